@@ -1,0 +1,40 @@
+# The verbs a person types. `make run ARGS="--set rlhf.steps=40"` passes arguments on.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: install develop run test lint dashboards bench
+.DEFAULT_GOAL := run
+
+install: .venv/installed
+
+# torch by itself and by its exact version first: pip then takes the build that is at hand for this machine.
+.venv/installed: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+develop: .venv/developed
+
+.venv/developed: .venv/installed requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+run: install
+	$(BIN)/chatmill run --config configs/demo.yaml $(ARGS)
+
+lint: develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: develop
+	$(BIN)/python -m pytest $(ARGS)
+
+dashboards: install
+	$(BIN)/chatmill dashboards $(ARGS)
+
+bench: develop
+	$(BIN)/python -m tests.bench $(ARGS)

@@ -1,0 +1,1 @@
+"""What runs, in what order, and the command line; no logic."""
