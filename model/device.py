@@ -1,0 +1,103 @@
+"""Where a training process runs: its device, its arithmetic, and the other processes of its group."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from model.errors import UserError
+
+
+def find_device(wanted: str = "auto") -> str:
+    """The kind of device to train on: "cuda" or "cpu".
+
+    Raises UserError when `wanted` names a device that this machine does not have.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        return "cuda" if available else "cpu"
+    if wanted not in ("cpu", "cuda"):
+        raise UserError(f"device: {wanted!r} is not known; write auto, cpu or cuda")
+    if wanted == "cuda" and not available:
+        raise UserError("device: cuda was asked for, but torch finds no CUDA device here; write auto or cpu")
+    return wanted
+
+
+def describe_device(kind: str) -> str:
+    """The kind of device as it enters a stage's key: results are comparable within one kind."""
+    return f"cuda {torch.cuda.get_device_name(0)}" if kind == "cuda" else "cpu"
+
+
+def compute_dtype(device: str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, float32 elsewhere.
+
+    On a CPU without avx512_bf16 or amx_bf16, bfloat16 products are emulated and slower than float32.
+    """
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if native else torch.float32
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together, one a device. Alone, every method is the identity."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+
+    @staticmethod
+    def join(device: str) -> World:
+        """Enter the process group that the elastic launcher described in the environment."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        rank = int(os.environ.get("RANK", "0"))
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        if size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        return World(rank, size, device)
+
+    def share(self, rows: int) -> slice:
+        """This process's contiguous part of `rows` rows."""
+        return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
+
+    def add(self, tensors: list[torch.Tensor]) -> None:
+        """Sum each tensor over the processes, in place, in one message."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        torch._foreach_copy_(
+            tensors,
+            [
+                part.view_as(t)
+                for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)
+            ],
+        )
+
+    def gather(self, tensor: torch.Tensor, rows: int) -> torch.Tensor:
+        """Rows that each process holds its `share` of, whole and in order on every process."""
+        if self.size == 1:
+            return tensor
+        whole = torch.zeros((rows, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
+        whole[self.share(rows)] = tensor
+        dist.all_reduce(whole)
+        return whole
+
+    def agree(self, flag: bool) -> bool:
+        """True on every process as soon as it is true on one."""
+        if self.size == 1:
+            return flag
+        shared = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(shared)
+        return bool(shared.item() > 0)
+
+    def wait(self) -> None:
+        """Return once every process has come here."""
+        if self.size > 1:
+            dist.barrier()

@@ -1,0 +1,187 @@
+"""Start a training function in a process group of its own, and hear from it while it runs.
+
+The group is started by torch's elastic launcher, one process a device: GPU memory is given back when
+it ends, a crash stays inside, and two devices are a number. What the function reports arrives as one
+JSON object a line on the group's standard output; everything else it prints goes to the log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+
+Report = Callable[[dict[str, Any]], None]
+
+# glibc gives freed memory back to the system eagerly, and training asks for the same sizes again each
+# step: keeping it is worth a fifth of the speed on a CPU.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+PR_SET_PDEATHSIG = 1
+GRACE_SECONDS = 60.0
+
+
+class TrainingFailed(RuntimeError):
+    """The process group ended without a result; the text names the last error and the log."""
+
+
+def launch(
+    function: Callable[..., dict[str, Any]],
+    arguments: dict[str, Any],
+    *,
+    processes: int = 1,
+    on_event: Report = lambda event: None,
+    log: Path | None = None,
+) -> dict[str, Any]:
+    """Run `function(**arguments, report=...)` in its own process group and return its result.
+
+    `arguments` and the result are JSON-able. `on_event` is called with each reported event as it arrives.
+    Raises UserError when the function did, TrainingFailed when the group died. On an exception here
+    (Ctrl-C included) the group gets SIGTERM, time to write a checkpoint, and then SIGKILL.
+    """
+    with tempfile.TemporaryDirectory(prefix="chatmill-") as scratch:
+        job = Path(scratch) / "job.json"
+        job.write_text(
+            json.dumps({"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments})
+        )
+        log = log or Path(scratch) / "log"
+        root = str(Path(__file__).resolve().parent.parent)
+        environment = {
+            **ALLOCATOR,
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        }
+        # torchrun pins OpenMP to one thread a process unless told otherwise.
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        environment["PYTHONUNBUFFERED"] = "1"
+        command = [sys.executable, "-m", "model.launch", "agent", str(processes), str(job)]
+        with log.open("ab") as errors:
+            group = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,
+                text=True,
+            )
+            try:
+                return _listen(group, on_event, log)
+            finally:
+                _end(group)
+
+
+def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[str, Any]:
+    result: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    assert group.stdout is not None
+    for line in group.stdout:
+        event = _parse(line)
+        if event is None:
+            with log.open("a") as notes:
+                notes.write(line)
+        elif event["event"] == "result":
+            result = event["value"]
+        elif event["event"] == "error":
+            failure = failure or event
+        else:
+            on_event(event)
+    code = group.wait()
+    if failure and failure["kind"] == "user":
+        raise UserError(failure["text"])
+    if failure:
+        with log.open("a") as notes:
+            notes.write(failure["traceback"])
+        raise TrainingFailed(f"{failure['text']} (the whole error is in {log})")
+    if result is None:
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise TrainingFailed(
+            f"the training process ended with code {code} and no result{': ' + tail[0] if tail else ''} (see {log})"
+        )
+    return result
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _end(group: subprocess.Popen[str]) -> None:
+    if group.poll() is None:
+        for sign, grace in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, 5.0)):
+            try:
+                os.killpg(group.pid, sign)
+                group.wait(grace)
+                break
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+    if group.stdout is not None:
+        group.stdout.close()
+
+
+def _die_with_parent() -> None:
+    # A flow killed outright cannot end its group: the kernel does, with the signal that saves a checkpoint.
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _agent(processes: str, job: str) -> None:
+    _die_with_parent()
+    from torch.distributed.run import main as elastic
+
+    elastic(["--standalone", "--nproc-per-node", processes, "-m", "model.launch", "worker", job])
+
+
+def _worker(job: str) -> int:
+    _die_with_parent()
+    first = os.environ.get("RANK", "0") == "0"
+
+    def report(event: dict[str, Any]) -> None:
+        if first:
+            print(json.dumps(event), flush=True)
+
+    def report_error(kind: str, text: str) -> None:
+        print(
+            json.dumps({"event": "error", "kind": kind, "text": text, "traceback": traceback.format_exc()}),
+            flush=True,
+        )
+
+    task = json.loads(Path(job).read_text())
+    module, _, name = task["function"].partition(":")
+    try:
+        value = getattr(importlib.import_module(module), name)(**task["arguments"], report=report)
+    except UserError as error:
+        report_error("user", str(error))
+        return 1
+    except Exception as error:
+        report_error("crash", f"{type(error).__name__}: {error}")
+        return 1
+    report({"event": "result", "value": value})
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "agent":
+        _agent(*sys.argv[2:])
+    else:
+        sys.exit(_worker(sys.argv[2]))

@@ -1,0 +1,92 @@
+"""Every loss of the pipeline as a small pure function, reduced in float32.
+
+Shapes: B rows, T tokens, R texts of one group, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy, in nats: logits [N, V] in any dtype, targets [N] -> scalar.
+
+    In float32, because cross-entropy of bfloat16 logits returns a rounded loss.
+    """
+    return F.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probability of each token under its logits: [..., V], [...] -> [...] float32."""
+    logits = logits.float()
+    return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the distribution at each position, in nats: [..., V] -> [...] float32."""
+    logp = F.log_softmax(logits.float(), dim=-1)
+    return -(logp.exp() * logp).sum(-1)
+
+
+def bradley_terry_loss(scores: Tensor, preferred: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed negative log-likelihood of the preferences, and their weight.
+
+    scores [G, R]; preferred [G, R, R] holds the weight of "i is better than j" at [g, i, j].
+    Bradley & Terry, Rank analysis of incomplete block designs, 1952; as a reward loss in
+    Stiennon et al., Learning to summarize from human feedback, 2020.
+    """
+    margin = scores.float().unsqueeze(2) - scores.float().unsqueeze(1)
+    return (F.softplus(-margin) * preferred).sum(), preferred.sum()
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the values where mask is 1."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def whiten(values: Tensor, mask: Tensor, keep_mean: bool = False) -> Tensor:
+    """Values with deviation 1 over the masked tokens, and mean 0 unless the mean is kept."""
+    mean = masked_mean(values, mask)
+    variance = masked_mean((values - mean) ** 2, mask)
+    whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
+    return (whitened + mean if keep_mean else whitened) * mask
+
+
+def generalised_advantages(
+    rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float
+) -> tuple[Tensor, Tensor]:
+    """Advantages and returns, [B, T] each, by GAE (Schulman et al., 2015, arXiv:1506.02438).
+
+    Rows are right-padded: nothing follows the last token of a completion.
+    """
+    following = torch.zeros_like(rewards[:, 0])
+    next_value = torch.zeros_like(following)
+    advantages = torch.zeros_like(rewards)
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        real = mask[:, t]
+        delta = rewards[:, t] + discount * next_value - values[:, t]
+        following = (delta + discount * trace * following) * real
+        next_value = values[:, t] * real
+        advantages[:, t] = following
+    return advantages, (advantages + values) * mask
+
+
+def policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
+) -> tuple[Tensor, Tensor]:
+    """Summed clipped surrogate and summed share of clipped tokens, [B, T] -> scalars.
+
+    Schulman et al., Proximal policy optimization, 2017, arXiv:1707.06347, equation 7.
+    """
+    ratio = torch.exp((logprobs - old_logprobs) * mask)
+    plain = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
+    return (torch.maximum(plain, clipped) * mask).sum(), ((clipped > plain).float() * mask).sum()
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
+    """Summed squared error, the worse of the clipped and the plain, halved: [B, T] -> scalar."""
+    clipped = old_values + (values - old_values).clamp(-clip, clip)
+    return 0.5 * (torch.maximum((values - returns) ** 2, (clipped - returns) ** 2) * mask).sum()
