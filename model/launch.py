@@ -108,9 +108,8 @@ def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[s
         raise TrainingFailed(f"{failure['text']} (the whole error is in {log})")
     if result is None:
         tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise TrainingFailed(
-            f"the training process ended with code {code} and no result{': ' + tail[0] if tail else ''} (see {log})"
-        )
+        last = f": {tail[0]}" if tail else ""
+        raise TrainingFailed(f"the training process ended with code {code} and no result{last} (see {log})")
     return result
 
 

@@ -1,6 +1,6 @@
 """Every loss of the pipeline as a small pure function, reduced in float32.
 
-Shapes: B rows, T tokens, R texts of one group, V vocabulary.
+Shapes: B rows, T tokens, P pairs, N positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed cross-entropy, in nats: logits [N, V] in any dtype, targets [N] -> scalar.
+    """Summed cross-entropy, in nats: logits [N, V] in any dtype, targets [N] (-100: not counted) -> scalar.
 
     In float32, because cross-entropy of bfloat16 logits returns a rounded loss.
     """
@@ -30,15 +30,13 @@ def entropy(logits: Tensor) -> Tensor:
     return -(logp.exp() * logp).sum(-1)
 
 
-def bradley_terry_loss(scores: Tensor, preferred: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed negative log-likelihood of the preferences, and their weight.
+def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """Summed negative log-likelihood of the preferences: scores [P], [P] -> scalar.
 
-    scores [G, R]; preferred [G, R, R] holds the weight of "i is better than j" at [g, i, j].
-    Bradley & Terry, Rank analysis of incomplete block designs, 1952; as a reward loss in
-    Stiennon et al., Learning to summarize from human feedback, 2020.
+    Bradley & Terry, Rank analysis of incomplete block designs, 1952; as a reward model's loss in
+    Stiennon et al., Learning to summarize from human feedback, 2020, arXiv:2009.01325.
     """
-    margin = scores.float().unsqueeze(2) - scores.float().unsqueeze(1)
-    return (F.softplus(-margin) * preferred).sum(), preferred.sum()
+    return F.softplus(rejected.float() - chosen.float()).sum()
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

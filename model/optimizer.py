@@ -88,7 +88,7 @@ class Muon:
             buffer.lerp_(gradient, 1 - self.momentum)
             update = orthogonalise(gradient.lerp(buffer, self.momentum).to(self.dtype)).float()
             rows, columns = stack[0].shape
-            # Keeps the update's root mean square near AdamW's for every shape (Liu et al., 2025, arXiv:2502.16982).
+            # Keeps the size of the update alike for every shape (Liu et al., 2025, arXiv:2502.16982).
             scale = max(1.0, rows / columns) ** 0.5
             torch._foreach_mul_(stack, 1 - learning_rate * weight_decay)
             torch._foreach_add_(stack, list(update.unbind()), alpha=-learning_rate * scale)
@@ -174,11 +174,17 @@ class Learner:
     def write_back(self) -> None:
         """Copy the masters into the module."""
         if self.copies:
-            torch._foreach_copy_(self.weights, self.masters)
+            torch._foreach_copy_([*self.weights], self.masters)
 
     def master_state(self) -> dict[str, Tensor]:
         """Parameters by name, in float32."""
         return dict(zip(self.names, (master.detach() for master in self.masters), strict=True))
+
+    @torch.no_grad()
+    def load_masters(self, state: dict[str, Tensor]) -> None:
+        """The inverse of master_state: other weights, the optimizers as they are."""
+        torch._foreach_copy_(self.masters, [state[name] for name in self.names])
+        self.write_back()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, as tensors and plain values."""

@@ -1,0 +1,190 @@
+"""Batches as a function of (seed, step): counter-based order, tables made before the first step.
+
+Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011 (Philox).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.errors import UserError
+
+IGNORED = -100
+
+
+def generator(seed: int, *place: int) -> np.random.Generator:
+    """A generator for one place of one run: the same numbers whatever was drawn before."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *place])))
+
+
+@lru_cache(maxsize=4)
+def _epoch(seed: int, epoch: int, units: int) -> np.ndarray:
+    return generator(seed, epoch, units).permutation(units)
+
+
+def order(seed: int, step: int, batch: int, units: int) -> np.ndarray:
+    """Which of `units` units step number `step` learns from: [batch], each unit once an epoch."""
+    first = step * batch
+    places = np.arange(first, first + batch)
+    return np.array([_epoch(seed, int(place // units), units)[place % units] for place in places])
+
+
+class TokenFile:
+    """The tokens of one split, memory-mapped; `lengths` is how many bytes of text each token stands for."""
+
+    def __init__(self, folder: Path, split: str, lengths: np.ndarray) -> None:
+        described = json.loads((folder / "tokens.json").read_text())
+        self.tokens = np.memmap(folder / f"{split}.bin", dtype=described["dtype"], mode="r")
+        self.lengths = lengths
+
+    def windows(self, context: int) -> int:
+        """How many windows of `context` tokens, each with the token that follows, stand in the file."""
+        return max(0, (len(self.tokens) - 1) // context)
+
+    def read(self, starts: np.ndarray, context: int) -> tuple[Tensor, Tensor]:
+        """Windows from the given tokens on: inputs and targets, [B, context] int64 each."""
+        rows = np.stack([self.tokens[start : start + context + 1] for start in starts]).astype(np.int64)
+        whole = torch.from_numpy(rows)
+        return whole[:, :-1], whole[:, 1:]
+
+    def text_bytes(self, starts: np.ndarray, context: int) -> int:
+        """Bytes of text that the targets of these windows stand for."""
+        return int(sum(self.lengths[self.tokens[start + 1 : start + context + 1]].sum() for start in starts))
+
+
+class WindowOrder:
+    """Windows of a token file by step: each once an epoch, cut at another phase in each epoch."""
+
+    def __init__(self, file: TokenFile, context: int, batch: int, seed: int) -> None:
+        # One window is given up so that every phase has the same number of them.
+        self.windows = file.windows(context) - 1
+        if self.windows < batch:
+            raise UserError(
+                f"the training text fills {max(self.windows, 0)} windows of {context} tokens, fewer than one "
+                f"batch of {batch}; add text, or lower pretrain.batch or architecture.context"
+            )
+        self.file, self.context, self.batch, self.seed = file, context, batch, seed
+
+    def starts(self, step: int) -> np.ndarray:
+        """First tokens of the windows of a step: [batch]."""
+        places = step * self.batch + np.arange(self.batch)
+        phases = np.array(
+            [generator(self.seed, int(e)).integers(self.context) for e in places // self.windows]
+        )
+        return order(self.seed, step, self.batch, self.windows) * self.context + phases
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with its completion, tokenised; the end token belongs to the completion."""
+
+    prompt: list[int]
+    completion: list[int]
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.prompt + self.completion
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Rows that hold several examples each: which, in which order. Made once, before the first step."""
+
+    rows: list[list[int]]
+    dropped: int
+
+    @staticmethod
+    def make(lengths: Sequence[int], context: int) -> Packing:
+        """First-fit decreasing over the lengths; an example longer than a row is dropped and counted."""
+        fitting = sorted((i for i, n in enumerate(lengths) if n <= context), key=lambda i: (-lengths[i], i))
+        rows: list[list[int]] = []
+        by_room: list[list[int]] = [[] for _ in range(context + 1)]
+        for i in fitting:
+            need = lengths[i]
+            room = next((r for r in range(need, context + 1) if by_room[r]), None)
+            if room is None:
+                rows.append([i])
+                by_room[context - need].append(len(rows) - 1)
+            else:
+                row = by_room[room].pop()
+                rows[row].append(i)
+                by_room[room - need].append(row)
+        return Packing(rows, len(lengths) - len(fitting))
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """tokens, targets (-100 where not learned) and documents, [B, T] int64 each."""
+
+    tokens: Tensor
+    targets: Tensor
+    documents: Tensor
+
+    @property
+    def learned(self) -> int:
+        """How many targets count."""
+        return int((self.targets != IGNORED).sum())
+
+    def to(self, device: str) -> PackedBatch:
+        """The same batch on a device."""
+        return PackedBatch(*(part.to(device) for part in (self.tokens, self.targets, self.documents)))
+
+    @staticmethod
+    def make(rows: Sequence[Sequence[Example]], context: int, padding: int) -> PackedBatch:
+        """Lay out rows of examples: each is one document, and only its completion is a target.
+
+        Inputs and targets are shifted against each other, so a row of `context` inputs holds examples of
+        `context` + 1 tokens less one each; the last token of an example is a target only.
+        """
+        shape = (len(rows), context)
+        tokens = np.full(shape, padding, dtype=np.int64)
+        targets = np.full(shape, IGNORED, dtype=np.int64)
+        documents = np.full(shape, -1, dtype=np.int64)
+        for b, row in enumerate(rows):
+            at = 0
+            for number, example in enumerate(row):
+                sequence = example.tokens
+                stop = at + len(sequence) - 1
+                tokens[b, at:stop] = sequence[:-1]
+                targets[b, at + len(example.prompt) - 1 : stop] = example.completion
+                documents[b, at:stop] = number
+                at = stop
+        return PackedBatch(*(torch.from_numpy(part) for part in (tokens, targets, documents)))
+
+
+def pad(rows: Sequence[Sequence[int]], padding: int, width: int = 0) -> tuple[Tensor, Tensor]:
+    """Rows of tokens, left-aligned: tokens [B, T] int64 and lengths [B] int64.
+
+    T is `width`, or the longest row rounded up to a multiple of 8.
+    """
+    lengths = [len(row) for row in rows]
+    width = width or math.ceil(max(lengths, default=0) / 8) * 8
+    tokens = np.full((len(rows), width), padding, dtype=np.int64)
+    for b, row in enumerate(rows):
+        tokens[b, : len(row)] = row
+    return torch.from_numpy(tokens), torch.tensor(lengths, dtype=torch.int64)
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a JSON Lines file. Raises UserError with file and line where one is broken."""
+    if not path.exists():
+        raise UserError(f"{path} is missing; make the stage that writes it again")
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"{path}, line {number}: not a JSON object ({error.msg}); one object a line is right"
+                ) from error
+    return rows

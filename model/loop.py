@@ -1,0 +1,358 @@
+"""The one training loop: steps, evaluations, checkpoints, and what happens when something goes wrong.
+
+What is learned, and from which batches, is a Recipe. A step is a function of the weights and of
+(seed, step) alone, so a resumed run sees what an unbroken one saw.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import shutil
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from model.checkpoint import load_checkpoint, save_checkpoint, write_whole
+from model.errors import UserError
+from model.launch import Report
+from model.optimizer import Learner, OptimizerParameters
+
+CURVE_POINTS = 400
+SKIPS_ALLOWED = 10
+
+
+@dataclass(frozen=True)
+class LoopParameters:
+    """How long to train, and how often to look.
+
+    `batch` counts the recipe's units (rows, groups, prompts) of one step over all devices; `micro_batch`
+    those that go through the model at once on one device (0: all). `evaluate_every`, `checkpoint_every`
+    count steps (0: never, but for the last). `patience` stops after that many evaluations in a row
+    without a new best held-out loss, and keeps the best weights (0: off).
+    """
+
+    steps: int = 1000
+    batch: int = 16
+    micro_batch: int = 0
+    evaluate_every: int = 0
+    checkpoint_every: int = 200
+    patience: int = 0
+    optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("micro_batch", "evaluate_every", "checkpoint_every", "patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Self:
+        """From plain values, as they arrive in a training process. Raises UserError naming the key."""
+        try:
+            return cls(**{**values, "optimizer": OptimizerParameters(**values.get("optimizer", {}))})
+        except (TypeError, ValueError) as error:
+            raise UserError(str(error)) from error
+
+
+class Recipe(ABC):
+    """What one kind of training adds to the loop."""
+
+    learner: Learner
+    tokens_per_step: float = 0.0
+    best_by: str = ""  # the evaluation that `patience` watches; lower is better
+
+    @abstractmethod
+    def update(self, step: int) -> dict[str, float]:
+        """Take step number `step` (from 0) and return its figures.
+
+        Raises FloatingPointError when the loss or the gradient is not finite.
+        """
+
+    @abstractmethod
+    def describe(self, step: int) -> str:
+        """Which rows step number `step` learns from, in a few words."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures on held-out rows. On every process; the figures are those of all rows together."""
+        return {}
+
+    def observe(self, step: int) -> None:  # noqa: B027
+        """Look at the model after `step` steps; called before the first, in the middle, and at the end."""
+
+    def state(self) -> dict[str, Any]:
+        """What the next step depends on besides the learner: tensors and plain values."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """The inverse of `state`."""
+
+
+def supervised_update(
+    learner: Learner,
+    parameters: LoopParameters,
+    step: int,
+    units: int,
+    weight: float,
+    loss_of: Callable[[slice], Tensor],
+) -> dict[str, float]:
+    """One optimizer step on `units` units: the mean loss, the gradient's norm and the learning rate's factor.
+
+    `loss_of(slice)` is the summed loss of those units; `weight`, what the sums of all processes are divided
+    by, is known before the first backward pass, so the number of micro-batches and processes does not matter.
+    """
+    total = torch.zeros((), device=learner.world.device)
+    for part in micro_batches(learner.world.share(units), parameters.micro_batch):
+        loss = loss_of(part) / weight
+        loss.backward()
+        learner.collect()
+        total += loss.detach()
+    learner.world.add([total])
+    value = total.item()
+    if not math.isfinite(value):
+        learner.forget()
+        raise FloatingPointError("the loss")
+    scale = parameters.optimizer.scale(step, parameters.steps)
+    norm = learner.step(scale)
+    return {"loss": value, "gradient_norm": norm, "learning_rate_scale": scale}
+
+
+def micro_batches(share: slice, size: int) -> Iterator[slice]:
+    """A share of the units in parts of at most `size` (0: whole)."""
+    size = size or max(1, share.stop - share.start)
+    for start in range(share.start, share.stop, size):
+        yield slice(start, min(start + size, share.stop))
+
+
+class Interrupted(SystemExit):
+    """Asked to stop: the checkpoint is written."""
+
+
+class Loop:
+    """Runs a recipe in a folder: `curves.jsonl` grows there, `checkpoints/` holds the newest two."""
+
+    def __init__(
+        self, recipe: Recipe, parameters: LoopParameters, folder: Path, seed: int, report: Report
+    ) -> None:
+        self.recipe = recipe
+        self.parameters = parameters
+        self.folder = folder
+        self.seed = seed
+        self.report = report
+        self.world = recipe.learner.world
+        self.step = 0
+        self.skipped: list[int] = []
+        self.best = math.inf
+        self.stale = 0
+        self.stopping = False
+        self.figures: dict[str, float] = {}
+        self.seconds = 0.0
+        self.taken = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.world.rank == 0
+
+    def run(self) -> dict[str, float]:
+        """Train to the end, from the newest checkpoint where there is one; the last figures.
+
+        Raises UserError when more than ten batches in one run gave a loss that is not finite.
+        """
+        with self._lock(), self._stop_on_signal():
+            if not self._restore():
+                self.recipe.observe(0)
+                self._evaluate()
+                self._save()
+            while self.step < self.parameters.steps and not self._stale():
+                self._take_step()
+                if self.world.agree(self.stopping):
+                    self._save()
+                    raise Interrupted(143)
+            return {**self.figures, **self._finish()}
+
+    def _take_step(self) -> None:
+        if self.step not in self.skipped:
+            began = time.monotonic()
+            try:
+                self.figures = self.recipe.update(self.step)
+            except FloatingPointError as error:
+                self._pass_by(self.step, error)
+                return
+            self.seconds += time.monotonic() - began
+            self.taken += 1
+        self.step += 1
+        self._note(self.figures)
+        parameters = self.parameters
+        last = self.step == parameters.steps
+        if last or (parameters.evaluate_every and self.step % parameters.evaluate_every == 0):
+            self._evaluate()
+        if last or self._stale() or self.step == parameters.steps // 2:
+            self.recipe.observe(self.step)
+        if last or (parameters.checkpoint_every and self.step % parameters.checkpoint_every == 0):
+            self._save()
+
+    def _pass_by(self, step: int, error: FloatingPointError) -> None:
+        rows = self.recipe.describe(step)
+        self._say(f"step {step}: {error} is not finite on {rows}; back to the last checkpoint, without it")
+        skipped = [*self.skipped, step]
+        if len(skipped) > SKIPS_ALLOWED:
+            raise UserError(
+                f"{len(skipped)} batches gave a loss that is not finite, the last at step {step} ({rows}); "
+                "lower optimizer.learning_rate, or look at these rows"
+            )
+        self._restore()
+        self.skipped = sorted({*self.skipped, *skipped})
+
+    def _evaluate(self) -> None:
+        figures = self.recipe.evaluate()
+        if not figures:
+            return
+        value = figures.get(self.recipe.best_by, math.inf)
+        if value < self.best:
+            self.best, self.stale = value, 0
+            if self.parameters.patience and self.first:
+                write_whole(self.folder / "best.pt", dict(self.recipe.learner.master_state()))
+        else:
+            self.stale += 1
+        self._draw(figures)
+        self.report({"event": "evaluation", "step": self.step, "metrics": figures})
+
+    def _stale(self) -> bool:
+        return 0 < self.parameters.patience <= self.stale
+
+    def _finish(self) -> dict[str, float]:
+        if self._stale():
+            self._say(
+                f"stopped after step {self.step}: no better {self.recipe.best_by} than {self.best:.4f} "
+                f"in {self.stale} evaluations"
+            )
+        best = self.folder / "best.pt"
+        if self.parameters.patience and best.exists():
+            state = torch.load(best, map_location=self.world.device, weights_only=True)
+            self.recipe.learner.load_masters(state)
+        self.world.wait()
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "steps": float(self.step),
+            "tokens_per_second": self.recipe.tokens_per_step * self.taken / seconds,
+            "skipped_batches": float(len(self.skipped)),
+        }
+
+    def _note(self, figures: dict[str, float]) -> None:
+        steps = self.parameters.steps
+        if not figures or (self.step % max(1, steps // CURVE_POINTS) and self.step not in (1, steps)):
+            return
+        self._draw(figures)
+        pace = self.seconds / max(self.taken, 1)
+        self.report(
+            {
+                "event": "step",
+                "step": self.step,
+                "steps": steps,
+                "metrics": figures,
+                "tokens_per_second": self.recipe.tokens_per_step / pace if pace else 0.0,
+                "seconds_left": pace * (steps - self.step),
+            }
+        )
+
+    def _draw(self, figures: dict[str, float]) -> None:
+        if self.first:
+            with (self.folder / "curves.jsonl").open("a") as curves:
+                curves.write(json.dumps({"step": self.step, **figures}) + "\n")
+
+    def _say(self, text: str) -> None:
+        self.report({"event": "message", "text": text})
+
+    def _save(self) -> None:
+        if self.first:
+            state = {
+                "seed": self.seed,
+                "learner": self.recipe.learner.state_dict(),
+                "recipe": self.recipe.state(),
+                "loop": {"skipped": self.skipped, "best": self.best, "stale": self.stale},
+                "figures": self.figures,
+                "pace": [self.seconds, self.taken],
+                "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state_all() if self.world.device == "cuda" else [],
+            }
+            save_checkpoint(self.folder / "checkpoints", self.step, state)
+        self.world.wait()
+
+    def _restore(self) -> bool:
+        state = load_checkpoint(self.folder / "checkpoints", self.world.device, self._say)
+        self.world.wait()
+        self.step = int(state["step"]) if state else 0
+        if self.first:
+            _truncate(self.folder / "curves.jsonl", self.step if state else -1)
+        if state is None:
+            return False
+        self.recipe.learner.load_state_dict(state["learner"])
+        self.recipe.restore(state["recipe"])
+        self.skipped = [int(step) for step in state["loop"]["skipped"]]
+        self.best, self.stale = float(state["loop"]["best"]), int(state["loop"]["stale"])
+        self.figures = dict(state["figures"])
+        self.seconds, self.taken = float(state["pace"][0]), int(state["pace"][1])
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([part.cpu() for part in state["random_cuda"]])
+        if self.step:
+            self._say(f"going on from the checkpoint after step {self.step} of {self.parameters.steps}")
+        return True
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One training at a time in a folder; the lock goes with the process, however it ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.first:
+            yield
+            return
+        with (self.folder / "training.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        (self.folder / "training.lock").unlink(missing_ok=True)
+
+    @contextmanager
+    def _stop_on_signal(self) -> Iterator[None]:
+        def stop(number: int, frame: object) -> None:
+            self.stopping = True
+
+        before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
+        try:
+            yield
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+
+def clear_traces(folder: Path) -> None:
+    """Remove from a finished training's folder what only a resumption would need."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / "best.pt").unlink(missing_ok=True)
+
+
+def _truncate(curves: Path, step: int) -> None:
+    """Leave only the points up to `step`: what came after it will be drawn again."""
+    if not curves.exists():
+        return
+    kept = []
+    for line in curves.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            break  # a line half written when the process was killed
+    part = curves.with_suffix(".part")
+    part.write_text("".join(kept))
+    part.replace(curves)

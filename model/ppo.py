@@ -1,0 +1,340 @@
+"""Reinforcement learning from human feedback: the assistant's own answers, scored by the reward model.
+
+PPO (Schulman et al., 2017, arXiv:1707.06347) with a penalty on the divergence from the assistant it started
+as (Ziegler et al., 2019, arXiv:1909.08593; Ouyang et al., 2022, arXiv:2203.02155; Huang et al., 2024,
+arXiv:2403.17031 for the details that decide whether it works).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.batches import generator, order, pad, read_rows
+from model.device import World, compute_dtype
+from model.errors import UserError
+from model.export import export
+from model.folder import load_model
+from model.launch import Report
+from model.loop import Loop, LoopParameters, Recipe, clear_traces, micro_batches
+from model.losses import (
+    entropy,
+    generalised_advantages,
+    policy_loss,
+    token_logprobs,
+    value_loss,
+    whiten,
+)
+from model.optimizer import Learner
+from model.reward import load_reward
+from model.rollouts import ActorCritic, Rollouts, completion_positions, gather_positions
+from model.sample import generate
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+
+Score = Callable[[Sequence[Sequence[int]]], Tensor]
+
+
+@dataclass(frozen=True)
+class PPOParameters(LoopParameters):
+    """How the assistant is aligned; `batch` counts prompts answered a step.
+
+    Each step's answers are learned from in `epochs` passes of `minibatches` optimizer steps. The reward is
+    the model's score at the end token, less `missing_end` where there is none, less `length_weight` times
+    the share by which an answer is shorter than the assistant's mean (short is the easy way out), less
+    `kl_coefficient` times the divergence token by token. The coefficient adapts towards `kl_target` nats a
+    completion over `kl_horizon` answers (`kl_target` 0: it stays). `sources` names the pairs whose prompts
+    are answered (empty: all); an evaluation answers `held_out` of the validation split's.
+    """
+
+    sources: tuple[str, ...] = ()
+    new_tokens: int = 64
+    temperature: float = 1.0
+    epochs: int = 4
+    minibatches: int = 2
+    clip: float = 0.2
+    value_clip: float = 0.2
+    value_weight: float = 0.1
+    discount: float = 1.0
+    trace: float = 0.95
+    kl_coefficient: float = 0.15
+    kl_target: float = 6.0
+    kl_horizon: float = 10_000.0
+    missing_end: float = 1.0
+    length_weight: float = 0.0
+    held_out: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("new_tokens", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("temperature", "clip", "value_clip", "kl_horizon"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in (
+            "value_weight",
+            "kl_coefficient",
+            "kl_target",
+            "missing_end",
+            "length_weight",
+            "held_out",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("discount", "trace"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if self.batch % self.minibatches:
+            raise ValueError(f"minibatches is {self.minibatches}; it must divide batch, {self.batch}")
+
+
+class Aligning(Recipe):
+    """Answers, scores, advantages, and a few clipped steps on them."""
+
+    def __init__(
+        self,
+        parameters: PPOParameters,
+        policy: Transformer,
+        reference: Transformer,
+        tokenizer: Tokenizer,
+        score: Score,
+        prompts: list[list[int]],
+        held_out: list[list[int]],
+        seed: int,
+        world: World,
+    ) -> None:
+        self.parameters = parameters
+        self.tokenizer = tokenizer
+        self.score = score
+        self.prompts = prompts
+        self.held_out = held_out
+        self.seed = seed
+        self.world = world
+        dtype = compute_dtype(world.device)
+        self.policy = ActorCritic(policy)
+        self.learner = Learner(self.policy, parameters.optimizer, dtype, world)
+        self.reference = reference.to(world.device, dtype)
+        self.width = max(len(prompt) for prompt in [*prompts, *held_out]) + parameters.new_tokens
+        self.kl_coefficient = parameters.kl_coefficient
+        self.reference_length = 0.0
+        self.seen = [0.0, 0.0]
+
+    @torch.no_grad()
+    def roll_out(self, prompts: list[list[int]], place: tuple[int, ...]) -> Rollouts:
+        """Answer and score the prompts; the random numbers are those of `place`, whatever the process."""
+        settings, end = self.parameters, self.tokenizer.end
+        count = len(prompts)
+        uniforms = generator(self.seed, *place).random((count, settings.new_tokens))
+        share = self.world.share(count)
+        mine = prompts[share]
+        answers = generate(
+            self.policy.body, mine, settings.new_tokens, end,
+            temperature=settings.temperature, uniforms=torch.from_numpy(uniforms[share]),
+        )  # fmt: skip
+        lengths = answers.lengths.tolist()
+        rows = [
+            [*prompt, *row[:length]]
+            for prompt, row, length in zip(mine, answers.tokens.tolist(), lengths, strict=True)
+        ]
+        tokens = pad(rows, end, self.width)[0].to(self.world.device)
+        completions = answers.tokens.to(self.world.device)
+        prompt_lengths = torch.tensor([len(prompt) for prompt in mine], device=self.world.device)
+        positions = completion_positions(prompt_lengths, settings.new_tokens, self.width)
+        steps = torch.arange(settings.new_tokens, device=self.world.device)
+        mask = (steps < answers.lengths.to(self.world.device).unsqueeze(1)).float()
+        logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
+        for part in micro_batches(slice(0, len(mine)), settings.micro_batch or settings.batch):
+            logits, values[part] = self.policy(tokens[part], positions[part])
+            logprobs[part] = self._logprobs(logits, completions[part])
+            hidden = gather_positions(self.reference(tokens[part]), positions[part])
+            reference[part] = self._logprobs(self.reference.logits(hidden), completions[part])
+        scores = self.score(rows).to(self.world.device)
+        ended = answers.ended.float().to(self.world.device)
+        parts = (tokens, positions, completions, mask, logprobs, reference, values, scores, ended)
+        return Rollouts(*(self.world.gather(part, count) for part in parts))
+
+    def _logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        return token_logprobs(logits.float() / self.parameters.temperature, tokens)
+
+    def rewards(self, rollouts: Rollouts) -> Tensor:
+        """Reward of each token, [B, N]: the divergence's price everywhere, the answer's score at its end."""
+        settings = self.parameters
+        lengths = rollouts.mask.sum(1)
+        short = (1 - lengths / self.reference_length).clamp(min=0) if self.reference_length else 0.0
+        final = rollouts.scores - settings.missing_end * (1 - rollouts.ended) - settings.length_weight * short
+        rewards = -self.kl_coefficient * rollouts.divergence()
+        last = (lengths.long() - 1).clamp(min=0)
+        return rewards.scatter_add(1, last.unsqueeze(1), final.unsqueeze(1))
+
+    def update(self, step: int) -> dict[str, float]:
+        settings = self.parameters
+        chosen = order(self.seed, step, settings.batch, len(self.prompts))
+        rollouts = self.roll_out([self.prompts[i] for i in chosen], (step, 1))
+        self.reference_length = self.reference_length or rollouts.mask.sum(1).mean().item()
+        rewards = whiten(self.rewards(rollouts), rollouts.mask, keep_mean=True)
+        values = rollouts.values * rollouts.mask
+        advantages, returns = generalised_advantages(
+            rewards, values, rollouts.mask, settings.discount, settings.trace
+        )
+        advantages = whiten(advantages, rollouts.mask)
+        sums: dict[str, float] = {}
+        size = settings.batch // settings.minibatches
+        for epoch in range(settings.epochs):
+            mixed = torch.from_numpy(generator(self.seed, step, 2, epoch).permutation(settings.batch))
+            for start in range(0, settings.batch, size):
+                rows = mixed[start : start + size].to(self.world.device)
+                figures = self._learn(rollouts, advantages, returns, values, rows)
+                if epoch == 0 and start == 0:
+                    self._assert_first_ratio(figures["ratio_off"])
+                scale = settings.optimizer.scale(step, settings.steps)
+                figures["gradient_norm"] = self.learner.step(scale)
+                for name, value in figures.items():
+                    sums[name] = sums.get(name, 0.0) + value
+        count = settings.epochs * settings.minibatches
+        kl = rollouts.divergence().sum(1).mean().item()
+        figures = {
+            **rollouts.figures(),
+            "kl_coefficient": self.kl_coefficient,
+            **{name: value / count for name, value in sums.items() if name != "ratio_off"},
+        }
+        self._adapt(kl)
+        self.seen = [self.seen[0] + rollouts.mask.sum().item(), self.seen[1] + 1]
+        self.tokens_per_step = self.seen[0] / self.seen[1]
+        return figures
+
+    def _learn(
+        self, rollouts: Rollouts, advantages: Tensor, returns: Tensor, values: Tensor, rows: Tensor
+    ) -> dict[str, float]:
+        settings = self.parameters
+        total = rollouts.mask[rows].sum()
+        sums = torch.zeros(5, device=self.world.device)
+        for part in micro_batches(self.world.share(len(rows)), settings.micro_batch):
+            mine = rows[part]
+            mask = rollouts.mask[mine]
+            logits, predicted = self.policy(rollouts.tokens[mine], rollouts.positions[mine])
+            logprobs = self._logprobs(logits, rollouts.completions[mine])
+            gain, clipped = policy_loss(
+                logprobs, rollouts.logprobs[mine], advantages[mine], mask, settings.clip
+            )
+            error = value_loss(predicted, values[mine], returns[mine], mask, settings.value_clip)
+            ((gain + settings.value_weight * error) / total).backward()
+            self.learner.collect()
+            with torch.no_grad():
+                spread = (entropy(logits) * mask).sum()
+                off = (((logprobs - rollouts.logprobs[mine]).exp() - 1).abs() * mask).sum()
+                sums += torch.stack([gain, error, clipped, spread, off]).detach()
+        self.world.add([sums])
+        names = ("policy_loss", "value_loss", "clipped_share", "entropy", "ratio_off")
+        return dict(zip(names, (sums / total).tolist(), strict=True))
+
+    def _assert_first_ratio(self, off: float) -> None:
+        # Before the first step the policy is the one that answered: anything else is a fault of the code.
+        tolerance = 0.02 if self.learner.copies else 1e-3
+        if off > tolerance:
+            raise AssertionError(f"the first ratio is off 1 by {off:.4f} on average, above {tolerance}")
+
+    def _adapt(self, kl: float) -> None:
+        settings = self.parameters
+        if settings.kl_target:
+            error = min(0.2, max(-0.2, kl / settings.kl_target - 1))
+            self.kl_coefficient *= 1 + error * settings.batch / settings.kl_horizon
+
+    def evaluate(self) -> dict[str, float]:
+        if not self.held_out:
+            return {}
+        rollouts = self.roll_out(self.held_out, (0, 3))
+        figures = rollouts.figures()
+        if not self.reference_length:
+            self.reference_length = figures["length"]
+        figures["length_ratio"] = figures["length"] / self.reference_length
+        return {f"valid_{name}": value for name, value in figures.items()}
+
+    def describe(self, step: int) -> str:
+        chosen = order(self.seed, step, self.parameters.batch, len(self.prompts))
+        first = self.tokenizer.decode(self.prompts[int(chosen[0])])
+        return f"the answers to {first[:60]!r} and {len(chosen) - 1} more prompts"
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "kl_coefficient": self.kl_coefficient,
+            "reference_length": self.reference_length,
+            "seen": self.seen,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.kl_coefficient = float(state["kl_coefficient"])
+        self.reference_length = float(state["reference_length"])
+        self.seen = list(state["seen"])
+
+
+def read_prompts(
+    path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: Report
+) -> list[list[int]]:
+    """The distinct prompts of a pairs file, tokenised; those too long for an answer are left out."""
+    rows = [row for row in read_rows(path) if not sources or row["source"] in sources]
+    texts = list(dict.fromkeys(row["prompt"] for row in rows))
+    prompts = [tokenizer.prompt(text) for text in texts]
+    fitting = [prompt for prompt in prompts if len(prompt) <= room]
+    if len(fitting) < len(prompts):
+        text = (
+            f"{len(prompts) - len(fitting)} of {len(prompts)} prompts leave no room for an answer; left out"
+        )
+        report({"event": "message", "text": text})
+    return fitting
+
+
+def train(
+    parameters: dict[str, Any],
+    policy: str,
+    reward: str,
+    prompts: str,
+    folder: str,
+    seed: int,
+    device: str,
+    report: Report,
+) -> dict[str, float]:
+    """Align the assistant in `policy` with the reward model in `reward`; it stands in `folder`/model after.
+
+    `prompts` is the folder of the split. Raises UserError for prompts that are fewer than a batch or leave
+    no room for an answer, and for a reward model with another tokenizer.
+    """
+    world = World.join(device)
+    out = Path(folder)
+    settings = PPOParameters.read(parameters)
+    out.mkdir(parents=True, exist_ok=True)
+    assistant, tokenizer = load_model(Path(policy))
+    context = assistant.architecture.context
+    room = context - settings.new_tokens
+    if room < 1:
+        raise UserError(
+            f"rlhf.new_tokens is {settings.new_tokens} and the context {context}: no prompt fits before it"
+        )
+    train_prompts, held_out = (
+        read_prompts(Path(prompts) / split / "pairs.jsonl", settings.sources, tokenizer, room, report)
+        for split in ("train", "valid")
+    )
+    if len(train_prompts) < settings.batch:
+        raise UserError(
+            f"{len(train_prompts)} prompts fit rlhf.sources and the context of {context} tokens, fewer than "
+            f"one batch of {settings.batch}; add pairs, or lower rlhf.batch or rlhf.new_tokens"
+        )
+    judge = load_reward(Path(reward), world.device, compute_dtype(world.device))
+    if judge.tokenizer.vocabulary != tokenizer.vocabulary:
+        raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
+    reference, _ = load_model(Path(policy))
+    recipe = Aligning(
+        settings, assistant, reference, tokenizer, judge.score, train_prompts,
+        held_out[: settings.held_out], seed, world,
+    )  # fmt: skip
+    figures = Loop(recipe, settings, out, seed, report).run()
+    held_out_figures = recipe.evaluate()
+    export(recipe.learner, assistant.architecture, tokenizer, out / "model", inside="body.")
+    if world.rank == 0:
+        clear_traces(out)
+    return {**held_out_figures, **figures}

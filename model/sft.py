@@ -1,0 +1,152 @@
+"""Supervised fine-tuning: the base model learns to answer from prompt/completion pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.batches import Example, PackedBatch, Packing, order, read_rows
+from model.device import World, compute_dtype
+from model.errors import UserError
+from model.export import export
+from model.folder import load_architecture, load_model
+from model.launch import Report
+from model.loop import Loop, LoopParameters, Recipe, clear_traces, micro_batches, supervised_update
+from model.losses import next_token_loss
+from model.optimizer import Learner
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class SFTParameters(LoopParameters):
+    """How the model learns to answer; `batch` counts rows of the context, each packed with several pairs.
+
+    `from_random` starts from random weights instead of the base model's: the yardstick of what
+    pretraining gives.
+    """
+
+    from_random: bool = False
+
+
+def examples_of(rows: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> list[Example]:
+    """Rows with `prompt` and `completion` in the chat's format, the end token after the completion."""
+    completions = tokenizer.encode_batch([row["completion"] for row in rows])
+    return [
+        Example(tokenizer.prompt(row["prompt"]), [*completion, tokenizer.end])
+        for row, completion in zip(rows, completions, strict=True)
+    ]
+
+
+class Finetuning(Recipe):
+    """Next-token loss on the completions of packed pairs, which do not attend to each other."""
+
+    best_by = "valid_loss"
+
+    def __init__(
+        self, parameters: SFTParameters, base: Path, pairs: Path, seed: int, world: World, report: Report
+    ) -> None:
+        self.parameters = parameters
+        self.seed = seed
+        self.world = world
+        self.model, self.tokenizer = load_model(base)
+        if parameters.from_random:
+            self.model = Transformer(load_architecture(base)).initialise(seed)
+        self.architecture = self.model.architecture
+        self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
+        self.train = examples_of(read_rows(pairs / "train" / "pairs.jsonl"), self.tokenizer)
+        self.valid = examples_of(read_rows(pairs / "valid" / "pairs.jsonl"), self.tokenizer)
+        self.packing = self._pack(self.train)
+        self.valid_packing = self._pack(self.valid)
+        if len(self.packing.rows) < parameters.batch:
+            raise UserError(
+                f"the training pairs fill {len(self.packing.rows)} rows of {self.architecture.context} "
+                f"tokens, fewer than one batch of {parameters.batch}; add pairs, or lower sft.batch"
+            )
+        if self.packing.dropped:
+            report(
+                {
+                    "event": "message",
+                    "text": f"{self.packing.dropped} of {len(self.train)} pairs are longer than the context "
+                    f"of {self.architecture.context} tokens and are left out",
+                }
+            )
+        filled = sum(len(e.tokens) - 1 for row in self.packing.rows for e in (self.train[i] for i in row))
+        self.tokens_per_step = parameters.batch * filled / len(self.packing.rows)
+        self.loss = torch.compile(self._loss) if world.device == "cuda" else self._loss
+
+    def _pack(self, examples: list[Example]) -> Packing:
+        return Packing.make([len(example.tokens) - 1 for example in examples], self.architecture.context)
+
+    def _loss(self, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
+        logits = self.model.logits(self.model(tokens, documents=documents))
+        return next_token_loss(logits.flatten(0, 1), targets.flatten())
+
+    def _batch(self, rows: Sequence[Sequence[int]], examples: list[Example]) -> PackedBatch:
+        laid_out = PackedBatch.make(
+            [[examples[i] for i in row] for row in rows], self.architecture.context, self.tokenizer.end
+        )
+        return laid_out.to(self.world.device)
+
+    def update(self, step: int) -> dict[str, float]:
+        chosen = order(self.seed, step, self.parameters.batch, len(self.packing.rows))
+        batch = self._batch([self.packing.rows[i] for i in chosen], self.train)
+        return supervised_update(
+            self.learner, self.parameters, step, len(chosen), batch.learned,
+            lambda part: self.loss(batch.tokens[part], batch.targets[part], batch.documents[part]),
+        )  # fmt: skip
+
+    def describe(self, step: int) -> str:
+        chosen = order(self.seed, step, self.parameters.batch, len(self.packing.rows))
+        pairs = sorted(i for row in chosen for i in self.packing.rows[row])
+        return f"the training pairs on lines {', '.join(str(i + 1) for i in pairs[:8])}, …"
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        rows = self.valid_packing.rows
+        if not rows:
+            return {}
+        share = self.world.share(len(rows))
+        sums = torch.zeros(2, device=self.world.device)
+        for part in micro_batches(share, self.parameters.micro_batch or self.parameters.batch):
+            batch = self._batch(rows[part], self.valid)
+            loss = self.loss(batch.tokens, batch.targets, batch.documents)
+            sums += torch.tensor([loss.item(), batch.learned], device=self.world.device)
+        self.world.add([sums])
+        return {"valid_loss": (sums[0] / sums[1]).item()}
+
+
+def train(
+    parameters: dict[str, Any],
+    base: str,
+    pairs: str,
+    folder: str,
+    seed: int,
+    device: str,
+    report: Report,
+) -> dict[str, float]:
+    """Fine-tune the model in `base` on the pairs of the split in `pairs`; the assistant in `folder`/model.
+
+    Any Llama-layout folder does as `base`. Raises UserError for pairs smaller than a batch.
+    """
+    world = World.join(device)
+    out = Path(folder)
+    settings = SFTParameters.read(parameters)
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = Finetuning(settings, Path(base), Path(pairs), seed, world, report)
+    figures = Loop(recipe, settings, out, seed, report).run()
+    held_out = recipe.evaluate()
+    export(recipe.learner, recipe.architecture, recipe.tokenizer, out / "model")
+    if world.rank == 0:
+        clear_traces(out)
+    return {
+        **held_out,
+        "pairs": float(len(recipe.train) - recipe.packing.dropped),
+        "too_long": float(recipe.packing.dropped),
+        **figures,
+    }
