@@ -1,0 +1,110 @@
+"""The transformer's operations, each in the form that is fastest where it runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class _FusedNorm(torch.autograd.Function):
+    """RMSNorm with its derivative by hand: on a CPU `F.rms_norm` runs as a chain of small operations."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = (size.square_().div_(x.shape[-1]).add_(eps)).rsqrt_().to(x.dtype)
+        normed = x * scale
+        ctx.save_for_backward(normed, gain, scale)
+        return normed * gain
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        normed, gain, scale = ctx.saved_tensors
+        (gradient,) = gradients
+        weighted = gradient * gain
+        along = torch.mul(weighted, normed).mean(-1, keepdim=True)
+        width = gain.shape[0]
+        for_gain = (gradient * normed).view(-1, width).sum(0)
+        return weighted.sub_(normed * along).mul_(scale), for_gain, None
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    """x / rms(x) · gain over the last dimension: [..., D] -> [..., D]."""
+    if x.device.type != "cpu":
+        return F.rms_norm(x, gain.shape, gain, eps)
+    return _FusedNorm.apply(x, gain, eps)
+
+
+class _Rotation(torch.autograd.Function):
+    """Rotary positions; the derivative of a rotation is the rotation back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        ctx.save_for_backward(cosines, sines)
+        return _turn(x, cosines, sines)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        cosines, sines = ctx.saved_tensors
+        return _turn(gradients[0], cosines, -sines), None, None
+
+
+def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    one, two = turned.chunk(2, dim=-1)
+    torch.mul(first, cosines, out=one).addcmul_(second, sines, value=-1)
+    torch.mul(second, cosines, out=two).addcmul_(first, sines)
+    return turned
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Turn each head's halves by its position's angles: [B, H, T, head], [T or B·1·1, head/2]."""
+    if x.device.type != "cpu":
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
+    return _Rotation.apply(x, cosines, sines)
+
+
+def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor | None:
+    """What is added to the attention's scores, [1 or B, 1, T, T]: 0 where a token may look, -inf elsewhere.
+
+    None where `mix` is causal by itself. Every token may look at itself, so no row is empty.
+    """
+    if documents is None and not _by_products(like):
+        return None
+    allowed = torch.ones(length, length, dtype=torch.bool, device=like.device).tril()
+    if documents is not None:
+        allowed = allowed & (documents.unsqueeze(2) == documents.unsqueeze(1)).unsqueeze(1)
+    else:
+        allowed = allowed[None, None]
+    return additive(allowed, like)
+
+
+def additive(allowed: Tensor, like: Tensor) -> Tensor:
+    """0 where allowed and -inf elsewhere, in the dtype of `like`."""
+    return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill_(~allowed, -math.inf)
+
+
+def mix(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention: [B, H, T, head] queries on [B, H, S, head] keys and values; causal without mask."""
+    if not _by_products(queries):
+        return F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None)
+    assert mask is not None
+    rows, heads, length, head = queries.shape
+    flat = rows * heads
+    queries, keys, values = (part.reshape(flat, -1, head) for part in (queries, keys, values))
+    if mask.shape[0] > 1:
+        mask = mask.expand(rows, heads, length, keys.shape[1]).reshape(flat, length, -1)
+    else:
+        mask = mask[0]
+    scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=1 / math.sqrt(head))
+    return torch.bmm(scores.softmax(-1), values).view(rows, heads, length, head)
+
+
+def _by_products(like: Tensor) -> bool:
+    return like.device.type == "cpu" and like.dtype == torch.bfloat16

@@ -1,0 +1,182 @@
+"""Byte-level byte-pair encoding: trained and kept with `tokenizers`, encoded with `tiktoken`, identical ids.
+
+Sennrich et al., 2016, arXiv:1508.07909; Radford et al., 2019, for bytes and the split into words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tiktoken
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Rules
+
+from model.errors import UserError
+
+END, USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
+SPECIAL = (END, USER, ASSISTANT)
+SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}<|user|>{{ message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}<|assistant|>{{ message['content'] }}<|end|>{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+class Tokenizer:
+    """Text to token ids and back. Text that looks like a special token is encoded as ordinary text."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        # Without this, "<|end|>" written by a user would end the conversation.
+        rules.encode_special_tokens = True
+        missing = [token for token in SPECIAL if rules.token_to_id(token) is None]
+        if missing:
+            rules.add_special_tokens([AddedToken(token, special=True) for token in missing])
+        ids = rules.get_vocab()
+        self.end, self.user, self.assistant = (ids[token] for token in SPECIAL)
+        self.vocabulary = len(ids)
+        self._pieces: dict[int, bytes] = {}
+        self._fast = _fast_encoding(rules)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without any special token."""
+        if self._fast is not None:
+            return self._fast.encode_ordinary(text)
+        return self.rules.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts, on all cores."""
+        if self._fast is not None:
+            return self._fast.encode_ordinary_batch(list(texts), num_threads=os.cpu_count() or 1)
+        return [found.ids for found in self.rules.encode_batch(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens are left out."""
+        return self.rules.decode(list(ids), skip_special_tokens=True)
+
+    def piece_bytes(self, token: int) -> bytes:
+        """The bytes that one id stands for; of a special token its name's."""
+        if not self._pieces:
+            table = _byte_of_character()
+            for piece, number in self.rules.get_vocab().items():
+                whole = piece not in SPECIAL and all(character in table for character in piece)
+                self._pieces[number] = (
+                    bytes(table[character] for character in piece) if whole else piece.encode()
+                )
+        return self._pieces[token]
+
+    def prompt(self, text: str) -> list[int]:
+        """What an answer follows: <|user|>text<|assistant|>."""
+        return [self.user, *self.encode(text), self.assistant]
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json with the chat template."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": END,
+            "pad_token": END,
+            "additional_special_tokens": [USER, ASSISTANT],
+            "chat_template": TEMPLATE,
+            "clean_up_tokenization_spaces": False,
+        }
+        _write(folder / "tokenizer.json", self.rules.to_str(pretty=True))
+        _write(folder / "tokenizer_config.json", json.dumps(config, indent=2))
+
+    @staticmethod
+    def load(folder: Path) -> Tokenizer:
+        """The tokenizer of a folder; a foreign one gets the chat's tokens added after its own.
+
+        Raises UserError when tokenizer.json is missing or broken.
+        """
+        path = Path(folder) / "tokenizer.json"
+        if not path.exists():
+            raise UserError(f"{path} is missing; a model folder has it beside config.json")
+        try:
+            return Tokenizer(Rules.from_file(str(path)))
+        except UserError:
+            raise
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"{path} cannot be read as a tokenizer: {error}") from error
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A tokenizer of exactly `vocabulary` tokens, the special ones among them.
+
+    Raises UserError when the text does not hold that many repeated pieces.
+    """
+    least = 256 + len(SPECIAL)
+    if vocabulary < least:
+        raise UserError(
+            f"tokenizer.vocabulary is {vocabulary}; every byte and the chat need {least} at least"
+        )
+    rules = Rules(models.BPE())
+    rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rules.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    rules.train_from_iterator(texts, trainer)
+    if rules.get_vocab_size() < vocabulary:
+        raise UserError(
+            f"tokenizer.vocabulary is {vocabulary}, but the training text supports only "
+            f"{rules.get_vocab_size()}; lower it, or add text"
+        )
+    return Tokenizer(rules)
+
+
+def _fast_encoding(rules: Rules) -> tiktoken.Encoding | None:
+    """The same merges in tiktoken, or None for rules that are not plain byte-level pairs.
+
+    A pair's rank is the id of what it makes. Training gives ids in the order of the merges and makes each
+    piece by one merge only, so the two encoders choose alike.
+    """
+    described = json.loads(rules.to_str())
+    model, before = described["model"], described["pre_tokenizer"]
+    plain = (
+        model["type"] == "BPE"
+        and described["normalizer"] is None
+        and before
+        == {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        and not model.get("ignore_merges")
+        and not model.get("byte_fallback")
+    )
+    if not plain:
+        return None
+    table, vocabulary = _byte_of_character(), model["vocab"]
+    pairs = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
+    made = [vocabulary[first + second] for first, second in pairs]
+    if made != sorted(set(made)):
+        return None
+    ranks = {
+        bytes(table[character] for character in piece): number
+        for piece, number in vocabulary.items()
+        if piece not in SPECIAL
+    }
+    if any(ranks.get(bytes([byte]), made[0] if made else 0) >= (made or [1 << 30])[0] for byte in range(256)):
+        return None
+    return tiktoken.Encoding("chatmill", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={})
+
+
+def _byte_of_character() -> dict[str, int]:
+    """The byte that each character of a byte-level vocabulary stands for (Radford et al., 2019)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    return {
+        **{chr(byte): byte for byte in printable},
+        **{chr(256 + place): byte for place, byte in enumerate(rest)},
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
