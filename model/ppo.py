@@ -276,10 +276,9 @@ class Aligning(Recipe):
 def read_prompts(
     path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: Report
 ) -> list[list[int]]:
-    """The distinct prompts of a pairs file, tokenised; those too long for an answer are left out."""
+    """The prompts of a pairs file, tokenised; those too long for an answer are left out, and said."""
     rows = [row for row in read_rows(path) if not sources or row["source"] in sources]
-    texts = list(dict.fromkeys(row["prompt"] for row in rows))
-    prompts = [tokenizer.prompt(text) for text in texts]
+    prompts = [tokenizer.prompt(row["prompt"]) for row in rows]
     fitting = [prompt for prompt in prompts if len(prompt) <= room]
     if len(fitting) < len(prompts):
         text = (

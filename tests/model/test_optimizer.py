@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def train(learner: Learner, steps: int, first: int = 0) -> float:
 @pytest.mark.parametrize("parameters", [OptimizerParameters(learning_rate=0.01), MUON])
 def test_steps_lower_the_loss(dtype: torch.dtype, parameters: OptimizerParameters) -> None:
     learner = Learner(Layered(), parameters, dtype, World())
-    assert train(learner, 60) < 0.5 * train(Learner(Layered(), parameters, dtype, World()), 1)
+    assert train(learner, 200) < 0.5 * train(Learner(Layered(), parameters, dtype, World()), 1)
 
 
 def test_masters_stay_in_float32_and_copies_follow() -> None:
@@ -95,7 +96,7 @@ def test_the_schedule_warms_up_holds_and_decays() -> None:
     scales = [parameters.scale(step, 100) for step in range(100)]
     assert scales[0] == pytest.approx(0.1)
     assert scales[9:50] == [1.0] * 41
-    assert all(a > b for a, b in zip(scales[51:], scales[52:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(scales[51:]))
     assert scales[99] == pytest.approx(0.1 + 0.9 / 50)
 
 

@@ -1,0 +1,337 @@
+"""What base, assistant and aligned model do with the same held-out text, prompts and questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from model.answers import Answer, Speaker, completion_logprobs, exact_match, f1
+from model.asking import Chat, FewShot, Plain, Row
+from model.batches import Example, TokenFile, read_rows
+from model.device import World, compute_dtype
+from model.errors import UserError
+from model.folder import load_model
+from model.launch import Report
+from model.preferences import HeldOutPairs, headline_accuracy
+from model.pretrain import bits_per_byte, token_lengths
+from model.probe import gaze, nearest
+from model.reward import load_reward
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class EvaluateParameters:
+    """What is measured, on the test split alone.
+
+    `prompts` prompts of the pairs in `sources` (empty: all) are answered at temperature 1, up to `new_tokens`
+    tokens; `questions` of those in `question_sources` (empty: none) greedily. `completions` pairs give the
+    loss, `text_tokens` tokens (0: all) the bits per byte. `few_shot` examples make the base model answer;
+    `shown` prompts and questions are put side by side. `headline` names the sources of
+    `test_pair_accuracy` (empty: all). `words` and `sentence` are what the probes look at.
+    """
+
+    prompts: int = 256
+    sources: tuple[str, ...] = ()
+    new_tokens: int = 64
+    questions: int = 256
+    question_sources: tuple[str, ...] = ()
+    completions: int = 512
+    text_tokens: int = 65_536
+    few_shot: int = 4
+    shown: int = 6
+    headline: tuple[str, ...] = ()
+    words: tuple[str, ...] = ("good", "film", "king", "seven", "city", "his")
+    sentence: str = "The film is not as good as the book, but the actors are wonderful."
+    neighbours: int = 6
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "new_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("questions", "completions", "text_tokens", "few_shot", "shown", "neighbours"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> EvaluateParameters:
+        """From plain values, as they arrive in a process of their own. Raises UserError naming the key."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise UserError(f"evaluate.{unknown[0]} is not known")
+        try:
+            lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+            return cls(**{**values, **lists})
+        except (TypeError, ValueError) as error:
+            raise UserError(f"evaluate.{error}") from error
+
+
+class HeldOutText(TokenFile):
+    """Documents in a model's own tokens, each with its end token: any tokenizer's model can be measured."""
+
+    def __init__(self, texts: Sequence[str], tokenizer: Tokenizer) -> None:
+        documents = [[*tokens, tokenizer.end] for tokens in tokenizer.encode_batch(texts)]
+        self.tokens = np.array([token for document in documents for token in document], dtype=np.int64)
+        self.lengths = token_lengths(tokenizer)
+
+
+def choose(rows: Sequence[Row], sources: Sequence[str], count: int) -> list[Row]:
+    """The first `count` rows of these sources (empty: all) by id, a digest; each prompt once."""
+    distinct = {row["prompt"]: row for row in reversed(rows) if not sources or row["source"] in sources}
+    chosen = sorted(distinct.values(), key=lambda row: row["id"])
+    return chosen[:count]
+
+
+def evaluate(
+    parameters: dict[str, Any],
+    base: str,
+    sft: str,
+    aligned: str,
+    reward: str,
+    split: str,
+    labels: str,
+    embeddings: str,
+    folder: str,
+    seed: int,
+    device: str,
+    report: Report,
+) -> dict[str, float]:
+    """Measure three model folders on the test split; the figures, but for the judge's.
+
+    `reward` and `labels` are folders of those stages; `embeddings`, where it is not empty, is the safetensors
+    file with the base's embedding at its "first" and "last" step. `folder` gets completions.jsonl, a row an
+    answer, answers.json, the same prompts side by side, accuracy.json of the reward model on test pairs by
+    "aspect/source", and probes.json. Raises UserError where no test prompt fits the context.
+    """
+    settings, out = EvaluateParameters.read(parameters), Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    models = {
+        name: load_model(Path(path), dtype=compute_dtype(device), device=device)
+        for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
+    }
+    asked = _ask_what(settings, Path(split), models, report)
+    speakers = _speakers(settings, Path(split), models, asked)
+    figures: dict[str, float] = {}
+    said: dict[str, list[Answer]] = {}
+    replies: dict[str, list[Answer]] = {}
+    for name, speaker in speakers.items():
+        report({"event": "message", "text": f"asking {name.replace('_', '-')}: {len(asked.prompts)} prompts"})
+        said[name] = speaker.answers(asked.prompts, settings.new_tokens, 1.0, seed)
+        replies[name] = speaker.answers(asked.questions, settings.new_tokens, 0.0, seed)
+        measured = {
+            **_shape(said[name]),
+            **_correctness(asked.questions, replies[name]),
+            "completion_loss": speaker.loss(asked.completions),
+        }
+        figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
+    figures |= _bits_per_byte(settings, Path(split), models, device)
+    rewards, accuracy = _rewards(Path(reward), Path(labels), said, device)
+    figures |= {f"{name}_reward": float(np.mean(values)) for name, values in rewards.items()}
+    if accuracy:
+        figures["test_pair_accuracy"] = headline_accuracy(accuracy, settings.headline)
+    ratios = _log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
+    _write_rows(
+        out / "completions.jsonl",
+        [*_rows(asked.prompts, said, rewards), *_rows(asked.questions, replies, {})],
+    )
+    shown = _side_by_side(asked.prompts, said, settings.shown)
+    shown += _side_by_side(asked.questions, replies, settings.shown // 2)
+    _write(out / "answers.json", shown)
+    _write(out / "accuracy.json", accuracy)
+    _write(out / "probes.json", _probes(*models["base"], embeddings, settings))
+    return {
+        "ends_by_itself": figures["sft_ends_by_itself"],
+        "kl": float(np.mean(ratios)),
+        "distinct": figures["aligned_distinct"],
+        "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
+        "prompts": float(len(asked.prompts)),
+        "questions": float(len(asked.questions)),
+        **figures,
+    }
+
+
+Models = dict[str, tuple[Transformer, Tokenizer]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The test pairs that are used: for free answers, for right ones, and for the loss of their completions."""
+
+    prompts: list[Row]
+    questions: list[Row]
+    completions: list[Row]
+
+
+def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report: Report) -> Asked:
+    tokenizer, context = models["sft"][1], _context(models)
+    rows = read_rows(split / "test" / "pairs.jsonl")
+    pairs = [row for row in rows if _fits(Chat(tokenizer).example(row), settings.new_tokens, context)]
+    if len(pairs) < len(rows):
+        text = f"{len(rows) - len(pairs)} of {len(rows)} test pairs do not fit the context; left out"
+        report({"event": "message", "text": text})
+    prompts = choose(pairs, settings.sources, settings.prompts)
+    if not prompts:
+        raise UserError(
+            f"no test prompt of {', '.join(settings.sources) or 'any source'} leaves room for an answer in a "
+            f"context of {context} tokens; add pairs, or mend evaluate.sources or evaluate.new_tokens "
+            f"({settings.new_tokens})"
+        )
+    questions = choose(pairs, settings.question_sources, settings.questions)
+    return Asked(
+        prompts,
+        questions if settings.question_sources else [],
+        sorted(pairs, key=lambda row: row["id"])[: settings.completions],
+    )
+
+
+def _fits(example: Example, new_tokens: int, context: int) -> bool:
+    return len(example.prompt) + new_tokens <= context and len(example.completion) <= new_tokens
+
+
+def _context(models: Models) -> int:
+    return min(model.architecture.context for model, _ in models.values())
+
+
+def _speakers(settings: EvaluateParameters, split: Path, models: Models, asked: Asked) -> dict[str, Speaker]:
+    base, tokenizer = models["base"]
+    shots = FewShot(
+        tokenizer,
+        read_rows(split / "train" / "pairs.jsonl"),
+        [*asked.prompts, *asked.questions, *asked.completions],
+        settings.few_shot,
+        _context(models) - settings.new_tokens,
+    )
+    return {
+        "base": Speaker(base, tokenizer, Plain(tokenizer)),
+        "few_shot": Speaker(base, tokenizer, shots),
+        **{name: Speaker(*models[name], Chat(models[name][1])) for name in ("sft", "aligned")},
+    }
+
+
+def _bits_per_byte(
+    settings: EvaluateParameters, split: Path, models: Models, device: str
+) -> dict[str, float]:
+    texts = [row["text"] for row in read_rows(split / "test" / "text.jsonl")]
+    figures = {}
+    for name, (model, tokenizer) in models.items():
+        text = HeldOutText(texts, tokenizer)
+        if text.windows(model.architecture.context):
+            value = bits_per_byte(model, text, World(device=device), settings.text_tokens)
+            figures[f"{name}_bits_per_byte"] = value
+    return figures
+
+
+def _correctness(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[str, float]:
+    """Mean exact match and F1 against each question's references; nothing where nothing was asked."""
+    pairs = [
+        (reply.text, row.get("references") or [row["completion"]])
+        for row, reply in zip(questions, replies, strict=True)
+    ]
+    if not pairs:
+        return {}
+    return {
+        "exact_match": float(np.mean([exact_match(*pair) for pair in pairs])),
+        "f1": float(np.mean([f1(*pair) for pair in pairs])),
+    }
+
+
+def _shape(answers: Sequence[Answer]) -> dict[str, float]:
+    """Share of answers that end by themselves, share that are distinct, mean tokens without the end."""
+    return {
+        "ends_by_itself": float(np.mean([answer.ended for answer in answers])),
+        "distinct": len({answer.text for answer in answers}) / len(answers),
+        "length": float(np.mean([len(answer.tokens) for answer in answers])),
+    }
+
+
+def _rewards(
+    reward: Path, labels: Path, said: dict[str, list[Answer]], device: str
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Rewards of the two assistants' answers, and the reward model's accuracy on test pairs."""
+    critic = load_reward(reward, device, compute_dtype(device))
+    with torch.no_grad():
+        rewards = {
+            name: critic.score([answer.row for answer in said[name]]).tolist() for name in ("sft", "aligned")
+        }
+        pairs = HeldOutPairs(labels / "pairs.test.jsonl", critic.tokenizer, critic.body.architecture.context)
+        accuracy = pairs.measure(critic.raw_scores(pairs.rows))[0] if pairs.rows else {}
+    return rewards, accuracy
+
+
+def _log_ratios(
+    aligned: Speaker, sft: Speaker, prompts: Sequence[Row], answers: Sequence[Answer]
+) -> list[float]:
+    """log p(answer) under the aligned model less that under the assistant it was, a row, in nats.
+
+    Its mean over the aligned model's own answers estimates KL(aligned ‖ SFT) of a whole completion.
+    """
+    examples = []
+    for row, answer in zip(prompts, answers, strict=True):
+        prompt = aligned.asking.example(row).prompt
+        examples.append(Example(prompt, answer.row[len(prompt) :]))
+    both = [completion_logprobs(s.model, examples, s.tokenizer.end) for s in (aligned, sft)]
+    return [mine - theirs for mine, theirs in zip(*both, strict=True)]
+
+
+def _rows(
+    asked: Sequence[Row], said: dict[str, list[Answer]], rewards: dict[str, list[float]]
+) -> list[dict[str, Any]]:
+    rows = []
+    for name, answers in said.items():
+        for i, (row, answer) in enumerate(zip(asked, answers, strict=True)):
+            described = {
+                "model": name,
+                "id": row["id"],
+                "source": row["source"],
+                "prompt": row["prompt"],
+                "completion": answer.text,
+                "tokens": len(answer.tokens),
+                "ended": answer.ended,
+                "references": row.get("references") or [row["completion"]],
+            }
+            if name in rewards:
+                described["reward"] = round(rewards[name][i], 6)
+            rows.append(described)
+    return rows
+
+
+def _side_by_side(asked: Sequence[Row], said: dict[str, list[Answer]], count: int) -> list[dict[str, str]]:
+    return [
+        {
+            "prompt": row["prompt"],
+            "reference": row["completion"],
+            **{name: answers[i].text for name, answers in said.items()},
+        }
+        for i, row in enumerate(asked[:count])
+    ]
+
+
+def _probes(
+    model: Transformer, tokenizer: Tokenizer, embeddings: str, settings: EvaluateParameters
+) -> dict[str, Any]:
+    probes: dict[str, Any] = {"neighbours": [], "attention": None}
+    if embeddings:
+        kept = load_file(embeddings)
+        for word in settings.words:
+            found = {when: nearest(kept[when], tokenizer, word, settings.neighbours) for when in kept}
+            if all(found.values()):
+                probes["neighbours"].append({"word": word, **found})
+    seen = gaze(model, tokenizer, settings.sentence)
+    probes["attention"] = asdict(seen) if seen else None
+    return probes
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8")
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,114 @@
+"""A tiny language with feelings: everything that a training stage reads, made in a second."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.folder import save_model
+from model.tokenizer import Tokenizer, train_tokenizer
+from model.transformer import Architecture, Transformer
+
+SUBJECTS = ("the film", "the story", "this camera", "the actor", "a quiet scene", "the ending", "the music")
+GOOD = ("wonderful", "warm and funny", "a great joy", "lovely", "excellent", "moving")
+BAD = ("terrible", "dull and cold", "a sad waste", "ugly", "awful", "boring")
+ENDS = ("from start to end.", "and I would say so again.", "as anyone can see.", "for the whole evening.")
+CONTEXT = 48
+
+
+def sentence(random: np.random.Generator, good: bool) -> tuple[str, str]:
+    """The first words and the rest."""
+    subject = SUBJECTS[random.integers(len(SUBJECTS))]
+    feeling = (GOOD if good else BAD)[random.integers(6)]
+    return subject, f" is {feeling} {ENDS[random.integers(len(ENDS))]}"
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+class Language:
+    """Folders as the stages before training leave them."""
+
+    def __init__(self, root: Path) -> None:
+        self.tokens, self.split, self.labels = root / "tokenizer", root / "split", root / "labels"
+        random = np.random.default_rng(7)
+        sizes = {"train": 600, "valid": 120, "test": 120}
+        rows = {
+            name: [(good := bool(random.integers(2)), *sentence(random, good)) for _ in range(size)]
+            for name, size in sizes.items()
+        }
+        texts = {name: [subject + rest for _, subject, rest in made] for name, made in rows.items()}
+        self.tokenizer: Tokenizer = train_tokenizer(texts["train"], 300)
+        self.tokenizer.save(self.tokens)
+        described: dict[str, Any] = {"dtype": "<u2", "vocabulary": 300}
+        for name, made in rows.items():
+            ids = [
+                token for text in texts[name] for token in [*self.tokenizer.encode(text), self.tokenizer.end]
+            ]
+            np.array(ids, dtype="<u2").tofile(self.tokens / f"{name}.bin")
+            described[name] = {"tokens": len(ids), "documents": len(made)}
+            pairs = [
+                {"prompt": f"Finish: {subject}", "completion": rest, "source": "film", "aspect": "tone"}
+                for _, subject, rest in made
+            ]
+            write_rows(self.split / name / "pairs.jsonl", pairs)
+            ratings = [{**pair, "score": 2.0 if made[i][0] else -2.0} for i, pair in enumerate(pairs)]
+            write_rows(self.labels / f"{name}.ratings.jsonl", ratings)
+            best, worst = (
+                [pair for pair, (good, *_) in zip(pairs, made, strict=True) if good is wanted]
+                for wanted in (True, False)
+            )
+            both = list(zip(best, worst, strict=False))
+            compared = [
+                {
+                    "prompt": a["prompt"], "chosen": a["completion"], "rejected": b["completion"],
+                    "aspect": "helpfulness", "source": "chat",
+                }
+                for a, b in both[:40]
+            ]  # fmt: skip
+            write_rows(self.labels / f"{name}.comparisons.jsonl", compared)
+            held_out = [
+                {"chosen": a, "rejected": b, "aspect": "tone", "source": "film", "gap": 4.0} for a, b in both
+            ]
+            write_rows(self.labels / f"pairs.{name}.jsonl", held_out)
+        (self.tokens / "tokens.json").write_text(json.dumps(described))
+
+    def model(self, folder: Path, seed: int = 0) -> Path:
+        """A small model with random weights."""
+        architecture = Architecture(300, layers=2, width=32, heads=2, context=CONTEXT)
+        save_model(Transformer(architecture).initialise(seed), self.tokenizer, folder)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def language(tmp_path_factory: pytest.TempPathFactory) -> Language:
+    return Language(tmp_path_factory.mktemp("language"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside: nothing after it runs."""
+
+
+@pytest.fixture
+def killed_at() -> Callable[[int], Callable[[dict[str, Any]], None]]:
+    def reporter(step: int) -> Callable[[dict[str, Any]], None]:
+        def report(event: dict[str, Any]) -> None:
+            if event["event"] == "step" and event["step"] >= step:
+                raise Killed
+
+        return report
+
+    return reporter

@@ -1,0 +1,214 @@
+"""Every training stage: it learns, and killed and resumed it ends in the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model import ppo, pretrain, reward, sft
+from model.errors import UserError
+from model.launch import launch
+from model.reward import load_reward
+from tests.model.conftest import CONTEXT, Killed, Language, write_rows
+
+Train = Callable[[Path, Callable[[dict[str, Any]], None]], dict[str, Any]]
+FAST = {"learning_rate": 0.01}
+
+
+def quiet(event: dict[str, Any]) -> None:
+    pass
+
+
+def digest(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def pretraining(language: Language, **settings: Any) -> dict[str, Any]:
+    return {
+        "parameters": {
+            "steps": 30, "batch": 8, "evaluate_every": 10, "checkpoint_every": 7,
+            "prompts": ["the film", "the"], "optimizer": {**FAST, "muon_learning_rate": 0.02}, **settings,
+        },
+        "architecture": {"vocabulary": 300, "layers": 2, "width": 32, "heads": 2, "context": CONTEXT},
+        "tokenizer": str(language.tokens), "seed": 5, "device": "cpu",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The chain, each stage from the one before."""
+    root = tmp_path_factory.mktemp("chain")
+    folders = {name: root / name for name in ("pretrain", "sft", "reward", "rlhf")}
+    for name in folders:
+        stage(name, language, folders)(folders[name], quiet)
+    return folders
+
+
+def stage(name: str, language: Language, made: dict[str, Path], **settings: Any) -> Train:
+    """A stage's training as a function of its folder and its reporter."""
+
+    def train(folder: Path, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": "cpu", "report": report}
+        loop = {"checkpoint_every": 7, "evaluate_every": 10, "optimizer": FAST}
+        if name == "pretrain":
+            return pretrain.train(**{**pretraining(language, **settings), **common})
+        if name == "sft":
+            parameters = {**loop, "steps": 60, "batch": 4, **settings}
+            return sft.train(parameters, str(made["pretrain"] / "model"), str(language.split), **common)
+        if name == "reward":
+            parameters = {
+                **loop,
+                "steps": 30,
+                "batch": 8,
+                "reference": 16,
+                "reference_tokens": 12,
+                **settings,
+            }
+            return reward.train(parameters, str(made["sft"] / "model"), str(language.labels), **common)
+        parameters = {
+            **loop, "steps": 6, "batch": 16, "new_tokens": 16, "checkpoint_every": 2, "evaluate_every": 3,
+            "held_out": 8, "optimizer": {"learning_rate": 1e-3}, **settings,
+        }  # fmt: skip
+        return ppo.train(
+            parameters, str(made["sft"] / "model"), str(made["reward"]), str(language.split), **common
+        )
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("name", "kills"), [("pretrain", (3, 20)), ("sft", (1, 45)), ("reward", (15,)), ("rlhf", (1, 5))]
+)
+def test_killed_and_resumed_ends_in_the_same_bits(
+    name: str,
+    kills: tuple[int, ...],
+    language: Language,
+    trained: dict[str, Path],
+    tmp_path: Path,
+    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+) -> None:
+    train = stage(name, language, trained)
+    for step in kills:
+        with pytest.raises(Killed):
+            train(tmp_path / name, killed_at(step))
+        assert list((tmp_path / name / "checkpoints").glob("*.pt"))
+    train(tmp_path / name, quiet)
+    assert digest(tmp_path / name) == digest(trained[name])
+
+
+def test_nothing_of_the_way_is_left(trained: dict[str, Path]) -> None:
+    names = {p.name for folder in trained.values() for p in folder.rglob("*")}
+    assert not any("checkpoint" in name or name.endswith((".part", ".pt", ".lock")) for name in names)
+
+
+def curve(folder: Path, name: str) -> list[float]:
+    rows = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    return [row[name] for row in rows if name in row]
+
+
+def test_each_stage_learns(trained: dict[str, Path]) -> None:
+    bits = curve(trained["pretrain"], "valid_bits_per_byte")
+    assert bits[-1] < 0.6 * bits[0]
+    losses = curve(trained["sft"], "valid_loss")
+    assert losses[-1] < 0.5 * losses[0]
+    assert curve(trained["reward"], "pair_accuracy")[-1] > 0.95
+
+
+def test_samples_are_kept_from_the_first_middle_and_last_step(trained: dict[str, Path]) -> None:
+    kept = json.loads((trained["pretrain"] / "samples.json").read_text())
+    assert [entry["step"] for entry in kept] == [0, 15, 30]
+    assert [sample["prompt"] for sample in kept[0]["samples"]] == ["the film", "the"]
+
+
+def test_scores_are_normalised_and_prefer_what_people_prefer(
+    trained: dict[str, Path], language: Language
+) -> None:
+    model = load_reward(trained["reward"], "cpu")
+    prompt = language.tokenizer.prompt("Finish: the film")
+    rows = [
+        [*prompt, *language.tokenizer.encode(text), language.tokenizer.end]
+        for text in (" is wonderful from start to end.", " is awful from start to end.")
+    ]
+    good, bad = model.score(rows).tolist()
+    assert good > bad
+    assert model.deviation > 0
+
+
+def test_two_processes_draw_the_curve_of_one(language: Language, tmp_path: Path) -> None:
+    curves = {}
+    for processes in (1, 2):
+        arguments = {**pretraining(language, steps=12), "folder": str(tmp_path / str(processes))}
+        launch(pretrain.train, arguments, processes=processes, log=tmp_path / "log")
+        curves[processes] = curve(tmp_path / str(processes), "loss")
+    assert len(curves[1]) == 12
+    assert curves[2] == pytest.approx(curves[1], rel=5e-3)
+
+
+def test_early_stop_keeps_the_best_weights(language: Language, tmp_path: Path) -> None:
+    settings = {"steps": 400, "evaluate_every": 5, "patience": 2, "optimizer": {"learning_rate": 0.05}}
+    figures = pretrain.train(**pretraining(language, **settings), folder=str(tmp_path), report=quiet)
+    bits = curve(tmp_path, "valid_bits_per_byte")
+    assert figures["steps"] < 400
+    assert figures["bits_per_byte"] == pytest.approx(min(bits), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("pretrain", "pretrain.batch"), ("sft", "sft.batch"), ("rlhf", "rlhf.batch")]
+)
+def test_less_than_a_batch_is_refused(
+    name: str, key: str, language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=key):
+        stage(name, language, trained, batch=4096)(tmp_path, quiet)
+
+
+def test_labels_fewer_than_a_batch_are_refused(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"reward\.batch"):
+        stage("reward", language, trained, batch=4096)(tmp_path, quiet)
+
+
+def test_answers_that_leave_no_room_for_a_prompt_are_refused(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"rlhf\.new_tokens"):
+        stage("rlhf", language, trained, new_tokens=CONTEXT)(tmp_path, quiet)
+
+
+def test_prompts_longer_than_the_context_are_left_out_and_said(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    long = {"prompt": "the film " * 40, "completion": " is good.", "source": "film"}
+    for split in ("train", "valid"):
+        rows = [
+            json.loads(line) for line in (language.split / split / "pairs.jsonl").read_text().splitlines()
+        ]
+        write_rows(tmp_path / "split" / split / "pairs.jsonl", [*rows, long])
+    said: list[str] = []
+    other = Language.__new__(Language)
+    other.__dict__.update(language.__dict__, split=tmp_path / "split")
+
+    def report(event: dict[str, Any]) -> None:
+        if event["event"] == "message":
+            said.append(event["text"])
+
+    figures = stage("sft", other, trained, steps=2)(tmp_path / "out", report)
+    assert figures["too_long"] == 1
+    assert any("longer than the context" in text for text in said)
+
+
+def test_a_broken_line_is_named(language: Language, trained: dict[str, Path], tmp_path: Path) -> None:
+    other = Language.__new__(Language)
+    other.__dict__.update(language.__dict__, split=tmp_path / "split")
+    write_rows(tmp_path / "split" / "train" / "pairs.jsonl", [{"prompt": "a", "completion": "b"}])
+    with (tmp_path / "split" / "train" / "pairs.jsonl").open("a") as file:
+        file.write('{"prompt": \n')
+    with pytest.raises(UserError, match=r"train/pairs\.jsonl, line 2"):
+        stage("sft", other, trained)(tmp_path / "out", quiet)
