@@ -49,12 +49,12 @@ class Plain:
         return frozenset({self.tokenizer.end})
 
     def example(self, row: Row) -> Example:
-        completion = self.tokenizer.encode(" " + row["completion"])
+        completion = self.tokenizer.encode(" " + row["completion"].lstrip())
         return Example(self.tokenizer.encode(row["prompt"]), [*completion, self.tokenizer.end])
 
 
 class FewShot:
-    """After a few answered prompts of the same source, one a line, so that a base model goes on with an answer.
+    """After a few answered prompts of the same source, one a line, so that a base model answers.
 
     Brown et al., Language models are few-shot learners, 2020, arXiv:2005.14165. An answer ends with its line.
     """
@@ -73,9 +73,9 @@ class FewShot:
         for shot in shots:
             source = shot["source"]
             left = count - taken.get(source, 0)
-            if not left or source not in free or "\n" in shot["prompt"] + shot["completion"]:
+            if not left or source not in free or "\n" in shot["prompt"] + shot["completion"].strip():
                 continue
-            line = f"{self._question(shot)} {shot['completion']}\n"
+            line = f"{self._question(shot)} {shot['completion'].strip()}\n"
             length = len(tokenizer.encode(line))
             # An even share each: one long example would take the place of several short ones.
             if length <= free[source] // left:
@@ -92,7 +92,7 @@ class FewShot:
     def example(self, row: Row) -> Example:
         encode = self.tokenizer.encode
         prompt = encode(self.before.get(row["source"], "") + self._question(row))
-        return Example(prompt, encode(f" {row['completion']}\n"))
+        return Example(prompt, encode(f" {row['completion'].strip()}\n"))
 
     @staticmethod
     def _question(row: Row) -> str:

@@ -78,15 +78,18 @@ class HeldOutText(TokenFile):
 
     def __init__(self, texts: Sequence[str], tokenizer: Tokenizer) -> None:
         documents = [[*tokens, tokenizer.end] for tokens in tokenizer.encode_batch(texts)]
-        self.tokens = np.array([token for document in documents for token in document], dtype=np.int64)
+        # In memory, where a TokenFile maps a file: both are read alike.
+        self.tokens = np.concatenate([[], *documents]).astype(np.int64)  # type: ignore[assignment]
         self.lengths = token_lengths(tokenizer)
 
 
 def choose(rows: Sequence[Row], sources: Sequence[str], count: int) -> list[Row]:
-    """The first `count` rows of these sources (empty: all) by id, a digest; each prompt once."""
-    distinct = {row["prompt"]: row for row in reversed(rows) if not sources or row["source"] in sources}
-    chosen = sorted(distinct.values(), key=lambda row: row["id"])
-    return chosen[:count]
+    """The first `count` rows of these sources (empty: all), each prompt once; their order is by digest."""
+    distinct: dict[str, Row] = {}
+    for row in rows:
+        if not sources or row["source"] in sources:
+            distinct.setdefault(row["prompt"], row)
+    return list(distinct.values())[:count]
 
 
 def evaluate(
@@ -162,7 +165,7 @@ Models = dict[str, tuple[Transformer, Tokenizer]]
 
 @dataclass(frozen=True)
 class Asked:
-    """The test pairs that are used: for free answers, for right ones, and for the loss of their completions."""
+    """The test pairs that are used: for free answers, for right ones, for the loss of completions."""
 
     prompts: list[Row]
     questions: list[Row]
@@ -187,7 +190,7 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report:
     return Asked(
         prompts,
         questions if settings.question_sources else [],
-        sorted(pairs, key=lambda row: row["id"])[: settings.completions],
+        pairs[: settings.completions],
     )
 
 
@@ -288,7 +291,6 @@ def _rows(
         for i, (row, answer) in enumerate(zip(asked, answers, strict=True)):
             described = {
                 "model": name,
-                "id": row["id"],
                 "source": row["source"],
                 "prompt": row["prompt"],
                 "completion": answer.text,

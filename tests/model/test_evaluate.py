@@ -1,0 +1,201 @@
+"""What evaluation measures, on a language small enough to know the answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from model.answers import completion_logprobs, exact_match, f1, normalise_answer
+from model.asking import Chat, FewShot, Plain
+from model.batches import Example
+from model.errors import UserError
+from model.evaluate import EvaluateParameters, choose, evaluate
+from model.folder import load_model, save_model
+from model.sample import generate
+from model.tokenizer import Tokenizer, train_tokenizer
+from model.transformer import Architecture, Transformer
+
+CONTEXT, NEW = 64, 16
+WORDS = ("film", "story", "camera", "actor", "scene", "music")
+
+
+def pair(i: int, source: str = "film") -> dict[str, Any]:
+    word = WORDS[i % len(WORDS)]
+    prompt = f"Who made the {word} number {i}?" if source == "nq" else f"Finish this: the {word} {i}"
+    completion = f"Mister {word}" if source == "nq" else f"is {'good' if i % 2 else 'bad'} and long"
+    row = {"id": f"{i:016x}", "prompt": prompt, "completion": completion, "source": source, "group": str(i)}
+    return {**row, "references": [completion, "nobody"]}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    texts = [row["prompt"] + " " + row["completion"] for i in range(300) for row in (pair(i), pair(i, "nq"))]
+    return train_tokenizer(texts, 330)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Folders of the stages that evaluation reads; the aligned model is the assistant and a little noise."""
+    root = tmp_path_factory.mktemp("stages")
+    for split, start in (("train", 0), ("test", 300)):
+        rows = [pair(start + i, source) for i in range(30) for source in ("film", "nq")]
+        write(root / "split" / split / "pairs.jsonl", rows)
+        write(
+            root / "split" / split / "text.jsonl",
+            [{"text": f"the {word} was good . " * 20} for word in WORDS],
+        )
+    good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))
+    compared = {"chosen": good, "rejected": bad, "aspect": "tone", "source": "film", "gap": 3.0}
+    write(root / "labels" / "pairs.test.jsonl", [compared, {**compared, "source": "nq"}])
+    shape = Architecture(tokenizer.vocabulary, layers=2, width=32, heads=2, context=CONTEXT)
+    models = {
+        name: Transformer(shape).initialise(seed) for name, seed in (("base", 1), ("sft", 2), ("reward", 3))
+    }
+    models["aligned"] = Transformer(shape).initialise(2)
+    with torch.no_grad():
+        noise = torch.Generator().manual_seed(5)
+        for parameter in models["aligned"].parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=noise)
+    for name, model in models.items():
+        save_model(model, tokenizer, root / name / "model")
+    head = {"weight": torch.ones(1, 32), "bias": torch.zeros(1)}
+    save_file(head, root / "reward" / "model" / "reward_head.safetensors")
+    (root / "reward" / "model" / "reward.json").write_text('{"mean": 0.0, "std": 1.0}')
+    kept = {name: models["base"].model.embed_tokens.weight.detach().clone() for name in ("first", "last")}
+    save_file(kept, root / "embeddings.safetensors")
+    return {
+        "base": str(root / "base" / "model"),
+        "sft": str(root / "sft" / "model"),
+        "aligned": str(root / "aligned" / "model"),
+        "reward": str(root / "reward"),
+        "split": str(root / "split"),
+        "labels": str(root / "labels"),
+        "embeddings": str(root / "embeddings.safetensors"),
+        "seed": 1,
+        "device": "cpu",
+    }
+
+
+def run(world: dict[str, Any], out: Path, **parameters: Any) -> dict[str, float]:
+    settings = {
+        "prompts": 12, "sources": ["film"], "questions": 8, "question_sources": ["nq"], "new_tokens": NEW,
+        "few_shot": 1, "shown": 4, "words": ["good", "zeppelin"], "sentence": "the film was good",
+        **parameters,
+    }  # fmt: skip
+    return evaluate(settings, **world, folder=str(out), report=lambda event: None)
+
+
+def test_every_figure_and_file(world: dict[str, Any], tmp_path: Path) -> None:
+    figures = run(world, tmp_path)
+    names = {"ends_by_itself", "kl", "distinct", "length_ratio", "test_pair_accuracy", "prompts", "questions"}
+    assert names <= set(figures)
+    for model in ("base", "few_shot", "sft", "aligned"):
+        for measure in ("ends_by_itself", "distinct", "length", "completion_loss", "exact_match", "f1"):
+            assert f"{model}_{measure}" in figures
+    for model in ("base", "sft", "aligned"):
+        assert 0 < figures[f"{model}_bits_per_byte"] < 20
+    assert figures["prompts"] == 12 and figures["questions"] == 8
+    assert figures["ends_by_itself"] == figures["sft_ends_by_itself"]
+    rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
+    assert len(rows) == 4 * (12 + 8)
+    assert {row["model"] for row in rows if "reward" in row} == {"sft", "aligned"}
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert len(answers) == 4 + 2
+    assert set(answers[0]) == {"prompt", "reference", "base", "few_shot", "sft", "aligned"}
+    probes = json.loads((tmp_path / "probes.json").read_text())
+    assert [found["word"] for found in probes["neighbours"]] == ["good"]
+    assert len(probes["attention"]["pieces"]) == len(probes["attention"]["weights"])
+    assert set(json.loads((tmp_path / "accuracy.json").read_text())) == {"tone/film", "tone/nq"}
+
+
+def test_the_same_seed_gives_the_same_bytes(world: dict[str, Any], tmp_path: Path) -> None:
+    assert run(world, tmp_path / "a") == run(world, tmp_path / "b")
+    for name in ("completions.jsonl", "answers.json", "probes.json", "accuracy.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_model_against_itself_has_no_divergence(world: dict[str, Any], tmp_path: Path) -> None:
+    figures = run({**world, "aligned": world["sft"]}, tmp_path)
+    assert figures["kl"] == 0
+    assert figures["length_ratio"] == 1
+    assert figures["sft_reward"] == figures["aligned_reward"]
+
+
+def test_divergence_is_positive_on_average(world: dict[str, Any], tmp_path: Path) -> None:
+    assert run(world, tmp_path, prompts=30)["kl"] > 0
+
+
+def test_without_kept_embeddings_or_questions_the_rest_is_measured(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    figures = run({**world, "embeddings": ""}, tmp_path, question_sources=[], sentence="x")
+    assert "sft_exact_match" not in figures and figures["questions"] == 0
+    assert json.loads((tmp_path / "probes.json").read_text()) == {"neighbours": [], "attention": None}
+
+
+def test_no_prompt_that_fits_is_the_users_fault(world: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"evaluate\.sources"):
+        run(world, tmp_path, sources=["tweets"])
+    with pytest.raises(UserError, match=r"evaluate\.new_tokens"):
+        run(world, tmp_path, new_tokens=CONTEXT)
+
+
+def test_parameters_out_of_range_are_named() -> None:
+    with pytest.raises(UserError, match=r"evaluate\.prompts is 0"):
+        EvaluateParameters.read({"prompts": 0})
+    with pytest.raises(UserError, match=r"evaluate\.promts"):
+        EvaluateParameters.read({"promts": 3})
+
+
+def test_logprobs_of_completions_are_the_samplers(world: dict[str, Any], tokenizer: Tokenizer) -> None:
+    model, _ = load_model(Path(world["sft"]))
+    prompts = [tokenizer.prompt(pair(i)["prompt"]) for i in range(5)]
+    said = generate(model, prompts, NEW, tokenizer.end, seed=4)
+    lengths = said.lengths.tolist()
+    examples = [
+        Example(prompt, row[:length])
+        for prompt, row, length in zip(prompts, said.tokens.tolist(), lengths, strict=True)
+    ]
+    sums = [row[:length].sum().item() for row, length in zip(said.logprobs, lengths, strict=True)]
+    assert completion_logprobs(model, examples, tokenizer.end, size=2) == pytest.approx(sums, abs=1e-3)
+
+
+def test_answers_are_compared_as_squad_does() -> None:
+    assert normalise_answer("The  Quick, brown fox!") == "quick brown fox"
+    assert exact_match("an Apple.", ["apple", "pear"]) == 1
+    assert exact_match("apples", ["apple"]) == 0
+    assert f1("the red apple", ["green apple", "red apple pie"]) == pytest.approx(2 * 2 / 5)
+    assert f1("", ["apple"]) == 0
+    assert f1("apple", []) == 0
+
+
+def test_ways_of_asking(tokenizer: Tokenizer) -> None:
+    row = pair(3)
+    chat, plain = Chat(tokenizer).example(row), Plain(tokenizer).example(row)
+    assert chat.prompt == tokenizer.prompt(row["prompt"])
+    assert chat.completion[-1] == plain.completion[-1] == tokenizer.end
+    assert tokenizer.decode(plain.tokens) == f"{row['prompt']} {row['completion']}"
+    shots = [pair(i, source) for i in range(10) for source in ("film", "nq")]
+    few = FewShot(tokenizer, shots, [row], 2, 60)
+    prompt = tokenizer.decode(few.example(row).prompt)
+    assert prompt.count("Q: ") == 3 and prompt.endswith(f"Q: {row['prompt']}\nA:")
+    assert "Who made" not in prompt  # examples of the same source only
+    assert len(few.example(row).prompt) <= 60
+    assert all(b"\n" in tokenizer.piece_bytes(token) for token in few.stops - {tokenizer.end})
+    assert few.example(row).completion[-1] in few.stops
+
+
+def test_prompts_are_chosen_once_and_in_order() -> None:
+    rows = [pair(1), pair(1), pair(2, "nq"), pair(3), pair(4)]
+    assert choose(rows, ["film"], 2) == [pair(1), pair(3)]
+    assert len(choose(rows, [], 9)) == 4
