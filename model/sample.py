@@ -88,7 +88,7 @@ def generate(
         ended[active[live]] = chosen[live] == end
         if on_token:
             on_token(tokens[:, step].tolist())
-        live = live & (chosen != end) & (cache.lengths < context)
+        live = live & (chosen != end) & (cache.lengths + 1 < context)
         count = int(live.sum())
         if not count or step + 1 == steps:
             break

@@ -1,0 +1,82 @@
+"""Batches: every unit once an epoch, whatever the step; packing loses nothing but what is too long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.batches import IGNORED, Example, PackedBatch, Packing, TokenFile, WindowOrder, order, pad
+from model.pretrain import token_lengths
+from tests.model.conftest import CONTEXT, Language
+
+
+def test_every_unit_comes_once_an_epoch() -> None:
+    seen = np.concatenate([order(3, step, 5, 20) for step in range(8)])
+    assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
+    assert list(seen[:20]) != list(seen[20:])
+
+
+def test_a_step_is_a_function_of_seed_and_step() -> None:
+    late = order(3, 7, 5, 20)
+    order(4, 2, 5, 20)
+    assert list(order(3, 7, 5, 20)) == list(late)
+    assert list(order(4, 7, 5, 20)) != list(late)
+
+
+def test_a_batch_may_span_epochs() -> None:
+    seen = np.concatenate([order(3, step, 8, 20) for step in range(5)])
+    assert sorted(seen[:20]) == list(range(20))
+
+
+def test_windows_read_the_token_and_the_one_that_follows(language: Language) -> None:
+    file = TokenFile(language.tokens, "train", token_lengths(language.tokenizer))
+    windows = WindowOrder(file, CONTEXT, 4, seed=2)
+    for step in range(60):
+        inputs, targets = file.read(windows.starts(step), CONTEXT)
+        assert inputs.shape == targets.shape == (4, CONTEXT)
+        assert torch.equal(inputs[:, 1:], targets[:, :-1])
+
+
+def test_bytes_are_those_of_the_text(language: Language) -> None:
+    file = TokenFile(language.tokens, "valid", token_lengths(language.tokenizer))
+    starts = np.arange(file.windows(CONTEXT)) * CONTEXT
+    _, targets = file.read(starts, CONTEXT)
+    text = language.tokenizer.decode(targets.flatten().tolist())
+    assert file.text_bytes(starts, CONTEXT) == len(text.encode())
+
+
+def test_packing_holds_every_example_that_fits_once() -> None:
+    lengths = np.random.default_rng(0).integers(1, 40, size=300).tolist()
+    packing = Packing.make(lengths, 32)
+    packed = [i for row in packing.rows for i in row]
+    assert sorted(packed) == [i for i, n in enumerate(lengths) if n <= 32]
+    assert packing.dropped == sum(n > 32 for n in lengths)
+    assert all(sum(lengths[i] for i in row) <= 32 for row in packing.rows)
+    assert sum(lengths[i] for i in packed) > 0.95 * 32 * len(packing.rows)
+
+
+def test_only_completions_are_targets() -> None:
+    rows = [[Example([1, 2, 3], [4, 5, 0]), Example([1, 6], [7, 0])]]
+    batch = PackedBatch.make(rows, 10, padding=9)
+    assert batch.tokens.tolist() == [[1, 2, 3, 4, 5, 1, 6, 7, 9, 9]]
+    no = IGNORED
+    assert batch.targets.tolist() == [[no, no, 4, 5, 0, no, 7, 0, no, no]]
+    assert batch.documents.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, -1, -1]]
+    assert batch.learned == 5
+
+
+def test_padding_is_on_the_right() -> None:
+    tokens, lengths = pad([[1, 2, 3], [4]], 0)
+    assert tokens.shape == (2, 8) and lengths.tolist() == [3, 1]
+    assert tokens[1].tolist() == [4] + [0] * 7
+
+
+def test_an_empty_text_has_no_windows(tmp_path: Path) -> None:
+    (tmp_path / "tokens.json").write_text('{"dtype": "<u2"}')
+    np.array([1, 2, 3], dtype="<u2").tofile(tmp_path / "train.bin")
+    assert TokenFile(tmp_path, "train", np.ones(4)).windows(8) == 0
+    with pytest.raises(Exception, match=r"pretrain\.batch"):
+        WindowOrder(TokenFile(tmp_path, "train", np.ones(4)), 8, 1, 0)
