@@ -1,0 +1,253 @@
+"""The report's page: its style and its words, with places for what a training left behind.
+
+A module and not a file beside it, so that a change of a word changes the report's key.
+"""
+
+STYLE = """
+:root { --ink: #23272e; --soft: #626a76; --rule: #e3e0d8; --paper: #fdfcf9; --card: #fff;
+  --base: #8a9099; --few: #b9a25c; --sft: #2a6fb0; --aligned: #c5531a; --held: #1c8a6a; --bad: #b3261e; }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 17px/1.6 Charter, "Bitstream Charter", "Sitka Text", Cambria, Georgia, "DejaVu Serif", serif; }
+main, header, footer { max-width: 46rem; margin: 0 auto; padding: 0 1.25rem; }
+header { padding-top: 4rem; }
+h1 { font-size: 2.3rem; line-height: 1.15; margin: 0 0 .8rem; letter-spacing: -.01em; }
+h2 { font-size: 1.5rem; line-height: 1.25; margin: 4.2rem 0 .6rem; }
+h2 .step { display: block; font: 600 .72rem/1 system-ui, sans-serif; letter-spacing: .09em; color: var(--soft);
+  text-transform: uppercase; margin-bottom: .55rem; }
+h3 { font: 600 .95rem/1.4 system-ui, sans-serif; margin: 2.2rem 0 .3rem; }
+p { margin: .7rem 0; }
+.lede { font-size: 1.15rem; color: #3b414b; }
+.note, figcaption, .small { font: .83rem/1.5 system-ui, sans-serif; color: var(--soft); }
+figure { margin: 1.4rem 0 1.8rem; }
+figcaption { margin-top: .35rem; }
+.wide { width: min(72rem, 100vw - 2.5rem); position: relative; left: 50%; transform: translateX(-50%); }
+.pair { display: flex; flex-wrap: wrap; gap: 1.2rem; }
+.pair figure { flex: 1 1 19rem; margin: 1rem 0; }
+figure h3 { margin-top: 0; }
+svg { display: block; width: 100%; height: auto; overflow: visible; }
+svg text { font: 11.5px system-ui, sans-serif; fill: var(--soft); }
+svg .name { font-size: 12.5px; fill: var(--ink); }
+.grid { stroke: #ebe8e1; stroke-width: 1; } .grid.strong { stroke: #cfcbc1; stroke-width: 2; }
+.axis { stroke: #b9b5ab; stroke-width: 1; fill: none; }
+.reference { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 3; }
+.line { fill: none; stroke-width: 2; stroke-linejoin: round; } .line.faint { stroke-width: 1; opacity: .25; }
+.line.train { stroke: var(--sft); } .line.held { stroke: var(--held); } .line.aligned { stroke: var(--aligned); }
+.line.quiet { stroke: #d9d4c9; } .band.aligned { stroke: var(--aligned); stroke-width: 5; opacity: .35; }
+.dot.train { fill: var(--sft); } .dot.held { fill: var(--held); } .dot.aligned { fill: var(--aligned); }
+.dot.quiet { fill: #a9a498; }
+.age0 { fill: #f3cdb2; } .age1 { fill: #e9a67b; } .age2 { fill: #dc804a; } .age3 { fill: #c5531a; }
+.age4 { fill: #8f3a10; }
+.cell { fill: #2a6fb0; fill-opacity: var(--w); stroke: #eeeae2; stroke-width: 1; }
+table { border-collapse: collapse; width: 100%; font: .86rem/1.45 system-ui, sans-serif;
+  font-variant-numeric: tabular-nums; margin: 1.1rem 0; }
+th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 1px solid #c9c5bb;
+  padding: .35rem .7rem .35rem 0; vertical-align: bottom; }
+td { border-bottom: 1px solid var(--rule); padding: .42rem .7rem .42rem 0; vertical-align: top; }
+.n { text-align: right; } td.words { line-height: 1.6; }
+.scroll { overflow-x: auto; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; margin: 2rem 0; }
+.tile { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: .8rem .9rem;
+  font: .8rem/1.4 system-ui, sans-serif; color: var(--soft); }
+.tile b { display: block; font-size: 1.55rem; line-height: 1.2; color: var(--ink); font-weight: 600;
+  font-variant-numeric: tabular-nums; }
+.verdict { border-left: 4px solid var(--held); background: var(--card); padding: .7rem 1rem; margin: 1.4rem 0; }
+.verdict.no { border-color: var(--bad); }
+.answers { display: grid; gap: 1.1rem; margin: 1.4rem 0; }
+.asked { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 1rem 1.2rem; }
+.asked > p { margin: 0 0 .7rem; font-weight: 600; }
+.said { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: 1.2rem; }
+.said div { border-top: 3px solid var(--base); padding-top: .45rem; overflow-wrap: anywhere; }
+.said .few_shot { border-color: var(--few); } .said .sft { border-color: var(--sft); }
+.said .aligned { border-color: var(--aligned); }
+.said h4 { font: 600 .74rem/1.3 system-ui, sans-serif; color: var(--soft); margin: 0 0 .25rem; }
+.said p { margin: 0; font-size: .96rem; line-height: 1.5; }
+.asked .wrote { font: .83rem/1.5 system-ui, sans-serif; color: var(--soft); margin: .9rem 0 0; }
+.nothing { color: var(--soft); font-style: italic; }
+.piece { background: #e9f0f7; border-radius: 3px; padding: .12rem .02rem; margin-right: 2px; white-space: pre-wrap; }
+.piece:nth-child(even) { background: #f6ebdc; }
+.sample { border-left: 3px solid var(--rule); padding-left: 1rem; margin: .9rem 0; overflow-wrap: anywhere; }
+.sample b { font-weight: 600; }
+dt { font-weight: 600; margin-top: .8rem; } dd { margin: 0; }
+footer { padding: 3rem 1.25rem 4rem; }
+@media print { h2 { break-after: avoid; } figure, .asked, table { break-inside: avoid; } }
+"""  # noqa: E501
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ style }}</style>
+</head>
+<body>
+<header>
+<h1>{{ title }}</h1>
+<p class="lede">A language model is made in steps. First it reads and learns to guess the next word
+(<em>pretraining</em>). Then it practises on examples of good answers (<em>supervised fine-tuning</em>, SFT).
+A second model learns from people’s judgements what they prefer (the <em>reward model</em>). Last, the
+assistant practises against that second model (<em>reinforcement learning from human feedback</em>, RLHF).
+This page shows what happened in each of them.</p>
+{% if tiles %}<div class="tiles">
+{% for tile in tiles %}<div class="tile"><b>{{ tile.figure }}</b>{{ tile.words }}</div>
+{% endfor %}</div>{% endif %}
+{% if verdict %}<p class="verdict{{ '' if verdict.passed else ' no' }}"><b>{{ verdict.title }}</b> {{ verdict.reason }}</p>{% endif %}
+</header>
+<main>
+
+{% if answers %}
+<h2><span class="step">The result</span>The same prompts, asked of each model</h2>
+<p>No model saw these prompts in training. The <b>base model</b> has only read: it goes on with the text
+rather than answer it. With a few worked examples before the prompt (<b>few-shot</b>) it does better. The
+<b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also told, by the reward model,
+which answers people like.</p>
+<div class="answers wide">
+{% for asked in answers %}<section class="asked"><p>{{ asked.prompt }}</p><div class="said">
+{% for kind, name in speakers %}{% if kind in asked %}<div class="{{ kind }}"><h4>{{ name }}</h4>
+{% if asked[kind] %}<p>{{ asked[kind] }}</p>{% else %}<p class="nothing">nothing</p>{% endif %}</div>{% endif %}
+{% endfor %}</div>{% if asked.reference %}<p class="wrote">In the data: {{ asked.reference }}</p>{% endif %}</section>
+{% endfor %}</div>
+<p class="note">Answers are drawn at random from what each model finds likely, with the same seed; questions
+are answered with the likeliest words. They are the first of the test prompts: nobody picked them.</p>
+{% endif %}
+
+{% if sources %}
+<h2><span class="step">Data</span>What it learned from</h2>
+<p>Every row comes from one of these sources. Rows are set apart by what they are about, not by chance: a
+passage, question or review that is tested on stands in no training row. Training sees the first part,
+decisions during training look at the second, and the figures on this page are measured on the third.</p>
+<div class="scroll"><table>
+<tr><th>source<th>kind of row<th class="n">training<th class="n">validation<th class="n">test</tr>
+{% for row in sources %}<tr><td>{{ row.source }}<td>{{ row.kind }}<td class="n">{{ row.train }}<td class="n">{{ row.valid }}<td class="n">{{ row.test }}</tr>
+{% endfor %}</table></div>
+{% if quarantine %}<p>Before that, {{ quarantine.total }} row{{ '' if quarantine.total == '1' else 's' }} that broke a
+rule {{ 'was' if quarantine.total == '1' else 'were' }} put aside: {{ quarantine.rules }}.</p>{% endif %}
+{% endif %}
+
+{% if tokens %}
+<h3>Words to numbers</h3>
+<p>A model reads pieces of words, called tokens, each a number. This model knows {{ tokens.vocabulary }} of
+them, found by joining the pairs of characters that stand together most often in the training text, which
+is {{ tokens.train }} tokens long{% if tokens.per %}, {{ tokens.per }} bytes each on average{% endif %}.</p>
+{% if pieces %}<p>{% for piece in pieces %}<span class="piece">{{ piece }}</span>{% endfor %}</p>{% endif %}
+{% endif %}
+
+{% if pretrain %}
+<h2><span class="step">Step 1 · pretraining</span>Learning to guess the next word</h2>
+{% if pretrain.charts %}<p>The model starts as random numbers. At each step it reads a batch of text, guesses every next token from
+those before it, and is corrected a little towards what stood there. The <em>loss</em> says how surprised
+it was: lower is better. <em>Bits per byte</em> is the same on text it never trained on: how many bits it
+would need, on average, to store one character. Plain storage takes 8.</p>
+<div class="pair">
+{% for chart in pretrain.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}<figcaption>{{ chart.caption }}</figcaption></figure>
+{% endfor %}</div>{% else %}<p>The base model was not trained here but brought along.</p>{% endif %}
+{% if pretrain.samples %}<h3>What it writes, from the first step to the last</h3>
+<p>The same beginnings (in bold), continued by the model as it was at each of these moments.</p>
+{% for moment in pretrain.samples %}<h3>{{ moment.title }}</h3>
+{% for sample in moment.samples %}<p class="sample"><b>{{ sample.prompt }}</b>{{ sample.text }}</p>
+{% endfor %}{% endfor %}{% endif %}
+{% if pretrain.neighbours %}<h3>Which words stand near each other</h3>
+<p>Inside the model each word is a point in space. At the start the points lie at random. Nobody tells the
+model what words mean: it moves words together when they serve alike in text. These are the nearest
+neighbours of some words, with their closeness (1 is the same direction, 0 unrelated).</p>
+<div class="scroll"><table><tr><th>word<th>neighbours at the first step<th>neighbours at the last step</tr>
+{% for row in pretrain.neighbours %}<tr><td><b>{{ row.word }}</b>
+{% for near in (row.first, row.last) %}<td class="words">{% for word, closeness in near %}{{ word }}&nbsp;<span class="small">{{ closeness }}</span>{{ ', ' if not loop.last }}{% endfor %}
+{% endfor %}</tr>
+{% endfor %}</table></div>{% endif %}
+{% if pretrain.attention %}<h3>Where it looks</h3>
+<p>To guess what follows a token the model looks back at earlier ones. Each row is a token of the sentence; the
+darker a square, the more one part of the model (layer {{ pretrain.layer }}, head {{ pretrain.head }}) looks
+from that row’s token at the token above. Nothing right of the diagonal: it cannot look ahead.</p>
+<figure style="max-width: {{ pretrain.attention_width }}px">{{ pretrain.attention }}</figure>{% endif %}
+{% endif %}
+
+{% if sft %}
+<h2><span class="step">Step 2 · supervised fine-tuning</span>Learning to answer</h2>
+<p>The same model goes on learning, from pairs of a prompt and a good answer. Only the answer’s tokens
+count, and the last of them says “I am done”.{% if sft.ends %} After this step {{ sft.ends }} of its answers end
+by themselves{% if sft.base_ends %}; of the base model’s, {{ sft.base_ends }}{% endif %}.{% endif %}</p>
+<div class="pair">{% for chart in sft.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}<figcaption>{{ chart.caption }}</figcaption></figure>
+{% endfor %}</div>
+{% endif %}
+
+{% if agreement or reward %}
+<h2><span class="step">Step 3 · the reward model</span>Learning what people prefer</h2>
+{% endif %}
+{% if agreement %}
+<p>People judged the texts below. They do not always agree, and no model can agree with all of them.
+<em>Alpha</em> (Krippendorff) is 1 where they always do and 0 where they answer as if by chance;
+<em>pairs</em> is how often two people who see a difference between two texts see the same one.</p>
+<div class="scroll"><table><tr><th>aspect<th>source<th class="n">texts<th class="n">people<th class="n">ratings<th class="n">alpha<th class="n">pairs</tr>
+{% for row in agreement %}<tr><td>{{ row.aspect }}<td>{{ row.source }}<td class="n">{{ row['items'] }}<td class="n">{{ row.annotators }}<td class="n">{{ row.ratings }}<td class="n">{{ row.alpha }}<td class="n">{{ row.pair_agreement }}</tr>
+{% endfor %}</table></div>
+{% endif %}
+{% if reward %}
+<p>The reward model is the assistant with a new last layer that gives a text one number. It is shown two texts
+and moved to give the higher number to the one that people preferred.</p>
+<div class="pair">{% for chart in reward.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}<figcaption>{{ chart.caption }}</figcaption></figure>
+{% endfor %}</div>
+{% if reward.accuracy %}<h3>How often it agrees with people on texts it has not seen</h3>
+<figure>{{ reward.accuracy }}<figcaption>Pairs of held-out texts that people clearly told apart: how often the
+reward model puts them in the same order.{% if reward.yardstick %} The yardstick is a simple linear model over words
+and word pairs, trained on the same ratings.{% endif %} Half is what guessing gives.</figcaption></figure>{% endif %}
+{% endif %}
+
+{% if rlhf %}
+<h2><span class="step">Step 4 · RLHF</span>Practising against the reward model</h2>
+<p>Now the assistant answers prompts, the reward model scores the answers, and the assistant is moved towards
+what scored above expectation (by an algorithm called PPO). Left alone it would soon find odd texts that the
+reward model likes and nobody else does. So it pays for every step away from the assistant it was: the
+<em>KL divergence</em>, in nats, says how differently it now speaks, for a whole answer.</p>
+<div class="pair">{% for chart in rlhf.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}<figcaption>{{ chart.caption }}</figcaption></figure>
+{% endfor %}</div>
+{% if rlhf.trail %}<h3>What the reward costs</h3>
+<figure>{{ rlhf.trail }}<figcaption>Each dot is a step, averaged with its neighbours, from pale (first) to dark (last). A healthy training
+climbs: more reward for little divergence. Where the path runs to the right without climbing, divergence
+is spent for nothing.</figcaption></figure>{% endif %}
+{% endif %}
+
+{% if examination %}
+<h2><span class="step">Examination</span>All models, the same test</h2>
+<div class="scroll"><table><tr><th>measure{% for _, name in speakers %}<th class="n">{{ name }}{% endfor %}</tr>
+{% for row in examination %}<tr><td>{{ row.measure }}{% for value in row.shown %}<td class="n">{{ value }}{% endfor %}</tr>
+{% endfor %}</table></div>
+<p class="note">{{ examination_note }}</p>
+{% endif %}
+{% if judged %}
+<h3>Did it work? The judge’s word</h3>
+<p>The reward model cannot judge its own pupil. The judge is a fixed list of words with their tone
+(VADER), which no model here has seen. It scores a text from −1 (negative) to 1 (positive). The
+assistant’s answers score {{ judged.before }} on average, the aligned assistant’s {{ judged.after }}. On the
+same prompt the aligned answer scores higher in {{ judged.rate }} of the cases (ties count half).</p>
+<figure>{{ judged.interval }}<figcaption>Share of prompts that the aligned assistant wins, with the 95% interval
+({{ judged.range }}). At the dashed line the two would be equal.</figcaption></figure>
+{% endif %}
+
+{% if verdict and verdict.checks %}
+<h2><span class="step">Gate</span>Is it let through?</h2>
+<p>The bars were set before the training.</p>
+<div class="scroll"><table><tr><th>figure<th class="n">measured<th class="n">bar<th>passed</tr>
+{% for check in verdict.checks %}<tr><td>{{ check.name }}<td class="n">{{ check.value }}<td class="n">{{ check.bar }}<td>{{ 'yes' if check.passed else 'no' }}</tr>
+{% endfor %}</table></div>
+{% endif %}
+
+<h2><span class="step">Words</span>Small glossary</h2>
+<dl>
+<dt>Token</dt><dd>A piece of text, often a word, that the model reads and writes as one number.</dd>
+<dt>Step</dt><dd>One correction of the model’s weights, from one batch of text.</dd>
+<dt>Loss, in nats a token</dt><dd>How surprised the model is by a token that stood there; 0 is not at all. A nat is
+1.44 bits.</dd>
+<dt>Held-out</dt><dd>Kept away from training, to measure with.</dd>
+<dt>Reward</dt><dd>The reward model’s score of an answer. 0 is an average answer of the assistant before RLHF, 1 is one
+standard deviation better.</dd>
+<dt>KL divergence</dt><dd>How differently two models speak: the mean of the logarithm of how much likelier an answer
+is to the one than to the other. 0 is the same model.</dd>
+</dl>
+</main>
+<footer class="note">{{ footer }}</footer>
+</body>
+</html>
+"""  # noqa: E501

@@ -1,0 +1,150 @@
+"""Report: one self-contained page that tells the story of a training to somebody who knows nothing of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from model.batches import read_rows
+from model.launch import Report
+from tasks.chapters import (
+    SPEAKERS,
+    Curve,
+    agreement,
+    alignment,
+    examination,
+    finetuning,
+    gated,
+    preferences,
+    pretraining,
+    tiles,
+)
+from tasks.page import PAGE, STYLE
+from tasks.stage import stage
+
+KINDS = ("text", "pairs", "comparisons", "ratings")
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class ReportParameters:
+    """What the page is called, and how many prompts it shows side by side."""
+
+    title: str = "How this assistant was trained"
+    answers: int = 8
+
+    def __post_init__(self) -> None:
+        if self.answers < 0:
+            raise ValueError(f"answers is {self.answers}; it must be 0 or more")
+
+
+STAGES = "validate split tokenizer pretrain sft labels reward rlhf evaluate gate"
+
+
+@stage(inputs=tuple(STAGES.split()))
+def report(
+    parameters: ReportParameters,
+    validate: Path | None,
+    split: Path | None,
+    tokenizer: Path | None,
+    pretrain: Path | None,
+    sft: Path | None,
+    labels: Path | None,
+    reward: Path | None,
+    rlhf: Path | None,
+    evaluate: Path | None,
+    gate: Path | None,
+    out: Path,
+    report: Report,
+) -> dict[str, float]:
+    """report.html in `out`: the same bytes for the same inputs. What a stage did not leave is left out."""
+    figures = _read(evaluate, "metrics.json", {})
+    probes = _read(evaluate, "probes.json", {})
+    page = render(
+        title=parameters.title,
+        tiles=tiles(figures),
+        verdict=gated(_read(gate, "verdict.json", None)),
+        answers=_read(evaluate, "answers.json", [])[: parameters.answers],
+        sources=sources(split),
+        quarantine=quarantine(validate),
+        tokens=token_counts(_read(tokenizer, "tokens.json", {})),
+        pieces=(probes.get("attention") or {}).get("pieces", []),
+        pretrain=pretraining(curve(pretrain), _read(pretrain, "samples.json", []), probes),
+        sft=finetuning(curve(sft), figures),
+        agreement=agreement(_read(labels, "agreement.json", {})),
+        reward=preferences(
+            curve(reward), _read(reward, "accuracy.json", {}), _read(reward, "yardstick.json", {})
+        ),
+        rlhf=alignment(curve(rlhf)),
+        **examination(figures),
+    )
+    (out / "report.html").write_text(page, encoding="utf-8")
+    return {"bytes": float(len(page.encode()))}
+
+
+def render(**parts: Any) -> str:
+    """The page from its parts; everything but the figures is escaped. A part that is empty is left out."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    footer = (
+        "One file: nothing on this page is fetched from anywhere. It was written by chatmill’s report stage "
+        "from what the stages before it left behind."
+    )
+    shown = {"style": Markup(STYLE), "speakers": SPEAKERS, "footer": footer, **parts}
+    return environment.from_string(PAGE).render(shown)
+
+
+def sources(split: Path | None) -> list[dict[str, str]]:
+    """How many rows of each kind each source gives to each part of the split."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for name in SPLITS:
+        for kind in KINDS:
+            counts.update((kind, row["source"], name) for row in _rows(split, f"{name}/{kind}.jsonl"))
+    found = sorted({(kind, source) for kind, source, _ in counts}, key=lambda k: (KINDS.index(k[0]), k[1]))
+    return [
+        {"kind": kind, "source": source, **{name: f"{counts[kind, source, name]:,}" for name in SPLITS}}
+        for kind, source in found
+    ]
+
+
+def quarantine(validate: Path | None) -> dict[str, str] | None:
+    """How many rows broke which rule."""
+    rules = Counter(
+        str(row.get("rule", "rule")) for kind in KINDS for row in _rows(validate, f"quarantine/{kind}.jsonl")
+    )
+    if not rules:
+        return None
+    named = ", ".join(f"{rule} ({count:,})" for rule, count in rules.most_common())
+    return {"total": f"{rules.total():,}", "rules": named}
+
+
+def token_counts(tokens: dict[str, Any]) -> dict[str, str] | None:
+    """Size of the vocabulary and of the training text."""
+    if not tokens:
+        return None
+    train = tokens.get("train", {})
+    per = train["bytes"] / train["tokens"] if train.get("bytes") and train.get("tokens") else 0
+    return {
+        "vocabulary": f"{tokens['vocabulary']:,}",
+        "train": f"{train.get('tokens', 0):,}",
+        "per": f"{per:.1f}" if per else "",
+    }
+
+
+def curve(folder: Path | None) -> Curve:
+    """The curves that a training stage left behind; none where it left none."""
+    return Curve(_rows(folder, "curves.jsonl"))
+
+
+def _rows(folder: Path | None, name: str) -> list[dict[str, Any]]:
+    return read_rows(folder / name) if folder and (folder / name).exists() else []
+
+
+def _read(folder: Path | None, name: str, absent: Any) -> Any:
+    path = folder / name if folder else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else absent

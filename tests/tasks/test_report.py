@@ -1,0 +1,317 @@
+"""The page: whole from whole inputs, without holes from partial ones, safe with any text."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.figures import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
+from tasks.report import ReportParameters, quarantine, report, sources
+
+STAGES = ("validate", "split", "tokenizer", "pretrain", "sft", "labels", "reward", "rlhf", "evaluate", "gate")
+VOID = {"meta", "br", "th", "td", "tr", "dt", "dd", "path", "circle", "rect", "polyline", "p", "html"}
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def whole(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
+    """Folders as the stages leave them, with figures like a training's; `text` stands in every text."""
+    at = {name: root / name for name in STAGES}
+    for folder in at.values():
+        folder.mkdir(parents=True)
+    broken = [{"rule": "no_duplicate_content"}] * 3 + [{"rule": "printable_text"}]
+    lines(at["validate"] / "quarantine" / "text.jsonl", broken)
+    for split, count in (("train", 1800), ("valid", 100), ("test", 100)):
+        for kind, source in (("text", "boolq"), ("pairs", "film"), ("pairs", "nq"), ("ratings", "film")):
+            path = at["split"] / split / f"{kind}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as file:
+                file.write("".join(json.dumps({"source": source}) + "\n" for _ in range(count)))
+    counts = {"tokens": 3_400_000, "bytes": 10_300_000, "documents": 13_000}
+    whole(at["tokenizer"] / "tokens.json", {"dtype": "uint16", "vocabulary": 4096, "train": counts})
+
+    def noise(step: int, size: float) -> float:
+        return size * math.sin(step * 12.9898) * math.cos(step * 78.233)
+
+    lines(
+        at["pretrain"] / "curves.jsonl",
+        [{"step": s, "loss": 3.6 + 4.7 * math.exp(-s / 160) + noise(s, 0.15)} for s in range(1, 1200, 3)]
+        + [{"step": s, "valid_bits_per_byte": 1.93 + 1.9 * math.exp(-s / 220)} for s in range(0, 1201, 100)],
+    )
+    prompts = ("The ", "In the beginning", "This film")
+    texts = ("ith ove,qu<|ha", "of the the and in a was", f"was a {text} story of the first century")
+    moments = zip((0, 600, 1200), texts, strict=True)
+    whole(
+        at["pretrain"] / "samples.json",
+        [
+            {"step": step, "samples": [{"prompt": prompt, "text": said} for prompt in prompts]}
+            for step, said in moments
+        ],
+    )
+    lines(
+        at["sft"] / "curves.jsonl",
+        [{"step": s, "loss": 3.4 + 1.6 * math.exp(-s / 60) + noise(s, 0.2)} for s in range(1, 300)]
+        + [{"step": s, "valid_loss": 3.6 + 1.5 * math.exp(-s / 60)} for s in range(0, 301, 50)],
+    )
+    people = {"items": 10605, "annotators": 20, "ratings": 212100, "alpha": 0.52, "pair_agreement": 0.86}
+    whole(
+        at["labels"] / "agreement.json",
+        {
+            "tone/film": people,
+            "tone/tweets": {**people, "alpha": 0.71},
+            "truthfulness/nq": {"items": 1370, "alpha": None},
+        },
+    )
+    lines(
+        at["reward"] / "curves.jsonl",
+        [{"step": s, "loss": 0.35 + 0.34 * math.exp(-s / 120) + noise(s, 0.08)} for s in range(1, 600, 2)]
+        + [{"step": s, "pair_accuracy": 0.82 - 0.3 * math.exp(-s / 90)} for s in range(0, 601, 100)],
+    )
+    whole(
+        at["reward"] / "accuracy.json",
+        {"tone/film": 0.81, "tone/tweets": 0.88, "tone/editorials": 0.70, "truthfulness/nq": 0.52},
+    )
+    whole(
+        at["reward"] / "yardstick.json",
+        {"tone/film": 0.84, "tone/tweets": 0.90, "tone/editorials": 0.72, "truthfulness/nq": 0.51},
+    )
+    lines(
+        at["rlhf"] / "curves.jsonl",
+        [
+            {
+                "step": s,
+                "reward": 2.4 * (1 - math.exp(-s / 45)) + noise(s, 0.3),
+                "kl": 9 - 9 * math.exp(-s / 60) + noise(s, 0.6),
+                "length": 19 - s / 60 + noise(s, 1),
+                "kl_coefficient": 0.15 + 0.0004 * s,
+            }
+            for s in range(1, 151)
+        ],
+    )
+    figures: dict[str, float] = {
+        "ends_by_itself": 0.97,
+        "judge_gain": 0.47,
+        "kl": 8.9,
+        "win_rate": 0.83,
+        "win_rate_low": 0.78,
+        "win_rate_high": 0.87,
+        "distinct": 0.99,
+        "length_ratio": 0.81,
+        "prompts": 256,
+        "questions": 180,
+        "test_pair_accuracy": 0.83,
+        "sft_judge": 0.19,
+        "aligned_judge": 0.66,
+        "sft_reward": 0.04,
+        "aligned_reward": 2.31,
+    }
+    for i, name in enumerate(("base", "few_shot", "sft", "aligned")):
+        figures |= {f"{name}_bits_per_byte": 1.96 + 0.11 * i} if name != "few_shot" else {}
+        figures |= {
+            f"{name}_completion_loss": 4.9 - 0.4 * i,
+            f"{name}_exact_match": 0.004 * i,
+            f"{name}_f1": 0.02 * i,
+        }
+        figures |= {
+            f"{name}_ends_by_itself": min(0.97, 0.02 + 0.4 * i),
+            f"{name}_distinct": 1.0,
+            f"{name}_length": 60 - 14 * i,
+        }
+    whole(at["evaluate"] / "metrics.json", figures)
+    whole(
+        at["evaluate"] / "answers.json",
+        [
+            {
+                "prompt": f"Finish this review: the {word}",
+                "reference": "is one of the best of the year .",
+                "base": f"{text} of the <|first> of the state of the United States and was a the number of",
+                "few_shot": "is a film of the film .",
+                "sft": f"is not quite {text} , but it has moments .",
+                "aligned": f"is {text} , funny and moving .",
+            }
+            for word in ("story", "acting", "whole thing", "film's last hour")
+        ]
+        + [
+            {
+                "prompt": "who wrote the song",
+                "reference": "Bob",
+                "base": "",
+                "sft": "John Lennon",
+                "aligned": "John",
+            }
+        ],
+    )
+    pieces = [
+        "The",
+        " film",
+        " is",
+        " not",
+        " as",
+        " good",
+        " as",
+        " the",
+        " book",
+        ",",
+        " but",
+        " lovely",
+        ".",
+    ]
+    weights = [
+        [round(2 * (j + 1) / ((i + 1) * (i + 2)), 4) if j <= i else 0.0 for j in range(13)] for i in range(13)
+    ]
+    near = [
+        [word, round(0.61 - 0.03 * i, 2)] for i, word in enumerate(("great", "bad", "fine", "poor", text))
+    ]
+    whole(
+        at["evaluate"] / "probes.json",
+        {
+            "neighbours": [{"word": "good", "first": [["Bosnia", 0.31], ["twelve", 0.29]], "last": near}],
+            "attention": {"layer": 3, "head": 2, "pieces": pieces, "weights": weights},
+        },
+    )
+    checks = [{"name": "judge_gain", "value": 0.47, "bar": "at least 0.40", "passed": True}]
+    whole(at["gate"] / "verdict.json", {"passed": True, "reason": "every bar is reached", "checks": checks})
+    return at
+
+
+def make(at: Mapping[str, Path | None], out: Path, **parameters: Any) -> str:
+    out.mkdir()
+    figures = report(ReportParameters(**parameters), **at, out=out, report=lambda event: None)
+    page = (out / "report.html").read_text("utf-8")
+    assert figures["bytes"] == len(page.encode())
+    return page
+
+
+class Balance(HTMLParser):
+    """Counts tags that must be closed, and gathers what would be fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.fetched += [f"{name}={value}" for name, value in attrs if name in ("src", "href", "srcset")]
+        assert tag not in ("script", "link", "iframe", "img")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def check_markup(page: str) -> None:
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []
+    assert balance.fetched == []
+    assert "url(" not in page and "@import" not in page
+    assert not re.search(r"\bnan\b|None|Undefined", page)
+
+
+def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
+    page = make(leave_stages(tmp_path / "stages"), tmp_path / "out")
+    check_markup(page)
+    for words in (
+        "Learning to guess the next word",
+        "Before the first step",
+        "After 1,200 steps",
+        "Bosnia",
+        "layer 3, head 2",
+        "Learning to answer",
+        "Learning what people prefer",
+        "212,100",
+        "Practising against the reward model",
+        "What the reward costs",
+        "All models, the same test",
+        "78% to 87%",
+        "every bar is reached",
+        "+0.47",
+        "no_duplicate_content (3)",
+        "nothing",
+    ):
+        assert words in page, words
+    assert page.count("<svg") == 14
+
+
+def test_the_same_bytes_each_time(tmp_path: Path) -> None:
+    at = leave_stages(tmp_path / "stages")
+    assert make(at, tmp_path / "a") == make(at, tmp_path / "b")
+
+
+def test_any_text_is_only_text(tmp_path: Path) -> None:
+    nasty = "<script>alert(1)</script>{{ 7 * 7 }}\" onload='x"
+    page = make(leave_stages(tmp_path / "stages", nasty), tmp_path / "out", title=nasty)
+    check_markup(page)
+    assert "<script" not in page and "{{ 7 * 7 }}" in page
+
+
+@pytest.mark.parametrize("missing", STAGES)
+def test_a_missing_part_is_left_out(tmp_path: Path, missing: str) -> None:
+    at = leave_stages(tmp_path / "stages")
+    (tmp_path / "empty").mkdir()
+    page = make({**at, missing: tmp_path / "empty"}, tmp_path / "out")
+    check_markup(page)
+    assert page == make({**at, missing: None}, tmp_path / "again")
+
+
+def test_nothing_at_all_is_still_a_page(tmp_path: Path) -> None:
+    check_markup(make(dict.fromkeys(STAGES), tmp_path / "out"))
+
+
+def test_rows_are_counted_by_source_and_rule(tmp_path: Path) -> None:
+    at = leave_stages(tmp_path / "stages")
+    rows = sources(at["split"])
+    assert [(row["kind"], row["source"]) for row in rows] == [
+        ("text", "boolq"),
+        ("pairs", "film"),
+        ("pairs", "nq"),
+        ("ratings", "film"),
+    ]
+    assert rows[0]["train"] == "1,800"
+    assert quarantine(at["validate"]) == {
+        "total": "4",
+        "rules": "no_duplicate_content (3), printable_text (1)",
+    }
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert ticks(1.93, 3.83) == [2.0, 2.5, 3.0, 3.5]
+    assert ticks(-0.3, 2.4) == [0, 1, 2] or ticks(-0.3, 2.4) == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert ticks(2, 2) == [2]
+    assert number(1200) == "1,200" and number(0.15) == "0.15" and number(-2) == "-2"
+
+
+def test_a_moving_average_keeps_a_straight_line() -> None:
+    straight = [(float(x), 2.0 * x) for x in range(200)]
+    assert all(y == pytest.approx(2 * x) for x, y in smooth(straight))
+    assert len(smooth(straight[:3])) == 3
+
+
+def test_figures_of_little_or_no_data() -> None:
+    assert line_chart([Line("a", [], "train")], "x", "y") is None
+    assert trail([(1, 1)], "x", "y") is None
+    assert dot_plot([], 0.5, "guessing") is None
+    for svg in (
+        line_chart([Line("a", [(1, 5.0)], "train"), Line("b", [(1, 5.0)], "held")], "x", "y"),
+        heat_map(["a"], [[1.0]]),
+        dot_plot([("film", [("model", "train", 1.0)])], 0.5, "guessing"),
+    ):
+        assert svg is not None and "nan" not in svg and svg.startswith("<svg")
