@@ -33,9 +33,10 @@ class EvaluateParameters:
 
     `prompts` prompts of the pairs in `sources` (empty: all) are answered at temperature 1, up to `new_tokens`
     tokens; `questions` of those in `question_sources` (empty: none) greedily. `completions` pairs give the
-    loss, `text_tokens` tokens (0: all) the bits per byte. `few_shot` examples make the base model answer;
-    `shown` prompts and questions are put side by side. `headline` names the sources of
-    `test_pair_accuracy` (empty: all). `words` and `sentence` are what the probes look at.
+    loss, `text_tokens` tokens (0: all) of the text in `text_sources` (empty: all) the bits per byte.
+    `few_shot` examples make the base model answer; `shown` prompts, and half as many questions, are put side
+    by side. `headline` names the sources of `test_pair_accuracy` (empty: all). `words`, each with its
+    `neighbours`, and `sentence` are what the probes look at.
     """
 
     prompts: int = 256
@@ -45,6 +46,7 @@ class EvaluateParameters:
     question_sources: tuple[str, ...] = ()
     completions: int = 512
     text_tokens: int = 65_536
+    text_sources: tuple[str, ...] = ()
     few_shot: int = 4
     shown: int = 6
     headline: tuple[str, ...] = ()
@@ -221,7 +223,9 @@ def _speakers(settings: EvaluateParameters, split: Path, models: Models, asked: 
 def _bits_per_byte(
     settings: EvaluateParameters, split: Path, models: Models, device: str
 ) -> dict[str, float]:
-    texts = [row["text"] for row in read_rows(split / "test" / "text.jsonl")]
+    rows = read_rows(split / "test" / "text.jsonl")
+    wanted = settings.text_sources
+    texts = [row["text"] for row in rows if not wanted or row["source"] in wanted]
     figures = {}
     for name, (model, tokenizer) in models.items():
         text = HeldOutText(texts, tokenizer)

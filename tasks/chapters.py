@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -232,7 +233,7 @@ def examination(figures: dict[str, float]) -> dict[str, Any]:
 
 def _shown(form: str, value: float | None) -> str:
     """A number as it is printed, with a true minus; nothing where there is none."""
-    return "" if value is None else form.format(value).replace("-", "−")
+    return "" if value is None or math.isnan(value) else form.format(value).replace("-", "−")
 
 
 def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:

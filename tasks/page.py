@@ -179,8 +179,8 @@ by themselves{% if sft.base_ends %}; of the base model’s, {{ sft.base_ends }}{
 {% if agreement %}
 <p>People judged the texts below. They do not always agree, and no model can agree with all of them.
 <em>Alpha</em> (Krippendorff) is 1 where they always do and 0 where they answer as if by chance;
-<em>pairs</em> is how often two people who see a difference between two texts see the same one.</p>
-<div class="scroll"><table><tr><th>aspect<th>source<th class="n">texts<th class="n">people<th class="n">ratings<th class="n">alpha<th class="n">pairs</tr>
+<em>same side</em> is how often two people put a text on the same side: above, below or at zero.</p>
+<div class="scroll"><table><tr><th>aspect<th>source<th class="n">texts<th class="n">people<th class="n">ratings<th class="n">alpha<th class="n">same side</tr>
 {% for row in agreement %}<tr><td>{{ row.aspect }}<td>{{ row.source }}<td class="n">{{ row['items'] }}<td class="n">{{ row.annotators }}<td class="n">{{ row.ratings }}<td class="n">{{ row.alpha }}<td class="n">{{ row.pair_agreement }}</tr>
 {% endfor %}</table></div>
 {% endif %}

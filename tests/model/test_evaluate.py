@@ -52,7 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
         write(root / "split" / split / "pairs.jsonl", rows)
         write(
             root / "split" / split / "text.jsonl",
-            [{"text": f"the {word} was good . " * 20} for word in WORDS],
+            [{"text": f"the {word} was good . " * 20, "source": "books"} for word in WORDS],
         )
     good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))
     compared = {"chosen": good, "rejected": bad, "aspect": "tone", "source": "film", "gap": 3.0}
@@ -133,6 +133,10 @@ def test_a_model_against_itself_has_no_divergence(world: dict[str, Any], tmp_pat
 
 def test_divergence_is_positive_on_average(world: dict[str, Any], tmp_path: Path) -> None:
     assert run(world, tmp_path, prompts=30)["kl"] > 0
+
+
+def test_text_of_other_sources_is_not_measured(world: dict[str, Any], tmp_path: Path) -> None:
+    assert "base_bits_per_byte" not in run(world, tmp_path, text_sources=["film"])
 
 
 def test_without_kept_embeddings_or_questions_the_rest_is_measured(

@@ -74,7 +74,7 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
         {
             "tone/film": people,
             "tone/tweets": {**people, "alpha": 0.71},
-            "truthfulness/nq": {"items": 1370, "alpha": None},
+            "truthfulness/nq": {"items": 1370, "alpha": math.nan},
         },
     )
     lines(
