@@ -1,0 +1,64 @@
+"""JSON Lines of one's own: what a line's keys are says which record it is.
+
+`{"text"}`, `{"prompt", "completion"}`, `{"prompt", "a", "b", "choice"}`, and `{"prompt", "completion"}` with
+`score` or `scores`; further `aspect`, `annotator` or `annotators`, and `group` where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from model.errors import UserError
+from tasks.formats import File, Reading
+from tasks.records import Rows, comparison_row, digest, pair_row, parse_lines, rating_row, text_row
+
+KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
+
+
+def parse(files: Sequence[File], reading: Reading) -> Rows:
+    """Rows of every type that the lines hold. Raises UserError with file and line."""
+    found = Rows()
+    for file in files:
+        for number, row in enumerate(parse_lines(file.content.splitlines(), file.origin), 1):
+            _add(found, row, reading.source, f"{file.origin}, row {number}")
+    return found
+
+
+def _add(found: Rows, row: dict[str, Any], source: str, where: str) -> None:
+    if {"prompt", "a", "b", "choice"} <= row.keys():
+        prompt, a, b = (_string(row, key, where) for key in ("prompt", "a", "b"))
+        choice, aspect, annotator = (
+            str(row["choice"]), str(row.get("aspect", "helpfulness")), str(row.get("annotator", "unknown")),
+        )  # fmt: skip
+        group = row.get("group") or digest(prompt)
+        found.comparisons.append(comparison_row(prompt, a, b, choice, aspect, annotator, source, group))  # type: ignore[arg-type]
+    elif {"prompt", "completion"} <= row.keys() and row.keys() & {"score", "scores"}:
+        prompt, completion = _string(row, "prompt", where), _string(row, "completion", where)
+        scores = row["scores"] if "scores" in row else [row["score"]]
+        if not isinstance(scores, list) or not all(isinstance(score, int | float) for score in scores):
+            raise UserError(f"{where}: scores are numbers, and this is {scores!r}")
+        given = row.get("annotators") or [row.get("annotator", f"unknown-{i}") for i in range(len(scores))]
+        if len(given) != len(scores):
+            raise UserError(f"{where}: {len(scores)} scores by {len(given)} annotators; one each is right")
+        aspect = str(row.get("aspect", "helpfulness"))
+        group = row.get("group") or digest(prompt + completion)
+        numbers = [float(score) for score in scores]
+        found.ratings.append(
+            rating_row(prompt, completion, numbers, [str(g) for g in given], aspect, source, group)
+        )
+    elif {"prompt", "completion"} <= row.keys():
+        prompt, completion = _string(row, "prompt", where), _string(row, "completion", where)
+        references = [str(reference) for reference in row.get("references", [])]
+        group = row.get("group") or digest(prompt)
+        found.pairs.append(pair_row(prompt, completion, source, group, references))
+    elif "text" in row:
+        found.text.append(text_row(_string(row, "text", where), source, row.get("group", "")))
+    else:
+        raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {KNOWN}")
+
+
+def _string(row: dict[str, Any], key: str, where: str) -> str:
+    if not isinstance(row[key], str):
+        raise UserError(f"{where}: {key} is {type(row[key]).__name__}; it must be a string")
+    return str(row[key])

@@ -1,0 +1,189 @@
+"""What every stage shares: its key, its folder, its manifest, and the choice to make it or reuse it.
+
+A stage is a plain function `name(parameters, <a Path an input stage>, out, report, ...)`: it reads, calls
+one function, writes into `out`, and returns figures. Here is what happens around it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import inspect
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.device import describe_device
+from model.launch import Report
+from tasks.keys import code_digest, folder_digest, lock_digest, plain, stage_key
+
+MANIFEST = "manifest.json"
+SURROUNDINGS = ("seed", "device", "processes")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A stage's output: where it is and what it is. This is what stages pass to each other."""
+
+    stage: str
+    key: str
+    path: str
+    digest: str
+    reused: bool
+    seconds: float
+    metrics: dict[str, Any]
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run gives every stage: the project's folder, the seed, the device, how many processes train."""
+
+    root: Path
+    seed: int = 0
+    device: str = "cpu"
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's function with its name and the names of the stages that it reads.
+
+    A stage that reads what no stage made says what that is: `outside(parameters, root)` enters its key. One
+    that also writes outside its folder says by `stands(folder, root)` whether that is still as it left it.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    function: Callable[..., dict[str, Any]]
+    outside: Callable[[Any, Path], Any] | None = None
+    stands: Callable[[Path, Path], bool] | None = None
+
+    def __call__(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        return self.function(*arguments, **named)
+
+    def asks_for(self, name: str) -> bool:
+        """Whether the function has a parameter of that name."""
+        return name in inspect.signature(self.function).parameters
+
+    def key(self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings) -> str:
+        """What decides between making and reusing."""
+        asked: dict[str, Any] = {name: getattr(around, name) for name in SURROUNDINGS if self.asks_for(name)}
+        if "device" in asked:
+            asked["device"] = describe_device(around.device)
+        # How many processes share the work does not change what comes out (law 5).
+        asked.pop("processes", None)
+        if self.outside is not None:
+            asked["outside"] = self.outside(parameters, around.root)
+        digests = {name: inputs[name].digest for name in self.inputs if name in inputs}
+        return stage_key(self.name, self.function, parameters, digests, asked)
+
+    def run(
+        self,
+        parameters: Any,
+        inputs: Mapping[str, Reference],
+        around: Surroundings,
+        report: Report,
+        run: str = "",
+    ) -> Reference:
+        """Reuse the output of this key, or make it; another process making the same one is waited for.
+
+        What a killed process left in `KEY.part` is handed to the function again: training goes on from its
+        checkpoint there.
+        """
+        key = self.key(parameters, inputs, around)
+        folder = around.root / "var" / "artifacts" / self.name / key
+        with _lock(folder.with_suffix(".lock"), report):
+            known = read_manifest(folder)
+            if known and (self.stands is None or self.stands(folder, around.root)):
+                return _reference(folder, known, reused=True)
+            part = folder.with_suffix(".part")
+            part.mkdir(parents=True, exist_ok=True)
+            began = time.monotonic()
+            metrics = self.function(parameters, **self._arguments(inputs, around), out=part, report=report)
+            manifest = {
+                "stage": self.name,
+                "key": key,
+                "parameters": plain(parameters),
+                "inputs": {
+                    name: {"key": inputs[name].key, "digest": inputs[name].digest}
+                    for name in self.inputs
+                    if name in inputs
+                },
+                "code": code_digest(self.function),
+                "lock": lock_digest(),
+                "device": describe_device(around.device),
+                "seed": around.seed,
+                "seconds": round(time.monotonic() - began, 3),
+                "metrics": metrics,
+                "digest": folder_digest(part, without=(MANIFEST,)),
+                "run": run,
+            }
+            _write_synced(part / MANIFEST, json.dumps(manifest, indent=1))
+            if folder.exists():
+                shutil.rmtree(folder)
+            part.rename(folder)
+            return _reference(folder, manifest, reused=False)
+
+    def _arguments(self, inputs: Mapping[str, Reference], around: Surroundings) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
+        }
+        for name in ("root", *SURROUNDINGS):
+            if self.asks_for(name):
+                given[name] = getattr(around, name)
+        return given
+
+
+def stage(
+    inputs: tuple[str, ...] = (),
+    outside: Callable[[Any, Path], Any] | None = None,
+    stands: Callable[[Path, Path], bool] | None = None,
+) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
+    """Make a stage of a function; `inputs` name the stages whose folders it takes. The rest is in `Stage`."""
+
+    def decorate(function: Callable[..., dict[str, Any]]) -> Stage:
+        return Stage(function.__name__, inputs, function, outside, stands)
+
+    return decorate
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a whole output, or None."""
+    try:
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Reference:
+    return Reference(
+        manifest["stage"], manifest["key"], str(folder), manifest["digest"], reused, manifest["seconds"],
+        manifest["metrics"], manifest.get("run", ""),
+    )  # fmt: skip
+
+
+@contextmanager
+def _lock(path: Path, report: Report) -> Iterator[None]:
+    """One process at a time makes an output; the lock goes with the process, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report({"event": "message", "text": "another run is making this stage; waiting for it"})
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

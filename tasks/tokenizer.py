@@ -1,0 +1,73 @@
+"""The tokenizer: learned from the training split alone, then every split's text as one file of tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.launch import Report
+from model.tokenizer import Tokenizer as Encoder
+from model.tokenizer import train_tokenizer
+from tasks.records import read_lines
+from tasks.split import SPLITS
+from tasks.stage import stage
+
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class TokenizerParameters:
+    """`vocabulary` counts every token, the chat's three among them.
+
+    `base` takes the tokenizer of a model folder instead of training one.
+    """
+
+    vocabulary: int = 2048
+    base: str = ""
+
+    def __post_init__(self) -> None:
+        if self.vocabulary < 259:
+            raise ValueError(f"vocabulary is {self.vocabulary}; every byte and the chat need 259 at least")
+
+
+@stage(inputs=("split",))
+def tokenizer(parameters: TokenizerParameters, split: Path, out: Path, report: Report) -> dict[str, Any]:
+    """tokenizer.json, {train,valid,test}.bin and tokens.json in `out`.
+
+    Raises UserError where the training text cannot fill the vocabulary.
+    """
+    texts = {name: [row["text"] for row in read_lines(split / name / "text.jsonl")] for name in SPLITS}
+    if parameters.base:
+        encoder = Encoder.load(Path(parameters.base))
+    else:
+        pairs = [row["prompt"] + row["completion"] for row in read_lines(split / "train" / "pairs.jsonl")]
+        encoder = train_tokenizer([*texts["train"], *pairs], parameters.vocabulary)
+    encoder.save(out)
+    dtype = "<u2" if encoder.vocabulary <= 1 << 16 else "<u4"
+    described: dict[str, Any] = {"dtype": dtype, "vocabulary": encoder.vocabulary}
+    for name in SPLITS:
+        tokens = 0
+        with (out / f"{name}.bin").open("wb") as file:
+            for documents in _batches(texts[name]):
+                ids = [token for ids in encoder.encode_batch(documents) for token in (*ids, encoder.end)]
+                np.array(ids, dtype=dtype).tofile(file)
+                tokens += len(ids)
+        size = sum(len(text.encode()) for text in texts[name])
+        described[name] = {"tokens": tokens, "bytes": size, "documents": len(texts[name])}
+    (out / "tokens.json").write_text(json.dumps(described, indent=1))
+    train = described["train"]
+    return {
+        "vocabulary": encoder.vocabulary,
+        "train_tokens": train["tokens"],
+        "bytes_per_token": train["bytes"] / max(1, train["tokens"]),
+    }
+
+
+def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(texts), BATCH):
+        yield texts[start : start + BATCH]

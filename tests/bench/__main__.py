@@ -1,0 +1,163 @@
+"""`make bench`: ours and the peers' training step, generation and encoding on this machine's CPU."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# As model.launch does for every training: glibc keeps freed memory. It counts for both sides alike.
+if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+    from model.launch import ALLOCATOR
+
+    os.execve(
+        sys.executable, [sys.executable, "-m", "tests.bench", *sys.argv[1:]], {**os.environ, **ALLOCATOR}
+    )
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from model.device import World, compute_dtype
+from model.folder import load_model, save_model
+from model.losses import next_token_loss
+from model.optimizer import Learner, OptimizerParameters
+from model.sample import generate
+from model.tokenizer import Tokenizer, train_tokenizer
+from model.transformer import Architecture, Transformer
+from tests.bench.pairing import Ratio, pair
+
+STEP = Architecture(4096, layers=6, width=384, heads=6, context=256)
+ROWS = 8
+PROMPT, NEW = 64, 64
+
+
+def corpus() -> list[str]:
+    """Texts to encode: the project's own data where it was ingested, else made of words with Zipf's shares."""
+    path = Path("data/text.jsonl")
+    if path.exists():
+        import json
+
+        return [json.loads(line)["text"] for line in path.open(encoding="utf-8")]
+    random = np.random.default_rng(0)
+    letters = np.array(list("etaoinshrdlucmfwypvbgk"))
+    shares = 1 / np.arange(1, 23)
+    words = [
+        "".join(random.choice(letters, size=n, p=shares / shares.sum())) for n in random.integers(2, 11, 8000)
+    ]
+    zipf = 1 / np.arange(1, 8001)
+    return [" ".join(random.choice(words, size=120, p=zipf / zipf.sum())) + ".\n" for _ in range(6000)]
+
+
+def training(folder: Path, dtype: torch.dtype, tokenizer: Tokenizer) -> Ratio:
+    """One whole step at 12.2M weights: forward, loss in float32, backward, clip, AdamW, both fused."""
+    from transformers import LlamaForCausalLM
+
+    save_model(Transformer(STEP).initialise(0), tokenizer, folder)
+    model, _ = load_model(folder)
+    learner = Learner(model, OptimizerParameters(learning_rate=3e-4), compute_dtype("cpu"), World())
+    theirs = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).train()
+    optimizer = torch.optim.AdamW(
+        theirs.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+    )
+    random = torch.Generator().manual_seed(0)
+    tokens = torch.randint(STEP.vocabulary, (ROWS, STEP.context + 1), generator=random)
+    inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+    def our_step() -> None:
+        loss = next_token_loss(model.logits(model(inputs)).flatten(0, 1), targets.flatten()) / inputs.numel()
+        loss.backward()
+        learner.collect()
+        learner.step(1.0)
+
+    def their_step() -> None:
+        logits = theirs(inputs, use_cache=False).logits
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    same = dtype == compute_dtype("cpu")
+    name = "the same dtype" if same else "its float32 default"
+    return pair(
+        f"training step, transformers' Llama, {name}", our_step, their_step, 1.15 if same else 1.9, 9,
+        f"{inputs.numel()} tokens",
+    )  # fmt: skip
+
+
+def generation(folder: Path) -> Ratio:
+    """32 prompts of 64 tokens, 64 new ones each, in the same dtype; the end token is forbidden to both."""
+    from transformers import LlamaForCausalLM
+
+    dtype = compute_dtype("cpu")
+    model, tokenizer = load_model(folder, dtype)
+    theirs = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    random = torch.Generator().manual_seed(1)
+    prompts = torch.randint(3, STEP.vocabulary, (32, PROMPT), generator=random)
+
+    def ours() -> None:
+        made = generate(model, prompts.tolist(), NEW, tokenizer.end, seed=1, forbid=(tokenizer.end,))
+        assert made.lengths.tolist() == [NEW] * 32
+
+    def peers() -> None:
+        with torch.no_grad():
+            made = theirs.generate(
+                prompts, attention_mask=torch.ones_like(prompts), do_sample=True, top_k=0, min_new_tokens=NEW,
+                max_new_tokens=NEW, pad_token_id=tokenizer.end, eos_token_id=tokenizer.end,
+            )  # fmt: skip
+        assert made.shape == (32, PROMPT + NEW)
+
+    return pair(
+        "generate, transformers, 32 prompts, 64 + 64 tokens", ours, peers, 1.5, 5, f"{32 * NEW} tokens"
+    )
+
+
+def encoding(tokenizer: Tokenizer, texts: list[str]) -> Ratio:
+    """A corpus to ids, all cores on both sides; the ids must be identical."""
+    size = sum(len(text.encode()) for text in texts) / 1e6
+
+    def theirs() -> list[list[int]]:
+        return [found.ids for found in tokenizer.rules.encode_batch(texts, add_special_tokens=False)]
+
+    assert tokenizer.encode_batch(texts) == theirs(), "the ids are not identical"
+    return pair("encode, tokenizers", lambda: tokenizer.encode_batch(texts), theirs, 8.0, 5, f"{size:.1f} MB")
+
+
+def main() -> int:
+    import tempfile
+
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    console = Console()
+    texts = corpus()
+    tokenizer = train_tokenizer(texts, STEP.vocabulary)
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        with console.status("training step, the same dtype"):
+            ratios.append(training(Path(folder), compute_dtype("cpu"), tokenizer))
+        if compute_dtype("cpu") != torch.float32:
+            with console.status("training step, float32"):
+                ratios.append(training(Path(folder), torch.float32, tokenizer))
+        with console.status("generation"):
+            ratios.append(generation(Path(folder)))
+    with console.status("encoding"):
+        ratios.append(encoding(tokenizer, texts))
+    table = Table(
+        title=f"ours against the peers · {torch.get_num_threads()} threads · {compute_dtype('cpu')}"
+    )
+    for column in ("against", "amount", "ours, s", "theirs, s", "times faster", "bar", ""):
+        table.add_column(column, justify="left" if column == "against" else "right")
+    for ratio in ratios:
+        table.add_row(
+            ratio.what, ratio.amount, f"{ratio.ours:.3f}", f"{ratio.theirs:.3f}", f"{ratio.value:.2f}",
+            f"{ratio.bar:.2f}", "met" if ratio.met else "missed",
+        )  # fmt: skip
+    console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
