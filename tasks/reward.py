@@ -1,0 +1,46 @@
+"""The reward model: what people prefer, learned from their labels, beside a linear yardstick."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from model import reward as training
+from model.launch import Report, launch
+from model.preferences import headline_accuracy
+from model.reward import RewardParameters
+from tasks.stage import stage
+from tasks.yardstick import linear_accuracy
+
+
+@stage(inputs=("sft", "labels"))
+def reward(
+    parameters: RewardParameters,
+    sft: Path,
+    labels: Path,
+    out: Path,
+    report: Report,
+    seed: int,
+    device: str,
+    processes: int,
+) -> dict[str, Any]:
+    """The reward model in out/model; accuracy.json and yardstick.json by aspect and source beside it."""
+    figures = launch(
+        training.train,
+        {
+            "parameters": asdict(parameters),
+            "base": str(sft / "model"),
+            "labels": str(labels),
+            "folder": str(out),
+            "seed": seed,
+            "device": device,
+        },
+        processes=processes,
+        on_event=report,
+        log=out.with_suffix(".log"),
+    )
+    yardstick = linear_accuracy(labels)
+    (out / "yardstick.json").write_text(json.dumps(yardstick, indent=1))
+    return {**figures, "linear_pair_accuracy": headline_accuracy(yardstick, parameters.headline)}
