@@ -100,7 +100,7 @@ class Rows:
 def digest(*parts: object) -> str:
     """The first 16 hex digits of the SHA-256 of the parts: an id, or a group."""
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def text_row(text: str, source: str, group: str = "") -> Text:
@@ -141,7 +141,7 @@ def write_rows(path: Path, rows: Iterable[Record]) -> None:
     """Canonical JSON Lines: UTF-8, keys in the record's order, no spaces, sorted by id."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
+    with part.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         for row in sorted(rows, key=lambda row: row.id):
             file.write(json.dumps(dataclasses.asdict(row), ensure_ascii=False, separators=(",", ":")) + "\n")
     part.replace(path)
