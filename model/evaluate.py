@@ -126,8 +126,8 @@ def evaluate(
     figures: dict[str, float] = {}
     said: dict[str, list[Answer]] = {}
     replies: dict[str, list[Answer]] = {}
-    for name, speaker in speakers.items():
-        report({"event": "message", "text": f"asking {name.replace('_', '-')}: {len(asked.prompts)} prompts"})
+    for place, (name, speaker) in enumerate(speakers.items()):
+        report({"event": "step", "step": place, "steps": len(speakers), "metrics": {}})
         said[name] = speaker.answers(asked.prompts, settings.new_tokens, 1.0, seed)
         replies[name] = speaker.answers(asked.questions, settings.new_tokens, 0.0, seed)
         measured = {

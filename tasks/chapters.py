@@ -241,8 +241,13 @@ def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
     if not verdict:
         return None
     checks = [
-        {**check, "value": _shown("{:.2f}", check.get("value")), "bar": str(check["bar"])}
-        for check in verdict.get("checks", [])
+        {
+            "name": check["name"],
+            "value": _shown("{:.2f}", check["value"]),
+            "bar": f"{check['side']} {check['bar']:g}",
+            "passed": check["passed"],
+        }
+        for check in verdict["checks"]
     ]
-    title = "Let through." if verdict["passed"] else "Not let through."
+    title = "The gate let it through:" if verdict["passed"] else "The gate did not let it through:"
     return {"passed": verdict["passed"], "title": title, "reason": verdict["reason"], "checks": checks}

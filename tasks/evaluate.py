@@ -46,6 +46,7 @@ def evaluate(
             "device": device,
         },
         on_event=report,
+        log=out.with_suffix(".log"),
     )
     figures |= judge_answers(out / "completions.jsonl")
     (out / "metrics.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")

@@ -184,8 +184,10 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
             "attention": {"layer": 3, "head": 2, "pieces": pieces, "weights": weights},
         },
     )
-    checks = [{"name": "judge_gain", "value": 0.47, "bar": "at least 0.40", "passed": True}]
-    whole(at["gate"] / "verdict.json", {"passed": True, "reason": "every bar is reached", "checks": checks})
+    checks = [{"name": "judge_gain", "value": 0.47, "bar": 0.4, "side": "at least", "passed": True}]
+    whole(
+        at["gate"] / "verdict.json", {"passed": True, "reason": "all 1 thresholds are met", "checks": checks}
+    )
     return at
 
 
@@ -241,8 +243,9 @@ def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
         "What the reward costs",
         "All models, the same test",
         "78% to 87%",
-        "every bar is reached",
+        "all 1 thresholds are met",
         "+0.47",
+        "at least 0.4",
         "no_duplicate_content (3)",
         "nothing",
     ):
