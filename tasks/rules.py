@@ -124,7 +124,7 @@ def expectations(kind: str, limits: Limits, least: int, most: int) -> list[Any]:
             named("choice is known", gxe.ExpectColumnValuesToBeInSet, column="choice", value_set=choices)
         )
     if kind == "ratings":
-        bounds = {"min_value": limits.lowest, "max_value": limits.highest}
+        scores = {"min_value": limits.lowest, "max_value": limits.highest}
         suite += [
             named("scores are there", gxe.ExpectColumnValuesToBeBetween, column="count", min_value=1),
             named(
@@ -133,8 +133,8 @@ def expectations(kind: str, limits: Limits, least: int, most: int) -> list[Any]:
                 column="paired",
                 value_set=[True],
             ),
-            named("lowest score in range", gxe.ExpectColumnValuesToBeBetween, column="lowest", **bounds),
-            named("highest score in range", gxe.ExpectColumnValuesToBeBetween, column="highest", **bounds),
+            named("lowest score in range", gxe.ExpectColumnValuesToBeBetween, column="lowest", **scores),
+            named("highest score in range", gxe.ExpectColumnValuesToBeBetween, column="highest", **scores),
         ]
     never = {"value_set": [False]}
     return [

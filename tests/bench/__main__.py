@@ -34,7 +34,7 @@ PROMPT, NEW = 64, 64
 
 
 def corpus() -> list[str]:
-    """Texts to encode: the project's own data where it was ingested, else made of words with Zipf's shares."""
+    """Texts to encode: the data where it was ingested, else made of words with Zipf's shares."""
     path = Path("data/text.jsonl")
     if path.exists():
         import json

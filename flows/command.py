@@ -1,0 +1,212 @@
+"""The command line. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from model.errors import UserError
+
+HELP = """From raw text and people's judgements to a chat model of your own, again and again.
+
+`chatmill run` makes the whole chain, or what changed of it; `chatmill chat` talks with what came out.
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+Config = Annotated[Path, typer.Option("--config", "-c", help="The preset: a YAML file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
+]
+DEMO = Path("configs/demo.yaml")
+
+
+@app.command()
+def run(config: Config = DEMO, changes: Changes = None) -> None:
+    """Run the whole chain of a preset: make what changed, reuse the rest.
+
+    Interrupted at any moment, the same command goes on from the last checkpoint.
+    """
+    from flows.configuration import read_preset
+    from flows.display import show_outcome
+    from flows.surroundings import prepare
+
+    preset = read_preset(config, changes or [])
+    prepare(Path.cwd(), preset.tracking.mlflow)
+    from flows.pipeline import pipeline
+
+    show_outcome(pipeline(preset), Path.cwd())
+
+
+@app.command()
+def ingest(config: Config = DEMO, changes: Changes = None) -> None:
+    """Read the sources, check the rows, and make a new version of the data where they changed."""
+    from flows.configuration import read_preset
+    from flows.display import show_outcome
+    from flows.surroundings import prepare
+
+    preset = read_preset(config, changes or [])
+    prepare(Path.cwd(), preset.tracking.mlflow)
+    from flows.pipeline import ingestion
+
+    show_outcome(ingestion(preset), Path.cwd())
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="base, sft, aligned, champion, or a model folder.")
+    ] = "aligned",
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="Answer this and leave.")] = "",
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0.0)] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Draw among so many tokens (0: all).", min=0)] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Draw among this share of the probability.", min=0.01, max=1)
+    ] = 0.95,
+    new_tokens: Annotated[int, typer.Option(help="The longest answer.", min=1)] = 96,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
+) -> None:
+    """Talk with a model; answers come as they are drawn. An empty line, or Ctrl-D, ends it."""
+    from tasks.serving import Manner, Talker, resolve
+
+    folder = resolve(model, Path.cwd(), _champion() if model == "champion" else None)
+    talker = Talker(folder)
+    console = Console(highlight=False)
+
+    def answer(text: str, turn: int) -> None:
+        for piece in talker.answer(text, Manner(new_tokens, temperature, top_k, top_p, seed + turn)):
+            print(piece, end="", flush=True)
+        print()
+
+    if prompt:
+        answer(prompt, 0)
+        return
+    if sys.stdin.isatty():
+        console.print(
+            f"[dim]{model} from {folder}. It was trained on prompts like: Finish this review: The film[/dim]"
+        )
+    turn = 0
+    while True:
+        try:
+            text = (
+                console.input("[bold]> [/bold]") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+            )
+        except EOFError:
+            return
+        if not text.strip():
+            return
+        answer(text, turn)
+        turn += 1
+
+
+def _champion() -> Path | None:
+    from urllib.parse import urlparse
+
+    found = _tracker().champion()
+    return Path(urlparse(found.source).path) if found else None
+
+
+def _tracker() -> "Tracker":  # type: ignore[name-defined]  # noqa: F821, UP037
+    from flows.surroundings import prepare
+
+    place = prepare(Path.cwd())
+    from tasks.tracking import Tracker
+
+    return Tracker(place.mlflow, "chatmill", Path.cwd() / "var" / "mlflow")
+
+
+@app.command()
+def models() -> None:
+    """The registered versions: their score, who is champion, and why one is not."""
+    from rich.table import Table
+
+    tracker = _tracker()
+    console = Console(highlight=False)
+    versions = tracker.versions()
+    if not versions:
+        console.print("No model is registered yet; `chatmill run` registers what it makes.")
+        return
+    champion = tracker.champion()
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "made", "score", "", "why"):
+        table.add_column(column)
+    for version in versions:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
+        holds = champion is not None and version.version == champion.version
+        score = version.tags.get("score", "")
+        shown = f"{float(score):.3f}" if score.replace(".", "").replace("-", "").isdigit() else score
+        table.add_row(
+            str(version.version),
+            made,
+            shown,
+            "[green]champion[/green]" if holds else "",
+            version.tags.get("reason", ""),
+        )
+    console.print(table)
+
+
+@app.command()
+def dashboards(
+    prefect_port: Annotated[int, typer.Option(help="Prefect's page.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="MLflow's page.")] = 5000,
+    host: Annotated[str, typer.Option(help="Loopback unless told otherwise.")] = "127.0.0.1",
+) -> None:
+    """Prefect's and MLflow's own pages with the runs in them, until Ctrl-C."""
+    from flows.dashboards import serve
+
+    serve(Path.cwd(), host, prefect_port, mlflow_port)
+
+
+def main() -> None:
+    """The program. Exit codes: 0 done, 2 the user's fault, 1 ours, 130 interrupted."""
+    sys.exit(_guarded(lambda: app(standalone_mode=False)))
+
+
+def _guarded(action: Callable[[], object]) -> int:
+    import click
+
+    try:
+        result = action()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except UserError as error:
+        Console(stderr=True, highlight=False).print(f"[red]error:[/red] {_plain(error)}", soft_wrap=True)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        words = "interrupted; nothing is lost: the same command goes on from the last checkpoint"
+        Console(stderr=True).print(words)
+        return 130
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BaseException as error:
+        log = _log(error)
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = f"[red]chatmill failed:[/red] {_plain(first)} (details: {log})"
+        Console(stderr=True, highlight=False).print(said, soft_wrap=True)
+        return 1
+
+
+def _plain(text: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))
+
+
+def _log(error: BaseException) -> Path:
+    folder = Path("var") / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    main()

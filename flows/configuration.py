@@ -1,0 +1,168 @@
+"""The one configuration: a preset file and the command line's changes, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.errors import UserError
+from model.evaluate import EvaluateParameters
+from model.ppo import PPOParameters
+from model.pretrain import PretrainParameters
+from model.reward import RewardParameters
+from model.sft import SFTParameters
+from tasks.gate import GateParameters
+from tasks.labels import LabelsParameters
+from tasks.pretrain import Shape
+from tasks.report import ReportParameters
+from tasks.sources import DataParameters
+from tasks.split import SplitParameters
+from tasks.tokenizer import TokenizerParameters
+from tasks.validate import ValidateParameters
+
+
+class Tracking(BaseModel):
+    """Where runs are recorded. Empty: MLflow on SQLite under var/, Prefect's server as it is found."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mlflow: str = ""
+    experiment: str = "chatmill"
+
+
+class Preset(BaseModel):
+    """A whole pipeline: one section a stage, each the parameters that stand beside the code it steers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    data: DataParameters
+    seed: int = Field(default=1, ge=0)
+    device: str = "auto"
+    processes: int = Field(default=1, ge=1)
+    base: str = ""
+    validation: ValidateParameters = Field(default_factory=ValidateParameters, alias="validate")
+    split: SplitParameters = Field(default_factory=SplitParameters)
+    tokenizer: TokenizerParameters = Field(default_factory=TokenizerParameters)
+    architecture: Shape = Field(default_factory=Shape)
+    pretrain: PretrainParameters = Field(default_factory=PretrainParameters)
+    sft: SFTParameters = Field(default_factory=SFTParameters)
+    labels: LabelsParameters = Field(default_factory=LabelsParameters)
+    reward: RewardParameters = Field(default_factory=RewardParameters)
+    rlhf: PPOParameters = Field(default_factory=PPOParameters)
+    evaluate: EvaluateParameters = Field(default_factory=EvaluateParameters)
+    gate: GateParameters = Field(default_factory=GateParameters)
+    report: ReportParameters = Field(default_factory=ReportParameters)
+    tracking: Tracking = Field(default_factory=Tracking)
+
+    def tokens(self) -> TokenizerParameters:
+        """The tokenizer's parameters: a base model from elsewhere brings its own tokenizer."""
+        return replace(self.tokenizer, base=self.base) if self.base else self.tokenizer
+
+
+def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
+    """The preset of a file with `section.key=value` changes. Raises UserError with the file or the key."""
+    if not path.exists():
+        near = sorted(str(found) for found in Path("configs").glob("*.yaml"))
+        raise UserError(f"{path} does not exist; presets here are {', '.join(near) or 'none'}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise UserError(f"{path}, line {line}: not YAML ({error.problem})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no keys; configs/demo.yaml shows which there are")
+    for change in changes:
+        _change(values, change)
+    return check_preset(values)
+
+
+def check_preset(values: Mapping[str, Any]) -> Preset:
+    """A preset of plain values. Raises UserError in one sentence: the key, and what would be right."""
+    _refuse_unknown(values, Preset, ())
+    try:
+        return Preset.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = str(first["msg"]).removeprefix("Value error, ")
+        given = f" (it is {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
+        if first["type"] == "missing":
+            raise UserError(f"{where} is missing") from error
+        # A stage's own sentence begins with its key: "steps is -1; …" of rlhf is about rlhf.steps.
+        joint = "." if said.split(" ", 1)[0].isidentifier() and " is " in said[:40] else ": "
+        raise UserError(f"{where}{joint}{said}{given}") from error
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise UserError(f"--set {change}: KEY=VALUE is right, as in rlhf.steps=40")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {change}: the value is not YAML") from error
+    *sections, last = name.split(".")
+    place = values
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise UserError(f"--set {change}: {section} has no keys inside")
+    place[last] = value
+
+
+def _refuse_unknown(values: Any, kind: Any, where: tuple[str, ...]) -> None:
+    """Walk the values beside the types: pydantic ignores unknown keys of plain dataclasses."""
+    known = _keys(kind)
+    if known is None or not isinstance(values, Mapping):
+        return
+    for key, value in values.items():
+        path = ".".join([*where, str(key)])
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            here = [".".join([*where, name]) for name in near]
+            meant = [*_elsewhere(str(key)), *here] if not where else [*here, *_elsewhere(str(key))]
+            hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}"
+            raise UserError(f"{path} is not known; {hint}")
+        for inner in _inside(known[key]):
+            items = value if isinstance(value, list) else [value]
+            if (
+                known[key] is not inner
+                and isinstance(value, Mapping)
+                and _keys(inner)
+                and _is_map(known[key])
+            ):
+                items = list(value.values())
+            for item in items:
+                _refuse_unknown(item, inner, (*where, str(key)))
+
+
+def _keys(kind: Any) -> dict[str, Any] | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {field.name: hints[field.name] for field in fields(kind)}
+    return None
+
+
+def _inside(kind: Any) -> list[Any]:
+    return [kind] if _keys(kind) is not None else [part for part in get_args(kind) if _keys(part) is not None]
+
+
+def _is_map(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is dict
+
+
+def _elsewhere(key: str) -> list[str]:
+    """Where the same key stands in another section."""
+    sections = _keys(Preset) or {}
+    return [f"{name}.{key}" for name, kind in sections.items() if key in (_keys(kind) or {})][:1]

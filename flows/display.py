@@ -1,0 +1,160 @@
+"""What a person sees while a flow runs, and when it has ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from tasks.stage import Reference
+
+QUARTERS = 4
+# The figures that a line has room for, the first that a stage has.
+SHOWN = {
+    "ingest": (("text", "texts"), ("pairs", "pairs"), ("ratings", "ratings")),
+    "validate": (("text_quarantined", "texts set aside"), ("pairs_quarantined", "pairs set aside")),
+    "split": (("train_text", "texts to train on"), ("test_text", "to test on")),
+    "tokenizer": (("vocabulary", "tokens"), ("bytes_per_token", "bytes each")),
+    "pretrain": (("bits_per_byte", "bits per byte"),),
+    "sft": (("valid_loss", "held-out loss"),),
+    "labels": (("train_ratings", "rated texts"), ("valid_pairs", "pairs held out")),
+    "reward": (
+        ("pair_accuracy", "of held-out pairs right"),
+        ("linear_pair_accuracy", "the linear yardstick"),
+    ),
+    "rlhf": (("valid_reward", "reward"), ("valid_kl", "nats from SFT")),
+    "evaluate": (("judge_gain", "judge's gain"), ("win_rate", "wins")),
+    "gate": (("passed", "passed"),),
+    "report": (("bytes", "bytes"),),
+}
+LIVE = ("loss", "reward", "kl")
+
+
+def number(value: Any) -> str:
+    """A figure in few characters."""
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{int(value):,}" if isinstance(value, int | float) else str(value)
+
+
+def key_figures(stage: str, metrics: dict[str, Any]) -> str:
+    """A stage's outcome in a few words."""
+    found = [
+        f"{number(metrics[name])} {words}"
+        for name, words in SHOWN.get(stage, ())
+        if metrics.get(name) is not None
+    ]
+    return ", ".join(found)
+
+
+def seconds(value: float) -> str:
+    """A duration for people."""
+    return f"{value:.1f} s" if value < 100 else f"{int(value) // 60} min {int(value) % 60:02d} s"
+
+
+class Display:
+    """A bar for the stage that runs, a line for each that has ended; on no terminal, a few lines a stage."""
+
+    def __init__(self, name: str, device: str, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.name, self.device = name, device
+        self.stage = ""
+        self.quarter = 0
+        self.progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description:<9}"), BarColumn(bar_width=28),
+            TextColumn("{task.completed:>5.0f}/{task.total:.0f}"), TextColumn("{task.fields[says]}"),
+            console=self.console, transient=True, disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self.bar: Any = None
+
+    def __enter__(self) -> Display:
+        self.console.print(f"[bold]chatmill[/bold] {self.name} on {self.device}")
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.progress.__exit__(*error)
+
+    def start(self, stage: str) -> None:
+        """A stage begins."""
+        self.stage, self.quarter = stage, 0
+        self.bar = self.progress.add_task(stage, total=None, says="", completed=0)
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Something happened in the stage."""
+        if event["event"] == "message":
+            self.note(event["text"])
+        elif event["event"] == "step":
+            says = self._pace(event)
+            self.progress.update(self.bar, total=event["steps"], completed=event["step"], says=says)
+            quarter = QUARTERS * event["step"] // max(1, event["steps"])
+            if not self.console.is_terminal and says and quarter > self.quarter:
+                self.quarter = quarter
+                self.console.print(
+                    f"  {self.stage:<9} {event['step']}/{event['steps']} {says}", soft_wrap=True
+                )
+
+    @staticmethod
+    def _pace(event: dict[str, Any]) -> str:
+        parts = [f"{name} {event['metrics'][name]:.3f}" for name in LIVE if name in event["metrics"]]
+        if event.get("tokens_per_second"):
+            parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
+            parts.append(f"{seconds(event['seconds_left'])} left")
+        return " · ".join(parts)
+
+    def note(self, text: str) -> None:
+        """A sentence for the person."""
+        self.console.print(f"  [dim]{self.stage:<9} {text}[/dim]", soft_wrap=True)
+
+    def done(self, reference: Reference, took: float) -> None:
+        """A stage has ended."""
+        if self.bar is not None:
+            self.progress.remove_task(self.bar)
+        how = "[cyan]reused[/cyan]" if reference.reused else "[green]made[/green]  "
+        figures = key_figures(reference.stage, reference.metrics)
+        self.console.print(
+            f"[bold]{reference.stage:<10}[/bold] {how} {seconds(took):>11}  {figures}", soft_wrap=True
+        )
+
+
+def show_outcome(outcome: Any, root: Path, console: Console | None = None) -> None:
+    """The stages in a table, the answers side by side, and what to do next."""
+    console = console or Console(highlight=False)
+    table = Table(
+        title=f"the whole took {seconds(outcome.seconds)}", title_justify="left", box=None, pad_edge=False
+    )
+    for column in ("stage", "", "seconds", "figure"):
+        table.add_column(column, justify="right" if column == "seconds" else "left")
+    for entry in outcome.stages:
+        colour = "cyan" if entry["status"] == "reused" else "green"
+        figures = key_figures(entry["name"], entry["metrics"])
+        table.add_row(entry["name"], Text(entry["status"], colour), f"{entry['seconds']:.1f}", figures)
+    console.print()
+    console.print(table)
+    folders = {entry["name"]: Path(entry["folder"]) for entry in outcome.stages}
+    if "evaluate" in folders:
+        show_answers(json.loads((folders["evaluate"] / "answers.json").read_text()), console)
+    console.print()
+    if (root / "var" / "report.html").exists() and "report" in folders:
+        console.print("The story of this training: [bold]var/report.html[/bold]")
+    console.print("Talk with it: [bold]chatmill chat[/bold]    Watch the runs: [bold]make dashboards[/bold]")
+
+
+def show_answers(answers: Sequence[dict[str, str]], console: Console, most: int = 4) -> None:
+    """The same prompts to base, assistant and aligned model."""
+    table = Table(show_lines=True, expand=True)
+    names = (("prompt", "prompt"), ("base", "base"), ("sft", "SFT"), ("aligned", "aligned"))
+    for _, title in names:
+        table.add_column(title, ratio=1, overflow="fold")
+    for row in answers[:most]:
+        table.add_row(*(Text(str(row.get(key, "")).strip()) for key, _ in names))
+    console.print()
+    console.print(Panel(table, title="the same prompts, answered by all three", box=SIMPLE))

@@ -1,0 +1,59 @@
+"""The pipeline: from raw text to an aligned assistant. A line is a stage, a Prefect task, an MLflow run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.configuration import Preset, read_preset
+from flows.running import Outcome, Running
+from tasks.evaluate import evaluate
+from tasks.gate import gate
+from tasks.ingest import ingest
+from tasks.labels import labels
+from tasks.pretrain import BaseParameters, pretrain
+from tasks.report import report
+from tasks.reward import reward
+from tasks.rlhf import rlhf
+from tasks.sft import sft
+from tasks.split import split
+from tasks.tokenizer import tokenizer
+from tasks.validate import validate
+
+
+@flow(name="chatmill", validate_parameters=True, persist_result=False)
+def pipeline(preset: Preset) -> Outcome:
+    """Make what changed, reuse the rest; the outcome is also in var/summary.json."""
+    base = BaseParameters(preset.architecture, preset.pretrain, preset.base)
+    with Running(preset) as run:
+        rows = run(ingest, preset.data)
+        good = run(validate, preset.validation, rows)
+        parts = run(split, preset.split, good)
+        tokens = run(tokenizer, preset.tokens(), parts)
+        trained = run(pretrain, base, tokens)
+        assistant = run(sft, preset.sft, parts, trained)
+        preferences = run(labels, preset.labels, parts)
+        judge = run(reward, preset.reward, assistant, preferences)
+        aligned = run(rlhf, preset.rlhf, parts, assistant, judge)
+        models = (trained, assistant, preferences, judge, aligned)
+        figures = run(evaluate, preset.evaluate, parts, *models)
+        verdict = run(gate, preset.gate, figures)
+        run.register(aligned, verdict)
+        run(report, preset.report, good, parts, tokens, *models, figures, verdict)
+        return run.outcome()
+
+
+@flow(name="ingest", validate_parameters=True, persist_result=False)
+def ingestion(preset: Preset) -> Outcome:
+    """The first two stages alone: the data's new version, checked."""
+    with Running(preset) as run:
+        rows = run(ingest, preset.data)
+        run(validate, preset.validation, rows)
+        return run.outcome()
+
+
+@flow(name="preset", persist_result=False)
+def from_file(config: str = "configs/demo.yaml", changes: list[str] | None = None) -> Outcome:
+    """What a schedule starts: the pipeline with the preset as the file has it on that day."""
+    return pipeline(read_preset(Path(config), changes or []))

@@ -1,0 +1,148 @@
+"""One run of a flow: each stage as a Prefect task, on the screen, and in MLflow."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import get_run_context
+
+from flows.configuration import Preset
+from flows.display import Display
+from flows.surroundings import code_state, prepare
+from model.device import find_device
+from tasks.keys import lock_digest
+from tasks.stage import Reference, Stage, Surroundings
+from tasks.tracking import Registered, Tracker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What var/summary.json holds."""
+
+    stages: list[dict[str, Any]]
+    seconds: float
+    prefect_run_id: str
+    mlflow_run_id: str
+    data_hash: str
+    git_commit: str
+
+
+class Running:
+    """Calls stages; what they report goes to the display and to MLflow, what they leave to the next."""
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
+        self.began = time.monotonic()
+        root = Path.cwd()
+        self.place = prepare(root, preset.tracking.mlflow)
+        device = find_device(preset.device)
+        self.around = Surroundings(root, preset.seed, device, preset.processes)
+        self.display = Display(preset.name, device)
+        self.code = code_state(root)
+        self.stages: list[dict[str, Any]] = []
+        self.references: dict[str, Reference] = {}
+        self.flow_run = str(get_run_context().flow_run.id)  # type: ignore[union-attr]
+        self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, root / "var" / "mlflow")
+
+    def __enter__(self) -> Running:
+        tags = {
+            "prefect.flow_run_id": self.flow_run,
+            "git.commit": self.code.commit,
+            "git.dirty": str(bool(self.code.diff)).lower(),
+            "lock.digest": lock_digest(),
+            "device": self.around.device,
+        }
+        values = self.preset.model_dump(mode="json", by_alias=True)
+        self.tracker.open_run(self.preset.name, {"preset.json": json.dumps(values, indent=1)}, tags)
+        if self.code.diff:
+            self.tracker.text("git.diff", self.code.diff)
+        self.display.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.display.__exit__(kind, error, trace)
+        self.tracker.close_run(failed=error is not None)
+
+    def __call__(self, stage: Stage, parameters: Any, *inputs: Reference) -> Reference:
+        """Make or reuse one stage's output."""
+
+        @task(
+            name=stage.name, cache_policy=NO_CACHE, persist_result=False, description=stage.function.__doc__
+        )
+        def made(references: list[Reference]) -> Reference:
+            return self._make(stage, parameters, {found.stage: found for found in references})
+
+        reference = made(list(inputs))
+        self.references[stage.name] = reference
+        return reference
+
+    def _make(self, stage: Stage, parameters: Any, inputs: dict[str, Reference]) -> Reference:
+        began = time.monotonic()
+        self.display.start(stage.name)
+        child = self.tracker.open_stage(stage.name, parameters, [found.run for found in inputs.values()])
+        try:
+            reference = stage.run(parameters, inputs, self.around, self._report, run=child)
+        except BaseException:
+            self.tracker.close_stage(None)
+            raise
+        data_hash = self.references["ingest"].metrics["data_hash"] if "ingest" in self.references else None
+        self.tracker.close_stage(reference, data_hash or reference.metrics.get("data_hash"))
+        seconds = time.monotonic() - began
+        self.display.done(reference, seconds)
+        self.stages.append(
+            {
+                "name": stage.name,
+                "status": "reused" if reference.reused else "made",
+                "key": reference.key,
+                "seconds": round(seconds, 2),
+                "folder": reference.path,
+                "metrics": reference.metrics,
+            }
+        )
+        return reference if reference.run else replace(reference, run=child)
+
+    def _report(self, event: dict[str, Any]) -> None:
+        self.display.show(event)
+        self.tracker.note(event)
+        if event["event"] == "table":
+            create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
+            self.tracker.text(f"{event['title']}.md", event["markdown"])
+
+    def register(self, aligned: Reference, verdict: Reference) -> Registered:
+        """Give the aligned model its version; the alias too where it passed and beats the champion."""
+        registered = self.tracker.register(Path(aligned.path) / "model", aligned, verdict)
+        self.display.note(registered.says)
+        return registered
+
+    def outcome(self) -> Outcome:
+        """Write var/summary.json, and copy the report to var/report.html."""
+        whole = Outcome(
+            self.stages,
+            round(time.monotonic() - self.began, 2),
+            self.flow_run,
+            self.tracker.run,
+            str(self.references["ingest"].metrics["data_hash"]),
+            self.code.commit,
+        )
+        var = self.around.root / "var"
+        if "report" in self.references:
+            page = Path(self.references["report"].path) / "report.html"
+            _replace(var / "report.html", page.read_text(encoding="utf-8"))
+        _replace(var / "summary.json", json.dumps(asdict(whole), indent=1))
+        return whole
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
