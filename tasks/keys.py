@@ -6,14 +6,16 @@ import ast
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("tasks", "model")
+# What stands around every stage decides when it is made, not what comes out.
+AROUND = ("tasks.stage", "tasks.keys")
 LOCK = "requirements.txt"
 
 
@@ -49,62 +51,164 @@ def plain(parameters: Any) -> Any:
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """Digest of every source file that a function's module reaches inside tasks/ and model/.
+    """Digest of every definition that a function at the top of its module reaches in tasks/ and model/.
 
-    Comments and layout do not count: what is digested is the syntax tree, without docstrings.
+    Comments, docstrings and layout do not count, nor what else stands in the files that are reached.
     """
-    module = Path(inspect.getfile(inspect.unwrap(function))).resolve()
-    parts = [[str(path.relative_to(ROOT)), file_digest(path)] for path in reached(module)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def reached(file: Path) -> list[Path]:
-    """The project's files that a file imports, directly or not, itself among them; in order of name."""
-    seen: set[Path] = set()
-    waiting = [file]
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        waiting.extend(imports(path))
-    return sorted(seen)
+    place = Path(inspect.getfile(function)).resolve().relative_to(ROOT)
+    return source_digest(ROOT, ".".join(place.with_suffix("").parts), function.__name__)
 
 
 @cache
-def imports(file: Path) -> tuple[Path, ...]:
-    """The project's files that one file names in its imports, those inside functions included."""
-    found: dict[Path, None] = {}
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+def source_digest(root: Path, module: str, name: str) -> str:
+    """`code_digest` of the function `name` in `module` of the source tree at `root`."""
+    parts = [[*place, found.meaning] for place, found in reached(root, module, name).items()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def reached(root: Path, module: str, name: str) -> dict[tuple[str, str], Definition]:
+    """The definitions that one names, directly or not, by module and name, in order of these.
+
+    A module that is touched also brings its statements that define nothing (name ""): an import runs them.
+    """
+    if name not in read_source(root, module).defined:
+        raise ValueError(f"{module} has no {name} at its top level; a stage's function stands there")
+    found: dict[tuple[str, str], Definition] = {}
+    waiting = [(module, name)]
+    while waiting:
+        place = waiting.pop()
+        if place in found:
+            continue
+        source = read_source(root, place[0])
+        found[place] = source.defined[place[1]] if place[1] else source.loose
+        waiting.append((place[0], ""))
+        for chain in found[place].chains:
+            waiting.extend(_resolve(root, place[0], chain))
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The statements that give one name its value, docstrings taken out."""
+
+    statements: list[ast.stmt] = field(default_factory=list)
+
+    @cached_property
+    def meaning(self) -> str:
+        """Digest of the syntax."""
+        dumped = "\n".join(ast.dump(statement) for statement in self.statements)
+        return hashlib.sha256(dumped.encode()).hexdigest()
+
+    @cached_property
+    def chains(self) -> list[tuple[str, ...]]:
+        """Every name that is used, with the attributes that follow it: `a.b.c` as (a, b, c)."""
+        found: dict[tuple[str, ...], None] = {}
+        inner: set[ast.AST] = set()
+        for node in (node for statement in self.statements for node in ast.walk(statement)):
+            chain: list[str] = []
+            step: ast.AST = node
+            while isinstance(step, ast.Attribute):
+                chain.append(step.attr)
+                inner.add(step.value)
+                step = step.value
+            if isinstance(step, ast.Name) and node not in inner:
+                found.setdefault((step.id, *reversed(chain)))
+        return list(found)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module's top level: what it defines, what its imports bind, and the statements that do neither."""
+
+    defined: dict[str, Definition] = field(default_factory=dict)
+    imported: dict[str, list[str]] = field(default_factory=dict)
+    loose: Definition = field(default_factory=Definition)
+
+
+@cache
+def read_source(root: Path, module: str) -> Source:
+    """Parse a module. Imports inside functions bind like those at the top."""
+    path = _file_of(root, module)
+    assert path is not None, module
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    source = Source()
+    for node in ast.walk(tree):
+        _without_docstring(node)
+        for name, target in _bindings(node):
+            source.imported.setdefault(name, []).append(target)
+    for statement in tree.body:
+        names = _defines(statement)
         for name in names:
-            if name.partition(".")[0] in ROOMS and (path := _file_of(name)):
-                found.setdefault(path)
-    return tuple(found)
+            source.defined.setdefault(name, Definition()).statements.append(statement)
+        if not names and not isinstance(statement, ast.Import | ast.ImportFrom):
+            source.loose.statements.append(statement)
+    return source
 
 
-def _file_of(name: str) -> Path | None:
-    place = ROOT.joinpath(*name.split("."))
+def _without_docstring(node: ast.AST) -> None:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+        node.body = node.body[1:]
+
+
+def _bindings(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The names that an import binds, each with what it stands for, dotted."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            first = alias.name.partition(".")[0]
+            yield (alias.asname, alias.name) if alias.asname else (first, first)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        for alias in node.names:
+            yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _defines(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
+        targets = [statement.target]
+    # An assignment to an attribute or an item changes something else: it counts as loose.
+    if any(not isinstance(node, ast.Name | ast.Tuple) for node in targets):
+        return []
+    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+
+
+def _resolve(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The definitions in the project that a chain of names means inside a module."""
+    source = read_source(root, module)
+    if chain[0] in source.defined:
+        yield module, chain[0]
+    for target in source.imported.get(chain[0], ()):
+        yield from _look_up(root, (*target.split("."), *chain[1:]))
+
+
+def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Definitions by their whole dotted name; a module that is named as such brings all it has."""
+    if parts[0] not in ROOMS:
+        return
+    size = next((n for n in range(len(parts), 0, -1) if _file_of(root, ".".join(parts[:n]))), 0)
+    module = ".".join(parts[:size])
+    if not size or module in AROUND:
+        return
+    source = read_source(root, module)
+    rest = parts[size:]
+    if rest and rest[0] != "*":
+        # A name that a package only passes on is looked for where it comes from.
+        yield from _resolve(root, module, rest)
+    else:
+        yield from ((module, name) for name in source.defined)
+
+
+@cache
+def _file_of(root: Path, module: str) -> Path | None:
+    place = root.joinpath(*module.split("."))
     for path in (place.with_suffix(".py"), place / "__init__.py"):
         if path.exists():
             return path
     return None
-
-
-@cache
-def file_digest(file: Path) -> str:
-    """Digest of a source file's meaning: its syntax tree without docstrings."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
-            ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 @cache
