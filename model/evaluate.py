@@ -50,7 +50,7 @@ class EvaluateParameters:
     few_shot: int = 4
     shown: int = 6
     headline: tuple[str, ...] = ()
-    words: tuple[str, ...] = ("good", "film", "king", "seven", "city", "his")
+    words: tuple[str, ...] = ("good", "film", "his", "two", "city", "war")
     sentence: str = "The film is not as good as the book, but the actors are wonderful."
     neighbours: int = 6
 

@@ -123,8 +123,8 @@ class Axes:
 def line_chart(
     lines: Sequence[Line], x_label: str, y_label: str, *, width: int = 360, height: int = 230
 ) -> Markup | None:
-    """Curves over the same axis, named in a legend where there are several; None where there is no point."""
-    lines = [line for line in lines if line.points]
+    """Curves over the same axis, named in a legend where there are several; None where there is no curve."""
+    lines = [line for line in lines if len(line.points) > 1]
     if not lines:
         return None
     shown = {id(line): smooth(line.points) if line.noisy else line.points for line in lines}

@@ -100,7 +100,8 @@ This page shows what happened in each of them.</p>
 {% if answers %}
 <h2><span class="step">The result</span>The same prompts, asked of each model</h2>
 <p>No model saw these prompts in training. The <b>base model</b> has only read: it goes on with the text
-rather than answer it. With a few worked examples before the prompt (<b>few-shot</b>) it does better. The
+rather than answer it. With a few worked examples before the prompt (<b>few-shot</b>) it can be made to answer, as far as it
+has learned enough. The
 <b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also told, by the reward model,
 which answers people like.</p>
 <div class="answers wide">
@@ -115,13 +116,15 @@ are answered with the likeliest words. They are the first of the test prompts: n
 
 {% if sources %}
 <h2><span class="step">Data</span>What it learned from</h2>
-<p>Every row comes from one of these sources. Rows are set apart by what they are about, not by chance: a
-passage, question or review that is tested on stands in no training row. Training sees the first part,
-decisions during training look at the second, and the figures on this page are measured on the third.</p>
+<p>Every row comes from one of these sources: <em>text</em> to read, <em>pairs</em> of a prompt and an answer, and
+two kinds of human judgement, <em>comparisons</em> of two answers and <em>ratings</em> of one. Rows are set apart by
+what they are about, not by chance: a passage, question or review that is held out stands in no training row.</p>
 <div class="scroll"><table>
-<tr><th>source<th>kind of row<th class="n">training<th class="n">validation<th class="n">test</tr>
-{% for row in sources %}<tr><td>{{ row.source }}<td>{{ row.kind }}<td class="n">{{ row.train }}<td class="n">{{ row.valid }}<td class="n">{{ row.test }}</tr>
+<tr><th>source<th class="n">text<th class="n">pairs<th class="n">comparisons<th class="n">ratings</tr>
+{% for row in sources %}<tr><td>{{ row.source }}{% for learned, held_out in row.counts %}<td class="n">{{ learned }}{% if held_out %} <span class="small">+ {{ held_out }}</span>{% endif %}{% endfor %}</tr>
 {% endfor %}</table></div>
+<p class="note">Rows to learn from, + rows held out: one part for the decisions of training, the other, the test,
+for the figures on this page.</p>
 {% if quarantine %}<p>Before that, {{ quarantine.total }} row{{ '' if quarantine.total == '1' else 's' }} that broke a
 rule {{ 'was' if quarantine.total == '1' else 'were' }} put aside: {{ quarantine.rules }}.</p>{% endif %}
 {% endif %}

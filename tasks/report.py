@@ -99,17 +99,26 @@ def render(**parts: Any) -> str:
     return environment.from_string(PAGE).render(shown)
 
 
-def sources(split: Path | None) -> list[dict[str, str]]:
-    """How many rows of each kind each source gives to each part of the split."""
-    counts: Counter[tuple[str, str, str]] = Counter()
+def sources(split: Path | None) -> list[dict[str, Any]]:
+    """How many rows of each kind each source gives: to learn from, and held out."""
+    counts: Counter[tuple[str, str, bool]] = Counter()
     for name in SPLITS:
         for kind in KINDS:
-            counts.update((kind, row["source"], name) for row in _rows(split, f"{name}/{kind}.jsonl"))
-    found = sorted({(kind, source) for kind, source, _ in counts}, key=lambda k: (KINDS.index(k[0]), k[1]))
+            rows = _rows(split, f"{name}/{kind}.jsonl")
+            counts.update((row["source"], kind, name == "train") for row in rows)
     return [
-        {"kind": kind, "source": source, **{name: f"{counts[kind, source, name]:,}" for name in SPLITS}}
-        for kind, source in found
+        {
+            "source": source,
+            "counts": [
+                [_count(counts[source, kind, learned]) for learned in (True, False)] for kind in KINDS
+            ],
+        }
+        for source in sorted({source for source, *_ in counts})
     ]
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""
 
 
 def quarantine(validate: Path | None) -> dict[str, str] | None:

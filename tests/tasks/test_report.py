@@ -280,14 +280,11 @@ def test_nothing_at_all_is_still_a_page(tmp_path: Path) -> None:
 
 def test_rows_are_counted_by_source_and_rule(tmp_path: Path) -> None:
     at = leave_stages(tmp_path / "stages")
-    rows = sources(at["split"])
-    assert [(row["kind"], row["source"]) for row in rows] == [
-        ("text", "boolq"),
-        ("pairs", "film"),
-        ("pairs", "nq"),
-        ("ratings", "film"),
+    assert sources(at["split"]) == [
+        {"source": "boolq", "counts": [["1,800", "200"], ["", ""], ["", ""], ["", ""]]},
+        {"source": "film", "counts": [["", ""], ["1,800", "200"], ["", ""], ["1,800", "200"]]},
+        {"source": "nq", "counts": [["", ""], ["1,800", "200"], ["", ""], ["", ""]]},
     ]
-    assert rows[0]["train"] == "1,800"
     assert quarantine(at["validate"]) == {
         "total": "4",
         "rules": "no_duplicate_content (3), printable_text (1)",
@@ -309,11 +306,13 @@ def test_a_moving_average_keeps_a_straight_line() -> None:
 
 
 def test_figures_of_little_or_no_data() -> None:
-    assert line_chart([Line("a", [], "train")], "x", "y") is None
+    assert line_chart([Line("a", [], "train"), Line("b", [(1, 5.0)], "held")], "x", "y") is None
     assert trail([(1, 1)], "x", "y") is None
     assert dot_plot([], 0.5, "guessing") is None
     for svg in (
-        line_chart([Line("a", [(1, 5.0)], "train"), Line("b", [(1, 5.0)], "held")], "x", "y"),
+        line_chart(
+            [Line("a", [(1, 5.0), (2, 5.0)], "train"), Line("b", [(1, 5.0), (1, 5.0)], "held")], "x", "y"
+        ),
         heat_map(["a"], [[1.0]]),
         dot_plot([("film", [("model", "train", 1.0)])], 0.5, "guessing"),
     ):
