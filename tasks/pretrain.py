@@ -61,7 +61,7 @@ def _base_digest(parameters: BaseParameters, root: Path) -> str:
     return folder_digest(folder)
 
 
-@stage(inputs=("tokenizer",), outside=_base_digest)
+@stage(inputs=("tokenizer",), outside=_base_digest, resumes=True)
 def pretrain(
     parameters: BaseParameters,
     tokenizer: Path,

@@ -15,7 +15,7 @@ from tasks.stage import stage
 from tasks.yardstick import linear_accuracy
 
 
-@stage(inputs=("sft", "labels"))
+@stage(inputs=("sft", "labels"), resumes=True)
 def reward(
     parameters: RewardParameters,
     sft: Path,

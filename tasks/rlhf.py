@@ -12,7 +12,7 @@ from model.ppo import PPOParameters
 from tasks.stage import stage
 
 
-@stage(inputs=("split", "sft", "reward"))
+@stage(inputs=("split", "sft", "reward"), resumes=True)
 def rlhf(
     parameters: PPOParameters,
     split: Path,

@@ -12,7 +12,7 @@ from model.sft import SFTParameters
 from tasks.stage import stage
 
 
-@stage(inputs=("split", "pretrain"))
+@stage(inputs=("split", "pretrain"), resumes=True)
 def sft(
     parameters: SFTParameters,
     split: Path,

@@ -56,6 +56,7 @@ class Stage:
 
     A stage that reads what no stage made says what that is: `outside(parameters, root)` enters its key. One
     that also writes outside its folder says by `stands(folder, root)` whether that is still as it left it.
+    One that `resumes` is handed the folder that a killed run of it left; the others begin with an empty one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Stage:
     function: Callable[..., dict[str, Any]]
     outside: Callable[[Any, Path], Any] | None = None
     stands: Callable[[Path, Path], bool] | None = None
+    resumes: bool = False
 
     def __call__(self, *arguments: Any, **named: Any) -> dict[str, Any]:
         return self.function(*arguments, **named)
@@ -91,11 +93,7 @@ class Stage:
         report: Report,
         run: str = "",
     ) -> Reference:
-        """Reuse the output of this key, or make it; another process making the same one is waited for.
-
-        What a killed process left in `KEY.part` is handed to the function again: training goes on from its
-        checkpoint there.
-        """
+        """Reuse the output of this key, or make it; another process making the same one is waited for."""
         key = self.key(parameters, inputs, around)
         folder = around.root / "var" / "artifacts" / self.name / key
         with _lock(folder.with_suffix(".lock"), report):
@@ -103,6 +101,8 @@ class Stage:
             if known and (self.stands is None or self.stands(folder, around.root)):
                 return _reference(folder, known, reused=True)
             part = folder.with_suffix(".part")
+            if part.exists() and not self.resumes:
+                shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
             metrics = self.function(parameters, **self._arguments(inputs, around), out=part, report=report)
@@ -122,6 +122,7 @@ class Stage:
                 "seconds": round(time.monotonic() - began, 3),
                 "metrics": metrics,
                 "digest": folder_digest(part, without=(MANIFEST,)),
+                "files": _sizes(part),
                 "run": run,
             }
             _write_synced(part / MANIFEST, json.dumps(manifest, indent=1))
@@ -144,22 +145,29 @@ def stage(
     inputs: tuple[str, ...] = (),
     outside: Callable[[Any, Path], Any] | None = None,
     stands: Callable[[Path, Path], bool] | None = None,
+    resumes: bool = False,
 ) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
     """Make a stage of a function; `inputs` name the stages whose folders it takes. The rest is in `Stage`."""
 
     def decorate(function: Callable[..., dict[str, Any]]) -> Stage:
-        return Stage(function.__name__, inputs, function, outside, stands)
+        return Stage(function.__name__, inputs, function, outside, stands, resumes)
 
     return decorate
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a whole output, or None."""
+    """The manifest of an output that is whole, or None: files that are gone or cut short make it none."""
     try:
         found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
-    return found
+    return found if found.get("files") == _sizes(folder) else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file but the manifest, by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Reference:

@@ -55,7 +55,7 @@ def late(value):
 def other():
     return LARGE
 """,
-    "model/arithmetic.py": "def double(value):\n    return 2 * value\n\ndef triple(value):\n    return 3 * value",
+    "model/arithmetic.py": "def double(n):\n    return 2 * n\n\ndef triple(n):\n    return 3 * n\n",
     "model/deep/__init__.py": "",
     "model/deep/below.py": "def under(value):\n    return value\n",
 }
@@ -89,7 +89,7 @@ def tree(tmp_path):
         ("tasks/words.py", "size = 1", "size = 2"),
         ("tasks/words.py", '["word"] = 4', '["word"] = 5'),
         ("tasks/words.py", "return under(value)", "return -under(value)"),
-        ("model/arithmetic.py", "2 * value", "value + value"),
+        ("model/arithmetic.py", "2 * n", "n + n"),
         ("model/deep/below.py", "return value", "return value or 0"),
     ],
 )
@@ -107,7 +107,7 @@ def test_it_changes_with_the_code_that_is_reached(tree, file, old, new):
         ("tasks/stage.py", "return function", "return (function)  # as it is"),
         ("tasks/stage.py", "return function", "print(function)\n    return function"),
         ("tasks/grind.py", "return 3", "return 4"),
-        ("model/arithmetic.py", "3 * value", "4 * value"),
+        ("model/arithmetic.py", "3 * n", "4 * n"),
     ],
 )
 def test_it_does_not_change_with_other_code(tree, file, old, new):

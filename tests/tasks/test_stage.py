@@ -1,0 +1,201 @@
+"""A stage is made once a key, whole or not at all, by one process at a time."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.stage import MANIFEST, Surroundings, read_manifest, stage
+
+
+@dataclass(frozen=True)
+class Words:
+    words: tuple[str, ...] = ("a", "b")
+    seconds: float = 0.0
+
+
+@stage()
+def write(parameters: Words, out: Path, report, root: Path):
+    """A file of words; `made` counts how often."""
+    with (root / "made").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    (out / "first.txt").write_text("half")
+    time.sleep(parameters.seconds)
+    if "fail" in parameters.words:
+        raise UserError("the words are wrong")
+    (out / "words.txt").write_text(" ".join(parameters.words))
+    report({"event": "message", "text": "written"})
+    return {"words": len(parameters.words)}
+
+
+@stage(inputs=("write", "other"))
+def count(parameters: Words, write: Path, other: Path | None, out: Path, report, seed: int):
+    """How many words stand in the file."""
+    words = len((write / "words.txt").read_text().split())
+    (out / "count.json").write_text(json.dumps({"words": words, "other": other and str(other), "seed": seed}))
+    return {"words": words}
+
+
+@stage(resumes=True)
+def climb(parameters: Words, out: Path, report):
+    """Goes on from where it was killed."""
+    for step in range(1, 4):
+        mark = out / f"step-{step}"
+        if not mark.exists():
+            mark.touch()
+            time.sleep(parameters.seconds)
+    return {"steps": 3}
+
+
+@stage(stands=lambda folder, root: (root / "data").exists())
+def publish(parameters: Words, out: Path, report, root: Path):
+    """Writes outside its folder too."""
+    (root / "data").write_text("rows")
+    (out / "rows").write_text("rows")
+    return {}
+
+
+def quiet(event):
+    pass
+
+
+def made(root: Path) -> int:
+    return len((root / "made").read_text().split())
+
+
+def test_made_then_reused(tmp_path):
+    around = Surroundings(tmp_path)
+    first = write.run(Words(), {}, around, quiet, run="run-1")
+    second = write.run(Words(), {}, around, quiet, run="run-2")
+    assert (first.reused, second.reused) == (False, True)
+    assert replace(first, reused=True) == second and second.run == "run-1"
+    assert made(tmp_path) == 1
+    assert Path(first.path) == tmp_path / "var" / "artifacts" / "write" / first.key
+    manifest = json.loads((Path(first.path) / MANIFEST).read_text())
+    wanted = {
+        "stage",
+        "key",
+        "parameters",
+        "inputs",
+        "code",
+        "lock",
+        "device",
+        "seconds",
+        "metrics",
+        "digest",
+    }
+    assert wanted <= set(manifest)
+    assert manifest["parameters"] == {"words": ["a", "b"], "seconds": 0.0}
+
+
+def test_another_parameter_makes_another_folder(tmp_path):
+    around = Surroundings(tmp_path)
+    first = write.run(Words(), {}, around, quiet)
+    other = write.run(Words(("c",)), {}, around, quiet)
+    assert first.key != other.key and not other.reused and Path(first.path).exists()
+
+
+def test_inputs_arrive_as_folders_and_what_is_asked_for_with_them(tmp_path):
+    around = Surroundings(tmp_path, seed=5)
+    words = write.run(Words(), {}, around, quiet)
+    found = count.run(Words(), {"write": words}, around, quiet)
+    assert json.loads((Path(found.path) / "count.json").read_text()) == {"words": 2, "other": None, "seed": 5}
+    assert read_manifest(Path(found.path))["inputs"] == {"write": {"key": words.key, "digest": words.digest}}
+
+
+def test_an_input_made_anew_with_the_same_content_stops_the_change(tmp_path):
+    around = Surroundings(tmp_path)
+    first = count.run(Words(), {"write": write.run(Words(), {}, around, quiet)}, around, quiet)
+    slower = write.run(Words(seconds=0.01), {}, around, quiet)
+    assert not slower.reused
+    assert count.run(Words(), {"write": slower}, around, quiet) == replace(first, reused=True)
+
+
+def test_it_is_called_as_a_plain_function_too(tmp_path):
+    assert write(Words(), out=tmp_path, report=quiet, root=tmp_path) == {"words": 2}
+
+
+def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):
+    around = Surroundings(tmp_path)
+    with pytest.raises(UserError, match="the words are wrong"):
+        write.run(Words(("fail",)), {}, around, quiet)
+    [part] = (tmp_path / "var" / "artifacts" / "write").glob("*.part")
+    (part / "left-over").touch()
+    with pytest.raises(UserError):
+        write.run(Words(("fail",)), {}, around, quiet)
+    assert [path.name for path in part.iterdir()] == ["first.txt"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "manifest"])
+def test_an_output_that_is_not_whole_is_made_anew(tmp_path, harm):
+    around = Surroundings(tmp_path)
+    first = write.run(Words(), {}, around, quiet)
+    folder = Path(first.path)
+    if harm == "cut":
+        (folder / "words.txt").write_text("a")
+    elif harm == "gone":
+        (folder / "words.txt").unlink()
+    else:
+        (folder / MANIFEST).write_text("{")
+    again = write.run(Words(), {}, around, quiet)
+    assert not again.reused and again.digest == first.digest
+    assert (folder / "words.txt").read_text() == "a b"
+
+
+def test_what_it_wrote_outside_must_stand(tmp_path):
+    around = Surroundings(tmp_path)
+    assert not publish.run(Words(), {}, around, quiet).reused
+    assert publish.run(Words(), {}, around, quiet).reused
+    (tmp_path / "data").unlink()
+    assert not publish.run(Words(), {}, around, quiet).reused
+    assert (tmp_path / "data").exists()
+
+
+def in_process(stage_made, parameters, root, said):
+    stage_made.run(parameters, {}, Surroundings(root), said.put)
+
+
+def start(*arguments):
+    process = multiprocessing.get_context("fork").Process(target=in_process, args=arguments)
+    process.start()
+    return process
+
+
+def test_a_second_process_waits_and_reuses(tmp_path):
+    said = multiprocessing.get_context("fork").Queue()
+    slow = Words(seconds=1.0)
+    first = start(write, slow, tmp_path, said)
+    while not (tmp_path / "made").exists():
+        time.sleep(0.01)
+    second = start(write, slow, tmp_path, said)
+    first.join(20), second.join(20)
+    assert (first.exitcode, second.exitcode) == (0, 0)
+    assert made(tmp_path) == 1
+    texts = [said.get(timeout=5)["text"] for _ in range(2)]
+    assert texts == ["another run is making this stage; waiting for it", "written"]
+
+
+def test_what_a_killed_run_left_is_gone_on_from(tmp_path):
+    said = multiprocessing.get_context("fork").Queue()
+    process = start(climb, Words(seconds=30.0), tmp_path, said)
+    folder = tmp_path / "var" / "artifacts" / "climb"
+    while not list(folder.glob("*.part/step-1")):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(20)
+    assert not [path for path in folder.iterdir() if path.is_dir() and path.suffix != ".part"]
+    began = time.monotonic()
+    [part] = folder.glob("*.part")
+    (part / "step-2").touch()
+    (part / "step-3").touch()
+    found = climb.run(Words(seconds=30.0), {}, Surroundings(tmp_path), quiet)
+    assert time.monotonic() - began < 10
+    assert sorted(path.name for path in Path(found.path).glob("step-*")) == ["step-1", "step-2", "step-3"]
