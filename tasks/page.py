@@ -1,6 +1,6 @@
 """The report's page: its style and its words, with places for what a training left behind.
 
-A module and not a file beside it, so that a change of a word changes the report's key.
+Python and not a file beside it, so that a change of a word changes the report's key.
 """
 
 STYLE = """

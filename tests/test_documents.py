@@ -1,0 +1,65 @@
+"""The documents say what is there: links, keys of the configuration, files of the tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from flows.configuration import Preset
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    # Pictures are left out: they are taken of a run.
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8"))
+    local = [link for link in links if not link.startswith("http")]
+    assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+def keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    """The keys of a section as the configuration page writes them."""
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        if is_dataclass(hints[field.name]):
+            yield from keys(hints[field.name], f"{field.name}.")
+        else:
+            yield field.name
+
+
+def test_every_key_is_explained() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    explained = set(re.findall(r"`([a-z0-9_.]+)`", page))
+    explained |= {name.rpartition(".")[2] for name in explained}
+    missing = []
+    for name, field in Preset.model_fields.items():
+        section = field.alias or name
+        if section not in explained:
+            missing.append(section)
+        if is_dataclass(field.annotation):
+            missing += [f"{section}.{key}" for key in keys(field.annotation) if key not in explained]
+    assert missing == []
+
+
+def test_every_source_file_stands_in_the_tree() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    tree = readme.partition("## The tree")[2]
+    files = [
+        path
+        for room in ("flows", "tasks", "model")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    assert [str(path.relative_to(ROOT)) for path in files if path.name not in tree] == []
+
+
+def test_nothing_is_left_to_be_written() -> None:
+    for document in DOCUMENTS:
+        assert not re.search(r"TODO|TBD|FIXME|lorem", document.read_text("utf-8")), document.name
