@@ -59,7 +59,8 @@ def passage(draw: random.Random) -> str:
     years = [str(draw.randint(1700, 1999)) for _ in range(8)]
     return " ".join(
         f"In {year} {draw.choice(PEOPLE)} {draw.choice(DEEDS)} {draw.choice(THINGS)} "
-        f"near {draw.choice(PLACES)}, and {draw.choice(PEOPLE)} {draw.choice(DEEDS)} {draw.randint(2, 90)} {draw.choice(THINGS)}."
+        f"near {draw.choice(PLACES)}, and {draw.choice(PEOPLE)} {draw.choice(DEEDS)} "
+        f"{draw.randint(2, 90)} {draw.choice(THINGS)}."
         for year in years[: draw.randint(3, 8)]
     )
 
