@@ -19,7 +19,8 @@ COMMON = {"source": "film", "group": "g1"}
 GOOD: dict[str, dict[str, Any]] = {
     "text": {"id": "1", "text": "The mill is old.", **COMMON},
     "pairs": {
-        "id": "1", "prompt": "What is old?", "completion": " The mill.", "references": [" The mill."], **COMMON,
+        "id": "1", "prompt": "What is old?", "completion": " The mill.", "references": [" The mill."],
+        **COMMON,
     },
     "comparisons": {
         "id": "1", "prompt": "What is old?", "a": " The mill.", "b": " Us?", "choice": "a",
