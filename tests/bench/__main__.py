@@ -6,13 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-# As model.launch does for every training: glibc keeps freed memory. It counts for both sides alike.
+# As model.launch does for every training: it counts for both sides alike.
 if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
-    from model.launch import ALLOCATOR
+    from model.launch import RUNTIME
 
-    os.execve(
-        sys.executable, [sys.executable, "-m", "tests.bench", *sys.argv[1:]], {**os.environ, **ALLOCATOR}
-    )
+    os.execve(sys.executable, [sys.executable, "-m", "tests.bench", *sys.argv[1:]], {**os.environ, **RUNTIME})
 
 import numpy as np
 import torch
