@@ -27,6 +27,8 @@ from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 
+TOGETHER = 16  # rows of like length in one pass: fewer leave a CPU idle, more are padded more
+
 
 @dataclass(frozen=True)
 class RewardParameters(LoopParameters):
@@ -78,25 +80,28 @@ class RewardModel(nn.Module):
         last = hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
         return self.head(last).squeeze(-1).float()
 
-    @torch.no_grad()
-    def raw_scores(self, rows: Sequence[Sequence[int]], size: int = 64) -> Tensor:
-        """Raw scores of token rows, [B] on the CPU; rows of like length go through together."""
+    def raw_scores(self, rows: Sequence[Sequence[int]], size: int = TOGETHER) -> Tensor:
+        """Raw scores of token rows, [B]; rows of like length go through together, so little is padding."""
         device = self.head.weight.device
         by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
-        scores = torch.zeros(len(rows))
+        parts = []
         for start in range(0, len(rows), size):
-            chosen = by_length[start : start + size]
-            tokens, lengths = pad([rows[i] for i in chosen], self.tokenizer.end)
-            scores[chosen] = self(tokens.to(device), lengths.to(device)).cpu()
-        return scores
+            tokens, lengths = pad([rows[i] for i in by_length[start : start + size]], self.tokenizer.end)
+            parts.append(self(tokens.to(device), lengths.to(device)))
+        if not parts:
+            return torch.zeros(0, device=device)
+        places = torch.empty(len(rows), dtype=torch.int64)
+        places[by_length] = torch.arange(len(rows))
+        return torch.cat(parts)[places.to(device)]
 
+    @torch.no_grad()
     def score(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Rewards of token rows (prompt, completion, end), [B] on the CPU, normalised.
 
         A row longer than the context keeps its last tokens.
         """
         context = self.body.architecture.context
-        return (self.raw_scores([row[-context:] for row in rows]) - self.mean) / self.deviation
+        return (self.raw_scores([row[-context:] for row in rows]).cpu() - self.mean) / self.deviation
 
 
 def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> RewardModel:
@@ -157,8 +162,7 @@ class Comparing(Recipe):
         )  # fmt: skip
 
     def _loss(self, groups: list[Group]) -> Tensor:
-        tokens, lengths = pad([row for group in groups for row in group.rows], self.tokenizer.end)
-        scores = self.model(tokens.to(self.world.device), lengths.to(self.world.device))
+        scores = self.model.raw_scores([row for group in groups for row in group.rows])
         first = 0
         better, worse = [], []
         for group in groups:
@@ -171,10 +175,11 @@ class Comparing(Recipe):
         text = self.tokenizer.decode(self._batch(step)[0].rows[0])
         return f"the group of labels with the text {text[:60]!r} and {self.parameters.batch - 1} more groups"
 
+    @torch.no_grad()
     def accuracy(self) -> tuple[dict[str, float], float]:
         """Accuracy on held-out pairs by "aspect/source", and their mean loss."""
         rows = self.valid.rows
-        scores = self.model.raw_scores(rows[self.world.share(len(rows))]).to(self.world.device)
+        scores = self.model.raw_scores(rows[self.world.share(len(rows))])
         return self.valid.measure(self.world.gather(scores, len(rows)).cpu())
 
     def evaluate(self) -> dict[str, float]:
@@ -209,7 +214,7 @@ class Comparing(Recipe):
             [*prompts[i], *row[:length].tolist()]
             for i, row, length in zip(chosen, samples.tokens, samples.lengths, strict=True)
         ]
-        scores = self.model.raw_scores(rows)
+        scores = self.model.raw_scores(rows).cpu()
         self.model.mean, self.model.deviation = scores.mean().item(), max(scores.std().item(), 1e-6)
 
     def export(self, folder: Path) -> None:
@@ -243,10 +248,10 @@ def train(
     recipe = Comparing(settings, Path(base), Path(labels), seed, world)
     figures = Loop(recipe, settings, out, seed, report).run()
     held_out = recipe.evaluate()
+    accuracy, _ = recipe.accuracy()
     if world.rank == 0:
         recipe.normalise(Path(base))
         recipe.export(out / "model")
-        accuracy, _ = recipe.valid.measure(recipe.model.raw_scores(recipe.valid.rows))
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
         clear_traces(out)
     return {**held_out, "mean": recipe.model.mean, "deviation": recipe.model.deviation, **figures}
