@@ -7,12 +7,15 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from model.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.tracking import Tracker
 
 HELP = """From raw text and people's judgements to a chat model of your own, again and again.
 
@@ -25,6 +28,8 @@ Changes = Annotated[
     typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
 ]
 DEMO = Path("configs/demo.yaml")
+EXPERIMENT = "chatmill"
+INTERRUPTED = 130
 
 
 @app.command()
@@ -33,29 +38,30 @@ def run(config: Config = DEMO, changes: Changes = None) -> None:
 
     Interrupted at any moment, the same command goes on from the last checkpoint.
     """
-    from flows.configuration import read_preset
-    from flows.display import show_outcome
-    from flows.surroundings import prepare
-
-    preset = read_preset(config, changes or [])
-    prepare(Path.cwd(), preset.tracking.mlflow)
-    from flows.pipeline import pipeline
-
-    show_outcome(pipeline(preset), Path.cwd())
+    _flow("pipeline", config, changes)
 
 
 @app.command()
 def ingest(config: Config = DEMO, changes: Changes = None) -> None:
     """Read the sources, check the rows, and make a new version of the data where they changed."""
+    _flow("ingestion", config, changes)
+
+
+def _flow(name: str, config: Path, changes: list[str] | None) -> None:
     from flows.configuration import read_preset
-    from flows.display import show_outcome
     from flows.surroundings import prepare
 
     preset = read_preset(config, changes or [])
     prepare(Path.cwd(), preset.tracking.mlflow)
-    from flows.pipeline import ingestion
+    from flows import pipeline
+    from flows.display import show_outcome
 
-    show_outcome(ingestion(preset), Path.cwd())
+    try:
+        outcome = getattr(pipeline, name)(preset)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from where this one was")
+        raise typer.Exit(INTERRUPTED) from None
+    show_outcome(outcome, Path.cwd())
 
 
 @app.command()
@@ -75,7 +81,8 @@ def chat(
     """Talk with a model; answers come as they are drawn. An empty line, or Ctrl-D, ends it."""
     from tasks.serving import Manner, Talker, resolve
 
-    folder = resolve(model, Path.cwd(), _champion() if model == "champion" else None)
+    champion = _tracker().champion_folder() if model == "champion" else None
+    folder = resolve(model, Path.cwd(), champion)
     talker = Talker(folder)
     console = Console(highlight=False)
 
@@ -105,20 +112,14 @@ def chat(
         turn += 1
 
 
-def _champion() -> Path | None:
-    from urllib.parse import urlparse
-
-    found = _tracker().champion()
-    return Path(urlparse(found.source).path) if found else None
-
-
-def _tracker() -> "Tracker":  # type: ignore[name-defined]  # noqa: F821, UP037
+def _tracker() -> Tracker:
     from flows.surroundings import prepare
 
     place = prepare(Path.cwd())
+    # After the environment is set, as MLflow reads it when it is imported.
     from tasks.tracking import Tracker
 
-    return Tracker(place.mlflow, "chatmill", Path.cwd() / "var" / "mlflow")
+    return Tracker(place.mlflow, EXPERIMENT, place.var / "mlflow")
 
 
 @app.command()
@@ -155,12 +156,11 @@ def models() -> None:
 def dashboards(
     prefect_port: Annotated[int, typer.Option(help="Prefect's page.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="MLflow's page.")] = 5000,
-    host: Annotated[str, typer.Option(help="Loopback unless told otherwise.")] = "127.0.0.1",
 ) -> None:
     """Prefect's and MLflow's own pages with the runs in them, until Ctrl-C."""
     from flows.dashboards import serve
 
-    serve(Path.cwd(), host, prefect_port, mlflow_port)
+    serve(Path.cwd(), prefect_port, mlflow_port)
 
 
 def main() -> None:
@@ -181,9 +181,7 @@ def _guarded(action: Callable[[], object]) -> int:
         Console(stderr=True, highlight=False).print(f"[red]error:[/red] {_plain(error)}", soft_wrap=True)
         return 2
     except (KeyboardInterrupt, click.Abort):
-        words = "interrupted; nothing is lost: the same command goes on from the last checkpoint"
-        Console(stderr=True).print(words)
-        return 130
+        return INTERRUPTED
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except BaseException as error:

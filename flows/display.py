@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
@@ -61,10 +62,16 @@ def seconds(value: float) -> str:
 
 
 class Display:
-    """A bar for the stage that runs, a line for each that has ended; on no terminal, a few lines a stage."""
+    """A bar for the stage that runs, a line for each that has ended; on no terminal, a few lines a stage.
 
-    def __init__(self, name: str, device: str, console: Console | None = None) -> None:
+    `log` gets the lines too: Prefect's page shows them.
+    """
+
+    def __init__(
+        self, name: str, device: str, log: Callable[[str], None], console: Console | None = None
+    ) -> None:
         self.console = console or Console(highlight=False)
+        self.log = log
         self.name, self.device = name, device
         self.stage = ""
         self.quarter = 0
@@ -112,7 +119,8 @@ class Display:
 
     def note(self, text: str) -> None:
         """A sentence for the person."""
-        self.console.print(f"  [dim]{self.stage:<9} {text}[/dim]", soft_wrap=True)
+        self.console.print(f"  [dim]{self.stage:<9} {escape(text)}[/dim]", soft_wrap=True)
+        self.log(f"{self.stage}: {text}")
 
     def done(self, reference: Reference, took: float) -> None:
         """A stage has ended."""
@@ -123,6 +131,7 @@ class Display:
         self.console.print(
             f"[bold]{reference.stage:<10}[/bold] {how} {seconds(took):>11}  {figures}", soft_wrap=True
         )
+        self.log(f"{reference.stage}: {'reused' if reference.reused else 'made'}, {seconds(took)}, {figures}")
 
 
 def show_outcome(outcome: Any, root: Path, console: Console | None = None) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.context import get_run_context
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.states import Crashed
 
 from flows.configuration import Preset
 from flows.display import Display
@@ -20,7 +25,9 @@ from flows.surroundings import code_state, prepare
 from model.device import find_device
 from tasks.keys import lock_digest
 from tasks.stage import Reference, Stage, Surroundings
-from tasks.tracking import Registered, Tracker
+
+if TYPE_CHECKING:
+    from tasks.tracking import Registered
 
 
 @dataclass(frozen=True)
@@ -39,18 +46,21 @@ class Running:
     """Calls stages; what they report goes to the display and to MLflow, what they leave to the next."""
 
     def __init__(self, preset: Preset) -> None:
-        self.preset = preset
         self.began = time.monotonic()
-        root = Path.cwd()
-        self.place = prepare(root, preset.tracking.mlflow)
+        self.preset = preset
+        self.place = prepare(Path.cwd(), preset.tracking.mlflow)
+        # After the environment is set, as MLflow reads it when it is imported.
+        from tasks.tracking import Tracker
+
+        self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, self.place.var / "mlflow")
         device = find_device(preset.device)
-        self.around = Surroundings(root, preset.seed, device, preset.processes)
-        self.display = Display(preset.name, device)
-        self.code = code_state(root)
+        self.around = Surroundings(self.place.root, preset.seed, device, preset.processes)
+        self.display = Display(preset.name, device, get_run_logger().info)
+        self.code = code_state(self.place.root)
         self.stages: list[dict[str, Any]] = []
         self.references: dict[str, Reference] = {}
-        self.flow_run = str(get_run_context().flow_run.id)  # type: ignore[union-attr]
-        self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, root / "var" / "mlflow")
+        self.flow_run = str(flow_run.id)
+        self.open = ExitStack()
 
     def __enter__(self) -> Running:
         tags = {
@@ -61,17 +71,19 @@ class Running:
             "device": self.around.device,
         }
         values = self.preset.model_dump(mode="json", by_alias=True)
-        self.tracker.open_run(self.preset.name, {"preset.json": json.dumps(values, indent=1)}, tags)
+        files = {"preset.json": json.dumps(values, indent=1)}
         if self.code.diff:
-            self.tracker.text("git.diff", self.code.diff)
-        self.display.__enter__()
+            files["git.diff"] = self.code.diff
+        for lost in self.tracker.abandoned():
+            _close_lost(lost)
+        self.open.enter_context(self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run))
+        self.open.enter_context(self.display)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.display.__exit__(kind, error, trace)
-        self.tracker.close_run(failed=error is not None)
+        self.open.__exit__(kind, error, trace)
 
     def __call__(self, stage: Stage, parameters: Any, *inputs: Reference) -> Reference:
         """Make or reuse one stage's output."""
@@ -89,14 +101,12 @@ class Running:
     def _make(self, stage: Stage, parameters: Any, inputs: dict[str, Reference]) -> Reference:
         began = time.monotonic()
         self.display.start(stage.name)
-        child = self.tracker.open_stage(stage.name, parameters, [found.run for found in inputs.values()])
-        try:
-            reference = stage.run(parameters, inputs, self.around, self._report, run=child)
-        except BaseException:
-            self.tracker.close_stage(None)
-            raise
-        data_hash = self.references["ingest"].metrics["data_hash"] if "ingest" in self.references else None
-        self.tracker.close_stage(reference, data_hash or reference.metrics.get("data_hash"))
+        with self.tracker.open_stage(stage.name, parameters, [found.run for found in inputs.values()]) as run:
+            reference = stage.run(parameters, inputs, self.around, self._report, run=run)
+            whose = self.references.get("ingest", reference)
+            reference = replace(
+                reference, run=self.tracker.close_stage(reference, str(whose.metrics["data_hash"]))
+            )
         seconds = time.monotonic() - began
         self.display.done(reference, seconds)
         self.stages.append(
@@ -109,7 +119,7 @@ class Running:
                 "metrics": reference.metrics,
             }
         )
-        return reference if reference.run else replace(reference, run=child)
+        return reference
 
     def _report(self, event: dict[str, Any]) -> None:
         self.display.show(event)
@@ -120,7 +130,7 @@ class Running:
 
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
         """Give the aligned model its version; the alias too where it passed and beats the champion."""
-        registered = self.tracker.register(Path(aligned.path) / "model", aligned, verdict)
+        registered = self.tracker.register(aligned, verdict)
         self.display.note(registered.says)
         return registered
 
@@ -134,12 +144,22 @@ class Running:
             str(self.references["ingest"].metrics["data_hash"]),
             self.code.commit,
         )
-        var = self.around.root / "var"
         if "report" in self.references:
             page = Path(self.references["report"].path) / "report.html"
-            _replace(var / "report.html", page.read_text(encoding="utf-8"))
-        _replace(var / "summary.json", json.dumps(asdict(whole), indent=1))
+            _replace(self.place.var / "report.html", page.read_text(encoding="utf-8"))
+        _replace(self.place.var / "summary.json", json.dumps(asdict(whole), indent=1))
         return whole
+
+
+def _close_lost(run: str) -> None:
+    """A flow run whose process was killed would stay Running for ever in Prefect."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.set_flow_run_state(
+                UUID(run), Crashed(message="its process was killed; a later run took over"), force=True
+            )
+        except (ObjectNotFound, ValueError):
+            return
 
 
 def _replace(path: Path, text: str) -> None:

@@ -5,57 +5,93 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
-PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+from model.errors import UserError
+
+QUIET = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    "PREFECT_CLI_PROMPT": "false",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+    "MPLBACKEND": "Agg",
+}
+ANSWER_SECONDS = 5.0
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Place:
-    """The project's folder, and the addresses of the two servers (empty: embedded)."""
+    """The project's folder, and the addresses of MLflow and of Prefect's API (empty: it starts its own)."""
 
     root: Path
     mlflow: str
     prefect: str
 
+    @property
+    def var(self) -> Path:
+        """Everything that a run leaves behind."""
+        return self.root / "var"
+
 
 def prepare(root: Path, mlflow: str = "") -> Place:
-    """Point Prefect and MLflow at the project's var/, quiet, without telemetry; a server set outside is kept.
+    """Point Prefect and MLflow at the project's var/, quiet and without telemetry; what is set already stays.
 
-    A Prefect server that runs on this machine's usual port and serves this project is used; else Prefect
-    starts its own for as long as the flow runs.
+    The Prefect server that `chatmill dashboards` runs for this project is used where it runs; else Prefect
+    starts its own for as long as the flow runs. Raises UserError for a server that does not answer.
     """
     home = root / "var" / "prefect"
     home.mkdir(parents=True, exist_ok=True)
-    quiet = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_TO_API_ENABLED": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
-        "PREFECT_CLI_PROMPT": "false",
-        "DO_NOT_TRACK": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "GX_ANALYTICS_ENABLED": "false",
-        "DVC_NO_ANALYTICS": "1",
-        "TOKENIZERS_PARALLELISM": "true",
-        "MPLBACKEND": "Agg",
-    }
-    for name, value in quiet.items():
+    for name, value in {"PREFECT_HOME": str(home), **QUIET}.items():
         os.environ.setdefault(name, value)
-    served = home / "served"
-    if "PREFECT_API_URL" not in os.environ and served.exists() and listening(PREFECT_PORT):
-        os.environ["PREFECT_API_URL"] = f"http://{LOOPBACK}:{PREFECT_PORT}/api"
+    if "PREFECT_API_URL" not in os.environ and (api := served(root)):
+        os.environ["PREFECT_API_URL"] = api
+    prefect = os.environ.get("PREFECT_API_URL", "")
     uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or f"sqlite:///{root / 'var' / 'mlflow.db'}"
-    return Place(root, uri, os.environ.get("PREFECT_API_URL", ""))
+    for name, address in (("MLflow", uri), ("Prefect", prefect)):
+        if address.startswith("http") and (failed := silent(address)):
+            where = urlsplit(address)
+            shown = f"{where.scheme}://{where.hostname}:{where.port or 80}"
+            raise UserError(f"{name}'s server at {shown} does not answer ({failed})")
+    return Place(root, uri, prefect)
+
+
+def marker(root: Path) -> Path:
+    """The file that holds the address of the project's own Prefect server while it runs."""
+    return root / "var" / "prefect" / "served"
+
+
+def served(root: Path) -> str:
+    """The address in `marker` where a server answers there; else nothing."""
+    try:
+        api = marker(root).read_text().strip()
+    except OSError:
+        return ""
+    return api if not silent(api) else ""
+
+
+def silent(address: str) -> str:
+    """Why a server's health page gives no answer; empty where it does."""
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+            return ""
+    except (OSError, ValueError, HTTPException) as error:
+        return str(error) or type(error).__name__
 
 
 def listening(port: int) -> bool:
-    """Whether something answers on a port of this machine."""
+    """Whether something listens on a port of this machine."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((LOOPBACK, port)) == 0

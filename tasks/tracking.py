@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    Metric,
-    Param,
-    RunTag,
-)
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from tasks.keys import plain
@@ -42,41 +39,108 @@ class Registered:
 
 
 class Tracker:
-    """Writes one pipeline run. Metrics wait and go in batches, so that training does not."""
+    """Writes one pipeline run. Metrics wait and go in batches, so that training does not.
 
-    def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
-        import logging
+    `folder` holds what a local store keeps on disk, and a locked file for each run that is alive: a run whose
+    file can be locked was left open by a process that is gone.
+    """
 
-        logging.getLogger("alembic").setLevel(logging.ERROR)
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        found = self.client.get_experiment_by_name(experiment)
-        place = artifacts.resolve().as_uri() if uri.startswith("sqlite") else None
-        self.experiment = found.experiment_id if found else self.client.create_experiment(experiment, place)
-        self.run = ""
-        self.stage = ""
+    def __init__(self, uri: str, experiment: str, folder: Path) -> None:
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self.uri, self.folder = uri, folder
+        # Two processes that make a new database at once break it.
+        with self._alone():
+            self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            found = self.client.get_experiment_by_name(experiment)
+            place = (folder / "artifacts").resolve().as_uri() if uri.startswith("sqlite") else None
+            made = found.experiment_id if found else self.client.create_experiment(experiment, place)
+        self.experiment = str(made)
+        self.run = self.stage = self.name = ""
+        self.tags: dict[str, str] = {}
         self.waiting: list[Metric] = []
         self.flushed = time.monotonic()
-        self.name = ""
 
-    def open_run(self, name: str, files: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Open the parent run."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time, of those that share the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def open_run(
+        self, name: str, files: Mapping[str, str], tags: Mapping[str, str], note: str
+    ) -> Iterator[None]:
+        """The parent run for as long as the context lasts, its stages' runs tagged like it.
+
+        `note` is what `abandoned` says of it should this process die.
+        """
         created = self.client.create_run(self.experiment, run_name=name, tags=dict(tags))
-        self.run, self.name = created.info.run_id, name
+        self.run, self.name, self.tags = created.info.run_id, name, dict(tags)
         for file, text in files.items():
             self.client.log_text(self.run, text, file)
+        alive = self.folder / "alive" / self.run
+        with ExitStack() as held:
+            with self._alone():
+                alive.parent.mkdir(exist_ok=True)
+                file_alive = held.enter_context(alive.open("w"))
+                fcntl.flock(file_alive, fcntl.LOCK_EX)
+                file_alive.write(note)
+                file_alive.flush()
+            held.callback(alive.unlink, missing_ok=True)
+            with self._ended(self.run):
+                yield
 
-    def close_run(self, failed: bool) -> None:
-        """Close the parent run."""
-        self.client.set_terminated(self.run, "FAILED" if failed else "FINISHED")
+    @contextmanager
+    def _ended(self, run: str) -> Iterator[None]:
+        """Close a run in the state that it ended in."""
+        try:
+            yield
+        except BaseException as error:
+            self.client.set_terminated(run, "FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        self.client.set_terminated(run)
+
+    def abandoned(self) -> list[str]:
+        """Close the runs whose process is gone; the notes that they left."""
+        notes = []
+        with self._alone():
+            for path in sorted((self.folder / "alive").glob("*")):
+                with path.open() as file:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        continue
+                    notes.append(file.read())
+                    self._close_all(path.name)
+                    path.unlink(missing_ok=True)
+        return notes
+
+    def _close_all(self, parent: str) -> None:
+        within = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
+        children = self.client.search_runs([self.experiment], within)
+        for run in (parent, *(child.info.run_id for child in children)):
+            if self._knows(run):
+                self.client.set_terminated(run, "KILLED")
+
+    def _knows(self, run: str) -> bool:
+        try:
+            self.client.get_run(run)
+        except MlflowException:
+            return False
+        return True
 
     def text(self, file: str, text: str) -> None:
-        """Keep a text with the parent run."""
-        self.client.log_text(self.run, text, file)
+        """Keep a text with the run of the stage, or with the parent where none is open."""
+        self.client.log_text(self.stage or self.run, text, file)
 
-    def open_stage(self, name: str, parameters: Any, parents: list[str]) -> str:
-        """Open a stage's run; its id."""
+    @contextmanager
+    def open_stage(self, name: str, parameters: Any, parents: list[str]) -> Iterator[str]:
+        """A stage's run for as long as the context lasts; its id. `close_stage` says how it went."""
         tags = {
+            **self.tags,
             "mlflow.parentRunId": self.run,
             "chatmill.stage": name,
             "chatmill.inputs": ",".join(run for run in parents if run),
@@ -87,7 +151,11 @@ class Tracker:
         params = [Param(key, value[:LONGEST]) for key, value in flat(plain(parameters))]
         for start in range(0, len(params), 100):
             self.client.log_batch(self.stage, params=params[start : start + 100])
-        return self.stage
+        try:
+            with self._ended(self.stage):
+                yield self.stage
+        finally:
+            self.stage = ""
 
     def note(self, event: dict[str, Any]) -> None:
         """Keep an event's figures; they are sent every few seconds, so that a dashboard can follow."""
@@ -106,34 +174,34 @@ class Tracker:
         self.waiting = []
         self.flushed = time.monotonic()
 
-    def close_stage(self, reference: Reference | None, data_hash: str | None = None) -> None:
-        """Close a stage's run with its figures and files; None: it failed. A reused one names its source."""
+    def close_stage(self, reference: Reference, data_hash: str) -> str:
+        """A stage's figures and files. The run that holds them: one reused names the run it reuses.
+
+        Where this store does not know that run, this one holds them as if the stage had been made.
+        """
         self._flush()
-        if reference is None:
-            self.client.set_terminated(self.stage, "FAILED")
-            return
+        reuses = reference.run if reference.reused and self._knows(reference.run) else ""
         tags = {
             "chatmill.key": reference.key,
             "chatmill.digest": reference.digest,
             "chatmill.status": "reused" if reference.reused else "made",
             "chatmill.seconds": str(reference.seconds),
+            **({"chatmill.reuses": reuses} if reuses else {}),
         }
-        if reference.reused and reference.run:
-            tags["chatmill.reuses"] = reference.run
         numbers = {name: v for name, v in reference.metrics.items() if isinstance(v, int | float)}
         self.client.log_batch(
             self.stage,
             metrics=_metrics(numbers, int(numbers.get("steps", 0))),
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        if data_hash and not reference.reused:
+        if data_hash:
             described = json.dumps({"pointer": "data.dvc", "md5": data_hash})
             dataset = Dataset("data", data_hash[:36], "dvc", described)
             data_input = DatasetInput(dataset, [InputTag("mlflow.data.context", reference.stage)])
             self.client.log_inputs(self.stage, [data_input])
-        if not reference.reused:
+        if not reuses:
             self._keep_files(Path(reference.path))
-        self.client.set_terminated(self.stage)
+        return reuses or self.stage
 
     def _keep_files(self, folder: Path) -> None:
         for name in (MANIFEST, *KEPT, *ALSO):
@@ -144,7 +212,7 @@ class Tracker:
         if (folder / "model").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "model"), "model")
 
-    def register(self, model: Path, aligned: Reference, verdict: Reference) -> Registered:
+    def register(self, aligned: Reference, verdict: Reference) -> Registered:
         """Make the aligned model version N of the registered model; `champion` where it passed and is better.
 
         The same model under the same verdict is registered once: what is there is returned.
@@ -165,10 +233,9 @@ class Tracker:
         reason = str(verdict.metrics["reason"])
         if passed and not better:
             reason = f"the champion, version {champion.version}, has {best:.4g}; this has {score:.4g}"
-        source_run = aligned.run or self.stage
-        source = f"{self.client.get_run(source_run).info.artifact_uri}/model"
+        source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
         tags = {"digest": aligned.digest, "gate": verdict.digest, "score": str(score), "reason": reason}
-        made = self.client.create_model_version(MODEL, source, source_run, tags=tags)
+        made = self.client.create_model_version(MODEL, source, aligned.run, tags=tags)
         if better:
             self.client.set_registered_model_alias(MODEL, CHAMPION, made.version)
         says = "now the champion" if better else f"not the champion: {reason}"
@@ -180,6 +247,11 @@ class Tracker:
             return self.client.get_model_version_by_alias(MODEL, CHAMPION)
         except MlflowException:
             return None
+
+    def champion_folder(self) -> Path | None:
+        """The champion's model folder, fetched where the store is elsewhere; None: there is no champion."""
+        found = self.champion()
+        return Path(download_artifacts(artifact_uri=found.source, tracking_uri=self.uri)) if found else None
 
     def versions(self) -> list[Any]:
         """All versions, the newest first."""
