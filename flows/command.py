@@ -49,14 +49,20 @@ def ingest(config: Config = DEMO, changes: Changes = None) -> None:
 
 def _flow(name: str, config: Path, changes: list[str] | None) -> None:
     from flows.configuration import read_preset
+    from flows.server import OwnServer
     from flows.surroundings import prepare
 
     preset = read_preset(config, changes or [])
-    prepare(Path.cwd(), preset.tracking.mlflow)
-    from flows import pipeline
-    from flows.display import show_outcome
-
+    place = prepare(Path.cwd(), preset.tracking.mlflow)
+    server = OwnServer(place)
     try:
+        # All that takes time is done while the server starts: imports, and opening MLflow's store.
+        from flows import pipeline
+        from flows.display import show_outcome
+        from tasks.tracking import Tracker
+
+        Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
+        server.wait()
         outcome = getattr(pipeline, name)(preset)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")

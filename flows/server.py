@@ -1,0 +1,95 @@
+"""A Prefect server of the run's own, where none is running; started first, to be up when it is needed."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from flows.surroundings import LOOPBACK, Place, silent
+
+STARTING_SECONDS = 90.0
+GRACE_SECONDS = 5.0
+PR_SET_PDEATHSIG = 1
+# As Prefect starts its own temporary server: no pages, and only the services that a run needs.
+TEMPORARY = {
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+}
+
+
+class OwnServer:
+    """Prefect's server from now until the program ends; nothing where `place` has one already.
+
+    Prefect would start one by itself, but later, while all else waits, and leave it behind when it is killed.
+    It must be made before Prefect is imported, which reads the address from the environment then, and at
+    its exit still sends what it has to say: what was registered first is ended last.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.api = place.prefect
+        self.log = place.var / "logs" / "prefect-run-server.log"
+        if self.api:
+            return
+        port = _free_port()
+        self.api = f"http://{LOOPBACK}:{port}/api"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                _command(port), stdout=log, stderr=log, env={**os.environ, **TEMPORARY},
+                start_new_session=True, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        os.environ["PREFECT_API_URL"] = self.api
+        atexit.register(self.stop)
+
+    def wait(self) -> None:
+        """Until it answers. Raises RuntimeError where it does not start."""
+        deadline = time.monotonic() + STARTING_SECONDS
+        while self.process is not None and silent(self.api):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Prefect's server did not start; {self.log} says why")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _command(port: int) -> list[str]:
+    prefect = find_spec("prefect")
+    assert prefect is not None and prefect.origin is not None
+    packages = Path(prefect.origin).parent.parent
+    return [
+        sys.executable, "-m", "uvicorn", "--app-dir", str(packages),
+        "--factory", "prefect.server.api.server:create_app",
+        "--host", LOOPBACK, "--port", str(port), "--log-level", "error", "--lifespan", "on",
+    ]  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
