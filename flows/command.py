@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 import traceback
@@ -171,6 +172,8 @@ def dashboards(
 
 def main() -> None:
     """The program. Exit codes: 0 done, 2 the user's fault, 1 ours, 130 interrupted."""
+    # Asked to end, it ends as on Ctrl-C: trainings write their checkpoint, runs are closed, servers stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(_guarded(lambda: app(standalone_mode=False)))
 
 
