@@ -1,0 +1,152 @@
+"""The whole chain on the smoke preset, as a person runs it: by the command line, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+SMOKE = REPOSITORY / "configs" / "smoke.yaml"
+STAGES = [
+    "ingest", "validate", "split", "tokenizer", "pretrain", "sft",
+    "labels", "reward", "rlhf", "evaluate", "gate", "report",
+]  # fmt: skip
+MADE = ("rlhf", "evaluate", "gate", "report")
+LONGER = ("--set", "rlhf.steps=12")
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "flows.command", *words]
+
+
+def environment() -> dict[str, str]:
+    # The tests' own settings of Prefect and MLflow are no part of a person's surroundings.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "120"}
+
+
+def chatmill(root: Path, *words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        command(*words), cwd=root, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def summary(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / "var" / "summary.json").read_text())
+    return found
+
+
+def statuses(root: Path) -> dict[str, str]:
+    return {entry["name"]: entry["status"] for entry in summary(root)["stages"]}
+
+
+def mlflow(root: Path, query: str) -> list[Any]:
+    with sqlite3.connect(root / "var" / "mlflow.db") as store:
+        return store.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the chain has run once."""
+    place = tmp_path_factory.mktemp("project")
+    exports = place / "tests" / "exports"
+    exports.mkdir(parents=True)
+    (exports / "smoke").symlink_to(REPOSITORY / "tests" / "exports" / "smoke")
+    said = chatmill(place, "run", "--config", str(SMOKE))
+    assert "the same prompts, answered by all three" in said
+    assert "var/report.html" in said
+    return place
+
+
+def test_every_stage_is_made_once_and_says_what_came_out(root: Path) -> None:
+    found = summary(root)
+    assert [entry["name"] for entry in found["stages"]] == STAGES
+    assert set(statuses(root).values()) == {"made"}
+    assert set(found) == {"stages", "seconds", "prefect_run_id", "mlflow_run_id", "data_hash", "git_commit"}
+    metrics = {entry["name"]: entry["metrics"] for entry in found["stages"]}
+    assert {"bits_per_byte", "tokens_per_second"} <= set(metrics["pretrain"])
+    assert {"pair_accuracy", "linear_pair_accuracy"} <= set(metrics["reward"])
+    assert {"ends_by_itself", "judge_gain", "kl", "win_rate", "distinct", "length_ratio"} <= set(
+        metrics["evaluate"]
+    )
+    for entry in found["stages"]:
+        manifest = json.loads((Path(entry["folder"]) / "manifest.json").read_text())
+        assert (manifest["stage"], manifest["key"]) == (entry["name"], entry["key"])
+    page = (root / "var" / "report.html").read_text()
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+
+
+def test_every_stage_has_its_run_in_mlflow(root: Path) -> None:
+    runs = mlflow(
+        root, "select r.name, r.status, r.run_uuid from runs r join tags t using (run_uuid) "
+        "where t.key = 'chatmill.stage'"
+    )  # fmt: skip
+    assert {name for name, _, _ in runs} >= {f"smoke · {stage}" for stage in STAGES}
+    tags = dict(
+        mlflow(root, f"select key, value from tags where run_uuid = '{summary(root)['mlflow_run_id']}'")
+    )
+    assert tags["prefect.flow_run_id"] == summary(root)["prefect_run_id"]
+    losses = mlflow(root, "select count(*) from metrics where key = 'loss' and step > 0")
+    assert losses[0][0] > 100
+
+
+def test_a_rerun_reuses_all_and_registers_nothing_new(root: Path) -> None:
+    before = [entry["key"] for entry in summary(root)["stages"]]
+    versions = mlflow(root, "select count(*) from model_versions")
+    chatmill(root, "run", "--config", str(SMOKE))
+    assert set(statuses(root).values()) == {"reused"}
+    assert [entry["key"] for entry in summary(root)["stages"]] == before
+    assert mlflow(root, "select count(*) from model_versions") == versions
+    named = mlflow(root, "select count(*) from tags where key = 'chatmill.reuses'")
+    assert named[0][0] == len(STAGES)
+
+
+def test_killed_in_a_stage_it_goes_on_and_makes_only_what_follows(root: Path) -> None:
+    words = command("run", "--config", str(SMOKE), *LONGER)
+    with subprocess.Popen(
+        words, cwd=root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if " 6/12" in line:
+                running.send_signal(signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+    assert mlflow(root, "select count(*) from runs where status = 'RUNNING'")[0][0] == 2
+
+    said = chatmill(root, "run", "--config", str(SMOKE), *LONGER)
+    assert " 3/12" not in said and " 12/12" in said
+    assert tuple(name for name, status in statuses(root).items() if status == "made") == MADE
+    assert mlflow(root, "select count(*) from runs where status = 'RUNNING'")[0][0] == 0
+    assert mlflow(root, "select count(*) from runs where status = 'KILLED'")[0][0] == 2
+
+
+def test_the_models_that_came_out_are_listed_and_talk(root: Path) -> None:
+    assert "champion" in chatmill(root, "models")
+    for model in ("base", "sft", "aligned", "champion"):
+        words = ("chat", "--model", model, "--prompt", "Finish this review: the film", "--new-tokens", "8")
+        assert chatmill(root, *words).strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run", "--config", "none.yaml"), "none.yaml does not exist"),
+        (("run", "--config", str(SMOKE), "--set", "rlhf.stepz=4"), "did you mean rlhf.steps?"),
+        (("run", "--config", str(SMOKE), "--set", "tracking.mlflow=http://127.0.0.1:9"), "does not answer"),
+        (("chat", "--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_a_person_got_wrong_is_one_sentence(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    said = chatmill(tmp_path, *words, code=2)
+    assert says in said and len(said.strip().splitlines()) == 1
