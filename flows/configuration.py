@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from model.errors import UserError
 from model.evaluate import EvaluateParameters
@@ -34,6 +35,16 @@ class Tracking(BaseModel):
 
     mlflow: str = ""
     experiment: str = "chatmill"
+
+    @field_validator("mlflow")
+    @classmethod
+    def _no_password(cls, address: str) -> str:
+        # A preset is shown by Prefect and kept by MLflow.
+        if urlsplit(address).password:
+            raise UserError(
+                "tracking.mlflow holds a password; set MLFLOW_TRACKING_URI in the environment instead"
+            )
+        return address
 
 
 class Preset(BaseModel):
