@@ -18,9 +18,9 @@ from model.ppo import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
 from model.sft import SFTParameters
+from model.transformer import Shape
 from tasks.gate import GateParameters
 from tasks.labels import LabelsParameters
-from tasks.pretrain import Shape
 from tasks.report import ReportParameters
 from tasks.sources import DataParameters
 from tasks.split import SplitParameters

@@ -9,7 +9,7 @@ Shapes: B rows, T tokens, D width, H query heads, K key heads, S cached tokens, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +19,12 @@ from model.arithmetic import additive, causal_mask, mix, rms_norm, rotate
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """The shape of a model. `kv_heads` 0: as many as heads; `hidden` 0: 8/3 of the width."""
+class Shape:
+    """How large a model is, but for the tokens it knows, which are its tokenizer's to say.
 
-    vocabulary: int
+    `kv_heads` 0: as many as heads. `hidden` 0: 8/3 of the width, rounded up to a multiple of 32.
+    """
+
     layers: int = 4
     width: int = 128
     heads: int = 4
@@ -34,7 +36,7 @@ class Architecture:
     tied: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "layers", "width", "heads", "context"):
+        for name in ("layers", "width", "heads", "context"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not self.kv_heads:
@@ -45,6 +47,13 @@ class Architecture:
             raise ValueError(f"heads is {self.heads}; it must divide width, {self.width}, into even parts")
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads is {self.kv_heads}; it must divide heads, {self.heads}")
+
+
+@dataclass(frozen=True)
+class Architecture(Shape):
+    """A shape with its vocabulary: all that a model's weights need to be laid out."""
+
+    vocabulary: int = field(kw_only=True)
 
     @property
     def head(self) -> int:

@@ -10,37 +10,13 @@ from typing import Any
 from model import pretrain as training
 from model.errors import UserError
 from model.folder import load_model, save_model
-from model.launch import Report, launch
+from model.launch import Report
 from model.pretrain import PretrainParameters
 from model.tokenizer import Tokenizer
-from model.transformer import Architecture
+from model.transformer import Architecture, Shape
 from tasks.keys import folder_digest
 from tasks.stage import stage
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The model's shape; how many tokens it knows is the tokenizer's to say. `kv_heads` 0: as many as heads.
-
-    `hidden` 0: 8/3 of the width, rounded up to a multiple of 32.
-    """
-
-    layers: int = 4
-    width: int = 128
-    heads: int = 4
-    kv_heads: int = 0
-    hidden: int = 0
-    context: int = 128
-    rope_theta: float = 10000.0
-    norm_eps: float = 1e-5
-    tied: bool = True
-
-    def __post_init__(self) -> None:
-        self.with_vocabulary(1)
-
-    def with_vocabulary(self, vocabulary: int) -> Architecture:
-        """The whole architecture. Raises ValueError for a shape that cannot be."""
-        return Architecture(vocabulary, **asdict(self))
+from tasks.training import Training
 
 
 @dataclass(frozen=True)
@@ -78,18 +54,6 @@ def pretrain(
         shutil.rmtree(out / "model", ignore_errors=True)
         save_model(model, encoder, out / "model")
         return {"parameters": model.architecture.parameters}
-    vocabulary = Tokenizer.load(tokenizer).vocabulary
-    return launch(
-        training.train,
-        {
-            "parameters": asdict(parameters.training),
-            "architecture": asdict(parameters.architecture.with_vocabulary(vocabulary)),
-            "tokenizer": str(tokenizer),
-            "folder": str(out),
-            "seed": seed,
-            "device": device,
-        },
-        processes=processes,
-        on_event=report,
-        log=out.with_suffix(".log"),
-    )
+    shape = asdict(Architecture(Tokenizer.load(tokenizer).vocabulary, **asdict(parameters.architecture)))
+    start = Training(out, report, seed, device, processes)
+    return start(training.train, parameters.training, architecture=shape, tokenizer=tokenizer)

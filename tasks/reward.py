@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from model import reward as training
-from model.launch import Report, launch
+from model.launch import Report
 from model.preferences import headline_accuracy
 from model.reward import RewardParameters
 from tasks.stage import stage
+from tasks.training import Training
 from tasks.yardstick import linear_accuracy
 
 
@@ -27,20 +27,8 @@ def reward(
     processes: int,
 ) -> dict[str, Any]:
     """The reward model in out/model; accuracy.json and yardstick.json by aspect and source beside it."""
-    figures = launch(
-        training.train,
-        {
-            "parameters": asdict(parameters),
-            "base": str(sft / "model"),
-            "labels": str(labels),
-            "folder": str(out),
-            "seed": seed,
-            "device": device,
-        },
-        processes=processes,
-        on_event=report,
-        log=out.with_suffix(".log"),
-    )
+    start = Training(out, report, seed, device, processes)
+    figures = start(training.train, parameters, base=sft / "model", labels=labels)
     yardstick = linear_accuracy(labels)
     (out / "yardstick.json").write_text(json.dumps(yardstick, indent=1))
     return {**figures, "linear_pair_accuracy": headline_accuracy(yardstick, parameters.headline)}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from model import ppo as training
-from model.launch import Report, launch
+from model.launch import Report
 from model.ppo import PPOParameters
 from tasks.stage import stage
+from tasks.training import Training
 
 
 @stage(inputs=("split", "sft", "reward"), resumes=True)
@@ -25,18 +25,5 @@ def rlhf(
     processes: int,
 ) -> dict[str, Any]:
     """The aligned assistant in out/model, its curves beside it."""
-    return launch(
-        training.train,
-        {
-            "parameters": asdict(parameters),
-            "policy": str(sft / "model"),
-            "reward": str(reward),
-            "prompts": str(split),
-            "folder": str(out),
-            "seed": seed,
-            "device": device,
-        },
-        processes=processes,
-        on_event=report,
-        log=out.with_suffix(".log"),
-    )
+    start = Training(out, report, seed, device, processes)
+    return start(training.train, parameters, policy=sft / "model", reward=reward, prompts=split)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from model import sft as training
-from model.launch import Report, launch
+from model.launch import Report
 from model.sft import SFTParameters
 from tasks.stage import stage
+from tasks.training import Training
 
 
 @stage(inputs=("split", "pretrain"), resumes=True)
@@ -24,17 +24,5 @@ def sft(
     processes: int,
 ) -> dict[str, Any]:
     """The assistant in out/model, its curves beside it."""
-    return launch(
-        training.train,
-        {
-            "parameters": asdict(parameters),
-            "base": str(pretrain / "model"),
-            "pairs": str(split),
-            "folder": str(out),
-            "seed": seed,
-            "device": device,
-        },
-        processes=processes,
-        on_event=report,
-        log=out.with_suffix(".log"),
-    )
+    start = Training(out, report, seed, device, processes)
+    return start(training.train, parameters, base=pretrain / "model", pairs=split)

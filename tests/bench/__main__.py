@@ -26,7 +26,7 @@ from model.tokenizer import Tokenizer, train_tokenizer
 from model.transformer import Architecture, Transformer
 from tests.bench.pairing import Ratio, pair
 
-STEP = Architecture(4096, layers=6, width=384, heads=6, context=256)
+STEP = Architecture(vocabulary=4096, layers=6, width=384, heads=6, context=256)
 ROWS = 8
 PROMPT, NEW = 64, 64
 

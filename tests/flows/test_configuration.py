@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from flows.configuration import Preset, check_preset, read_preset
 from model.errors import UserError
+from model.transformer import Architecture, Transformer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALLEST = "name: mine\ndata: {sources: [{name: tales, files: '*.txt', format: plain}]}\n"
@@ -28,11 +30,11 @@ def test_the_presets_that_come_along_are_right(path: Path) -> None:
 def test_the_large_preset_has_124_million_weights() -> None:
     import torch
 
-    from model.transformer import Transformer
-
     preset = read_preset(CONFIGS / "gpu.yaml")
     with torch.device("meta"):
-        model = Transformer(preset.architecture.with_vocabulary(preset.tokenizer.vocabulary))
+        model = Transformer(
+            Architecture(vocabulary=preset.tokenizer.vocabulary, **asdict(preset.architecture))
+        )
     assert 123e6 < sum(weight.numel() for weight in model.parameters()) < 125e6
     shape = preset.architecture
     assert (shape.layers, shape.width, shape.heads, shape.context) == (12, 768, 12, 1024)

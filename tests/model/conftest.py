@@ -83,7 +83,7 @@ class Language:
 
     def model(self, folder: Path, seed: int = 0) -> Path:
         """A small model with random weights."""
-        architecture = Architecture(300, layers=2, width=32, heads=2, context=CONTEXT)
+        architecture = Architecture(vocabulary=300, layers=2, width=32, heads=2, context=CONTEXT)
         save_model(Transformer(architecture).initialise(seed), self.tokenizer, folder)
         return folder
 

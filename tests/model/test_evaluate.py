@@ -57,7 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
     good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))
     compared = {"chosen": good, "rejected": bad, "aspect": "tone", "source": "film", "gap": 3.0}
     write(root / "labels" / "pairs.test.jsonl", [compared, {**compared, "source": "nq"}])
-    shape = Architecture(tokenizer.vocabulary, layers=2, width=32, heads=2, context=CONTEXT)
+    shape = Architecture(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=CONTEXT)
     models = {
         name: Transformer(shape).initialise(seed) for name, seed in (("base", 1), ("sft", 2), ("reward", 3))
     }

@@ -81,7 +81,9 @@ def test_a_foreign_tokenizer_gets_the_chats_tokens(tmp_path: Path) -> None:
     )
     own = rules.get_vocab_size()
     tokenizer = Tokenizer(rules)
-    save_model(Transformer(Architecture(own, width=32, layers=1)).initialise(0), tokenizer, tmp_path)
+    save_model(
+        Transformer(Architecture(vocabulary=own, width=32, layers=1)).initialise(0), tokenizer, tmp_path
+    )
     model, tokenizer = load_model(tmp_path)
     assert tokenizer.vocabulary == own + 3
     table = model.model.embed_tokens.weight

@@ -34,7 +34,9 @@ def test_a_word_that_is_no_token_has_no_neighbours(tokenizer: Tokenizer) -> None
 
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_attention_is_what_the_model_does(tokenizer: Tokenizer, kv_heads: int) -> None:
-    shape = Architecture(tokenizer.vocabulary, layers=2, width=32, heads=4, kv_heads=kv_heads, context=16)
+    shape = Architecture(
+        vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=4, kv_heads=kv_heads, context=16
+    )
     model = Transformer(shape).initialise(3)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -67,7 +69,7 @@ def test_attention_is_what_the_model_does(tokenizer: Tokenizer, kv_heads: int) -
 
 def test_the_shown_head_is_named_and_short_sentences_are_not_shown(tokenizer: Tokenizer) -> None:
     model = Transformer(
-        Architecture(tokenizer.vocabulary, layers=2, width=32, heads=2, context=16)
+        Architecture(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=16)
     ).initialise(0)
     seen = gaze(model, tokenizer, "the good film")
     assert seen is not None

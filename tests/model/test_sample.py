@@ -17,7 +17,9 @@ PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16], [3, 4]]
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16])
 def model(request: pytest.FixtureRequest) -> Transformer:
-    architecture = Architecture(40, layers=2, width=32, heads=4, kv_heads=2, context=32, tied=False)
+    architecture = Architecture(
+        vocabulary=40, layers=2, width=32, heads=4, kv_heads=2, context=32, tied=False
+    )
     made = Transformer(architecture).initialise(3)
     with torch.no_grad():
         made.lm_head.weight.mul_(12)

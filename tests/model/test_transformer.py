@@ -14,10 +14,10 @@ from model.transformer import Architecture, Transformer
 from tests.model.conftest import Language
 
 SHAPES = {
-    "tied": Architecture(300, layers=2, width=48, heads=4, context=32),
-    "grouped": Architecture(300, layers=3, width=64, heads=8, kv_heads=2, context=32, tied=False),
+    "tied": Architecture(vocabulary=300, layers=2, width=48, heads=4, context=32),
+    "grouped": Architecture(vocabulary=300, layers=3, width=64, heads=8, kv_heads=2, context=32, tied=False),
     "one key head": Architecture(
-        300, layers=2, width=64, heads=4, kv_heads=1, hidden=96, rope_theta=5e5, context=32
+        vocabulary=300, layers=2, width=64, heads=4, kv_heads=1, hidden=96, rope_theta=5e5, context=32
     ),
 }
 
@@ -138,4 +138,4 @@ def test_the_count_of_weights_is_right(shape: str) -> None:
 )
 def test_impossible_shapes_are_refused_by_name(key: str, values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=key):
-        Architecture(300, **values)
+        Architecture(vocabulary=300, **values)

@@ -1,0 +1,110 @@
+"""What a person sees, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.display import Display, key_figures, number, seconds, show_outcome
+from flows.running import Outcome
+from tasks.stage import Reference
+
+DONE = Reference("pretrain", "k", "/p", "d", False, 61.0, {"bits_per_byte": 1.9834, "steps": 40.0})
+
+
+def screen(terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=100, force_terminal=terminal, highlight=False)
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def train(display: Display, steps: int = 40) -> None:
+    display.start("pretrain")
+    for step in range(1, steps + 1):
+        display.show(
+            {
+                "event": "step",
+                "step": step,
+                "steps": steps,
+                "metrics": {"loss": 1 / step},
+                "tokens_per_second": 12345.6,
+                "seconds_left": float(steps - step),
+            }
+        )
+    display.show({"event": "message", "text": "going on from [step 3]"})
+    display.done(DONE, 61.0)
+
+
+def test_without_a_terminal_lines_are_few_and_plain() -> None:
+    console, log = screen(), []
+    with Display("demo", "cpu", log.append, console) as display:
+        train(display)
+        display.done(replace(DONE, reused=True), 0.1)
+    lines = written(console).splitlines()
+    assert lines[0] == "chatmill demo on cpu"
+    assert lines[1] == "  pretrain  10/40 loss 0.100 · 12,346 tokens/s · 30.0 s left"
+    assert [line.split()[1] for line in lines[1:5]] == ["10/40", "20/40", "30/40", "40/40"]
+    assert lines[5] == "  pretrain  going on from [step 3]"
+    assert lines[6].split() == "pretrain made 61.0 s 1.983 bits per byte".split()
+    assert lines[7].split()[1] == "reused"
+    assert log == [
+        "pretrain: going on from [step 3]",
+        "pretrain: made, 61.0 s, 1.983 bits per byte",
+        "pretrain: reused, 0.1 s, 1.983 bits per byte",
+    ]
+    assert "\x1b" not in written(console)
+
+
+def test_on_a_terminal_a_bar_shows_pace_and_time_left() -> None:
+    console = screen(terminal=True)
+    with Display("demo", "cpu", print, console) as display:
+        train(display)
+        display.progress.refresh()
+    assert "tokens/s" in written(console) and "left" in written(console)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.12345, "0.123"), (3.0, "3"), (1234567, "1,234,567"), (812.55, "813"), ("a", "a")]
+)
+def test_figures_are_short(value: object, text: str) -> None:
+    assert number(value) == text
+
+
+def test_durations_are_for_people() -> None:
+    assert [seconds(value) for value in (0.04, 99.0, 125.0)] == ["0.0 s", "99.0 s", "2 min 05 s"]
+
+
+def test_a_figure_that_a_stage_did_not_leave_is_left_out() -> None:
+    assert key_figures("reward", {"pair_accuracy": 0.8125}) == "0.812 of held-out pairs right"
+    assert key_figures("nothing", {}) == ""
+
+
+def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> None:
+    folder = tmp_path / "evaluate"
+    folder.mkdir()
+    answer = {
+        "prompt": "Finish this",
+        "base": "[bold]",
+        "sft": " film.",
+        "aligned": " joy.",
+        "reference": "x",
+    }
+    (folder / "answers.json").write_text(json.dumps([answer]))
+    stages = [
+        {"name": "pretrain", "status": "made", "seconds": 61.0, "folder": "/p", "metrics": DONE.metrics},
+        {"name": "evaluate", "status": "reused", "seconds": 0.1, "folder": str(folder), "metrics": {}},
+    ]
+    console = screen()
+    show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), tmp_path, console)
+    text = written(console)
+    for part in ("pretrain", "made", "61.0", "1.983 bits per byte", "reused", "film.", "joy.", "[bold]"):
+        assert part in text
+    assert "make dashboards" in text and "chatmill chat" in text
