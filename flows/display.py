@@ -11,7 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -77,7 +77,7 @@ class Display:
         self.quarter = 0
         self.progress = Progress(
             SpinnerColumn(), TextColumn("{task.description:<9}"), BarColumn(bar_width=28),
-            TextColumn("{task.completed:>5.0f}/{task.total:.0f}"), TextColumn("{task.fields[says]}"),
+            MofNCompleteColumn(), TextColumn("{task.fields[says]}"),
             console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self.bar: Any = None

@@ -39,6 +39,7 @@ def train(display: Display, steps: int = 40) -> None:
                 "seconds_left": float(steps - step),
             }
         )
+    display.progress.refresh()
     display.show({"event": "message", "text": "going on from [step 3]"})
     display.done(DONE, 61.0)
 
@@ -47,13 +48,14 @@ def test_without_a_terminal_lines_are_few_and_plain() -> None:
     console, log = screen(), []
     with Display("demo", "cpu", log.append, console) as display:
         train(display)
+        display.start("pretrain")
         display.done(replace(DONE, reused=True), 0.1)
     lines = written(console).splitlines()
     assert lines[0] == "chatmill demo on cpu"
     assert lines[1] == "  pretrain  10/40 loss 0.100 · 12,346 tokens/s · 30.0 s left"
     assert [line.split()[1] for line in lines[1:5]] == ["10/40", "20/40", "30/40", "40/40"]
     assert lines[5] == "  pretrain  going on from [step 3]"
-    assert lines[6].split() == "pretrain made 61.0 s 1.983 bits per byte".split()
+    assert lines[6].split() == ["pretrain", "made", "61.0", "s", "1.983", "bits", "per", "byte"]
     assert lines[7].split()[1] == "reused"
     assert log == [
         "pretrain: going on from [step 3]",
@@ -67,7 +69,6 @@ def test_on_a_terminal_a_bar_shows_pace_and_time_left() -> None:
     console = screen(terminal=True)
     with Display("demo", "cpu", print, console) as display:
         train(display)
-        display.progress.refresh()
     assert "tokens/s" in written(console) and "left" in written(console)
 
 
