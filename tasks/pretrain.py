@@ -54,6 +54,8 @@ def pretrain(
         shutil.rmtree(out / "model", ignore_errors=True)
         save_model(model, encoder, out / "model")
         return {"parameters": model.architecture.parameters}
-    shape = asdict(Architecture(Tokenizer.load(tokenizer).vocabulary, **asdict(parameters.architecture)))
+    shape = asdict(
+        Architecture(vocabulary=Tokenizer.load(tokenizer).vocabulary, **asdict(parameters.architecture))
+    )
     start = Training(out, report, seed, device, processes)
     return start(training.train, parameters.training, architecture=shape, tokenizer=tokenizer)
