@@ -79,6 +79,7 @@ class Cache:
             [torch.zeros(shape, dtype=dtype, device=device) for _ in range(architecture.layers)]
             for _ in range(2)
         )
+        self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         self.longest = 0
 
@@ -88,12 +89,14 @@ class Cache:
         self.values[layer][:, :, : values.shape[2]] = values
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write one token a row at the row's own length; all keys and values so far, [B, K, S, head]."""
+        """Write one token a row at the row's own length; all keys and values, [B, K, capacity, head].
+
+        The whole capacity, masked, as a part of it would be copied for every product.
+        """
         rows = torch.arange(len(keys), device=keys.device)
         self.keys[layer][rows, :, self.lengths] = keys[:, :, 0]
         self.values[layer][rows, :, self.lengths] = values[:, :, 0]
-        seen = self.longest + 1
-        return self.keys[layer][:, :, :seen], self.values[layer][:, :, :seen]
+        return self.keys[layer], self.values[layer]
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only."""
@@ -238,7 +241,7 @@ class Transformer(nn.Module):
         if cache is not None and cache.longest:
             at = cache.lengths
             cosines, sines = (part[at][:, None, None].to(x.dtype) for part in (self.cosines, self.sines))
-            seen = torch.arange(cache.longest + 1, device=x.device) <= at.unsqueeze(1)
+            seen = torch.arange(cache.capacity, device=x.device) <= at.unsqueeze(1)
             mask = additive(seen[:, None, None], x)
         else:
             cosines, sines = (part[:length].to(x.dtype) for part in (self.cosines, self.sines))
