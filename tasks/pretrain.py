@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from model import pretrain as training
-from model.errors import UserError
+from model.batches import TokenFile
+from model.device import World
 from model.folder import load_model, save_model
 from model.launch import Report
 from model.pretrain import PretrainParameters
@@ -16,6 +16,7 @@ from model.tokenizer import Tokenizer
 from model.transformer import Architecture, Shape
 from tasks.keys import folder_digest
 from tasks.stage import stage
+from tasks.tokenizer import base_folder
 from tasks.training import Training
 
 
@@ -29,12 +30,7 @@ class BaseParameters:
 
 
 def _base_digest(parameters: BaseParameters, root: Path) -> str:
-    if not parameters.base:
-        return ""
-    folder = root / parameters.base
-    if not folder.is_dir():
-        raise UserError(f"base: {folder} is not a folder; a Llama-layout model folder is right")
-    return folder_digest(folder)
+    return folder_digest(base_folder(parameters.base, root)) if parameters.base else ""
 
 
 @stage(inputs=("tokenizer",), outside=_base_digest, resumes=True)
@@ -50,12 +46,18 @@ def pretrain(
 ) -> dict[str, Any]:
     """The base model in out/model, its curves, samples and embeddings beside it."""
     if parameters.base:
-        model, encoder = load_model(root / parameters.base)
-        shutil.rmtree(out / "model", ignore_errors=True)
-        save_model(model, encoder, out / "model")
-        return {"parameters": model.architecture.parameters}
-    shape = asdict(
-        Architecture(vocabulary=Tokenizer.load(tokenizer).vocabulary, **asdict(parameters.architecture))
-    )
+        return _adopt(base_folder(parameters.base, root), tokenizer, out, parameters.training, device)
+    vocabulary = Tokenizer.load(tokenizer).vocabulary
+    shape = asdict(Architecture(vocabulary=vocabulary, **asdict(parameters.architecture)))
     start = Training(out, report, seed, device, processes)
     return start(training.train, parameters.training, architecture=shape, tokenizer=tokenizer)
+
+
+def _adopt(
+    folder: Path, tokenizer: Path, out: Path, parameters: PretrainParameters, device: str
+) -> dict[str, Any]:
+    model, encoder = load_model(folder, device=device)
+    save_model(model, encoder, out / "model")
+    held_out = TokenFile(tokenizer, "valid", training.token_lengths(encoder))
+    bits = training.bits_per_byte(model, held_out, World(device=device), parameters.evaluate_tokens)
+    return {"bits_per_byte": bits, "parameters": model.architecture.parameters}

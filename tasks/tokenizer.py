@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from model.errors import UserError
 from model.launch import Report
 from model.tokenizer import Tokenizer as Encoder
 from model.tokenizer import train_tokenizer
@@ -35,15 +37,32 @@ class TokenizerParameters:
             raise ValueError(f"vocabulary is {self.vocabulary}; every byte and the chat need 259 at least")
 
 
-@stage(inputs=("split",))
-def tokenizer(parameters: TokenizerParameters, split: Path, out: Path, report: Report) -> dict[str, Any]:
+def base_folder(base: str, root: Path) -> Path:
+    """The model folder that a preset's `base` names. Raises UserError where there is none."""
+    folder = root / base
+    if not folder.is_dir():
+        raise UserError(f"base: {folder} is not a folder; a model folder in Llama layout is right")
+    return folder
+
+
+def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
+    if not parameters.base:
+        return []
+    files = sorted(base_folder(parameters.base, root).glob("*token*.json"))
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+@stage(inputs=("split",), outside=_base_digest)
+def tokenizer(
+    parameters: TokenizerParameters, split: Path, out: Path, report: Report, root: Path
+) -> dict[str, Any]:
     """tokenizer.json, {train,valid,test}.bin and tokens.json in `out`.
 
     Raises UserError where the training text cannot fill the vocabulary.
     """
     texts = {name: [row["text"] for row in read_lines(split / name / "text.jsonl")] for name in SPLITS}
     if parameters.base:
-        encoder = Encoder.load(Path(parameters.base))
+        encoder = Encoder.load(base_folder(parameters.base, root))
     else:
         pairs = [row["prompt"] + row["completion"] for row in read_lines(split / "train" / "pairs.jsonl")]
         encoder = train_tokenizer([*texts["train"], *pairs], parameters.vocabulary)
