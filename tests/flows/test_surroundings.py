@@ -1,0 +1,116 @@
+"""What a run finds around it: servers that answer, ports that are taken, a repository; and how errors end."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows import dashboards
+from flows.command import _guarded
+from flows.surroundings import code_state, listening, marker, prepare, served, silent
+from model.errors import UserError
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[http.server.HTTPServer]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+
+
+def test_everything_stands_under_var(tmp_path: Path) -> None:
+    place = prepare(tmp_path)
+    assert place.mlflow == f"sqlite:///{tmp_path}/var/mlflow.db" and place.prefect == ""
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "var" / "prefect")
+    assert os.environ["DO_NOT_TRACK"] and os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_the_projects_own_server_is_used_while_it_answers(
+    tmp_path: Path, server: http.server.HTTPServer
+) -> None:
+    prepare(tmp_path)
+    api = f"http://127.0.0.1:{server.server_port}/api"
+    marker(tmp_path).write_text(api)
+    assert served(tmp_path) == api and prepare(tmp_path).prefect == api
+    marker(tmp_path).write_text("http://127.0.0.1:9/api")
+    assert served(tmp_path) == ""
+    marker(tmp_path).write_text("")
+    assert served(tmp_path) == ""
+
+
+def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HTTPServer) -> None:
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{server.server_port}/api"
+    assert prepare(tmp_path).prefect == os.environ["PREFECT_API_URL"]
+    with pytest.raises(UserError, match=r"MLflow's server at http://127\.0\.0\.1:9 does not answer"):
+        prepare(tmp_path, mlflow="http://someone:secret@127.0.0.1:9")
+    assert "404" in silent(f"http://127.0.0.1:{server.server_port}/elsewhere")
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPServer) -> None:
+    port = server.server_port
+    assert listening(port)
+    with pytest.raises(UserError, match=rf"port {port} is in use; .*--prefect-port"):
+        dashboards.serve(tmp_path, port, 0)
+
+
+def test_the_codes_state_is_its_commit_and_what_differs(tmp_path: Path) -> None:
+    assert code_state(tmp_path).commit == code_state(tmp_path).diff == ""
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "file"], [*who, "commit", "-qm", "one"]):
+        (tmp_path / "file").write_text("one\n")
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    clean = code_state(tmp_path)
+    assert len(clean.commit) == 40 and clean.diff == ""
+    (tmp_path / "file").write_text("two\n")
+    assert "+two" in code_state(tmp_path).diff
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (UserError("rlhf.stepz is not known; did you mean [rlhf.steps]?"), 2, "did you mean [rlhf.steps]?"),
+        (RuntimeError("a server\nand more"), 1, "chatmill failed: a server (details: var/logs/"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_an_error_is_one_sentence_and_a_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def fail() -> None:
+        raise error
+
+    assert _guarded(fail) == code
+    said = capsys.readouterr().err
+    assert says in said and "Traceback" not in said and said.count("\n") <= 1
+    logs = list(tmp_path.glob("var/logs/*.log"))
+    assert bool(logs) == (code == 1) and all("Traceback" in log.read_text() for log in logs)
