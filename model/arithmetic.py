@@ -55,18 +55,14 @@ class _Rotation(torch.autograd.Function):
 
 def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     first, second = x.chunk(2, dim=-1)
-    turned = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    one, two = turned.chunk(2, dim=-1)
-    torch.mul(first, cosines, out=one).addcmul_(second, sines, value=-1)
-    torch.mul(second, cosines, out=two).addcmul_(first, sines)
-    return turned
+    # In the layout of x and without addcmul: either is many times slower in bfloat16 on a CPU.
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turn each head's halves by its position's angles: [B, H, T, head], [T or B·1·1, head/2]."""
     if x.device.type != "cpu":
-        first, second = x.chunk(2, dim=-1)
-        return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
+        return _turn(x, cosines, sines)
     return _Rotation.apply(x, cosines, sines)
 
 
