@@ -68,7 +68,7 @@ def _flow(name: str, config: Path, changes: list[str] | None) -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
         raise typer.Exit(INTERRUPTED) from None
-    show_outcome(outcome, Path.cwd())
+    show_outcome(outcome)
 
 
 @app.command()

@@ -134,7 +134,7 @@ class Display:
         self.log(f"{reference.stage}: {'reused' if reference.reused else 'made'}, {seconds(took)}, {figures}")
 
 
-def show_outcome(outcome: Any, root: Path, console: Console | None = None) -> None:
+def show_outcome(outcome: Any, console: Console | None = None) -> None:
     """The stages in a table, the answers side by side, and what to do next."""
     console = console or Console(highlight=False)
     table = Table(
@@ -152,9 +152,11 @@ def show_outcome(outcome: Any, root: Path, console: Console | None = None) -> No
     if "evaluate" in folders:
         show_answers(json.loads((folders["evaluate"] / "answers.json").read_text()), console)
     console.print()
-    if (root / "var" / "report.html").exists() and "report" in folders:
+    if "report" in folders:
         console.print("The story of this training: [bold]var/report.html[/bold]")
-    console.print("Talk with it: [bold]chatmill chat[/bold]    Watch the runs: [bold]make dashboards[/bold]")
+        console.print(
+            "Talk with it: [bold]chatmill chat[/bold]    Watch the runs: [bold]make dashboards[/bold]"
+        )
 
 
 def show_answers(answers: Sequence[dict[str, str]], console: Console, most: int = 4) -> None:

@@ -40,8 +40,8 @@ def pipeline(preset: Preset) -> Outcome:
         figures = run(evaluate, preset.evaluate, parts, *models)
         verdict = run(gate, preset.gate, figures)
         run.register(aligned, verdict)
-        run(report, preset.report, good, parts, tokens, *models, figures, verdict)
-        return run.outcome()
+        page = run(report, preset.report, good, parts, tokens, *models, figures, verdict)
+        return run.publish(page)
 
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)

@@ -135,8 +135,8 @@ class Running:
         return registered
 
     def outcome(self) -> Outcome:
-        """Write var/summary.json, and copy the report to var/report.html."""
-        whole = Outcome(
+        """What came out of the stages until now."""
+        return Outcome(
             self.stages,
             # From the program's start, as a person waits: imports and Prefect's start count.
             round(time.time() - psutil.Process().create_time(), 2),
@@ -145,9 +145,12 @@ class Running:
             str(self.references["ingest"].metrics["data_hash"]),
             self.code.commit,
         )
-        if "report" in self.references:
-            page = Path(self.references["report"].path) / "report.html"
-            _replace(self.place.var / "report.html", page.read_text(encoding="utf-8"))
+
+    def publish(self, report: Reference) -> Outcome:
+        """The outcome of the whole chain, in var/summary.json too, and its page as var/report.html."""
+        page = Path(report.path) / "report.html"
+        _replace(self.place.var / "report.html", page.read_text(encoding="utf-8"))
+        whole = self.outcome()
         _replace(self.place.var / "summary.json", json.dumps(asdict(whole), indent=1))
         return whole
 

@@ -102,9 +102,10 @@ def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> Non
     stages = [
         {"name": "pretrain", "status": "made", "seconds": 61.0, "folder": "/p", "metrics": DONE.metrics},
         {"name": "evaluate", "status": "reused", "seconds": 0.1, "folder": str(folder), "metrics": {}},
+        {"name": "report", "status": "made", "seconds": 0.2, "folder": "/r", "metrics": {"bytes": 7}},
     ]
     console = screen()
-    show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), tmp_path, console)
+    show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), console)
     text = written(console)
     for part in ("pretrain", "made", "61.0", "1.983 bits per byte", "reused", "film.", "joy.", "[bold]"):
         assert part in text
