@@ -16,6 +16,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed
@@ -156,14 +157,17 @@ class Running:
 
 
 def _close_lost(run: str) -> None:
-    """A flow run whose process was killed would stay Running for ever in Prefect."""
+    """A flow run whose process was killed, and its task, would stay Running for ever in Prefect."""
+    state: Any = Crashed(message="its process was killed; a later run took over")
     with get_client(sync_client=True) as client:
         try:
-            client.set_flow_run_state(
-                UUID(run), Crashed(message="its process was killed; a later run took over"), force=True
-            )
+            client.set_flow_run_state(UUID(run), state, force=True)
         except (ObjectNotFound, ValueError):
             return
+        within = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run)]))
+        for found in client.read_task_runs(flow_run_filter=within):
+            if found.state is None or not found.state.is_final():
+                client.set_task_run_state(found.id, state, force=True)
 
 
 def _replace(path: Path, text: str) -> None:
