@@ -178,18 +178,16 @@ def main() -> None:
 
 
 def _guarded(action: Callable[[], object]) -> int:
-    import click
-
     try:
         result = action()
         return result if isinstance(result, int) else 0
-    except click.ClickException as error:
-        error.show()
+    except (UserError, typer.TyperException) as error:
+        # A usage error's own text leaves out which option it is about.
+        says = getattr(error, "format_message", error.__str__)()
+        if says:
+            Console(stderr=True, highlight=False).print(f"[red]error:[/red] {_plain(says)}", soft_wrap=True)
         return 2
-    except UserError as error:
-        Console(stderr=True, highlight=False).print(f"[red]error:[/red] {_plain(error)}", soft_wrap=True)
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1

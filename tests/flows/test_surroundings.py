@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows import dashboards
-from flows.command import _guarded
+from flows.command import _guarded, app
 from flows.surroundings import code_state, listening, marker, prepare, served, silent
 from model.errors import UserError
 
@@ -114,3 +114,19 @@ def test_an_error_is_one_sentence_and_a_code(
     assert says in said and "Traceback" not in said and said.count("\n") <= 1
     logs = list(tmp_path.glob("var/logs/*.log"))
     assert bool(logs) == (code == 1) and all("Traceback" in log.read_text() for log in logs)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("chat", "--modl", "x"), "No such option: --modl"),
+        (("runn",), "No such command 'runn'"),
+        (("chat", "--top-p", "7"), "--top-p"),
+    ],
+)
+def test_a_mistyped_command_is_the_users_fault(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+) -> None:
+    assert _guarded(lambda: app(list(words), standalone_mode=False)) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
