@@ -67,7 +67,12 @@ def serve(root: Path, prefect_port: int, mlflow_port: int) -> None:
     except KeyboardInterrupt:
         console.print("stopped")
     finally:
-        marker(root).unlink(missing_ok=True)
+        # A second Ctrl-C would leave servers behind that are still ending.
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sign, signal.SIG_IGN)
+        # Where Prefect's server is somebody else's, the file that names it is too.
+        if pages[0].name == "Prefect":
+            marker(root).unlink(missing_ok=True)
         for process in running:
             _stop(process)
 
