@@ -1,4 +1,4 @@
-"""Law 1 of the house: flows → tasks → model, and the model runs where little else is installed."""
+"""Laws of the house that sources show: imports go down, the model needs little, nothing runs at import."""
 
 from __future__ import annotations
 
@@ -57,5 +57,30 @@ def test_nothing_is_pickled(room: str) -> None:
         for file in files(room)
         for line, name in imported(file)
         if name in {"pickle", "cloudpickle", "dill", "shelve", "joblib"}
+    ]
+    assert not breaches
+
+
+def test_the_environment_is_read_in_flows_alone() -> None:
+    # What starts a process hands its environment on, and the elastic launcher describes the group in it.
+    launchers = {ROOT / "model" / "launch.py", ROOT / "model" / "device.py"}
+    breaches = [
+        f"{file}:{node.lineno}"
+        for file in (*files("model"), *files("tasks"))
+        if file not in launchers
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "putenv"}
+    ]
+    assert not breaches
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_nothing_happens_at_import(room: str) -> None:
+    breaches = [
+        f"{file}:{node.lineno}"
+        for file in files(room)
+        for node in ast.parse(file.read_text(), str(file)).body
+        if isinstance(node, ast.For | ast.While | ast.With | ast.Try)
+        or (isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant))
     ]
     assert not breaches
