@@ -84,17 +84,3 @@ def test_nothing_happens_at_import(room: str) -> None:
         or (isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant))
     ]
     assert not breaches
-
-
-def test_the_environment_is_read_in_flows_alone() -> None:
-    """But for what torch's launcher says to its processes, and what a training process is started with."""
-    allowed = {ROOT / "model" / "launch.py", ROOT / "model" / "device.py"}
-    breaches = [
-        f"{file}:{node.lineno}"
-        for room in ("model", "tasks")
-        for file in files(room)
-        if file not in allowed
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
-    ]
-    assert not breaches
