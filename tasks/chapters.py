@@ -66,6 +66,34 @@ def tiles(figures: dict[str, float]) -> list[dict[str, str]]:
     ]
 
 
+def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
+    """A row of the data as a person reads it: names and what stands under them."""
+    if kind == "text":
+        return [("", _cut(row["text"]))]
+    asked = ("prompt", _cut(row["prompt"]))
+    if kind == "comparisons":
+        chosen = {"a": "the first", "b": "the second", "tie": "neither"}[row["choice"]]
+        return [
+            asked,
+            ("first answer", _cut(row["a"])),
+            ("second answer", _cut(row["b"])),
+            ("better", chosen),
+        ]
+    answer = ("answer", _cut(row["completion"].strip()))
+    if kind == "pairs":
+        return [asked, answer]
+    scores = row["scores"]
+    mean = _shown("{:+.2f}", sum(scores) / len(scores))
+    given = ", ".join(_shown("{:+g}", score) if score else "0" for score in scores[:25])
+    more = f" and {len(scores) - 25} more" if len(scores) > 25 else ""
+    people = "1 person" if len(scores) == 1 else f"{len(scores)} people"
+    return [asked, answer, (f"its {row['aspect']}, by {people}", f"{given}{more}: {mean} on average")]
+
+
+def _cut(text: str, length: int = 320) -> str:
+    return text if len(text) <= length else text[:length].rsplit(" ", 1)[0] + " …"
+
+
 def pretraining(
     points: Curve, samples: Sequence[dict[str, Any]], probes: dict[str, Any]
 ) -> dict[str, Any] | None:

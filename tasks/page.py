@@ -69,6 +69,10 @@ td { border-bottom: 1px solid var(--rule); padding: .42rem .7rem .42rem 0; verti
 .piece:nth-child(even) { background: #f6ebdc; }
 .sample { border-left: 3px solid var(--rule); padding-left: 1rem; margin: .9rem 0; overflow-wrap: anywhere; }
 .sample b { font-weight: 600; }
+.rows { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1rem 1.6rem; margin: 1rem 0; }
+.rows section { border-top: 2px solid var(--rule); padding-top: .5rem; overflow-wrap: anywhere; }
+.rows h4 { font: 600 .83rem/1.4 system-ui, sans-serif; margin: 0; }
+.rows p { margin: .25rem 0; font-size: .92rem; line-height: 1.5; }
 dt { font-weight: 600; margin-top: .8rem; } dd { margin: 0; }
 footer { padding: 3rem 1.25rem 4rem; }
 @media print { h2 { break-after: avoid; } figure, .asked, table { break-inside: avoid; } }
@@ -125,6 +129,11 @@ what they are about, not by chance: a passage, question or review that is held o
 {% endfor %}</table></div>
 <p class="note">Rows to learn from, + rows held out: one part for the decisions of training, the other, the test,
 for the figures on this page.</p>
+{% if examples %}<h3>One row of each kind</h3>
+<div class="rows">{% for row in examples %}<section><h4>{{ row.kind }} <span class="small">from {{ row.source }}</span></h4>
+{% for name, words in row.parts %}<p>{% if name %}<span class="small">{{ name }}</span> {% endif %}{{ words }}</p>
+{% endfor %}</section>
+{% endfor %}</div>{% endif %}
 {% if quarantine %}<p>Before that, {{ quarantine.total }} row{{ '' if quarantine.total == '1' else 's' }} that broke a
 rule {{ 'was' if quarantine.total == '1' else 'were' }} put aside: {{ quarantine.rules }}.</p>{% endif %}
 {% endif %}

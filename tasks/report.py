@@ -21,6 +21,7 @@ from tasks.chapters import (
     examination,
     finetuning,
     gated,
+    in_words,
     preferences,
     pretraining,
     tiles,
@@ -72,6 +73,7 @@ def report(
         verdict=gated(_read(gate, "verdict.json", None)),
         answers=_read(evaluate, "answers.json", [])[: parameters.answers],
         sources=sources(split),
+        examples=examples(split),
         quarantine=quarantine(validate),
         tokens=token_counts(_read(tokenizer, "tokens.json", {})),
         pieces=(probes.get("attention") or {}).get("pieces", []),
@@ -114,6 +116,16 @@ def sources(split: Path | None) -> list[dict[str, Any]]:
             ],
         }
         for source in sorted({source for source, *_ in counts})
+    ]
+
+
+def examples(split: Path | None) -> list[dict[str, Any]]:
+    """The first training row of each kind, in words; rows are in the order of their digests."""
+    firsts = ((kind, _rows(split, f"train/{kind}.jsonl")[:1]) for kind in KINDS)
+    return [
+        {"kind": kind, "source": row["source"], "parts": in_words(kind, row)}
+        for kind, rows in firsts
+        for row in rows
     ]
 
 

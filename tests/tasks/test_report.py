@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tasks.chapters import in_words
 from tasks.figures import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
 from tasks.report import ReportParameters, quarantine, report, sources
 
@@ -41,7 +42,9 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
             path = at["split"] / split / f"{kind}.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a") as file:
-                file.write("".join(json.dumps({"source": source}) + "\n" for _ in range(count)))
+                row = {"source": source, "text": text, "prompt": f"{text}?", "completion": f" {text}!"}
+                row |= {"scores": [2, -1], "aspect": "tone"}
+                file.write((json.dumps(row) + "\n") * count)
     counts = {"tokens": 3_400_000, "bytes": 10_300_000, "documents": 13_000}
     whole(at["tokenizer"] / "tokens.json", {"dtype": "uint16", "vocabulary": 4096, "train": counts})
 
@@ -247,6 +250,7 @@ def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
         "+0.47",
         "at least 0.4",
         "no_duplicate_content (3)",
+        "+2, −1: +0.50 on average",
         "nothing",
     ):
         assert words in page, words
@@ -289,6 +293,18 @@ def test_rows_are_counted_by_source_and_rule(tmp_path: Path) -> None:
         "total": "4",
         "rules": "no_duplicate_content (3), printable_text (1)",
     }
+
+
+def test_a_row_of_each_kind_in_words() -> None:
+    pair = {"prompt": "who?", "completion": " Ann"}
+    assert in_words("text", {"text": "long " * 100})[0][1].endswith("long …")
+    assert in_words("pairs", pair) == [("prompt", "who?"), ("answer", "Ann")]
+    compared = in_words("comparisons", {"prompt": "who?", "a": "Bob", "b": "Ann", "choice": "b"})
+    assert compared[1:] == [("first answer", "Bob"), ("second answer", "Ann"), ("better", "the second")]
+    rated = in_words("ratings", {**pair, "aspect": "tone", "scores": [-1.5] + [0.0] * 29})
+    assert rated[-1][0] == "its tone, by 30 people"
+    assert rated[-1][1].startswith("−1.5, 0, ") and rated[-1][1].endswith(" and 5 more: −0.05 on average")
+    assert in_words("ratings", {**pair, "aspect": "tone", "scores": [1]})[-1][0] == "its tone, by 1 person"
 
 
 def test_ticks_are_round_and_inside() -> None:
