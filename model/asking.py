@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from model.batches import Example
 from model.tokenizer import Tokenizer
 
 Row = dict[str, Any]
+
+POOL = 256  # answered prompts a source, from which few-shot examples are taken
 
 
 class Asking(Protocol):
@@ -54,46 +57,35 @@ class Plain:
 
 
 class FewShot:
-    """After a few answered prompts of the same source, one a line, so that a base model answers.
+    """After a few answered prompts of the same source, so that a base model answers.
 
-    Brown et al., Language models are few-shot learners, 2020, arXiv:2005.14165. An answer ends with its line.
+    Brown et al., Language models are few-shot learners, 2020, arXiv:2005.14165. Each is a document:
+    a model that has only read knows no other way in which one thing ends and the next begins.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, shots: Iterable[Row], asked: Sequence[Row], count: int, room: int
-    ) -> None:
-        """Take up to `count` of the `shots` a source, such that each `asked` prompt fits `room` tokens."""
-        self.tokenizer = tokenizer
-        self.before: dict[str, str] = {}
-        free: dict[str, int] = {}
-        taken: dict[str, int] = {}
-        for row in asked:
-            need = room - len(tokenizer.encode(self._question(row)))
-            free[row["source"]] = min(need, free.get(row["source"], room))
+    def __init__(self, tokenizer: Tokenizer, shots: Iterable[Row], count: int, room: int) -> None:
+        """Up to `count` of the `shots` go before a prompt, such that both fit `room` tokens."""
+        self.plain = Plain(tokenizer)
+        self.count, self.room = count, room
+        self.shots: dict[str, list[list[int]]] = {}
         for shot in shots:
-            source = shot["source"]
-            left = count - taken.get(source, 0)
-            if not left or source not in free or "\n" in shot["prompt"] + shot["completion"].strip():
-                continue
-            line = f"{self._question(shot)} {shot['completion'].strip()}\n"
-            length = len(tokenizer.encode(line))
-            # An even share each: one long example would take the place of several short ones.
-            if length <= free[source] // left:
-                self.before[source] = self.before.get(source, "") + line
-                free[source] -= length
-                taken[source] = taken.get(source, 0) + 1
+            known = self.shots.setdefault(shot["source"], [])
+            if len(known) < POOL:
+                known.append(self.plain.example(shot).tokens)
 
     @property
     def stops(self) -> frozenset[int]:
-        tokenizer = self.tokenizer
-        lines = (i for i in range(tokenizer.vocabulary) if b"\n" in tokenizer.piece_bytes(i))
-        return frozenset({tokenizer.end, *lines})
+        return self.plain.stops
 
     def example(self, row: Row) -> Example:
-        encode = self.tokenizer.encode
-        prompt = encode(self.before.get(row["source"], "") + self._question(row))
-        return Example(prompt, encode(f" {row['completion'].strip()}\n"))
+        asked = self.plain.example(row)
+        shots = self._fitting(row["source"], self.room - len(asked.prompt))
+        return Example([*chain.from_iterable(shots), *asked.prompt], asked.completion)
 
-    @staticmethod
-    def _question(row: Row) -> str:
-        return f"Q: {row['prompt']}\nA:"
+    def _fitting(self, source: str, room: int) -> list[list[int]]:
+        """The first shots that take an even share of the room each, or less: as many as there are."""
+        for count in range(self.count, 0, -1):
+            short = (shot for shot in self.shots.get(source, []) if len(shot) <= room // count)
+            if len(found := list(islice(short, count))) == count:
+                return found
+        return []

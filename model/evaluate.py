@@ -122,7 +122,7 @@ def evaluate(
         for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
     }
     asked = _ask_what(settings, Path(split), models, report)
-    speakers = _speakers(settings, Path(split), models, asked)
+    speakers = _speakers(settings, Path(split), models)
     figures: dict[str, float] = {}
     said: dict[str, list[Answer]] = {}
     replies: dict[str, list[Answer]] = {}
@@ -204,12 +204,11 @@ def _context(models: Models) -> int:
     return min(model.architecture.context for model, _ in models.values())
 
 
-def _speakers(settings: EvaluateParameters, split: Path, models: Models, asked: Asked) -> dict[str, Speaker]:
+def _speakers(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Speaker]:
     base, tokenizer = models["base"]
     shots = FewShot(
         tokenizer,
         read_rows(split / "train" / "pairs.jsonl"),
-        [*asked.prompts, *asked.questions, *asked.completions],
         settings.few_shot,
         _context(models) - settings.new_tokens,
     )

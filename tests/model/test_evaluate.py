@@ -189,14 +189,24 @@ def test_ways_of_asking(tokenizer: Tokenizer) -> None:
     assert chat.prompt == tokenizer.prompt(row["prompt"])
     assert chat.completion[-1] == plain.completion[-1] == tokenizer.end
     assert tokenizer.decode(plain.tokens) == f"{row['prompt']} {row['completion']}"
+
+
+def test_few_shot_examples_stand_before_the_prompt_as_documents(tokenizer: Tokenizer) -> None:
     shots = [pair(i, source) for i in range(10) for source in ("film", "nq")]
-    few = FewShot(tokenizer, shots, [row], 2, 60)
-    prompt = tokenizer.decode(few.example(row).prompt)
-    assert prompt.count("Q: ") == 3 and prompt.endswith(f"Q: {row['prompt']}\nA:")
-    assert "Who made" not in prompt  # examples of the same source only
-    assert len(few.example(row).prompt) <= 60
-    assert all(b"\n" in tokenizer.piece_bytes(token) for token in few.stops - {tokenizer.end})
-    assert few.example(row).completion[-1] in few.stops
+    row, asked = pair(30), Plain(tokenizer).example(pair(30))
+    before = [Plain(tokenizer).example(shot).tokens for shot in shots if shot["source"] == "film"]
+    room = len(asked.prompt) + 2 * max(len(tokens) for tokens in before)
+    few = FewShot(tokenizer, shots, 2, room).example(row)
+    assert few.prompt == [*before[0], *before[1], *asked.prompt]
+    assert few.completion == asked.completion
+    assert few.prompt.count(tokenizer.end) == 2
+    # Fewer where more do not fit; none for a source without examples, nor where there is no room.
+    assert FewShot(tokenizer, shots, 9, room).example(row).prompt == few.prompt
+    assert FewShot(tokenizer, shots, 0, room).example(row) == asked
+    assert FewShot(tokenizer, shots, 2, room).example(pair(30, "tweets")) == Plain(tokenizer).example(
+        pair(30, "tweets")
+    )
+    assert FewShot(tokenizer, shots, 2, 3).example(row) == asked
 
 
 def test_prompts_are_chosen_once_and_in_order() -> None:
