@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,14 @@ def sources(split: Path | None) -> list[dict[str, Any]]:
 
 def examples(split: Path | None) -> list[dict[str, Any]]:
     """The first training row of each kind, in words; rows are in the order of their digests."""
-    firsts = ((kind, _rows(split, f"train/{kind}.jsonl")[:1]) for kind in KINDS)
-    return [
-        {"kind": kind, "source": row["source"], "parts": in_words(kind, row)}
-        for kind, rows in firsts
-        for row in rows
-    ]
+    shown = []
+    for kind in KINDS:
+        path = split / "train" / f"{kind}.jsonl" if split else None
+        if path and path.exists():
+            with path.open(encoding="utf-8") as file:
+                rows = [json.loads(line) for line in islice(file, 1)]
+            shown += [{"kind": kind, "source": row["source"], "parts": in_words(kind, row)} for row in rows]
+    return shown
 
 
 def _count(number: int) -> str:
