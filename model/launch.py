@@ -25,13 +25,11 @@ from model.errors import UserError
 Report = Callable[[dict[str, Any]], None]
 
 # glibc gives freed memory back to the system eagerly, and training asks for the same sizes again each
-# step: keeping it is worth a fifth of the speed on a CPU. OpenMP's threads wait for each other by spinning:
-# briefly costs a twentieth of the speed alone, and saves nine tenths of it beside another busy program.
+# step: keeping it is worth a fifth of the speed on a CPU.
 RUNTIME = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
     "MALLOC_TOP_PAD_": str(1 << 26),
-    "GOMP_SPINCOUNT": "1000",
 }
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 60.0
