@@ -28,6 +28,14 @@ MEASURES = (
     ("reward", "mean reward", "{:+.2f}"),
     ("judge", "the judge’s mean score", "{:+.2f}"),
 )
+BARS = {
+    "ends_by_itself": "assistant’s answers that end by themselves",
+    "judge_gain": "judge’s mean score, aligned less assistant",
+    "win_rate": "prompts that the aligned assistant wins",
+    "distinct": "aligned answers that differ from all others",
+    "length_ratio": "length of the aligned answers, against the assistant’s",
+    "kl": "divergence from the assistant, nats an answer",
+}
 
 
 @dataclass(frozen=True)
@@ -270,7 +278,7 @@ def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     checks = [
         {
-            "name": check["name"],
+            "name": BARS.get(check["name"], check["name"]),
             "value": _shown("{:.2f}", check["value"]),
             "bar": f"{check['side']} {check['bar']:g}",
             "passed": check["passed"],

@@ -45,7 +45,7 @@ table { border-collapse: collapse; width: 100%; font: .86rem/1.45 system-ui, san
 th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 1px solid #c9c5bb;
   padding: .35rem .7rem .35rem 0; vertical-align: bottom; }
 td { border-bottom: 1px solid var(--rule); padding: .42rem .7rem .42rem 0; vertical-align: top; }
-.n { text-align: right; } td.words { line-height: 1.6; }
+.n { text-align: right; } td.n { white-space: nowrap; } td.words { line-height: 1.6; }
 .scroll { overflow-x: auto; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; margin: 2rem 0; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: .8rem .9rem;
@@ -241,8 +241,8 @@ same prompt the aligned answer scores higher in {{ judged.rate }} of the cases (
 {% if verdict and verdict.checks %}
 <h2><span class="step">Gate</span>Is it let through?</h2>
 <p>The bars were set before the training.</p>
-<div class="scroll"><table><tr><th>figure<th class="n">measured<th class="n">bar<th>passed</tr>
-{% for check in verdict.checks %}<tr><td>{{ check.name }}<td class="n">{{ check.value }}<td class="n">{{ check.bar }}<td>{{ 'yes' if check.passed else 'no' }}</tr>
+<div class="scroll"><table><tr><th>figure<th class="n">measured<th class="n">bar<th class="n">passed</tr>
+{% for check in verdict.checks %}<tr><td>{{ check.name }}<td class="n">{{ check.value }}<td class="n">{{ check.bar }}<td class="n">{{ 'yes' if check.passed else 'no' }}</tr>
 {% endfor %}</table></div>
 {% endif %}
 

@@ -249,6 +249,7 @@ def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
         "all 1 thresholds are met",
         "+0.47",
         "at least 0.4",
+        "aligned less assistant",
         "no_duplicate_content (3)",
         "+2, −1: +0.50 on average",
         "nothing",
