@@ -15,9 +15,7 @@ class _FusedNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = (size.square_().div_(x.shape[-1]).add_(eps)).rsqrt_().to(x.dtype)
-        normed = x * scale
+        normed, scale = _normed(x, eps)
         ctx.save_for_backward(normed, gain, scale)
         return normed * gain
 
@@ -36,7 +34,15 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """x / rms(x) · gain over the last dimension: [..., D] -> [..., D]."""
     if x.device.type != "cpu":
         return F.rms_norm(x, gain.shape, gain, eps)
+    if not torch.is_grad_enabled():
+        return _normed(x, eps)[0] * gain
     return _FusedNorm.apply(x, gain, eps)
+
+
+def _normed(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = (size.square_().div_(x.shape[-1]).add_(eps)).rsqrt_().to(x.dtype)
+    return x * scale, scale
 
 
 class _Rotation(torch.autograd.Function):
@@ -61,7 +67,7 @@ def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turn each head's halves by its position's angles: [B, H, T, head], [T or B·1·1, head/2]."""
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or not torch.is_grad_enabled():
         return _turn(x, cosines, sines)
     return _Rotation.apply(x, cosines, sines)
 

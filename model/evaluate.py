@@ -79,9 +79,8 @@ class HeldOutText(TokenFile):
     """Documents in a model's own tokens, each with its end token: any tokenizer's model can be measured."""
 
     def __init__(self, texts: Sequence[str], tokenizer: Tokenizer) -> None:
-        documents = [[*tokens, tokenizer.end] for tokens in tokenizer.encode_batch(texts)]
         # In memory, where a TokenFile maps a file: both are read alike.
-        self.tokens = np.concatenate([[], *documents]).astype(np.int64)  # type: ignore[assignment]
+        self.tokens = tokenizer.encode_documents(texts)  # type: ignore[assignment]
         self.lengths = token_lengths(tokenizer)
 
 

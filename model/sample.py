@@ -74,7 +74,7 @@ def generate(
 
     padded, sizes = (part.to(device) for part in pad(prompts, end, longest))
     capacity = min(longest + steps, context)
-    cache = Cache(model.architecture, rows, capacity, model.model.embed_tokens.weight.dtype, device)
+    cache = Cache(model, rows, capacity)
     hidden = model(padded, cache=cache)
     cache.lengths, cache.longest = sizes.clone(), longest
     last = hidden[torch.arange(rows, device=device), sizes - 1]
@@ -120,11 +120,13 @@ def choose(
     logp = heated.log_softmax(-1)
     allowed = restrict(logp, top_k, top_p, forbid)
     reach = allowed.exp().cumsum(-1)
-    drawn = torch.searchsorted(reach, (uniforms * reach[:, -1]).unsqueeze(1), right=True).squeeze(1)
-    # Rounding may carry a uniform near 1 past the last token that can be drawn.
-    drawn = torch.minimum(drawn, last_positive(allowed))
-    greedy = allowed.argmax(-1)
-    chosen = torch.where(temperature > 0, drawn, greedy)
+    total = reach[:, -1].clone()
+    drawn = torch.searchsorted(reach, (uniforms * total).unsqueeze(1), right=True).squeeze(1)
+    # Rounding may carry a uniform near 1 past the last token that can be drawn: there the sum is reached.
+    last = torch.searchsorted(reach, total.unsqueeze(1)).squeeze(1)
+    chosen = torch.minimum(drawn, last)
+    if bool((temperature <= 0).any()):
+        chosen = torch.where(temperature > 0, chosen, allowed.argmax(-1))
     return chosen, logp.gather(1, chosen.unsqueeze(1)).squeeze(1)
 
 
@@ -142,9 +144,3 @@ def restrict(logp: Tensor, top_k: int, top_p: float, forbid: Sequence[int]) -> T
         dropped = torch.zeros_like(logp, dtype=torch.bool).scatter(1, places, before >= top_p)
         logp = logp.masked_fill(dropped, float("-inf"))
     return logp
-
-
-def last_positive(logp: Tensor) -> Tensor:
-    """The last id that can be drawn, [B, V] -> [B]."""
-    possible = (logp > float("-inf")).to(torch.int8)
-    return logp.shape[1] - 1 - possible.flip(-1).argmax(-1)

@@ -36,10 +36,9 @@ class SFTParameters(LoopParameters):
 
 def examples_of(rows: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> list[Example]:
     """Rows with `prompt` and `completion` in the chat's format, the end token after the completion."""
-    completions = tokenizer.encode_batch([row["completion"] for row in rows])
     return [
-        Example(tokenizer.prompt(row["prompt"]), [*completion, tokenizer.end])
-        for row, completion in zip(rows, completions, strict=True)
+        Example(tokenizer.prompt(row["prompt"]), [*tokenizer.encode(row["completion"]), tokenizer.end])
+        for row in rows
     ]
 
 

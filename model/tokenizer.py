@@ -6,10 +6,11 @@ Sennrich et al., 2016, arXiv:1508.07909; Radford et al., 2019, for bytes and the
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tiktoken
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Rules
@@ -19,6 +20,7 @@ from model.errors import UserError
 END, USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
 SPECIAL = (END, USER, ASSISTANT)
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+MOST_WORDS = 1 << 19  # some 100 MB of memory
 TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}<|user|>{{ message['content'] }}"
@@ -40,20 +42,29 @@ class Tokenizer:
         ids = rules.get_vocab()
         self.end, self.user, self.assistant = (ids[token] for token in SPECIAL)
         self.vocabulary = len(ids)
+        self.dtype = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
         self._pieces: dict[int, bytes] = {}
-        self._fast = _fast_encoding(rules)
+        fast = _fast_encoding(rules)
+        self._words = _Words(fast, self.dtype) if fast else None
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without any special token."""
-        if self._fast is not None:
-            return self._fast.encode_ordinary(text)
-        return self.rules.encode(text, add_special_tokens=False).ids
+        if self._words is None:
+            return self.rules.encode(text, add_special_tokens=False).ids
+        return np.frombuffer(self._words.encode(text), self.dtype).tolist()
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of many texts, on all cores."""
-        if self._fast is not None:
-            return self._fast.encode_ordinary_batch(list(texts), num_threads=os.cpu_count() or 1)
-        return [found.ids for found in self.rules.encode_batch(list(texts), add_special_tokens=False)]
+    def encode_documents(self, texts: Iterable[str]) -> np.ndarray:
+        """Ids of texts one after another, [tokens] in `dtype`, the end token after each."""
+        end = self._bytes([self.end])
+        if self._words is None:
+            parts = (self._bytes([*self.encode(text), self.end]) for text in texts)
+        else:
+            words = self._words
+            parts = (words.encode(text) + end for text in texts)
+        return np.frombuffer(b"".join(parts), self.dtype)
+
+    def _bytes(self, ids: Sequence[int]) -> bytes:
+        return np.array(ids, self.dtype).tobytes()
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens are left out."""
@@ -103,6 +114,50 @@ class Tokenizer:
             raise
         except Exception as error:  # the library raises bare Exception
             raise UserError(f"{path} cannot be read as a tokenizer: {error}") from error
+
+
+class _Words:
+    """Ids of whole words, each encoded once: natural text says the same words again and again.
+
+    A space between two characters that are none begins a piece of SPLIT, whatever stands around it, so the
+    ids of a text are those of its words one after another. Other white space at a word's edge, or none
+    between two spaces, is left to the encoder.
+    """
+
+    def __init__(self, encoding: tiktoken.Encoding, dtype: np.dtype[Any]) -> None:
+        self.encoding, self.dtype = encoding, dtype
+        self.first, self.later = _Known(self, ""), _Known(self, " ")
+
+    def encode(self, text: str) -> bytes:
+        """The ids of a text, in the bytes of `dtype`."""
+        words = text.split(" ")
+        try:
+            return self.first[words[0]] + b"".join(map(self.later.__getitem__, words[1:]))
+        except _EdgeError:
+            return self.encode_afresh(text)
+
+    def encode_afresh(self, text: str) -> bytes:
+        """The same without looking at words."""
+        return np.array(self.encoding.encode_ordinary(text), self.dtype).tobytes()
+
+
+class _EdgeError(Exception):
+    """A word that begins or ends with white space, or is empty."""
+
+
+class _Known(dict[str, bytes]):
+    """Words with their ids, as many as MOST_WORDS; one that is missing is encoded, `before` in front."""
+
+    def __init__(self, words: _Words, before: str) -> None:
+        self.words, self.before = words, before
+
+    def __missing__(self, word: str) -> bytes:
+        if not word or word[0].isspace() or word[-1].isspace():
+            raise _EdgeError
+        ids = self.words.encode_afresh(self.before + word)
+        if len(self) < MOST_WORDS:
+            self[word] = ids
+        return ids
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:

@@ -69,18 +69,24 @@ class Architecture(Shape):
 
 
 class Cache:
-    """Keys and values of the tokens so far, in place: [B, K, capacity, head] a layer; `lengths` [B] a row."""
+    """Keys and values of the tokens so far, in place: [B, K, capacity, head] a layer; `lengths` [B] a row.
 
-    def __init__(
-        self, architecture: Architecture, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        shape = (rows, architecture.kv_heads, capacity, architecture.head)
+    Weights that read the same input are joined once for all the steps of a generation, so they must not
+    change while it lasts.
+    """
+
+    def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
+        a, like = model.architecture, model.model.embed_tokens.weight
+        shape = (rows, a.kv_heads, capacity, a.head)
         self.keys, self.values = (
-            [torch.zeros(shape, dtype=dtype, device=device) for _ in range(architecture.layers)]
+            [torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(a.layers)]
             for _ in range(2)
         )
+        blocks = [block for block in model.model.layers if isinstance(block, Block)]
+        self.attention = [block.self_attn.joined() for block in blocks]
+        self.feed_forward = [block.mlp.joined() for block in blocks]
         self.capacity = capacity
-        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.int64, device=like.device)
         self.longest = 0
 
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
@@ -135,7 +141,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         a, (rows, length, _) = self.architecture, x.shape
         # One product for the three projections; turning queries and keys together halves the small ops.
-        fused = F.linear(x, torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight]))
+        fused = F.linear(x, self.joined() if cache is None else cache.attention[self.layer])
         heads = fused.view(rows, length, a.heads + 2 * a.kv_heads, a.head).transpose(1, 2)
         turned = rotate(heads[:, : a.heads + a.kv_heads], *angles)
         queries, keys = turned.split([a.heads, a.kv_heads], dim=1)
@@ -149,6 +155,10 @@ class Attention(nn.Module):
         mixed = mix(queries, keys, values, mask)
         return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.heads * a.head))
 
+    def joined(self) -> Tensor:
+        """The weights of queries, keys and values, one above the other."""
+        return torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
+
     def extra_repr(self) -> str:
         return f"layer={self.layer}"
 
@@ -156,15 +166,23 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU (Shazeer, 2020, arXiv:2002.05202)."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, layer: int) -> None:
         super().__init__()
-        a = architecture
+        a, self.layer = architecture, layer
         self.gate_proj = nn.Linear(a.width, a.hidden, bias=False)
         self.up_proj = nn.Linear(a.width, a.hidden, bias=False)
         self.down_proj = nn.Linear(a.hidden, a.width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+    def forward(self, x: Tensor, cache: Cache | None) -> Tensor:
+        if cache is None:
+            # Apart in training: joining the weights costs more than the one product saves.
+            return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = F.linear(x, cache.feed_forward[self.layer]).chunk(2, dim=-1)
+        return self.down_proj(F.silu(gate) * up)
+
+    def joined(self) -> Tensor:
+        """The weights of the gate and of what passes it, one above the other."""
+        return torch.cat([self.gate_proj.weight, self.up_proj.weight])
 
 
 class Block(nn.Module):
@@ -175,13 +193,13 @@ class Block(nn.Module):
         self.input_layernorm = RMSNorm(architecture.width, architecture.norm_eps)
         self.self_attn = Attention(architecture, layer)
         self.post_attention_layernorm = RMSNorm(architecture.width, architecture.norm_eps)
-        self.mlp = FeedForward(architecture)
+        self.mlp = FeedForward(architecture, layer)
 
     def forward(
         self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), angles, mask, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x), cache)
 
 
 class Trunk(nn.Module):

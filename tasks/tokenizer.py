@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from model.errors import UserError
 from model.launch import Report
 from model.tokenizer import Tokenizer as Encoder
@@ -67,14 +65,13 @@ def tokenizer(
         pairs = [row["prompt"] + row["completion"] for row in read_lines(split / "train" / "pairs.jsonl")]
         encoder = train_tokenizer([*texts["train"], *pairs], parameters.vocabulary)
     encoder.save(out)
-    dtype = "<u2" if encoder.vocabulary <= 1 << 16 else "<u4"
-    described: dict[str, Any] = {"dtype": dtype, "vocabulary": encoder.vocabulary}
+    described: dict[str, Any] = {"dtype": encoder.dtype.str, "vocabulary": encoder.vocabulary}
     for name in SPLITS:
         tokens = 0
         with (out / f"{name}.bin").open("wb") as file:
             for documents in _batches(texts[name]):
-                ids = [token for ids in encoder.encode_batch(documents) for token in (*ids, encoder.end)]
-                np.array(ids, dtype=dtype).tofile(file)
+                ids = encoder.encode_documents(documents)
+                ids.tofile(file)
                 tokens += len(ids)
         size = sum(len(text.encode()) for text in texts[name])
         described[name] = {"tokens": tokens, "bytes": size, "documents": len(texts[name])}

@@ -36,22 +36,51 @@ def plain(tokenizer: Tokenizer, text: str) -> list[int]:
 @pytest.mark.parametrize("text", HARD)
 def test_ids_are_those_of_tokenizers_and_decode_to_the_text(language: Language, text: str) -> None:
     ids = language.tokenizer.encode(text)
-    assert language.tokenizer._fast is not None
+    assert language.tokenizer._words is not None
     assert ids == plain(language.tokenizer, text)
     assert language.tokenizer.decode(ids) == text
 
 
 def test_ids_agree_on_any_text(language: Language) -> None:
     random = np.random.default_rng(11)
-    words = ["the film", " is", "wonder", "ful", "'s", "  ", "\n", "é", "12", "…", "aaa", "\U0001f600", "\t "]
+    words = [
+        "the film",
+        " is",
+        "wonder",
+        "ful",
+        "'s",
+        "  ",
+        "\n",
+        "é",
+        "12",
+        "…",
+        "aaa",
+        "\U0001f600",
+        "\t ",
+        " ",
+    ]
     for _ in range(400):
         points = random.integers(1, 0x2FFF, size=6)
         text = "".join([*random.choice(words, size=9), *(chr(point) for point in points)])
         assert language.tokenizer.encode(text) == plain(language.tokenizer, text)
 
 
-def test_a_batch_is_its_texts_one_by_one(language: Language) -> None:
-    assert language.tokenizer.encode_batch(HARD) == [language.tokenizer.encode(text) for text in HARD]
+def test_documents_are_their_texts_one_by_one_each_with_its_end(language: Language) -> None:
+    tokenizer = language.tokenizer
+    ids = tokenizer.encode_documents(HARD)
+    assert ids.dtype == tokenizer.dtype
+    assert ids.tolist() == [token for text in HARD for token in [*plain(tokenizer, text), tokenizer.end]]
+
+
+def test_words_beyond_those_that_are_kept_are_encoded_all_the_same(
+    language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.tokenizer.MOST_WORDS", 2)
+    tokenizer = Tokenizer(language.tokenizer.rules)
+    text = "the film is the wonder of the king the film"
+    assert tokenizer.encode(text) == tokenizer.encode(text) == plain(tokenizer, text)
+    assert tokenizer._words is not None
+    assert len(tokenizer._words.later) == 2
 
 
 def test_special_looking_text_is_ordinary(language: Language) -> None:
@@ -71,7 +100,7 @@ def test_saved_and_loaded_encode_alike(language: Language, tmp_path: Path) -> No
     language.tokenizer.save(tmp_path)
     again = Tokenizer.load(tmp_path)
     assert again.vocabulary == language.tokenizer.vocabulary
-    assert again.encode_batch(HARD) == language.tokenizer.encode_batch(HARD)
+    assert again.encode_documents(HARD).tolist() == language.tokenizer.encode_documents(HARD).tolist()
 
 
 def test_the_chat_template_says_what_prompt_says(language: Language, tmp_path: Path) -> None:
