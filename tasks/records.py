@@ -1,4 +1,4 @@
-"""The four records that everything is made of, and their one canonical form on disk."""
+"""The four records that everything is made of, and their one canonical form: JSON Lines in shards."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from model.errors import UserError
 
 Choice = Literal["a", "b", "tie"]
+Turn = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": what was said}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and how to answer it; `references` are all right answers, the completion among them."""
+    """A prompt and how to answer it; `references` are all right answers, the completion among them.
+
+    `history` is what was said before the prompt: a system line, earlier turns. A conversation is a pair for
+    each answer in it, all of one group.
+    """
 
     id: str
     prompt: str
@@ -35,11 +40,15 @@ class Pair:
     references: list[str]
     source: str
     group: str
+    history: list[Turn] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A person's choice between two answers, on one aspect: truthfulness, helpfulness, harmlessness, tone."""
+    """A person's choice between two answers, on one aspect: truthfulness, helpfulness, harmlessness, tone.
+
+    `time` is when it was made, ISO 8601; empty where it is not known.
+    """
 
     id: str
     prompt: str
@@ -50,11 +59,16 @@ class Comparison:
     annotator: str
     source: str
     group: str
+    history: list[Turn] = field(default_factory=list)
+    time: str = ""
 
 
 @dataclass(frozen=True)
 class Rating:
-    """A rated answer with everybody's score of it: `scores[i]` was given by `annotators[i]`."""
+    """A rated answer with everybody's score of it: `scores[i]` was given by `annotators[i]` at `times[i]`.
+
+    `times` is empty where none is known.
+    """
 
     id: str
     prompt: str
@@ -64,6 +78,8 @@ class Rating:
     aspect: str
     source: str
     group: str
+    history: list[Turn] = field(default_factory=list)
+    times: list[str] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -77,24 +93,11 @@ TYPES: dict[str, type[Record]] = {
 }  # fmt: skip
 
 
-@dataclass
-class Rows:
-    """Rows of each type, as a parser finds them."""
+class Found(NamedTuple):
+    """A record as a parser finds it, and where: a file with a line, an item or a row, for messages."""
 
-    text: list[Text] = field(default_factory=list)
-    pairs: list[Pair] = field(default_factory=list)
-    comparisons: list[Comparison] = field(default_factory=list)
-    ratings: list[Rating] = field(default_factory=list)
-
-    def of(self, kind: str) -> list[Any]:
-        """The rows of a type by its name in `TYPES`."""
-        rows: list[Any] = getattr(self, kind)
-        return rows
-
-    def extend(self, other: Rows) -> None:
-        """Add another parser's rows."""
-        for kind in TYPES:
-            self.of(kind).extend(other.of(kind))
+    row: Record
+    where: str
 
 
 def digest(*parts: object) -> str:
@@ -108,43 +111,72 @@ def text_row(text: str, source: str, group: str = "") -> Text:
     return Text(digest("text", text), text, source, group or digest(text))
 
 
-def pair_row(prompt: str, completion: str, source: str, group: str, references: Sequence[str] = ()) -> Pair:
+def pair_row(
+    prompt: str, completion: str, source: str, group: str, references: Sequence[str] = (),
+    history: Sequence[Turn] = (),
+) -> Pair:  # fmt: skip
     """A Pair with its id."""
-    return Pair(
-        digest("pair", prompt, completion),
-        prompt,
-        completion,
-        list(references) or [completion],
-        source,
-        group,
-    )
+    number = digest("pair", *_before(history), prompt, completion)
+    answers = list(references) or [completion]
+    return Pair(number, prompt, completion, answers, source, group, list(history))
 
 
 def comparison_row(
-    prompt: str, a: str, b: str, choice: Choice, aspect: str, annotator: str, source: str, group: str
-) -> Comparison:
+    prompt: str, a: str, b: str, choice: Choice, aspect: str, annotator: str, source: str, group: str,
+    history: Sequence[Turn] = (), time: str = "",
+) -> Comparison:  # fmt: skip
     """A Comparison with its id."""
-    number = digest("comparison", prompt, a, b, choice, aspect, annotator)
-    return Comparison(number, prompt, a, b, choice, aspect, annotator, source, group)
+    number = digest("comparison", *_before(history), prompt, a, b, choice, aspect, annotator)
+    return Comparison(number, prompt, a, b, choice, aspect, annotator, source, group, list(history), time)
 
 
 def rating_row(
     prompt: str, completion: str, scores: Sequence[float], annotators: Sequence[str], aspect: str,
-    source: str, group: str,
+    source: str, group: str, history: Sequence[Turn] = (), times: Sequence[str] = (),
 ) -> Rating:  # fmt: skip
     """A Rating with its id."""
-    number = digest("rating", prompt, completion, aspect, list(annotators), list(scores))
-    return Rating(number, prompt, completion, list(scores), list(annotators), aspect, source, group)
+    number = digest("rating", *_before(history), prompt, completion, aspect, list(annotators), list(scores))
+    return Rating(
+        number, prompt, completion, list(scores), list(annotators), aspect, source, group,
+        list(history), list(times),
+    )  # fmt: skip
+
+
+def _before(history: Sequence[Turn]) -> list[Any]:
+    return [list(history)] if history else []
+
+
+def canonical(row: Record) -> str:
+    """The one line that a record is: keys in the record's order, no spaces.
+
+    `history` and times are in it where they say something, so that rows without are what they were.
+    """
+    values = dataclasses.asdict(row)
+    for name in ("history", "time", "times"):
+        if not values.get(name, True):
+            del values[name]
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 def write_rows(path: Path, rows: Iterable[Record]) -> None:
-    """Canonical JSON Lines: UTF-8, keys in the record's order, no spaces, sorted by id."""
+    """One shard of canonical JSON Lines: UTF-8, sorted by id; there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         for row in sorted(rows, key=lambda row: row.id):
-            file.write(json.dumps(dataclasses.asdict(row), ensure_ascii=False, separators=(",", ":")) + "\n")
+            file.write(canonical(row) + "\n")
     part.replace(path)
+
+
+def shards(folder: Path) -> list[Path]:
+    """The shards of one kind of rows, in order: the JSON Lines files of a folder such as `rows/text`."""
+    return sorted(folder.glob("*.jsonl"))
+
+
+def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of all shards of a folder, in order, one at a time."""
+    for path in shards(folder):
+        yield from read_lines(path)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -175,6 +207,6 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
         yield found
 
 
-def read_rows(path: Path, kind: str) -> list[Any]:
-    """Records of one type from canonical JSON Lines."""
-    return [TYPES[kind](**row) for row in read_lines(path)]
+def read_rows(folder: Path, kind: str) -> list[Any]:
+    """Records of one type from all shards of a folder."""
+    return [TYPES[kind](**row) for row in read_shards(folder)]

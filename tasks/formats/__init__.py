@@ -1,51 +1,76 @@
-"""One pure parser a format: the bytes of a source's files in, rows out. A preset names them."""
+"""One pure parser a format: files in, rows out, one at a time. A preset names it, or it is found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from model.errors import UserError
-from tasks.records import Rows
+from tasks.formats.files import File, Item
+from tasks.records import Found
 
-
-@dataclass(frozen=True)
-class File:
-    """A file of a source: where it came from, for messages, and its bytes."""
-
-    origin: str
-    content: bytes
-
-    def text(self) -> str:
-        """The content as text. Raises UserError with file and offset where it is not UTF-8."""
-        try:
-            return self.content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.origin}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+__all__ = ["File", "Format", "Found", "Item", "Parser", "Reading", "Sample", "find_format", "formats"]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a parser is told besides the files: the source's name, and words that go before a prompt."""
+    """What a parser is told besides the files.
+
+    `source` is the source's name; `prompt` goes before prompts that are made of a text; `columns` says which
+    of the file's keys holds what, as in {"text": "body"}; `documents` whether a plain file is one document or
+    one a paragraph; `aspect` is that of labels which name none; `labelling` a labelling configuration's text.
+    """
 
     source: str
     prompt: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+    documents: Literal["file", "paragraph"] = "file"
+    aspect: str = "helpfulness"
+    labelling: str = ""
+
+    def column(self, name: str) -> str:
+        """The file's own key for what is called `name` here."""
+        return self.columns.get(name, name)
 
 
-Parser = Callable[[Sequence[File], Reading], Rows]
+@dataclass(frozen=True)
+class Sample:
+    """What is looked at to find a file's format: its name, its first text, and its first objects (if any)."""
+
+    name: str
+    text: str
+    items: tuple[Item, ...] = ()
 
 
-def find_parser(name: str) -> Parser:
-    """The parser of a format. Raises UserError that names those there are."""
+Parser = Callable[[Sequence[File], Reading], Iterator[Found]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A parser and what it reads at once: a `line` or item by itself, a whole `file`, a `source`'s files.
+
+    What is read by line may be cut into parts that are parsed apart. `fits` says why a sample is not of this
+    format, in a few words; empty where it may be.
+    """
+
+    name: str
+    parse: Parser
+    unit: Literal["line", "file", "source"]
+    fits: Callable[[Sample], str]
+
+
+def formats() -> dict[str, Format]:
+    """All formats by name, in the order in which they are shown."""
     from tasks.formats import natural_questions, passages, plain, rated_snippets, rows
 
-    parsers: dict[str, Parser] = {
-        "plain": plain.parse,
-        "rows": rows.parse,
-        "passages": passages.parse,
-        "natural_questions": natural_questions.parse,
-        "rated_snippets": rated_snippets.parse,
-    }
-    if name not in parsers:
-        raise UserError(f"format {name!r} is not known; there are {', '.join(parsers)}")
-    return parsers[name]
+    found = (plain, rows, passages, natural_questions, rated_snippets)
+    return {module.FORMAT.name: module.FORMAT for module in found}
+
+
+def find_format(name: str) -> Format:
+    """A format by name. Raises UserError that names those there are."""
+    known = formats()
+    if name not in known:
+        raise UserError(f"format {name!r} is not known; there are {', '.join(known)}")
+    return known[name]

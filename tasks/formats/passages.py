@@ -1,21 +1,29 @@
-"""Reading-comprehension data (BoolQ, QuAC, NarrativeQA, DisflQA): JSON Lines whose rows share passages."""
+"""Reading-comprehension data (BoolQ, QuAC, NarrativeQA, DisflQA): objects whose rows share passages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.formats import File, Reading
-from tasks.records import Rows, parse_lines, text_row
+from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.records import text_row
 
 
-def parse(files: Sequence[File], reading: Reading) -> Rows:
-    """Each distinct `passage` once, as a Text."""
-    seen: dict[str, None] = {}
+def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+    """Each `passage` that is another than the one before, as a Text."""
+    before = ""
     for file in files:
-        for number, row in enumerate(parse_lines(file.content.splitlines(), file.origin), 1):
-            if not isinstance(row.get("passage"), str):
-                raise UserError(f"{file.origin}, row {number}: no passage; its keys are {', '.join(row)}")
-            if passage := row["passage"].strip():
-                seen.setdefault(passage)
-    return Rows(text=[text_row(passage, reading.source) for passage in seen])
+        for values, where in file.items():
+            if not isinstance(values.get("passage"), str):
+                raise UserError(f"{where}: no passage; its keys are {', '.join(values)}")
+            passage = values["passage"].strip()
+            if passage and passage != before:
+                yield Found(text_row(passage, reading.source), where)
+            before = passage
+
+
+def _fits(sample: Sample) -> str:
+    return "" if all("passage" in item.values for item in sample.items) and sample.items else "no key passage"
+
+
+FORMAT = Format("passages", parse, "line", _fits)

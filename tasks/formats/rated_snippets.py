@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.formats import File, Reading
-from tasks.records import Rows, digest, pair_row, rating_row, text_row
+from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.records import digest, pair_row, rating_row, text_row
 
 ASPECT = "tone"
 
 
-def parse(files: Sequence[File], reading: Reading) -> Rows:
+def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
     """A Text, a Pair and a Rating a snippet: its first two to four words prompt for the rest.
 
     The snippet is the group, so its three rows stand in one split. One with too few words is a Text only.
@@ -33,7 +33,7 @@ def parse(files: Sequence[File], reading: Reading) -> Rows:
             scores[number] = [float(score) for score in json.loads(listed)]
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}: {listed[:40]!r} is not a list of ratings") from error
-    found, seen = Rows(), set()
+    seen = set()
     for where, (number, _, raw) in _fields(texts, 3):
         if number not in scores:
             raise UserError(f"{where}: snippet {number} has no ratings in {ratings.origin}")
@@ -42,19 +42,18 @@ def parse(files: Sequence[File], reading: Reading) -> Rows:
             continue
         seen.add(text)
         group = digest(text)
-        found.text.append(text_row(text, reading.source))
+        yield Found(text_row(text, reading.source), where)
         words = text.split(" ")
         first = 2 + int(group, 16) % 3
         if len(words) <= first:
             continue
         prompt = reading.prompt + " ".join(words[:first])
         completion = " " + " ".join(words[first:])
-        found.pairs.append(pair_row(prompt, completion, reading.source, group))
+        yield Found(pair_row(prompt, completion, reading.source, group), where)
         annotators = [f"{reading.source}-{place + 1}" for place in range(len(scores[number]))]
-        found.ratings.append(
-            rating_row(prompt, completion, scores[number], annotators, ASPECT, reading.source, group)
+        yield Found(
+            rating_row(prompt, completion, scores[number], annotators, ASPECT, reading.source, group), where
         )
-    return found
 
 
 def _fields(file: File, count: int) -> Iterator[tuple[str, list[str]]]:
@@ -65,3 +64,10 @@ def _fields(file: File, count: int) -> Iterator[tuple[str, list[str]]]:
         if len(fields) != count:
             raise UserError(f"{where}: {len(fields)} fields between tabs; {count} are right")
         yield where, fields
+
+
+def _fits(sample: Sample) -> str:
+    return "" if sample.name.endswith("_GroundTruth.txt") else "not named *_GroundTruth.txt"
+
+
+FORMAT = Format("rated_snippets", parse, "source", _fits)
