@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -175,16 +175,24 @@ def pad(rows: Sequence[Sequence[int]], padding: int, width: int = 0) -> tuple[Te
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a JSON Lines file. Raises UserError with file and line where one is broken."""
-    if not path.exists():
+    """The rows of a JSON Lines file, or of a folder's shards in order: `each_row`, all at once."""
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[dict]:
+    """The rows of a JSON Lines file, or of a folder of them in the order of their names, one at a time.
+
+    Raises UserError where there is none, and with file and line where one is broken.
+    """
+    shards = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    if not shards or not shards[0].exists():
         raise UserError(f"{path} is missing; make the stage that writes it again")
-    rows = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}, line {number}: not a JSON object ({error.msg}); one object a line is right"
-                ) from error
-    return rows
+    for shard in shards:
+        with shard.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(
+                        f"{shard}, line {number}: not a JSON object ({error.msg}); one object a line is right"
+                    ) from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from model.answers import Answer, Speaker, completion_logprobs, exact_match, f1
 from model.asking import Chat, FewShot, Plain, Row
-from model.batches import Example, TokenFile, read_rows
+from model.batches import Example, TokenFile, each_row
 from model.device import World, compute_dtype
 from model.errors import UserError
 from model.folder import load_model
@@ -25,6 +26,8 @@ from model.probe import gaze, nearest
 from model.reward import load_reward
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+
+DOCUMENTS = 64  # test documents that are encoded at a time
 
 
 @dataclass(frozen=True)
@@ -78,19 +81,30 @@ class EvaluateParameters:
 class HeldOutText(TokenFile):
     """Documents in a model's own tokens, each with its end token: any tokenizer's model can be measured."""
 
-    def __init__(self, texts: Sequence[str], tokenizer: Tokenizer) -> None:
+    def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, tokens: int = 0) -> None:
+        """The documents up to the one with which there are `tokens` tokens (0: all); no more are read."""
+        parts = [np.zeros(0, tokenizer.dtype)]
+        held, documents = 0, iter(texts)
+        while (not tokens or held < tokens) and (some := list(islice(documents, DOCUMENTS))):
+            parts.append(tokenizer.encode_documents(some))
+            held += len(parts[-1])
         # In memory, where a TokenFile maps a file: both are read alike.
-        self.tokens = tokenizer.encode_documents(texts)  # type: ignore[assignment]
+        self.tokens = np.concatenate(parts)  # type: ignore[assignment]
         self.lengths = token_lengths(tokenizer)
 
 
-def choose(rows: Sequence[Row], sources: Sequence[str], count: int) -> list[Row]:
-    """The first `count` rows of these sources (empty: all), each prompt once; their order is by digest."""
+def choose(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]:
+    """The first `count` rows of these sources (empty: all), each prompt once; their order is by digest.
+
+    No more rows are read than that takes.
+    """
     distinct: dict[str, Row] = {}
     for row in rows:
+        if len(distinct) == count:
+            break
         if not sources or row["source"] in sources:
             distinct.setdefault(row["prompt"], row)
-    return list(distinct.values())[:count]
+    return list(distinct.values())
 
 
 def evaluate(
@@ -175,24 +189,33 @@ class Asked:
 
 def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report: Report) -> Asked:
     tokenizer, context = models["sft"][1], _context(models)
-    rows = read_rows(split / "test" / "pairs.jsonl")
-    pairs = [row for row in rows if _fits(Chat(tokenizer).example(row), settings.new_tokens, context)]
-    if len(pairs) < len(rows):
-        text = f"{len(rows) - len(pairs)} of {len(rows)} test pairs do not fit the context; left out"
-        report({"event": "message", "text": text})
-    prompts = choose(pairs, settings.sources, settings.prompts)
+    chat = Chat(tokenizer)
+    misfits: set[int] = set()
+
+    def fitting() -> Iterator[Row]:
+        for place, row in enumerate(each_row(split / "test" / "pairs")):
+            if _fits(chat.example(row), settings.new_tokens, context):
+                yield row
+            else:
+                misfits.add(place)
+
+    prompts = choose(fitting(), settings.sources, settings.prompts)
     if not prompts:
         raise UserError(
             f"no test prompt of {', '.join(settings.sources) or 'any source'} leaves room for an answer in a "
             f"context of {context} tokens; add pairs, or mend evaluate.sources or evaluate.new_tokens "
             f"({settings.new_tokens})"
         )
-    questions = choose(pairs, settings.question_sources, settings.questions)
-    return Asked(
+    questions = settings.questions if settings.question_sources else 0
+    asked = Asked(
         prompts,
-        questions if settings.question_sources else [],
-        pairs[: settings.completions],
+        choose(fitting(), settings.question_sources, questions),
+        list(islice(fitting(), settings.completions)),
     )
+    if misfits:
+        text = f"{len(misfits)} test pairs do not fit the context of {context} tokens; left out"
+        report({"event": "message", "text": text})
+    return asked
 
 
 def _fits(example: Example, new_tokens: int, context: int) -> bool:
@@ -207,7 +230,7 @@ def _speakers(settings: EvaluateParameters, split: Path, models: Models) -> dict
     base, tokenizer = models["base"]
     shots = FewShot(
         tokenizer,
-        read_rows(split / "train" / "pairs.jsonl"),
+        each_row(split / "train" / "pairs"),
         settings.few_shot,
         _context(models) - settings.new_tokens,
     )
@@ -221,13 +244,16 @@ def _speakers(settings: EvaluateParameters, split: Path, models: Models) -> dict
 def _bits_per_byte(
     settings: EvaluateParameters, split: Path, models: Models, device: str
 ) -> dict[str, float]:
-    rows = read_rows(split / "test" / "text.jsonl")
     wanted = settings.text_sources
-    texts = [row["text"] for row in rows if not wanted or row["source"] in wanted]
     figures = {}
     for name, (model, tokenizer) in models.items():
-        text = HeldOutText(texts, tokenizer)
-        if text.windows(model.architecture.context):
+        context = model.architecture.context
+        rows = each_row(split / "test" / "text")
+        texts = (row["text"] for row in rows if not wanted or row["source"] in wanted)
+        # Windows are read with the token that follows the last; at least one window is.
+        tokens = max(settings.text_tokens, context) + 1 if settings.text_tokens else 0
+        text = HeldOutText(texts, tokenizer, tokens)
+        if text.windows(context):
             value = bits_per_byte(model, text, World(device=device), settings.text_tokens)
             figures[f"{name}_bits_per_byte"] = value
     return figures

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.batches import generator, order, pad, read_rows
+from model.batches import each_row, generator, order, pad
 from model.device import World, compute_dtype
 from model.errors import UserError
 from model.export import export
@@ -276,8 +276,8 @@ class Aligning(Recipe):
 def read_prompts(
     path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: Report
 ) -> list[list[int]]:
-    """The prompts of a pairs file, tokenised; those too long for an answer are left out, and said."""
-    rows = [row for row in read_rows(path) if not sources or row["source"] in sources]
+    """The prompts of a folder of pairs, tokenised; those too long for an answer are left out, and said."""
+    rows = [row for row in each_row(path) if not sources or row["source"] in sources]
     prompts = [tokenizer.prompt(row["prompt"]) for row in rows]
     fitting = [prompt for prompt in prompts if len(prompt) <= room]
     if len(fitting) < len(prompts):
@@ -315,7 +315,7 @@ def train(
             f"rlhf.new_tokens is {settings.new_tokens} and the context {context}: no prompt fits before it"
         )
     train_prompts, held_out = (
-        read_prompts(Path(prompts) / split / "pairs.jsonl", settings.sources, tokenizer, room, report)
+        read_prompts(Path(prompts) / split / "pairs", settings.sources, tokenizer, room, report)
         for split in ("train", "valid")
     )
     if len(train_prompts) < settings.batch:

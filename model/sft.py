@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.batches import Example, PackedBatch, Packing, order, read_rows
+from model.batches import Example, PackedBatch, Packing, each_row, order
 from model.device import World, compute_dtype
 from model.errors import UserError
 from model.export import export
@@ -34,7 +34,7 @@ class SFTParameters(LoopParameters):
     from_random: bool = False
 
 
-def examples_of(rows: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> list[Example]:
+def examples_of(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> list[Example]:
     """Rows with `prompt` and `completion` in the chat's format, the end token after the completion."""
     return [
         Example(tokenizer.prompt(row["prompt"]), [*tokenizer.encode(row["completion"]), tokenizer.end])
@@ -58,8 +58,8 @@ class Finetuning(Recipe):
             self.model = Transformer(load_architecture(base)).initialise(seed)
         self.architecture = self.model.architecture
         self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
-        self.train = examples_of(read_rows(pairs / "train" / "pairs.jsonl"), self.tokenizer)
-        self.valid = examples_of(read_rows(pairs / "valid" / "pairs.jsonl"), self.tokenizer)
+        self.train = examples_of(each_row(pairs / "train" / "pairs"), self.tokenizer)
+        self.valid = examples_of(each_row(pairs / "valid" / "pairs"), self.tokenizer)
         self.packing = self._pack(self.train)
         self.valid_packing = self._pack(self.valid)
         if len(self.packing.rows) < parameters.batch:

@@ -49,12 +49,10 @@ def labels(
     figures: dict[str, float] = {}
     every: list[Rating] = []
     for name in SPLITS:
-        ratings = [
-            row for row in read_rows(split / name / "ratings.jsonl", "ratings") if _counts(row, parameters)
-        ]
+        ratings = [row for row in read_rows(split / name / "ratings", "ratings") if _counts(row, parameters)]
         comparisons = [
             row
-            for row in read_rows(split / name / "comparisons.jsonl", "comparisons")
+            for row in read_rows(split / name / "comparisons", "comparisons")
             if not parameters.aspects or row.aspect in parameters.aspects
         ]
         decided = [row for row in comparisons if row.choice != "tie"]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from model.batches import read_rows
+from model.batches import each_row
 from model.launch import Report
 from tasks.chapters import (
     SPEAKERS,
@@ -107,7 +107,7 @@ def sources(split: Path | None) -> list[dict[str, Any]]:
     counts: Counter[tuple[str, str, bool]] = Counter()
     for name in SPLITS:
         for kind in KINDS:
-            rows = _rows(split, f"{name}/{kind}.jsonl")
+            rows = _rows(split, f"{name}/{kind}")
             counts.update((row["source"], kind, name == "train") for row in rows)
     return [
         {
@@ -124,11 +124,9 @@ def examples(split: Path | None) -> list[dict[str, Any]]:
     """The first training row of each kind, in words; rows are in the order of their digests."""
     shown = []
     for kind in KINDS:
-        path = split / "train" / f"{kind}.jsonl" if split else None
-        if path and path.exists():
-            with path.open(encoding="utf-8") as file:
-                rows = [json.loads(line) for line in islice(file, 1)]
-            shown += [{"kind": kind, "source": row["source"], "parts": in_words(kind, row)} for row in rows]
+        row = next(_rows(split, f"train/{kind}"), None)
+        if row:
+            shown.append({"kind": kind, "source": row["source"], "parts": in_words(kind, row)})
     return shown
 
 
@@ -139,7 +137,7 @@ def _count(number: int) -> str:
 def quarantine(validate: Path | None) -> dict[str, str] | None:
     """How many rows broke which rule."""
     rules = Counter(
-        str(row.get("rule", "rule")) for kind in KINDS for row in _rows(validate, f"quarantine/{kind}.jsonl")
+        str(row.get("rule", "rule")) for kind in KINDS for row in _rows(validate, f"quarantine/{kind}")
     )
     if not rules:
         return None
@@ -162,11 +160,11 @@ def token_counts(tokens: dict[str, Any]) -> dict[str, str] | None:
 
 def curve(folder: Path | None) -> Curve:
     """The curves that a training stage left behind; none where it left none."""
-    return Curve(_rows(folder, "curves.jsonl"))
+    return Curve(list(_rows(folder, "curves.jsonl")))
 
 
-def _rows(folder: Path | None, name: str) -> list[dict[str, Any]]:
-    return read_rows(folder / name) if folder and (folder / name).exists() else []
+def _rows(folder: Path | None, name: str) -> Iterator[dict[str, Any]]:
+    return each_row(folder / name) if folder and (folder / name).exists() else iter(())
 
 
 def _read(folder: Path | None, name: str, absent: Any) -> Any:

@@ -59,7 +59,8 @@ class Language:
                 {"prompt": f"Finish: {subject}", "completion": rest, "source": "film", "aspect": "tone"}
                 for _, subject, rest in made
             ]
-            write_rows(self.split / name / "pairs.jsonl", pairs)
+            write_rows(self.split / name / "pairs" / "00000.jsonl", pairs[:50])
+            write_rows(self.split / name / "pairs" / "00001.jsonl", pairs[50:])
             ratings = [{**pair, "score": 2.0 if made[i][0] else -2.0} for i, pair in enumerate(pairs)]
             write_rows(self.labels / f"{name}.ratings.jsonl", ratings)
             best, worst = (

@@ -49,9 +49,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
     root = tmp_path_factory.mktemp("stages")
     for split, start in (("train", 0), ("test", 300)):
         rows = [pair(start + i, source) for i in range(30) for source in ("film", "nq")]
-        write(root / "split" / split / "pairs.jsonl", rows)
+        write(root / "split" / split / "pairs" / "00000.jsonl", rows)
         write(
-            root / "split" / split / "text.jsonl",
+            root / "split" / split / "text" / "00000.jsonl",
             [{"text": f"the {word} was good . " * 20, "source": "books"} for word in WORDS],
         )
     good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from model import ppo, pretrain, reward, sft
+from model.batches import read_rows
 from model.errors import UserError
 from model.launch import launch
 from model.reward import load_reward
@@ -187,10 +188,8 @@ def test_prompts_longer_than_the_context_are_left_out_and_said(
 ) -> None:
     long = {"prompt": "the film " * 40, "completion": " is good.", "source": "film"}
     for split in ("train", "valid"):
-        rows = [
-            json.loads(line) for line in (language.split / split / "pairs.jsonl").read_text().splitlines()
-        ]
-        write_rows(tmp_path / "split" / split / "pairs.jsonl", [*rows, long])
+        rows = read_rows(language.split / split / "pairs")
+        write_rows(tmp_path / "split" / split / "pairs" / "00000.jsonl", [*rows, long])
     said: list[str] = []
     other = Language.__new__(Language)
     other.__dict__.update(language.__dict__, split=tmp_path / "split")
@@ -207,8 +206,9 @@ def test_prompts_longer_than_the_context_are_left_out_and_said(
 def test_a_broken_line_is_named(language: Language, trained: dict[str, Path], tmp_path: Path) -> None:
     other = Language.__new__(Language)
     other.__dict__.update(language.__dict__, split=tmp_path / "split")
-    write_rows(tmp_path / "split" / "train" / "pairs.jsonl", [{"prompt": "a", "completion": "b"}])
-    with (tmp_path / "split" / "train" / "pairs.jsonl").open("a") as file:
+    shard = tmp_path / "split" / "train" / "pairs" / "00000.jsonl"
+    write_rows(shard, [{"prompt": "a", "completion": "b"}])
+    with shard.open("a") as file:
         file.write('{"prompt": \n')
-    with pytest.raises(UserError, match=r"train/pairs\.jsonl, line 2"):
+    with pytest.raises(UserError, match=r"train/pairs/00000\.jsonl, line 2"):
         stage("sft", other, trained)(tmp_path / "out", quiet)

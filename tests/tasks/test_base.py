@@ -29,13 +29,14 @@ def quiet(event: dict[str, object]) -> None:
 def split(tmp_path: Path) -> Path:
     folder = tmp_path / "split"
     for name in SPLITS:
-        (folder / name).mkdir(parents=True)
+        for kind in ("text", "pairs"):
+            (folder / name / kind).mkdir(parents=True)
         rows = [
             {"id": f"{i}", "text": f"the {name} film number {i} is good", "source": "x", "group": ""}
             for i in range(40)
         ]
-        (folder / name / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        (folder / name / "pairs.jsonl").write_text("")
+        (folder / name / "text" / "00000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / name / "pairs" / "00000.jsonl").write_text("")
     return folder
 
 

@@ -36,10 +36,10 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
     for folder in at.values():
         folder.mkdir(parents=True)
     broken = [{"rule": "no_duplicate_content"}] * 3 + [{"rule": "printable_text"}]
-    lines(at["validate"] / "quarantine" / "text.jsonl", broken)
+    lines(at["validate"] / "quarantine" / "text" / "00000.jsonl", broken)
     for split, count in (("train", 1800), ("valid", 100), ("test", 100)):
         for kind, source in (("text", "boolq"), ("pairs", "film"), ("pairs", "nq"), ("ratings", "film")):
-            path = at["split"] / split / f"{kind}.jsonl"
+            path = at["split"] / split / kind / "00000.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a") as file:
                 row = {"source": source, "text": text, "prompt": f"{text}?", "completion": f" {text}!"}
