@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import shutil
-import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,7 @@ from model.errors import UserError
 from tasks import versions
 from tasks.ingest import ingest
 from tasks.records import read_rows
-from tasks.sources import Archive, DataParameters, Source, fetch, read_source
+from tasks.sources import DataParameters, Source
 from tasks.stage import Surroundings
 
 OWN = Source("mine", "rows", files="texts/*.jsonl")
@@ -135,11 +131,6 @@ def test_the_first_source_keeps_a_row_that_two_have(root: Path) -> None:
     assert rows == {"one": "first", "two": "mine"}
 
 
-def test_a_glob_that_matches_nothing_is_named(root: Path) -> None:
-    with pytest.raises(UserError, match=r"source gone: nowhere/\*\.txt matches no file"):
-        run(root, DataParameters((Source("gone", "plain", files="nowhere/*.txt"),)))
-
-
 def test_an_empty_source_is_named(root: Path) -> None:
     write(root, name="empty")
     with pytest.raises(UserError, match=r"source none: no rows in texts/empty\.jsonl"):
@@ -154,76 +145,6 @@ def test_a_broken_line_leaves_nothing_half_written(root: Path) -> None:
     with pytest.raises(UserError, match=r"texts/a\.jsonl, line 4: broken JSON"):
         run(root)
     assert before == ((root / "data.dvc").read_bytes(), (root / "data" / "text.jsonl").read_bytes())
-
-
-def archive_in(folder: Path) -> Archive:
-    """A wheel-like zip with a text and a tar inside, as pip would have left it."""
-    inner = io.BytesIO()
-    with tarfile.open(fileobj=inner, mode="w:gz") as packed:
-        info = tarfile.TarInfo("inner/b.txt")
-        info.size = 4
-        packed.addfile(info, io.BytesIO(b"deep"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "texts-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as packed_zip:
-        packed_zip.writestr("texts/a.txt", "shallow")
-        packed_zip.writestr("texts/inner.tar.gz", inner.getvalue())
-    return Archive("texts==1.0", path.name, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def test_members_are_read_also_from_an_archive_in_an_archive(root: Path) -> None:
-    archive = archive_in(root / "var" / "downloads")
-    source = Source("s", "plain", archive="x", members=("texts/a.txt", "texts/inner.tar.gz!inner/b.txt"))
-    files = read_source(source, DataParameters((source,), {"x": archive}), root)
-    assert [file.content for file in files] == [b"shallow", b"deep"]
-    absent = Source("s", "plain", archive="x", members=("texts/none.txt",))
-    with pytest.raises(UserError, match=r"has no member texts/none\.txt"):
-        read_source(absent, DataParameters((absent,), {"x": archive}), root)
-
-
-def test_a_wrong_checksum_shows_both_sums(root: Path) -> None:
-    archive = archive_in(root / "var" / "downloads")
-    wrong = Archive(archive.package, archive.file, "f" * 64)
-    with pytest.raises(UserError) as caught:
-        fetch(wrong, root / "var" / "downloads")
-    assert archive.sha256 in str(caught.value) and "f" * 64 in str(caught.value)
-    source = Source("s", "plain", archive="x", members=("texts/a.txt",))
-    with pytest.raises(UserError, match="nothing was read"):
-        run(root, DataParameters((source,), {"x": wrong}))
-    assert not (root / "data").exists() and not (root / "data.dvc").exists()
-
-
-def test_a_package_that_cannot_be_fetched_says_what_to_do(tmp_path: Path) -> None:
-    absent = Archive("chatmill-has-no-such-package==0.0.1", "no-such-0.0.1.whl", "0" * 64)
-    with pytest.raises(UserError, match=r"could not be downloaded .* yourself"):
-        fetch(absent, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"name": "a", "format": "plain"}, "either archive"),
-        ({"name": "a", "format": "plain", "archive": "x"}, "members says which"),
-        ({"name": "a", "format": "plain", "archive": "x", "members": ("m",), "files": "f"}, "either archive"),
-    ],
-)
-def test_a_source_is_an_archive_or_files(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        Source(**values)
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"sources": ()}, "sources is empty"),
-        ({"sources": (OWN, OWN)}, "mine is there twice"),
-        ({"sources": (Source("a", "plain", archive="x", members=("m",)),)}, "not among archives"),
-    ],
-)
-def test_data_parameters_name_what_is_wrong(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        DataParameters(**values)
 
 
 def test_a_broken_pointer_is_named(root: Path) -> None:
