@@ -62,9 +62,25 @@ class Format:
 
 def formats() -> dict[str, Format]:
     """All formats by name, in the order in which they are shown."""
-    from tasks.formats import natural_questions, passages, plain, rated_snippets, rows
+    from tasks.formats import (
+        alpaca,
+        hh_rlhf,
+        messages,
+        natural_questions,
+        openai_preference,
+        passages,
+        plain,
+        preferences,
+        rated_snippets,
+        rows,
+        sharegpt,
+        unpaired,
+    )
 
-    found = (plain, rows, passages, natural_questions, rated_snippets)
+    found = (
+        plain, rows, alpaca, sharegpt, messages, preferences, hh_rlhf, openai_preference, unpaired,
+        passages, natural_questions, rated_snippets,
+    )  # fmt: skip
     return {module.FORMAT.name: module.FORMAT for module in found}
 
 

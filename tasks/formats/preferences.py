@@ -1,0 +1,97 @@
+"""Preferences: {"prompt", "chosen", "rejected"}, as texts or as lists of messages.
+
+The prompt is explicit; or it is implicit, what chosen and rejected begin with in common: whole turns of two
+lists of messages, whole words of two texts. A prompt may be a transcript of "Human:" and "Assistant:".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from model.errors import UserError
+from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats.preferred import preferred
+from tasks.formats.turns import (
+    Said,
+    asked,
+    holds_turns,
+    is_transcript,
+    only_answer,
+    read_prompt,
+    read_turns,
+    shared_turns,
+    there,
+)  # fmt: skip
+
+SIDES = ("chosen", "rejected")
+
+
+def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+    """A Comparison a row. Raises UserError with file and line.
+
+    Two equal answers are a tie; an empty one is kept, and validation puts it aside with its line.
+    """
+    for file in files:
+        for values, where in file.items():
+            before, chosen, rejected = _parted(values, reading, where)
+            turns = asked(before, values, reading, where)
+            yield Found(preferred(turns, chosen, rejected, values, reading), where)
+
+
+def _parted(values: Mapping[str, Any], reading: Reading, where: str) -> tuple[list[Said], str, str]:
+    """What was said before the two answers, and the two answers."""
+    names = [reading.column(side) for side in SIDES]
+    given = [there(values, name, where) for name in names]
+    prompt = read_prompt(values.get(reading.column("prompt")), where)
+    texts = [side for side in given if isinstance(side, str)]
+    if len(texts) == 2:
+        if is_transcript(texts[0]):
+            raise UserError(f"{where}: {names[0]} is a transcript; format hh_rlhf reads files of them")
+        return (prompt, texts[0], texts[1]) if prompt else _shared_words(texts, names, where)
+    if texts or None in given:
+        kinds = " and ".join(f"{n} is {type(s).__name__}" for n, s in zip(names, given, strict=True))
+        raise UserError(f"{where}: {kinds}; both are right as texts, or both as lists of messages")
+    chosen, rejected = (read_turns(s, f"{where}, {n}") for n, s in zip(names, given, strict=True))
+    place = shared_turns(chosen, rejected)
+    before = chosen[:place]
+    if before and prompt and not _ends_alike(before, prompt):
+        raise UserError(f"{where}: the prompt is another than {' and '.join(names)} begin with")
+    answers = [
+        only_answer(turns[place:], name, where) for name, turns in zip(names, (chosen, rejected), strict=True)
+    ]
+    return max(before, prompt, key=len), answers[0], answers[1]
+
+
+def _ends_alike(one: Sequence[Said], other: Sequence[Said]) -> bool:
+    """Whether the shorter is how the longer ends: the prompt beside lists often is the last turn only."""
+    said = [[(turn.role, turn.content.strip()) for turn in turns] for turns in (one, other)]
+    short, long = sorted(said, key=len)
+    return long[-len(short) :] == short
+
+
+def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tuple[list[Said], str, str]:
+    words = zip(*(re.findall(r"\s*\S+", text) for text in texts), strict=False)
+    shared = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], words))
+    if not shared.strip() or texts[0] == texts[1]:
+        raise UserError(
+            f"{where}: no prompt, and {' and '.join(names)} do not begin alike and end otherwise; "
+            "give the prompt under prompt"
+        )
+    return [Said("user", shared)], texts[0][len(shared) :], texts[1][len(shared) :]
+
+
+def _fits(sample: Sample) -> str:
+    if not sample.items or not all(set(SIDES) <= item.values.keys() for item in sample.items):
+        return "no keys chosen and rejected"
+    for values, _ in sample.items:
+        if is_transcript(values["chosen"]):
+            return "chosen is a transcript of Human: and Assistant:"
+        if not values.get("prompt") and not all(holds_turns(values[side]) for side in SIDES):
+            return "no prompt, and chosen and rejected are no lists of messages"
+    return ""
+
+
+FORMAT = Format("preferences", parse, "line", _fits)

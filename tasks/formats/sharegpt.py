@@ -1,0 +1,25 @@
+"""ShareGPT: {"conversations": [{"from": "human", "value": …}, {"from": "gpt", …}, …]}, perhaps with `system`.
+
+The other names of the two speakers, and the joining of turns, are those of turns.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats.turns import conversations, fits_conversations
+
+KEY = "conversations"
+
+
+def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+    """A Pair for each answer, all of a conversation of one group. Raises UserError with file and line."""
+    yield from conversations(files, reading, KEY)
+
+
+def _fits(sample: Sample) -> str:
+    return fits_conversations(sample, KEY)
+
+
+FORMAT = Format("sharegpt", parse, "line", _fits)
