@@ -94,10 +94,14 @@ TYPES: dict[str, type[Record]] = {
 
 
 class Found(NamedTuple):
-    """A record as a parser finds it, and where: a file with a line, an item or a row, for messages."""
+    """A record as a parser finds it, and where: a file with a line, an item or a row, for messages.
+
+    `own` is the id that the file itself gives the row, where it gives one: it stands for one content.
+    """
 
     row: Record
     where: str
+    own: str = ""
 
 
 def digest(*parts: object) -> str:
