@@ -1,0 +1,116 @@
+"""`chatmill data`: which versions of the data there were, and what differs between two of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tasks.records import TYPES
+
+data = typer.Typer(help="The versions of the data: which there were, and what differs.", no_args_is_help=True)
+Remote = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A preset, for its data.remote: where versions are fetched from."),
+]
+
+
+@data.command()
+def log(
+    most: Annotated[int, typer.Option("--most", "-n", help="How many (0: all).", min=0)] = 20,
+) -> None:
+    """The versions of data.dvc, the newest first: when, which, its rows, and whether other sources made it.
+
+    Without git: the versions that were made in this folder.
+    """
+    from tasks import history
+
+    console = Console(highlight=False)
+    found = history.log(Path.cwd())
+    if not found:
+        console.print("There is no version of the data yet; `chatmill ingest` makes one.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "date", "commit"):
+        table.add_column(column, no_wrap=True)
+    for kind in TYPES:
+        table.add_column(kind, justify="right")
+    table.add_column("sources")
+    table.add_column("subject")
+    for place, version in enumerate(found[: most or None]):
+        before = found[place + 1] if place + 1 < len(found) else None
+        changed = "" if before is None else "same" if before.sources == version.sources else "changed"
+        table.add_row(
+            version.hash[:12],
+            version.date[:16].replace("T", " "),
+            version.commit[:10] or "[yellow]none yet[/yellow]",
+            *(f"{version.rows[kind]:,}" if kind in version.rows else "" for kind in TYPES),
+            "first" if before is None else changed,
+            escape(version.subject),
+        )
+    console.print(table)
+    if most and len(found) > most:
+        console.print(f"{len(found) - most} more: `--most 0` shows all")
+
+
+@data.command()
+def diff(
+    before: Annotated[
+        str, typer.Argument(metavar="[A]", help="A git revision, or a version's hash or its beginning.")
+    ] = "",
+    now: Annotated[
+        str, typer.Argument(metavar="[B]", help="Another, or `working`: data/ as it stands.")
+    ] = "working",
+    rows: Annotated[int, typer.Option("--rows", help="Show so many rows of each.", min=0)] = 0,
+    config: Remote = None,
+) -> None:
+    """Rows added, changed and gone between two versions, by kind and source. HEAD and data/ if none is named.
+
+    What is not on this machine comes from the remote into DVC's cache; data/ stays as it is.
+    """
+    from flows.surroundings import prepare
+    from tasks import history, remotes, versions
+    from tasks.difference import compare
+
+    root = Path.cwd()
+    prepare(root)
+    if config is not None:
+        from flows.configuration import read_preset
+
+        wanted = read_preset(config).data
+        with versions.repository(root) as repo:
+            remotes.set_remote(repo, root, wanted.remote, getattr(wanted, "endpoint", ""))
+    first = history.last_accepted(root) if not before else _version(root, before)
+    second = _version(root, now)
+    found = compare(root, first, second, rows)
+    console = Console(highlight=False)
+    console.print(f"[dim]{first[:12]} → {second[:12]}[/dim]")
+    if not found.counts:
+        console.print("no row differs")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rows")
+    table.add_column("source")
+    for column in ("added", "changed", "gone"):
+        table.add_column(column, justify="right")
+    for count in found.counts:
+        numbers = (f"{number:,}" if number else "" for number in count[2:])
+        table.add_row(count.kind, escape(count.source), *numbers)
+    totals = (f"{sum(count[place] for count in found.counts):,}" for place in (2, 3, 4))
+    table.add_row("[bold]all[/bold]", "", *totals)
+    console.print(table)
+    for example in found.examples:
+        if example.before:
+            console.print(f"[red]- {example.kind}[/red] {escape(example.before)}", soft_wrap=True)
+        if example.now:
+            console.print(f"[green]+ {example.kind}[/green] {escape(example.now)}", soft_wrap=True)
+
+
+def _version(root: Path, name: str) -> str:
+    from tasks import history
+
+    return name if name == history.WORKING else history.find(root, name)
