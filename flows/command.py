@@ -6,7 +6,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,39 +85,42 @@ def chat(
     ] = 0.95,
     new_tokens: Annotated[int, typer.Option(help="The longest answer.", min=1)] = 96,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
+    system: Annotated[str, typer.Option(help="A line that says how every answer is to be.")] = "",
 ) -> None:
-    """Talk with a model; answers come as they are drawn. An empty line, or Ctrl-D, ends it."""
-    from tasks.serving import Manner, Talker, resolve
+    """Talk with a model; it remembers what was said, and answers come as they are drawn.
+
+    The line `/new` begins afresh; an empty one, or Ctrl-D, ends it.
+    """
+    from flows.talking import talk
+    from tasks.serving import Conversation, Manner, Talker, resolve
 
     champion = _tracker().champion_folder() if model == "champion" else None
     folder = resolve(model, Path.cwd(), champion)
-    talker = Talker(folder)
-    console = Console(highlight=False)
-
-    def answer(text: str, turn: int) -> None:
-        for piece in talker.answer(text, Manner(new_tokens, temperature, top_k, top_p, seed + turn)):
-            print(piece, end="", flush=True)
-        print()
-
-    if prompt:
-        answer(prompt, 0)
-        return
-    if sys.stdin.isatty():
-        console.print(
+    conversation = Conversation(Talker(folder), system)
+    manner = Manner(new_tokens, temperature, top_k, top_p, seed)
+    notes = Console(stderr=True, highlight=False)
+    if sys.stdin.isatty() and not prompt:
+        notes.print(
             f"[dim]{model} from {folder}. It was trained on prompts like: Finish this review: The film[/dim]"
         )
-    turn = 0
-    while True:
-        try:
-            text = (
-                console.input("[bold]> [/bold]") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-            )
-        except EOFError:
-            return
-        if not text.strip():
-            return
-        answer(text, turn)
-        turn += 1
+    talk(
+        conversation,
+        manner,
+        [prompt] if prompt else _lines(),
+        lambda piece: print(piece, end="", flush=True),
+        lambda text: notes.print(f"[dim]{_plain(text)}[/dim]", soft_wrap=True),
+    )
+
+
+def _lines() -> Iterator[str]:
+    """What is typed, or piped in, line by line."""
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    console = Console(highlight=False)
+    with suppress(EOFError):
+        while True:
+            yield console.input("[bold]> [/bold]")
 
 
 def _tracker() -> Tracker:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from model.asking import Asking, Row
+from model.asking import Asking
 from model.batches import Example, pad
 from model.losses import token_logprobs
 from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from model.turns import Row
 
 
 @dataclass(frozen=True)

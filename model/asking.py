@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from model.batches import Example
 from model.tokenizer import Tokenizer
-
-Row = dict[str, Any]
+from model.turns import Row, Turn, chat_prompt, newest, running_text
 
 POOL = 256  # answered prompts a source, from which few-shot examples are taken
 
@@ -28,32 +27,43 @@ class Asking(Protocol):
 
 @dataclass(frozen=True)
 class Chat:
-    """As the assistant learned it: `<|user|>prompt<|assistant|>completion<|end|>`."""
+    """As the assistant learned it: `<|user|>prompt<|assistant|>completion<|end|>`, after its history.
+
+    The oldest turns are left out of a prompt that is longer than `room` tokens.
+    """
 
     tokenizer: Tokenizer
+    room: int | None = None
 
     @property
     def stops(self) -> frozenset[int]:
         return frozenset({self.tokenizer.end})
 
     def example(self, row: Row) -> Example:
+        prompt, left_out = chat_prompt(row, self.tokenizer, self.room)
         completion = self.tokenizer.encode(row["completion"])
-        return Example(self.tokenizer.prompt(row["prompt"]), [*completion, self.tokenizer.end])
+        return Example(prompt, [*completion, self.tokenizer.end], left_out)
 
 
 @dataclass(frozen=True)
 class Plain:
-    """As running text, which a model that was never taught to answer goes on with."""
+    """As running text, which a model that was never taught to answer goes on with; `room` as for Chat."""
 
     tokenizer: Tokenizer
+    room: int | None = None
 
     @property
     def stops(self) -> frozenset[int]:
         return frozenset({self.tokenizer.end})
 
     def example(self, row: Row) -> Example:
+        history = row.get("history") or []
+        kept = newest(history, lambda turns: len(self._prompt(row, turns)), self.room)
         completion = self.tokenizer.encode(" " + row["completion"].lstrip())
-        return Example(self.tokenizer.encode(row["prompt"]), [*completion, self.tokenizer.end])
+        return Example(self._prompt(row, kept), [*completion, self.tokenizer.end], len(history) - len(kept))
+
+    def _prompt(self, row: Row, turns: Sequence[Turn]) -> list[int]:
+        return self.tokenizer.encode(running_text(row["prompt"], turns))
 
 
 class FewShot:
@@ -65,7 +75,7 @@ class FewShot:
 
     def __init__(self, tokenizer: Tokenizer, shots: Iterable[Row], count: int, room: int) -> None:
         """Up to `count` of the `shots` go before a prompt, such that both fit `room` tokens."""
-        self.plain = Plain(tokenizer)
+        self.plain = Plain(tokenizer, room)
         self.count, self.room = count, room
         self.shots: dict[str, list[list[int]]] = {}
         for shot in shots:

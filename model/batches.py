@@ -85,10 +85,14 @@ class WindowOrder:
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt with its completion, tokenised; the end token belongs to the completion."""
+    """One prompt with its completion, tokenised; the end token belongs to the completion.
+
+    `left_out` counts the oldest turns of a conversation that are not in the prompt, so that it fits.
+    """
 
     prompt: list[int]
     completion: list[int]
+    left_out: int = 0
 
     @property
     def tokens(self) -> list[int]:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from model.answers import Answer, Speaker, completion_logprobs, exact_match, f1
-from model.asking import Chat, FewShot, Plain, Row
+from model.asking import Chat, FewShot, Plain
 from model.batches import Example, TokenFile, each_row
 from model.device import World, compute_dtype
 from model.errors import UserError
@@ -26,6 +26,7 @@ from model.probe import gaze, nearest
 from model.reward import load_reward
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from model.turns import Row, prompt_key
 
 DOCUMENTS = 64  # test documents that are encoded at a time
 
@@ -98,12 +99,12 @@ def choose(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]
 
     No more rows are read than that takes.
     """
-    distinct: dict[str, Row] = {}
+    distinct: dict[tuple[str, str], Row] = {}
     for row in rows:
         if len(distinct) == count:
             break
         if not sources or row["source"] in sources:
-            distinct.setdefault(row["prompt"], row)
+            distinct.setdefault(prompt_key(row), row)
     return list(distinct.values())
 
 
@@ -189,15 +190,19 @@ class Asked:
 
 def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report: Report) -> Asked:
     tokenizer, context = models["sft"][1], _context(models)
-    chat = Chat(tokenizer)
+    chat = Chat(tokenizer, context - settings.new_tokens)
     misfits: set[int] = set()
+    shortened: set[int] = set()
 
     def fitting() -> Iterator[Row]:
         for place, row in enumerate(each_row(split / "test" / "pairs")):
-            if _fits(chat.example(row), settings.new_tokens, context):
-                yield row
-            else:
+            example = chat.example(row)
+            if not _fits(example, settings.new_tokens, context):
                 misfits.add(place)
+                continue
+            if example.left_out:
+                shortened.add(place)
+            yield row
 
     prompts = choose(fitting(), settings.sources, settings.prompts)
     if not prompts:
@@ -212,9 +217,12 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report:
         choose(fitting(), settings.question_sources, questions),
         list(islice(fitting(), settings.completions)),
     )
-    if misfits:
-        text = f"{len(misfits)} test pairs do not fit the context of {context} tokens; left out"
-        report({"event": "message", "text": text})
+    for places, said in (
+        (shortened, "lose their oldest turns to leave room for an answer"),
+        (misfits, f"do not fit the context of {context} tokens; left out"),
+    ):
+        if places:
+            report({"event": "message", "text": f"{len(places)} test pairs {said}"})
     return asked
 
 
@@ -228,16 +236,12 @@ def _context(models: Models) -> int:
 
 def _speakers(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Speaker]:
     base, tokenizer = models["base"]
-    shots = FewShot(
-        tokenizer,
-        each_row(split / "train" / "pairs"),
-        settings.few_shot,
-        _context(models) - settings.new_tokens,
-    )
+    room = _context(models) - settings.new_tokens
+    shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.few_shot, room)
     return {
-        "base": Speaker(base, tokenizer, Plain(tokenizer)),
+        "base": Speaker(base, tokenizer, Plain(tokenizer, room)),
         "few_shot": Speaker(base, tokenizer, shots),
-        **{name: Speaker(*models[name], Chat(models[name][1])) for name in ("sft", "aligned")},
+        **{name: Speaker(*models[name], Chat(models[name][1], room)) for name in ("sft", "aligned")},
     }
 
 
@@ -312,15 +316,15 @@ def _log_ratios(
 
 
 def _rows(
-    asked: Sequence[Row], said: dict[str, list[Answer]], rewards: dict[str, list[float]]
+    rows: Sequence[Row], said: dict[str, list[Answer]], rewards: dict[str, list[float]]
 ) -> list[dict[str, Any]]:
-    rows = []
+    written = []
     for name, answers in said.items():
-        for i, (row, answer) in enumerate(zip(asked, answers, strict=True)):
+        for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
             described = {
                 "model": name,
                 "source": row["source"],
-                "prompt": row["prompt"],
+                **_put(row),
                 "completion": answer.text,
                 "tokens": len(answer.tokens),
                 "ended": answer.ended,
@@ -328,19 +332,25 @@ def _rows(
             }
             if name in rewards:
                 described["reward"] = round(rewards[name][i], 6)
-            rows.append(described)
-    return rows
+            written.append(described)
+    return written
 
 
-def _side_by_side(asked: Sequence[Row], said: dict[str, list[Answer]], count: int) -> list[dict[str, str]]:
+def _side_by_side(rows: Sequence[Row], said: dict[str, list[Answer]], count: int) -> list[dict[str, Any]]:
     return [
         {
-            "prompt": row["prompt"],
+            **_put(row),
             "reference": row["completion"],
             **{name: answers[i].text for name, answers in said.items()},
         }
-        for i, row in enumerate(asked[:count])
+        for i, row in enumerate(rows[:count])
     ]
+
+
+def _put(row: Row) -> dict[str, Any]:
+    """What a model was asked: the prompt, and what was said before it where anything was."""
+    before = {"history": row["history"]} if row.get("history") else {}
+    return {**before, "prompt": row["prompt"]}
 
 
 def _probes(

@@ -36,6 +36,7 @@ from model.rollouts import ActorCritic, Rollouts, completion_positions, gather_p
 from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from model.turns import chat_prompt
 
 Score = Callable[[Sequence[Sequence[int]]], Tensor]
 
@@ -276,16 +277,21 @@ class Aligning(Recipe):
 def read_prompts(
     path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: Report
 ) -> list[list[int]]:
-    """The prompts of a folder of pairs, tokenised; those too long for an answer are left out, and said."""
-    rows = [row for row in each_row(path) if not sources or row["source"] in sources]
-    prompts = [tokenizer.prompt(row["prompt"]) for row in rows]
-    fitting = [prompt for prompt in prompts if len(prompt) <= room]
-    if len(fitting) < len(prompts):
-        text = (
-            f"{len(prompts) - len(fitting)} of {len(prompts)} prompts leave no room for an answer; left out"
-        )
-        report({"event": "message", "text": text})
-    return fitting
+    """The prompts of a folder of pairs after their histories, tokenised.
+
+    A conversation loses its oldest turns where they leave no `room`; a prompt too long all the same is left
+    out. Both are said.
+    """
+    rows = (row for row in each_row(path) if not sources or row["source"] in sources)
+    prompts = [chat_prompt(row, tokenizer, room) for row in rows]
+    fitting = [(prompt, left_out) for prompt, left_out in prompts if len(prompt) <= room]
+    for count, said in (
+        (sum(left_out > 0 for _, left_out in fitting), "lose their oldest turns to leave room for an answer"),
+        (len(prompts) - len(fitting), "leave no room for an answer; left out"),
+    ):
+        if count:
+            report({"event": "message", "text": f"{count} of {len(prompts)} prompts {said}"})
+    return [prompt for prompt, _ in fitting]
 
 
 def train(

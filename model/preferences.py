@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from model.batches import generator, read_rows
+from model.launch import Report
 from model.losses import bradley_terry_loss
-from model.sft import examples_of
 from model.tokenizer import Tokenizer
+from model.turns import Row, example_of, examples_of, prompt_key, say_what_is_left_out
 
 
 @dataclass(frozen=True)
@@ -29,24 +30,34 @@ class Group:
 
 
 class Labels:
-    """The training labels, tokenised: groups of texts as a function of the epoch."""
+    """The training labels, tokenised: groups of texts as a function of the epoch.
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, context: int, size: int, margin: float) -> None:
+    A conversation longer than the context loses its oldest turns; a text that is longer all the same keeps
+    its last tokens. `prompts` holds a row for each prompt there is.
+    """
+
+    def __init__(
+        self, folder: Path, tokenizer: Tokenizer, context: int, size: int, margin: float, report: Report
+    ) -> None:
         ratings = read_rows(folder / "train.ratings.jsonl")
         comparisons = read_rows(folder / "train.comparisons.jsonl")
-        self.prompts = sorted({row["prompt"] for row in [*ratings, *comparisons]})
+        prompts = {prompt_key(row): row for row in [*ratings, *comparisons]}
+        self.prompts: list[Row] = [prompts[key] for key in sorted(prompts)]
         self.size, self.margin = size, margin
-        self.ratings = [example.tokens[-context:] for example in examples_of(ratings, tokenizer)]
-        self.scores = [float(row["score"]) for row in ratings]
-        self.chosen, self.rejected = (
+        rated = examples_of(ratings, tokenizer, context)
+        chosen, rejected = (
             [
-                example.tokens[-context:]
-                for example in examples_of(
-                    [{"prompt": row["prompt"], "completion": row[side]} for row in comparisons], tokenizer
-                )
+                example_of({**row, "completion": row[side]}, tokenizer, context, beside=row[other])
+                for row in comparisons
             ]
-            for side in ("chosen", "rejected")
+            for side, other in (("chosen", "rejected"), ("rejected", "chosen"))
         )
+        texts = [*rated, *chosen, *rejected]
+        say_what_is_left_out(texts, "labelled texts", context, "keep their last tokens", report)
+        self.ratings, self.chosen, self.rejected = (
+            [example.tokens[-context:] for example in examples] for examples in (rated, chosen, rejected)
+        )
+        self.scores = [float(row["score"]) for row in ratings]
         self.strata = _by_stratum(ratings)
         self.compared = _by_stratum(comparisons)
         self.groups = sum(len(rows) // size for rows in self.strata.values()) + sum(
@@ -98,15 +109,15 @@ class HeldOutPairs:
 
     def __init__(self, path: Path, tokenizer: Tokenizer, context: int) -> None:
         pairs = read_rows(path)
-        texts: dict[tuple[str, str], int] = {}
+        texts: dict[tuple[int, ...], int] = {}
         sides = [
-            [texts.setdefault((pair[side]["prompt"], pair[side]["completion"]), len(texts)) for pair in pairs]
-            for side in ("chosen", "rejected")
+            [
+                texts.setdefault(_last(pair[side], pair[other], tokenizer, context), len(texts))
+                for pair in pairs
+            ]
+            for side, other in (("chosen", "rejected"), ("rejected", "chosen"))
         ]
-        self.rows = [
-            example.tokens[-context:]
-            for example in examples_of([{"prompt": p, "completion": c} for p, c in texts], tokenizer)
-        ]
+        self.rows = [list(text) for text in texts]
         self.chosen, self.rejected = (torch.tensor(side, dtype=torch.int64) for side in sides)
         self.strata = {name: torch.tensor(rows) for name, rows in _by_stratum(pairs).items()}
 
@@ -117,6 +128,11 @@ class HeldOutPairs:
         accuracy = {name: right[rows].mean().item() for name, rows in self.strata.items()}
         loss = bradley_terry_loss(scores[self.chosen], scores[self.rejected]).item()
         return accuracy, loss / max(1, len(margin))
+
+
+def _last(row: Row, other: Row, tokenizer: Tokenizer, context: int) -> tuple[int, ...]:
+    """The last tokens of one of two texts that are compared, as many as the context holds."""
+    return tuple(example_of(row, tokenizer, context, beside=other["completion"]).tokens[-context:])
 
 
 def headline_accuracy(accuracy: dict[str, float], sources: Sequence[str]) -> float:

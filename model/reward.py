@@ -26,6 +26,7 @@ from model.preferences import Group, HeldOutPairs, Labels, headline_accuracy
 from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from model.turns import chat_prompt
 
 TOGETHER = 16  # rows of like length in one pass: fewer leave a CPU idle, more are padded more
 
@@ -124,7 +125,13 @@ class Comparing(Recipe):
     best_by = "valid_loss"
 
     def __init__(
-        self, parameters: RewardParameters, base: Path, labels: Path, seed: int, world: World
+        self,
+        parameters: RewardParameters,
+        base: Path,
+        labels: Path,
+        seed: int,
+        world: World,
+        report: Report,
     ) -> None:
         self.parameters = parameters
         self.seed = seed
@@ -133,7 +140,7 @@ class Comparing(Recipe):
         context = body.architecture.context
         self.model = RewardModel(body, self.tokenizer, seed)
         self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
-        self.labels = Labels(labels, self.tokenizer, context, parameters.group, parameters.margin)
+        self.labels = Labels(labels, self.tokenizer, context, parameters.group, parameters.margin, report)
         self.valid = HeldOutPairs(labels / "pairs.valid.jsonl", self.tokenizer, context)
         if self.labels.groups < parameters.batch:
             raise UserError(
@@ -200,7 +207,11 @@ class Comparing(Recipe):
         )
         settings = self.parameters
         room = assistant.architecture.context - settings.reference_tokens
-        prompts = [tokens for text in self.labels.prompts if len(tokens := tokenizer.prompt(text)) <= room]
+        prompts = [
+            tokens
+            for row in self.labels.prompts
+            if len(tokens := chat_prompt(row, tokenizer, room)[0]) <= room
+        ]
         if len(prompts) < 2:
             raise UserError(
                 f"reward.reference_tokens: {settings.reference_tokens} tokens of answer leave no room for "
@@ -245,7 +256,7 @@ def train(
     out = Path(folder)
     settings = RewardParameters.read(parameters)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = Comparing(settings, Path(base), Path(labels), seed, world)
+    recipe = Comparing(settings, Path(base), Path(labels), seed, world, report)
     figures = Loop(recipe, settings, out, seed, report).run()
     held_out = recipe.evaluate()
     accuracy, _ = recipe.accuracy()

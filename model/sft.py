@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from model.launch import Report
 from model.loop import Loop, LoopParameters, Recipe, clear_traces, micro_batches, supervised_update
 from model.losses import next_token_loss
 from model.optimizer import Learner
-from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from model.turns import examples_of, say_what_is_left_out
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,6 @@ class SFTParameters(LoopParameters):
     """
 
     from_random: bool = False
-
-
-def examples_of(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> list[Example]:
-    """Rows with `prompt` and `completion` in the chat's format, the end token after the completion."""
-    return [
-        Example(tokenizer.prompt(row["prompt"]), [*tokenizer.encode(row["completion"]), tokenizer.end])
-        for row in rows
-    ]
 
 
 class Finetuning(Recipe):
@@ -58,8 +50,12 @@ class Finetuning(Recipe):
             self.model = Transformer(load_architecture(base)).initialise(seed)
         self.architecture = self.model.architecture
         self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
-        self.train = examples_of(each_row(pairs / "train" / "pairs"), self.tokenizer)
-        self.valid = examples_of(each_row(pairs / "valid" / "pairs"), self.tokenizer)
+        # The last token of an example is a target only, so one more than the context fits.
+        longest = self.architecture.context + 1
+        self.train, self.valid = (
+            examples_of(each_row(pairs / split / "pairs"), self.tokenizer, longest)
+            for split in ("train", "valid")
+        )
         self.packing = self._pack(self.train)
         self.valid_packing = self._pack(self.valid)
         if len(self.packing.rows) < parameters.batch:
@@ -67,14 +63,8 @@ class Finetuning(Recipe):
                 f"the training pairs fill {len(self.packing.rows)} rows of {self.architecture.context} "
                 f"tokens, fewer than one batch of {parameters.batch}; add pairs, or lower sft.batch"
             )
-        if self.packing.dropped:
-            report(
-                {
-                    "event": "message",
-                    "text": f"{self.packing.dropped} of {len(self.train)} pairs are longer than the context "
-                    f"of {self.architecture.context} tokens and are left out",
-                }
-            )
+        for name, examples in (("training", self.train), ("validation", self.valid)):
+            say_what_is_left_out(examples, f"{name} pairs", longest, "are left out", report)
         filled = sum(len(e.tokens) - 1 for row in self.packing.rows for e in (self.train[i] for i in row))
         self.tokens_per_step = parameters.batch * filled / len(self.packing.rows)
         self.loss = torch.compile(self._loss) if world.device == "cuda" else self._loss
@@ -103,7 +93,8 @@ class Finetuning(Recipe):
     def describe(self, step: int) -> str:
         chosen = order(self.seed, step, self.parameters.batch, len(self.packing.rows))
         pairs = sorted(i for row in chosen for i in self.packing.rows[row])
-        return f"the training pairs on lines {', '.join(str(i + 1) for i in pairs[:8])}, …"
+        lines = ", ".join(str(i + 1) for i in pairs[:8])
+        return f"the training pairs on lines {lines}, …, counted over all shards"
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ Sennrich et al., 2016, arXiv:1508.07909; Radford et al., 2019, for bytes and the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ END, USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
 SPECIAL = (END, USER, ASSISTANT)
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 MOST_WORDS = 1 << 19  # some 100 MB of memory
+# A system line has no token of its own: it stands before the text of the user's turn that follows it.
 TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}<|user|>{{ message['content'] }}"
+    "{% set said = namespace(system='') %}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{% set said.system = said.system + message['content'] + '\\n\\n' %}"
+    "{% elif message['role'] == 'user' %}<|user|>{{ said.system + message['content'] }}"
+    "{% set said.system = '' %}"
     "{% elif message['role'] == 'assistant' %}<|assistant|>{{ message['content'] }}<|end|>{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
@@ -81,9 +84,23 @@ class Tokenizer:
                 )
         return self._pieces[token]
 
-    def prompt(self, text: str) -> list[int]:
-        """What an answer follows: <|user|>text<|assistant|>."""
-        return [self.user, *self.encode(text), self.assistant]
+    def prompt(self, text: str, history: Sequence[Mapping[str, str]] = ()) -> list[int]:
+        """What an answer follows, as TEMPLATE has it: <|user|>text<|assistant|>.
+
+        Before it `history`, the turns {"role", "content"} so far: <|user|>…<|assistant|>…<|end|> each, a
+        system line and an empty line before the text of the user's next turn.
+        """
+        ids: list[int] = []
+        system = ""
+        for turn in (*history, {"role": "user", "content": text}):
+            if turn["role"] == "system":
+                system += turn["content"] + "\n\n"
+            elif turn["role"] == "user":
+                ids += [self.user, *self.encode(system + turn["content"])]
+                system = ""
+            elif turn["role"] == "assistant":
+                ids += [self.assistant, *self.encode(turn["content"]), self.end]
+        return [*ids, self.assistant]
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json with the chat template."""

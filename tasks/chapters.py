@@ -78,24 +78,30 @@ def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
     """A row of the data as a person reads it: names and what stands under them."""
     if kind == "text":
         return [("", _cut(row["text"]))]
-    asked = ("prompt", _cut(row["prompt"]))
+    asked = [*said_before(row), ("prompt", _cut(row["prompt"]))]
     if kind == "comparisons":
         chosen = {"a": "the first", "b": "the second", "tie": "neither"}[row["choice"]]
         return [
-            asked,
+            *asked,
             ("first answer", _cut(row["a"])),
             ("second answer", _cut(row["b"])),
             ("better", chosen),
         ]
     answer = ("answer", _cut(row["completion"].strip()))
     if kind == "pairs":
-        return [asked, answer]
+        return [*asked, answer]
     scores = row["scores"]
     mean = _shown("{:+.2f}", sum(scores) / len(scores))
     given = ", ".join(_shown("{:+g}", score) if score else "0" for score in scores[:25])
     more = f" and {len(scores) - 25} more" if len(scores) > 25 else ""
     people = "1 person" if len(scores) == 1 else f"{len(scores)} people"
-    return [asked, answer, (f"its {row['aspect']}, by {people}", f"{given}{more}: {mean} on average")]
+    return [*asked, answer, (f"its {row['aspect']}, by {people}", f"{given}{more}: {mean} on average")]
+
+
+def said_before(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was said before a row's prompt as a person reads it: who said it, and what."""
+    names = {"system": "system line", "user": "earlier prompt", "assistant": "earlier answer"}
+    return [(names[turn["role"]], _cut(turn["content"].strip())) for turn in row.get("history", [])]
 
 
 def _cut(text: str, length: int = 320) -> str:

@@ -17,6 +17,8 @@ from tasks.records import Comparison, Rating, read_rows
 from tasks.split import SPLITS
 from tasks.stage import stage
 
+PAIRED = 2048  # texts of one aspect and source that are paired: their pairs grow with the square
+
 
 @dataclass(frozen=True)
 class LabelsParameters:
@@ -112,12 +114,15 @@ def _strata(rows: Iterable[Rating]) -> dict[str, list[Rating]]:
 def held_out_pairs(
     ratings: Sequence[Rating], comparisons: Sequence[Comparison], parameters: LabelsParameters, seed: int
 ) -> list[dict[str, Any]]:
-    """Pairs to be right about, the better text first; `gap` is the distance of the means (comparisons: 0)."""
+    """Pairs to be right about, the better text first; `gap` is the distance of the means (comparisons: 0).
+
+    Of a source with very many texts the first by id are paired, which is as good as by chance.
+    """
     pairs: list[dict[str, Any]] = []
     for stratum, rows in enumerate(_strata(ratings).values()):
         apart = [
             (a, b) if a.score > b.score else (b, a)
-            for a, b in combinations(rows, 2)
+            for a, b in combinations(rows[:PAIRED], 2)
             if abs(a.score - b.score) >= parameters.margin
         ]
         chosen = generator(seed, 11, stratum).permutation(len(apart))[: parameters.pairs]
@@ -127,13 +132,18 @@ def held_out_pairs(
             pairs.append({**sides, "aspect": better.aspect, "source": better.source, "gap": gap})
     for row in comparisons:
         plain = _comparison(row)
-        sides = {side: {"prompt": row.prompt, "completion": plain[side]} for side in ("chosen", "rejected")}
+        sides = {side: {**_asked(row), "completion": plain[side]} for side in ("chosen", "rejected")}
         pairs.append({**sides, "aspect": row.aspect, "source": row.source, "gap": 0.0})
     return pairs
 
 
-def _side(row: Rating) -> dict[str, str]:
-    return {"prompt": row.prompt, "completion": row.completion}
+def _asked(row: Rating | Comparison) -> dict[str, Any]:
+    before = {"history": row.history} if row.history else {}
+    return {**before, "prompt": row.prompt}
+
+
+def _side(row: Rating) -> dict[str, Any]:
+    return {**_asked(row), "completion": row.completion}
 
 
 def _rating(row: Rating) -> dict[str, Any]:
@@ -143,7 +153,7 @@ def _rating(row: Rating) -> dict[str, Any]:
 def _comparison(row: Comparison) -> dict[str, Any]:
     chosen, rejected = (row.a, row.b) if row.choice == "a" else (row.b, row.a)
     return {
-        "prompt": row.prompt, "chosen": chosen, "rejected": rejected,
+        **_asked(row), "chosen": chosen, "rejected": rejected,
         "aspect": row.aspect, "source": row.source,
     }  # fmt: skip
 

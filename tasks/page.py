@@ -57,6 +57,7 @@ td { border-bottom: 1px solid var(--rule); padding: .42rem .7rem .42rem 0; verti
 .answers { display: grid; gap: 1.1rem; margin: 1.4rem 0; }
 .asked { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 1rem 1.2rem; }
 .asked > p { margin: 0 0 .7rem; font-weight: 600; }
+.asked > .before { margin-bottom: .3rem; font-weight: 400; }
 .said { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: 1.2rem; }
 .said div { border-top: 3px solid var(--base); padding-top: .45rem; overflow-wrap: anywhere; }
 .said .few_shot { border-color: var(--few); } .said .sft { border-color: var(--sft); }
@@ -109,7 +110,8 @@ has learned enough. The
 <b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also told, by the reward model,
 which answers people like.</p>
 <div class="answers wide">
-{% for asked in answers %}<section class="asked"><p>{{ asked.prompt }}</p><div class="said">
+{% for asked in answers %}<section class="asked">{% for name, words in asked.before %}<p class="before"><span class="small">{{ name }}</span> {{ words }}</p>
+{% endfor %}<p>{{ asked.prompt }}</p><div class="said">
 {% for kind, name in speakers %}{% if kind in asked %}<div class="{{ kind }}"><h4>{{ name }}</h4>
 {% if asked[kind] %}<p>{{ asked[kind] }}</p>{% else %}<p class="nothing">nothing</p>{% endif %}</div>{% endif %}
 {% endfor %}</div>{% if asked.reference %}<p class="wrote">In the data: {{ asked.reference }}</p>{% endif %}</section>

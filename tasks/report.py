@@ -25,6 +25,7 @@ from tasks.chapters import (
     in_words,
     preferences,
     pretraining,
+    said_before,
     tiles,
 )
 from tasks.page import PAGE, STYLE
@@ -72,7 +73,10 @@ def report(
         title=parameters.title,
         tiles=tiles(figures),
         verdict=gated(_read(gate, "verdict.json", None)),
-        answers=_read(evaluate, "answers.json", [])[: parameters.answers],
+        answers=[
+            {**asked, "before": said_before(asked)}
+            for asked in _read(evaluate, "answers.json", [])[: parameters.answers]
+        ],
         sources=sources(split),
         examples=examples(split),
         quarantine=quarantine(validate),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -15,6 +15,7 @@ from model.folder import load_model
 from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from model.turns import Turn, remembered
 
 STAGES = {"base": "pretrain", "sft": "sft", "aligned": "rlhf"}
 
@@ -65,14 +66,18 @@ class Talker:
         self.tokenizer: Tokenizer
         self.model, self.tokenizer = load_model(folder, device=device)
 
-    def answer(self, prompt: str, manner: Manner) -> Iterator[str]:
-        """Pieces of the answer as they are drawn. Raises UserError for a prompt that fills the context."""
+    def answer(self, prompt: str, manner: Manner, history: Sequence[Turn] = ()) -> Iterator[str]:
+        """Pieces of the answer as they are drawn, `history` being what was said before.
+
+        Raises UserError where both fill the context.
+        """
         pieces: SimpleQueue[int | BaseException | None] = SimpleQueue()
 
         def draw() -> None:
             try:
                 generate(
-                    self.model, [self.tokenizer.prompt(prompt)], manner.new_tokens, self.tokenizer.end,
+                    self.model, [self.tokenizer.prompt(prompt, history)], manner.new_tokens,
+                    self.tokenizer.end,
                     temperature=manner.temperature, top_k=manner.top_k, top_p=manner.top_p, seed=manner.seed,
                     on_token=lambda tokens: pieces.put(tokens[0]),
                 )  # fmt: skip
@@ -88,3 +93,44 @@ class Talker:
                 raise piece
             if piece != self.tokenizer.end:
                 yield whole.decode(self.tokenizer.piece_bytes(piece))
+
+
+class Conversation:
+    """Talk with a model that remembers it, as much of its end as the context holds beside an answer."""
+
+    def __init__(self, talker: Talker, system: str = "") -> None:
+        """`system` is the line that says how every answer is to be; it is never forgotten."""
+        self.talker, self.system = talker, system
+        self.context = talker.model.architecture.context
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was said: the next prompt is the first."""
+        self.history: list[Turn] = [{"role": "system", "content": self.system}] if self.system else []
+        self.answered, self.forgetful = 0, False
+
+    def make_room(self, prompt: str, manner: Manner) -> bool:
+        """Forget the oldest turns where the prompt and its answer find no room; whether it is the first time.
+
+        An answer is given the tokens that `manner` asks for, and at most half of the context.
+        """
+        room = self.context - min(manner.new_tokens, self.context // 2)
+        before = len(self.history)
+        row = {"prompt": prompt, "history": self.history}
+        self.history = list(remembered(row, self.talker.tokenizer, room))
+        first = len(self.history) < before and not self.forgetful
+        self.forgetful |= first
+        return first
+
+    def answer(self, prompt: str, manner: Manner) -> Iterator[str]:
+        """Pieces of the answer; the turn is remembered once it is whole. `manner`'s seed is of the first."""
+        drawn = replace(manner, seed=manner.seed + self.answered)
+        pieces = []
+        for piece in self.talker.answer(prompt, drawn, self.history):
+            pieces.append(piece)
+            yield piece
+        self.answered += 1
+        self.history += [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": "".join(pieces)},
+        ]

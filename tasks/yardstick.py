@@ -53,7 +53,7 @@ def _logistic(compared: list[dict[str, Any]], *sides: list[str]) -> list[np.ndar
     from sklearn.linear_model import LogisticRegression
 
     words = _words()
-    texts = [row["prompt"] + " " + row[side] for side in ("chosen", "rejected") for row in compared]
+    texts = [_text({**row, "completion": row[side]}) for side in ("chosen", "rejected") for row in compared]
     features = words.fit_transform(texts)
     difference = features[: len(compared)] - features[len(compared) :]
     # Each pair in both orders, so that neither side is the class.
@@ -75,4 +75,5 @@ def _stratum(row: dict[str, Any]) -> str:
 
 
 def _text(row: dict[str, Any]) -> str:
-    return f"{row['prompt']} {row['completion']}"
+    before = [turn["content"] for turn in row.get("history", [])]
+    return " ".join([*before, row["prompt"], row["completion"]])
