@@ -61,6 +61,9 @@ def _string(row: dict[str, Any], key: str, where: str) -> str:
 
 
 def _fits(sample: Sample) -> str:
+    for other in ({"prompt", "completion", "label"}, {"instruction", "output"}):
+        if any(other <= item.values.keys() for item in sample.items):
+            return f"keys {', '.join(sorted(other))} are another format's"
     known = ({"text"}, {"prompt", "completion"}, {"prompt", "a", "b", "choice"})
     told = bool(sample.items) and all(any(keys <= i.values.keys() for keys in known) for i in sample.items)
     return "" if told else f"keys are not {KNOWN}"
