@@ -114,6 +114,10 @@ class Display:
         parts = [f"{name} {event['metrics'][name]:.3f}" for name in LIVE if name in event["metrics"]]
         if event.get("tokens_per_second"):
             parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
+        if event.get("megabytes_per_second"):
+            parts.append(f"{event['rows']:,} rows")
+            parts.append(f"{event['megabytes_per_second']:,.1f} MB/s")
+        if parts and event.get("seconds_left") is not None:
             parts.append(f"{seconds(event['seconds_left'])} left")
         return " · ".join(parts)
 

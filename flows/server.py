@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flows.surroundings import LOOPBACK, Place, silent
+from model.launch import die_with_parent
 
 STARTING_SECONDS = 90.0
 GRACE_SECONDS = 5.0
-PR_SET_PDEATHSIG = 1
 # As Prefect starts its own temporary server: no pages, and only the services that a run needs.
 TEMPORARY = {
     "PREFECT__SERVER_EPHEMERAL": "1",
@@ -47,7 +45,7 @@ class OwnServer:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 _command(port), stdout=log, stderr=log, env={**os.environ, **TEMPORARY},
-                start_new_session=True, preexec_fn=_die_with_parent,
+                start_new_session=True, preexec_fn=die_with_parent,
             )  # fmt: skip
         os.environ["PREFECT_API_URL"] = self.api
         atexit.register(self.stop)
@@ -88,8 +86,3 @@ def _free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -138,21 +138,24 @@ def _end(group: subprocess.Popen[str]) -> None:
         group.stdout.close()
 
 
-def _die_with_parent() -> None:
-    # A flow killed outright cannot end its group: the kernel does, with the signal that saves a checkpoint.
+def die_with_parent() -> None:
+    """Have the kernel end this process with SIGTERM when the one that started it is gone.
+
+    A flow killed outright cannot end what it started; SIGTERM is the signal that saves a checkpoint.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _agent(processes: str, job: str) -> None:
-    _die_with_parent()
+    die_with_parent()
     from torch.distributed.run import main as elastic
 
     elastic(["--standalone", "--nproc-per-node", processes, "-m", "model.launch", "worker", job])
 
 
 def _worker(job: str) -> int:
-    _die_with_parent()
+    die_with_parent()
     first = os.environ.get("RANK", "0") == "0"
 
     def report(event: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("tasks", "model")
 # What stands around every stage decides when it is made, not what comes out.
-AROUND = ("tasks.stage", "tasks.keys")
+AROUND = ("tasks.stage", "tasks.keys", "tasks.spread")
 LOCK = "requirements.txt"
 
 

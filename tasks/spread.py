@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Protocol, TypeVar
+
+from model.errors import UserError
+from model.launch import Report, die_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
+PATIENCE_SECONDS = 2.0  # about what a process takes to start
+AHEAD = 2  # items a process has, the one that it works on among them
 
 
 class Spread(Protocol):
     """Calls a function of a module's top level on each item; the results in the items' order.
 
-    Where and in which order it is called must not matter: items are plain values, paths and bounds.
+    Where and in which order it is called must not matter: items are plain values, paths and bounds. What it
+    raises comes as it is, that of the first item in order.
     """
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]: ...
@@ -26,16 +37,105 @@ def in_turn(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     return map(function, items)
 
 
-def over_cores(workers: int = 0) -> Spread:
-    """On `workers` processes of this machine (0: one a core); a single item stays in this one."""
-    count = workers or os.cpu_count() or 1
+def over_cores(workers: int = 0, patience: float = PATIENCE_SECONDS) -> Cores:
+    """On `workers` processes of this machine (0: one a core), once it took `patience` seconds in this one."""
+    return Cores(workers or os.cpu_count() or 1, patience)
 
-    def spread(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        if min(count, len(items)) < 2:
-            yield from in_turn(function, items)
-            return
-        start = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(count, len(items)), mp_context=start) as pool:
-            yield from pool.map(function, items)
 
-    return spread
+class Cores:
+    """A Spread over processes that are started when there is much to do, and kept until it is closed.
+
+    Little work never waits for one to start. They end with this process, however it ends.
+    """
+
+    def __init__(self, count: int, patience: float) -> None:
+        self.count, self.patience = count, patience
+        self.pool: ProcessPoolExecutor | None = None
+        self.others: set[BaseProcess] = set()
+
+    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        spent = 0.0
+        for place, item in enumerate(items):
+            worthwhile = self.pool is not None or spent >= self.patience
+            if worthwhile and min(self.count, len(items) - place) > 1:
+                yield from self._together(function, items[place:])
+                return
+            began = time.monotonic()
+            result = function(item)
+            spent += time.monotonic() - began
+            yield result
+
+    def _together(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        pool = self._start()
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) == AHEAD * self.count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            self.close()
+            raise UserError(
+                "a process that worked on the data was killed, most likely for want of memory; "
+                "set spread.workers lower"
+            ) from error
+        finally:
+            if waiting:
+                self.close()
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self.pool is None:
+            self.others = set(multiprocessing.active_children())
+            # Not forked: a flow has threads, and locks that they may hold.
+            start = multiprocessing.get_context("spawn")
+            self.pool = ProcessPoolExecutor(self.count, mp_context=start, initializer=_begin)
+        return self.pool
+
+    def close(self) -> None:
+        """End the processes, whatever they are at."""
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            for process in set(multiprocessing.active_children()) - self.others:
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Cores:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def paced(
+    results: Iterable[R], steps: int, report: Report, work: Callable[[R], tuple[int, int]]
+) -> Iterator[R]:
+    """The results as they are; after each a report of how far it is, and of rows and megabytes a second.
+
+    `work` gives the rows and bytes that a result stands for.
+    """
+    began = time.monotonic()
+    rows = size = 0
+    for step, result in enumerate(results, 1):
+        more, larger = work(result)
+        rows, size = rows + more, size + larger
+        spent = max(time.monotonic() - began, 1e-6)
+        report(
+            {
+                "event": "step",
+                "step": step,
+                "steps": steps,
+                "metrics": {},
+                "rows": rows,
+                "megabytes_per_second": size / 1e6 / spent,
+                "seconds_left": spent / step * (steps - step),
+            }
+        )
+        yield result
+
+
+def _begin() -> None:
+    die_with_parent()
+    # Ctrl-C goes to the whole group; the process that started this one sees to its end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -6,6 +6,7 @@ one function, writes into `out`, and returns figures. Here is what happens aroun
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import inspect
 import json
@@ -18,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.device import describe_device
+from model.errors import UserError
 from model.launch import Report
 from tasks.keys import code_digest, folder_digest, lock_digest, plain, stage_key
+from tasks.spread import Spread, in_turn
 
 MANIFEST = "manifest.json"
 SURROUNDINGS = ("seed", "device", "processes")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a run gives every stage: the project's folder, the seed, the device, how many processes train."""
+    """What a run gives every stage: the project's folder, the seed, the device, how many processes train.
+
+    `spread` is where work over many shards goes; like `processes`, it is part of no key.
+    """
 
     root: Path
     seed: int = 0
     device: str = "cpu"
     processes: int = 1
+    spread: Spread = in_turn
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,8 @@ class Stage:
 
     def key(self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings) -> str:
         """What decides between making and reusing."""
+        from model.device import describe_device
+
         asked: dict[str, Any] = {name: getattr(around, name) for name in SURROUNDINGS if self.asks_for(name)}
         if "device" in asked:
             asked["device"] = describe_device(around.device)
@@ -93,7 +102,12 @@ class Stage:
         report: Report,
         run: str = "",
     ) -> Reference:
-        """Reuse the output of this key, or make it; another process making the same one is waited for."""
+        """Reuse the output of this key, or make it; another process making the same one is waited for.
+
+        Raises UserError where the disk is full: what was begun is taken away, what is whole stays.
+        """
+        from model.device import describe_device
+
         key = self.key(parameters, inputs, around)
         folder = around.root / "var" / "artifacts" / self.name / key
         with _lock(folder.with_suffix(".lock"), report):
@@ -105,7 +119,10 @@ class Stage:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
-            metrics = self.function(parameters, **self._arguments(inputs, around), out=part, report=report)
+            with self._room(part):
+                metrics = self.function(
+                    parameters, **self._arguments(inputs, around), out=part, report=report
+                )
             manifest = {
                 "stage": self.name,
                 "key": key,
@@ -135,10 +152,25 @@ class Stage:
         given: dict[str, Any] = {
             name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
         }
-        for name in ("root", *SURROUNDINGS):
+        for name in ("root", "spread", *SURROUNDINGS):
             if self.asks_for(name):
                 given[name] = getattr(around, name)
         return given
+
+    @contextmanager
+    def _room(self, part: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            if not self.resumes:
+                shutil.rmtree(part, ignore_errors=True)
+            raise UserError(
+                f"the disk of {error.filename or part.parent} is full; make room and run again: "
+                f"what other stages made is kept, and {self.name} "
+                f"{'goes on from its last checkpoint' if self.resumes else 'begins anew'}"
+            ) from error
 
 
 def stage(
