@@ -83,7 +83,7 @@ def diff(
 
         wanted = read_preset(config).data
         with versions.repository(root) as repo:
-            remotes.set_remote(repo, root, wanted.remote, getattr(wanted, "endpoint", ""))
+            remotes.set_remote(repo, root, wanted.remote, wanted.endpoint)
     first = history.last_accepted(root) if not before else _version(root, before)
     second = _version(root, now)
     found = compare(root, first, second, rows)
@@ -98,10 +98,12 @@ def diff(
     for column in ("added", "changed", "gone"):
         table.add_column(column, justify="right")
     for count in found.counts:
-        numbers = (f"{number:,}" if number else "" for number in count[2:])
-        table.add_row(count.kind, escape(count.source), *numbers)
-    totals = (f"{sum(count[place] for count in found.counts):,}" for place in (2, 3, 4))
-    table.add_row("[bold]all[/bold]", "", *totals)
+        numbers = (count.added, count.changed, count.gone)
+        table.add_row(
+            count.kind, escape(count.source), *(f"{number:,}" if number else "" for number in numbers)
+        )
+    sums = (sum(getattr(count, name) for count in found.counts) for name in ("added", "changed", "gone"))
+    table.add_row("[bold]all[/bold]", "", *(f"{total:,}" for total in sums))
     console.print(table)
     for example in found.examples:
         if example.before:

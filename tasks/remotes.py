@@ -131,18 +131,22 @@ def missing_plugin(where: str) -> str:
     return f"data.remote {where} needs DVC's plugin for {scheme}; `{install}` installs it"
 
 
+def secret(address: str) -> str:
+    """What is wrong with an address that holds a secret, in words that follow its key; else empty."""
+    parts = urlsplit(address)
+    if not (parts.password or parts.query):
+        return ""
+    return "holds a password or a query; credentials are taken from the environment or from AWS's own files"
+
+
 def set_remote(repo: Any, root: Path, remote: str, endpoint: str = "") -> None:
     """Make an address DVC's own default in .dvc/config.local, so that `dvc pull` finds it too.
 
     Raises UserError for an address with a password in it: what is written must not be secret.
     """
-    for name, address in (("data.remote", remote), ("data.endpoint", endpoint)):
-        parts = urlsplit(address)
-        if parts.password or parts.query:
-            raise UserError(
-                f"{name} holds a password or a query; credentials are taken from the environment or from "
-                "AWS's own files"
-            )
+    for name, address in (("remote", remote), ("endpoint", endpoint)):
+        if said := secret(address):
+            raise UserError(f"data.{name} {said}")
     url = remote if urlsplit(remote).scheme else str((root / remote).resolve())
     wanted = {"url": url, **({"endpointurl": endpoint} if endpoint else {})}
     core = repo.config.get("core", {})
