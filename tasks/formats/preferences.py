@@ -27,6 +27,7 @@ from tasks.formats.turns import (
 )  # fmt: skip
 
 SIDES = ("chosen", "rejected")
+_PROMPTLESS = "no prompt, and {} and {} do not begin alike and end otherwise; give the prompt under prompt"
 
 
 def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
@@ -45,18 +46,23 @@ def _parted(values: Mapping[str, Any], reading: Reading, where: str) -> tuple[li
     """What was said before the two answers, and the two answers."""
     names = [reading.column(side) for side in SIDES]
     given = [there(values, name, where) for name in names]
-    prompt = read_prompt(values.get(reading.column("prompt")), where)
+    explicit = values.get(reading.column("prompt"))
+    prompt = read_prompt(explicit, where)
     texts = [side for side in given if isinstance(side, str)]
     if len(texts) == 2:
         if is_transcript(texts[0]):
             raise UserError(f"{where}: {names[0]} is a transcript; format hh_rlhf reads files of them")
-        return (prompt, texts[0], texts[1]) if prompt else _shared_words(texts, names, where)
+        if explicit is None:
+            return _shared_words(texts, names, where)
+        return prompt, texts[0], texts[1]
     if texts or None in given:
         kinds = " and ".join(f"{n} is {type(s).__name__}" for n, s in zip(names, given, strict=True))
         raise UserError(f"{where}: {kinds}; both are right as texts, or both as lists of messages")
     chosen, rejected = (read_turns(s, f"{where}, {n}") for n, s in zip(names, given, strict=True))
     place = shared_turns(chosen, rejected)
     before = chosen[:place]
+    if explicit is None and not before:
+        raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
     if before and prompt and not _ends_alike(before, prompt):
         raise UserError(f"{where}: the prompt is another than {' and '.join(names)} begin with")
     answers = [
@@ -73,13 +79,10 @@ def _ends_alike(one: Sequence[Said], other: Sequence[Said]) -> bool:
 
 
 def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tuple[list[Said], str, str]:
-    words = zip(*(re.findall(r"\s*\S+", text) for text in texts), strict=False)
+    words = zip(*(re.findall(r"\s*\S+", text.rstrip()) for text in texts), strict=False)
     shared = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], words))
     if not shared.strip() or texts[0] == texts[1]:
-        raise UserError(
-            f"{where}: no prompt, and {' and '.join(names)} do not begin alike and end otherwise; "
-            "give the prompt under prompt"
-        )
+        raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
     return [Said("user", shared)], texts[0][len(shared) :], texts[1][len(shared) :]
 
 

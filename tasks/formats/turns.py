@@ -140,21 +140,25 @@ def is_transcript(value: object) -> bool:
 
 def read_prompt(given: object, where: str) -> list[Said]:
     """The turns of a prompt: a text, a transcript with its open "Assistant:", a list of messages, or none."""
-    if given is None or given == "":
+    if given is None or (isinstance(given, str) and not given.strip()):
         return []
     if not isinstance(given, str):
         return read_turns(given, f"{where}, prompt")
     turns = read_transcript(given, where) if is_transcript(given) else [Said("user", given)]
-    return turns[:-1] if turns[-1].role == "assistant" and not turns[-1].content else turns
+    unfilled = bool(turns) and turns[-1].role == "assistant" and not turns[-1].content
+    return turns[:-1] if unfilled else turns
 
 
 def asked(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str) -> list[Said]:
-    """The turns before an answer, `opened`. Raises UserError where the last of them is not the user's."""
+    """The turns before an answer, `opened`; the last is the user's, empty where the user says nothing.
+
+    An empty prompt is for validation. Raises UserError where the assistant has spoken last.
+    """
     before = opened(turns, values, reading, where)
-    if not before or before[-1].role != "user":
-        said = f"ends in a turn of the {before[-1].role}'s" if before else "says nothing"
-        raise UserError(f"{where}: the prompt {said}; a turn of the user's is right at its end")
-    return before
+    if before and before[-1].role == "assistant":
+        raise UserError(f"{where}: the prompt ends in a turn of the assistant's; the user's is right there")
+    spoken = before and before[-1].role == "user"
+    return before if spoken else [*before, Said("user", "")]
 
 
 def shared_turns(chosen: Sequence[Said], rejected: Sequence[Said]) -> int:
@@ -171,8 +175,10 @@ def shared_turns(chosen: Sequence[Said], rejected: Sequence[Said]) -> int:
 
 def only_answer(turns: Sequence[Said], name: str, where: str) -> str:
     """What the assistant's one turn says. Raises UserError where there are others, or none."""
+    if not turns:
+        raise UserError(f"{where}: {name} has no answer of the assistant's")
     if [turn.role for turn in turns] != ["assistant"]:
-        roles = ", ".join(turn.role for turn in turns) or "none"
+        roles = ", ".join(turn.role for turn in turns)
         raise UserError(f"{where}: {name} ends in the turns {roles}; one of the assistant's is right")
     return turns[0].content
 
@@ -236,6 +242,6 @@ def _part(part: object, where: str) -> str:
     text = part.get("text") if isinstance(part, dict) else part
     if not isinstance(text, str):
         kind = part.get("type") if isinstance(part, dict) else None
-        what = kind if isinstance(kind, str) else type(part).__name__
-        raise UserError(f"{where}: its content is {what:.40}; a text or a list of text parts is right")
+        what = f"of type {kind!r}" if isinstance(kind, str) else type(part).__name__
+        raise UserError(f"{where}: its content is {what:.48}; a text or a list of text parts is right")
     return text

@@ -179,7 +179,7 @@ def test_turns_alternate(name: str, turns: list[str], expected: list[tuple[str, 
         (
             "messages",
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}]},
-            "turn 1: its content is image_url; a text or a list of text parts is right",
+            "turn 1: its content is of type 'image_url'; a text or a list of text parts is right",
         ),
         ("messages", talk("u one", "s two"), "line 1: a system line stands after another turn"),
         ("messages", {"messages": [], "system": 3}, "line 1: system is int; a text is right"),

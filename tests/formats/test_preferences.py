@@ -153,6 +153,15 @@ def test_answers_that_are_good_or_bad_are_ratings() -> None:
     assert empty.completion == ""
 
 
+@pytest.mark.parametrize("prompt", ["", " ", "\n\nHuman:"])
+def test_an_empty_prompt_is_for_validation(prompt: str) -> None:
+    sides = {"chosen": "a cat", "rejected": "a dog"}
+    (row,) = rows_of(*read("preferences", {"prompt": prompt, **sides}))
+    assert row.prompt == "" and {row.a, row.b} == {"a cat", "a dog"}
+    (rated,) = rows_of(*read("unpaired", {"prompt": prompt, "completion": "b", "label": True}))
+    assert rated.prompt == ""
+
+
 @pytest.mark.parametrize(("label", "score"), [("True", 1.0), ("false", -1.0), (1, 1.0), ("0", -1.0)])
 def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
     (row,) = rows_of(*read("unpaired", {"prompt": "one", "completion": "two", "label": label}))
@@ -174,7 +183,11 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
             "line 1: no prompt, and chosen and rejected",
         ),
         ("preferences", {"chosen": "The sea", "rejected": "The sea"}, "do not begin alike and end otherwise"),
-        ("preferences", {"prompt": " ", "chosen": "a", "rejected": "b"}, "line 1: the prompt says nothing"),
+        (
+            "preferences",
+            {"chosen": [assistant("a")], "rejected": [assistant("b")]},
+            "line 1: no prompt, and chosen and rejected",
+        ),
         (
             "preferences",
             {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
@@ -183,7 +196,15 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
         (
             "preferences",
             {"chosen": [user("a"), assistant("b")], "rejected": [user("c"), assistant("d")]},
-            "line 1: chosen ends in the turns user, assistant; one of the assistant's is right",
+            "line 1: no prompt, and chosen and rejected do not begin alike",
+        ),
+        (
+            "preferences",
+            {
+                "chosen": [user("a"), assistant("b"), user("c"), assistant("d")],
+                "rejected": [user("a"), assistant("e")],
+            },
+            "line 1: chosen ends in the turns assistant, user, assistant; one of the assistant's is right",
         ),
         (
             "preferences",
@@ -200,7 +221,11 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
             {"prompt": "a", "chosen": [{"role": "tool", "content": "b"}], "rejected": []},
             "line 1, chosen, turn 1: role 'tool' cannot be learned",
         ),
-        ("preferences", {"prompt": "a", "chosen": [], "rejected": []}, "chosen ends in the turns none"),
+        (
+            "preferences",
+            {"prompt": "a", "chosen": [], "rejected": []},
+            "chosen has no answer of the assistant's",
+        ),
         ("hh_rlhf", {"chosen": "a", "rejected": "b"}, "line 1, chosen: 'a' begins no transcript"),
         ("hh_rlhf", {"chosen": "\n\nHuman: a", "rejected": 3}, "line 1: rejected is int; a text is right"),
         ("openai_preference", {"input": {}}, "line 1: no preferred_output; its keys are input"),
@@ -217,7 +242,7 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
         (
             "openai_preference",
             {"input": {"messages": [user("a")]}, "preferred_output": [], "non_preferred_output": []},
-            "line 1: preferred_output ends in the turns none; one of the assistant's is right",
+            "line 1: preferred_output has no answer of the assistant's",
         ),
         ("unpaired", {"prompt": "a", "completion": "b"}, "line 1: no label; its keys are prompt, completion"),
         (
@@ -227,7 +252,6 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
         ),
         ("unpaired", {"prompt": "a", "completion": "b", "label": None}, "label is NoneType; true or false"),
         ("unpaired", {"prompt": "a", "completion": "b", "label": 2}, "label is 2; true or false is right"),
-        ("unpaired", {"prompt": "", "completion": "b", "label": True}, "line 1: the prompt says nothing"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_its_line(name: str, row: dict[str, Any], says: str) -> None:
