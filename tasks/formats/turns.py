@@ -162,8 +162,9 @@ def asked(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, wh
 
 
 def shared_turns(chosen: Sequence[Said], rejected: Sequence[Said]) -> int:
-    """How many turns two conversations begin with alike; where one is all of the other's beginning, or they
-    are equal, those before the last answer of both.
+    """How many turns two conversations begin with alike.
+
+    Where they are equal, or one is how the other begins, those before the last answer that both have.
     """
     for place, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
         if (one.role, one.content) != (other.role, other.content):
