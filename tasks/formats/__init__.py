@@ -64,8 +64,11 @@ def formats() -> dict[str, Format]:
     """All formats by name, in the order in which they are shown."""
     from tasks.formats import (
         alpaca,
+        argilla,
         hh_rlhf,
+        label_studio,
         messages,
+        mlflow_feedback,
         natural_questions,
         openai_preference,
         passages,
@@ -79,7 +82,7 @@ def formats() -> dict[str, Format]:
 
     found = (
         plain, rows, alpaca, sharegpt, messages, preferences, hh_rlhf, openai_preference, unpaired,
-        passages, natural_questions, rated_snippets,
+        label_studio, argilla, mlflow_feedback, passages, natural_questions, rated_snippets,
     )  # fmt: skip
     return {module.FORMAT.name: module.FORMAT for module in found}
 

@@ -1,0 +1,301 @@
+"""Argilla's exports: rows of `to_datasets` (Argilla 2), of `format_as("datasets")` (Argilla 1), and records
+as the server's API gives them.
+
+A rating is a Rating; a ranking a Comparison a pair, equal ranks a tie; a label that names an answer
+Comparisons, one that is a number a Rating; a text a Pair whose completion a person wrote, but for a remark (a
+question named so: comment, reason, ...). Only submitted responses count. The nested export of Argilla 2
+(`to_json`) does not say which were discarded and is refused; and its rows give a ranking's values in no
+order, without their ranks, so that of rankings only those with ranks are read.
+
+A row does not say of what type its questions are. `labelling`, or a file named settings.json among the
+source's, does (the export's `.argilla/settings.json`); without it a text must be named in columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.formats import File, Format, Found, Item, Reading, Sample
+from tasks.formats.labelled import (
+    Label,
+    answer_key,
+    asked_of,
+    by_rank,
+    chosen,
+    is_remark,
+    labelled_rows,
+    named,
+    number,
+    prompt_key,
+    score_of,
+    text_at,
+    time_of,
+)
+from tasks.records import Choice, Record
+
+ROWS = "dataset.records.to_datasets().to_json(FILE) says it"
+OTHER = {"id", "_server_id", "status", "external_id", "metadata", "vectors"}
+OURS = (".responses", ".responses.users", ".responses.status", ".suggestion", ".suggestion.agent",
+        ".suggestion.score", "-suggestion", "-suggestion-metadata")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a data set asks: the type of each question and its options, and which fields it shows."""
+
+    questions: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+
+
+class Response(NamedTuple):
+    """What one person answered to one question."""
+
+    question: str
+    annotator: str
+    value: Any
+    time: str = ""
+
+
+class Said(NamedTuple):
+    """What a response says: of which answers (their keys), and what of them, or an answer of its own."""
+
+    answers: tuple[str, ...]
+    value: Choice | float | None
+    text: str = ""
+
+
+def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+    """The rows of all records. Raises UserError with the file, the item and the record."""
+    sources = [file for file in files if _is_settings(file.origin)]
+    if reading.labelling:
+        sources = [File(f"source {reading.source}, labelling", reading.labelling.encode("utf-8", "replace"))]
+    if len(sources) > 1:
+        raise UserError(f"source {reading.source}: {len(sources)} files of settings; one is right")
+    settings = _settings(sources[0]) if sources else Settings()
+    unread, rows = "", 0
+    for file in files:
+        if _is_settings(file.origin):
+            continue
+        for item in file.items():
+            name = item.values.get("id") or item.values.get("external_id")
+            where = f"{item.where}, record {name}" if name else item.where
+            responses = list(_responses(item, where))
+            fields = _fields(item.values, settings)
+            for row in _rows(fields, responses, settings, reading, where):
+                rows += 1
+                yield Found(row, where)
+            if responses and not unread:
+                unread = f"{where}: {responses[0].question} says {responses[0].value!r:.40}, which"
+    if unread and not rows:
+        raise UserError(
+            f"{unread} names no answer and is no number; say in columns what each label stands for, as in "
+            '{A: response_a, B: response_b} or {good: "1", bad: "0"}'
+        )
+
+
+def _is_settings(origin: str) -> bool:
+    return origin.replace("\\", "/").rpartition("/")[2] == "settings.json"
+
+
+def _settings(file: File) -> Settings:
+    found = file.document()
+    try:
+        questions = {
+            str(question["name"]): (
+                str(question["settings"]["type"]),
+                tuple(str(option["value"]) for option in question["settings"].get("options") or ()),
+            )
+            for question in found["questions"]
+        }
+        return Settings(questions, tuple(str(shown["name"]) for shown in found.get("fields", ())))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file.origin}: no settings of Argilla's; right are questions, each with name and settings"
+        ) from error
+
+
+def _fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    given = values["fields"] if isinstance(values.get("fields"), dict) else values
+    questions = {name.removesuffix("-suggestion") for name in values if name.endswith("-suggestion")}
+    return {
+        key: value
+        for key, value in given.items()
+        if (key in settings.fields if settings.fields else given is not values or key not in OTHER)
+        and not key.endswith(OURS)
+        and key not in questions
+    }
+
+
+def _responses(item: Item, where: str) -> Iterator[Response]:
+    """The submitted responses of a record, of whichever export it is."""
+    values = item.values
+    if isinstance(values.get("fields"), dict) and "responses" in values:
+        given = values["responses"] or []
+        found = _of_server(given, where) if isinstance(given, list) else _nested(given, where)
+    elif any(key.endswith(".responses") for key in values):
+        found = _flat(values, where)
+    elif any(key.endswith("-suggestion") for key in values):
+        found = _first(values, where)
+    else:
+        raise UserError(
+            f"{where}: keys {', '.join(values) or '(none)'} are no record of Argilla's; export with "
+            "dataset.records.to_datasets().to_json(FILE)"
+        )
+    for response, status in found:
+        if status not in ("submitted", "draft", "discarded"):
+            raise UserError(f"{where}: a response to {response.question} has the status {status!r}; {ROWS}")
+        if status == "submitted" and response.value is not None:
+            yield response
+
+
+def _of_server(given: list[Any], where: str) -> Iterator[tuple[Response, Any]]:
+    for one in given:
+        answers = one.get("values") or {} if isinstance(one, dict) else None
+        if not isinstance(answers, dict) or not all(isinstance(answer, dict) for answer in answers.values()):
+            raise UserError(f"{where}: a response is an object with user_id, status and values")
+        time = time_of(one.get("updated_at") or one.get("inserted_at"), where)
+        for question, answer in answers.items():
+            person = str(one.get("user_id") or "unknown")
+            yield Response(question, person, answer.get("value"), time), one.get("status")
+
+
+def _nested(given: Any, where: str) -> Iterator[tuple[Response, Any]]:
+    for question, answers in given.items() if isinstance(given, dict) else ():
+        for answer in answers or ():
+            if not isinstance(answer, dict) or "status" not in answer:
+                raise UserError(
+                    f"{where}: whether a response to {question} was submitted or discarded is not "
+                    f"said in Argilla's nested export; {ROWS}"
+                )
+            person = str(answer.get("user_id") or "unknown")
+            yield Response(question, person, answer.get("value")), answer["status"]
+
+
+def _flat(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
+    for key, answers in values.items():
+        if not key.endswith(".responses") or not answers:
+            continue
+        people, states = values.get(f"{key}.users"), values.get(f"{key}.status")
+        lists = [answers, people, states]
+        if not all(isinstance(one, list) for one in lists) or len({len(one) for one in lists}) != 1:
+            raise UserError(
+                f"{where}: {key}, {key}.users and {key}.status are no lists of one length; {ROWS}"
+            )
+        question = key.removesuffix(".responses")
+        for value, person, status in zip(answers, people, states, strict=True):  # type: ignore[arg-type]
+            yield Response(question, str(person or "unknown"), value), status
+
+
+def _first(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
+    for key in values:
+        question = key.removesuffix("-suggestion")
+        if question == key or not values.get(question):
+            continue
+        answers = values[question]
+        if isinstance(answers, dict):  # how a table may hold a list of objects
+            answers = _turned(answers)
+        if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+            raise UserError(f"{where}: {question} is no list of responses with user_id, value and status")
+        for answer in answers:
+            person = str(answer.get("user_id") or "unknown")
+            yield Response(question, person, answer.get("value")), answer.get("status")
+
+
+def _turned(columns: Mapping[str, Any]) -> list[Any]:
+    rows = itertools.zip_longest(*(one if isinstance(one, list) else [one] for one in columns.values()))
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _rows(
+    fields: Mapping[str, Any], responses: list[Response], settings: Settings, reading: Reading, where: str
+) -> Iterator[Record]:
+    labels: list[Label] = []
+    answers: set[str] = set()
+    for response in responses:
+        for said in _said(response, fields, settings, reading, where):
+            texts = tuple(text_at(fields, key, where) for key in said.answers) or (said.text,)
+            labels.append(Label(response.question, response.annotator, response.time, texts, said.value))
+            answers.update(said.answers)
+    if labels:
+        key = prompt_key(fields, answers, (), reading, where)
+        yield from labelled_rows(asked_of(key, fields, reading, where), labels, reading, where)
+
+
+def _said(
+    response: Response, fields: Mapping[str, Any], settings: Settings, reading: Reading, where: str
+) -> Iterator[Said]:
+    question, value = response.question, response.value
+    told = reading.columns.get("completion") == question
+    kind, options = settings.questions.get(question, ("text" if told else "", ()))
+    texts = [key for key, text in fields.items() if isinstance(text, str)]
+    if isinstance(value, dict) and "rank" in value:  # how a table may hold a list of objects
+        value = _turned(value)
+    if kind == "span":
+        return
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield Said((answer_key(texts, question, reading, where),), score_of(value, question, where))
+    elif _is_ranking(value):
+        ranks = _ranks(value, question, texts, reading, where)
+        for one, other, choice in by_rank({key: ranks[key] for key in texts if key in ranks}):
+            yield Said((one, other), choice)
+    elif kind == "ranking":
+        raise UserError(
+            f"{where}: {question} gives a ranking without its ranks, as Argilla 2's rows do; take the "
+            "records from the server's API (api/v1/datasets/ID/records?include=responses), which has them"
+        )
+    elif kind == "text" and isinstance(value, str):
+        if value.strip() and not is_remark(question):
+            yield Said((), None, value)
+    else:
+        picked = [value] if isinstance(value, str) else value
+        if not isinstance(picked, list) or not all(isinstance(label, str) for label in picked):
+            raise UserError(f"{where}: {question} says {value!r:.60}, which no question of Argilla's does")
+        pairs = chosen(picked, options, texts, reading)
+        for one, other, choice in pairs:
+            yield Said((one, other), choice)
+        score = number(picked[0], reading) if len(picked) == 1 else None
+        if not pairs and score is not None:
+            yield Said((answer_key(texts, question, reading, where),), score)
+        elif not pairs and not kind and not is_remark(question):
+            raise UserError(
+                f"{where}: whether {question} takes texts, labels or rankings is not said in {value!r:.40}; "
+                "give the export's .argilla/settings.json, or say in columns that it is a text, as in "
+                f"{{completion: {question}}}"
+            )
+
+
+def _is_ranking(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "rank" in v for v in value)
+
+
+def _ranks(value: list[Any], question: str, texts: list[str], reading: Reading, where: str) -> dict[str, int]:
+    ranks: dict[str, int] = {}
+    for one in value:
+        key = named(str(one.get("value")), texts, reading)
+        if key is None:
+            raise UserError(
+                f"{where}: {question} ranks {one.get('value')!r}, which is none of {', '.join(texts)}; say "
+                f"in columns which it is, as in {{{one.get('value')}: response_1}}"
+            )
+        if not isinstance(one["rank"], int):
+            raise UserError(f"{where}: {question} ranks {key} as {one['rank']!r}; a whole number is right")
+        ranks[key] = one["rank"]
+    return ranks
+
+
+def _fits(sample: Sample) -> str:
+    if _is_settings(sample.name):
+        return "" if '"questions"' in sample.text else "no settings of Argilla's"
+    told = bool(sample.items) and all(
+        (isinstance(item.values.get("fields"), dict) and "responses" in item.values)
+        or any(key.endswith((".responses", "-suggestion")) for key in item.values)
+        for item in sample.items
+    )
+    return "" if told else "no responses to questions"
+
+
+FORMAT = Format("argilla", parse, "source", _fits)

@@ -1,0 +1,189 @@
+"""MLflow's traces with what people said of them: what `Trace.to_json` writes, or a table of `search_traces`.
+
+Of the assessments those of source HUMAN count that nothing overrides: a number or a yes or no (1 or 0) is a
+Rating of the trace's answer to its request; a preference, where the outputs hold several answers by key, is
+a Comparison ("a", or {"preference": "a"}); an expectation named expected_response is a Pair. Other words are
+passed over, as are what judges and code say, and what is said of a part of the trace.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from model.errors import UserError
+from tasks.formats import File, Format, Found, Item, Reading, Sample
+from tasks.formats.labelled import (
+    ANSWERS,
+    Label,
+    asked_of,
+    chosen,
+    labelled_rows,
+    number,
+    prompt_key,
+    text_at,
+    time_of,
+)
+from tasks.formats.turns import read_turns
+from tasks.records import Record
+
+WRITTEN = "expected_response"
+WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+
+
+def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+    """The rows of all traces. Raises UserError with the file, the item and the trace."""
+    for file in files:
+        for item in file.items():
+            trace = _trace(item)
+            info = trace["info"]
+            where = f"{item.where}, trace {info.get('trace_id', info.get('request_id', 'without an id'))}"
+            for row in _rows(trace, reading, where):
+                yield Found(row, where)
+
+
+def _trace(item: Item) -> dict[str, Any]:
+    """The trace of an item: itself, or the one that a table's row holds as JSON."""
+    given = item.values.get("trace", item.values)
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{item.where}: trace is broken JSON") from error
+    if not isinstance(given, dict) or not isinstance(given.get("info"), dict):
+        raise UserError(
+            f"{item.where}: keys {', '.join(item.values) or '(none)'} are no trace; what Trace.to_json "
+            "writes is right, a line each, or a table of search_traces"
+        )
+    return given
+
+
+def _rows(trace: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Record]:
+    given = trace["info"].get("assessments") or []
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        raise UserError(f"{where}: assessments is no list of objects")
+    human = [one for one in given if _counts(one, where)]
+    if not human:
+        return
+    root, inputs, outputs = _exchange(trace, where)
+    if outputs is None:
+        return  # nothing was answered
+    labels: list[Label] = []
+    for one in human:
+        if one.get("span_id") and root and str(one["span_id"]).removeprefix("0x") != root:
+            continue
+        name, person = (
+            str(one.get("assessment_name", "feedback")),
+            str(one["source"].get("source_id") or "unknown"),
+        )
+        time = time_of(one.get("last_update_time") or one.get("create_time"), where)
+        for texts, value in _said(name, one, outputs, reading, where):
+            labels.append(Label(name, person, time, texts, value))
+    if labels:
+        shown = {"prompt": inputs} if isinstance(inputs, str | list) else inputs
+        if not isinstance(shown, dict):
+            raise UserError(f"{where}: its request is {type(inputs).__name__}; a text or messages are right")
+        key = "messages" if "messages" in shown else prompt_key(shown, (), (), reading, where)
+        yield from labelled_rows(asked_of(key, shown, reading, where), labels, reading, where)
+
+
+def _counts(one: Mapping[str, Any], where: str) -> bool:
+    source = one.get("source")
+    if not isinstance(source, dict):
+        raise UserError(f"{where}: an assessment without a source; who made it must be known")
+    return str(source.get("source_type", "")).upper() == "HUMAN" and one.get("valid") is not False
+
+
+def _exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]:
+    """The root span's id, and the request and response of a trace."""
+    data = trace.get("data")
+    spans = data.get("spans") if isinstance(data, dict) else None
+    for span in spans if isinstance(spans, list) else ():
+        if isinstance(span, dict) and not (span.get("parent_span_id") or span.get("parent_id")):
+            attributes = span.get("attributes")
+            held = attributes if isinstance(attributes, dict) else {}
+            inputs, outputs = held.get("mlflow.spanInputs"), held.get("mlflow.spanOutputs")
+            return _hex(span.get("span_id")), _unpacked(inputs), _unpacked(outputs)
+    if isinstance(data, dict) and {"request", "response"} <= data.keys():
+        return "", _unpacked(data["request"]), _unpacked(data["response"])
+    raise UserError(f"{where}: no spans, and so neither request nor answer; export with include_spans=True")
+
+
+def _hex(span: Any) -> str:
+    """A span's id as assessments name it. The export has it in base 64, older ones as it is."""
+    try:
+        raw = base64.b64decode(str(span), validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    return raw.hex() if len(raw) == 8 else str(span).removeprefix("0x")
+
+
+def _unpacked(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _said(
+    name: str, one: Mapping[str, Any], outputs: Any, reading: Reading, where: str
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    expected = one.get("expectation")
+    if name == WRITTEN and isinstance(expected, dict) and isinstance(expected.get("value"), str):
+        yield (expected["value"],), None
+    feedback = one.get("feedback")
+    value = feedback.get("value") if isinstance(feedback, dict) else None
+    if isinstance(value, dict):
+        value = value.get("preference")
+    if isinstance(value, str) and isinstance(outputs, dict):
+        answers = [key for key, text in outputs.items() if isinstance(text, str)]
+        for a, b, choice in chosen([value], (), answers, reading):
+            yield (text_at(outputs, a, where), text_at(outputs, b, where)), choice
+            value = None
+    score = WORDS.get(value.casefold()) if isinstance(value, str) else None
+    score = number(value, reading) if score is None else score
+    if score is not None:
+        yield (_answer(outputs, reading, where),), score
+
+
+def _answer(outputs: Any, reading: Reading, where: str) -> str:
+    """The answer in a trace's outputs: a text, a chat completion, messages, or under a key of its own."""
+    if isinstance(outputs, str):
+        return outputs
+    if isinstance(outputs, list):
+        turns = read_turns(outputs, where)
+        if turns and turns[-1].role == "assistant":
+            return turns[-1].content
+    if isinstance(outputs, dict):
+        choices = outputs.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "message" in choices[0]:
+            return _answer([choices[0]["message"]], reading, where)
+        if isinstance(outputs.get("messages"), list):
+            return _answer(outputs["messages"], reading, where)
+        if "content" in outputs:
+            return _answer([{"role": "assistant", **outputs}], reading, where)
+        texts = {key: value for key, value in outputs.items() if isinstance(value, str)}
+        named = [key for key in texts if key == reading.columns.get("completion")]
+        named = named or [key for key in texts if key.lower() in ANSWERS] or list(texts)
+        if len(named) == 1:
+            return texts[named[0]]
+    kind = f"keys {', '.join(outputs)}" if isinstance(outputs, dict) else type(outputs).__name__
+    raise UserError(
+        f"{where}: which part of its response ({kind}) is the answer is not known; say so in columns, as in "
+        "{completion: answer}"
+    )
+
+
+def _fits(sample: Sample) -> str:
+    told = bool(sample.items) and all(
+        "trace" in item.values or {"info", "data"} <= item.values.keys() for item in sample.items
+    )
+    return "" if told else "no traces with info and data"
+
+
+FORMAT = Format("mlflow_feedback", parse, "line", _fits)
