@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from model.batches import IGNORED, Example, PackedBatch, Packing, TokenFile, WindowOrder, order, pad
+from model.batches import (
+    IGNORED,
+    Example,
+    PackedBatch,
+    Packing,
+    TokenFile,
+    WindowOrder,
+    each_row,
+    order,
+    pad,
+    read_rows,
+)
+from model.errors import UserError
 from model.pretrain import token_lengths
 from tests.model.conftest import CONTEXT, Language
 
@@ -66,6 +78,46 @@ def test_only_completions_are_targets() -> None:
     assert batch.targets.tolist() == [[no, no, 4, 5, 0, no, 7, 0, no, no]]
     assert batch.documents.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, -1, -1]]
     assert batch.learned == 5
+
+
+def test_a_document_longer_than_the_context_is_read_to_its_last_token(
+    language: Language, tmp_path: Path
+) -> None:
+    tokenizer = language.tokenizer
+    document = " and ".join(f"{i} films" for i in range(400))
+    ids = tokenizer.encode_documents(["the film is good"] * 20 + [document] + ["the film is good"] * 20)
+    place = len(tokenizer.encode_documents(["the film is good"] * 20))
+    length = len(tokenizer.encode(document)) + 1
+    assert length > 50 * CONTEXT
+    (tmp_path / "tokens.json").write_text('{"dtype": "<u2"}')
+    ids.tofile(tmp_path / "train.bin")
+    windows = WindowOrder(TokenFile(tmp_path, "train", token_lengths(tokenizer)), CONTEXT, 5, seed=1)
+    targets: set[int] = set()
+    for step in range(-(-windows.windows // 5)):  # one epoch
+        for start in windows.starts(step).tolist():
+            targets |= set(range(start + 1, start + CONTEXT + 1))
+    assert set(range(place, place + length)) <= targets
+
+
+def test_rows_of_a_folder_are_those_of_its_shards_in_order(tmp_path: Path) -> None:
+    for name in ("00002", "00000", "00001"):
+        (tmp_path / f"{name}.jsonl").write_text("" if name == "00000" else f'{{"id": "{name}"}}\n' * 2)
+    (tmp_path / "other.txt").write_text("{")
+    assert [row["id"] for row in read_rows(tmp_path)] == ["00001"] * 2 + ["00002"] * 2
+    assert read_rows(tmp_path / "00001.jsonl") == [{"id": "00001"}] * 2
+    with (tmp_path / "00001.jsonl").open("a") as file:
+        file.write("{")
+    rows = each_row(tmp_path)
+    assert next(rows) == {"id": "00001"}
+    with pytest.raises(UserError, match=r"00001\.jsonl, line 3: not a JSON object"):
+        list(rows)
+
+
+def test_rows_that_are_not_there_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "missing", "missing.jsonl"):
+        with pytest.raises(UserError, match=f"{name} is missing"):
+            read_rows(tmp_path / name)
 
 
 def test_padding_is_on_the_right() -> None:

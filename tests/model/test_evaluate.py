@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from safetensors.torch import save_file
 from model.answers import completion_logprobs, exact_match, f1, normalise_answer
 from model.asking import Chat, FewShot, Plain
 from model.batches import Example
+from model.device import World
 from model.errors import UserError
-from model.evaluate import EvaluateParameters, choose, evaluate
+from model.evaluate import EvaluateParameters, HeldOutText, choose, evaluate
 from model.folder import load_model, save_model
+from model.pretrain import bits_per_byte
 from model.sample import generate
 from model.tokenizer import Tokenizer, train_tokenizer
 from model.transformer import Architecture, Transformer
@@ -213,3 +216,49 @@ def test_prompts_are_chosen_once_and_in_order() -> None:
     rows = [pair(1), pair(1), pair(2, "nq"), pair(3), pair(4)]
     assert choose(rows, ["film"], 2) == [pair(1), pair(3)]
     assert len(choose(rows, [], 9)) == 4
+
+
+def test_turns_are_put_before_the_prompt_and_written_beside_the_answers(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    before = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
+    before.append({"role": "assistant", "content": "hello"})
+    talk = {**pair(1), "history": before}
+    endless = {**pair(2), "history": [before[1], before[2]] * 30}
+    for split in ("train", "test"):
+        write(tmp_path / "split" / split / "pairs" / "00000.jsonl", [pair(1), talk, endless, talk])
+        text = [{"text": f"the {word} was good . " * 20, "source": "books"} for word in WORDS]
+        write(tmp_path / "split" / split / "text" / "00000.jsonl", text)
+    said: list[str] = []
+    settings = {"prompts": 9, "new_tokens": NEW, "few_shot": 1, "shown": 3}
+
+    def report(event: dict[str, Any]) -> None:
+        said.extend([event["text"]] if event["event"] == "message" else [])
+
+    changed = {**world, "split": str(tmp_path / "split"), "folder": str(tmp_path / "out")}
+    assert evaluate(settings, **changed, report=report)["prompts"] == 3
+    assert said == ["1 test pairs lose their oldest turns to leave room for an answer"]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "completions.jsonl").read_text().splitlines()]
+    assert [row.get("history") for row in rows] == [None, before, endless["history"]] * 4
+    answers = json.loads((tmp_path / "out" / "answers.json").read_text())
+    assert [answer.get("history") for answer in answers] == [None, before, endless["history"]]
+
+
+def test_no_more_text_is_read_than_is_measured(world: dict[str, Any], tokenizer: Tokenizer) -> None:
+    read: list[str] = []
+
+    def texts() -> Iterator[str]:
+        for i in range(10_000):
+            read.append(f"the film number {i} was good .")
+            yield read[-1]
+
+    some = HeldOutText(texts(), tokenizer, 500)
+    assert 500 <= len(some.tokens) < 3000 and len(read) < 200
+    every = HeldOutText(texts(), tokenizer)
+    assert every.tokens.tolist() == tokenizer.encode_documents(read[-10_000:]).tolist()
+    assert every.tokens[: len(some.tokens)].tolist() == some.tokens.tolist()
+    model, _ = load_model(Path(world["base"]))
+    for tokens in (500, CONTEXT, 1):
+        bounded = HeldOutText(texts(), tokenizer, max(tokens, CONTEXT) + 1)
+        measured = [bits_per_byte(model, text, World(), tokens) for text in (bounded, every)]
+        assert measured[0] == measured[1]

@@ -109,6 +109,42 @@ def test_only_the_wanted_aspects_and_well_rated_texts_count(tmp_path: Path) -> N
     assert figures["train_ratings"] == 2
 
 
+def test_what_was_said_before_stays_with_the_labels(tmp_path: Path) -> None:
+    history = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    rows = [
+        rating_row("a", "b", [2.0], ["x"], "tone", "s", "1", history=history),
+        rating_row("a", "b", [-2.0], ["x"], "tone", "s", "2"),
+        comparison_row("a", "b", "c", "b", "tone", "x", "t", "3", history=history),
+    ]
+    out = tmp_path / "out"
+    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=out, report=quiet, seed=1)
+    after, plain = ({"history": history, "prompt": "a"}, {"prompt": "a"})
+    common = {"aspect": "tone", "source": "s"}
+    rated = lines(out / "train.ratings.jsonl")
+    assert {row["score"]: row for row in rated} == {
+        2.0: {**after, "completion": "b", "score": 2.0, **common},
+        -2.0: {**plain, "completion": "b", "score": -2.0, **common},
+    }
+    assert lines(out / "train.comparisons.jsonl") == [
+        {**after, "chosen": "c", "rejected": "b", "aspect": "tone", "source": "t"}
+    ]
+    by_rating, by_choice = lines(out / "pairs.test.jsonl")
+    assert by_rating["chosen"] == {**after, "completion": "b"}
+    assert by_rating["rejected"] == {**plain, "completion": "b"}
+    assert by_choice["chosen"] == {**after, "completion": "c"}
+    assert by_choice["rejected"] == {**after, "completion": "b"}
+
+
+def test_of_very_many_texts_the_first_are_paired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.labels.PAIRED", 4)
+    rows = [rating_row("a", f"{i}", [float(i)], ["x"], "tone", "s", f"{i}") for i in range(40)]
+    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", report=quiet, seed=1)
+    held_out = lines(tmp_path / "out" / "pairs.valid.jsonl")
+    first = [row["completion"] for row in lines(tmp_path / "out" / "valid.ratings.jsonl")[:4]]
+    assert len(held_out) == 6
+    assert {row[side]["completion"] for row in held_out for side in ("chosen", "rejected")} == set(first)
+
+
 def test_alpha_is_krippendorffs() -> None:
     # By hand: 4 items of 2 scores; observed (0+1+0+1)·2/8 = 1/2; all 8 scores are 1,1,2,3,3,3,1,2:
     # the sum of squared differences of ordered pairs is 2·(8·38 - 16²) = 96, so expected is 96/56.

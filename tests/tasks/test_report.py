@@ -14,7 +14,7 @@ import pytest
 
 from tasks.chapters import in_words
 from tasks.figures import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
-from tasks.report import ReportParameters, quarantine, report, sources
+from tasks.report import ReportParameters, examples, quarantine, report, sources
 
 STAGES = ("validate", "split", "tokenizer", "pretrain", "sft", "labels", "reward", "rlhf", "evaluate", "gate")
 VOID = {"meta", "br", "th", "td", "tr", "dt", "dd", "path", "circle", "rect", "polyline", "p", "html"}
@@ -306,6 +306,37 @@ def test_a_row_of_each_kind_in_words() -> None:
     assert rated[-1][0] == "its tone, by 30 people"
     assert rated[-1][1].startswith("−1.5, 0, ") and rated[-1][1].endswith(" and 5 more: −0.05 on average")
     assert in_words("ratings", {**pair, "aspect": "tone", "scores": [1]})[-1][0] == "its tone, by 1 person"
+
+
+def test_what_was_said_before_a_prompt_is_shown(tmp_path: Path) -> None:
+    history = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Who <wrote> it?"},
+        {"role": "assistant", "content": " Ann "},
+    ]
+    before = [("system line", "Be brief."), ("earlier prompt", "Who <wrote> it?"), ("earlier answer", "Ann")]
+    row = {"prompt": "when?", "completion": " then", "history": history}
+    assert in_words("pairs", row) == [*before, ("prompt", "when?"), ("answer", "then")]
+    assert in_words("comparisons", {**row, "a": "1", "b": "2", "choice": "tie"})[:3] == before
+    assert in_words("ratings", {**row, "aspect": "tone", "scores": [1]})[:3] == before
+    at = leave_stages(tmp_path / "stages")
+    plain = make(at, tmp_path / "plain")
+    answers = json.loads((at["evaluate"] / "answers.json").read_text())
+    answers[0]["history"] = history
+    whole(at["evaluate"] / "answers.json", answers)
+    page = make(at, tmp_path / "out")
+    check_markup(page)
+    assert '<span class="small">earlier prompt</span> Who &lt;wrote&gt; it?</p>' in page
+    assert page.index("Be brief.") < page.index(answers[0]["prompt"])
+    assert "earlier prompt" not in plain
+
+
+def test_a_row_is_found_behind_an_empty_shard(tmp_path: Path) -> None:
+    for name, rows in (("00000", []), ("00001", [{"text": "here", "source": "books"}] * 3)):
+        lines(tmp_path / "train" / "text" / f"{name}.jsonl", rows)
+    (found,) = examples(tmp_path)
+    assert found == {"kind": "text", "source": "books", "parts": [("", "here")]}
+    assert sources(tmp_path)[0]["counts"][0] == ["3", ""]
 
 
 def test_ticks_are_round_and_inside() -> None:
