@@ -62,7 +62,11 @@ class TokenFile:
 
 
 class WindowOrder:
-    """Windows of a token file by step: each once an epoch, cut at another phase in each epoch."""
+    """Windows of a token file by step: each once an epoch, cut at another phase in each epoch.
+
+    A document longer than the context goes on in the next window. The file's last tokens, at most `context`
+    of them, are in no window.
+    """
 
     def __init__(self, file: TokenFile, context: int, batch: int, seed: int) -> None:
         # One window is given up so that every phase has the same number of them.

@@ -64,6 +64,12 @@ class Labels:
             len(rows) // (size // 2) for rows in self.compared.values()
         )
 
+    @property
+    def apart(self) -> bool:
+        """Whether any two texts of a stratum are told apart: compared, or rated at least `margin` apart."""
+        rated = ([self.scores[i] for i in rows] for rows in self.strata.values())
+        return bool(self.chosen) or any(max(scores) - min(scores) >= self.margin for scores in rated)
+
     def epoch(self, seed: int, epoch: int) -> list[Group]:
         """Every label once, but for what fills no group; the order of the groups is that of the strata."""
         groups = []

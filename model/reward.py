@@ -147,9 +147,27 @@ class Comparing(Recipe):
                 f"the training labels make {self.labels.groups} groups of {parameters.group} texts, fewer "
                 f"than one batch of {parameters.batch}; add labels, or lower reward.batch or reward.group"
             )
+        if not self.labels.apart:
+            raise UserError(
+                f"all {len(self.labels.ratings)} labels are of one class: no two scores of one aspect and "
+                f"source are {parameters.margin} apart; add other labels, or lower reward.margin"
+            )
+        self.prompts = self._reference_prompts(context)
         tokens = sum(len(row) for row in self.labels.ratings + self.labels.chosen + self.labels.rejected)
         self.tokens_per_step = tokens * parameters.batch / self.labels.groups
         self._groups: tuple[int, list[Group]] = (-1, [])
+
+    def _reference_prompts(self, context: int) -> list[list[int]]:
+        room = context - self.parameters.reference_tokens
+        prompts = [chat_prompt(row, self.tokenizer, room)[0] for row in self.labels.prompts]
+        fitting = [prompt for prompt in prompts if len(prompt) <= room]
+        if len(fitting) < 2:
+            raise UserError(
+                f"reward.reference_tokens: {self.parameters.reference_tokens} tokens of answer leave room "
+                f"for {len(fitting)} of the labels' {len(prompts)} prompts in a context of {context}, and "
+                "at least 2 are needed; lower it, or add labels about other prompts"
+            )
+        return fitting
 
     def _batch(self, step: int) -> list[Group]:
         each = self.labels.groups // self.parameters.batch
@@ -205,18 +223,7 @@ class Comparing(Recipe):
         assistant, tokenizer = load_model(
             base, dtype=compute_dtype(self.world.device), device=self.world.device
         )
-        settings = self.parameters
-        room = assistant.architecture.context - settings.reference_tokens
-        prompts = [
-            tokens
-            for row in self.labels.prompts
-            if len(tokens := chat_prompt(row, tokenizer, room)[0]) <= room
-        ]
-        if len(prompts) < 2:
-            raise UserError(
-                f"reward.reference_tokens: {settings.reference_tokens} tokens of answer leave no room for "
-                f"the labels' prompts in a context of {assistant.architecture.context}; lower it"
-            )
+        settings, prompts = self.parameters, self.prompts
         chosen = generator(self.seed, 3).permutation(len(prompts))[: settings.reference]
         samples = generate(
             assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end, seed=self.seed

@@ -183,6 +183,28 @@ def test_answers_that_leave_no_room_for_a_prompt_are_refused(
         stage("rlhf", language, trained, new_tokens=CONTEXT)(tmp_path, quiet)
 
 
+def test_prompts_of_labels_that_leave_no_room_for_an_answer_are_refused_at_once(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=r"reward\.reference_tokens: 47 .* room for 0 of the labels' 7 prompts"
+    ):
+        stage("reward", language, trained, reference_tokens=CONTEXT - 1)(tmp_path, quiet)
+    assert not (tmp_path / "curves.jsonl").exists()
+
+
+def test_labels_of_one_class_are_refused(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in ("train.ratings", "train.comparisons", "pairs.valid"):
+        rows = read_rows(language.labels / f"{name}.jsonl") if name != "train.comparisons" else []
+        write_rows(tmp_path / "labels" / f"{name}.jsonl", [{**row, "score": 1.0} for row in rows])
+    other = Language.__new__(Language)
+    other.__dict__.update(language.__dict__, labels=tmp_path / "labels")
+    with pytest.raises(UserError, match=r"all 600 labels are of one class.*reward\.margin"):
+        stage("reward", other, trained)(tmp_path / "out", quiet)
+
+
 def test_prompts_longer_than_the_context_are_left_out_and_said(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from model.errors import UserError
 from tasks.gate import GateParameters, gate, verdict
 from tasks.serving import Manner, Talker, resolve
 from tasks.yardstick import linear_accuracy
-from tests.model.conftest import Language, language
+from tests.model.conftest import Language, language, write_rows
 
 __all__ = ["language"]
 BARS = GateParameters(least={"judge_gain": 0.4, "win_rate": 0.8}, most={"kl": 12.0})
@@ -48,6 +49,28 @@ def test_the_linear_yardstick_reads_feelings(language: Language) -> None:
     accuracy = linear_accuracy(language.labels)
     assert accuracy["tone/film"] > 0.95
     assert accuracy["helpfulness/chat"] > 0.95 if "helpfulness/chat" in accuracy else True
+
+
+def test_the_yardstick_reads_what_was_said_before(tmp_path: Path) -> None:
+    def row(mood: str, i: int) -> dict[str, Any]:
+        history = [
+            {"role": "user", "content": f"be {mood}"},
+            {"role": "assistant", "content": f"yes {i % 3}"},
+        ]
+        return {
+            "history": history,
+            "prompt": "go on",
+            "completion": " the end",
+            "aspect": "tone",
+            "source": "s",
+        }
+
+    rows = [{**row(mood, i), "score": score} for i in range(20) for mood, score in (("glad", 2), ("sad", -2))]
+    pair = {"chosen": row("glad", 1), "rejected": row("sad", 1), "aspect": "tone", "source": "s"}
+    write_rows(tmp_path / "train.ratings.jsonl", rows)
+    write_rows(tmp_path / "train.comparisons.jsonl", [])
+    write_rows(tmp_path / "pairs.valid.jsonl", [pair])
+    assert linear_accuracy(tmp_path) == {"tone/s": 1.0}
 
 
 def test_a_name_is_the_last_runs_folder(tmp_path: Path) -> None:
