@@ -20,7 +20,7 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
     """Rows of every type that the files hold. Raises UserError with file and line."""
     for file in files:
         for values, where in file.items():
-            yield Found(_record(values, reading, where), where)
+            yield Found(_record(values, reading, where), where, _own(values))
 
 
 def _record(row: dict[str, Any], reading: Reading, where: str) -> Record:
@@ -52,6 +52,12 @@ def _record(row: dict[str, Any], reading: Reading, where: str) -> Record:
     if "text" in row:
         return text_row(_string(row, "text", where), source, row.get("group", ""))
     raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {KNOWN}")
+
+
+def _own(row: dict[str, Any]) -> str:
+    # Labels of several people about one thing share its id.
+    labels = row.keys() & {"choice", "score", "scores"}
+    return "" if labels or row.get("id") is None else str(row["id"])
 
 
 def _string(row: dict[str, Any], key: str, where: str) -> str:
