@@ -47,6 +47,25 @@ class Tracking(BaseModel):
         return address
 
 
+class Spreading(BaseModel):
+    """Where work over many shards goes: processes of this machine (0: one a core), or a Dask cluster.
+
+    `dask` is a scheduler's address, or `local` for a small cluster on this machine; empty: no cluster.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(default=0, ge=0)
+    dask: str = ""
+
+    @field_validator("dask")
+    @classmethod
+    def _address(cls, address: str) -> str:
+        if address not in ("", "local") and not urlsplit(address).hostname:
+            raise ValueError(f"dask is {address}; local or a scheduler's address is right, tcp://HOST:8786")
+        return address
+
+
 class Preset(BaseModel):
     """A whole pipeline: one section a stage, each the parameters that stand beside the code it steers."""
 
@@ -71,6 +90,7 @@ class Preset(BaseModel):
     gate: GateParameters = Field(default_factory=GateParameters)
     report: ReportParameters = Field(default_factory=ReportParameters)
     tracking: Tracking = Field(default_factory=Tracking)
+    spread: Spreading = Field(default_factory=Spreading)
 
     def tokens(self) -> TokenizerParameters:
         """The tokenizer's parameters: a base model from elsewhere brings its own tokenizer."""

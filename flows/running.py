@@ -21,11 +21,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from flows.cluster import Cluster
 from flows.configuration import Preset
 from flows.display import Display
 from flows.surroundings import code_state, prepare
 from model.device import find_device
 from tasks.keys import lock_digest
+from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
 
 if TYPE_CHECKING:
@@ -55,13 +57,19 @@ class Running:
 
         self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, self.place.var / "mlflow")
         device = find_device(preset.device)
-        self.around = Surroundings(self.place.root, preset.seed, device, preset.processes)
+        self.spread = self._spread()
+        self.around = Surroundings(self.place.root, preset.seed, device, preset.processes, self.spread)
         self.display = Display(preset.name, device, get_run_logger().info)
         self.code = code_state(self.place.root)
         self.stages: list[dict[str, Any]] = []
         self.references: dict[str, Reference] = {}
         self.flow_run = str(flow_run.id)
         self.open = ExitStack()
+
+    def _spread(self) -> Cores | Cluster:
+        if not self.preset.spread.dask:
+            return over_cores(self.preset.spread.workers)
+        return Cluster(self.preset.spread.dask, self.place.var / "dask")
 
     def __enter__(self) -> Running:
         tags = {
@@ -78,6 +86,7 @@ class Running:
         for lost in self.tracker.abandoned():
             _close_lost(lost)
         self.open.enter_context(self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run))
+        self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
         return self
 
@@ -103,7 +112,11 @@ class Running:
         began = time.monotonic()
         self.display.start(stage.name)
         with self.tracker.open_stage(stage.name, parameters, [found.run for found in inputs.values()]) as run:
-            reference = stage.run(parameters, inputs, self.around, self._report, run=run)
+            try:
+                reference = stage.run(parameters, inputs, self.around, self._report, run=run)
+            finally:
+                # A training that follows has the machine to itself.
+                self.spread.close()
             whose = self.references.get("ingest", reference)
             reference = replace(
                 reference, run=self.tracker.close_stage(reference, str(whose.metrics["data_hash"]))

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
 from model.launch import Report
 from tasks import versions
-from tasks.formats import Reading, find_parser
-from tasks.records import TYPES, Rows, write_rows
-from tasks.sources import DataParameters, read_source, sources_digest
+from tasks.formats import find_format
+from tasks.records import TYPES, shards
+from tasks.shards import (
+    CLAIMS,
+    Part,
+    check_claims,
+    cut,
+    gather,
+    join_shards,
+    ranges,
+    shard_count,
+    sort_part,
+)  # fmt: skip
+from tasks.sources import DataParameters, read_source, reading_of, sources_digest
+from tasks.spread import Spread, in_turn, paced
 from tasks.stage import stage
+
+SHOWN = 3
 
 
 def _stands(folder: Path, root: Path) -> bool:
     """Whether data/ still holds what an earlier run put there; by size, as the bytes are DVC's to compare."""
-    files = [(folder / "rows" / f"{kind}.jsonl", root / "data" / f"{kind}.jsonl") for kind in TYPES]
-    pointed = versions.read_pointer(root) is not None
-    return pointed and all(b.exists() and a.stat().st_size == b.stat().st_size for a, b in files)
+    if versions.read_pointer(root) is None:
+        return False
+    return all(_sizes(folder / "rows" / kind) == _sizes(root / "data" / kind) for kind in TYPES)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in shards(folder)}
 
 
 @stage(outside=sources_digest, stands=_stands)
-def ingest(parameters: DataParameters, out: Path, report: Report, root: Path) -> dict[str, Any]:
+def ingest(
+    parameters: DataParameters, out: Path, report: Report, root: Path, spread: Spread = in_turn
+) -> dict[str, Any]:
     """Rows of every source in out/rows, the same bytes as in root/data; metrics are counts and the hash.
 
+    out/origins says line for line where a row was found: in its source, or in data/ where that was fetched.
     A data.dvc that knows these sources is followed: its version is pulled from the remote, or made again
     and compared. Sources that changed make a new version. Raises UserError for what cannot be read.
     """
@@ -33,54 +56,106 @@ def ingest(parameters: DataParameters, out: Path, report: Report, root: Path) ->
     known = versions.read_pointer(root)
     followed = known is not None and known["meta"].get("sources") == made_of and not parameters.accept
     data = root / "data"
-    if not (known and followed and _restored(root, known["md5"], parameters.remote)):
-        counts = write_data(parse_sources(parameters, root, report), data)
-        found = versions.folder_hash(root)
-        if known and followed and found != known["md5"]:
-            raise UserError(
-                f"the sources are those of data.dvc, but their rows have the hash {found} and data.dvc says "
-                f"{known['md5']}: the parsers changed; set data.accept=true to take it as a new version"
-            )
-        if not followed:
+    if known and followed and _restored(root, known["md5"], parameters.remote):
+        for kind in TYPES:
+            shutil.copytree(data / kind, out / "rows" / kind)
+        write_places(out)
+    else:
+        counts = make_rows(parameters, root, out, report, spread)
+        publish(out / "rows", data)
+        if known and followed:
+            found = versions.folder_hash(root)
+            if found != known["md5"]:
+                raise UserError(versions.mismatch(known, found))
+        else:
             found = versions.add(root, parameters.remote, {"sources": made_of, "rows": counts})
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             report({"event": "message", "text": text})
     pointer = versions.read_pointer(root)
     assert pointer is not None
-    rows = out / "rows"
-    rows.mkdir(parents=True, exist_ok=True)
-    for kind in TYPES:
-        shutil.copyfile(data / f"{kind}.jsonl", rows / f"{kind}.jsonl")
     return {**pointer["meta"]["rows"], "data_hash": pointer["md5"]}
 
 
 def _restored(root: Path, wanted: str, remote: str) -> bool:
     """Whether data/ is what data.dvc says, or could be brought there from the remote."""
-    whole = all((root / "data" / f"{kind}.jsonl").exists() for kind in TYPES)
+    whole = all(shards(root / "data" / kind) for kind in TYPES)
     if whole and versions.folder_hash(root) == wanted:
         return True
     return bool(remote) and versions.pull(root, remote)
 
 
-def parse_sources(parameters: DataParameters, root: Path, report: Report) -> Rows:
-    """The rows of all sources, each content once: the first source that has it keeps it."""
-    found = Rows()
+def make_rows(
+    parameters: DataParameters, root: Path, out: Path, report: Report, spread: Spread
+) -> dict[str, int]:
+    """The shards of all sources in out/rows, each content once: the first source that has it keeps it.
+
+    First every part of every source is parsed into sorted runs, then every range of ids is gathered from all
+    runs. Counts by type. Raises UserError for a source without a row, and for an `id` that means two rows.
+    """
+    runs = out / "runs"
+    parts = list(plan(parameters, root, runs, report))
+    sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
+    found = [0] * len(parameters.sources)
+    parsed = spread(sort_part, parts)
+    for part in paced(parsed, len(parts), report, lambda part: (part.rows, sum(part.sizes.values()))):
+        found[part.place] += part.rows
+        for kind, size in part.sizes.items():
+            sizes[kind] += size
     for number, source in enumerate(parameters.sources):
-        files = read_source(source, parameters, root)
-        rows = find_parser(source.format)(files, Reading(source.name, source.prompt))
-        if not any(rows.of(kind) for kind in TYPES):
-            raise UserError(f"source {source.name}: no rows in {', '.join(file.origin for file in files)}")
-        found.extend(rows)
-        report({"event": "step", "step": number + 1, "steps": len(parameters.sources), "metrics": {}})
-    distinct = Rows()
+        if not found[number]:
+            names = [file.origin for part in parts if part.place == number for file in part.files]
+            others = f" and {len(names) - SHOWN} more files" if len(names) > SHOWN else ""
+            raise UserError(f"source {source.name}: no rows in {', '.join(names[:SHOWN])}{others}")
+    if sizes[CLAIMS]:
+        for _ in spread(check_claims, ranges(CLAIMS, sizes[CLAIMS], runs, out)):
+            pass
+    wanted = [part for kind in TYPES for part in ranges(kind, sizes[kind], runs, out)]
+    counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
+    gathered = spread(gather, wanted)
+    for shard in paced(gathered, len(wanted), report, lambda shard: (shard.rows, shard.size)):
+        counts[shard.kind] += shard.rows
+        written[shard.kind] += shard.size
+    shutil.rmtree(runs)
     for kind in TYPES:
-        once = {row.id: row for row in reversed(found.of(kind))}
-        distinct.of(kind).extend(once.values())
-    return distinct
+        # Of fewer rows, as the same came from several parts, fewer shards: how parts were cut must not show.
+        for name in ("rows", "origins"):
+            join_shards(out / name / kind, shard_count(written[kind]))
+    return counts
 
 
-def write_data(rows: Rows, data: Path) -> dict[str, int]:
-    """Write the four files of `data/`; counts by type."""
+def plan(parameters: DataParameters, root: Path, runs: Path, report: Report) -> Iterator[Part]:
+    """What is parsed: every source's files, cut or put together to parts that a process reads at once."""
+    for number, source in enumerate(parameters.sources):
+        files = read_source(source, parameters, root, report)
+        reading = reading_of(source, root)
+        found = find_format(source.format)
+        for part, group in enumerate(cut(files, found.unit)):
+            yield Part(source, number, part, group, found.name, reading, runs)
+
+
+def publish(rows: Path, data: Path) -> None:
+    """Make the shards of a folder those of `data/`: copied beside it first, then put in place at once."""
+    part = data.with_name(f"{data.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        shutil.copytree(rows, part / "new")
+        (part / "old").mkdir()
+        data.mkdir(exist_ok=True)
+        for kind in TYPES:
+            if (data / kind).exists():
+                (data / kind).rename(part / "old" / kind)
+            (part / "new" / kind).rename(data / kind)
+            # A version of before there were shards had a file a kind.
+            (data / f"{kind}.jsonl").unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_places(out: Path) -> None:
+    """out/origins for rows that were not parsed but fetched: where they stand in data/."""
     for kind in TYPES:
-        write_rows(data / f"{kind}.jsonl", rows.of(kind))
-    return {kind: len(rows.of(kind)) for kind in TYPES}
+        (out / "origins" / kind).mkdir(parents=True)
+        for path in shards(out / "rows" / kind):
+            with path.open("rb") as rows, (out / "origins" / kind / path.name).open("w") as places:
+                for number, _ in enumerate(rows, 1):
+                    places.write(json.dumps(f"data/{kind}/{path.name}, line {number}") + "\n")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UserError
 from model.launch import Report
-from tasks.records import TYPES, read_rows, write_rows
+from tasks.records import TYPES, shards
+from tasks.spread import Spread, in_turn, paced
 from tasks.stage import stage
 
 SPLITS = ("train", "valid", "test")
+# A quote inside a string has a backslash before it, so in a canonical line this is the key and nothing else.
+GROUP = re.compile(rb'"group":"((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True)
@@ -39,16 +45,67 @@ def split_of(group: str, parameters: SplitParameters) -> str:
     return "valid" if place < parameters.test + parameters.valid else "train"
 
 
+def group_of(line: bytes) -> str:
+    """The group of a row's line, without reading the rest of it where the line is canonical."""
+    found = GROUP.search(line)
+    if found is None:
+        return str(json.loads(line)["group"])
+    return str(json.loads(b'"' + found[1] + b'"')) if b"\\" in found[1] else found[1].decode()
+
+
+@dataclass(frozen=True)
+class Division:
+    """One shard of a kind that is to be divided."""
+
+    kind: str
+    path: Path
+    out: Path
+    parameters: SplitParameters
+
+
+@dataclass(frozen=True)
+class Divided:
+    """How many rows of a shard went to each split, and its bytes."""
+
+    kind: str
+    rows: dict[str, int]
+    size: int
+
+
+def divide(shard: Division) -> Divided:
+    """Write out/{train,valid,test}/KIND/ of one shard, under its own number, the lines as they are."""
+    counts = dict.fromkeys(SPLITS, 0)
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context((shard.out / name / shard.kind / shard.path.name).open("wb"))
+            for name in SPLITS
+        }
+        for line in stack.enter_context(shard.path.open("rb")):
+            name = split_of(group_of(line), shard.parameters)
+            files[name].write(line)
+            counts[name] += 1
+    return Divided(shard.kind, counts, shard.path.stat().st_size)
+
+
 @stage(inputs=("validate",))
-def split(parameters: SplitParameters, validate: Path, out: Path, report: Report) -> dict[str, int]:
-    """out/{train,valid,test}/*.jsonl. Raises UserError where text leaves a split empty."""
-    counts: dict[str, int] = {}
+def split(
+    parameters: SplitParameters, validate: Path, out: Path, report: Report, spread: Spread = in_turn
+) -> dict[str, int]:
+    """out/{train,valid,test}/KIND/, a shard for each of validate's.
+
+    Raises UserError where text leaves a split empty.
+    """
+    counts = {f"{name}_{kind}": 0 for kind in TYPES for name in SPLITS}
     for kind in TYPES:
-        rows = read_rows(validate / "rows" / f"{kind}.jsonl", kind)
         for name in SPLITS:
-            chosen = [row for row in rows if split_of(row.group, parameters) == name]
-            write_rows(out / name / f"{kind}.jsonl", chosen)
-            counts[f"{name}_{kind}"] = len(chosen)
+            (out / name / kind).mkdir(parents=True)
+    work = [
+        Division(kind, path, out, parameters) for kind in TYPES for path in shards(validate / "rows" / kind)
+    ]
+    done = spread(divide, work)
+    for divided in paced(done, len(work), report, lambda divided: (sum(divided.rows.values()), divided.size)):
+        for name, rows in divided.rows.items():
+            counts[f"{name}_{divided.kind}"] += rows
     for name in SPLITS:
         if not counts[f"{name}_text"]:
             raise UserError(

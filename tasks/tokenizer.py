@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +15,31 @@ from model.errors import UserError
 from model.launch import Report
 from model.tokenizer import Tokenizer as Encoder
 from model.tokenizer import train_tokenizer
-from tasks.records import read_lines
+from tasks.records import shards
 from tasks.split import SPLITS
+from tasks.spread import Spread, in_turn, paced
 from tasks.stage import stage
 
-BATCH = 1000
+BATCH_CHARACTERS = 1 << 22
 
 
 @dataclass(frozen=True)
 class TokenizerParameters:
     """`vocabulary` counts every token, the chat's three among them.
 
-    `base` takes the tokenizer of a model folder instead of training one.
+    It is learned from `sample_bytes` of the training rows at most. `base` takes the tokenizer of a model
+    folder instead of training one.
     """
 
     vocabulary: int = 2048
+    sample_bytes: int = 64_000_000
     base: str = ""
 
     def __post_init__(self) -> None:
         if self.vocabulary < 259:
             raise ValueError(f"vocabulary is {self.vocabulary}; every byte and the chat need 259 at least")
+        if self.sample_bytes < 1:
+            raise ValueError(f"sample_bytes is {self.sample_bytes}; it must be 1 at least")
 
 
 def base_folder(base: str, root: Path) -> Path:
@@ -52,29 +59,35 @@ def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
 
 @stage(inputs=("split",), outside=_base_digest)
 def tokenizer(
-    parameters: TokenizerParameters, split: Path, out: Path, report: Report, root: Path
+    parameters: TokenizerParameters,
+    split: Path,
+    out: Path,
+    report: Report,
+    root: Path,
+    spread: Spread = in_turn,
 ) -> dict[str, Any]:
     """tokenizer.json, {train,valid,test}.bin and tokens.json in `out`.
 
     Raises UserError where the training text cannot fill the vocabulary.
     """
-    texts = {name: [row["text"] for row in read_lines(split / name / "text.jsonl")] for name in SPLITS}
     if parameters.base:
         encoder = Encoder.load(base_folder(parameters.base, root))
     else:
-        pairs = [row["prompt"] + row["completion"] for row in read_lines(split / "train" / "pairs.jsonl")]
-        encoder = train_tokenizer([*texts["train"], *pairs], parameters.vocabulary)
+        learned = [path for kind in ("text", "pairs") for path in shards(split / "train" / kind)]
+        encoder = train_tokenizer(sample(learned, parameters.sample_bytes), parameters.vocabulary)
     encoder.save(out)
     described: dict[str, Any] = {"dtype": encoder.dtype.str, "vocabulary": encoder.vocabulary}
+    described |= {name: {"tokens": 0, "bytes": 0, "documents": 0} for name in SPLITS}
+    whose = hashlib.sha256((out / "tokenizer.json").read_bytes()).hexdigest()
+    work = [Encoding(name, path, out, whose) for name in SPLITS for path in shards(split / name / "text")]
+    encoded = spread(encode_shard, work)
+    for done in paced(encoded, len(work), report, lambda done: (done.documents, done.size)):
+        counts = described[done.split]
+        counts["tokens"] += done.tokens
+        counts["bytes"] += done.size
+        counts["documents"] += done.documents
     for name in SPLITS:
-        tokens = 0
-        with (out / f"{name}.bin").open("wb") as file:
-            for documents in _batches(texts[name]):
-                ids = encoder.encode_documents(documents)
-                ids.tofile(file)
-                tokens += len(ids)
-        size = sum(len(text.encode()) for text in texts[name])
-        described[name] = {"tokens": tokens, "bytes": size, "documents": len(texts[name])}
+        _join([part.tokens for part in work if part.split == name], out / f"{name}.bin")
     (out / "tokens.json").write_text(json.dumps(described, indent=1))
     train = described["train"]
     return {
@@ -84,6 +97,85 @@ def tokenizer(
     }
 
 
-def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(texts), BATCH):
-        yield texts[start : start + BATCH]
+def sample(paths: Sequence[Path], most: int) -> Iterator[str]:
+    """The text of the rows in shards; of more than `most` bytes a share of each shard, its first rows.
+
+    Rows stand in the order of a digest of their content: the first are as good a choice as any.
+    """
+    sizes = [path.stat().st_size for path in paths]
+    share = min(1.0, most / max(1, sum(sizes)))
+    for path, size in zip(paths, sizes, strict=True):
+        left = size * share
+        with path.open("rb") as lines:
+            for line in lines:
+                if left <= 0:
+                    break
+                left -= len(line)
+                row = json.loads(line)
+                yield row["text"] if "text" in row else row["prompt"] + row["completion"]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A shard of texts of a split, and the folder of the tokenizer whose file has the digest `whose`."""
+
+    split: str
+    path: Path
+    folder: Path
+    whose: str
+
+    @property
+    def tokens(self) -> Path:
+        """Where its tokens are written."""
+        return self.folder / f"{self.split}.{self.path.stem}.part"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What was encoded of a shard: texts, their bytes in UTF-8, and their tokens."""
+
+    split: str
+    documents: int
+    size: int
+    tokens: int
+
+
+def encode_shard(work: Encoding) -> Encoded:
+    """Write the tokens of a shard's texts, the end token after each."""
+    encoder = _encoder(work.folder, work.whose)
+    documents = size = tokens = 0
+    with work.path.open("rb") as lines, work.tokens.open("wb") as file:
+        for texts in _batches(json.loads(line)["text"] for line in lines):
+            ids = encoder.encode_documents(texts)
+            ids.tofile(file)
+            documents += len(texts)
+            size += sum(len(text.encode()) for text in texts)
+            tokens += len(ids)
+    return Encoded(work.split, documents, size, tokens)
+
+
+@lru_cache(maxsize=1)
+def _encoder(folder: Path, whose: str) -> Encoder:
+    # Kept from shard to shard: the words that it has met make it fast.
+    return Encoder.load(folder)
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    filled = 0
+    for text in texts:
+        batch.append(text)
+        filled += len(text)
+        if filled >= BATCH_CHARACTERS:
+            yield batch
+            batch, filled = [], 0
+    if batch:
+        yield batch
+
+
+def _join(parts: Sequence[Path], whole: Path) -> None:
+    with whole.open("wb") as file:
+        for path in parts:
+            with path.open("rb") as tokens:
+                shutil.copyfileobj(tokens, file, 1 << 20)
+            path.unlink()

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from model.errors import UserError
-from tasks import versions
+from tasks import shards, versions
 from tasks.ingest import ingest
-from tasks.records import read_rows
+from tasks.records import TYPES, read_rows
 from tasks.sources import DataParameters, Source
+from tasks.spread import Spread, in_turn, over_cores
 from tasks.stage import Surroundings
 
 OWN = Source("mine", "rows", files="texts/*.jsonl")
@@ -26,7 +27,10 @@ def write(root: Path, *lines: dict[str, Any], name: str = "a") -> None:
 
 
 def run(
-    root: Path, parameters: DataParameters | None = None, said: list[str] | None = None
+    root: Path,
+    parameters: DataParameters | None = None,
+    said: list[str] | None = None,
+    spread: Spread = in_turn,
 ) -> dict[str, Any]:
     def report(event: dict[str, Any]) -> None:
         if said is not None and event["event"] == "message":
@@ -34,7 +38,18 @@ def run(
 
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    return ingest(parameters or DataParameters((OWN,)), out=out, report=report, root=root)
+    return ingest(parameters or DataParameters((OWN,)), out=out, report=report, root=root, spread=spread)
+
+
+def first(root: Path) -> Path:
+    """The first shard of text in data/."""
+    return root / "data" / "text" / "00000.jsonl"
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All files of a folder."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 @pytest.fixture
@@ -47,9 +62,9 @@ def test_rows_are_canonical_and_versioned(root: Path) -> None:
     said: list[str] = []
     figures = run(root, said=said)
     assert (figures["text"], figures["pairs"]) == (2, 1)
-    lines = (root / "data" / "text.jsonl").read_text().splitlines()
+    lines = first(root).read_text().splitlines()
     assert lines == sorted(lines) and '"text":"one"' in "".join(lines)
-    assert (root / "out" / "rows" / "text.jsonl").read_bytes() == (root / "data" / "text.jsonl").read_bytes()
+    assert (root / "out" / "rows" / "text" / "00000.jsonl").read_bytes() == first(root).read_bytes()
     pointer = yaml.safe_load((root / "data.dvc").read_text())
     assert pointer["outs"][0]["md5"] == figures["data_hash"]
     assert pointer["meta"]["rows"]["text"] == 2
@@ -64,7 +79,7 @@ def test_a_fresh_clone_makes_the_same_version_again(root: Path, tmp_path: Path) 
     said: list[str] = []
     assert run(clone, said=said)["data_hash"] == figures["data_hash"]
     assert said == []
-    assert (clone / "data" / "text.jsonl").read_bytes() == (root / "data" / "text.jsonl").read_bytes()
+    assert first(clone).read_bytes() == first(root).read_bytes()
 
 
 def test_changed_sources_are_a_new_version(root: Path) -> None:
@@ -93,7 +108,7 @@ def test_what_a_remote_has_is_pulled(root: Path, tmp_path: Path) -> None:
     shutil.copy(root / "data.dvc", clone / "data.dvc")
     versions.pull(clone, remote.remote)
     assert versions.folder_hash(clone) == figures["data_hash"]
-    assert (clone / "data" / "text.jsonl").read_bytes() == (root / "data" / "text.jsonl").read_bytes()
+    assert first(clone).read_bytes() == first(root).read_bytes()
 
 
 def test_a_remote_that_lacks_it_is_no_end(root: Path, tmp_path: Path) -> None:
@@ -127,7 +142,7 @@ def test_the_first_source_keeps_a_row_that_two_have(root: Path) -> None:
     (root / "z.jsonl").write_text('{"text": "one"}\n')
     twice = DataParameters((Source("first", "rows", files="z.jsonl"), OWN))
     run(root, twice)
-    rows = {row.text: row.source for row in read_rows(root / "data" / "text.jsonl", "text")}
+    rows = {row.text: row.source for row in read_rows(root / "data" / "text", "text")}
     assert rows == {"one": "first", "two": "mine"}
 
 
@@ -139,12 +154,136 @@ def test_an_empty_source_is_named(root: Path) -> None:
 
 def test_a_broken_line_leaves_nothing_half_written(root: Path) -> None:
     run(root)
-    before = (root / "data.dvc").read_bytes(), (root / "data" / "text.jsonl").read_bytes()
+    before = (root / "data.dvc").read_bytes(), first(root).read_bytes()
     with (root / "texts" / "a.jsonl").open("a") as file:
         file.write('{"text": \n')
     with pytest.raises(UserError, match=r"texts/a\.jsonl, line 4: broken JSON"):
         run(root)
-    assert before == ((root / "data.dvc").read_bytes(), (root / "data" / "text.jsonl").read_bytes())
+    assert before == ((root / "data.dvc").read_bytes(), first(root).read_bytes())
+
+
+def test_every_kind_has_a_shard_and_every_row_a_place(root: Path) -> None:
+    run(root)
+    assert set(everything(root / "data")) == {f"{kind}/00000.jsonl" for kind in TYPES}
+    for kind in TYPES:
+        rows = (root / "out" / "rows" / kind / "00000.jsonl").read_bytes().splitlines()
+        places = (root / "out" / "origins" / kind / "00000.jsonl").read_text().splitlines()
+        assert len(rows) == len(places)
+    [place] = (root / "out" / "origins" / "pairs" / "00000.jsonl").read_text().splitlines()
+    assert json.loads(place) == "texts/a.jsonl, line 3"
+    assert not (root / "out" / "runs").exists()
+
+
+def test_rows_that_were_not_parsed_again_stand_in_data(root: Path) -> None:
+    run(root)
+    before = everything(root / "out" / "rows")
+    run(root)
+    assert everything(root / "out" / "rows") == before
+    places = (root / "out" / "origins" / "text" / "00000.jsonl").read_text().splitlines()
+    assert [json.loads(place) for place in places] == [f"data/text/00000.jsonl, line {n}" for n in (1, 2)]
+
+
+def many(root: Path) -> DataParameters:
+    """Two sources of several files that have rows in common."""
+    for number in range(4):
+        lines = [{"text": f"text {n} " + "word " * 30} for n in range(100 * number, 100 * number + 150)]
+        write(root, *lines, {"prompt": "same", "completion": "same"}, name=f"many-{number}")
+    first_two, all_of_them = "texts/many-[01].jsonl", "texts/many-*.jsonl"
+    return DataParameters((Source("some", "rows", files=first_two), Source("all", "rows", files=all_of_them)))
+
+
+def test_neither_cutting_nor_processes_show(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = many(root)
+    figures = run(root, parameters)
+    assert (figures["text"], figures["pairs"]) == (450, 1)
+    whole = everything(root / "out")
+    sources = {row.source for row in read_rows(root / "data" / "text", "text")}
+    assert sources == {"some", "all"}
+    for count in (1, 2):
+        shutil.rmtree(root / "data")
+        with over_cores(count, patience=0.0) as spread:
+            assert run(root, parameters, spread=spread) == figures
+        assert everything(root / "out") == whole
+    for bytes_of_a_run in (1, 5_000, 50_000):
+        shutil.rmtree(root / "data")
+        monkeypatch.setattr(shards, "RUN_BYTES", bytes_of_a_run)
+        assert run(root, parameters) == figures
+        assert everything(root / "out") == whole
+
+
+def test_shards_are_a_power_of_two_by_their_size_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
+    parameters = many(root)
+    run(root, parameters)
+    found = everything(root / "data")
+    text = [name for name in found if name.startswith("text/")]
+    # 450 rows of some 280 bytes; before the same were dropped they would have been twice as many.
+    assert text and len(text) == 8 and len(found) == 8 + 3
+    assert [row.id for row in read_rows(root / "data" / "text", "text")] == sorted(
+        row.id for row in read_rows(root / "data" / "text", "text")
+    )
+    shutil.rmtree(root / "data")
+    monkeypatch.setattr(shards, "RUN_BYTES", 3_000)
+    run(root, parameters)
+    assert everything(root / "data") == found
+
+
+def test_one_id_for_two_rows_is_refused_with_both_places(root: Path) -> None:
+    write(root, {"id": 7, "text": "one"}, {"id": 7, "text": "one"}, {"id": 8, "text": "more"})
+    run(root)
+    write(root, {"text": "between"}, {"id": 7, "text": "other"}, name="b")
+    with pytest.raises(UserError) as caught:
+        run(root)
+    said = str(caught.value)
+    assert "texts/a.jsonl, line 1" in said and "texts/b.jsonl, line 2" in said and "'7'" in said
+    apart = [Source(name, "rows", files=f"texts/{name}.jsonl") for name in "ab"]
+    assert run(root, DataParameters(tuple(apart)))["text"] == 4
+
+
+def test_labels_of_one_thing_may_share_its_id(root: Path) -> None:
+    label = {"id": "q1", "prompt": "p", "a": "x", "b": "y", "choice": "a"}
+    write(root, {**label, "annotator": "ann"}, {**label, "annotator": "bob"})
+    assert run(root)["comparisons"] == 2
+
+
+def test_a_label_by_a_stranger_is_refused(root: Path) -> None:
+    write(root, {"prompt": "p", "a": "x", "b": "y", "choice": "a", "annotator": "eve"}, name="c")
+    known = Source("mine", "rows", files="texts/*.jsonl", annotators=("ann", "bob"))
+    with pytest.raises(UserError, match=r"texts/c\.jsonl, line 1: .*'eve'.*ann, bob"):
+        run(root, DataParameters((known,)))
+
+
+def test_an_end_at_any_moment_leaves_data_as_it_was(root: Path) -> None:
+    run(root)
+    before = everything(root / "data")
+    write(root, {"text": "three"}, name="b")
+    for last in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            run(root, spread=ends_after(last))
+        assert everything(root / "data") == before
+        assert not (root / "data.part").exists()
+    assert run(root)["text"] == 3
+
+
+def ends_after(count: int) -> Spread:
+    """Ctrl-C after that many items."""
+    left = [count]
+
+    def spread(function: Any, items: Any) -> Any:
+        for item in items:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            yield function(item)
+
+    return spread
+
+
+def test_data_of_before_there_were_shards_is_replaced(root: Path) -> None:
+    (root / "data").mkdir()
+    (root / "data" / "text.jsonl").write_text('{"id":"0"}\n')
+    run(root)
+    assert not (root / "data" / "text.jsonl").exists() and first(root).exists()
 
 
 def test_a_broken_pointer_is_named(root: Path) -> None:

@@ -131,7 +131,8 @@ def test_what_is_given_up_ends(tmp_path: Path) -> None:
 def interrupt_at(path: Path) -> None:
     """Ctrl-C to this process as soon as the file is there."""
     command = (
-        f"import os, pathlib, signal, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.05)\n"
+        "import os, pathlib, signal, time\n"
+        f"while not pathlib.Path({str(path)!r}).exists(): time.sleep(0.05)\n"
         f"os.kill({os.getpid()}, signal.SIGINT)"
     )
     subprocess.Popen([sys.executable, "-c", command])

@@ -1,0 +1,236 @@
+"""Rows in any order become shards in the order of their ids: sorted in runs, then gathered by ranges of ids.
+
+A parser's rows are written in sorted runs that fit into memory; what stands between two ids in all runs
+becomes a shard. Neither how the input was cut nor who did the work shows in what comes out.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from model.errors import UserError
+from tasks.formats import File, Reading, find_format
+from tasks.records import TYPES, canonical, digest, shards
+from tasks.sources import Source, check_annotators
+
+RUN_BYTES = 32 << 20  # what one process sorts in memory
+SHARD_BYTES = 32 << 20
+PREFIXES = 1 << 16  # ranges are bounds of the first four hex digits
+ROW_BYTES = 400  # what Python keeps for a row besides its text
+KINDS = {found: kind for kind, found in TYPES.items()}
+CLAIMS = "claims"
+ID = slice(7, 23)  # a canonical line begins {"id":"0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files, or parts of files, that one process parses at once: part `number` of source `place`.
+
+    Its runs go into `runs`/KIND.
+    """
+
+    source: Source
+    place: int
+    number: int
+    files: tuple[File, ...]
+    format: str
+    reading: Reading
+    runs: Path
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What came out of a part: how many rows, and how many bytes of each kind stand in its runs."""
+
+    place: int
+    rows: int
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The rows of one kind whose id's first four digits are in [first, stop); they become shard `number`."""
+
+    kind: str
+    first: int
+    stop: int
+    number: int
+    runs: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The rows and bytes of a shard."""
+
+    kind: str
+    rows: int
+    size: int
+
+
+def sort_part(part: Part) -> Parsed:
+    """Parse a part into runs: rows by id, each with where it was found, the first of the same id kept.
+
+    Raises UserError for what cannot be parsed, and for a label by somebody whom the source does not name.
+    """
+    runs = _Runs(part)
+    rows = 0
+    for found in find_format(part.format).parse(part.files, part.reading):
+        check_annotators(part.source, found)
+        kind = KINDS[type(found.row)]
+        where = json.dumps(found.where, ensure_ascii=False)
+        runs.add(kind, canonical(found.row), where)
+        if found.own:
+            claim = {"id": digest(part.source.name, kind, found.own), "row": found.row.id}
+            line = json.dumps({**claim, "own": found.own}, ensure_ascii=False, separators=(",", ":"))
+            runs.add(CLAIMS, line, where)
+        rows += 1
+    runs.flush()
+    return Parsed(part.place, rows, runs.sizes)
+
+
+class _Runs:
+    """Lines that are kept until they fill a run; each run is a file of lines and one of their bounds."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.number = 0
+        self.held = 0
+        self.rows: dict[str, dict[bytes, tuple[bytes, bytes]]] = {}
+        self.sizes: dict[str, int] = {}
+
+    def add(self, kind: str, line: str, where: str) -> None:
+        row, place = line.encode("utf-8", "replace"), where.encode("utf-8", "replace")
+        # The claims of one id are as many as the rows that claim it: the whole line is what must be once.
+        key = row if kind == CLAIMS else row[ID]
+        held = self.rows.setdefault(kind, {})
+        if key not in held:
+            held[key] = (row, place)
+            self.held += len(row) + len(place) + ROW_BYTES
+            if self.held > RUN_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        for kind, rows in self.rows.items():
+            folder = self.part.runs / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"{self.part.place:06}-{self.part.number:06}-{self.number:06}"
+            sizes = np.zeros(PREFIXES + 1, "<i8")
+            with (folder / f"{name}.rows").open("wb") as file:
+                for key in sorted(rows):
+                    row, place = rows[key]
+                    sizes[int(row[ID][:4], 16) + 1] += file.write(row + b"\n" + place + b"\n")
+                    self.sizes[kind] = self.sizes.get(kind, 0) + len(row) + 1
+            np.cumsum(sizes).astype("<i8").tofile(folder / f"{name}.bounds")
+        self.rows, self.held = {}, 0
+        self.number += 1
+
+
+def ranges(kind: str, size: int, runs: Path, out: Path) -> list[Range]:
+    """Ranges of about SHARD_BYTES each, by the bytes that stand in the runs of a kind: a power of two."""
+    count = shard_count(size)
+    width = PREFIXES // count
+    return [Range(kind, n * width, (n + 1) * width, n, runs, out) for n in range(count)]
+
+
+def shard_count(size: int) -> int:
+    """The power of two that makes shards of SHARD_BYTES at most, were they all the same size."""
+    count = 1
+    while count < PREFIXES and size > count * SHARD_BYTES:
+        count *= 2
+    return count
+
+
+def gather(part: Range) -> Gathered:
+    """Write shard `number` of out/rows/KIND, and of out/origins/KIND where its rows were found."""
+    rows: dict[bytes, tuple[bytes, bytes]] = {}
+    for row, place in _between(part):
+        rows.setdefault(row[ID], (row, place))
+    size = 0
+    with _shard(part, "rows") as lines, _shard(part, "origins") as places:
+        for key in sorted(rows):
+            row, place = rows[key]
+            size += lines.write(row + b"\n")
+            places.write(place + b"\n")
+    return Gathered(part.kind, len(rows), size)
+
+
+def check_claims(part: Range) -> None:
+    """Raises UserError where two rows of a source have one `id` of the user's own and are not the same."""
+    before: tuple[bytes, bytes] | None = None
+    for row, place in sorted(_between(part)):
+        if before and before[0][ID] == row[ID] and before[0] != row:
+            own = json.loads(row)["own"]
+            raise UserError(
+                f"{json.loads(before[1])} and {json.loads(place)}: both have the id {own!r} and are not the "
+                "same; an id of one's own stands for one row"
+            )
+        before = (row, place)
+
+
+def _between(part: Range) -> Iterator[tuple[bytes, bytes]]:
+    """The rows of a range in all runs with where they were found, in the order of sources and their files."""
+    for bounds in sorted((part.runs / part.kind).glob("*.bounds")):
+        start, stop = (int(np.fromfile(bounds, "<i8", 1, offset=8 * n)[0]) for n in (part.first, part.stop))
+        if start == stop:
+            continue
+        with bounds.with_suffix(".rows").open("rb") as file:
+            file.seek(start)
+            lines = file.read(stop - start).split(b"\n")
+        yield from zip(lines[:-1:2], lines[1::2], strict=True)
+
+
+def _shard(part: Range, name: str) -> BinaryIO:
+    path = shard_path(part.out / name / part.kind, part.number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("wb")
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a shard stands among those of its kind."""
+    return folder / f"{number:05}.jsonl"
+
+
+def join_shards(folder: Path, count: int) -> None:
+    """Make `count` shards of a folder's, as many times more, by writing neighbours after each other."""
+    found = shards(folder)
+    each = len(found) // count
+    if each == 1:
+        return
+    for number in range(count):
+        first, *others = found[number * each : (number + 1) * each]
+        with first.open("ab") as whole:
+            for path in others:
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, whole, 1 << 20)
+                path.unlink()
+        first.replace(shard_path(folder, number))
+
+
+def cut(files: Sequence[File], unit: str) -> list[tuple[File, ...]]:
+    """The files of a source as what is parsed at once, about RUN_BYTES each where the format allows it."""
+    if unit == "source":
+        return [tuple(files)]
+    pieces = [part for file in files for part in file.parts(RUN_BYTES)] if unit == "line" else list(files)
+    groups: list[list[File]] = []
+    filled = RUN_BYTES
+    for piece in pieces:
+        if filled >= RUN_BYTES:
+            groups.append([])
+            filled = 0
+        groups[-1].append(piece)
+        filled += _bytes(piece)
+    return [tuple(group) for group in groups]
+
+
+def _bytes(file: File) -> int:
+    if file.stop is not None:
+        return file.stop - file.start
+    return (len(file.content) if file.path is None else file.path.stat().st_size) - file.start
