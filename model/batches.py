@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,35 @@ class Example:
     @property
     def tokens(self) -> list[int]:
         return self.prompt + self.completion
+
+
+class Examples:
+    """Examples whose tokens stand in one array, four bytes each: a tenth of what lists of numbers take."""
+
+    def __init__(self, examples: Iterable[Example]) -> None:
+        self._tokens = array("I")
+        self._stops, self._prompts, self._left_out = array("Q", [0]), array("I"), array("I")
+        for example in examples:
+            self._tokens.extend(example.tokens)
+            self._stops.append(len(self._tokens))
+            self._prompts.append(len(example.prompt))
+            self._left_out.append(example.left_out)
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    def __getitem__(self, place: int) -> Example:
+        tokens = self._tokens[self._stops[place] : self._stops[place + 1]].tolist()
+        prompt = self._prompts[place]
+        return Example(tokens[:prompt], tokens[prompt:], self._left_out[place])
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[place] for place in range(len(self)))
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each example."""
+        return [stop - start for start, stop in pairwise(self._stops)]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.batches import Example, PackedBatch, Packing, each_row, order
+from model.batches import Examples, PackedBatch, Packing, each_row, order
 from model.device import World, compute_dtype
 from model.errors import UserError
 from model.export import export
@@ -65,18 +65,19 @@ class Finetuning(Recipe):
             )
         for name, examples in (("training", self.train), ("validation", self.valid)):
             say_what_is_left_out(examples, f"{name} pairs", longest, "are left out", report)
-        filled = sum(len(e.tokens) - 1 for row in self.packing.rows for e in (self.train[i] for i in row))
+        lengths = self.train.lengths
+        filled = sum(lengths[i] - 1 for row in self.packing.rows for i in row)
         self.tokens_per_step = parameters.batch * filled / len(self.packing.rows)
         self.loss = torch.compile(self._loss) if world.device == "cuda" else self._loss
 
-    def _pack(self, examples: list[Example]) -> Packing:
-        return Packing.make([len(example.tokens) - 1 for example in examples], self.architecture.context)
+    def _pack(self, examples: Examples) -> Packing:
+        return Packing.make([length - 1 for length in examples.lengths], self.architecture.context)
 
     def _loss(self, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
         logits = self.model.logits(self.model(tokens, documents=documents))
         return next_token_loss(logits.flatten(0, 1), targets.flatten())
 
-    def _batch(self, rows: Sequence[Sequence[int]], examples: list[Example]) -> PackedBatch:
+    def _batch(self, rows: Sequence[Sequence[int]], examples: Examples) -> PackedBatch:
         laid_out = PackedBatch.make(
             [[examples[i] for i in row] for row in rows], self.architecture.context, self.tokenizer.end
         )

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from model.batches import Example
+from model.batches import Example, Examples
 from model.launch import Report
 from model.tokenizer import Tokenizer
 
@@ -62,23 +62,28 @@ def example_of(row: Row, tokenizer: Tokenizer, longest: int | None = None, besid
     return Example(prompt, completion, left_out)
 
 
-def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, longest: int | None = None) -> list[Example]:
+def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, longest: int | None = None) -> Examples:
     """`example_of` each row."""
-    return [example_of(row, tokenizer, longest) for row in rows]
+    return Examples(example_of(row, tokenizer, longest) for row in rows)
 
 
 def say_what_is_left_out(
-    examples: Sequence[Example], what: str, longest: int, fate: str, report: Report
+    examples: Iterable[Example], what: str, longest: int, fate: str, report: Report
 ) -> None:
     """Messages on how many `what` lost turns, and how many are longer than `longest` tokens all the same."""
-    longer = sum(len(example.tokens) > longest for example in examples)
-    shortened = sum(example.left_out > 0 and len(example.tokens) <= longest for example in examples)
+    total = shortened = longer = 0
+    for example in examples:
+        total += 1
+        if len(example.tokens) > longest:
+            longer += 1
+        elif example.left_out:
+            shortened += 1
     for count, said in (
         (shortened, "are conversations longer than the context; their oldest turns are left out"),
         (longer, f"are longer than the context and {fate}"),
     ):
         if count:
-            report({"event": "message", "text": f"{count} of {len(examples)} {what} {said}"})
+            report({"event": "message", "text": f"{count} of {total} {what} {said}"})
 
 
 def prompt_key(row: Row) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import torch
 from model.batches import (
     IGNORED,
     Example,
+    Examples,
     PackedBatch,
     Packing,
     TokenFile,
@@ -68,6 +69,14 @@ def test_packing_holds_every_example_that_fits_once() -> None:
     assert packing.dropped == sum(n > 32 for n in lengths)
     assert all(sum(lengths[i] for i in row) <= 32 for row in packing.rows)
     assert sum(lengths[i] for i in packed) > 0.95 * 32 * len(packing.rows)
+
+
+def test_examples_in_an_array_are_those_that_were_given() -> None:
+    given = [Example([1, 70_000], [3], 2), Example([], [4, 0]), Example([5], [])]
+    kept = Examples(iter(given))
+    assert [kept[i] for i in range(3)] == list(kept) == given
+    assert len(kept) == 3 and kept.lengths == [3, 2, 1]
+    assert len(Examples([])) == 0 and Examples([]).lengths == []
 
 
 def test_only_completions_are_targets() -> None:
