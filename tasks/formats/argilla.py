@@ -80,7 +80,7 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
     for file in files:
         if _is_settings(file.origin):
             continue
-        for item in file.items():
+        for item in _records(file):
             name = item.values.get("id") or item.values.get("external_id")
             where = f"{item.where}, record {name}" if name else item.where
             responses = list(_responses(item, where))
@@ -95,6 +95,16 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
             f"{unread} names no answer and is no number; say in columns what each label stands for, as in "
             '{A: response_a, B: response_b} or {good: "1", bad: "0"}'
         )
+
+
+def _records(file: File) -> Iterator[Item]:
+    """The records of a file; a page of the server's holds them as items."""
+    for values, where in file.items():
+        page = values.get("items")
+        if isinstance(page, list) and all(isinstance(record, dict) for record in page):
+            yield from (Item(record, where) for record in page)
+        else:
+            yield Item(values, where)
 
 
 def _is_settings(origin: str) -> bool:

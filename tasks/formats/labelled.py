@@ -53,7 +53,7 @@ def labelled_rows(about: Asked, labels: Iterable[Label], reading: Reading, where
     last: dict[tuple[Any, ...], tuple[str, Label]] = {}
     for one in sorted(labels, key=lambda one: instant(one.time)):
         aspect = aspect_of(one.control, reading)
-        key = (one.answers, aspect, one.annotator, one.value is None)
+        key = (tuple(sorted(one.answers)), aspect, one.annotator, one.value is None)
         before = last.pop(key, None)
         if before and before[1].control != one.control and one.value is not None:
             raise UserError(
@@ -173,7 +173,8 @@ def answer_key(keys: Sequence[str], control: str, reading: Reading, where: str) 
     """
     if reading.columns.get("completion") in keys:
         return reading.columns["completion"]
-    mentioned = [key for key in keys if flat(key) in flat(control) and key.lower() not in PROMPTS]
+    words = f"_{flat(control)}_"
+    mentioned = [key for key in keys if f"_{flat(key)}_" in words and key.lower() not in PROMPTS]
     known = [key for key in keys if key.lower() in ANSWERS]
     for few in (mentioned, known):
         if len(few) == 1:
