@@ -234,3 +234,40 @@ def test_a_broken_line_is_named(language: Language, trained: dict[str, Path], tm
         file.write('{"prompt": \n')
     with pytest.raises(UserError, match=r"train/pairs/00000\.jsonl, line 2"):
         stage("sft", other, trained)(tmp_path / "out", quiet)
+
+
+def test_conversations_go_through_the_chain_and_resume_to_the_same_bits(
+    language: Language,
+    trained: dict[str, Path],
+    tmp_path: Path,
+    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+) -> None:
+    history = [
+        {"role": "system", "content": "say"},
+        {"role": "user", "content": "the film"},
+        {"role": "assistant", "content": " is good"},
+    ]
+    talk = Language.__new__(Language)
+    talk.__dict__.update(language.__dict__, split=tmp_path / "split", labels=tmp_path / "labels")
+    for name in ("train", "valid"):
+        rows = [{**row, "history": history} for row in read_rows(language.split / name / "pairs")]
+        write_rows(talk.split / name / "pairs" / "00000.jsonl", rows)
+        for kind in ("ratings", "comparisons"):
+            rows = read_rows(language.labels / f"{name}.{kind}.jsonl")
+            write_rows(
+                talk.labels / f"{name}.{kind}.jsonl",
+                [{**row, "history": history[i % 2 :]} for i, row in enumerate(rows)],
+            )
+    pairs = read_rows(language.labels / "pairs.valid.jsonl")
+    sides = [{key: {**pair[key], "history": history} for key in ("chosen", "rejected")} for pair in pairs]
+    write_rows(talk.labels / "pairs.valid.jsonl", [{**p, **s} for p, s in zip(pairs, sides, strict=True)])
+    made = {run: {**trained} for run in ("whole", "resumed")}
+    for name, steps, kill in (("sft", 12, 8), ("reward", 10, 8), ("rlhf", 4, 3)):
+        for run, folders in made.items():
+            folders[name] = tmp_path / run / name
+            train = stage(name, talk, folders, steps=steps)
+            if run == "resumed":
+                with pytest.raises(Killed):
+                    train(folders[name], killed_at(kill))
+            train(folders[name], quiet)
+        assert digest(made["whole"][name]) == digest(made["resumed"][name])
