@@ -110,3 +110,12 @@ def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> Non
     for part in ("pretrain", "made", "61.0", "1.983 bits per byte", "reused", "film.", "joy.", "[bold]"):
         assert part in text
     assert "make dashboards" in text and "chatmill chat" in text
+
+
+def test_work_over_shards_says_rows_and_megabytes() -> None:
+    console = screen()
+    event = {"event": "step", "steps": 4, "metrics": {}, "rows": 12345, "megabytes_per_second": 31.25}
+    with Display("demo", "cpu", lambda text: None, console) as display:
+        display.start("ingest")
+        display.show({**event, "step": 4, "seconds_left": 0.0})
+    assert "ingest    4/4 12,345 rows · 31.2 MB/s · 0.0 s left" in written(console)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.formats import File, Reading, find_parser
-from tasks.records import TYPES, read_rows, text_row, write_rows
-from tasks.split import SPLITS, SplitParameters, split, split_of
+from tasks.formats import File, Reading, find_format
+from tasks.records import TYPES, canonical, pair_row, read_rows, text_row, write_rows
+from tasks.split import SPLITS, SplitParameters, group_of, split, split_of
 
 SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
 
@@ -23,16 +23,18 @@ def quiet(event: dict[str, Any]) -> None:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smoke data, split."""
     root = tmp_path_factory.mktemp("split")
-    files = [File(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
-    found = find_parser("rows")(files, Reading("film"))
-    for kind in TYPES:
-        write_rows(root / "in" / "rows" / f"{kind}.jsonl", found.of(kind))
+    files = [File(path.name, path=path) for path in sorted(SMOKE.glob("*.jsonl"))]
+    rows = [found.row for found in find_format("rows").parse(files, Reading("film"))]
+    for kind, record in TYPES.items():
+        chosen = sorted((row for row in rows if isinstance(row, record)), key=lambda row: row.id)
+        for number, start in enumerate(range(0, max(1, len(chosen)), 500)):
+            write_rows(root / "in" / "rows" / kind / f"{number:05}.jsonl", chosen[start : start + 500])
     split(SplitParameters(0.1, 0.1), validate=root / "in", out=root / "out", report=quiet)
     return root / "out"
 
 
 def groups(parts: Path, name: str) -> set[str]:
-    return {row.group for kind in TYPES for row in read_rows(parts / name / f"{kind}.jsonl", kind)}
+    return {row.group for kind in TYPES for row in read_rows(parts / name / kind, kind)}
 
 
 def test_no_passage_question_or_review_stands_in_two_splits(parts: Path) -> None:
@@ -45,10 +47,8 @@ def test_no_passage_question_or_review_stands_in_two_splits(parts: Path) -> None
 
 def test_a_reviews_pair_and_rating_stand_together(parts: Path) -> None:
     for name in SPLITS:
-        pairs = {row.prompt + row.completion for row in read_rows(parts / name / "pairs.jsonl", "pairs")}
-        ratings = {
-            row.prompt + row.completion for row in read_rows(parts / name / "ratings.jsonl", "ratings")
-        }
+        pairs = {row.prompt + row.completion for row in read_rows(parts / name / "pairs", "pairs")}
+        ratings = {row.prompt + row.completion for row in read_rows(parts / name / "ratings", "ratings")}
         assert ratings <= pairs
 
 
@@ -64,7 +64,8 @@ def test_shares_are_near_what_was_asked_and_a_group_never_moves() -> None:
 
 def test_a_split_without_text_is_refused(tmp_path: Path) -> None:
     for kind in TYPES:
-        write_rows(tmp_path / "rows" / f"{kind}.jsonl", [text_row("alone", "film")] if kind == "text" else [])
+        rows = [text_row("alone", "film")] if kind == "text" else []
+        write_rows(tmp_path / "rows" / kind / "00000.jsonl", rows)
     with pytest.raises(UserError, match="no text falls into the"):
         split(SplitParameters(), validate=tmp_path, out=tmp_path / "out", report=quiet)
 
@@ -73,3 +74,31 @@ def test_a_split_without_text_is_refused(tmp_path: Path) -> None:
 def test_shares_out_of_range_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         SplitParameters(**{key: value})
+
+
+def test_every_shard_is_divided_under_its_own_number(parts: Path) -> None:
+    before = parts.parent / "in" / "rows"
+    for kind in TYPES:
+        numbers = sorted(path.name for path in (before / kind).iterdir())
+        lines = sorted(line for path in (before / kind).iterdir() for line in path.open())
+        divided = []
+        for name in SPLITS:
+            assert sorted(path.name for path in (parts / name / kind).iterdir()) == numbers
+            divided += [line for path in (parts / name / kind).iterdir() for line in path.open()]
+        assert sorted(divided) == lines
+    assert len(list((before / "ratings").iterdir())) > 1
+
+
+@pytest.mark.parametrize("group", ["abc", "", 'a "quote" \\ and \n', "ünïcode", '","group":"other', "\u2028"])
+def test_a_group_is_read_exactly_whatever_stands_around_it(group: str) -> None:
+    trap = 'the key is "group":"none" and \\"group\\":\\"none\\"'
+    turns = [{"role": "user", "content": trap}]
+    for row in (
+        text_row(trap, "a source", group or "given"),
+        pair_row(trap, trap, trap, group, history=turns),
+    ):
+        assert group_of(canonical(row).encode()) == row.group
+
+
+def test_a_line_that_is_not_canonical_is_read_all_the_same() -> None:
+    assert group_of(b'{"id": "1", "group": "mine", "text": "x"}') == "mine"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
+from tasks.spread import over_cores
 from tasks.stage import MANIFEST, Surroundings, read_manifest, stage
 
 
@@ -61,6 +62,20 @@ def publish(parameters: Words, out: Path, report, root: Path):
     (root / "data").write_text("rows")
     (out / "rows").write_text("rows")
     return {}
+
+
+@stage()
+def fill(parameters: Words, out: Path, report):
+    """Writes more than there is room for."""
+    (out / "first.txt").write_text("half")
+    Path("/dev/full").write_text("words")
+    return {}
+
+
+@stage()
+def share(parameters: Words, out: Path, report, spread):
+    """Work over shards."""
+    return {"squares": list(spread(abs, [-1, -2]))}
 
 
 def quiet(event):
@@ -157,6 +172,22 @@ def test_what_it_wrote_outside_must_stand(tmp_path):
     (tmp_path / "data").unlink()
     assert not publish.run(Words(), {}, around, quiet).reused
     assert (tmp_path / "data").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_begun_is_gone(tmp_path):
+    around = Surroundings(tmp_path)
+    kept = write.run(Words(), {}, around, quiet)
+    with pytest.raises(UserError, match=r"the disk of .* is full; make room .* fill begins anew"):
+        fill.run(Words(), {}, around, quiet)
+    assert not list((tmp_path / "var" / "artifacts" / "fill").glob("*.part"))
+    assert read_manifest(Path(kept.path))
+
+
+def test_where_work_goes_is_given_and_no_part_of_the_key(tmp_path):
+    first = share.run(Words(), {}, Surroundings(tmp_path), quiet)
+    with over_cores(2) as spread:
+        second = share.run(Words(), {}, Surroundings(tmp_path, spread=spread), quiet)
+    assert second.reused and first.metrics == {"squares": [1, 2]}
 
 
 def in_process(stage_made, parameters, root, said):

@@ -1,0 +1,96 @@
+"""Tokens of a split: the same bytes however many shards and processes, learned from a bounded share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.tokenizer import Tokenizer
+from tasks.keys import folder_digest
+from tasks.records import canonical, pair_row, text_row
+from tasks.split import SPLITS
+from tasks.spread import Spread, in_turn, over_cores
+from tasks.tokenizer import TokenizerParameters, sample, tokenizer
+
+TEXTS = [f"the film number {n} is good, and the {n % 7}th of its kind\n\nagain " for n in range(300)]
+
+
+def quiet(event: dict[str, Any]) -> None:
+    pass
+
+
+def divided(root: Path, shards: int) -> Path:
+    """Splits with the same rows in that many shards."""
+    rows = sorted((text_row(text, "film") for text in TEXTS), key=lambda row: row.id)
+    for name in SPLITS:
+        for kind in ("text", "pairs"):
+            (root / name / kind).mkdir(parents=True)
+            (root / name / kind / "00000.jsonl").touch()
+        each = -(-len(rows) // shards)
+        for number in range(shards):
+            lines = "".join(canonical(row) + "\n" for row in rows[number * each : (number + 1) * each])
+            (root / name / "text" / f"{number:05}.jsonl").write_text(lines)
+    return root
+
+
+def made(root: Path, split: Path, spread: Spread = in_turn, **given: Any) -> str:
+    out = root / "tokens"
+    out.mkdir(parents=True)
+    tokenizer(TokenizerParameters(300, **given), split=split, out=out, report=quiet, root=root, spread=spread)
+    return folder_digest(out)
+
+
+def test_neither_shards_nor_processes_show(tmp_path: Path) -> None:
+    wanted = made(tmp_path / "one", divided(tmp_path / "split-1", 1))
+    assert {path.name for path in (tmp_path / "one" / "tokens").iterdir()} == {
+        "tokenizer.json", "tokenizer_config.json", "tokens.json", "train.bin", "valid.bin", "test.bin",
+    }  # fmt: skip
+    with over_cores(2, patience=0.0) as spread:
+        for count in (2, 8):
+            split = divided(tmp_path / f"split-{count}", count)
+            assert made(tmp_path / str(count), split, spread) == wanted
+
+
+def test_tokens_are_those_of_the_texts_in_order(tmp_path: Path) -> None:
+    split = divided(tmp_path / "split", 3)
+    made(tmp_path, split)
+    encoder = Tokenizer.load(tmp_path / "tokens")
+    texts = [
+        json.loads(line)["text"]
+        for path in sorted((split / "valid" / "text").iterdir())
+        for line in path.open()
+    ]
+    ids = np.fromfile(tmp_path / "tokens" / "valid.bin", encoder.dtype)
+    assert np.array_equal(ids, encoder.encode_documents(texts))
+    described = json.loads((tmp_path / "tokens" / "tokens.json").read_text())["valid"]
+    assert described == {
+        "tokens": len(ids), "documents": len(TEXTS), "bytes": sum(len(text.encode()) for text in texts),
+    }  # fmt: skip
+
+
+def test_a_sample_is_a_share_of_each_shard(tmp_path: Path) -> None:
+    split = divided(tmp_path, 4)
+    paths = sorted((split / "train" / "text").iterdir())
+    size = sum(path.stat().st_size for path in paths)
+    assert sorted(sample(paths, size)) == sorted(TEXTS)
+    chosen = list(sample(paths, size // 10))
+    assert len(TEXTS) // 10 <= len(chosen) <= len(TEXTS) // 10 + len(paths)
+    firsts = [json.loads(path.read_text().splitlines()[0])["text"] for path in paths]
+    assert set(firsts) < set(chosen)
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(canonical(pair_row("what is it?", " a film", "film", "g")) + "\n")
+    assert list(sample([pairs], 10)) == ["what is it? a film"]
+
+
+def test_a_small_sample_gives_another_tokenizer(tmp_path: Path) -> None:
+    split = divided(tmp_path / "split", 2)
+    assert made(tmp_path / "a", split) != made(tmp_path / "b", split, sample_bytes=4000)
+
+
+def test_a_sample_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="sample_bytes is 0"):
+        TokenizerParameters(sample_bytes=0)
