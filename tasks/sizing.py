@@ -1,0 +1,284 @@
+"""How large a model, how many steps: from how much there is to learn from, and how fast this machine is.
+
+Pure arithmetic; papers are named where a number is theirs, and "ours" says where it is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from model.transformer import Architecture
+
+# Hoffmann et al., Training compute-optimal large language models, 2022, arXiv:2203.15556: about 20 tokens a
+# weight. Muennighoff et al., Scaling data-constrained language models, 2023, arXiv:2305.16264: up to four
+# passes over the same text are worth nearly as much as fresh text.
+TOKENS_A_WEIGHT = 20
+PASSES = 4
+# Float32 masters, gradients and two moments, a bfloat16 copy; in RLHF reference and reward model besides.
+BYTES_A_WEIGHT = 26
+# Ours: a part of the memory is left to activations, and a part of the time to each training (the demo's).
+MEMORY = 0.5
+SHARES = {"pretrain": 0.45, "sft": 0.1, "reward": 0.15, "rlhf": 0.2, "evaluate": 0.1}
+# Ours, of the demo's figures: what a token costs in RLHF and evaluation, in tokens of training.
+RLHF_COST, EVALUATE_COST = 5.0, 8.0
+AROUND = 60.0  # seconds outside training
+# Layers, width, heads: as those of the presets that come along, and what lies between and above them.
+LADDER = (
+    (2, 64, 2), (3, 96, 3), (4, 128, 4), (5, 192, 6), (6, 256, 4), (6, 384, 6), (8, 512, 8), (10, 640, 10),
+    (12, 768, 12), (16, 1024, 16), (24, 1024, 16), (24, 1536, 16), (24, 2048, 16),
+)  # fmt: skip
+# A token of the vocabulary should be met often enough to be learned. Ours: 2 kB of text for each.
+BYTES_A_TOKEN = 2000
+VOCABULARIES = (320, 512, 1024, 2048, 4096, 8192, 16384, 32768, 50304)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What there is to learn from in the training split, in tokens of a tokenizer of `vocabulary`.
+
+    `prompt` and `completion` are the lengths that all but a few pairs keep below, `answer` the mean
+    completion. `rated` and `compared` are labels by stratum (aspect and source); `scores` the lowest and
+    highest. `valid_tokens` are those held out.
+    """
+
+    vocabulary: int
+    text_tokens: int
+    valid_tokens: int
+    pairs: int = 0
+    prompts: int = 0
+    prompt: int = 0
+    completion: int = 0
+    answer: float = 0.0
+    rated: Mapping[str, int] = field(default_factory=dict)
+    compared: Mapping[str, int] = field(default_factory=dict)
+    scores: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`pace` gives tokens a second of a training step of a shape at a batch; `memory` 0: not known."""
+
+    device: str
+    memory: int
+    pace: Callable[[Architecture, int], float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The preset's numbers by section, the model's size and what bounds it, seconds by stage."""
+
+    architecture: Architecture
+    bound: str
+    sections: dict[str, dict[str, float | int]]
+    seconds: dict[str, float]
+    tokens_per_second: float
+    trained_tokens: int
+
+    @property
+    def minutes(self) -> float:
+        """The whole run, about."""
+        return sum(self.seconds.values()) / 60
+
+
+def vocabulary(text_bytes: int) -> int:
+    """The largest usual vocabulary whose tokens each have their share of the text."""
+    return max((v for v in VOCABULARIES if v * BYTES_A_TOKEN <= text_bytes), default=VOCABULARIES[0])
+
+
+def weights_for(tokens: int, memory: int) -> dict[str, float]:
+    """The largest sensible number of weights by what bounds it."""
+    bounds = {"the text": tokens * PASSES / TOKENS_A_WEIGHT}
+    if memory:
+        bounds["the memory"] = memory * MEMORY / BYTES_A_WEIGHT
+    return bounds
+
+
+def plan(amount: Amount, machine: Machine, minutes: float) -> Plan:
+    """Numbers for a run of about so many minutes, or less where there is less to learn from."""
+    budget = max(60.0, minutes * 60 - AROUND)
+    bounds = weights_for(amount.text_tokens, machine.memory)
+    bound = min(bounds, key=lambda name: bounds[name])
+    context = _context(amount, bounds[bound])
+    place = _rung(bounds[bound], context, amount.vocabulary)
+    shape, pace, tokens = _within(place, context, amount, machine, budget * SHARES["pretrain"])
+    if shape != _shape(place, context, amount.vocabulary):
+        bound = "the time"
+    elif place == 0 and shape.parameters > bounds[bound]:
+        bound = "what is worth training at all"
+    wide = shape.width
+    taken = min(tokens, round(pace * budget * SHARES["pretrain"]))
+    batch = _batch(taken, context, amount.text_tokens // context)
+    steps = max(20, taken // (batch * context))
+    pretrain = {
+        "steps": steps, "batch": batch, "micro_batch": _micro(batch, shape, machine),
+        "evaluate_every": _tenth(steps, 5), "checkpoint_every": _tenth(steps, 10),
+        "evaluate_tokens": min(amount.valid_tokens, max(60_000, steps * batch * context // 200)),
+        "patience": 3 if steps * batch * context > 2 * amount.text_tokens else 0,
+        "learning_rate": _between(wide, 0.005, 0.003), "muon_learning_rate": 0.02,
+    }  # fmt: skip
+    sections: dict[str, dict[str, float | int]] = {"pretrain": pretrain}
+    seconds = {"pretrain": steps * batch * context / pace}
+    if amount.pairs:
+        sections["sft"], seconds["sft"] = _sft(amount, shape, machine, pace, budget)
+    if amount.pairs and (amount.rated or amount.compared):
+        sections["reward"], seconds["reward"] = _reward(amount, shape, pace, budget)
+        sections["rlhf"], seconds["rlhf"] = _rlhf(amount, shape, machine, pace, budget)
+        sections["evaluate"], seconds["evaluate"] = _evaluate(amount, shape, pace, budget)
+    seconds["the rest"] = AROUND
+    return Plan(shape, bound, sections, seconds, pace, steps * batch * context)
+
+
+def _context(amount: Amount, weights: float) -> int:
+    """Room for nearly every pair, within what a model of this size can use and the text can fill."""
+    most = 256 if weights < 5e6 else 512 if weights < 5e7 else 1024
+    wanted = max(64, amount.prompt + amount.completion + 8, 128 if weights > 5e5 else 64)
+    least_windows = min(amount.text_tokens // 8, amount.valid_tokens // 2)
+    found = 1 << max(0, math.ceil(math.log2(wanted)))
+    while found > 16 and (found > most or found > max(16, least_windows)):
+        found //= 2
+    return found
+
+
+def _shape(place: int, context: int, words: int) -> Architecture:
+    layers, width, heads = LADDER[place]
+    return Architecture(layers=layers, width=width, heads=heads, context=context, vocabulary=words)
+
+
+def _rung(weights: float, context: int, words: int) -> int:
+    fitting = [n for n in range(len(LADDER)) if _shape(n, context, words).parameters <= weights]
+    return fitting[-1] if fitting else 0
+
+
+def _within(
+    place: int, context: int, amount: Amount, machine: Machine, seconds: float
+) -> tuple[Architecture, float, int]:
+    """The largest shape up to `place` that can take in its tokens in the time; its pace, and the tokens."""
+    while True:
+        shape = _shape(place, context, amount.vocabulary)
+        wanted = min(TOKENS_A_WEIGHT * shape.parameters, PASSES * amount.text_tokens)
+        batch = _batch(wanted, context, amount.text_tokens // context)
+        pace = machine.pace(shape, min(batch, _micro(batch, shape, machine) or batch))
+        if place == 0 or wanted / pace <= seconds * 1.25:
+            return shape, pace, wanted
+        # Weights times tokens is what time buys, and both grow together: the rung goes with its root.
+        affordable = shape.parameters * math.sqrt(pace * seconds / wanted)
+        place = min(place - 1, _rung(affordable, context, amount.vocabulary))
+
+
+def _batch(tokens: int, context: int, windows: int) -> int:
+    """Windows a step: it is a thousandth of all tokens, as far as the text fills it several times over."""
+    a_step = 1 << round(math.log2(min(524_288, max(1024, tokens / 1000))))
+    return max(1, min(a_step // context, max(1, (windows - 1) // 4)))
+
+
+def _micro(batch: int, shape: Architecture, machine: Machine) -> int:
+    """Windows that go through at once, 0 where all fit. Ours: a block's activations are 40 bytes a number."""
+    if not machine.memory:
+        return 0
+    a_window = shape.context * (40 * shape.layers * shape.width + 8 * shape.vocabulary)
+    fitting = int(machine.memory * 0.3 / a_window)
+    if fitting >= batch:
+        return 0
+    return 1 << max(0, int(math.log2(max(1, fitting))))
+
+
+def _between(width: int, small: float, large: float) -> float:
+    """A learning rate between the demo's (width 128) and the 124M preset's (width 768), by log width."""
+    share = min(1.0, max(0.0, math.log(width / 128) / math.log(768 / 128)))
+    return float(f"{small * (large / small) ** share:.1g}")
+
+
+def _tenth(steps: int, parts: int) -> int:
+    return max(1, steps // parts)
+
+
+def _sft(
+    amount: Amount, shape: Architecture, machine: Machine, pace: float, budget: float
+) -> tuple[dict[str, float | int], float]:
+    """Three passes over the pairs, packed; fewer where the time is short."""
+    a_pair = min(amount.prompt, shape.context // 2) + max(1.0, amount.answer)
+    rows = max(1, int(amount.pairs * min(a_pair, shape.context) / shape.context))
+    batch = max(1, min(64 if shape.width >= 512 else 16, rows // 4))
+    affordable = budget * SHARES["sft"] * pace / (batch * shape.context)
+    steps = max(20, round(min(3 * rows / batch, affordable)))
+    section = {
+        "steps": steps, "batch": batch, "micro_batch": _micro(batch, shape, machine),
+        "evaluate_every": _tenth(steps, 5), "checkpoint_every": _tenth(steps, 5), "patience": 3,
+        "learning_rate": _between(shape.width, 0.002, 0.0002),
+        "muon_learning_rate": _between(shape.width, 0.01, 0.001),
+    }  # fmt: skip
+    return section, steps * batch * shape.context / pace
+
+
+def label_groups(amount: Amount, group: int) -> int:
+    """How many groups of texts the labels make, as the reward model's training counts them."""
+    rated = sum(count // group for count in amount.rated.values())
+    return rated + sum(count // (group // 2) for count in amount.compared.values())
+
+
+def _reward(
+    amount: Amount, shape: Architecture, pace: float, budget: float
+) -> tuple[dict[str, float | int], float]:
+    """Four passes over the labels in groups of eight texts, or of fewer where there are few."""
+    group = next((size for size in (8, 4, 2) if label_groups(amount, size) >= 8), 2)
+    groups = max(1, label_groups(amount, group))
+    batch = max(1, min(16 if shape.width >= 512 else 8, groups // 4))
+    a_text = min(shape.context, amount.prompt + max(1.0, amount.answer))
+    affordable = budget * SHARES["reward"] * pace / (batch * group * a_text)
+    steps = max(20, round(min(4 * groups / batch, affordable)))
+    low, high = amount.scores
+    section = {
+        "steps": steps, "batch": batch, "group": group, "margin": margin(low, high),
+        "evaluate_every": _tenth(steps, 4), "checkpoint_every": _tenth(steps, 4), "patience": 3,
+        "reference_tokens": _room(amount, shape.context),
+        "learning_rate": _between(shape.width, 0.001, 0.0001),
+    }  # fmt: skip
+    return section, steps * batch * group * a_text / pace
+
+
+def margin(low: float, high: float) -> float:
+    """How far apart two mean scores are that make a pair: an eighth of the scale, as in the demo."""
+    return float(f"{(high - low) / 8:.1g}") if high > low else 1.0
+
+
+def _room(amount: Amount, context: int) -> int:
+    """Tokens for an answer: what most completions take, within half the context."""
+    return max(4, min(context // 2, amount.completion + 8))
+
+
+def _rlhf(
+    amount: Amount, shape: Architecture, machine: Machine, pace: float, budget: float
+) -> tuple[dict[str, float | int], float]:
+    new_tokens = _room(amount, shape.context)
+    # A part of the prompts may not fit before the answer.
+    usable = max(1, int(amount.prompts * 0.7))
+    an_answer = amount.prompt + min(new_tokens, max(1.0, amount.answer) * 1.5)
+    affordable = budget * SHARES["rlhf"] * pace / (RLHF_COST * an_answer)
+    batch = 1 << int(math.log2(max(1, min(256, usable, affordable / 10))))
+    steps = max(10, min(40 if shape.width < 512 else 200, round(affordable / batch)))
+    section = {
+        "steps": steps, "batch": batch, "minibatches": min(4, batch), "epochs": 1,
+        "new_tokens": new_tokens, "micro_batch": _micro(batch, shape, machine),
+        "evaluate_every": _tenth(steps, 3), "checkpoint_every": _tenth(steps, 3),
+        "held_out": 64, "learning_rate": _between(shape.width, 0.0008, 0.00003),
+    }  # fmt: skip
+    return section, RLHF_COST * steps * batch * an_answer / pace
+
+
+def _evaluate(
+    amount: Amount, shape: Architecture, pace: float, budget: float
+) -> tuple[dict[str, float | int], float]:
+    """Test prompts, about a twentieth of all, each answered in four ways of asking."""
+    an_answer = 4 * (min(amount.prompt, shape.context) + max(1.0, amount.answer))
+    affordable = budget * SHARES["evaluate"] * pace / (EVALUATE_COST * an_answer)
+    prompts = max(8, min(256, round(affordable)))
+    seconds = EVALUATE_COST * min(prompts, amount.prompts / 18) * an_answer / pace
+    return {"prompts": prompts, "new_tokens": _room(amount, shape.context)}, seconds
+
+
+def quantile(lengths: Sequence[int], share: float) -> int:
+    """The length that this share of all keep to; 0 for none."""
+    ordered = sorted(lengths)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else 0

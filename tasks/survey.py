@@ -1,0 +1,225 @@
+"""A look at somebody's folder: which files hold text, pairs or labels, in which format, and how much."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from model.errors import UserError
+from tasks.formats import File, Format, Reading, Sample, find_format, formats
+from tasks.records import TYPES, Record, Text
+
+ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst")
+WHOLE = {".json", ".parquet"}  # cannot be cut after a line
+READ = 8 << 20  # bytes of a source that are read; of what is longer, the rest is taken to be alike
+ROWS = 50_000
+LOOKED = 65_536
+ITEMS = 20
+FEW = 50  # text files; fewer are cut at blank lines, so that some documents can be held out
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A source that a folder offers: its globs, its format, and what was read of it.
+
+    `share` is the part that was read; `rows` are of that part.
+    """
+
+    name: str
+    format: str
+    files: tuple[str, ...]
+    documents: Literal["file", "paragraph"]
+    size: int
+    share: float
+    rows: tuple[Record, ...]
+
+    def count(self, kind: str) -> int:
+        """Rows of a kind in the whole source, about."""
+        return round(len(self.of(kind)) / self.share)
+
+    def of(self, kind: str) -> list[Record]:
+        """The rows of a kind that were read."""
+        return [row for row in self.rows if type(row) is TYPES[kind]]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found in a folder: sources, and files that are none, each with the reason."""
+
+    sources: list[Proposal]
+    others: list[tuple[str, str]] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        """Rows of a kind in all sources, about."""
+        return sum(source.count(kind) for source in self.sources)
+
+    def of(self, kind: str) -> list[Record]:
+        """The rows of a kind that were read."""
+        return [row for source in self.sources for row in source.of(kind)]
+
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of all documents, about."""
+        return sum(
+            round(sum(len(row.text.encode()) for row in source.rows if isinstance(row, Text)) / source.share)
+            for source in self.sources
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row was read."""
+        return all(source.share == 1 for source in self.sources)
+
+
+def survey(folder: Path, root: Path) -> Survey:
+    """Look at the files of a folder; globs are written from `root` on. Hidden files are passed over.
+
+    A file whose format is not clear, or that breaks off, is among the others with the reason. Raises
+    UserError where the folder is missing or empty.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; the one with your text, pairs and labels is right")
+    others: list[tuple[str, str]] = []
+    known: dict[Path, str] = {}
+    for path in _files(folder):
+        name = _shown(path, root)
+        if _ending(path) not in ENDINGS:
+            others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
+            continue
+        try:
+            known[path] = _format(path, name)
+        except UserError as error:
+            others.append((name, str(error).removeprefix(f"{name}: ")))
+    sources: list[Proposal] = []
+    for place, paths in _grouped(folder, known):
+        stem = Path(_plain(paths[0])).stem if len(paths) == 1 else folder.resolve().name
+        name = _name(place[0] or stem, [source.name for source in sources])
+        globs = _globs(place, paths, folder, root)
+        try:
+            sources.append(_read(name, known[paths[0]], globs, paths, root))
+        except UserError as error:
+            others.append((", ".join(globs), str(error)))
+    if not known and not others:
+        raise UserError(f"{folder} holds no file; put your text, pairs and labels there")
+    return Survey(sources, others)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder).parts
+        if path.is_file() and not any(part.startswith(".") for part in inner):
+            yield path
+
+
+def _shown(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _plain(path: Path) -> str:
+    """The name without the ending of its packing."""
+    return next((path.name[: -len(end)] for end in PACKED if path.name.lower().endswith(end)), path.name)
+
+
+def _ending(path: Path) -> str:
+    return Path(_plain(path)).suffix.lower()
+
+
+def _format(path: Path, name: str) -> str:
+    """The one format that a file is in. Raises UserError that names the candidates, or those tried."""
+    file = File(name, path=path)
+    sample = _sample(file, _ending(path))
+    says = {known.name: known.fits(sample) for known in formats().values()}
+    fitting = [format_name for format_name, why_not in says.items() if not why_not]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UserError(
+            f"{name}: may be {' or '.join(fitting)}; say which, as in {{name: ..., files: {name}, "
+            f"format: {fitting[0]}}}"
+        )
+    keys = f"its keys are {', '.join(sample.items[0].values)}" if sample.items else "no format knows it"
+    raise UserError(f"{name}: in no known format; {keys}")
+
+
+def _sample(file: File, ending: str) -> Sample:
+    with file.stream() as stream:
+        text = stream.read(LOOKED).decode("utf-8", "replace")
+    if ending in (".txt", ".md"):
+        return Sample(file.origin, text)
+    return Sample(file.origin, text, tuple(islice(file.items(), ITEMS)))
+
+
+def _grouped(folder: Path, known: dict[Path, str]) -> list[tuple[tuple[str, str], list[Path]]]:
+    """Files that make a source together: of one subfolder (or none), one ending, one format."""
+    groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
+    for path, name in known.items():
+        inner = path.relative_to(folder).parts
+        # The whole ending, packing and all, as a glob must match it.
+        ending = path.name[len(Path(_plain(path)).stem) :]
+        groups[inner[0] if len(inner) > 1 else "", ending, name].append(path)
+    return [((top, ending), groups[top, ending, name]) for top, ending, name in sorted(groups)]
+
+
+def _globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Path) -> tuple[str, ...]:
+    """One glob where it matches these files alone; else their names."""
+    top, ending = place
+    base = folder / top if top else folder
+    deep = any(len(path.relative_to(base).parts) > 1 for path in paths)
+    matched = base.rglob(f"*{ending}") if deep else base.glob(f"*{ending}")
+    if len(paths) > 1 and sorted(path for path in matched if path.is_file()) == sorted(paths):
+        return (f"{_shown(base, root)}/{'**/' if deep else ''}*{ending}",)
+    return tuple(_shown(path, root) for path in paths)
+
+
+def _name(wanted: str, taken: Sequence[str]) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-") or "mine"
+    names = (words if number == 1 else f"{words}-{number}" for number in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
+
+
+def _read(name: str, format_name: str, globs: tuple[str, ...], paths: Sequence[Path], root: Path) -> Proposal:
+    """Rows of a source, of at most about READ bytes of it. Raises UserError for a file that is broken."""
+    known = find_format(format_name)
+    prose = known.unit == "file" and _ending(paths[0]) in (".txt", ".md")
+    documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < FEW else "file"
+    reading = replace(Reading(name), documents=documents)
+    size = sum(path.stat().st_size for path in paths)
+    rows: list[Record] = []
+    read = 0
+    for files, covered in _batches(known, paths, root):
+        rows += [found.row for found in islice(known.parse(files, reading), ROWS - len(rows))]
+        read += covered
+        if read >= READ or len(rows) >= ROWS:
+            break
+    if not rows:
+        raise UserError(f"no rows of {format_name} in {', '.join(globs)}")
+    # A whole file that held more rows than are read says by its last how far that was, roughly.
+    share = min(1.0, read / size) if len(rows) < ROWS else min(1.0, _bytes(rows) / size)
+    return Proposal(name, format_name, globs, documents, size, share, tuple(rows))
+
+
+def _batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[tuple[list[File], int]]:
+    """The files one by one with their sizes, or all at once where they make sense together only."""
+    files = [File(_shown(path, root), path=path) for path in paths]
+    if known.unit == "source":
+        yield files, sum(path.stat().st_size for path in paths)
+        return
+    for file, path in zip(files, paths, strict=True):
+        size = path.stat().st_size
+        if size > READ and not file.packing and _ending(path) not in WHOLE:
+            with path.open("rb") as stream:
+                head = stream.read(READ)
+            cut = head[: head.rfind(b"\n") + 1] or head
+            yield [File(file.origin, content=cut)], len(cut)
+        else:
+            yield [file], size
+
+
+def _bytes(rows: Sequence[Record]) -> int:
+    return sum(len(str(value)) for row in rows for value in vars(row).values())
