@@ -67,6 +67,7 @@ def formats() -> dict[str, Format]:
         argilla,
         hh_rlhf,
         label_studio,
+        markdown,
         messages,
         mlflow_feedback,
         natural_questions,
@@ -81,7 +82,7 @@ def formats() -> dict[str, Format]:
     )
 
     found = (
-        plain, rows, alpaca, sharegpt, messages, preferences, hh_rlhf, openai_preference, unpaired,
+        plain, markdown, rows, alpaca, sharegpt, messages, preferences, hh_rlhf, openai_preference, unpaired,
         label_studio, argilla, mlflow_feedback, passages, natural_questions, rated_snippets,
     )  # fmt: skip
     return {module.FORMAT.name: module.FORMAT for module in found}

@@ -1,22 +1,58 @@
-"""Plain text: each file one document, or one a paragraph."""
+"""Plain text: each file one document, or what stands between blank lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from model.errors import UserError
 from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats.files import suffix
+from tasks.formats.streams import LONGEST
 from tasks.records import text_row
 
 
 def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
-    """One Text a file that holds more than white space."""
+    """A Text a file, or with `documents: paragraph` one a paragraph, that holds more than white space.
+
+    Raises UserError for a document of more than 64 MB.
+    """
     for file in files:
-        if text := file.text().replace("\r\n", "\n").strip():
-            yield Found(text_row(text, reading.source), file.origin)
+        if reading.documents == "paragraph":
+            found = _paragraphs(file)
+        else:
+            whole = file.text(LONGEST, "documents: paragraph makes a document of every paragraph")
+            found = iter([(whole.replace("\r\n", "\n").strip(), file.origin)])
+        for text, where in found:
+            if text:
+                yield Found(text_row(text, reading.source), where)
+
+
+def _paragraphs(file: File) -> Iterator[tuple[str, str]]:
+    held: list[str] = []
+    begins = size = 0
+    for number, line in file.text_lines():
+        if line.strip():
+            begins = begins or number
+            held.append(line)
+            size += len(line)
+            if size > LONGEST:
+                raise UserError(
+                    f"{file.origin}, line {begins}: a paragraph of more than {LONGEST >> 20} MB; blank lines "
+                    "stand between paragraphs"
+                )
+        elif held:
+            yield _joined(held), f"{file.origin}, line {begins}"
+            held, begins, size = [], 0, 0
+    if held:
+        yield _joined(held), f"{file.origin}, line {begins}"
+
+
+def _joined(lines: list[str]) -> str:
+    return "".join(lines).replace("\r\n", "\n").strip()
 
 
 def _fits(sample: Sample) -> str:
-    return "" if sample.name.endswith(".txt") else "not a .txt file"
+    return "" if suffix(sample.name) == ".txt" else "not a .txt file"
 
 
 FORMAT = Format("plain", parse, "file", _fits)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from model.errors import UserError
-from tasks.formats import File, Reading, find_parser
-from tasks.records import Rows, digest
+from tasks.formats import File, Reading, find_format
+from tasks.records import Comparison, Pair, Rating, Text, digest
 
 EXPORTS = Path(__file__).parent.parent / "exports"
+
+
+@dataclass
+class Rows:
+    """What a parser found, by type, and where."""
+
+    text: list[Text] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    ratings: list[Rating] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
 
 def parse(name: str, *files: str | bytes, source: str = "mine", prompt: str = "") -> Rows:
@@ -19,7 +31,12 @@ def parse(name: str, *files: str | bytes, source: str = "mine", prompt: str = ""
         File(file, (EXPORTS / file).read_bytes()) if isinstance(file, str) else File("given.jsonl", file)
         for file in files
     ]
-    return find_parser(name)(read, Reading(source, prompt))
+    rows = Rows()
+    kinds = {Text: rows.text, Pair: rows.pairs, Comparison: rows.comparisons, Rating: rows.ratings}
+    for row, where, _ in find_format(name).parse(read, Reading(source, prompt)):
+        kinds[type(row)].append(row)
+        rows.places.append(where)
+    return rows
 
 
 def test_plain_text_is_a_document_a_file() -> None:
@@ -39,7 +56,8 @@ def test_text_that_is_not_utf8_is_named_with_its_place() -> None:
 
 def test_rows_are_told_by_their_keys() -> None:
     found = parse("rows", "rows.jsonl")
-    assert [len(found.of(kind)) for kind in ("text", "pairs", "comparisons", "ratings")] == [1, 1, 1, 2]
+    assert [len(rows) for rows in (found.text, found.pairs, found.comparisons, found.ratings)] == [1, 1, 1, 2]
+    assert found.places == [f"rows.jsonl, line {line}" for line in (1, 2, 4, 5, 6)]
     assert found.text[0].group == "mill"
     assert found.pairs[0].references == [" Grain.", " Corn."]
     choice = found.comparisons[0]
@@ -53,9 +71,9 @@ def test_rows_are_told_by_their_keys() -> None:
     [
         (b'{"text": ', r"given\.jsonl, line 2: broken JSON"),
         (b"[1, 2]", r"line 2: list where an object is right"),
-        (b'{"txet": "a"}', r"row 2: keys txet make no known row; right are text"),
-        (b'{"text": 3}', r"row 2: text is int; it must be a string"),
-        (b'{"prompt": "a", "completion": "b", "scores": "3"}', r"row 2: scores are numbers"),
+        (b'{"txet": "a"}', r"line 2: keys txet make no known row; right are text"),
+        (b'{"text": 3}', r"line 2: text is int; it must be a string"),
+        (b'{"prompt": "a", "completion": "b", "scores": "3"}', r"line 2: scores are numbers"),
         (
             b'{"prompt": "a", "completion": "b", "scores": [1, 2], "annotators": ["x"]}',
             r"2 scores by 1 annotators",
@@ -77,7 +95,7 @@ def test_passages_come_once() -> None:
 
 
 def test_passages_need_a_passage() -> None:
-    with pytest.raises(UserError, match="row 1: no passage; its keys are question"):
+    with pytest.raises(UserError, match="line 1: no passage; its keys are question"):
         parse("passages", b'{"question": "a"}')
 
 
@@ -136,5 +154,5 @@ def test_broken_snippets_are_named(texts: bytes, ratings: bytes, said: str) -> N
 
 
 def test_an_unknown_format_names_those_there_are() -> None:
-    with pytest.raises(UserError, match="format 'parquet' is not known; there are plain, rows, passages"):
-        find_parser("parquet")
+    with pytest.raises(UserError, match="format 'parquet' is not known; there are plain, markdown, rows"):
+        find_format("parquet")

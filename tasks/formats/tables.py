@@ -1,0 +1,155 @@
+"""Tables as objects, a row at a time: CSV and TSV with a header, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NoReturn
+
+from model.errors import UserError
+from tasks.formats.streams import BLOCK, LONGEST
+
+DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
+LONGEST_NAME = 200
+BATCH = 128  # rows of a Parquet file that are in memory at once
+
+
+def read_table(
+    lines: Iterable[tuple[int, str]], delimiter: str, origin: str
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """The rows of a CSV or TSV file under its first line's names, each with the line on which it begins.
+
+    Cells are texts; empty lines are passed over, as is one column without a name (pandas writes its index
+    so). Raises UserError for a wrong delimiter, for no header or one with a name twice, and for a row with
+    more or fewer cells than columns, with quotes that do not close, or of more than 64 MB.
+    """
+    # The one setting there is holds for the whole process; the row's bound below is what counts.
+    csv.field_size_limit(LONGEST)
+    text = _Lines(lines, origin)
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    header: list[str] = []
+    while True:
+        text.begin()
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{text.where}: {error}; a cell with quotes, a delimiter or a line's end in it stands in "
+                "double quotes, its own quotes doubled"
+            ) from error
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if not header:
+            header = [cell.strip() for cell in cells]
+            _check_header(header, delimiter, text.where)
+            continue
+        if len(cells) != len(header):
+            raise UserError(f"{text.where}: {len(cells)} cells under {len(header)} columns")
+        yield {name: cell for name, cell in zip(header, cells, strict=True) if name}, text.where
+
+
+class _Lines:
+    """Lines for the csv module, with where the row begins that it is reading."""
+
+    def __init__(self, lines: Iterable[tuple[int, str]], origin: str) -> None:
+        self.lines, self.origin = iter(lines), origin
+        self.size, self.where = 0, origin
+
+    def begin(self) -> None:
+        self.size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self.lines)
+        if not self.size:
+            self.where = f"{self.origin}, line {number}"
+        self.size += len(line)
+        if self.size > LONGEST:
+            raise UserError(
+                f"{self.where}: a row of more than {LONGEST >> 20} MB; a double quote that is opened there "
+                "may not be closed"
+            )
+        return line
+
+
+def _check_header(header: list[str], delimiter: str, where: str) -> None:
+    if len(header) == 1:
+        for other, name in DELIMITERS.items():
+            if other != delimiter and other in header[0]:
+                suffix = {",": ", or name the file .csv", "\t": ", or name the file .tsv"}.get(other, "")
+                raise UserError(
+                    f"{where}: one column, with {name} in its name: {name} is the delimiter, it seems; write "
+                    f"the file with {DELIMITERS[delimiter]} between its columns{suffix}"
+                )
+    for name in header:
+        if len(name) > LONGEST_NAME or _is_number(name):
+            raise UserError(
+                f"{where}: {name[:40]!r} is no column's name; the first line is the header, with the names"
+            )
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{where}: two columns are called {twice!r}; a column's name is its own")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.lower() != "nan"
+
+
+def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The rows of a Parquet file, each with its number, a batch of them in memory at a time.
+
+    Raises UserError where it is none or damaged.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    faults = (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, EOFError)
+    try:
+        table = parquet.ParquetFile(file, buffer_size=BLOCK, pre_buffer=False)
+        _check_columns(table.schema_arrow.names, origin)
+        batches = table.iter_batches(batch_size=BATCH, use_threads=False)
+    except faults as error:
+        _refuse(error, origin)
+    number = 0
+    while True:
+        try:
+            batch = next(batches, None)
+            rows = [] if batch is None else batch.to_pylist()
+        except faults as error:
+            _refuse(error, f"{origin}, row {number + 1} or one after it")
+        if batch is None:
+            return
+        for row in rows:
+            number += 1
+            yield row, f"{origin}, row {number}"
+
+
+def _check_columns(names: list[str], origin: str) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{origin}: two columns are called {twice!r}; a column's name is its own")
+
+
+def _refuse(error: BaseException, where: str) -> NoReturn:
+    said = " ".join(str(error).split())[:120] or type(error).__name__
+    raise UserError(f"{where}: no Parquet file, or a damaged one ({said})") from error
+
+
+@contextmanager
+def on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
+    """A copy of a stream in a nameless file, for readers that go back and forth."""
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy, BLOCK)
+        copy.seek(0)
+        yield copy
