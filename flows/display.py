@@ -163,13 +163,16 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
         )
 
 
-def show_answers(answers: Sequence[dict[str, str]], console: Console, most: int = 4) -> None:
-    """The same prompts to base, assistant and aligned model."""
+def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int = 4) -> None:
+    """The same prompts to base, assistant and aligned model, the two turns before each above it."""
     table = Table(show_lines=True, expand=True)
     names = (("prompt", "prompt"), ("base", "base"), ("sft", "SFT"), ("aligned", "aligned"))
     for _, title in names:
         table.add_column(title, ratio=1, overflow="fold")
     for row in answers[:most]:
-        table.add_row(*(Text(str(row.get(key, "")).strip()) for key, _ in names))
+        cells = [Text(str(row.get(key, "")).strip()) for key, _ in names]
+        for turn in reversed(row.get("history", [])[-2:]):
+            cells[0] = Text(f"{turn['role']}: {turn['content'].strip()}\n", "dim") + cells[0]
+        table.add_row(*cells)
     console.print()
     console.print(Panel(table, title="the same prompts, answered by all three", box=SIMPLE))

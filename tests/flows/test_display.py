@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.display import Display, key_figures, number, seconds, show_outcome
+from flows.display import Display, key_figures, number, seconds, show_answers, show_outcome
 from flows.running import Outcome
 from tasks.stage import Reference
 
@@ -119,3 +119,12 @@ def test_work_over_shards_says_rows_and_megabytes() -> None:
         display.start("ingest")
         display.show({**event, "step": 4, "seconds_left": 0.0})
     assert "ingest    4/4 12,345 rows · 31.2 MB/s · 0.0 s left" in written(console)
+
+
+def test_the_turns_before_a_prompt_stand_above_it() -> None:
+    history = [{"role": role, "content": f" {role} says [b]x "} for role in ("system", "user", "assistant")]
+    console = screen()
+    show_answers([{"prompt": "why?", "history": history, "sft": "so"}], console)
+    text = written(console)
+    assert text.index("user: user") < text.index("assistant: ") < text.index("why?")
+    assert "system" not in text and "[b]x" in text
