@@ -21,6 +21,7 @@ END, USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
 SPECIAL = (END, USER, ASSISTANT)
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 MOST_WORDS = 1 << 19  # some 100 MB of memory
+LONGEST_WORD = 40  # characters of a word that is kept: longer ones are not said again, and would fill it
 # A system line has no token of its own: it stands before the text of the user's turn that follows it.
 TEMPLATE = (
     "{% set said = namespace(system='') %}{% for message in messages %}"
@@ -172,7 +173,7 @@ class _Known(dict[str, bytes]):
         if not word or word[0].isspace() or word[-1].isspace():
             raise _EdgeError
         ids = self.words.encode_afresh(self.before + word)
-        if len(self) < MOST_WORDS:
+        if len(self) < MOST_WORDS and len(word) <= LONGEST_WORD:
             self[word] = ids
         return ids
 
