@@ -98,13 +98,16 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
 
 
 def _records(file: File) -> Iterator[Item]:
-    """The records of a file; a page of the server's holds them as items."""
-    for values, where in file.items():
-        page = values.get("items")
-        if isinstance(page, list) and all(isinstance(record, dict) for record in page):
-            yield from (Item(record, where) for record in page)
-        else:
-            yield Item(values, where)
+    for item in file.items():
+        yield from _unpaged(item)
+
+
+def _unpaged(item: Item) -> list[Item]:
+    """The records of an item: itself, or those of a page of the server's."""
+    page = item.values.get("items")
+    if isinstance(page, list) and page and all(isinstance(record, dict) for record in page):
+        return [Item(record, item.where) for record in page]
+    return [item]
 
 
 def _is_settings(origin: str) -> bool:
@@ -163,26 +166,25 @@ def _responses(item: Item, where: str) -> Iterator[Response]:
 
 
 def _of_server(given: list[Any], where: str) -> Iterator[tuple[Response, Any]]:
-    for one in given:
+    for place, one in enumerate(given):
         answers = one.get("values") or {} if isinstance(one, dict) else None
         if not isinstance(answers, dict) or not all(isinstance(answer, dict) for answer in answers.values()):
             raise UserError(f"{where}: a response is an object with user_id, status and values")
         time = time_of(one.get("updated_at") or one.get("inserted_at"), where)
+        person = _person(one, place)
         for question, answer in answers.items():
-            person = str(one.get("user_id") or "unknown")
             yield Response(question, person, answer.get("value"), time), one.get("status")
 
 
 def _nested(given: Any, where: str) -> Iterator[tuple[Response, Any]]:
     for question, answers in given.items() if isinstance(given, dict) else ():
-        for answer in answers or ():
+        for place, answer in enumerate(answers if isinstance(answers, list) else ()):
             if not isinstance(answer, dict) or "status" not in answer:
                 raise UserError(
                     f"{where}: whether a response to {question} was submitted or discarded is not "
                     f"said in Argilla's nested export; {ROWS}"
                 )
-            person = str(answer.get("user_id") or "unknown")
-            yield Response(question, person, answer.get("value")), answer["status"]
+            yield Response(question, _person(answer, place), answer.get("value")), answer["status"]
 
 
 def _flat(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
@@ -196,8 +198,8 @@ def _flat(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any
                 f"{where}: {key}, {key}.users and {key}.status are no lists of one length; {ROWS}"
             )
         question = key.removesuffix(".responses")
-        for value, person, status in zip(answers, people, states, strict=True):  # type: ignore[arg-type]
-            yield Response(question, str(person or "unknown"), value), status
+        for place, (value, person, status) in enumerate(zip(answers, people, states, strict=True)):  # type: ignore[arg-type]
+            yield Response(question, _person({"user_id": person}, place), value), status
 
 
 def _first(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
@@ -210,9 +212,14 @@ def _first(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, An
             answers = _turned(answers)
         if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
             raise UserError(f"{where}: {question} is no list of responses with user_id, value and status")
-        for answer in answers:
-            person = str(answer.get("user_id") or "unknown")
-            yield Response(question, person, answer.get("value")), answer.get("status")
+        for place, answer in enumerate(answers):
+            yield Response(question, _person(answer, place), answer.get("value")), answer.get("status")
+
+
+def _person(answer: Mapping[str, Any], place: int) -> str:
+    """Who answered. Nobody knows whether two unknown people are one, so each is one."""
+    person = answer.get("user_id")
+    return f"unknown-{place}" if person in (None, "", "None") else str(person)
 
 
 def _turned(columns: Mapping[str, Any]) -> list[Any]:
@@ -301,9 +308,10 @@ def _fits(sample: Sample) -> str:
     if _is_settings(sample.name):
         return "" if '"questions"' in sample.text else "no settings of Argilla's"
     told = bool(sample.items) and all(
-        (isinstance(item.values.get("fields"), dict) and "responses" in item.values)
-        or any(key.endswith((".responses", "-suggestion")) for key in item.values)
+        (isinstance(values.get("fields"), dict) and "responses" in values)
+        or any(key.endswith((".responses", "-suggestion")) for key in values)
         for item in sample.items
+        for values, _ in _unpaged(item)
     )
     return "" if told else "no responses to questions"
 

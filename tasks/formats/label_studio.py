@@ -86,7 +86,7 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
             for row in _rows(task, labelling, reading):
                 rows += 1
                 yield Found(row, task.where)
-            unread = unread or _unread(task, reading)
+            unread = unread or _unread(task)
     if unread and not rows:
         raise UserError(
             f"{unread} names no answer and is no number; say in columns what each choice stands for, "
@@ -94,7 +94,7 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
         )
 
 
-def _unread(task: Task, reading: Reading) -> str:
+def _unread(task: Task) -> str:
     for annotation in task.annotations:
         for result in annotation.results:
             if result.kind == "choices":
@@ -138,12 +138,16 @@ def _annotations(task: Mapping[str, Any]) -> list[Any] | None:
 
 def _whole(item: Item, where: str) -> Task:
     annotations = []
-    for given in _annotations(item.values) or []:
+    for place, given in enumerate(_annotations(item.values) or []):
         if not isinstance(given, dict) or not isinstance(given.get("result") or [], list):
             raise UserError(f"{where}: an annotation is an object with a list of results")
         if given.get("was_cancelled") or given.get("skipped"):
             continue
-        person = GROUND_TRUTH if given.get("ground_truth") else _person(given.get("completed_by"))
+        person = (
+            GROUND_TRUTH
+            if given.get("ground_truth")
+            else _person(given.get("completed_by"), given.get("id", place))
+        )
         time = time_of(given.get("updated_at") or given.get("created_at"), where)
         results = [_result(result, where) for result in given.get("result") or []]
         annotations.append(Annotation(person, time, results))
@@ -171,13 +175,14 @@ def _least(row: Mapping[str, Any], labelling: Labelling, where: str) -> Annotati
             if "start" not in value:
                 results.append(Result(name, control.kind, value))
     time = time_of(row.get("updated_at") or row.get("created_at"), where)
-    return Annotation(_person(row["annotator"]), time, results)
+    return Annotation(_person(row["annotator"], row["annotation_id"]), time, results)
 
 
-def _person(given: Any) -> str:
+def _person(given: Any, number: Any) -> str:
+    """Who annotated. Nobody knows whether two unknown people are one, so each is one."""
     if isinstance(given, dict):
         given = given.get("email") or given.get("id")
-    return "unknown" if given is None or given == "" else str(given)
+    return f"unknown-{number}" if given is None or given in ("", "None") else str(given)
 
 
 def _rows(task: Task, labelling: Labelling | None, reading: Reading) -> Iterator[Record]:

@@ -143,6 +143,25 @@ def test_of_several_annotations_by_one_person_the_last_counts_as_a_whole() -> No
     assert ratings(rows("label_studio", lines(one))) == [("Me.", [2.0], ["7"], "tone")]
 
 
+def test_unknown_people_are_not_taken_for_one() -> None:
+    one = task(
+        [result("rating", "stars", "reply", rating=2)], {"prompt": "Who?", "reply": "I."}, completed_by=None
+    )
+    one["annotations"].append(one["annotations"][0] | {"id": 2})
+    assert ratings(rows("label_studio", lines(one)))[0][1:3] == ([2.0, 2.0], ["unknown-1", "unknown-2"])
+
+
+def test_columns_say_what_a_control_speaks_of() -> None:
+    said = [result("rating", name, "reply", rating=stars) for name, stars in (("quality", 2), ("manners", 4))]
+    given = lines(task(said, {"prompt": "Who?", "reply": "I."}))
+    with pytest.raises(
+        UserError, match="quality and manners both speak of helpfulness; say in columns what one"
+    ):
+        read("label_studio", given)
+    found = ratings(rows("label_studio", given, columns={"tone": "manners"}))
+    assert [(row[1], row[3]) for row in found] == [([2.0], "helpfulness"), ([4.0], "tone")]
+
+
 def test_a_ranker_gives_all_pairs_side_by_side_as_listed() -> None:
     items = [{"id": name, "title": f"model {name}", "body": f"Answer {name}."} for name in "xyz"]
     ranked = task(
@@ -498,6 +517,7 @@ def test_what_mlflow_does_not_write_is_named_with_its_trace(given: dict[str, Any
         ("label_studio", "label_studio_min.json", {"labelling": XML}),
         ("argilla", "argilla.jsonl", {"labelling": SETTINGS}),
         ("argilla", "argilla_1.jsonl", {"columns": {"completion": "corrected"}}),
+        ("argilla", "argilla_server.jsonl", {}),
     ],
 )
 def test_a_sample_is_of_one_format_and_read_twice_the_same(
