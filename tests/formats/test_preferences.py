@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from model.errors import UserError
@@ -291,3 +294,29 @@ def test_what_might_be_something_else_fits_no_preference() -> None:
     assert not fits("preferences", chosen="The sky is blue.", rejected="The sky is green.")
     assert not fits("unpaired", prompt="a", completion="b", label=1)
     assert fits("unpaired", prompt="a", completion="b", label="True")
+
+
+def test_preferences_are_read_from_tables_too(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(
+        "prompt,chosen,rejected,annotator,created_at\nWhat turns it?,Water.,Boats.,ann,2024-03-01T09:00:00Z\n"
+    )
+    (tmp_path / "labels.json").write_text(
+        json.dumps([{"prompt": "What turns it?", "completion": "Water.", "label": True}])
+    )
+    turns = [[user("What turns it?"), assistant(answer)] for answer in ("Water.", "Boats.")]
+    times = [datetime(2024, 3, 1, 9, tzinfo=UTC)]
+    pyarrow.parquet.write_table(
+        pyarrow.table({"chosen": turns[:1], "rejected": turns[1:], "timestamp": times}),
+        tmp_path / "labels.parquet",
+    )
+
+    def found(name: str, file: str) -> Any:
+        (one,) = find_format(name).parse([File(file, path=tmp_path / file)], Reading("mine"))
+        return one.row
+
+    texts, lists = found("preferences", "labels.csv"), found("preferences", "labels.parquet")
+    assert sides(texts) == sides(lists) == ("Water.", "Boats.")
+    assert (texts.annotator, texts.time) == ("ann", "2024-03-01T09:00:00Z")
+    assert (lists.prompt, lists.group) == (texts.prompt, texts.group)
+    assert lists.time == "2024-03-01T09:00:00+00:00"
+    assert found("unpaired", "labels.json").scores == [1.0]
