@@ -280,7 +280,7 @@ def _said(
         elif not pairs and not kind and not is_remark(question):
             raise UserError(
                 f"{where}: whether {question} takes texts, labels or rankings is not said in {value!r:.40}; "
-                "give the export's .argilla/settings.json, or say in columns that it is a text, as in "
+                "give the export's .argilla/settings.json as labelling, or name a text in columns, as in "
                 f"{{completion: {question}}}"
             )
 
