@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 from model.batches import generator
 from model.errors import UserError
 from model.launch import Report
-from tasks.records import Comparison, Rating, read_rows
+from tasks.agreement import Agreement
+from tasks.records import Comparison, Rating, read_shards
 from tasks.split import SPLITS
 from tasks.stage import stage
 
@@ -49,92 +50,118 @@ def labels(
     Raises UserError where the training labels hold no preference: none at all, or all of one class.
     """
     figures: dict[str, float] = {}
-    every: list[Rating] = []
+    agreed: dict[str, Agreement] = defaultdict(Agreement)
     for name in SPLITS:
-        ratings = [row for row in read_rows(split / name / "ratings", "ratings") if _counts(row, parameters)]
-        comparisons = [
-            row
-            for row in read_rows(split / name / "comparisons", "comparisons")
-            if not parameters.aspects or row.aspect in parameters.aspects
-        ]
-        decided = [row for row in comparisons if row.choice != "tie"]
+        ratings, comparisons = Ratings(split / name, parameters), Comparisons(split / name, parameters)
+        figures[f"{name}_ratings"] = _write(out / f"{name}.ratings.jsonl", map(_rating, ratings.read(agreed)))
+        figures[f"{name}_comparisons"] = _write(
+            out / f"{name}.comparisons.jsonl", map(_comparison, comparisons.decided())
+        )
         if name == "train":
             _refuse_one_class(ratings, comparisons, parameters.margin)
-        every += ratings
-        _write(out / f"{name}.ratings.jsonl", map(_rating, ratings))
-        _write(out / f"{name}.comparisons.jsonl", map(_comparison, decided))
-        if name != "train":
-            pairs = held_out_pairs(ratings, decided, parameters, seed)
-            _write(out / f"pairs.{name}.jsonl", pairs)
-            figures[f"{name}_pairs"] = len(pairs)
-        figures |= {f"{name}_ratings": len(ratings), f"{name}_comparisons": len(decided)}
+        else:
+            pairs = chain(rated_pairs(ratings.first, parameters, seed), map(_pair, comparisons.decided()))
+            figures[f"{name}_pairs"] = _write(out / f"pairs.{name}.jsonl", pairs)
     agreement = {
         stratum: {
-            "items": len(rows),
-            "annotators": len({who for row in rows for who in row.annotators}),
-            "ratings": sum(len(row.scores) for row in rows),
-            "alpha": krippendorff_alpha([row.scores for row in rows]),
-            "pair_agreement": pair_agreement([row.scores for row in rows]),
+            "items": found.items,
+            "annotators": len(found.annotators),
+            "ratings": found.ratings,
+            "alpha": found.alpha,
+            "pair_agreement": found.of_pairs,
         }
-        for stratum, rows in _strata(every).items()
+        for stratum, found in sorted(agreed.items())
     }
     (out / "agreement.json").write_text(json.dumps(agreement, indent=1))
-    for stratum, found in agreement.items():
-        figures[f"alpha/{stratum}"] = float(found["alpha"])
-    return figures
+    return figures | {f"alpha/{stratum}": found["alpha"] for stratum, found in agreement.items()}
 
 
-def _counts(row: Rating, parameters: LabelsParameters) -> bool:
-    wanted = not parameters.aspects or row.aspect in parameters.aspects
-    return wanted and len(row.scores) >= parameters.annotators
+class Ratings:
+    """The ratings of a split that count, one at a time, and what is remembered of those that were read.
+
+    `first` holds the first PAIRED of each aspect and source, `ends` the lowest and highest mean.
+    """
+
+    def __init__(self, split: Path, parameters: LabelsParameters) -> None:
+        self.folder, self.parameters = split / "ratings", parameters
+        self.count = 0
+        self.first: dict[str, list[Rating]] = defaultdict(list)
+        self.ends: dict[str, tuple[float, float]] = {}
+
+    def read(self, agreed: dict[str, Agreement]) -> Iterator[Rating]:
+        """Each rating; `agreed` counts what people agree on, by "aspect/source"."""
+        for row in (Rating(**values) for values in read_shards(self.folder)):
+            wanted = not self.parameters.aspects or row.aspect in self.parameters.aspects
+            if not wanted or len(row.scores) < self.parameters.annotators:
+                continue
+            stratum = f"{row.aspect}/{row.source}"
+            agreed[stratum].add(row.scores, row.annotators)
+            if len(self.first[stratum]) < PAIRED:
+                self.first[stratum].append(row)
+            low, high = self.ends.get(stratum, (row.score, row.score))
+            self.ends[stratum] = min(low, row.score), max(high, row.score)
+            self.count += 1
+            yield row
 
 
-def _refuse_one_class(ratings: Sequence[Rating], comparisons: Sequence[Comparison], margin: float) -> None:
-    strata = _strata(ratings).values()
-    spread = any(max(r.score for r in rows) - min(r.score for r in rows) >= margin for rows in strata)
-    decided = any(row.choice != "tie" for row in comparisons)
-    if not ratings and not comparisons:
+class Comparisons:
+    """The comparisons of a split that count; `ties` and `choices` are how many of those that were read."""
+
+    def __init__(self, split: Path, parameters: LabelsParameters) -> None:
+        self.folder, self.parameters = split / "comparisons", parameters
+        self.ties = self.choices = 0
+
+    def decided(self) -> Iterator[Comparison]:
+        """Each comparison that is no tie."""
+        self.ties = self.choices = 0
+        for row in (Comparison(**values) for values in read_shards(self.folder)):
+            if self.parameters.aspects and row.aspect not in self.parameters.aspects:
+                continue
+            if row.choice == "tie":
+                self.ties += 1
+            else:
+                self.choices += 1
+                yield row
+
+
+def _refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) -> None:
+    count = ratings.count + comparisons.ties + comparisons.choices
+    if not count:
         raise UserError(
             "there are no labels to learn preferences from; add ratings or comparisons to data.sources"
         )
-    if not spread and not decided:
+    if not comparisons.choices and all(high - low < margin for low, high in ratings.ends.values()):
         raise UserError(
-            f"all {len(ratings) + len(comparisons)} labels are of one class: no two scores are {margin} "
+            f"all {count} labels are of one class: no two scores are {margin} "
             "apart and every comparison is a tie; nothing can be learned from them"
         )
 
 
-def _strata(rows: Iterable[Rating]) -> dict[str, list[Rating]]:
-    strata: dict[str, list[Rating]] = defaultdict(list)
-    for row in rows:
-        strata[f"{row.aspect}/{row.source}"].append(row)
-    return dict(sorted(strata.items()))
+def rated_pairs(
+    strata: Mapping[str, Sequence[Rating]], parameters: LabelsParameters, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Pairs of rated texts to be right about, the better text first; `gap` is the distance of their means.
 
-
-def held_out_pairs(
-    ratings: Sequence[Rating], comparisons: Sequence[Comparison], parameters: LabelsParameters, seed: int
-) -> list[dict[str, Any]]:
-    """Pairs to be right about, the better text first; `gap` is the distance of the means (comparisons: 0).
-
-    Of a source with very many texts the first by id are paired, which is as good as by chance.
+    Of an aspect and source with very many texts the first by id are paired, which is as good as by chance.
     """
-    pairs: list[dict[str, Any]] = []
-    for stratum, rows in enumerate(_strata(ratings).values()):
+    for number, (_, rows) in enumerate(sorted(strata.items())):
         apart = [
             (a, b) if a.score > b.score else (b, a)
-            for a, b in combinations(rows[:PAIRED], 2)
+            for a, b in combinations(rows, 2)
             if abs(a.score - b.score) >= parameters.margin
         ]
-        chosen = generator(seed, 11, stratum).permutation(len(apart))[: parameters.pairs]
+        chosen = generator(seed, 11, number).permutation(len(apart))[: parameters.pairs]
         for better, worse in (apart[i] for i in sorted(chosen)):
             sides = {"chosen": _side(better), "rejected": _side(worse)}
             gap = round(better.score - worse.score, 6)
-            pairs.append({**sides, "aspect": better.aspect, "source": better.source, "gap": gap})
-    for row in comparisons:
-        plain = _comparison(row)
-        sides = {side: {**_asked(row), "completion": plain[side]} for side in ("chosen", "rejected")}
-        pairs.append({**sides, "aspect": row.aspect, "source": row.source, "gap": 0.0})
-    return pairs
+            yield {**sides, "aspect": better.aspect, "source": better.source, "gap": gap}
+
+
+def _pair(row: Comparison) -> dict[str, Any]:
+    """A comparison as a pair to be right about."""
+    plain = _comparison(row)
+    sides = {side: {**_asked(row), "completion": plain[side]} for side in ("chosen", "rejected")}
+    return {**sides, "aspect": row.aspect, "source": row.source, "gap": 0.0}
 
 
 def _asked(row: Rating | Comparison) -> dict[str, Any]:
@@ -158,38 +185,11 @@ def _comparison(row: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def krippendorff_alpha(items: Sequence[Sequence[float]]) -> float:
-    """Agreement between annotators on an interval scale: 1 is perfect, 0 is chance.
-
-    1 - observed / expected disagreement, both mean squared differences of two scores: of one item, and of any
-    two (Krippendorff, Content analysis, 2004, chapter 11). Items with one score do not count.
-    """
-    shared = [list(scores) for scores in items if len(scores) > 1]
-    values = [score for scores in shared for score in scores]
-    count = len(values)
-    if count < 2:
-        return float("nan")
-    # Over ordered pairs, Σ(a-b)² = 2(nΣa² - (Σa)²).
-    observed = sum(_squares(scores) / (len(scores) - 1) for scores in shared) / count
-    expected = _squares(values) / (count * (count - 1))
-    return 1.0 if expected == 0 else 1 - observed / expected
-
-
-def _squares(scores: Sequence[float]) -> float:
-    return 2 * (len(scores) * sum(score * score for score in scores) - sum(scores) ** 2)
-
-
-def pair_agreement(items: Sequence[Sequence[float]]) -> float:
-    """How often two annotators of one item give it a score of the same sign (above, below or at 0)."""
-    same = total = 0
-    for scores in items:
-        signs = [sum(score > 0 for score in scores), sum(score < 0 for score in scores)]
-        signs.append(len(scores) - sum(signs))
-        same += sum(n * (n - 1) for n in signs)
-        total += len(scores) * (len(scores) - 1)
-    return same / total if total else float("nan")
-
-
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count

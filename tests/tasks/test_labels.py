@@ -11,7 +11,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.formats import File, Reading, find_format
-from tasks.labels import LabelsParameters, krippendorff_alpha, labels, pair_agreement
+from tasks.labels import LabelsParameters, labels
 from tasks.records import TYPES, Record, comparison_row, rating_row, write_rows
 from tasks.split import SPLITS, SplitParameters, split_of
 
@@ -143,17 +143,3 @@ def test_of_very_many_texts_the_first_are_paired(tmp_path: Path, monkeypatch: py
     first = [row["completion"] for row in lines(tmp_path / "out" / "valid.ratings.jsonl")[:4]]
     assert len(held_out) == 6
     assert {row[side]["completion"] for row in held_out for side in ("chosen", "rejected")} == set(first)
-
-
-def test_alpha_is_krippendorffs() -> None:
-    # By hand: 4 items of 2 scores; observed (0+1+0+1)·2/8 = 1/2; all 8 scores are 1,1,2,3,3,3,1,2:
-    # the sum of squared differences of ordered pairs is 2·(8·38 - 16²) = 96, so expected is 96/56.
-    items = [[1.0, 1.0], [2.0, 3.0], [3.0, 3.0], [1.0, 2.0]]
-    assert krippendorff_alpha(items) == pytest.approx(1 - 0.5 / (96 / 56))
-    assert krippendorff_alpha([[1.0, 1.0], [2.0, 2.0]]) == 1.0
-    assert krippendorff_alpha([[5.0], *items]) == krippendorff_alpha(items)
-
-
-def test_agreement_of_pairs_is_of_signs() -> None:
-    assert pair_agreement([[1.0, 2.0, -1.0]]) == pytest.approx(1 / 3)
-    assert pair_agreement([[1.0, 3.0], [-2.0, -1.0]]) == 1.0

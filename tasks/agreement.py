@@ -1,0 +1,57 @@
+"""How far people agree on what they rate, counted item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Agreement:
+    """Agreement between annotators on the items of one aspect and source; it remembers sums, not items."""
+
+    def __init__(self) -> None:
+        self.items = self.ratings = 0
+        self.annotators: set[str] = set()
+        self._shared = 0  # scores of items with more than one
+        self._sum = self._squares = self._within = 0.0
+        self._same = self._pairs = 0
+
+    def add(self, scores: Sequence[float], annotators: Sequence[str] = ()) -> None:
+        """One more item, with everybody's score of it."""
+        self.items += 1
+        self.ratings += len(scores)
+        self.annotators.update(annotators)
+        signs = [sum(score > 0 for score in scores), sum(score < 0 for score in scores)]
+        signs.append(len(scores) - sum(signs))
+        self._same += sum(n * (n - 1) for n in signs)
+        self._pairs += len(scores) * (len(scores) - 1)
+        if len(scores) > 1:
+            squares, total = sum(score * score for score in scores), sum(scores)
+            self._within += _differences(len(scores), squares, total) / (len(scores) - 1)
+            self._shared += len(scores)
+            for score in scores:
+                self._squares += score * score
+                self._sum += score
+
+    @property
+    def alpha(self) -> float:
+        """Krippendorff's alpha on an interval scale: 1 is perfect, 0 is chance.
+
+        1 - observed / expected disagreement, both mean squared differences of two scores: of one item, and of
+        any two (Krippendorff, Content analysis, 2004, chapter 11). Items with one score do not count.
+        """
+        if self._shared < 2:
+            return float("nan")
+        observed = self._within / self._shared
+        every = _differences(self._shared, self._squares, self._sum)
+        expected = every / (self._shared * (self._shared - 1))
+        return 1.0 if expected == 0 else 1 - observed / expected
+
+    @property
+    def of_pairs(self) -> float:
+        """How often two annotators of one item give it a score of the same sign (above, below or at 0)."""
+        return self._same / self._pairs if self._pairs else float("nan")
+
+
+def _differences(count: int, squares: float, total: float) -> float:
+    # Over ordered pairs, Σ(a-b)² = 2(nΣa² - (Σa)²).
+    return 2 * (count * squares - total**2)
