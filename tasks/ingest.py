@@ -23,7 +23,7 @@ from tasks.shards import (
     ranges,
     shard_count,
     sort_part,
-)  # fmt: skip
+)
 from tasks.sources import DataParameters, read_source, reading_of, sources_digest
 from tasks.spread import Spread, in_turn, paced
 from tasks.stage import stage
@@ -56,7 +56,7 @@ def ingest(
     known = versions.read_pointer(root)
     followed = known is not None and known["meta"].get("sources") == made_of and not parameters.accept
     data = root / "data"
-    if known and followed and _restored(root, known["md5"], parameters.remote):
+    if known and followed and _restored(root, known["md5"], parameters):
         for kind in TYPES:
             shutil.copytree(data / kind, out / "rows" / kind)
         write_places(out)
@@ -68,20 +68,23 @@ def ingest(
             if found != known["md5"]:
                 raise UserError(versions.mismatch(known, found))
         else:
-            found = versions.add(root, parameters.remote, {"sources": made_of, "rows": counts})
+            meta = {"sources": made_of, "rows": counts}
+            found = versions.add(root, parameters.remote, meta, parameters.endpoint)
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             report({"event": "message", "text": text})
+    if followed:
+        versions.push(root, parameters.remote, parameters.endpoint)
     pointer = versions.read_pointer(root)
     assert pointer is not None
     return {**pointer["meta"]["rows"], "data_hash": pointer["md5"]}
 
 
-def _restored(root: Path, wanted: str, remote: str) -> bool:
+def _restored(root: Path, wanted: str, parameters: DataParameters) -> bool:
     """Whether data/ is what data.dvc says, or could be brought there from the remote."""
     whole = all(shards(root / "data" / kind) for kind in TYPES)
     if whole and versions.folder_hash(root) == wanted:
         return True
-    return bool(remote) and versions.pull(root, remote)
+    return bool(parameters.remote) and versions.pull(root, parameters.remote, parameters.endpoint)
 
 
 def make_rows(

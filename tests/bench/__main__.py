@@ -24,6 +24,7 @@ from model.optimizer import Learner, OptimizerParameters
 from model.sample import generate
 from model.tokenizer import Tokenizer, train_tokenizer
 from model.transformer import Architecture, Transformer
+from tasks.records import read_shards
 from tests.bench.pairing import Ratio, pair
 
 STEP = Architecture(vocabulary=4096, layers=6, width=384, heads=6, context=256)
@@ -33,11 +34,8 @@ PROMPT, NEW = 64, 64
 
 def corpus() -> list[str]:
     """Texts to encode: the data where it was ingested, else made of words with Zipf's shares."""
-    path = Path("data/text.jsonl")
-    if path.exists():
-        import json
-
-        return [json.loads(line)["text"] for line in path.open(encoding="utf-8")]
+    if found := [row["text"] for row in read_shards(Path("data/text"))]:
+        return found
     random = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
     shares = 1 / np.arange(1, 23)

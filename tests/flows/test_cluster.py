@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,12 @@ def test_a_scheduler_that_is_not_there_is_said(prefect: None, tmp_path: Path) ->
 
     with pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         nowhere()
+
+
+def test_without_the_extra_one_sentence_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    with pytest.raises(UserError, match=r"pip install 'chatmill\[dask\]'"):
+        Cluster("local", tmp_path)
 
 
 @pytest.mark.parametrize(

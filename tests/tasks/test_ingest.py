@@ -115,8 +115,13 @@ def test_a_remote_that_lacks_it_is_no_end(root: Path, tmp_path: Path) -> None:
     figures = run(root)
     shutil.rmtree(root / "data")
     shutil.rmtree(root / ".dvc" / "cache", ignore_errors=True)
-    again = run(root, DataParameters((OWN,), remote=str(tmp_path / "empty")))
+    empty = str(tmp_path / "empty")
+    again = run(root, DataParameters((OWN,), remote=empty))
     assert again["data_hash"] == figures["data_hash"]
+    # What was made again was sent there.
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / ".dvc" / "cache")
+    assert versions.pull(root, empty)
 
 
 def test_rows_set_aside_are_no_part_of_the_version(root: Path) -> None:
