@@ -63,11 +63,13 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool) -
     console.print(
         f"{plan.architecture.parameters:,} weights (bounded by {plan.bound}), "
         f"{plan.sections['pretrain']['steps']:,} steps of pretraining; the whole run takes about "
-        f"{max(1, round(plan.minutes))} minutes here"
+        f"{proposal.duration(plan.minutes * 60)} here",
+        soft_wrap=True,
     )
     for lack in proposal.missing(found, measured):
         console.print(f"[yellow]{escape(lack)}[/yellow]", soft_wrap=True)
-    console.print(f"written: configs/{path.name}; `chatmill run --config configs/{path.name}` runs it")
+    runs = f"`chatmill run --config configs/{path.name}` runs it"
+    console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
     return path
 
 

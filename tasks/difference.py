@@ -94,11 +94,12 @@ def compare(root: Path, before: str, now: str, rows: int = 0) -> Difference:
     with closing(sqlite3.connect("")) as store:  # a file of its own, gone when it is closed
         store.execute("PRAGMA temp_store = FILE")
         store.execute("CREATE TABLE loose (kind, source, grp, side, id, says)")
-        store.execute("CREATE TABLE kept (kind, source, id, before, now)")
+        store.execute("CREATE TABLE matched (kind, source, id, before, now)")  # NULL: not there
         for kind in TYPES:
             parts = _lines(first, kind, shared), _lines(second, kind, shared)
             for old, new in _beside(*parts):
                 _note(store, kind, old, new, rows > 0)
+        _match(store)
         return Difference(_counts(store), _examples(store, rows) if rows else [])
 
 
@@ -200,7 +201,7 @@ def _note(store: sqlite3.Connection, kind: str, old: Line | None, new: Line | No
     was, is_now = (_row(line, kind) if line else {} for line in (old, new))
     if old and new:
         texts = (_says(was), _says(is_now)) if shown else ("", "")
-        store.execute("INSERT INTO kept VALUES (?, ?, ?, ?, ?)", (kind, is_now["source"], new.id, *texts))
+        store.execute("INSERT INTO matched VALUES (?, ?, ?, ?, ?)", (kind, is_now["source"], new.id, *texts))
         return
     row, side = (was, "gone") if old else (is_now, "added")
     values = (kind, row["source"], row["group"], side, row["id"], _says(row) if shown else "")
@@ -229,42 +230,37 @@ def _says(row: dict[str, Any]) -> str:
     return " ".join(f"{said} [{row['source']}]".split())[:SHOWN]
 
 
+def _match(store: sqlite3.Connection) -> None:
+    """Put what went and what came of one group side by side, in order of ids."""
+    store.execute("""
+        INSERT INTO matched
+        SELECT kind, source, MAX(id), MAX(CASE side WHEN 'gone' THEN says END),
+               MAX(CASE side WHEN 'added' THEN says END)
+        FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY kind, source, grp, side ORDER BY id) AS place
+              FROM loose)
+        GROUP BY kind, source, grp, place
+    """)
+
+
 def _counts(store: sqlite3.Connection) -> list[Count]:
-    query = """
-        WITH groups AS (
-            SELECT kind, source, SUM(side = 'added') AS came, SUM(side = 'gone') AS went
-            FROM loose GROUP BY kind, source, grp),
-        parts AS (
-            SELECT kind, source, came - MIN(came, went) AS added, MIN(came, went) AS changed,
-                   went - MIN(came, went) AS gone
-            FROM groups
-            UNION ALL SELECT kind, source, 0, 1, 0 FROM kept)
-        SELECT kind, source, SUM(added), SUM(changed), SUM(gone) FROM parts
-        GROUP BY kind, source ORDER BY source
-    """
+    found = store.execute("""
+        SELECT kind, source, SUM(before IS NULL), SUM(before IS NOT NULL AND now IS NOT NULL),
+               SUM(now IS NULL)
+        FROM matched GROUP BY kind, source ORDER BY source
+    """)
     order = list(TYPES)
-    return sorted((Count(*row) for row in store.execute(query)), key=lambda count: order.index(count.kind))
+    return sorted((Count(*row) for row in found), key=lambda count: order.index(count.kind))
 
 
 def _examples(store: sqlite3.Connection, rows: int) -> list[Example]:
     """The first `rows` by id of what came, changed and went, of each kind."""
-    ranked = """
-        WITH ranked AS (
-            SELECT *, ROW_NUMBER() OVER (PARTITION BY kind, source, grp, side ORDER BY id) AS place
-            FROM loose),
-        matched AS (
-            SELECT kind, source, grp, place, MAX(id) AS id,
-                   MAX(CASE side WHEN 'gone' THEN says ELSE '' END) AS before,
-                   MAX(CASE side WHEN 'added' THEN says ELSE '' END) AS now
-            FROM ranked GROUP BY kind, source, grp, place)
-        SELECT kind, source, before, now FROM (
-            SELECT kind, source, id, before, now FROM matched WHERE kind = ?
-            UNION ALL SELECT kind, source, id, before, now FROM kept WHERE kind = ?)
-        WHERE (before != '') = ? AND (now != '') = ? ORDER BY id LIMIT ?
+    query = """
+        SELECT kind, source, COALESCE(before, ''), COALESCE(now, '') FROM matched
+        WHERE kind = ? AND (before IS NOT NULL) = ? AND (now IS NOT NULL) = ? ORDER BY id LIMIT ?
     """
     return [
         Example(*row)
         for kind in TYPES
         for was, is_now in ((0, 1), (1, 1), (1, 0))
-        for row in store.execute(ranked, (kind, kind, was, is_now, rows))
+        for row in store.execute(query, (kind, was, is_now, rows))
     ]

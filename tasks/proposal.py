@@ -181,7 +181,7 @@ def missing(found: Survey, measured: Measured) -> list[str]:
     amount = measured.amount
     if not amount.rated and not amount.compared:
         said.append(
-            "There are no labels: the run makes base model and assistant and stops before the reward model; "
+            "There are no labels: the run stops after sft, as the reward model has nothing to learn from; "
             'add rows such as {"prompt": ..., "a": ..., "b": ..., "choice": "a"}, or with a score.'
         )
     elif not amount.compared and amount.scores[0] == amount.scores[1]:
@@ -196,13 +196,13 @@ def preset(name: str, device: str, found: Survey, measured: Measured, plan: Plan
     amount, shape = measured.amount, plan.architecture
     about = "" if found.whole else "about "
     counted = ", ".join(f"{about}{found.count(kind):,} {kind}" for kind in TYPES)
-    stages = ", ".join(f"{stage} {_time(value)}" for stage, value in plan.seconds.items())
+    stages = ", ".join(f"{stage} {duration(value)}" for stage, value in plan.seconds.items())
     lines = [
         *_comment(
             "Written by `chatmill init` from a look at the files; every number may be changed. It found "
             f"{counted}; {about}{found.text_bytes():,} bytes of text."
         ),
-        *_comment(f"A run takes about {_time(sum(plan.seconds.values()))} here ({machine}): {stages}."),
+        *_comment(f"A run takes about {duration(sum(plan.seconds.values()))} here ({machine}): {stages}."),
         *(line for text in missing(found, measured) for line in _comment(text)),
         f"name: {_text(name)}",
         "seed: 1",
@@ -322,7 +322,8 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words, rounded as an estimate should be."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
