@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flows.data import data
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,6 +74,20 @@ def _flow(name: str, config: Path, changes: list[str] | None) -> None:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder with your text, pairs and labels.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="The preset's name (empty: the folder's).")] = "",
+    minutes: Annotated[float, typer.Option(help="How long a run may take here.", min=1)] = 60,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or whichever is there.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Write over a preset of that name.")] = False,
+) -> None:
+    """Look at a folder of yours and write a commented preset for it, sized to the data and this machine."""
+    from flows.init import propose
+
+    propose(folder, name, minutes, device, force)
+
+
+@app.command()
 def chat(
     model: Annotated[
         str, typer.Option("--model", "-m", help="base, sft, aligned, champion, or a model folder.")
@@ -101,7 +116,8 @@ def chat(
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:
         notes.print(
-            f"[dim]{model} from {folder}. It was trained on prompts like: Finish this review: The film[/dim]"
+            f"[dim]{model} from {folder}. The demo's was trained on single prompts like: Finish this review: "
+            "The film. /new forgets what was said before.[/dim]"
         )
     talk(
         conversation,
@@ -178,6 +194,7 @@ def main() -> None:
     """The program. Exit codes: 0 done, 2 the user's fault, 1 ours, 130 interrupted."""
     # Asked to end, it ends as on Ctrl-C: trainings write their checkpoint, runs are closed, servers stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app.add_typer(data, name="data")
     sys.exit(_guarded(lambda: app(standalone_mode=False)))
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from tasks.records import TYPES
 
@@ -34,25 +33,16 @@ def log(
     if not found:
         console.print("There is no version of the data yet; `chatmill ingest` makes one.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("version", "date", "commit"):
-        table.add_column(column, no_wrap=True)
-    for kind in TYPES:
-        table.add_column(kind, justify="right")
-    table.add_column("sources")
-    table.add_column("subject")
     for place, version in enumerate(found[: most or None]):
         before = found[place + 1] if place + 1 < len(found) else None
-        changed = "" if before is None else "same" if before.sources == version.sources else "changed"
-        table.add_row(
-            version.hash[:12],
-            version.date[:16].replace("T", " "),
-            version.commit[:10] or "[yellow]none yet[/yellow]",
-            *(f"{version.rows[kind]:,}" if kind in version.rows else "" for kind in TYPES),
-            "first" if before is None else changed,
-            escape(version.subject),
-        )
-    console.print(table)
+        changed = before is not None and before.sources != version.sources
+        sources = "the first" if before is None else "other sources" if changed else "the same sources"
+        date = version.date[:16].replace("T", " ") or "some day"
+        commit = version.commit[:10] or "[yellow]not committed[/yellow]"
+        said = f"[bold]{version.hash[:12]}[/bold]  {date}  {commit}  {escape(version.subject)}"
+        console.print(said.rstrip(), soft_wrap=True)
+        rows = ", ".join(f"{version.rows[kind]:,} {kind}" for kind in TYPES if version.rows.get(kind))
+        console.print(f"              {rows or 'rows not counted'}; {sources}", soft_wrap=True)
     if most and len(found) > most:
         console.print(f"{len(found) - most} more: `--most 0` shows all")
 
@@ -72,6 +62,8 @@ def diff(
 
     What is not on this machine comes from the remote into DVC's cache; data/ stays as it is.
     """
+    from rich.table import Table
+
     from flows.surroundings import prepare
     from tasks import history, remotes, versions
     from tasks.difference import compare
