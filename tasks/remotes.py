@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from model.errors import UserError
 
 NAME = "chatmill"
-# Fifteen seconds in all: what takes longer to come back is told to the person who waits.
+# What takes longer to come back is told to the person who waits.
 WAITS = (1.0, 2.0, 4.0, 8.0)
+CONNECT_SECONDS = "5"  # S3's own default is a minute, five times over
 T = TypeVar("T")
 
 # By name, as the packages that have these classes need not be there.
@@ -149,6 +150,8 @@ def set_remote(repo: Any, root: Path, remote: str, endpoint: str = "") -> None:
             raise UserError(f"data.{name} {said}")
     url = remote if urlsplit(remote).scheme else str((root / remote).resolve())
     wanted = {"url": url, **({"endpointurl": endpoint} if endpoint else {})}
+    if urlsplit(remote).scheme == "s3":
+        wanted["connect_timeout"] = CONNECT_SECONDS
     core = repo.config.get("core", {})
     if core.get("remote") == NAME and _plain(repo.config["remote"].get(NAME)) == wanted:
         return
