@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
@@ -12,7 +13,7 @@ from tasks.formats.streams import BLOCK, LONGEST
 
 # As long as a number, a literal or an escape that a block's end may cut through.
 _TORN = 16
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def _no_number(name: str) -> NoReturn:
@@ -107,10 +108,9 @@ class _Text:
     def next(self) -> str:
         """The next character that is no white space; empty at the end."""
         while True:
-            while self.place < len(self.text):
-                if (found := self.text[self.place]) not in _SPACE:
-                    return found
-                self.place += 1
+            self.place = _SPACE.match(self.text, self.place).end()  # type: ignore[union-attr]
+            if self.place < len(self.text):
+                return self.text[self.place]
             if not self.more(BLOCK):
                 return ""
 
