@@ -288,6 +288,7 @@ def _sections(plan: Plan, measured: Measured) -> list[str]:
     notes = {
         "prompts": "test prompts that are answered, or as many as there are",
         "micro_batch": "of these at once",
+        "length_weight": "else short answers are the easy way out",
     }
     lines: list[str] = []
     for stage, section in plan.sections.items():

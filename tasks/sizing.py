@@ -23,7 +23,8 @@ MEMORY = 0.5
 SHARES = {"pretrain": 0.45, "sft": 0.1, "reward": 0.15, "rlhf": 0.2, "evaluate": 0.1}
 # Ours, of the demo's figures: what a token costs in RLHF and evaluation, in tokens of training.
 RLHF_COST, EVALUATE_COST = 5.0, 8.0
-AROUND = 60.0  # seconds outside training
+AROUND = 50.0  # seconds outside training
+START = 4.0  # seconds until a training's own process is ready
 # Layers, width, heads: as those of the presets that come along, and what lies between and above them.
 LADDER = (
     (2, 64, 2), (3, 96, 3), (4, 128, 4), (5, 192, 6), (6, 256, 4), (6, 384, 6), (8, 512, 8), (10, 640, 10),
@@ -126,7 +127,7 @@ def plan(amount: Amount, machine: Machine, minutes: float) -> Plan:
         sections["reward"], seconds["reward"] = _reward(amount, shape, pace, budget)
         sections["rlhf"], seconds["rlhf"] = _rlhf(amount, shape, machine, pace, budget)
         sections["evaluate"], seconds["evaluate"] = _evaluate(amount, shape, pace, budget)
-    seconds["the rest"] = AROUND
+    seconds = {stage: START + value for stage, value in seconds.items()} | {"the rest": AROUND}
     return Plan(shape, bound, sections, seconds, pace, steps * batch * context)
 
 
@@ -262,7 +263,8 @@ def _rlhf(
         "steps": steps, "batch": batch, "minibatches": min(4, batch), "epochs": 1,
         "new_tokens": new_tokens, "micro_batch": _micro(batch, shape, machine),
         "evaluate_every": _tenth(steps, 3), "checkpoint_every": _tenth(steps, 3),
-        "held_out": 64, "learning_rate": _between(shape.width, 0.0008, 0.00003),
+        "held_out": 64, "length_weight": 2.0 if shape.width < 512 else 1.0,
+        "learning_rate": _between(shape.width, 0.0008, 0.00003),
     }  # fmt: skip
     return section, RLHF_COST * steps * batch * an_answer / pace
 

@@ -95,19 +95,42 @@ def survey(folder: Path, root: Path) -> Survey:
         try:
             known[path] = _format(path, name)
         except UserError as error:
-            others.append((name, str(error).removeprefix(f"{name}: ")))
+            others.append((name, _why(name, error)))
     sources: list[Proposal] = []
     for place, paths in _grouped(folder, known):
         stem = Path(_plain(paths[0])).stem if len(paths) == 1 else folder.resolve().name
         name = _name(place[0] or stem, [source.name for source in sources])
-        globs = _globs(place, paths, folder, root)
         try:
-            sources.append(_read(name, known[paths[0]], globs, paths, root))
+            sources.append(_read(name, known[paths[0]], _globs(place, paths, folder, root), paths, root))
         except UserError as error:
-            others.append((", ".join(globs), str(error)))
+            whole, broken = _sorted_out(paths, known[paths[0]], root)
+            others += broken or [(", ".join(_globs(place, paths, folder, root)), str(error))]
+            if broken and whole:
+                globs = _globs(place, whole, folder, root)
+                sources.append(_read(name, known[whole[0]], globs, whole, root))
     if not known and not others:
         raise UserError(f"{folder} holds no file; put your text, pairs and labels there")
     return Survey(sources, others)
+
+
+def _sorted_out(
+    paths: Sequence[Path], format_name: str, root: Path
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Of files that cannot be read together, those that can be read alone, and the others with the reason."""
+    whole, broken = [], []
+    for path in paths:
+        name = _shown(path, root)
+        try:
+            _read("", format_name, (name,), [path], root)
+            whole.append(path)
+        except UserError as error:
+            broken.append((name, _why(name, error)))
+    return whole, broken
+
+
+def _why(name: str, error: UserError) -> str:
+    """An error's text without the file that it begins with."""
+    return str(error).removeprefix(f"{name}, ").removeprefix(f"{name}: ")
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -271,6 +271,17 @@ def test_files_of_two_kinds_in_a_folder_are_listed_by_name(project: Path) -> Non
     assert found["alpaca"] == ("mixed/c.jsonl",)
 
 
+def test_one_broken_file_among_many_is_left_out_alone(project: Path) -> None:
+    for number in range(3):
+        write(project / "many" / f"{number}.jsonl", {"text": f"number {number}"})
+    with (project / "many" / "1.jsonl").open("a") as file:
+        file.write("\n" * 30 + '{"text": \n')
+    found = survey(project / "many", project)
+    assert [source.files for source in found.sources] == [("many/0.jsonl", "many/2.jsonl")]
+    ((name, why),) = found.others
+    assert name == "many/1.jsonl" and why.startswith("line 32: broken JSON")
+
+
 def test_a_long_file_is_read_in_part_and_counted_about(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
