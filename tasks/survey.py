@@ -18,6 +18,7 @@ from tasks.records import TYPES, Record, Text
 ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PACKED = (".gz", ".zst")
 WHOLE = {".json", ".parquet"}  # cannot be cut after a line
+CONFIGURATION = ".xml"  # of a labelling tool, beside its exports
 READ = 8 << 20  # bytes of a source that are read; of what is longer, the rest is taken to be alike
 ROWS = 50_000
 LOOKED = 65_536
@@ -89,7 +90,7 @@ def survey(folder: Path, root: Path) -> Survey:
     known: dict[Path, str] = {}
     for path in _files(folder):
         name = _shown(path, root)
-        if _ending(path) not in ENDINGS:
+        if _ending(path) not in (*ENDINGS, CONFIGURATION):
             others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
             continue
         try:
@@ -98,8 +99,8 @@ def survey(folder: Path, root: Path) -> Survey:
             others.append((name, _why(name, error)))
     sources: list[Proposal] = []
     for place, paths in _grouped(folder, known):
-        stem = Path(_plain(paths[0])).stem if len(paths) == 1 else folder.resolve().name
-        name = _name(place[0] or stem, [source.name for source in sources])
+        own = Path(_plain(paths[0])).stem if len(paths) == 1 else known[paths[0]]
+        name = _name(place[0] or own, [source.name for source in sources])
         try:
             sources.append(_read(name, known[paths[0]], _globs(place, paths, folder, root), paths, root))
         except UserError as error:
@@ -173,7 +174,7 @@ def _format(path: Path, name: str) -> str:
 def _sample(file: File, ending: str) -> Sample:
     with file.stream() as stream:
         text = stream.read(LOOKED).decode("utf-8", "replace")
-    if ending in (".txt", ".md"):
+    if ending in (".txt", ".md", CONFIGURATION):
         return Sample(file.origin, text)
     return Sample(file.origin, text, tuple(islice(file.items(), ITEMS)))
 
@@ -186,6 +187,13 @@ def _grouped(folder: Path, known: dict[Path, str]) -> list[tuple[tuple[str, str]
         # The whole ending, packing and all, as a glob must match it.
         ending = path.name[len(Path(_plain(path)).stem) :]
         groups[inner[0] if len(inner) > 1 else "", ending, name].append(path)
+    for top, ending, name in list(groups):
+        # A labelling configuration is read with the exports that it is about.
+        exports = [key for key in groups if (key[0], key[2]) == (top, name) and key[1] != CONFIGURATION]
+        if ending == CONFIGURATION and exports:
+            configurations = groups.pop((top, ending, name))
+            for key in exports:
+                groups[key] += configurations
     return [((top, ending), groups[top, ending, name]) for top, ending, name in sorted(groups)]
 
 

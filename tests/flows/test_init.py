@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from tasks.validate import validate
 SAYING = (
     "the a river mill stone grain flour water wheel turns slowly under old bridge while miller counts sacks"
 )
+EXPORTS = Path(__file__).parents[1] / "exports"
 WORDS = SAYING.split()
 
 
@@ -269,6 +271,14 @@ def test_files_of_two_kinds_in_a_folder_are_listed_by_name(project: Path) -> Non
     found = {source.format: source.files for source in survey(folder, project).sources}
     assert found["rows"] == ("mixed/a.jsonl", "mixed/b.jsonl")
     assert found["alpaca"] == ("mixed/c.jsonl",)
+
+
+def test_a_labelling_configuration_goes_with_its_export(project: Path, steady: None) -> None:
+    for name in ("label_studio.json", "label_studio.xml"):
+        shutil.copy(EXPORTS / name, project / "mine" / "labels" / name)
+    preset = read_preset(made())
+    (source,) = [source for source in preset.data.sources if source.format == "label_studio"]
+    assert source.files == ("mine/labels/label_studio.json", "mine/labels/label_studio.xml")
 
 
 def test_one_broken_file_among_many_is_left_out_alone(project: Path) -> None:
