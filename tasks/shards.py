@@ -164,15 +164,14 @@ def gather(part: Range) -> Gathered:
 
 def check_claims(part: Range) -> None:
     """Raises UserError where two rows of a source have one `id` of the user's own and are not the same."""
-    before: tuple[bytes, bytes] | None = None
-    for row, place in sorted(_between(part)):
-        if before and before[0][ID] == row[ID] and before[0] != row:
-            own = json.loads(row)["own"]
+    claims: dict[bytes, tuple[bytes, bytes]] = {}
+    for row, place in _between(part):
+        before, there = claims.setdefault(row[ID], (row, place))
+        if before != row:
             raise UserError(
-                f"{json.loads(before[1])} and {json.loads(place)}: both have the id {own!r} and are not the "
-                "same; an id of one's own stands for one row"
+                f"{json.loads(there)} and {json.loads(place)}: both have the id {json.loads(row)['own']!r} "
+                "and are not the same; an id of one's own stands for one row"
             )
-        before = (row, place)
 
 
 def _between(part: Range) -> Iterator[tuple[bytes, bytes]]:
