@@ -59,8 +59,8 @@ def measure(found: Survey) -> Measured:
     sample = _first([row.text for row in texts], SAMPLE)
     a_byte = len(tokenizer.encode_documents(sample)) / max(1, sum(len(text.encode()) for text in sample))
     whole = found.text_bytes() * a_byte
-    held_out = _weight(texts, "valid", split) / max(1, sum(len(row.text.encode()) for row in texts))
-    trained = 1 - split.valid - split.test
+    size = max(1, sum(len(row.text.encode()) for row in texts))
+    trained, held_out = (_weight(texts, name, split) / size for name in ("train", "valid"))
     prompts, completions = _lengths(tokenizer, pairs[:PAIRS])
     rated = [row for row in train["ratings"] if isinstance(row, Rating)]
     compared = [row for row in train["comparisons"] if isinstance(row, Comparison) and row.choice != "tie"]
