@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from model.errors import UserError
-from tasks.formats import File, Format, Reading, Sample, find_format, formats
+from tasks.formats import File, Format, Reading, find_format, formats
+from tasks.formats.look import look, tried
 from tasks.records import TYPES, Record, Text
 
 ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -21,8 +22,6 @@ WHOLE = {".json", ".parquet"}  # cannot be cut after a line
 CONFIGURATION = ".xml"  # of a labelling tool, beside its exports
 READ = 8 << 20  # bytes of a source that are read; of what is longer, the rest is taken to be alike
 ROWS = 50_000
-LOOKED = 65_536
-ITEMS = 20
 FEW = 50  # text files; fewer are cut at blank lines, so that some documents can be held out
 
 
@@ -155,11 +154,11 @@ def _ending(path: Path) -> str:
 
 
 def _format(path: Path, name: str) -> str:
-    """The one format that a file is in. Raises UserError that names the candidates, or those tried."""
-    file = File(name, path=path)
-    sample = _sample(file, _ending(path))
-    says = {known.name: known.fits(sample) for known in formats().values()}
-    fitting = [format_name for format_name, why_not in says.items() if not why_not]
+    """The one format that a file is in. Raises UserError that names the candidates, or its keys."""
+    sample = look(File(name, path=path))
+    if sample is None:
+        raise UserError(f"{name}: it is empty")
+    fitting = [known for known, why_not in tried(sample, formats()).items() if not why_not]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -169,14 +168,6 @@ def _format(path: Path, name: str) -> str:
         )
     keys = f"its keys are {', '.join(sample.items[0].values)}" if sample.items else "no format knows it"
     raise UserError(f"{name}: in no known format; {keys}")
-
-
-def _sample(file: File, ending: str) -> Sample:
-    with file.stream() as stream:
-        text = stream.read(LOOKED).decode("utf-8", "replace")
-    if ending in (".txt", ".md", CONFIGURATION):
-        return Sample(file.origin, text)
-    return Sample(file.origin, text, tuple(islice(file.items(), ITEMS)))
 
 
 def _grouped(folder: Path, known: dict[Path, str]) -> list[tuple[tuple[str, str], list[Path]]]:
