@@ -15,8 +15,8 @@ from model.errors import UserError
 from tasks.formats import File, Format, Reading, find_format, formats
 from tasks.formats.look import look, tried
 from tasks.records import TYPES, Record, Text
+from tasks.sources import ENDINGS
 
-ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PACKED = (".gz", ".zst")
 WHOLE = {".json", ".parquet"}  # cannot be cut after a line
 CONFIGURATION = ".xml"  # of a labelling tool, beside its exports
