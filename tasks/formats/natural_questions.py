@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from model.errors import UserError
 from tasks.formats import File, Format, Found, Reading, Sample
@@ -30,8 +31,11 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
             group, right = digest(question), str(answers[0])
             references = list(dict.fromkeys(str(answer) for answer in answers))
             yield Found(pair_row(question, right, reading.source, group, references), where)
-            accepted = {text.casefold() for text in (*references, *row.get("def_correct_predictions", []))}
-            wrong = dict.fromkeys(str(text).strip() for text in row.get("def_incorrect_predictions", []))
+            correct, incorrect = (
+                _judged(row, f"def_{kind}correct_predictions", where) for kind in ("", "in")
+            )
+            accepted = {text.casefold() for text in (*references, *correct)}
+            wrong = dict.fromkeys(text.strip() for text in incorrect)
             for text in wrong:
                 if len(text) < SHORTEST_WRONG or text.casefold() in accepted:
                     continue
@@ -41,6 +45,13 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
                 yield Found(
                     comparison_row(question, a, b, choice, ASPECT, JUDGES, reading.source, group), where
                 )
+
+
+def _judged(row: dict[str, Any], key: str, where: str) -> list[str]:
+    found = row.get(key, [])
+    if not isinstance(found, list):
+        raise UserError(f"{where}: {key} is {type(found).__name__}; a list of answers is right")
+    return [str(text) for text in found]
 
 
 def _fits(sample: Sample) -> str:

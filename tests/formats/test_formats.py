@@ -123,7 +123,7 @@ def test_the_right_side_is_a_matter_of_the_digest() -> None:
 
 def test_snippets_are_texts_pairs_and_ratings_of_one_group() -> None:
     found = parse(
-        "rated_snippets", "snippets_GroundTruth.txt", "snippets_anonDataRatings.txt",
+        "rated_snippets", "rated_snippets_GroundTruth.txt", "rated_snippets_anonDataRatings.txt",
         source="film", prompt="Finish this review: ",
     )  # fmt: skip
     assert [row.text for row in found.text] == [
