@@ -45,8 +45,20 @@ def run(config: Config = DEMO, changes: Changes = None) -> None:
 
 
 @app.command()
-def ingest(config: Config = DEMO, changes: Changes = None) -> None:
+def ingest(
+    config: Config = DEMO,
+    changes: Changes = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what each source holds, and write nothing.")
+    ] = False,
+) -> None:
     """Read the sources, check the rows, and make a new version of the data where they changed."""
+    if dry_run:
+        from flows.configuration import read_preset
+        from flows.preview import show
+
+        show(read_preset(config, changes or []), Path.cwd())
+        return
     _flow("ingestion", config, changes)
 
 

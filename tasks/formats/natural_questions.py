@@ -55,8 +55,10 @@ def _judged(row: dict[str, Any], key: str, where: str) -> list[str]:
 
 
 def _fits(sample: Sample) -> str:
-    asked = bool(sample.items) and all({"question", "answer"} <= item.values.keys() for item in sample.items)
-    return "" if asked else "no keys question and answer"
+    asked = bool(sample.items) and all(
+        "question" in item.values and isinstance(item.values.get("answer"), list) for item in sample.items
+    )
+    return "" if asked else "no question with a list under answer"
 
 
 FORMAT = Format("natural_questions", parse, "source", _fits)
