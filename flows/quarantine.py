@@ -162,7 +162,7 @@ def _path(config: Path | None) -> Path:
 
 
 def _next(config: Path | None) -> str:
-    return f"`chatmill run --config {escape(str(config))}`" if config else "the next `chatmill run`"
+    return f"`chatmill run --config {escape(str(config))}`" if config else "`chatmill run`"
 
 
 def _matching(rule: str, totals: Sequence[Total]) -> set[str]:

@@ -102,11 +102,11 @@ def test_rows_of_a_rule_and_a_source_alone(ids: list[str]) -> None:
 def test_what_is_admitted_is_told_with_who_and_why(tmp_path: Path, ids: list[str]) -> None:
     said = say("admit", ids[0][:6], ids[1], "--by", "Ann", "--why", "a [red]poem")
     assert "2 rows admitted, excused from every rule; configs/admitted.jsonl says so" in said
-    assert "the next `chatmill run` takes them in" in said
+    assert "`chatmill run` takes them in" in said
     assert read_admissions(tmp_path).keys() == set(ids[:2])
     listed = say("list")
     assert "2 rows admitted by Ann in configs/admitted.jsonl" in listed
-    assert "the next `chatmill run` takes in the 2 rows admitted since" in listed
+    assert "`chatmill run` takes in the 2 rows admitted since" in listed
     assert say("show").count("admitted\n") == 2
     told = say("show", "--admitted")
     assert ids[0] in told and ids[1] in told and "Ann  as it is" in told and "a [red]poem" in told

@@ -217,6 +217,10 @@ def test_every_record_fits_its_own_kind_alone(kind: str, row: Record) -> None:
             '{"id":"a","by":"b","why":"c","time":"2026-01-31","row":{"id":"b"}}',
             r"line 3: row is not the row a",
         ),
+        (
+            '{"id":"a","by":"b","why":"c","time":"2026-01-31","row":{"id":"a","text":"b"}}',
+            r"line 3: row is no whole row of text or pairs or comparisons or ratings",
+        ),
     ],
 )
 def test_a_broken_admission_is_named_and_nothing_added_to_it(
