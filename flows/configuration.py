@@ -92,6 +92,13 @@ class Preset(BaseModel):
     tracking: Tracking = Field(default_factory=Tracking)
     spread: Spreading = Field(default_factory=Spreading)
 
+    def checks(self) -> ValidateParameters:
+        """Validation's parameters, with the share of bad rows that single sources allow."""
+        own = {
+            source.name: source.quarantine for source in self.data.sources if source.quarantine is not None
+        }
+        return replace(self.validation, sources={**self.validation.sources, **own})
+
     def tokens(self) -> TokenizerParameters:
         """The tokenizer's parameters: a base model from elsewhere brings its own tokenizer."""
         return replace(self.tokenizer, base=self.base) if self.base else self.tokenizer

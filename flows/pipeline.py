@@ -28,7 +28,7 @@ def pipeline(preset: Preset) -> Outcome:
     base = BaseParameters(preset.architecture, preset.pretrain, preset.base)
     with Running(preset) as run:
         rows = run(ingest, preset.data)
-        good = run(validate, preset.validation, rows)
+        good = run(validate, preset.checks(), rows)
         parts = run(split, preset.split, good)
         tokens = run(tokenizer, preset.tokens(), parts)
         trained = run(pretrain, base, tokens)
@@ -49,7 +49,7 @@ def ingestion(preset: Preset) -> Outcome:
     """The first two stages alone: the data's new version, checked."""
     with Running(preset) as run:
         rows = run(ingest, preset.data)
-        run(validate, preset.validation, rows)
+        run(validate, preset.checks(), rows)
         return run.outcome()
 
 

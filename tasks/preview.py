@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from model.errors import UserError
 from tasks import hub
 from tasks.fetch import DOWNLOADS, Broken, ask, fetched
 from tasks.formats import File
 from tasks.formats.look import find
 from tasks.records import TYPES, Record
-from tasks.rules import Limits, check
+from tasks.repeats import RECORD, again, content_record
+from tasks.rules import ACROSS, Failure, Limits, Rules, check
 from tasks.sources import DataParameters, Source, check_annotators, read_source, reading_of
 
 LOOKED = 2000  # rows of a type that are held against the rules
 FIRST = 3
-MOST_ROWS = 10**12
 KINDS = {found: kind for kind, found in TYPES.items()}
 
 
@@ -92,9 +94,16 @@ def _aside(kind: str, held: list[tuple[Record, str]], limits: Limits) -> Iterato
     """Each row under the first rule that it breaks, as validation sets it aside."""
     import pandas as pd
 
-    table = pd.DataFrame([dataclasses.asdict(row) for row, _ in held])
+    rows_held = [dataclasses.asdict(row) for row, _ in held]
+    failures = check(kind, pd.DataFrame(rows_held), Rules(limits))
+    records = [content_record(kind, row, 0, place) for place, row in enumerate(rows_held)]
+    marks = again(np.sort(np.array(records, RECORD), order=["key", "place"]))
+    failures += [
+        Failure(rule, tuple(sorted(marks["place"][marks["rule"] == number].tolist())))
+        for number, rule in enumerate(ACROSS)
+    ]
     seen: set[int] = set()
-    for failure in check(kind, table, limits, 0, MOST_ROWS):
+    for failure in failures:
         if rows := [place for place in failure.rows if place not in seen]:
             seen.update(rows)
             yield Aside(kind, failure.rule, len(rows), held[rows[0]][1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,8 +111,14 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
+def composed(text: str) -> str:
+    """The text in Unicode's composed form (NFC): what looks the same is the same bytes, and the same id."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def text_row(text: str, source: str, group: str = "") -> Text:
     """A Text with its id; its own digest is its group unless another is given."""
+    text = composed(text)
     return Text(digest("text", text), text, source, group or digest(text))
 
 
@@ -120,6 +127,8 @@ def pair_row(
     history: Sequence[Turn] = (),
 ) -> Pair:  # fmt: skip
     """A Pair with its id."""
+    prompt, completion, history = composed(prompt), composed(completion), _turns(history)
+    references = [composed(reference) for reference in references]
     number = digest("pair", *_before(history), prompt, completion)
     answers = list(references) or [completion]
     return Pair(number, prompt, completion, answers, source, group, list(history))
@@ -130,6 +139,7 @@ def comparison_row(
     history: Sequence[Turn] = (), time: str = "",
 ) -> Comparison:  # fmt: skip
     """A Comparison with its id."""
+    prompt, a, b, history = composed(prompt), composed(a), composed(b), _turns(history)
     number = digest("comparison", *_before(history), prompt, a, b, choice, aspect, annotator)
     return Comparison(number, prompt, a, b, choice, aspect, annotator, source, group, list(history), time)
 
@@ -139,11 +149,16 @@ def rating_row(
     source: str, group: str, history: Sequence[Turn] = (), times: Sequence[str] = (),
 ) -> Rating:  # fmt: skip
     """A Rating with its id."""
+    prompt, completion, history = composed(prompt), composed(completion), _turns(history)
     number = digest("rating", *_before(history), prompt, completion, aspect, list(annotators), list(scores))
     return Rating(
         number, prompt, completion, list(scores), list(annotators), aspect, source, group,
         list(history), list(times),
     )  # fmt: skip
+
+
+def _turns(history: Sequence[Turn]) -> list[Turn]:
+    return [{**turn, "content": composed(turn["content"])} for turn in history]
 
 
 def _before(history: Sequence[Turn]) -> list[Any]:

@@ -2,41 +2,92 @@
 
 from __future__ import annotations
 
-import json
+import difflib
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import numpy as np
 import yaml
 
 from model.errors import UserError
 from model.launch import Report
-from tasks import versions
-from tasks.records import TYPES, read_lines
-from tasks.rules import Failure, Limits, check
+from tasks import benchmarks, near, repeats, scripts, versions
+from tasks.data_docs import write_page
+from tasks.findings import Broken, Findings, publish
+from tasks.quarantine import ADMITTED, read_admissions
+from tasks.records import TYPES, shards
+from tasks.rules import (
+    Failure,
+    Limits,
+    Rules,
+    across_expectations,
+    check_totals,
+    expectations,
+    own_expectations,
+)
+from tasks.sifting import Looked, Looking, Sifting, look, sift
+from tasks.spread import Spread, in_turn, paced
 from tasks.stage import stage
 
 MOST_ROWS = 10**12
+Personal = Literal["off", "quarantine", "mask"]
+SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
 
 
 @dataclass(frozen=True)
 class ValidateParameters:
     """How clean data must be.
 
-    `quarantine` is the largest share of a table's rows that may break a rule; `shrink` the largest share by
-    which a table may be smaller than in the last accepted version, the data.dvc that is committed.
+    `quarantine` is the largest share of a table's rows that may break a rule, `sources` that of single
+    sources; `shrink` the largest share by which a table may be smaller than in the last accepted version, the
+    data.dvc that is committed. `scripts` are those that nine letters of ten must be of (empty: any).
+    `personal` data is left alone, quarantined or masked. `near` sets texts aside that are this similar to
+    another (0: off; Jaccard). `benchmarks` are files by glob whose questions must not be learned. `balance`
+    bounds the largest share of the labels by one `annotator`, or of one `choice`. `rules` are further
+    expectations of Great Expectations, by kind. `admitted` is the file of rows that were let in by hand.
     """
 
     quarantine: float = 0.02
+    sources: dict[str, float] = field(default_factory=dict)
     shrink: float = 0.5
     limits: Limits = field(default_factory=Limits)
+    scripts: tuple[str, ...] = ()
+    personal: Personal = "off"
+    near: float = 0.0
+    benchmarks: tuple[str, ...] = ()
+    balance: dict[str, float] = field(default_factory=dict)
+    rules: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    admitted: str = ADMITTED
 
     def __post_init__(self) -> None:
-        for name in ("quarantine", "shrink"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
+        shares = {
+            **{name: getattr(self, name) for name in ("quarantine", "shrink", "near")},
+            **{f"sources.{name}": share for name, share in self.sources.items()},
+            **{f"balance.{name}": share for name, share in self.balance.items()},
+        }
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is {share}; it is a share, from 0 to 1")
+        if self.personal not in get_args(Personal):
+            raise ValueError(f"personal is {self.personal!r}; {', '.join(get_args(Personal))} are right")
+        for name, known in (("balance", SHARES), ("rules", TYPES)):
+            for key in getattr(self, name):
+                if key not in known:
+                    raise ValueError(f"{name} has {key!r}; there are {', '.join(known)}")
+        for script in self.scripts:
+            if script not in scripts.SCRIPTS:
+                near_ones = difflib.get_close_matches(script, scripts.SCRIPTS, n=1)
+                hint = (
+                    f"did you mean {near_ones[0]}?"
+                    if near_ones
+                    else f"known are {', '.join(scripts.SCRIPTS)}"
+                )
+                raise ValueError(f"scripts has {script!r}; {hint}")
 
 
 def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
@@ -56,90 +107,142 @@ def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
     return counts
 
 
-@stage(inputs=("ingest",), outside=accepted_rows)
+def _outside(parameters: ValidateParameters, root: Path) -> list[Any]:
+    """What a verdict depends on besides the rows: the accepted version, who let what in, the benchmarks."""
+    admitted = [asdict(admission) for admission in read_admissions(root, parameters.admitted).values()]
+    return [accepted_rows(parameters, root), admitted, benchmarks.digests(_benchmarks(parameters, root))]
+
+
+def _benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
+    found = []
+    for pattern in parameters.benchmarks:
+        paths = sorted(path for path in root.glob(pattern) if path.is_file())
+        if not paths:
+            raise UserError(f"validate.benchmarks: {pattern} matches no file in {root}")
+        found += paths
+    return found
+
+
+@stage(inputs=("ingest",), outside=_outside)
 def validate(
-    parameters: ValidateParameters, ingest: Path, out: Path, report: Report, root: Path
+    parameters: ValidateParameters,
+    ingest: Path,
+    out: Path,
+    report: Report,
+    root: Path,
+    spread: Spread = in_turn,
 ) -> dict[str, int]:
     """Good rows in out/rows, the others with their rule in out/quarantine and data/quarantine; report.md.
 
-    Raises UserError, with the table of what failed, where too many rows break a rule or a table breaks one.
+    out/data_docs has Great Expectations' own pages of it. Raises UserError, with the table of what failed,
+    where too many rows break a rule or a table breaks one.
     """
-    import pandas as pd
-
+    for kind, rules in parameters.rules.items():
+        own_expectations(kind, rules)
+    work = out / "work"
+    work.mkdir(parents=True)
+    looking = _looking(parameters, ingest, root, work)
+    looked = list(paced(spread(look, looking), len(looking), report, lambda shard: (shard.rows, shard.size)))
+    marks = {kind: _marks(parameters, kind, looked, work) for kind in TYPES}
+    sifting = [
+        Sifting(task, found, marks[task.kind][marks[task.kind]["shard"] == task.number], out)
+        for task, found in zip(looking, looked, strict=True)
+    ]
+    findings = Findings()
+    for task, sifted in zip(sifting, spread(sift, sifting), strict=True):
+        findings.add(task.looking.kind, task.looked, sifted)
+    shutil.rmtree(work)
     before = accepted_rows(parameters, root)
-    metrics: dict[str, int] = {}
-    lines: list[list[str]] = []
-    stops: list[str] = []
-    for number, kind in enumerate(TYPES):
-        rows = list(read_lines(ingest / "rows" / f"{kind}.jsonl"))
-        least = int(before.get(kind, 0) * (1 - parameters.shrink))
-        failures = check(kind, pd.DataFrame(rows), parameters.limits, least, MOST_ROWS) if rows else []
-        if not rows and before.get(kind, 0):
-            failures = [Failure("count of rows", (), "0")]
-        broken = _first_rule(failures)
-        _write(
-            out / "quarantine" / f"{kind}.jsonl", [{**rows[i], "rule": rule} for i, rule in broken.items()]
-        )
-        _write(out / "rows" / f"{kind}.jsonl", [row for i, row in enumerate(rows) if i not in broken])
-        metrics |= {kind: len(rows) - len(broken), f"{kind}_quarantined": len(broken)}
-        lines += [
-            [kind, failure.rule, str(len(failure.rows) or "the table"), _example(failure, rows)]
-            for failure in failures
-        ]
-        stops += [
-            f"{kind}: {f.rule} ({f.says} rows, at least {least} are wanted)" for f in failures if not f.rows
-        ]
-        if len(broken) > parameters.quarantine * len(rows):
-            stops.append(
-                f"{len(broken)} of {len(rows)} {kind} break a rule, above {parameters.quarantine:.1%}"
-            )
-        report({"event": "step", "step": number + 1, "steps": len(TYPES), "metrics": {}})
-    _publish(out, root, metrics, lines, report)
-    if not sum(metrics[kind] for kind in ("text", "pairs")):
+    stops = [stop for kind in TYPES for stop in _stops(kind, parameters, findings, before.get(kind, 0))]
+    if not sum(findings.kept[kind] for kind in ("text", "pairs")):
         stops.append("there is not one row of text or pairs")
+    for kind in TYPES:
+        suite = [*expectations(kind, _rules(parameters, kind)), *across_expectations()]
+        total = sum(findings.total[kind, name] for name in findings.sources(kind))
+        broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
+        write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
+    publish(findings, read_admissions(root, parameters.admitted), out, root, report)
     if stops:
-        said = "\n".join("  ".join(line) for line in lines)
         raise UserError(
-            f"the data was refused before any training: {'; '.join(stops)}. The rows are in data/quarantine; "
-            f"mend the sources, or raise validate.quarantine.\n{said}"
+            f"the data was refused before any training: {'; '.join(stops)}. The rows are in data/quarantine "
+            "(`chatmill quarantine list`); mend the sources, admit rows, or raise validate.quarantine.\n"
+            + findings.lines()
         )
-    return metrics
+    return findings.metrics()
 
 
-def _first_rule(failures: list[Failure]) -> dict[int, str]:
-    """The first rule that each broken row breaks, by its place, in order."""
-    broken: dict[int, str] = {}
-    for failure in failures:
-        for row in failure.rows:
-            broken.setdefault(row, failure.rule)
-    return dict(sorted(broken.items()))
+def _rules(parameters: ValidateParameters, kind: str) -> Rules:
+    """What rows of a kind are held against, for showing: which text a benchmark has is not asked."""
+    personal = parameters.personal == "quarantine"
+    asked = (lambda text: False) if parameters.benchmarks else None
+    return Rules(parameters.limits, parameters.scripts, personal, parameters.rules, asked)
 
 
-def _example(failure: Failure, rows: list[dict[str, Any]]) -> str:
-    if not failure.rows:
-        return failure.says
-    row = rows[failure.rows[0]]
-    shown = str(row.get("text") or row.get("completion") or row.get("prompt"))
-    return f"{row.get('source')}: {shown[:60]!r}"
+def _looking(parameters: ValidateParameters, ingest: Path, root: Path, work: Path) -> list[Looking]:
+    """Every shard with all that looking at it needs."""
+    admissions = read_admissions(root, parameters.admitted)
+    grams = work / "grams.npy" if parameters.benchmarks else None
+    if grams:
+        np.save(grams, benchmarks.grams_of(_benchmarks(parameters, root)))
+    return [
+        Looking(
+            kind, number, path, ingest / "origins" / kind / path.name, work,
+            parameters.limits, parameters.scripts, parameters.personal, bool(parameters.near),
+            parameters.rules, grams, admissions,
+        )
+        for kind in TYPES
+        for number, path in enumerate(shards(ingest / "rows" / kind))
+    ]  # fmt: skip
 
 
-def _publish(out: Path, root: Path, metrics: dict[str, int], lines: list[list[str]], report: Report) -> None:
-    header = ["rows", "rule", "broken by", "for example"]
-    table = [header, ["---"] * 4, *([cell.replace("|", "\\|") for cell in line] for line in lines)]
-    if not lines:
-        table.append(["all", "every rule", "none", ""])
-    markdown = "\n".join("| " + " | ".join(line) + " |" for line in table)
-    counts = ", ".join(f"{metrics[kind]} {kind}" for kind in TYPES)
-    (out / "report.md").write_text(f"# What validation found\n\nGood rows: {counts}.\n\n{markdown}\n")
-    (out / "report.json").write_text(json.dumps({"metrics": metrics, "broken": lines}, indent=1))
-    kept = root / "data" / "quarantine"
-    shutil.rmtree(kept, ignore_errors=True)
-    if lines:
-        shutil.copytree(out / "quarantine", kept)
-    report({"event": "table", "title": "validation", "markdown": markdown})
+def _marks(parameters: ValidateParameters, kind: str, looked: Sequence[Looked], work: Path) -> np.ndarray:
+    """What comparing all rows of a kind with each other finds."""
+    count = sum(found.kind == kind for found in looked)
+
+    def files(name: str) -> list[Path]:
+        return [work / name / kind / f"{number:05}.npy" for number in range(count)]
+
+    marks = [repeats.said_again(files("content"))]
+    if kind in ("comparisons", "ratings"):
+        marks.append(repeats.contradictions(files("choices")))
+    if parameters.near and kind == "text":
+        alike = near.near_marks(files("signatures"), files("ids"), parameters.near)
+        found = np.zeros(len(alike), repeats.MARK)
+        found["shard"], found["place"], found["rule"] = alike["shard"], alike["place"], repeats.NEAR
+        marks.append(found)
+    return np.concatenate(marks)
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
+def _stops(kind: str, parameters: ValidateParameters, findings: Findings, before: int) -> Iterator[str]:
+    """Why the flow must not go on with this kind of rows."""
+    for failure in _total_failures(kind, parameters, findings, before):
+        findings.tables.append(Broken(kind, failure.rule, 0, (failure.says,)))
+        yield f"{kind}: {failure.rule} ({failure.says})"
+    own = {name: parameters.sources[name] for name in sorted(parameters.sources)}
+    groups = [([name], share, f" of {name}") for name, share in own.items()]
+    groups.append(([name for name in findings.sources(kind) if name not in own], parameters.quarantine, ""))
+    for names, share, whose in groups:
+        broken = sum(findings.broken[kind, name] for name in names)
+        total = sum(findings.total[kind, name] for name in names)
+        if broken > share * total:
+            yield f"{broken} of {total} {kind}{whose} break a rule, above {share:.1%}"
+    for rule, says in findings.faults.get(kind, {}).items():
+        yield f"{kind}: {rule} could not be held against the rows ({says})"
+
+
+def _total_failures(
+    kind: str, parameters: ValidateParameters, findings: Findings, before: int
+) -> list[Failure]:
+    rows = sum(findings.total[kind, name] for name in findings.sources(kind))
+    totals: dict[str, float] = {"count of rows": rows}
+    bounds: dict[str, tuple[float, float]] = {
+        "count of rows": (int(before * (1 - parameters.shrink)), MOST_ROWS)
+    }
+    for name, most in parameters.balance.items():
+        counts: Counter[str] = findings.shares[kind, name]
+        if counts:
+            rule = SHARES[name]
+            totals[rule], bounds[rule] = max(counts.values()) / counts.total(), (0.0, most)
+    if not rows and not before:
+        return []
+    return check_totals(kind, totals, bounds)

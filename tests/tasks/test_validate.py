@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pandas as pd
 import pytest
 
 from model.errors import UserError
-from tasks.records import TYPES, digest
-from tasks.rules import Limits, check
+from tasks.records import TYPES, digest, read_shards
+from tasks.rules import ACROSS, Limits, Rules, check, check_totals, own_expectations
+from tasks.spread import in_turn, over_cores
 from tasks.validate import ValidateParameters, accepted_rows, validate
 
 COMMON = {"source": "film", "group": "g1"}
@@ -49,9 +51,8 @@ BROKEN = [
     ("ratings", {"scores": [-11.0, 1.0]}, "lowest score in range"),
     ("ratings", {"scores": [1.0, 11.0]}, "highest score in range"),
     ("text", {"id": "1", "text": "Another text."}, "id is unique"),
-    ("text", {"text": "the  MILL is old."}, "content is not there twice"),
-    ("text", {"text": "the  MILL is old.", "group": "g2"}, "held out of training"),
 ]
+RULES = Rules(Limits(longest=50))
 
 
 def second(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -66,19 +67,19 @@ def second(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("kind", "changes", "rule"), BROKEN)
 def test_each_rule_is_broken_by_its_row_alone(kind: str, changes: dict[str, Any], rule: str) -> None:
     table = pd.DataFrame([GOOD[kind], second(kind, changes)])
-    failures = {failure.rule: failure.rows for failure in check(kind, table, Limits(longest=50), 0, 10)}
+    failures = {failure.rule: failure.rows for failure in check(kind, table, RULES)}
     assert failures.get(rule) == (1,)
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_good_rows_break_none(kind: str) -> None:
-    assert check(kind, pd.DataFrame([GOOD[kind], second(kind, {})]), Limits(longest=50), 0, 10) == []
+    assert check(kind, pd.DataFrame([GOOD[kind], second(kind, {})]), RULES) == []
 
 
 @pytest.mark.parametrize(("least", "most"), [(3, 10), (0, 1)])
 def test_the_count_of_rows_is_a_rule_of_the_table(least: int, most: int) -> None:
-    (failure,) = check("text", pd.DataFrame([GOOD["text"], second("text", {})]), Limits(), least, most)
-    assert (failure.rule, failure.rows, failure.says) == ("count of rows", (), "2")
+    (failure,) = check_totals("text", {"count of rows": 2}, {"count of rows": (least, most)})
+    assert (failure.rule, failure.rows) == ("count of rows", ()) and failure.says.startswith("2, from")
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -89,11 +90,13 @@ def rows(count: int) -> list[dict[str, Any]]:
 
 
 def ingested(root: Path, text: list[dict[str, Any]]) -> Path:
+    shutil.rmtree(root / "out", ignore_errors=True)
     folder = root / "ingest" / "rows"
     folder.mkdir(parents=True, exist_ok=True)
     for kind in TYPES:
         lines = text if kind == "text" else []
-        (folder / f"{kind}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / kind).mkdir(exist_ok=True)
+        (folder / kind / "00000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return root / "ingest"
 
 
@@ -114,9 +117,9 @@ def test_a_broken_row_is_set_aside_with_its_rule(tmp_path: Path) -> None:
     figures = run(tmp_path, [*rows(99), {**rows(100)[-1], "text": "bad \x07 bell"}], events)
     assert (figures["text"], figures["text_quarantined"]) == (99, 1)
     for folder in (tmp_path / "out" / "quarantine", tmp_path / "data" / "quarantine"):
-        (line,) = (folder / "text.jsonl").read_text().splitlines()
+        (line,) = (folder / "text" / "00000.jsonl").read_text().splitlines()
         assert json.loads(line)["rule"] == "text is printable"
-    good = (tmp_path / "out" / "rows" / "text.jsonl").read_text()
+    good = (tmp_path / "out" / "rows" / "text" / "00000.jsonl").read_text()
     assert good.count("\n") == 99 and "bell" not in good
     (table,) = [event for event in events if event["event"] == "table"]
     assert "text is printable" in table["markdown"]
@@ -138,7 +141,7 @@ def test_too_many_stop_before_any_training_with_a_table(tmp_path: Path) -> None:
         run(tmp_path, [*rows(5), *bad], events)
     assert "text is printable" in str(caught.value)
     assert any(event["event"] == "table" for event in events)
-    assert len((tmp_path / "data" / "quarantine" / "text.jsonl").read_text().splitlines()) == 5
+    assert len((tmp_path / "data" / "quarantine" / "text" / "00000.jsonl").read_text().splitlines()) == 5
     assert run(tmp_path, [*rows(5), *bad], [], quarantine=0.6)["text"] == 5
 
 
@@ -172,3 +175,187 @@ def test_a_table_that_shrank_against_the_accepted_version_stops(tmp_path: Path) 
 def test_shares_out_of_range_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         ValidateParameters(**{key: value})
+
+
+def laid(root: Path, kind: str, shards: list[list[dict[str, Any]]]) -> Path:
+    """An ingest folder with these shards of a kind, where each row was found, and one text."""
+    folder = ingested(root, rows(1))
+    for number, lines in enumerate(shards):
+        path = folder / "rows" / kind / f"{number:05}.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        places = folder / "origins" / kind / path.name
+        places.parent.mkdir(parents=True, exist_ok=True)
+        places.write_text("".join(json.dumps(f"mine.jsonl, line {line['id']}") + "\n" for line in lines))
+    return folder
+
+
+def sifted(
+    root: Path, kind: str, shards: list[list[dict[str, Any]]], spread: Any = in_turn, **settings: Any
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Rule and place of each row of a kind that is set aside, by id; and the rows that are kept."""
+    validate(
+        ValidateParameters(**{"quarantine": 1.0, **settings}),
+        ingest=laid(root, kind, shards), out=root / "out",
+        report=lambda event: None, root=root, spread=spread,
+    )  # fmt: skip
+    aside = list(read_shards(root / "out" / "quarantine" / kind))
+    assert all(row["where"] == f"mine.jsonl, line {row['id']}" for row in aside)
+    return {row["id"]: row["rule"] for row in aside}, list(read_shards(root / "out" / "rows" / kind))
+
+
+def text(number: str, said: str, group: str = "g1", source: str = "film") -> dict[str, Any]:
+    return {"id": number, "text": said, "source": source, "group": group}
+
+
+def test_what_is_said_again_is_found_in_another_shard(tmp_path: Path) -> None:
+    shards = [
+        [text("1", "The mill is old."), text("2", "One.")],
+        [text("3", "the  MILL is old."), text("4", "one.", "g9")],
+    ]
+    aside, kept = sifted(tmp_path, "text", shards)
+    assert aside == {"3": "content is not there twice", "4": "held out of training"}
+    assert [row["id"] for row in kept] == ["1", "2"]
+
+
+def test_the_same_answer_in_two_conversations_is_not_the_same(tmp_path: Path) -> None:
+    first = {**GOOD["pairs"], "history": [{"role": "user", "content": "Hello"}]}
+    aside, _ = sifted(tmp_path, "pairs", [[first], [{**GOOD["pairs"], "id": "2", "group": "g2"}]])
+    assert aside == {}
+
+
+def test_two_ratings_of_one_answer_are_two(tmp_path: Path) -> None:
+    other = {**GOOD["ratings"], "id": "2", "scores": [1.0], "annotators": ["cyd"]}
+    assert sifted(tmp_path, "ratings", [[GOOD["ratings"]], [other]])[0] == {}
+
+
+def test_one_person_chooses_once(tmp_path: Path) -> None:
+    def choice(number: str, who: str, chosen: str, turned: bool = False) -> dict[str, Any]:
+        a, b = (" Us?", " The mill.") if turned else (" The mill.", " Us?")
+        return {**GOOD["comparisons"], "id": number, "annotator": who, "choice": chosen, "a": a, "b": b}
+
+    shards = [
+        [choice("1", "ann", "a"), choice("2", "bob", "a")],
+        # Turned about, the same answer is chosen by bob; ann and the unknown take the other one.
+        [choice("3", "ann", "a", turned=True), choice("4", "bob", "b", turned=True)],
+        [choice("5", "unknown", "a"), choice("6", "unknown", "a", turned=True)],
+    ]
+    assert sifted(tmp_path, "comparisons", shards)[0] == {"1": ACROSS[2], "3": ACROSS[2]}
+
+
+def test_one_person_does_not_call_an_answer_good_and_bad(tmp_path: Path) -> None:
+    def rating(number: str, score: float) -> dict[str, Any]:
+        return {**GOOD["ratings"], "id": number, "scores": [score], "annotators": ["ann"], "group": "g"}
+
+    aside, _ = sifted(tmp_path, "ratings", [[rating("1", 2.0)], [rating("2", -1.0)]])
+    assert aside["1"] == ACROSS[2] and set(aside) == {"1", "2"}
+
+
+def test_texts_that_are_alike_are_set_aside_where_asked(tmp_path: Path) -> None:
+    words = [f"word{i}" for i in range(200)]
+    alike = [" ".join(words), " ".join([*words[:199], "other"])]
+    shards = [
+        [text("000000000000000a", alike[0])],
+        [text("000000000000000b", alike[1]), text("000000000000000c", "Quite another text.")],
+    ]
+    assert sifted(tmp_path, "text", shards)[0] == {}
+    assert sifted(tmp_path, "text", shards, near=0.8)[0] == {"000000000000000b": ACROSS[3]}
+
+
+def test_personal_data_is_set_aside_or_masked(tmp_path: Path) -> None:
+    shards = [[text("1", "Write to ana@example.org today."), text("2", "Write to nobody.")]]
+    assert sifted(tmp_path, "text", shards)[0] == {}
+    aside, _ = sifted(tmp_path, "text", shards, personal="quarantine")
+    assert aside == {"1": "text is free of personal data"}
+    aside, kept = sifted(tmp_path, "text", shards, personal="mask")
+    assert aside == {} and "ana@" not in kept[0]["text"] and "[e-mail]" in kept[0]["text"]
+    assert kept[0]["id"] == "1"
+
+
+def test_scripts_and_benchmarks_are_held_where_asked(tmp_path: Path) -> None:
+    (tmp_path / "held").mkdir()
+    question = "which of these four old mills by the river still grinds the corn of the town every week"
+    (tmp_path / "held" / "a.jsonl").write_text(json.dumps({"question": question}) + "\n")
+    shards = [
+        [text("1", "Мельница старая и тихая."), text("2", f"Asked: {question}."), text("3", "A mill.")],
+    ]
+    assert sifted(tmp_path, "text", shards, scripts=("Latin",))[0] == {"1": "text is in Latin"}
+    aside, _ = sifted(tmp_path, "text", shards, benchmarks=("held/*.jsonl",))
+    assert aside == {"2": "text is in no benchmark"}
+    with pytest.raises(UserError, match="matches no file"):
+        sifted(tmp_path, "text", shards, benchmarks=("gone/*.jsonl",))
+    with pytest.raises(ValueError, match="did you mean Latin"):
+        ValidateParameters(scripts=("Latim",))
+
+
+def test_rules_of_ones_own_are_expectations_by_name(tmp_path: Path) -> None:
+    own = {
+        "expectation": "ExpectColumnValuesToNotMatchRegex", "column": "text", "regex": "lorem",
+        "rule": "no filler",
+    }  # fmt: skip
+    shards = [[text("1", "lorem ipsum"), text("2", "A mill.")]]
+    assert sifted(tmp_path, "text", shards, rules={"text": (own,)})[0] == {"1": "no filler"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"expectation": "ExpectColumnValuesToMatchRegx", "column": "text"}, "did you mean .*MatchRegex"),
+        ({"expectation": "ExpectTableRowCountToEqual", "column": "text"}, "no rule of single rows"),
+        (
+            {"expectation": "ExpectColumnValuesToMatchRegex", "column": "txt"},
+            "text has id, source, group, text",
+        ),
+        (
+            {"expectation": "ExpectColumnValuesToMatchRegex", "column": "text", "regexp": "a"},
+            "did you mean regex",
+        ),
+    ],
+)
+def test_a_rule_that_there_is_not_is_refused_with_the_nearest(rule: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=rf"validate\.rules\.text\.0.*{said}"):
+        own_expectations("text", (rule,))
+
+
+def test_rows_are_let_in_by_hand_as_they_are_or_mended(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    admit = {"by": "ana", "why": "a poem", "time": "2026-01-01T00:00:00+00:00"}
+    mended = {**admit, "id": "2", "row": text("2", "mended bell")}
+    lines = [{**admit, "id": "1"}, mended]
+    (tmp_path / "configs" / "admitted.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shards = [[text("1", "a \x07 bell"), text("2", "b \x07 bell"), text("3", "c \x07 bell")]]
+    aside, kept = sifted(tmp_path, "text", shards)
+    assert aside == {"3": "text is printable"}
+    assert [row["text"] for row in kept] == ["a \x07 bell", "mended bell"]
+    assert "2 by ana" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_source_may_have_a_share_of_its_own(tmp_path: Path) -> None:
+    good = [text(f"{i:03}", f"Text number {i}.", source="clean") for i in range(96)]
+    bad = [text(f"{i}", f"\x01 {i}", source="dirty") for i in range(4)]
+    with pytest.raises(UserError, match=r"4 of 100 text break a rule, above 2\.0%"):
+        sifted(tmp_path, "text", [[*good, *bad]], quarantine=0.02)
+    aside, _ = sifted(tmp_path, "text", [[*good, *bad]], quarantine=0.02, sources={"dirty": 1.0})
+    assert len(aside) == 4
+    with pytest.raises(UserError, match=r"4 of 4 text of dirty break a rule, above 50\.0%"):
+        sifted(tmp_path, "text", [[*good, *bad]], quarantine=1.0, sources={"dirty": 0.5})
+
+
+def test_labels_by_one_person_only_stop_where_balance_is_asked(tmp_path: Path) -> None:
+    labels = [
+        {**GOOD["comparisons"], "id": str(i), "prompt": f"What is {i}?", "choice": "ab"[i % 2]}
+        for i in range(6)
+    ]
+    assert sifted(tmp_path, "comparisons", [labels], balance={"choice": 0.6})[0] == {}
+    with pytest.raises(UserError, match=r"one annotator's share \(1, from 0 to 0\.9 is right\)"):
+        sifted(tmp_path, "comparisons", [labels], balance={"annotator": 0.9})
+
+
+def test_the_same_findings_whoever_looks(tmp_path: Path) -> None:
+    shards = [
+        [text(f"{n}{i}", f"Text {i % 7} of {n % 3}.", f"g{i % 2}") for i in range(20)] for n in range(4)
+    ]
+    here = sifted(tmp_path / "here", "text", shards)
+    there = sifted(tmp_path / "there", "text", shards, over_cores(2, patience=0.0))
+    assert here == there
+    pages = [(tmp_path / name / "out" / "data_docs" / "text.html").read_bytes() for name in ("here", "there")]
+    assert pages[0] == pages[1]

@@ -1,0 +1,118 @@
+"""Rows held against all others in a memory that does not grow with them: by digests, range after range."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.rules import STRINGS
+
+RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("place", "<u4")])
+MARK = np.dtype([("shard", "<u4"), ("place", "<u4"), ("rule", "<u4")])
+TOGETHER = 1 << 21  # records that are sorted at once: 50 MB
+REPEATS, TORN, CONTRADICTS, NEAR = range(4)  # places of the rules in tasks.rules.ACROSS
+NOBODY = "unknown"
+
+
+def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
+    """What a row says, but for case and white space, and the group that a split does not tear."""
+    parts = [row.get(column) or "" for column in STRINGS[kind]]
+    if kind == "ratings":
+        # Another person's rating of the same answer is another rating.
+        parts.append(json.dumps(row.get("annotators")))
+    if row.get("history"):
+        parts.append(json.dumps(row["history"], ensure_ascii=False))
+    said = "\n".join(" ".join(str(part).casefold().split()) for part in parts)
+    return hashed(said), hashed(str(row.get("group"))), shard, place
+
+
+def choice_records(
+    kind: str, row: Mapping[str, Any], shard: int, place: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Who judged what, and how: two of one key that are not of one group contradict each other."""
+    who = row.get("annotator") if kind == "comparisons" else next(iter(row.get("annotators") or ()), None)
+    if not isinstance(who, str) or who.startswith(NOBODY):
+        return
+    asked = [who, row.get("aspect"), row.get("history"), row.get("prompt")]
+    if kind == "comparisons" and row.get("choice") in ("a", "b"):
+        key = json.dumps([*asked, *sorted((str(row.get("a")), str(row.get("b"))))])
+        yield hashed(key), hashed(str(row.get(row["choice"]))), shard, place
+    if kind == "ratings" and len(scores := row.get("scores") or ()) == 1:
+        (score,) = scores
+        if isinstance(score, int | float) and score:
+            yield hashed(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
+
+
+def hashed(text: str) -> int:
+    """Eight bytes of a text's digest."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+def save_records(path: Path, records: Sequence[tuple[int, int, int, int]]) -> None:
+    """Write a shard's records by key, so that a range of keys is one piece of the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.sort(np.array(records, RECORD), order=["key", "shard", "place"]))
+
+
+def said_again(files: Sequence[Path]) -> np.ndarray:
+    """Marks of rows whose content stands in an earlier row: REPEATS in one group, TORN in different ones."""
+    return _collect(files, again)
+
+
+def contradictions(files: Sequence[Path]) -> np.ndarray:
+    """Marks of all judgements of one person on one thing that do not agree."""
+    return _collect(files, _against)
+
+
+def _collect(files: Sequence[Path], find: Any) -> np.ndarray:
+    arrays = [np.load(path, mmap_mode="r") for path in files]
+    count = max(1, -(-sum(len(array) for array in arrays) // TOGETHER))
+    bounds = [min(number * (2**64 // count + 1), 2**64 - 1) for number in range(count)]
+    starts = [np.searchsorted(array["key"], np.array(bounds, "<u8")) for array in arrays]
+    found = [np.zeros(0, MARK)]
+    for number in range(count):
+        pieces = [
+            array[first[number] : first[number + 1] if number + 1 < count else len(array)]
+            for array, first in zip(arrays, starts, strict=True)
+        ]
+        together = np.concatenate(pieces) if pieces else np.zeros(0, RECORD)
+        together = together[np.lexsort((together["place"], together["shard"], together["key"]))]
+        found.append(find(together))
+    marks = np.concatenate(found)
+    return marks[np.lexsort((marks["place"], marks["shard"]))]
+
+
+def again(records: np.ndarray) -> np.ndarray:
+    """The marks of `said_again` on records that are in the order of their keys and places."""
+    new = _begins(records)
+    first = records["group"][np.maximum.accumulate(np.where(new, np.arange(len(records)), 0))]
+    later = records[~new]
+    return _marks(later, np.where(later["group"] == first[~new], REPEATS, TORN))
+
+
+def _against(records: np.ndarray) -> np.ndarray:
+    if not len(records):
+        return np.zeros(0, MARK)
+    starts = np.flatnonzero(_begins(records))
+    least, most = (f.reduceat(records["group"], starts) for f in (np.minimum, np.maximum))
+    sizes = np.diff(np.append(starts, len(records)))
+    disputed = records[np.repeat(least != most, sizes)]
+    return _marks(disputed, np.full(len(disputed), CONTRADICTS))
+
+
+def _begins(records: np.ndarray) -> np.ndarray:
+    """Where another key begins."""
+    new = np.ones(len(records), bool)
+    new[1:] = records["key"][1:] != records["key"][:-1]
+    return new
+
+
+def _marks(records: np.ndarray, rules: np.ndarray) -> np.ndarray:
+    marks = np.zeros(len(records), MARK)
+    marks["shard"], marks["place"], marks["rule"] = records["shard"], records["place"], rules
+    return marks
