@@ -1,0 +1,218 @@
+"""Personal data in text: e-mail addresses, phone numbers, payment cards and secret keys, found by shape.
+
+Cards are checked by the sum of ISO/IEC 7812-1, annex B (Luhn's formula); phone numbers have the lengths of
+ITU-T E.164 or a common national shape; keys have the prefixes that their issuers document, JWTs those of
+RFC 7519, private keys the lines of RFC 7468. Shapes are not proof: a name or a street is not found at all,
+and a number that only looks like a phone number may be.
+
+Cheap tests decide which shapes are looked for, so that ordinary prose costs little, and every pattern takes
+time linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Kind = Literal["e-mail", "phone", "card", "key"]
+KINDS: tuple[Kind, ...] = ("key", "e-mail", "card", "phone")
+
+
+class Span(NamedTuple):
+    """Characters `start` to `stop` of a text, and what they look like."""
+
+    kind: Kind
+    start: int
+    stop: int
+
+
+FEWEST_DIGITS = 9
+# Characters that nine digits of one number may spread over, with the widest separators.
+WIDEST = 30
+# Characters before and after them that a number, and the word that announces it, may still take.
+AROUND = 60
+NOT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
+
+# Read backwards from the "@", at most the 64 characters of RFC 5321.
+LOCAL = re.compile(r"[\w+%'!#$&*=?^`{|}~-](?:[\w.+%'!#$&*=?^`{|}~-]*+)")
+LONGEST_LOCAL = 64
+DOMAIN = re.compile(r"(?:[^\W_](?:[^\W_]|-(?=[^\W_]|-)){0,62}\.){1,10}[^\W\d_]{2,63}(?![\w@]|-\w)")
+NO_DOMAIN = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".css", ".js")
+
+GAP = r"[ \u00a0.\-/()\u2010-\u2013]{0,3}"
+BEFORE = r"(?<![\w.+/\-])(?<!\d[,:(])"
+PHONE = re.compile(
+    BEFORE
+    + rf"""(?:
+      \+ (?:{GAP}\d){{9,15}}+
+    | \(?0[1-9] (?:{GAP}\d){{7,10}}+
+    | 00 [1-9] (?:{GAP}\d){{8,14}}+
+    | (?:1[ .\-])? (?: \([2-9]\d\d\)[ ]? | [2-9]\d\d[ .\-] ) \d{{3}}[ .\-]\d{{4}}
+    | \([1-9]\d\)[ ]?9?\d{{4}}[ \-]\d{{4}}
+    | 1[3-9]\d([ \-])\d{{4}}\1\d{{4}}
+    | [6-9]\d{{4}}[ ]\d{{5}}
+    )(?![\d\w])(?!,\d|\.\d|-\d)""",
+    re.VERBOSE,
+)
+# After a word that announces one, any number of the right length is a phone number.
+TOLD = re.compile(
+    r"(?<!\w)(?:tel|telephone|telefon|teléfono|téléphone|tél|telefono|phone|mobile|handy|fax|whatsapp|"
+    r"тел|телефон|电话|電話)(?:\.|(?:[ ](?:number|no|nr)\b)?\.?)(?:[ ]is)?:?[ ]{0,2}"
+    rf"(?P<number>[+(]?\d(?:{GAP}\d){{8,14}}+)(?!\d)",
+    re.IGNORECASE,
+)
+TOLD_BY = ("tel", "tél", "phon", "mobil", "handy", "fax", "whatsapp", "тел", "电话", "電話")
+DATE = re.compile(
+    r"(?<!\d)(?:\d{1,2}([./\-])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([./\-])\d{1,2}\2\d{1,2})(?!\d)"
+)
+# A decimal or an IPv4 address, whatever its length.
+DECIMAL = re.compile(r"[+]?\d+\.\d+|\d{1,3}(?:\.\d{1,3}){3}")
+BOOK = re.compile(r"(?:ISBN|ISSN|EAN|DOI)(?:-1[03])?[:\s]*\Z", re.IGNORECASE)
+
+CARD = re.compile(
+    r"""(?<![\w.,\-])(?:
+      [2-6]\d{12,18}
+    | [2-6]\d{3}([ \-])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?
+    | 3\d{3}([ \-])\d{6}\2\d{4,5}
+    )(?![\w])""",
+    re.VERBOSE,
+)
+
+KEYS = (
+    ("AKIA", re.compile(r"(?<!\w)AKIA[A-Z0-9]{16}(?!\w)")),
+    ("ASIA", re.compile(r"(?<!\w)ASIA[A-Z0-9]{16}(?!\w)")),
+    ("AIza", re.compile(r"(?<!\w)AIza[\w\-]{35}(?![\w\-])")),
+    ("xox", re.compile(r"(?<!\w)xox[abeoprs]-[A-Za-z0-9\-]{10,250}+")),
+    ("sk-", re.compile(r"(?<![\w\-])sk-[\w\-]{20,250}+")),
+    ("eyJ", re.compile(r"(?<![\w\-])eyJ[\w\-]{8,}+\.eyJ[\w\-]{8,}+\.[\w\-]{8,}+")),
+    (
+        "-----BEGIN",
+        re.compile(
+            r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+            r"(?:(?:[^-]|-(?!----))*+-----END [A-Z0-9 ]{0,60}-----)?"
+        ),
+    ),
+    *((f"gh{letter}_", re.compile(rf"(?<!\w)gh{letter}_[A-Za-z0-9]{{36,255}}+")) for letter in "pousr"),
+    ("github_pat_", re.compile(r"(?<!\w)github_pat_\w{22,255}+")),
+)
+# One quick test for six markers: the underscore is rare in prose.
+UNDERSCORED = "_"
+
+
+def find(text: str) -> list[Span]:
+    """What looks like personal data or a key, in order; spans do not overlap."""
+    found = [*_keys(text), *_addresses(text)]
+    for start, stop in _numbers(text):
+        found += [*_cards(text, start, stop), *_phones(text, start, stop)]
+    if len(found) < 2:
+        return found
+    kept: list[Span] = []
+    for span in sorted(found, key=lambda span: (span.start, KINDS.index(span.kind), -span.stop)):
+        if not kept or span.start >= kept[-1].stop:
+            kept.append(span)
+    return kept
+
+
+def mask(text: str) -> str:
+    """The text with the name of its kind, in brackets, for each span of `find`."""
+    spans = find(text)
+    if not spans:
+        return text
+    pieces = []
+    last = 0
+    for span in spans:
+        pieces += [text[last : span.start], f"[{span.kind}]"]
+        last = span.stop
+    return "".join([*pieces, text[last:]])
+
+
+def _numbers(text: str) -> list[tuple[int, int]]:
+    """Where digits enough for a phone number stand close together, with what is around them."""
+    # One byte for each character, so that places are those of the text.
+    coded = text.encode("latin-1", "replace")
+    if len(coded.translate(None, NOT_DIGITS)) < FEWEST_DIGITS:
+        return []
+    # Below "0" wraps round to far above 9.
+    at = np.flatnonzero(np.frombuffer(coded, dtype=np.uint8) - np.uint8(48) < 10)
+    first = np.flatnonzero(at[FEWEST_DIGITS - 1 :] - at[: 1 - FEWEST_DIGITS] < WIDEST)
+    if not len(first):
+        return []
+    starts = at[first] - AROUND
+    stops = at[first + FEWEST_DIGITS - 1] + AROUND
+    apart = np.flatnonzero(starts[1:] > stops[:-1])
+    begins = starts[np.concatenate(([0], apart + 1))]
+    ends = stops[np.concatenate((apart, [-1]))]
+    return list(zip(np.maximum(begins, 0).tolist(), ends.tolist(), strict=True))
+
+
+def _keys(text: str) -> Iterator[Span]:
+    underscored = UNDERSCORED in text
+    for marker, pattern in KEYS:
+        if underscored or UNDERSCORED not in marker:
+            at = text.find(marker)
+            while at >= 0:
+                match = pattern.match(text, at)
+                if match and (marker != "sk-" or _random(match[0])):
+                    yield Span("key", *match.span())
+                at = text.find(marker, match.end() if match else at + 1)
+
+
+def _random(word: str) -> bool:
+    """Whether a word has what hyphenated words do not: digits, and capitals beside small letters."""
+    return any(map(str.isdigit, word)) and any(map(str.isupper, word[3:])) and any(map(str.islower, word[3:]))
+
+
+def _addresses(text: str) -> Iterator[Span]:
+    at = text.find("@")
+    while at >= 0:
+        domain = DOMAIN.match(text, at + 1)
+        if domain and not domain[0].lower().endswith(NO_DOMAIN):
+            local = LOCAL.match(text[max(0, at - LONGEST_LOCAL) : at][::-1])
+            if local:
+                name = local[0].rstrip(".'`{|}*=&?!")
+                if name:
+                    yield Span("e-mail", at - len(name), domain.end())
+        at = text.find("@", at + 1)
+
+
+def _cards(text: str, first: int, last: int) -> Iterator[Span]:
+    for match in CARD.finditer(text, first, last):
+        start, stop = match.span()
+        if _luhn(_digits(match[0])):
+            yield Span("card", start, stop)
+        elif match[1] and stop - start == 23 and _luhn(_digits(match[0][:19])):
+            # The three digits after the sixteen were not the card's.
+            yield Span("card", start, start + 19)
+
+
+def _phones(text: str, first: int, last: int) -> Iterator[Span]:
+    for match in PHONE.finditer(text, first, last):
+        start, stop = match.span()
+        said = match[0]
+        book = BOOK.search(text[max(0, start - 16) : start])
+        if not (book or DATE.search(said) or DECIMAL.fullmatch(said) or (said.isdigit() and _isbn(said))):
+            yield Span("phone", start, stop)
+    lower = text[first:last].lower()
+    if any(word in lower for word in TOLD_BY):
+        for match in TOLD.finditer(text, first, last):
+            said = match["number"]
+            if not (DATE.search(said) or DECIMAL.fullmatch(said)):
+                yield Span("phone", *match.span("number"))
+
+
+def _digits(said: str) -> list[int]:
+    return [int(character) for character in said if character in "0123456789"]
+
+
+def _luhn(digits: list[int]) -> bool:
+    doubled = [(2 * digit) // 10 + (2 * digit) % 10 for digit in digits[-2::-2]]
+    return (sum(doubled) + sum(digits[-1::-2])) % 10 == 0 and any(digits)
+
+
+def _isbn(said: str) -> bool:
+    return (
+        len(said) == 10 and sum((10 - place) * digit for place, digit in enumerate(_digits(said))) % 11 == 0
+    )

@@ -1,0 +1,59 @@
+"""The scripts that a text is written in, by the Script property of Unicode (UAX #24)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+# The scripts of living languages that have one in wide use; names as in Unicode's Scripts.txt.
+SCRIPTS = (
+    "Arabic", "Armenian", "Bengali", "Bopomofo", "Canadian_Aboriginal", "Cherokee", "Cyrillic", "Devanagari",
+    "Ethiopic", "Georgian", "Greek", "Gujarati", "Gurmukhi", "Han", "Hangul", "Hebrew", "Hiragana",
+    "Javanese", "Kannada", "Katakana", "Khmer", "Lao", "Latin", "Malayalam", "Mongolian", "Myanmar",
+    "Nko", "Ol_Chiki", "Oriya", "Sinhala", "Syriac", "Tamil", "Telugu", "Thaana", "Thai", "Tibetan",
+    "Tifinagh", "Yi",
+)  # fmt: skip
+CODE_POINTS = 0x110000
+# Marks of letters: what is no letter of its own, or of no one script, counts neither way.
+NONE = len(SCRIPTS) + 1
+
+
+def known(name: str) -> bool:
+    """Whether `share_in` knows a script of this name."""
+    return name in SCRIPTS
+
+
+def share_in(text: str, scripts: Sequence[str]) -> float:
+    """The share, 0 to 1, of a text's letters that belong to the scripts named; 1 if it has no letters.
+
+    Letters that Unicode gives to no one script (U+30FC, the long-vowel mark of both kana, is one) are not
+    counted. ValueError if a name is not in `SCRIPTS`.
+    """
+    for name in scripts:
+        if not known(name):
+            raise ValueError(f"no script is called {name!r}; there are {', '.join(SCRIPTS)}")
+    if text.isascii() and "Latin" in scripts:
+        return 1.0
+    # Half a surrogate pair is a code point like another: no letter.
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    counts = np.bincount(_table()[points], minlength=NONE + 1)
+    letters = int(counts[:NONE].sum())
+    inside = sum(int(counts[SCRIPTS.index(name)]) for name in set(scripts))
+    return inside / letters if letters else 1.0
+
+
+@lru_cache(maxsize=1)
+def _table() -> np.ndarray:
+    """For each code point: its script's place in `SCRIPTS`; their count if another, `NONE` if no letter."""
+    import regex  # type: ignore[import-untyped]
+
+    table = np.full(CODE_POINTS, NONE, dtype=np.uint8)
+    letters = "".join(filter(str.isalpha, map(chr, range(CODE_POINTS))))
+    for match in regex.finditer(r"[^\p{Script=Common}\p{Script=Inherited}]", letters):
+        table[ord(match[0])] = len(SCRIPTS)
+    for place, name in enumerate(SCRIPTS):
+        for match in regex.finditer(rf"\p{{Script={name}}}+", letters):
+            table[np.frombuffer(match[0].encode("utf-32-le"), dtype="<u4")] = place
+    return table

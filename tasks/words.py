@@ -1,0 +1,79 @@
+"""Words of a text as numbers, and numbers for runs of words (n-grams): the same on every machine, any day.
+
+Words are lower case and without punctuation, parted by white space, as Brown et al. 2020 count them; in
+scripts written without spaces each character is a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+
+import numpy as np
+
+PUNCTUATION = re.compile(r"[^\w\s]+|_+")
+# Kana, Han, and the scripts of Thailand, Laos, Myanmar and Cambodia.
+UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
+)
+# Odd, so that no power of it is zero modulo 2 ** 64.
+BASE = np.uint64(0x9E3779B97F4A7C15)
+KEPT_WORDS = 500_000
+
+
+class _Words(dict[str, int]):
+    """64 bits of BLAKE2b for each word, the common ones kept."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= KEPT_WORDS:
+            self.clear()
+        coded = word.encode("utf-8", "surrogatepass")
+        self[word] = value = int.from_bytes(hashlib.blake2b(coded, digest_size=8).digest(), "little")
+        return value
+
+
+_kept = _Words()
+
+
+def word_hashes(text: str) -> np.ndarray:
+    """A uint64 for each word of the text, in order: [words]."""
+    plain = PUNCTUATION.sub("", text.lower())
+    if not plain.isascii():
+        plain = UNSPACED.sub(r" \g<0> ", plain)
+    words = plain.split()
+    return np.fromiter(map(_kept.__getitem__, words), dtype=np.uint64, count=len(words))
+
+
+def gram_hashes(words: np.ndarray, *sizes: int) -> np.ndarray:
+    """A uint64 for each run of so many words: [words - size + 1] for each size in turn, none below one."""
+    # A run's polynomial (Rabin and Karp's) is the difference of two sums of all that came before.
+    powers, inverses = _powers(1 << len(words).bit_length())
+    sums = np.zeros(len(words) + 1, dtype=np.uint64)
+    np.cumsum(words * powers[: len(words)], out=sums[1:])
+    total = np.concatenate(
+        [(sums[size:] - sums[:-size]) * inverses[: max(0, len(sums) - size)] for size in sizes]
+    )
+    return mixed(total)
+
+
+def mixed(values: np.ndarray) -> np.ndarray:
+    """The same array, changed in place so that every bit of a uint64 depends on all of its bits.
+
+    The finaliser of SplitMix64 (Steele et al. 2014).
+    """
+    values ^= values >> np.uint64(30)
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values
+
+
+@lru_cache(maxsize=32)
+def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` powers of the base, and of its inverse, modulo 2 ** 64."""
+    inverse = np.uint64(pow(int(BASE), -1, 2**64))
+    ones, others = np.full(count, BASE), np.full(count, inverse)
+    ones[0] = others[0] = 1
+    return np.cumprod(ones), np.cumprod(others)
