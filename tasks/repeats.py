@@ -43,7 +43,7 @@ def choice_records(
         key = json.dumps([*asked, *sorted((str(row.get("a")), str(row.get("b"))))])
         yield hashed(key), hashed(str(row.get(row["choice"]))), shard, place
     if kind == "ratings" and len(scores := row.get("scores") or ()) == 1:
-        (score,) = scores
+        score = scores[0]
         if isinstance(score, int | float) and score:
             yield hashed(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
 

@@ -227,7 +227,7 @@ def own_expectations(kind: str, rules: Sequence[Mapping[str, Any]]) -> list[Any]
     from great_expectations import expectations as gxe
     from great_expectations.expectations.expectation import ColumnMapExpectation
 
-    kinds = {
+    kinds: dict[str, Any] = {
         name: found
         for name, found in vars(gxe).items()
         if isinstance(found, type) and issubclass(found, ColumnMapExpectation)
@@ -245,7 +245,9 @@ def own_expectations(kind: str, rules: Sequence[Mapping[str, Any]]) -> list[Any]
         if column not in columns:
             raise UserError(f"{where}: column is {column!r}; {kind} has {', '.join(columns)}")
         says = str(arguments.pop("rule", f"{name} of {column}"))
-        known = kinds[name].model_fields if hasattr(kinds[name], "model_fields") else kinds[name].__fields__
+        known: dict[str, Any] = getattr(kinds[name], "model_fields", None) or getattr(
+            kinds[name], "__fields__", {}
+        )
         for argument in arguments:
             if argument not in known:
                 raise UserError(f"{where}: {name} has no {argument}; {_nearest(argument, known)}")

@@ -158,8 +158,6 @@ def sift(task: Sifting) -> Sifted:
             broken[str(values.get("source")), rule] += 1
             if len(examples.get(rule, ())) < EXAMPLES:
                 examples[rule] = (*examples.get(rule, ()), _example(values, column, where))
-    if not broken:
-        (folders[1] / name).unlink()
     return Sifted(kept, broken, examples)
 
 
