@@ -13,6 +13,7 @@ from flows.display import number
 from model.errors import UserError
 from tasks.preview import LOOKED, Preview, preview
 from tasks.records import canonical
+from tasks.rules import Rules
 
 WIDTH = 110
 
@@ -20,9 +21,11 @@ WIDTH = 110
 def show(preset: Preset, root: Path, console: Console | None = None) -> None:
     """Look at every source of a preset. Raises UserError where ingestion would stop at one."""
     console = console or Console(highlight=False)
+    asked = preset.validation
+    rules = Rules(asked.limits, asked.scripts, asked.personal == "quarantine", asked.rules)
     found = []
     for source in preset.data.sources:
-        found.append(preview(source, preset.data, preset.validation.limits, root))
+        found.append(preview(source, preset.data, rules, root))
         for line in described(found[-1]):
             console.print(line, soft_wrap=True)
     console.print("Nothing was written.")

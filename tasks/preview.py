@@ -16,7 +16,7 @@ from tasks.formats import File
 from tasks.formats.look import find
 from tasks.records import TYPES, Record
 from tasks.repeats import RECORD, again, content_record
-from tasks.rules import ACROSS, Failure, Limits, Rules, check
+from tasks.rules import ACROSS, Failure, Rules, check
 from tasks.sources import DataParameters, Source, check_annotators, read_source, reading_of
 
 LOOKED = 2000  # rows of a type that are held against the rules
@@ -55,11 +55,12 @@ class Preview:
     fault: str = ""
 
 
-def preview(source: Source, parameters: DataParameters, limits: Limits, root: Path) -> Preview:
+def preview(source: Source, parameters: DataParameters, rules: Rules, root: Path) -> Preview:
     """Read a source to its end and write nothing; what is not here yet is named, not fetched.
 
     Rules of rows are held against the first LOOKED rows of each type, repeats among these included; counts
-    are of all rows, and the same content in two rows counts twice.
+    are of all rows, and the same content in two rows counts twice. What is near or in a benchmark is not
+    looked for.
     """
     found = Preview(source.name)
     try:
@@ -86,16 +87,16 @@ def preview(source: Source, parameters: DataParameters, limits: Limits, root: Pa
     except UserError as error:
         return dataclasses.replace(found, fault=str(error))
     looked = {kind: len(held) for kind, held in kept.items()}
-    aside = tuple(broken for kind, held in kept.items() if held for broken in _aside(kind, held, limits))
+    aside = tuple(broken for kind, held in kept.items() if held for broken in _aside(kind, held, rules))
     return dataclasses.replace(found, rows=rows, looked=looked, first=tuple(first), aside=aside)
 
 
-def _aside(kind: str, held: list[tuple[Record, str]], limits: Limits) -> Iterator[Aside]:
+def _aside(kind: str, held: list[tuple[Record, str]], rules: Rules) -> Iterator[Aside]:
     """Each row under the first rule that it breaks, as validation sets it aside."""
     import pandas as pd
 
     rows_held = [dataclasses.asdict(row) for row, _ in held]
-    failures = check(kind, pd.DataFrame(rows_held), Rules(limits))
+    failures = check(kind, pd.DataFrame(rows_held), rules)
     records = [content_record(kind, row, 0, place) for place, row in enumerate(rows_held)]
     marks = again(np.sort(np.array(records, RECORD), order=["key", "place"]))
     failures += [

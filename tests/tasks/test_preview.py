@@ -14,7 +14,7 @@ from flows.preview import show
 from model.errors import UserError
 from tasks import preview as module
 from tasks.preview import preview
-from tasks.rules import Limits
+from tasks.rules import Rules
 from tasks.sources import Archive, DataParameters, Source
 
 
@@ -24,7 +24,7 @@ def lines(path: Path, *rows: object) -> int:
 
 
 def look(root: Path, source: Source, **archives: Archive) -> module.Preview:
-    return preview(source, DataParameters((source,), archives), Limits(), root)
+    return preview(source, DataParameters((source,), archives), Rules(), root)
 
 
 def tree(root: Path) -> dict[str, tuple[int, int]]:
@@ -101,6 +101,15 @@ def test_nothing_is_written(tmp_path: Path) -> None:
     text = console.export_text()
     assert "rows, 1 files, 16 bytes" in text and "would be fetched: file://" in text
     assert "2 text" in text and "Nothing was written." in text
+
+
+def test_the_rules_are_those_of_the_preset(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl", {"text": "Words."}, {"text": "Слова."})
+    values = {"name": "mine", "data": {"sources": [{"name": "own", "files": "a.jsonl"}]}}
+    preset = check_preset({**values, "validate": {"scripts": ["Latin"]}})
+    console = Console(width=200, record=True, file=StringIO())
+    show(preset, tmp_path, console)
+    assert "would be set aside: 1 of 2 text: " in console.export_text()
 
 
 def test_a_fault_of_one_source_hides_no_other(tmp_path: Path) -> None:
