@@ -22,9 +22,12 @@ NOBODY = "unknown"
 def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
     """What a row says, but for case and white space, and the group that a split does not tear."""
     parts = [row.get(column) or "" for column in STRINGS[kind]]
+    if kind == "comparisons":
+        # The other choice by the same person is no repetition but a contradiction.
+        parts.append(row.get("choice"))
     if kind == "ratings":
-        # Another person's rating of the same answer is another rating.
-        parts.append(json.dumps(row.get("annotators")))
+        # Another rating of the same answer is another rating.
+        parts.append(json.dumps([row.get("annotators"), row.get("scores")]))
     if row.get("history"):
         parts.append(json.dumps(row["history"], ensure_ascii=False))
     said = "\n".join(" ".join(str(part).casefold().split()) for part in parts)
@@ -42,7 +45,8 @@ def choice_records(
     if kind == "comparisons" and row.get("choice") in ("a", "b"):
         key = json.dumps([*asked, *sorted((str(row.get("a")), str(row.get("b"))))])
         yield hashed(key), hashed(str(row.get(row["choice"]))), shard, place
-    if kind == "ratings" and len(scores := row.get("scores") or ()) == 1:
+    scores: list[Any] = row.get("scores") or []
+    if kind == "ratings" and len(scores) == 1:
         score = scores[0]
         if isinstance(score, int | float) and score:
             yield hashed(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place

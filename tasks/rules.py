@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -194,10 +195,12 @@ def expectations(kind: str, rules: Rules) -> list[Any]:
     for column in written(kind):
         if rules.scripts:
             suite.append(true(f"{column} is in {' or '.join(rules.scripts)}", column, f"{column}:script"))
-        if rules.personal:
-            suite.append(true(f"{column} is free of personal data", column, f"{column}:personal"))
         if rules.benchmark:
             suite.append(true(f"{column} is in no benchmark", column, f"{column}:benchmark"))
+    if rules.personal:
+        suite += [
+            true(f"{column} is free of personal data", column, f"{column}:personal") for column in told(kind)
+        ]
     if kind in ("comparisons", "ratings"):
         known = {"column": "aspect", "value_set": list(limits.aspects)}
         suite.append(named("aspect is known", "aspect", gxe.ExpectColumnValuesToBeInSet, **known))
@@ -216,10 +219,14 @@ def expectations(kind: str, rules: Rules) -> list[Any]:
     never = named(
         "id is unique", "id", gxe.ExpectColumnValuesToBeInSet, column="id repeats", value_set=[False]
     )
-    return [*suite, never, *own_expectations(kind, rules.own.get(kind, ()))]
+    suite.append(never)
+    taken = [*ACROSS, *(expectation.meta["rule"] for expectation in suite)]
+    return [*suite, *own_expectations(kind, rules.own.get(kind, ()), taken)]
 
 
-def own_expectations(kind: str, rules: Sequence[Mapping[str, Any]]) -> list[Any]:
+def own_expectations(
+    kind: str, rules: Sequence[Mapping[str, Any]], taken: Collection[str] = ACROSS
+) -> list[Any]:
     """The preset's own rules of a kind: expectations of Great Expectations by name, with their arguments.
 
     Raises UserError for a name, an argument or a column that there is not, with the nearest right one.
@@ -233,7 +240,7 @@ def own_expectations(kind: str, rules: Sequence[Mapping[str, Any]]) -> list[Any]
         if isinstance(found, type) and issubclass(found, ColumnMapExpectation)
     }
     columns = (*COMMON, *STRINGS[kind], *(("choice",) if kind == "comparisons" else ()))
-    made = []
+    made, taken = [], set(taken)
     for number, rule in enumerate(rules):
         where = f"validate.rules.{kind}.{number}"
         arguments = dict(rule)
@@ -244,7 +251,12 @@ def own_expectations(kind: str, rules: Sequence[Mapping[str, Any]]) -> list[Any]
             )
         if column not in columns:
             raise UserError(f"{where}: column is {column!r}; {kind} has {', '.join(columns)}")
-        says = str(arguments.pop("rule", f"{name} of {column}"))
+        says = str(arguments.pop("rule", f"{name} of {column}, rule {number + 1}"))
+        if says in taken:
+            raise UserError(
+                f"{where}: a rule named {says!r} is there already; give this one a name of its own"
+            )
+        taken.add(says)
         known: dict[str, Any] = getattr(kinds[name], "model_fields", None) or getattr(
             kinds[name], "__fields__", {}
         )
@@ -269,6 +281,20 @@ def written(kind: str) -> tuple[str, ...]:
     return tuple(column for column in STRINGS[kind] if column not in NAMES)
 
 
+def told(kind: str) -> tuple[str, ...]:
+    """The columns where somebody may be named: what was written, right answers, what was said before."""
+    beside = {"text": (), "pairs": ("references", "history")}
+    return (*written(kind), *beside.get(kind, ("history",)))
+
+
+def said(value: Any) -> list[str]:
+    """The texts of a column's value: a text, a list of texts, or the turns of a conversation."""
+    if isinstance(value, str):
+        return [value]
+    listed = value if isinstance(value, list) else []
+    return [str(part.get("content")) if isinstance(part, dict) else str(part) for part in listed]
+
+
 def derived(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """What the rules look at: the table's columns where they are strings, and what was found about them."""
     import pandas as pd
@@ -287,10 +313,12 @@ def derived(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
             continue
         if rules.scripts:
             found[f"{column}:script"] = [scripts.share_in(t, rules.scripts) >= IN_SCRIPT for t in texts]
-        if rules.personal:
-            found[f"{column}:personal"] = [not personal.find(text) for text in texts]
         if rules.benchmark:
             found[f"{column}:benchmark"] = [not rules.benchmark(text) for text in texts]
+    if rules.personal:
+        for column in told(kind):
+            values = table[column].tolist() if column in table else [None] * len(table)
+            found[f"{column}:personal"] = [not personal.find("\n".join(said(value))) for value in values]
     if kind == "comparisons":
         found["choice"] = table["choice"].tolist() if "choice" in table else [None] * len(table)
     if kind == "ratings":
@@ -302,7 +330,9 @@ def derived(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
 
 def _scores(table: pd.DataFrame) -> dict[str, list[Any]]:
     lists = [value if isinstance(value, list) else [] for value in table["scores"]]
-    numbers = [[float(v) for v in values if isinstance(v, int | float)] for values in lists]
+    numbers = [
+        [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)] for values in lists
+    ]
     return {
         "count": [len(values) for values in lists],
         "paired": [

@@ -14,7 +14,7 @@ import numpy as np
 from tasks import benchmarks, near, personal, repeats
 from tasks.quarantine import Admission
 from tasks.records import parse_lines
-from tasks.rules import ACROSS, Failure, Limits, Rules, check, check_across, written
+from tasks.rules import ACROSS, Failure, Limits, Rules, check, check_across, said, told
 
 EXAMPLES = 3
 SHOWN = 60
@@ -191,18 +191,27 @@ def _masked(line: bytes, values: dict[str, Any], looking: Looking) -> bytes:
     if looking.personal != "mask":
         return line
     masked = {
-        column: personal.mask(values[column])
-        for column in written(looking.kind)
-        if isinstance(values.get(column), str) and personal.find(values[column])
+        column: _mask(values[column])
+        for column in told(looking.kind)
+        if any(personal.find(text) for text in said(values.get(column)))
     }
     # The id stays: it says which row this was, whatever is shown of it.
     return _line({**values, **masked}) if masked else line
 
 
+def _mask(value: Any) -> Any:
+    if isinstance(value, str):
+        return personal.mask(value)
+    return [
+        {**part, "content": personal.mask(str(part["content"]))} if isinstance(part, dict) else _mask(part)
+        for part in value
+    ]
+
+
 def _example(values: Mapping[str, Any], column: str, where: str) -> str:
-    said = values.get(column) if column else None
+    broke = values.get(column) if column else None
     shown = (
-        said if said is not None else values.get("text") or values.get("completion") or values.get("prompt")
+        broke if broke is not None else values.get("text") or values.get("completion") or values.get("prompt")
     )
     return f"{where or values.get('source')}: {str(shown)[:SHOWN]!r}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,6 +49,7 @@ BROKEN = [
     ("ratings", {"scores": [], "annotators": []}, "scores are there"),
     ("ratings", {"scores": [1.0]}, "each score has its annotator"),
     ("ratings", {"scores": [1.0, "2"]}, "each score has its annotator"),
+    ("ratings", {"scores": [1.0, math.nan]}, "each score has its annotator"),
     ("ratings", {"scores": [-11.0, 1.0]}, "lowest score in range"),
     ("ratings", {"scores": [1.0, 11.0]}, "highest score in range"),
     ("text", {"id": "1", "text": "Another text."}, "id is unique"),
@@ -247,7 +249,7 @@ def test_one_person_does_not_call_an_answer_good_and_bad(tmp_path: Path) -> None
         return {**GOOD["ratings"], "id": number, "scores": [score], "annotators": ["ann"], "group": "g"}
 
     aside, _ = sifted(tmp_path, "ratings", [[rating("1", 2.0)], [rating("2", -1.0)]])
-    assert aside["1"] == ACROSS[2] and set(aside) == {"1", "2"}
+    assert aside == {"1": ACROSS[2], "2": ACROSS[2]}
 
 
 def test_texts_that_are_alike_are_set_aside_where_asked(tmp_path: Path) -> None:
@@ -269,6 +271,18 @@ def test_personal_data_is_set_aside_or_masked(tmp_path: Path) -> None:
     aside, kept = sifted(tmp_path, "text", shards, personal="mask")
     assert aside == {} and "ana@" not in kept[0]["text"] and "[e-mail]" in kept[0]["text"]
     assert kept[0]["id"] == "1"
+
+
+def test_personal_data_is_looked_for_in_all_that_was_said(tmp_path: Path) -> None:
+    where = {
+        "history": [{"role": "user", "content": "I am ana@example.org."}], "references": ["bob@example.org"],
+    }  # fmt: skip
+    shards = [[{**GOOD["pairs"], **where}]]
+    assert sifted(tmp_path, "pairs", shards, personal="quarantine")[0] == {
+        "1": "references is free of personal data"
+    }
+    _, (kept,) = sifted(tmp_path, "pairs", shards, personal="mask")
+    assert "@" not in json.dumps(kept)
 
 
 def test_scripts_and_benchmarks_are_held_where_asked(tmp_path: Path) -> None:
@@ -294,6 +308,8 @@ def test_rules_of_ones_own_are_expectations_by_name(tmp_path: Path) -> None:
     }  # fmt: skip
     shards = [[text("1", "lorem ipsum"), text("2", "A mill.")]]
     assert sifted(tmp_path, "text", shards, rules={"text": (own,)})[0] == {"1": "no filler"}
+    with pytest.raises(UserError, match="named 'no filler' is there already"):
+        sifted(tmp_path, "text", shards, rules={"text": (own, own)})
 
 
 @pytest.mark.parametrize(
