@@ -1,4 +1,4 @@
-"""Great Expectations' own pages (data docs) of what validation found, one a kind, from figures of all shards."""
+"""Great Expectations' own pages (data docs) of what validation found, one a kind, for all shards."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ MARK = np.dtype([("shard", "u4"), ("place", "u4")])
 # Rows of one pass over a band, and of a file read at once: what bounds the memory.
 BLOCK = 4_000_000
 READ = 65_536
+# Texts signed at once: the library hands each signature over as a list of Python numbers.
+TOGETHER = 4096
 # Pairs at the threshold that the bands should propose.
 RECALL = 0.99
 # In a bucket up to this size every pair is compared; in a larger one, all rows with so many in turn.
@@ -34,10 +36,13 @@ def sign(texts: Sequence[str]) -> np.ndarray:
 
     A text below 5 words is one shingle; one without words is known by its characters.
     """
+    parts = [_signed(texts[start : start + TOGETHER]) for start in range(0, len(texts), TOGETHER)]
+    return np.concatenate([np.empty((0, PERMUTATIONS), dtype=np.uint32), *parts])
+
+
+def _signed(texts: Sequence[str]) -> np.ndarray:
     from rensa import RMinHash  # type: ignore[import-untyped]
 
-    if not texts:
-        return np.empty((0, PERMUTATIONS), dtype=np.uint32)
     shingles = [_shingles(text) for text in texts]
     offsets = np.cumsum([0, *map(len, shingles)], dtype=np.uint64)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(

@@ -15,23 +15,26 @@ from tasks.rules import STRINGS
 RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("place", "<u4")])
 MARK = np.dtype([("shard", "<u4"), ("place", "<u4"), ("rule", "<u4")])
 TOGETHER = 1 << 21  # records that are sorted at once: 50 MB
-REPEATS, TORN, CONTRADICTS, NEAR = range(4)  # places of the rules in tasks.rules.ACROSS
+CONTRADICTS, REPEATS, TORN, NEAR = range(4)  # places of the rules in tasks.rules.ACROSS
 NOBODY = "unknown"
 
 
 def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
-    """What a row says, but for case and white space, and the group that a split does not tear."""
-    parts = [row.get(column) or "" for column in STRINGS[kind]]
-    if kind == "comparisons":
-        # The other choice by the same person is no repetition but a contradiction.
-        parts.append(row.get("choice"))
-    if kind == "ratings":
-        # Another rating of the same answer is another rating.
-        parts.append(json.dumps([row.get("annotators"), row.get("scores")]))
+    """What a row says, but for case and white space, and the group that a split does not tear.
+
+    Where a prompt ends and its answer begins does not count: the same text cut elsewhere says the same.
+    """
+    parts = [str(row.get(column) or "") for column in STRINGS[kind]]
     if row.get("history"):
         parts.append(json.dumps(row["history"], ensure_ascii=False))
-    said = "\n".join(" ".join(str(part).casefold().split()) for part in parts)
+    said = " ".join("\n".join(parts).casefold().split())
     return hashed(said), hashed(str(row.get("group"))), shard, place
+
+
+def rating_record(row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
+    """A rating with who gave it: another one of the same answer is another rating."""
+    asked = [row.get(name) for name in ("history", "prompt", "completion", "aspect", "annotators", "scores")]
+    return hashed(json.dumps(asked)), 0, shard, place
 
 
 def choice_records(

@@ -31,7 +31,7 @@ NAMES = ("aspect", "annotator")  # one word, where the others are what somebody 
 ANSWERS = ("completion", "a", "b")  # one character is an answer
 COMMON = ("id", "source", "group")
 IN_SCRIPT = 0.9  # of a text's letters: a name or a quotation may be in another
-ACROSS = ("content is not there twice", "held out of training", "one person, one choice", "nothing like it")
+ACROSS = ("one person, one choice", "content is not there twice", "held out of training", "nothing like it")
 
 
 @dataclass(frozen=True)

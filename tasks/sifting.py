@@ -71,6 +71,9 @@ def look(task: Looking) -> Looked:
     places = list(enumerate(table))
     content = [repeats.content_record(task.kind, row, task.number, place) for place, row in places]
     repeats.save_records(task.work / "content" / task.kind / name, content)
+    if task.kind == "ratings":
+        ratings = [repeats.rating_record(row, task.number, place) for place, row in places]
+        repeats.save_records(task.work / "whole" / task.kind / name, ratings)
     if task.kind in ("comparisons", "ratings"):
         choices = [
             found

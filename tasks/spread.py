@@ -52,6 +52,7 @@ class Cores:
         self.count, self.patience = count, patience
         self.pool: ProcessPoolExecutor | None = None
         self.others: set[BaseProcess] = set()
+        self.busy = False
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         spent = 0.0
@@ -68,6 +69,7 @@ class Cores:
     def _together(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         pool = self._start()
         waiting: deque[Future[R]] = deque()
+        self.busy = True
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
@@ -75,15 +77,16 @@ class Cores:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+            self.busy = False
         except BrokenProcessPool as error:
-            self.close()
+            self.end()
             raise UserError(
                 "a process that worked on the data was killed, most likely for want of memory; "
                 "set spread.workers lower"
             ) from error
         finally:
             if waiting:
-                self.close()
+                self.end()
 
     def _start(self) -> ProcessPoolExecutor:
         if self.pool is None:
@@ -94,18 +97,26 @@ class Cores:
         return self.pool
 
     def close(self) -> None:
-        """End the processes, whatever they are at."""
+        """Let the processes end: each has done what it was given."""
         pool, self.pool = self.pool, None
         if pool is not None:
-            for process in set(multiprocessing.active_children()) - self.others:
+            pool.shutdown()
+
+    def end(self) -> None:
+        """End the processes: those that are at work at once, idle ones by themselves."""
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            # One that is ended leaves what its libraries hold, and Python warns of that.
+            for process in set(multiprocessing.active_children()) - self.others if self.busy else ():
                 process.terminate()
             pool.shutdown(cancel_futures=True)
+        self.busy = False
 
     def __enter__(self) -> Cores:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *error: object) -> None:
+        (self.end if kind else self.close)()
 
 
 def paced(

@@ -208,6 +208,9 @@ def _marks(parameters: ValidateParameters, kind: str, looked: Sequence[Looked], 
         return [work / name / kind / f"{number:05}.npy" for number in range(count)]
 
     marks = [repeats.said_again(files("content"))]
+    if kind == "ratings":
+        torn = marks[0][marks[0]["rule"] == repeats.TORN]
+        marks = [torn, repeats.said_again(files("whole"))]
     if kind in ("comparisons", "ratings"):
         marks.append(repeats.contradictions(files("choices")))
     if parameters.near and kind == "text":

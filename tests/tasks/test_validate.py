@@ -241,7 +241,7 @@ def test_one_person_chooses_once(tmp_path: Path) -> None:
         [choice("3", "ann", "a", turned=True), choice("4", "bob", "b", turned=True)],
         [choice("5", "unknown", "a"), choice("6", "unknown", "a", turned=True)],
     ]
-    assert sifted(tmp_path, "comparisons", shards)[0] == {"1": ACROSS[2], "3": ACROSS[2]}
+    assert sifted(tmp_path, "comparisons", shards)[0] == {"1": ACROSS[0], "3": ACROSS[0]}
 
 
 def test_one_person_does_not_call_an_answer_good_and_bad(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_one_person_does_not_call_an_answer_good_and_bad(tmp_path: Path) -> None
         return {**GOOD["ratings"], "id": number, "scores": [score], "annotators": ["ann"], "group": "g"}
 
     aside, _ = sifted(tmp_path, "ratings", [[rating("1", 2.0)], [rating("2", -1.0)]])
-    assert aside == {"1": ACROSS[2], "2": ACROSS[2]}
+    assert aside == {"1": ACROSS[0], "2": ACROSS[0]}
 
 
 def test_texts_that_are_alike_are_set_aside_where_asked(tmp_path: Path) -> None:
