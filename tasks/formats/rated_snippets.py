@@ -28,15 +28,18 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
         )
     texts, ratings = files
     scores: dict[str, list[float]] = {}
+    unread: dict[str, str] = {}
     for where, (number, _, _, listed) in _fields(ratings, 4):
         try:
             scores[number] = [float(score) for score in json.loads(listed)]
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}: {listed[:40]!r} is not a list of ratings") from error
+        unread[number] = where
     seen = set()
     for where, (number, _, raw) in _fields(texts, 3):
         if number not in scores:
             raise UserError(f"{where}: snippet {number} has no ratings in {ratings.origin}")
+        unread.pop(number, None)
         text = " ".join(html.unescape(raw).split())
         if text in seen:
             continue
@@ -55,9 +58,13 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
             rating_row(prompt, completion, scores[number], annotators, ASPECT, reading.source, group), where
         )
 
+    for number, where in unread.items():
+        raise UserError(f"{where}: rates snippet {number}, which is not in {texts.origin}")
+
 
 def _fields(file: File, count: int) -> Iterator[tuple[str, list[str]]]:
-    for number, line in enumerate(file.text().splitlines(), 1):
+    # Not splitlines: a text may hold a line separator of Unicode's.
+    for number, line in enumerate(file.text().replace("\r\n", "\n").split("\n"), 1):
         if not line.strip():
             continue
         where, fields = f"{file.origin}, line {number}", line.split("\t", count - 1)

@@ -146,6 +146,7 @@ def test_snippets_are_texts_pairs_and_ratings_of_one_group() -> None:
         (b"1\t2.0\n", b"1\t2\t0\t[1]\n", r"line 1: 2 fields between tabs; 3 are right"),
         (b"1\t2.0\tA b c d e f\n", b"1\t2\t0\tone\n", r"'one' is not a list of ratings"),
         (b"2\t2.0\tA b c d e f\n", b"1\t2\t0\t[1]\n", r"snippet 2 has no ratings"),
+        (b"1\t2.0\tA b c d e f\n", b"1\t2\t0\t[1]\n3\t2\t0\t[1]\n", r"line 2: rates snippet 3, which is not"),
     ],
 )
 def test_broken_snippets_are_named(texts: bytes, ratings: bytes, said: str) -> None:

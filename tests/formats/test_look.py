@@ -27,7 +27,7 @@ def found(*files: tuple[str, bytes], wanted: str = "auto") -> str:
     ("name", "content", "format"),
     [
         ("a.txt", b"Some words.", "plain"),
-        ("a.txt.gz", gzip.compress(b"Some words."), "plain"),
+        ("a.txt.gz", gzip.compress(b"Some words.", mtime=0), "plain"),
         ("a.md", b"# Title\n\nSome words.", "markdown"),
         ("a.jsonl", lines({"text": "a"}, {"prompt": "a", "completion": "b"}), "rows"),
         ("a.ndjson", lines({"text": "a"}), "rows"),
@@ -38,7 +38,7 @@ def found(*files: tuple[str, bytes], wanted: str = "auto") -> str:
         (
             "a.jsonl.gz",
             gzip.compress(lines({"messages": [{"role": "user", "content": "a"},
-                                              {"role": "assistant", "content": "b"}]})),
+                                              {"role": "assistant", "content": "b"}]}), mtime=0),
             "messages",
         ),
     ],
