@@ -92,7 +92,7 @@ class Findings:
 def publish(
     findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, report: Report
 ) -> None:
-    """Write report.md, report.json and data_docs, copy the quarantine to data/, and report the table."""
+    """Write report.md and report.json, copy quarantine and data_docs to where people look, report the table."""
     header = ["rows", "rule", "broken by", "for example"]
     cells = [
         [row.kind, row.rule, str(row.count or "the table"), "<br>".join(row.examples)]
@@ -114,4 +114,7 @@ def publish(
     shutil.rmtree(kept, ignore_errors=True)
     if findings.rules:
         shutil.copytree(out / "quarantine", kept)
+    pages = root / "var" / "data_docs"
+    shutil.rmtree(pages, ignore_errors=True)
+    shutil.copytree(out / "data_docs", pages)
     report({"event": "table", "title": "validation", "markdown": markdown})

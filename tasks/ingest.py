@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
 from model.launch import Report
 from tasks import versions
+from tasks.formats import File
+from tasks.formats.files import suffix
 from tasks.formats.look import find
 from tasks.records import TYPES, shards
 from tasks.shards import (
@@ -107,8 +109,7 @@ def make_rows(
     for number, source in enumerate(parameters.sources):
         if not found[number]:
             names = [file.origin for part in parts if part.place == number for file in part.files]
-            others = f" and {len(names) - SHOWN} more files" if len(names) > SHOWN else ""
-            raise UserError(f"source {source.name}: no rows in {', '.join(names[:SHOWN])}{others}")
+            raise UserError(f"source {source.name}: no rows in {_named(names)}")
     if sizes[CLAIMS]:
         for _ in spread(check_claims, ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass
@@ -132,8 +133,20 @@ def plan(parameters: DataParameters, root: Path, runs: Path, report: Report) -> 
         files = read_source(source, parameters, root, report)
         reading = reading_of(source, root)
         found = find(files, source.name, source.format)
+        if marked := [file.origin for file in files if _is_utf16(file)]:
+            text = f"source {source.name}: {_named(marked)} read as UTF-16, as the mark in front says"
+            report({"event": "message", "text": text})
         for part, group in enumerate(cut(files, found.unit)):
             yield Part(source, number, part, group, found.name, reading, runs)
+
+
+def _is_utf16(file: File) -> bool:
+    return suffix(file.origin) != ".parquet" and file.encoding() != "utf-8"
+
+
+def _named(origins: Sequence[str]) -> str:
+    others = f" and {len(origins) - SHOWN} more files" if len(origins) > SHOWN else ""
+    return f"{', '.join(origins[:SHOWN])}{others}"
 
 
 def publish(rows: Path, data: Path) -> None:

@@ -211,6 +211,8 @@ class Tracker:
             self.client.log_figure(self.stage, curves_figure(folder / "curves.jsonl"), "curves.png")
         if (folder / "model").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "model"), "model")
+        if (folder / "data_docs").is_dir():
+            self.client.log_artifacts(self.stage, str(folder / "data_docs"), "data_docs")
 
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
         """Make the aligned model version N of the registered model; `champion` where it passed and is better.

@@ -71,6 +71,13 @@ def test_rows_are_canonical_and_versioned(root: Path) -> None:
     assert any("data.dvc has a new version" in text and "commit" in text for text in said)
 
 
+def test_a_file_in_utf_16_is_read_and_said(root: Path) -> None:
+    (root / "texts" / "b.jsonl").write_bytes('{"text": "mühle"}\n'.encode("utf-16"))
+    said: list[str] = []
+    assert run(root, said=said)["text"] == 3
+    assert "source mine: texts/b.jsonl read as UTF-16, as the mark in front says" in said
+
+
 def test_a_fresh_clone_makes_the_same_version_again(root: Path, tmp_path: Path) -> None:
     figures = run(root)
     clone = tmp_path / "clone"
