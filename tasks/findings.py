@@ -92,7 +92,7 @@ class Findings:
 def publish(
     findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, report: Report
 ) -> None:
-    """Write report.md and report.json, copy quarantine and data_docs to where people look, report the table."""
+    """Write report.md and report.json, copy quarantine and data_docs to where people look, and report."""
     header = ["rows", "rule", "broken by", "for example"]
     cells = [
         [row.kind, row.rule, str(row.count or "the table"), "<br>".join(row.examples)]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from model.batches import generator
 from model.errors import UserError
 from model.launch import Report
 from tasks.agreement import Agreement
-from tasks.records import Comparison, Rating, read_shards
+from tasks.records import Comparison, Rating, digest, read_shards
 from tasks.split import SPLITS
 from tasks.stage import stage
 
@@ -90,7 +92,7 @@ class Ratings:
 
     def read(self, agreed: dict[str, Agreement]) -> Iterator[Rating]:
         """Each rating; `agreed` counts what people agree on, by "aspect/source"."""
-        for row in (Rating(**values) for values in read_shards(self.folder)):
+        for row in whole_ratings(self.folder):
             wanted = not self.parameters.aspects or row.aspect in self.parameters.aspects
             if not wanted or len(row.scores) < self.parameters.annotators:
                 continue
@@ -102,6 +104,35 @@ class Ratings:
             self.ends[stratum] = min(low, row.score), max(high, row.score)
             self.count += 1
             yield row
+
+
+def whole_ratings(folder: Path) -> Iterator[Rating]:
+    """The ratings of a folder of shards, all of one answer as one; those that stood in several rows last."""
+    subjects = np.fromiter((_subject(values) for values in read_shards(folder)), np.uint64)
+    known, counts = np.unique(subjects, return_counts=True)
+    several = frozenset(known[counts > 1].tolist())
+    held: dict[int, Rating] = {}
+    for values in read_shards(folder):
+        subject, row = _subject(values), Rating(**values)
+        if subject not in several:
+            yield row
+        elif subject not in held:
+            held[subject] = row
+        else:
+            before = held[subject]
+            held[subject] = replace(
+                before,
+                scores=before.scores + row.scores,
+                annotators=before.annotators + row.annotators,
+                times=before.times + row.times,
+            )
+    yield from held.values()
+
+
+def _subject(values: Mapping[str, Any]) -> int:
+    """What was rated, on which aspect."""
+    names = ("history", "prompt", "completion", "aspect", "source")
+    return int(digest(*(values.get(name) or "" for name in names)), 16)
 
 
 class Comparisons:

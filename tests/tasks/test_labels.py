@@ -71,6 +71,31 @@ def test_the_held_out_pairs_are_drawn_by_the_seed(parts: Path, tmp_path: Path) -
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_a_row_a_rating_and_a_row_of_all_ratings_are_the_same_labels(tmp_path: Path) -> None:
+    given = {" is lovely.": [3.0, 2.0, 1.0], " is dull.": [-2.0, -3.0], " is long.": [0.0]}
+
+    def rated(answer: str, scores: list[float], people: list[str]) -> Record:
+        return rating_row("The film", answer, scores, people, "tone", "film", answer)
+
+    whole = [rated(answer, scores, list("abc")[: len(scores)]) for answer, scores in given.items()]
+    single = [
+        rated(answer, [score], [who])
+        for answer, scores in given.items()
+        for score, who in zip(scores, "abc", strict=False)
+    ]
+    found = []
+    for name, rows in (("whole", whole), ("single", single)):
+        for part in SPLITS:
+            shard(tmp_path / name, part, rows)
+        out = tmp_path / f"{name}-out"
+        out.mkdir()
+        figures = labels(LabelsParameters(annotators=2), split=tmp_path / name, out=out, report=quiet, seed=1)
+        rows_out = sorted(lines(out / "train.ratings.jsonl"), key=json.dumps)
+        found.append((figures, rows_out, (out / "agreement.json").read_text()))
+    assert found[0] == found[1]
+    assert {row["completion"]: row["score"] for row in found[0][1]} == {" is lovely.": 2.0, " is dull.": -2.5}
+
+
 def test_agreement_is_by_aspect_and_source(parts: Path, tmp_path: Path) -> None:
     labels(LabelsParameters(), split=parts, out=tmp_path, report=quiet, seed=1)
     agreement = json.loads((tmp_path / "agreement.json").read_text())["tone/film"]
