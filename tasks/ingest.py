@@ -70,7 +70,8 @@ def ingest(
             if found != known["md5"]:
                 raise UserError(versions.mismatch(known, found))
         else:
-            meta = {"sources": made_of, "rows": counts}
+            names = sorted(source.name for source in parameters.sources)
+            meta = {"sources": made_of, "names": names, "rows": counts}
             found = versions.add(root, parameters.remote, meta, parameters.endpoint)
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             report({"event": "message", "text": text})

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from model.errors import UserError
 from tasks import hub
 from tasks.fetch import DOWNLOADS, Broken, ask, fetched
 from tasks.formats import File
 from tasks.formats.look import find
 from tasks.records import TYPES, Record
-from tasks.repeats import RECORD, again, content_record
+from tasks.repeats import among
 from tasks.rules import ACROSS, Failure, Rules, check
 from tasks.sources import DataParameters, Source, check_annotators, read_source, reading_of
 
@@ -97,8 +95,7 @@ def _aside(kind: str, held: list[tuple[Record, str]], rules: Rules) -> Iterator[
 
     rows_held = [dataclasses.asdict(row) for row, _ in held]
     failures = check(kind, pd.DataFrame(rows_held), rules)
-    records = [content_record(kind, row, 0, place) for place, row in enumerate(rows_held)]
-    marks = again(np.sort(np.array(records, RECORD), order=["key", "place"]))
+    marks = among(kind, rows_held)
     failures += [
         Failure(rule, tuple(sorted(marks["place"][marks["rule"] == number].tolist())))
         for number, rule in enumerate(ACROSS)

@@ -63,7 +63,20 @@ def hashed(text: str) -> int:
 def save_records(path: Path, records: Sequence[tuple[int, int, int, int]]) -> None:
     """Write a shard's records by key, so that a range of keys is one piece of the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, np.sort(np.array(records, RECORD), order=["key", "shard", "place"]))
+    np.save(path, _in_order(records))
+
+
+def among(kind: str, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Marks of what is said again among rows that are in memory: those of `said_again`."""
+    said = again(_in_order([content_record(kind, row, 0, place) for place, row in enumerate(rows)]))
+    if kind != "ratings":
+        return said
+    whole = again(_in_order([rating_record(row, 0, place) for place, row in enumerate(rows)]))
+    return np.concatenate([said[said["rule"] == TORN], whole])
+
+
+def _in_order(records: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
+    return np.sort(np.array(records, RECORD), order=["key", "shard", "place"])
 
 
 def said_again(files: Sequence[Path]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import shutil
 import subprocess
 from collections import Counter
@@ -35,7 +36,6 @@ from tasks.sifting import Looked, Looking, Sifting, look, sift
 from tasks.spread import Spread, in_turn, paced
 from tasks.stage import stage
 
-MOST_ROWS = 10**12
 Personal = Literal["off", "quarantine", "mask"]
 SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
 
@@ -92,7 +92,10 @@ class ValidateParameters:
 
 
 def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
-    """Counts of the last accepted version, where that is another one than data.dvc names now."""
+    """Counts of the last accepted version, where that is another one than data.dvc names now.
+
+    None where most of its sources are not there any more: then this is other data, not less of it.
+    """
     command = ["git", "-C", str(root), "show", f"HEAD:./{versions.POINTER}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -104,7 +107,11 @@ def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
     committed = yaml.safe_load(done.stdout)
     if committed["outs"][0]["md5"] == now["md5"]:
         return {}
-    counts: dict[str, int] = (committed.get("meta") or {}).get("rows") or {}
+    meta = committed.get("meta") or {}
+    names, here = (frozenset(found.get("names") or ()) for found in (meta, now["meta"]))
+    if names and 2 * len(names & here) < len(names):
+        return {}
+    counts: dict[str, int] = meta.get("rows") or {}
     return counts
 
 
@@ -244,7 +251,7 @@ def _total_failures(
     rows = sum(findings.total[kind, name] for name in findings.sources(kind))
     totals: dict[str, float] = {"count of rows": rows}
     bounds: dict[str, tuple[float, float]] = {
-        "count of rows": (int(before * (1 - parameters.shrink)), MOST_ROWS)
+        "count of rows": (int(before * (1 - parameters.shrink)), math.inf)
     }
     for name, most in parameters.balance.items():
         counts: Counter[str] = findings.shares[kind, name]

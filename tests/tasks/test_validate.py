@@ -81,7 +81,7 @@ def test_good_rows_break_none(kind: str) -> None:
 @pytest.mark.parametrize(("least", "most"), [(3, 10), (0, 1)])
 def test_the_count_of_rows_is_a_rule_of_the_table(least: int, most: int) -> None:
     (failure,) = check_totals("text", {"count of rows": 2}, {"count of rows": (least, most)})
-    assert (failure.rule, failure.rows) == ("count of rows", ()) and failure.says.startswith("2, from")
+    assert (failure.rule, failure.rows) == ("count of rows", ()) and failure.says.startswith("2; at ")
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -157,8 +157,8 @@ def test_a_table_that_shrank_against_the_accepted_version_stops(tmp_path: Path) 
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
 
-    def point(md5: str, count: int) -> None:
-        meta = f"meta: {{sources: s, rows: {{text: {count}}}}}\n"
+    def point(md5: str, count: int, names: str = "film, notes") -> None:
+        meta = f"meta: {{sources: s, names: [{names}], rows: {{text: {count}}}}}\n"
         (tmp_path / "data.dvc").write_text(f"outs:\n- {{md5: {md5}, path: data}}\n{meta}")
 
     git("init")
@@ -168,9 +168,12 @@ def test_a_table_that_shrank_against_the_accepted_version_stops(tmp_path: Path) 
     assert accepted_rows(ValidateParameters(), tmp_path) == {}
     point("b.dir", 10)
     assert accepted_rows(ValidateParameters(), tmp_path) == {"text": 100}
-    with pytest.raises(UserError, match="count of rows"):
+    with pytest.raises(UserError, match=r"count of rows \(10; at least 50 is wanted\)"):
         run(tmp_path, rows(10), [])
     assert run(tmp_path, rows(60), [])["text"] == 60
+    # Of other sources it is other data, whatever its size.
+    point("b.dir", 10, names="mine, other")
+    assert run(tmp_path, rows(10), [])["text"] == 10
 
 
 @pytest.mark.parametrize(("key", "value"), [("quarantine", 1.5), ("shrink", -0.1)])
@@ -362,7 +365,7 @@ def test_labels_by_one_person_only_stop_where_balance_is_asked(tmp_path: Path) -
         for i in range(6)
     ]
     assert sifted(tmp_path, "comparisons", [labels], balance={"choice": 0.6})[0] == {}
-    with pytest.raises(UserError, match=r"one annotator's share \(1, from 0 to 0\.9 is right\)"):
+    with pytest.raises(UserError, match=r"one annotator's share \(1; at most 0\.9 is wanted\)"):
         sifted(tmp_path, "comparisons", [labels], balance={"annotator": 0.9})
 
 
