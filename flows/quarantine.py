@@ -192,7 +192,9 @@ def _described(aside: Aside, admitted: bool) -> Iterator[str]:
     mark = "  [green]admitted[/green]" if admitted else ""
     head = f"[bold]{escape(aside.id)}[/bold]  {aside.kind}  {escape(_short(aside.source, SHOWN['value']))}"
     yield f"{head}  [red]{escape(aside.rule)}[/red]{mark}"
-    value = aside.value if isinstance(aside.value, str) else json.dumps(aside.value, ensure_ascii=False)
+    # What rows broke among each other has no value of its own.
+    said = "" if aside.value is None else json.dumps(aside.value, ensure_ascii=False)
+    value = aside.value if isinstance(aside.value, str) else said
     shown = ": ".join(part for part in (aside.where, _short(value, SHOWN["value"])) if part)
     if shown:
         yield f"    {escape(shown)}"

@@ -80,6 +80,8 @@ class ValidateParameters:
             for key in getattr(self, name):
                 if key not in known:
                     raise ValueError(f"{name} has {key!r}; there are {', '.join(known)}")
+        for kind, rules in self.rules.items():
+            own_expectations(kind, rules)
         for script in self.scripts:
             if script not in scripts.SCRIPTS:
                 near_ones = difflib.get_close_matches(script, scripts.SCRIPTS, n=1)
@@ -149,8 +151,6 @@ def validate(
     out/data_docs has Great Expectations' own pages of it. Raises UserError, with the table of what failed,
     where too many rows break a rule or a table breaks one.
     """
-    for kind, rules in parameters.rules.items():
-        own_expectations(kind, rules)
     work = out / "work"
     work.mkdir(parents=True)
     looking = _looking(parameters, ingest, root, work)

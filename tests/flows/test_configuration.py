@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,23 @@ def test_a_preset_survives_being_plain_values(preset: Path) -> None:
     # Prefect stores a flow's parameters as JSON and makes the preset of them again.
     found = read_preset(preset, ["rlhf.steps=40"])
     assert Preset.model_validate(found.model_dump(mode="json", by_alias=True)) == found
+
+
+def test_rules_of_ones_own_are_checked_with_the_preset(preset: Path) -> None:
+    rule = "{expectation: ExpectColumnValuesToMatchRegex, column: text, regex: mill}"
+    found = read_preset(preset, [f"validate.rules={{text: [{rule}]}}"])
+    assert found.validation.rules["text"][0]["regex"] == "mill"
+    assert Preset.model_validate(found.model_dump(mode="json", by_alias=True)) == found
+    with pytest.raises(UserError, match=r"validate\.rules\.text\.0: .*did you mean .*MatchRegex"):
+        read_preset(preset, [f"validate.rules={{text: [{rule.replace('Regex', 'Regx')}]}}"])
+
+
+def test_a_source_says_its_own_share_of_bad_rows(preset: Path) -> None:
+    found = read_preset(preset)
+    source = replace(found.data.sources[0], quarantine=0.5)
+    own = found.model_copy(update={"data": replace(found.data, sources=(source, *found.data.sources[1:]))})
+    assert own.checks().sources == {source.name: 0.5}
+    assert found.checks().sources == {}
 
 
 def test_a_base_model_brings_its_tokenizer(preset: Path) -> None:
