@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flows.clean import clean
 from flows.data import data
 from flows.quarantine import quarantine
 from model.errors import UserError
@@ -208,6 +209,7 @@ def main() -> None:
     # Asked to end, it ends as on Ctrl-C: trainings write their checkpoint, runs are closed, servers stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app.add_typer(data, name="data")
+    app.command()(clean)
     app.add_typer(quarantine, name="quarantine")
     sys.exit(_guarded(lambda: app(standalone_mode=False)))
 

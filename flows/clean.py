@@ -1,0 +1,255 @@
+"""`chatmill clean`: takes away what no model, no running run and not the newest run needs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from model.errors import UserError
+from tasks.cleaning import (
+    GONE,
+    HALF,
+    Entry,
+    Need,
+    Plan,
+    held,
+    parse_age,
+    parse_size,
+    plan,
+    show_age,
+    show_size,
+    survey,
+)
+from tasks.stage import MANIFEST
+
+if TYPE_CHECKING:
+    from tasks.tracking import Tracker
+
+NEWEST, RUNNING = "the newest run", "a running run"
+
+
+def clean(
+    older_than: Annotated[str, typer.Option("--older-than", help="Unused for so long: 30d, 12h.")] = "14d",
+    keep_under: Annotated[
+        str, typer.Option("--keep-under", help="Also the oldest unused, until under a size: 20GB.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and take nothing.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="A preset, for its tracking: where models are registered."),
+    ] = None,
+) -> None:
+    """Remove stage outputs and checkpoints that nothing needs, by age and by size.
+
+    What a registered model, a running run or the newest run needs stays whatever its age.
+    """
+    age = parse_age(older_than)
+    size = parse_size(keep_under) if keep_under else None
+    root, console = Path.cwd(), Console(highlight=False)
+    if not survey(root / "var" / "artifacts"):
+        console.print("There is nothing to clean: no stage has left anything in var/artifacts.")
+        return
+    tracker = _tracker(root, config)
+    # No run begins while this lock is held: what is needed does not grow behind the plan's back.
+    with _locked(tracker.folder / "lock"):
+        entries = survey(root / "var" / "artifacts")
+        alive = living(tracker.folder)
+        _same_store(tracker, root, entries)
+        planned = plan(entries, needs(tracker, root, alive), time.time(), age, size)
+        put, taken = set_aside(planned, bool(alive)) if not dry_run else ([], [])
+    for path in put:
+        delete(path)
+    show(console, planned, dry_run, taken)
+    if size is not None and planned.left > size:
+        console.print(
+            f"[yellow]{show_size(planned.left)} are needed, more than the {show_size(size)} asked for"
+            "[/yellow]"
+        )
+
+
+def _tracker(root: Path, config: Path | None) -> Tracker:
+    from flows.configuration import Preset, read_preset
+    from flows.surroundings import prepare
+
+    default = Preset.model_fields["tracking"].get_default(call_default_factory=True)
+    tracking = read_preset(config).tracking if config else default
+    place = prepare(root, tracking.mlflow)
+    # After the environment is set, as MLflow reads it when it is imported.
+    from tasks.tracking import Tracker
+
+    return Tracker(place.mlflow, tracking.experiment, place.var / "mlflow")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _same_store(tracker: Tracker, root: Path, entries: list[Entry]) -> None:
+    """Raises UserError where the newest run is not in this MLflow: then nor are its models."""
+    from mlflow.exceptions import MlflowException
+
+    made = sorted((entry.made, entry.run) for entry in entries if entry.run)
+    run = str(_summary(root).get("mlflow_run_id", "")) or (made[-1][1] if made else "")
+    try:
+        if run:
+            tracker.client.get_run(run)
+    except MlflowException as error:
+        raise UserError(
+            f"MLflow's store does not know the newest run, {run}, so its models cannot be kept; "
+            "name the preset that it was made with: chatmill clean --config PRESET"
+        ) from error
+
+
+def _summary(root: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((root / "var" / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def living(folder: Path) -> list[str]:
+    """The MLflow runs whose process is alive."""
+    return [path.name for path in sorted((folder / "alive").glob("*")) if held(path)]
+
+
+def needs(tracker: Tracker, root: Path, alive: list[str]) -> list[Need]:
+    """All that must stay: of running runs, of each registered version and its verdict, of the newest run."""
+    found = [need for run in alive for need in _of_run(tracker, run, RUNNING)]
+    # Of every model of this store; a store that fails must end this, not look empty.
+    for version in tracker.client.search_model_versions():
+        why = f"version {version.version} of {version.name}"
+        found.append(Need(why, digest=version.tags.get("digest", ""), run=version.run_id or ""))
+        if verdict := version.tags.get("gate"):
+            found.append(Need(f"the verdict on {why}", digest=verdict))
+    found += [Need(NEWEST, step["name"], step["key"]) for step in _summary(root).get("stages", [])]
+    last = tracker.client.search_runs(
+        [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    for run in last:
+        parent = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
+        if parent not in alive:
+            found += _of_run(tracker, parent, NEWEST)
+    return found
+
+
+def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Need]:
+    """What a run's stages took or made. Where one has not ended, its key is not known yet.
+
+    Of a run that is alive the whole stage stays, of one that was killed what it began.
+    """
+    experiment = tracker.client.get_run(run).info.experiment_id
+    for child in tracker.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run}'"):
+        stage, key = (child.data.tags.get(f"chatmill.{name}", "") for name in ("stage", "key"))
+        if stage:
+            yield Need(why, stage, key, begun=not key and why != RUNNING)
+
+
+def set_aside(planned: Plan, alive: bool) -> tuple[list[Path], list[Entry]]:
+    """Rename all that goes, under each one's lock: what was renamed, and what a run took meanwhile."""
+    put: list[Path] = []
+    taken: list[Entry] = []
+    for entry, _ in planned.goes:
+        lock = entry.paths[0].parent / f"{entry.key}.lock"
+        with lock.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken.append(entry)
+                continue
+            if entry.kind != HALF and any(
+                held(path) for place in entry.paths for path in place.rglob("training.lock")
+            ):
+                taken.append(entry)
+                continue
+            for path in entry.paths:
+                if path != lock:
+                    put.append(_aside(path))
+            # A running run may wait for this very file: two would then hold two locks of one name.
+            if lock in entry.paths and not alive:
+                lock.unlink(missing_ok=True)
+        if lock not in entry.paths and not alive and not _used(lock):
+            lock.unlink(missing_ok=True)
+    return put, taken
+
+
+def _used(lock: Path) -> bool:
+    return lock.with_suffix("").exists() or lock.with_suffix(".part").exists()
+
+
+def _aside(path: Path) -> Path:
+    """The manifest goes first: what has none is not whole, wherever a kill comes."""
+    try:
+        if path.is_dir():
+            (path / MANIFEST).unlink(missing_ok=True)
+        if path.name.endswith(GONE):
+            return path
+        target = path.with_name(path.name + GONE)
+        delete(target)
+        return path.rename(target)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be removed: {error.strerror}; mend that and clean again"
+        ) from error
+
+
+def delete(path: Path) -> None:
+    """Delete a file or folder that was set aside. Raises UserError where that is not allowed."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be removed: {error.strerror}; mend that and clean again"
+        ) from error
+
+
+def show(console: Console, planned: Plan, dry_run: bool, taken: list[Entry]) -> None:
+    """What goes, one a line; what is kept, by stage and reason; the sums of both."""
+    from rich.table import Table
+
+    now = time.time()
+    goes = [(entry, why) for entry, why in planned.goes if entry not in taken]
+    freed = sum(entry.size for entry, _ in goes)
+    said = "would go" if dry_run else "freed"
+    if goes:
+        table = Table(box=None, pad_edge=False)
+        for column in ("stage", "key", "age", "size", "why"):
+            table.add_column(column, justify="right" if column in ("age", "size") else "left")
+        for entry, why in goes:
+            name = entry.key if entry.kind == "output" else f"{entry.key} ({entry.kind})"
+            table.add_row(escape(entry.stage), name, show_age(now - entry.made), show_size(entry.size), why)
+        console.print(table)
+    nothing = f"nothing {'would go' if dry_run else 'had to go'}"
+    console.print(f"[bold]{said}: {show_size(freed)} in {len(goes)}[/bold]" if goes else nothing)
+    for entry in taken:
+        console.print(f"{entry.stage} {entry.key} stayed: a run took it meanwhile")
+    counts: Counter[tuple[str, str]] = Counter()
+    sizes: Counter[tuple[str, str]] = Counter()
+    for entry, why in planned.kept:
+        counts[entry.stage, why] += 1
+        sizes[entry.stage, why] += entry.size
+    if counts:
+        table = Table(box=None, pad_edge=False)
+        for column in ("stage", "kept", "size", "why"):
+            table.add_column(column, justify="right" if column in ("kept", "size") else "left")
+        for (stage, why), count in sorted(counts.items()):
+            table.add_row(escape(stage), str(count), show_size(sizes[stage, why]), why)
+        console.print(table)
+        console.print(f"[bold]kept: {show_size(planned.left)} in {len(planned.kept)}[/bold]")
