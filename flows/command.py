@@ -9,18 +9,16 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from flows.clean import clean
 from flows.data import data
+from flows.models import models, open_tracker, rollback
 from flows.quarantine import quarantine
 from model.errors import UserError
-
-if TYPE_CHECKING:
-    from tasks.tracking import Tracker
 
 HELP = """From raw text and people's judgements to a chat model of your own, again and again.
 
@@ -33,7 +31,6 @@ Changes = Annotated[
     typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
 ]
 DEMO = Path("configs/demo.yaml")
-EXPERIMENT = "chatmill"
 INTERRUPTED = 130
 
 
@@ -123,7 +120,7 @@ def chat(
     from flows.talking import talk
     from tasks.serving import Conversation, Manner, Talker, resolve
 
-    champion = _tracker().champion_folder() if model == "champion" else None
+    champion = open_tracker().champion_folder() if model == "champion" else None
     folder = resolve(model, Path.cwd(), champion)
     conversation = Conversation(Talker(folder), system)
     manner = Manner(new_tokens, temperature, top_k, top_p, seed)
@@ -153,46 +150,6 @@ def _lines() -> Iterator[str]:
             yield console.input("[bold]> [/bold]")
 
 
-def _tracker() -> Tracker:
-    from flows.surroundings import prepare
-
-    place = prepare(Path.cwd())
-    # After the environment is set, as MLflow reads it when it is imported.
-    from tasks.tracking import Tracker
-
-    return Tracker(place.mlflow, EXPERIMENT, place.var / "mlflow")
-
-
-@app.command()
-def models() -> None:
-    """The registered versions: their score, who is champion, and why one is not."""
-    from rich.table import Table
-
-    tracker = _tracker()
-    console = Console(highlight=False)
-    versions = tracker.versions()
-    if not versions:
-        console.print("No model is registered yet; `chatmill run` registers what it makes.")
-        return
-    champion = tracker.champion()
-    table = Table(box=None, pad_edge=False)
-    for column in ("version", "made", "score", "", "why"):
-        table.add_column(column)
-    for version in versions:
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
-        holds = champion is not None and version.version == champion.version
-        score = version.tags.get("score", "")
-        shown = f"{float(score):.3f}" if score.replace(".", "").replace("-", "").isdigit() else score
-        table.add_row(
-            str(version.version),
-            made,
-            shown,
-            "[green]champion[/green]" if holds else "",
-            version.tags.get("reason", ""),
-        )
-    console.print(table)
-
-
 @app.command()
 def dashboards(
     prefect_port: Annotated[int, typer.Option(help="Prefect's page.")] = 4200,
@@ -208,6 +165,8 @@ def main() -> None:
     """The program. Exit codes: 0 done, 2 the user's fault, 1 ours, 130 interrupted."""
     # Asked to end, it ends as on Ctrl-C: trainings write their checkpoint, runs are closed, servers stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app.command()(models)
+    app.command()(rollback)
     app.add_typer(data, name="data")
     app.command()(clean)
     app.add_typer(quarantine, name="quarantine")

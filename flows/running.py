@@ -31,7 +31,7 @@ from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
 
 if TYPE_CHECKING:
-    from tasks.tracking import Registered
+    from tasks.registry import Registered
 
 
 @dataclass(frozen=True)

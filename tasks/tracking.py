@@ -1,4 +1,4 @@
-"""Runs in MLflow: a parent a pipeline run, a child a stage; and the registry that the gate guards."""
+"""Runs in MLflow: a parent a pipeline run, a child a stage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 
 from tasks.keys import plain
+from tasks.registry import Registered, Registry
 from tasks.stage import MANIFEST, Reference
 
-MODEL, CHAMPION = "chatmill", "champion"
 FLUSH_SECONDS = 10.0
 BATCH = 500
 LONGEST = 500
 KEPT = ("samples.json", "report.md", "agreement.json", "accuracy.json", "yardstick.json", "answers.json")
 ALSO = ("metrics.json", "verdict.json", "report.html", "curves.jsonl")
-
-
-@dataclass(frozen=True)
-class Registered:
-    """What became of the aligned model in the registry."""
-
-    version: str
-    champion: bool
-    says: str
 
 
 class Tracker:
@@ -56,6 +46,7 @@ class Tracker:
             place = (folder / "artifacts").resolve().as_uri() if uri.startswith("sqlite") else None
             made = found.experiment_id if found else self.client.create_experiment(experiment, place)
         self.experiment = str(made)
+        self.registry = Registry(self.client, self._alone)
         self.run = self.stage = self.name = ""
         self.tags: dict[str, str] = {}
         self.waiting: list[Metric] = []
@@ -215,53 +206,14 @@ class Tracker:
             self.client.log_artifacts(self.stage, str(folder / "data_docs"), "data_docs")
 
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
-        """Make the aligned model version N of the registered model; `champion` where it passed and is better.
-
-        The same model under the same verdict is registered once: what is there is returned.
-        """
-        try:
-            self.client.get_registered_model(MODEL)
-        except MlflowException:
-            self.client.create_registered_model(MODEL)
-        champion = self.champion()
-        for known in self.client.search_model_versions(f"name='{MODEL}'"):
-            if known.tags.get("digest") == aligned.digest and known.tags.get("gate") == verdict.digest:
-                holds = champion is not None and champion.version == known.version
-                says = f"version {known.version} of {MODEL}" + (", the champion" if holds else "")
-                return Registered(str(known.version), holds, f"{says}, is this model")
-        passed, score = bool(verdict.metrics["passed"]), verdict.metrics["score"]
-        best = float(champion.tags.get("score", "-inf")) if champion else -math.inf
-        better = passed and score is not None and score > best
-        reason = str(verdict.metrics["reason"])
-        if passed and not better:
-            reason = f"the champion, version {champion.version}, has {best:.4g}; this has {score:.4g}"
+        """Make the aligned model a version of the registered model; see `Registry.register`."""
         source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
-        tags = {"digest": aligned.digest, "gate": verdict.digest, "score": str(score), "reason": reason}
-        made = self.client.create_model_version(MODEL, source, aligned.run, tags=tags)
-        if better:
-            self.client.set_registered_model_alias(MODEL, CHAMPION, made.version)
-        says = "now the champion" if better else f"not the champion: {reason}"
-        return Registered(str(made.version), better, f"version {made.version} of {MODEL}: {says}")
-
-    def champion(self) -> Any:
-        """The version with the alias, or None."""
-        try:
-            return self.client.get_model_version_by_alias(MODEL, CHAMPION)
-        except MlflowException:
-            return None
+        return self.registry.register(aligned, verdict, source)
 
     def champion_folder(self) -> Path | None:
         """The champion's model folder, fetched where the store is elsewhere; None: there is no champion."""
-        found = self.champion()
+        found = self.registry.champion()
         return Path(download_artifacts(artifact_uri=found.source, tracking_uri=self.uri)) if found else None
-
-    def versions(self) -> list[Any]:
-        """All versions, the newest first."""
-        try:
-            found = self.client.search_model_versions(f"name='{MODEL}'")
-        except MlflowException:
-            return []
-        return sorted(found, key=lambda version: -int(version.version))
 
 
 def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.registry import CHAMPION, MODEL
 from tasks.stage import Reference
-from tasks.tracking import CHAMPION, MODEL, Tracker, flat
+from tasks.tracking import Tracker, flat
 
 
 @pytest.fixture(scope="module")
@@ -137,15 +138,15 @@ def test_the_first_that_passes_is_champion_and_a_better_one_takes_over(tracker, 
     assert not worse.champion and "has 0.4; this has 0.3" in worse.says
     better = tracker.register(track(tracker, output(tmp_path, key="c")), verdict(0.5))
     assert better.champion and better.version == "3"
-    assert tracker.champion().version == 3
+    assert tracker.registry.champion().version == 3
     assert (tracker.champion_folder() / "config.json").exists()
-    assert [version.version for version in tracker.versions()] == [3, 2, 1]
+    assert [version.version for version in tracker.registry.versions()] == [3, 2, 1]
 
 
 def test_one_that_does_not_pass_is_kept_with_the_reason(tracker, tmp_path):
     refused = tracker.register(track(tracker, output(tmp_path)), verdict(9.0, passed=False))
-    assert not refused.champion and tracker.champion() is None and tracker.champion_folder() is None
-    [version] = tracker.versions()
+    assert not refused.champion and tracker.registry.champion() is None and tracker.champion_folder() is None
+    [version] = tracker.registry.versions()
     assert version.tags["reason"] == "kl is 20, at most 12 is wanted"
     assert CHAMPION not in version.aliases
 

@@ -1,0 +1,288 @@
+"""The registry of models: versions, which of them is champion, and every move of that name with its reason.
+
+A move is a tag of the registered model, so that it lives where the alias does. The alias is the truth: one
+that something else moved, as MLflow's page can, is written down when it is next met, its time unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from model.errors import UserError
+from tasks.stage import Reference
+
+MODEL, CHAMPION = "chatmill", "champion"
+MOVE = "chatmill.move."
+GATE, PERSON, ELSEWHERE = "gate", "person", "elsewhere"
+LONGEST_REASON = 2000
+
+
+class Alone(Protocol):
+    """Keeps other processes of this project out for as long as its context lasts."""
+
+    def __call__(self) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What became of the aligned model in the registry."""
+
+    version: str
+    champion: bool
+    says: str
+
+
+@dataclass(frozen=True)
+class Move:
+    """The alias went from one version to another ("": none); `time` is in UTC, "" where nobody saw it."""
+
+    before: str
+    now: str
+    by: str
+    who: str
+    why: str
+    time: str
+
+
+class Registry:
+    """The versions of the registered model in one MLflow store."""
+
+    def __init__(self, client: MlflowClient, alone: Alone) -> None:
+        self.client, self.alone = client, alone
+
+    def champion(self) -> Any:
+        """The version with the alias, or None."""
+        try:
+            return self.client.get_model_version_by_alias(MODEL, CHAMPION)
+        except MlflowException:
+            return None
+
+    def versions(self) -> list[Any]:
+        """All versions, the newest first."""
+        try:
+            found = self.client.search_model_versions(f"name='{MODEL}'")
+        except MlflowException:
+            return []
+        return sorted(found, key=lambda version: -int(version.version))
+
+    def moves(self) -> list[Move]:
+        """The moves of the alias, the oldest first; the last one leads to where it is now."""
+        found = self._written()
+        holder = _name(self.champion())
+        last = found[-1].now if found else ""
+        return found if holder == last else [*found, _unseen(last, holder, first=not found)]
+
+    def _written(self) -> list[Move]:
+        try:
+            tags = self.client.get_registered_model(MODEL).tags
+        except MlflowException:
+            return []
+        return [Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(MOVE)]
+
+    def register(self, aligned: Reference, verdict: Reference, source: str) -> Registered:
+        """Make the aligned model a version; `champion` where it passed and is better.
+
+        The same model under the same verdict is registered once: what is there is returned. A model that a
+        person rolled back from is not promoted by the gate, under no verdict.
+        """
+        with suppress(MlflowException), self.alone():
+            self.client.create_registered_model(MODEL)
+        with self.alone():
+            versions, moves, champion = self.versions(), self.moves(), self.champion()
+            same = [found for found in versions if found.tags.get("digest") == aligned.digest]
+            withheld = rolled_back(moves, {_name(found) for found in same})
+            for known in same:
+                if known.tags.get("gate") == verdict.digest:
+                    return self._known(known, champion, moves, withheld)
+            promotes, reason = _decide(verdict, champion, withheld)
+            tags = {
+                "digest": aligned.digest,
+                "gate": verdict.digest,
+                "score": str(verdict.metrics["score"]),
+                "passed": str(bool(verdict.metrics["passed"])).lower(),
+                "promote": str(promotes).lower(),
+                "reason": reason,
+                "figures": json.dumps(_figures(Path(verdict.path))),
+            }
+            made = self.client.create_model_version(MODEL, source, aligned.run, tags=tags)
+            version = str(made.version)
+            if not promotes:
+                return Registered(version, False, f"version {version} of {MODEL}: not the champion: {reason}")
+            self._promote(version, reason, moves)
+            says = f"version {version} of {MODEL}: now the champion{_ends(moves)}"
+            return Registered(version, True, says)
+
+    def _known(self, known: Any, champion: Any, moves: list[Move], withheld: Move | None) -> Registered:
+        version = _name(known)
+        says = f"version {version} of {MODEL}"
+        seen = any(version in (move.before, move.now) for move in moves)
+        if known.tags.get("promote") == "true" and not seen and _score(known) > _score(champion):
+            # Its process was killed between making the version and moving the alias.
+            self._promote(version, known.tags.get("reason", ""), moves)
+            return Registered(version, True, f"{says}: now the champion{_ends(moves)}")
+        holds = version == _name(champion)
+        if withheld and not holds:
+            return Registered(version, False, f"{says} is this model; {_not_again(withheld)}")
+        return Registered(version, holds, f"{says}{', the champion' if holds else ''}, is this model")
+
+    def _promote(self, version: str, reason: str, moves: list[Move]) -> None:
+        before = moves[-1].now if moves else ""
+        self._move(moves, Move(before, version, GATE, "", reason, _now()))
+
+    def rollback(self, version: str, why: str, who: str, even_so: bool = False) -> Move:
+        """Make `version` the champion ("": the one before this one); the move.
+
+        Raises UserError for one that is not there, never passed the gate (unless `even_so`) or is champion
+        already, for no champion before, and for no reason.
+        """
+        why = why.strip()
+        if not why:
+            raise UserError("a rollback wants its reason: --why TEXT, as in --why 'answers are rude'")
+        if len(why) > LONGEST_REASON:
+            raise UserError(
+                f"the reason has {len(why):,} characters; at most {LONGEST_REASON:,} are kept in --why"
+            )
+        with self.alone():
+            known = {_name(found): found for found in self.versions()}
+            moves = self.moves()
+            holder = moves[-1].now if moves else ""
+            wanted = version or _before(moves, known.keys())
+            if wanted not in known:
+                there = ", ".join(reversed(known)) or "none; `chatmill run` registers what it makes"
+                raise UserError(f"there is no version {wanted} of {MODEL}; there are: {there}")
+            if wanted == holder:
+                raise UserError(f"version {wanted} of {MODEL} is the champion already; name another")
+            if not passed(known[wanted].tags) and not even_so:
+                said = known[wanted].tags.get("reason", "no reason is kept")
+                raise UserError(
+                    f"version {wanted} of {MODEL} never passed the gate ({said}); "
+                    "--even-so makes it champion all the same"
+                )
+            move = Move(holder, wanted, PERSON, who, why, _now())
+            self._move(moves, move)
+            return move
+
+    def _move(self, moves: list[Move], move: Move) -> None:
+        """The alias first: killed in between, the history lacks one move and claims none that was not."""
+        written = self._written()
+        self.client.set_registered_model_alias(MODEL, CHAMPION, move.now)
+        for place, found in enumerate([*moves[len(written) :], move], len(written) + 1):
+            # The end of the key differs, so that two machines that move at once do not overwrite each other.
+            key = f"{MOVE}{place:06}.{uuid.uuid4().hex[:8]}"
+            self.client.set_registered_model_tag(MODEL, key, json.dumps(asdict(found)))
+
+
+def rolled_back(moves: Iterable[Move], versions: set[str]) -> Move | None:
+    """The person's move away from one of these versions that still holds: none has led to one since."""
+    held: Move | None = None
+    for move in moves:
+        if move.by == PERSON and move.before in versions and move.now not in versions:
+            held = move
+        elif move.now in versions:
+            held = None
+    return held
+
+
+def passed(tags: Mapping[str, str]) -> bool:
+    """Whether a version met the gate's thresholds; older versions say it by their reason."""
+    if "passed" in tags:
+        return tags["passed"] == "true"
+    reason = tags.get("reason", "")
+    return reason.endswith("thresholds are met") or reason.startswith("the champion, version")
+
+
+def told(move: Move) -> str:
+    """Who moved the alias and why, in words."""
+    by = {GATE: "the gate", PERSON: move.who or "a person"}.get(move.by, "not by chatmill")
+    return f"{by}: {move.why}"
+
+
+def _before(moves: list[Move], known: Iterable[str]) -> str:
+    """The champion before the present one. After a rollback: the one before that, not the one left behind."""
+    there = set(known)
+    trail: list[str] = []
+    for move in moves:
+        if move.now in trail:
+            trail = trail[: trail.index(move.now)]
+        elif move.before:
+            trail.append(move.before)
+    left = [version for version in trail if version in there]
+    if not left:
+        raise UserError(
+            f"there is no champion before {f'version {moves[-1].now}' if moves else 'the first'} of {MODEL}; "
+            "name a version: `chatmill models` shows them"
+        )
+    return left[-1]
+
+
+def _decide(verdict: Reference, champion: Any, withheld: Move | None) -> tuple[bool, str]:
+    """Whether the gate promotes a new version, and the reason for either."""
+    score, reason = verdict.metrics["score"], str(verdict.metrics["reason"])
+    if not verdict.metrics["passed"]:
+        return False, reason
+    if withheld:
+        return False, _not_again(withheld)
+    if score is None:
+        return False, "it has no score to be compared by"
+    best = _score(champion)
+    if score > best:
+        beats = f"; {score:.4g} beats version {_name(champion)}'s {best:.4g}" if champion else ""
+        return True, f"{reason}{beats}"
+    return False, f"the champion, version {_name(champion)}, has {best:.4g}; this has {score:.4g}"
+
+
+def _not_again(move: Move) -> str:
+    return (
+        f"it is not promoted again: version {move.before} was rolled back from at {move.time} "
+        f"({told(move)}); `chatmill rollback {move.before}` takes it back"
+    )
+
+
+def _ends(moves: list[Move]) -> str:
+    """A word about the rollback that a promotion goes over; nothing where the last move was none."""
+    if not moves or moves[-1].by != PERSON:
+        return ""
+    last = moves[-1]
+    return f"; it beats version {last.now}, which was made champion at {last.time} by {told(last)}"
+
+
+def _unseen(before: str, now: str, first: bool) -> Move:
+    why = "champion before moves were kept" if first else "moved by other means, such as MLflow's page"
+    return Move(before, now, ELSEWHERE, "", why, "")
+
+
+def _score(version: Any) -> float:
+    try:
+        found = float(version.tags.get("score", "")) if version else math.nan
+    except ValueError:
+        found = math.nan
+    return -math.inf if math.isnan(found) else found
+
+
+def _figures(folder: Path) -> dict[str, float]:
+    """What the gate looked at, by name; nothing where its file is gone."""
+    try:
+        found = json.loads((folder / "verdict.json").read_text())
+    except OSError:
+        return {}
+    values = {check["name"]: check["value"] for check in found["checks"]} | {found["by"]: found["score"]}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _name(version: Any) -> str:
+    return str(version.version) if version else ""
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

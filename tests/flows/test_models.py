@@ -1,0 +1,57 @@
+"""`chatmill models` and `chatmill rollback` as a person sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flows import models
+from model.errors import UserError
+from tasks.stage import Reference
+
+
+def say(*words: str) -> str:
+    app = typer.Typer()
+    app.command()(models.models)
+    app.command()(models.rollback)
+    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return str(done.output)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def test_versions_the_champion_a_rollback_and_the_history(project):
+    assert "No model is registered yet" in say("models")
+    assert "No model has been champion yet" in say("models", "--history")
+    tracker = models.open_tracker()
+    for digest, score in (("a", 0.1), ("b", 0.2)):
+        run = tracker.client.create_run(tracker.experiment).info.run_id
+        aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+        metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
+        tracker.register(aligned, Reference("gate", digest, "", digest, False, 0.1, metrics))
+    shown = say("models").splitlines()
+    assert shown[1].startswith("2 ") and "champion" in shown[1] and "score 0.2" in shown[1]
+    assert "champion" not in shown[2]
+    assert (
+        shown[3].startswith("champion: version 2, since 20") and "(the gate: all [4] thresholds" in shown[3]
+    )
+    assert "Missing option" in say("rollback")
+    assert say("rollback", "--why", "rude [b]").strip() == (
+        "version 1 is now the champion instead of version 2"
+    )
+    with pytest.raises(UserError, match="champion already"):
+        say("rollback", "1", "--why", "rude")
+    assert "(" + models._person() + ": rude [b])" in say("models")
+    when, *moves = say("models", "--history").splitlines()
+    assert when.split() == ["when", "was", "now", "why"] and len(moves) == 3
+    assert "rude [b]" in moves[2] and moves[0].split()[2:4] == ["none", "1"]
