@@ -15,7 +15,9 @@ import typer
 from rich.console import Console
 
 from flows.clean import clean
+from flows.compare import compare
 from flows.data import data
+from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
 from flows.quarantine import quarantine
 from model.errors import UserError
@@ -167,6 +169,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app.command()(models)
     app.command()(rollback)
+    app.command()(lineage)
+    app.command()(compare)
     app.add_typer(data, name="data")
     app.command()(clean)
     app.add_typer(quarantine, name="quarantine")

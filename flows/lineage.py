@@ -1,0 +1,80 @@
+"""`chatmill lineage`: from a model to the bytes that it was made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from rich.tree import Tree
+
+
+def open_store() -> tuple[MlflowClient, Path]:
+    """MLflow's store of this project, and its folder var/."""
+    from flows.surroundings import prepare
+
+    place = prepare(Path.cwd())
+    # After the environment is set, as MLflow reads it when it is imported.
+    from tasks.tracking import Tracker
+
+    return Tracker(place.mlflow, "chatmill", place.var / "mlflow").client, place.var
+
+
+def lineage(
+    model: Annotated[str, typer.Argument(help="A version's number, champion, or aligned (the last run's).")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+) -> None:
+    """Where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
+    client, var = open_store()
+    from tasks.lineage import trace
+
+    found = trace(client, model, var)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    Console(highlight=False).print(drawn(found))
+
+
+def drawn(found: dict[str, Any]) -> Tree:
+    """The lineage as a tree for the terminal."""
+    from rich.tree import Tree
+
+    version = f"version {found['version']}" if found["version"] else found["model"]
+    tree = Tree(f"[bold]{escape(version)}[/bold]  made by MLflow run {found['mlflow_run']}")
+    tree.add(f"pipeline run {found['pipeline_run'] or 'gone from MLflow'}")
+    changed = {True: ", with a diff (git.diff in the pipeline run)", False: ", no diff"}
+    tree.add(f"git commit {found['git_commit'] or 'not known'}{changed.get(found['git_diff'], '')}")
+    stages = tree.add("stages")
+    for stage in found["stages"]:
+        maker = stage["pipeline_run"]
+        whose = f"in pipeline run {maker[:8]}" if maker else "whose run is gone from MLflow"
+        commit = f", commit {stage['git_commit'][:10]}" if stage["git_commit"] else ""
+        dirty = " with a diff" if stage["git_dirty"] else ""
+        status, run = stage["status"], stage["run"][:8]
+        stages.add(f"{stage['stage']} {stage['key']}  {status}, made by run {run} {whose}{commit}{dirty}")
+    data = tree.add(f"data, DVC hash {found['data_hash'] or 'not known'}")
+    digest = found["sources_digest"]
+    sources = data.add(f"sources, digest {digest}" if digest else "sources (their digest was not kept)")
+    for source in found["sources"] or []:
+        rest = ", ".join(f"{name} {_short(value)}" for name, value in source.items() if name != "name")
+        sources.add(escape(f"{source['name']}: {rest}"))
+    if found["sources"] is None:
+        sources.add("gone: the pipeline run's preset.json is not there")
+    labels = tree.add("labels by annotator")
+    for who, parts in (found["labels"] or {}).items():
+        labels.add(escape(f"{who}: " + ", ".join(f"{count:,} {part}" for part, count in parts.items())))
+    if not found["labels"]:
+        labels.add("none" if found["labels"] == {} else "gone: the split is no longer on disk")
+    around = found["environment"]
+    tree.add(f"environment: lock {around['lock'] or 'not known'}, device {around['device'] or 'not known'}")
+    return tree
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,113 @@
+"""What differs between two pipeline runs: code, data, parameters, lock, device, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from model.errors import UserError
+from tasks.lineage import PARENT, artifact, children, data_hash, experiments, holder, model_run, run_or_none
+
+GONE = "gone"
+AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one pipeline run, by stage where it is a stage's."""
+
+    run: str
+    around: dict[str, str]
+    parameters: dict[str, dict[str, str]] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs; None: that run has no such thing. `change`: of figures, second less first."""
+
+    kind: str
+    stage: str
+    name: str
+    before: Any
+    now: Any
+    change: float | None = None
+
+
+def find_run(client: MlflowClient, name: str) -> Run:
+    """The pipeline run of an MLflow id or its beginning, a stage's run, or a version's number.
+
+    Raises UserError where there is none, or a beginning fits several.
+    """
+    run = run_or_none(client, name) if len(name) == 32 else None
+    if run is None and name.isdecimal() and len(name) < 6:
+        run = run_or_none(client, model_run(client, name)[0])
+    if run is None:
+        # MLflow cannot search by an id's beginning: two calls for all of the pipeline's runs.
+        fits = [found for found in _all(client) if found.info.run_id.startswith(name)]
+        if len(fits) != 1:
+            said = (
+                "fits several runs: give more of it" if fits else "is no run: MLflow's page lists their ids"
+            )
+            raise UserError(f"{name!r} {said}, or give a model's version number")
+        run = fits[0]
+    parent = run.data.tags.get(PARENT, "")
+    above = run_or_none(client, parent) if parent else run
+    if above is None:
+        raise UserError(f"the pipeline run {parent} of {name!r} is gone from MLflow: compare another")
+    return above
+
+
+def _all(client: MlflowClient) -> list[Run]:
+    found: list[Run] = []
+    ids, token = experiments(client), None
+    while True:
+        page = client.search_runs(ids, max_results=5000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def facts(client: MlflowClient, parent: Run) -> Facts:
+    """What MLflow holds of a pipeline run and its stages."""
+    tags = parent.data.tags
+    known = Facts(parent.info.run_id, {name: tags.get(tag, GONE) for name, tag in AROUND.items()})
+    preset = artifact(client, parent.info.run_id, "preset.json") or {}
+    known.around["seed"] = str(preset.get("seed", GONE))
+    for run in children(client, parent):
+        name = run.data.tags.get("chatmill.stage", "")
+        known.parameters[name] = dict(run.data.params)
+        known.figures[name] = dict(run.data.metrics)
+        manifest = artifact(client, holder(run), "manifest.json")
+        known.code[name] = (manifest or {}).get("code", GONE)
+        known.around.setdefault("data", data_hash(run) or GONE)
+    known.around.setdefault("data", GONE)
+    return known
+
+
+def differences(before: Facts, now: Facts) -> list[Difference]:
+    """All that differs, what causes first, figures last."""
+    found = [Difference("run", "", *row) for row in _unlike(before.around, now.around)]
+    found += [Difference("code", stage, "", one, two) for stage, one, two in _unlike(before.code, now.code)]
+    for stage, one, two in _stages(before.parameters, now.parameters):
+        found += [Difference("parameter", stage, *row) for row in _unlike(one, two)]
+    for stage, one, two in _stages(before.figures, now.figures):
+        for name, old, new in _unlike(one, two):
+            change = new - old if old is not None and new is not None else None
+            found.append(Difference("figure", stage, name, old, new, change))
+    return found
+
+
+def _unlike(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    names = dict.fromkeys([*one, *two])
+    return [(name, one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)]
+
+
+def _stages(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(name, one.get(name, {}), two.get(name, {})) for name in dict.fromkeys([*one, *two])]

@@ -1,0 +1,190 @@
+"""From a model back to the bytes: the runs that made it, its data, its sources, the people who labelled.
+
+What MLflow or the disk no longer holds is None in what comes back, and said as such.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from model.errors import UserError
+
+MODEL, CHAMPION, ALIGNED = "chatmill", "champion", "aligned"
+PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
+
+
+def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
+    """The run that holds a model, and its version ("": not asked for by one).
+
+    Raises UserError where there is no such model.
+    """
+    if name == ALIGNED:
+        wanted = "tags.`chatmill.stage` = 'rlhf' and attributes.status = 'FINISHED'"
+        found = client.search_runs(experiments(client), wanted, max_results=1, order_by=["start_time DESC"])
+        if not found:
+            raise UserError("no run has made an aligned model yet: `chatmill run` makes one")
+        return found[0].data.tags.get("chatmill.reuses") or found[0].info.run_id, ""
+    try:
+        if name == CHAMPION:
+            version = client.get_model_version_by_alias(MODEL, CHAMPION)
+        elif name.isdecimal():
+            version = client.get_model_version(MODEL, name)
+        else:
+            raise UserError(f"{name!r} is no model: give a version's number, {CHAMPION} or {ALIGNED}")
+    except MlflowException:
+        which = "champion" if name == CHAMPION else f"version {name}"
+        raise UserError(f"MLflow has no {which} of {MODEL}; `chatmill models` lists the versions") from None
+    return str(version.run_id), str(version.version)
+
+
+def experiments(client: MlflowClient) -> list[str]:
+    """The ids of all experiments of the store."""
+    return [found.experiment_id for found in client.search_experiments()]
+
+
+def run_or_none(client: MlflowClient, run: str) -> Run | None:
+    """The run, or None where the store does not know it."""
+    try:
+        return client.get_run(run) if run else None
+    except MlflowException:
+        return None
+
+
+def children(client: MlflowClient, parent: Run) -> list[Run]:
+    """The runs of the stages of a pipeline run, in their order."""
+    within = f"tags.`{PARENT}` = '{parent.info.run_id}'"
+    return list(client.search_runs([parent.info.experiment_id], within, order_by=["start_time ASC"]))
+
+
+def artifact(client: MlflowClient, run: str, name: str) -> Any:
+    """A run's JSON file, or None where it is gone."""
+    try:
+        return json.loads(Path(client.download_artifacts(run, name)).read_text(encoding="utf-8"))
+    except (MlflowException, OSError, ValueError):
+        return None
+
+
+def holder(run: Run) -> str:
+    """The run that holds a stage's files: the one it reuses, or itself."""
+    return str(run.data.tags.get("chatmill.reuses") or run.info.run_id)
+
+
+def upstream(runs: Iterable[Run], last: str) -> list[Run]:
+    """Of a pipeline's stage runs, those that the one held by `last` was made from, and itself."""
+    by_holder = {holder(run): run for run in runs}
+    wanted, waiting = set(), [last]
+    while waiting:
+        name = waiting.pop()
+        if name in by_holder and name not in wanted:
+            wanted.add(name)
+            waiting += [
+                each for each in by_holder[name].data.tags.get("chatmill.inputs", "").split(",") if each
+            ]
+    return [run for name, run in by_holder.items() if name in wanted]
+
+
+def described_sources(preset: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
+    """Each source with what names its bytes: files, addresses, a data set's revision, an archive's pin."""
+    if not preset or "data" not in preset:
+        return None
+    archives = preset["data"].get("archives") or {}
+    told = ("name", "format", "archive", "members", "files", "urls", "dataset", "subset", "revision")
+    described = []
+    for source in preset["data"].get("sources", []):
+        row = {name: source[name] for name in told if source.get(name)}
+        if source.get("archive") in archives:
+            row["pin"] = archives[source["archive"]]
+        described.append(row)
+    return described
+
+
+def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
+    """How many labels each annotator gave, by part of the split; None where the split is gone from disk.
+
+    Rows are read one at a time.
+    """
+    if not folder.is_dir():
+        return None
+    counts: dict[str, Counter[str]] = {}
+    for part in ("train", "valid", "test"):
+        for kind in LABELS:
+            for path in sorted((folder / part / kind).glob("*.jsonl")):
+                with path.open(encoding="utf-8") as lines:
+                    for line in lines:
+                        row = json.loads(line)
+                        for who in _annotators(row):
+                            counts.setdefault(who or UNNAMED, Counter())[part] += 1
+    return {who: dict(counts[who]) for who in sorted(counts)}
+
+
+def _annotators(row: Mapping[str, Any]) -> list[str]:
+    if "scores" not in row:
+        return [row.get("annotator", "")]
+    named = list(row.get("annotators", []))
+    return named + [""] * (len(row["scores"]) - len(named))
+
+
+def trace(client: MlflowClient, name: str, var: Path) -> dict[str, Any]:
+    """All that is known of where a model comes from.
+
+    Raises UserError where there is no such model, or its run is gone from MLflow.
+    """
+    held, version = model_run(client, name)
+    made = run_or_none(client, held)
+    if made is None:
+        raise UserError(f"MLflow no longer has the run {held} that made {name}: nothing leads further back")
+    parent = run_or_none(client, made.data.tags.get(PARENT, ""))
+    runs = upstream(children(client, parent), held) if parent else [made]
+    stages = [_stage(client, run) for run in runs]
+    keys = {stage["stage"]: stage["key"] for stage in stages}
+    tags = (parent or made).data.tags
+    split = var / "artifacts" / "split" / keys.get("split", "gone")
+    ingest = next((stage["run"] for stage in stages if stage["stage"] == "ingest"), "")
+    manifest = artifact(client, ingest, "manifest.json") if ingest else None
+    return {
+        "model": name,
+        "version": version or None,
+        "mlflow_run": held,
+        "pipeline_run": parent.info.run_id if parent else None,
+        "prefect_run": tags.get("prefect.flow_run_id"),
+        "git_commit": tags.get("git.commit"),
+        "git_diff": {"true": True, "false": False}.get(tags.get("git.dirty", "")),
+        "data_hash": data_hash(made),
+        "stages": stages,
+        "sources": described_sources(artifact(client, parent.info.run_id, "preset.json") if parent else None),
+        "sources_digest": ((manifest or {}).get("surroundings") or {}).get("outside"),
+        "labels": count_labels(split),
+        "environment": {"lock": tags.get("lock.digest"), "device": tags.get("device")},
+    }
+
+
+def data_hash(run: Run) -> str | None:
+    """DVC's hash of the data that a stage's run names."""
+    for given in run.inputs.dataset_inputs if run.inputs else []:
+        found = json.loads(given.dataset.source).get("md5")
+        if found:
+            return str(found)
+    return None
+
+
+def _stage(client: MlflowClient, run: Run) -> dict[str, Any]:
+    tags, held = run.data.tags, holder(run)
+    maker = run if held == run.info.run_id else run_or_none(client, held)
+    return {
+        "stage": tags.get("chatmill.stage", ""),
+        "key": tags.get("chatmill.key", ""),
+        "status": tags.get("chatmill.status", "not finished"),
+        "run": held,
+        "pipeline_run": maker.data.tags.get(PARENT) if maker else None,
+        "git_commit": maker.data.tags.get("git.commit") if maker else None,
+        "git_dirty": maker.data.tags.get("git.dirty") == "true" if maker else None,
+        "digest": tags.get("chatmill.digest"),
+    }

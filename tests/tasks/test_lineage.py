@@ -1,0 +1,108 @@
+"""From a model back to the bytes, and what differs between two runs; on a real store."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from model.errors import UserError
+from tasks.comparison import differences, facts, find_run
+from tasks.lineage import count_labels, described_sources, trace
+from tasks.stage import Surroundings, stage
+from tasks.tracking import Tracker
+
+
+@stage()
+def ingest(parameters, out, report):
+    (out / "a").write_text("a")
+    return {"rows": 3}
+
+
+@stage(inputs=("ingest",))
+def split(parameters, ingest, out, report):
+    (out / "train" / "ratings").mkdir(parents=True)
+    rows = [{"scores": [1, 2], "annotators": ["ann", "bob"]}, {"scores": [1], "annotators": []}]
+    (out / "train" / "ratings" / "0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (out / "test" / "comparisons").mkdir(parents=True)
+    (out / "test" / "comparisons" / "0.jsonl").write_text(json.dumps({"annotator": "ann"}) + "\n")
+    return {"parts": 2}
+
+
+@stage(inputs=("split",))
+def rlhf(parameters, split, out, report):
+    (out / "model").mkdir()
+    (out / "model" / "config.json").write_text("{}")
+    return {"kl": parameters["steps"] / 2}
+
+
+@stage(inputs=("ingest",))
+def report(parameters, ingest, out, report):
+    return {}
+
+
+PRESET = {
+    "data": {"archives": {"x": {"sha256": "12"}}, "sources": [{"name": "s", "archive": "x", "urls": []}]}
+}
+
+
+def run_chain(tracker, root, steps, commit="abc"):
+    made = {}
+    tags = {"git.commit": commit, "git.dirty": "true", "lock.digest": "lock", "device": "cpu"}
+    with tracker.open_run("demo", {"preset.json": json.dumps(PRESET)}, tags, "note"):
+        for each in (ingest, split, rlhf, report):
+            parameters = {"steps": steps} if each is rlhf else {}
+            parents = [made[name].run for name in each.inputs]
+            with tracker.open_stage(each.name, parameters, parents) as run:
+                reference = each.run(parameters, made, Surroundings(root), lambda event: None, run=run)
+                held = tracker.close_stage(reference, "0123.dir")
+            made[each.name] = type(reference)(**{**vars(reference), "run": held})
+    return tracker.run, made
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    tracker = Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
+    first, _ = run_chain(tracker, root, 4)
+    second, made = run_chain(tracker, root, 6, "def")
+    tracker.client.create_registered_model("chatmill")
+    tracker.client.create_model_version("chatmill", "file:///gone", made["rlhf"].run)
+    return root, tracker.client, first, second
+
+
+def test_a_model_leads_back_through_reused_stages(store):
+    root, client, first, second = store
+    found = trace(client, "1", root / "var")
+    assert found["pipeline_run"] == second and found["git_commit"] == "def" and found["git_diff"] is True
+    told = {each["stage"]: (each["status"], each["pipeline_run"]) for each in found["stages"]}
+    assert told == {"ingest": ("reused", first), "split": ("reused", first), "rlhf": ("made", second)}
+    assert found["data_hash"] == "0123.dir" and found["environment"] == {"lock": "lock", "device": "cpu"}
+    assert found["sources"] == [{"name": "s", "archive": "x", "pin": {"sha256": "12"}}]
+    assert found["labels"] == {"(unnamed)": {"train": 1}, "ann": {"train": 1, "test": 1}, "bob": {"train": 1}}
+    assert trace(client, "aligned", root / "var")["mlflow_run"] == found["mlflow_run"]
+
+
+def test_what_is_gone_is_said(store, tmp_path):
+    assert count_labels(tmp_path / "none") is None and described_sources(None) is None
+    assert trace(store[1], "1", tmp_path)["labels"] is None
+    for name in ("champion", "9", "tall"):
+        with pytest.raises(UserError):
+            trace(store[1], name, tmp_path)
+
+
+def test_only_what_differs_is_compared(store):
+    _, client, first, second = store
+    one, two = (facts(client, find_run(client, name)) for name in (first[:12], "1"))
+    assert two.run == second
+    rows = {
+        (row.kind, row.stage, row.name): (row.before, row.now, row.change) for row in differences(one, two)
+    }
+    assert rows == {
+        ("run", "", "git commit"): ("abc", "def", None),
+        ("parameter", "rlhf", "steps"): ("4", "6", None),
+        ("figure", "rlhf", "kl"): (2.0, 3.0, 1.0),
+    }
+    assert differences(one, one) == []
+    with pytest.raises(UserError, match="is no run"):
+        find_run(client, "nothing")
