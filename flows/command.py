@@ -17,6 +17,7 @@ from rich.console import Console
 from flows.clean import clean
 from flows.compare import compare
 from flows.data import data
+from flows.explain import why
 from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
 from flows.quarantine import quarantine
@@ -171,6 +172,7 @@ def main() -> None:
     app.command()(rollback)
     app.command()(lineage)
     app.command()(compare)
+    app.command()(why)
     app.add_typer(data, name="data")
     app.command()(clean)
     app.add_typer(quarantine, name="quarantine")

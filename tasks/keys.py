@@ -59,6 +59,16 @@ def code_digest(function: Callable[..., Any]) -> str:
     return source_digest(ROOT, ".".join(place.with_suffix("").parts), function.__name__)
 
 
+def definitions(function: Callable[..., Any]) -> dict[str, str]:
+    """Digest of each definition that `code_digest` takes in, by its dotted name.
+
+    A module's own name stands for its statements that define nothing.
+    """
+    place = Path(inspect.getfile(function)).resolve().relative_to(ROOT)
+    found = reached(ROOT, ".".join(place.with_suffix("").parts), function.__name__)
+    return {".".join(filter(None, names)): each.meaning for names, each in found.items()}
+
+
 @cache
 def source_digest(root: Path, module: str, name: str) -> str:
     """`code_digest` of the function `name` in `module` of the source tree at `root`."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from model.errors import UserError
 from model.launch import Report
-from tasks.keys import code_digest, folder_digest, lock_digest, plain, stage_key
+from tasks.keys import code_digest, definitions, folder_digest, lock_digest, plain, stage_key
 from tasks.spread import Spread, in_turn
 
 MANIFEST = "manifest.json"
@@ -82,6 +82,14 @@ class Stage:
 
     def key(self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings) -> str:
         """What decides between making and reusing."""
+        return self._key(parameters, inputs, self._asked(parameters, around))
+
+    def _key(self, parameters: Any, inputs: Mapping[str, Reference], asked: Mapping[str, Any]) -> str:
+        digests = {name: inputs[name].digest for name in self.inputs if name in inputs}
+        return stage_key(self.name, self.function, parameters, digests, asked)
+
+    def _asked(self, parameters: Any, around: Surroundings) -> dict[str, Any]:
+        """What of its surroundings enters the key."""
         from model.device import describe_device
 
         asked: dict[str, Any] = {name: getattr(around, name) for name in SURROUNDINGS if self.asks_for(name)}
@@ -91,8 +99,7 @@ class Stage:
         asked.pop("processes", None)
         if self.outside is not None:
             asked["outside"] = self.outside(parameters, around.root)
-        digests = {name: inputs[name].digest for name in self.inputs if name in inputs}
-        return stage_key(self.name, self.function, parameters, digests, asked)
+        return asked
 
     def run(
         self,
@@ -108,7 +115,8 @@ class Stage:
         """
         from model.device import describe_device
 
-        key = self.key(parameters, inputs, around)
+        asked = self._asked(parameters, around)
+        key = self._key(parameters, inputs, asked)
         folder = around.root / "var" / "artifacts" / self.name / key
         with _lock(folder.with_suffix(".lock"), report):
             known = read_manifest(folder)
@@ -133,6 +141,8 @@ class Stage:
                     if name in inputs
                 },
                 "code": code_digest(self.function),
+                "definitions": definitions(self.function),
+                "surroundings": plain(asked),
                 "lock": lock_digest(),
                 "device": describe_device(around.device),
                 "seed": around.seed,

@@ -1,0 +1,125 @@
+"""Past pipeline runs in MLflow, and what each stage left in them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from model.errors import UserError
+from tasks.stage import MANIFEST
+
+# Other teams' runs in a shared store have no flow run.
+PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LIKE '%'"
+NEWEST = ["attributes.start_time DESC"]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage in one pipeline run: made, reused, or (no key) not finished; `holder` has its files."""
+
+    pipeline: str
+    preset: str
+    started: int
+    stage: str
+    state: str
+    status: str
+    key: str
+    holder: str
+    commit: str
+
+
+def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
+    """A stage in the pipeline run whose id begins so, or in the newest.
+
+    Raises UserError where there is no such run or more than one, and where it did not reach the stage.
+    """
+    pipeline = _find_pipeline(client, run)
+    children = _search(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
+    stages = {child.data.tags.get("chatmill.stage", ""): child for child in reversed(children)}
+    if stage not in stages:
+        known = ", ".join(name for name in stages if name) or "no stage"
+        raise UserError(
+            f"run {pipeline.info.run_id[:12]} ({pipeline.info.status}) has no stage {stage}: "
+            f"it came to {known}"
+        )
+    return _stage_run(pipeline, stages[stage])
+
+
+def _find_pipeline(client: MlflowClient, run: str) -> Run:
+    if not run:
+        newest = _search(client, PIPELINES, most=1)
+        if not newest:
+            raise UserError("MLflow holds no pipeline run yet; `chatmill run` makes one")
+        return newest[0]
+    found = []
+    if run.isalnum():
+        found = _search(client, f"{PIPELINES} and attributes.run_id LIKE '{run}%'", most=2)
+    if not found:
+        raise UserError(f"MLflow holds no pipeline run whose id begins with {run}")
+    if len(found) > 1:
+        raise UserError(f"more than one pipeline run's id begins with {run}: more of its letters are needed")
+    return found[0]
+
+
+def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
+    """The same stage in the last earlier run of the same preset that finished it; None: the first."""
+    earlier = f"{PIPELINES} and attributes.start_time < {found.started}"
+    pipelines = [run for run in _search(client, earlier) if run.info.run_name == found.preset]
+    if not pipelines:
+        return None
+    finished = {
+        child.data.tags["mlflow.parentRunId"]: child
+        for child in reversed(_search(client, f"tags.`chatmill.stage` = '{found.stage}'"))
+        if "chatmill.key" in child.data.tags and "mlflow.parentRunId" in child.data.tags
+    }
+    return next(
+        (_stage_run(run, finished[run.info.run_id]) for run in pipelines if run.info.run_id in finished), None
+    )
+
+
+def read_past_manifest(client: MlflowClient, found: StageRun) -> dict[str, Any] | None:
+    """The manifest that MLflow keeps of a stage; None where it is gone."""
+    with TemporaryDirectory() as folder:
+        try:
+            path = client.download_artifacts(found.holder, MANIFEST, folder)
+            read: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (MlflowException, OSError, ValueError):
+            return None
+    return read if "key" in read else None
+
+
+def _search(client: MlflowClient, condition: str, most: int = 0) -> list[Run]:
+    """Runs of every experiment, the newest first; all of them where `most` is 0."""
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments, condition, max_results=most or 1000, order_by=NEWEST, page_token=token
+        )
+        found += page
+        token = page.token
+        if not token or most:
+            return found
+
+
+def _stage_run(pipeline: Run, child: Run) -> StageRun:
+    tags = child.data.tags
+    return StageRun(
+        pipeline.info.run_id,
+        pipeline.info.run_name or "",
+        pipeline.info.start_time,
+        tags["chatmill.stage"],
+        child.info.status,
+        tags.get("chatmill.status", ""),
+        tags.get("chatmill.key", ""),
+        tags.get("chatmill.reuses", child.info.run_id),
+        pipeline.data.tags.get("git.commit", ""),
+    )
