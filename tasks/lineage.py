@@ -16,8 +16,9 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
+from tasks.registry import CHAMPION, MODEL
 
-MODEL, CHAMPION, ALIGNED = "chatmill", "champion", "aligned"
+ALIGNED = "aligned"
 PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.records import TYPES, parse_lines, read_shards
+from tasks.records import TYPES, json_line, parse_lines, read_shards
 
 ADMITTED = "configs/admitted.jsonl"
 ADDED = ("rule", "where", "value")  # what a row that was set aside holds besides its own keys
@@ -57,7 +57,7 @@ class Aside(NamedTuple):
     def line(self) -> str:
         """The row as it stands in data/quarantine."""
         added = {"rule": self.rule, "where": self.where, "value": self.value}
-        return json.dumps({**self.row, **added}, ensure_ascii=False, separators=(",", ":"))
+        return json_line({**self.row, **added})
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _append(root: Path, path: Path | str, admissions: Iterable[Admission]) -> No
 
 def _written(admission: Admission) -> str:
     values = {name: value for name, value in vars(admission).items() if value is not None}
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    return json_line(values)
 
 
 @contextmanager

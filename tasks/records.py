@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -174,6 +174,11 @@ def canonical(row: Record) -> str:
     for name in ("history", "time", "times"):
         if not values.get(name, True):
             del values[name]
+    return json_line(values)
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """An object as JSON without spaces, its keys in their order: what stands on a line of a shard."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 

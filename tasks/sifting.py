@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks import benchmarks, near, personal, repeats
 from tasks.quarantine import Admission
-from tasks.records import parse_lines
+from tasks.records import json_line, parse_lines
 from tasks.rules import ACROSS, Failure, Limits, Rules, check, check_across, said, told
 
 EXAMPLES = 3
@@ -220,7 +220,7 @@ def _example(values: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def _line(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8", "replace")
+    return (json_line(values) + "\n").encode("utf-8", "replace")
 
 
 def _save(path: Path, array: np.ndarray) -> None:

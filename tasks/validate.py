@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from model.errors import UserError
 from model.launch import Report
 from tasks import benchmarks, near, repeats, scripts, versions
 from tasks.data_docs import write_page
+from tasks.digests import file_sums
 from tasks.findings import Broken, Findings, publish
 from tasks.quarantine import ADMITTED, read_admissions
 from tasks.records import TYPES, shards
@@ -123,7 +123,7 @@ def _outside(parameters: ValidateParameters, root: Path) -> list[Any]:
     return [
         accepted_rows(parameters, root),
         admitted,
-        [hashlib.sha256(path.read_bytes()).hexdigest() for path in _benchmarks(parameters, root)],
+        file_sums(_benchmarks(parameters, root), root),
     ]
 
 
