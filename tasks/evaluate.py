@@ -14,7 +14,10 @@ from tasks.judge import compare, judge
 from tasks.stage import stage
 
 
-@stage(inputs=("split", "pretrain", "sft", "labels", "reward", "rlhf"))
+@stage(
+    inputs=("split", "pretrain", "sft", "labels", "reward", "rlhf"),
+    reads={"split": ("*/pairs", "test/text")},
+)
 def evaluate(
     parameters: EvaluateParameters,
     split: Path,

@@ -28,7 +28,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
     """
     if before["key"] == now["key"]:
         return []
-    inputs = [{name: each["digest"] for name, each in found["inputs"].items()} for found in (before, now)]
+    inputs = [
+        {name: each.get("read", each["digest"]) for name, each in found["inputs"].items()}
+        for found in (before, now)
+    ]
     return [
         *_code(before, now),
         *_between("parameter", _flat(before["parameters"]), _flat(now["parameters"])),

@@ -28,8 +28,9 @@ def stage_key(
 ) -> str:
     """The first 20 hex digits of the digest of all that a stage's output depends on.
 
-    `inputs` are content digests by stage name: an input that was made anew and came out the same leaves the
-    key as it was. `surroundings` are the seed, the kind of device and the like, where the stage asks.
+    `inputs` are digests by stage name of what is read of them: an input that was made anew and came out the
+    same leaves the key as it was. `surroundings` are the seed, the kind of device and the like, where the
+    stage asks.
     """
     whole = {
         "stage": name,
@@ -231,11 +232,24 @@ def lock_digest() -> str:
 
 def folder_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
     """SHA-256 of a folder's content: every file's path and bytes, in order of path."""
-    whole = hashlib.sha256()
+    return sums_digest(file_sums(folder, without))
+
+
+def file_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """SHA-256 of each file in a folder by its path there, in order of path."""
+    sums = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name in without:
             continue
         with path.open("rb") as file:
-            whole.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def sums_digest(sums: Mapping[str, str]) -> str:
+    """One digest of files' paths and sums, in the order that they are in."""
+    whole = hashlib.sha256()
+    for name, found in sums.items():
+        whole.update(f"{name}\0{found}\n".encode())
     return whole.hexdigest()

@@ -43,7 +43,7 @@ class LabelsParameters:
             raise ValueError(f"margin is {self.margin}; it must be above 0")
 
 
-@stage(inputs=("split",))
+@stage(inputs=("split",), reads={"split": ("*/ratings", "*/comparisons")})
 def labels(
     parameters: LabelsParameters, split: Path, out: Path, report: Report, seed: int
 ) -> dict[str, float]:

@@ -12,7 +12,7 @@ from tasks.stage import stage
 from tasks.training import Training
 
 
-@stage(inputs=("split", "sft", "reward"), resumes=True)
+@stage(inputs=("split", "sft", "reward"), reads={"split": ("*/pairs",)}, resumes=True)
 def rlhf(
     parameters: PPOParameters,
     split: Path,

@@ -12,7 +12,7 @@ from tasks.stage import stage
 from tasks.training import Training
 
 
-@stage(inputs=("split", "pretrain"), resumes=True)
+@stage(inputs=("split", "pretrain"), reads={"split": ("*/pairs",)}, resumes=True)
 def sft(
     parameters: SFTParameters,
     split: Path,

@@ -12,16 +12,17 @@ import inspect
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.errors import UserError
 from model.launch import Report
-from tasks.keys import code_digest, definitions, folder_digest, lock_digest, plain, stage_key
+from tasks.keys import code_digest, definitions, file_sums, lock_digest, plain, stage_key, sums_digest
 from tasks.spread import Spread, in_turn
 
 MANIFEST = "manifest.json"
@@ -61,6 +62,8 @@ class Surroundings:
 class Stage:
     """A stage's function with its name and the names of the stages that it reads.
 
+    `reads` names, by input, the folders of it that the function sees, `*` for any name: what else changes in
+    that input is no reason to make this stage anew. An input without such names is seen whole.
     A stage that reads what no stage made says what that is: `outside(parameters, root)` enters its key. One
     that also writes outside its folder says by `stands(folder, root)` whether that is still as it left it.
     One that `resumes` is handed the folder that a killed run of it left; the others begin with an empty one.
@@ -72,6 +75,7 @@ class Stage:
     outside: Callable[[Any, Path], Any] | None = None
     stands: Callable[[Path, Path], bool] | None = None
     resumes: bool = False
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __call__(self, *arguments: Any, **named: Any) -> dict[str, Any]:
         return self.function(*arguments, **named)
@@ -85,8 +89,22 @@ class Stage:
         return self._key(parameters, inputs, self._asked(parameters, around))
 
     def _key(self, parameters: Any, inputs: Mapping[str, Reference], asked: Mapping[str, Any]) -> str:
-        digests = {name: inputs[name].digest for name in self.inputs if name in inputs}
+        digests = {name: self._read_of(inputs[name]) for name in self.inputs if name in inputs}
         return stage_key(self.name, self.function, parameters, digests, asked)
+
+    def _read_of(self, reference: Reference) -> str:
+        """Digest of what this stage reads of an input: the whole, or the folders that it names."""
+        if reference.stage not in self.reads:
+            return reference.digest
+        manifest = read_manifest(Path(reference.path))
+        if manifest is None:
+            raise RuntimeError(
+                f"{reference.path} is gone or not whole; a new run makes {reference.stage} again"
+            )
+        patterns = self.reads[reference.stage]
+        return sums_digest(
+            {name: found for name, found in manifest["sums"].items() if _within(name, patterns)}
+        )
 
     def _asked(self, parameters: Any, around: Surroundings) -> dict[str, Any]:
         """What of its surroundings enters the key."""
@@ -127,16 +145,19 @@ class Stage:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
-            with self._room(part):
-                metrics = self.function(
-                    parameters, **self._arguments(inputs, around), out=part, report=report
-                )
+            with self._room(part), self._arguments(inputs, around) as arguments:
+                metrics = self.function(parameters, **arguments, out=part, report=report)
+            sums = file_sums(part, without=(MANIFEST,))
             manifest = {
                 "stage": self.name,
                 "key": key,
                 "parameters": plain(parameters),
                 "inputs": {
-                    name: {"key": inputs[name].key, "digest": inputs[name].digest}
+                    name: {
+                        "key": inputs[name].key,
+                        "digest": inputs[name].digest,
+                        "read": self._read_of(inputs[name]),
+                    }
                     for name in self.inputs
                     if name in inputs
                 },
@@ -148,8 +169,9 @@ class Stage:
                 "seed": around.seed,
                 "seconds": round(time.monotonic() - began, 3),
                 "metrics": metrics,
-                "digest": folder_digest(part, without=(MANIFEST,)),
+                "digest": sums_digest(sums),
                 "files": _sizes(part),
+                "sums": sums,
                 "run": run,
             }
             _write_synced(part / MANIFEST, json.dumps(manifest, indent=1))
@@ -158,14 +180,20 @@ class Stage:
             part.rename(folder)
             return _reference(folder, manifest, reused=False)
 
-    def _arguments(self, inputs: Mapping[str, Reference], around: Surroundings) -> dict[str, Any]:
+    @contextmanager
+    def _arguments(self, inputs: Mapping[str, Reference], around: Surroundings) -> Iterator[dict[str, Any]]:
+        """What the function is given. Of an input of which it names folders, it gets these and no others."""
         given: dict[str, Any] = {
             name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
         }
         for name in ("root", "spread", *SURROUNDINGS):
             if self.asks_for(name):
                 given[name] = getattr(around, name)
-        return given
+        with ExitStack() as views:
+            for name, patterns in self.reads.items():
+                if given[name] is not None:
+                    given[name] = views.enter_context(_view(given[name], patterns))
+            yield given
 
     @contextmanager
     def _room(self, part: Path) -> Iterator[None]:
@@ -188,11 +216,12 @@ def stage(
     outside: Callable[[Any, Path], Any] | None = None,
     stands: Callable[[Path, Path], bool] | None = None,
     resumes: bool = False,
+    reads: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
     """Make a stage of a function; `inputs` name the stages whose folders it takes. The rest is in `Stage`."""
 
     def decorate(function: Callable[..., dict[str, Any]]) -> Stage:
-        return Stage(function.__name__, inputs, function, outside, stands, resumes)
+        return Stage(function.__name__, inputs, function, outside, stands, resumes, reads or {})
 
     return decorate
 
@@ -204,6 +233,28 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if found.get("files") == _sizes(folder) else None
+
+
+def _within(file: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file's path leads through a folder that `Path.glob` would find by one of the patterns."""
+    parts = PurePosixPath(file).parts[:-1]
+    return any(
+        PurePosixPath(*parts[:depth]).match(pattern)
+        for pattern in patterns
+        if 0 < (depth := len(PurePosixPath(pattern).parts)) <= len(parts)
+    )
+
+
+@contextmanager
+def _view(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    """A folder with links to what matches in `folder`: a stage cannot read what its key leaves out."""
+    with tempfile.TemporaryDirectory(prefix="chatmill-") as scratch:
+        for pattern in patterns:
+            for found in sorted(folder.glob(pattern)):
+                link = Path(scratch) / found.relative_to(folder)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(found.resolve())
+        yield Path(scratch)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

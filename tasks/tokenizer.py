@@ -57,7 +57,7 @@ def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 
-@stage(inputs=("split",), outside=_base_digest)
+@stage(inputs=("split",), reads={"split": ("*/text", "train/pairs")}, outside=_base_digest)
 def tokenizer(
     parameters: TokenizerParameters,
     split: Path,

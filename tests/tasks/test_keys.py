@@ -131,7 +131,7 @@ def test_no_stage_reaches_another_stage():
 
 
 def _is_stage(path: Path) -> bool:
-    return re.search(rf"^@stage.*\ndef {path.stem}\(", path.read_text(), re.MULTILINE) is not None
+    return re.search(rf"^@stage[^@]*?\)\ndef {path.stem}\(", path.read_text(), re.MULTILINE) is not None
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,24 @@ def count(parameters: Words, write: Path, other: Path | None, out: Path, report,
     return {"words": words}
 
 
+@stage()
+def divide(parameters: Words, out: Path, report):
+    """Words and labels of two parts."""
+    for part in ("train", "test"):
+        for kind in ("words", "labels"):
+            (out / part / kind).mkdir(parents=True)
+            (out / part / kind / "0").write_text(" ".join(parameters.words) if kind == "labels" else part)
+    return {}
+
+
+@stage(inputs=("divide",), reads={"divide": ("*/words",)})
+def look(parameters: Words, divide: Path, out: Path, report):
+    """What there is to see of an input."""
+    seen = sorted(path.relative_to(divide).as_posix() for path in divide.glob("*/*/*"))
+    (out / "seen").write_text(" ".join(seen))
+    return {}
+
+
 @stage(resumes=True)
 def climb(parameters: Words, out: Path, report):
     """Goes on from where it was killed."""
@@ -123,7 +141,20 @@ def test_inputs_arrive_as_folders_and_what_is_asked_for_with_them(tmp_path):
     words = write.run(Words(), {}, around, quiet)
     found = count.run(Words(), {"write": words}, around, quiet)
     assert json.loads((Path(found.path) / "count.json").read_text()) == {"words": 2, "other": None, "seed": 5}
-    assert read_manifest(Path(found.path))["inputs"] == {"write": {"key": words.key, "digest": words.digest}}
+    assert read_manifest(Path(found.path))["inputs"] == {
+        "write": {"key": words.key, "digest": words.digest, "read": words.digest}
+    }
+
+
+def test_of_an_input_a_stage_sees_what_it_names_and_only_that_decides(tmp_path):
+    around = Surroundings(tmp_path)
+    first = look.run(Words(), {"divide": divide.run(Words(), {}, around, quiet)}, around, quiet)
+    assert (Path(first.path) / "seen").read_text() == "test/words/0 train/words/0"
+    relabelled = divide.run(Words(("c",)), {}, around, quiet)
+    assert not relabelled.reused
+    assert look.run(Words(), {"divide": relabelled}, around, quiet) == replace(first, reused=True)
+    told = read_manifest(Path(first.path))["inputs"]["divide"]
+    assert told["read"] != told["digest"]
 
 
 def test_an_input_made_anew_with_the_same_content_stops_the_change(tmp_path):
