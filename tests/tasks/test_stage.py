@@ -155,6 +155,10 @@ def test_of_an_input_a_stage_sees_what_it_names_and_only_that_decides(tmp_path):
     assert look.run(Words(), {"divide": relabelled}, around, quiet) == replace(first, reused=True)
     told = read_manifest(Path(first.path))["inputs"]["divide"]
     assert told["read"] != told["digest"]
+    older = read_manifest(Path(relabelled.path))
+    del older["sums"]
+    (Path(relabelled.path) / MANIFEST).write_text(json.dumps(older))
+    assert look.key(Words(), {"divide": relabelled}, around) == first.key
 
 
 def test_an_input_made_anew_with_the_same_content_stops_the_change(tmp_path):
