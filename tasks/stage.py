@@ -7,7 +7,6 @@ one function, writes into `out`, and returns figures. Here is what happens aroun
 from __future__ import annotations
 
 import errno
-import fcntl
 import inspect
 import json
 import os
@@ -15,19 +14,22 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.errors import UserError
 from model.launch import Report
+from tasks import devices
 from tasks.keys import code_digest, definitions, file_sums, lock_digest, plain, stage_key, sums_digest
+from tasks.locks import alone
 from tasks.spread import Spread, in_turn
 
 MANIFEST = "manifest.json"
 SURROUNDINGS = ("seed", "device", "processes")
 FULL = (errno.ENOSPC, errno.EDQUOT)
+WAITS = "another run is making this stage; waiting for it"
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class Stage:
         asked = self._asked(parameters, around)
         key = self._key(parameters, inputs, asked)
         folder = around.root / "var" / "artifacts" / self.name / key
-        with _lock(folder.with_suffix(".lock"), report):
+        with alone(folder.with_suffix(".lock"), report, WAITS):
             known = read_manifest(folder)
             if known and (self.stands is None or self.stands(folder, around.root)):
                 return _reference(folder, known, reused=True)
@@ -144,8 +146,8 @@ class Stage:
             if part.exists() and not self.resumes:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
-            began = time.monotonic()
-            with self._room(part), self._arguments(inputs, around) as arguments:
+            with self._room(part), self._arguments(inputs, around) as arguments, self._device(around, report):
+                began = time.monotonic()
                 metrics = self.function(parameters, **arguments, out=part, report=report)
             sums = file_sums(part, without=(MANIFEST,))
             manifest = {
@@ -194,6 +196,13 @@ class Stage:
                 if given[name] is not None:
                     given[name] = views.enter_context(_view(given[name], patterns))
             yield given
+
+    def _device(self, around: Surroundings, report: Report) -> AbstractContextManager[None]:
+        """The device, for a stage that asks for it: one such stage at a time has it."""
+        if not self.asks_for("device"):
+            return nullcontext()
+        count = around.processes if self.asks_for("processes") else 1
+        return devices.using(around.device, count, around.root, report)
 
     @contextmanager
     def _room(self, part: Path) -> Iterator[None]:
@@ -268,19 +277,6 @@ def _reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Referenc
         manifest["stage"], manifest["key"], str(folder), manifest["digest"], reused, manifest["seconds"],
         manifest["metrics"], manifest.get("run", ""),
     )  # fmt: skip
-
-
-@contextmanager
-def _lock(path: Path, report: Report) -> Iterator[None]:
-    """One process at a time makes an output; the lock goes with the process, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report({"event": "message", "text": "another run is making this stage; waiting for it"})
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _write_synced(path: Path, text: str) -> None:
