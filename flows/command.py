@@ -22,6 +22,7 @@ from flows.explain import why
 from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
 from flows.quarantine import quarantine
+from flows.reproduce import reproduce
 from model.errors import UserError
 
 HELP = """From raw text and people's judgements to a chat model of your own, again and again.
@@ -178,6 +179,7 @@ def main() -> None:
     app.command()(why)
     app.command()(lineage)
     app.command()(compare)
+    app.command()(reproduce)
     app.add_typer(data, name="data")
     app.command()(clean)
     app.add_typer(quarantine, name="quarantine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +25,10 @@ from prefect.states import Crashed
 from flows.cluster import Cluster
 from flows.configuration import Preset
 from flows.display import Display
-from flows.surroundings import code_state, prepare
-from model.device import find_device
+from flows.surroundings import prepare, threads
+from model.device import describe_processor, find_device
 from tasks.keys import lock_digest
+from tasks.revision import code_state
 from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
 
@@ -78,6 +80,9 @@ class Running:
             "git.dirty": str(bool(self.code.diff)).lower(),
             "lock.digest": lock_digest(),
             "device": self.around.device,
+            "threads": threads(self.preset.processes),
+            "processor": describe_processor(),
+            "python": platform.python_version(),
         }
         values = self.preset.model_dump(mode="json", by_alias=True)
         files = {"preset.json": json.dumps(values, indent=1)}

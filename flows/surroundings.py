@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -97,24 +96,16 @@ def listening(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-@dataclass(frozen=True)
-class Code:
-    """The state of the code: its commit, and what differs from it. Empty where there is no git."""
-
-    commit: str
-    diff: str
+def threads(processes: int = 1) -> str:
+    """How many threads each of the training processes computes with: as is set, or the cores between them."""
+    return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
 
 
-def code_state(root: Path) -> Code:
-    """Of the repository that holds the project."""
+def bare(root: Path, threads: str = "") -> dict[str, str]:
+    """The environment for another checkout of the project at `root`: it keeps its own servers and records.
 
-    def git(*words: str) -> str:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError:
-            return ""
-        return done.stdout if done.returncode == 0 else ""
-
-    return Code(git("rev-parse", "HEAD").strip(), git("diff", "HEAD"))
+    Credentials of data stores and the like stay; `threads` (empty: as here) is what it computes with.
+    """
+    own = ("PREFECT_", "MLFLOW_", "PYTHON", "CHATMILL_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return {**kept, **({"OMP_NUM_THREADS": threads} if threads else {}), "PYTHONPATH": str(root)}

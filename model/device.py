@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -29,6 +31,16 @@ def find_device(wanted: str = "auto") -> str:
 def describe_device(kind: str) -> str:
     """The kind of device as it enters a stage's key: results are comparable within one kind."""
     return f"cuda {torch.cuda.get_device_name(0)}" if kind == "cuda" else "cpu"
+
+
+def describe_processor() -> str:
+    """The CPU by name, with the instructions that torch computes with there: bits are its own."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def compute_dtype(device: str) -> torch.dtype:

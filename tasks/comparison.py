@@ -10,10 +10,29 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from model.errors import UserError
-from tasks.lineage import PARENT, artifact, children, data_hash, experiments, holder, model_run, run_or_none
+from tasks.lineage import (
+    CHAMPION,
+    PARENT,
+    artifact,
+    children,
+    data_hash,
+    experiments,
+    holder,
+    model_run,
+    run_or_none,
+)
 
 GONE = "gone"
 AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
+
+
+# What a stage took, not what came out: it differs from run to run.
+SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
+
+
+def is_speed(figure: str) -> bool:
+    """Whether a figure tells of the machine and not of the model."""
+    return figure.startswith(SPEED) or figure.endswith((*SPEED, "_per_second", "_bytes_peak"))
 
 
 @dataclass(frozen=True)
@@ -40,12 +59,12 @@ class Difference:
 
 
 def find_run(client: MlflowClient, name: str) -> Run:
-    """The pipeline run of an MLflow id or its beginning, a stage's run, or a version's number.
+    """The pipeline run of an MLflow id or its beginning, a stage's run, a version's number, or champion.
 
     Raises UserError where there is none, or a beginning fits several.
     """
     run = run_or_none(client, name) if len(name) == 32 else None
-    if run is None and name.isdecimal() and len(name) < 6:
+    if run is None and (name == CHAMPION or (name.isdecimal() and len(name) < 6)):
         run = run_or_none(client, model_run(client, name)[0])
     if run is None:
         # MLflow cannot search by an id's beginning: two calls for all of the pipeline's runs.

@@ -54,14 +54,14 @@ def ingest(
     A data.dvc that knows these sources is followed: its version is pulled from the remote, or made again
     and compared. Sources that changed make a new version. Raises UserError for what cannot be read.
     """
+    if parameters.version:
+        return _from_version(parameters, out, root)
     made_of = sources_digest(parameters, root)
     known = versions.read_pointer(root)
     followed = known is not None and known["meta"].get("sources") == made_of and not parameters.accept
     data = root / "data"
     if known and followed and _restored(root, known["md5"], parameters):
-        for kind in TYPES:
-            shutil.copytree(data / kind, out / "rows" / kind)
-        write_places(out)
+        _copy(data, out)
     else:
         counts = make_rows(parameters, root, out, report, spread)
         publish(out / "rows", data)
@@ -80,6 +80,30 @@ def ingest(
     pointer = versions.read_pointer(root)
     assert pointer is not None
     return {**pointer["meta"]["rows"], "data_hash": pointer["md5"]}
+
+
+def _from_version(parameters: DataParameters, out: Path, root: Path) -> dict[str, Any]:
+    """The rows of the version that data.dvc names, whatever became of their sources."""
+    known = versions.read_pointer(root)
+    if known is None or known["md5"] != parameters.version:
+        raise UserError(
+            f"data.version is {parameters.version}, and data.dvc names {known['md5'] if known else 'none'}; "
+            "bring that data.dvc back first, as in `git checkout COMMIT data.dvc`"
+        )
+    if not (versions.checkout(root) or _restored(root, known["md5"], parameters)):
+        raise UserError(
+            f"version {known['md5'][:12]} is neither in data/ nor in DVC's cache"
+            f"{f' nor at {parameters.remote}' if parameters.remote else ''}; without data.version it is made "
+            "from its sources"
+        )
+    _copy(root / "data", out)
+    return {**known["meta"]["rows"], "data_hash": known["md5"]}
+
+
+def _copy(data: Path, out: Path) -> None:
+    for kind in TYPES:
+        shutil.copytree(data / kind, out / "rows" / kind)
+    write_places(out)
 
 
 def _restored(root: Path, wanted: str, parameters: DataParameters) -> bool:

@@ -223,9 +223,9 @@ def _file_of(root: Path, module: str) -> Path | None:
 
 
 @cache
-def lock_digest() -> str:
-    """Digest of the lock: which packages, at which versions."""
-    lines = (ROOT / LOCK).read_text(encoding="utf-8").splitlines()
+def lock_digest(root: Path = ROOT) -> str:
+    """Digest of a project's lock: which packages, at which versions."""
+    lines = (root / LOCK).read_text(encoding="utf-8").splitlines()
     pins = sorted(line.strip() for line in lines if line.strip() and not line.startswith("#"))
     return hashlib.sha256("\n".join(pins).encode()).hexdigest()
 

@@ -211,6 +211,11 @@ def copy_version(source: Any, target: Any, version: str, verify: bool = False) -
     return copy(source, target, hashes, verify) and copy(source, target, [version], verify)
 
 
+def has(store: Any, hashes: Sequence[str]) -> bool:
+    """Whether a store has all of them."""
+    return not _lacking(store, hashes)
+
+
 def _lacking(store: Any, hashes: Sequence[str]) -> list[str]:
     found = store.fs.exists([store.oid_to_path(name) for name in hashes]) if hashes else []
     return [name for name, there in zip(hashes, found, strict=True) if not there]

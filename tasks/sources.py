@@ -133,7 +133,8 @@ class DataParameters:
 
     `remote` is the folder (or address) of the DVC remote; empty: data stays here. `endpoint` is the server of
     a store that speaks S3 and is not Amazon's. `accept` takes sources that give other rows than data.dvc
-    says, as a new version.
+    says, as a new version. `version`, the hash in data.dvc, has that version stand for the sources: none is
+    read, and they may be gone.
     """
 
     sources: tuple[Source, ...]
@@ -141,6 +142,7 @@ class DataParameters:
     remote: str = ""
     endpoint: str = ""
     accept: bool = False
+    version: str = ""
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.sources]
@@ -203,8 +205,10 @@ def sources_digest(parameters: DataParameters, root: Path) -> str:
 
     That is an archive's pin, a file's checksum (each read once for as long as it stays as it is), the sum of
     an address or what its server says of it, a data set's revision. What a source leaves at its default is
-    not described, nor its share of quarantine, which changes no row.
+    not described, nor its share of quarantine, which changes no row. A version that stands for them is all.
     """
+    if parameters.version:
+        return f"version {parameters.version}"
     described = []
     for source in parameters.sources:
         paths = own_files(source, root)

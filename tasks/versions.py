@@ -76,6 +76,50 @@ def _ignore_quarantine(path: Path) -> None:
         path.write_text(f"{text.rstrip()}\n{added}".lstrip(), encoding="utf-8")
 
 
+def checkout(root: Path) -> bool:
+    """Bring `data/` to what data.dvc says from DVC's cache; whether that worked."""
+    pointer = read_pointer(root)
+    if pointer is None or former(pointer):
+        return False
+
+    def action() -> bool:
+        with repository(root) as repo:
+            files = remotes.listing(repo.cache.local, pointer["md5"])
+            if files is None or not remotes.has(repo.cache.local, sorted(set(files.values()))):
+                return False
+            repo.checkout(targets=[str(root / POINTER)], force=True)
+            return True
+
+    return remotes.again(action) and folder_hash(root) == pointer["md5"]
+
+
+def bring(root: Path, version: str, into: Path, remote: str = "", endpoint: str = "") -> bool:
+    """Make a version's files those of the cache of the checkout `into`; whether some store had them.
+
+    They are looked for in the cache of the project at `root`, then at the remote. Raises UserError for a
+    remote that cannot be reached or opened.
+    """
+
+    def kept() -> bool:
+        with repository(root) as repo, repository(into) as own:
+            return bool(remotes.copy_version(repo.cache.local, own.cache.local, version, verify=True))
+
+    def fetched() -> bool:
+        with repository(into) as own:
+            remotes.set_remote(own, root, remote, endpoint)
+            store = remotes.open_remote(own)
+            return bool(remotes.copy_version(store, own.cache.local, version, verify=True))
+
+    return remotes.again(kept) or (bool(remote) and remotes.again(fetched, remote))
+
+
+def write_pointer(root: Path, version: str, meta: dict[str, Any]) -> None:
+    """Have data.dvc name a version that was made elsewhere."""
+    out = {"md5": version, "hash": "md5", "path": "data"}
+    text = yaml.safe_dump({"outs": [out], "meta": {"layout": LAYOUT, **meta}}, sort_keys=False)
+    (root / POINTER).write_text(text, encoding="utf-8")
+
+
 def pull(root: Path, remote: str, endpoint: str = "") -> bool:
     """Bring `data/` to what data.dvc says from the remote; whether that worked.
 

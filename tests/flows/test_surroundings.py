@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from flows import dashboards
 from flows.command import _guarded, app
-from flows.surroundings import code_state, listening, marker, prepare, served, silent
+from flows.surroundings import bare, listening, marker, prepare, served, silent, threads
 from model.errors import UserError
 
 
@@ -76,16 +75,15 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPS
         dashboards.serve(tmp_path, port, 0)
 
 
-def test_the_codes_state_is_its_commit_and_what_differs(tmp_path: Path) -> None:
-    assert code_state(tmp_path).commit == code_state(tmp_path).diff == ""
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["add", "file"], [*who, "commit", "-qm", "one"]):
-        (tmp_path / "file").write_text("one\n")
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
-    clean = code_state(tmp_path)
-    assert len(clean.commit) == 40 and clean.diff == ""
-    (tmp_path / "file").write_text("two\n")
-    assert "+two" in code_state(tmp_path).diff
+def test_another_checkout_gets_no_servers_of_this_one_and_its_threads(tmp_path: Path) -> None:
+    os.environ |= {"MLFLOW_TRACKING_URI": "http://a", "PREFECT_API_URL": "http://b", "AWS_PROFILE": "c"}
+    os.environ["OMP_NUM_THREADS"] = "3"
+    assert threads(2) == "3"
+    found = bare(tmp_path, "1")
+    assert found["PYTHONPATH"] == str(tmp_path) and found["OMP_NUM_THREADS"] == "1"
+    assert found["AWS_PROFILE"] == "c" and not any(name.startswith(("MLFLOW", "PREFECT")) for name in found)
+    del os.environ["OMP_NUM_THREADS"]
+    assert threads(2) == str(max(1, (os.cpu_count() or 1) // 2)) and "OMP_NUM_THREADS" not in bare(tmp_path)
 
 
 @pytest.mark.parametrize(

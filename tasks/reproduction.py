@@ -1,0 +1,248 @@
+"""A past run brought back, its code in a worktree with its data and its configuration, and run anew."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import platform
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from model.device import describe_processor
+from model.errors import UserError
+from model.launch import die_with_parent
+from tasks.comparison import find_run
+from tasks.lineage import artifact, children, data_hash, holder
+from tasks.placing import Placed, place_data, standalone
+from tasks.revision import Code, bring_back, put_away
+from tasks.stage import MANIFEST, read_manifest
+from tasks.verdict import Made
+
+FOLDER = Path("var") / "reproduce"
+TREE, PRESET, READY = "tree", "preset.json", "ready.json"
+# By name in words, the tag of the run that holds it.
+AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
+SHOWN = 12
+ENDING_SECONDS = 90.0
+DATA_STAGES = {"ingest", "validate"}
+
+
+class Failed(Exception):
+    """The run made anew did not come to its end; what it left stays, and a rerun goes on from there."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A run as MLflow holds it: what must be brought back, and what came out."""
+
+    run: str
+    name: str
+    code: Code
+    preset: dict[str, Any]
+    data: str
+    around: dict[str, str]
+    stages: list[Made]
+
+    @property
+    def command(self) -> str:
+        """The command that makes its stages: all of them, or the data's alone."""
+        return "ingest" if {made.stage for made in self.stages} <= DATA_STAGES else "run"
+
+
+def read_original(client: MlflowClient, name: str) -> Original:
+    """The run of an id or its beginning, a version, or champion.
+
+    Raises UserError where there is none, it did not finish, was made outside of git, or lacks its preset.
+    """
+    parent = find_run(client, name)
+    run, tags = parent.info.run_id, parent.data.tags
+    if parent.info.status != "FINISHED":
+        raise UserError(
+            f"run {run[:SHOWN]} did not finish ({parent.info.status.lower()}); "
+            "one that finished can be made again"
+        )
+    commit = tags.get("git.commit", "")
+    if not commit:
+        raise UserError(
+            f"run {run[:SHOWN]} was made outside of git, so its code cannot be brought back; keep the "
+            "project in git (`git init`, `git add`, `git commit`), and runs from then on can be"
+        )
+    preset = artifact(client, run, "preset.json")
+    if preset is None:
+        raise UserError(f"run {run[:SHOWN]} has no preset.json in MLflow any more; its configuration is gone")
+    diff = _text(client, run, "git.diff") if tags.get("git.dirty") == "true" else ""
+    if diff is None:
+        raise UserError(f"run {run[:SHOWN]} was of changed code, and its git.diff is gone from MLflow")
+    found = children(client, parent)
+    return Original(
+        run,
+        parent.info.run_name or "",
+        Code(commit, diff),
+        preset,
+        next((hash for hash in map(data_hash, found) if hash), ""),
+        {name: tags.get(tag, "") for name, tag in AROUND.items()},
+        [_made(client, child) for child in found if "chatmill.digest" in child.data.tags],
+    )
+
+
+def _made(client: MlflowClient, run: Run) -> Made:
+    manifest = artifact(client, holder(run), MANIFEST)
+    figures = manifest["metrics"] if manifest else dict(run.data.metrics)
+    return Made(run.data.tags["chatmill.stage"], run.data.tags["chatmill.digest"], figures, manifest)
+
+
+def _text(client: MlflowClient, run: str, name: str) -> str | None:
+    try:
+        # Line ends of a diff are part of it.
+        return Path(client.download_artifacts(run, name)).read_bytes().decode("utf-8")
+    except (MlflowException, OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """Where a run is made anew: the project's folder in its worktree, and how its data came there."""
+
+    project: Path
+    preset: Path
+    data: str
+
+
+@contextmanager
+def checked_out(root: Path, original: Original, keep: bool, say: Callable[[str], None]) -> Iterator[Checkout]:
+    """The run's code, data and configuration in var/reproduce/RUN, until the verdict is given.
+
+    What an interrupted reproduction left there is gone on from. At the end the folder goes, unless `keep`;
+    where the run failed or was interrupted it stays. Raises UserError for what cannot be brought back, and
+    leaves nothing then.
+    """
+    folder = (root / FOLDER / original.run[:SHOWN]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"run {original.run[:SHOWN]} is being reproduced already; let it finish"
+            ) from error
+        ready = _ready(folder)
+        if ready:
+            say(f"going on from {_shown(folder, root)}, where this was interrupted")
+        else:
+            with_diff = " with its diff" if original.code.diff else ""
+            say(f"bringing back commit {original.code.commit[:SHOWN]}{with_diff}")
+            ready = _prepare(root, original, folder)
+        say(f"its data, {original.data[:SHOWN]}: {ready.data}; what follows is shown by its own code")
+        try:
+            yield ready
+        except UserError:
+            # It cannot be done here: nothing is there to be gone on from.
+            _remove(root, folder)
+            raise
+        if keep:
+            (folder / READY).unlink()
+            say(f"all of it stays in {_shown(folder, root)}, until the run is reproduced again")
+        else:
+            _remove(root, folder)
+        folder.with_suffix(".lock").unlink()
+
+
+def _ready(folder: Path) -> Checkout | None:
+    """What was brought back to its end and not yet judged."""
+    try:
+        found = json.loads((folder / READY).read_text())
+    except (OSError, ValueError):
+        return None
+    return Checkout(Path(found["project"]), Path(found["preset"]), found["data"])
+
+
+def _prepare(root: Path, original: Original, folder: Path) -> Checkout:
+    try:
+        project = bring_back(root, original.code, folder / TREE)
+        ingest = next((made.manifest for made in original.stages if made.stage == "ingest"), None)
+        placed: Placed = place_data(root, project, original.preset, original.data, ingest)
+        preset = folder / PRESET
+        preset.write_text(json.dumps(standalone(placed.preset), indent=1), encoding="utf-8")
+        ready = Checkout(project, preset, placed.how)
+        part = folder / f"{READY}.part"
+        part.write_text(json.dumps({"project": str(project), "preset": str(preset), "data": placed.how}))
+        part.replace(folder / READY)
+        return ready
+    except BaseException:
+        _remove(root, folder)
+        raise
+
+
+def _remove(root: Path, folder: Path) -> None:
+    put_away(root, folder / TREE)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_anew(
+    checkout: Checkout, original: Original, python: Path, environment: Mapping[str, str]
+) -> dict[str, Made]:
+    """Run the checkout's own code on its own var/; what each stage left, by name.
+
+    What it shows is shown. Raises Failed where it does not come to its end. On an exception here (Ctrl-C
+    included) it is asked to end, which saves checkpoints, and waited for.
+    """
+    words = [
+        str(python), "-m", "flows.command", original.command, "--config", str(checkout.preset),
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        words, cwd=checkout.project, env=dict(environment), start_new_session=True, preexec_fn=die_with_parent
+    )
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(ENDING_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+        raise
+    made = read_made(checkout.project)
+    if code:
+        done = [each.stage for each in original.stages if each.stage in made]
+        after = f"after {done[-1]}" if done else "before its first stage was done"
+        raise Failed(f"the run of that code ended {after} with exit code {code}; see above for what it said")
+    return made
+
+
+def read_made(project: Path) -> dict[str, Made]:
+    """What each stage left under a checkout's own var/, by name: the newest, where one was made twice."""
+    made: dict[str, tuple[float, Made]] = {}
+    for path in sorted((project / "var" / "artifacts").glob(f"*/*/{MANIFEST}")):
+        found = read_manifest(path.parent)
+        written = path.stat().st_mtime
+        if found and written >= made.get(found["stage"], (0.0,))[0]:
+            made[found["stage"]] = (
+                written,
+                Made(found["stage"], found["digest"], found["metrics"], found),
+            )
+    return {stage: each for stage, (_, each) in made.items()}
+
+
+def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+    """What is recorded of a run's surroundings, of the one made anew: as `original.around`."""
+    threads = environment.get("OMP_NUM_THREADS", "")
+    return {
+        "threads": threads,
+        "processor": describe_processor(),
+        "python": platform.python_version(),
+    }
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root.resolve()).as_posix()
