@@ -1,8 +1,8 @@
-"""`chatmill compare`: what differs between two runs of the pipeline."""
+"""`chatmill compare`: what differs between two runs of the pipeline, as a table and as a page."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,33 +11,55 @@ from rich.table import Table
 
 from flows.lineage import open_store
 
+if TYPE_CHECKING:
+    from tasks.comparison import Difference
+
 LONGEST = 40
 
 
 def compare(
     before: Annotated[
-        str, typer.Argument(metavar="A", help="An MLflow run's id, its beginning, or a version.")
+        str, typer.Argument(metavar="A", help="An MLflow run's id, its beginning, a version, or champion.")
     ],
     now: Annotated[str, typer.Argument(metavar="B", help="Another.")],
 ) -> None:
-    """What differs between two runs: code, data, parameters, lock, device, and figures with their change."""
-    client, _ = open_store()
-    from tasks.comparison import differences, facts, find_run
+    """What differs between two runs: code, data, parameters, lock, device, and figures with their change.
+
+    A page with the curves of both goes to var/compare-A-B.html.
+    """
+    client, var = open_store()
+    from tasks.comparison import differences, facts, find_run, is_speed
+    from tasks.contrast import contrast
 
     first, second = find_run(client, before), find_run(client, now)
     found = differences(facts(client, first), facts(client, second))
     console = Console(highlight=False)
-    console.print(f"[dim]{first.info.run_id[:8]} → {second.info.run_id[:8]}[/dim]")
-    if not found:
-        console.print("nothing differs")
-        return
+    names = [each.info.run_id[:8] for each in (first, second)]
+    console.print(f"[dim]{' → '.join(names)}[/dim]")
+    # Speed is of the machine: it stands apart, below what tells of the models.
+    speed = [row for row in found if row.kind == "figure" and is_speed(row.name)]
+    told = [row for row in found if row not in speed]
+    console.print(
+        _table(told, names) if told else "nothing differs but speed" if speed else "nothing differs"
+    )
+    if speed:
+        console.print("\n[dim]speed and cost, of the machine and what else ran on it[/dim]")
+        console.print(_table(speed, names))
+    path = var / f"compare-{'-'.join(names)}.html"
+    part = path.with_suffix(".part")
+    part.write_text(contrast(client, (first, second), found), encoding="utf-8")
+    part.replace(path)
+    console.print(f"\nThe page, with the curves of both: [bold]var/{path.name}[/bold]", soft_wrap=True)
+
+
+def _table(rows: list[Difference], names: list[str]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("", "stage", "what", first.info.run_id[:8], second.info.run_id[:8], "change"):
+    for column in ("", "stage", "what", *names, "change"):
         table.add_column(column, justify="right" if column == "change" else "left")
-    for row in found:
+    for row in rows:
         change = "" if row.change is None else f"{row.change:+.4g}"
         table.add_row(row.kind, row.stage, escape(row.name), _shown(row.before), _shown(row.now), change)
-    console.print(table)
+    return table
 
 
 def _shown(value: Any) -> str:

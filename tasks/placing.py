@@ -70,6 +70,9 @@ def place_data(
 def standalone(preset: Mapping[str, Any]) -> dict[str, Any]:
     """The preset for a run that keeps to its own folder: on this machine, recorded nowhere else."""
     kept = {name: value for name, value in preset.items() if name not in ELSEWHERE}
+    if isinstance(kept.get("promote"), dict):
+        # A person was asked then; nothing of this run is put to use.
+        kept["promote"] = {name: value for name, value in kept["promote"].items() if name != "approval"}
     if kept.get("spread"):
         kept["spread"] = {**kept["spread"], "dask": ""}
     return kept

@@ -116,18 +116,3 @@ def interrupt(root: Path, store: Path, run: str, stage: str) -> None:
             if line.startswith(stage):
                 running.send_signal(signal.SIGINT)
     assert running.returncode == 130
-
-
-def test_what_cannot_be_reproduced_is_one_sentence(clones: tuple[Path, Path], tmp_path: Path) -> None:
-    first, _ = clones
-    for words, place, says in (
-        (("reproduce", "none"), first, "is no run"),
-        (("reproduce", "champion"), tmp_path, "in no git repository"),
-    ):
-        (place / "var").mkdir(exist_ok=True)
-        store = {"MLFLOW_TRACKING_URI": f"sqlite:///{first / 'var' / 'mlflow.db'}", "PYTHONPATH": str(first)}
-        done = subprocess.run(
-            command(*words), cwd=place, env=environment() | store, capture_output=True, text=True, check=False
-        )
-        said = done.stdout + done.stderr
-        assert done.returncode == 2 and says in said and "Traceback" not in said

@@ -8,6 +8,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.comparison import differences, facts, find_run
+from tasks.contrast import contrast
 from tasks.lineage import count_labels, described_sources, trace
 from tasks.stage import Surroundings, stage
 from tasks.tracking import Tracker
@@ -104,5 +105,9 @@ def test_only_what_differs_is_compared(store):
         ("figure", "rlhf", "kl"): (2.0, 3.0, 1.0),
     }
     assert differences(one, one) == []
+    runs = (find_run(client, first), find_run(client, second))
+    page = contrast(client, runs, differences(one, two))
+    assert "<td>steps<td>4<td>6" in page.replace("\n", "") and "+1" in page
+    assert "Nothing differs" in contrast(client, (runs[0], runs[0]), [])
     with pytest.raises(UserError, match="is no run"):
         find_run(client, "nothing")

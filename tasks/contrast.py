@@ -1,0 +1,159 @@
+"""Two runs side by side on one page: what differs, and the curves of their trainings over each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from tasks.comparison import Difference, is_speed
+from tasks.figures import Line, line_chart
+from tasks.lineage import children, holder
+from tasks.page import STYLE
+
+CURVES = "curves.jsonl"
+# Of one run, the tone of its curves in the page's style.
+TONES = ("train", "aligned")
+LONGEST = 60
+SECTIONS = (
+    ("run", "Code, data and surroundings"),
+    ("code", "Code by stage"),
+    ("parameter", "Parameters"),
+    ("figure", "Figures"),
+)
+OWN = """
+header h1 { font-size: 1.7rem; } td { overflow-wrap: anywhere; }
+.run { white-space: nowrap; } .mark { display: inline-block; width: .7em; height: .7em; border-radius: 50%; }
+.mark.train { background: var(--sft); } .mark.aligned { background: var(--aligned); }
+"""
+PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ names[0] }} and {{ names[1] }}</title><style>{{ style }}</style></head>
+<body>
+<header><h1>What differs between two runs</h1>
+<p class="lede">{% for name in names %}<span class="run"><span class="mark {{ tones[loop.index0] }}"></span> {{ name }}
+<span class="small">{{ titles[loop.index0] }}</span></span>{{ ' and ' if not loop.last }}{% endfor %}</p></header>
+<main>
+{% if not sections %}<p>Nothing differs.</p>{% endif %}
+{% for section in sections %}<h2>{{ section.title }}</h2>
+{% if section.note %}<p class="note">{{ section.note }}</p>{% endif %}
+<div class="scroll"><table><tr>{% if section.stages %}<th>stage{% endif %}<th>what{% for name in names %}<th{% if section.numbers %} class="n"{% endif %}>{{ name }}{% endfor %}{% if section.numbers %}<th class="n">change{% endif %}</tr>
+{% for row in section.rows %}<tr>{% if section.stages %}<td>{{ row.stage }}{% endif %}<td>{{ row.name }}{% for value in row.shown %}<td{% if section.numbers %} class="n"{% endif %}>{{ value }}{% endfor %}{% if section.numbers %}<td class="n">{{ row.change }}{% endif %}</tr>
+{% endfor %}</table></div>
+{% endfor %}
+{% for stage in stages %}<h2>{{ stage.name }}</h2>
+<div class="pair wide">{% for chart in stage.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}</figure>
+{% endfor %}</div>
+{% if stage.note %}<p class="note">{{ stage.note }}</p>{% endif %}
+{% endfor %}
+</main>
+<footer class="note">One file: nothing on this page is fetched from anywhere.</footer>
+</body>
+</html>
+"""  # noqa: E501
+
+
+def contrast(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Difference]) -> str:
+    """The page of two pipeline runs, from what differs between them and the curves that MLflow keeps."""
+    names = [run.info.run_id[:8] for run in runs]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string(PAGE).render(
+        style=Markup(STYLE + OWN),
+        names=names,
+        titles=[run.info.run_name or "" for run in runs],
+        tones=TONES,
+        sections=list(_sections(found)),
+        stages=_stages(client, runs, names),
+    )
+
+
+def _sections(found: Sequence[Difference]) -> list[dict[str, Any]]:
+    sections = []
+    for kind, title in SECTIONS:
+        rows = [row for row in found if row.kind == kind and not (kind == "figure" and is_speed(row.name))]
+        sections.append(_section(title, rows))
+    speed = [row for row in found if row.kind == "figure" and is_speed(row.name)]
+    note = "Of the machine and what else ran on it; no difference of the models."
+    sections.append(_section("Speed and cost", speed, note))
+    return [section for section in sections if section["rows"]]
+
+
+def _section(title: str, rows: Sequence[Difference], note: str = "") -> dict[str, Any]:
+    return {
+        "title": title,
+        "note": note,
+        "stages": any(row.stage for row in rows),
+        "numbers": any(row.kind == "figure" for row in rows),
+        "rows": [
+            {
+                "stage": row.stage,
+                "name": row.name.replace("_", " ") if row.kind == "figure" else row.name,
+                "shown": [_shown(row.before), _shown(row.now)],
+                "change": "" if row.change is None else f"{row.change:+.4g}",
+            }
+            for row in rows
+        ],
+    }
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = f"{value:.5g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= LONGEST else f"{text[:12]}…"
+
+
+def _stages(client: MlflowClient, runs: tuple[Run, Run], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Each training with a chart a quantity; the second run's curve lies over the first's."""
+    curves = [_curves(client, run) for run in runs]
+    stages = []
+    for stage in dict.fromkeys(stage for each in curves for stage in each):
+        pair = [each.get(stage, {}) for each in curves]
+        quantities = dict.fromkeys(name for each in pair for name in each)
+        charts = []
+        for quantity in quantities:
+            lines = [
+                Line(name, each.get(quantity, []), tone)
+                for name, each, tone in zip(names, pair, TONES, strict=True)
+            ]
+            svg = line_chart(lines, "step", quantity.replace("_", " "))
+            if svg is not None:
+                charts.append({"title": quantity.replace("_", " "), "svg": svg})
+        note = (
+            "Both runs have the same curves here: the second hides the first." if pair[0] == pair[1] else ""
+        )
+        stages.append({"name": f"Training: {stage}", "charts": charts, "note": note})
+    return [stage for stage in stages if stage["charts"]]
+
+
+def _curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """By stage and quantity, the points of each training; speed is none of them."""
+    found = {}
+    for run in children(client, parent):
+        points: dict[str, list[tuple[float, float]]] = {}
+        for row in _rows(client, holder(run)):
+            for name, value in row.items():
+                if name not in ("step", "learning_rate_scale") and "/" not in name and not is_speed(name):
+                    points.setdefault(name, []).append((float(row["step"]), float(value)))
+        if points:
+            found[run.data.tags.get("chatmill.stage", "")] = points
+    return found
+
+
+def _rows(client: MlflowClient, run: str) -> list[dict[str, Any]]:
+    """A training's curves; none where it has none, or they are gone."""
+    with TemporaryDirectory() as folder:
+        try:
+            text = Path(client.download_artifacts(run, CURVES, folder)).read_text(encoding="utf-8")
+            return [json.loads(line) for line in text.splitlines()]
+        except (MlflowException, OSError, ValueError):
+            return []
