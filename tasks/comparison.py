@@ -102,7 +102,9 @@ def facts(client: MlflowClient, parent: Run) -> Facts:
     for run in children(client, parent):
         name = run.data.tags.get("chatmill.stage", "")
         known.parameters[name] = dict(run.data.params)
-        known.figures[name] = dict(run.data.metrics)
+        # What was reused has the figures of its training with the run that made it.
+        maker = run_or_none(client, holder(run)) or run
+        known.figures[name] = dict(maker.data.metrics)
         manifest = artifact(client, holder(run), "manifest.json")
         known.code[name] = (manifest or {}).get("code", GONE)
         known.around.setdefault("data", data_hash(run) or GONE)

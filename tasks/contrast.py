@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from tasks.page import STYLE
 CURVES = "curves.jsonl"
 # Of one run, the tone of its curves in the page's style.
 TONES = ("train", "aligned")
-LONGEST = 60
+SHOWN, LONGEST = 12, 60
 SECTIONS = (
     ("run", "Code, data and surroundings"),
     ("code", "Code by stage"),
@@ -30,7 +31,9 @@ SECTIONS = (
     ("figure", "Figures"),
 )
 OWN = """
-header h1 { font-size: 1.7rem; } td { overflow-wrap: anywhere; }
+header h1 { font-size: 1.7rem; } td, th { white-space: nowrap; } h2 { margin-top: 3.2rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.2rem; }
+.charts figure { margin: 1rem 0; }
 .run { white-space: nowrap; } .mark { display: inline-block; width: .7em; height: .7em; border-radius: 50%; }
 .mark.train { background: var(--sft); } .mark.aligned { background: var(--aligned); }
 """
@@ -51,7 +54,7 @@ PAGE = """<!doctype html>
 {% endfor %}</table></div>
 {% endfor %}
 {% for stage in stages %}<h2>{{ stage.name }}</h2>
-<div class="pair wide">{% for chart in stage.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}</figure>
+<div class="charts wide">{% for chart in stage.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}</figure>
 {% endfor %}</div>
 {% if stage.note %}<p class="note">{{ stage.note }}</p>{% endif %}
 {% endfor %}
@@ -109,7 +112,9 @@ def _shown(value: Any) -> str:
     if value is None:
         return "none"
     text = f"{value:.5g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= LONGEST else f"{text[:12]}…"
+    if re.fullmatch("[0-9a-f]{32,}(\\.dir)?", text):
+        return text[:SHOWN]
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _stages(client: MlflowClient, runs: tuple[Run, Run], names: Sequence[str]) -> list[dict[str, Any]]:
