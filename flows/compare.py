@@ -35,6 +35,10 @@ def compare(
     found = differences(facts(client, first), facts(client, second))
     console = Console(highlight=False)
     names = [each.info.run_id[:8] for each in (first, second)]
+    path = var / f"compare-{'-'.join(names)}.html"
+    part = path.with_suffix(".part")
+    part.write_text(contrast(client, (first, second), found), encoding="utf-8")
+    part.replace(path)
     console.print(f"[dim]{' → '.join(names)}[/dim]")
     # Speed is of the machine: it stands apart, below what tells of the models.
     speed = [row for row in found if row.kind == "figure" and is_speed(row.name)]
@@ -45,10 +49,6 @@ def compare(
     if speed:
         console.print("\n[dim]speed and cost, of the machine and what else ran on it[/dim]")
         console.print(_table(speed, names))
-    path = var / f"compare-{'-'.join(names)}.html"
-    part = path.with_suffix(".part")
-    part.write_text(contrast(client, (first, second), found), encoding="utf-8")
-    part.replace(path)
     console.print(f"\nThe page, with the curves of both: [bold]var/{path.name}[/bold]", soft_wrap=True)
 
 
