@@ -74,7 +74,8 @@ def reproduce(
     )
     noted = "".join(f", version {version}" for version in found.versions)
     console.print(
-        f"[dim]kept in MLflow with run {found.run[:12]}{noted}: tag chatmill.reproduced, reproduced.md[/dim]"
+        f"[dim]kept in MLflow with run {found.run[:12]}{noted}: tag chatmill.reproduced, reproduced.md[/dim]",
+        soft_wrap=True,
     )
     if found.says == "diverged":
         if not keep:
