@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from rich.tree import Tree
+
+SHOWN = 20
 
 
 def open_store() -> tuple[MlflowClient, Path]:
@@ -28,13 +31,19 @@ def open_store() -> tuple[MlflowClient, Path]:
 
 def lineage(
     model: Annotated[str, typer.Argument(help="A version's number, champion, or aligned (the last run's).")],
+    diff: Annotated[
+        bool, typer.Option("--diff", help="What differed from the commit in the runs that made it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
     """Where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
     client, var = open_store()
-    from tasks.lineage import trace
+    from tasks.lineage import diffs, trace
 
     found = trace(client, model, var)
+    if diff:
+        print(diffs(client, found) or "nothing differed from the commit", end="")
+        return
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -48,22 +57,21 @@ def drawn(found: dict[str, Any]) -> Tree:
     version = f"version {found['version']}" if found["version"] else found["model"]
     tree = Tree(f"[bold]{escape(version)}[/bold]  made by MLflow run {found['mlflow_run']}")
     tree.add(f"pipeline run {found['pipeline_run'] or 'gone from MLflow'}")
-    changed = {True: ", with a diff (git.diff in the pipeline run)", False: ", no diff"}
+    changed = {True: ", with changes (`chatmill lineage --diff` shows them)", False: ", nothing changed"}
     tree.add(f"git commit {found['git_commit'] or 'not known'}{changed.get(found['git_diff'], '')}")
     stages = tree.add("stages")
     for stage in found["stages"]:
         maker = stage["pipeline_run"]
         whose = f"in pipeline run {maker[:8]}" if maker else "whose run is gone from MLflow"
         commit = f", commit {stage['git_commit'][:10]}" if stage["git_commit"] else ""
-        dirty = " with a diff" if stage["git_dirty"] else ""
+        dirty = " with changes" if stage["git_dirty"] else ""
         status, run = stage["status"], stage["run"][:8]
         stages.add(f"{stage['stage']} {stage['key']}  {status}, made by run {run} {whose}{commit}{dirty}")
     data = tree.add(f"data, DVC hash {found['data_hash'] or 'not known'}")
     digest = found["sources_digest"]
     sources = data.add(f"sources, digest {digest}" if digest else "sources (their digest was not kept)")
     for source in found["sources"] or []:
-        rest = ", ".join(f"{name} {_short(value)}" for name, value in source.items() if name != "name")
-        sources.add(escape(f"{source['name']}: {rest}"))
+        _draw_source(sources, source)
     if found["sources"] is None:
         sources.add("gone: the pipeline run's preset.json is not there")
     labels = tree.add("labels by annotator")
@@ -74,6 +82,18 @@ def drawn(found: dict[str, Any]) -> Tree:
     around = found["environment"]
     tree.add(f"environment: lock {around['lock'] or 'not known'}, device {around['device'] or 'not known'}")
     return tree
+
+
+def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
+    known = ("name", "sums", "versions")
+    rest = [f"{name} {_short(value)}" for name, value in source.items() if name not in known]
+    branch = tree.add(escape(f"{source['name']}: {', '.join(rest)}"))
+    sums = {name: f"sha256 {found}" for name, found in source.get("sums", {}).items()}
+    sums |= source.get("versions", {})
+    for name in list(sums)[:SHOWN]:
+        branch.add(escape(f"{name}  {sums[name]}"))
+    if len(sums) > SHOWN:
+        branch.add(f"and {len(sums) - SHOWN:,} more: --json has them all")
 
 
 def _short(value: Any) -> str:

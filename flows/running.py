@@ -148,8 +148,11 @@ class Running:
             self.tracker.text(f"{event['title']}.md", event["markdown"])
 
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
-        """Give the aligned model its version; the alias too where it passed and beats the champion."""
+        """Give the aligned model its version and page; the alias where it passed and beats the champion."""
+        from tasks.model_page import describe
+
         registered = self.tracker.register(aligned, verdict)
+        describe(self.tracker.client, registered.version, self.tracker.run, self.place.var)
         self.display.note(registered.says)
         return registered
 

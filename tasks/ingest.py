@@ -26,7 +26,7 @@ from tasks.shards import (
     shard_count,
     sort_part,
 )
-from tasks.sources import DataParameters, read_source, reading_of, sources_digest
+from tasks.sources import DataParameters, identities, identities_digest, read_source, reading_of
 from tasks.spread import Spread, in_turn, paced
 from tasks.stage import stage
 
@@ -44,7 +44,13 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in shards(folder)}
 
 
-@stage(outside=sources_digest, stands=_stands)
+def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
+    """What the rows are made of: the digest that data.dvc keeps, and what each source's bytes go by."""
+    found = identities(parameters, root)
+    return {"digest": identities_digest(parameters, found), "sources": found}
+
+
+@stage(outside=_made_of, stands=_stands)
 def ingest(
     parameters: DataParameters, out: Path, report: Report, root: Path, spread: Spread = in_turn
 ) -> dict[str, Any]:
@@ -56,7 +62,7 @@ def ingest(
     """
     if parameters.version:
         return _from_version(parameters, out, root)
-    made_of = sources_digest(parameters, root)
+    made_of = _made_of(parameters, root)["digest"]
     known = versions.read_pointer(root)
     followed = known is not None and known["meta"].get("sources") == made_of and not parameters.accept
     data = root / "data"

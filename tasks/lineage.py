@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
@@ -18,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from model.errors import UserError
 from tasks.registry import CHAMPION, MODEL
 
-ALIGNED = "aligned"
+ALIGNED, DIFF = "aligned", "git.diff"
 PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
 
@@ -68,9 +69,18 @@ def children(client: MlflowClient, parent: Run) -> list[Run]:
 def artifact(client: MlflowClient, run: str, name: str) -> Any:
     """A run's JSON file, or None where it is gone."""
     try:
-        return json.loads(Path(client.download_artifacts(run, name)).read_text(encoding="utf-8"))
-    except (MlflowException, OSError, ValueError):
+        return json.loads(_text(client, run, name) or "")
+    except ValueError:
         return None
+
+
+def _text(client: MlflowClient, run: str, name: str) -> str | None:
+    """A run's file, or None where it is gone."""
+    with TemporaryDirectory() as folder:
+        try:
+            return Path(client.download_artifacts(run, name, folder)).read_text(encoding="utf-8")
+        except (MlflowException, OSError, ValueError):
+            return None
 
 
 def holder(run: Run) -> str:
@@ -92,19 +102,47 @@ def upstream(runs: Iterable[Run], last: str) -> list[Run]:
     return [run for name, run in by_holder.items() if name in wanted]
 
 
-def described_sources(preset: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
-    """Each source with what names its bytes: files, addresses, a data set's revision, an archive's pin."""
+def described_sources(
+    preset: Mapping[str, Any] | None, identities: Iterable[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]] | None:
+    """Each source with what names its bytes: files, addresses, a data set's revision, an archive's pin.
+
+    `identities` are those that ingestion's manifest keeps: `sums` has the SHA-256 of each local file,
+    `versions` what each address went by.
+    """
     if not preset or "data" not in preset:
         return None
     archives = preset["data"].get("archives") or {}
     told = ("name", "format", "archive", "members", "files", "urls", "dataset", "subset", "revision")
+    known = {each["name"]: each for each in identities}
     described = []
     for source in preset["data"].get("sources", []):
         row = {name: source[name] for name in told if source.get(name)}
         if source.get("archive") in archives:
             row["pin"] = archives[source["archive"]]
+        identity = known.get(source["name"], {})
+        sums = {**identity.get("files", {}), **identity.get("labelling", {})}
+        versions = {url["url"]: url["version"] for url in identity.get("urls", ())}
+        row |= {name: value for name, value in (("sums", sums), ("versions", versions)) if value}
         described.append(row)
     return described
+
+
+def diffs(client: MlflowClient, found: Mapping[str, Any]) -> str:
+    """What differed from the commits that made a traced model's stages, as `git apply` takes it.
+
+    Each diff has a line before it that says whose it is. Empty where nothing differed.
+    """
+    makers: dict[str, list[Mapping[str, Any]]] = {}
+    for stage in found["stages"]:
+        if stage["git_dirty"]:
+            makers.setdefault(stage["pipeline_run"], []).append(stage)
+    parts = []
+    for run, stages in makers.items():
+        named = ", ".join(stage["stage"] for stage in stages)
+        parts.append(f"# commit {stages[0]['git_commit']}, pipeline run {run}: {named}\n")
+        parts.append(_text(client, run, DIFF) or "# gone from MLflow\n")
+    return "".join(parts)
 
 
 def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
@@ -149,7 +187,11 @@ def trace(client: MlflowClient, name: str, var: Path) -> dict[str, Any]:
     tags = (parent or made).data.tags
     split = var / "artifacts" / "split" / keys.get("split", "gone")
     ingest = next((stage["run"] for stage in stages if stage["stage"] == "ingest"), "")
-    manifest = artifact(client, ingest, "manifest.json") if ingest else None
+    manifest = (artifact(client, ingest, "manifest.json") if ingest else None) or {}
+    made_of = (manifest.get("surroundings") or {}).get("outside")
+    # Manifests of older runs have the digest alone.
+    made_of = made_of if isinstance(made_of, dict) else {"digest": made_of}
+    preset = artifact(client, parent.info.run_id, "preset.json") if parent else None
     return {
         "model": name,
         "version": version or None,
@@ -160,8 +202,8 @@ def trace(client: MlflowClient, name: str, var: Path) -> dict[str, Any]:
         "git_diff": {"true": True, "false": False}.get(tags.get("git.dirty", "")),
         "data_hash": data_hash(made),
         "stages": stages,
-        "sources": described_sources(artifact(client, parent.info.run_id, "preset.json") if parent else None),
-        "sources_digest": ((manifest or {}).get("surroundings") or {}).get("outside"),
+        "sources": described_sources(preset, made_of.get("sources", ())),
+        "sources_digest": made_of.get("digest"),
         "labels": count_labels(split),
         "environment": {"lock": tags.get("lock.digest"), "device": tags.get("device")},
     }

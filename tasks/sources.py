@@ -7,7 +7,7 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -201,24 +201,56 @@ def check_annotators(source: Source, found: Found) -> None:
 
 
 def sources_digest(parameters: DataParameters, root: Path) -> str:
-    """What the rows are made of: each source's description, and what its bytes go by.
+    """What the rows are made of: each source's description, and what its bytes go by (`identities`).
 
-    That is an archive's pin, a file's checksum (each read once for as long as it stays as it is), the sum of
-    an address or what its server says of it, a data set's revision. What a source leaves at its default is
-    not described, nor its share of quarantine, which changes no row. A version that stands for them is all.
+    What a source leaves at its default is not described, nor its share of quarantine, which changes no row.
+    A version that stands for them is all.
+    """
+    return identities_digest(parameters, identities(parameters, root))
+
+
+def identities(parameters: DataParameters, root: Path) -> list[dict[str, Any]]:
+    """What each source's bytes go by, with its name.
+
+    That is an archive's pin, the SHA-256 of each file (read once for as long as it stays as it is) and of the
+    labelling configuration, the sum of an address or what its server says of it, a data set's revision.
     """
     if parameters.version:
-        return f"version {parameters.version}"
-    described = []
+        return []
+    found: list[dict[str, Any]] = []
     for source in parameters.sources:
         paths = own_files(source, root)
         labelling = [_labelling(source, root)] if source.labelling else []
-        names = [_shown(path, root) for path in paths]
-        sums = file_sums([*paths, *labelling], root)
-        pin = asdict(parameters.archives[source.archive]) if source.archive else None
-        urls = [version(given, root) for given in source.addresses]
-        dataset = hub.identity(source.wanted, root) if source.dataset else None
-        described.append([_described(source), pin, names, sums, urls, dataset])
+        names = [_shown(path, root) for path in [*paths, *labelling]]
+        sums = dict(zip(names, file_sums([*paths, *labelling], root), strict=True))
+        urls = [{"url": given.shown, "version": version(given, root)} for given in source.addresses]
+        identity = {
+            "name": source.name,
+            "pin": asdict(parameters.archives[source.archive]) if source.archive else None,
+            "files": {_shown(path, root): sums[_shown(path, root)] for path in paths},
+            "labelling": {_shown(path, root): sums[_shown(path, root)] for path in labelling},
+            "urls": urls,
+            "dataset": hub.identity(source.wanted, root) if source.dataset else None,
+        }
+        found.append({name: value for name, value in identity.items() if value})
+    return found
+
+
+def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, Any]]) -> str:
+    """`sources_digest` of identities that are known already."""
+    if parameters.version:
+        return f"version {parameters.version}"
+    described = [
+        [
+            _described(source),
+            each.get("pin"),
+            list(each.get("files", {})),
+            [*each.get("files", {}).values(), *each.get("labelling", {}).values()],
+            [url["version"] for url in each.get("urls", ())],
+            each.get("dataset"),
+        ]
+        for source, each in zip(parameters.sources, found, strict=True)
+    ]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 

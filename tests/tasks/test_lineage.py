@@ -9,7 +9,8 @@ import pytest
 from model.errors import UserError
 from tasks.comparison import differences, facts, find_run
 from tasks.contrast import contrast
-from tasks.lineage import count_labels, described_sources, trace
+from tasks.lineage import count_labels, described_sources, diffs, trace
+from tasks.model_page import LONGEST, describe, written
 from tasks.stage import Surroundings, stage
 from tasks.tracking import Tracker
 
@@ -111,3 +112,33 @@ def test_only_what_differs_is_compared(store):
     assert "Nothing differs" in contrast(client, (runs[0], runs[0]), [])
     with pytest.raises(UserError, match="is no run"):
         find_run(client, "nothing")
+
+
+def test_the_lineage_stands_on_the_page_of_the_model(store):
+    root, client, _, second = store
+    describe(client, "1", second, root / "var")
+    page = client.get_model_version("chatmill", "1")
+    assert "commit `def`, with changes" in page.description and "| ann | 1 | 0 | 1 |" in page.description
+    assert page.tags["git.commit"] == "def" and page.tags["git.dirty"] == "true"
+    assert page.tags["data.hash"] == "0123.dir" and page.tags["lineage"] == f"runs:/{second}/lineage.json"
+    found = trace(client, "1", root / "var")
+    assert json.loads(client_text(client, second, "lineage.json")) == found
+    many = {**found, "labels": {f"person *{n}*" * 40: {"train": n} for n in range(50)}}
+    assert "…" in written(many, second) and len(written(many, second)) <= LONGEST
+    assert "chatmill lineage 1" in written(many, second)
+
+
+def client_text(client, run, name):
+    with open(client.download_artifacts(run, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_files_have_their_sums_and_diffs_say_whose_they_are(store):
+    root, client, first, second = store
+    identities = [{"name": "s", "files": {"a.txt": "12"}, "urls": [{"url": "https://x", "version": "v"}]}]
+    assert described_sources(PRESET, identities)[0]["sums"] == {"a.txt": "12"}
+    assert described_sources(PRESET, identities)[0]["versions"] == {"https://x": "v"}
+    client.log_text(second, "diff --git a/x b/x\n", "git.diff")
+    said = diffs(client, trace(client, "1", root / "var"))
+    assert f"# commit def, pipeline run {second}: rlhf\ndiff --git a/x b/x\n" in said
+    assert f"# commit abc, pipeline run {first}: ingest, split\n# gone from MLflow\n" in said

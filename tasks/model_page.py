@@ -1,0 +1,112 @@
+"""Where a model comes from, on its version's page in MLflow: in short, as tags, and whole as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from tasks.lineage import trace
+from tasks.registry import MODEL
+
+FILE = "lineage.json"
+TAG = "lineage"
+LONGEST = 5000  # characters that MLflow's database has room for
+SHOWN = 20  # annotators and files that are named; the file has all
+
+
+def describe(client: MlflowClient, version: str, run: str, var: Path) -> None:
+    """Write a version's lineage on its page, once; `run` is the pipeline run that keeps the whole of it.
+
+    The tag `lineage` comes last: a version whose process was killed before is described by the next run.
+    """
+    if TAG in client.get_model_version(MODEL, version).tags:
+        return
+    found = trace(client, version, var)
+    client.log_text(run, json.dumps(found, indent=1), FILE)
+    client.update_model_version(MODEL, version, written(found, run))
+    for name, value in {**_tags(found), TAG: f"runs:/{run}/{FILE}"}.items():
+        client.set_model_version_tag(MODEL, version, name, value)
+
+
+def _tags(found: Mapping[str, Any]) -> dict[str, str]:
+    around = found["environment"]
+    values = {
+        "git.commit": found["git_commit"],
+        "git.dirty": None if found["git_diff"] is None else str(found["git_diff"]).lower(),
+        "data.hash": found["data_hash"],
+        "sources.digest": found["sources_digest"],
+        "lock.digest": around["lock"],
+        "device": around["device"],
+        "pipeline.run": found["pipeline_run"],
+        "prefect.flow_run_id": found["prefect_run"],
+    }
+    return {name: str(value) for name, value in values.items() if value}
+
+
+def written(found: Mapping[str, Any], run: str) -> str:
+    """A traced model as Markdown, short enough for MLflow; the run's lineage.json has the whole."""
+    rest = f"\nThe whole: `{FILE}` of run {run}, or `chatmill lineage {found['version']}`.\n"
+    kept = ""
+    for line in _lines(found):
+        if len(kept) + len(line) + 1 + len("…\n") + len(rest) > LONGEST:
+            kept += "…\n"
+            break
+        kept += f"{line}\n"
+    return kept + rest
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    dirty = {True: ", with changes (`git.diff` in the pipeline run)", False: ", nothing changed"}
+    yield f"Pipeline run `{found['pipeline_run'] or 'not known'}`"
+    yield ""
+    changed = dirty.get(found["git_diff"], "") if found["git_commit"] else ""
+    yield f"- code: commit `{found['git_commit'] or 'not known'}`{changed}"
+    yield f"- data: DVC hash `{found['data_hash'] or 'not known'}`"
+    around = found["environment"]
+    yield f"- environment: lock `{around['lock'] or 'not known'}`, device {around['device'] or 'not known'}"
+    yield from ("", "| stage | key | | commit |", "|---|---|---|---|")
+    for stage in found["stages"]:
+        changed = " with changes" if stage["git_dirty"] else ""
+        commit = f"`{stage['git_commit'][:10]}`{changed}" if stage["git_commit"] else ""
+        yield f"| {stage['stage']} | `{stage['key']}` | {stage['status']} | {commit} |"
+    yield from _labels(found["labels"])
+    yield from ("", "Sources:", "")
+    for source in found["sources"] or []:
+        yield f"- {_plain(source['name'])}{_pinned(source)}"
+        sums = {**source.get("sums", {}), **source.get("versions", {})}
+        for name in list(sums)[:SHOWN]:
+            yield f"  - {_plain(name)}: `{sums[name]}`"
+        if len(sums) > SHOWN:
+            yield f"  - and {len(sums) - SHOWN:,} more"
+
+
+def _labels(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
+    if not labels:
+        return
+    yield from ("", "| labels by | train | valid | test |", "|---|---|---|---|")
+    most = sorted(labels, key=lambda who: (-sum(labels[who].values()), who))
+    for who in most[:SHOWN]:
+        counts = " | ".join(f"{labels[who].get(part, 0):,}" for part in ("train", "valid", "test"))
+        yield f"| {_plain(who)} | {counts} |"
+    if len(most) > SHOWN:
+        yield f"| and {len(most) - SHOWN:,} more | | | |"
+
+
+def _pinned(source: Mapping[str, Any]) -> str:
+    if "pin" in source:
+        pin = source["pin"]
+        return f": {_plain(str(pin.get('package', source['archive'])))}, sha256 `{pin['sha256']}`"
+    if "dataset" in source:
+        revision = f" at `{source['revision']}`" if source.get("revision") else ""
+        return f": {_plain(source['dataset'])}{revision}"
+    return ""
+
+
+def _plain(text: str) -> str:
+    """A name as Markdown shows it, whatever is in it."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in flat)
