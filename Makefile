@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run test lint dashboards bench
+.PHONY: install develop run test lint up dashboards bench
 .DEFAULT_GOAL := run
 
 install: .venv/installed
@@ -35,6 +35,9 @@ test: develop
 
 dashboards: install
 	$(BIN)/chatmill dashboards $(ARGS)
+
+up: install
+	$(BIN)/chatmill up $(ARGS)
 
 bench: develop
 	$(BIN)/python -m tests.bench $(ARGS)

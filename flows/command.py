@@ -23,6 +23,7 @@ from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
 from flows.quarantine import quarantine
 from flows.reproduce import reproduce
+from flows.up import dashboards, down, up
 from model.errors import UserError
 
 HELP = """From raw text and people's judgements to a chat model of your own, again and again.
@@ -156,17 +157,6 @@ def _lines() -> Iterator[str]:
             yield console.input("[bold]> [/bold]")
 
 
-@app.command()
-def dashboards(
-    prefect_port: Annotated[int, typer.Option(help="Prefect's page.")] = 4200,
-    mlflow_port: Annotated[int, typer.Option(help="MLflow's page.")] = 5000,
-) -> None:
-    """Prefect's and MLflow's own pages with the runs in them, until Ctrl-C."""
-    from flows.dashboards import serve
-
-    serve(Path.cwd(), prefect_port, mlflow_port)
-
-
 def main() -> None:
     """The program. Exit codes: 0 done, 2 the user's fault, 1 ours, 130 interrupted."""
     # Asked to end, it ends as on Ctrl-C: trainings write their checkpoint, runs are closed, servers stopped.
@@ -174,6 +164,9 @@ def main() -> None:
     # MLflow's import makes 300,000 objects that all stay: looking through them for rings again and again,
     # and once more at the end, is a third of the time that a command takes which only reads.
     gc.set_threshold(*FEW_COLLECTIONS)
+    app.command()(up)
+    app.command()(down)
+    app.command()(dashboards)
     app.command()(models)
     app.command()(rollback)
     app.command()(why)

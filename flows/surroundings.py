@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import urllib.request
@@ -10,6 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows.served import read_served
 from model.errors import UserError
 
 QUIET = {
@@ -47,7 +49,7 @@ class Place:
 def prepare(root: Path, mlflow: str = "") -> Place:
     """Point Prefect and MLflow at the project's var/, quiet and without telemetry; what is set already stays.
 
-    The Prefect server that `chatmill dashboards` runs for this project is used where it runs; else Prefect
+    The Prefect server that `chatmill up` runs for this project is used where it runs; else Prefect
     starts its own for as long as the flow runs. Raises UserError for a server that does not answer.
     """
     home = root / "var" / "prefect"
@@ -66,18 +68,10 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     return Place(root, uri, prefect)
 
 
-def marker(root: Path) -> Path:
-    """The file that holds the address of the project's own Prefect server while it runs."""
-    return root / "var" / "prefect" / "served"
-
-
 def served(root: Path) -> str:
-    """The address in `marker` where a server answers there; else nothing."""
-    try:
-        api = marker(root).read_text().strip()
-    except OSError:
-        return ""
-    return api if not silent(api) else ""
+    """The address of the Prefect server that `chatmill up` runs here; nothing where none answers."""
+    found = read_served(root)
+    return found.prefect if found and found.prefect and not silent(found.prefect) else ""
 
 
 def silent(address: str) -> str:
@@ -89,11 +83,23 @@ def silent(address: str) -> str:
         return str(error) or type(error).__name__
 
 
-def listening(port: int) -> bool:
-    """Whether something listens on a port of this machine."""
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((LOOPBACK, port)) == 0
+def unbound(host: str, port: int) -> str:
+    """Why a server cannot listen there; empty where it can."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # A port that was given up a moment ago can be taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror:
+        return f"{host} is not an address"
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"port {port} is in use"
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"{host} is not an address of this machine"
+        return f"port {port} cannot be taken ({error.strerror})"
+    return ""
 
 
 def threads(processes: int = 1) -> str:

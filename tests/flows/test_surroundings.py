@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import dashboards
 from flows.command import _guarded, app
-from flows.surroundings import bare, listening, marker, prepare, served, silent, threads
+from flows.served import Served, held
+from flows.surroundings import bare, prepare, served, silent, threads, unbound
+from flows.up import Asked, _serve
 from model.errors import UserError
 
 
@@ -50,14 +51,17 @@ def test_everything_stands_under_var(tmp_path: Path) -> None:
 def test_the_projects_own_server_is_used_while_it_answers(
     tmp_path: Path, server: http.server.HTTPServer
 ) -> None:
-    prepare(tmp_path)
     api = f"http://127.0.0.1:{server.server_port}/api"
-    marker(tmp_path).write_text(api)
-    assert served(tmp_path) == api and prepare(tmp_path).prefect == api
-    marker(tmp_path).write_text("http://127.0.0.1:9/api")
-    assert served(tmp_path) == ""
-    marker(tmp_path).write_text("")
-    assert served(tmp_path) == ""
+    with held(tmp_path) as record:
+        assert record is not None
+        record.write(Served(1, 0.0, "chatmill up", api))
+        assert served(tmp_path) == api and prepare(tmp_path).prefect == api
+        record.write(Served(1, 0.0, "chatmill up", "http://127.0.0.1:9/api"))
+        assert served(tmp_path) == ""
+        with held(tmp_path) as second:
+            assert second is None
+    # The lock goes with the process; what it wrote stays, and is no longer believed.
+    assert served(tmp_path) == "" and (tmp_path / "var" / "up.json").read_text()
 
 
 def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HTTPServer) -> None:
@@ -70,9 +74,9 @@ def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HT
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPServer) -> None:
     port = server.server_port
-    assert listening(port)
-    with pytest.raises(UserError, match=rf"port {port} is in use; .*--prefect-port"):
-        dashboards.serve(tmp_path, port, 0)
+    with pytest.raises(UserError, match=rf"port {port} is in use; `chatmill up --prefect-port"):
+        _serve(tmp_path, Asked("chatmill up", "127.0.0.1", port, 1))
+    assert "not an address of this machine" in unbound("192.0.2.1", port)
 
 
 def test_another_checkout_gets_no_servers_of_this_one_and_its_threads(tmp_path: Path) -> None:

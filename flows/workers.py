@@ -1,0 +1,130 @@
+"""Prefect's pools and the workers that take runs from them: `cpu`, and `gpu` for what trains."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from flows.services import Service
+from flows.surroundings import Place
+
+POOLS = {
+    "cpu": "chatmill: runs that need no device",
+    "gpu": "chatmill: runs that train, one at a time a worker",
+}
+# A training that is asked to end writes a checkpoint first.
+GRACE_SECONDS = 75.0
+
+
+def devices() -> list[str]:
+    """The CUDA devices that programs started here see, as CUDA_VISIBLE_DEVICES names them."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    lines = [line for line in said.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number in range(len(lines))]
+
+
+def workers(place: Place, api: str, gpu_workers: int = 0) -> list[Service]:
+    """A worker for `cpu`, and one for `gpu` a device; `gpu_workers` so many that share the devices.
+
+    `api` is the address of Prefect's API.
+    """
+    found = devices()
+    count = gpu_workers or max(1, len(found))
+    made = [_worker(place, api, "cpu", "cpu", 0, "runs that need no device, any number at a time", None)]
+    for number in range(count):
+        name = "gpu" if count == 1 else f"gpu-{number}"
+        shared = found[number::count] if found else None
+        on = f" on device {','.join(shared)}" if shared else ""
+        made.append(_worker(place, api, name, "gpu", 1, f"runs that train, one at a time{on}", shared))
+    return made
+
+
+def _worker(
+    place: Place, api: str, name: str, pool: str, limit: int, shows: str, shared: list[str] | None
+) -> Service:
+    known = f"{name}@{socket.gethostname()}"
+    # Of the cpu pool's runs, one may wait for another of the same pool: no limit that both count against.
+    limited = ("--limit", str(limit)) if limit else ()
+    environment = {"PREFECT_API_URL": api}
+    if shared is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(shared)
+    return Service(
+        name,
+        (
+            sys.executable, "-m", "prefect", "worker", "start",
+            "--pool", pool, "--type", "process", "--name", known, *limited,
+        ),
+        place.var / "logs" / f"worker-{name}.log",
+        lambda: _unheard(pool, known),
+        shows,
+        environment=environment,
+        grace=GRACE_SECONDS,
+    )  # fmt: skip
+
+
+def make_pools() -> None:
+    """Make the pools that Prefect's server does not have yet."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    with get_client(sync_client=True) as client:
+        known = {pool.name for pool in client.read_work_pools()}
+        for name, description in POOLS.items():
+            if name in known:
+                continue
+            pool = WorkPoolCreate(
+                name=name, type="process", description=description, base_job_template=template
+            )
+            # Another may have made it since.
+            try:
+                client.create_work_pool(pool)
+            except ObjectAlreadyExists:
+                continue
+
+
+def _unheard(pool: str, worker: str) -> str:
+    """Why Prefect's server has not heard of a worker; empty where it has."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for found in client.read_workers_for_work_pool(pool):
+            if found.name == worker and found.status.value == "ONLINE":
+                return ""
+    return "Prefect's server has not heard of it"
+
+
+def deploy(place: Place, api: str) -> str:
+    """Make the deployments of prefect.yaml, as Prefect does it; why it could not, or nothing."""
+    log = place.var / "logs" / "deploy.log"
+    with log.open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            cwd=place.root, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False,
+            env={**os.environ, "PREFECT_API_URL": api, "COLUMNS": "1000"},
+        )  # fmt: skip
+    if done.returncode == 0:
+        return ""
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"{said[-1] if said else f'code {done.returncode}'} ({log})"
+
+
+def deployments(root: Path) -> list[str]:
+    """The names in prefect.yaml; none where there is no such file."""
+    import yaml
+
+    try:
+        found = yaml.safe_load((root / "prefect.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return [str(one.get("name")) for one in (found or {}).get("deployments") or []]

@@ -1,0 +1,124 @@
+"""What runs unattended: real servers and workers, started, killed, started again and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.served import Served, read_served
+from flows.services import MARK
+from flows.surroundings import silent
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def chatmill(root: Path, *words: str, code: int = 0) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    command = [sys.executable, "-m", "flows.command", *words]
+    environment = {**kept, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "120"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def running(root: Path) -> Served:
+    found = read_served(root)
+    assert found is not None
+    return found
+
+
+def until(holds: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def of(root: Path) -> list[psutil.Process]:
+    """Every process that serves from a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(root):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("served")
+    yield place
+    chatmill(place, "down")
+
+
+def test_up_starts_all_and_down_stops_all(root: Path) -> None:
+    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    said = chatmill(root, "up", "--detach", *ports)
+    served = running(root)
+    assert served.ready and [one.name for one in served.processes] == ["Prefect", "MLflow", "cpu", "gpu"]
+    assert all(one.address in said for one in served.processes)
+    for one in served.processes[:2]:
+        assert one.address.startswith("http://127.0.0.1:")
+        assert silent(f"{one.address}/api" if one.name == "Prefect" else one.address) == ""
+    again = chatmill(root, "up", *ports)
+    assert f"process {served.pid}" in again and "is running here since" in again
+    assert running(root) == served
+
+    # One that dies is started again, on its port, and `up.json` has its new number.
+    os.kill(served.processes[1].pid, signal.SIGKILL)
+    until(lambda: running(root).processes[1].pid != served.processes[1].pid)
+    until(lambda: silent(served.processes[1].address) == "")
+    assert "MLflow was killed (signal 9)" in (root / "var" / "logs" / "up.log").read_text()
+
+    # Killed itself, it takes all with it.
+    os.kill(served.pid, signal.SIGKILL)
+    until(lambda: not of(root))
+    assert read_served(root) is None
+    assert "nothing is running here" in chatmill(root, "down")
+
+    chatmill(root, "up", "--detach", *ports)
+    assert "stopped" in chatmill(root, "down")
+    assert read_served(root) is None and of(root) == []
+    assert (root / "var" / "up.json").read_text() == ""
+
+
+def test_what_a_killed_one_left_is_taken_away(tmp_path: Path) -> None:
+    left = subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: str(tmp_path)}, start_new_session=True)
+    other = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        processes = [
+            {"name": name, "pid": one.pid, "address": "", "shows": ""}
+            for name, one in (("MLflow", left), ("cpu", other))
+        ]
+        (tmp_path / "var").mkdir()
+        record = {"pid": 1, "since": 0.0, "command": "chatmill up", "processes": processes}
+        (tmp_path / "var" / "up.json").write_text(json.dumps(record))
+        assert "had left: MLflow" in chatmill(tmp_path, "down")
+        assert left.wait(5) == -signal.SIGTERM
+        # A number may have gone to another program meanwhile.
+        assert other.poll() is None
+    finally:
+        left.kill()
+        other.kill()
+        left.wait()
+        other.wait()
