@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from model.errors import UserError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from rich.tree import Tree
@@ -30,14 +32,32 @@ def open_store() -> tuple[MlflowClient, Path]:
 
 
 def lineage(
-    model: Annotated[str, typer.Argument(help="A version's number, champion, or aligned (the last run's).")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="[MODEL]", help="A version's number, champion, or aligned (the last run's)."),
+    ] = "",
+    row: Annotated[
+        str, typer.Option("--data", help="Which models learned from this row: its id, or 6 characters.")
+    ] = "",
+    annotator: Annotated[
+        str, typer.Option("--annotator", help="Which models learned from this person's labels.")
+    ] = "",
     diff: Annotated[
         bool, typer.Option("--diff", help="What differed from the commit in the runs that made it.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
     """Where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
+    if sum(map(bool, (model, row, annotator))) != 1:
+        raise UserError(
+            "name one: a model, --data ROW or --annotator WHO; `chatmill lineage champion` is one"
+        )
+    if row and len(row) < 6:
+        raise UserError(f"--data {row} is too short for an id; at least 6 characters are right")
     client, var = open_store()
+    if not model:
+        _learned(client, var, row, annotator, as_json)
+        return
     from tasks.lineage import diffs, trace
 
     found = trace(client, model, var)
@@ -98,3 +118,47 @@ def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
 
 def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _learned(client: MlflowClient, var: Path, row: str, annotator: str, as_json: bool) -> None:
+    """The models that learned from a row or a person, as lines or as JSON."""
+    from contextlib import nullcontext
+
+    from tasks.learned import Sought, learned_from
+    from tasks.registry import Registry
+
+    registry = Registry(client, nullcontext)
+    found, gone = learned_from(client, registry, var.parent, Sought(row, annotator))
+    if as_json:
+        rows = [
+            {
+                "run": each.run, "versions": each.versions, "champion": each.champion,
+                "data_hash": each.data_hash,
+                "rows": {f"{part}/{kind}": count for (kind, part), count in each.rows.items()},
+                "learned": each.learned, "carried": each.carried, "judged": each.judged,
+                "certain": each.certain,
+            }
+            for each in found
+        ]  # fmt: skip
+        print(json.dumps({"models": rows, "splits_gone": gone}, indent=1))
+        return
+    console = Console(highlight=False)
+    for each in found:
+        named = f"version {', '.join(each.versions)}" if each.versions else "no version"
+        crown = " (champion)" if each.champion else ""
+        counts = ", ".join(f"{count:,} {kind} in {part}" for (kind, part), count in each.rows.items())
+        console.print(f"[bold]{named}{crown}[/bold]  run {each.run[:12]}: {counts}", soft_wrap=True)
+        for word, stages in (
+            ("learned", each.learned),
+            ("carried on", each.carried),
+            ("judged", each.judged),
+        ):
+            if stages:
+                console.print(f"    {word} in {', '.join(stages)}", soft_wrap=True)
+        if not each.certain:
+            console.print(
+                "    unless validation had set them aside: its rows are gone from disk", soft_wrap=True
+            )
+    if gone:
+        console.print(f"not to be had on disk or by DVC: the data of {len(gone)} splits", soft_wrap=True)
+    console.print("next: `chatmill lineage VERSION` leads from a model back to its data", soft_wrap=True)

@@ -82,11 +82,13 @@ def compare(root: Path, before: str, now: str, rows: int = 0) -> Difference:
 
     def action() -> tuple[Side, Side]:
         with versions.repository(root) as repo:
-            sides = _side(repo, root, before), _side(repo, root, now)
+            sides = side_of(repo, root, before), side_of(repo, root, now)
             shared = _shared(*sides)
             for side in sides:
                 if side.name != WORKING:
-                    _bring(repo, side, [found for kind in TYPES for _, found in side.shards(kind, shared)])
+                    bring_files(
+                        repo, side, [found for kind in TYPES for _, found in side.shards(kind, shared)]
+                    )
             return sides
 
     first, second = remotes.again(action, "the DVC remote")
@@ -107,7 +109,8 @@ def _shared(first: Side, second: Side) -> set[str]:
     return set(first.files.values()) & set(second.files.values())
 
 
-def _side(repo: Any, root: Path, version: str) -> Side:
+def side_of(repo: Any, root: Path, version: str) -> Side:
+    """A version's files. Raises UserError for one that is not to be had."""
     if version == WORKING:
         return Side(WORKING, versions.folder_listing(root), lambda path: root / "data" / path)
     store = repo.cache.local
@@ -120,7 +123,8 @@ def _side(repo: Any, root: Path, version: str) -> Side:
     return Side(version, files, lambda path: Path(store.oid_to_path(files[path])))
 
 
-def _bring(repo: Any, side: Side, hashes: list[str]) -> None:
+def bring_files(repo: Any, side: Side, hashes: list[str]) -> None:
+    """Have files of a version in DVC's cache. Raises UserError where they are not to be had."""
     store = repo.cache.local
     if all(store.fs.exists([store.oid_to_path(found) for found in hashes])):
         return

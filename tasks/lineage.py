@@ -159,12 +159,13 @@ def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
                 with path.open(encoding="utf-8") as lines:
                     for line in lines:
                         row = json.loads(line)
-                        for who in _annotators(row):
+                        for who in annotators_of(row):
                             counts.setdefault(who or UNNAMED, Counter())[part] += 1
     return {who: dict(counts[who]) for who in sorted(counts)}
 
 
-def _annotators(row: Mapping[str, Any]) -> list[str]:
+def annotators_of(row: Mapping[str, Any]) -> list[str]:
+    """Who gave the labels of a row, one a score; empty where nobody is named."""
     if "scores" not in row:
         return [row.get("annotator", "")]
     named = list(row.get("annotators", []))

@@ -1,0 +1,200 @@
+"""From a row, or a person who labelled, to the models that learned from it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlflow import MlflowClient
+
+from model.errors import UserError
+from tasks import remotes, versions
+from tasks.difference import bring_files, side_of
+from tasks.lineage import PARENT, UNNAMED, annotators_of, data_hash, experiments, holder
+from tasks.records import TYPES, shards
+from tasks.registry import Registry
+from tasks.split import SPLITS, SplitParameters, group_of, split_of
+
+LABELS = ("comparisons", "ratings")
+# Which stages read what, by kind of row and part of the split: those that learn, and those that only judge.
+LEARN = {
+    "text": ("tokenizer", "pretrain"),
+    "pairs": ("tokenizer", "sft", "rlhf"),
+    **dict.fromkeys(LABELS, ("reward",)),
+}
+JUDGE = {
+    ("text", "valid"): ("pretrain",), ("pairs", "valid"): ("sft", "rlhf"),
+    **{(kind, "valid"): ("reward", "evaluate") for kind in LABELS},
+}  # fmt: skip
+CARRIED = {"text": ("sft", "reward", "rlhf"), "pairs": ("reward",), **dict.fromkeys(LABELS, ("rlhf",))}
+
+
+class Sought(NamedTuple):
+    """What is looked for: the beginning of a row's id, or a person."""
+
+    row: str = ""
+    annotator: str = ""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One pipeline run with what it took: rows by kind and part; `versions` are those it registered."""
+
+    run: str
+    versions: tuple[str, ...]
+    champion: bool
+    data_hash: str
+    rows: dict[tuple[str, str], int]
+    stages: tuple[str, ...]
+    certain: bool
+
+    @property
+    def learned(self) -> list[str]:
+        """The stages that were trained on these rows."""
+        return self._of([name for kind, part in self.rows if part == "train" for name in LEARN[kind]])
+
+    @property
+    def carried(self) -> list[str]:
+        """The stages that began from, or were led by, a model that was."""
+        direct = self.learned
+        found = self._of([name for kind, part in self.rows if part == "train" for name in CARRIED[kind]])
+        return [name for name in found if name not in direct]
+
+    @property
+    def judged(self) -> list[str]:
+        """The stages that only measured with these rows."""
+        kinds = [(kind, part) for kind, part in self.rows if part != "train"]
+        return self._of([name for found in kinds for name in JUDGE.get(found, ("evaluate",))])
+
+    def _of(self, names: list[str]) -> list[str]:
+        return [name for name in self.stages if name in names]
+
+
+def learned_from(
+    client: MlflowClient, registry: Registry, root: Path, sought: Sought
+) -> tuple[list[Learned], list[str]]:
+    """The pipeline runs that took these rows, the newest first, and the split keys that could not be read.
+
+    A split that is gone from disk is made again in mind: its version's rows come from DVC, and each row's part
+    follows from its group. Raises UserError for a row or a person that none of the runs knows.
+    """
+    champion = str(getattr(registry.champion(), "version", ""))
+    named: dict[str, list[str]] = {}
+    for version in registry.versions():
+        named.setdefault(str(version.run_id), []).append(str(version.version))
+    splits: dict[str, tuple[Counter[tuple[str, str]], bool] | None] = {}
+    ids: set[str] = set()
+    people: set[str] = set()
+    found = []
+    for run, stages in _pipelines(client):
+        if "split" not in stages:
+            continue
+        key = stages["split"].data.tags.get("chatmill.key", "")
+        if key not in splits:
+            splits[key] = _rows(root, stages, key, sought, ids, people)
+        counted = splits[key]
+        if counted is None or not counted[0]:
+            continue
+        made = holder(stages["rlhf"]) if "rlhf" in stages else ""
+        mine = tuple(sorted(named.get(made, ()), key=int))
+        found.append(
+            Learned(run, mine, champion in mine, data_hash(stages["split"]) or "", dict(counted[0]),
+                    tuple(stages), counted[1])
+        )  # fmt: skip
+    if len(ids) > 1:
+        raise UserError(
+            f"{sought.row} begins more than one id ({', '.join(sorted(ids)[:3])}); give more of it"
+        )
+    gone = [key for key, counted in splits.items() if counted is None]
+    if not found and not gone:
+        raise UserError(_unknown(sought, people))
+    return found, gone
+
+
+def _unknown(sought: Sought, people: set[str]) -> str:
+    if sought.row:
+        return f"no run has learned from a row {sought.row}; ids stand in data/ and in the quarantine's list"
+    near = difflib.get_close_matches(sought.annotator, sorted(people), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(people)[:9]) or 'none'}"
+    return f"no run has labels by {sought.annotator!r}; {hint}"
+
+
+def _pipelines(client: MlflowClient) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Pipeline runs, the newest first, with their finished stages in order."""
+    stages: dict[str, dict[str, Any]] = {}
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments(client), "tags.`chatmill.key` LIKE '%'", max_results=1000,
+            order_by=["attributes.start_time DESC"], page_token=token,
+        )  # fmt: skip
+        for run in page:
+            stages.setdefault(run.data.tags.get(PARENT, ""), {})[run.data.tags["chatmill.stage"]] = run
+        token = page.token
+        if not token:
+            break
+    for parent, made in stages.items():
+        yield parent, dict(reversed(made.items()))
+
+
+def _rows(
+    root: Path, stages: Mapping[str, Any], key: str, sought: Sought, ids: set[str], people: set[str]
+) -> tuple[Counter[tuple[str, str]], bool] | None:
+    """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
+    kinds = tuple(TYPES) if sought.row else LABELS
+    counts: Counter[tuple[str, str]] = Counter()
+    folder = root / "var" / "artifacts" / "split" / key
+    if (folder / "manifest.json").exists():
+        for part in SPLITS:
+            for kind in kinds:
+                for path in shards(folder / part / kind):
+                    counts[kind, part] += sum(1 for _ in _fitting(path, sought, ids, people))
+        return +counts, True
+    params = stages["split"].data.params
+    parameters = SplitParameters(float(params["valid"]), float(params["test"]), params.get("salt", ""))
+    files = _version_files(root, data_hash(stages["split"]) or "", kinds)
+    if files is None:
+        return None
+    for kind, path in files:
+        for line in _fitting(path, sought, ids, people):
+            counts[kind, split_of(group_of(line), parameters)] += 1
+    figures = stages["validate"].data.metrics if "validate" in stages else {}
+    return +counts, all(not figures.get(f"{kind}_quarantined", 1) for kind, _ in counts)
+
+
+def _version_files(root: Path, version: str, kinds: tuple[str, ...]) -> list[tuple[str, Path]] | None:
+    def action() -> list[tuple[str, Path]]:
+        with versions.repository(root) as repo:
+            side = side_of(repo, root, version)
+            found = [(kind, *shard) for kind in kinds for shard in side.shards(kind, set())]
+            bring_files(repo, side, [digest for _, _, digest in found])
+            return [(kind, side.place(path)) for kind, path, _ in found]
+
+    try:
+        return remotes.again(action, "the DVC remote") if version else None
+    except UserError:
+        return None
+
+
+def _fitting(path: Path, sought: Sought, ids: set[str], people: set[str]) -> Iterator[bytes]:
+    """The lines of a shard that are sought, read one at a time."""
+    with closing(path.open("rb")) as lines:
+        for line in lines:
+            if sought.row:
+                # Canonical lines begin with the id; those mended by hand may not.
+                canonical = line.startswith(b'{"id":"')
+                number = line[7:23].decode() if canonical else str(json.loads(line)["id"])
+                if number.startswith(sought.row):
+                    ids.add(number)
+                    yield line
+            else:
+                names = {who or UNNAMED for who in annotators_of(json.loads(line))}
+                people |= names
+                if sought.annotator in names:
+                    yield line

@@ -1,0 +1,99 @@
+"""`chatmill lineage --data` and `--annotator` on a real store, with the split on disk and without it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flows.lineage import lineage
+from model.errors import UserError
+from tasks import versions
+from tasks.records import TYPES, rating_row, text_row, write_rows
+from tasks.split import SplitParameters, split
+from tasks.stage import Surroundings, stage
+from tasks.tracking import Tracker
+
+TEXTS = [text_row(f"text {n}", "tales") for n in range(40)]
+RATED = [rating_row(f"p{n}", "c", [1.0, 2.0], ["ann", "bob"], "tone", "film", f"g{n}") for n in range(40)]
+
+
+@stage()
+def validate(parameters, out, report, root):
+    for kind in TYPES:
+        shutil.copytree(root / "data" / kind, out / "rows" / kind)
+    return {f"{kind}_quarantined": 0 for kind in TYPES}
+
+
+@stage(inputs=("split",))
+def reward(parameters, split, out, report):
+    return {}
+
+
+@stage(inputs=("split",))
+def rlhf(parameters, split, out, report):
+    return {}
+
+
+def say(*words):
+    app = typer.Typer()
+    app.command()(lineage)
+    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return str(done.output)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    for kind in TYPES:
+        rows = {"text": TEXTS, "ratings": RATED}.get(kind, [])
+        write_rows(root / "data" / kind / "00000.jsonl", rows)
+    version = versions.add(root, "", {"sources": "a"})
+    tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
+    made = {}
+    with tracker.open_run("demo", {}, {"prefect.flow_run_id": "f"}, "note"):
+        for each in (validate, split, reward, rlhf):
+            parameters = SplitParameters(0.2, 0.2) if each is split else {}
+            with tracker.open_stage(each.name, parameters, []) as run:
+                found = each.run(parameters, made, Surroundings(root), lambda event: None, run=run)
+                held = tracker.close_stage(found, version)
+            made[each.name] = type(found)(**{**vars(found), "run": held})
+    tracker.client.create_registered_model("chatmill")
+    tracker.client.create_model_version("chatmill", "file:///gone", made["rlhf"].run)
+    tracker.client.set_registered_model_alias("chatmill", "champion", "1")
+    return root
+
+
+@pytest.fixture
+def root(project, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return project
+
+
+def test_a_person_and_a_row_lead_to_the_model_with_the_split_and_without(root):
+    asked = (("--annotator", "ann"), ("--data", TEXTS[0].id[:8]), ("--data", RATED[0].id))
+    before = [json.loads(say(*words, "--json"))["models"] for words in asked]
+    person = before[0][0]
+    assert person["versions"] == ["1"] and person["champion"] and person["certain"]
+    assert sum(person["rows"].values()) == len(RATED) and person["rows"]["train/ratings"] > 10
+    assert person["learned"] == ["reward"] and person["carried"] == ["rlhf"]
+    assert [list(each[0]["rows"].values()) for each in before[1:]] == [[1], [1]]
+    assert "version 1 (champion)" in say("--annotator", "bob")
+    shutil.rmtree(root / "var" / "artifacts" / "split")
+    assert [json.loads(say(*words, "--json"))["models"] for words in asked] == before
+
+
+def test_whom_nobody_knows_is_one_sentence(root):
+    with pytest.raises(UserError, match="no run has labels by 'anm'; did you mean ann"):
+        say("--annotator", "anm")
+    with pytest.raises(UserError, match="no run has learned from a row ffffffff"):
+        say("--data", "ffffffff")
+    for words in ((), ("1", "--annotator", "ann"), ("--data", "ab")):
+        with pytest.raises(UserError):
+            say(*words)
