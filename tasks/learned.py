@@ -81,8 +81,8 @@ def learned_from(
 ) -> tuple[list[Learned], list[str]]:
     """The pipeline runs that took these rows, the newest first, and the split keys that could not be read.
 
-    A split that is gone from disk is made again in mind: its version's rows come from DVC, and each row's part
-    follows from its group. Raises UserError for a row or a person that none of the runs knows.
+    Where a split is gone from disk, its version's rows come from DVC, and each row's part follows from its
+    group. Raises UserError for a row or a person that none of the runs knows.
     """
     champion = str(getattr(registry.champion(), "version", ""))
     named: dict[str, list[str]] = {}
