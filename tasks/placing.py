@@ -40,7 +40,7 @@ def place_data(
     remote, endpoint = str(data.get("remote") or ""), str(data.get("endpoint") or "")
     data.update(remote="", endpoint="", accept=False)
     _link(root, project, given)
-    recorded = str(((ingest or {}).get("surroundings") or {}).get("outside") or "")
+    recorded = _recorded(ingest)
     known = _parameters(data)
     if known and _all_here(known, root) and recorded in _digests(known, root, project):
         (project / versions.POINTER).unlink(missing_ok=True)
@@ -113,6 +113,12 @@ def _all_here(data: DataParameters, root: Path) -> bool:
         and (not source.dataset or hub.is_saved(source.wanted, root))
         for source in data.sources
     )
+
+
+def _recorded(ingest: Mapping[str, Any] | None) -> str:
+    """The digest of the sources that a manifest of ingestion holds; older ones hold it alone."""
+    outside = ((ingest or {}).get("surroundings") or {}).get("outside") or ""
+    return str(outside["digest"] if isinstance(outside, Mapping) else outside)
 
 
 def _counts(ingest: Mapping[str, Any] | None) -> dict[str, int]:
