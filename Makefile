@@ -41,3 +41,7 @@ up: install
 
 bench: develop
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# A thousand tasks on a real PostgreSQL of its own; Debian's package postgresql must be there.
+postgres: develop
+	$(BIN)/python -m tests.bench.postgres $(ARGS)

@@ -85,6 +85,7 @@ def _flow(name: str, config: Path, changes: list[str] | None) -> None:
         Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
         server.wait()
         outcome = getattr(pipeline, name)(preset)
+        server.settle(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
         raise typer.Exit(INTERRUPTED) from None

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from flows.surroundings import LOOPBACK, Place, silent
 from model.launch import die_with_parent
 
 STARTING_SECONDS = 90.0
 GRACE_SECONDS = 5.0
+SETTLING_SECONDS = 60.0
 # As Prefect starts its own temporary server: no pages, and only the services that a run needs.
 TEMPORARY = {
     "PREFECT__SERVER_EPHEMERAL": "1",
@@ -58,6 +62,25 @@ class OwnServer:
                 raise RuntimeError(f"Prefect's server did not start; {self.log} says why")
             time.sleep(0.1)
 
+    def settle(self, flow_run: str, tasks: int) -> bool:
+        """Wait until it has written down that so many tasks of a flow run are over; whether it has.
+
+        Prefect's tasks send their states as events, which the server keeps for a while before it writes them:
+        ended at once, it would leave tasks Running for ever.
+        """
+        asked = {
+            "flow_runs": {"id": {"any_": [flow_run]}},
+            "task_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}},
+        }
+        deadline = time.monotonic() + SETTLING_SECONDS
+        while self.process is not None and self.process.poll() is None:
+            if _count_tasks(self.api, asked) >= tasks:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return self.process is None
+
     def stop(self) -> None:
         """End it."""
         if self.process is None:
@@ -68,6 +91,17 @@ class OwnServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _count_tasks(api: str, asked: dict[str, Any]) -> int:
+    request = urllib.request.Request(
+        f"{api}/task_runs/count", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=GRACE_SECONDS) as answer:
+            return int(json.load(answer))
+    except OSError:
+        return 0
 
 
 def _command(port: int) -> list[str]:

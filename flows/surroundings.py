@@ -11,6 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows.database import SETTING, make_databases, read_database
 from flows.served import read_served
 from model.errors import UserError
 
@@ -50,7 +51,8 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     """Point Prefect and MLflow at the project's var/, quiet and without telemetry; what is set already stays.
 
     The Prefect server that `chatmill up` runs for this project is used where it runs; else Prefect
-    starts its own for as long as the flow runs. Raises UserError for a server that does not answer.
+    starts its own for as long as the flow runs. Raises UserError for a server that does not answer, a
+    database among them.
     """
     home = root / "var" / "prefect"
     home.mkdir(parents=True, exist_ok=True)
@@ -59,13 +61,27 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     if "PREFECT_API_URL" not in os.environ and (api := served(root)):
         os.environ["PREFECT_API_URL"] = api
     prefect = os.environ.get("PREFECT_API_URL", "")
-    uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or f"sqlite:///{root / 'var' / 'mlflow.db'}"
+    kept = _database() or f"sqlite:///{root / 'var' / 'mlflow.db'}"
+    uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or kept
     for name, address in (("MLflow", uri), ("Prefect", prefect)):
         if address.startswith("http") and (failed := silent(address)):
             where = urlsplit(address)
             shown = f"{where.scheme}://{where.hostname}:{where.port or 80}"
             raise UserError(f"{name}'s server at {shown} does not answer ({failed})")
     return Place(root, uri, prefect)
+
+
+def _database() -> str:
+    """Have Prefect's server use the PostgreSQL that is set; MLflow's address in it. Empty: none is set."""
+    if not (address := os.environ.get(SETTING, "")):
+        return ""
+    database = read_database(address)
+    if database.password:
+        # By the environment, so that no address that is passed on or shown holds it.
+        os.environ["PGPASSWORD"] = database.password
+    make_databases(database)
+    os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", database.prefect)
+    return database.mlflow
 
 
 def served(root: Path) -> str:

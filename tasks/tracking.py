@@ -43,7 +43,7 @@ class Tracker:
         with self._alone():
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             found = self.client.get_experiment_by_name(experiment)
-            place = (folder / "artifacts").resolve().as_uri() if uri.startswith("sqlite") else None
+            place = None if uri.startswith("http") else (folder / "artifacts").resolve().as_uri()
             made = found.experiment_id if found else self.client.create_experiment(experiment, place)
         self.experiment = str(made)
         self.registry = Registry(self.client, self._alone)
