@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run test lint up dashboards bench
+.PHONY: install develop run test lint up dashboards bench hosts
 .DEFAULT_GOAL := run
 
 install: .venv/installed
@@ -38,6 +38,10 @@ dashboards: install
 
 up: install
 	$(BIN)/chatmill up $(ARGS)
+
+# The smoke chain over two hosts, as two folders: three minutes.
+hosts: develop
+	$(BIN)/python -m tests.hosts $(ARGS)
 
 bench: develop
 	$(BIN)/python -m tests.bench $(ARGS)

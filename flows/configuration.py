@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from model.errors import UserError
 from model.evaluate import EvaluateParameters
@@ -66,6 +66,22 @@ class Spreading(BaseModel):
         return address
 
 
+class Sharing(BaseModel):
+    """Whether outputs of stages are shared with other hosts, at `data.remote` where there is one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    outputs: bool = True
+
+
+class Placement(BaseModel):
+    """The pool of Prefect's whose workers have the device; empty: all is run where the flow is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: str = ""
+
+
 class Preset(BaseModel):
     """A whole pipeline: one section a stage, each the parameters that stand beside the code it steers."""
 
@@ -91,6 +107,24 @@ class Preset(BaseModel):
     report: ReportParameters = Field(default_factory=ReportParameters)
     tracking: Tracking = Field(default_factory=Tracking)
     spread: Spreading = Field(default_factory=Spreading)
+    share: Sharing = Field(default_factory=Sharing)
+    placement: Placement = Field(default_factory=Placement)
+
+    @model_validator(mode="after")
+    def _reached(self) -> Preset:
+        """A pool's worker may be on another host: what it needs must be where that looks too."""
+        pool, remote = self.placement.train, self.data.remote
+        if pool and not (remote and self.share.outputs):
+            lacks = "share.outputs is false" if remote else "data.remote is empty"
+            raise ValueError(
+                f"placement.train is {pool}, and {lacks}; outputs go to the workers by data.remote"
+            )
+        if pool and not (urlsplit(remote).scheme or Path(remote).is_absolute()):
+            raise ValueError(
+                f"data.remote is {remote}; for placement.train it is the same place on every host: "
+                "an address, or a path from /"
+            )
+        return self
 
     def checks(self) -> ValidateParameters:
         """Validation's parameters, with the share of bad rows that single sources allow."""

@@ -25,6 +25,7 @@ from prefect.states import Crashed
 from flows.cluster import Cluster
 from flows.configuration import Preset
 from flows.display import Display
+from flows.elsewhere import Elsewhere, open_store
 from flows.surroundings import prepare, threads
 from model.device import describe_processor, find_device
 from tasks.keys import lock_digest
@@ -58,9 +59,12 @@ class Running:
         from tasks.tracking import Tracker
 
         self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, self.place.var / "mlflow")
-        device = find_device(preset.device)
-        self.spread = self._spread()
-        self.around = Surroundings(self.place.root, preset.seed, device, preset.processes, self.spread)
+        # Where a pool has the device, this host needs none.
+        device = find_device("auto" if preset.placement.train else preset.device)
+        self.spread, self.store = self._spread(), open_store(preset, self.place.root)
+        self.around = Surroundings(
+            self.place.root, preset.seed, device, preset.processes, self.spread, self.store
+        )
         self.display = Display(preset.name, device, get_run_logger().info)
         self.code = code_state(self.place.root)
         self.stages: list[dict[str, Any]] = []
@@ -118,7 +122,7 @@ class Running:
         self.display.start(stage.name)
         with self.tracker.open_stage(stage.name, parameters, [found.run for found in inputs.values()]) as run:
             try:
-                reference = stage.run(parameters, inputs, self.around, self._report, run=run)
+                reference = self._run(stage, parameters, inputs, run)
             finally:
                 # A training that follows has the machine to itself.
                 self.spread.close()
@@ -138,6 +142,16 @@ class Running:
                 "metrics": reference.metrics,
             }
         )
+        return reference
+
+    def _run(self, stage: Stage, parameters: Any, inputs: dict[str, Reference], run: str) -> Reference:
+        """Here, or where the device is; then shared."""
+        if self.preset.placement.train and stage.asks_for("device"):
+            elsewhere = Elsewhere(self.preset, self.place, self.tracker.client, self.around)
+            return elsewhere(stage, parameters, inputs, self.display.show, run)
+        reference = stage.run(parameters, inputs, self.around, self._report, run=run)
+        if self.store is not None:
+            self.store.send(reference, self._report)
         return reference
 
     def _report(self, event: dict[str, Any]) -> None:

@@ -28,16 +28,26 @@ from tasks.shards import (
 )
 from tasks.sources import DataParameters, identities, identities_digest, read_source, reading_of
 from tasks.spread import Spread, in_turn, paced
-from tasks.stage import stage
+from tasks.stage import MANIFEST, stage
 
 SHOWN = 3
 
 
 def _stands(folder: Path, root: Path) -> bool:
-    """Whether data/ still holds what an earlier run put there; by size, as the bytes are DVC's to compare."""
-    if versions.read_pointer(root) is None:
+    """Whether data/ still holds what an earlier run put there; by size, as the bytes are DVC's to compare.
+
+    Where there is no data/ yet, as on another host, and data.dvc names these rows, they are put there.
+    """
+    known = versions.read_pointer(root)
+    if known is None:
         return False
+    if not (root / "data").exists() and known["md5"] == _data_hash(folder):
+        publish(folder / "rows", root / "data")
     return all(_sizes(folder / "rows" / kind) == _sizes(root / "data" / kind) for kind in TYPES)
+
+
+def _data_hash(folder: Path) -> str:
+    return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["metrics"].get("data_hash", ""))
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -16,7 +16,7 @@ from tasks.sources import Archive, DataParameters, Source, listed, own_files, so
 
 SHOWN = 12
 # What says where a run is kept, shared and told of, and not what it makes: a run made anew keeps to itself.
-ELSEWHERE = ("tracking",)
+ELSEWHERE = ("tracking", "share", "placement")
 
 
 @dataclass(frozen=True)

@@ -193,13 +193,13 @@ def copy(source: Any, target: Any, hashes: Sequence[str], verify: bool = False) 
 
     With `verify` what came is hashed: a file that was cut short is taken away again.
     """
-    lacking = _lacking(target, hashes)
-    there = set(lacking) - set(_lacking(source, lacking))
-    chosen = [name for name in lacking if name in there]
+    wanted = lacking(target, hashes)
+    there = set(wanted) - set(lacking(source, wanted))
+    chosen = [name for name in wanted if name in there]
     if chosen:
         paths = [source.oid_to_path(name) for name in chosen]
         target.add(paths, source.fs, chosen, verify=verify)
-    return not _lacking(target, lacking)
+    return not lacking(target, wanted)
 
 
 def copy_version(source: Any, target: Any, version: str, verify: bool = False) -> bool:
@@ -213,9 +213,10 @@ def copy_version(source: Any, target: Any, version: str, verify: bool = False) -
 
 def has(store: Any, hashes: Sequence[str]) -> bool:
     """Whether a store has all of them."""
-    return not _lacking(store, hashes)
+    return not lacking(store, hashes)
 
 
-def _lacking(store: Any, hashes: Sequence[str]) -> list[str]:
+def lacking(store: Any, hashes: Sequence[str]) -> list[str]:
+    """The hashes whose objects a store does not have."""
     found = store.fs.exists([store.oid_to_path(name) for name in hashes]) if hashes else []
     return [name for name, there in zip(hashes, found, strict=True) if not there]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
 from model.launch import Report
@@ -25,6 +25,9 @@ from tasks import devices
 from tasks.keys import code_digest, definitions, file_sums, lock_digest, plain, stage_key, sums_digest
 from tasks.locks import alone
 from tasks.spread import Spread, in_turn
+
+if TYPE_CHECKING:
+    from tasks.store import Store
 
 MANIFEST = "manifest.json"
 SURROUNDINGS = ("seed", "device", "processes")
@@ -50,7 +53,8 @@ class Reference:
 class Surroundings:
     """What a run gives every stage: the project's folder, the seed, the device, how many processes train.
 
-    `spread` is where work over many shards goes; like `processes`, it is part of no key.
+    `spread` is where work over many shards goes, `store` where outputs are shared with other hosts; like
+    `processes`, they are part of no key. `described` is the kind of device of another host, for its keys.
     """
 
     root: Path
@@ -58,6 +62,8 @@ class Surroundings:
     device: str = "cpu"
     processes: int = 1
     spread: Spread = in_turn
+    store: Store | None = None
+    described: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Stage:
     `reads` names, by input, the folders of it that the function sees, `*` for any name: what else changes in
     that input is no reason to make this stage anew. An input without such names is seen whole.
     A stage that reads what no stage made says what that is: `outside(parameters, root)` enters its key. One
-    that also writes outside its folder says by `stands(folder, root)` whether that is still as it left it.
+    that also writes outside its folder says by `stands(folder, root)` whether that is still as it left it, or
+    could be put there again.
     One that `resumes` is handed the folder that a killed run of it left; the others begin with an empty one.
     """
 
@@ -114,12 +121,18 @@ class Stage:
 
         asked: dict[str, Any] = {name: getattr(around, name) for name in SURROUNDINGS if self.asks_for(name)}
         if "device" in asked:
-            asked["device"] = describe_device(around.device)
+            asked["device"] = around.described or describe_device(around.device)
         # How many processes share the work does not change what comes out (law 5).
         asked.pop("processes", None)
         if self.outside is not None:
             asked["outside"] = self.outside(parameters, around.root)
         return asked
+
+    def find(
+        self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings, report: Report
+    ) -> Reference | None:
+        """The output of this key where it is here or in the store; nothing is made."""
+        return bring(self.name, self.key(parameters, inputs, around), around, report)
 
     def run(
         self,
@@ -139,7 +152,7 @@ class Stage:
         key = self._key(parameters, inputs, asked)
         folder = around.root / "var" / "artifacts" / self.name / key
         with alone(folder.with_suffix(".lock"), report, WAITS):
-            known = read_manifest(folder)
+            known = read_manifest(folder) or _fetched(self.name, key, folder, around, report)
             if known and (self.stands is None or self.stands(folder, around.root)):
                 return _reference(folder, known, reused=True)
             part = folder.with_suffix(".part")
@@ -242,6 +255,20 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if found.get("files") == _sizes(folder) else None
+
+
+def bring(stage: str, key: str, around: Surroundings, report: Report) -> Reference | None:
+    """An output by its key, from this host or from the store; None where neither has it."""
+    folder = around.root / "var" / "artifacts" / stage / key
+    with alone(folder.with_suffix(".lock"), report, WAITS):
+        known = read_manifest(folder) or _fetched(stage, key, folder, around, report)
+    return _reference(folder, known, reused=True) if known else None
+
+
+def _fetched(
+    stage: str, key: str, folder: Path, around: Surroundings, report: Report
+) -> dict[str, Any] | None:
+    return around.store.fetch(stage, key, folder, report) if around.store else None
 
 
 def _within(file: str, patterns: tuple[str, ...]) -> bool:

@@ -148,6 +148,16 @@ class Tracker:
         finally:
             self.stage = ""
 
+    @contextmanager
+    def within(self, run: str) -> Iterator[None]:
+        """Figures go to a stage's run that another process opened, and closes."""
+        self.stage, self.waiting = run, []
+        try:
+            yield
+        finally:
+            self._flush()
+            self.stage = ""
+
     def note(self, event: dict[str, Any]) -> None:
         """Keep an event's figures; they are sent every few seconds, so that a dashboard can follow."""
         if event["event"] not in ("step", "evaluation") or not event["metrics"]:

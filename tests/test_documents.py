@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+import yaml
 
 from flows.configuration import Preset
 
@@ -58,6 +59,23 @@ def test_every_source_file_stands_in_the_tree() -> None:
         if path.name != "__init__.py"
     ]
     assert [str(path.relative_to(ROOT)) for path in files if path.name not in tree] == []
+
+
+def test_the_manifest_for_kubernetes_fits_together() -> None:
+    page = (ROOT / "docs" / "hosts.md").read_text("utf-8")
+    blocks = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "apiVersion" in block]
+    claim, deployment = yaml.safe_load_all(blocks[0])
+    assert {found["kind"] for found in (claim, deployment)} == {"PersistentVolumeClaim", "Deployment"}
+    spec = deployment["spec"]
+    pod = spec["template"]["spec"]
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    [worker] = pod["containers"]
+    assert {mount["name"] for mount in worker["volumeMounts"]} == set(volumes)
+    assert volumes["var"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))["deployments"]
+    pools = {found["name"]: found["work_pool"]["name"] for found in deployments}
+    assert worker["command"][worker["command"].index("--pool") + 1] == pools["stage"]
 
 
 def test_nothing_is_left_to_be_written() -> None:
