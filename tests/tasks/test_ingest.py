@@ -144,7 +144,11 @@ def test_the_stage_is_reused_while_nothing_changed(root: Path) -> None:
     parameters = DataParameters((OWN,))
     assert not ingest.run(parameters, {}, around, print).reused
     assert ingest.run(parameters, {}, around, print).reused
+    before = versions.folder_hash(root)
+    # As on another host: the rows are put where data.dvc says.
     shutil.rmtree(root / "data")
+    assert ingest.run(parameters, {}, around, print).reused and versions.folder_hash(root) == before
+    next((root / "data" / "text").glob("*.jsonl")).unlink()
     assert not ingest.run(parameters, {}, around, print).reused
     write(root, {"text": "three"}, name="b")
     assert not ingest.run(parameters, {}, around, print).reused
