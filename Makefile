@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run test lint up dashboards bench hosts
+.PHONY: install develop run test lint up dashboards bench postgres hosts
 .DEFAULT_GOAL := run
 
 install: .venv/installed
