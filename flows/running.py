@@ -32,6 +32,7 @@ from tasks.keys import lock_digest
 from tasks.revision import code_state
 from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
+from tasks.sweeping import sweep
 
 if TYPE_CHECKING:
     from tasks.registry import Registered
@@ -92,11 +93,16 @@ class Running:
         files = {"preset.json": json.dumps(values, indent=1)}
         if self.code.diff:
             files["git.diff"] = self.code.diff
+        notes = sweep(self.place.root)
         for lost in self.tracker.abandoned():
-            _close_lost(lost)
+            notes.append(_close_lost(lost))
         self.open.enter_context(self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run))
         self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
+        for note in notes:
+            self.display.note(note)
+        if notes:
+            self.tracker.text("swept.txt", "".join(f"{note}\n" for note in notes))
         return self
 
     def __exit__(
@@ -191,18 +197,20 @@ class Running:
         return whole
 
 
-def _close_lost(run: str) -> None:
-    """A flow run whose process was killed, and its task, would stay Running for ever in Prefect."""
+def _close_lost(run: str) -> str:
+    """Close a flow run whose process was killed, and its task: Prefect would have them Running for ever."""
     state: Any = Crashed(message="its process was killed; a later run took over")
     with get_client(sync_client=True) as client:
         try:
+            name = client.read_flow_run(UUID(run)).name
             client.set_flow_run_state(UUID(run), state, force=True)
         except (ObjectNotFound, ValueError):
-            return
+            return "a run that was killed is closed in MLflow; Prefect does not know it"
         within = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run)]))
         for found in client.read_task_runs(flow_run_filter=within):
             if found.state is None or not found.state.is_final():
                 client.set_task_run_state(found.id, state, force=True)
+    return f"the run {name} was killed; it is closed in Prefect as crashed and in MLflow as killed"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class OwnServer:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 _command(port), stdout=log, stderr=log, env={**os.environ, **TEMPORARY},
-                start_new_session=True, preexec_fn=die_with_parent,
+                start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
         os.environ["PREFECT_API_URL"] = self.api
         atexit.register(self.stop)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -61,7 +62,7 @@ class Kept:
             # A group of its own: Ctrl-C is for the one that watches, which ends the others in their order.
             return subprocess.Popen(
                 self.service.command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment, start_new_session=True, preexec_fn=die_with_parent,
+                env=environment, start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 
     def wait(self) -> None:

@@ -8,13 +8,13 @@ JSON object a line on the group's standard output; everything else it prints goe
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +31,10 @@ RUNTIME = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
     "MALLOC_TOP_PAD_": str(1 << 26),
 }
+MODULE = "model.launch"
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 60.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class TrainingFailed(RuntimeError):
@@ -45,43 +47,41 @@ def launch(
     *,
     processes: int = 1,
     on_event: Report = lambda event: None,
-    log: Path | None = None,
+    log: Path,
 ) -> dict[str, Any]:
     """Run `function(**arguments, report=...)` in its own process group and return its result.
 
-    `arguments` and the result are JSON-able. `on_event` is called with each reported event as it arrives.
-    Raises UserError when the function did, TrainingFailed when the group died. On an exception here
-    (Ctrl-C included) the group gets SIGTERM, time to write a checkpoint, and then SIGKILL.
+    `arguments` and the result are JSON-able. `on_event` is called with each reported event as it arrives;
+    all else that the group prints goes to the file `log`.
+    Raises UserError when the function did, OSError where its disk was full, TrainingFailed when the group
+    died. On an exception here (Ctrl-C included) the group gets SIGTERM, time to write a checkpoint, and then
+    SIGKILL.
     """
-    with tempfile.TemporaryDirectory(prefix="chatmill-") as scratch:
-        job = Path(scratch) / "job.json"
-        job.write_text(
-            json.dumps({"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments})
+    # On the command line, so that no file is left behind and one who looks sees what is trained where.
+    job = json.dumps({"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments})
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = {
+        **RUNTIME,
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+    }
+    # torchrun pins OpenMP to one thread a process unless told otherwise.
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    environment["PYTHONUNBUFFERED"] = "1"
+    command = [sys.executable, "-m", MODULE, "agent", str(os.getpid()), str(processes), job]
+    with log.open("ab") as errors:
+        group = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+            text=True,
         )
-        log = log or Path(scratch) / "log"
-        root = str(Path(__file__).resolve().parent.parent)
-        environment = {
-            **RUNTIME,
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-        }
-        # torchrun pins OpenMP to one thread a process unless told otherwise.
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-        environment["PYTHONUNBUFFERED"] = "1"
-        command = [sys.executable, "-m", "model.launch", "agent", str(processes), str(job)]
-        with log.open("ab") as errors:
-            group = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                start_new_session=True,
-                text=True,
-            )
-            try:
-                return _listen(group, on_event, log)
-            finally:
-                _end(group)
+        try:
+            return _listen(group, on_event, log)
+        finally:
+            _end(group)
 
 
 def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[str, Any]:
@@ -102,6 +102,8 @@ def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[s
     code = group.wait()
     if failure and failure["kind"] == "user":
         raise UserError(failure["text"])
+    if failure and failure["kind"] == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), failure["text"] or str(log.parent))
     if failure:
         with log.open("a") as notes:
             notes.write(failure["traceback"])
@@ -138,24 +140,29 @@ def _end(group: subprocess.Popen[str]) -> None:
         group.stdout.close()
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process with SIGTERM when the one that started it is gone.
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process with SIGTERM when the one that started it, `parent`, is gone.
 
     A flow killed outright cannot end what it started; SIGTERM is the signal that saves a checkpoint.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # One that was killed before this was said to the kernel sends no signal any more.
+    if os.getppid() != parent:
+        os._exit(1)
 
 
-def _agent(processes: str, job: str) -> None:
-    die_with_parent()
+def _agent(parent: str, processes: str, job: str) -> None:
+    die_with_parent(int(parent))
     from torch.distributed.run import main as elastic
 
-    elastic(["--standalone", "--nproc-per-node", processes, "-m", "model.launch", "worker", job])
+    worker = ["-m", MODULE, "worker", str(os.getpid()), job]
+    elastic(["--standalone", "--nproc-per-node", processes, *worker])
 
 
-def _worker(job: str) -> int:
-    die_with_parent()
+def _worker(parent: str, job: str) -> int:
+    die_with_parent(int(parent))
     first = os.environ.get("RANK", "0") == "0"
 
     def report(event: dict[str, Any]) -> None:
@@ -168,7 +175,7 @@ def _worker(job: str) -> int:
             flush=True,
         )
 
-    task = json.loads(Path(job).read_text())
+    task = json.loads(job)
     module, _, name = task["function"].partition(":")
     try:
         value = getattr(importlib.import_module(module), name)(**task["arguments"], report=report)
@@ -176,14 +183,27 @@ def _worker(job: str) -> int:
         report_error("user", str(error))
         return 1
     except Exception as error:
-        report_error("crash", f"{type(error).__name__}: {error}")
+        full = _full_disk(error)
+        if full is not None:
+            report_error("full", str(full.filename or ""))
+        else:
+            report_error("crash", f"{type(error).__name__}: {error}")
         return 1
     report({"event": "result", "value": value})
     return 0
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """The error that says so: torch raises one of its own after it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "agent":
         _agent(*sys.argv[2:])
     else:
-        sys.exit(_worker(sys.argv[2]))
+        sys.exit(_worker(*sys.argv[2:]))

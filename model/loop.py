@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import shutil
 import signal
 import time
 from abc import ABC, abstractmethod
@@ -28,6 +27,10 @@ from model.launch import Report
 from model.optimizer import Learner, OptimizerParameters
 
 CURVE_POINTS = 400
+SAVING_SHARE = 0.1
+TRAINING_LOCK = "training.lock"
+# What only a resumption needs.
+TRACES = ("checkpoints", "best.pt", TRAINING_LOCK)
 SKIPS_ALLOWED = 10
 
 
@@ -37,8 +40,10 @@ class LoopParameters:
 
     `batch` counts the recipe's units (rows, groups, prompts) of one step over all devices; `micro_batch`
     those that go through the model at once on one device (0: all). `evaluate_every`, `checkpoint_every`
-    count steps (0: never, but for the last). `patience` stops after that many evaluations in a row
-    without a new best held-out loss, and keeps the best weights (0: off).
+    count steps (0: never, but for the last); `checkpoint_seconds` is the most work that a kill may cost
+    (0: however much), as long as writing checkpoints takes no more than a tenth of the time. `patience`
+    stops after that many evaluations in a row without a new best held-out loss, and keeps the best weights
+    (0: off).
     """
 
     steps: int = 1000
@@ -46,6 +51,7 @@ class LoopParameters:
     micro_batch: int = 0
     evaluate_every: int = 0
     checkpoint_every: int = 200
+    checkpoint_seconds: float = 20.0
     patience: int = 0
     optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
 
@@ -53,7 +59,7 @@ class LoopParameters:
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("micro_batch", "evaluate_every", "checkpoint_every", "patience"):
+        for name in ("micro_batch", "evaluate_every", "checkpoint_every", "checkpoint_seconds", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
 
@@ -159,6 +165,8 @@ class Loop:
         self.figures: dict[str, float] = {}
         self.seconds = 0.0
         self.taken = 0
+        self.saved = time.monotonic()
+        self.saving = 0.0
 
     @property
     def first(self) -> bool:
@@ -177,9 +185,11 @@ class Loop:
                 self._save()
             while self.step < self.parameters.steps and not self._stale():
                 self._take_step()
-                if self.world.agree(self.stopping):
+                # When a checkpoint is written depends on the clock; what is learned does not depend on that.
+                if self.world.agree(self.stopping or self._due()):
                     self._save()
-                    raise Interrupted(143)
+                    if self.world.agree(self.stopping):
+                        raise Interrupted(143)
             return {**self.figures, **self._finish()}
 
     def _take_step(self) -> None:
@@ -275,7 +285,12 @@ class Loop:
     def _say(self, text: str) -> None:
         self.report({"event": "message", "text": text})
 
+    def _due(self) -> bool:
+        wanted = self.parameters.checkpoint_seconds
+        return wanted > 0 and time.monotonic() - self.saved >= max(wanted, self.saving / SAVING_SHARE)
+
     def _save(self) -> None:
+        began = time.monotonic()
         if self.first:
             state = {
                 "seed": self.seed,
@@ -289,6 +304,8 @@ class Loop:
             }
             save_checkpoint(self.folder / "checkpoints", self.step, state)
         self.world.wait()
+        self.saved = time.monotonic()
+        self.saving = self.saved - began
 
     def _restore(self) -> bool:
         state = load_checkpoint(self.folder / "checkpoints", self.world.device, self._say)
@@ -318,10 +335,9 @@ class Loop:
         if not self.first:
             yield
             return
-        with (self.folder / "training.lock").open("w") as file:
+        with (self.folder / TRAINING_LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-        (self.folder / "training.lock").unlink(missing_ok=True)
 
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:
@@ -334,12 +350,6 @@ class Loop:
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
-
-
-def clear_traces(folder: Path) -> None:
-    """Remove from a finished training's folder what only a resumption would need."""
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    (folder / "best.pt").unlink(missing_ok=True)
 
 
 def _truncate(curves: Path, step: int) -> None:

@@ -21,7 +21,7 @@ from model.errors import UserError
 from model.export import export
 from model.folder import load_model
 from model.launch import Report
-from model.loop import Loop, LoopParameters, Recipe, clear_traces, micro_batches
+from model.loop import Loop, LoopParameters, Recipe, micro_batches
 from model.losses import (
     entropy,
     generalised_advantages,
@@ -340,6 +340,4 @@ def train(
     figures = Loop(recipe, settings, out, seed, report).run()
     held_out_figures = recipe.evaluate()
     export(recipe.learner, assistant.architecture, tokenizer, out / "model", inside="body.")
-    if world.rank == 0:
-        clear_traces(out)
     return {**held_out_figures, **figures}

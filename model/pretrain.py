@@ -18,7 +18,7 @@ from model.device import World, compute_dtype
 from model.errors import UserError
 from model.export import export
 from model.launch import Report
-from model.loop import Loop, LoopParameters, Recipe, clear_traces, micro_batches, supervised_update
+from model.loop import Loop, LoopParameters, Recipe, micro_batches, supervised_update
 from model.losses import next_token_loss
 from model.optimizer import Learner
 from model.sample import generate
@@ -182,7 +182,6 @@ def train(
     export(recipe.learner, shape, recipe.tokenizer, out / "model")
     if world.rank == 0:
         _keep_embeddings(recipe, out)
-        clear_traces(out)
     return {
         "bits_per_byte": held_out,
         "loss": figures["loss"],

@@ -19,7 +19,7 @@ from model.errors import UserError
 from model.export import export
 from model.folder import load_model
 from model.launch import Report
-from model.loop import Loop, LoopParameters, Recipe, clear_traces, supervised_update
+from model.loop import Loop, LoopParameters, Recipe, supervised_update
 from model.losses import bradley_terry_loss
 from model.optimizer import Learner
 from model.preferences import Group, HeldOutPairs, Labels, headline_accuracy
@@ -271,5 +271,4 @@ def train(
         recipe.normalise(Path(base))
         recipe.export(out / "model")
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
-        clear_traces(out)
     return {**held_out, "mean": recipe.model.mean, "deviation": recipe.model.deviation, **figures}

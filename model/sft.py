@@ -16,7 +16,7 @@ from model.errors import UserError
 from model.export import export
 from model.folder import load_architecture, load_model
 from model.launch import Report
-from model.loop import Loop, LoopParameters, Recipe, clear_traces, micro_batches, supervised_update
+from model.loop import Loop, LoopParameters, Recipe, micro_batches, supervised_update
 from model.losses import next_token_loss
 from model.optimizer import Learner
 from model.transformer import Transformer
@@ -133,8 +133,6 @@ def train(
     figures = Loop(recipe, settings, out, seed, report).run()
     held_out = recipe.evaluate()
     export(recipe.learner, recipe.architecture, recipe.tokenizer, out / "model")
-    if world.rank == 0:
-        clear_traces(out)
     return {
         **held_out,
         "pairs": float(len(recipe.train) - recipe.packing.dropped),

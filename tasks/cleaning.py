@@ -13,7 +13,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.stage import MANIFEST
 
-KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.fetch|\.log|\.lock)?(?:\.gone)?)")
+KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.lock)?(?:\.gone)?)")
 GONE = ".gone"
 OUTPUT, UNFINISHED, REMAINS, HALF = "output", "unfinished", "remains", "half removed"
 SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -169,8 +169,8 @@ def _entries(stage: str, key: str, paths: dict[str, Path]) -> Iterator[Entry]:
         yield _entry(stage, key, HALF, [paths[""]], busy)
     if gone:
         yield _entry(stage, key, HALF, gone, busy)
-    if ".fetch" in paths:
-        yield _entry(stage, key, HALF, [paths[".fetch"]], busy)
+    if aside := [paths[suffix] for suffix in (".fetch", ".view") if suffix in paths]:
+        yield _entry(stage, key, HALF, aside, busy)
     if manifest is not None:
         given = {name: (str(of["key"]), str(of["digest"])) for name, of in manifest["inputs"].items()}
         made = (paths[""] / MANIFEST).stat().st_mtime

@@ -236,11 +236,14 @@ def folder_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
 
 
 def file_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """SHA-256 of each file in a folder by its path there, in order of path."""
+    """SHA-256 of each file in a folder by its path there, in order of path.
+
+    `without` names files and folders that stand at its top and do not count.
+    """
     sums = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if name in without:
+        if name.partition("/")[0] in without:
             continue
         with path.open("rb") as file:
             sums[name] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import platform
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +202,11 @@ def make_anew(
         str(python), "-m", "flows.command", original.command, "--config", str(checkout.preset),
     ]  # fmt: skip
     process = subprocess.Popen(
-        words, cwd=checkout.project, env=dict(environment), start_new_session=True, preexec_fn=die_with_parent
+        words,
+        cwd=checkout.project,
+        env=dict(environment),
+        start_new_session=True,
+        preexec_fn=partial(die_with_parent, os.getpid()),
     )
     try:
         code = process.wait()

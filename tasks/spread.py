@@ -93,7 +93,9 @@ class Cores:
             self.others = set(multiprocessing.active_children())
             # Not forked: a flow has threads, and locks that they may hold.
             start = multiprocessing.get_context("spawn")
-            self.pool = ProcessPoolExecutor(self.count, mp_context=start, initializer=_begin)
+            self.pool = ProcessPoolExecutor(
+                self.count, mp_context=start, initializer=_begin, initargs=(os.getpid(),)
+            )
         return self.pool
 
     def close(self) -> None:
@@ -146,7 +148,7 @@ def paced(
         yield result
 
 
-def _begin() -> None:
-    die_with_parent()
+def _begin(parent: int) -> None:
+    die_with_parent(parent)
     # Ctrl-C goes to the whole group; the process that started this one sees to its end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,16 +11,15 @@ import inspect
 import json
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
-from model.launch import Report
+from model.launch import FULL, Report
 from tasks import devices
 from tasks.keys import code_digest, definitions, file_sums, lock_digest, plain, stage_key, sums_digest
 from tasks.locks import alone
@@ -31,8 +30,10 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SURROUNDINGS = ("seed", "device", "processes")
-FULL = (errno.ENOSPC, errno.EDQUOT)
 WAITS = "another run is making this stage; waiting for it"
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+# Beside an output while it is made: what was begun, and its inputs as far as they are read.
+PART, VIEW, LOCK = ".part", ".view", ".lock"
 
 
 @dataclass(frozen=True)
@@ -144,59 +145,86 @@ class Stage:
     ) -> Reference:
         """Reuse the output of this key, or make it; another process making the same one is waited for.
 
-        Raises UserError where the disk is full: what was begun is taken away, what is whole stays.
+        What an earlier run finished and had no time to put in its place is reused too. Raises UserError where
+        the disk is full or cannot be written: what is whole stays, what was begun goes unless it resumes.
         """
-        from model.device import describe_device
-
         asked = self._asked(parameters, around)
         key = self._key(parameters, inputs, asked)
         folder = around.root / "var" / "artifacts" / self.name / key
-        with alone(folder.with_suffix(".lock"), report, WAITS):
+        part = folder.with_suffix(PART)
+        with self._room(part), alone(folder.with_suffix(LOCK), report, WAITS):
+            if read_manifest(part):
+                _put(part, folder)
             known = read_manifest(folder) or _fetched(self.name, key, folder, around, report)
             if known and (self.stands is None or self.stands(folder, around.root)):
                 return _reference(folder, known, reused=True)
-            part = folder.with_suffix(".part")
             if part.exists() and not self.resumes:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
-            with self._room(part), self._arguments(inputs, around) as arguments, self._device(around, report):
+            (part / MANIFEST).unlink(missing_ok=True)
+            view = folder.with_suffix(VIEW)
+            with self._arguments(inputs, around, view) as arguments, self._device(around, report):
                 began = time.monotonic()
                 metrics = self.function(parameters, **arguments, out=part, report=report)
-            sums = file_sums(part, without=(MANIFEST,))
+            traces = self._traces()
+            sums = file_sums(part, without=(MANIFEST, *traces))
             manifest = {
                 "stage": self.name,
                 "key": key,
-                "parameters": plain(parameters),
-                "inputs": {
-                    name: {
-                        "key": inputs[name].key,
-                        "digest": inputs[name].digest,
-                        "read": self._read_of(inputs[name]),
-                    }
-                    for name in self.inputs
-                    if name in inputs
-                },
-                "code": code_digest(self.function),
-                "definitions": definitions(self.function),
-                "surroundings": plain(asked),
-                "lock": lock_digest(),
-                "device": describe_device(around.device),
-                "seed": around.seed,
+                **self._described(parameters, inputs, around, asked),
                 "seconds": round(time.monotonic() - began, 3),
                 "metrics": metrics,
                 "digest": sums_digest(sums),
-                "files": _sizes(part),
+                "files": _sizes(part, without=traces),
                 "sums": sums,
                 "run": run,
             }
             _write_synced(part / MANIFEST, json.dumps(manifest, indent=1))
-            if folder.exists():
-                shutil.rmtree(folder)
-            part.rename(folder)
+            # Not before: a run killed until here goes on from them.
+            _remove(part / name for name in traces)
+            _put(part, folder)
             return _reference(folder, manifest, reused=False)
 
+    def _described(
+        self,
+        parameters: Any,
+        inputs: Mapping[str, Reference],
+        around: Surroundings,
+        asked: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        from model.device import describe_device
+
+        return {
+            "parameters": plain(parameters),
+            "inputs": {
+                name: {
+                    "key": inputs[name].key,
+                    "digest": inputs[name].digest,
+                    "read": self._read_of(inputs[name]),
+                }
+                for name in self.inputs
+                if name in inputs
+            },
+            "code": code_digest(self.function),
+            "definitions": definitions(self.function),
+            "surroundings": plain(asked),
+            "lock": lock_digest(),
+            "device": describe_device(around.device),
+            "seed": around.seed,
+        }
+
+    def _traces(self) -> tuple[str, ...]:
+        """What in the folder serves a resumption alone."""
+        if not self.resumes:
+            return ()
+        from model.loop import TRACES
+
+        return TRACES
+
     @contextmanager
-    def _arguments(self, inputs: Mapping[str, Reference], around: Surroundings) -> Iterator[dict[str, Any]]:
+    def _arguments(
+        self, inputs: Mapping[str, Reference], around: Surroundings, view: Path
+    ) -> Iterator[dict[str, Any]]:
         """What the function is given. Of an input of which it names folders, it gets these and no others."""
         given: dict[str, Any] = {
             name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
@@ -204,11 +232,14 @@ class Stage:
         for name in ("root", "spread", *SURROUNDINGS):
             if self.asks_for(name):
                 given[name] = getattr(around, name)
-        with ExitStack() as views:
+        _remove([view])
+        try:
             for name, patterns in self.reads.items():
                 if given[name] is not None:
-                    given[name] = views.enter_context(_view(given[name], patterns))
+                    given[name] = _view(given[name], patterns, view / name)
             yield given
+        finally:
+            _remove([view])
 
     def _device(self, around: Surroundings, report: Report) -> AbstractContextManager[None]:
         """The device, for a stage that asks for it: one such stage at a time has it."""
@@ -222,6 +253,11 @@ class Stage:
         try:
             yield
         except OSError as error:
+            if error.errno in CLOSED and part.parent in Path(error.filename or part).parents:
+                raise UserError(
+                    f"{error.filename or part.parent} cannot be written ({os.strerror(error.errno or 0)}); "
+                    "make it writable and run again: what is whole is kept"
+                ) from error
             if error.errno not in FULL:
                 raise
             if not self.resumes:
@@ -281,22 +317,40 @@ def _within(file: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-@contextmanager
-def _view(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
-    """A folder with links to what matches in `folder`: a stage cannot read what its key leaves out."""
-    with tempfile.TemporaryDirectory(prefix="chatmill-") as scratch:
-        for pattern in patterns:
-            for found in sorted(folder.glob(pattern)):
-                link = Path(scratch) / found.relative_to(folder)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(found.resolve())
-        yield Path(scratch)
+def _view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
+    """`place` with links to what matches in `folder`: a stage cannot read what its key leaves out."""
+    place.mkdir(parents=True)
+    for pattern in patterns:
+        for found in sorted(folder.glob(pattern)):
+            link = place / found.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(found.resolve())
+    return place
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file but the manifest, by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+def _put(part: Path, folder: Path) -> None:
+    """Make what was begun the output."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
+    """Bytes of each file but the manifest and what stands `without` at the top, by path."""
+    sizes = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder)
+        if name.parts[0] not in (MANIFEST, *without):
+            sizes[name.as_posix()] = path.stat().st_size
+    return sizes
 
 
 def _reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Reference:

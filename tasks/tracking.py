@@ -6,9 +6,10 @@ import fcntl
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Tracker:
         self.client.set_terminated(run)
 
     def abandoned(self) -> list[str]:
-        """Close the runs whose process is gone; the notes that they left."""
+        """Close the runs whose process is gone, as of when they last said something; the notes they left."""
         notes = []
         with self._alone():
             for path in sorted((self.folder / "alive").glob("*")):
@@ -105,16 +106,16 @@ class Tracker:
                     except BlockingIOError:
                         continue
                     notes.append(file.read())
-                    self._close_all(path.name)
+                    self._close_all(path.name, int(path.stat().st_mtime * 1000))
                     path.unlink(missing_ok=True)
         return notes
 
-    def _close_all(self, parent: str) -> None:
+    def _close_all(self, parent: str, end: int) -> None:
         within = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
         children = self.client.search_runs([self.experiment], within)
         for run in (parent, *(child.info.run_id for child in children)):
             if self._knows(run):
-                self.client.set_terminated(run, "KILLED")
+                self.client.set_terminated(run, "KILLED", end)
 
     def _knows(self, run: str) -> bool:
         try:
@@ -166,6 +167,8 @@ class Tracker:
         if event.get("tokens_per_second"):
             figures["tokens_per_second"] = event["tokens_per_second"]
         self.waiting += _metrics(figures, event["step"])
+        with suppress(FileNotFoundError):
+            os.utime(self.folder / "alive" / self.run)
         if len(self.waiting) >= BATCH or time.monotonic() - self.flushed > FLUSH_SECONDS:
             self._flush()
 
