@@ -82,7 +82,7 @@ def test_who_waits_hears_an_interrupt_and_a_killed_one_gives_the_device_back(tmp
     assert said.get(timeout=10)["text"] == WAITS
     time.sleep(0.2)
     os.kill(second.pid, signal.SIGINT)
-    second.join(5)
+    second.join(30)
     assert second.exitcode == 1 and first.is_alive()
     os.kill(first.pid, signal.SIGKILL)
     first.join(5)
