@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
-from flows.configuration import Preset, read_preset
+from flows.configuration import Preset
 from flows.running import Outcome, Running
 from tasks.evaluate import evaluate
 from tasks.gate import gate
@@ -46,14 +44,9 @@ def pipeline(preset: Preset) -> Outcome:
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)
 def ingestion(preset: Preset) -> Outcome:
-    """The first two stages alone: the data's new version, checked."""
+    """The first two stages alone: the data's new version, checked, and its new labels announced."""
     with Running(preset) as run:
         rows = run(ingest, preset.data)
-        run(validate, preset.checks(), rows)
+        good = run(validate, preset.checks(), rows)
+        run.announce(good)
         return run.outcome()
-
-
-@flow(name="preset", persist_result=False)
-def from_file(config: str = "configs/demo.yaml", changes: list[str] | None = None) -> Outcome:
-    """What a schedule starts: the pipeline with the preset as the file has it on that day."""
-    return pipeline(read_preset(Path(config), changes or []))

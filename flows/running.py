@@ -26,8 +26,10 @@ from flows.cluster import Cluster
 from flows.configuration import Preset
 from flows.display import Display
 from flows.elsewhere import Elsewhere, open_store
+from flows.events import LABELS, tell
 from flows.surroundings import prepare, threads
 from model.device import describe_processor, find_device
+from tasks.arrivals import known_labels
 from tasks.keys import lock_digest
 from tasks.revision import code_state
 from tasks.spread import Cores, over_cores
@@ -176,6 +178,18 @@ class Running:
         self.display.note(registered.says)
         return registered
 
+    def announce(self, good: Reference) -> None:
+        """Emit `labels.ingested` where labels were accepted that nobody was told of; it starts `align`."""
+        known = known_labels(self.place.var, self.preset.name)
+        rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
+        if came := known.arrived(rows, good.digest):
+            told = " and ".join(f"{count:,} new {kind}" for kind, count in came.rows.items() if count)
+            says = f"{told} by {len(came.annotators):,} people were accepted"
+            then = "`chatmill data diff` shows them"
+            tell(LABELS, self.preset.name, says, then, data_hash=data, **asdict(came))
+            self.display.note(says)
+        known.remember(rows, good.digest, data)
+
     def outcome(self) -> Outcome:
         """What came out of the stages until now."""
         return Outcome(
@@ -193,6 +207,7 @@ class Running:
         page = Path(report.path) / "report.html"
         _replace(self.place.var / "report.html", page.read_text(encoding="utf-8"))
         whole = self.outcome()
+        self.tracker.is_whole(whole.data_hash)
         _replace(self.place.var / "summary.json", json.dumps(asdict(whole), indent=1))
         return whole
 

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from model.errors import UserError
 from tasks import remotes, versions
 from tasks.difference import bring_files, side_of
-from tasks.lineage import PARENT, UNNAMED, annotators_of, data_hash, experiments, holder
-from tasks.records import TYPES, shards
+from tasks.lineage import PARENT, UNNAMED, data_hash, experiments, holder
+from tasks.records import TYPES, annotators_of, shards
 from tasks.registry import Registry
 from tasks.split import SPLITS, SplitParameters, group_of, split_of
 

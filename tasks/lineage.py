@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
+from tasks.records import annotators_of
 from tasks.registry import CHAMPION, MODEL
 
 ALIGNED, DIFF = "aligned", "git.diff"
@@ -162,14 +163,6 @@ def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
                         for who in annotators_of(row):
                             counts.setdefault(who or UNNAMED, Counter())[part] += 1
     return {who: dict(counts[who]) for who in sorted(counts)}
-
-
-def annotators_of(row: Mapping[str, Any]) -> list[str]:
-    """Who gave the labels of a row, one a score; empty where nobody is named."""
-    if "scores" not in row:
-        return [row.get("annotator", "")]
-    named = list(row.get("annotators", []))
-    return named + [""] * (len(row["scores"]) - len(named))
 
 
 def trace(client: MlflowClient, name: str, var: Path) -> dict[str, Any]:

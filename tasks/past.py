@@ -17,6 +17,8 @@ from tasks.stage import MANIFEST
 
 # Other teams' runs in a shared store have no flow run.
 PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LIKE '%'"
+# On a parent run whose chain came to the end: the version of the data that it read.
+WHOLE = "chatmill.data"
 NEWEST = ["attributes.start_time DESC"]
 
 
@@ -82,6 +84,13 @@ def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
     return next(
         (_stage_run(run, finished[run.info.run_id]) for run in pipelines if run.info.run_id in finished), None
     )
+
+
+def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
+    """The last run of a preset whose chain came to the end, and the data hash that it read ("": none)."""
+    found = _search(client, f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'")
+    named = [run for run in found if run.info.run_name == preset]
+    return (named[0].info.run_id, named[0].data.tags[WHOLE]) if named else ("", "")
 
 
 def read_past_manifest(client: MlflowClient, found: StageRun) -> dict[str, Any] | None:

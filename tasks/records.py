@@ -234,3 +234,11 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
 def read_rows(folder: Path, kind: str) -> list[Any]:
     """Records of one type from all shards of a folder."""
     return [TYPES[kind](**row) for row in read_shards(folder)]
+
+
+def annotators_of(row: Mapping[str, Any]) -> list[str]:
+    """Who gave the labels of a row, one a score; empty where nobody is named."""
+    if "scores" not in row:
+        return [row.get("annotator", "")]
+    named = list(row.get("annotators", []))
+    return named + [""] * (len(row["scores"]) - len(named))

@@ -19,6 +19,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 
 from tasks.keys import plain
+from tasks.past import WHOLE
 from tasks.registry import Registered, Registry
 from tasks.stage import MANIFEST, Reference
 
@@ -217,6 +218,10 @@ class Tracker:
             self.client.log_artifacts(self.stage, str(folder / "model"), "model")
         if (folder / "data_docs").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "data_docs"), "data_docs")
+
+    def is_whole(self, data_hash: str) -> None:
+        """Note with the parent run that its chain came to the end, from that version of the data."""
+        self.client.set_tag(self.run, WHOLE, data_hash)
 
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
         """Make the aligned model a version of the registered model; see `Registry.register`."""

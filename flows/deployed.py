@@ -1,0 +1,124 @@
+"""What schedules and events start: each reads the preset as its file is on that day. See prefect.yaml.
+
+Imports wait for the run, so that one that is triggered is seen to run within seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect import flow, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.runtime import flow_run
+from prefect.states import Completed, State, StateType
+
+if TYPE_CHECKING:
+    from flows.configuration import Preset
+
+DEMO = "configs/demo.yaml"
+# In one of these it has read, or is going to read, the data of all events before it.
+TAKES_OVER = [
+    StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.COMPLETED,
+]  # fmt: skip
+LOOKED_AT = 100
+
+
+@flow(name="chatmill-nightly", persist_result=False)
+def nightly(config: str = DEMO, changes: list[str] | None = None) -> State:
+    """The whole chain; what did not change is reused."""
+    from flows.pipeline import pipeline
+
+    outcome = pipeline.fn(_preset(config, changes))
+    return Completed(message=f"MLflow run {outcome.mlflow_run_id[:12]}")
+
+
+@flow(name="chatmill-labels", persist_result=False)
+def labels(config: str = DEMO, changes: list[str] | None = None) -> State:
+    """What the sources hold by now as a new version of the data; new labels among it start `align`."""
+    preset = _preset(config, changes)
+    if data := _told(preset):
+        return Completed(message=f"nothing new since the data {data[:12]}")
+    from flows.pipeline import ingestion
+
+    outcome = ingestion.fn(preset)
+    return Completed(message=f"the data is {outcome.data_hash[:12]}")
+
+
+@flow(name="chatmill-align", persist_result=False)
+def align(config: str = DEMO, changes: list[str] | None = None, data_hash: str = "") -> State:
+    """The chain for new labels: reward model, RLHF, evaluation and gate are made anew, the rest is reused.
+
+    `data_hash` is the version that an event told of. A run that has nothing to add to others ends at once:
+    several events become one run.
+    """
+    if data_hash and (newer := _newer()):
+        return Completed(message=f"run {newer} was asked for later and reads these labels too")
+    preset = _preset(config, changes)
+    if data_hash and (run := _handled(preset, data_hash)):
+        return Completed(message=f"MLflow run {run[:12]} learned from the data {data_hash[:12]} already")
+    from flows.pipeline import pipeline
+
+    outcome = pipeline.fn(preset)
+    return Completed(message=f"MLflow run {outcome.mlflow_run_id[:12]}")
+
+
+def _preset(config: str, changes: list[str] | None) -> Preset:
+    from flows.configuration import read_preset
+
+    return read_preset(Path(config), changes or [])
+
+
+def _told(preset: Preset) -> str:
+    """The data's hash where the sources are as they were when labels were last looked for.
+
+    Asked every few minutes, most often with nothing new: that is to leave no run in MLflow each time.
+    """
+    from tasks.arrivals import known_labels
+    from tasks.ingest import ingest
+    from tasks.stage import Surroundings, read_manifest
+
+    root = Path.cwd()
+    key = ingest.key(preset.data, {}, Surroundings(root, preset.seed))
+    found = read_manifest(root / "var" / "artifacts" / "ingest" / key)
+    known = known_labels(root / "var", preset.name)
+    return known.data if found and found["metrics"]["data_hash"] == known.data else ""
+
+
+def _newer() -> str:
+    """The name of a run of this deployment that was asked for after this one, if it is to count."""
+    with get_client(sync_client=True) as client:
+        me = client.read_flow_run(flow_run.id)
+        if me.deployment_id is None or me.created is None:
+            return ""
+        others = client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[me.deployment_id])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=TAKES_OVER))
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=LOOKED_AT,
+        )
+    later = [run for run in others if run.id != me.id and run.created and run.created > me.created]
+    return later[0].name if later else ""
+
+
+def _handled(preset: Preset, data_hash: str) -> str:
+    """The last whole run of the preset in MLflow, if it read this version of the data."""
+    from flows.surroundings import prepare
+
+    place = prepare(Path.cwd(), preset.tracking.mlflow)
+    # After the environment is set, as MLflow reads it when it is imported.
+    from tasks.past import last_whole
+    from tasks.tracking import Tracker
+
+    tracker = Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
+    run, read = last_whole(tracker.client, preset.name)
+    return run if read == data_hash else ""
