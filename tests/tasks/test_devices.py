@@ -23,7 +23,7 @@ from tasks.stage import Surroundings, stage
 @dataclass(frozen=True)
 class Steps:
     steps: int = 1
-    seconds: float = 0.0
+    waits: bool = False
 
 
 @stage()
@@ -32,7 +32,8 @@ def train(parameters: Steps, out: Path, report: Report, root: Path, device: str)
     with (root / "told").open("a") as told:
         told.write(f"{parameters.steps} begins\n")
         told.flush()
-        time.sleep(parameters.seconds)
+        while parameters.waits and not (root / "enough").exists():
+            time.sleep(0.01)
         told.write(f"{parameters.steps} ends\n")
     return {}
 
@@ -43,51 +44,52 @@ def count(parameters: Steps, out: Path, report: Report) -> dict[str, Any]:
     return {}
 
 
-def in_process(made: Any, parameters: Steps, root: Path, said: Any) -> None:
-    made.run(parameters, {}, Surroundings(root), said.put)
+def in_process(made: str, parameters: Steps, root: Path, said: Any) -> None:
+    globals()[made].run(parameters, {}, Surroundings(root), said.put)
 
 
 def start(*arguments: Any) -> Any:
-    process = multiprocessing.get_context("fork").Process(target=in_process, args=arguments)
+    process = multiprocessing.get_context("spawn").Process(target=in_process, args=arguments)
     process.start()
     return process
 
 
-def training(root: Path, said: Any, seconds: float) -> Any:
-    """A process that has the device."""
-    first = start(train, Steps(1, seconds), root, said)
+def training(root: Path, said: Any) -> Any:
+    """A process that has the device until there is a file `enough`."""
+    first = start("train", Steps(1, waits=True), root, said)
     while not (root / "told").exists() or not (root / "told").read_text():
         time.sleep(0.01)
     return first
 
 
 def test_two_trainings_of_different_configurations_go_in_turn(tmp_path: Path) -> None:
-    said = multiprocessing.get_context("fork").Queue()
-    first = training(tmp_path, said, 1.0)
-    second = start(train, Steps(2), tmp_path, said)
-    assert said.get(timeout=10) == {"event": "message", "text": WAITS}
+    said = multiprocessing.get_context("spawn").Queue()
+    first = training(tmp_path, said)
+    second = start("train", Steps(2), tmp_path, said)
+    assert said.get(timeout=90) == {"event": "message", "text": WAITS}
     # What needs no device does not wait for it.
     began = time.monotonic()
     count.run(Steps(), {}, Surroundings(tmp_path), said.put)
-    assert time.monotonic() - began < 0.5 and first.is_alive()
-    first.join(20), second.join(20)
+    assert time.monotonic() - began < 5 and first.is_alive()
+    (tmp_path / "enough").touch()
+    first.join(90), second.join(90)
     assert (first.exitcode, second.exitcode) == (0, 0)
     assert (tmp_path / "told").read_text().split("\n")[:4] == ["1 begins", "1 ends", "2 begins", "2 ends"]
 
 
 def test_who_waits_hears_an_interrupt_and_a_killed_one_gives_the_device_back(tmp_path: Path) -> None:
-    said = multiprocessing.get_context("fork").Queue()
-    first = training(tmp_path, said, 60.0)
-    second = start(train, Steps(2), tmp_path, said)
-    assert said.get(timeout=10)["text"] == WAITS
+    said = multiprocessing.get_context("spawn").Queue()
+    first = training(tmp_path, said)
+    second = start("train", Steps(2), tmp_path, said)
+    assert said.get(timeout=90)["text"] == WAITS
     time.sleep(0.2)
     os.kill(second.pid, signal.SIGINT)
     second.join(30)
     assert second.exitcode == 1 and first.is_alive()
     os.kill(first.pid, signal.SIGKILL)
     first.join(5)
-    third = start(train, Steps(3), tmp_path, said)
-    third.join(10)
+    third = start("train", Steps(3), tmp_path, said)
+    third.join(90)
     assert third.exitcode == 0
 
 
