@@ -17,6 +17,7 @@ from rich.console import Console
 
 from flows.clean import clean
 from flows.compare import compare
+from flows.cost import cost
 from flows.data import data
 from flows.explain import why
 from flows.lineage import lineage
@@ -173,6 +174,7 @@ def main() -> None:
     app.command()(why)
     app.command()(lineage)
     app.command()(compare)
+    app.command()(cost)
     app.command()(reproduce)
     app.add_typer(data, name="data")
     app.command()(clean)

@@ -128,7 +128,8 @@ class Running:
     def _make(self, stage: Stage, parameters: Any, inputs: dict[str, Reference]) -> Reference:
         began = time.monotonic()
         self.display.start(stage.name)
-        with self.tracker.open_stage(stage.name, parameters, [found.run for found in inputs.values()]) as run:
+        parents = [found.run for found in inputs.values()]
+        with self.tracker.open_stage(stage.name, parameters, parents, stage.holds(self.around)) as run:
             try:
                 reference = self._run(stage, parameters, inputs, run)
             finally:
@@ -148,6 +149,7 @@ class Running:
                 "seconds": round(seconds, 2),
                 "folder": reference.path,
                 "metrics": reference.metrics,
+                "cost": reference.cost,
             }
         )
         return reference

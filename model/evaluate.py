@@ -150,6 +150,8 @@ def evaluate(
             "completion_loss": speaker.loss(asked.completions),
         }
         figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
+    answers = [answer for each in (said, replies) for some in each.values() for answer in some]
+    report({"event": "usage", "tokens": sum(len(answer.tokens) for answer in answers)})
     figures |= _bits_per_byte(settings, Path(split), models, device)
     rewards, accuracy = _rewards(Path(reward), Path(labels), said, device)
     figures |= {f"{name}_reward": float(np.mean(values)) for name, values in rewards.items()}

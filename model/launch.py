@@ -178,7 +178,10 @@ def _worker(parent: str, job: str) -> int:
     task = json.loads(job)
     module, _, name = task["function"].partition(":")
     try:
-        value = getattr(importlib.import_module(module), name)(**task["arguments"], report=report)
+        try:
+            value = getattr(importlib.import_module(module), name)(**task["arguments"], report=report)
+        finally:
+            _tell_memory()
     except UserError as error:
         report_error("user", str(error))
         return 1
@@ -200,6 +203,13 @@ def _full_disk(error: BaseException | None) -> OSError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _tell_memory() -> None:
+    """The most memory that this process held on its GPU, in bytes: each process says its own."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        print(json.dumps({"event": "usage", "gpu_memory": torch.cuda.max_memory_allocated()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -179,7 +179,9 @@ class Loop:
         Raises UserError when more than ten batches in one run gave a loss that is not finite.
         """
         with self._lock(), self._stop_on_signal():
-            if not self._restore():
+            if self._restore():
+                self.report({"event": "resumed", "step": self.step})
+            else:
                 self.recipe.observe(0)
                 self._evaluate()
                 self._save()
@@ -253,6 +255,7 @@ class Loop:
             state = torch.load(best, map_location=self.world.device, weights_only=True)
             self.recipe.learner.load_masters(state)
         self.world.wait()
+        self.report({"event": "usage", "tokens": round(self.recipe.tokens_per_step * self.taken)})
         seconds = max(self.seconds, 1e-9)
         return {
             "steps": float(self.step),

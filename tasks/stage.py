@@ -23,6 +23,7 @@ from model.launch import FULL, Report
 from tasks import devices
 from tasks.keys import code_digest, definitions, file_sums, lock_digest, plain, stage_key, sums_digest
 from tasks.locks import alone
+from tasks.metering import Meter, plain_cost
 from tasks.spread import Spread, in_turn
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Reference:
     seconds: float
     metrics: dict[str, Any]
     run: str = ""
+    cost: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ class Stage:
     def asks_for(self, name: str) -> bool:
         """Whether the function has a parameter of that name."""
         return name in inspect.signature(self.function).parameters
+
+    def holds(self, around: Surroundings) -> tuple[str, int]:
+        """The kind of device that it holds while it is made, cpu or cuda, and how many (cpu: processes)."""
+        kind = around.device.partition(":")[0] if self.asks_for("device") else "cpu"
+        return kind, around.processes if self.asks_for("processes") else 1
 
     def key(self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings) -> str:
         """What decides between making and reusing."""
@@ -165,7 +172,9 @@ class Stage:
             view = folder.with_suffix(VIEW)
             with self._arguments(inputs, around, view) as arguments, self._device(around, report):
                 began = time.monotonic()
-                metrics = self.function(parameters, **arguments, out=part, report=report)
+                meter = Meter(part, *self.holds(around), report, run, self.resumes)
+                with meter:
+                    metrics = self.function(parameters, **arguments, out=part, report=meter.report)
             traces = self._traces()
             sums = file_sums(part, without=(MANIFEST, *traces))
             manifest = {
@@ -173,6 +182,7 @@ class Stage:
                 "key": key,
                 **self._described(parameters, inputs, around, asked),
                 "seconds": round(time.monotonic() - began, 3),
+                "cost": plain_cost(meter.cost),
                 "metrics": metrics,
                 "digest": sums_digest(sums),
                 "files": _sizes(part, without=traces),
@@ -356,7 +366,7 @@ def _sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
 def _reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Reference:
     return Reference(
         manifest["stage"], manifest["key"], str(folder), manifest["digest"], reused, manifest["seconds"],
-        manifest["metrics"], manifest.get("run", ""),
+        manifest["metrics"], manifest.get("run", ""), manifest.get("cost", {}),
     )  # fmt: skip
 
 

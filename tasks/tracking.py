@@ -26,6 +26,7 @@ from tasks.stage import MANIFEST, Reference
 FLUSH_SECONDS = 10.0
 BATCH = 500
 LONGEST = 500
+COST, COST_TAG, MOST_ATTEMPTS = "cost", "chatmill.cost.", 50
 KEPT = ("samples.json", "report.md", "agreement.json", "accuracy.json", "yardstick.json", "answers.json")
 ALSO = ("metrics.json", "verdict.json", "report.html", "curves.jsonl")
 
@@ -130,13 +131,19 @@ class Tracker:
         self.client.log_text(self.stage or self.run, text, file)
 
     @contextmanager
-    def open_stage(self, name: str, parameters: Any, parents: list[str]) -> Iterator[str]:
-        """A stage's run for as long as the context lasts; its id. `close_stage` says how it went."""
+    def open_stage(
+        self, name: str, parameters: Any, parents: list[str], holds: tuple[str, int] = ("cpu", 1)
+    ) -> Iterator[str]:
+        """A stage's run for as long as the context lasts; its id. `close_stage` says how it went.
+
+        `holds` is the kind of device that the stage holds, and how many.
+        """
         tags = {
             **self.tags,
             "mlflow.parentRunId": self.run,
             "chatmill.stage": name,
             "chatmill.inputs": ",".join(run for run in parents if run),
+            "chatmill.holds": json.dumps(holds),
         }
         created = self.client.create_run(self.experiment, run_name=f"{self.name} · {name}", tags=tags)
         self.stage = created.info.run_id
@@ -199,6 +206,7 @@ class Tracker:
             metrics=_metrics(numbers, int(numbers.get("steps", 0))),
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
+        self._keep_cost(reference)
         if data_hash:
             described = json.dumps({"pointer": "data.dvc", "md5": data_hash})
             dataset = Dataset("data", data_hash[:36], "dvc", described)
@@ -207,6 +215,27 @@ class Tracker:
         if not reuses:
             self._keep_files(Path(reference.path))
         return reuses or self.stage
+
+    def _keep_cost(self, reference: Reference) -> None:
+        """What a stage took: as figures of its run where it was made, and at the pipeline's run for sums.
+
+        There a reader finds them without reading a run a stage.
+        """
+        if not reference.cost:
+            return
+        if not reference.reused:
+            numbers = {
+                f"{COST}/{name}": value
+                for name, value in reference.cost.items()
+                if isinstance(value, int | float)
+            }
+            self.client.log_batch(self.stage, metrics=_metrics(numbers, 0))
+        told = {
+            **reference.cost,
+            "runs": reference.cost.get("runs", [])[-MOST_ATTEMPTS:],
+            "status": "reused" if reference.reused else "made",
+        }
+        self.client.set_tag(self.run, f"{COST_TAG}{reference.stage}", json.dumps(told))
 
     def _keep_files(self, folder: Path) -> None:
         for name in (MANIFEST, *KEPT, *ALSO):
