@@ -32,7 +32,7 @@ SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
 
 def is_speed(figure: str) -> bool:
     """Whether a figure tells of the machine and not of the model."""
-    return figure.startswith(SPEED) or figure.endswith((*SPEED, "_per_second", "_bytes_peak"))
+    return figure.startswith((*SPEED, "cost/")) or figure.endswith((*SPEED, "_per_second", "_bytes_peak"))
 
 
 @dataclass(frozen=True)
