@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.stage import Reference
+
+if TYPE_CHECKING:
+    from tasks.tracking import Tracker
 
 QUARTERS = 4
 # The figures that a line has room for, the first that a stage has.
@@ -176,3 +179,11 @@ def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int 
         table.add_row(*cells)
     console.print()
     console.print(Panel(table, title="the same prompts, answered by all three", box=SIMPLE))
+
+
+def keep_table(event: dict[str, Any], tracker: Tracker) -> None:
+    """A table that a stage reports, on Prefect's page and with the stage's run in MLflow."""
+    from prefect.artifacts import create_markdown_artifact
+
+    create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
+    tracker.text(f"{event['title']}.md", event["markdown"])

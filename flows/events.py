@@ -7,10 +7,6 @@ from threading import Thread
 from typing import Any
 
 LABELS = "labels.ingested"
-REFUSED = "chatmill.gate.refused"
-SLOW = "chatmill.run.slow"
-WAITS = "chatmill.approval.waits"
-DRIFT = "chatmill.drift"
 LONGEST = 2000
 PATIENCE_SECONDS = 20.0
 

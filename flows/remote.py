@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
 from pydantic import TypeAdapter
 
 from flows.configuration import check_preset
+from flows.display import keep_table
 from flows.elsewhere import KEY, PROGRESS, REFUSED, STATUS, open_store
 from flows.surroundings import prepare
 from model.device import describe_device, find_device
@@ -126,8 +126,7 @@ class Telling:
             self.said.append(event["text"][:LONGEST])
             get_run_logger().info(event["text"])
         elif event["event"] == "table":
-            create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
-            self.tracker.text(f"{event['title']}.md", event["markdown"])
+            keep_table(event, self.tracker)
 
     @contextmanager
     def beating(self) -> Iterator[None]:

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import psutil
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -24,7 +23,7 @@ from prefect.states import Crashed
 
 from flows.cluster import Cluster
 from flows.configuration import Preset
-from flows.display import Display
+from flows.display import Display, keep_table
 from flows.elsewhere import Elsewhere, open_store
 from flows.events import LABELS, tell
 from flows.surroundings import prepare, threads
@@ -168,8 +167,7 @@ class Running:
         self.display.show(event)
         self.tracker.note(event)
         if event["event"] == "table":
-            create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
-            self.tracker.text(f"{event['title']}.md", event["markdown"])
+            keep_table(event, self.tracker)
 
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
         """Give the aligned model its version and page; the alias where it passed and beats the champion."""

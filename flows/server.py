@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from flows.surroundings import LOOPBACK, Place, silent
+from flows.surroundings import LOOPBACK, Place, free_port, silent
 from model.launch import die_with_parent
 
 STARTING_SECONDS = 90.0
@@ -44,7 +43,7 @@ class OwnServer:
         self.log = place.var / "logs" / "prefect-run-server.log"
         if self.api:
             return
-        port = _free_port()
+        port = free_port()
         self.api = f"http://{LOOPBACK}:{port}/api"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
@@ -114,10 +113,3 @@ def _command(port: int) -> list[str]:
         "--factory", "prefect.server.api.server:create_app",
         "--host", LOOPBACK, "--port", str(port), "--log-level", "error", "--lifespan", "on",
     ]  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port

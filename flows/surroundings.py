@@ -118,6 +118,14 @@ def unbound(host: str, port: int) -> str:
     return ""
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def threads(processes: int = 1) -> str:
     """How many threads each of the training processes computes with: as is set, or the cores between them."""
     return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))

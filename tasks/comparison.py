@@ -16,11 +16,11 @@ from tasks.lineage import (
     artifact,
     children,
     data_hash,
-    experiments,
     holder,
     model_run,
     run_or_none,
 )
+from tasks.past import search
 
 GONE = "gone"
 AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
@@ -68,7 +68,7 @@ def find_run(client: MlflowClient, name: str) -> Run:
         run = run_or_none(client, model_run(client, name)[0])
     if run is None:
         # MLflow cannot search by an id's beginning: two calls for all of the pipeline's runs.
-        fits = [found for found in _all(client) if found.info.run_id.startswith(name)]
+        fits = [found for found in search(client) if found.info.run_id.startswith(name)]
         if len(fits) != 1:
             said = (
                 "fits several runs: give more of it" if fits else "is no run: MLflow's page lists their ids"
@@ -80,17 +80,6 @@ def find_run(client: MlflowClient, name: str) -> Run:
     if above is None:
         raise UserError(f"the pipeline run {parent} of {name!r} is gone from MLflow: compare another")
     return above
-
-
-def _all(client: MlflowClient) -> list[Run]:
-    found: list[Run] = []
-    ids, token = experiments(client), None
-    while True:
-        page = client.search_runs(ids, max_results=5000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 def facts(client: MlflowClient, parent: Run) -> Facts:

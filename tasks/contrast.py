@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from tasks.comparison import Difference, is_speed
 from tasks.figures import Line, line_chart
-from tasks.lineage import children, holder
+from tasks.lineage import artifact_text, children, holder
 from tasks.page import STYLE
 
 CURVES = "curves.jsonl"
@@ -156,9 +153,7 @@ def _curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple
 
 def _rows(client: MlflowClient, run: str) -> list[dict[str, Any]]:
     """A training's curves; none where it has none, or they are gone."""
-    with TemporaryDirectory() as folder:
-        try:
-            text = Path(client.download_artifacts(run, CURVES, folder)).read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()]
-        except (MlflowException, OSError, ValueError):
-            return []
+    try:
+        return [json.loads(line) for line in (artifact_text(client, run, CURVES) or "").splitlines()]
+    except ValueError:
+        return []

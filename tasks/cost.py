@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.past import PIPELINES
+from tasks.past import PIPELINES, search
 from tasks.tracking import COST_TAG
 
-BY = ("run", "week", "stage")
 MADE, REUSED, ENDED, RUNNING = "made", "reused", "ended", "running"
-PAGE = 1000
-SHORT = 12
+OLDEST = ("attributes.start_time ASC",)
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,8 @@ class Costs:
 
 def read_costs(client: MlflowClient, since: float) -> Costs:
     """Of all pipeline runs that began after `since`, in seconds since 1970."""
-    experiments = [found.experiment_id for found in client.search_experiments()]
     later = f"attributes.start_time >= {int(since * 1000)}"
-    pipelines = list(_search(client, experiments, f"{PIPELINES} and {later}"))
+    pipelines = search(client, f"{PIPELINES} and {later}", order=OLDEST)
     cut = f"tags.`chatmill.stage` LIKE '%' and attributes.status != 'FINISHED' and {later}"
     taken: list[Taken] = []
     resumed: set[str] = set()
@@ -109,22 +106,10 @@ def read_costs(client: MlflowClient, since: float) -> Costs:
         for stage, cost in found.items():
             resumed.update(cost.get("runs", []))
             taken.append(_measured(run, stage, cost))
-    for run in _search(client, experiments, cut):
+    for run in search(client, cut, order=OLDEST):
         if run.info.run_id not in resumed:
             taken.append(_cut_short(run))
     return Costs(taken, len(pipelines), unmeasured)
-
-
-def _search(client: MlflowClient, experiments: list[str], condition: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments, condition, max_results=PAGE, page_token=token, order_by=["attributes.start_time ASC"]
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _measured(run: Run, stage: str, cost: dict[str, Any]) -> Taken:

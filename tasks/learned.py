@@ -16,7 +16,8 @@ from mlflow import MlflowClient
 from model.errors import UserError
 from tasks import remotes, versions
 from tasks.difference import bring_files, side_of
-from tasks.lineage import PARENT, UNNAMED, data_hash, experiments, holder
+from tasks.lineage import PARENT, UNNAMED, data_hash, holder
+from tasks.past import search
 from tasks.records import TYPES, annotators_of, shards
 from tasks.registry import Registry
 from tasks.split import SPLITS, SplitParameters, group_of, split_of
@@ -128,17 +129,8 @@ def _unknown(sought: Sought, people: set[str]) -> str:
 def _pipelines(client: MlflowClient) -> Iterator[tuple[str, dict[str, Any]]]:
     """Pipeline runs, the newest first, with their finished stages in order."""
     stages: dict[str, dict[str, Any]] = {}
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments(client), "tags.`chatmill.key` LIKE '%'", max_results=1000,
-            order_by=["attributes.start_time DESC"], page_token=token,
-        )  # fmt: skip
-        for run in page:
-            stages.setdefault(run.data.tags.get(PARENT, ""), {})[run.data.tags["chatmill.stage"]] = run
-        token = page.token
-        if not token:
-            break
+    for run in search(client, "tags.`chatmill.key` LIKE '%'"):
+        stages.setdefault(run.data.tags.get(PARENT, ""), {})[run.data.tags["chatmill.stage"]] = run
     for parent, made in stages.items():
         yield parent, dict(reversed(made.items()))
 

@@ -70,16 +70,17 @@ def children(client: MlflowClient, parent: Run) -> list[Run]:
 def artifact(client: MlflowClient, run: str, name: str) -> Any:
     """A run's JSON file, or None where it is gone."""
     try:
-        return json.loads(_text(client, run, name) or "")
+        return json.loads(artifact_text(client, run, name) or "")
     except ValueError:
         return None
 
 
-def _text(client: MlflowClient, run: str, name: str) -> str | None:
+def artifact_text(client: MlflowClient, run: str, name: str) -> str | None:
     """A run's file, or None where it is gone."""
     with TemporaryDirectory() as folder:
         try:
-            return Path(client.download_artifacts(run, name, folder)).read_text(encoding="utf-8")
+            # Line ends of a diff are part of it.
+            return Path(client.download_artifacts(run, name, folder)).read_bytes().decode("utf-8")
         except (MlflowException, OSError, ValueError):
             return None
 
@@ -142,7 +143,7 @@ def diffs(client: MlflowClient, found: Mapping[str, Any]) -> str:
     for run, stages in makers.items():
         named = ", ".join(stage["stage"] for stage in stages)
         parts.append(f"# commit {stages[0]['git_commit']}, pipeline run {run}: {named}\n")
-        parts.append(_text(client, run, DIFF) or "# gone from MLflow\n")
+        parts.append(artifact_text(client, run, DIFF) or "# gone from MLflow\n")
     return "".join(parts)
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
+from tasks.lineage import artifact, experiments
 from tasks.stage import MANIFEST
 
 # Other teams' runs in a shared store have no flow run.
 PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LIKE '%'"
 # On a parent run whose chain came to the end: the version of the data that it read.
 WHOLE = "chatmill.data"
-NEWEST = ["attributes.start_time DESC"]
+NEWEST = ("attributes.start_time DESC",)
+PAGE = 5000
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
     Raises UserError where there is no such run or more than one, and where it did not reach the stage.
     """
     pipeline = _find_pipeline(client, run)
-    children = _search(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
+    children = search(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
     stages = {child.data.tags.get("chatmill.stage", ""): child for child in reversed(children)}
     if stage not in stages:
         known = ", ".join(name for name in stages if name) or "no stage"
@@ -56,13 +55,13 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
 
 def _find_pipeline(client: MlflowClient, run: str) -> Run:
     if not run:
-        newest = _search(client, PIPELINES, most=1)
+        newest = search(client, PIPELINES, most=1)
         if not newest:
             raise UserError("MLflow holds no pipeline run yet; `chatmill run` makes one")
         return newest[0]
     found = []
     if run.isalnum():
-        found = _search(client, f"{PIPELINES} and attributes.run_id LIKE '{run}%'", most=2)
+        found = search(client, f"{PIPELINES} and attributes.run_id LIKE '{run}%'", most=2)
     if not found:
         raise UserError(f"MLflow holds no pipeline run whose id begins with {run}")
     if len(found) > 1:
@@ -73,12 +72,12 @@ def _find_pipeline(client: MlflowClient, run: str) -> Run:
 def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
     """The same stage in the last earlier run of the same preset that finished it; None: the first."""
     earlier = f"{PIPELINES} and attributes.start_time < {found.started}"
-    pipelines = [run for run in _search(client, earlier) if run.info.run_name == found.preset]
+    pipelines = [run for run in search(client, earlier) if run.info.run_name == found.preset]
     if not pipelines:
         return None
     finished = {
         child.data.tags["mlflow.parentRunId"]: child
-        for child in reversed(_search(client, f"tags.`chatmill.stage` = '{found.stage}'"))
+        for child in reversed(search(client, f"tags.`chatmill.stage` = '{found.stage}'"))
         if "chatmill.key" in child.data.tags and "mlflow.parentRunId" in child.data.tags
     }
     return next(
@@ -88,30 +87,27 @@ def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
 
 def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
     """The last run of a preset whose chain came to the end, and the data hash that it read ("": none)."""
-    found = _search(client, f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'")
+    found = search(client, f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'")
     named = [run for run in found if run.info.run_name == preset]
     return (named[0].info.run_id, named[0].data.tags[WHOLE]) if named else ("", "")
 
 
 def read_past_manifest(client: MlflowClient, found: StageRun) -> dict[str, Any] | None:
     """The manifest that MLflow keeps of a stage; None where it is gone."""
-    with TemporaryDirectory() as folder:
-        try:
-            path = client.download_artifacts(found.holder, MANIFEST, folder)
-            read: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (MlflowException, OSError, ValueError):
-            return None
+    read: dict[str, Any] = artifact(client, found.holder, MANIFEST) or {}
     return read if "key" in read else None
 
 
-def _search(client: MlflowClient, condition: str, most: int = 0) -> list[Run]:
+def search(
+    client: MlflowClient, condition: str = "", most: int = 0, order: Sequence[str] = NEWEST
+) -> list[Run]:
     """Runs of every experiment, the newest first; all of them where `most` is 0."""
-    experiments = [each.experiment_id for each in client.search_experiments()]
+    ids = experiments(client)
     found: list[Run] = []
     token = None
     while True:
         page = client.search_runs(
-            experiments, condition, max_results=most or 1000, order_by=NEWEST, page_token=token
+            ids, condition, max_results=most or PAGE, order_by=list(order), page_token=token
         )
         found += page
         token = page.token

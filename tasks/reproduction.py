@@ -18,13 +18,12 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from model.device import describe_processor
 from model.errors import UserError
 from model.launch import die_with_parent
 from tasks.comparison import find_run
-from tasks.lineage import artifact, children, data_hash, holder
+from tasks.lineage import artifact, artifact_text, children, data_hash, holder
 from tasks.placing import Placed, place_data, standalone
 from tasks.revision import Code, bring_back, put_away
 from tasks.stage import MANIFEST, read_manifest
@@ -82,7 +81,7 @@ def read_original(client: MlflowClient, name: str) -> Original:
     preset = artifact(client, run, "preset.json")
     if preset is None:
         raise UserError(f"run {run[:SHOWN]} has no preset.json in MLflow any more; its configuration is gone")
-    diff = _text(client, run, "git.diff") if tags.get("git.dirty") == "true" else ""
+    diff = artifact_text(client, run, "git.diff") if tags.get("git.dirty") == "true" else ""
     if diff is None:
         raise UserError(f"run {run[:SHOWN]} was of changed code, and its git.diff is gone from MLflow")
     found = children(client, parent)
@@ -101,14 +100,6 @@ def _made(client: MlflowClient, run: Run) -> Made:
     manifest = artifact(client, holder(run), MANIFEST)
     figures = manifest["metrics"] if manifest else dict(run.data.metrics)
     return Made(run.data.tags["chatmill.stage"], run.data.tags["chatmill.digest"], figures, manifest)
-
-
-def _text(client: MlflowClient, run: str, name: str) -> str | None:
-    try:
-        # Line ends of a diff are part of it.
-        return Path(client.download_artifacts(run, name)).read_bytes().decode("utf-8")
-    except (MlflowException, OSError, ValueError):
-        return None
 
 
 @dataclass(frozen=True)

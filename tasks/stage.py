@@ -255,8 +255,7 @@ class Stage:
         """The device, for a stage that asks for it: one such stage at a time has it."""
         if not self.asks_for("device"):
             return nullcontext()
-        count = around.processes if self.asks_for("processes") else 1
-        return devices.using(around.device, count, around.root, report)
+        return devices.using(around.device, self.holds(around)[1], around.root, report)
 
     @contextmanager
     def _room(self, part: Path) -> Iterator[None]:
@@ -306,7 +305,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def bring(stage: str, key: str, around: Surroundings, report: Report) -> Reference | None:
     """An output by its key, from this host or from the store; None where neither has it."""
     folder = around.root / "var" / "artifacts" / stage / key
-    with alone(folder.with_suffix(".lock"), report, WAITS):
+    with alone(folder.with_suffix(LOCK), report, WAITS):
         known = read_manifest(folder) or _fetched(stage, key, folder, around, report)
     return _reference(folder, known, reused=True) if known else None
 

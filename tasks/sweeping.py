@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 
 from model.launch import MODULE
+from tasks.cleaning import GONE, held
 from tasks.stage import LOCK, PART, VIEW
 
 GRACE_SECONDS = 60.0
-GONE = ".gone"
 # What a training goes on from.
 CHECKPOINTS = "checkpoints"
 
@@ -118,7 +118,7 @@ def _sweep_removed(artifacts: Path) -> Iterator[str]:
 def _sweep_data(root: Path) -> Iterator[str]:
     """What ingestion writes beside `data/` and its pointer; one that is alive holds its stage's lock."""
     left = [path for path in (root / "data.part", root / "data.dvc.part") if path.exists()]
-    if not left or any(_held(lock) for lock in (root / "var" / "artifacts" / "ingest").glob(f"*{LOCK}")):
+    if not left or any(held(lock) for lock in (root / "var" / "artifacts" / "ingest").glob(f"*{LOCK}")):
         return
     for path in left:
         if path.is_dir():
@@ -126,11 +126,6 @@ def _sweep_data(root: Path) -> Iterator[str]:
         else:
             path.unlink()
         yield f"ingest: what a killed run had half written is removed ({path.name})"
-
-
-def _held(path: Path) -> bool:
-    with free(path) as mine:
-        return not mine
 
 
 def _sweep_dvc(folder: Path) -> Iterator[str]:

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,19 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.surroundings import silent
+from flows.surroundings import bare, free_port, silent
 
 REPOSITORY = Path(__file__).parent.parent
 PLACED = ("pretrain", "sft", "reward", "rlhf", "evaluate")
 SMOKE = "configs/smoke.yaml"
 # One core for each training, as two share a small machine.
 THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -61,11 +53,8 @@ class Hosts:
         """Of a program at a host: that host's code, the two addresses, and nothing of the other host."""
         home = root / "var" / "prefect"
         home.mkdir(parents=True, exist_ok=True)
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))
-        }
         return {
-            **kept, **THREADS, "PYTHONPATH": str(root), "PREFECT_HOME": str(home),
+            **bare(root), **THREADS, "PREFECT_HOME": str(home),
             "PREFECT_API_URL": self.prefect, "MLFLOW_TRACKING_URI": self.mlflow, "COLUMNS": "120",
         }  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from flows.surroundings import bare
 
 REPOSITORY = Path(__file__).parent.parent
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
@@ -29,8 +30,7 @@ def command(*words: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     # The tests' own settings of Prefect and MLflow are no part of a person's surroundings.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-    return {**kept, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "120"}
+    return {**bare(REPOSITORY), "COLUMNS": "120"}
 
 
 def chatmill(root: Path, *words: str, code: int = 0) -> str:

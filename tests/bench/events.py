@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -18,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from flows.surroundings import bare, free_port
 
 REPOSITORY = Path(__file__).parent.parent.parent
 ROOMS = ("flows", "tasks", "model", "configs", "prefect.yaml", "requirements.txt", "tests/exports")
@@ -38,16 +38,9 @@ def lay(root: Path) -> None:
     pointer.write_text(pointer.read_text().replace("demo", "smoke"))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def call(root: Path, *words: str, **more: str) -> str:
     """What a program in that folder says."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-    environment = {**kept, "PYTHONPATH": str(root), **more}
+    environment = {**bare(root), **more}
     done = subprocess.run(
         [sys.executable, *words], cwd=root, env=environment, capture_output=True, text=True, check=False
     )

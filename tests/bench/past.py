@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from flows.surroundings import bare
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
@@ -31,10 +32,9 @@ MADE = 10
 
 def call(root: Path, *words: str) -> float:
     """Seconds that a command takes in that folder. Raises RuntimeError where it fails."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, *words], cwd=root, env={**kept, "PYTHONPATH": str(REPOSITORY)}, capture_output=True,
+        [sys.executable, *words], cwd=root, env=bare(REPOSITORY), capture_output=True,
         text=True, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -10,7 +10,6 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from flows.surroundings import bare, free_port
 
 REPOSITORY = Path(__file__).parent.parent.parent
 USER, PASSWORD, NAME = "chatmill", "not-to-be-written-anywhere", "mill"
@@ -41,9 +42,7 @@ def postgresql() -> Iterator[str]:
     # It refuses to run as root.
     other = pwd.getpwnam("postgres") if os.getuid() == 0 else None
     as_user = {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []} if other else {}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     password = folder / "password"
     password.write_text(PASSWORD)
@@ -72,8 +71,7 @@ def postgresql() -> Iterator[str]:
 
 def crowd(root: Path, address: str, tasks: int) -> dict[str, Any]:
     """Run so many tasks of a flow in `root`; what the databases hold afterwards, and the seconds taken."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-    environment = {**kept, "CHATMILL_DATABASE": address, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**bare(REPOSITORY), "CHATMILL_DATABASE": address}
     words = [sys.executable, "-m", "tests.bench.postgres", "--tasks", str(tasks), "--inside"]
     done = subprocess.run(words, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,22 +16,14 @@ import pytest
 
 from flows.served import Served, read_served
 from flows.services import MARK
-from flows.surroundings import silent
+from flows.surroundings import bare, free_port, silent
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def chatmill(root: Path, *words: str, code: int = 0) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     command = [sys.executable, "-m", "flows.command", *words]
-    environment = {**kept, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "120"}
+    environment = {**bare(REPOSITORY), "COLUMNS": "120"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flows.surroundings import free_port
 from model.errors import UserError
 from model.launch import Report
 from tasks import remotes
@@ -64,12 +64,6 @@ def made(around: Surroundings, said: Said, words: tuple[str, ...] = ("a", "b")) 
     assert around.store is not None
     around.store.send(found, said)
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

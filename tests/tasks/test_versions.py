@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.surroundings import free_port
 from model.errors import UserError
 from tasks import history, remotes, versions
 from tasks.difference import WORKING, Count, compare
@@ -217,12 +217,6 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def serve(port: int) -> Any:
