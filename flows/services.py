@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.password import SECRETS
 from flows.served import Process
 from model.launch import die_with_parent
 
@@ -32,7 +33,8 @@ Note = Callable[[str], None]
 class Service:
     """A program that serves: what starts it, where it answers, what it is for.
 
-    `silent` says why it does not answer, and nothing where it does. `grace`: how many seconds it gets to end.
+    `silent` says why it does not answer, and nothing where it does. `environment` is what it gets beside what
+    is set here, of which it inherits no password. `grace`: how many seconds it gets to end.
     """
 
     name: str
@@ -57,7 +59,8 @@ class Kept:
     def _start(self) -> subprocess.Popen[bytes]:
         self.started = time.monotonic()
         self.service.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, **self.service.environment, MARK: str(self.root)}
+        inherited = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        environment = {**inherited, **self.service.environment, MARK: str(self.root)}
         with self.service.log.open("ab") as log:
             # A group of its own: Ctrl-C is for the one that watches, which ends the others in their order.
             return subprocess.Popen(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows import password
 from flows.database import SETTING, make_databases, read_database
-from flows.served import read_served
+from flows.password import Login, known_login, read_login
+from flows.served import Served, read_served
 from model.errors import UserError
 
 QUIET = {
@@ -35,11 +38,15 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Place:
-    """The project's folder, and the addresses of MLflow and of Prefect's API (empty: it starts its own)."""
+    """The project's folder, and the addresses of MLflow and of Prefect's API (empty: it starts its own).
+
+    `login` is asked for by the servers that are started here; None: they ask for none.
+    """
 
     root: Path
     mlflow: str
     prefect: str
+    login: Login | None = None
 
     @property
     def var(self) -> Path:
@@ -50,25 +57,51 @@ class Place:
 def prepare(root: Path, mlflow: str = "") -> Place:
     """Point Prefect and MLflow at the project's var/, quiet and without telemetry; what is set already stays.
 
-    The Prefect server that `chatmill up` runs for this project is used where it runs; else Prefect
-    starts its own for as long as the flow runs. Raises UserError for a server that does not answer, a
-    database among them.
+    The Prefect server that `chatmill up` runs for this project is used where it runs, and MLflow's where
+    other hosts reach it too; else Prefect starts its own for as long as the flow runs. Raises UserError for a
+    server that does not answer or asks for another password, a database among them.
     """
     home = root / "var" / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     for name, value in {"PREFECT_HOME": str(home), **QUIET}.items():
         os.environ.setdefault(name, value)
-    if "PREFECT_API_URL" not in os.environ and (api := served(root)):
-        os.environ["PREFECT_API_URL"] = api
+    login = set_login()
+    found = served(root)
+    if "PREFECT_API_URL" not in os.environ and found:
+        os.environ["PREFECT_API_URL"] = found.prefect
     prefect = os.environ.get("PREFECT_API_URL", "")
-    kept = _database() or f"sqlite:///{root / 'var' / 'mlflow.db'}"
+    kept = (found.mlflow if found else "") or _database() or f"sqlite:///{root / 'var' / 'mlflow.db'}"
     uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or kept
     for name, address in (("MLflow", uri), ("Prefect", prefect)):
-        if address.startswith("http") and (failed := silent(address)):
-            where = urlsplit(address)
-            shown = f"{where.scheme}://{where.hostname}:{where.port or 80}"
-            raise UserError(f"{name}'s server at {shown} does not answer ({failed})")
-    return Place(root, uri, prefect)
+        if address.startswith("http"):
+            _reach(name, address)
+    return Place(root, uri, prefect, login)
+
+
+def set_login() -> Login | None:
+    """Have Prefect's and MLflow's clients say the password that is set; None: none is."""
+    if not (text := os.environ.get(password.SETTING, "")):
+        return None
+    login = read_login(text)
+    os.environ.update(login.client)
+    return login
+
+
+def _reach(name: str, address: str) -> None:
+    """Raises UserError where a server does not answer, or not to what is said to it here."""
+    shown = _shown(address)
+    if failed := silent(address):
+        raise UserError(f"{name}'s server at {shown} does not answer ({failed})")
+    code = asked(address, known_login(os.environ, address))
+    if code == 401:
+        says = "refuses the user and password" if known_login(os.environ, address) else "asks for a password"
+        raise UserError(
+            f"{name}'s server at {shown} {says}; set {password.SETTING}=USER:PASSWORD as it is there"
+        )
+    if code == 403:
+        raise UserError(
+            f"{name}'s server does not answer to the name in {shown}; set MLFLOW_SERVER_ALLOWED_HOSTS there"
+        )
 
 
 def _database() -> str:
@@ -84,19 +117,54 @@ def _database() -> str:
     return database.mlflow
 
 
-def served(root: Path) -> str:
-    """The address of the Prefect server that `chatmill up` runs here; nothing where none answers."""
+def served(root: Path) -> Served | None:
+    """What `chatmill up` runs here; None where no Prefect server of it answers."""
     found = read_served(root)
-    return found.prefect if found and found.prefect and not silent(found.prefect) else ""
+    return found if found and found.prefect and not silent(found.prefect) else None
 
 
 def silent(address: str) -> str:
-    """Why a server's health page gives no answer; empty where it does."""
+    """Why a server's health page gives no answer; empty where it does. That page asks for no password."""
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+        with urllib.request.urlopen(f"{_bare(address)}/health", timeout=ANSWER_SECONDS):
             return ""
     except (OSError, ValueError, HTTPException) as error:
         return str(error) or type(error).__name__
+
+
+def asked(address: str, login: Login | None) -> int:
+    """The HTTP status of a real question to MLflow's server, or to Prefect's at `/api`; 0: no answer."""
+    where = _bare(address)
+    question = (
+        "/admin/version" if where.endswith("/api") else "/api/2.0/mlflow/experiments/get?experiment_id=0"
+    )
+    headers = {"Authorization": login.header} if login else {}
+    try:
+        request = urllib.request.Request(f"{where}{question}", headers=headers)
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, ValueError, HTTPException):
+        return 0
+
+
+def _bare(address: str) -> str:
+    """An address without a user and a password in it, which would be shown where something fails."""
+    scheme, found, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{found}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
+
+
+def _shown(address: str) -> str:
+    where = urlsplit(address)
+    return f"{where.scheme}://{where.hostname}:{where.port or 80}"
+
+
+def listed(name: str, *values: str) -> str:
+    """A setting that is a list, with these values in it beside what it holds already."""
+    found = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+    return ",".join(dict.fromkeys([*found, *values]))
 
 
 def unbound(host: str, port: int) -> str:

@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.dashboards import Where, mlflow_server, prefect_server
+from flows.password import RIGHT, SETTING, is_loopback
 from flows.served import Record, Served, held, read_served, record_path
 from flows.services import Kept, Service, end_leftovers, stop
-from flows.surroundings import LOOPBACK, Place, prepare, unbound
+from flows.surroundings import LOOPBACK, Place, prepare, set_login, unbound
 from flows.workers import deploy, deployments, make_pools, workers
 from model.errors import UserError
 
@@ -31,6 +32,12 @@ DETACHED_SECONDS = 300.0
 
 PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
 MLflowPort = Annotated[int, typer.Option(help="MLflow's page.", min=1, max=65535)]
+Host = Annotated[
+    str,
+    typer.Option(
+        help=f"The address that both servers listen on; beyond this machine they want {SETTING} to be set."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Asked:
 def up(
     prefect_port: PrefectPort = 4200,
     mlflow_port: MLflowPort = 5000,
+    host: Host = LOOPBACK,
     gpu_workers: Annotated[
         int, typer.Option(help="So many workers share the GPUs (0: one a GPU).", min=0)
     ] = 0,
@@ -67,12 +75,14 @@ def up(
     if detach:
         _detach(Path.cwd(), sys.argv[1:])
         return
-    _serve(Path.cwd(), Asked("chatmill up", LOOPBACK, prefect_port, mlflow_port, True, deploys, gpu_workers))
+    _serve(Path.cwd(), Asked("chatmill up", host, prefect_port, mlflow_port, True, deploys, gpu_workers))
 
 
-def dashboards(prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000) -> None:
+def dashboards(
+    prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = LOOPBACK
+) -> None:
     """Prefect's and MLflow's own pages with the runs in them, until Ctrl-C: `up` without the rest."""
-    _serve(Path.cwd(), Asked("chatmill dashboards", LOOPBACK, prefect_port, mlflow_port, False, False))
+    _serve(Path.cwd(), Asked("chatmill dashboards", host, prefect_port, mlflow_port, False, False))
 
 
 def down() -> None:
@@ -158,6 +168,12 @@ class _Watch:
 
     def run(self) -> None:
         """Start, watch, stop."""
+        login = set_login()
+        if login is None and not is_loopback(self.asked.host):
+            raise UserError(
+                f"beyond this machine both servers ask for a password, and {SETTING} is not set in the "
+                f"environment; {RIGHT}"
+            )
         place = prepare(self.root)
         try:
             with _ignoring(signal.SIGHUP):
@@ -176,7 +192,7 @@ class _Watch:
 
     def _start(self, place: Place) -> None:
         wanted: list[Service] = []
-        api = place.prefect
+        api, mlflow = place.prefect, ""
         for name, elsewhere, port, service in (
             ("Prefect", place.prefect, self.asked.prefect_port, prefect_server),
             ("MLflow", place.mlflow, self.asked.mlflow_port, mlflow_server),
@@ -191,14 +207,16 @@ class _Watch:
             if name == "Prefect":
                 api = f"{where.address}/api"
                 self.served = replace(self.served, prefect=api)
+            elif not where.alone:
+                mlflow = where.address
         # Before Prefect is imported here, which reads it then.
         os.environ["PREFECT_API_URL"] = api
         self._bring_up(wanted)
         if self.asked.workers:
             make_pools()
             self._deploy(place, api)
-            self._bring_up(workers(place, api, self.asked.gpu_workers))
-        self.served = replace(self.served, ready=True)
+            self._bring_up(workers(place, api, mlflow, self.asked.gpu_workers))
+        self.served = replace(self.served, mlflow=mlflow, ready=True)
         self._write()
         self.console.print(
             "[dim]Ctrl-C or `chatmill down` stops all of it. Runs that start meanwhile are seen here.[/dim]"
@@ -249,10 +267,7 @@ def _ignoring(*signals: signal.Signals) -> Iterator[None]:
 
 
 def _detach(root: Path, words: list[str]) -> None:
-    """The same command in the background; back when all answers.
-
-    Raises UserError or RuntimeError with what it said last where it ended before.
-    """
+    """The same command in the background; back when all answers, or with what it said last and its code."""
     console = Console(highlight=False, soft_wrap=True)
     log = root / "var" / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -275,8 +290,10 @@ def _detach(root: Path, words: list[str]) -> None:
         said = file.read().decode(errors="replace").strip()
     code = process.poll()
     if code:
-        last = (said.splitlines() or [f"code {code}"])[-1].removeprefix("error: ")
-        raise (UserError if code == 2 else RuntimeError)(f"{last.removeprefix('chatmill failed: ')}")
+        # It has said why, and where more stands.
+        last = (said.splitlines() or [f"it ended (code {code}); {log} may say why"])[-1]
+        Console(stderr=True, highlight=False, soft_wrap=True).print(escape(last), style="red")
+        raise typer.Exit(code)
     # The lock names whoever runs: this one, or the one that was there before.
     for line in said.splitlines():
         if not line.startswith("Ctrl-C"):

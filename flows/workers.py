@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flows.password import SECRETS
 from flows.services import Service
 from flows.surroundings import Place
 
@@ -31,29 +32,40 @@ def devices() -> list[str]:
     return [str(number) for number in range(len(lines))]
 
 
-def workers(place: Place, api: str, gpu_workers: int = 0) -> list[Service]:
+def workers(place: Place, api: str, mlflow: str, gpu_workers: int = 0) -> list[Service]:
     """A worker for `cpu`, and one for `gpu` a device; `gpu_workers` so many that share the devices.
 
-    `api` is the address of Prefect's API.
+    `api` is the address of Prefect's API, `mlflow` that of MLflow's server where runs go through it.
     """
     found = devices()
     count = gpu_workers or max(1, len(found))
-    made = [_worker(place, api, "cpu", "cpu", 0, "runs that need no device, any number at a time", None)]
+    reached = {
+        "PREFECT_API_URL": api,
+        **({"MLFLOW_TRACKING_URI": mlflow} if mlflow else {}),
+        **(place.login.client if place.login else {}),
+    }
+    made = [_worker(place, reached, "cpu", "cpu", 0, "runs that need no device, any number at a time", None)]
     for number in range(count):
         name = "gpu" if count == 1 else f"gpu-{number}"
         shared = found[number::count] if found else None
         on = f" on device {','.join(shared)}" if shared else ""
-        made.append(_worker(place, api, name, "gpu", 1, f"runs that train, one at a time{on}", shared))
+        made.append(_worker(place, reached, name, "gpu", 1, f"runs that train, one at a time{on}", shared))
     return made
 
 
 def _worker(
-    place: Place, api: str, name: str, pool: str, limit: int, shows: str, shared: list[str] | None
+    place: Place,
+    reached: dict[str, str],
+    name: str,
+    pool: str,
+    limit: int,
+    shows: str,
+    shared: list[str] | None,
 ) -> Service:
     known = f"{name}@{socket.gethostname()}"
     # Of the cpu pool's runs, one may wait for another of the same pool: no limit that both count against.
     limited = ("--limit", str(limit)) if limit else ()
-    environment = {"PREFECT_API_URL": api}
+    environment = dict(reached)
     if shared is not None:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(shared)
     return Service(
@@ -107,11 +119,14 @@ def _unheard(pool: str, worker: str) -> str:
 def deploy(place: Place, api: str) -> str:
     """Make the deployments of prefect.yaml, as Prefect does it; why it could not, or nothing."""
     log = place.var / "logs" / "deploy.log"
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    if place.login:
+        environment |= place.login.client
     with log.open("wb") as file:
         done = subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
             cwd=place.root, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False,
-            env={**os.environ, "PREFECT_API_URL": api, "COLUMNS": "1000"},
+            env={**environment, "PREFECT_API_URL": api, "COLUMNS": "1000"},
         )  # fmt: skip
     if done.returncode == 0:
         return ""

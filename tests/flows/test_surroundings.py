@@ -11,15 +11,22 @@ from pathlib import Path
 import pytest
 
 from flows.command import _guarded, app
+from flows.password import SECRETS, read_login
 from flows.served import Served, held
-from flows.surroundings import bare, prepare, served, silent, threads, unbound
+from flows.surroundings import asked, bare, prepare, served, silent, threads, unbound
 from flows.up import Asked, _serve
 from model.errors import UserError
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):
+    wants = ""
+
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/api/health" else 404)
+        asked = self.path.endswith(("/admin/version", "/get?experiment_id=0"))
+        code = 200 if self.path.endswith("/health") else 404
+        if self.wants and asked:
+            code = 200 if self.headers["Authorization"] == self.wants else 401
+        self.send_response(code)
         self.end_headers()
 
     def log_message(self, *words: object) -> None:
@@ -37,7 +44,7 @@ def server() -> Iterator[http.server.HTTPServer]:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI"):
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", *SECRETS):
         os.environ.pop(name, None)
 
 
@@ -55,13 +62,13 @@ def test_the_projects_own_server_is_used_while_it_answers(
     with held(tmp_path) as record:
         assert record is not None
         record.write(Served(1, 0.0, "chatmill up", api))
-        assert served(tmp_path) == api and prepare(tmp_path).prefect == api
+        assert served(tmp_path) == record.last() and prepare(tmp_path).prefect == api
         record.write(Served(1, 0.0, "chatmill up", "http://127.0.0.1:9/api"))
-        assert served(tmp_path) == ""
+        assert served(tmp_path) is None
         with held(tmp_path) as second:
             assert second is None
     # The lock goes with the process; what it wrote stays, and is no longer believed.
-    assert served(tmp_path) == "" and (tmp_path / "var" / "up.json").read_text()
+    assert served(tmp_path) is None and (tmp_path / "var" / "up.json").read_text()
 
 
 def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HTTPServer) -> None:
@@ -69,7 +76,32 @@ def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HT
     assert prepare(tmp_path).prefect == os.environ["PREFECT_API_URL"]
     with pytest.raises(UserError, match=r"MLflow's server at http://127\.0\.0\.1:9 does not answer"):
         prepare(tmp_path, mlflow="http://someone:secret@127.0.0.1:9")
-    assert "404" in silent(f"http://127.0.0.1:{server.server_port}/elsewhere")
+    assert "Connection refused" in silent("http://someone:secret@127.0.0.1:9")
+
+
+def test_a_server_that_asks_for_a_password_gets_the_one_that_is_set(
+    tmp_path: Path, server: http.server.HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Healthy, "wants", read_login("someone:a long password").header)
+    address = f"http://127.0.0.1:{server.server_port}"
+    os.environ["PREFECT_API_URL"] = f"{address}/api"
+    with pytest.raises(
+        UserError, match=r"Prefect's server at .* asks for a password; set CHATMILL_PASSWORD="
+    ):
+        prepare(tmp_path)
+    os.environ["CHATMILL_PASSWORD"] = "someone:another password"
+    with pytest.raises(UserError, match=r"MLflow's server at .* refuses the user and password") as refused:
+        prepare(tmp_path, mlflow=address)
+    assert "another" not in str(refused.value)
+    os.environ["CHATMILL_PASSWORD"] = "someone:a long password"
+    place = prepare(tmp_path, mlflow=address)
+    assert place.prefect and os.environ["MLFLOW_TRACKING_USERNAME"] == "someone"
+    assert "a long password" not in repr(place)
+    # One in the address goes with it, and alone.
+    os.environ["CHATMILL_PASSWORD"] = "someone:another password"
+    assert asked(f"http://someone:a%20long%20password@127.0.0.1:{server.server_port}", None) == 401
+    del os.environ["PREFECT_API_URL"]
+    prepare(tmp_path, mlflow=address.replace("//", "//someone:a%20long%20password@"))
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPServer) -> None:
@@ -77,6 +109,15 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPS
     with pytest.raises(UserError, match=rf"port {port} is in use; `chatmill up --prefect-port"):
         _serve(tmp_path, Asked("chatmill up", "127.0.0.1", port, 1))
     assert "not an address of this machine" in unbound("192.0.2.1", port)
+
+
+def test_beyond_this_machine_a_password_is_asked_for_first(tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1"):
+        with pytest.raises(UserError, match="CHATMILL_PASSWORD is not set"):
+            _serve(tmp_path, Asked("chatmill up", host, 1, 1))
+    with pytest.raises(UserError, match="no-such-name is no address"):
+        _serve(tmp_path, Asked("chatmill up", "no-such-name", 1, 1))
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["up.json"]
 
 
 def test_another_checkout_gets_no_servers_of_this_one_and_its_threads(tmp_path: Path) -> None:

@@ -7,23 +7,38 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import AF_INET
 
 import psutil
 import pytest
 
+from flows.password import Login, is_loopback
 from flows.served import Served, read_served
 from flows.services import MARK
-from flows.surroundings import bare, free_port, silent
+from flows.surroundings import LOOPBACK, asked, bare, free_port, silent
 
 REPOSITORY = Path(__file__).parent.parent.parent
+PASSWORD = "nobody-guesses-this"
 
 
-def chatmill(root: Path, *words: str, code: int = 0) -> str:
+def own_address() -> str:
+    """One of this machine that others reach it by; where it has none, its own."""
+    found = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family == AF_INET]
+    return next((address for address in found if not is_loopback(address)), LOOPBACK)
+
+
+HOST = own_address()
+
+
+def chatmill(root: Path, *words: str, code: int = 0, **settings: str) -> str:
     command = [sys.executable, "-m", "flows.command", *words]
-    environment = {**bare(REPOSITORY), "COLUMNS": "120"}
+    environment = {**bare(REPOSITORY), "COLUMNS": "120", **settings}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -62,6 +77,34 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     chatmill(place, "down")
 
 
+def guarded(root: Path, said: str) -> None:
+    """With a password both servers answer, without it neither; it stands nowhere."""
+    login, served = Login("ann", PASSWORD), running(root)
+    prefect, mlflow = served.prefect, served.processes[1].address
+    for address in (prefect, mlflow):
+        assert address.startswith(f"http://{HOST}:") and silent(address) == ""
+        assert asked(address, None) == asked(address, Login("ann", "another password")) == 401
+        assert asked(address, login) == 200
+    names = {"Host": "elsewhere.example:5000"}, {"Origin": "http://elsewhere.example"}
+    for headers in names:
+        request = urllib.request.Request(
+            f"{mlflow}/api/2.0/mlflow/experiments/search",
+            b'{"max_results": 1}',
+            {"Authorization": login.header, "Content-Type": "application/json", **headers},
+        )
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(request)
+
+    # A command here says it where it asks a server, and one without it says what to do.
+    assert "No model is registered" in chatmill(root, "models", CHATMILL_PASSWORD=login.text)
+    assert "asks for a password; set CHATMILL_PASSWORD=" in chatmill(root, "models", code=2)
+
+    shown = [word for process in psutil.process_iter(["cmdline"]) for word in process.info["cmdline"] or ()]
+    assert not any(PASSWORD in word for word in (*shown, said))
+    written = [path for path in root.rglob("*") if path.is_file()]
+    assert written and not any(PASSWORD.encode() in path.read_bytes() for path in written)
+
+
 def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
     said = chatmill(root, "up", "--detach", *ports)
@@ -87,7 +130,9 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     assert read_served(root) is None
     assert "nothing is running here" in chatmill(root, "down")
 
-    chatmill(root, "up", "--detach", *ports)
+    guarded(
+        root, chatmill(root, "up", "--detach", "--host", HOST, *ports, CHATMILL_PASSWORD=f"ann:{PASSWORD}")
+    )
     assert "stopped" in chatmill(root, "down")
     assert read_served(root) is None and of(root) == []
     assert (root / "var" / "up.json").read_text() == ""
@@ -104,8 +149,12 @@ def test_what_a_killed_one_left_is_taken_away(tmp_path: Path) -> None:
         (tmp_path / "var").mkdir()
         record = {"pid": 1, "since": 0.0, "command": "chatmill up", "processes": processes}
         (tmp_path / "var" / "up.json").write_text(json.dumps(record))
+        # Ended, it is gone only when its parent has been told; that is this process.
+        parent = threading.Thread(target=left.wait)
+        parent.start()
         assert "had left: MLflow" in chatmill(tmp_path, "down")
-        assert left.wait(5) == -signal.SIGTERM
+        parent.join(5)
+        assert left.poll() == -signal.SIGTERM
         # A number may have gone to another program meanwhile.
         assert other.poll() is None
     finally:

@@ -1,0 +1,110 @@
+"""The password before both servers: what is one, who is given it, and who MLflow's users are then."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.dashboards import Where, mlflow_server, prefect_server
+from flows.password import SECRETS, is_loopback, known_login, read_login
+from flows.protected import write_settings
+from flows.surroundings import Place, bare
+from model.errors import UserError
+
+REPOSITORY = Path(__file__).parent.parent.parent
+SETTLED = """
+import sys
+from flows.protected import settle
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+store = SqlAlchemyStore()
+store.init_db(f"sqlite:///{sys.argv[1]}/users.db")
+settle(store, "ann", "first password", ["ann"])
+store.create_user("colleague", "their own password")
+settle(store, "ann", "second password", ["ann"])
+assert not store.authenticate_user("ann", "first password")
+assert store.authenticate_user("ann", "second password") and store.get_user("ann").is_admin
+settle(store, "colleague", "third password", ["ann", "colleague"])
+assert [user.username for user in store.list_users()] == ["colleague"]
+assert store.authenticate_user("colleague", "third password") and store.get_user("colleague").is_admin
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("secret", "is not a user and a password"),
+        (":secret", "is not a user and a password"),
+        ("ann:", "is not a user and a password"),
+        ("ann:secret", "is 6 characters long"),
+        ("ann:password1234", "MLflow once shipped"),
+        ("ann:a very sécret word", "not plain ASCII"),
+        ("ann b:a very secret word", "not plain ASCII"),
+    ],
+)
+def test_what_is_no_password_is_said_without_it(text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as refused:
+        read_login(text)
+    assert "USER:PASSWORD is right" in str(refused.value) and "secret" not in str(refused.value)
+
+
+def test_each_server_is_told_what_its_clients_know() -> None:
+    login = read_login("ann:a:long:password")
+    assert (login.user, login.password) == ("ann", "a:long:password") and "long" not in repr(login)
+    for address in ("http://there:5000", "http://there:4200/api"):
+        assert known_login(login.client, address) == login and known_login({}, address) is None
+    assert known_login({}, "http://ann:a%3Along%3Apassword@there") == login
+
+
+def test_what_is_this_machines_own_alone() -> None:
+    assert is_loopback("127.0.0.1") and is_loopback("127.0.0.7") and is_loopback("localhost")
+    assert is_loopback("::1") and not is_loopback("0.0.0.0") and not is_loopback("192.0.2.1")
+
+
+def test_a_server_answers_to_its_own_names() -> None:
+    assert Where("127.0.0.1", 5000).names == ["127.0.0.1:5000", "localhost:5000"]
+    assert Where("192.0.2.7", 5000).names == ["192.0.2.7:5000"]
+    assert Where("fd00::7", 80).origins == ["http://[fd00::7]"]
+    everywhere = Where("0.0.0.0", 5000)
+    assert {"127.0.0.1:5000", "localhost:5000", "[::1]:5000"} < set(everywhere.names)
+    assert everywhere.address == "http://127.0.0.1:5000" and not any("*" in name for name in everywhere.names)
+
+
+def test_a_server_gets_its_own_password_and_no_other(tmp_path: Path) -> None:
+    where, login = Where("192.0.2.7", 5000), read_login("ann:a long password")
+    place = Place(tmp_path, "sqlite:///somewhere.db", "", login)
+    prefect, mlflow = prefect_server(place, where), mlflow_server(place, where)
+    assert set(SECRETS) & set(prefect.environment) == {"PREFECT_SERVER_API_AUTH_STRING"}
+    given = {"MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
+    assert set(SECRETS) & set(mlflow.environment) == given
+    assert "a long password" not in " ".join((*prefect.command, *mlflow.command, repr(place)))
+    settings = Path(mlflow.environment["MLFLOW_AUTH_CONFIG_PATH"])
+    assert stat.S_IMODE(settings.stat().st_mode) == 0o600 and "long" not in settings.read_text()
+    assert stat.S_IMODE(settings.with_suffix(".db").stat().st_mode) == 0o600
+    open_to_all = mlflow_server(Place(tmp_path, "sqlite:///somewhere.db", ""), where)
+    assert not set(SECRETS) & set(open_to_all.environment)
+
+
+def test_mlflows_users_are_in_its_postgresql_where_it_has_one(tmp_path: Path) -> None:
+    for store, users in (
+        ("postgresql://ann%40here@db:5432/mill_mlflow", "postgresql://ann%%40here@db:5432/mill_mlflow"),
+        ("postgresql://ann:secret@db/mill", f"sqlite:///{tmp_path}/mlflow/users.db"),
+    ):
+        settings = write_settings(tmp_path, store, "ann").read_text()
+        assert f"database_uri = {users}\n" in settings and "secret" not in settings
+
+
+def test_the_user_that_is_set_is_mlflows_administrator(tmp_path: Path) -> None:
+    settings = write_settings(tmp_path, "", "ann")
+    write_settings(tmp_path, "", "bob")
+    assert write_settings(tmp_path, "", "ann").read_text().count("bob") == 1
+    environment = {
+        **bare(REPOSITORY), "MLFLOW_AUTH_CONFIG_PATH": str(settings), "MLFLOW_DISABLE_TELEMETRY": "true",
+    }  # fmt: skip
+    words = [sys.executable, "-c", SETTLED, str(tmp_path)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
