@@ -18,6 +18,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
 from tasks.past import WHOLE
 from tasks.registry import Registered, Registry
@@ -46,7 +47,9 @@ class Tracker:
         with self._alone():
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             found = self.client.get_experiment_by_name(experiment)
-            place = None if uri.startswith("http") else (folder / "artifacts").resolve().as_uri()
+            if local := not uri.startswith("http"):
+                keep_in(folder / "artifacts", uri)
+            place = PLACE if local else None
             made = found.experiment_id if found else self.client.create_experiment(experiment, place)
         self.experiment = str(made)
         self.registry = Registry(self.client, self._alone)

@@ -77,6 +77,33 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     chatmill(place, "down")
 
 
+def files_of_runs(root: Path, mlflow: str, login: Login) -> None:
+    """What goes through the server stands where one without it finds it, and the other way round."""
+    from mlflow import MlflowClient
+
+    from tasks.tracking import Tracker
+
+    folder = root / "var" / "mlflow"
+    local = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", folder)
+    before = local.client.create_experiment("before", (folder / "artifacts").as_uri())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in login.client.items():
+            patch.setenv(name, value)
+        client = MlflowClient(mlflow, mlflow)
+        for experiment in (local.experiment, before, client.create_experiment("by the server")):
+            run = client.create_run(experiment)
+            client.log_text(run.info.run_id, "said through the server", "first.txt")
+            local.client.log_text(run.info.run_id, "said to the store", "second.txt")
+            names = {file.path for file in client.list_artifacts(run.info.run_id)}
+            assert names == {"first.txt", "second.txt"}
+            [kept] = folder.glob(f"artifacts/**/{run.info.run_id}/artifacts")
+            assert {path.name for path in kept.iterdir()} == names
+            read = Path(client.download_artifacts(run.info.run_id, "second.txt")).read_text()
+            assert read == "said to the store"
+            scheme = run.info.artifact_uri.partition(":")[0]
+            assert scheme == ("file" if experiment == before else "mlflow-artifacts")
+
+
 def guarded(root: Path, said: str) -> None:
     """With a password both servers answer, without it neither; it stands nowhere."""
     login, served = Login("ann", PASSWORD), running(root)
@@ -94,6 +121,8 @@ def guarded(root: Path, said: str) -> None:
         )
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(request)
+
+    files_of_runs(root, mlflow, login)
 
     # A command here says it where it asks a server, and one without it says what to do.
     assert "No model is registered" in chatmill(root, "models", CHATMILL_PASSWORD=login.text)
