@@ -67,8 +67,7 @@ def find_run(client: MlflowClient, name: str) -> Run:
     if run is None and (name == CHAMPION or (name.isdecimal() and len(name) < 6)):
         run = run_or_none(client, model_run(client, name)[0])
     if run is None:
-        # MLflow cannot search by an id's beginning: two calls for all of the pipeline's runs.
-        fits = [found for found in search(client) if found.info.run_id.startswith(name)]
+        fits = search(client, f"attributes.run_id LIKE '{name}%'", most=2) if name.isalnum() else []
         if len(fits) != 1:
             said = (
                 "fits several runs: give more of it" if fits else "is no run: MLflow's page lists their ids"

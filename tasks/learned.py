@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks import remotes, versions
@@ -33,6 +34,7 @@ JUDGE = {
     ("text", "valid"): ("pretrain",), ("pairs", "valid"): ("sft", "rlhf"),
     **{(kind, "valid"): ("reward", "evaluate") for kind in LABELS},
 }  # fmt: skip
+ORDER = ("tokenizer", "pretrain", "sft", "reward", "rlhf", "evaluate")
 CARRIED = {"text": ("sft", "reward", "rlhf"), "pairs": ("reward",), **dict.fromkeys(LABELS, ("rlhf",))}
 
 
@@ -92,22 +94,21 @@ def learned_from(
     splits: dict[str, tuple[Counter[tuple[str, str]], bool] | None] = {}
     ids: set[str] = set()
     people: set[str] = set()
-    found = []
-    for run, stages in _pipelines(client):
-        if "split" not in stages:
-            continue
-        key = stages["split"].data.tags.get("chatmill.key", "")
+    took = {}
+    for run, split in _finished(client, "split").items():
+        key = split.data.tags["chatmill.key"]
         if key not in splits:
-            splits[key] = _rows(root, stages, key, sought, ids, people)
+            splits[key] = _rows(client, root, split, sought, ids, people)
         counted = splits[key]
-        if counted is None or not counted[0]:
-            continue
-        made = holder(stages["rlhf"]) if "rlhf" in stages else ""
+        if counted is not None and counted[0]:
+            took[run] = split, *counted
+    stages = {name: _finished(client, name) for name in _concerned(rows for _, rows, _ in took.values())}
+    found = []
+    for run, (split, rows, certain) in took.items():
+        made = holder(stages["rlhf"][run]) if run in stages.get("rlhf", ()) else ""
         mine = tuple(sorted(named.get(made, ()), key=int))
-        found.append(
-            Learned(run, mine, champion in mine, data_hash(stages["split"]) or "", dict(counted[0]),
-                    tuple(stages), counted[1])
-        )  # fmt: skip
+        names = tuple(name for name in stages if run in stages[name])
+        found.append(Learned(run, mine, champion in mine, data_hash(split) or "", dict(rows), names, certain))
     if len(ids) > 1:
         raise UserError(
             f"{sought.row} begins more than one id ({', '.join(sorted(ids)[:3])}); give more of it"
@@ -126,37 +127,44 @@ def _unknown(sought: Sought, people: set[str]) -> str:
     return f"no run has labels by {sought.annotator!r}; {hint}"
 
 
-def _pipelines(client: MlflowClient) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Pipeline runs, the newest first, with their finished stages in order."""
-    stages: dict[str, dict[str, Any]] = {}
-    for run in search(client, "tags.`chatmill.key` LIKE '%'"):
-        stages.setdefault(run.data.tags.get(PARENT, ""), {})[run.data.tags["chatmill.stage"]] = run
-    for parent, made in stages.items():
-        yield parent, dict(reversed(made.items()))
+def _finished(client: MlflowClient, stage: str) -> dict[str, Run]:
+    """The runs of a stage that came to their end, by pipeline run, the newest first."""
+    ended = search(client, f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'")
+    return {run.data.tags.get(PARENT, ""): run for run in ended}
+
+
+def _concerned(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
+    """The stages that read such rows, or go on from what did, in the chain's order."""
+    names = set()
+    for kind, part in {found for each in rows for found in each}:
+        names |= {*LEARN[kind], *CARRIED[kind], *JUDGE.get((kind, part), ("evaluate",)), "rlhf"}
+    return [name for name in ORDER if name in names]
 
 
 def _rows(
-    root: Path, stages: Mapping[str, Any], key: str, sought: Sought, ids: set[str], people: set[str]
+    client: MlflowClient, root: Path, split: Run, sought: Sought, ids: set[str], people: set[str]
 ) -> tuple[Counter[tuple[str, str]], bool] | None:
     """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
     kinds = tuple(TYPES) if sought.row else LABELS
     counts: Counter[tuple[str, str]] = Counter()
-    folder = root / "var" / "artifacts" / "split" / key
+    folder = root / "var" / "artifacts" / "split" / split.data.tags["chatmill.key"]
     if (folder / "manifest.json").exists():
         for part in SPLITS:
             for kind in kinds:
                 for path in shards(folder / part / kind):
                     counts[kind, part] += sum(1 for _ in _fitting(path, sought, ids, people))
         return +counts, True
-    params = stages["split"].data.params
+    params = split.data.params
     parameters = SplitParameters(float(params["valid"]), float(params["test"]), params.get("salt", ""))
-    files = _version_files(root, data_hash(stages["split"]) or "", kinds)
+    files = _version_files(root, data_hash(split) or "", kinds)
     if files is None:
         return None
     for kind, path in files:
         for line in _fitting(path, sought, ids, people):
             counts[kind, split_of(group_of(line), parameters)] += 1
-    figures = stages["validate"].data.metrics if "validate" in stages else {}
+    beside = f"tags.`{PARENT}` = '{split.data.tags.get(PARENT, '')}' and tags.`chatmill.stage` = 'validate'"
+    checked = search(client, f"{beside} and tags.`chatmill.key` LIKE '%'", most=1)
+    figures = checked[0].data.metrics if checked else {}
     return +counts, all(not figures.get(f"{kind}_quarantined", 1) for kind, _ in counts)
 
 

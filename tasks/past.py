@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from mlflow import MlflowClient
@@ -18,7 +19,7 @@ PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LI
 # On a parent run whose chain came to the end: the version of the data that it read.
 WHOLE = "chatmill.data"
 NEWEST = ("attributes.start_time DESC",)
-PAGE = 5000
+PAGE, FEW = 5000, 20
 
 
 @dataclass(frozen=True)
@@ -71,25 +72,31 @@ def _find_pipeline(client: MlflowClient, run: str) -> Run:
 
 def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
     """The same stage in the last earlier run of the same preset that finished it; None: the first."""
-    earlier = f"{PIPELINES} and attributes.start_time < {found.started}"
-    pipelines = [run for run in search(client, earlier) if run.info.run_name == found.preset]
-    if not pipelines:
-        return None
-    finished = {
-        child.data.tags["mlflow.parentRunId"]: child
-        for child in reversed(search(client, f"tags.`chatmill.stage` = '{found.stage}'"))
-        if "chatmill.key" in child.data.tags and "mlflow.parentRunId" in child.data.tags
-    }
-    return next(
-        (_stage_run(run, finished[run.info.run_id]) for run in pipelines if run.info.run_id in finished), None
-    )
+    earlier = f"{PIPELINES} and attributes.start_time < {found.started}{_of_preset(found.preset)}"
+    for pipeline in each(client, earlier):
+        if pipeline.info.run_name != found.preset:
+            continue
+        within = f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'"
+        which = f"tags.`chatmill.stage` = '{found.stage}' and tags.`chatmill.key` LIKE '%'"
+        finished = search(client, f"{within} and {which}", most=1)
+        if finished:
+            return _stage_run(pipeline, finished[0])
+    return None
 
 
 def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
     """The last run of a preset whose chain came to the end, and the data hash that it read ("": none)."""
-    found = search(client, f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'")
-    named = [run for run in found if run.info.run_name == preset]
-    return (named[0].info.run_id, named[0].data.tags[WHOLE]) if named else ("", "")
+    whole = f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'"
+    for run in each(client, f"{whole}{_of_preset(preset)}"):
+        if run.info.run_name == preset:
+            return run.info.run_id, run.data.tags[WHOLE]
+    return "", ""
+
+
+def _of_preset(name: str) -> str:
+    """A search's further condition; empty for a name with both quotes in it, which cannot be asked for."""
+    quote = '"' if "'" in name else "'"
+    return "" if quote in name else f" and attributes.run_name = {quote}{name}{quote}"
 
 
 def read_past_manifest(client: MlflowClient, found: StageRun) -> dict[str, Any] | None:
@@ -102,17 +109,21 @@ def search(
     client: MlflowClient, condition: str = "", most: int = 0, order: Sequence[str] = NEWEST
 ) -> list[Run]:
     """Runs of every experiment, the newest first; all of them where `most` is 0."""
+    return list(islice(each(client, condition, most or PAGE, order), most or None))
+
+
+def each(
+    client: MlflowClient, condition: str, page: int = FEW, order: Sequence[str] = NEWEST
+) -> Iterator[Run]:
+    """Runs as `search` finds them, read so many at a time: a run costs MLflow a millisecond."""
     ids = experiments(client)
-    found: list[Run] = []
     token = None
     while True:
-        page = client.search_runs(
-            ids, condition, max_results=most or PAGE, order_by=list(order), page_token=token
-        )
-        found += page
-        token = page.token
-        if not token or most:
-            return found
+        found = client.search_runs(ids, condition, max_results=page, order_by=list(order), page_token=token)
+        yield from found
+        token = found.token
+        if not token:
+            return
 
 
 def _stage_run(pipeline: Run, child: Run) -> StageRun:

@@ -38,7 +38,10 @@ def in_turn(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
 
 
 def over_cores(workers: int = 0, patience: float = PATIENCE_SECONDS) -> Cores:
-    """On `workers` processes of this machine (0: one a core), once it took `patience` seconds in this one."""
+    """On `workers` processes of this machine (0: one a core), once it took `patience` seconds in this one.
+
+    The first item is not counted: it also pays for what is imported, which every process would import anew.
+    """
     return Cores(workers or os.cpu_count() or 1, patience)
 
 
@@ -63,7 +66,7 @@ class Cores:
                 return
             began = time.monotonic()
             result = function(item)
-            spent += time.monotonic() - began
+            spent += time.monotonic() - began if place else 0.0
             yield result
 
     def _together(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:

@@ -34,6 +34,11 @@ def late_at_first(number: int) -> int:
     return number
 
 
+def late(number: int) -> int:
+    time.sleep(0.3)
+    return number
+
+
 def refuse(number: int) -> int:
     if number >= 3:
         raise UserError(f"row {number} is wrong")
@@ -85,8 +90,14 @@ def test_little_work_stays_in_this_process() -> None:
 
 def test_much_work_goes_to_others_once_it_took_long() -> None:
     with over_cores(2, patience=0.2) as spread:
-        assert list(spread(late_at_first, range(4))) == [0, 1, 2, 3]
+        assert list(spread(late, range(4))) == [0, 1, 2, 3]
         assert spread.pool is not None
+
+
+def test_one_slow_item_before_quick_ones_is_no_reason_to_start_processes() -> None:
+    with over_cores(2, patience=0.2) as spread:
+        assert list(spread(late_at_first, range(4))) == [0, 1, 2, 3]
+        assert spread.pool is None
 
 
 def test_an_error_comes_as_it_is_and_the_first_in_order(cores: Spread) -> None:
