@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flows.approve import approve
 from flows.clean import clean
 from flows.compare import compare
 from flows.cost import cost
@@ -171,6 +172,7 @@ def main() -> None:
     app.command()(dashboards)
     app.command()(models)
     app.command()(rollback)
+    app.command()(approve)
     app.command()(why)
     app.command()(lineage)
     app.command()(compare)

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import yaml
@@ -82,6 +82,18 @@ class Placement(BaseModel):
     train: str = ""
 
 
+class Promotion(BaseModel):
+    """Who makes a model champion that passed the gate and beats the champion: the gate, or a person.
+
+    A person is waited for so many `hours`; nothing said by then is a no.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    approval: Literal["gate", "human"] = "gate"
+    hours: float = Field(default=72, gt=0, le=24 * 365)
+
+
 class Preset(BaseModel):
     """A whole pipeline: one section a stage, each the parameters that stand beside the code it steers."""
 
@@ -104,6 +116,7 @@ class Preset(BaseModel):
     rlhf: PPOParameters = Field(default_factory=PPOParameters)
     evaluate: EvaluateParameters = Field(default_factory=EvaluateParameters)
     gate: GateParameters = Field(default_factory=GateParameters)
+    promote: Promotion = Field(default_factory=Promotion)
     report: ReportParameters = Field(default_factory=ReportParameters)
     tracking: Tracking = Field(default_factory=Tracking)
     spread: Spreading = Field(default_factory=Spreading)

@@ -22,6 +22,7 @@ from prefect.states import Completed, State, StateType
 
 if TYPE_CHECKING:
     from flows.configuration import Preset
+    from flows.running import Outcome
 
 DEMO = "configs/demo.yaml"
 # In one of these it has read, or is going to read, the data of all events before it.
@@ -34,10 +35,12 @@ LOOKED_AT = 100
 @flow(name="chatmill-nightly", persist_result=False)
 def nightly(config: str = DEMO, changes: list[str] | None = None) -> State:
     """The whole chain; what did not change is reused."""
+    preset = _preset(config, changes)
+    if answered := _answered(preset):
+        return answered
     from flows.pipeline import pipeline
 
-    outcome = pipeline.fn(_preset(config, changes))
-    return Completed(message=f"MLflow run {outcome.mlflow_run_id[:12]}")
+    return _ended(preset, pipeline.fn(preset))
 
 
 @flow(name="chatmill-labels", persist_result=False)
@@ -59,15 +62,35 @@ def align(config: str = DEMO, changes: list[str] | None = None, data_hash: str =
     `data_hash` is the version that an event told of. A run that has nothing to add to others ends at once:
     several events become one run.
     """
+    preset = _preset(config, changes)
+    if answered := _answered(preset):
+        return answered
     if data_hash and (newer := _newer()):
         return Completed(message=f"run {newer} was asked for later and reads these labels too")
-    preset = _preset(config, changes)
     if data_hash and (run := _handled(preset, data_hash)):
         return Completed(message=f"MLflow run {run[:12]} learned from the data {data_hash[:12]} already")
     from flows.pipeline import pipeline
 
-    outcome = pipeline.fn(preset)
+    return _ended(preset, pipeline.fn(preset))
+
+
+def _ended(preset: Preset, outcome: Outcome) -> State:
+    """The end of a run; where a person is asked about what came out, it is suspended until they decided."""
+    if outcome.waits:
+        from flows.approval import asked
+
+        if state := asked(preset):
+            return state
     return Completed(message=f"MLflow run {outcome.mlflow_run_id[:12]}")
+
+
+def _answered(preset: Preset) -> State | None:
+    """What a person decided about the model of this run, which was suspended for it; None: it begins."""
+    if flow_run.run_count < 2:
+        return None
+    from flows.approval import asked
+
+    return asked(preset)
 
 
 def _preset(config: str, changes: list[str] | None) -> Preset:
@@ -112,13 +135,11 @@ def _newer() -> str:
 
 def _handled(preset: Preset, data_hash: str) -> str:
     """The last whole run of the preset in MLflow, if it read this version of the data."""
-    from flows.surroundings import prepare
+    from flows.models import open_tracker
 
-    place = prepare(Path.cwd(), preset.tracking.mlflow)
+    tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.past import last_whole
-    from tasks.tracking import Tracker
 
-    tracker = Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
     run, read = last_whole(tracker.client, preset.name)
     return run if read == data_hash else ""

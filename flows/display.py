@@ -164,6 +164,11 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
         console.print(
             "Talk with it: [bold]chatmill chat[/bold]    Watch the runs: [bold]make dashboards[/bold]"
         )
+    if outcome.waits:
+        console.print(
+            f"Version {outcome.waits} waits for your word: [bold]chatmill approve {outcome.waits}[/bold], "
+            "with --show to see it, with --reject to refuse it"
+        )
 
 
 def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int = 4) -> None:

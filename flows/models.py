@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import time
 from calendar import timegm
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,17 +19,19 @@ if TYPE_CHECKING:
     from tasks.tracking import Tracker
 
 EXPERIMENT = "chatmill"
+# What a person was asked about a version.
+STANDS = {"waits": "[yellow]waits[/yellow]", "refused": "refused", "late": "refused"}
 
 
-def open_tracker() -> Tracker:
-    """MLflow's store of this project."""
+def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT) -> Tracker:
+    """MLflow's store of this project, or that of a preset's `tracking`."""
     from flows.surroundings import prepare
 
-    place = prepare(Path.cwd())
+    place = prepare(Path.cwd(), mlflow)
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.tracking import Tracker
 
-    return Tracker(place.mlflow, EXPERIMENT, place.var / "mlflow")
+    return Tracker(place.mlflow, experiment, place.var / "mlflow")
 
 
 def models(
@@ -40,6 +41,9 @@ def models(
 ) -> None:
     """The registered versions: their figures, who is champion, since when and why, and why one is not."""
     registry = open_tracker().registry
+    from tasks.approval import standing
+    from tasks.approval import told as told_person
+
     console = Console(highlight=False)
     versions = registry.versions()
     moves = registry.moves()
@@ -53,9 +57,11 @@ def models(
     table = _table("version", "made", "", "figures", "why")
     for version in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
-        holds = "[green]champion[/green]" if str(version.version) == champion else ""
-        reason = escape(version.tags.get("reason", ""))
-        table.add_row(str(version.version), made, holds, _figures(version.tags), reason)
+        name, stands = str(version.version), standing(version.tags)
+        holds = "[green]champion[/green]" if name == champion else STANDS.get(stands, "")
+        asked = stands and name != champion
+        reason = escape(told_person(version) if asked else version.tags.get("reason", ""))
+        table.add_row(name, made, holds, _figures(version.tags), reason)
     console.print(table)
     console.print(_champion(moves[-1]) if champion else "No version is champion.", soft_wrap=True)
 
@@ -74,7 +80,7 @@ def rollback(
     The gate does not promote again the model that was rolled back from; one that beats the champion's score
     still becomes champion, and the run says that it goes over a rollback.
     """
-    move = open_tracker().registry.rollback(version, why, _person(), even_so)
+    move = open_tracker().registry.rollback(version, why, person(), even_so)
     was = f" instead of version {move.before}" if move.before else ""
     console = Console(highlight=False)
     console.print(f"version {move.now} is now the champion{was}", soft_wrap=True)
@@ -89,21 +95,9 @@ def _table(*columns: str) -> Table:
 
 
 def _figures(tags: dict[str, str]) -> str:
-    try:
-        found: dict[str, Any] = json.loads(tags.get("figures", "{}"))
-    except ValueError:
-        found = {}
-    if not found and _is_number(tags.get("score", "")):
-        found = {"score": float(tags["score"])}
-    return escape(", ".join(f"{name} {value:.3g}" for name, value in found.items()))
+    from tasks.approval import figures
 
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return escape(", ".join(f"{name} {value:.3g}" for name, value in figures(tags).items()))
 
 
 def _moves(moves: list[Move]) -> Table:
@@ -129,7 +123,8 @@ def _local(moment: str) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def _person() -> str:
+def person() -> str:
+    """Who types."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ObjectNotFound
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Crashed
 
 from flows.cluster import Cluster
@@ -28,6 +28,7 @@ from flows.elsewhere import Elsewhere, open_store
 from flows.events import LABELS, tell
 from flows.surroundings import prepare, threads
 from model.device import describe_processor, find_device
+from tasks.approval import Question
 from tasks.arrivals import known_labels
 from tasks.keys import lock_digest
 from tasks.revision import code_state
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What var/summary.json holds."""
+    """What var/summary.json holds; `waits` is the model's version where that waits for a person."""
 
     stages: list[dict[str, Any]]
     seconds: float
@@ -49,6 +50,7 @@ class Outcome:
     mlflow_run_id: str
     data_hash: str
     git_commit: str
+    waits: str = ""
 
 
 class Running:
@@ -71,7 +73,7 @@ class Running:
         self.code = code_state(self.place.root)
         self.stages: list[dict[str, Any]] = []
         self.references: dict[str, Reference] = {}
-        self.flow_run = str(flow_run.id)
+        self.flow_run, self.waits = str(flow_run.id), ""
         self.open = ExitStack()
 
     def _spread(self) -> Cores | Cluster:
@@ -173,10 +175,19 @@ class Running:
         """Give the aligned model its version and page; the alias where it passed and beats the champion."""
         from tasks.model_page import describe
 
-        registered = self.tracker.register(aligned, verdict)
+        registered = self.tracker.register(aligned, verdict, self._question())
+        self.waits = registered.version if registered.waits else ""
         describe(self.tracker.client, registered.version, self.tracker.run, self.place.var)
         self.display.note(registered.says)
         return registered
+
+    def _question(self) -> Question | None:
+        """What a person is asked about a model that passed; None: nobody is."""
+        if self.preset.promote.approval != "human":
+            return None
+        # Prefect suspends runs of deployments alone.
+        asks = (self.flow_run, str(flow_run.name)) if deployment.id else ()
+        return Question(self.preset.promote.hours, self.tracker.run, *asks)
 
     def announce(self, good: Reference) -> None:
         """Emit `labels.ingested` where labels were accepted that nobody was told of; it starts `align`."""
@@ -200,6 +211,7 @@ class Running:
             self.tracker.run,
             str(self.references["ingest"].metrics["data_hash"]),
             self.code.commit,
+            self.waits,
         )
 
     def publish(self, report: Reference) -> Outcome:

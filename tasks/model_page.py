@@ -76,10 +76,10 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _labels(found["labels"])
     yield from ("", "Sources:", "")
     for source in found["sources"] or []:
-        yield f"- {_plain(source['name'])}{_pinned(source)}"
+        yield f"- {as_markdown(source['name'])}{_pinned(source)}"
         sums = {**source.get("sums", {}), **source.get("versions", {})}
         for name in list(sums)[:SHOWN]:
-            yield f"  - {_plain(name)}: `{sums[name]}`"
+            yield f"  - {as_markdown(name)}: `{sums[name]}`"
         if len(sums) > SHOWN:
             yield f"  - and {len(sums) - SHOWN:,} more"
 
@@ -91,7 +91,7 @@ def _labels(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
     most = sorted(labels, key=lambda who: (-sum(labels[who].values()), who))
     for who in most[:SHOWN]:
         counts = " | ".join(f"{labels[who].get(part, 0):,}" for part in ("train", "valid", "test"))
-        yield f"| {_plain(who)} | {counts} |"
+        yield f"| {as_markdown(who)} | {counts} |"
     if len(most) > SHOWN:
         yield f"| and {len(most) - SHOWN:,} more | | | |"
 
@@ -99,14 +99,14 @@ def _labels(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
 def _pinned(source: Mapping[str, Any]) -> str:
     if "pin" in source:
         pin = source["pin"]
-        return f": {_plain(str(pin.get('package', source['archive'])))}, sha256 `{pin['sha256']}`"
+        return f": {as_markdown(str(pin.get('package', source['archive'])))}, sha256 `{pin['sha256']}`"
     if "dataset" in source:
         revision = f" at `{source['revision']}`" if source.get("revision") else ""
-        return f": {_plain(source['dataset'])}{revision}"
+        return f": {as_markdown(source['dataset'])}{revision}"
     return ""
 
 
-def _plain(text: str) -> str:
+def as_markdown(text: str) -> str:
     """A name as Markdown shows it, whatever is in it."""
     flat = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in flat)

@@ -20,6 +20,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
+from tasks import approval
+from tasks.approval import APPROVAL, APPROVED, LATE, REFUSED, TIME, WAITS, WHO, WHY, Question, standing
 from tasks.stage import Reference
 
 MODEL, CHAMPION = "chatmill", "champion"
@@ -36,11 +38,12 @@ class Alone(Protocol):
 
 @dataclass(frozen=True)
 class Registered:
-    """What became of the aligned model in the registry."""
+    """What became of the aligned model in the registry; whether it `waits` for a person."""
 
     version: str
     champion: bool
     says: str
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,51 +93,99 @@ class Registry:
             return []
         return [Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(MOVE)]
 
-    def register(self, aligned: Reference, verdict: Reference, source: str) -> Registered:
+    def register(
+        self, aligned: Reference, verdict: Reference, source: str, question: Question | None = None
+    ) -> Registered:
         """Make the aligned model a version; `champion` where it passed and is better.
 
-        The same model under the same verdict is registered once: what is there is returned. A model that a
-        person rolled back from is not promoted by the gate, under no verdict.
+        With a `question` a person decides about one that would be: it waits. The same model under the same
+        verdict is registered once: what is there is returned. A model that a person rolled back from, or
+        refused, is not promoted by the gate, under no verdict.
         """
         with suppress(MlflowException), self.alone():
             self.client.create_registered_model(MODEL)
         with self.alone():
             versions, moves, champion = self.versions(), self.moves(), self.champion()
             same = [found for found in versions if found.tags.get("digest") == aligned.digest]
-            withheld = rolled_back(moves, {_name(found) for found in same})
+            withheld = _withheld(moves, same)
             for known in same:
                 if known.tags.get("gate") == verdict.digest:
                     return self._known(known, champion, moves, withheld)
             promotes, reason = _decide(verdict, champion, withheld)
+            waits = promotes and question is not None
             tags = {
                 "digest": aligned.digest,
                 "gate": verdict.digest,
                 "score": str(verdict.metrics["score"]),
                 "passed": str(bool(verdict.metrics["passed"])).lower(),
-                "promote": str(promotes).lower(),
+                "promote": str(promotes and not waits).lower(),
                 "reason": reason,
                 "figures": json.dumps(_figures(Path(verdict.path))),
+                **(question.tags() if question and waits else {}),
             }
             made = self.client.create_model_version(MODEL, source, aligned.run, tags=tags)
             version = str(made.version)
+            says = f"version {version} of {MODEL}"
+            if waits:
+                asked = self.client.get_model_version(MODEL, version)
+                return Registered(version, False, f"{says}: {approval.told(asked)}", True)
             if not promotes:
-                return Registered(version, False, f"version {version} of {MODEL}: not the champion: {reason}")
+                return Registered(version, False, f"{says}: not the champion: {reason}")
             self._promote(version, reason, moves)
-            says = f"version {version} of {MODEL}: now the champion{_ends(moves)}"
-            return Registered(version, True, says)
+            return Registered(version, True, f"{says}: now the champion{_ends(moves)}")
 
-    def _known(self, known: Any, champion: Any, moves: list[Move], withheld: Move | None) -> Registered:
+    def _known(self, known: Any, champion: Any, moves: list[Move], withheld: str) -> Registered:
         version = _name(known)
         says = f"version {version} of {MODEL}"
+        holds = version == _name(champion)
+        if not holds and (stands := standing(known.tags)) in (WAITS, LATE, REFUSED):
+            stood = f"{says} is this model; {approval.told(known)}"
+            return Registered(version, False, stood, stands == WAITS)
         seen = any(version in (move.before, move.now) for move in moves)
         if known.tags.get("promote") == "true" and not seen and _score(known) > _score(champion):
             # Its process was killed between making the version and moving the alias.
             self._promote(version, known.tags.get("reason", ""), moves)
             return Registered(version, True, f"{says}: now the champion{_ends(moves)}")
-        holds = version == _name(champion)
         if withheld and not holds:
-            return Registered(version, False, f"{says} is this model; {_not_again(withheld)}")
+            return Registered(version, False, f"{says} is this model; {withheld}")
         return Registered(version, holds, f"{says}{', the champion' if holds else ''}, is this model")
+
+    def decide(self, version: str, yes: bool, who: str, why: str, in_time: bool = False) -> Registered:
+        """A person's word on a version that waits: champion, if it is yes and beats the champion of now.
+
+        The same word again changes nothing. `in_time`: it was given before the time ran out. Raises UserError
+        for a version that waits for nobody, and where the other word was given.
+        """
+        wanted = APPROVED if yes else REFUSED
+        why = _reason(why) or wanted
+        with self.alone():
+            known = {_name(found): found for found in self.versions()}
+            if version not in known:
+                raise UserError(f"there is no version {version} of {MODEL}; `chatmill models` shows all")
+            found, moves = known[version], self.moves()
+            holder = moves[-1].now if moves else ""
+            stands, says = standing(found.tags), f"version {version} of {MODEL}"
+            if stands == wanted:
+                return Registered(version, version == holder, f"{says}: {approval.told(found)}")
+            if stands != WAITS and not (stands == LATE and in_time):
+                raise UserError(f"{says}: {approval.told(found)}")
+            if version == holder and not yes:
+                raise UserError(f"{says} is the champion already; `chatmill rollback` takes it back")
+            champion = known.get(holder)
+            wins = yes and version != holder and _score(found) > _score(champion)
+            if wins:
+                self._move(moves, Move(holder, version, PERSON, who, why, _now()))
+            # The word last: killed before it, the version still waits, and the same word ends what was begun.
+            for tag, value in ((WHO, who), (WHY, why), (TIME, _now()), (APPROVAL, wanted)):
+                self.client.set_model_version_tag(MODEL, version, tag, value)
+        if wins or version == holder:
+            was = f" instead of version {holder}" if wins and holder else ""
+            return Registered(version, True, f"{says} is now the champion{was}")
+        if yes:
+            rest = f"is not the champion: {_no_better(champion, _score(found))}; {approval.even_so(version)}"
+        else:
+            rest = f"was refused by {who}" + (f"; the champion stays version {holder}" if holder else "")
+        return Registered(version, False, f"{says} {rest}")
 
     def _promote(self, version: str, reason: str, moves: list[Move]) -> None:
         before = moves[-1].now if moves else ""
@@ -146,13 +197,9 @@ class Registry:
         Raises UserError for one that is not there, never passed the gate (unless `even_so`) or is champion
         already, for no champion before, and for no reason.
         """
-        why = why.strip()
+        why = _reason(why)
         if not why:
             raise UserError("a rollback wants its reason: --why TEXT, as in --why 'answers are rude'")
-        if len(why) > LONGEST_REASON:
-            raise UserError(
-                f"the reason has {len(why):,} characters; at most {LONGEST_REASON:,} are kept in --why"
-            )
         with self.alone():
             known = {_name(found): found for found in self.versions()}
             moves = self.moves()
@@ -226,20 +273,45 @@ def _before(moves: list[Move], known: Iterable[str]) -> str:
     return left[-1]
 
 
-def _decide(verdict: Reference, champion: Any, withheld: Move | None) -> tuple[bool, str]:
+def _reason(why: str) -> str:
+    """What a person gives as their reason. Raises UserError where it is longer than what is kept."""
+    why = why.strip()
+    if len(why) > LONGEST_REASON:
+        raise UserError(
+            f"the reason has {len(why):,} characters; at most {LONGEST_REASON:,} are kept in --why"
+        )
+    return why
+
+
+def _decide(verdict: Reference, champion: Any, withheld: str) -> tuple[bool, str]:
     """Whether the gate promotes a new version, and the reason for either."""
     score, reason = verdict.metrics["score"], str(verdict.metrics["reason"])
     if not verdict.metrics["passed"]:
         return False, reason
     if withheld:
-        return False, _not_again(withheld)
+        return False, withheld
     if score is None:
         return False, "it has no score to be compared by"
     best = _score(champion)
     if score > best:
         beats = f"; {score:.4g} beats version {_name(champion)}'s {best:.4g}" if champion else ""
         return True, f"{reason}{beats}"
-    return False, f"the champion, version {_name(champion)}, has {best:.4g}; this has {score:.4g}"
+    return False, _no_better(champion, score)
+
+
+def _no_better(champion: Any, score: float) -> str:
+    return f"the champion, version {_name(champion)}, has {_score(champion):.4g}; this has {score:.4g}"
+
+
+def _withheld(moves: list[Move], same: list[Any]) -> str:
+    """Why a person's word keeps this model from being promoted, under whatever verdict; "": none does."""
+    names = {_name(found) for found in same}
+    if move := rolled_back(moves, names):
+        return _not_again(move)
+    refused = [found for found in same if standing(found.tags) == REFUSED]
+    if refused and not any(move.now in names for move in moves):
+        return f"it is version {_name(refused[0])}, which was {approval.told(refused[0])}"
+    return ""
 
 
 def _not_again(move: Move) -> str:

@@ -18,6 +18,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from tasks.approval import Question
 from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
 from tasks.past import WHOLE
@@ -255,10 +256,12 @@ class Tracker:
         """Note with the parent run that its chain came to the end, from that version of the data."""
         self.client.set_tag(self.run, WHOLE, data_hash)
 
-    def register(self, aligned: Reference, verdict: Reference) -> Registered:
+    def register(
+        self, aligned: Reference, verdict: Reference, question: Question | None = None
+    ) -> Registered:
         """Make the aligned model a version of the registered model; see `Registry.register`."""
         source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
-        return self.registry.register(aligned, verdict, source)
+        return self.registry.register(aligned, verdict, source, question)
 
     def champion_folder(self) -> Path | None:
         """The champion's model folder, fetched where the store is elsewhere; None: there is no champion."""

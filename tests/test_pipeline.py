@@ -73,7 +73,8 @@ def test_every_stage_is_made_once_and_says_what_came_out(root: Path) -> None:
     found = summary(root)
     assert [entry["name"] for entry in found["stages"]] == STAGES
     assert set(statuses(root).values()) == {"made"}
-    assert set(found) == {"stages", "seconds", "prefect_run_id", "mlflow_run_id", "data_hash", "git_commit"}
+    told = {"seconds", "prefect_run_id", "mlflow_run_id", "data_hash", "git_commit", "waits"}
+    assert set(found) == {"stages", *told}
     metrics = {entry["name"]: entry["metrics"] for entry in found["stages"]}
     assert {"bits_per_byte", "tokens_per_second"} <= set(metrics["pretrain"])
     assert {"pair_accuracy", "linear_pair_accuracy"} <= set(metrics["reward"])

@@ -51,7 +51,7 @@ def test_versions_the_champion_a_rollback_and_the_history(project):
     )
     with pytest.raises(UserError, match="champion already"):
         say("rollback", "1", "--why", "rude")
-    assert "(" + models._person() + ": rude [b])" in say("models")
+    assert "(" + models.person() + ": rude [b])" in say("models")
     when, *moves = say("models", "--history").splitlines()
     assert when.split() == ["when", "was", "now", "why"] and len(moves) == 3
     assert "rude [b]" in moves[2] and moves[0].split()[2:4] == ["none", "1"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
+from tasks.approval import APPROVAL, LATE, REFUSED, UNTIL, WAITS, Question, evaluation, find, standing
 from tasks.registry import CHAMPION, ELSEWHERE, GATE, MODEL, PERSON, Registered, Registry
 from tasks.stage import Reference
 from tasks.tracking import Tracker
@@ -33,14 +34,15 @@ def at(root: Path) -> Tracker:
 
 
 def register(
-    registry: Registry, digest: str, score: float | None, passed: bool = True, gate: str = "", path: str = ""
-) -> Registered:
+    registry: Registry, digest: str, score: float | None, passed: bool = True, gate: str = "", path: str = "",
+    question: Question | None = None,
+) -> Registered:  # fmt: skip
     run = registry.client.create_run("0").info.run_id
     aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
     reason = "all 4 thresholds are met" if passed else "kl is 20, at most 12 is wanted"
     metrics = {"passed": int(passed), "reason": reason, "score": score}
     verdict = Reference("gate", "g", path, gate or f"{digest}-{score}-{passed}", False, 0.1, metrics)
-    return registry.register(aligned, verdict, f"file:///models/{digest}")
+    return registry.register(aligned, verdict, f"file:///models/{digest}", question)
 
 
 def trail(registry: Registry) -> list[tuple[str, str, str]]:
@@ -186,6 +188,106 @@ def test_a_version_holds_what_the_gate_looked_at(registry, tmp_path):
     [version] = registry.versions()
     assert json.loads(version.tags["figures"]) == {"kl": 6.5, "gain": 0.4}
     assert version.tags["passed"] == "true"
+
+
+ASKS = Question(1, "run-of-mlflow", "run-of-prefect", "brave-otter")
+
+
+def stands(registry: Registry, version: str) -> str:
+    return standing(registry.client.get_model_version(MODEL, version).tags)
+
+
+def test_one_that_a_person_is_asked_about_waits_and_their_word_moves_the_alias(registry):
+    three(registry)
+    asked = register(registry, "d", 0.4, question=ASKS)
+    assert asked.waits and not asked.champion and "`chatmill approve 4`" in asked.says
+    assert champion(registry) == "3" and len(registry.moves()) == 3
+    # The same again, asked or not, is neither a second version nor a champion.
+    for question in (ASKS, None):
+        again = register(registry, "d", 0.4, question=question)
+        assert again.version == "4" and again.waits and champion(registry) == "3"
+    for name in ("", "4", "run-of-m", "run-of-prefect", "brave-otter"):
+        assert find(registry.versions(), name).version == 4
+    decided = registry.decide("4", True, "ann", "reads well")
+    assert decided == Registered("4", True, "version 4 of chatmill is now the champion instead of version 3")
+    assert trail(registry)[-1] == ("3", "4", PERSON) and registry.moves()[-1].why == "reads well"
+    # Said again, nothing changes; the other word is refused.
+    assert registry.decide("4", True, "bob", "").champion and len(registry.moves()) == 4
+    with pytest.raises(UserError, match=r"version 4 of chatmill: approved by ann at .*: reads well"):
+        registry.decide("4", False, "bob", "rude")
+    registry.rollback("", "rude after all", "ann")
+    assert "rude after all" in register(registry, "d", 0.4, question=ASKS).says
+    # One that is no better needs nobody.
+    assert not register(registry, "e", 0.1, question=ASKS).waits
+
+
+def test_what_a_person_refused_stays_out_under_every_verdict(registry):
+    three(registry)
+    register(registry, "d", 0.4, question=ASKS)
+    assert registry.decide("4", False, "ann", "rude").says == (
+        "version 4 of chatmill was refused by ann; the champion stays version 3"
+    )
+    assert stands(registry, "4") == REFUSED
+    assert "refused by ann" in register(registry, "d", 0.4).says
+    other = register(registry, "d", 0.5, gate="other")
+    assert other.version == "5" and not other.champion and "refused by ann" in other.says
+    assert champion(registry) == "3" and len(registry.moves()) == 3
+    assert registry.rollback("4", "it was the labels", "ann").now == champion(registry)
+
+
+def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
+    three(registry)
+    for digest, score in (("d", 0.4), ("e", 0.5)):
+        register(registry, digest, score, question=ASKS)
+    with pytest.raises(UserError, match=r"more than one version is meant \(5, 4\)"):
+        find(registry.versions(), "")
+    assert registry.decide("5", True, "ann", "").champion
+    late = registry.decide("4", True, "ann", "")
+    assert not late.champion and "the champion, version 5, has 0.5; this has 0.4" in late.says
+    assert champion(registry) == "5"
+
+    register(registry, "f", 0.6, question=ASKS)
+    registry.client.set_model_version_tag(MODEL, "6", UNTIL, "2001-01-01T00:00:00Z")
+    assert stands(registry, "6") == LATE
+    with pytest.raises(UserError, match=r"nobody decided until 2001.*chatmill rollback 6 --why"):
+        registry.decide("6", True, "ann", "")
+    assert not register(registry, "f", 0.6).champion
+    # A word in time counts, however long its run took to begin again.
+    assert registry.decide("6", True, "ann", "", in_time=True).champion
+    for name, says in (
+        ("", "no model waits"),
+        ("9", "9 is no version or run"),
+        ("run", "run is no"),
+    ):
+        with pytest.raises(UserError, match=says):
+            find(registry.versions(), name)
+
+
+def test_killed_after_the_alias_moved_the_same_word_ends_it(registry, monkeypatch):
+    three(registry)
+    register(registry, "d", 0.4, question=ASKS)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(registry.client, "set_model_version_tag", killed)
+        registry.decide("4", True, "ann", "")
+    assert champion(registry) == "4" and stands(registry, "4") == WAITS
+    with pytest.raises(UserError, match="champion already"):
+        registry.decide("4", False, "ann", "")
+    assert registry.decide("4", True, "ann", "").champion and len(registry.moves()) == 4
+    assert registry.client.get_model_version(MODEL, "4").tags[APPROVAL] == "approved"
+
+
+def test_the_evaluation_stands_beside_the_champions(registry, tmp_path):
+    register(registry, "a", 0.1)
+    (tmp_path / "verdict.json").write_text(
+        json.dumps({"checks": [{"name": "kl", "value": 6.5}], "by": "score", "score": 0.4})
+    )
+    register(registry, "b", 0.4, path=str(tmp_path), question=ASKS)
+    found = find(registry.versions(), "")
+    assert evaluation(found, registry.champion()) == [("kl", "6.5", ""), ("score", "0.4", "0.1")]
 
 
 def test_two_hundred_versions_are_read_at_once(registry):

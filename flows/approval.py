@@ -1,0 +1,76 @@
+"""A deployed run that asks a person: Prefect suspends it, and begins it again when they have decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect import get_client, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
+from prefect.flow_runs import resume_flow_run, suspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+from prefect.states import Completed, State
+
+from flows.models import open_tracker
+from tasks.approval import FLOW_RUN, LATE, WAITS, answers, page, seconds_left, standing, told
+
+if TYPE_CHECKING:
+    from flows.configuration import Preset
+
+SOMEBODY = "a person in Prefect's page"
+
+
+class Decision(RunInput):
+    """What Prefect's page asks for when the run is resumed there."""
+
+    approve: bool
+    why: str = ""
+    who: str = SOMEBODY
+
+
+def asked(preset: Preset) -> State | None:
+    """What a person decided about this run's model; until they do, the run is suspended with its evaluation.
+
+    None: no person is asked about a model of this run.
+    """
+    tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
+    registry, me = tracker.registry, str(flow_run.id)
+    found = next((version for version in registry.versions() if version.tags.get(FLOW_RUN) == me), None)
+    if found is None:
+        return None
+    again = flow_run.run_count > 1
+    stands = standing(found.tags)
+    # Decided in time, it may be run again after it.
+    if stands == WAITS or (stands == LATE and again):
+        shown = page(found, registry.champion(), answers(tracker.client, found))
+        if not again:
+            create_markdown_artifact(shown, key="approval", description="what a person is asked")
+            get_run_logger().info(told(found))
+        word = suspend_flow_run(
+            wait_for_input=Decision.with_initial_data(description=shown),
+            key=f"version-{found.version}",
+            timeout=max(1, int(seconds_left(found.tags))),
+        )
+        # Decided by the command, it is decided already.
+        found = registry.client.get_model_version(found.name, found.version)
+        if standing(found.tags) in (WAITS, LATE):
+            decided = registry.decide(str(found.version), word.approve, word.who, word.why, in_time=True)
+            return Completed(message=decided.says)
+    return Completed(message=f"version {found.version}: {told(found)}")
+
+
+def resume(version: Any, yes: bool, who: str, why: str) -> str:
+    """Let the run that is suspended for a version go on; what became of it, in words."""
+    run, name = UUID(version.tags[FLOW_RUN]), version.tags.get("approval.name", "")
+    try:
+        resume_flow_run(run, run_input={"approve": yes, "who": who, "why": why})
+    except (NotPausedError, ObjectNotFound, FlowPauseTimeout):
+        with get_client(sync_client=True) as client:
+            try:
+                state = client.read_flow_run(run).state
+            except ObjectNotFound:
+                return f"Prefect does not know the run {name} any more"
+        return f"the run {name} is not suspended: {state.name if state else 'it has no state'}"
+    return f"the run {name} goes on, and ends with what you said"
