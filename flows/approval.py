@@ -40,17 +40,19 @@ def asked(preset: Preset) -> State | None:
     found = next((version for version in registry.versions() if version.tags.get(FLOW_RUN) == me), None)
     if found is None:
         return None
-    again = flow_run.run_count > 1
+    key = f"version-{found.version}"
+    with get_client(sync_client=True) as client:
+        suspended = key in (client.read_flow_run(UUID(me)).empirical_policy.pause_keys or ())
     stands = standing(found.tags)
-    # Decided in time, it may be run again after it.
-    if stands == WAITS or (stands == LATE and again):
+    # A run that was suspended goes on when they have decided: in time, even where that is over by now.
+    if stands == WAITS or (stands == LATE and suspended):
         shown = page(found, registry.champion(), answers(tracker.client, found))
-        if not again:
+        if not suspended:
             create_markdown_artifact(shown, key="approval", description="what a person is asked")
             get_run_logger().info(told(found))
         word = suspend_flow_run(
             wait_for_input=Decision.with_initial_data(description=shown),
-            key=f"version-{found.version}",
+            key=key,
             timeout=max(1, int(seconds_left(found.tags))),
         )
         # Decided by the command, it is decided already.

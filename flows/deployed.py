@@ -86,7 +86,7 @@ def _ended(preset: Preset, outcome: Outcome) -> State:
 
 def _answered(preset: Preset) -> State | None:
     """What a person decided about the model of this run, which was suspended for it; None: it begins."""
-    if flow_run.run_count < 2:
+    if preset.promote.approval != "human":
         return None
     from flows.approval import asked
 
