@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.records import TYPES, json_line, parse_lines, read_shards
+from tasks.ledger import append, brief, check_signed, numbered
+from tasks.records import TYPES, json_line, read_shards
 
 ADMITTED = "configs/admitted.jsonl"
 ADDED = ("rule", "where", "value")  # what a row that was set aside holds besides its own keys
@@ -84,7 +81,9 @@ def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admiss
         raise UserError(f"{path} is no file; a file of admissions, one a line, is right")
     return {
         found.id: found
-        for found in (_admission(values, f"{path}, line {line}") for line, values in _lines(file, str(path)))
+        for found in (
+            _admission(values, f"{path}, line {line}") for line, values in numbered(file, str(path))
+        )
     }
 
 
@@ -133,7 +132,7 @@ def admit(
             "name it too, or give no id to admit all rows of the file"
         )
     admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
-    _append(root, path, admissions)
+    append(root, path, map(_written, admissions), lambda: read_admissions(root, path))
     return admissions
 
 
@@ -147,39 +146,16 @@ def misfit(kind: str, row: dict[str, Any]) -> str:
         if name not in known:
             return f"{name} is not known; the fields of {kind} are {', '.join(known)}"
         if not _fits(value, known[name]):
-            return f"{name} is {_brief(value)}; {_meant(known[name])} is right"
+            return f"{name} is {brief(value)}; {_meant(known[name])} is right"
     return ""
-
-
-def _lines(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a file with the numbers of their lines."""
-    at = 0
-    with file.open("rb") as opened:
-
-        def counted() -> Iterator[bytes]:
-            nonlocal at
-            for line in opened:
-                at += 1
-                yield line
-
-        for values in parse_lines(counted(), name):
-            yield at, values
 
 
 def _admission(values: dict[str, Any], place: str) -> Admission:
     row = values.get("row")
     known = {field.name for field in fields(Admission)}
-    for name in ("id", "by", "why", "time"):
-        if not isinstance(values.get(name), str) or not values[name].strip():
-            raise UserError(f"{place}: {name} is {_brief(values.get(name))}; a text is right")
+    check_signed(values, place, ("id", "by", "why", "time"))
     if unknown := [name for name in values if name not in known]:
         raise UserError(f"{place}: {unknown[0]} is not known; an admission has id, by, why, time and row")
-    try:
-        datetime.fromisoformat(values["time"])
-    except ValueError as error:
-        raise UserError(
-            f"{place}: time is {_brief(values['time'])}; ISO 8601 is right, as in 2026-01-31T12:00:00+00:00"
-        ) from error
     if row is not None and not (isinstance(row, dict) and row.get("id") == values["id"]):
         raise UserError(f"{place}: row is not the row {values['id']}; a mended row keeps the id it came with")
     if row is not None and all(misfit(kind, row) for kind in TYPES):
@@ -192,10 +168,10 @@ def _read_fixed(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise UserError(f"{path} is no file; a file of mended rows, one a line, is right")
     mended: dict[str, tuple[str, dict[str, Any]]] = {}
-    for line, row in _lines(path, str(path)):
+    for line, row in numbered(path, str(path)):
         place, number = f"{path}, line {line}", row.get("id")
         if not isinstance(number, str) or not number:
-            raise UserError(f"{place}: id is {_brief(number)}; a mended row keeps the id it came with")
+            raise UserError(f"{place}: id is {brief(number)}; a mended row keeps the id it came with")
         if number in mended:
             raise UserError(f"{place}: the row {number} is there twice; once is right")
         mended[number] = place, {name: value for name, value in row.items() if name not in ADDED}
@@ -241,36 +217,9 @@ def _kinds(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     return whole
 
 
-def _append(root: Path, path: Path | str, admissions: Iterable[Admission]) -> None:
-    file = (root / path).resolve()
-    added = "".join(_written(admission) + "\n" for admission in admissions)
-    with _alone(root):
-        read_admissions(root, path)
-        before = file.read_bytes() if file.exists() else b""
-        ended = before if before.endswith(b"\n") or not before else before + b"\n"
-        part = file.with_name(file.name + ".part")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(ended + added.encode("utf-8", "replace"))
-            part.replace(file)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise UserError(f"{path} could not be written ({error.strerror}); it is what it was") from error
-
-
 def _written(admission: Admission) -> str:
     values = {name: value for name, value in vars(admission).items() if value is not None}
     return json_line(values)
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One process at a time writes admissions; the lock lies in var/, which is not committed."""
-    (root / "var").mkdir(exist_ok=True)
-    with (root / "var" / "admitted.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _fits(value: Any, wanted: str) -> bool:
@@ -290,8 +239,3 @@ def _fits(value: Any, wanted: str) -> bool:
 def _meant(wanted: str) -> str:
     lists = {"str": "texts", "float": "numbers", "Turn": "turns with role and content"}
     return f"a list of {lists[wanted[5:-1]]}" if wanted.startswith("list[") else "a text"
-
-
-def _brief(value: Any) -> str:
-    said = json.dumps(value)
-    return said if len(said) <= 60 else f"{said[:59]}…"
