@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.errors import UserError
 from model.launch import Report
@@ -14,6 +14,7 @@ from tasks import versions
 from tasks.formats import File
 from tasks.formats.files import suffix
 from tasks.formats.look import find
+from tasks.locks import alone
 from tasks.records import TYPES, shards
 from tasks.shards import (
     CLAIMS,
@@ -26,11 +27,27 @@ from tasks.shards import (
     shard_count,
     sort_part,
 )
-from tasks.sources import DataParameters, identities, identities_digest, read_source, reading_of
+from tasks.sources import (
+    DataParameters,
+    check_still,
+    identities,
+    identities_digest,
+    read_source,
+    reading_of,
+)
 from tasks.spread import Spread, in_turn, paced
 from tasks.stage import MANIFEST, stage
+from tasks.withdrawal import WITHDRAWN, Withdrawn, held, read_withdrawn
 
 SHOWN = 3
+LOCK, WAITS = Path("var") / "data.lock", "another run makes data/; waiting for it"
+
+
+class Rows(NamedTuple):
+    """How many rows were made of each kind, and how many were left out as withdrawn."""
+
+    counts: dict[str, int]
+    withdrawn: dict[str, int]
 
 
 def _stands(folder: Path, root: Path) -> bool:
@@ -42,7 +59,8 @@ def _stands(folder: Path, root: Path) -> bool:
     if known is None:
         return False
     if not (root / "data").exists() and known["md5"] == _data_hash(folder):
-        publish(folder / "rows", root / "data")
+        with alone(root / LOCK, lambda event: None, WAITS):
+            publish(folder / "rows", root / "data")
     return all(_sizes(folder / "rows" / kind) == _sizes(root / "data" / kind) for kind in TYPES)
 
 
@@ -55,9 +73,11 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
-    """What the rows are made of: the digest that data.dvc keeps, and what each source's bytes go by."""
+    """What the rows are made of: the sources' digest, what the bytes of each go by, and what is withdrawn."""
     found = identities(parameters, root)
-    return {"digest": identities_digest(parameters, found), "sources": found}
+    made_of = {"digest": identities_digest(parameters, found), "sources": found}
+    withdrawn = read_withdrawn(root)
+    return {**made_of, "withdrawn": withdrawn.content} if withdrawn else made_of
 
 
 @stage(outside=_made_of, stands=_stands)
@@ -68,26 +88,36 @@ def ingest(
 
     out/origins says line for line where a row was found: in its source, or in data/ where that was fetched.
     A data.dvc that knows these sources is followed: its version is pulled from the remote, or made again
-    and compared. Sources that changed make a new version. Raises UserError for what cannot be read.
+    and compared. Sources that changed, and rows withdrawn since, make a new version. Raises UserError for
+    what cannot be read, or changes while it is.
     """
-    if parameters.version:
-        return _from_version(parameters, out, root)
-    made_of = _made_of(parameters, root)["digest"]
+    # Two presets of one project have one data/: what stands there must be what data.dvc says.
+    with alone(root / LOCK, report, WAITS):
+        withdrawn = read_withdrawn(root)
+        if parameters.version:
+            return _from_version(parameters, out, root, withdrawn)
+        return _from_sources(parameters, out, report, root, spread, withdrawn)
+
+
+def _from_sources(
+    parameters: DataParameters, out: Path, report: Report, root: Path, spread: Spread, withdrawn: Withdrawn
+) -> dict[str, Any]:
+    made_of = _made_of(parameters, root)
     known = versions.read_pointer(root)
-    followed = known is not None and known["meta"].get("sources") == made_of and not parameters.accept
+    followed = known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept
     data = root / "data"
     if known and followed and _restored(root, known["md5"], parameters):
         _copy(data, out)
     else:
-        counts = make_rows(parameters, root, out, report, spread)
+        made = make_rows(parameters, root, out, report, spread, withdrawn)
+        check_still(parameters, root, made_of["sources"])
         publish(out / "rows", data)
         if known and followed:
             found = versions.folder_hash(root)
             if found != known["md5"]:
                 raise UserError(versions.mismatch(known, found))
         else:
-            names = sorted(source.name for source in parameters.sources)
-            meta = {"sources": made_of, "names": names, "rows": counts}
+            meta = _described(parameters, made_of, made, withdrawn)
             found = versions.add(root, parameters.remote, meta, parameters.endpoint)
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             report({"event": "message", "text": text})
@@ -98,7 +128,22 @@ def ingest(
     return {**pointer["meta"]["rows"], "data_hash": pointer["md5"]}
 
 
-def _from_version(parameters: DataParameters, out: Path, root: Path) -> dict[str, Any]:
+def _is_of(meta: Mapping[str, Any], made_of: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
+    """Whether a version was made of these sources without these rows."""
+    same = (meta.get("withdrawn") or {}).get("digest", "") == withdrawn.digest
+    return bool(meta.get("sources") == made_of["digest"]) and same
+
+
+def _described(
+    parameters: DataParameters, made_of: Mapping[str, Any], made: Rows, withdrawn: Withdrawn
+) -> dict[str, Any]:
+    """What data.dvc says of a version besides its hash; of what is withdrawn, the digest and counts alone."""
+    names = sorted(source.name for source in parameters.sources)
+    meta = {"sources": made_of["digest"], "names": names, "rows": made.counts}
+    return {**meta, "withdrawn": {"digest": withdrawn.digest, "rows": made.withdrawn}} if withdrawn else meta
+
+
+def _from_version(parameters: DataParameters, out: Path, root: Path, withdrawn: Withdrawn) -> dict[str, Any]:
     """The rows of the version that data.dvc names, whatever became of their sources."""
     known = versions.read_pointer(root)
     if known is None or known["md5"] != parameters.version:
@@ -111,6 +156,12 @@ def _from_version(parameters: DataParameters, out: Path, root: Path) -> dict[str
             f"version {known['md5'][:12]} is neither in data/ nor in DVC's cache"
             f"{f' nor at {parameters.remote}' if parameters.remote else ''}; without data.version it is made "
             "from its sources"
+        )
+    if withdrawn and (found := held(root / "data", withdrawn)):
+        counts = " and ".join(f"{count:,} {kind}" for kind, count in found.items())
+        raise UserError(
+            f"data.version is {parameters.version}, which holds {counts} that {WITHDRAWN} withdraws; take "
+            "data.version out of the preset, and a version without them is made from its sources"
         )
     _copy(root / "data", out)
     return {**known["meta"]["rows"], "data_hash": known["md5"]}
@@ -131,22 +182,32 @@ def _restored(root: Path, wanted: str, parameters: DataParameters) -> bool:
 
 
 def make_rows(
-    parameters: DataParameters, root: Path, out: Path, report: Report, spread: Spread
-) -> dict[str, int]:
+    parameters: DataParameters,
+    root: Path,
+    out: Path,
+    report: Report,
+    spread: Spread,
+    withdrawn: Withdrawn | None = None,
+) -> Rows:
     """The shards of all sources in out/rows, each content once: the first source that has it keeps it.
 
     First every part of every source is parsed into sorted runs, then every range of ids is gathered from all
-    runs. Counts by type. Raises UserError for a source without a row, and for an `id` that means two rows.
+    runs. What is withdrawn is left out. Raises UserError for a source without a row, and for an `id` that
+    means two rows.
     """
     runs = out / "runs"
-    parts = list(plan(parameters, root, runs, report))
+    parts = list(plan(parameters, root, runs, report, withdrawn or Withdrawn()))
     sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
     found = [0] * len(parameters.sources)
+    gone, lessened = dict.fromkeys(TYPES, 0), 0
     parsed = spread(sort_part, parts)
     for part in paced(parsed, len(parts), report, lambda part: (part.rows, sum(part.sizes.values()))):
         found[part.place] += part.rows
+        lessened += part.lessened
         for kind, size in part.sizes.items():
             sizes[kind] += size
+        for kind, count in part.gone.items():
+            gone[kind] += count
     for number, source in enumerate(parameters.sources):
         if not found[number]:
             names = [file.origin for part in parts if part.place == number for file in part.files]
@@ -165,10 +226,21 @@ def make_rows(
         # Of fewer rows, as the same came from several parts, fewer shards: how parts were cut must not show.
         for name in ("rows", "origins"):
             join_shards(out / name / kind, shard_count(written[kind]))
-    return counts
+    left_out = {kind: count for kind, count in gone.items() if count}
+    if said := _left_out(left_out, lessened):
+        report({"event": "message", "text": f"{said}, as {WITHDRAWN} withdraws them"})
+    return Rows(counts, left_out)
 
 
-def plan(parameters: DataParameters, root: Path, runs: Path, report: Report) -> Iterator[Part]:
+def _left_out(gone: Mapping[str, int], lessened: int) -> str:
+    parts = [f"{count:,} {kind}" for kind, count in gone.items()]
+    parts += [f"scores of {lessened:,} ratings"] if lessened else []
+    return f"left out: {', '.join(parts)}" if parts else ""
+
+
+def plan(
+    parameters: DataParameters, root: Path, runs: Path, report: Report, withdrawn: Withdrawn
+) -> Iterator[Part]:
     """What is parsed: every source's files, cut or put together to parts that a process reads at once."""
     for number, source in enumerate(parameters.sources):
         files = read_source(source, parameters, root, report)
@@ -178,7 +250,7 @@ def plan(parameters: DataParameters, root: Path, runs: Path, report: Report) -> 
             text = f"source {source.name}: {_named(marked)} read as UTF-16, as the mark in front says"
             report({"event": "message", "text": text})
         for part, group in enumerate(cut(files, found.unit)):
-            yield Part(source, number, part, group, found.name, reading, runs)
+            yield Part(source, number, part, group, found.name, reading, runs, withdrawn)
 
 
 def _is_utf16(file: File) -> bool:

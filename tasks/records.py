@@ -89,6 +89,7 @@ class Rating:
 
 
 Record = Text | Pair | Comparison | Rating
+ID = slice(7, 23)  # a canonical line begins {"id":"0123456789abcdef"
 TYPES: dict[str, type[Record]] = {
     "text": Text, "pairs": Pair, "comparisons": Comparison, "ratings": Rating,
 }  # fmt: skip

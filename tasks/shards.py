@@ -17,8 +17,9 @@ import numpy as np
 
 from model.errors import UserError
 from tasks.formats import File, Reading, find_format
-from tasks.records import TYPES, canonical, digest, shards
+from tasks.records import ID, TYPES, canonical, digest, shards
 from tasks.sources import Source, check_annotators
+from tasks.withdrawal import Withdrawn
 
 RUN_BYTES = 32 << 20  # what one process sorts in memory
 SHARD_BYTES = 32 << 20
@@ -26,14 +27,13 @@ PREFIXES = 1 << 16  # ranges are bounds of the first four hex digits
 ROW_BYTES = 400  # what Python keeps for a row besides its text
 KINDS = {found: kind for kind, found in TYPES.items()}
 CLAIMS = "claims"
-ID = slice(7, 23)  # a canonical line begins {"id":"0123456789abcdef"
 
 
 @dataclass(frozen=True)
 class Part:
     """Files, or parts of files, that one process parses at once: part `number` of source `place`.
 
-    Its runs go into `runs`/KIND.
+    Its runs go into `runs`/KIND, without what is `withdrawn`.
     """
 
     source: Source
@@ -43,15 +43,21 @@ class Part:
     format: str
     reading: Reading
     runs: Path
+    withdrawn: Withdrawn
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What came out of a part: how many rows, and how many bytes of each kind stand in its runs."""
+    """What came out of a part: how many rows, and how many bytes of each kind stand in its runs.
+
+    `gone` are the rows of each kind that were left out as withdrawn, `lessened` the ratings that lost scores.
+    """
 
     place: int
     rows: int
     sizes: dict[str, int]
+    gone: dict[str, int]
+    lessened: int
 
 
 @dataclass(frozen=True)
@@ -82,18 +88,28 @@ def sort_part(part: Part) -> Parsed:
     """
     runs = _Runs(part)
     rows = 0
+    gone: dict[str, set[str]] = {}
+    lessened: set[str] = set()
     for found in find_format(part.format).parse(part.files, part.reading):
-        check_annotators(part.source, found)
+        rows += 1
         kind = KINDS[type(found.row)]
+        row = part.withdrawn.left(found.row) if part.withdrawn else found.row
+        if row is None:
+            gone.setdefault(kind, set()).add(found.row.id)
+            continue
+        if row is not found.row:
+            lessened.add(row.id)
+            found = found._replace(row=row)
+        check_annotators(part.source, found)
         where = json.dumps(found.where, ensure_ascii=False)
-        runs.add(kind, canonical(found.row), where)
+        runs.add(kind, canonical(row), where)
         if found.own:
-            claim = {"id": digest(part.source.name, kind, found.own), "row": found.row.id}
+            claim = {"id": digest(part.source.name, kind, found.own), "row": row.id}
             line = json.dumps({**claim, "own": found.own}, ensure_ascii=False, separators=(",", ":"))
             runs.add(CLAIMS, line, where)
-        rows += 1
     runs.flush()
-    return Parsed(part.place, rows, runs.sizes)
+    counts = {kind: len(ids) for kind, ids in gone.items()}
+    return Parsed(part.place, rows, runs.sizes, counts, len(lessened))
 
 
 class _Runs:

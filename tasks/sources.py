@@ -219,21 +219,39 @@ def identities(parameters: DataParameters, root: Path) -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = []
     for source in parameters.sources:
-        paths = own_files(source, root)
-        labelling = [_labelling(source, root)] if source.labelling else []
-        names = [_shown(path, root) for path in [*paths, *labelling]]
-        sums = dict(zip(names, file_sums([*paths, *labelling], root), strict=True))
         urls = [{"url": given.shown, "version": version(given, root)} for given in source.addresses]
         identity = {
             "name": source.name,
             "pin": asdict(parameters.archives[source.archive]) if source.archive else None,
-            "files": {_shown(path, root): sums[_shown(path, root)] for path in paths},
-            "labelling": {_shown(path, root): sums[_shown(path, root)] for path in labelling},
+            "files": _sums(own_files(source, root), root),
+            "labelling": _sums([_labelling(source, root)] if source.labelling else [], root),
             "urls": urls,
             "dataset": hub.identity(source.wanted, root) if source.dataset else None,
         }
         found.append({name: value for name, value in identity.items() if value})
     return found
+
+
+def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[str, Any]]) -> None:
+    """Raises UserError for a file that is not what it was when its `identities` were found.
+
+    Files that came since were not asked for; the next ingestion reads them.
+    """
+    for source, each in zip(parameters.sources, found, strict=True):
+        before = {**each.get("files", {}), **each.get("labelling", {})}
+        there = [root / name for name in before if (root / name).is_file()]
+        now = _sums(there, root)
+        for name in before:
+            if now.get(name) != before[name]:
+                raise UserError(
+                    f"source {source.name}: {name} changed while it was read; let it be written beside and "
+                    "renamed into its place when it is whole, and run again"
+                )
+
+
+def _sums(paths: Sequence[Path], root: Path) -> dict[str, str]:
+    """The SHA-256 of files by their names from the project's folder on."""
+    return dict(zip((_shown(path, root) for path in paths), file_sums(list(paths), root), strict=True))
 
 
 def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, Any]]) -> str:
