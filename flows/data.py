@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from tasks.records import TYPES
+
+if TYPE_CHECKING:
+    from tasks.history import Version
 
 data = typer.Typer(help="The versions of the data: which there were, and what differs.", no_args_is_help=True)
 Remote = Annotated[
@@ -22,7 +25,7 @@ Remote = Annotated[
 def log(
     most: Annotated[int, typer.Option("--most", "-n", help="How many (0: all).", min=0)] = 20,
 ) -> None:
-    """The versions of data.dvc, the newest first: when, which, its rows, and whether other sources made it.
+    """The versions of data.dvc, the newest first: when, which, its rows, and what made it another one.
 
     Without git: the versions that were made in this folder.
     """
@@ -35,8 +38,7 @@ def log(
         return
     for place, version in enumerate(found[: most or None]):
         before = found[place + 1] if place + 1 < len(found) else None
-        changed = before is not None and before.sources != version.sources
-        sources = "the first" if before is None else "other sources" if changed else "the same sources"
+        sources = "the first" if before is None else _differs(before, version)
         date = version.date[:16].replace("T", " ") or "some day"
         commit = version.commit[:10] or "[yellow]not committed[/yellow]"
         said = f"[bold]{version.hash[:12]}[/bold]  {date}  {commit}  {escape(version.subject)}"
@@ -102,6 +104,14 @@ def diff(
             console.print(f"[red]- {example.kind}[/red] {escape(example.before)}", soft_wrap=True)
         if example.now:
             console.print(f"[green]+ {example.kind}[/green] {escape(example.now)}", soft_wrap=True)
+
+
+def _differs(before: Version, version: Version) -> str:
+    """Why a version is another one than the one before."""
+    sources = "other sources" if before.sources != version.sources else "the same sources"
+    if before.withdrawn == version.withdrawn:
+        return sources
+    return f"{sources}, {'other rows withdrawn' if version.withdrawn else 'no row withdrawn any more'}"
 
 
 def _version(root: Path, name: str) -> str:

@@ -14,6 +14,7 @@ from model.errors import UserError
 from tasks.preview import LOOKED, Preview, preview
 from tasks.records import canonical
 from tasks.rules import Rules
+from tasks.withdrawal import WITHDRAWN
 
 WIDTH = 110
 
@@ -45,12 +46,16 @@ def described(found: Preview) -> Sequence[str]:
         return [*lines, f"  [red]stops:[/red] {escape(found.fault)}", ""]
     lines.append("  " + ", ".join(f"{number(count)} {kind}" for kind, count in found.rows.items() if count))
     lines += [f"  [dim]{escape(_cut(canonical(row)))}[/dim]" for row in found.first]
+    if found.withdrawn:
+        lines.append(
+            f"  would be left out, or lose scores, as withdrawn: {number(found.withdrawn)} rows ({WITHDRAWN})"
+        )
     for one in found.aside:
         lines.append(
             f"  would be set aside: {number(one.count)} of {_looked(found, one.kind)}: {escape(one.rule)}, "
             f"first {escape(one.where)}"
         )
-    if not found.aside:
+    if not found.aside and any(found.looked.values()):
         said = ", ".join(_looked(found, kind) for kind, count in found.looked.items() if count)
         lines.append(f"  none would be set aside of {said}")
     return [*lines, ""]

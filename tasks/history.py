@@ -23,7 +23,8 @@ class Version:
 
     `date` is when it was committed, or made where it is not (ISO 8601; empty: not known); `commit` and
     `subject` are empty where it is not committed. `sources` differ from those of the version before where
-    the rows differ for that reason, and not for another parser's sake.
+    the rows differ for that reason, and not for another parser's sake; so do `withdrawn` where other rows
+    were left out as withdrawn (empty: none).
     """
 
     hash: str
@@ -32,6 +33,7 @@ class Version:
     subject: str
     rows: dict[str, int]
     sources: str
+    withdrawn: str = ""
 
 
 def log(root: Path) -> list[Version]:
@@ -59,7 +61,8 @@ def log(root: Path) -> list[Version]:
 def _version(pointer: dict[str, Any], date: str, commit: str = "", subject: str = "") -> Version:
     meta = pointer["meta"]
     rows = {str(kind): int(count) for kind, count in (meta.get("rows") or {}).items()}
-    return Version(pointer["md5"], date, commit, subject, rows, str(meta.get("sources", "")))
+    withdrawn = str((meta.get("withdrawn") or {}).get("digest", ""))
+    return Version(pointer["md5"], date, commit, subject, rows, str(meta.get("sources", "")), withdrawn)
 
 
 def _committed(root: Path) -> list[Version]:

@@ -13,6 +13,7 @@ from model.errors import UserError
 from tasks import hub, versions
 from tasks.fetch import DOWNLOADS, fetched
 from tasks.sources import Archive, DataParameters, Source, listed, own_files, sources_digest
+from tasks.withdrawal import WITHDRAWN, Withdrawal, Withdrawn, read_withdrawn
 
 SHOWN = 12
 # What says where a run is kept, shared and told of, and not what it makes: a run made anew keeps to itself.
@@ -21,7 +22,10 @@ ELSEWHERE = ("tracking", "share", "placement")
 
 @dataclass(frozen=True)
 class Placed:
-    """The preset that reads what was placed, and where the data came from, in words."""
+    """The preset that reads what was placed, and where the data came from, in words.
+
+    These also say where rows are among it that were withdrawn since.
+    """
 
     preset: dict[str, Any]
     how: str
@@ -33,18 +37,20 @@ def place_data(
     """Have a checkout of the project at `root` find the data of a run.
 
     Sources that are here, and as they were then by what its manifest of `ingest` recorded, are read again.
-    Else the version stands for them, from DVC's cache or the remote. Raises UserError where neither is there.
+    Else the version stands for them, from DVC's cache or the remote. What was withdrawn then, and no more, is
+    left out again. Raises UserError where neither is there.
     """
     given = _absolute(copy.deepcopy(dict(preset)), root)
     data = given["data"]
     remote, endpoint = str(data.get("remote") or ""), str(data.get("endpoint") or "")
     data.update(remote="", endpoint="", accept=False)
     _link(root, project, given)
+    since = _withdraw_as_then(root, project, ingest)
     recorded = _recorded(ingest)
     known = _parameters(data)
     if known and _all_here(known, root) and recorded in _digests(known, root, project):
         (project / versions.POINTER).unlink(missing_ok=True)
-        return Placed(given, "read again from its sources, which are as they were")
+        return Placed(given, f"read again from its sources, which are as they were{since}")
     if version and versions.bring(root, version, project, remote, endpoint):
         meta = {
             "sources": recorded,
@@ -56,10 +62,10 @@ def place_data(
             raise UserError(f"version {version[:SHOWN]} of the data is damaged in DVC's cache")
         if "version" in data:
             data["version"] = version
-        return Placed(given, "its version in DVC stands for its sources")
+        return Placed(given, f"its version in DVC stands for its sources{since}")
     if known and recorded in _digests(known, root, project):
         (project / versions.POINTER).unlink(missing_ok=True)
-        return Placed(given, "fetched again from its sources")
+        return Placed(given, f"fetched again from its sources{since}")
     where = f" nor at {remote}" if remote else ""
     raise UserError(
         f"the data of that run, version {version[:SHOWN] or 'not known'}, is not in DVC's cache{where}, "
@@ -119,6 +125,29 @@ def _recorded(ingest: Mapping[str, Any] | None) -> str:
     """The digest of the sources that a manifest of ingestion holds; older ones hold it alone."""
     outside = ((ingest or {}).get("surroundings") or {}).get("outside") or ""
     return str(outside["digest"] if isinstance(outside, Mapping) else outside)
+
+
+def _withdraw_as_then(root: Path, project: Path, ingest: Mapping[str, Any] | None) -> str:
+    """Have the checkout leave out what the run left out; in words, whether more was withdrawn since.
+
+    Who withdrew it and why is told by the project's own file; what counts here is the rows.
+    """
+    outside = ((ingest or {}).get("surroundings") or {}).get("outside") or {}
+    content = (outside.get("withdrawn") or {}) if isinstance(outside, Mapping) else {}
+    then = Withdrawn(**{name: frozenset(values) for name, values in content.items()})
+    if then != read_withdrawn(project):
+        said = {"by": "the run", "why": "withdrawn when it was made", "time": "1970-01-01T00:00:00+00:00"}
+        ids, rated = sorted(then.ids), sorted(then.rated)
+        lines = [Withdrawal(**said, annotator=name) for name in sorted(then.annotators)]
+        lines += [Withdrawal(**said, id=number) for number in ids]
+        # Which id went with what was rated does not matter: either has the row left out.
+        lines += [Withdrawal(**said, id=ids[0], rated=number) for number in rated]
+        file = project / WITHDRAWN
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{line.line}\n" for line in lines), encoding="utf-8")
+    now = read_withdrawn(root)
+    since = now.ids - then.ids or now.annotators - then.annotators
+    return "; rows that were withdrawn since are among it" if since else ""
 
 
 def _counts(ingest: Mapping[str, Any] | None) -> dict[str, int]:

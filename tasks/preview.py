@@ -16,6 +16,7 @@ from tasks.records import TYPES, Record
 from tasks.repeats import among
 from tasks.rules import ACROSS, Failure, Rules, check
 from tasks.sources import DataParameters, Source, check_annotators, read_source, reading_of
+from tasks.withdrawal import read_withdrawn
 
 LOOKED = 2000  # rows of a type that are held against the rules
 FIRST = 3
@@ -36,8 +37,8 @@ class Aside:
 class Preview:
     """What a source holds. `rows` counts all of them by type, `looked` those held against the rules.
 
-    `lacking` says what would be fetched; `part` that only the first rows of a data set were read; `fault` is
-    the sentence that ingestion would stop with.
+    `withdrawn` counts those that would be left out as withdrawn. `lacking` says what would be fetched; `part`
+    that only the first rows of a data set were read; `fault` is the sentence that ingestion would stop with.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Preview:
     lacking: tuple[str, ...] = ()
     part: str = ""
     fault: str = ""
+    withdrawn: int = 0
 
 
 def preview(source: Source, parameters: DataParameters, rules: Rules, root: Path) -> Preview:
@@ -70,9 +72,15 @@ def preview(source: Source, parameters: DataParameters, rules: Rules, root: Path
         format = find(files, source.name, source.format)
         found = dataclasses.replace(found, format=format.name)
         rows = dict.fromkeys(TYPES, 0)
+        withdrawn, left_out = read_withdrawn(root), 0
         kept: dict[str, list[tuple[Record, str]]] = {kind: [] for kind in TYPES}
         first: list[Record] = []
         for one in format.parse(files, reading_of(source, root)):
+            row = withdrawn.left(one.row)
+            left_out += row is not one.row
+            if row is None:
+                continue
+            one = one._replace(row=row)
             check_annotators(source, one)
             kind = KINDS[type(one.row)]
             rows[kind] += 1
@@ -80,13 +88,15 @@ def preview(source: Source, parameters: DataParameters, rules: Rules, root: Path
                 kept[kind].append((one.row, one.where))
             if len(first) < FIRST:
                 first.append(one.row)
-        if not first:
+        if not first and not left_out:
             raise UserError(f"source {source.name}: no rows in {files[0].origin}")
     except UserError as error:
         return dataclasses.replace(found, fault=str(error))
     looked = {kind: len(held) for kind, held in kept.items()}
     aside = tuple(broken for kind, held in kept.items() if held for broken in _aside(kind, held, rules))
-    return dataclasses.replace(found, rows=rows, looked=looked, first=tuple(first), aside=aside)
+    return dataclasses.replace(
+        found, rows=rows, looked=looked, first=tuple(first), aside=aside, withdrawn=left_out
+    )
 
 
 def _aside(kind: str, held: list[tuple[Record, str]], rules: Rules) -> Iterator[Aside]:

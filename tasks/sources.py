@@ -251,6 +251,8 @@ def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[
 
 def _sums(paths: Sequence[Path], root: Path) -> dict[str, str]:
     """The SHA-256 of files by their names from the project's folder on."""
+    if not paths:
+        return {}
     return dict(zip((_shown(path, root) for path in paths), file_sums(list(paths), root), strict=True))
 
 

@@ -7,7 +7,7 @@ import math
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -96,7 +96,8 @@ class ValidateParameters:
 def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
     """Counts of the last accepted version, where that is another one than data.dvc names now.
 
-    None where most of its sources are not there any more: then this is other data, not less of it.
+    None where most of its sources are not there any more: then this is other data, not less of it. Without
+    the rows that were withdrawn since.
     """
     command = ["git", "-C", str(root), "show", f"HEAD:./{versions.POINTER}"]
     try:
@@ -113,8 +114,16 @@ def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
     names, here = (frozenset(found.get("names") or ()) for found in (meta, now["meta"]))
     if names and 2 * len(names & here) < len(names):
         return {}
-    counts: dict[str, int] = meta.get("rows") or {}
-    return counts
+    before, after = (_withdrawn_rows(found) for found in (meta, now["meta"]))
+    return {
+        kind: max(0, count - max(0, after.get(kind, 0) - before.get(kind, 0)))
+        for kind, count in (meta.get("rows") or {}).items()
+    }
+
+
+def _withdrawn_rows(meta: Mapping[str, Any]) -> dict[str, int]:
+    """The rows that a version's sources hold and it does not."""
+    return (meta.get("withdrawn") or {}).get("rows") or {}
 
 
 def _outside(parameters: ValidateParameters, root: Path) -> list[Any]:
