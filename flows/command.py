@@ -25,7 +25,9 @@ from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
 from flows.quarantine import quarantine
 from flows.reproduce import reproduce
+from flows.starting import INTERRUPTED, start
 from flows.up import dashboards, down, up
+from flows.withdraw import withdraw
 from model.errors import UserError
 
 HELP = """From raw text and people's judgements to a chat model of your own, again and again.
@@ -39,7 +41,6 @@ Changes = Annotated[
     typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
 ]
 DEMO = Path("configs/demo.yaml")
-INTERRUPTED = 130
 FEW_COLLECTIONS = (100_000, 50, 50)
 
 
@@ -72,25 +73,10 @@ def ingest(
 
 def _flow(name: str, config: Path, changes: list[str] | None) -> None:
     from flows.configuration import read_preset
-    from flows.server import OwnServer
-    from flows.surroundings import prepare
 
-    preset = read_preset(config, changes or [])
-    place = prepare(Path.cwd(), preset.tracking.mlflow)
-    server = OwnServer(place)
-    try:
-        # All that takes time is done while the server starts: imports, and opening MLflow's store.
-        from flows import pipeline
-        from flows.display import show_outcome
-        from tasks.tracking import Tracker
+    outcome = start(name, read_preset(config, changes or []))
+    from flows.display import show_outcome
 
-        Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
-        server.wait()
-        outcome = getattr(pipeline, name)(preset)
-        server.settle(outcome.prefect_run_id, len(outcome.stages))
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from where this one was")
-        raise typer.Exit(INTERRUPTED) from None
     show_outcome(outcome)
 
 
@@ -181,6 +167,7 @@ def main() -> None:
     app.add_typer(data, name="data")
     app.command()(clean)
     app.add_typer(quarantine, name="quarantine")
+    app.command()(withdraw)
     code = _guarded(lambda: app(standalone_mode=False))
     gc.freeze()
     sys.exit(code)

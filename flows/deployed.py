@@ -100,19 +100,22 @@ def _preset(config: str, changes: list[str] | None) -> Preset:
 
 
 def _told(preset: Preset) -> str:
-    """The data's hash where the sources are as they were when labels were last looked for.
+    """The data's hash where sources and admissions are as they were when labels were last looked for.
 
     Asked every few minutes, most often with nothing new: that is to leave no run in MLflow each time.
     """
     from tasks.arrivals import known_labels
     from tasks.ingest import ingest
-    from tasks.stage import Surroundings, read_manifest
+    from tasks.stage import Surroundings
+    from tasks.validate import validate
 
-    root = Path.cwd()
-    key = ingest.key(preset.data, {}, Surroundings(root, preset.seed))
-    found = read_manifest(root / "var" / "artifacts" / "ingest" / key)
-    known = known_labels(root / "var", preset.name)
-    return known.data if found and found["metrics"]["data_hash"] == known.data else ""
+    around = Surroundings(Path.cwd(), preset.seed)
+    known = known_labels(around.root / "var", preset.name)
+    rows = ingest.find(preset.data, {}, around, lambda event: None)
+    if rows is None or rows.metrics["data_hash"] != known.data:
+        return ""
+    good = validate.find(preset.checks(), {"ingest": rows}, around, lambda event: None)
+    return known.data if good and good.digest == known.digest else ""
 
 
 def _newer() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,8 @@ from model.errors import UserError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from rich.tree import Tree
+
+    from tasks.learned import Learned
 
 SHOWN = 20
 
@@ -143,6 +145,12 @@ def _learned(client: MlflowClient, var: Path, row: str, annotator: str, as_json:
         print(json.dumps({"models": rows, "splits_gone": gone}, indent=1))
         return
     console = Console(highlight=False)
+    show_learned(console, found, gone)
+    console.print("next: `chatmill lineage VERSION` leads from a model back to its data", soft_wrap=True)
+
+
+def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]) -> None:
+    """Models with what they took of some rows; `gone` are splits that could not be looked into."""
     for each in found:
         named = f"version {', '.join(each.versions)}" if each.versions else "no version"
         crown = " (champion)" if each.champion else ""
@@ -161,4 +169,3 @@ def _learned(client: MlflowClient, var: Path, row: str, annotator: str, as_json:
             )
     if gone:
         console.print(f"not to be had on disk or by DVC: the data of {len(gone)} splits", soft_wrap=True)
-    console.print("next: `chatmill lineage VERSION` leads from a model back to its data", soft_wrap=True)

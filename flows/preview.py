@@ -44,7 +44,8 @@ def described(found: Preview) -> Sequence[str]:
         lines.append(f"  {what}{f', of which {found.part}' if found.part else ''}")
     if found.fault:
         return [*lines, f"  [red]stops:[/red] {escape(found.fault)}", ""]
-    lines.append("  " + ", ".join(f"{number(count)} {kind}" for kind, count in found.rows.items() if count))
+    counts = ", ".join(f"{number(count)} {kind}" for kind, count in found.rows.items() if count)
+    lines.append(f"  {counts or 'no row'}")
     lines += [f"  [dim]{escape(_cut(canonical(row)))}[/dim]" for row in found.first]
     if found.withdrawn:
         lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from tasks.records import annotators_of, read_shards
+from tasks.records import annotators_of, digest, read_shards
+from tasks.withdrawal import rated_of
 
 KINDS = ("comparisons", "ratings")
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Labels that were accepted and not known before, by kind and by who gave them."""
+    """Labels that were accepted and not known before: rows of each kind that hold some, labels by person."""
 
     rows: dict[str, int]
     annotators: dict[str, int]
@@ -33,46 +35,57 @@ def known_labels(var: Path, preset: str) -> Known:
 
 
 class Known:
-    """The file that remembers the labels told of: the digest of the good rows, and the ids by kind.
+    """The file that remembers the labels told of: the digest of the good rows, and eight bytes a label.
 
-    `data` is the hash of the data version that they were in. Eight bytes a label. A file that is gone or
-    broken knows none.
+    Each score of a rating is one, so that a row is no news because a score left it. `data` is the hash of the
+    data version that they were in. A file that is gone or broken knows none.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.digest = self.data = ""
-        self.ids = {kind: np.zeros(0, np.uint64) for kind in KINDS}
+        self.labels = np.zeros(0, np.uint64)
         try:
             with np.load(path, allow_pickle=False) as found:
-                self.ids = {kind: found[kind] for kind in KINDS}
+                self.labels = found["labels"]
                 self.digest, self.data = str(found["digest"]), str(found["data"])
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return
 
-    def arrived(self, good: Path, digest: str) -> Arrivals:
+    def arrived(self, good: Path, found: str) -> Arrivals:
         """What of the rows in good/KIND is not known; `remember` makes it so."""
         rows, people = dict.fromkeys(KINDS, 0), Counter[str]()
-        if digest == self.digest:
+        if found == self.digest:
             return Arrivals(rows, {})
+        known = set(self.labels.tolist())
         for kind in KINDS:
-            known = set(self.ids[kind].tolist())
             for row in read_shards(good / kind):
-                if int(row["id"], 16) not in known:
-                    rows[kind] += 1
-                    people.update(annotators_of(row))
+                new = [who for label, who in _labels(row) if label not in known]
+                rows[kind] += bool(new)
+                people.update(new)
         return Arrivals(rows, dict(sorted(people.items())))
 
-    def remember(self, good: Path, digest: str, data: str) -> None:
+    def remember(self, good: Path, found: str, data: str) -> None:
         """The labels in good/KIND are known from now on, and no others."""
-        if (digest, data) == (self.digest, self.data):
+        if (found, data) == (self.digest, self.data):
             return
-        for kind in KINDS:
-            self.ids[kind] = np.fromiter((int(row["id"], 16) for row in read_shards(good / kind)), np.uint64)
-        self.digest, self.data = digest, data
+        self.labels = np.fromiter(
+            (label for kind in KINDS for row in read_shards(good / kind) for label, _ in _labels(row)),
+            np.uint64,
+        )
+        self.digest, self.data = found, data
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         with part.open("wb") as file:
-            kept: dict[str, Any] = {"digest": np.array(digest), "data": np.array(data), **self.ids}
-            np.savez(file, **kept)
+            np.savez(file, digest=np.array(found), data=np.array(data), labels=self.labels)
         part.replace(self.path)
+
+
+def _labels(row: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Each label of a row as a number, with who gave it."""
+    if "scores" not in row:
+        yield int(row["id"], 16), row.get("annotator", "")
+        return
+    rated = rated_of(row)
+    for who, score in zip(annotators_of(row), row["scores"], strict=False):
+        yield int(digest(rated, who, score), 16), who

@@ -22,6 +22,7 @@ from tasks.past import search
 from tasks.records import TYPES, annotators_of, shards
 from tasks.registry import Registry
 from tasks.split import SPLITS, SplitParameters, group_of, split_of
+from tasks.withdrawal import Withdrawn
 
 LABELS = ("comparisons", "ratings")
 # Which stages read what, by kind of row and part of the split: those that learn, and those that only judge.
@@ -39,10 +40,11 @@ CARRIED = {"text": ("sft", "reward", "rlhf"), "pairs": ("reward",), **dict.fromk
 
 
 class Sought(NamedTuple):
-    """What is looked for: the beginning of a row's id, or a person."""
+    """What is looked for: the beginning of a row's id, or a person; or all that was withdrawn."""
 
     row: str = ""
     annotator: str = ""
+    withdrawn: Withdrawn = Withdrawn()
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def learned_from(
     """The pipeline runs that took these rows, the newest first, and the split keys that could not be read.
 
     Where a split is gone from disk, its version's rows come from DVC, and each row's part follows from its
-    group. Raises UserError for a row or a person that none of the runs knows.
+    group. Raises UserError for a row or a person that none of the runs knows; that none learned from what was
+    withdrawn is no fault.
     """
     champion = str(getattr(registry.champion(), "version", ""))
     named: dict[str, list[str]] = {}
@@ -114,7 +117,7 @@ def learned_from(
             f"{sought.row} begins more than one id ({', '.join(sorted(ids)[:3])}); give more of it"
         )
     gone = [key for key, counted in splits.items() if counted is None]
-    if not found and not gone:
+    if not found and not gone and not sought.withdrawn:
         raise UserError(_unknown(sought, people))
     return found, gone
 
@@ -145,14 +148,14 @@ def _rows(
     client: MlflowClient, root: Path, split: Run, sought: Sought, ids: set[str], people: set[str]
 ) -> tuple[Counter[tuple[str, str]], bool] | None:
     """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
-    kinds = tuple(TYPES) if sought.row else LABELS
+    kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABELS
     counts: Counter[tuple[str, str]] = Counter()
     folder = root / "var" / "artifacts" / "split" / split.data.tags["chatmill.key"]
     if (folder / "manifest.json").exists():
         for part in SPLITS:
             for kind in kinds:
                 for path in shards(folder / part / kind):
-                    counts[kind, part] += sum(1 for _ in _fitting(path, sought, ids, people))
+                    counts[kind, part] += sum(1 for _ in _fitting(path, kind, sought, ids, people))
         return +counts, True
     params = split.data.params
     parameters = SplitParameters(float(params["valid"]), float(params["test"]), params.get("salt", ""))
@@ -160,7 +163,7 @@ def _rows(
     if files is None:
         return None
     for kind, path in files:
-        for line in _fitting(path, sought, ids, people):
+        for line in _fitting(path, kind, sought, ids, people):
             counts[kind, split_of(group_of(line), parameters)] += 1
     beside = f"tags.`{PARENT}` = '{split.data.tags.get(PARENT, '')}' and tags.`chatmill.stage` = 'validate'"
     checked = search(client, f"{beside} and tags.`chatmill.key` LIKE '%'", most=1)
@@ -182,11 +185,14 @@ def _version_files(root: Path, version: str, kinds: tuple[str, ...]) -> list[tup
         return None
 
 
-def _fitting(path: Path, sought: Sought, ids: set[str], people: set[str]) -> Iterator[bytes]:
+def _fitting(path: Path, kind: str, sought: Sought, ids: set[str], people: set[str]) -> Iterator[bytes]:
     """The lines of a shard that are sought, read one at a time."""
     with closing(path.open("rb")) as lines:
         for line in lines:
-            if sought.row:
+            if sought.withdrawn:
+                if sought.withdrawn.touches(kind, line):
+                    yield line
+            elif sought.row:
                 # Canonical lines begin with the id; those mended by hand may not.
                 canonical = line.startswith(b'{"id":"')
                 number = line[7:23].decode() if canonical else str(json.loads(line)["id"])

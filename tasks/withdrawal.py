@@ -103,8 +103,11 @@ class Withdrawn:
         )  # fmt: skip
 
     def touches(self, kind: str, line: bytes) -> bool:
-        """Whether a row as it stands in data/, or a score in it, is withdrawn."""
-        if line[ID].decode() in self.ids:
+        """Whether a row as it stands in a shard, or a score in it, is withdrawn."""
+        # Canonical lines begin with the id; those mended by hand may not.
+        canonical = line.startswith(b'{"id":"')
+        number = line[ID].decode() if canonical else str(json.loads(line)["id"])
+        if number in self.ids:
             return True
         if kind not in LABELS or not (self.annotators or self.rated):
             return False

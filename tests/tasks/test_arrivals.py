@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tasks.arrivals import known_labels
+from tasks.records import rating_row, write_rows
 
 
 def lay(rows: Path, *people: str) -> None:
     for kind in ("comparisons", "ratings"):
         (rows / kind).mkdir(parents=True, exist_ok=True)
+    """A rating for each word; of several people where a word joins them by a plus."""
     ratings = [
-        {"id": f"{place:016x}", "scores": [1.0], "annotators": [who]} for place, who in enumerate(people)
+        rating_row("the film", f" is {place}", [1.0] * len(who.split("+")), who.split("+"), "tone", "s", "g")
+        for place, who in enumerate(people)
     ]
-    lines = [json.dumps(rating) for rating in ratings]
-    (rows / "ratings" / "00000.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    write_rows(rows / "ratings" / "00000.jsonl", ratings)
 
 
 def test_labels_are_told_of_once(tmp_path: Path) -> None:
@@ -41,3 +42,14 @@ def test_labels_that_are_gone_are_no_news(tmp_path: Path) -> None:
     known.remember(tmp_path / "rows", "first", "data-1")
     lay(tmp_path / "rows", "ann")
     assert not known.arrived(tmp_path / "rows", "second")
+
+
+def test_a_rating_that_lost_a_score_is_no_news_and_one_that_got_one_is(tmp_path: Path) -> None:
+    lay(tmp_path / "rows", "ann+ben", "ben")
+    known = known_labels(tmp_path, "demo")
+    known.remember(tmp_path / "rows", "first", "data-1")
+    lay(tmp_path / "rows", "ben", "ben")
+    assert not known.arrived(tmp_path / "rows", "second")
+    lay(tmp_path / "rows", "ann+ben", "ben+cay")
+    came = known.arrived(tmp_path / "rows", "third")
+    assert came.rows["ratings"] == 1 and came.annotators == {"cay": 1}

@@ -1,0 +1,37 @@
+"""A flow started by a command: with a Prefect server of its own where none runs, until it is through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from flows.configuration import Preset
+    from flows.running import Outcome
+
+INTERRUPTED = 130
+
+
+def start(name: str, preset: Preset) -> Outcome:
+    """Run `pipeline` or `ingestion`. Ctrl-C ends the program with a word and code 130."""
+    from flows.server import OwnServer
+    from flows.surroundings import prepare
+
+    place = prepare(Path.cwd(), preset.tracking.mlflow)
+    server = OwnServer(place)
+    try:
+        # All that takes time is done while the server starts: imports, and opening MLflow's store.
+        from flows import pipeline
+        from tasks.tracking import Tracker
+
+        Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
+        server.wait()
+        outcome: Outcome = getattr(pipeline, name)(preset)
+        server.settle(outcome.prefect_run_id, len(outcome.stages))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from where this one was")
+        raise typer.Exit(INTERRUPTED) from None
+    return outcome

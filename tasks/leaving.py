@@ -1,0 +1,210 @@
+"""What a withdrawal takes out of data/: looked up there, row by row, before anything is written."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import eq
+from pathlib import Path
+
+from model.errors import UserError
+from tasks import versions
+from tasks.records import ID, TYPES, annotators_of, shards
+from tasks.stage import read_manifest
+from tasks.withdrawal import LABELS, Withdrawal, gathered, rated_of, read_withdrawals
+
+SHORTEST = 6  # characters of an id that stand for the whole of it
+NAMED = 3  # of several, as many are named in a message
+GIVEN = re.compile(rf"[0-9a-f]{{{SHORTEST},16}}")
+PLACE = re.compile(r", (line|item|row|record|task|trace|turn|paragraph) .*$")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who withdraws what and why: people by name, rows by id with the place where each id was given."""
+
+    people: Sequence[str]
+    ids: Mapping[str, str]
+    by: str
+    why: str
+    time: str
+
+
+@dataclass
+class Leaving:
+    """What is new, what was withdrawn already, and what leaves data/ by it.
+
+    `gone` counts rows by kind and the file they came from, `lessened` ratings that stay with fewer scores.
+    """
+
+    new: list[Withdrawal] = field(default_factory=list)
+    known: list[Withdrawal] = field(default_factory=list)
+    gone: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lessened: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def read_ids(path: Path) -> dict[str, str]:
+    """Rows' ids by a file's lines, each with its place. Raises UserError for a line that is no id."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file; a file of rows' ids, one a line, is right")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    found = {line.strip(): f"{path}, line {number}: " for number, line in enumerate(lines, 1) if line.strip()}
+    if not found:
+        raise UserError(f"{path} holds no id; a file of rows' ids, one a line, is right")
+    return found
+
+
+def find_leaving(root: Path, asked: Asked) -> Leaving:
+    """Look up what is asked for among the rows of data/, and what of it is withdrawn already.
+
+    An id may be its first 6 characters or more, where they begin but one. Raises UserError for the first id
+    or person that is neither in data/ nor withdrawn, with the nearest that is.
+    """
+    if not (root / "data").is_dir():
+        raise UserError("there is no data/ here yet; `chatmill ingest` makes it, then rows can be withdrawn")
+    _check(asked)
+    known = read_withdrawals(root)
+    search = _Search(asked, known)
+    for kind in TYPES:
+        for line, where in _lines(root, kind):
+            search.look(kind, line, where)
+    ids = {given: search.whole(given, root) for given in asked.ids}
+    for name in asked.people:
+        if name not in search.people and name not in search.withdrawn.annotators:
+            raise UserError(_stranger(name, search.people))
+    return search.leaving(ids)
+
+
+def _check(asked: Asked) -> None:
+    for name, said in (("by", asked.by), ("why", asked.why)):
+        if not said.strip():
+            raise UserError(f"{name} is empty; a withdrawal says who withdraws and why")
+    if not asked.people and not asked.ids:
+        raise UserError("nothing is named; give --annotator WHO, rows' ids, or --rows FILE")
+    for name in asked.people:
+        if not name.strip():
+            raise UserError("annotator is empty; rows of people who are not named are withdrawn by their ids")
+    for given, place in asked.ids.items():
+        if not GIVEN.fullmatch(given):
+            raise UserError(
+                f"{place}{given!r} is no row's id; 16 hex digits, or the first {SHORTEST} or more, are right"
+            )
+
+
+class _Search:
+    """What has been seen of data/ until now."""
+
+    def __init__(self, asked: Asked, known: Sequence[Withdrawal]) -> None:
+        self.asked, self.known = asked, known
+        self.withdrawn = gathered(known)
+        self.wanted = frozenset(asked.people)
+        self.people: set[str] = set()
+        self.lengths = sorted({len(given) for given in asked.ids})
+        # By what was given: the whole ids that it begins, with what each rates.
+        self.found: dict[str, dict[str, str]] = {given: {} for given in asked.ids}
+        for number in self.withdrawn.ids:
+            for given in self._given(number):
+                self.found[given].setdefault(number, "")
+        self.gone: Counter[tuple[str, str]] = Counter()
+        self.lessened: Counter[tuple[str, str]] = Counter()
+
+    def _given(self, number: str) -> set[str]:
+        return {number[:length] for length in self.lengths} & self.found.keys()
+
+    def look(self, kind: str, line: bytes, where: str) -> None:
+        """Take note of a row of data/: does it leave, whole or in part?"""
+        number = line[ID].decode()
+        asked_for = self._given(number)
+        row = json.loads(line) if kind in LABELS and (self.wanted or asked_for) else {}
+        for given in asked_for:
+            # More than are named would tell nothing, and the whole id counts however many it begins.
+            if len(self.found[given]) <= NAMED or number == given:
+                self.found[given][number] = rated_of(row) if kind == "ratings" else ""
+        people = set(annotators_of(row)) if row and self.wanted else set()
+        self.people |= people - {""}
+        if asked_for or (people and people <= self.wanted):
+            self.gone[kind, where] += 1
+        elif people & self.wanted:
+            self.lessened[kind, where] += 1
+
+    def whole(self, given: str, root: Path) -> tuple[str, str]:
+        """The one row that is meant, and what it rates."""
+        matches, place = self.found[given], self.asked.ids[given]
+        if given in matches:
+            return given, matches[given]
+        if not matches:
+            near = _like(given, root)
+            hint = f"did you mean {near}?" if near else "`chatmill data diff --rows 3` shows how rows read"
+            raise UserError(f"{place}{given} is no row of data/; {hint}")
+        if len(matches) > 1:
+            begun = ", ".join(list(matches)[:NAMED])
+            raise UserError(f"{place}{given} begins more than one id ({begun}); give more characters of it")
+        return next(iter(matches.items()))
+
+    def leaving(self, ids: Mapping[str, tuple[str, str]]) -> Leaving:
+        """What was found, as lines for the file and as counts."""
+        by, why, time = self.asked.by.strip(), self.asked.why.strip(), self.asked.time
+        rows, people = dict(ids.values()), dict.fromkeys(self.asked.people)
+        known = [each for each in self.known if each.id in rows or each.annotator in people]
+        new = [Withdrawal(by, why, time, annotator=name) for name in people]
+        new += [Withdrawal(by, why, time, id=number, rated=rated) for number, rated in rows.items()]
+        new = [
+            each
+            for each in new
+            if each.annotator not in self.withdrawn.annotators and each.id not in self.withdrawn.ids
+        ]
+        return Leaving(new, known, self.gone, self.lessened)
+
+
+def _stranger(name: str, people: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(people), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(people)[:9]) or 'none'}"
+    return f"no label in data/ is by {name!r}; {hint} (what came since is read by `chatmill ingest`)"
+
+
+def _like(given: str, root: Path) -> str:
+    """The id in data/ that agrees with a given one in most places, and more than half; empty: none does."""
+    best, most = "", len(given) // 2
+    for kind in TYPES:
+        for path in shards(root / "data" / kind):
+            with path.open("rb") as lines:
+                for line in lines:
+                    number = line[ID].decode()
+                    alike = sum(map(eq, given, number))
+                    if alike > most:
+                        best, most = number, alike
+    return best
+
+
+def _lines(root: Path, kind: str) -> Iterator[tuple[bytes, str]]:
+    """The rows of data/ with the file that each came from, as far as that is known here."""
+    origins = _origins(root)
+    for path in shards(root / "data" / kind):
+        places = _places(origins / kind / path.name) if origins else None
+        with path.open("rb") as lines:
+            for line in lines:
+                yield line, next(places, "") if places else f"data/{kind}"
+
+
+def _origins(root: Path) -> Path | None:
+    """The folder that says where the rows of data/ were found, where the run that made them is still here."""
+    pointer = versions.read_pointer(root)
+    for folder in sorted((root / "var" / "artifacts" / "ingest").glob("*")):
+        manifest = read_manifest(folder)
+        if pointer and manifest and manifest["metrics"].get("data_hash") == pointer["md5"]:
+            return folder / "origins"
+    return None
+
+
+def _places(path: Path) -> Iterator[str]:
+    """The files in a shard's origins, without the line, item or row in each."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield PLACE.sub("", str(json.loads(line)))
