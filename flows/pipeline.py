@@ -43,10 +43,11 @@ def pipeline(preset: Preset) -> Outcome:
 
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)
-def ingestion(preset: Preset) -> Outcome:
+def ingestion(preset: Preset, announce: bool = True) -> Outcome:
     """The first two stages alone: the data's new version, checked, and its new labels announced."""
     with Running(preset) as run:
         rows = run(ingest, preset.data)
         good = run(validate, preset.checks(), rows)
-        run.announce(good)
+        if announce:
+            run.announce(good)
         return run.outcome()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def start(name: str, preset: Preset) -> Outcome:
-    """Run `pipeline` or `ingestion`. Ctrl-C ends the program with a word and code 130."""
+def start(name: str, preset: Preset, **more: bool) -> Outcome:
+    """Run `pipeline` or `ingestion`, told `more`. Ctrl-C ends the program with a word and code 130."""
     from flows.server import OwnServer
     from flows.surroundings import prepare
 
@@ -29,7 +29,7 @@ def start(name: str, preset: Preset) -> Outcome:
 
         Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
         server.wait()
-        outcome: Outcome = getattr(pipeline, name)(preset)
+        outcome: Outcome = getattr(pipeline, name)(preset, **more)
         server.settle(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")

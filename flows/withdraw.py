@@ -58,11 +58,13 @@ def withdraw(
         _show(console, root)
         return
     if not dry_run and (lacks := [name for name, said in (("--why", why), ("--by", by)) if not said.strip()]):
-        raise UserError(f"{' and '.join(lacks)} is missing; a withdrawal says who withdraws, and why")
+        raise UserError(f"{' and '.join(lacks)} not given; a withdrawal says who withdraws, and why")
     preset = read_preset(config)
     named = {**dict.fromkeys(ids or [], ""), **(read_ids(rows) if rows else {})}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    found = find_leaving(root, Asked(annotators or [], named, by or "nobody", why or "none", now))
+    # Of what is only looked at, nobody need say why.
+    by, why = (by, why) if not dry_run else ("nobody", "only shown")
+    found = find_leaving(root, Asked(annotators or [], named, by, why, now))
     if dry_run:
         _show_leaving(console, found, "would leave")
     elif not _take_out(console, preset, root, found):
@@ -92,7 +94,8 @@ def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> b
         console.print("nothing new: this was withdrawn before, and the data is without it", soft_wrap=True)
         return False
     write_withdrawals(root, found.new)
-    start("ingestion", preset)
+    # Labels that came since are for the deployment that looks for them to announce.
+    start("ingestion", preset, announce=False)
     _show_leaving(console, found, "left")
     return True
 
@@ -109,9 +112,11 @@ def _show_leaving(console: Console, found: Leaving, how: str) -> None:
     """What is withdrawn, and how many rows of which file that takes out."""
     from rich.table import Table
 
-    for each in (*found.new, *found.known)[:SHOWN]:
+    for each in found.known[:SHOWN]:
         console.print(_said(each), soft_wrap=True)
-    if (more := len(found.new) + len(found.known) - SHOWN) > 0:
+    for each in found.new[:SHOWN]:
+        console.print(escape(_named(each)), soft_wrap=True)
+    if (more := sum(max(0, len(all_of) - SHOWN) for all_of in (found.new, found.known))) > 0:
         console.print(f"and {more:,} more")
     table = Table(box=None, pad_edge=False)
     for column in ("file", "rows"):
@@ -162,5 +167,8 @@ def _show(console: Console, root: Path) -> None:
 
 
 def _said(each: Withdrawal) -> str:
-    what = f"row {each.id}" if each.id else f"the labels of {each.annotator}"
-    return escape(f"{what}: withdrawn by {each.by}, {each.time[:10]} ({each.why})")
+    return escape(f"{_named(each)}: withdrawn by {each.by}, {each.time[:10]} ({each.why})")
+
+
+def _named(each: Withdrawal) -> str:
+    return f"row {each.id}" if each.id else f"the labels of {each.annotator}"
