@@ -139,6 +139,16 @@ def test_the_models_that_came_out_are_listed_and_talk(root: Path) -> None:
         assert chatmill(root, *words).strip()
 
 
+def test_a_person_s_labels_are_withdrawn(root: Path) -> None:
+    words = ("--annotator", "person-3", "--why", "asked to", "--by", "max", "--config", str(SMOKE))
+    before = (root / "data.dvc").read_text()
+    said = chatmill(root, "withdraw", *words)
+    assert "(champion)" in said and "learned in reward" in said
+    assert "smoke/comparisons.jsonl  comparisons   100" in said and "were accepted" not in said
+    assert (root / "data.dvc").read_text() != before
+    assert "nothing new" in chatmill(root, "withdraw", *words)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -1,0 +1,68 @@
+"""`chatmill withdraw` as a person reads it: what is withdrawn, what would leave, what is not said well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flows.withdraw import withdraw
+from model.errors import UserError
+from tasks.ingest import ingest
+from tasks.sources import DataParameters, Source
+from tasks.stage import Surroundings
+from tasks.withdrawal import WITHDRAWN, Withdrawal, write_withdrawals
+
+SIGNED = {"why": "asked to [be] left out", "time": "2026-01-31T12:00:00+00:00"}
+PRESET = "name: mine\ndata:\n  sources:\n    - {name: mine, files: labels.jsonl}\n"
+
+
+def say(*words: str) -> str:
+    app = typer.Typer()
+    app.command()(withdraw)
+    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return str(done.output)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def test_a_fresh_folder_has_a_friendly_word(root: Path) -> None:
+    said = say()
+    assert "nothing is withdrawn" in said and "next: `chatmill withdraw --annotator WHO" in said
+    (root / "mine.yaml").write_text(PRESET)
+    with pytest.raises(UserError, match="there is no data/ here yet; `chatmill ingest` makes it"):
+        say("--annotator", "ann", "--why", "w", "--by", "max", "--config", "mine.yaml")
+
+
+def test_what_is_withdrawn_is_listed_with_who_and_why(root: Path) -> None:
+    write_withdrawals(
+        root, [Withdrawal("max", **SIGNED, annotator="ann"), Withdrawal("eve", **SIGNED, id="0" * 16)]
+    )
+    said = say()
+    assert "the labels of ann: withdrawn by max, 2026-01-31 (asked to [be] left out)" in said
+    assert f"row {'0' * 16}: withdrawn by eve" in said
+
+
+def test_a_dry_run_shows_what_would_leave_and_writes_nothing(root: Path) -> None:
+    label = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
+    lines = [json.dumps({**label, "annotator": name}) for name in ("ann", "ben")]
+    (root / "labels.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (root / "mine.yaml").write_text(PRESET)
+    source = Source("mine", files="labels.jsonl")
+    ingest.run(DataParameters((source,)), {}, Surroundings(root), lambda event: None)
+    said = say("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
+    assert "labels.jsonl  comparisons            1" in said
+    assert "no model had them" in said and "Nothing was written" in said
+    assert not (root / WITHDRAWN).exists()
+    with pytest.raises(UserError, match="--why and --by not given"):
+        say("--annotator", "ann", "--config", "mine.yaml")
