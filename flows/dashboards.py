@@ -32,17 +32,12 @@ class Where:
         return f"http://{self._with_port(LOOPBACK if self.host in EVERYWHERE else self.host)}"
 
     @property
-    def alone(self) -> bool:
-        """Whether this machine alone reaches it."""
-        return is_loopback(self.host)
-
-    @property
     def names(self) -> list[str]:
         """NAME:PORT, by every name that a page or a program may rightly ask for it by."""
         if self.host in EVERYWHERE:
             found = [LOOPBACK, "localhost", "::1", socket.gethostname(), *_addresses()]
         else:
-            found = [self.host, *(["localhost"] if self.alone else [])]
+            found = [self.host, *(["localhost"] if is_loopback(self.host) else [])]
         return [self._with_port(name) for name in dict.fromkeys(found)]
 
     @property

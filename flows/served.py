@@ -31,7 +31,7 @@ class Served:
     """What runs: the process that watches over it, since when (seconds), by which command.
 
     `prefect` is the address of Prefect's API, empty where that server is not one of these; `mlflow` that of
-    MLflow's, where other hosts reach it too: what runs here then goes through it as they do. `ready` says
+    MLflow's, where other hosts use it too: what runs here then goes through it as they do. `ready` says
     whether all have answered.
     """
 

@@ -89,18 +89,18 @@ def set_login() -> Login | None:
 
 def _reach(name: str, address: str) -> None:
     """Raises UserError where a server does not answer, or not to what is said to it here."""
-    shown = _shown(address)
+    where = shown(address)
     if failed := silent(address):
-        raise UserError(f"{name}'s server at {shown} does not answer ({failed})")
+        raise UserError(f"{name}'s server at {where} does not answer ({failed})")
     code = asked(address, known_login(os.environ, address))
     if code == 401:
         says = "refuses the user and password" if known_login(os.environ, address) else "asks for a password"
         raise UserError(
-            f"{name}'s server at {shown} {says}; set {password.SETTING}=USER:PASSWORD as it is there"
+            f"{name}'s server at {where} {says}; set {password.SETTING}=USER:PASSWORD as it is there"
         )
     if code == 403:
         raise UserError(
-            f"{name}'s server does not answer to the name in {shown}; set MLFLOW_SERVER_ALLOWED_HOSTS there"
+            f"{name}'s server does not answer to the name in {where}; set MLFLOW_SERVER_ALLOWED_HOSTS there"
         )
 
 
@@ -156,9 +156,11 @@ def _bare(address: str) -> str:
     return f"{scheme}{found}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
 
 
-def _shown(address: str) -> str:
+def shown(address: str) -> str:
+    """A server's address as a person may see it: without a password."""
     where = urlsplit(address)
-    return f"{where.scheme}://{where.hostname}:{where.port or 80}"
+    port = where.port or (443 if where.scheme == "https" else 80)
+    return f"{where.scheme}://{where.hostname}:{port}"
 
 
 def listed(name: str, *values: str) -> str:

@@ -21,8 +21,8 @@ from flows.dashboards import Where, mlflow_server, prefect_server
 from flows.password import RIGHT, SETTING, is_loopback
 from flows.served import Record, Served, held, read_served, record_path
 from flows.services import Kept, Service, end_leftovers, stop
-from flows.surroundings import LOOPBACK, Place, prepare, set_login, unbound
-from flows.workers import deploy, deployments, make_pools, workers
+from flows.surroundings import LOOPBACK, Place, prepare, set_login, shown, unbound
+from flows.workers import POOLS, deploy, deployments, make_pools, workers
 from model.errors import UserError
 
 LOOK_SECONDS = 0.5
@@ -33,30 +33,40 @@ DETACHED_SECONDS = 300.0
 PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
 MLflowPort = Annotated[int, typer.Option(help="MLflow's page.", min=1, max=65535)]
 Host = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help=f"The address that both servers listen on; beyond this machine they want {SETTING} to be set."
+        help="The address that both servers listen on, for other hosts to use them (left out: "
+        f"{LOOPBACK}, this machine alone). Beyond this machine {SETTING} must be set."
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to run, and where."""
+    """What is to run, and where. `host` is for other hosts to use both servers; None: no other does."""
 
     command: str
-    host: str
+    host: str | None
     prefect_port: int
     mlflow_port: int
-    workers: bool = True
+    pools: tuple[str, ...] = tuple(POOLS)
     deploy: bool = True
     gpu_workers: int = 0
+
+    @property
+    def address(self) -> str:
+        """Where both servers listen."""
+        return self.host or LOOPBACK
 
 
 def up(
     prefect_port: PrefectPort = 4200,
     mlflow_port: MLflowPort = 5000,
-    host: Host = LOOPBACK,
+    host: Host = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(help="Workers of this pool alone: cpu or gpu. As another host may have the other's."),
+    ] = None,
     gpu_workers: Annotated[
         int, typer.Option(help="So many workers share the GPUs (0: one a GPU).", min=0)
     ] = 0,
@@ -72,17 +82,18 @@ def up(
     Goes on until Ctrl-C or `chatmill down`. What dies meanwhile is started again; started twice, it says
     what is running.
     """
+    pools = tuple(pool or POOLS)
+    if unknown := [name for name in pools if name not in POOLS]:
+        raise UserError(f"there is no pool {unknown[0]}; --pool {' or --pool '.join(POOLS)} is right")
     if detach:
         _detach(Path.cwd(), sys.argv[1:])
         return
-    _serve(Path.cwd(), Asked("chatmill up", host, prefect_port, mlflow_port, True, deploys, gpu_workers))
+    _serve(Path.cwd(), Asked("chatmill up", host, prefect_port, mlflow_port, pools, deploys, gpu_workers))
 
 
-def dashboards(
-    prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = LOOPBACK
-) -> None:
+def dashboards(prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = None) -> None:
     """Prefect's and MLflow's own pages with the runs in them, until Ctrl-C: `up` without the rest."""
-    _serve(Path.cwd(), Asked("chatmill dashboards", host, prefect_port, mlflow_port, False, False))
+    _serve(Path.cwd(), Asked("chatmill dashboards", host, prefect_port, mlflow_port, (), False))
 
 
 def down() -> None:
@@ -169,12 +180,14 @@ class _Watch:
     def run(self) -> None:
         """Start, watch, stop."""
         login = set_login()
-        if login is None and not is_loopback(self.asked.host):
+        if login is None and not is_loopback(self.asked.address):
             raise UserError(
                 f"beyond this machine both servers ask for a password, and {SETTING} is not set in the "
                 f"environment; {RIGHT}"
             )
         place = prepare(self.root)
+        if self.asked.pools:
+            self._sweep()
         try:
             with _ignoring(signal.SIGHUP):
                 self._start(place)
@@ -190,6 +203,12 @@ class _Watch:
                 stop(self.kept, self._note)
         self.console.print("stopped")
 
+    def _sweep(self) -> None:
+        from tasks.sweeping import sweep
+
+        for note in sweep(self.root):
+            self._note(note)
+
     def _start(self, place: Place) -> None:
         wanted: list[Service] = []
         api, mlflow = place.prefect, ""
@@ -197,9 +216,9 @@ class _Watch:
             ("Prefect", place.prefect, self.asked.prefect_port, prefect_server),
             ("MLflow", place.mlflow, self.asked.mlflow_port, mlflow_server),
         ):
-            where = Where(self.asked.host, port)
+            where = Where(self.asked.address, port)
             if elsewhere.startswith("http"):
-                self.console.print(f"[bold]{name:<8}[/bold] {elsewhere}   is set; nothing is started")
+                self.console.print(f"[bold]{name:<8}[/bold] {shown(elsewhere)}   is set; nothing is started")
                 continue
             if why := unbound(where.host, port):
                 raise UserError(f"{why}; `{self.asked.command} --{name.lower()}-port` takes another port")
@@ -207,15 +226,15 @@ class _Watch:
             if name == "Prefect":
                 api = f"{where.address}/api"
                 self.served = replace(self.served, prefect=api)
-            elif not where.alone:
+            elif self.asked.host:
                 mlflow = where.address
         # Before Prefect is imported here, which reads it then.
         os.environ["PREFECT_API_URL"] = api
         self._bring_up(wanted)
-        if self.asked.workers:
+        if self.asked.pools:
             make_pools()
             self._deploy(place, api)
-            self._bring_up(workers(place, api, mlflow, self.asked.gpu_workers))
+            self._bring_up(workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers))
         self.served = replace(self.served, mlflow=mlflow, ready=True)
         self._write()
         self.console.print(
@@ -231,8 +250,8 @@ class _Watch:
         for one in started:
             with self.console.status(f"{one.service.name} is starting"):
                 one.wait()
-            shown = one.described()
-            self.console.print(_line(shown.name, shown.address, shown.shows, shown.pid))
+            found = one.described()
+            self.console.print(_line(found.name, found.address, found.shows, found.pid))
 
     def _deploy(self, place: Place, api: str) -> None:
         names = deployments(self.root)

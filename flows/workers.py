@@ -32,7 +32,9 @@ def devices() -> list[str]:
     return [str(number) for number in range(len(lines))]
 
 
-def workers(place: Place, api: str, mlflow: str, gpu_workers: int = 0) -> list[Service]:
+def workers(
+    place: Place, api: str, mlflow: str, pools: tuple[str, ...], gpu_workers: int = 0
+) -> list[Service]:
     """A worker for `cpu`, and one for `gpu` a device; `gpu_workers` so many that share the devices.
 
     `api` is the address of Prefect's API, `mlflow` that of MLflow's server where runs go through it.
@@ -44,8 +46,11 @@ def workers(place: Place, api: str, mlflow: str, gpu_workers: int = 0) -> list[S
         **({"MLFLOW_TRACKING_URI": mlflow} if mlflow else {}),
         **(place.login.client if place.login else {}),
     }
-    made = [_worker(place, reached, "cpu", "cpu", 0, "runs that need no device, any number at a time", None)]
-    for number in range(count):
+    made = []
+    if "cpu" in pools:
+        shows = "runs that need no device, any number at a time"
+        made.append(_worker(place, reached, "cpu", "cpu", 0, shows, None))
+    for number in range(count if "gpu" in pools else 0):
         name = "gpu" if count == 1 else f"gpu-{number}"
         shared = found[number::count] if found else None
         on = f" on device {','.join(shared)}" if shared else ""

@@ -1,29 +1,44 @@
 """Two hosts as two folders: what they share is the repository, a remote, MLflow's server and Prefect's.
 
-`python -m tests.hosts` runs the smoke chain over both and prints what it took.
+Both servers listen where other hosts reach them, and ask for a password. `python -m tests.hosts` runs the smoke
+chain over both and prints what it took.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import AF_INET
 from typing import Any
 
-from flows.surroundings import bare, free_port, silent
+import psutil
+import yaml
+
+from flows.password import is_loopback, read_login
+from flows.surroundings import LOOPBACK, bare, free_port
 
 REPOSITORY = Path(__file__).parent.parent
 PLACED = ("pretrain", "sft", "reward", "rlhf", "evaluate")
 SMOKE = "configs/smoke.yaml"
 # One core for each training, as two share a small machine.
 THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+LOGIN = read_login("hosts:as-nobody-else-does")
+
+
+def own_address() -> str:
+    """One of this machine that others reach it by; where it has none, its own."""
+    found = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family == AF_INET]
+    return next((address for address in found if not is_loopback(address)), LOOPBACK)
 
 
 @dataclass
@@ -36,7 +51,7 @@ class Hosts:
 
     @property
     def cpu(self) -> Path:
-        """Where flows run."""
+        """Where the servers are, and flows run."""
         return self.folder / "cpu"
 
     @property
@@ -50,18 +65,21 @@ class Hosts:
         return [f"data.remote={self.folder / 'shared'}", "placement.train=gpu"]
 
     def environment(self, root: Path) -> dict[str, str]:
-        """Of a program at a host: that host's code, the two addresses, and nothing of the other host."""
-        home = root / "var" / "prefect"
-        home.mkdir(parents=True, exist_ok=True)
+        """Of a program at a host: that host's code, the password, and at the other host both addresses."""
+        shared = {"PREFECT_API_URL": self.prefect, "MLFLOW_TRACKING_URI": self.mlflow}
         return {
-            **bare(root), **THREADS, "PREFECT_HOME": str(home),
-            "PREFECT_API_URL": self.prefect, "MLFLOW_TRACKING_URI": self.mlflow, "COLUMNS": "120",
+            **bare(root), **THREADS, "CHATMILL_PASSWORD": LOGIN.text, "COLUMNS": "120",
+            **(shared if root == self.gpu else {}),
         }  # fmt: skip
 
-    def run(self, root: Path, *words: str) -> str:
-        """What a program at a host says. Raises RuntimeError where it fails."""
+    def run(self, root: Path, *words: str, **settings: str) -> str:
+        """What a program at a host says, with `settings` beside its environment.
+
+        Raises RuntimeError where it fails.
+        """
+        environment = {**self.environment(root), **settings}
         done = subprocess.run(
-            [sys.executable, *words], cwd=root, env=self.environment(root), capture_output=True, text=True,
+            [sys.executable, *words], cwd=root, env=environment, capture_output=True, text=True,
             check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if done.returncode:
@@ -69,28 +87,13 @@ class Hosts:
         return done.stdout + done.stderr
 
     @contextmanager
-    def worker(self, root: Path, pool: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker of a pool at a host, for as long as the context lasts."""
-        words = ("-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", pool)
-        with _started(root, (sys.executable, *words), self.environment(root), f"worker-{pool}") as process:
-            yield process
-
-
-@contextmanager
-def _started(
-    root: Path, command: tuple[str, ...], environment: dict[str, str], name: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    with (root / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.terminate()
+    def up(self, root: Path, *words: str) -> Iterator[None]:
+        """`chatmill up` at a host, for as long as the context lasts."""
+        self.run(root, "-m", "flows.command", "up", "--detach", *words)
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield
+        finally:
+            self.run(root, "-m", "flows.command", "down")
 
 
 def _copy(target: Path) -> None:
@@ -98,44 +101,28 @@ def _copy(target: Path) -> None:
     target.mkdir()
     for name in ("flows", "tasks", "model", "configs", "tests"):
         shutil.copytree(REPOSITORY / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("requirements.txt", "prefect.yaml", "pyproject.toml"):
+    for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, target / name)
-
-
-def until(holds: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait. Raises RuntimeError where it does not come to hold."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} did not happen within {seconds:.0f} s")
-        time.sleep(0.2)
+    # A flow that hands over what trains needs no device itself; the stage that it hands over does. And nothing
+    # runs by the clock.
+    deployments = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
+    for one in deployments["deployments"]:
+        one.pop("schedules", None)
+        one["work_pool"]["name"] = "gpu" if one["name"] == "stage" else "cpu"
+    (target / "prefect.yaml").write_text(yaml.safe_dump(deployments))
 
 
 @contextmanager
-def two_hosts(folder: Path) -> Iterator[Hosts]:
-    """Both folders, both servers, the deployments of prefect.yaml, and the gpu pool's worker."""
+def two_hosts(folder: Path, host: str = "") -> Iterator[Hosts]:
+    """Both folders, `chatmill up` in each: servers that listen on `host`, and the workers of its pool."""
     ports = (free_port(), free_port())
-    hosts = Hosts(folder, f"http://127.0.0.1:{ports[0]}/api", f"http://127.0.0.1:{ports[1]}")
-    server = folder / "servers"
-    for path in (server, folder / "shared"):
-        path.mkdir(parents=True)
+    host = host or own_address()
+    hosts = Hosts(folder, f"http://{host}:{ports[0]}/api", f"http://{host}:{ports[1]}")
+    (folder / "shared").mkdir(parents=True)
     for root in (hosts.cpu, hosts.gpu):
         _copy(root)
-    environment = hosts.environment(server) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment["PYTHONPATH"] = str(REPOSITORY)
-    prefect = ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports[0]))
-    mlflow = (
-        "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(ports[1]), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{server / 'mlflow.db'}",
-        "--artifacts-destination", str(server / "artifacts"),
-    )  # fmt: skip
-    with ExitStack() as running:
-        for name, words in (("prefect", prefect), ("mlflow", mlflow)):
-            running.enter_context(_started(server, (sys.executable, *words), environment, name))
-        until(lambda: not silent(hosts.prefect) and not silent(hosts.mlflow), 60, "the servers' start")
-        hosts.run(hosts.cpu, "-c", "from flows.workers import make_pools; make_pools()")
-        hosts.run(hosts.cpu, "-m", "prefect", "--no-prompt", "deploy", "--all")
-        running.enter_context(hosts.worker(hosts.gpu, "gpu"))
+    served = ("--host", host, "--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]))
+    with hosts.up(hosts.cpu, *served, "--pool", "cpu"), hosts.up(hosts.gpu, "--pool", "gpu", "--no-deploy"):
         yield hosts
 
 
@@ -155,22 +142,28 @@ def logs(root: Path) -> set[str]:
     return {path.parent.name for path in (root / "var" / "artifacts").glob("*/*.log")}
 
 
-def champion(hosts: Hosts) -> str:
-    """The champion's version."""
+def asked(hosts: Hosts) -> Any:
+    """MLflow's server, as another host asks it; this process says the password from here on."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(hosts.mlflow, hosts.mlflow)
-    return str(client.get_model_version_by_alias("chatmill", "champion").version)
+    os.environ.update(LOGIN.client)
+    return MlflowClient(hosts.mlflow, hosts.mlflow)
+
+
+def champion(hosts: Hosts) -> str:
+    """The champion's version."""
+    return str(asked(hosts).get_model_version_by_alias("chatmill", "champion").version)
 
 
 def chain(hosts: Hosts) -> None:
     """The whole chain: begun by the cpu pool's worker, trained at the other host, then run there too."""
     words = ("-m", "prefect", "deployment", "run", "--watch", "--watch-interval", "2")
     parameters = json.dumps({"config": SMOKE, "changes": hosts.changes})
-    with hosts.worker(hosts.cpu, "cpu"):
-        began = time.monotonic()
-        hosts.run(hosts.cpu, *words, "--params", parameters, _nightly(hosts))
-        took = time.monotonic() - began
+    began = time.monotonic()
+    home = str(hosts.gpu / "var" / "prefect")
+    words = (*words, "--params", parameters, "chatmill-nightly/nightly")
+    hosts.run(hosts.gpu, *words, PREFECT_HOME=home, **LOGIN.client)
+    took = time.monotonic() - began
     for entry in summary(hosts.cpu)["stages"]:
         where = "gpu" if entry["name"] in logs(hosts.gpu) else "cpu"
         print(f"{entry['name']:<10} {entry['status']:<7} {where}  {entry['seconds']:6.1f} s")
@@ -193,27 +186,17 @@ def chain(hosts: Hosts) -> None:
     print(f"at the remote: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
 
 
-def _nightly(hosts: Hosts) -> str:
-    """The deployment that makes the whole chain, FLOW/DEPLOYMENT."""
-    said = json.loads(hosts.run(hosts.cpu, "-m", "prefect", "deployment", "ls", "--output", "json"))
-    [found] = [one for one in said if one["name"] == "nightly"]
-    flow = hosts.run(
-        hosts.cpu, "-c",
-        "import sys; from uuid import UUID; from prefect.client.orchestration import get_client\n"
-        "with get_client(sync_client=True) as client: print(client.read_flow(UUID(sys.argv[1])).name)",
-        found["flow_id"],
-    )  # fmt: skip
-    return f"{flow.strip()}/nightly"
-
-
 def main() -> None:
     """The chain over two hosts, in a folder that goes afterwards."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="", help="the address that the servers listen on (this machine's)")
+    host = parser.parse_args().host
     with tempfile.TemporaryDirectory(prefix="chatmill-hosts-") as scratch:
         try:
-            with two_hosts(Path(scratch)) as hosts:
+            with two_hosts(Path(scratch), host) as hosts:
                 chain(hosts)
         except BaseException:
-            for log in sorted(Path(scratch).glob("*/*.log")):
+            for log in sorted(Path(scratch).glob("*/var/logs/*.log")):
                 print(f"== {log}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
             raise
 

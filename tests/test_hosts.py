@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts import SMOKE, Hosts, logs, two_hosts
+from tests.hosts import SMOKE, Hosts, asked, logs, two_hosts
 
 # The chain as far as a base model; what came of each stage.
 FLOW = """
@@ -54,9 +54,7 @@ def test_a_training_goes_where_the_device_is_and_comes_back(hosts: Hosts) -> Non
     assert {entry["status"] for entry in made.values()} == {"made"}
     assert logs(hosts.gpu) == {"pretrain"} and not logs(hosts.cpu)
     # Its figures stand in the run that the flow opened for it, step by step.
-    from mlflow import MlflowClient
-
-    client = MlflowClient(hosts.mlflow, hosts.mlflow)
+    client = asked(hosts)
     folder = Path(str(made["pretrain"]["folder"]))
     assert folder.is_relative_to(hosts.cpu) and (folder / "model" / "model.safetensors").exists()
     run = client.get_run(json.loads((folder / "manifest.json").read_text())["run"])

@@ -13,24 +13,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from socket import AF_INET
 
 import psutil
 import pytest
 
-from flows.password import Login, is_loopback
+from flows.password import Login
 from flows.served import Served, read_served
 from flows.services import MARK
-from flows.surroundings import LOOPBACK, asked, bare, free_port, silent
+from flows.surroundings import asked, bare, free_port, silent
+from tests.hosts import own_address
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PASSWORD = "nobody-guesses-this"
-
-
-def own_address() -> str:
-    """One of this machine that others reach it by; where it has none, its own."""
-    found = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family == AF_INET]
-    return next((address for address in found if not is_loopback(address)), LOOPBACK)
 
 
 HOST = own_address()
