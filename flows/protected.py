@@ -34,6 +34,9 @@ def write_settings(var: Path, store: str, user: str) -> Path:
         # A value's percent sign is a reference to another value, unless it is doubled.
         "database_uri": (store if shared else f"sqlite:///{database}").replace("%", "%%"),
         "default_permission": "READ",
+        # To hold a password against its hash takes longer than the request: a good one is known for so many
+        # seconds. There is one process, which forgets it where a user is changed.
+        "auth_cache_ttl_seconds": "300",
     }
     settings[OWN] = {USERS: "\n".join(dict.fromkeys([*_users(path), user]))}
     part = path.with_suffix(".part")

@@ -1,7 +1,7 @@
 """Two hosts as two folders: what they share is the repository, a remote, MLflow's server and Prefect's.
 
-Both servers listen where other hosts reach them, and ask for a password. `python -m tests.hosts` runs the smoke
-chain over both and prints what it took.
+Both servers listen where other hosts reach them, and ask for a password. `python -m tests.hosts` runs the
+smoke chain over both and prints what it took.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _copy(target: Path) -> None:
         shutil.copytree(REPOSITORY / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, target / name)
-    # A flow that hands over what trains needs no device itself; the stage that it hands over does. And nothing
+    # A flow that hands over what trains needs no device itself; the stage that it hands over does. Nothing
     # runs by the clock.
     deployments = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
     for one in deployments["deployments"]:
