@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +189,10 @@ def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int 
 
 def keep_table(event: dict[str, Any], tracker: Tracker) -> None:
     """A table that a stage reports, on Prefect's page and with the stage's run in MLflow."""
+    from httpx import HTTPError
     from prefect.artifacts import create_markdown_artifact
 
-    create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
+    # A server that is away costs its page a table, not the run its stage: MLflow has it as well.
+    with suppress(HTTPError):
+        create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
     tracker.text(f"{event['title']}.md", event["markdown"])

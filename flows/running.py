@@ -10,16 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import psutil
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
-from prefect.states import Crashed
 
 from flows.cluster import Cluster
 from flows.configuration import Preset
@@ -27,6 +22,7 @@ from flows.display import Display, keep_table
 from flows.elsewhere import Elsewhere, open_store
 from flows.events import LABELS, tell
 from flows.surroundings import prepare, threads
+from flows.sweeping import sweep
 from model.device import describe_processor, find_device
 from tasks.approval import Question
 from tasks.arrivals import known_labels
@@ -34,7 +30,6 @@ from tasks.keys import lock_digest
 from tasks.revision import code_state
 from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
-from tasks.sweeping import sweep
 
 if TYPE_CHECKING:
     from tasks.registry import Registered
@@ -96,9 +91,7 @@ class Running:
         files = {"preset.json": json.dumps(values, indent=1)}
         if self.code.diff:
             files["git.diff"] = self.code.diff
-        notes = sweep(self.place.root)
-        for lost in self.tracker.abandoned():
-            notes.append(_close_lost(lost))
+        notes = sweep(self.place, self.tracker)
         self.open.enter_context(self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run))
         self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
@@ -137,9 +130,8 @@ class Running:
                 # A training that follows has the machine to itself.
                 self.spread.close()
             whose = self.references.get("ingest", reference)
-            reference = replace(
-                reference, run=self.tracker.close_stage(reference, str(whose.metrics["data_hash"]))
-            )
+            held = self.tracker.close_stage(reference, str(whose.metrics["data_hash"]), self.display.note)
+            reference = replace(reference, run=held)
         seconds = time.monotonic() - began
         self.display.done(reference, seconds)
         self.stages.append(
@@ -168,6 +160,8 @@ class Running:
     def _report(self, event: dict[str, Any]) -> None:
         self.display.show(event)
         self.tracker.note(event)
+        if told := self.tracker.sender.news():
+            self.display.note(told)
         if event["event"] == "table":
             keep_table(event, self.tracker)
 
@@ -222,22 +216,6 @@ class Running:
         self.tracker.is_whole(whole.data_hash)
         _replace(self.place.var / "summary.json", json.dumps(asdict(whole), indent=1))
         return whole
-
-
-def _close_lost(run: str) -> str:
-    """Close a flow run whose process was killed, and its task: Prefect would have them Running for ever."""
-    state: Any = Crashed(message="its process was killed; a later run took over")
-    with get_client(sync_client=True) as client:
-        try:
-            name = client.read_flow_run(UUID(run)).name
-            client.set_flow_run_state(UUID(run), state, force=True)
-        except (ObjectNotFound, ValueError):
-            return "a run that was killed is closed in MLflow; Prefect does not know it"
-        within = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run)]))
-        for found in client.read_task_runs(flow_run_filter=within):
-            if found.state is None or not found.state.is_final():
-                client.set_task_run_state(found.id, state, force=True)
-    return f"the run {name} was killed; it is closed in Prefect as crashed and in MLflow as killed"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -25,11 +25,13 @@ def start(name: str, preset: Preset, **more: bool) -> Outcome:
     try:
         # All that takes time is done while the server starts: imports, and opening MLflow's store.
         from flows import pipeline
+        from flows.sweeping import present
         from tasks.tracking import Tracker
 
         Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
         server.wait()
-        outcome: Outcome = getattr(pipeline, name)(preset, **more)
+        with present(place):
+            outcome: Outcome = getattr(pipeline, name)(preset, **more)
         server.settle(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")

@@ -8,33 +8,39 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from tasks.approval import Question
 from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
 from tasks.past import WHOLE
 from tasks.registry import Registered, Registry
+from tasks.sending import BATCH, Sender
 from tasks.stage import MANIFEST, Reference
 
-FLUSH_SECONDS = 10.0
-BATCH = 500
 LONGEST = 500
+CURVES = "curves.jsonl"
+# Of a run that was killed: how it ended. Of a stage's run among these: the later run that holds its files.
+CLOSED, HOLDER = "chatmill.closed", "chatmill.holder"
+FLOW_RUN = "prefect.flow_run_id"
+LAST_SECONDS = 10.0
+GONE = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE))
 COST, COST_TAG, MOST_ATTEMPTS = "cost", "chatmill.cost.", 50
 KEPT = ("samples.json", "report.md", "agreement.json", "accuracy.json", "yardstick.json", "answers.json")
-ALSO = ("metrics.json", "verdict.json", "report.html", "curves.jsonl")
+ALSO = ("metrics.json", "verdict.json", "report.html", CURVES)
 
 
 class Tracker:
-    """Writes one pipeline run. Metrics wait and go in batches, so that training does not.
+    """Writes one pipeline run. Figures go from a thread of their own, so that training does not wait.
 
     `folder` holds what a local store keeps on disk, and a locked file for each run that is alive: a run whose
     file can be locked was left open by a process that is gone.
@@ -56,8 +62,7 @@ class Tracker:
         self.registry = Registry(self.client, self._alone)
         self.run = self.stage = self.name = ""
         self.tags: dict[str, str] = {}
-        self.waiting: list[Metric] = []
-        self.flushed = time.monotonic()
+        self.sender = Sender(self.client)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -87,23 +92,43 @@ class Tracker:
                 fcntl.flock(file_alive, fcntl.LOCK_EX)
                 file_alive.write(note)
                 file_alive.flush()
-            held.callback(alive.unlink, missing_ok=True)
-            with self._ended(self.run):
+            with self._ended(self.run, alive):
                 yield
+                if self.uri.startswith("http"):
+                    self._close_doubles()
+
+    def _close_doubles(self) -> None:
+        """A server that took an order and was gone before it said so was asked again: two runs are of one."""
+        mine = f"tags.`{FLOW_RUN}` = '{self.tags.get(FLOW_RUN, '')}' and attributes.status = 'RUNNING'"
+        for run in self.client.search_runs([self.experiment], mine):
+            self.client.set_tag(run.info.run_id, CLOSED, "MLflow made it twice; this one was not used")
+            self.client.set_terminated(run.info.run_id, "KILLED")
 
     @contextmanager
-    def _ended(self, run: str) -> Iterator[None]:
-        """Close a run in the state that it ended in."""
+    def _ended(self, run: str, alive: Path | None = None) -> Iterator[None]:
+        """Close a run in the state that it ended in.
+
+        Where MLflow cannot be told of it, the file that showed it alive stays, and the next start does.
+        """
         try:
             yield
         except BaseException as error:
-            self.client.set_terminated(run, "FAILED" if isinstance(error, Exception) else "KILLED")
+            with suppress(Exception):
+                self.sender.drain(lambda text: None, LAST_SECONDS)
+                self._close(run, "FAILED" if isinstance(error, Exception) else "KILLED", alive)
             raise
-        self.client.set_terminated(run)
+        self._close(run, "FINISHED", alive)
 
-    def abandoned(self) -> list[str]:
-        """Close the runs whose process is gone, as of when they last said something; the notes they left."""
-        notes = []
+    def _close(self, run: str, status: str, alive: Path | None) -> None:
+        self.client.set_terminated(run, status)
+        if alive is not None:
+            alive.unlink(missing_ok=True)
+
+    def abandoned(self) -> Iterator[str]:
+        """Close the runs whose process is gone, as of when they last said something; the notes they left.
+
+        A note is given again at the next start until the caller has come to the one after it.
+        """
         with self._alone():
             for path in sorted((self.folder / "alive").glob("*")):
                 with path.open() as file:
@@ -111,24 +136,35 @@ class Tracker:
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     except BlockingIOError:
                         continue
-                    notes.append(file.read())
                     self._close_all(path.name, int(path.stat().st_mtime * 1000))
+                    yield file.read()
                     path.unlink(missing_ok=True)
-        return notes
 
     def _close_all(self, parent: str, end: int) -> None:
         within = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
         children = self.client.search_runs([self.experiment], within)
         for run in (parent, *(child.info.run_id for child in children)):
-            if self._knows(run):
+            if self._read(run):
+                self.client.set_tag(run, CLOSED, "its process was killed; a later start closed it")
                 self.client.set_terminated(run, "KILLED", end)
 
-    def _knows(self, run: str) -> bool:
+    def _read(self, run: str) -> Run | None:
         try:
-            self.client.get_run(run)
-        except MlflowException:
-            return False
-        return True
+            return self.client.get_run(run)
+        except MlflowException as error:
+            if error.error_code in GONE:
+                return None
+            raise
+
+    def _holder(self, reference: Reference) -> str:
+        """The run that holds the files of an output that is reused; nothing where this store has none.
+
+        A run that was killed may hold a part of them; then it names the run that took its place.
+        """
+        run = self._read(reference.run) if reference.reused and reference.run else None
+        if run is None or run.info.status == "FINISHED":
+            return run.info.run_id if run else ""
+        return str(run.data.tags.get(HOLDER, ""))
 
     def text(self, file: str, text: str) -> None:
         """Keep a text with the run of the stage, or with the parent where none is open."""
@@ -151,7 +187,6 @@ class Tracker:
         }
         created = self.client.create_run(self.experiment, run_name=f"{self.name} · {name}", tags=tags)
         self.stage = created.info.run_id
-        self.waiting = []
         params = [Param(key, value[:LONGEST]) for key, value in flat(plain(parameters))]
         for start in range(0, len(params), 100):
             self.client.log_batch(self.stage, params=params[start : start + 100])
@@ -164,11 +199,11 @@ class Tracker:
     @contextmanager
     def within(self, run: str) -> Iterator[None]:
         """Figures go to a stage's run that another process opened, and closes."""
-        self.stage, self.waiting = run, []
+        self.stage = run
         try:
             yield
         finally:
-            self._flush()
+            self.sender.drain(lambda text: None)
             self.stage = ""
 
     def note(self, event: dict[str, Any]) -> None:
@@ -178,25 +213,20 @@ class Tracker:
         figures = dict(event["metrics"])
         if event.get("tokens_per_second"):
             figures["tokens_per_second"] = event["tokens_per_second"]
-        self.waiting += _metrics(figures, event["step"])
+        self.sender.put(self.stage, _metrics(figures, event["step"]))
         with suppress(FileNotFoundError):
             os.utime(self.folder / "alive" / self.run)
-        if len(self.waiting) >= BATCH or time.monotonic() - self.flushed > FLUSH_SECONDS:
-            self._flush()
 
-    def _flush(self) -> None:
-        for start in range(0, len(self.waiting), BATCH):
-            self.client.log_batch(self.stage, metrics=self.waiting[start : start + BATCH])
-        self.waiting = []
-        self.flushed = time.monotonic()
-
-    def close_stage(self, reference: Reference, data_hash: str) -> str:
+    def close_stage(
+        self, reference: Reference, data_hash: str, say: Callable[[str], None] = lambda text: None
+    ) -> str:
         """A stage's figures and files. The run that holds them: one reused names the run it reuses.
 
-        Where this store does not know that run, this one holds them as if the stage had been made.
+        Where this store does not know that run, or it was killed before it had them all, this one holds them
+        as if the stage had been made. MLflow is waited for; `say` is told so.
         """
-        self._flush()
-        reuses = reference.run if reference.reused and self._knows(reference.run) else ""
+        self.sender.drain(say)
+        reuses = self._holder(reference)
         tags = {
             "chatmill.key": reference.key,
             "chatmill.digest": reference.digest,
@@ -218,7 +248,24 @@ class Tracker:
             self.client.log_inputs(self.stage, [data_input])
         if not reuses:
             self._keep_files(Path(reference.path))
+            self._keep_curves(Path(reference.path) / CURVES)
+            if reference.reused and self._read(reference.run):
+                self.client.set_tag(reference.run, HOLDER, self.stage)
         return reuses or self.stage
+
+    def _keep_curves(self, curves: Path) -> None:
+        """What the run lacks of them: an attempt that was killed had come so far."""
+        rows = [json.loads(line) for line in curves.read_text().splitlines()] if curves.exists() else []
+        if not rows:
+            return
+        names = sorted({name for row in rows for name in _figures(row)})
+        there = [point.step for name in names for point in self.client.get_metric_history(self.stage, name)]
+        begins = min(there, default=math.inf)
+        lacks = [
+            metric for row in rows if row["step"] < begins for metric in _metrics(_figures(row), row["step"])
+        ]
+        for start in range(0, len(lacks), BATCH):
+            self.client.log_batch(self.stage, metrics=lacks[start : start + BATCH])
 
     def _keep_cost(self, reference: Reference) -> None:
         """What a stage took: as figures of its run where it was made, and at the pipeline's run for sums.
@@ -245,8 +292,8 @@ class Tracker:
         for name in (MANIFEST, *KEPT, *ALSO):
             if (folder / name).exists():
                 self.client.log_artifact(self.stage, str(folder / name))
-        if (folder / "curves.jsonl").exists():
-            self.client.log_figure(self.stage, curves_figure(folder / "curves.jsonl"), "curves.png")
+        if (folder / CURVES).exists():
+            self.client.log_figure(self.stage, curves_figure(folder / CURVES), "curves.png")
         if (folder / "model").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "model"), "model")
         if (folder / "data_docs").is_dir():
@@ -279,6 +326,11 @@ def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from flat(value, f"{prefix}{place}.")
     else:
         yield prefix.rstrip("."), str(values)
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A point of the curves without its place."""
+    return {name: value for name, value in row.items() if name != "step"}
 
 
 def _metrics(figures: Mapping[str, Any], step: int) -> list[Metric]:

@@ -107,7 +107,7 @@ def test_a_run_that_ends_badly_says_so(tracker, error, status):
     ):
         raise error
     assert [tracker.client.get_run(run).info.status for run in (tracker.run, stage)] == [status, status]
-    assert tracker.abandoned() == []
+    assert list(tracker.abandoned()) == []
 
 
 def linger(root: Path, runs) -> None:
@@ -123,12 +123,12 @@ def test_what_a_killed_process_left_open_is_closed(tracker, tmp_path):
     process = context.Process(target=linger, args=(tmp_path, runs))
     process.start()
     left = runs.get(timeout=60)
-    assert tracker.abandoned() == []
+    assert list(tracker.abandoned()) == []
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert tracker.abandoned() == ["flow-7"]
+    assert list(tracker.abandoned()) == ["flow-7"]
     assert [tracker.client.get_run(run).info.status for run in left] == ["KILLED", "KILLED"]
-    assert tracker.abandoned() == []
+    assert list(tracker.abandoned()) == []
 
 
 def test_the_first_that_passes_is_champion_and_a_better_one_takes_over(tracker, tmp_path):

@@ -1,0 +1,115 @@
+"""Figures on their way to MLflow, sent from a thread of their own: training never waits for a server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE, ErrorCode
+
+FLUSH_SECONDS = 10.0
+BATCH = 500
+# Silence that is worth a word; a try fails late, as MLflow's client tries for minutes by itself.
+LATE_SECONDS = 10.0
+AGAIN_SECONDS = 5.0
+PATIENCE_SECONDS = 900.0
+# A server that is away, or a database that others hold. What MLflow refuses, it refuses again.
+PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE)}
+
+
+class Sender:
+    """Holds figures by run until MLflow has them.
+
+    Nothing held is on disk: a run that is killed has its figures in the curves that its training wrote.
+    """
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+        self.held: list[tuple[str, Metric]] = []
+        self.changed = threading.Condition()
+        self.wanted = self.told = False
+        self.refused: Exception | None = None
+        self.trying = 0.0
+        self.thread: threading.Thread | None = None
+
+    def put(self, run: str, metrics: list[Metric]) -> None:
+        """Take figures of a run; they are sent within seconds, if MLflow answers."""
+        with self.changed:
+            self.held += [(run, metric) for metric in metrics]
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._work, name="sender", daemon=True)
+                self.thread.start()
+            self.changed.notify_all()
+
+    def news(self) -> str:
+        """A sentence where MLflow has fallen silent or answers again since this was last asked, or nothing."""
+        with self.changed:
+            late = self.trying and time.monotonic() - self.trying > LATE_SECONDS
+            if late and not self.told:
+                self.told = True
+                return f"MLflow does not answer; {len(self.held):,} figures are held, and sent when it does"
+            if self.told and not self.trying:
+                self.told = False
+                return "MLflow answers again; what was held is sent"
+        return ""
+
+    def drain(self, say: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> None:
+        """Wait until all is sent, at most `patience` seconds.
+
+        Raises what MLflow refused, or RuntimeError where it has not answered for so long.
+        """
+        deadline = time.monotonic() + patience
+        with self.changed:
+            self.wanted = True
+            self.changed.notify_all()
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.refused or not self.held, timeout=1.0)
+                done, refused, count = not self.held, self.refused, len(self.held)
+                if done or refused:
+                    self.wanted, self.refused, self.held = False, None, []
+            if said := self.news():
+                say(said)
+            if refused:
+                raise refused
+            if done:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"MLflow has not answered for {patience / 60:.0f} minutes, and {count:,} figures "
+                    "wait for it; the next start sends them"
+                )
+
+    def _work(self) -> None:
+        while True:
+            with self.changed:
+                self.changed.wait_for(self._due, timeout=FLUSH_SECONDS)
+                self.changed.wait_for(lambda: bool(self.held) and not self.refused)
+                run = self.held[0][0]
+                batch = [metric for of, metric in self.held[:BATCH] if of == run]
+                self.trying = self.trying or time.monotonic()
+            try:
+                self.client.log_batch(run, metrics=batch)
+            except Exception as error:
+                passing = isinstance(error, OSError) or (
+                    isinstance(error, MlflowException) and error.error_code in PASSING
+                )
+                if passing:
+                    time.sleep(AGAIN_SECONDS)
+                    continue
+                with self.changed:
+                    self.refused = error
+                    self.changed.notify_all()
+                continue
+            with self.changed:
+                sent = {id(metric) for metric in batch}
+                self.held = [entry for entry in self.held if id(entry[1]) not in sent]
+                self.trying = 0.0
+                self.changed.notify_all()
+
+    def _due(self) -> bool:
+        return bool(self.held) and (self.wanted or len(self.held) >= BATCH)
