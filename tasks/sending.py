@@ -46,7 +46,7 @@ class Sender:
             self.changed.notify_all()
 
     def news(self) -> str:
-        """A sentence where MLflow has fallen silent or answers again since this was last asked, or nothing."""
+        """A sentence where MLflow fell silent or answers again since this was last asked, or nothing."""
         with self.changed:
             late = self.trying and time.monotonic() - self.trying > LATE_SECONDS
             if late and not self.told:

@@ -227,6 +227,8 @@ class Tracker:
         """
         self.sender.drain(say)
         reuses = self._holder(reference)
+        if not reuses:
+            self._keep_curves(Path(reference.path) / CURVES)
         tags = {
             "chatmill.key": reference.key,
             "chatmill.digest": reference.digest,
@@ -248,7 +250,6 @@ class Tracker:
             self.client.log_inputs(self.stage, [data_input])
         if not reuses:
             self._keep_files(Path(reference.path))
-            self._keep_curves(Path(reference.path) / CURVES)
             if reference.reused and self._read(reference.run):
                 self.client.set_tag(reference.run, HOLDER, self.stage)
         return reuses or self.stage

@@ -1,0 +1,96 @@
+"""`python -m tests.chaos --kills N --seed S`: the smoke chain with N kills -9 at seeded random moments.
+
+The flow, a training process and a server are killed in turns, again and again; the chain is started again
+after each, as cron would. When it is whole, another begins in a new folder, until there were N kills. Each
+must leave what an unbroken one leaves: the same digests, figures, files, registry, and nothing half done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chaos.chain import Chain, Kill
+from tests.chaos.outcome import differences, left_over, read_outcome, repeated
+
+VICTIMS = ("flow", "trainer", "server")
+# The chain takes about a minute, and is ready to begin after five seconds.
+LONGEST_AFTER = 25.0
+BAR_SECONDS = 30.0
+
+
+def plan(kills: int, seed: int) -> Iterator[Kill]:
+    """Each victim as often as the others, in a random order, at random moments."""
+    draw = random.Random(seed)
+    for number in range(kills):
+        if number % len(VICTIMS) == 0:
+            order = draw.sample(VICTIMS, len(VICTIMS))
+        yield Kill(order[number % len(VICTIMS)], draw.uniform(0, LONGEST_AFTER), draw.random())
+
+
+def survive(folder: Path, kills: int, seed: int, unbroken: Path) -> list[str]:
+    """Kill chains in folders under `folder`; what differs from the `unbroken` one's outcome, and is left."""
+    expected = read_outcome(unbroken)
+    planned = list(plan(kills, seed))
+    faults: list[str] = []
+    made = rounds = steps = 0
+    lost = most = 0.0
+    while planned:
+        rounds += 1
+        chain = Chain(folder / f"round-{rounds}")
+        chain.root.mkdir(exist_ok=True)
+        with chain.servers():
+            chain.start()
+            while planned:
+                before = repeated(chain.root)[1]
+                killed = chain.kill(planned[0])
+                if not killed:
+                    break
+                most = max(most, repeated(chain.root)[1] - before)
+                made += 1
+                print(f"{made:3} of {kills}  {killed} killed in round {rounds}", flush=True)
+                planned.pop(0)
+            chain.finish()
+        again, took = repeated(chain.root)
+        steps, lost = steps + again, lost + took
+        found = differences(expected, read_outcome(chain.root))
+        found += [f"left over: {text}" for text in left_over(chain.root)]
+        found += [f"left over: process {process.pid} trains" for process in chain.trainings()]
+        print(f"round {rounds} is whole: {'as the unbroken one' if not found else 'DIFFERS'}", flush=True)
+        faults += [f"round {rounds}: {text}" for text in found]
+    print(
+        f"{made} kills in {rounds} chains; {steps} optimizer steps and {lost:.1f} s of work done twice, "
+        f"{lost / max(made, 1):.1f} s a kill, at most {most:.1f} s (bar {BAR_SECONDS:.0f} s)"
+    )
+    if most > BAR_SECONDS:
+        faults.append(f"{most:.1f} s of work were done twice after one kill")
+    return faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keep the chains there (a new or empty folder)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
+        folder = given.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        unbroken = Chain(folder / "unbroken")
+        unbroken.start()
+        unbroken.finish()
+        print(f"the unbroken chain took {time.monotonic() - began:.0f} s", flush=True)
+        faults = survive(folder, given.kills, given.seed, unbroken.root)
+    for fault in faults:
+        print(f"FAULT  {fault}")
+    return int(bool(faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The chain in a folder of its own, with servers beside it, and kills -9 of what belongs to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from flows.served import read_served
+from flows.surroundings import bare, free_port
+from model.launch import MODULE
+
+REPOSITORY = Path(__file__).parent.parent.parent
+SMOKE = REPOSITORY / "configs" / "smoke.yaml"
+COMMAND = (sys.executable, "-m", "flows.command")
+STARTING_SECONDS = 120.0
+LONGEST_SECONDS = 600.0
+# How often a chain that nobody killed may end without having come to the end.
+STUMBLES = 2
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Who is killed, how many seconds after the last kill (or the start); `which` draws among several."""
+
+    victim: str
+    after: float
+    which: float
+
+
+class Chain:
+    """Runs the smoke chain in `root` until it is whole, started again whenever it was killed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment = {**bare(REPOSITORY), "COLUMNS": "110"}
+        self.log = root / "chain.log"
+        self.flow: psutil.Popen | None = None
+        exports = root / "tests" / "exports"
+        exports.mkdir(parents=True, exist_ok=True)
+        if not (exports / "smoke").exists():
+            (exports / "smoke").symlink_to(REPOSITORY / "tests" / "exports" / "smoke")
+
+    @contextmanager
+    def servers(self) -> Iterator[None]:
+        """Prefect's and MLflow's, watched over, for as long as the context lasts."""
+        prefect, mlflow = free_port(), free_port()
+        words = (*COMMAND, "dashboards", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow))
+        with (self.root / "servers.log").open("ab") as log:
+            watch = subprocess.Popen(words, cwd=self.root, env=self.environment, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + STARTING_SECONDS
+            while not ((served := read_served(self.root)) and served.ready):
+                if watch.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the servers did not start; {self.root / 'servers.log'} says why")
+                time.sleep(0.2)
+            self.environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{mlflow}"
+            yield
+        finally:
+            watch.send_signal(signal.SIGTERM)
+            watch.wait(STARTING_SECONDS)
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        with self.log.open("ab") as log:
+            self.flow = psutil.Popen(
+                [*COMMAND, "run", "--config", str(SMOKE)],
+                cwd=self.root, env=self.environment, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def ended(self) -> bool:
+        """Whether its process is gone."""
+        return self.flow is None or self.flow.poll() is not None
+
+    def whole(self) -> bool:
+        """Whether it came to the end, and by itself."""
+        return self.flow is not None and self.flow.poll() == 0
+
+    def kill(self, kill: Kill) -> str:
+        """Wait for the moment and kill; who it was. Nothing where the chain was whole before."""
+        until = time.monotonic() + kill.after
+        while time.monotonic() < until:
+            if self.whole():
+                return ""
+            if self.ended():
+                self.start()
+            time.sleep(0.05)
+        while not (found := self._victims(kill.victim)):
+            if self.whole():
+                return ""
+            if self.ended():
+                self.start()
+            time.sleep(0.02)
+        victim = found[int(kill.which * len(found))]
+        told = f"{kill.victim} {victim.pid}"
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
+        if kill.victim in ("flow", "trainer"):
+            assert self.flow is not None
+            # Of a trainer that is gone, the flow hears by itself.
+            self.flow.wait(LONGEST_SECONDS)
+            self.start()
+        return told
+
+    def _victims(self, kind: str) -> list[psutil.Process]:
+        if kind == "flow":
+            return [self.flow] if self.flow and self.flow.poll() is None else []
+        if kind == "server":
+            served = read_served(self.root)
+            pids = [one.pid for one in served.processes] if served else []
+            return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+        return self.trainings()
+
+    def trainings(self) -> list[psutil.Process]:
+        """Processes that train in the folder."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                words = process.cmdline()
+                if MODULE in words and str(self.root) in words[-1]:
+                    found.append(process)
+        return sorted(found, key=lambda process: process.pid)
+
+    def finish(self) -> None:
+        """Wait until it is whole. Raises RuntimeError where it ends otherwise though nobody kills it."""
+        deadline = time.monotonic() + LONGEST_SECONDS
+        stumbles = 0
+        while not self.whole():
+            if self.ended():
+                stumbles += 1
+                if stumbles > STUMBLES:
+                    raise RuntimeError(f"the chain does not come to its end; {self.log} says why")
+                self.start()
+            if time.monotonic() > deadline:
+                os.kill(self.flow.pid, signal.SIGABRT) if self.flow else None
+                raise RuntimeError(f"the chain stands still; {self.log} says where")
+            time.sleep(0.1)
