@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run test lint up dashboards bench postgres hosts
+.PHONY: install develop run test lint up dashboards bench postgres hosts chaos
 .DEFAULT_GOAL := run
 
 install: .venv/installed
@@ -42,6 +42,10 @@ up: install
 # The smoke chain over two hosts, as two folders: three minutes.
 hosts: develop
 	$(BIN)/python -m tests.hosts $(ARGS)
+
+# Kills of the smoke chain at seeded moments, half a minute each: `make chaos ARGS="--kills 50 --seed 2"`.
+chaos: develop
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: develop
 	$(BIN)/python -m tests.bench $(ARGS)

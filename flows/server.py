@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from functools import partial
@@ -20,6 +21,7 @@ from model.launch import die_with_parent
 STARTING_SECONDS = 90.0
 GRACE_SECONDS = 5.0
 SETTLING_SECONDS = 60.0
+STARTS = 5
 # As Prefect starts its own temporary server: no pages, and only the services that a run needs.
 TEMPORARY = {
     "PREFECT__SERVER_EPHEMERAL": "1",
@@ -39,20 +41,34 @@ class OwnServer:
 
     def __init__(self, place: Place) -> None:
         self.process: subprocess.Popen[bytes] | None = None
+        self.over = False
         self.api = place.prefect
         self.log = place.var / "logs" / "prefect-run-server.log"
         if self.api:
             return
-        port = free_port()
-        self.api = f"http://{LOOPBACK}:{port}/api"
+        self.port = free_port()
+        self.api = f"http://{LOOPBACK}:{self.port}/api"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                _command(port), stdout=log, stderr=log, env={**os.environ, **TEMPORARY},
-                start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
-            )  # fmt: skip
+        self.process = self._start("wb")
+        # The kernel ends a child with the thread that started it: this one lives as long as the program.
+        threading.Thread(target=self._watch, name="prefect", daemon=True).start()
         os.environ["PREFECT_API_URL"] = self.api
         atexit.register(self.stop)
+
+    def _watch(self) -> None:
+        """Start it again where it was killed: its database is whole, and who asks it tries again."""
+        process = self.process
+        starts = 0
+        while process is not None and process.wait() < 0 and not self.over and starts < STARTS:
+            starts += 1
+            process = self.process = self._start("ab")
+
+    def _start(self, mode: str) -> subprocess.Popen[bytes]:
+        with self.log.open(mode) as log:
+            return subprocess.Popen(
+                _command(self.port), stdout=log, stderr=log, env={**os.environ, **TEMPORARY},
+                start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
+            )  # fmt: skip
 
     def wait(self) -> None:
         """Until it answers. Raises RuntimeError where it does not start."""
@@ -73,16 +89,17 @@ class OwnServer:
             "task_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}},
         }
         deadline = time.monotonic() + SETTLING_SECONDS
-        while self.process is not None and self.process.poll() is None:
+        while self.process is not None:
             if _count_tasks(self.api, asked) >= tasks:
                 return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
-        return self.process is None
+        return True
 
     def stop(self) -> None:
         """End it."""
+        self.over = True
         if self.process is None:
             return
         self.process.terminate()

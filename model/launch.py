@@ -12,6 +12,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,10 +110,20 @@ def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[s
             notes.write(failure["traceback"])
         raise TrainingFailed(f"{failure['text']} (the whole error is in {log})")
     if result is None:
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-        last = f": {tail[0]}" if tail else ""
-        raise TrainingFailed(f"the training process ended with code {code} and no result{last} (see {log})")
+        raise TrainingFailed(f"the training process {_last_words(code, log)} (see {log})")
     return result
+
+
+def _last_words(code: int, log: Path) -> str:
+    """How a group ended that said neither a result nor an error: most often something killed it."""
+    said = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    last = next((line for line in reversed(said) if any(letter.isalnum() for letter in line)), "")
+    killed = re.search(r"Signal \d+ \((SIG[A-Z]+)\) received", last)
+    name = killed[1] if killed else signal.Signals(-code).name if code < 0 else ""
+    if name:
+        memory = "; the system does that where memory runs out" if name == "SIGKILL" else ""
+        return f"was killed ({name}{memory})"
+    return f"ended with code {code} and no result{f': {last}' if last else ''}"
 
 
 def _parse(line: str) -> dict[str, Any] | None:

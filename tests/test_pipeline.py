@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from flows.surroundings import bare
+from tests.chaos.__main__ import survive
 
 REPOSITORY = Path(__file__).parent.parent
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
@@ -111,6 +112,10 @@ def test_a_rerun_reuses_all_and_registers_nothing_new(root: Path) -> None:
     assert mlflow(root, "select count(*) from model_versions") == versions
     named = mlflow(root, "select count(*) from tags where key = 'chatmill.reuses'")
     assert named[0][0] == len(STAGES)
+
+
+def test_killed_at_any_moment_it_ends_as_one_that_nobody_killed(root: Path, tmp_path: Path) -> None:
+    assert survive(tmp_path, kills=3, seed=1, unbroken=root) == []
 
 
 def test_killed_in_a_stage_it_goes_on_and_makes_only_what_follows(root: Path) -> None:

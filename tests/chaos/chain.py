@@ -101,8 +101,12 @@ class Chain:
             time.sleep(0.02)
         victim = found[int(kill.which * len(found))]
         told = f"{kill.victim} {victim.pid}"
-        with suppress(psutil.NoSuchProcess):
-            victim.kill()
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if kill.victim == "server":
+                # With the processes that it started.
+                os.killpg(victim.pid, signal.SIGKILL)
+            else:
+                victim.kill()
         if kill.victim in ("flow", "trainer"):
             assert self.flow is not None
             # Of a trainer that is gone, the flow hears by itself.

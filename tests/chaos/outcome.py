@@ -6,6 +6,7 @@ import json
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # What was measured by a clock, or differs with the run that said it.
 TIMED = ("tokens_per_second", "seconds", "cost/", "rows_per_second", "megabytes_per_second")
@@ -90,7 +91,7 @@ def _points(store: sqlite3.Connection, run: str) -> list[tuple[str, int, float]]
 
 def _files(root: Path, store: sqlite3.Connection, run: str) -> list[str]:
     [(address,)] = store.execute("select artifact_uri from runs where run_uuid = ?", (run,)).fetchall()
-    folder = Path(str(address).removeprefix("file://"))
+    folder = root / "var" / "mlflow" / "artifacts" / urlsplit(str(address)).path.lstrip("/")
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 

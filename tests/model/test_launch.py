@@ -62,7 +62,7 @@ def test_a_crash_is_one_sentence_and_the_log_has_the_rest(tmp_path: Path) -> Non
 
 
 def test_a_killed_process_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed):
+    with pytest.raises(TrainingFailed, match=r"was killed \(SIGKILL; the system does that where memory"):
         launch(dying, {}, log=tmp_path / "log")
 
 
