@@ -1,0 +1,124 @@
+"""What people said of traces in MLflow, read from a real store and from traces made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.formats import File
+from tasks.records import Rating
+from tests.formats.reading import comparisons, lines, pairs, ratings, read, rows
+
+
+def trace(*assessments: dict[str, Any], inputs: Any = "Who?", outputs: Any = "The miller.") -> dict[str, Any]:
+    attributes = {"mlflow.spanInputs": json.dumps(inputs), "mlflow.spanOutputs": json.dumps(outputs)}
+    span = {"span_id": "KJ/dPraLyYY=", "parent_span_id": None, "attributes": attributes}
+    return {"info": {"trace_id": "tr-1", "assessments": list(assessments)}, "data": {"spans": [span]}}
+
+
+def assessment(value: Any, name: str = "helpfulness", by: str = "ann", **more: Any) -> dict[str, Any]:
+    given = {
+        "assessment_name": name,
+        "source": {"source_type": "HUMAN", "source_id": by},
+        "feedback": {"value": value},
+        "create_time": "2026-03-01T10:00:00Z",
+        "last_update_time": "2026-03-01T10:00:00Z",
+        "valid": True,
+    }
+    return given | more
+
+
+def test_a_real_stores_traces_give_what_people_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+    from mlflow.entities import AssessmentSource
+
+    def source(person: str, kind: str = "HUMAN") -> AssessmentSource:
+        return AssessmentSource(kind, person)
+
+    # MLflow also sets the environment, for children: what was there comes back after this test.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    try:
+        experiment = mlflow.create_experiment("labels", artifact_location=(tmp_path / "artifacts").as_uri())
+        asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+        span = mlflow.start_span_no_context(
+            "answer", inputs={"messages": asked}, experiment_id=experiment
+        )  # an active experiment would outlive this test
+        span.end(outputs={"choices": [{"message": {"role": "assistant", "content": "The miller."}}]})
+        number = span.trace_id
+        mlflow.flush_trace_async_logging()
+
+        def say(value: Any, by: AssessmentSource, name: str = "truthfulness") -> Any:
+            return mlflow.log_feedback(trace_id=number, name=name, value=value, source=by)
+
+        say(False, source("bob"))
+        first = say(2, source("ann"))
+        mlflow.override_feedback(
+            trace_id=number, assessment_id=first.assessment_id, value=5, source=source("ann")
+        )
+        say(1, source("judge", "LLM_JUDGE"))
+        say(1, source("check.py", "CODE"))
+        say("too short", source("ann"), "remark")
+        mlflow.log_expectation(
+            trace_id=number, name="expected_response", value="The miller runs it.", source=source("ann")
+        )
+        (found,) = mlflow.search_traces(locations=[experiment], return_type="list")
+        table = mlflow.search_traces(locations=[experiment]).to_json(orient="records", lines=True)
+    finally:
+        # Its own answer to where it would be, set again, would have every later test's MLflow there.
+        mlflow.set_tracking_uri(None)
+
+    read_back = rows("mlflow_feedback", File("traces.jsonl", found.to_json().encode()))
+    assert ratings(read_back) == [("The miller.", [5.0, 0.0], ["ann", "bob"], "truthfulness")]
+    assert pairs(read_back) == [("Who?", "The miller runs it.")]
+    (rating,) = (row for row in read_back if isinstance(row, Rating))
+    assert rating.history == [{"role": "system", "content": "Be brief."}]
+    assert all(time.endswith("Z") for time in rating.times) and len(rating.times) == 2
+    assert rows("mlflow_feedback", File("table.jsonl", table.encode())) == read_back
+
+
+def test_what_is_said_of_a_trace_is_a_rating_or_a_preference() -> None:
+    given = lines(
+        trace(assessment("yes"), assessment(0.5, by="bob"), inputs={"question": "Who?", "top_k": 3}),
+        trace(
+            assessment({"preference": "B"}, span_id="289fdd3eb68bc986"), assessment("tie", by="bob"),
+            outputs={"a": "The miller.", "b": "Nobody."},
+        ),
+        trace(assessment(3, span_id="0000000000000001")),  # said of a part of the trace
+        trace(assessment(3), outputs=None),  # nothing was answered
+        trace(),
+    )  # fmt: skip
+    found = rows("mlflow_feedback", given)
+    assert ratings(found) == [("The miller.", [1.0, 0.5], ["ann", "bob"], "helpfulness")]
+    assert [row[2:] for row in comparisons(found)] == [
+        ("b", "helpfulness", "ann"), ("tie", "helpfulness", "bob"),
+    ]  # fmt: skip
+
+
+def test_of_one_persons_assessments_of_a_trace_the_last_counts() -> None:
+    later = assessment(1, last_update_time="2026-03-02T10:00:00Z")
+    assert ratings(rows("mlflow_feedback", lines(trace(later, assessment(4)))))[0][1] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"text": "a"}, r"line 1: keys text are no trace; what Trace.to_json writes is right"),
+        ({"trace": "{"}, r"line 1: trace is broken JSON"),
+        (trace(assessment(1)) | {"data": {"spans": []}}, r"trace tr-1: no spans, .* include_spans=True"),
+        (trace(assessment(1, source=None)), r"trace tr-1: an assessment without a source"),
+        (
+            trace(assessment(1), outputs={"x": "a", "y": "b"}),
+            r"its response \(keys x, y\) is the answer is not known",
+        ),
+        (trace(assessment(1), inputs=3), r"its request is int; a text or messages are right"),
+        (trace(assessment(1), inputs={"x": "a", "y": "b"}), r"which of x, y holds the prompt is not known"),
+    ],
+)
+def test_what_mlflow_does_not_write_is_named_with_its_trace(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read("mlflow_feedback", lines(given))

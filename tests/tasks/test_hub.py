@@ -1,0 +1,70 @@
+"""Data sets: saved ones, their splits, and what is said where one is not clear or not to be had."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.sources import (
+    DataParameters,
+    Source,
+    read_source,
+    sources_digest,
+)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    datasets = pytest.importorskip("datasets")
+    train = datasets.Dataset.from_dict({"text": ["one", "two"], "tags": [["a"], []]})
+    train.save_to_disk(str(tmp_path / "single"))
+    both = datasets.DatasetDict({"train": train, "test": datasets.Dataset.from_dict({"text": ["three"]})})
+    both.save_to_disk(str(tmp_path / "both"))
+    return tmp_path
+
+
+def rows(source: Source, root: Path) -> list[dict[str, Any]]:
+    (file,) = read_source(source, DataParameters((source,)), root, print)
+    return [item.values for item in file.items()]
+
+
+def test_a_saved_data_set(saved: Path) -> None:
+    assert rows(Source("s", dataset="single"), saved) == [
+        {"text": "one", "tags": ["a"]}, {"text": "two", "tags": []},
+    ]  # fmt: skip
+    assert rows(Source("s", dataset="both", split="test"), saved) == [{"text": "three"}]
+    assert not list((saved / "var").rglob("*.part"))
+
+
+def test_a_data_set_that_is_not_clear_is_named(saved: Path) -> None:
+    with pytest.raises(UserError, match="both has several splits; name one of train, test"):
+        rows(Source("s", dataset="both"), saved)
+    with pytest.raises(UserError, match="both has no split 'valid'; name one of train, test"):
+        rows(Source("s", dataset="both", split="valid"), saved)
+    (saved / "plain").mkdir()
+    with pytest.raises(UserError, match="plain is no folder of save_to_disk"):
+        rows(Source("s", dataset="plain"), saved)
+    with pytest.raises(UserError, match="our/set is no folder here, and one of the hub needs its revision"):
+        rows(Source("s", dataset="our/set"), saved)
+
+
+def test_the_digest_of_a_data_set_follows_its_files(saved: Path) -> None:
+    def of(**values: str) -> str:
+        return sources_digest(DataParameters((Source("s", **values),)), saved)
+
+    before = of(dataset="single")
+    (saved / "single" / "note").write_text("more")
+    assert of(dataset="single") != before
+    assert of(dataset="our/set", revision="1") != of(dataset="our/set", revision="2")
+
+
+def test_without_the_library_one_sentence_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"pip install 'chatmill\[hub\]'"):
+        rows(Source("s", dataset="our/set", revision="1"), tmp_path)
