@@ -17,6 +17,7 @@ from tasks.lineage import (
     children,
     data_hash,
     holder,
+    makers,
     model_run,
     run_or_none,
 )
@@ -85,15 +86,17 @@ def facts(client: MlflowClient, parent: Run) -> Facts:
     """What MLflow holds of a pipeline run and its stages."""
     tags = parent.data.tags
     known = Facts(parent.info.run_id, {name: tags.get(tag, GONE) for name, tag in AROUND.items()})
-    preset = artifact(client, parent.info.run_id, "preset.json") or {}
+    preset = artifact(client, parent, "preset.json") or {}
     known.around["seed"] = str(preset.get("seed", GONE))
-    for run in children(client, parent):
+    runs = children(client, parent)
+    made_by = makers(client, runs)
+    for run in runs:
         name = run.data.tags.get("chatmill.stage", "")
         known.parameters[name] = dict(run.data.params)
         # What was reused has the figures of its training with the run that made it.
-        maker = run_or_none(client, holder(run)) or run
+        maker = made_by.get(holder(run), run)
         known.figures[name] = dict(maker.data.metrics)
-        manifest = artifact(client, holder(run), "manifest.json")
+        manifest = artifact(client, made_by[holder(run)], "manifest.json") if holder(run) in made_by else None
         known.code[name] = (manifest or {}).get("code", GONE)
         known.around.setdefault("data", data_hash(run) or GONE)
     known.around.setdefault("data", GONE)

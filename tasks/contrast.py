@@ -14,7 +14,7 @@ from mlflow.entities import Run
 
 from tasks.comparison import Difference, is_speed
 from tasks.figures import Line, line_chart
-from tasks.lineage import artifact_text, children, holder
+from tasks.lineage import artifact_text, children, holder, makers
 from tasks.page import STYLE
 
 CURVES = "curves.jsonl"
@@ -140,9 +140,11 @@ def _stages(client: MlflowClient, runs: tuple[Run, Run], names: Sequence[str]) -
 def _curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """By stage and quantity, the points of each training; speed is none of them."""
     found = {}
-    for run in children(client, parent):
+    runs = children(client, parent)
+    made_by = makers(client, runs)
+    for run in runs:
         points: dict[str, list[tuple[float, float]]] = {}
-        for row in _rows(client, holder(run)):
+        for row in _rows(client, made_by.get(holder(run))):
             for name, value in row.items():
                 if name not in ("step", "learning_rate_scale") and "/" not in name and not is_speed(name):
                     points.setdefault(name, []).append((float(row["step"]), float(value)))
@@ -151,9 +153,10 @@ def _curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple
     return found
 
 
-def _rows(client: MlflowClient, run: str) -> list[dict[str, Any]]:
+def _rows(client: MlflowClient, run: Run | None) -> list[dict[str, Any]]:
     """A training's curves; none where it has none, or they are gone."""
     try:
-        return [json.loads(line) for line in (artifact_text(client, run, CURVES) or "").splitlines()]
+        text = artifact_text(client, run, CURVES) if run else None
+        return [json.loads(line) for line in (text or "").splitlines()]
     except ValueError:
         return []

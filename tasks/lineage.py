@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
@@ -67,20 +68,25 @@ def children(client: MlflowClient, parent: Run) -> list[Run]:
     return list(client.search_runs([parent.info.experiment_id], within, order_by=["start_time ASC"]))
 
 
-def artifact(client: MlflowClient, run: str, name: str) -> Any:
-    """A run's JSON file, or None where it is gone."""
+def artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
+    """The JSON file of a run, by it or by its id, or None where it is gone."""
     try:
         return json.loads(artifact_text(client, run, name) or "")
     except ValueError:
         return None
 
 
-def artifact_text(client: MlflowClient, run: str, name: str) -> str | None:
-    """A run's file, or None where it is gone."""
+def artifact_text(client: MlflowClient, run: Run | str, name: str) -> str | None:
+    """The file of a run, by it or by its id, or None where it is gone."""
     with TemporaryDirectory() as folder:
         try:
+            # By its address: by the run's id, MLflow reads that run three times over.
+            address = (client.get_run(run) if isinstance(run, str) else run).info.artifact_uri
+            found = download_artifacts(
+                artifact_uri=f"{address}/{name}", dst_path=folder, tracking_uri=client.tracking_uri
+            )
             # Line ends of a diff are part of it.
-            return Path(client.download_artifacts(run, name, folder)).read_bytes().decode("utf-8")
+            return Path(found).read_bytes().decode("utf-8")
         except (MlflowException, OSError, ValueError):
             return None
 
@@ -88,6 +94,19 @@ def artifact_text(client: MlflowClient, run: str, name: str) -> str | None:
 def holder(run: Run) -> str:
     """The run that holds a stage's files: the one it reuses, or itself."""
     return str(run.data.tags.get("chatmill.reuses") or run.info.run_id)
+
+
+def makers(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
+    """The runs that hold these stages' files, by id; those that are gone from MLflow are left out."""
+    known = {run.info.run_id: run for run in runs}
+    others = sorted({holder(run) for run in runs} - known.keys())
+    if others:
+        named = ", ".join(f"'{run}'" for run in others)
+        found = client.search_runs(
+            experiments(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(others)
+        )
+        known |= {run.info.run_id: run for run in found}
+    return {run: known[run] for run in map(holder, runs) if run in known}
 
 
 def upstream(runs: Iterable[Run], last: str) -> list[Run]:
@@ -177,16 +196,17 @@ def trace(client: MlflowClient, name: str, var: Path) -> dict[str, Any]:
         raise UserError(f"MLflow no longer has the run {held} that made {name}: nothing leads further back")
     parent = run_or_none(client, made.data.tags.get(PARENT, ""))
     runs = upstream(children(client, parent), held) if parent else [made]
-    stages = [_stage(client, run) for run in runs]
+    made_by = makers(client, runs)
+    stages = [_stage(run, made_by.get(holder(run))) for run in runs]
     keys = {stage["stage"]: stage["key"] for stage in stages}
     tags = (parent or made).data.tags
     split = var / "artifacts" / "split" / keys.get("split", "gone")
-    ingest = next((stage["run"] for stage in stages if stage["stage"] == "ingest"), "")
+    ingest = next((made_by.get(stage["run"]) for stage in stages if stage["stage"] == "ingest"), None)
     manifest = (artifact(client, ingest, "manifest.json") if ingest else None) or {}
     made_of = (manifest.get("surroundings") or {}).get("outside")
     # Manifests of older runs have the digest alone.
     made_of = made_of if isinstance(made_of, dict) else {"digest": made_of}
-    preset = artifact(client, parent.info.run_id, "preset.json") if parent else None
+    preset = artifact(client, parent, "preset.json") if parent else None
     return {
         "model": name,
         "version": version or None,
@@ -213,14 +233,13 @@ def data_hash(run: Run) -> str | None:
     return None
 
 
-def _stage(client: MlflowClient, run: Run) -> dict[str, Any]:
-    tags, held = run.data.tags, holder(run)
-    maker = run if held == run.info.run_id else run_or_none(client, held)
+def _stage(run: Run, maker: Run | None) -> dict[str, Any]:
+    tags = run.data.tags
     return {
         "stage": tags.get("chatmill.stage", ""),
         "key": tags.get("chatmill.key", ""),
         "status": tags.get("chatmill.status", "not finished"),
-        "run": held,
+        "run": holder(run),
         "pipeline_run": maker.data.tags.get(PARENT) if maker else None,
         "git_commit": maker.data.tags.get("git.commit") if maker else None,
         "git_dirty": maker.data.tags.get("git.dirty") == "true" if maker else None,

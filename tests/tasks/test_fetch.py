@@ -47,7 +47,7 @@ def handler(served: Served) -> type[BaseHTTPRequestHandler]:
             if content is None or served.status:
                 self.send_error(served.status or 404)
                 return
-            # Before the answer: who asks may hang up at its head, and the next question's turn is after this one.
+            # Before the answer: at its head who asks may hang up, and ask again at once.
             end = served.breaks.pop(0) if served.breaks else None
             mark = f'"{sha(content)[:8]}"' if served.marks else ""
             start = 0
