@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.database import make_databases, read_database
-from flows.surroundings import prepare
+from flows.surroundings import bare, prepare
 from model.errors import UserError
 from tests.bench.postgres import PASSWORD, REPOSITORY, crowd, postgresql, programs
 
@@ -44,7 +44,7 @@ def test_no_state_of_many_tasks_is_lost(tmp_path: Path, address: str) -> None:
     assert written and not any(PASSWORD.encode() in path.read_bytes() for path in written)
 
     # Every command reads there.
-    environment = {**os.environ, "CHATMILL_DATABASE": address, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**bare(REPOSITORY), "CHATMILL_DATABASE": address}
     words = [sys.executable, "-m", "flows.command", "models"]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert "No model is registered yet" in done.stdout
