@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run test lint up dashboards bench postgres hosts chaos
+.PHONY: install develop run test lint up dashboards bench postgres hosts chaos overhead past
 .DEFAULT_GOAL := run
 
 install: .venv/installed
@@ -53,3 +53,12 @@ bench: develop
 # A thousand tasks on a real PostgreSQL of its own; Debian's package postgresql must be there.
 postgres: develop
 	$(BIN)/python -m tests.bench.postgres $(ARGS)
+
+# What orchestration and tracking take: the chain by `chatmill run` and as plain functions, in turn. For the demo:
+# ARGS="--preset configs/demo.yaml", on a machine that does nothing else.
+overhead: develop
+	$(BIN)/python -m tests.bench.overhead $(ARGS)
+
+# The commands that look back, on a store with 200 runs.
+past: develop
+	$(BIN)/python -m tests.bench.past $(ARGS)
