@@ -13,8 +13,9 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
+from flows.events import ASKS, tell
 from flows.models import open_tracker
-from tasks.approval import FLOW_RUN, LATE, WAITS, answers, page, seconds_left, standing, told
+from tasks.approval import FLOW_RUN, LATE, UNTIL, WAITS, answers, page, seconds_left, standing, told
 
 if TYPE_CHECKING:
     from flows.configuration import Preset
@@ -50,6 +51,10 @@ def asked(preset: Preset) -> State | None:
         if not suspended:
             create_markdown_artifact(shown, key="approval", description="what a person is asked")
             get_run_logger().info(told(found))
+            says = (
+                f"version {found.version} passed the gate; a person is waited for until {found.tags[UNTIL]}"
+            )
+            tell(ASKS, preset.name, says, f"`chatmill approve {found.version} --show` shows its evaluation")
         word = suspend_flow_run(
             wait_for_input=Decision.with_initial_data(description=shown),
             key=key,

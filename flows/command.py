@@ -23,6 +23,7 @@ from flows.data import data
 from flows.explain import why
 from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
+from flows.notify import notify
 from flows.quarantine import quarantine
 from flows.reproduce import reproduce
 from flows.starting import INTERRUPTED, start
@@ -156,6 +157,7 @@ def main() -> None:
     app.command()(up)
     app.command()(down)
     app.command()(dashboards)
+    app.command()(notify)
     app.command()(models)
     app.command()(rollback)
     app.command()(approve)

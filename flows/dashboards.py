@@ -78,6 +78,8 @@ def prefect_server(place: Place, where: Where) -> Service:
         where.address,
         {
             "PREFECT_API_URL": api,
+            # Prefect takes any key of its logging's settings from there: this is the class of a formatter.
+            "PREFECT_LOGGING_FORMATTERS_STANDARD_": "flows.redaction.Redacting",
             # The page asks the server that it came from, by whatever name that was reached.
             "PREFECT_UI_API_URL": "/api",
             # Else every page that is open in a browser here could ask it.

@@ -7,6 +7,7 @@ import platform
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from flows.cluster import Cluster
 from flows.configuration import Preset
 from flows.display import Display, keep_table
 from flows.elsewhere import Elsewhere, open_store
-from flows.events import LABELS, tell
+from flows.events import DATA, GATE, LABELS, tell
+from flows.slowness import watched
 from flows.surroundings import prepare, threads
 from flows.sweeping import sweep
 from model.device import describe_processor, find_device
@@ -30,6 +32,7 @@ from tasks.keys import lock_digest
 from tasks.revision import code_state
 from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
+from tasks.validate import DataRefused
 
 if TYPE_CHECKING:
     from tasks.registry import Registered
@@ -104,6 +107,9 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, DataRefused):
+            says = str(error).partition("\n")[0]
+            tell(DATA, self.preset.name, says, "`chatmill quarantine list` shows the rows")
         self.open.__exit__(kind, error, trace)
 
     def __call__(self, stage: Stage, parameters: Any, *inputs: Reference) -> Reference:
@@ -125,7 +131,8 @@ class Running:
         parents = [found.run for found in inputs.values()]
         with self.tracker.open_stage(stage.name, parameters, parents, stage.holds(self.around)) as run:
             try:
-                reference = self._run(stage, parameters, inputs, run)
+                with watched(stage.name, self.preset.name, partial(self._past, stage.name)):
+                    reference = self._run(stage, parameters, inputs, run)
             finally:
                 # A training that follows has the machine to itself.
                 self.spread.close()
@@ -157,6 +164,11 @@ class Running:
             self.store.send(reference, self._report)
         return reference
 
+    def _past(self, stage: str) -> list[float]:
+        from tasks.past import made_seconds
+
+        return made_seconds(self.tracker.client, self.preset.name, stage)
+
     def _report(self, event: dict[str, Any]) -> None:
         self.display.show(event)
         self.tracker.note(event)
@@ -173,6 +185,9 @@ class Running:
         self.waits = registered.version if registered.waits else ""
         describe(self.tracker.client, registered.version, self.tracker.run, self.place.var)
         self.display.note(registered.says)
+        if not verdict.metrics["passed"] and not verdict.reused:
+            then = f"`chatmill models` shows version {registered.version} beside the champion"
+            tell(GATE, self.preset.name, f"the gate refused: {verdict.metrics['reason']}", then)
         return registered
 
     def _question(self) -> Question | None:
@@ -191,8 +206,10 @@ class Running:
             told = " and ".join(f"{count:,} new {kind}" for kind, count in came.rows.items() if count)
             says = f"{told} by {len(came.annotators):,} people were accepted"
             then = "`chatmill data diff` shows them"
-            tell(LABELS, self.preset.name, says, then, data_hash=data, **asdict(came))
             self.display.note(says)
+            if not tell(LABELS, self.preset.name, says, then, data_hash=data, **asdict(came)):
+                self.display.note("Prefect's server does not answer; the next run tells it of these labels")
+                return
         known.remember(rows, good.digest, data)
 
     def outcome(self) -> Outcome:

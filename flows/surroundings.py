@@ -37,6 +37,7 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "true",
     "MPLBACKEND": "Agg",
 }
+WEBHOOK = "CHATMILL_WEBHOOK"
 ANSWER_SECONDS = 5.0
 LOOPBACK = "127.0.0.1"
 
@@ -199,6 +200,14 @@ def free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def webhook() -> str:
+    """The address that messages go to, a secret; empty where none is set. Raises UserError for no address."""
+    address = os.environ.get(WEBHOOK, "")
+    if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
+        raise UserError(f"{WEBHOOK} is no address; https://HOST/PATH is right")
+    return address
 
 
 def threads(processes: int = 1) -> str:

@@ -93,6 +93,10 @@ class ValidateParameters:
                 raise ValueError(f"scripts has {script!r}; {hint}")
 
 
+class DataRefused(UserError):
+    """Too many rows broke a rule, or a table broke one: there is no training on this data."""
+
+
 def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
     """Counts of the last accepted version, where that is another one than data.dvc names now.
 
@@ -157,7 +161,7 @@ def validate(
 ) -> dict[str, int]:
     """Good rows in out/rows, the others with their rule in out/quarantine and data/quarantine; report.md.
 
-    out/data_docs has Great Expectations' own pages of it. Raises UserError, with the table of what failed,
+    out/data_docs has Great Expectations' own pages of it. Raises DataRefused, with the table of what failed,
     where too many rows break a rule or a table breaks one.
     """
     work = out / "work"
@@ -184,7 +188,7 @@ def validate(
         write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
     publish(findings, read_admissions(root, parameters.admitted), out, root, report)
     if stops:
-        raise UserError(
+        raise DataRefused(
             f"the data was refused before any training: {'; '.join(stops)}. The rows are in data/quarantine "
             "(`chatmill quarantine list`); mend the sources, admit rows, or raise validate.quarantine.\n"
             + findings.lines()

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 import typer
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import State
 from typer.testing import CliRunner
 
-from flows import approve, deployed, models
+from flows import approve, deployed, models, notify
 from flows.configuration import read_preset
+from flows.dashboards import Where, prefect_server
+from flows.events import DRIFT, tell
+from flows.notices import NOTICES
 from flows.running import Running
-from flows.surroundings import bare, free_port, silent
+from flows.slowness import watched
+from flows.surroundings import Place, bare, free_port, silent
 from model.errors import UserError
 from tasks.gate import gate
+from tasks.ingest import ingest
+from tasks.past import made_seconds
 from tasks.stage import Reference
+from tasks.validate import validate
 from tests.hosts import until
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -43,12 +53,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home.mkdir(parents=True)
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
+    service = prefect_server(Place(place, "", "", None), Where("127.0.0.1", port))
     with (place / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env={**bare(REPOSITORY), "PREFECT_HOME": str(home), "PREFECT_API_URL": api},
-            cwd=place, stdout=log, stderr=log,
-        )  # fmt: skip
+        environment = {**bare(REPOSITORY), "PREFECT_HOME": str(home), **service.environment}
+        server = subprocess.Popen(service.command, cwd=place, env=environment, stdout=log, stderr=log)
     before = Path.cwd()
     try:
         until(lambda: not silent(api), 90, "the server's start")
@@ -71,7 +79,7 @@ def client(root: Path) -> Iterator[SyncPrefectClient]:
 
 def say(*words: str, code: int = 0) -> str:
     app = typer.Typer()
-    for command in (models.models, approve.approve):
+    for command in (models.models, approve.approve, notify.notify):
         app.command()(command)
     done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
     if isinstance(done.exception, UserError):
@@ -81,21 +89,83 @@ def say(*words: str, code: int = 0) -> str:
     return str(done.output)
 
 
+class Receiver(BaseHTTPRequestHandler):
+    """A chat's webhook: it keeps what it is sent."""
+
+    came: ClassVar[list[str]] = []
+    answer = 200
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).came.append(f"{self.path} {body['text']}")
+        self.send_response(self.answer)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def webhook(root: Path) -> Iterator[None]:
+    """That chat, its address in the environment."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CHATMILL_WEBHOOK", f"http://127.0.0.1:{server.server_port}/secret-letters")
+            yield
+        server.shutdown()
+
+
+def came(what: str, seconds: float = 30) -> str:
+    """The message that begins so, once it is there."""
+    start = f"/secret-letters chatmill: {what}"
+    until(lambda: any(one.startswith(start) for one in Receiver.came), seconds, f"{what} in {Receiver.came}")
+    return next(one for one in Receiver.came if one.startswith(start))
+
+
+def test_without_an_address_it_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "CHATMILL_WEBHOOK is not set" in say("notify", code=2)
+    monkeypatch.setenv("CHATMILL_WEBHOOK", "no address")
+    assert "CHATMILL_WEBHOOK is no address" in say("notify", code=2)
+
+
+def test_typed_again_it_changes_nothing(webhook: None, client: SyncPrefectClient) -> None:
+    first = say("notify", "--test")
+    assert first.count("made") == len(NOTICES)
+    assert Receiver.came == ["/secret-letters chatmill: a test\nMessages arrive here."]
+    before = client.read_automations()
+    # What a person switched off stays off.
+    client.pause_automation(before[0].id)
+    again = say("notify")
+    assert "made" not in again and again.count("is there") == len(NOTICES) and "switched off" in again
+    assert {one.id for one in client.read_automations()} == {one.id for one in before}
+    client.resume_automation(before[0].id)
+    # Where it does something else, it is put right.
+    other = before[0].model_dump(exclude={"id", "owner_resource"}) | {"trigger": before[1].trigger}
+    client.update_automation(before[0].id, AutomationCore.model_validate(other))
+    assert "put right" in say("notify") and "put right" not in say("notify")
+
+
+def lay(score: float) -> Reference:
+    """What `evaluate` leaves."""
+    folder = Path("figures") / str(score)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps({"judge_gain": score, "ends_by_itself": 0.9}))
+    return Reference("evaluate", "k", str(folder), str(score), False, 1.0, {})
+
+
 @flow(persist_result=False)
 def asking(score: float) -> State:
     """The end of the chain as a deployment has it, with a model and its figures as they are given."""
     preset = read_preset(SMOKE, ["promote.approval=human"])
     if answered := deployed._answered(preset):
         return answered
+    # Made a second time, this fails.
+    Path(f"made-{score}").touch(exist_ok=False)
     with Running(preset) as run:
-        figures = Path("figures") / str(score)
-        # Made a second time, this fails.
-        figures.mkdir(parents=True)
-        (figures / "metrics.json").write_text(json.dumps({"judge_gain": score, "ends_by_itself": 0.9}))
-        measured = Reference("evaluate", "k", str(figures), str(score), False, 1.0, {})
         run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
         aligned = Reference("rlhf", "k", "", str(score), False, 1.0, {}, run.tracker.run)
-        run.register(aligned, run(gate, preset.gate, measured))
+        run.register(aligned, run(gate, preset.gate, lay(score)))
         outcome = run.outcome()
     return deployed._ended(preset, outcome)
 
@@ -126,7 +196,9 @@ def shown_to_a_person(client: SyncPrefectClient, run: FlowRun) -> list[Any]:
     return [form, *(found.data for found in client.read_artifacts(artifact_filter=of))]
 
 
-def test_a_run_waits_for_a_person_and_ends_with_what_they_said(root: Path, client: SyncPrefectClient) -> None:
+def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
+    webhook: None, client: SyncPrefectClient
+) -> None:
     first, second = deploy(client, 0.4), deploy(client, 0.5)
     assert go_on(client, first)[0] == go_on(client, second)[0] == "Suspended"
     # The evaluation stands where the person decides: in the form, and as a page of the run.
@@ -135,6 +207,7 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(root: Path, clien
     listed = [line.split()[0] for line in say("models").splitlines() if "waits" in line]
     assert listed == ["2", "1"]
 
+    assert "`chatmill approve 1 --show`" in came("a model of smoke waits for a person")
     shown = say("approve", first.name, "--show")
     assert "judge_gain" in shown and "no champion yet" in shown and "waits for a person until" in shown
     assert "wants its reason" in say("approve", first.name, "--reject", code=2)
@@ -153,3 +226,61 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(root: Path, clien
     assert "champion: version 1" in say("models") and "reads well" in say("models", "--history")
     again = say("approve", "1")
     assert "approved by" in again and "is not suspended: Completed" in again
+
+
+@flow(persist_result=False)
+def refusing(rows: str) -> None:
+    """What stops at the data."""
+    preset = read_preset(SMOKE, [f"data.sources=[{{name: own, files: {rows}, format: rows}}]"])
+    with Running(preset) as run:
+        run(validate, preset.checks(), run(ingest, preset.data))
+
+
+@flow(persist_result=False)
+def judging(score: float) -> None:
+    """A model that the gate refuses."""
+    preset = read_preset(SMOKE, ["gate.least={judge_gain: 0.9}"])
+    with Running(preset) as run:
+        run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
+        aligned = Reference("rlhf", "k", "", "bad", False, 1.0, {}, run.tracker.run)
+        run.register(aligned, run(gate, preset.gate, lay(score)))
+
+
+def test_people_are_told_by_a_webhook(webhook: None, root: Path, client: SyncPrefectClient) -> None:
+    bad = root / "bad.jsonl"
+    bad.write_text('{"text": ""}\n' * 9 + '{"text": "a good sentence"}\n')
+    with pytest.raises(UserError, match="refused before any training"):
+        refusing("bad.jsonl")
+    for _ in range(2):
+        judging(0.3)
+    assert tell(DRIFT, "smoke", "unknown pieces are 4%", "`chatmill data log` lists them")
+    past = made_seconds(models.open_tracker().client, "smoke", "gate")
+    assert past and all(0 < seconds < 30 for seconds in past)
+    with watched("gate", "smoke", lambda: [*past, 0.1, 0.1, 0.1, 0.1, 0.1], least=0.1):
+        slow = came("a run of smoke is slow")
+    assert re.search(r"gate of smoke has taken 0.[1-5] s and goes on; it took 0.[01] s before \(median", slow)
+    rejected = came("the data of smoke was rejected")
+    assert "refused before any training" in rejected and "`chatmill quarantine list`" in rejected
+    failed = came("refusing ended Failed")
+    assert "refused before any training" in failed and "/runs/flow-run/" in failed
+    assert "judge_gain is 0.3, at least 0.9 is wanted" in came("the gate refused a model of smoke")
+    assert "unknown pieces are 4%" in came("the data of smoke drifts")
+    # Once each: a gate that is reused is no news, and the same fault is told of once an hour.
+    with pytest.raises(UserError):
+        refusing("bad.jsonl")
+    subjects = [one.partition("\n")[0] for one in Receiver.came]
+    # Two models waited, and one test was sent.
+    assert len(subjects) == len(set(subjects)) + 1 == 8
+
+    Receiver.answer = 404
+    assert "the address in CHATMILL_WEBHOOK answers 404" in say("notify", "--test", code=2)
+    # The address is a secret, of the server that has no luck with it too.
+    tell(DRIFT, "other", "more than before", "`chatmill data log`")
+    came("the data of other drifts")
+    until(lambda: "404" in (root / "server.log").read_text(), 10, "the server's complaint")
+    shown = json.dumps(
+        client.read_block_document_by_name("chatmill", "custom-webhook", include_secrets=False).model_dump(
+            mode="json"
+        )
+    )
+    assert "secret-letters" not in shown + say("notify") + (root / "server.log").read_text()
