@@ -6,7 +6,8 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,10 +40,16 @@ from tasks.ingest import ingest
 from tasks.past import made_seconds
 from tasks.stage import Reference
 from tasks.validate import validate
-from tests.hosts import until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
+
+
+def until(holds: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
