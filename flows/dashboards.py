@@ -84,7 +84,7 @@ def prefect_server(place: Place, where: Where) -> Service:
             "PREFECT_UI_API_URL": "/api",
             # Else every page that is open in a browser here could ask it.
             PREFECT_ORIGINS: listed(PREFECT_ORIGINS, *where.origins),
-            **({"PREFECT_SERVER_API_AUTH_STRING": login.text} if login else {}),
+            **(login.prefect_server if login else {}),
         },
     )  # fmt: skip
 

@@ -52,6 +52,11 @@ class Login:
         """The environment of a program that asks both servers."""
         return {PREFECT: self.text, MLFLOW_USER: self.user, MLFLOW_PASSWORD: self.password}
 
+    @property
+    def prefect_server(self) -> dict[str, str]:
+        """The environment of a Prefect server that asks for it."""
+        return {"PREFECT_SERVER_API_AUTH_STRING": self.text}
+
 
 def read_login(text: str) -> Login:
     """From CHATMILL_PASSWORD. Raises UserError, without the password, for one that is not right."""

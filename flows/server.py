@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from flows.password import SECRETS
 from flows.surroundings import LOOPBACK, Place, free_port, silent
 from model.launch import die_with_parent
 
@@ -42,7 +43,7 @@ class OwnServer:
     def __init__(self, place: Place) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.over = False
-        self.api = place.prefect
+        self.api, self.login = place.prefect, place.login
         self.log = place.var / "logs" / "prefect-run-server.log"
         if self.api:
             return
@@ -64,9 +65,11 @@ class OwnServer:
             process = self.process = self._start("ab")
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
+        inherited = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        environment = {**inherited, **TEMPORARY, **(self.login.prefect_server if self.login else {})}
         with self.log.open(mode) as log:
             return subprocess.Popen(
-                _command(self.port), stdout=log, stderr=log, env={**os.environ, **TEMPORARY},
+                _command(self.port), stdout=log, stderr=log, env=environment,
                 start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 
@@ -90,12 +93,23 @@ class OwnServer:
         }
         deadline = time.monotonic() + SETTLING_SECONDS
         while self.process is not None:
-            if _count_tasks(self.api, asked) >= tasks:
+            if self._count_tasks(asked) >= tasks:
                 return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
         return True
+
+    def _count_tasks(self, asked: dict[str, Any]) -> int:
+        headers = {"Content-Type": "application/json"}
+        if self.login:
+            headers["Authorization"] = self.login.header
+        request = urllib.request.Request(f"{self.api}/task_runs/count", json.dumps(asked).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=GRACE_SECONDS) as answer:
+                return int(json.load(answer))
+        except OSError:
+            return 0
 
     def stop(self) -> None:
         """End it."""
@@ -108,17 +122,6 @@ class OwnServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-def _count_tasks(api: str, asked: dict[str, Any]) -> int:
-    request = urllib.request.Request(
-        f"{api}/task_runs/count", json.dumps(asked).encode(), {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=GRACE_SECONDS) as answer:
-            return int(json.load(answer))
-    except OSError:
-        return 0
 
 
 def _command(port: int) -> list[str]:

@@ -112,6 +112,7 @@ def stop(kept: Iterable[Kept], note: Note) -> None:
     every = list(kept)
     workers = [one for one in every if not one.service.address]
     servers = [one for one in every if one.service.address]
+    _end_runs(workers)
     for wave in (workers, servers):
         for one in wave:
             if one.process.poll() is None:
@@ -124,6 +125,23 @@ def stop(kept: Iterable[Kept], note: Note) -> None:
                 note(f"{one.service.name} does not end; it is killed")
             _end_group(one.process.pid, signal.SIGKILL)
             one.process.wait()
+
+
+def _end_runs(workers: Iterable[Kept]) -> None:
+    """Ask what workers run to end, and give it the time that its worker has.
+
+    A worker that ends kills it outright; asked, a flow closes its runs, and a training saves.
+    """
+    runs: list[psutil.Process] = []
+    grace = 0.0
+    for one in workers:
+        with suppress(psutil.Error):
+            runs += psutil.Process(one.process.pid).children()
+            grace = max(grace, one.service.grace)
+    for run in runs:
+        with suppress(psutil.Error):
+            run.terminate()
+    psutil.wait_procs(runs, timeout=grace)
 
 
 def _end_group(group: int, sign: signal.Signals) -> None:

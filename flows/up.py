@@ -26,8 +26,8 @@ from flows.workers import POOLS, deploy, deployments, make_pools, workers
 from model.errors import UserError
 
 LOOK_SECONDS = 0.5
-# A worker has 75 seconds to end, the servers 8.
-ENDING_SECONDS = 100.0
+# What workers run has 75 seconds to end, then they as much, the servers 8.
+ENDING_SECONDS = 170.0
 DETACHED_SECONDS = 300.0
 
 PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
@@ -186,8 +186,6 @@ class _Watch:
                 f"environment; {RIGHT}"
             )
         place = prepare(self.root)
-        if self.asked.pools:
-            self._sweep()
         try:
             with _ignoring(signal.SIGHUP):
                 self._start(place)
@@ -202,12 +200,6 @@ class _Watch:
             with _ignoring(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 stop(self.kept, self._note)
         self.console.print("stopped")
-
-    def _sweep(self) -> None:
-        from tasks.sweeping import sweep
-
-        for note in sweep(self.root):
-            self._note(note)
 
     def _start(self, place: Place) -> None:
         wanted: list[Service] = []
@@ -232,6 +224,10 @@ class _Watch:
         os.environ["PREFECT_API_URL"] = api
         self._bring_up(wanted)
         if self.asked.pools:
+            with self.console.status("looking for what killed runs left"):
+                notes = _sweep(place)
+            for note in notes:
+                self._note(note)
             make_pools()
             self._deploy(place, api)
             self._bring_up(workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers))
@@ -270,6 +266,15 @@ class _Watch:
 
     def _note(self, text: str) -> None:
         self.console.print(f"[yellow]{time.strftime('%H:%M:%S')} {escape(text)}[/yellow]")
+
+
+def _sweep(place: Place) -> list[str]:
+    # They ask both servers, which answer by now.
+    from flows.models import EXPERIMENT
+    from flows.sweeping import sweep
+    from tasks.tracking import Tracker
+
+    return sweep(place, Tracker(place.mlflow, EXPERIMENT, place.var / "mlflow"))
 
 
 @contextmanager

@@ -142,7 +142,10 @@ class Tracker:
 
     def _close_all(self, parent: str, end: int) -> None:
         within = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
-        children = self.client.search_runs([self.experiment], within)
+        # Its own experiment may be another preset's.
+        if not (found := self._read(parent)):
+            return
+        children = self.client.search_runs([found.info.experiment_id], within)
         for run in (parent, *(child.info.run_id for child in children)):
             if self._read(run):
                 self.client.set_tag(run, CLOSED, "its process was killed; a later start closed it")

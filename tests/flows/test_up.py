@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,9 +18,9 @@ import pytest
 
 from flows.password import Login
 from flows.served import Served, read_served
-from flows.services import MARK
+from flows.services import MARK, Kept, Service, stop
 from flows.surroundings import asked, bare, free_port, silent
-from tests.hosts import own_address
+from tests.hosts import own_address, until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PASSWORD = "nobody-guesses-this"
@@ -43,13 +42,6 @@ def running(root: Path) -> Served:
     found = read_served(root)
     assert found is not None
     return found
-
-
-def until(holds: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def of(root: Path) -> list[psutil.Process]:
@@ -143,13 +135,13 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
 
     # One that dies is started again, on its port, and `up.json` has its new number.
     os.kill(served.processes[1].pid, signal.SIGKILL)
-    until(lambda: running(root).processes[1].pid != served.processes[1].pid)
-    until(lambda: silent(served.processes[1].address) == "")
+    until(lambda: running(root).processes[1].pid != served.processes[1].pid, 60, "another start")
+    until(lambda: silent(served.processes[1].address) == "", 60, "an answer")
     assert "MLflow was killed (signal 9)" in (root / "var" / "logs" / "up.log").read_text()
 
     # Killed itself, it takes all with it.
     os.kill(served.pid, signal.SIGKILL)
-    until(lambda: not of(root))
+    until(lambda: not of(root), 60, "their end")
     assert read_served(root) is None
     assert "nothing is running here" in chatmill(root, "down")
 
@@ -159,6 +151,38 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     assert "stopped" in chatmill(root, "down")
     assert read_served(root) is None and of(root) == []
     assert (root / "var" / "up.json").read_text() == ""
+
+
+# As Prefect's worker: told to end, it kills what it runs.
+WORKER = """
+import signal, subprocess, sys
+run = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+def end(*_):
+    run.kill()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+while True:
+    run.wait()
+    signal.pause()
+"""
+RUN = """
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    pathlib.Path("saved").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path("running").touch()
+signal.pause()
+"""
+
+
+def test_what_a_worker_runs_is_asked_to_end_before_the_worker_is(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", WORKER, RUN)
+    worker = Kept(Service("cpu", command, tmp_path / "log", lambda: "", "runs", grace=20), tmp_path)
+    until((tmp_path / "running").exists, 60, "its start")
+    stop([worker], pytest.fail)
+    assert (tmp_path / "saved").exists() and worker.process.poll() == 0
 
 
 def test_what_a_killed_one_left_is_taken_away(tmp_path: Path) -> None:
