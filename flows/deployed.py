@@ -23,6 +23,7 @@ from prefect.states import Completed, State, StateType
 if TYPE_CHECKING:
     from flows.configuration import Preset
     from flows.running import Outcome
+    from tasks.stage import Reference
 
 DEMO = "configs/demo.yaml"
 # In one of these it has read, or is going to read, the data of all events before it.
@@ -105,17 +106,22 @@ def _told(preset: Preset) -> str:
     Asked every few minutes, most often with nothing new: that is to leave no run in MLflow each time.
     """
     from tasks.arrivals import known_labels
+
+    known = known_labels(Path.cwd() / "var", preset.name)
+    rows, good = _found(preset)
+    told = rows and rows.metrics["data_hash"] == known.data and good and good.digest == known.digest
+    return known.data if told else ""
+
+
+def _found(preset: Preset) -> tuple[Reference | None, Reference | None]:
+    """The data of the sources as they are now and the good rows of it, where a run has made them."""
     from tasks.ingest import ingest
     from tasks.stage import Surroundings
     from tasks.validate import validate
 
     around = Surroundings(Path.cwd(), preset.seed)
-    known = known_labels(around.root / "var", preset.name)
     rows = ingest.find(preset.data, {}, around, lambda event: None)
-    if rows is None or rows.metrics["data_hash"] != known.data:
-        return ""
-    good = validate.find(preset.checks(), {"ingest": rows}, around, lambda event: None)
-    return known.data if good and good.digest == known.digest else ""
+    return rows, rows and validate.find(preset.checks(), {"ingest": rows}, around, lambda event: None)
 
 
 def _newer() -> str:
@@ -137,12 +143,19 @@ def _newer() -> str:
 
 
 def _handled(preset: Preset, data_hash: str) -> str:
-    """The last whole run of the preset in MLflow, if it read this version of the data."""
+    """The last whole run of the preset in MLflow, if it read this version of the data and its good rows.
+
+    Rows that were admitted since make other good rows of the same version.
+    """
     from flows.models import open_tracker
 
     tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
     # After the environment is set, as MLflow reads it when it is imported.
-    from tasks.past import last_whole
+    from tasks.past import find_stage, last_whole, read_past_manifest
 
     run, read = last_whole(tracker.client, preset.name)
-    return run if read == data_hash else ""
+    if not run or read != data_hash:
+        return ""
+    taken = read_past_manifest(tracker.client, find_stage(tracker.client, "validate", run))
+    _, good = _found(preset)
+    return run if good and taken and taken["digest"] == good.digest else ""

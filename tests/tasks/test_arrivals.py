@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from flows import deployed
+from flows.configuration import check_preset
 from tasks.arrivals import known_labels
+from tasks.ingest import ingest
+from tasks.quarantine import admit, set_aside
 from tasks.records import rating_row, write_rows
+from tasks.stage import Surroundings
+from tasks.validate import validate
 
 
 def lay(rows: Path, *people: str) -> None:
@@ -53,3 +62,35 @@ def test_a_rating_that_lost_a_score_is_no_news_and_one_that_got_one_is(tmp_path:
     lay(tmp_path / "rows", "ann+ben", "ben+cay")
     came = known.arrived(tmp_path / "rows", "third")
     assert came.rows["ratings"] == 1 and came.annotators == {"cay": 1}
+
+
+def test_rows_that_are_admitted_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    label = {"prompt": "What is old?", "a": "The mill.", "b": "Us?", "choice": "a", "annotator": "ann"}
+    rows = [{"text": "The mill is old."}, label, {**label, "a": "The \u0000 mill."}]
+    (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    preset = check_preset(
+        {
+            "name": "mine",
+            "data": {"sources": [{"name": "s", "files": "a.jsonl"}]},
+            "validate": {"quarantine": 0.5},
+        }
+    )
+    around = Surroundings(tmp_path, preset.seed)
+
+    def made() -> str:
+        data = ingest.run(preset.data, {}, around, print)
+        good = validate.run(preset.checks(), {"ingest": data}, around, print)
+        folder, version = Path(good.path) / "rows", str(data.metrics["data_hash"])
+        known = known_labels(tmp_path / "var", "mine")
+        came = known.arrived(folder, good.digest)
+        known.remember(folder, good.digest, version)
+        assert came.rows["comparisons"] == 1
+        return version
+
+    version = made()
+    assert deployed._told(preset) == version
+    (row,) = set_aside(tmp_path)
+    admit(tmp_path, preset.validation.admitted, [row.id], "max", "meant", "2026-01-31T12:00:00+00:00")
+    assert deployed._told(preset) == ""
+    assert made() == version and deployed._told(preset) == version
