@@ -20,6 +20,7 @@ from model.errors import UserError
 from tasks.cleaning import (
     GONE,
     HALF,
+    RUNNING,
     Entry,
     Need,
     Plan,
@@ -31,12 +32,14 @@ from tasks.cleaning import (
     show_size,
     survey,
 )
+from tasks.erasing import holding
 from tasks.stage import MANIFEST
+from tasks.withdrawal import read_withdrawn
 
 if TYPE_CHECKING:
     from tasks.tracking import Tracker
 
-NEWEST, RUNNING = "the newest run", "a running run"
+NEWEST = "the newest run"
 
 
 def clean(
@@ -44,6 +47,10 @@ def clean(
     keep_under: Annotated[
         str, typer.Option("--keep-under", help="Also the oldest unused, until under a size: 20GB.")
     ] = "",
+    withdrawn: Annotated[
+        bool,
+        typer.Option("--withdrawn", help="Also data with withdrawn rows in it, whatever was made from it."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and take nothing.")] = False,
     config: Annotated[
         Path | None,
@@ -66,7 +73,8 @@ def clean(
         entries = survey(root / "var" / "artifacts")
         alive = living(tracker.folder)
         _same_store(tracker, root, entries)
-        planned = plan(entries, needs(tracker, root, alive), time.time(), age, size)
+        unwanted = holding(entries, read_withdrawn(root)) if withdrawn else {}
+        planned = plan(entries, needs(tracker, root, alive), time.time(), age, size, unwanted)
         put, taken = set_aside(planned, bool(alive)) if not dry_run else ([], [])
     for path in put:
         delete(path)

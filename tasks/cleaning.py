@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tasks.stage import MANIFEST
 
 KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.lock)?(?:\.gone)?)")
 GONE = ".gone"
+RUNNING = "a running run"
 OUTPUT, UNFINISHED, REMAINS, HALF = "output", "unfinished", "remains", "half removed"
 SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 UNITS = {"B": 1, **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}}
@@ -71,11 +72,17 @@ class Plan:
 
 
 def plan(
-    entries: Sequence[Entry], needs: Sequence[Need], now: float, older_than: float, keep_under: int | None
+    entries: Sequence[Entry],
+    needs: Sequence[Need],
+    now: float,
+    older_than: float,
+    keep_under: int | None,
+    unwanted: Mapping[tuple[str, str], str] = {},
 ) -> Plan:
     """What goes: not needed and older than so many seconds; then the oldest of the rest until under a size.
 
-    What an earlier cleaning left half removed goes whatever its age.
+    What an earlier cleaning left half removed goes whatever its age; what is `unwanted`, by stage and key
+    with the reason, also whatever was made from it, as long as no running run reads it.
     """
     wanted = reachable(entries, needs)
     kept: list[tuple[Entry, str]] = []
@@ -86,6 +93,10 @@ def plan(
             kept.append((entry, "a process holds its lock"))
         elif entry.kind == HALF and all(path.name.endswith(GONE) for path in entry.paths):
             goes.append((entry, "half removed before"))
+        elif (reason := unwanted.get((entry.stage, entry.key))) and RUNNING not in wanted.get(
+            (entry.stage, entry.key), ""
+        ):
+            goes.append((entry, reason))
         elif (why := wanted.get((entry.stage, entry.key))) is not None:
             kept.append((entry, why))
         elif entry.kind == HALF:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from flows import pipeline
 from flows.configuration import Preset, read_preset
 from model.errors import UserError
 from tasks import versions
+from tasks.cleaning import RUNNING, Need, plan, survey
+from tasks.erasing import holding
 from tasks.ingest import ingest
 from tasks.leaving import Asked, Leaving, find_leaving, read_ids
 from tasks.placing import place_data
@@ -29,10 +32,8 @@ from tasks.withdrawal import (
     WITHDRAWN,
     Withdrawal,
     Withdrawn,
-    gathered,
     held,
     rated_of,
-    read_withdrawals,
     read_withdrawn,
     write_withdrawals,
 )
@@ -309,17 +310,23 @@ def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Preset]:
 
 
 def test_only_what_depends_on_a_person_s_labels_is_made_again(smoke: Preset) -> None:
-    def digests() -> dict[str, str]:
+    def outputs() -> dict[str, Reference]:
         pipeline.pipeline.fn(smoke)
-        return {name: each.digest for name, each in Keys.found.items()}
+        return dict(Keys.found)
 
-    before = digests()
-    withdraw(Path.cwd(), ["person-3"], [])
-    after = digests()
-    assert [name for name in before if before[name] == after[name]] == ["tokenizer", "pretrain", "sft"]
-    parts = Path(Keys.found["split"].path)
-    assert (
-        sum(held(parts / part, read_withdrawn(Path.cwd())).total() for part in ("train", "valid", "test"))
-        == 0
-    )
-    assert gathered(read_withdrawals(Path.cwd())).content == {"annotators": ["person-3"]}
+    root, data = Path.cwd(), ("ingest", "validate", "split")
+    before = outputs()
+    withdraw(root, ["person-3"], [])
+    after = outputs()
+    same = [name for name in before if before[name].digest == after[name].digest]
+    assert same == ["tokenizer", "pretrain", "sft"]
+    parts = [Path(after["split"].path) / part for part in ("train", "valid", "test")]
+    assert not any(held(part, read_withdrawn(root)) for part in parts)
+    # What was made before goes, though a model was made from it, as long as no running run reads it.
+    entries = survey(root / "var" / "artifacts")
+    found = holding(entries, read_withdrawn(root))
+    assert sorted(found) == sorted((name, before[name].key) for name in data)
+    for why, goes in (("version 1 of chatmill", 3), (RUNNING, 0)):
+        needs = [Need(why, "split", before["split"].key), Need("x", "ingest", after["ingest"].key)]
+        planned = plan(entries, needs, time.time(), 3600.0, None, found)
+        assert len(planned.goes) == goes
