@@ -64,7 +64,8 @@ def withdraw(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     # Of what is only looked at, nobody need say why.
     by, why = (by, why) if not dry_run else ("nobody", "only shown")
-    found = find_leaving(root, Asked(annotators or [], named, by, why, now))
+    asked = Asked(annotators or [], named, by, why, now)
+    found = find_leaving(root, asked, preset.validation.admitted)
     if dry_run:
         _show_leaving(console, found, "would leave")
     elif not _take_out(console, preset, root, found):

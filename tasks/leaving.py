@@ -13,6 +13,7 @@ from pathlib import Path
 
 from model.errors import UserError
 from tasks import versions
+from tasks.quarantine import ADMITTED, read_admissions
 from tasks.records import ID, TYPES, annotators_of, shards
 from tasks.stage import read_manifest
 from tasks.withdrawal import LABELS, Withdrawal, gathered, rated_of, read_withdrawals
@@ -61,21 +62,27 @@ def read_ids(path: Path) -> dict[str, str]:
     return found
 
 
-def find_leaving(root: Path, asked: Asked) -> Leaving:
+def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> Leaving:
     """Look up what is asked for among the rows of data/, and what of it is withdrawn already.
 
-    An id may be its first 6 characters or more, where they begin but one. Raises UserError for the first id
-    or person that is neither in data/ nor withdrawn, with the nearest that is.
+    An id may be its first 6 characters or more, where they begin but one. A row that was mended by hand, in
+    the file `admitted`, to be a person's label leaves by its id. Raises UserError for the first id or person
+    that is neither in data/ nor withdrawn, with the nearest that is.
     """
     if not (root / "data").is_dir():
         raise UserError("there is no data/ here yet; `chatmill ingest` makes it, then rows can be withdrawn")
     _check(asked)
     known = read_withdrawals(root)
-    search = _Search(asked, known)
+    mended = {
+        number: set(annotators_of(admission.row)) - {""}
+        for number, admission in read_admissions(root, admitted).items()
+        if admission.row and ("choice" in admission.row or "scores" in admission.row)
+    }
+    search = _Search(asked, known, mended)
     for kind in TYPES:
         for line, where in _lines(root, kind):
             search.look(kind, line, where)
-    ids = {given: search.whole(given, root) for given in asked.ids}
+    ids = {given: search.whole(given, root) for given in asked.ids} | search.mended
     for name in asked.people:
         if name not in search.people and name not in search.withdrawn.annotators:
             raise UserError(_stranger(name, search.people))
@@ -101,8 +108,8 @@ def _check(asked: Asked) -> None:
 class _Search:
     """What has been seen of data/ until now."""
 
-    def __init__(self, asked: Asked, known: Sequence[Withdrawal]) -> None:
-        self.asked, self.known = asked, known
+    def __init__(self, asked: Asked, known: Sequence[Withdrawal], mended: Mapping[str, set[str]]) -> None:
+        self.asked, self.known, self.mended_for = asked, known, mended
         self.withdrawn = gathered(known)
         self.wanted = frozenset(asked.people)
         self.people: set[str] = set()
@@ -112,6 +119,7 @@ class _Search:
         for number in self.withdrawn.ids:
             for given in self._given(number):
                 self.found[given].setdefault(number, "")
+        self.mended: dict[str, tuple[str, str]] = {}
         self.gone: Counter[tuple[str, str]] = Counter()
         self.lessened: Counter[tuple[str, str]] = Counter()
 
@@ -123,13 +131,18 @@ class _Search:
         number = line[ID].decode()
         asked_for = self._given(number)
         row = json.loads(line) if kind in LABELS and (self.wanted or asked_for) else {}
+        rated = rated_of(row) if kind == "ratings" and row else ""
         for given in asked_for:
             # More than are named would tell nothing, and the whole id counts however many it begins.
             if len(self.found[given]) <= NAMED or number == given:
-                self.found[given][number] = rated_of(row) if kind == "ratings" else ""
+                self.found[given][number] = rated
         people = set(annotators_of(row)) if row and self.wanted else set()
-        self.people |= people - {""}
-        if asked_for or (people and people <= self.wanted):
+        now = self.mended_for.get(number, people) if row else people
+        self.people |= (people | now) - {""}
+        by_hand = bool(now & self.wanted) and not people & self.wanted
+        if by_hand:
+            self.mended[number] = (number, rated)
+        if asked_for or by_hand or (people and people <= self.wanted):
             self.gone[kind, where] += 1
         elif people & self.wanted:
             self.lessened[kind, where] += 1

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from model.errors import UserError
 from tasks import versions
 from tasks.cleaning import RUNNING, Need, plan, survey
 from tasks.erasing import holding
-from tasks.ingest import ingest
+from tasks.ingest import LOCK, WAITS, ingest
 from tasks.leaving import Asked, Leaving, find_leaving, read_ids
+from tasks.locks import alone
 from tasks.placing import place_data
 from tasks.preview import preview
 from tasks.records import comparison_row, rating_row, read_rows, read_shards, text_row
@@ -131,6 +133,17 @@ def test_rows_leave_from_every_source_that_has_them(root: Path) -> None:
     write(root, {**RATED, **scores}, {"text": "one"}, name="b")
     make(root)
     assert ids(root, "text") == [text_row("two", "mine").id] and ids(root, "ratings") == []
+
+
+def test_a_row_that_was_mended_to_be_a_person_s_leaves_by_its_id(root: Path) -> None:
+    (row,) = [row for row in read_shards(root / "data" / "comparisons") if row["annotator"] == "ann"]
+    mended = {"id": row["id"], **SIGNED, "row": {**row, "annotator": "cay"}}
+    (root / "configs").mkdir()
+    (root / "configs" / "admitted.jsonl").write_text(json.dumps(mended) + "\n")
+    found = withdraw(root, ["cay"], [])
+    assert [each.id or each.annotator for each in found.new] == ["cay", row["id"]]
+    make(root)
+    assert [row["annotator"] for row in read_shards(root / "data" / "comparisons")] == ["ben"]
 
 
 def test_a_source_may_lose_all_its_rows_and_its_stranger(root: Path) -> None:
@@ -267,6 +280,23 @@ def test_a_file_that_changes_while_it_is_read_makes_no_version(root: Path) -> No
         ingest(DataParameters((OWN,)), out=out, report=report, root=root)
     assert (root / "data.dvc").read_bytes() == before
     assert not any(row.text == "three" for row in read_rows(root / "data" / "text", "text"))
+
+
+def test_two_ingestions_of_one_project_take_turns(root: Path) -> None:
+    before, waits = (root / "data.dvc").read_bytes(), Event()
+
+    def report(event: dict[str, Any]) -> None:
+        if event.get("text") == WAITS:
+            waits.set()
+
+    write(root, {"text": "three"})
+    work = {"out": root / "out", "report": report, "root": root}
+    with alone(root / LOCK, lambda event: None, ""):
+        other = Thread(target=ingest, args=(DataParameters((OWN,)),), kwargs=work)
+        other.start()
+        assert waits.wait(30) and (root / "data.dvc").read_bytes() == before
+    other.join(60)
+    assert len(ids(root, "text")) == 2 and (root / "data.dvc").read_bytes() != before
 
 
 class Keys:
