@@ -357,8 +357,13 @@ def curves_figure(path: Path) -> Any:
             if name not in ("step", "learning_rate_scale") and "/" not in name:
                 curves.setdefault(name, []).append((row["step"], value))
     columns = 2
-    rows = math.ceil(len(curves) / columns)
-    figure = Figure(figsize=(5 * columns, 2.4 * rows), layout="constrained")
+    rows = max(1, math.ceil(len(curves) / columns))
+    height = 2.4 * rows
+    figure = Figure(figsize=(5 * columns, height))
+    # In inches, by hand: of a figure of many panels, working its layout out takes as long as drawing it.
+    figure.subplots_adjust(
+        left=0.06, right=0.98, bottom=0.3 / height, top=1 - 0.3 / height, wspace=0.16, hspace=0.34
+    )
     for place, (name, points) in enumerate(curves.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.plot(*zip(*points, strict=True), linewidth=1, marker="." if len(points) < 12 else "")
