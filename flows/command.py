@@ -203,12 +203,17 @@ def _plain(text: object) -> str:
     return escape(str(text))
 
 
-def _log(error: BaseException) -> Path:
-    folder = Path("var") / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
-    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return path
+def _log(error: BaseException) -> str:
+    path = Path("var") / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
+    text = "".join(traceback.format_exception(error))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as full:
+        # Nothing can be kept, so all is said.
+        sys.stderr.write(text)
+        return f"above; no file could be written: {full.strerror}"
+    return str(path)
 
 
 if __name__ == "__main__":

@@ -141,10 +141,11 @@ class Registry:
         if not holds and (stands := standing(known.tags)) in (WAITS, LATE, REFUSED):
             stood = f"{says} is this model; {approval.told(known)}"
             return Registered(version, False, stood, stands == WAITS)
-        seen = any(version in (move.before, move.now) for move in moves)
-        if known.tags.get("promote") == "true" and not seen and _score(known) > _score(champion):
-            # Its process was killed between making the version and moving the alias.
-            self._promote(version, known.tags.get("reason", ""), moves)
+        written = self._written()
+        seen = any(version in (move.before, move.now) for move in (written if holds else moves))
+        if known.tags.get("promote") == "true" and not seen and (holds or _score(known) > _score(champion)):
+            # Its process was killed before the alias was moved, or before the history had that.
+            self._promote(version, known.tags.get("reason", ""), written if holds else moves)
             return Registered(version, True, f"{says}: now the champion{_ends(moves)}")
         if withheld and not holds:
             return Registered(version, False, f"{says} is this model; {withheld}")

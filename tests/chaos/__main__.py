@@ -1,5 +1,7 @@
 """`python -m tests.chaos --kills N --seed S`: the smoke chain with N kills -9 at seeded random moments.
 
+Then what else happens to a machine, see scenarios.py: `--scenarios NAME,NAME` plays some, `none` none.
+
 The flow, a training process and a server are killed in turns, again and again; the chain is started again
 after each, as cron would. When it is whole, another begins in a new folder, until there were N kills. Each
 must leave what an unbroken one leaves: the same digests, figures, files, registry, and nothing half done.
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from tests.chaos.chain import Chain, Kill
 from tests.chaos.outcome import differences, left_over, read_outcome, repeated
+from tests.chaos.scenarios import SCENARIOS, Missing, play
 
 VICTIMS = ("flow", "trainer", "server")
 # The chain takes about a minute, and is ready to begin after five seconds.
@@ -72,12 +75,28 @@ def survive(folder: Path, kills: int, seed: int, unbroken: Path) -> list[str]:
     return faults
 
 
+def _play(name: str, folder: Path, unbroken: Path) -> list[str]:
+    try:
+        found = play(name, folder, unbroken)
+    except Missing as missing:
+        print(f"{name}: not played: {missing}", flush=True)
+        return []
+    except RuntimeError as error:
+        found = [str(error)]
+    print(f"{name}: {'as the unbroken one' if not found else 'DIFFERS'}", flush=True)
+    return [f"{name}: {text}" for text in found]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep the chains there (a new or empty folder)")
+    parser.add_argument("--scenarios", default="all", help=f"all, none, or of: {', '.join(SCENARIOS)}")
     given = parser.parse_args()
+    names = {"all": list(SCENARIOS), "none": []}.get(given.scenarios, given.scenarios.split(","))
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        parser.error(f"there is no scenario {unknown[0]}; there are {', '.join(SCENARIOS)}")
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +106,8 @@ def main() -> int:
         unbroken.finish()
         print(f"the unbroken chain took {time.monotonic() - began:.0f} s", flush=True)
         faults = survive(folder, given.kills, given.seed, unbroken.root)
+        for name in names:
+            faults += _play(name, folder, unbroken.root)
     for fault in faults:
         print(f"FAULT  {fault}")
     return int(bool(faults))

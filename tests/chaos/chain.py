@@ -39,15 +39,11 @@ class Kill:
 class Chain:
     """Runs the smoke chain in `root` until it is whole, started again whenever it was killed."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *words: str, log: str = "chain.log") -> None:
+        self.root, self.words, self.log = root, words, root / log
         self.environment = {**bare(REPOSITORY), "COLUMNS": "110"}
-        self.log = root / "chain.log"
         self.flow: psutil.Popen | None = None
-        exports = root / "tests" / "exports"
-        exports.mkdir(parents=True, exist_ok=True)
-        if not (exports / "smoke").exists():
-            (exports / "smoke").symlink_to(REPOSITORY / "tests" / "exports" / "smoke")
+        root.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def servers(self) -> Iterator[None]:
@@ -70,11 +66,30 @@ class Chain:
 
     def start(self) -> None:
         """Start it, or start it again."""
+        exports = self.root / "tests" / "exports"
+        exports.mkdir(parents=True, exist_ok=True)
+        if not (exports / "smoke").exists():
+            (exports / "smoke").symlink_to(REPOSITORY / "tests" / "exports" / "smoke")
         with self.log.open("ab") as log:
             self.flow = psutil.Popen(
-                [*COMMAND, "run", "--config", str(SMOKE)],
+                [*COMMAND, "run", "--config", str(SMOKE), *self.words],
                 cwd=self.root, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
+
+    def beside(self, *words: str) -> Chain:
+        """Another in the same folder."""
+        return Chain(self.root, *words, log=f"beside-{len(list(self.root.glob('*.log')))}-{len(words)}.log")
+
+    def said(self) -> str:
+        """What it printed until now."""
+        return self.log.read_text(errors="replace")
+
+    def flow_ends(self, code: int) -> None:
+        """Wait until its process ends. Raises RuntimeError where it does with another code."""
+        assert self.flow is not None
+        found = self.flow.wait(LONGEST_SECONDS)
+        if found != code:
+            raise RuntimeError(f"the chain ended with code {found}; {self.log} says why")
 
     def ended(self) -> bool:
         """Whether its process is gone."""
@@ -144,6 +159,5 @@ class Chain:
                     raise RuntimeError(f"the chain does not come to its end; {self.log} says why")
                 self.start()
             if time.monotonic() > deadline:
-                os.kill(self.flow.pid, signal.SIGABRT) if self.flow else None
                 raise RuntimeError(f"the chain stands still; {self.log} says where")
             time.sleep(0.1)

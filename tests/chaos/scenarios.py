@@ -1,0 +1,185 @@
+"""What else happens to a machine: each brings the smoke chain into it, and sees what came out.
+
+Mounting needs root, and the clock's jumps Debian's package faketime; where these are not, a scenario says so.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from flows.dashboards import Where, mlflow_server
+from flows.served import read_served
+from flows.services import Kept
+from flows.surroundings import LOOPBACK, Place, free_port
+from tests.bench.events import call, lay
+from tests.chaos.chain import Chain
+from tests.chaos.outcome import differences, left_over, read_outcome
+
+AWAY_SECONDS = 60.0
+WAIT_SECONDS = 300.0
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+# The chain's outputs take 20 MB, those up to the first training three.
+SMALL, LARGE = "4m", "200m"
+MODELS = ("pretrain", "sft", "reward", "rlhf")
+
+
+class Missing(RuntimeError):
+    """What the scenario needs is not on this machine; the text says what."""
+
+
+@contextmanager
+def mlflow_away(chain: Chain) -> Iterator[list[str]]:
+    """MLflow's server is gone for a minute in the middle of training."""
+    port = free_port()
+    place = Place(chain.root, f"sqlite:///{chain.root / 'var' / 'mlflow.db'}", "")
+    (chain.root / "var").mkdir()
+    chain.environment["MLFLOW_TRACKING_URI"] = f"http://{LOOPBACK}:{port}"
+    server = Kept(mlflow_server(place, Where(LOOPBACK, port)), chain.root)
+    faults = []
+    try:
+        server.wait()
+        chain.start()
+        _until(lambda: "  pretrain" in chain.said())
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        time.sleep(AWAY_SECONDS)
+        if not [path for path in (chain.root / "var/artifacts/pretrain").glob("*") if not path.suffix]:
+            faults.append("the training waited for MLflow")
+        server = Kept(mlflow_server(place, Where(LOOPBACK, port)), chain.root)
+        server.wait()
+        chain.flow_ends(0)
+        if "MLflow does not answer" not in chain.said():
+            faults.append("nothing was said of the server that was away")
+    finally:
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+    yield faults
+
+
+@contextmanager
+def disk_full(chain: Chain) -> Iterator[list[str]]:
+    """The disk of the outputs is full; when there is room, the same command goes on."""
+    with _disk(chain.root / "var" / "artifacts", SMALL) as change:
+        chain.start()
+        chain.flow_ends(2)
+        named = "is full; make room and run again" in chain.said()
+        change(f"size={LARGE}")
+        chain.finish()
+        yield [] if named else ["the disk is not named"]
+
+
+@contextmanager
+def read_only(chain: Chain) -> Iterator[list[str]]:
+    """The folder of the outputs cannot be written; when it can, the same command goes on."""
+    with _disk(chain.root / "var" / "artifacts", LARGE) as change:
+        change("ro")
+        chain.start()
+        chain.flow_ends(2)
+        named = "make it writable and run again" in chain.said()
+        change("rw")
+        chain.finish()
+        yield [] if named else ["the folder is not named"]
+
+
+@contextmanager
+def clock_jumps(chain: Chain) -> Iterator[list[str]]:
+    """The clock goes back two hours while the first training runs, and forward three days in the last."""
+    if not FAKETIME.exists():
+        raise Missing("Debian's package faketime is not here")
+    shift = chain.root / "clock"
+    shift.write_text("+0s")
+    chain.environment |= {
+        "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(shift),
+        "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }  # fmt: skip
+    chain.start()
+    _until(lambda: "  pretrain" in chain.said())
+    shift.write_text("-2h")
+    _until(lambda: "  rlhf" in chain.said())
+    shift.write_text("+3d")
+    chain.flow_ends(0)
+    yield []
+
+
+@contextmanager
+def two_at_once(chain: Chain) -> Iterator[list[str]]:
+    """Two chains of the same preset and one of another begin at the same moment."""
+    others = [chain.beside(), chain.beside("--set", "rlhf.steps=12")]
+    chain.start()
+    for other in others:
+        other.start()
+    for other in others:
+        other.flow_ends(0)
+    chain.flow_ends(0)
+    artifacts = chain.root / "var" / "artifacts"
+    outputs = [path for stage in MODELS for path in (artifacts / stage).glob("*") if not path.suffix]
+    # The other preset has an RLHF of its own.
+    yield [] if len(outputs) == len(MODELS) + 1 else [f"{len(outputs)} models were made"]
+
+
+@contextmanager
+def worker_killed(chain: Chain) -> Iterator[list[str]]:
+    """The worker that runs `nightly` is killed in a training; the next night's run takes over."""
+    lay(chain.root)
+    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    call(chain.root, "-m", "flows.command", "up", "--detach", *ports)
+    try:
+        served = read_served(chain.root)
+        assert served is not None
+        nightly = ("-m", "prefect", "deployment", "run", "chatmill-nightly/nightly")
+        call(chain.root, *nightly, PREFECT_API_URL=served.prefect)
+        _until(lambda: bool(chain.trainings()))
+        [worker] = [one.pid for one in served.processes if one.name == "gpu"]
+        os.kill(worker, signal.SIGKILL)
+        call(chain.root, *nightly, "--watch", PREFECT_API_URL=served.prefect)
+    finally:
+        call(chain.root, "-m", "flows.command", "down")
+    yield []
+
+
+SCENARIOS: dict[str, Callable[[Chain], AbstractContextManager[list[str]]]] = {
+    found.__name__.replace("_", "-"): found
+    for found in (mlflow_away, worker_killed, disk_full, read_only, clock_jumps, two_at_once)
+}
+
+
+def play(name: str, folder: Path, unbroken: Path) -> list[str]:
+    """One scenario; what is not as in the unbroken chain. Raises Missing where it cannot be had here."""
+    chain = Chain(folder / name)
+    chain.root.mkdir(exist_ok=True)
+    with SCENARIOS[name](chain) as faults:
+        # Which of three that run at once says last what came out is not known.
+        if name != "two-at-once":
+            faults += differences(read_outcome(unbroken), read_outcome(chain.root))
+        return faults + [f"left over: {text}" for text in left_over(chain.root)]
+
+
+@contextmanager
+def _disk(place: Path, size: str) -> Iterator[Callable[[str], None]]:
+    """A small disk at a place; what changes its options."""
+    if os.geteuid():
+        raise Missing("mounting a small disk needs root")
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+
+    def change(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+
+    try:
+        yield change
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not happened():
+        if time.monotonic() > deadline:
+            raise RuntimeError("what the scenario waits for does not happen")
+        time.sleep(0.05)
