@@ -105,7 +105,7 @@ def main() -> int:
         unbroken.start()
         unbroken.finish()
         print(f"the unbroken chain took {time.monotonic() - began:.0f} s", flush=True)
-        faults = survive(folder, given.kills, given.seed, unbroken.root)
+        faults = survive(folder, given.kills, given.seed, unbroken.root) if given.kills else []
         for name in names:
             faults += _play(name, folder, unbroken.root)
     for fault in faults:
