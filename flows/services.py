@@ -22,7 +22,7 @@ STARTING_SECONDS = 90.0
 GRACE_SECONDS = 8.0
 # One that ends soon after its start is tried again after 1, 2, 4, 8 and 16 seconds, and then no more.
 LONGEST_TRIES = 5
-STEADY_SECONDS = 300.0
+STEADY_SECONDS = 60.0
 # Whose a process is: it and all that it starts carry this.
 MARK = "CHATMILL_SERVED_FROM"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ QUIET = {
 }
 WEBHOOK = "CHATMILL_WEBHOOK"
 ANSWER_SECONDS = 5.0
+# What `chatmill up` runs and was killed is started again within that time.
+AGAIN_SECONDS = 45.0
 LOOPBACK = "127.0.0.1"
 
 
@@ -80,7 +83,7 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or kept
     for name, address in (("MLflow", uri), ("Prefect", prefect)):
         if address.startswith("http"):
-            _reach(name, address)
+            _reach(name, address, AGAIN_SECONDS if _watched(root, address) else 0.0)
     return Place(root, uri, prefect, login)
 
 
@@ -93,10 +96,21 @@ def set_login() -> Login | None:
     return login
 
 
-def _reach(name: str, address: str) -> None:
-    """Raises UserError where a server does not answer, or not to what is said to it here."""
+def _watched(root: Path, address: str) -> bool:
+    """Whether `chatmill up` runs that server here."""
+    found = read_served(root)
+    processes = found.processes if found else ()
+    return any(one.address and address.startswith(one.address) for one in processes)
+
+
+def _reach(name: str, address: str, patience: float) -> None:
+    """Raises UserError where a server does not answer in time, or not to what is said to it here."""
     where = shown(address)
-    if failed := silent(address):
+    deadline = time.monotonic() + patience
+    while failed := silent(address):
+        if time.monotonic() < deadline:
+            time.sleep(0.5)
+            continue
         raise UserError(f"{name}'s server at {where} does not answer ({failed})")
     code = asked(address, known_login(os.environ, address))
     if code == 401:

@@ -262,7 +262,7 @@ class Stage:
         try:
             yield
         except OSError as error:
-            if error.errno in CLOSED and part.parent in Path(error.filename or part).parents:
+            if error.errno in CLOSED and Path(error.filename or part).is_relative_to(part.parent.parent):
                 raise UserError(
                     f"{error.filename or part.parent} cannot be written ({os.strerror(error.errno or 0)}); "
                     "make it writable and run again: what is whole is kept"
