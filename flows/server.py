@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
+from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from flows.password import SECRETS
 from flows.surroundings import LOOPBACK, Place, free_port, silent
 from model.launch import die_with_parent
+from tasks.locks import alone
 
 STARTING_SECONDS = 90.0
 GRACE_SECONDS = 5.0
@@ -43,10 +45,14 @@ class OwnServer:
     def __init__(self, place: Place) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.over = False
+        self.starting = ExitStack()
         self.api, self.login = place.prefect, place.login
         self.log = place.var / "logs" / "prefect-run-server.log"
         if self.api:
             return
+        # Two that make a new database at once, or bring an old one up to date, break it.
+        lock = place.var / "prefect" / "starting.lock"
+        self.starting.enter_context(alone(lock, lambda event: None, ""))
         self.port = free_port()
         self.api = f"http://{LOOPBACK}:{self.port}/api"
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -76,10 +82,11 @@ class OwnServer:
     def wait(self) -> None:
         """Until it answers. Raises RuntimeError where it does not start."""
         deadline = time.monotonic() + STARTING_SECONDS
-        while self.process is not None and silent(self.api):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Prefect's server did not start; {self.log} says why")
-            time.sleep(0.1)
+        with self.starting:
+            while self.process is not None and silent(self.api):
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"Prefect's server did not start; {self.log} says why")
+                time.sleep(0.1)
 
     def settle(self, flow_run: str, tasks: int) -> bool:
         """Wait until it has written down that so many tasks of a flow run are over; whether it has.
