@@ -6,7 +6,7 @@ Imports wait for the run, so that one that is triggered is seen to run within se
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_client
 from prefect.client.schemas.filters import (
@@ -125,7 +125,7 @@ def _found(preset: Preset) -> tuple[Reference | None, Reference | None]:
 
 
 def _newer() -> str:
-    """The name of a run of this deployment that was asked for after this one, if it is to count."""
+    """The name of a run of this deployment for the same preset that was asked for after this one."""
     with get_client(sync_client=True) as client:
         me = client.read_flow_run(flow_run.id)
         if me.deployment_id is None or me.created is None:
@@ -138,8 +138,21 @@ def _newer() -> str:
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=LOOKED_AT,
         )
-    later = [run for run in others if run.id != me.id and run.created and run.created > me.created]
+    later = [
+        run
+        for run in others
+        if run.id != me.id
+        and run.created
+        and run.created > me.created
+        and _same(run.parameters, me.parameters)
+    ]
     return later[0].name if later else ""
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two runs are for the same preset."""
+    first, second = ((run.get("config", DEMO), run.get("changes") or []) for run in (one, other))
+    return first == second
 
 
 def _handled(preset: Preset, data_hash: str) -> str:

@@ -10,7 +10,7 @@ LABELS = "labels.ingested"
 GATE, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
 SLOW, ASKS = "chatmill.run.slow", "chatmill.approval.asked"
 LONGEST = 2000
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS, ANSWER_SECONDS = 20.0, 10.0
 
 
 def tell(event: str, preset: str, says: str, then: str, **payload: Any) -> bool:
@@ -37,7 +37,8 @@ def tell(event: str, preset: str, says: str, then: str, **payload: Any) -> bool:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            with get_client(sync_client=True) as client:
+            # A client of its own: that of the flow run is closed with it, and a watch may go on for longer.
+            with get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client:
                 client.request("POST", "/events", json=[made.model_dump(mode="json")]).raise_for_status()
             return True
         except httpx.HTTPError:

@@ -207,10 +207,17 @@ class Running:
             says = f"{told} by {len(came.annotators):,} people were accepted"
             then = "`chatmill data diff` shows them"
             self.display.note(says)
-            if not tell(LABELS, self.preset.name, says, then, data_hash=data, **asdict(came)):
+            holds = {"data_hash": data, **self._asked(), **asdict(came)}
+            if not tell(LABELS, self.preset.name, says, then, **holds):
                 self.display.note("Prefect's server does not answer; the next run tells it of these labels")
                 return
         known.remember(rows, good.digest, data)
+
+    def _asked(self) -> dict[str, Any]:
+        """The preset as a deployment asks for it; a run of a terminal was handed the preset itself."""
+        given = flow_run.parameters
+        config = given.get("config") or f"configs/{self.preset.name}.yaml"
+        return {"config": config, "changes": given.get("changes") or []}
 
     def outcome(self) -> Outcome:
         """What came out of the stages until now."""

@@ -68,13 +68,13 @@ def _inside(rounds: int) -> list[dict[str, Any]]:
     seen: set[str] = set()
     run_deployment("chatmill-labels/labels", timeout=LONGEST_SECONDS)
     found = [_next(seen, None)]
-    hash_ = found[0]["data_hash"]
+    hash_, asked = found[0]["data_hash"], {"config": "configs/smoke.yaml", "changes": []}
     for _ in range(rounds):
         began = time.time()
-        tell(LABELS, "smoke", "labels were accepted", "", data_hash=hash_)
+        tell(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
         found.append(_next(seen, began))
     for _ in range(3):
-        tell(LABELS, "smoke", "labels were accepted", "", data_hash=hash_)
+        tell(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
     found += [_next(seen, None) for _ in range(3)]
     return found
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,26 +19,30 @@ import pytest
 import typer
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import State
+from prefect.states import Completed, State
 from typer.testing import CliRunner
 
-from flows import approve, deployed, models, notify
+from flows import approve, deployed, events, models, notify
 from flows.configuration import read_preset
 from flows.dashboards import Where, prefect_server
-from flows.events import DRIFT, tell
+from flows.events import DRIFT, LABELS, tell
 from flows.notices import NOTICES
 from flows.running import Running
 from flows.slowness import watched
 from flows.surroundings import Place, bare, free_port, silent
+from flows.workers import make_pools
 from model.errors import UserError
+from tasks.arrivals import known_labels
 from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.past import made_seconds
+from tasks.records import rating_row, write_rows
 from tasks.stage import Reference
 from tasks.validate import validate
 
@@ -291,3 +296,65 @@ def test_people_are_told_by_a_webhook(webhook: None, root: Path, client: SyncPre
         )
     )
     assert "secret-letters" not in shown + say("notify") + (root / "server.log").read_text()
+
+
+@flow(persist_result=False)
+def aligning(config: str = deployed.DEMO, changes: list[str] | None = None) -> State:
+    """Which run of its deployment was asked for later."""
+    return Completed(message=deployed._newer() or "none")
+
+
+def test_a_later_run_counts_for_the_same_preset_alone(client: SyncPrefectClient) -> None:
+    made = client.create_deployment(client.create_flow_from_name("aligning"), "aligning")
+    asked = ({}, {"config": deployed.DEMO, "changes": []}, {"config": "other"}, {"changes": ["seed=2"]})
+    runs = [client.create_flow_run_from_deployment(made, parameters=given) for given in asked]
+    newer = []
+    for run in runs[:3]:
+        state = run_flow(aligning, flow_run=run, parameters=run.parameters, return_type="state")
+        newer.append(state.message)
+    assert newer == [runs[1].name, "none", "none"]
+
+
+@flow(persist_result=False)
+def announcing() -> None:
+    """Labels while Prefect's server is away, and when it is back."""
+    with Running(read_preset(SMOKE)) as run:
+        run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d5"})
+        good = Reference("validate", "k", "good", "g", False, 1.0, {})
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+            run.announce(good)
+        assert known_labels(run.place.var, "smoke").data == ""
+        run.announce(good)
+        assert known_labels(run.place.var, "smoke").data == "d5"
+
+
+def test_labels_that_could_not_be_told_of_are_told_of_later(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("comparisons", "ratings"):
+        (root / "good" / "rows" / kind).mkdir(parents=True)
+    rating = rating_row("the film", " is good", [1.0], ["ann"], "tone", "s", "g")
+    write_rows(root / "good" / "rows" / "ratings" / "00000.jsonl", [rating])
+    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.0)
+    announcing()
+
+
+def test_new_labels_start_an_alignment_of_their_own_preset(root: Path, client: SyncPrefectClient) -> None:
+    make_pools()
+    (root / "prefect.yaml").write_bytes((REPOSITORY / "prefect.yaml").read_bytes())
+    (root / "flows").symlink_to(REPOSITORY / "flows")
+    deploying = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "align")
+    subprocess.run(deploying, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    given = {"config": "configs/own.yaml", "changes": ["seed=2", "rlhf.steps=4"]}
+    assert tell(
+        LABELS, "own", "3 new ratings", "`chatmill data diff`", data_hash="d4", rows={"ratings": 3}, **given
+    )
+    found: list[FlowRun] = []
+
+    def started() -> bool:
+        by_name = FlowFilter(name=FlowFilterName(any_=["chatmill-align"]))
+        found[:] = client.read_flow_runs(flow_filter=by_name)
+        return bool(found)
+
+    until(started, 30, "a run of align")
+    assert found[0].parameters == {**given, "data_hash": "d4"}
