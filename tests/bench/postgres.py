@@ -71,7 +71,8 @@ def postgresql() -> Iterator[str]:
 
 def crowd(root: Path, address: str, tasks: int) -> dict[str, Any]:
     """Run so many tasks of a flow in `root`; what the databases hold afterwards, and the seconds taken."""
-    environment = {**bare(REPOSITORY), "CHATMILL_DATABASE": address}
+    settings = {"CHATMILL_DATABASE": address, "CHATMILL_PASSWORD": f"{USER}:{PASSWORD}"}
+    environment = {**bare(REPOSITORY), **settings}
     words = [sys.executable, "-m", "tests.bench.postgres", "--tasks", str(tasks), "--inside"]
     done = subprocess.run(words, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -85,7 +86,7 @@ def crowd(root: Path, address: str, tasks: int) -> dict[str, Any]:
 
 def _inside(tasks: int) -> dict[str, Any]:
     from flows.server import OwnServer
-    from flows.surroundings import prepare
+    from flows.surroundings import asked, prepare
 
     place = prepare(Path.cwd())
     server = OwnServer(place)
@@ -112,7 +113,8 @@ def _inside(tasks: int) -> dict[str, Any]:
     began = time.monotonic()
     run, total = crowd()
     server.settle(run, tasks)
-    return {"seconds": time.monotonic() - began, "total": total}
+    seconds = time.monotonic() - began
+    return {"seconds": seconds, "total": total, "stranger": asked(server.api, None)}
 
 
 def _count(address: str, owner: str, query: str) -> dict[str, int]:

@@ -153,6 +153,16 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     assert (root / "var" / "up.json").read_text() == ""
 
 
+def test_what_does_not_start_in_the_background_says_why_once(tmp_path: Path) -> None:
+    said = chatmill(tmp_path, "up", "--detach", "--host", "0.0.0.0", code=2)
+    assert said.count("error:") == said.count("CHATMILL_PASSWORD is not set") == 1
+    (tmp_path / "var" / "mlflow").write_text("in the way")
+    broken = chatmill(tmp_path, "dashboards", code=1, CHATMILL_PASSWORD=f"ann:{PASSWORD}")
+    assert broken.count("details:") == 1 and PASSWORD not in broken
+    said = chatmill(tmp_path, "up", "--detach", code=1, CHATMILL_PASSWORD=f"ann:{PASSWORD}")
+    assert said.count("details:") == said.count("chatmill failed:") == 1
+
+
 # As Prefect's worker: told to end, it kills what it runs.
 WORKER = """
 import signal, subprocess, sys
