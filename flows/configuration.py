@@ -19,6 +19,7 @@ from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
 from model.sft import SFTParameters
 from model.transformer import Shape
+from tasks.drift import DriftParameters
 from tasks.gate import GateParameters
 from tasks.labels import LabelsParameters
 from tasks.report import ReportParameters
@@ -108,6 +109,7 @@ class Preset(BaseModel):
     validation: ValidateParameters = Field(default_factory=ValidateParameters, alias="validate")
     split: SplitParameters = Field(default_factory=SplitParameters)
     tokenizer: TokenizerParameters = Field(default_factory=TokenizerParameters)
+    drift: DriftParameters = Field(default_factory=DriftParameters)
     architecture: Shape = Field(default_factory=Shape)
     pretrain: PretrainParameters = Field(default_factory=PretrainParameters)
     sft: SFTParameters = Field(default_factory=SFTParameters)

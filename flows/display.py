@@ -28,6 +28,7 @@ SHOWN = {
     "validate": (("text_quarantined", "texts set aside"), ("pairs_quarantined", "pairs set aside")),
     "split": (("train_text", "texts to train on"), ("test_text", "to test on")),
     "tokenizer": (("vocabulary", "tokens"), ("bytes_per_token", "bytes each")),
+    "drift": (("drift.past", "measures past their threshold"), ("drift.measures", "in all")),
     "pretrain": (("bits_per_byte", "bits per byte"),),
     "sft": (("valid_loss", "held-out loss"),),
     "labels": (("train_ratings", "rated texts"), ("valid_pairs", "pairs held out")),

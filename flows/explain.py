@@ -105,7 +105,11 @@ def _listed(differ: list[Difference], before: StageRun, found: StageRun) -> list
     if "code" in kinds and before.commit and found.commit:
         lines.append(f"  commits: {before.commit[:SHOWN]} → {found.commit[:SHOWN]}")
     if "input" in kinds:
-        names = ", ".join(f"chatmill why {each.name}" for each in differ if each.kind == "input")
+        # No stage makes what drift is compared with.
+        asks = {"champion": "chatmill models --history"}
+        names = ", ".join(
+            asks.get(each.name, f"chatmill why {each.name}") for each in differ if each.kind == "input"
+        )
         lines.append(f"  why an input differs: {escape(names)}")
     if found.status == "reused":
         lines.append("it was reused all the same: an earlier run had made it with all of this")

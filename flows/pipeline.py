@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.configuration import Preset
 from flows.running import Outcome, Running
+from tasks.drift import drift
 from tasks.evaluate import evaluate
 from tasks.gate import gate
 from tasks.ingest import ingest
@@ -29,6 +30,7 @@ def pipeline(preset: Preset) -> Outcome:
         good = run(validate, preset.checks(), rows)
         parts = run(split, preset.split, good)
         tokens = run(tokenizer, preset.tokens(), parts)
+        change = run.against_champion(drift, preset.drift, parts, tokens)
         trained = run(pretrain, base, tokens)
         assistant = run(sft, preset.sft, parts, trained)
         preferences = run(labels, preset.labels, parts)
@@ -38,7 +40,7 @@ def pipeline(preset: Preset) -> Outcome:
         figures = run(evaluate, preset.evaluate, parts, *models)
         verdict = run(gate, preset.gate, figures)
         run.register(aligned, verdict)
-        page = run(report, preset.report, good, parts, tokens, *models, figures, verdict)
+        page = run(report, preset.report, good, parts, tokens, change, *models, figures, verdict)
         return run.publish(page)
 
 

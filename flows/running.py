@@ -21,13 +21,14 @@ from flows.cluster import Cluster
 from flows.configuration import Preset
 from flows.display import Display, keep_table
 from flows.elsewhere import Elsewhere, open_store
-from flows.events import DATA, GATE, LABELS, tell
+from flows.events import DATA, DRIFT, GATE, LABELS, tell
 from flows.slowness import watched
 from flows.surroundings import prepare, threads
 from flows.sweeping import sweep
 from model.device import describe_processor, find_device
 from tasks.approval import Question
 from tasks.arrivals import known_labels
+from tasks.drift import DriftParameters, read_drift
 from tasks.keys import lock_digest
 from tasks.revision import code_state
 from tasks.spread import Cores, over_cores
@@ -176,6 +177,35 @@ class Running:
             self.display.note(told)
         if event["event"] == "table":
             keep_table(event, self.tracker)
+
+    def against_champion(self, stage: Stage, parameters: DriftParameters, *inputs: Reference) -> Reference:
+        """Make or reuse a stage that also reads the champion that learned from other data, if there is one.
+
+        What is past its threshold is told by `chatmill.drift` when the stage is made.
+        """
+        champion = self._champion(parameters.reference)
+        given = (*inputs, champion) if champion else inputs
+        reference = self(stage, replace(parameters, reference=""), *given)
+        found = read_drift(Path(reference.path))
+        if found.past:
+            self.display.note(found.says)
+            if not reference.reused:
+                then = "the table is in var/report.html; `chatmill data diff` shows what came and went"
+                tell(DRIFT, self.preset.name, found.says, then, **asdict(found))
+        return reference
+
+    def _champion(self, reference: str) -> Reference | None:
+        from tasks.baseline import bring, named, newest_other
+
+        if reference:
+            return named(reference, self.place.root)
+        data = str(self.references["ingest"].metrics["data_hash"])
+        found, why = newest_other(self.tracker.registry, data)
+        if why:
+            self.display.note(why)
+        if found is None:
+            return None
+        return bring(found, self.tracker.client, self.tracker.uri, self.place.root, self._report)
 
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
         """Give the aligned model its version and page; the alias where it passed and beats the champion."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tasks.figures import Line, dot_plot, heat_map, interval, line_chart, trail
+from tasks.figures import Line, against_bars, dot_plot, heat_map, interval, line_chart, trail
 
 SPEAKERS = (
     ("base", "base model"),
@@ -183,6 +183,28 @@ def agreement(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:
         }
         for name, row in sorted(found.items())
     ]
+
+
+def drifted(found: dict[str, Any]) -> dict[str, Any] | None:
+    """The table and the picture of how this data differs from the champion's; nothing without a champion."""
+    measures = found.get("measures") or []
+    if not measures:
+        return None
+    rows = [
+        {
+            **{name: each[name] for name in ("name", "of", "past")},
+            **{name: f"{each[name]:.4g}" for name in ("before", "now")},
+            **{name: f"{each[name]:.2g}" for name in ("distance", "bar")},
+        }
+        for each in measures
+    ]
+    multiples = [
+        (each["name"], each["distance"] / each["bar"] if each["bar"] else float(each["distance"] > 0), each["past"])
+        for each in measures
+    ]
+    new = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
+    return {"says": found["says"], "version": found["against"], "new": new, "rows": rows,
+            "picture": against_bars(multiples)}  # fmt: skip
 
 
 def preferences(

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 Points = Sequence[tuple[float, float]]
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 38
+MOST_BARS = 3.0
 DOTTED = 40  # more points than this are a curve, not points
 
 
@@ -252,6 +253,50 @@ def interval(share: float, low: float, high: float, name: str, *, width: int = 7
         f'<path class="band aligned" d="M{across(low):.1f} {y}H{across(high):.1f}"/>'
         f'<circle class="dot aligned" cx="{across(share):.1f}" cy="{y}" r="7"/>',
     )
+
+
+def against_bars(rows: Sequence[tuple[str, float, bool]], *, width: int = 720) -> Markup | None:
+    """Distances as multiples of their thresholds, a line a row (name, multiple, whether it is past it).
+
+    What is further than three thresholds is drawn at three.
+    """
+    if not rows:
+        return None
+    left, step, top = 210, 24, 30
+    height = top + step * len(rows) + 26
+
+    def across(multiple: float) -> float:
+        return left + min(multiple, MOST_BARS) / MOST_BARS * (width - left - 24)
+
+    parts = []
+    for multiple in ticks(0, MOST_BARS, 6):
+        x = across(multiple)
+        parts.append(f'<path class="grid" d="M{x:.1f} {top - 6}V{height - 24}"/>')
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{height - 8}" text-anchor="middle">{number(multiple)}</text>'
+        )
+    x = across(1)
+    parts.append(f'<path class="reference" d="M{x:.1f} {top - 6}V{height - 24}"/>')
+    parts.append(f'<text class="tick" x="{x + 5:.1f}" y="{top - 10}">threshold</text>')
+    for i, (label, multiple, past) in enumerate(rows):
+        y = top + step * i + step / 2
+        tone = "aligned" if past else "train"
+        parts.append(
+            f'<text class="name" x="{left - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
+        )
+        parts.append(f'<path class="grid strong" d="M{left} {y:.1f}H{across(multiple):.1f}"/>')
+        parts.append(
+            f'<circle class="dot {tone}" cx="{across(multiple):.1f}" cy="{y:.1f}" r="5">'
+            f"<title>{escape(label)}: {multiple:.2f} of its threshold</title></circle>"
+        )
+    return _svg(width, height, "distance as a multiple of its threshold", "".join(parts))
+
+
+def standalone(picture: Markup, style: str) -> str:
+    """A picture as a file of its own, with the page's style in it."""
+    inside = picture.removeprefix("<svg ")
+    head, _, body = inside.partition(">")
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {head}><style>{style}</style>{body}\n'
 
 
 def _legend(names: Sequence[tuple[str, str]]) -> str:

@@ -140,6 +140,17 @@ for the figures on this page.</p>
 rule {{ 'was' if quarantine.total == '1' else 'were' }} put aside: {{ quarantine.rules }}.</p>{% endif %}
 {% endif %}
 
+{% if drift %}
+<h3>How it differs from what the champion learned from</h3>
+<p>The champion, the best model so far that learned from other data, is version {{ drift.version }}. {{ drift.new }} are
+new to it. Each line below is a distance between the two versions of the data, by its threshold.</p>
+<figure>{{ drift.picture }}</figure>
+<div class="scroll"><table>
+<tr><th>measure<th>of<th class="n">champion’s<th class="n">this<th class="n">distance<th class="n">threshold<th>past it</tr>
+{% for row in drift.rows %}<tr><td>{{ row.name }}<td>{{ row.of }}<td class="n">{{ row.before }}<td class="n">{{ row.now }}<td class="n">{{ row.distance }}<td class="n">{{ row.bar }}<td>{{ 'yes' if row.past }}</tr>
+{% endfor %}</table></div>
+{% endif %}
+
 {% if tokens %}
 <h3>Words to numbers</h3>
 <p>A model reads pieces of words, called tokens, each a number. This model knows {{ tokens.vocabulary }} of

@@ -19,6 +19,7 @@ from tasks.chapters import (
     Curve,
     agreement,
     alignment,
+    drifted,
     examination,
     finetuning,
     gated,
@@ -47,7 +48,7 @@ class ReportParameters:
             raise ValueError(f"answers is {self.answers}; it must be 0 or more")
 
 
-STAGES = "validate split tokenizer pretrain sft labels reward rlhf evaluate gate"
+STAGES = "validate split tokenizer drift pretrain sft labels reward rlhf evaluate gate"
 
 
 @stage(inputs=tuple(STAGES.split()))
@@ -56,6 +57,7 @@ def report(
     validate: Path | None,
     split: Path | None,
     tokenizer: Path | None,
+    drift: Path | None,
     pretrain: Path | None,
     sft: Path | None,
     labels: Path | None,
@@ -81,6 +83,7 @@ def report(
         examples=examples(split),
         quarantine=quarantine(validate),
         tokens=token_counts(_read(tokenizer, "tokens.json", {})),
+        drift=drifted(_read(drift, "drift.json", {})),
         pieces=(probes.get("attention") or {}).get("pieces", []),
         pretrain=pretraining(curve(pretrain), _read(pretrain, "samples.json", []), probes),
         sft=finetuning(curve(sft), figures),

@@ -37,6 +37,8 @@ GONE = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETE
 COST, COST_TAG, MOST_ATTEMPTS = "cost", "chatmill.cost.", 50
 KEPT = ("samples.json", "report.md", "agreement.json", "accuracy.json", "yardstick.json", "answers.json")
 ALSO = ("metrics.json", "verdict.json", "report.html", CURVES)
+# Of drift: what later versions of the data are compared with, and the comparison.
+DRIFT = ("profile.json", "rows.txt", "drift.json", "drift.md", "drift.csv", "drift.svg")
 
 
 class Tracker:
@@ -293,7 +295,7 @@ class Tracker:
         self.client.set_tag(self.run, f"{COST_TAG}{reference.stage}", json.dumps(told))
 
     def _keep_files(self, folder: Path) -> None:
-        for name in (MANIFEST, *KEPT, *ALSO):
+        for name in (MANIFEST, *KEPT, *ALSO, *DRIFT):
             if (folder / name).exists():
                 self.client.log_artifact(self.stage, str(folder / name))
         if (folder / CURVES).exists():

@@ -36,12 +36,17 @@ class _Words(dict[str, int]):
 _kept = _Words()
 
 
-def word_hashes(text: str) -> np.ndarray:
-    """A uint64 for each word of the text, in order: [words]."""
+def words_of(text: str) -> list[str]:
+    """The words of the text, in order."""
     plain = PUNCTUATION.sub("", text.lower())
     if not plain.isascii():
         plain = UNSPACED.sub(r" \g<0> ", plain)
-    words = plain.split()
+    return plain.split()
+
+
+def word_hashes(text: str) -> np.ndarray:
+    """A uint64 for each word of the text, in order: [words]."""
+    words = words_of(text)
     return np.fromiter(map(_kept.__getitem__, words), dtype=np.uint64, count=len(words))
 
 

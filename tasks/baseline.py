@@ -1,0 +1,189 @@
+"""What a version of the data is compared with: the champion that learned from other data.
+
+Its profile and its model are kept with its runs in MLflow, so its data need not be here any more. They are
+brought to var/artifacts/champion/KEY, beside the outputs of stages, and go when nothing needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from model.errors import UserError
+from model.launch import Report
+from tasks.lineage import PARENT, artifact_text, children, data_hash, holder, run_or_none
+from tasks.locks import alone
+from tasks.past import search
+from tasks.profile import ABOUT, FILE, IDS, MODEL
+from tasks.registry import Registry
+from tasks.stage import LOCK, MANIFEST, PART, WAITS, Reference, read_manifest
+
+STAGE = "champion"
+# What evaluation says of the aligned model, by the names that the champion's losses go by here.
+HELD_OUT = {"bits_per_byte": "aligned_bits_per_byte", "completion_loss": "aligned_completion_loss"}
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A version of the model with what it learned from: the data's hash, the digest of its model, of its drift
+    stage's output, its losses on what it held out. `runs` hold its model and its profile, `source` its model.
+    """
+
+    version: str
+    data: str
+    model: str
+    profile: str
+    held_out: dict[str, float]
+    runs: tuple[str, str]
+    source: str
+
+    @property
+    def about(self) -> str:
+        """What does not depend on where it is kept, as JSON."""
+        kept = {name: value for name, value in asdict(self).items() if name not in ("runs", "source")}
+        return json.dumps(kept, indent=1)
+
+    @property
+    def digest(self) -> str:
+        """Of all that it is."""
+        return hashlib.sha256(self.about.encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """The name of its folder."""
+        return self.digest[:20]
+
+
+def newest_other(registry: Registry, data: str) -> tuple[Baseline | None, str]:
+    """The newest champion, now or before, that learned from other data than this; why there is none, if a
+    person can do something about it.
+    """
+    known = {str(found.version): found for found in registry.versions()}
+    for version in dict.fromkeys(move.now for move in reversed(registry.moves())):
+        if version not in known:
+            continue
+        made = run_or_none(registry.client, str(known[version].run_id))
+        learned = data_hash(made) if made else None
+        if not learned or learned == data:
+            continue
+        found = _described(registry.client, known[version], learned)
+        if found is None:
+            return None, (
+                f"champion {version} learned from other data, and what that looked like was not kept then; "
+                "of the next champion it is"
+            )
+        return found, ""
+    return None, ""
+
+
+def of_version(registry: Registry, version: str) -> Baseline | None:
+    """The same of one version; None where MLflow no longer has what it takes."""
+    found = next((each for each in registry.versions() if str(each.version) == version), None)
+    made = run_or_none(registry.client, str(found.run_id)) if found else None
+    learned = data_hash(made) if made else None
+    return _described(registry.client, found, learned) if learned else None
+
+
+def _described(client: MlflowClient, version: Any, data: str) -> Baseline | None:
+    made = str(version.run_id)
+    stages: dict[str, Run] = {}
+    for pipeline in _pipelines(client, made):
+        for run in children(client, pipeline):
+            tags = run.data.tags
+            if tags.get("chatmill.key") and data_hash(run) == data:
+                stages.setdefault(tags.get("chatmill.stage", ""), run)
+        # Else a later run with the same model has what this one was killed before, or was too old for.
+        if {"drift", "evaluate"} <= stages.keys():
+            break
+    if "drift" not in stages:
+        return None
+    figures = stages["evaluate"].data.metrics if "evaluate" in stages else {}
+    held_out = {name: round(figures[of], 6) for name, of in HELD_OUT.items() if of in figures}
+    digest = stages["drift"].data.tags["chatmill.digest"]
+    runs = (made, holder(stages["drift"]))
+    return Baseline(
+        str(version.version), data, version.tags.get("digest", ""), digest, held_out, runs, str(version.source)
+    )
+
+
+def _pipelines(client: MlflowClient, made: str) -> Iterator[Run]:
+    """The pipeline runs that made or reused a model, the oldest first."""
+    first = run_or_none(client, client.get_run(made).data.tags.get(PARENT, ""))
+    if first:
+        yield first
+    oldest = ("attributes.start_time ASC",)
+    for run in search(client, f"tags.`chatmill.reuses` = '{made}'", order=oldest):
+        if found := run_or_none(client, run.data.tags.get(PARENT, "")):
+            yield found
+
+
+def bring(found: Baseline, client: MlflowClient, uri: str, root: Path, report: Report) -> Reference | None:
+    """It as a stage takes it, fetched unless it is there; None where its profile is gone from MLflow.
+
+    Without its model, where that is gone.
+    """
+    folder = root / "var" / "artifacts" / STAGE / found.key
+    with alone(folder.with_suffix(LOCK), report, WAITS):
+        if not read_manifest(folder) and not _fetch(found, client, uri, folder):
+            return None
+    return Reference(STAGE, found.key, str(folder), found.digest, True, 0.0, {}, found.runs[0])
+
+
+def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> bool:
+    began = time.monotonic()
+    part = folder.with_suffix(PART)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name in (FILE, IDS):
+        text = artifact_text(client, found.runs[1], name)
+        if text is None:
+            shutil.rmtree(part)
+            return False
+        (part / name).write_text(text, encoding="utf-8")
+    (part / ABOUT).write_text(found.about, encoding="utf-8")
+    with suppress(MlflowException, OSError):
+        model = Path(download_artifacts(artifact_uri=found.source, tracking_uri=uri))
+        shutil.copytree(model, part / MODEL, copy_function=_link)
+    files = {path.relative_to(part).as_posix(): path.stat().st_size for path in part.rglob("*") if path.is_file()}
+    manifest = {
+        "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
+        "seconds": round(time.monotonic() - began, 3), "files": files, "run": found.runs[0],
+    }  # fmt: skip
+    (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    return True
+
+
+def _link(there: str, here: str) -> None:
+    """The file under another name; copied where the disk is another one."""
+    try:
+        os.link(there, here)
+    except OSError:
+        shutil.copy2(there, here)
+
+
+def named(key: str, root: Path) -> Reference:
+    """One that was brought before, by its key. Raises UserError where it is not there."""
+    folder = root / "var" / "artifacts" / STAGE / key
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(
+            f"drift.reference is {key}; there is no such folder in var/artifacts/{STAGE}: leave it empty, and "
+            "the registry says which champion to compare with"
+        )
+    return Reference(STAGE, key, str(folder), manifest["digest"], True, 0.0, {}, manifest["run"])

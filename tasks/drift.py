@@ -1,0 +1,156 @@
+"""Drift: this version of the data against the one that the champion learned from.
+
+What is compared, and by which distance, is in `measures`; docs/unattended.md explains it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model.launch import Report
+from tasks import profile
+from tasks.figures import against_bars, standalone
+from tasks.measures import Bars, Measure, Newness, new_rows, profiles_apart, surprised, tokens_apart
+from tasks.page import STYLE
+from tasks.profile import ABOUT, MODEL
+from tasks.stage import stage
+
+TABLE, CELLS, PICTURE, FOUND = "drift.md", "drift.csv", "drift.svg", "drift.json"
+NOTHING = "nothing to compare this data with: no champion has learned from other data"
+
+
+@dataclass(frozen=True)
+class DriftParameters(Bars):
+    """How far a version may be from the champion's, by subject, and how much of it is looked at.
+
+    Texts are counted in `sample_bytes` of each kind of rows; the champion's loss is taken on about
+    `loss_tokens` tokens of the rows that are new. What has fewer than `rows` rows on a side is not judged.
+    `reference` names an output of var/artifacts/champion to compare with; empty: the registry says which.
+    """
+
+    rows: int = 30
+    sample_bytes: int = 4_000_000
+    loss_tokens: int = 16_384
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("rows", "sample_bytes", "loss_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@stage(inputs=("split", "tokenizer", "champion"))
+def drift(
+    parameters: DriftParameters,
+    split: Path,
+    tokenizer: Path,
+    champion: Path | None,
+    out: Path,
+    report: Report,
+) -> dict[str, Any]:
+    """profile.json and rows.txt, for later versions; drift.json, drift.md, drift.csv and drift.svg.
+
+    Without a champion that learned from other data there is no table. Past a threshold is no error.
+    """
+    samples = profile.take(split, parameters.sample_bytes)
+    now = profile.make(split, tokenizer, samples)
+    now.write(out)
+    profile.write_ids(samples, out)
+    described: dict[str, Any] = {f"rows/{kind}": len(sample.ids) for kind, sample in samples.items()}
+    if champion is None:
+        report({"event": "message", "text": NOTHING})
+        _write(out, {"against": None, "says": NOTHING, "new": {}, "measures": []})
+        return described
+    about = json.loads((champion / ABOUT).read_text())
+    before = profile.Profile.read(champion)
+    new = new_rows(samples, champion)
+    measures = list(profiles_apart(before, now, samples, parameters, parameters.rows))
+    measures += _by_model(parameters, champion, about, before, new, split, samples, report)
+    found = {
+        "against": about["version"],
+        "data": about["data"],
+        "says": says(about["version"], measures),
+        "new": {kind: each.share for kind, each in new.items()},
+        "measures": [{**asdict(each), "past": each.past} for each in measures],
+    }
+    _write(out, found)
+    _publish(out, found, measures, report)
+    figures = {f"drift.{each.name}": each.distance for each in measures}
+    shares = {f"drift.new/{kind}": each.share for kind, each in new.items()}
+    past = {"drift.measures": len(measures), "drift.past": sum(each.past for each in measures)}
+    return {**past, **described, **shares, **figures, "against": about["version"]}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came out of a comparison: the champion's version and data, which measures are past, in words."""
+
+    champion: str
+    champion_data: str
+    past: tuple[str, ...]
+    says: str
+
+
+def read_drift(folder: Path) -> Found:
+    """What the stage left in `folder`."""
+    found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
+    past = tuple(each["name"] for each in found["measures"] if each["past"])
+    return Found(found["against"] or "", found.get("data", ""), past, found["says"])
+
+
+def _by_model(
+    parameters: DriftParameters,
+    champion: Path,
+    about: Mapping[str, Any],
+    before: profile.Profile,
+    new: Mapping[str, Newness],
+    split: Path,
+    samples: Mapping[str, profile.Sample],
+    report: Report,
+) -> Iterator[Measure]:
+    """What the champion itself says of the data: its tokenizer of all, its loss of what is new."""
+    if not (champion / MODEL).is_dir():
+        text = f"the model of champion {about['version']} is gone: neither its tokens nor its loss are measured"
+        report({"event": "message", "text": text})
+        return
+    yield from tokens_apart(champion / MODEL, before, split, samples["text"].share, parameters)
+    yield from surprised(
+        champion / MODEL, about["held_out"], new, split, parameters, parameters.rows, parameters.loss_tokens
+    )
+
+
+def says(version: str, measures: Sequence[Measure]) -> str:
+    """What came out in one sentence."""
+    past = [each for each in measures if each.past]
+    against = f"against the data that champion {version} learned from"
+    if not past:
+        return f"none of {len(measures)} measures is past its threshold, {against}"
+    named = ", ".join(f"{each.name} {each.distance:.2g} (at most {each.bar:g})" for each in past)
+    return f"{len(past)} of {len(measures)} measures past their threshold, {against}: {named}"
+
+
+def _write(out: Path, found: Mapping[str, Any]) -> None:
+    (out / FOUND).write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def _publish(out: Path, found: Mapping[str, Any], measures: Sequence[Measure], report: Report) -> None:
+    """The table for people and for programs, and the picture."""
+    header = ["measure", "of", "champion's data", "this data", "distance", "threshold", "by chance", "past"]
+    rows = [each.cells() for each in measures]
+    with (out / CELLS).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "/") for cell in row] for row in rows)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    shares = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
+    markdown = f"{found['says']}.\n\nNew rows: {shares}.\n\n{table}"
+    (out / TABLE).write_text(f"# Drift\n\n{markdown}\n", encoding="utf-8")
+    picture = against_bars([each.bar_of() for each in measures])
+    if picture:
+        (out / PICTURE).write_text(standalone(picture, STYLE), encoding="utf-8")
+    report({"event": "table", "title": "drift", "markdown": markdown})
