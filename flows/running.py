@@ -191,7 +191,8 @@ class Running:
             self.display.note(found.says)
             if not reference.reused:
                 then = "the table is in var/report.html; `chatmill data diff` shows what came and went"
-                tell(DRIFT, self.preset.name, found.says, then, **asdict(found))
+                data = str(self.references["ingest"].metrics["data_hash"])
+                tell(DRIFT, self.preset.name, then=then, data_hash=data, **asdict(found))
         return reference
 
     def _champion(self, reference: str) -> Reference | None:

@@ -18,7 +18,7 @@ from model.turns import Row
 
 @torch.no_grad()
 def surprise(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tokens: int) -> dict[str, float]:
-    """Losses of the model in `folder`, measured as evaluation measures them, on about `tokens` tokens of each.
+    """Losses of the model in `folder`, as evaluation measures them, on about `tokens` tokens of each.
 
     `bits_per_byte` of the texts, where they fill a context; `completion_loss` of the pairs' completions in
     nats a token, where one fits. On the CPU.

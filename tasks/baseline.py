@@ -39,8 +39,10 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Baseline:
-    """A version of the model with what it learned from: the data's hash, the digest of its model, of its drift
-    stage's output, its losses on what it held out. `runs` hold its model and its profile, `source` its model.
+    """A version of the model, and what it learned from: the data's hash.
+
+    `model` and `profile` are the digests of what its stages rlhf and drift left, `held_out` its losses on
+    what it held out. `runs` are those two stages' runs, `source` is where its model is.
     """
 
     version: str
@@ -104,7 +106,8 @@ def _described(client: MlflowClient, version: Any, data: str) -> Baseline | None
     for pipeline in _pipelines(client, made):
         for run in children(client, pipeline):
             tags = run.data.tags
-            if tags.get("chatmill.key") and data_hash(run) == data:
+            # A run that was killed may lack files.
+            if run.info.status == "FINISHED" and tags.get("chatmill.key") and data_hash(run) == data:
                 stages.setdefault(tags.get("chatmill.stage", ""), run)
         # Else a later run with the same model has what this one was killed before, or was too old for.
         if {"drift", "evaluate"} <= stages.keys():
@@ -113,11 +116,9 @@ def _described(client: MlflowClient, version: Any, data: str) -> Baseline | None
         return None
     figures = stages["evaluate"].data.metrics if "evaluate" in stages else {}
     held_out = {name: round(figures[of], 6) for name, of in HELD_OUT.items() if of in figures}
-    digest = stages["drift"].data.tags["chatmill.digest"]
+    model, profile = version.tags.get("digest", ""), stages["drift"].data.tags["chatmill.digest"]
     runs = (made, holder(stages["drift"]))
-    return Baseline(
-        str(version.version), data, version.tags.get("digest", ""), digest, held_out, runs, str(version.source)
-    )
+    return Baseline(str(version.version), data, model, profile, held_out, runs, str(version.source))
 
 
 def _pipelines(client: MlflowClient, made: str) -> Iterator[Run]:
@@ -158,10 +159,11 @@ def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> boo
     with suppress(MlflowException, OSError):
         model = Path(download_artifacts(artifact_uri=found.source, tracking_uri=uri))
         shutil.copytree(model, part / MODEL, copy_function=_link)
-    files = {path.relative_to(part).as_posix(): path.stat().st_size for path in part.rglob("*") if path.is_file()}
+    files = sorted(path for path in part.rglob("*") if path.is_file())
+    sizes = {path.relative_to(part).as_posix(): path.stat().st_size for path in files}
     manifest = {
         "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": files, "run": found.runs[0],
+        "seconds": round(time.monotonic() - began, 3), "files": sizes, "run": found.runs[0],
     }  # fmt: skip
     (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
     shutil.rmtree(folder, ignore_errors=True)
@@ -183,7 +185,7 @@ def named(key: str, root: Path) -> Reference:
     manifest = read_manifest(folder)
     if manifest is None:
         raise UserError(
-            f"drift.reference is {key}; there is no such folder in var/artifacts/{STAGE}: leave it empty, and "
-            "the registry says which champion to compare with"
+            f"drift.reference is {key}; there is no such folder in var/artifacts/{STAGE}: leave it empty, "
+            "and the registry says which champion to compare with"
         )
     return Reference(STAGE, key, str(folder), manifest["digest"], True, 0.0, {}, manifest["run"])

@@ -198,10 +198,7 @@ def drifted(found: dict[str, Any]) -> dict[str, Any] | None:
         }
         for each in measures
     ]
-    multiples = [
-        (each["name"], each["distance"] / each["bar"] if each["bar"] else float(each["distance"] > 0), each["past"])
-        for each in measures
-    ]
+    multiples = [(each["name"], each["multiple"], each["past"]) for each in measures]
     new = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
     return {"says": found["says"], "version": found["against"], "new": new, "rows": rows,
             "picture": against_bars(multiples)}  # fmt: skip

@@ -35,7 +35,7 @@ def kolmogorov_smirnov(before: Sequence[float], now: Sequence[float]) -> Distanc
 
 
 def jensen_shannon(before: Sequence[float], now: Sequence[float]) -> Distance:
-    """The root of the divergence of two distributions from their mean, in bits, of counts over the same names.
+    """The root of the divergence of two distributions from their mean, of counts over the same names.
 
     Lin, Divergence measures based on the Shannon entropy, 1991; its root is a metric (Endres and Schindelin,
     2003). Chance by the G-test: 2 n JS is about chi-squared. Raises ValueError where either has no counts.

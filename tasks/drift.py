@@ -77,7 +77,7 @@ def drift(
         "data": about["data"],
         "says": says(about["version"], measures),
         "new": {kind: each.share for kind, each in new.items()},
-        "measures": [{**asdict(each), "past": each.past} for each in measures],
+        "measures": [{**asdict(each), "multiple": each.multiple, "past": each.past} for each in measures],
     }
     _write(out, found)
     _publish(out, found, measures, report)
@@ -116,7 +116,9 @@ def _by_model(
 ) -> Iterator[Measure]:
     """What the champion itself says of the data: its tokenizer of all, its loss of what is new."""
     if not (champion / MODEL).is_dir():
-        text = f"the model of champion {about['version']} is gone: neither its tokens nor its loss are measured"
+        text = (
+            f"the model of champion {about['version']} is gone: neither its tokens nor its loss are measured"
+        )
         report({"event": "message", "text": text})
         return
     yield from tokens_apart(champion / MODEL, before, split, samples["text"].share, parameters)
@@ -131,7 +133,7 @@ def says(version: str, measures: Sequence[Measure]) -> str:
     against = f"against the data that champion {version} learned from"
     if not past:
         return f"none of {len(measures)} measures is past its threshold, {against}"
-    named = ", ".join(f"{each.name} {each.distance:.2g} (at most {each.bar:g})" for each in past)
+    named = ", ".join(f"{each.name} {each.distance:.3g} (at most {each.bar:g})" for each in past)
     return f"{len(past)} of {len(measures)} measures past their threshold, {against}: {named}"
 
 
@@ -150,7 +152,7 @@ def _publish(out: Path, found: Mapping[str, Any], measures: Sequence[Measure], r
     shares = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
     markdown = f"{found['says']}.\n\nNew rows: {shares}.\n\n{table}"
     (out / TABLE).write_text(f"# Drift\n\n{markdown}\n", encoding="utf-8")
-    picture = against_bars([each.bar_of() for each in measures])
+    picture = against_bars([(each.name, each.multiple, each.past) for each in measures])
     if picture:
         (out / PICTURE).write_text(standalone(picture, STYLE), encoding="utf-8")
     report({"event": "table", "title": "drift", "markdown": markdown})

@@ -1,4 +1,4 @@
-"""The measures of drift: each a distance between two versions of the data, with the threshold it is held to."""
+"""The measures of drift: each a distance between two versions of the data, and its threshold."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MEDIAN = 2  # among the quantiles of a profile
 
 @dataclass(frozen=True)
 class Bars:
-    """The distance, by subject, past which a measure is told of. 1 or `.inf`: never.
+    """The distance, by subject, past which a measure is told of.
 
-    `lengths` and the scores of `labels` by Kolmogorov and Smirnov's, `vocabulary`, `sources` and the choices of
-    `labels` by the root of Jensen and Shannon's. `new_words` is how much larger the share of words outside the
-    champion's has become, `unknown_pieces` the share of tokens that its training text lacks, `agreement` how
-    far alpha fell. `bytes_per_token` and `loss` are shares of the champion's own figure.
+    `lengths` and the scores of `labels` by Kolmogorov and Smirnov, `vocabulary`, `sources` and the choices of
+    `labels` by the root of Jensen and Shannon's divergence. `new_words` is by how much the share of words
+    outside the champion's commonest rose, `unknown_pieces` the share of tokens that its training text lacks,
+    `agreement` how far alpha fell. `bytes_per_token` and `loss` are relative to the champion's own.
     """
 
     lengths: float = 0.1
@@ -39,8 +39,9 @@ class Bars:
 
     def __post_init__(self) -> None:
         for each in fields(Bars):
-            if not getattr(self, each.name) >= 0:
-                raise ValueError(f"{each.name} is {getattr(self, each.name)}; a threshold is 0 or more")
+            bar = getattr(self, each.name)
+            if not (bar >= 0 and math.isfinite(bar)):
+                raise ValueError(f"{each.name} is {bar}; a threshold is a number from 0")
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ class Measure:
         told = [f"{self.distance:.3g}", f"{self.bar:g}", chance, "yes" if self.past else ""]
         return [self.name, f"{self.of} ({self.by})", *numbers, *told]
 
-    def bar_of(self) -> tuple[str, float, bool]:
-        """As a row of the picture: its name, its distance as a multiple of its threshold, whether it is past."""
-        bar = self.bar or math.inf
-        return self.name, self.distance / bar if self.bar else float(self.distance > 0), self.past
+    @property
+    def multiple(self) -> float:
+        """Its distance as a multiple of its threshold; of a threshold of 0, 0 or 1."""
+        return self.distance / self.bar if self.bar else float(self.distance > 0)
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,7 @@ def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Itera
         yield _measure(f"labels/{stratum}", "share of choices of a", shares, apart, bars.labels, ROOT)
 
 
-def tokens_apart(
-    model: Path, before: Profile, split: Path, share: float, bars: Bars
-) -> Iterator[Measure]:
+def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: Bars) -> Iterator[Measure]:
     """The sampled text in the champion's own tokens: those it never met, and how far a token reaches."""
     counts, size = encoded(Tokenizer.load(model), split, share)
     total, known = int(counts.sum()), before.pieces.known

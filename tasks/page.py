@@ -143,7 +143,7 @@ rule {{ 'was' if quarantine.total == '1' else 'were' }} put aside: {{ quarantine
 {% if drift %}
 <h3>How it differs from what the champion learned from</h3>
 <p>The champion, the best model so far that learned from other data, is version {{ drift.version }}. {{ drift.new }} are
-new to it. Each line below is a distance between the two versions of the data, by its threshold.</p>
+new to it. {{ drift.says }}. Each line below is a distance between the two versions of the data, by its threshold.</p>
 <figure>{{ drift.picture }}</figure>
 <div class="scroll"><table>
 <tr><th>measure<th>of<th class="n">champion’s<th class="n">this<th class="n">distance<th class="n">threshold<th>past it</tr>

@@ -1,7 +1,7 @@
 """What a version of the data looks like, in figures that are small enough to be kept with every run.
 
-Texts are counted in a sample: the rows of a kind with the smallest ids. Ids are digests of content, so this is
-a choice as good as by chance, the same each time, and what two versions share is in the samples of both.
+Texts are counted in a sample: the rows of a kind with the smallest ids. Ids are digests of content, so this
+is as good as by chance and the same each time, and what two versions share is in the samples of both.
 """
 
 from __future__ import annotations
@@ -247,7 +247,8 @@ def _comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agre
     """Choices, and agreement of those who compared the same two answers, whichever stood first."""
     choices: dict[str, Counter[str]] = defaultdict(Counter)
     people: dict[str, set[str]] = defaultdict(set)
-    subjects, values = defaultdict(lambda: array("Q")), defaultdict(lambda: array("b"))
+    subjects: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+    values: dict[str, array[int]] = defaultdict(lambda: array("b"))
     for part in SPLITS:
         for row in read_shards(split / part / "comparisons"):
             stratum = f"{row['aspect']}/{row['source']}"

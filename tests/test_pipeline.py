@@ -18,7 +18,7 @@ from tests.chaos.__main__ import survive
 REPOSITORY = Path(__file__).parent.parent
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
 STAGES = [
-    "ingest", "validate", "split", "tokenizer", "pretrain", "sft",
+    "ingest", "validate", "split", "tokenizer", "drift", "pretrain", "sft",
     "labels", "reward", "rlhf", "evaluate", "gate", "report",
 ]  # fmt: skip
 MADE = ("rlhf", "evaluate", "gate", "report")
@@ -135,6 +135,77 @@ def test_killed_in_a_stage_it_goes_on_and_makes_only_what_follows(root: Path) ->
     assert tuple(name for name, status in statuses(root).items() if status == "made") == MADE
     assert mlflow(root, "select count(*) from runs where status = 'RUNNING'")[0][0] == 0
     assert mlflow(root, "select count(*) from runs where status = 'KILLED'")[0][0] == 2
+
+
+# The chain as far as the comparison, and the events that Prefect's server then has of it.
+COMPARED = """
+import json, sys
+from pathlib import Path
+from flows.surroundings import prepare
+prepare(Path.cwd())
+from prefect import flow
+from prefect.client.orchestration import get_client
+from flows.configuration import read_preset
+from flows.running import Running
+from tasks.drift import drift
+from tasks.ingest import ingest
+from tasks.split import split
+from tasks.tokenizer import tokenizer
+from tasks.validate import validate
+
+@flow(name="compared", persist_result=False)
+def compared(preset):
+    with Running(preset) as run:
+        good = run(validate, preset.checks(), run(ingest, preset.data))
+        parts = run(split, preset.split, good)
+        found = run.against_champion(drift, preset.drift, parts, run(tokenizer, preset.tokens(), parts))
+    with get_client(sync_client=True) as client:
+        wanted = {"filter": {"event": {"name": ["chatmill.drift"]}}}
+        told = client._client.post("/events/filter", json=wanted).json()["events"]
+    return {"reused": found.reused, "key": found.key, "told": [event["payload"] for event in told]}
+
+preset = read_preset(Path(sys.argv[1]), sys.argv[2:])
+print("compared", json.dumps(compared(preset, return_state=False)))
+"""
+
+
+def compared(root: Path, config: Path) -> tuple[dict[str, Any], str]:
+    words = [sys.executable, "-c", COMPARED, str(config)]
+    done = subprocess.run(words, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("compared ")]
+    return json.loads(line.partition(" ")[2]), done.stdout
+
+
+def test_other_labels_are_compared_with_the_champions_data(root: Path) -> None:
+    first = next(entry for entry in summary(root)["stages"] if entry["name"] == "drift")
+    rows = [json.loads(line) for line in (root / "tests/exports/smoke/comparisons.jsonl").open()]
+    labels = root / "comparisons.jsonl"
+    labels.write_text("".join(json.dumps(row | {"choice": "a"}) + "\n" for row in rows))
+    config = root / "other.yaml"
+    files = "tests/exports/smoke/comparisons.jsonl"
+    config.write_text(SMOKE.read_text().replace(files, labels.name))
+
+    found, said = compared(root, config)
+    assert not found["reused"]
+    assert "1 of 22 measures past their threshold" in said
+    [told] = found["told"]
+    assert told["past"] == ["labels/helpfulness/chat"] and told["champion"] == "1"
+    names = {name for (name,) in mlflow(root, "select distinct key from metrics where key like 'drift.%'")}
+    assert {"drift.labels/helpfulness/chat", "drift.past", "drift.loss/text"} - names == {"drift.loss/text"}
+    kept = next((root / "var" / "mlflow").rglob("drift.svg")).parent
+    assert {"drift.md", "drift.csv", "drift.json", "profile.json", "rows.txt"} <= {
+        p.name for p in kept.iterdir()
+    }
+    why = chatmill(root, "why", "drift")
+    assert "was made" in why and "champion" in why and "chatmill why split" in why
+
+    # The same again is reused, and told to nobody twice; so is the champion's own data.
+    again, said = compared(root, config)
+    assert again["reused"] and again["key"] == found["key"] and "1 of 22 measures past" in said
+    assert len(again["told"]) <= 1
+    before, _ = compared(root, SMOKE)
+    assert before["reused"] and before["key"] == first["key"]
 
 
 def test_the_models_that_came_out_are_listed_and_talk(root: Path) -> None:

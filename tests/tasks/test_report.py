@@ -16,7 +16,10 @@ from tasks.chapters import in_words
 from tasks.figures import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
 from tasks.report import ReportParameters, examples, quarantine, report, sources
 
-STAGES = ("validate", "split", "tokenizer", "pretrain", "sft", "labels", "reward", "rlhf", "evaluate", "gate")
+STAGES = (
+    "validate", "split", "tokenizer", "drift", "pretrain", "sft", "labels", "reward", "rlhf", "evaluate",
+    "gate",
+)  # fmt: skip
 VOID = {"meta", "br", "th", "td", "tr", "dt", "dd", "path", "circle", "rect", "polyline", "p", "html"}
 
 
@@ -45,6 +48,21 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
                 row = {"source": source, "text": text, "prompt": f"{text}?", "completion": f" {text}!"}
                 row |= {"scores": [2, -1], "aspect": "tone"}
                 file.write((json.dumps(row) + "\n") * count)
+    measure = {
+        "of": "words",
+        "before": 90,
+        "now": 120,
+        "distance": 0.3,
+        "bar": 0.1,
+        "multiple": 3,
+        "past": True,
+    }
+    measures = [{"name": "lengths/text", **measure}, {"name": "loss/text", **measure, "past": False}]
+    says = "1 of 2 measures past their threshold"
+    whole(
+        at["drift"] / "drift.json",
+        {"against": "7", "says": says, "new": {"text": 0.25}, "measures": measures},
+    )
     counts = {"tokens": 3_400_000, "bytes": 10_300_000, "documents": 13_000}
     whole(at["tokenizer"] / "tokens.json", {"dtype": "uint16", "vocabulary": 4096, "train": counts})
 
@@ -242,6 +260,7 @@ def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
         "Learning to answer",
         "Learning what people prefer",
         "212,100",
+        "is version 7. 25.0% of the text",
         "Practising against the reward model",
         "What the reward costs",
         "All models, the same test",
@@ -255,7 +274,7 @@ def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
         "nothing",
     ):
         assert words in page, words
-    assert page.count("<svg") == 14
+    assert page.count("<svg") == 15
 
 
 def test_the_same_bytes_each_time(tmp_path: Path) -> None:

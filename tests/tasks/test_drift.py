@@ -1,0 +1,251 @@
+"""Two versions of real data, and what is said of how they differ."""
+
+from __future__ import annotations
+
+import csv
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.pretrain import PretrainParameters, train
+from model.surprise import surprise
+from model.transformer import Shape
+from tasks.chapters import drifted
+from tasks.distances import jensen_shannon, kolmogorov_smirnov
+from tasks.drift import DriftParameters, drift, read_drift
+from tasks.formats import File, Reading, find_format
+from tasks.profile import ABOUT, FILE, IDS, Profile, read_ids
+from tasks.records import TYPES, Comparison, Rating, Record, Text, text_row, write_rows
+from tasks.split import SPLITS, SplitParameters, split_of
+from tasks.tokenizer import TokenizerParameters, tokenizer
+
+REPOSITORY = Path(__file__).parent.parent.parent
+SMOKE = REPOSITORY / "tests" / "exports" / "smoke"
+
+
+def quiet(event: dict[str, Any]) -> None:
+    pass
+
+
+def parted(root: Path, rows: Sequence[Record]) -> Path:
+    """The rows as the stage split leaves them."""
+    for name in SPLITS:
+        mine = [row for row in rows if split_of(row.group, SplitParameters(0.1, 0.1)) == name]
+        for kind, record in TYPES.items():
+            write_rows(root / name / kind / "00000.jsonl", [row for row in mine if isinstance(row, record)])
+    return root
+
+
+class Version:
+    """A version of the data with its tokenizer."""
+
+    def __init__(self, root: Path, rows: Sequence[Record], base: str = "") -> None:
+        self.split, self.tokens = parted(root / "split", rows), root / "tokens"
+        self.tokens.mkdir()
+        tokenizer(
+            TokenizerParameters(400, base=base), split=self.split, out=self.tokens, report=quiet, root=root
+        )
+
+    def drift(self, out: Path, champion: Path | None, **parameters: Any) -> dict[str, Any]:
+        """Run the stage; its figures."""
+        out.mkdir()
+        return drift(
+            DriftParameters(**parameters), split=self.split, tokenizer=self.tokens, champion=champion,
+            out=out, report=quiet,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Record]:
+    files = [File(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
+    return [found.row for found in find_format("rows").parse(files, Reading("film"))]
+
+
+@pytest.fixture(scope="module")
+def champion(rows: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a champion of the smoke data is compared by: its profile, a model that learned its text."""
+    root = tmp_path_factory.mktemp("champion")
+    version = Version(root, rows)
+    version.drift(root / "champion", None)
+    settings = {"steps": 40, "batch": 8, "prompts": [], "optimizer": {"learning_rate": 0.01}}
+    shape = Shape(layers=1, width=32, heads=2, context=32)
+    architecture = asdict(shape) | {"vocabulary": 400}
+    parameters = asdict(PretrainParameters()) | settings
+    train(parameters, architecture, str(version.tokens), str(root / "base"), 1, "cpu", quiet)
+    (root / "base" / "model").rename(root / "champion" / "model")
+    held_out = [json.loads(line) for line in (root / "split/test/text/00000.jsonl").open()]
+    pairs = [json.loads(line) for line in (root / "split/test/pairs/00000.jsonl").open()]
+    losses = surprise(root / "champion" / "model", (row["text"] for row in held_out), pairs, 8000)
+    about = {"version": "3", "data": "abc.dir", "held_out": losses}
+    (root / "champion" / ABOUT).write_text(json.dumps(about))
+    return root / "champion"
+
+
+Against = Callable[[Sequence[Record]], dict[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def against(champion: Path, tmp_path: Path) -> Against:
+    """Other rows against the champion's; each measure by its name."""
+
+    def compare(rows: Sequence[Record]) -> dict[str, dict[str, Any]]:
+        Version(tmp_path, rows).drift(tmp_path / "out", champion)
+        found = json.loads((tmp_path / "out" / "drift.json").read_text())
+        return {each["name"]: each for each in found["measures"]}
+
+    return compare
+
+
+def past(measures: dict[str, dict[str, Any]]) -> set[str]:
+    return {name for name, each in measures.items() if each["past"]}
+
+
+def test_the_same_data_has_not_drifted(rows: list[Record], against: Against, tmp_path: Path) -> None:
+    measures = against(rows)
+    assert {each["distance"] for each in measures.values()} == {0.0}
+    assert {name.split("/")[0] for name in measures} == {
+        "lengths", "vocabulary", "new_words", "sources", "labels", "agreement", "unknown_pieces",
+        "bytes_per_token",
+    }  # fmt: skip
+    found = read_drift(tmp_path / "out")
+    assert found.past == () and found.champion == "3" and "none of" in found.says
+
+
+def test_a_few_more_of_the_same_kind_is_no_drift(rows: list[Record], champion: Path, tmp_path: Path) -> None:
+    # The champion is one of a version that lacked every fourth row.
+    some = [row for row in rows if int(row.id, 16) % 4]
+    fewer = Version(tmp_path, some, base=str(champion / "model"))
+    fewer.drift(tmp_path / "before", None)
+    for name in (ABOUT, "model"):
+        (tmp_path / "before" / name).symlink_to(champion / name)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    figures = Version(whole, rows).drift(tmp_path / "out", tmp_path / "before")
+    assert figures["drift.new/text"] == pytest.approx(0.25, abs=0.08)
+    assert figures["drift.loss/text"] < 0.1 and figures["drift.past"] == 0
+
+
+def test_other_text_is_past_every_measure_of_text(
+    rows: list[Record], against: Against, tmp_path: Path
+) -> None:
+    pages = "\n\n".join(path.read_text() for path in sorted((REPOSITORY / "docs").glob("*.md")))
+    paragraphs = [part for part in pages.split("\n\n") if len(part) > 120]
+    other = [text_row(part, "docs") for part in dict.fromkeys(paragraphs)][:200]
+    measures = against([*rows, *other])
+    subjects = {"vocabulary", "new_words", "sources", "unknown_pieces", "bytes_per_token", "loss"}
+    assert {f"{subject}/text" for subject in subjects} <= past(measures)
+    assert {name for name in past(measures) if not name.endswith("/text")} == set()
+    assert measures["sources/text"]["before"] == 1 and measures["sources/text"]["now"] == 2
+    assert measures["loss/text"]["now"] > 2 * measures["loss/text"]["before"]
+    # For programs, for people, and as a picture.
+    table = list(csv.reader((tmp_path / "out" / "drift.csv").open()))
+    assert [line[0] for line in table[1:]] == list(measures)
+    assert "| vocabulary/text |" in (tmp_path / "out" / "drift.md").read_text()
+    picture = ElementTree.parse(tmp_path / "out" / "drift.svg").getroot()
+    dots = picture.findall(".//{http://www.w3.org/2000/svg}circle")
+    assert [dot.get("class") for dot in dots].count("dot aligned") == len(past(measures))
+    shown = drifted(json.loads((tmp_path / "out" / "drift.json").read_text()))
+    assert shown and shown["version"] == "3" and len(shown["rows"]) == len(measures)
+
+
+def test_longer_texts_are_past_the_measure_of_lengths_alone(rows: list[Record], against: Against) -> None:
+    texts = [row for row in rows if isinstance(row, Text)]
+    joined = [
+        text_row(f"{one.text} {two.text}", one.source)
+        for one, two in zip(texts[::2], texts[1::2], strict=True)
+    ]
+    measures = against([*(row for row in rows if not isinstance(row, Text)), *joined])
+    assert past(measures) == {"lengths/text"}
+    assert measures["lengths/text"]["now"] > 1.8 * measures["lengths/text"]["before"]
+
+
+def test_other_labels_are_past_the_measures_of_labels(rows: list[Record], against: Against) -> None:
+    kinder = [replace(row, scores=[min(4, score + 2) for score in row.scores])
+              if isinstance(row, Rating) else row for row in rows]  # fmt: skip
+    first = [replace(row, choice="a") if isinstance(row, Comparison) else row for row in kinder]
+    measures = against(first)
+    assert past(measures) == {"labels/tone/film", "labels/helpfulness/film"}
+    assert measures["labels/tone/film"]["by"] == "Kolmogorov-Smirnov"
+    assert measures["labels/helpfulness/film"]["now"] == 1.0
+
+
+def test_people_who_no_longer_agree_are_noticed(rows: list[Record], against: Against) -> None:
+    random = np.random.default_rng(5)
+    pool = [score for row in rows if isinstance(row, Rating) for score in row.scores]
+    drawn = [replace(row, scores=[pool[i] for i in random.integers(len(pool), size=len(row.scores))])
+             if isinstance(row, Rating) else row for row in rows]  # fmt: skip
+    measures = against(drawn)
+    assert past(measures) == {"agreement/tone/film"}
+    assert abs(measures["agreement/tone/film"]["now"]) < 0.1 < measures["agreement/tone/film"]["before"]
+
+
+def test_a_profile_is_small_and_comes_back_as_it_was(rows: list[Record], tmp_path: Path) -> None:
+    version = Version(tmp_path, rows)
+    version.drift(tmp_path / "out", None, sample_bytes=20_000)
+    found = Profile.read(tmp_path / "out")
+    found.write(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == (tmp_path / "out" / FILE).read_bytes()
+    ids = read_ids(tmp_path / "out")
+    texts = sorted(row.id for row in rows if isinstance(row, Text))
+    # The sample of a kind is its rows with the smallest ids.
+    assert ids["text"] == set(texts[: len(ids["text"])]) and 10 < len(ids["text"]) < 100
+    assert found.kinds["text"].rows == len(ids["text"])
+    assert json.loads((tmp_path / "out" / "drift.json").read_text())["measures"] == []
+    again = tmp_path / "again"
+    version.drift(again, None, sample_bytes=20_000)
+    assert (again / IDS).read_bytes() == (tmp_path / "out" / IDS).read_bytes()
+
+
+def test_a_champion_whose_model_is_gone_still_tells_of_the_data(
+    rows: list[Record], champion: Path, tmp_path: Path
+) -> None:
+    for name in (ABOUT, FILE, IDS):
+        place = tmp_path / "before" / name
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(champion / name)
+    figures = Version(tmp_path, rows).drift(tmp_path / "out", tmp_path / "before")
+    assert "drift.vocabulary/text" in figures and "drift.unknown_pieces/text" not in figures
+
+
+def test_distances_are_those_of_the_books() -> None:
+    from scipy.spatial.distance import jensenshannon
+    from scipy.stats import chi2, ks_2samp
+
+    random = np.random.default_rng(3)
+    one, two = random.integers(0, 12, 400), random.integers(2, 15, 300)
+    counts = [np.bincount(values, minlength=15) for values in (one, two)]
+    assert kolmogorov_smirnov(*counts).value == pytest.approx(ks_2samp(one, two).statistic)
+    assert jensen_shannon(*counts).value == pytest.approx(jensenshannon(*counts, base=2))
+    same = jensen_shannon([50, 50, 0], [100, 100, 0])
+    assert same.value == 0 and same.chance**2 == pytest.approx(
+        chi2.ppf(0.99, 1) * (1 / 100 + 1 / 200) / 8 / np.log(2), rel=0.02
+    )
+    with pytest.raises(ValueError, match="without counts"):
+        kolmogorov_smirnov([0, 0], [1, 2])
+
+
+def test_by_chance_one_of_a_hundred_is_past() -> None:
+    random = np.random.default_rng(11)
+    shares = random.dirichlet(np.ones(30))
+    for distance in (kolmogorov_smirnov, jensen_shannon):
+        beyond = 0
+        for _ in range(1000):
+            found = distance(random.multinomial(500, shares), random.multinomial(800, shares))
+            beyond += found.value > found.chance
+        # Bins make the first one careful.
+        assert beyond <= 25, distance
+
+
+@pytest.mark.parametrize("name", ["lengths", "loss", "rows", "sample_bytes"])
+def test_a_threshold_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is -1"):
+        DriftParameters(**{name: -1})
+    if name not in ("rows", "sample_bytes"):
+        with pytest.raises(ValueError, match="nan"):
+            DriftParameters(**{name: float("nan")})
