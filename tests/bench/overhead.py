@@ -108,6 +108,7 @@ def _digest(folder: Path) -> str:
 def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]:
     """The chain of flows/pipeline.py without a flow: seconds by stage. `only` ends it after that stage."""
     from model.device import find_device
+    from tasks.drift import drift
     from tasks.evaluate import evaluate
     from tasks.gate import gate
     from tasks.ingest import ingest
@@ -127,6 +128,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
         (validate, preset.checks()),
         (split, preset.split),
         (tokenizer, preset.tokens()),
+        (drift, preset.drift),
         (pretrain, BaseParameters(preset.architecture, preset.pretrain, preset.base)),
         (sft, preset.sft),
         (labels, preset.labels),
@@ -145,7 +147,8 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
         }  # fmt: skip
         for stage, parameters in chain:
             given = {name: value for name, value in around.items() if stage.asks_for(name)}
-            inputs = {name: made / name for name in stage.inputs}
+            # A first run has no champion.
+            inputs = {name: made / name if (made / name).exists() else None for name in stage.inputs}
             (made / stage.name).mkdir(parents=True)
             began = time.monotonic()
             stage(parameters, **inputs, **given, out=made / stage.name, report=lambda event: None)
