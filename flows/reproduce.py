@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tasks.verdict import StageVerdict
 
-COLOURS = {"identical": "green", "equivalent": "cyan", "diverged": "red"}
+COLOURS = {"identical": "green", "equivalent": "cyan", "diverged": "red", "left out": "dim"}
 INTERRUPTED = 130
 
 
@@ -90,18 +90,20 @@ def made_again(
     from flows.surroundings import bare
     from tasks.environment import interpreter
     from tasks.repetitions import record, repetitions
-    from tasks.reproduction import checked_out, make_anew, read_original, surroundings
+    from tasks.reproduction import checked_out, compared_as_then, make_anew, read_original, surroundings
     from tasks.revision import code_state
     from tasks.verdict import judge, sentence, whole
 
     original = read_original(client, run)
     say(f"run {original.run[:12]} ({original.name}) is made again")
     with checked_out(root, original, keep, say) as checkout:
+        left_out = compared_as_then(client, original, checkout)
         environment = bare(checkout.project, original.around["threads"])
         python = interpreter(root, checkout.project, environment, say)
         made = make_anew(checkout, original, python, environment)
         around = (original.around, surroundings(environment))
-        verdicts = judge(original.stages, made, repetitions(client, original.run, original.stages), around)
+        known = repetitions(client, original.run, original.stages)
+        verdicts = judge(original.stages, made, known, around, left_out)
         table, versions = record(client, original.run, verdicts, made, code_state(root).commit)
     return Reproduced(original.run, verdicts, whole(verdicts), sentence(verdicts), table, versions)
 

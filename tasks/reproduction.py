@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,12 @@ from mlflow.entities import Run
 from model.device import describe_processor
 from model.errors import UserError
 from model.launch import die_with_parent
+from tasks.baseline import STAGE as CHAMPION
+from tasks.baseline import bring, of_version
 from tasks.comparison import find_run
 from tasks.lineage import artifact, artifact_text, children, data_hash, holder
 from tasks.placing import Placed, place_data, standalone
+from tasks.registry import Registry
 from tasks.revision import Code, bring_back, put_away
 from tasks.stage import MANIFEST, read_manifest
 from tasks.verdict import Made
@@ -181,6 +184,27 @@ def _remove(root: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def compared_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+    """Have the checkout's drift compare with the champion of then; why it is left out, where it cannot.
+
+    Its own registry has no champion. That one's profile and model come from MLflow.
+    """
+    stage = next((made.manifest for made in original.stages if made.stage == "drift"), None) or {}
+    given = stage.get("inputs", {}).get(CHAMPION)
+    if not given:
+        return {}
+    version = stage["metrics"]["against"]
+    found = of_version(Registry(client, nullcontext), version)
+    if found is None or found.digest != given["digest"]:
+        return {"drift": f"what champion {version} was then, MLflow does not hold any more"}
+    if bring(found, client, client.tracking_uri, checkout.project, lambda event: None) is None:
+        return {"drift": f"the profile of champion {version}'s data is gone from MLflow"}
+    preset = json.loads(checkout.preset.read_text(encoding="utf-8"))
+    preset["drift"] = {**preset.get("drift", {}), "reference": found.key}
+    checkout.preset.write_text(json.dumps(preset, indent=1), encoding="utf-8")
+    return {}
+
+
 def make_anew(
     checkout: Checkout, original: Original, python: Path, environment: Mapping[str, str]
 ) -> dict[str, Made]:
@@ -223,7 +247,8 @@ def read_made(project: Path) -> dict[str, Made]:
     for path in sorted((project / "var" / "artifacts").glob(f"*/*/{MANIFEST}")):
         found = read_manifest(path.parent)
         written = path.stat().st_mtime
-        if found and written >= made.get(found["stage"], (0.0,))[0]:
+        # What drift compares with was not made here.
+        if found and found["stage"] != CHAMPION and written >= made.get(found["stage"], (0.0,))[0]:
             made[found["stage"]] = (
                 written,
                 Made(found["stage"], found["digest"], found["metrics"], found),

@@ -17,6 +17,8 @@ from tasks.comparison import is_speed
 from tasks.explain import Difference, differences
 
 IDENTICAL, EQUIVALENT, DIVERGED = "identical", "equivalent", "diverged"
+# Of a stage that could not be made from what it was made of then: no verdict, and none on the run by it.
+LEFT_OUT = "left out"
 REPETITIONS = 3
 CONFIDENCE = 0.99
 HASH = "data_hash"
@@ -92,13 +94,20 @@ def judge(
     now: Mapping[str, Made],
     repetitions: Mapping[str, Sequence[Made]],
     around: tuple[Mapping[str, str], Mapping[str, str]],
+    left_out: Mapping[str, str] | None = None,
 ) -> list[StageVerdict]:
-    """Every stage of a run against what its repetition left, in order.
+    """Every stage of a run against what its repetition left, in order; `left_out` says why one is not judged.
 
     `repetitions` are others of the same stages, whose figures say what may differ; `around` is what was
     recorded of the surroundings of both runs: threads, processor and the like, by name.
     """
-    return [_judge(made, now.get(made.stage), repetitions.get(made.stage, ()), around) for made in before]
+    no = left_out or {}
+    return [
+        StageVerdict(made.stage, LEFT_OUT, no[made.stage])
+        if made.stage in no
+        else _judge(made, now.get(made.stage), repetitions.get(made.stage, ()), around)
+        for made in before
+    ]
 
 
 def whole(verdicts: Sequence[StageVerdict]) -> str:
@@ -110,18 +119,20 @@ def whole(verdicts: Sequence[StageVerdict]) -> str:
 def sentence(verdicts: Sequence[StageVerdict]) -> str:
     """The verdict in words, with the first stage that differs and what differs in its inputs."""
     says = whole(verdicts)
+    no = "".join(f"; {each.stage} is left out: {each.why}" for each in verdicts if each.says == LEFT_OUT)
+    verdicts = [each for each in verdicts if each.says != LEFT_OUT]
     if says == IDENTICAL:
-        return f"identical: all {len(verdicts)} stages came out in the same bits"
+        return f"identical: all {len(verdicts)} stages came out in the same bits{no}"
     first = next(each for each in verdicts if each.says != IDENTICAL)
     same = sum(each.says == IDENTICAL for each in verdicts)
     cause = f"bits differ from {first.stage} on: {inputs_in_words(first)}"
     if says == EQUIVALENT:
         return (
             f"equivalent: {same} of {len(verdicts)} stages in the same bits, the others' figures within "
-            f"their tolerance; {cause}"
+            f"their tolerance; {cause}{no}"
         )
     worst = next(each for each in verdicts if each.says == DIVERGED)
-    return f"diverged at {worst.stage}: {worst.why}; {cause}"
+    return f"diverged at {worst.stage}: {worst.why}; {cause}{no}"
 
 
 def inputs_in_words(verdict: StageVerdict, most: int = 4) -> str:
