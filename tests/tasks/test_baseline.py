@@ -81,9 +81,22 @@ class Team:
         return newest_other(self.tracker.registry, data)[0]
 
 
+def at(root: Path) -> Team:
+    return Team(root, Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow"))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database made once: making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    at(root)
+    return (root / "mlflow.db").read_bytes()
+
+
 @pytest.fixture
-def team(tmp_path: Path) -> Team:
-    return Team(tmp_path, Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "chatmill", tmp_path / "mlflow"))
+def team(tmp_path: Path, template: bytes) -> Team:
+    (tmp_path / "mlflow.db").write_bytes(template)
+    return at(tmp_path)
 
 
 def test_the_newest_champion_that_learned_from_other_data(team: Team) -> None:
