@@ -190,7 +190,9 @@ class Running:
         if found.past:
             self.display.note(found.says)
             if not reference.reused:
-                then = "the table is in var/report.html; `chatmill data diff` shows what came and went"
+                then = (
+                    "`chatmill data diff` shows what came and went; the table is in MLflow with stage drift"
+                )
                 data = str(self.references["ingest"].metrics["data_hash"])
                 tell(DRIFT, self.preset.name, then=then, data_hash=data, **asdict(found))
         return reference

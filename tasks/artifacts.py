@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-SCHEME = "mlflow-artifacts"
+SCHEME, SQLITE = "mlflow-artifacts", "sqlite:///"
 # Of a new experiment.
 PLACE = f"{SCHEME}:/"
 
@@ -36,7 +36,13 @@ class _Kept:
 
 
 def keep_in(folder: Path, store: str) -> None:
-    """Have this process find files of runs in a folder, where it asks that store without a server."""
+    """Have this process find files of runs in a folder, where it asks that store without a server.
+
+    A store that is another project's file has its files beside it there.
+    """
+    file = Path(store.removeprefix(SQLITE)).resolve() if store.startswith(SQLITE) else None
+    if file is not None and (beside := file.parent / folder.parent.name / folder.name).is_dir():
+        folder = beside
     known = get_registered_artifact_repositories()
     if not isinstance(known[SCHEME], _Kept):
         known[SCHEME] = _Kept(known[SCHEME])
