@@ -191,7 +191,7 @@ class Running:
             self.display.note(found.says)
             if not reference.reused:
                 then = (
-                    "`chatmill data diff` shows what came and went; the table is in MLflow with stage drift"
+                    "`chatmill data diff` shows what came and went; MLflow has the table, with stage drift"
                 )
                 data = str(self.references["ingest"].metrics["data_hash"])
                 tell(DRIFT, self.preset.name, then=then, data_hash=data, **asdict(found))
