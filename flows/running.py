@@ -190,9 +190,7 @@ class Running:
         if found.past:
             self.display.note(found.says)
             if not reference.reused:
-                then = (
-                    "`chatmill data diff` shows what came and went; MLflow has the table, with stage drift"
-                )
+                then = "`chatmill data diff` shows what came and went; MLflow has the table, with stage drift"
                 data = str(self.references["ingest"].metrics["data_hash"])
                 tell(DRIFT, self.preset.name, then=then, data_hash=data, **asdict(found))
         return reference

@@ -34,7 +34,7 @@ class DriftParameters(Bars):
     """
 
     rows: int = 30
-    sample_bytes: int = 4_000_000
+    sample_bytes: int = 2_000_000
     loss_tokens: int = 16_384
     reference: str = ""
 

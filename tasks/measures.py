@@ -14,6 +14,7 @@ from tasks.distances import Distance, jensen_shannon, kolmogorov_smirnov, laid_o
 from tasks.profile import IDS_IN_ALL, Kind, Profile, Sample, encoded, read_ids, sampled
 
 GAP, ROOT = "Kolmogorov-Smirnov", "Jensen-Shannon"
+COMMONEST = 1000  # words that the distance of vocabularies is taken over
 MEDIAN = 2  # among the quantiles of a profile
 
 
@@ -129,9 +130,9 @@ def _kinds_apart(kind: str, old: Kind, new: Kind, sample: Sample, bars: Bars) ->
     yield _measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, GAP)
     if old.words and new.words:
         # Of words that the champion's profile does not name, how many it held is known in all.
-        named = [sample.words[word] for word in old.top]
-        outside = (old.words - sum(old.top.values()), new.words - sum(named))
-        words = jensen_shannon([*old.top.values(), outside[0]], [*named, outside[1]])
+        counts = (list(old.top.values()), [sample.words[word] for word in old.top])
+        words = jensen_shannon(*map(_first, counts, (old.words, new.words)))
+        outside = (old.words - sum(counts[0]), new.words - sum(counts[1]))
         distinct = (old.distinct, new.distinct)
         yield _measure(f"vocabulary/{kind}", "different words", distinct, words, bars.vocabulary, ROOT)
         shares = (outside[0] / old.words, outside[1] / new.words)
@@ -139,8 +140,13 @@ def _kinds_apart(kind: str, old: Kind, new: Kind, sample: Sample, bars: Bars) ->
         of = "share of words outside the champion's commonest"
         yield Measure(f"new_words/{kind}", of, *shares, more, bars.new_words, "rise")
     mix = jensen_shannon(*laid_out(old.sources, new.sources))
-    counts = (len(old.sources), len(new.sources))
-    yield _measure(f"sources/{kind}", "sources", counts, mix, bars.sources, ROOT)
+    several = (len(old.sources), len(new.sources))
+    yield _measure(f"sources/{kind}", "sources", several, mix, bars.sources, ROOT)
+
+
+def _first(counts: list[int], total: int) -> list[int]:
+    """The champion's commonest words, and all others as one: rare words differ by chance."""
+    return [*counts[:COMMONEST], total - sum(counts[:COMMONEST])]
 
 
 def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Iterator[Measure]:
