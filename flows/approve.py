@@ -21,7 +21,7 @@ def approve(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="RUN",
             help="A version's number, or the run that made it: its name or id in Prefect, its id in MLflow "
             "(none named: the one that waits).",
         ),
