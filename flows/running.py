@@ -192,7 +192,8 @@ class Running:
             if not reference.reused:
                 then = "`chatmill data diff` shows what came and went; MLflow has the table, with stage drift"
                 data = str(self.references["ingest"].metrics["data_hash"])
-                tell(DRIFT, self.preset.name, then=then, data_hash=data, **asdict(found))
+                if not tell(DRIFT, self.preset.name, then=then, data_hash=data, **asdict(found)):
+                    self.display.note("Prefect's server does not answer; nobody is told of this")
         return reference
 
     def _champion(self, reference: str) -> Reference | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tasks.figures import Line, against_bars, dot_plot, heat_map, interval, line_chart, trail
+from tasks.figures import Line, against_bars, dot_plot, heat_map, interval, line_chart, number, trail
 
 SPEAKERS = (
     ("base", "base model"),
@@ -193,7 +193,7 @@ def drifted(found: dict[str, Any]) -> dict[str, Any] | None:
     rows = [
         {
             **{name: each[name] for name in ("name", "of", "past")},
-            **{name: f"{each[name]:.4g}" for name in ("before", "now")},
+            **{name: number(float(f"{each[name]:.4g}")) for name in ("before", "now")},
             **{name: f"{each[name]:.2g}" for name in ("distance", "bar")},
         }
         for each in measures

@@ -11,6 +11,7 @@ from typing import Any
 from model.surprise import surprise
 from model.tokenizer import Tokenizer
 from tasks.distances import Distance, jensen_shannon, kolmogorov_smirnov, laid_out
+from tasks.figures import number
 from tasks.profile import IDS_IN_ALL, Kind, Profile, Sample, encoded, read_ids, sampled
 
 GAP, ROOT = "Kolmogorov-Smirnov", "Jensen-Shannon"
@@ -68,7 +69,7 @@ class Measure:
 
     def cells(self) -> list[str]:
         """As a row of a table."""
-        numbers = [f"{value:.4g}" for value in (self.before, self.now)]
+        numbers = [number(float(f"{value:.4g}")) for value in (self.before, self.now)]
         chance = f"{self.chance:.2g}" if self.chance else ""
         told = [f"{self.distance:.3g}", f"{self.bar:g}", chance, "yes" if self.past else ""]
         return [self.name, f"{self.of} ({self.by})", *numbers, *told]

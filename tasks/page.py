@@ -143,9 +143,9 @@ rule {{ 'was' if quarantine.total == '1' else 'were' }} put aside: {{ quarantine
 {% if drift %}
 <h3>How it differs from what the champion learned from</h3>
 <p>The champion, the best model so far that learned from other data, is version {{ drift.version }}. {{ drift.new }} are
-new to it. {{ drift.says }}. Each line below is a distance between the two versions of the data, by its threshold.</p>
+new to it. {{ drift.says }}. Each line below is a distance between the two versions of the data, as a multiple of its threshold.</p>
 <figure>{{ drift.picture }}</figure>
-<div class="scroll"><table>
+<div class="scroll wide"><table>
 <tr><th>measure<th>of<th class="n">champion’s<th class="n">this<th class="n">distance<th class="n">threshold<th>past it</tr>
 {% for row in drift.rows %}<tr><td>{{ row.name }}<td>{{ row.of }}<td class="n">{{ row.before }}<td class="n">{{ row.now }}<td class="n">{{ row.distance }}<td class="n">{{ row.bar }}<td>{{ 'yes' if row.past }}</tr>
 {% endfor %}</table></div>
