@@ -277,12 +277,14 @@ def test_people_are_told_by_a_webhook(webhook: None, root: Path, client: SyncPre
     assert "refused before any training" in failed and "/runs/flow-run/" in failed
     assert "judge_gain is 0.3, at least 0.9 is wanted" in came("the gate refused a model of smoke")
     assert "unknown pieces are 4%" in came("the data of smoke drifts")
-    # Once each: a gate that is reused is no news, and the same fault is told of once an hour.
-    with pytest.raises(UserError):
-        refusing("bad.jsonl")
+    # Once each: a gate that is reused is no news, and the same thing is told of once an hour. What was sent
+    # for another preset behind it has come.
+    assert tell(DRIFT, "smoke", "unknown pieces are 5%", "`chatmill data log` lists them")
+    assert tell(DRIFT, "third", "unknown pieces are 6%", "`chatmill data log` lists them")
+    came("the data of third drifts")
     subjects = [one.partition("\n")[0] for one in Receiver.came]
     # Two models waited, and one test was sent.
-    assert len(subjects) == len(set(subjects)) + 1 == 8
+    assert len(subjects) == len(set(subjects)) + 1 == 9
 
     Receiver.answer = 404
     assert "the address in CHATMILL_WEBHOOK answers 404" in say("notify", "--test", code=2)
