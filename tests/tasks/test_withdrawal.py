@@ -324,6 +324,8 @@ class Keys:
         self.found[stage.name] = made
         return made
 
+    against_champion = __call__
+
     def register(self, *outputs: Reference) -> None:
         pass
 
