@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -22,8 +21,6 @@ STAGES = [
     "ingest", "validate", "split", "tokenizer", "drift", "pretrain", "sft",
     "labels", "reward", "rlhf", "evaluate", "gate", "report",
 ]  # fmt: skip
-MADE = ("rlhf", "evaluate", "gate", "report")
-LONGER = ("--set", "rlhf.steps=12")
 
 
 def command(*words: str) -> list[str]:
@@ -117,25 +114,6 @@ def test_a_rerun_reuses_all_and_registers_nothing_new(root: Path) -> None:
 
 def test_killed_at_any_moment_it_ends_as_one_that_nobody_killed(root: Path, tmp_path: Path) -> None:
     assert survive(tmp_path, kills=3, seed=1, unbroken=root) == []
-
-
-def test_killed_in_a_stage_it_goes_on_and_makes_only_what_follows(root: Path) -> None:
-    words = command("run", "--config", str(SMOKE), *LONGER)
-    with subprocess.Popen(
-        words, cwd=root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
-        assert running.stdout is not None
-        for line in running.stdout:
-            if " 6/12" in line:
-                running.send_signal(signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL
-    assert mlflow(root, "select count(*) from runs where status = 'RUNNING'")[0][0] == 2
-
-    said = chatmill(root, "run", "--config", str(SMOKE), *LONGER)
-    assert " 3/12" not in said and " 12/12" in said
-    assert tuple(name for name, status in statuses(root).items() if status == "made") == MADE
-    assert mlflow(root, "select count(*) from runs where status = 'RUNNING'")[0][0] == 0
-    assert mlflow(root, "select count(*) from runs where status = 'KILLED'")[0][0] == 2
 
 
 # The chain as far as the comparison, twice, and the events that Prefect's server then has of it.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import isawaitable
 from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
@@ -22,10 +23,12 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import AutomationCore
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, State
+from prefect.utilities.asyncutils import run_coro_as_sync
 from typer.testing import CliRunner
 
 from flows import approve, deployed, events, models, notify
@@ -77,10 +80,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.setenv("PREFECT_API_URL", api)
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             yield place
+            # Prefect keeps its client for events: the next server's would go to this one's address.
+            run_coro_as_sync(_drain())
     finally:
         os.chdir(before)
         server.terminate()
         server.wait(30)
+
+
+async def _drain() -> None:
+    drained = EventsWorker.drain_all()
+    if isawaitable(drained):
+        await drained
 
 
 @pytest.fixture
