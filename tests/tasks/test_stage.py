@@ -225,24 +225,29 @@ def test_where_work_goes_is_given_and_no_part_of_the_key(tmp_path):
     assert second.reused and first.metrics == {"squares": [1, 2]}
 
 
-def in_process(stage_made, parameters, root, said):
-    stage_made.run(parameters, {}, Surroundings(root), said.put)
+# A fork would take along whatever the tests before left in this process.
+FRESH = multiprocessing.get_context("spawn")
 
 
-def start(*arguments):
-    process = multiprocessing.get_context("fork").Process(target=in_process, args=arguments)
+def in_process(name, parameters, root, said):
+    globals()[name].run(parameters, {}, Surroundings(root), said.put)
+
+
+def start(stage_made, *arguments):
+    process = FRESH.Process(target=in_process, args=(stage_made.name, *arguments))
     process.start()
     return process
 
 
 def test_a_second_process_waits_and_reuses(tmp_path):
-    said = multiprocessing.get_context("fork").Queue()
-    slow = Words(seconds=1.0)
+    said = FRESH.Queue()
+    # Longer than a process takes to start.
+    slow = Words(seconds=8.0)
     first = start(write, slow, tmp_path, said)
     while not (tmp_path / "made").exists():
         time.sleep(0.01)
     second = start(write, slow, tmp_path, said)
-    first.join(20), second.join(20)
+    first.join(60), second.join(60)
     assert (first.exitcode, second.exitcode) == (0, 0)
     assert made(tmp_path) == 1
     texts = [said.get(timeout=5)["text"] for _ in range(2)]
@@ -250,7 +255,7 @@ def test_a_second_process_waits_and_reuses(tmp_path):
 
 
 def test_what_a_killed_run_left_is_gone_on_from(tmp_path):
-    said = multiprocessing.get_context("fork").Queue()
+    said = FRESH.Queue()
     process = start(climb, Words(seconds=30.0), tmp_path, said)
     folder = tmp_path / "var" / "artifacts" / "climb"
     while not list(folder.glob("*.part/step-1")):
