@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.models import open_tracker
 from model.errors import UserError
 from tasks.cleaning import (
     GONE,
@@ -67,7 +68,7 @@ def clean(
     if not survey(root / "var" / "artifacts"):
         console.print("There is nothing to clean: no stage has left anything in var/artifacts.")
         return
-    tracker = _tracker(root, config)
+    tracker = _tracker(config)
     # No run begins while this lock is held: what is needed does not grow behind the plan's back.
     with _locked(tracker.folder / "lock"):
         entries = survey(root / "var" / "artifacts")
@@ -86,17 +87,12 @@ def clean(
         )
 
 
-def _tracker(root: Path, config: Path | None) -> Tracker:
+def _tracker(config: Path | None) -> Tracker:
     from flows.configuration import Preset, read_preset
-    from flows.surroundings import prepare
 
     default = Preset.model_fields["tracking"].get_default(call_default_factory=True)
     tracking = read_preset(config).tracking if config else default
-    place = prepare(root, tracking.mlflow)
-    # After the environment is set, as MLflow reads it when it is imported.
-    from tasks.tracking import Tracker
-
-    return Tracker(place.mlflow, tracking.experiment, place.var / "mlflow")
+    return open_tracker(tracking.mlflow, tracking.experiment)
 
 
 @contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from flows.models import open_tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tasks.explain import Difference
     from tasks.past import StageRun
 
-EXPERIMENT = "chatmill"
 DIGEST, SHOWN, LONGEST = 40, 12, 100
 MOST = 40
 
@@ -35,14 +35,10 @@ def why(
 
     Compared: code, parameters, inputs, lock, seed, device, and what the stage reads that no stage made.
     """
-    from flows.surroundings import prepare
-
-    place = prepare(Path.cwd())
+    client = open_tracker().client
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.past import find_stage, stage_before
-    from tasks.tracking import Tracker
 
-    client = Tracker(place.mlflow, EXPERIMENT, place.var / "mlflow").client
     found = find_stage(client, stage, run)
     console = Console(highlight=False)
     for line in _says(client, found, stage_before(client, found)):

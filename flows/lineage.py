@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.models import open_tracker
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,13 +25,7 @@ SHOWN = 20
 
 def open_store() -> tuple[MlflowClient, Path]:
     """MLflow's store of this project, and its folder var/."""
-    from flows.surroundings import prepare
-
-    place = prepare(Path.cwd())
-    # After the environment is set, as MLflow reads it when it is imported.
-    from tasks.tracking import Tracker
-
-    return Tracker(place.mlflow, "chatmill", place.var / "mlflow").client, place.var
+    return open_tracker().client, Path.cwd() / "var"
 
 
 def lineage(

@@ -73,6 +73,11 @@ def read_login(text: str) -> Login:
     return Login(user, password)
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a program that `up` or a run starts inherits of an environment."""
+    return {name: value for name, value in environment.items() if name not in SECRETS}
+
+
 def known_login(environment: Mapping[str, str], address: str) -> Login | None:
     """What a program of this environment says to the server at an address; None: it has nothing to say."""
     where = urlsplit(address)

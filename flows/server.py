@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from flows.password import SECRETS
+from flows.password import without_secrets
 from flows.surroundings import LOOPBACK, Place, free_port, silent
 from model.launch import die_with_parent
 from tasks.locks import alone
@@ -71,8 +71,8 @@ class OwnServer:
             process = self.process = self._start("ab")
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
-        inherited = {name: value for name, value in os.environ.items() if name not in SECRETS}
-        environment = {**inherited, **TEMPORARY, **(self.login.prefect_server if self.login else {})}
+        asks = self.login.prefect_server if self.login else {}
+        environment = {**without_secrets(os.environ), **TEMPORARY, **asks}
         with self.log.open(mode) as log:
             return subprocess.Popen(
                 _command(self.port), stdout=log, stderr=log, env=environment,

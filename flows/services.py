@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.password import SECRETS
+from flows.password import without_secrets
 from flows.served import Process
 from model.launch import die_with_parent
 
@@ -59,8 +59,7 @@ class Kept:
     def _start(self) -> subprocess.Popen[bytes]:
         self.started = time.monotonic()
         self.service.log.parent.mkdir(parents=True, exist_ok=True)
-        inherited = {name: value for name, value in os.environ.items() if name not in SECRETS}
-        environment = {**inherited, **self.service.environment, MARK: str(self.root)}
+        environment = {**without_secrets(os.environ), **self.service.environment, MARK: str(self.root)}
         with self.service.log.open("ab") as log:
             # A group of its own: Ctrl-C is for the one that watches, which ends the others in their order.
             return subprocess.Popen(

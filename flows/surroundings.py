@@ -112,9 +112,10 @@ def _reach(name: str, address: str, patience: float) -> None:
             time.sleep(0.5)
             continue
         raise UserError(f"{name}'s server at {where} does not answer ({failed})")
-    code = asked(address, known_login(os.environ, address))
+    login = known_login(os.environ, address)
+    code = asked(address, login)
     if code == 401:
-        says = "refuses the user and password" if known_login(os.environ, address) else "asks for a password"
+        says = "refuses the user and password" if login else "asks for a password"
         raise UserError(
             f"{name}'s server at {where} {says}; set {password.SETTING}=USER:PASSWORD as it is there"
         )

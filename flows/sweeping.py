@@ -68,7 +68,8 @@ def sweep(place: Place, tracker: Tracker) -> list[str]:
         for run in tracker.abandoned():
             notes.append("a run that was killed is closed in MLflow as killed")
             if run:
-                notes += [_close(client, found) for found in _open(client, FlowRunFilterId(any_=[UUID(run)]))]
+                its = FlowRunFilterId(any_=[UUID(run)])
+                notes += [_close(client, found) for found in _open(client, id=its)]
         notes += _close_of_terminals(client, _folder(place))
         notes += _close_of_workers(client)
         _close_tasks(client)
@@ -85,24 +86,23 @@ def _alone(place: Place) -> Any:
     return alone(place.var / "prefect" / "sweeping.lock", lambda event: None, "")
 
 
-def _open(client: SyncPrefectClient, which: FlowRunFilterId | FlowRunFilterTags | None) -> list[FlowRun]:
+def _open(client: SyncPrefectClient, **which: Any) -> list[FlowRun]:
+    """The runs that seem to go on, of all or of `which`, as Prefect's filter has it."""
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
-    if isinstance(which, FlowRunFilterTags):
-        return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state, tags=which))
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state, id=which))
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state, **which))
 
 
 def _close_of_terminals(client: SyncPrefectClient, folder: Path) -> Iterator[str]:
     for path in sorted(folder.iterdir()):
         with free(path) as mine:
             if mine:
-                for run in _open(client, FlowRunFilterTags(all_=[path.name])):
+                for run in _open(client, tags=FlowRunFilterTags(all_=[path.name])):
                     yield _close(client, run)
                 path.unlink(missing_ok=True)
 
 
 def _close_of_workers(client: SyncPrefectClient) -> Iterator[str]:
-    for run in _open(client, None):
+    for run in _open(client):
         host, _, number = (run.infrastructure_pid or "").rpartition(":")
         if host == socket.gethostname() and number.isdigit() and not _lives(int(number), run):
             yield _close(client, run)

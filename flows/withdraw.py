@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -133,17 +132,14 @@ def _show_leaving(console: Console, found: Leaving, how: str) -> None:
 def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -> None:
     """The models that took what is withdrawn, and what each did with it."""
     from flows.lineage import show_learned
-    from flows.surroundings import prepare
+    from flows.models import open_tracker
 
-    place = prepare(root, preset.tracking.mlflow)
+    tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.learned import Sought, learned_from
-    from tasks.registry import Registry
-    from tasks.tracking import Tracker
 
-    client = Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow").client
-    withdrawn = gathered((*found.new, *found.known))
-    models, gone = learned_from(client, Registry(client, nullcontext), root, Sought(withdrawn=withdrawn))
+    sought = Sought(withdrawn=gathered((*found.new, *found.known)))
+    models, gone = learned_from(tracker.client, tracker.registry, root, sought)
     if models or gone:
         console.print("models that had them, and stay as they are:", soft_wrap=True)
         show_learned(console, models, gone)

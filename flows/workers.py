@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows.password import SECRETS
+from flows.password import without_secrets
 from flows.services import Service
 from flows.surroundings import Place
 
@@ -124,9 +124,7 @@ def _unheard(pool: str, worker: str) -> str:
 def deploy(place: Place, api: str) -> str:
     """Make the deployments of prefect.yaml, as Prefect does it; why it could not, or nothing."""
     log = place.var / "logs" / "deploy.log"
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    if place.login:
-        environment |= place.login.client
+    environment = {**without_secrets(os.environ), **(place.login.client if place.login else {})}
     with log.open("wb") as file:
         done = subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],

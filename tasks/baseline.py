@@ -29,7 +29,7 @@ from tasks.locks import alone
 from tasks.past import search
 from tasks.profile import ABOUT, FILE, IDS, MODEL
 from tasks.registry import Registry
-from tasks.stage import LOCK, MANIFEST, PART, WAITS, Reference, read_manifest
+from tasks.stage import LOCK, MANIFEST, PART, WAITS, Reference, put, read_manifest, sizes
 
 STAGE = "champion"
 # What evaluation says of the aligned model, by the names that the champion's losses go by here.
@@ -159,15 +159,12 @@ def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> boo
     with suppress(MlflowException, OSError):
         model = Path(download_artifacts(artifact_uri=found.source, tracking_uri=uri))
         shutil.copytree(model, part / MODEL, copy_function=_link)
-    files = sorted(path for path in part.rglob("*") if path.is_file())
-    sizes = {path.relative_to(part).as_posix(): path.stat().st_size for path in files}
     manifest = {
         "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": sizes, "run": found.runs[0],
+        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "run": found.runs[0],
     }  # fmt: skip
     (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    put(part, folder)
     return True
 
 

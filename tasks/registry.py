@@ -21,7 +21,19 @@ from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
 from tasks import approval
-from tasks.approval import APPROVAL, APPROVED, LATE, REFUSED, TIME, WAITS, WHO, WHY, Question, standing
+from tasks.approval import (
+    APPROVAL,
+    APPROVED,
+    LATE,
+    MOMENT,
+    REFUSED,
+    TIME,
+    WAITS,
+    WHO,
+    WHY,
+    Question,
+    standing,
+)
 from tasks.stage import Reference
 
 MODEL, CHAMPION = "chatmill", "champion"
@@ -358,4 +370,4 @@ def _name(version: Any) -> str:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return time.strftime(MOMENT, time.gmtime())

@@ -21,6 +21,10 @@ PATIENCE_SECONDS = 900.0
 PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE)}
 
 
+def silent(text: str) -> None:
+    """Say it to nobody."""
+
+
 class Sender:
     """Holds figures by run until MLflow has them.
 
@@ -57,7 +61,7 @@ class Sender:
                 return "MLflow answers again; what was held is sent"
         return ""
 
-    def drain(self, say: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> None:
+    def drain(self, say: Callable[[str], None] = silent, patience: float = PATIENCE_SECONDS) -> None:
         """Wait until all is sent, at most `patience` seconds.
 
         Raises what MLflow refused, or RuntimeError where it has not answered for so long.

@@ -161,7 +161,7 @@ class Stage:
         part = folder.with_suffix(PART)
         with self._room(part), alone(folder.with_suffix(LOCK), report, WAITS):
             if read_manifest(part):
-                _put(part, folder)
+                put(part, folder)
             known = read_manifest(folder) or _fetched(self.name, key, folder, around, report)
             if known and (self.stands is None or self.stands(folder, around.root)):
                 return _reference(folder, known, reused=True)
@@ -185,14 +185,14 @@ class Stage:
                 "cost": plain_cost(meter.cost),
                 "metrics": metrics,
                 "digest": sums_digest(sums),
-                "files": _sizes(part, without=traces),
+                "files": sizes(part, without=traces),
                 "sums": sums,
                 "run": run,
             }
             _write_synced(part / MANIFEST, json.dumps(manifest, indent=1))
             # Not before: a run killed until here goes on from them.
             _remove(part / name for name in traces)
-            _put(part, folder)
+            put(part, folder)
             return _reference(folder, manifest, reused=False)
 
     def _described(
@@ -299,7 +299,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
-    return found if found.get("files") == _sizes(folder) else None
+    return found if found.get("files") == sizes(folder) else None
 
 
 def bring(stage: str, key: str, around: Surroundings, report: Report) -> Reference | None:
@@ -337,7 +337,7 @@ def _view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
     return place
 
 
-def _put(part: Path, folder: Path) -> None:
+def put(part: Path, folder: Path) -> None:
     """Make what was begun the output."""
     if folder.exists():
         shutil.rmtree(folder)
@@ -352,14 +352,14 @@ def _remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
+def sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
     """Bytes of each file but the manifest and what stands `without` at the top, by path."""
-    sizes = {}
+    found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder)
         if name.parts[0] not in (MANIFEST, *without):
-            sizes[name.as_posix()] = path.stat().st_size
-    return sizes
+            found[name.as_posix()] = path.stat().st_size
+    return found
 
 
 def _reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Reference:

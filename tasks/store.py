@@ -19,7 +19,7 @@ from model.errors import UserError
 from model.launch import Report
 from tasks import remotes, versions
 from tasks.keys import file_sums, sums_digest
-from tasks.stage import MANIFEST, Reference, read_manifest
+from tasks.stage import MANIFEST, Reference, put, read_manifest
 
 FOLDER = "chatmill"
 POOLS = "pools"
@@ -222,9 +222,7 @@ def _differ(folder: Path, sums: dict[str, str]) -> list[str]:
 def _put(part: Path, folder: Path, manifest: dict[str, Any]) -> None:
     """Make a folder that is put together the output; what a run of this host began of it goes."""
     (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
+    put(part, folder)
     shutil.rmtree(folder.with_suffix(".part"), ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
 from tasks.past import WHOLE
 from tasks.registry import Registered, Registry
-from tasks.sending import BATCH, Sender
+from tasks.sending import BATCH, Sender, silent
 from tasks.stage import MANIFEST, Reference
 
 LONGEST = 500
@@ -103,8 +103,12 @@ class Tracker:
         """A server that took an order and was gone before it said so was asked again: two runs are of one."""
         mine = f"tags.`{FLOW_RUN}` = '{self.tags.get(FLOW_RUN, '')}' and attributes.status = 'RUNNING'"
         for run in self.client.search_runs([self.experiment], mine):
-            self.client.set_tag(run.info.run_id, CLOSED, "MLflow made it twice; this one was not used")
-            self.client.set_terminated(run.info.run_id, "KILLED")
+            self._kill(run.info.run_id, "MLflow made it twice; this one was not used")
+
+    def _kill(self, run: str, why: str, end: int | None = None) -> None:
+        """Close a run that no process goes on with, as of `end`, in milliseconds since 1970 (None: now)."""
+        self.client.set_tag(run, CLOSED, why)
+        self.client.set_terminated(run, "KILLED", end)
 
     @contextmanager
     def _ended(self, run: str, alive: Path | None = None) -> Iterator[None]:
@@ -116,7 +120,7 @@ class Tracker:
             yield
         except BaseException as error:
             with suppress(Exception):
-                self.sender.drain(lambda text: None, LAST_SECONDS)
+                self.sender.drain(patience=LAST_SECONDS)
                 self._close(run, "FAILED" if isinstance(error, Exception) else "KILLED", alive)
             raise
         self._close(run, "FINISHED", alive)
@@ -149,9 +153,7 @@ class Tracker:
             return
         children = self.client.search_runs([found.info.experiment_id], within)
         for run in (parent, *(child.info.run_id for child in children)):
-            if self._read(run):
-                self.client.set_tag(run, CLOSED, "its process was killed; a later start closed it")
-                self.client.set_terminated(run, "KILLED", end)
+            self._kill(run, "its process was killed; a later start closed it", end)
 
     def _read(self, run: str) -> Run | None:
         try:
@@ -208,7 +210,7 @@ class Tracker:
         try:
             yield
         finally:
-            self.sender.drain(lambda text: None)
+            self.sender.drain()
             self.stage = ""
 
     def note(self, event: dict[str, Any]) -> None:
@@ -222,9 +224,7 @@ class Tracker:
         with suppress(FileNotFoundError):
             os.utime(self.folder / "alive" / self.run)
 
-    def close_stage(
-        self, reference: Reference, data_hash: str, say: Callable[[str], None] = lambda text: None
-    ) -> str:
+    def close_stage(self, reference: Reference, data_hash: str, say: Callable[[str], None] = silent) -> str:
         """A stage's figures and files. The run that holds them: one reused names the run it reuses.
 
         Where this store does not know that run, or it was killed before it had them all, this one holds them

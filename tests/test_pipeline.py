@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from flows.surroundings import bare
+from tests.bench.smoke import REPOSITORY, SMOKE, lay
 from tests.chaos.__main__ import survive
 
-REPOSITORY = Path(__file__).parent.parent
-SMOKE = REPOSITORY / "configs" / "smoke.yaml"
 STAGES = [
     "ingest", "validate", "split", "tokenizer", "drift", "pretrain", "sft",
     "labels", "reward", "rlhf", "evaluate", "gate", "report",
@@ -59,9 +58,7 @@ def mlflow(root: Path, query: str) -> list[Any]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the chain has run once."""
     place = tmp_path_factory.mktemp("project")
-    exports = place / "tests" / "exports"
-    exports.mkdir(parents=True)
-    (exports / "smoke").symlink_to(REPOSITORY / "tests" / "exports" / "smoke")
+    lay(place)
     said = chatmill(place, "run", "--config", str(SMOKE))
     assert "the same prompts, answered by all three" in said
     assert "var/report.html" in said

@@ -17,9 +17,8 @@ import psutil
 from flows.served import read_served
 from flows.surroundings import bare, free_port
 from model.launch import MODULE
+from tests.bench.smoke import REPOSITORY, SMOKE, lay
 
-REPOSITORY = Path(__file__).parent.parent.parent
-SMOKE = REPOSITORY / "configs" / "smoke.yaml"
 COMMAND = (sys.executable, "-m", "flows.command")
 STARTING_SECONDS = 120.0
 LONGEST_SECONDS = 600.0
@@ -66,10 +65,8 @@ class Chain:
 
     def start(self) -> None:
         """Start it, or start it again."""
-        exports = self.root / "tests" / "exports"
-        exports.mkdir(parents=True, exist_ok=True)
-        if not (exports / "smoke").exists():
-            (exports / "smoke").symlink_to(REPOSITORY / "tests" / "exports" / "smoke")
+        if not (self.root / "tests").exists():
+            lay(self.root)
         with self.log.open("ab") as log:
             self.flow = psutil.Popen(
                 [*COMMAND, "run", "--config", str(SMOKE), *self.words],

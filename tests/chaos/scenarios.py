@@ -22,6 +22,7 @@ from flows.surroundings import LOOPBACK, Place, free_port
 from tests.bench.events import call, lay
 from tests.chaos.chain import Chain
 from tests.chaos.outcome import differences, left_over, read_outcome
+from tests.hosts import until
 
 AWAY_SECONDS = 60.0
 WAIT_SECONDS = 300.0
@@ -47,7 +48,7 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
     try:
         server.wait()
         chain.start()
-        _until(lambda: "  pretrain" in chain.said())
+        until(lambda: "  pretrain" in chain.said(), WAIT_SECONDS, "the first training")
         os.killpg(server.process.pid, signal.SIGKILL)
         server.process.wait()
         time.sleep(AWAY_SECONDS)
@@ -100,7 +101,7 @@ def clock_jumps(chain: Chain) -> Iterator[list[str]]:
     chain.environment |= {"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(clock)}
     chain.start()
     for stage, shift in (("  pretrain", -2 * 3600), ("  rlhf", 3 * 86400)):
-        _until(lambda stage=stage: stage in chain.said())
+        until(lambda stage=stage: stage in chain.said(), WAIT_SECONDS, stage.strip())
         # In place: who runs has mapped the file.
         with clock.open("r+b") as file:
             file.write(shift.to_bytes(8, sys.byteorder, signed=True))
@@ -138,7 +139,7 @@ def worker_killed(chain: Chain) -> Iterator[list[str]]:
         assert served is not None
         nightly = ("-m", "prefect", "deployment", "run", "chatmill-nightly/nightly")
         call(chain.root, *nightly, PREFECT_API_URL=served.prefect)
-        _until(lambda: bool(chain.trainings()))
+        until(chain.trainings, WAIT_SECONDS, "a training")
         [worker] = [one.pid for one in served.processes if one.name == "gpu"]
         os.kill(worker, signal.SIGKILL)
         call(chain.root, *nightly, "--watch", PREFECT_API_URL=served.prefect)
@@ -179,11 +180,3 @@ def _disk(place: Path, size: str) -> Iterator[Callable[[str], None]]:
         yield change
     finally:
         subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def _until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not happened():
-        if time.monotonic() > deadline:
-            raise RuntimeError("what the scenario waits for does not happen")
-        time.sleep(0.05)

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from flows.clean import clean
 from model.errors import UserError
@@ -21,6 +19,7 @@ from model.launch import Report
 from tasks.cleaning import parse_age, parse_size, survey
 from tasks.stage import MANIFEST, Reference, Surroundings, stage
 from tasks.tracking import Tracker
+from tests.flows.saying import call, of
 
 MODEL = "chatmill"
 HOLD = """
@@ -83,12 +82,7 @@ def make(root: Path, word: str, days: float, tracker: Tracker | None = None) -> 
 
 
 def say(*words: str) -> str:
-    app = typer.Typer()
-    app.command()(clean)
-    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.output
+    return call(of(clean), *words).output
 
 
 def there(made: list[Reference]) -> list[bool]:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from flows.compare import compare
 from model.errors import UserError
 from tasks.stage import Surroundings, stage
 from tasks.tracking import Tracker
+from tests.flows.saying import call, of
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,7 @@ def runs(project: tuple[Path, dict[str, str]]) -> dict[str, str]:
 
 
 def say(*words: str) -> str:
-    app = typer.Typer()
-    app.command()(compare)
-    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return str(done.output)
+    return call(of(compare), *words).output
 
 
 def rows(said: str) -> list[list[str]]:

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from flows.data import data
 from model.errors import UserError
 from tasks import versions
 from tasks.records import pair_row, text_row, write_rows
+from tests.flows.saying import call
 
 
 def lay(root: Path, *texts: str) -> None:
@@ -21,10 +21,7 @@ def lay(root: Path, *texts: str) -> None:
 
 
 def say(*words: str) -> str:
-    done = CliRunner().invoke(data, list(words), env={"COLUMNS": "160"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return str(done.output)
+    return call(data, *words, columns=160).output
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import json
 import shutil
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from flows.lineage import lineage
 from model.errors import UserError
@@ -16,6 +14,7 @@ from tasks.records import TYPES, rating_row, text_row, write_rows
 from tasks.split import SplitParameters, split
 from tasks.stage import Surroundings, stage
 from tasks.tracking import Tracker
+from tests.flows.saying import call, of
 
 TEXTS = [text_row(f"text {n}", "tales") for n in range(40)]
 RATED = [rating_row(f"p{n}", "c", [1.0, 2.0], ["ann", "bob"], "tone", "film", f"g{n}") for n in range(40)]
@@ -39,12 +38,7 @@ def rlhf(parameters, split, out, report):
 
 
 def say(*words):
-    app = typer.Typer()
-    app.command()(lineage)
-    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return str(done.output)
+    return call(of(lineage), *words).output
 
 
 @pytest.fixture(scope="module")

@@ -5,22 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from flows import models
 from model.errors import UserError
 from tasks.stage import Reference
+from tests.flows.saying import call, of
 
 
 def say(*words: str) -> str:
-    app = typer.Typer()
-    app.command()(models.models)
-    app.command()(models.rollback)
-    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return str(done.output)
+    return call(of(models.models, models.rollback), *words).output
 
 
 @pytest.fixture

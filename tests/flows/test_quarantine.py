@@ -13,13 +13,12 @@ from flows.quarantine import quarantine
 from model.errors import UserError
 from tasks.quarantine import read_admissions
 from tasks.records import pair_row, text_row
+from tests.flows.saying import call
 
 
 def invoke(*words: str) -> tuple[str, str]:
     """What was printed, and what was noted beside it."""
-    done = CliRunner().invoke(quarantine, list(words), env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
+    done = call(quarantine, *words)
     return done.stdout, done.stderr
 
 

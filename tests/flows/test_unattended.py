@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import isawaitable
@@ -48,16 +47,10 @@ from tasks.past import made_seconds
 from tasks.records import rating_row, write_rows
 from tasks.stage import Reference
 from tasks.validate import validate
+from tests.hosts import until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
-
-
-def until(holds: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from flows.withdraw import withdraw
 from model.errors import UserError
@@ -15,18 +13,14 @@ from tasks.ingest import ingest
 from tasks.sources import DataParameters, Source
 from tasks.stage import Surroundings
 from tasks.withdrawal import WITHDRAWN, Withdrawal, write_withdrawals
+from tests.flows.saying import call, of
 
 SIGNED = {"why": "asked to [be] left out", "time": "2026-01-31T12:00:00+00:00"}
 PRESET = "name: mine\ndata:\n  sources:\n    - {name: mine, files: labels.jsonl}\n"
 
 
 def say(*words: str) -> str:
-    app = typer.Typer()
-    app.command()(withdraw)
-    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return str(done.output)
+    return call(of(withdraw), *words).output
 
 
 @pytest.fixture

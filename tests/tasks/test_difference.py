@@ -11,15 +11,12 @@ from model.errors import UserError
 from tasks import remotes, versions
 from tasks.difference import WORKING, Count, compare
 from tasks.records import pair_row, write_rows
-from tests.tasks.versioned import contents, lay, meta, texts
+from tests.tasks.versioned import contents, lay, meta, texts, three_texts
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    found = tmp_path / "project"
-    found.mkdir()
-    lay(found, *texts("one", "two", "three"))
-    return found
+    return three_texts(tmp_path / "project")
 
 
 def test_rows_are_added_changed_and_gone_by_kind_and_source(root: Path) -> None:

@@ -9,15 +9,12 @@ import pytest
 
 from model.errors import UserError
 from tasks import history, versions
-from tests.tasks.versioned import git, lay, meta, texts
+from tests.tasks.versioned import git, lay, meta, texts, three_texts
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    found = tmp_path / "project"
-    found.mkdir()
-    lay(found, *texts("one", "two", "three"))
-    return found
+    return three_texts(tmp_path / "project")
 
 
 def test_the_log_has_every_version_that_was_committed_and_the_one_that_is_not(root: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from flows.surroundings import free_port
 from model.errors import UserError
 from tasks import remotes, versions
-from tests.tasks.versioned import bare_clone, contents, lay, meta, texts
+from tests.tasks.versioned import bare_clone, contents, lay, meta, texts, three_texts
 
 BUCKET = "chatmill-versions"
 SECRET = "not-to-be-written-anywhere"
@@ -22,10 +22,7 @@ SECRET = "not-to-be-written-anywhere"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    found = tmp_path / "project"
-    found.mkdir()
-    lay(found, *texts("one", "two", "three"))
-    return found
+    return three_texts(tmp_path / "project")
 
 
 @pytest.fixture

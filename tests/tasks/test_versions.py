@@ -13,15 +13,12 @@ import yaml
 
 from model.errors import UserError
 from tasks import remotes, versions
-from tests.tasks.versioned import bare_clone, contents, lay, meta, texts
+from tests.tasks.versioned import bare_clone, contents, lay, meta, texts, three_texts
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    found = tmp_path / "project"
-    found.mkdir()
-    lay(found, *texts("one", "two", "three"))
-    return found
+    return three_texts(tmp_path / "project")
 
 
 @pytest.fixture

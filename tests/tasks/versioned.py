@@ -21,6 +21,13 @@ def lay(root: Path, *rows: Record, shards: int = 2) -> None:
             write_rows(root / "data" / kind / f"{number:05}.jsonl", part)
 
 
+def three_texts(root: Path) -> Path:
+    """A new folder with the data of three texts."""
+    root.mkdir()
+    lay(root, *texts("one", "two", "three"))
+    return root
+
+
 def meta(sources: str, **rows: int) -> dict[str, Any]:
     return {"sources": sources, "rows": rows}
 
