@@ -186,7 +186,7 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
             raise UserError(f"{where} is missing") from error
         # A stage's own sentence begins with its key: "steps is -1; …" of rlhf is about rlhf.steps.
         joint = "." if said.split(" ", 1)[0].isidentifier() and " is " in said[:40] else ": "
-        raise UserError(f"{where}{joint}{said}{given}") from error
+        raise UserError(f"{where}{joint if where else ''}{said}{given}") from error
 
 
 def _change(values: dict[str, Any], change: str) -> None:

@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Completed, State, StateType
 
@@ -95,9 +96,15 @@ def _answered(preset: Preset) -> State | None:
 
 
 def _preset(config: str, changes: list[str] | None) -> Preset:
-    from flows.configuration import read_preset
+    from flows.configuration import Placement, read_preset
 
-    return read_preset(Path(config), changes or [])
+    preset = read_preset(Path(config), changes or [])
+    context = FlowRunContext.get()
+    own = context.flow_run.work_pool_name if context and context.flow_run else None
+    if preset.placement.train and preset.placement.train == own:
+        # It has a worker of that pool already, and could wait for ever for a second one.
+        return preset.model_copy(update={"placement": Placement()})
+    return preset
 
 
 def _told(preset: Preset) -> str:

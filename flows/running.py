@@ -181,7 +181,7 @@ class Running:
     def against_champion(self, stage: Stage, parameters: DriftParameters, *inputs: Reference) -> Reference:
         """Make or reuse a stage that also reads the champion that learned from other data, if there is one.
 
-        What is past its threshold is told by `chatmill.drift` when the stage is made.
+        What is past its threshold is told by `chatmill.drift`, once.
         """
         champion = self._champion(parameters.reference)
         given = (*inputs, champion) if champion else inputs
@@ -189,11 +189,9 @@ class Running:
         found = read_drift(Path(reference.path))
         if found.past:
             self.display.note(found.says)
-            if not reference.reused:
-                then = "`chatmill data diff` shows what came and went; MLflow has the table, with stage drift"
-                data = str(self.references["ingest"].metrics["data_hash"])
-                if not tell(DRIFT, self.preset.name, then=then, data_hash=data, **asdict(found)):
-                    self.display.note("Prefect's server does not answer; nobody is told of this")
+            then = "`chatmill data diff` shows what came and went; MLflow has the table, with stage drift"
+            data = str(self.references["ingest"].metrics["data_hash"])
+            self._tell_once(reference, DRIFT, then=then, data_hash=data, **asdict(found))
         return reference
 
     def _champion(self, reference: str) -> Reference | None:
@@ -217,10 +215,19 @@ class Running:
         self.waits = registered.version if registered.waits else ""
         describe(self.tracker.client, registered.version, self.tracker.run, self.place.var)
         self.display.note(registered.says)
-        if not verdict.metrics["passed"] and not verdict.reused:
+        if not verdict.metrics["passed"]:
             then = f"`chatmill models` shows version {registered.version} beside the champion"
-            tell(GATE, self.preset.name, f"the gate refused: {verdict.metrics['reason']}", then)
+            self._tell_once(verdict, GATE, f"the gate refused: {verdict.metrics['reason']}", then)
         return registered
+
+    def _tell_once(self, output: Reference, event: str, says: str, then: str, **payload: Any) -> None:
+        """Tell of an output, unless that was done: the run that made it may have been killed before."""
+        if self.tracker.is_told(output):
+            return
+        if tell(event, self.preset.name, says, then, **payload):
+            self.tracker.set_told(output)
+        else:
+            self.display.note("Prefect's server does not answer; the next run tells it of this")
 
     def _question(self) -> Question | None:
         """What a person is asked about a model that passed; None: nobody is."""

@@ -32,6 +32,8 @@ CURVES = "curves.jsonl"
 # Of a run that was killed: how it ended. Of a stage's run among these: the later run that holds its files.
 CLOSED, HOLDER = "chatmill.closed", "chatmill.holder"
 FLOW_RUN = "prefect.flow_run_id"
+# Of a stage's run: somebody was told of what it made.
+TOLD = "chatmill.told"
 LAST_SECONDS = 10.0
 GONE = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE))
 COST, COST_TAG, MOST_ATTEMPTS = "cost", "chatmill.cost.", 50
@@ -304,6 +306,14 @@ class Tracker:
             self.client.log_artifacts(self.stage, str(folder / "model"), "model")
         if (folder / "data_docs").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "data_docs"), "data_docs")
+
+    def is_told(self, output: Reference) -> bool:
+        """Whether an event about this output was sent already."""
+        return TOLD in self.client.get_run(output.run).data.tags
+
+    def set_told(self, output: Reference) -> None:
+        """An event about this output was sent; none is sent again."""
+        self.client.set_tag(output.run, TOLD, "true")
 
     def is_whole(self, data_hash: str) -> None:
         """Note with the parent run that its chain came to the end, from that version of the data."""

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import isawaitable
 from pathlib import Path
@@ -252,23 +252,35 @@ def refusing(rows: str) -> None:
         run(validate, preset.checks(), run(ingest, preset.data))
 
 
+def away() -> AbstractContextManager[object]:
+    """Prefect's server does not answer."""
+    return temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"})
+
+
 @flow(persist_result=False)
-def judging(score: float) -> None:
+def judging(score: float, untold: bool) -> None:
     """A model that the gate refuses."""
     preset = read_preset(SMOKE, ["gate.least={judge_gain: 0.9}"])
     with Running(preset) as run:
         run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
         aligned = Reference("rlhf", "k", "", "bad", False, 1.0, {}, run.tracker.run)
-        run.register(aligned, run(gate, preset.gate, lay(score)))
+        verdict = run(gate, preset.gate, lay(score))
+        with away() if untold else nullcontext():
+            run.register(aligned, verdict)
 
 
-def test_people_are_told_by_a_webhook(webhook: None, root: Path, client: SyncPrefectClient) -> None:
+def test_people_are_told_by_a_webhook(
+    webhook: None, root: Path, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad = root / "bad.jsonl"
     bad.write_text('{"text": ""}\n' * 9 + '{"text": "a good sentence"}\n')
     with pytest.raises(UserError, match="refused before any training"):
         refusing("bad.jsonl")
-    for _ in range(2):
-        judging(0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "PATIENCE_SECONDS", 0.0)
+        # The second run reuses the gate, of which nobody was told yet.
+        for untold in (True, False, False):
+            judging(0.3, untold)
     assert tell(DRIFT, "smoke", "unknown pieces are 4%", "`chatmill data log` lists them")
     past = made_seconds(models.open_tracker().client, "smoke", "gate")
     assert past and all(0 < seconds < 30 for seconds in past)
@@ -281,7 +293,7 @@ def test_people_are_told_by_a_webhook(webhook: None, root: Path, client: SyncPre
     assert "refused before any training" in failed and "/runs/flow-run/" in failed
     assert "judge_gain is 0.3, at least 0.9 is wanted" in came("the gate refused a model of smoke")
     assert "unknown pieces are 4%" in came("the data of smoke drifts")
-    # Once each: a gate that is reused is no news, and the same thing is told of once an hour. What was sent
+    # Once each: a gate that was told of is no news, and the same thing is told of once an hour. What was sent
     # for another preset behind it has come.
     assert tell(DRIFT, "smoke", "unknown pieces are 5%", "`chatmill data log` lists them")
     assert tell(DRIFT, "third", "unknown pieces are 6%", "`chatmill data log` lists them")
@@ -322,12 +334,29 @@ def test_a_later_run_counts_for_the_same_preset_alone(client: SyncPrefectClient)
 
 
 @flow(persist_result=False)
+def placing() -> State:
+    """Where its trainings go: the pool's name, or "here"."""
+    changes = ["data.remote=/shared", "placement.train=gpu"]
+    return Completed(message=deployed._preset(str(SMOKE), changes).placement.train or "here")
+
+
+def test_a_flow_in_the_pool_of_its_trainings_waits_for_no_other_worker(client: SyncPrefectClient) -> None:
+    make_pools()
+    said = []
+    for pool in ("gpu", "cpu"):
+        made = client.create_deployment(client.create_flow_from_name("placing"), pool, work_pool_name=pool)
+        run = client.create_flow_run_from_deployment(made)
+        said.append(run_flow(placing, flow_run=run, return_type="state").message)
+    assert said == ["here", "gpu"]
+
+
+@flow(persist_result=False)
 def announcing() -> None:
     """Labels while Prefect's server is away, and when it is back."""
     with Running(read_preset(SMOKE)) as run:
         run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d5"})
         good = Reference("validate", "k", "good", "g", False, 1.0, {})
-        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        with away():
             run.announce(good)
         assert known_labels(run.place.var, "smoke").data == ""
         run.announce(good)
