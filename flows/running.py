@@ -24,7 +24,7 @@ from flows.elsewhere import Elsewhere, open_store
 from flows.events import DATA, DRIFT, GATE, LABELS, tell
 from flows.slowness import watched
 from flows.surroundings import prepare, threads
-from flows.sweeping import sweep
+from flows.sweeping import sweep, untagged
 from model.device import describe_processor, find_device
 from tasks.approval import Question
 from tasks.arrivals import known_labels
@@ -97,6 +97,7 @@ class Running:
             files["git.diff"] = self.code.diff
         notes = sweep(self.place, self.tracker)
         self.open.enter_context(self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run))
+        self.open.enter_context(untagged())
         self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
         for note in notes:

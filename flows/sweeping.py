@@ -10,7 +10,7 @@ import fcntl
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.context import TagsContext
 from prefect.states import Completed, Crashed
 
 from flows.surroundings import Place
@@ -59,6 +60,15 @@ def present(place: Place) -> Iterator[None]:
         held.enter_context(tags(name))
         yield
     path.unlink(missing_ok=True)
+
+
+def untagged() -> AbstractContextManager[object]:
+    """Tasks inside do not get the tag of `present`, which is the flow run's.
+
+    Prefect asks its server for a place for each tag of a task, and after five quiet seconds waits two for it.
+    """
+    tagged = TagsContext.get().current_tags
+    return TagsContext(current_tags={tag for tag in tagged if not tag.startswith(TAG)})
 
 
 def sweep(place: Place, tracker: Tracker) -> list[str]:

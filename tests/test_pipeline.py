@@ -49,9 +49,13 @@ def statuses(root: Path) -> dict[str, str]:
     return {entry["name"]: entry["status"] for entry in summary(root)["stages"]}
 
 
+def asked(store: Path, query: str) -> list[Any]:
+    with sqlite3.connect(store) as opened:
+        return opened.execute(query).fetchall()
+
+
 def mlflow(root: Path, query: str) -> list[Any]:
-    with sqlite3.connect(root / "var" / "mlflow.db") as store:
-        return store.execute(query).fetchall()
+    return asked(root / "var" / "mlflow.db", query)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,13 @@ def test_every_stage_has_its_run_in_mlflow(root: Path) -> None:
     assert tags["prefect.flow_run_id"] == summary(root)["prefect_run_id"]
     losses = mlflow(root, "select count(*) from metrics where key = 'loss' and step > 0")
     assert losses[0][0] > 100
+
+
+def test_every_stage_is_a_task_in_prefect_that_waits_for_nothing(root: Path) -> None:
+    tasks = asked(root / "var" / "prefect" / "prefect.db", "select name, state_name, tags from task_run")
+    assert {name.rpartition("-")[0] for name, _, _ in tasks} == set(STAGES)
+    # For a tag Prefect asks its server for a place, which takes two seconds after a training.
+    assert {(state, tags) for _, state, tags in tasks} == {("Completed", "[]")}
 
 
 def test_a_rerun_reuses_all_and_registers_nothing_new(root: Path) -> None:
