@@ -103,7 +103,8 @@ def mlflow_server(place: Place, where: Where) -> Service:
         (sys.executable, *program),
         place.var / "logs" / "mlflow-server.log",
         lambda: _deaf(where.address, login),
-        "every stage's figures, files and models",
+        # Its pages begin with another part of MLflow; no setting of the server changes that.
+        "every stage's figures, files and models (under Model training)",
         where.address,
         {
             # The store's address may hold a password, which a command line would show.
