@@ -68,7 +68,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"- data: DVC hash `{found['data_hash'] or 'not known'}`"
     around = found["environment"]
     yield f"- environment: lock `{around['lock'] or 'not known'}`, device {around['device'] or 'not known'}"
-    yield from ("", "| stage | key | | commit |", "|---|---|---|---|")
+    yield from ("", "Stages:", "", "| stage | key | | commit |", "|---|---|---|---|")
     for stage in found["stages"]:
         changed = " with changes" if stage["git_dirty"] else ""
         commit = f"`{stage['git_commit'][:10]}`{changed}" if stage["git_commit"] else ""
@@ -87,7 +87,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 def _labels(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
     if not labels:
         return
-    yield from ("", "| labels by | train | valid | test |", "|---|---|---|---|")
+    yield from ("", "Labels:", "", "| labels by | train | valid | test |", "|---|---|---|---|")
     most = sorted(labels, key=lambda who: (-sum(labels[who].values()), who))
     for who in most[:SHOWN]:
         counts = " | ".join(f"{labels[who].get(part, 0):,}" for part in ("train", "valid", "test"))
