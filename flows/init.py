@@ -20,9 +20,13 @@ TRIED_SECONDS = 2.5  # of training steps for each shape that is tried; rarely mo
 def propose(folder: Path, name: str, minutes: float, device: str, force: bool) -> Path:
     """Write configs/NAME.yaml for a folder, show what was found and how long a run will take; its path.
 
-    Raises UserError for a folder without text, and for a preset that is there already, unless `force`.
+    Raises UserError for a folder without text or one that chatmill writes to, and for a preset that is there
+    already, unless `force`.
     """
+    from tasks.survey import check_place, survey
+
     root = Path.cwd()
+    check_place(folder, root)
     name = name or re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "mine"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name is {name!r}; letters, digits, dots and dashes are right, as in my-texts")
@@ -35,7 +39,6 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool) -
     from flows.configuration import check_preset
     from model.device import find_device
     from tasks import proposal, sizing
-    from tasks.survey import survey
 
     console = Console(highlight=False)
     kind = find_device(device)

@@ -22,6 +22,7 @@ WHOLE = {".json", ".parquet"}  # cannot be cut after a line
 CONFIGURATION = ".xml"  # of a labelling tool, beside its exports
 READ = 8 << 20  # bytes of a source that are read; of what is longer, the rest is taken to be alike
 ROWS = 50_000
+OWN_FOLDERS = ("data", "data.part", "var", ".dvc")  # chatmill writes, replaces and deletes files there
 FEW = 50  # text files; fewer are cut at blank lines, so that some documents can be held out
 
 
@@ -87,7 +88,7 @@ def survey(folder: Path, root: Path) -> Survey:
         raise UserError(f"{folder} is not a folder; the one with your text, pairs and labels is right")
     others: list[tuple[str, str]] = []
     known: dict[Path, str] = {}
-    for path in _files(folder):
+    for path in _files(folder, root):
         name = _shown(path, root)
         if _ending(path) not in (*ENDINGS, CONFIGURATION):
             others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
@@ -113,6 +114,42 @@ def survey(folder: Path, root: Path) -> Survey:
     return Survey(sources, others)
 
 
+def check_place(folder: Path, root: Path) -> None:
+    """Raise UserError for a folder that is, holds or lies in one that chatmill writes to.
+
+    Args:
+        folder: The user's folder. Links are followed, and spellings that name one folder are one folder.
+        root: The project's folder.
+    """
+    real = folder.resolve()
+    for name in OWN_FOLDERS:
+        own = root / name
+        places = {root.resolve() / name, own.resolve()}
+        if _lies_in(real, own) or real in places:
+            relation = "is" if _is_same(real, own) or real in places else "lies in"
+        elif any(_lies_in(place, real) for place in places):
+            relation = "holds"
+        else:
+            continue
+        there = f"{name}/ of this project"
+        raise UserError(
+            f"{folder} {relation} {there}, which chatmill writes to and empties; put your own files into a "
+            "folder beside it, such as texts/, and run `chatmill init texts`"
+        )
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Whether `folder` is `path` or one of the folders above it, by inode where both exist."""
+    return any(one == folder or _is_same(one, folder) for one in (path, *path.parents))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def _sorted_out(
     paths: Sequence[Path], format_name: str, root: Path
 ) -> tuple[list[Path], list[tuple[str, str]]]:
@@ -133,11 +170,27 @@ def _why(name: str, error: UserError) -> str:
     return str(error).removeprefix(f"{name}, ").removeprefix(f"{name}: ")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder).parts
-        if path.is_file() and not any(part.startswith(".") for part in inner):
-            yield path
+def _files(folder: Path, root: Path) -> list[Path]:
+    """Return the files below a folder in the order of their paths, without hidden ones.
+
+    Links to folders are followed, but no folder is entered twice, so a loop of links ends. Raises UserError
+    for a link into a folder that chatmill writes to.
+    """
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        state = here.stat()
+        if (state.st_dev, state.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in (*folders, *names):
+            if (here / name).is_symlink():
+                check_place(here / name, root)
+        found += [here / name for name in names if not name.startswith(".") and (here / name).is_file()]
+    return sorted(found)
 
 
 def _shown(path: Path, root: Path) -> str:

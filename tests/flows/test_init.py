@@ -186,6 +186,68 @@ def test_a_folder_that_is_missing_or_empty_is_said(project: Path) -> None:
         made("empty")
 
 
+@pytest.mark.parametrize("own", ["data", "var"])
+@pytest.mark.parametrize(
+    ("given", "relation"),
+    [
+        ("{own}", "is"), ("{own}/", "is"), ("./mine/../{own}", "is"), ("{root}/{own}", "is"),
+        ("{own}/inner", "lies in"), ("link", "is"), ("link/inner", "lies in"), (".", "holds"),
+        ("..", "holds"), ("{root}", "holds"),
+    ],
+)  # fmt: skip
+def test_init_refuses_a_folder_that_chatmill_writes_to(
+    project: Path, steady: None, own: str, given: str, relation: str
+) -> None:
+    write(project / own / "inner" / "a.jsonl", {"text": "Mine."})
+    (project / "link").symlink_to(project / own, target_is_directory=True)
+    folder = given.format(own=own, root=project)
+    with pytest.raises(UserError, match=rf"{relation} (data|var)/ of this project.*texts/"):
+        made(folder, name="mine")
+    assert not (project / "configs").exists()
+    assert (project / own / "inner" / "a.jsonl").read_text() == '{"text": "Mine."}\n'
+
+
+def test_init_refuses_data_on_another_disk_by_its_real_path(project: Path, tmp_path: Path) -> None:
+    disk = tmp_path.parent / f"{tmp_path.name}-disk"
+    write(disk / "a.jsonl", {"text": "Mine."})
+    (project / "data").symlink_to(disk, target_is_directory=True)
+    for folder in (disk, Path("data")):
+        with pytest.raises(UserError, match="is data/ of this project"):
+            made(str(folder), name="mine")
+    with pytest.raises(UserError, match="holds data/ of this project"):
+        made(str(disk.parent), name="mine")
+
+
+@pytest.mark.parametrize("linked", ["data", "data/text", "data/text/00000.jsonl", "var/artifacts"])
+def test_init_refuses_a_folder_with_a_link_into_one_that_chatmill_writes_to(
+    project: Path, linked: str
+) -> None:
+    write(project / "data" / "text" / "00000.jsonl", {"text": "Made by chatmill."})
+    (project / "var" / "artifacts").mkdir(parents=True)
+    (project / "mine" / "texts" / "more").symlink_to(project / linked)
+    with pytest.raises(UserError, match=r"mine/texts/more (is|lies in) (data|var)/ of this project"):
+        made()
+
+
+def test_folders_whose_names_only_begin_alike_are_read(project: Path, steady: None) -> None:
+    for name in ("data-2", "database", "variants", "texts/data", "mine/var"):
+        shutil.copytree(project / "mine" / "texts", project / name, dirs_exist_ok=True)
+    for name in ("data-2", "database", "variants", "texts", "mine"):
+        assert made(name).exists()
+
+
+def test_links_to_folders_are_followed_and_loops_end(project: Path) -> None:
+    elsewhere = project.parent / f"{project.name}-elsewhere"
+    write(elsewhere / "a.jsonl", {"text": "From another disk."})
+    linked = project / "linked"
+    linked.mkdir()
+    (linked / "there").symlink_to(elsewhere, target_is_directory=True)
+    (linked / "again").symlink_to(linked, target_is_directory=True)
+    (elsewhere / "back").symlink_to(linked, target_is_directory=True)
+    (source,) = survey(linked, project).sources
+    assert source.files == ("linked/there/a.jsonl",) and source.count("text") == 1
+
+
 def test_without_text_nothing_is_written(project: Path, steady: None) -> None:
     with pytest.raises(UserError, match=r"there is no text to learn language from \(200 ratings in 1 source"):
         made("mine/labels", name="labels")
