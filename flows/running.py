@@ -208,6 +208,21 @@ class Running:
             return None
         return bring(found, self.tracker.client, self.tracker.uri, self.place.root, self._report)
 
+    def opponent(self, aligned: Reference) -> tuple[Reference, ...]:
+        """Return the champion's model as a further input of evaluate: one reference, or none.
+
+        None: there is no champion yet, or its model is gone from MLflow; the reason is kept for `register`.
+        """
+        from tasks.opponent import fetch_opponent
+
+        version = self.tracker.registry.opponent(aligned.digest)
+        if version is None:
+            return ()
+        found = fetch_opponent(version, self.tracker.uri, self.place.root, self._report)
+        if found is None:
+            self.display.note(f"the model of version {version.version}, the champion, is gone from MLflow")
+        return (found,) if found else ()
+
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
         """Give the aligned model its version and page; the alias where it passed and beats the champion."""
         from tasks.model_page import describe

@@ -158,7 +158,7 @@ def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> boo
     (part / ABOUT).write_text(found.about, encoding="utf-8")
     with suppress(MlflowException, OSError):
         model = Path(download_artifacts(artifact_uri=found.source, tracking_uri=uri))
-        shutil.copytree(model, part / MODEL, copy_function=_link)
+        shutil.copytree(model, part / MODEL, copy_function=link)
     manifest = {
         "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
         "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "run": found.runs[0],
@@ -168,7 +168,7 @@ def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> boo
     return True
 
 
-def _link(there: str, here: str) -> None:
+def link(there: str, here: str) -> None:
     """The file under another name; copied where the disk is another one."""
     try:
         os.link(there, here)

@@ -83,6 +83,20 @@ class Registry:
         except MlflowException:
             return None
 
+    def opponent(self, digest: str) -> Any:
+        """Return the version that a new model is compared with; None where there is none.
+
+        That is the champion, or the champion before it where the champion is this very model: a run that is
+        repeated then compares with the same version as before.
+        """
+        known = {_name(found): found for found in self.versions()}
+        others = [found for found in known.values() if found.tags.get("digest") != digest]
+        moves = self.moves()
+        for version in reversed([*_trail(moves), *(move.now for move in moves[-1:])]):
+            if known.get(version) in others:
+                return known[version]
+        return None
+
     def versions(self) -> list[Any]:
         """All versions, the newest first."""
         try:
@@ -271,19 +285,24 @@ def told(move: Move) -> str:
 def _before(moves: list[Move], known: Iterable[str]) -> str:
     """The champion before the present one. After a rollback: the one before that, not the one left behind."""
     there = set(known)
-    trail: list[str] = []
-    for move in moves:
-        if move.now in trail:
-            trail = trail[: trail.index(move.now)]
-        elif move.before:
-            trail.append(move.before)
-    left = [version for version in trail if version in there]
+    left = [version for version in _trail(moves) if version in there]
     if not left:
         raise UserError(
             f"there is no champion before {f'version {moves[-1].now}' if moves else 'the first'} of {MODEL}; "
             "name a version: `chatmill models` shows them"
         )
     return left[-1]
+
+
+def _trail(moves: Iterable[Move]) -> list[str]:
+    """Return the champions before the present one, the newest last; a rollback shortens the list."""
+    trail: list[str] = []
+    for move in moves:
+        if move.now in trail:
+            trail = trail[: trail.index(move.now)]
+        elif move.before:
+            trail.append(move.before)
+    return trail
 
 
 def _reason(why: str) -> str:

@@ -1,0 +1,64 @@
+"""The champion's model as an input of evaluate, so that it is scored beside the candidate in one run.
+
+The folder is var/artifacts/champion/KEY with champion.json and model/, as for the stage drift. The key
+depends on the digest of the model alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
+from model.launch import Report
+from tasks.baseline import STAGE, link
+from tasks.locks import alone
+from tasks.profile import ABOUT, MODEL
+from tasks.stage import LOCK, MANIFEST, PART, WAITS, Reference, put, read_manifest, sizes
+
+
+def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Reference | None:
+    """Return the model of a registered version as a stage takes it; None where MLflow has lost the model.
+
+    Args:
+        version: a version of the registered model, with the tag `digest`.
+        uri: the address of MLflow's store.
+        root: the project's folder.
+        report: takes the events of waiting for another process.
+    """
+    about = json.dumps({"model": version.tags.get("digest", "")})
+    digest = hashlib.sha256(about.encode()).hexdigest()
+    folder = root / "var" / "artifacts" / STAGE / digest[:20]
+    with alone(folder.with_suffix(LOCK), report, WAITS):
+        manifest = read_manifest(folder) or _fetch(version, uri, folder, about, digest)
+    if manifest is None:
+        return None
+    return Reference(STAGE, folder.name, str(folder), digest, True, 0.0, {}, str(version.run_id))
+
+
+def _fetch(version: Any, uri: str, folder: Path, about: str, digest: str) -> dict[str, Any] | None:
+    began = time.monotonic()
+    part = folder.with_suffix(PART)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    with suppress(MlflowException, OSError):
+        model = Path(download_artifacts(artifact_uri=version.source, tracking_uri=uri))
+        shutil.copytree(model, part / MODEL, copy_function=link)
+    if not (part / MODEL).is_dir():
+        shutil.rmtree(part)
+        return None
+    (part / ABOUT).write_text(about, encoding="utf-8")
+    manifest = {
+        "stage": STAGE, "key": folder.name, "digest": digest, "inputs": {}, "metrics": {},
+        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "run": str(version.run_id),
+    }  # fmt: skip
+    (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    put(part, folder)
+    return manifest

@@ -1,0 +1,128 @@
+"""Scores of models, and the comparison of a candidate's score with the champion's.
+
+Two scores may be compared only if they measure the same thing in the same way: the same figure in the same
+direction, given by the same judge, which learned from the same data, on the same held-out prompts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+# What two scores must share, with the words that a message uses for it.
+IDENTITY = {
+    "name": "figure",
+    "higher_is_better": "direction",
+    "judge": "judge",
+    "judge_data": "data of the judge",
+    "prompts": "held-out prompts",
+}
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure of one model, with all that another score must share to be comparable with it.
+
+    Args:
+        name: the figure, as evaluate and the gate call it.
+        value: the figure of this model.
+        higher_is_better: the direction of the figure.
+        judge: digest of the judge's weights or rules; empty where the figure needs no judge.
+        judge_data: digest of the data that the judge learned from; empty where it learned from none.
+        prompts: digest of the held-out prompts or rows, in the order in which they were used.
+        n: number of prompts or rows.
+        interval: ends of the 95% interval of the value; None where none was computed.
+    """
+
+    name: str
+    value: float
+    higher_is_better: bool = True
+    judge: str = ""
+    judge_data: str = ""
+    prompts: str = ""
+    n: int = 0
+    interval: tuple[float, float] | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Score:
+        """Return the score of plain values; keys that this version does not know are left out."""
+        known = {field.name for field in fields(cls)}
+        found = {name: value for name, value in values.items() if name in known}
+        if found.get("interval") is not None:
+            low, high = found["interval"]
+            found["interval"] = (float(low), float(high))
+        return cls(**found)
+
+    def beats(self, other: Score) -> bool:
+        """Return whether this value is strictly better. NaN beats nothing and loses to every number."""
+        if math.isnan(self.value):
+            return False
+        if math.isnan(other.value):
+            return True
+        return self.value > other.value if self.higher_is_better else self.value < other.value
+
+    def __str__(self) -> str:
+        bounds = f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]" if self.interval else ""
+        return f"{self.value:.4g}{bounds}{f' (n = {self.n:,})' if self.n else ''}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The candidate's score beside the champion's, both measured in one run of evaluate.
+
+    Args:
+        candidate: the score of the model that the run made.
+        champion: the score of the champion's model; None where it was not scored in this run.
+        champion_model: digest of the champion's model that was scored, as in its version's tag `digest`.
+        why: why the champion was not scored, in words; empty where it was, or where there is none.
+    """
+
+    candidate: Score
+    champion: Score | None = None
+    champion_model: str = ""
+    why: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return what verdict.json holds under the key `comparison`."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Comparison:
+        """Return the comparison that `plain` gave."""
+        champion = values.get("champion")
+        return cls(
+            Score.read(values["candidate"]),
+            Score.read(champion) if champion else None,
+            str(values.get("champion_model") or ""),
+            str(values.get("why") or ""),
+        )
+
+
+def read_comparison(folder: Path) -> Comparison | None:
+    """Return the comparison in a gate's verdict.json; None where the file or the comparison is missing."""
+    try:
+        found = json.loads((folder / "verdict.json").read_text(encoding="utf-8")).get("comparison")
+    except (OSError, ValueError):
+        return None
+    return Comparison.read(found) if found else None
+
+
+def difference(one: Score, other: Score) -> str:
+    """Return why two scores cannot be compared, in words; empty where they can."""
+    unlike = [name for name in IDENTITY if getattr(one, name) != getattr(other, name)]
+    if not unlike:
+        return ""
+    shown = (f"{IDENTITY[name]} {_brief(one, name)} and {_brief(other, name)}" for name in unlike)
+    return f"they differ in {'; '.join(shown)}"
+
+
+def _brief(score: Score, name: str) -> str:
+    value = getattr(score, name)
+    if name == "higher_is_better":
+        return "higher is better" if value else "lower is better"
+    return str(value)[:SHOWN] if name != "name" and value else str(value) or "none"
