@@ -109,6 +109,14 @@ class World:
         dist.all_reduce(shared)
         return bool(shared.item() > 0)
 
+    def from_first(self, value: int) -> int:
+        """Return the value that the first process gave, on every process."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.int64, device=self.device)
+        dist.broadcast(shared, 0)
+        return int(shared.item())
+
     def wait(self) -> None:
         """Return once every process has come here."""
         if self.size > 1:

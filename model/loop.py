@@ -21,7 +21,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from model.checkpoint import load_checkpoint, save_checkpoint, write_whole
+from model.checkpoint import DamagedFile, load_checkpoint, load_file, save_checkpoint, write_whole
 from model.errors import UserError
 from model.launch import Report
 from model.optimizer import Learner, OptimizerParameters
@@ -29,8 +29,9 @@ from model.optimizer import Learner, OptimizerParameters
 CURVE_POINTS = 400
 SAVING_SHARE = 0.1
 TRAINING_LOCK = "training.lock"
+BEST = "best.pt"
 # What only a resumption needs.
-TRACES = ("checkpoints", "best.pt", TRAINING_LOCK)
+TRACES = ("checkpoints", BEST, TRAINING_LOCK)
 SKIPS_ALLOWED = 10
 
 
@@ -224,7 +225,11 @@ class Loop:
                 f"{len(skipped)} batches gave a loss that is not finite, the last at step {step} ({rows}); "
                 "lower optimizer.learning_rate, or look at these rows"
             )
-        self._restore()
+        if not self._restore():
+            raise UserError(
+                f"step {step}: {error} is not finite on {rows}, and no checkpoint is left to go back to; "
+                "run again"
+            )
         self.skipped = sorted({*self.skipped, *skipped})
 
     def _evaluate(self) -> None:
@@ -235,7 +240,7 @@ class Loop:
         if value < self.best:
             self.best, self.stale = value, 0
             if self.parameters.patience and self.first:
-                write_whole(self.folder / "best.pt", dict(self.recipe.learner.master_state()))
+                write_whole(self.folder / BEST, dict(self.recipe.learner.master_state()))
         else:
             self.stale += 1
         self._draw(figures)
@@ -250,10 +255,8 @@ class Loop:
                 f"stopped after step {self.step}: no better {self.recipe.best_by} than {self.best:.4f} "
                 f"in {self.stale} evaluations"
             )
-        best = self.folder / "best.pt"
-        if self.parameters.patience and best.exists():
-            state = torch.load(best, map_location=self.world.device, weights_only=True)
-            self.recipe.learner.load_masters(state)
+        if self.parameters.patience and self.best < math.inf:
+            self._load_best()
         self.world.wait()
         self.report({"event": "usage", "tokens": round(self.recipe.tokens_per_step * self.taken)})
         seconds = max(self.seconds, 1e-9)
@@ -262,6 +265,17 @@ class Loop:
             "tokens_per_second": self.recipe.tokens_per_step * self.taken / seconds,
             "skipped_batches": float(len(self.skipped)),
         }
+
+    def _load_best(self) -> None:
+        """Take the weights of the best evaluation. Raises UserError if their file is lost."""
+        best = self.folder / BEST
+        try:
+            self.recipe.learner.load_masters(load_file(best))
+        except (FileNotFoundError, DamagedFile) as error:
+            what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
+            raise UserError(
+                f"{best} {what}, and it held the best weights; remove {self.folder} to train again"
+            ) from error
 
     def _note(self, figures: dict[str, float]) -> None:
         steps = self.parameters.steps
@@ -303,7 +317,6 @@ class Loop:
                 "figures": self.figures,
                 "pace": [self.seconds, self.taken],
                 "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all() if self.world.device == "cuda" else [],
             }
             save_checkpoint(self.folder / "checkpoints", self.step, state)
         self.world.wait()
@@ -311,8 +324,7 @@ class Loop:
         self.saving = self.saved - began
 
     def _restore(self) -> bool:
-        state = load_checkpoint(self.folder / "checkpoints", self.world.device, self._say)
-        self.world.wait()
+        state = load_checkpoint(self.folder / "checkpoints", self._say, self.world)
         self.step = int(state["step"]) if state else 0
         if self.first:
             _truncate(self.folder / "curves.jsonl", self.step if state else -1)
@@ -324,9 +336,7 @@ class Loop:
         self.best, self.stale = float(state["loop"]["best"]), int(state["loop"]["stale"])
         self.figures = dict(state["figures"])
         self.seconds, self.taken = float(state["pace"][0]), int(state["pace"][1])
-        torch.set_rng_state(state["random"].cpu())
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all([part.cpu() for part in state["random_cuda"]])
+        torch.set_rng_state(state["random"])
         if self.step:
             self._say(f"going on from the checkpoint after step {self.step} of {self.parameters.steps}")
         return True

@@ -69,7 +69,7 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
         return
     if found := sorted((part / CHECKPOINTS).glob("[0-9]*.pt")):
         yield f"{stage}: a training was killed; its checkpoint after step {int(found[-1].stem)} is kept"
-    elif not (part / "manifest.json").exists():
+    elif not (part / "manifest.json").exists() and not any((part / CHECKPOINTS).glob("*.damaged*")):
         shutil.rmtree(part)
         yield f"{stage}: what a killed run had half written is removed ({part.name})"
 

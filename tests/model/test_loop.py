@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from model.batches import generator
-from model.checkpoint import load_checkpoint, save_checkpoint
 from model.device import World
 from model.errors import UserError
 from model.loop import Interrupted, Loop, LoopParameters, Recipe, supervised_update
@@ -125,23 +124,6 @@ def test_a_request_to_stop_leaves_a_checkpoint_of_the_very_step(tmp_path: Path) 
     resumed = Line(parameters())
     run(resumed, tmp_path)
     assert resumed.taken[0] == 8
-
-
-def test_a_truncated_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
-    for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, {"value": torch.full((1000,), float(step))})
-    newest = sorted(tmp_path.glob("*.pt"))[-1]
-    newest.write_bytes(newest.read_bytes()[:500])
-    said: list[str] = []
-    state = load_checkpoint(tmp_path, "cpu", said.append)
-    assert state is not None and state["step"] == 2 and state["value"][0] == 2
-    assert len(said) == 1 and newest.name in said[0]
-
-
-def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
-    for step in range(5):
-        save_checkpoint(tmp_path, step, {})
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["00000003.pt", "00000004.pt"]
 
 
 def test_a_half_written_line_of_the_curve_is_dropped(tmp_path: Path) -> None:
