@@ -59,7 +59,10 @@ def ingest(
     config: Config = DEMO,
     changes: Changes = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what each source holds, and write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what a run would find and whether it would stop; write nothing."
+        ),
     ] = False,
 ) -> None:
     """Read the sources, check the rows, and make a new version of the data where they changed."""

@@ -66,6 +66,26 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{int(value) // 60} min {int(value) % 60:02d} s"
 
 
+def progress_text(event: dict[str, Any]) -> str:
+    """The live figures of a step, its pace and the time that is left."""
+    parts = [f"{name} {event['metrics'][name]:.3f}" for name in LIVE if name in event["metrics"]]
+    if event.get("tokens_per_second"):
+        parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
+    if event.get("megabytes_per_second"):
+        parts.append(f"{event['rows']:,} rows")
+        parts.append(byte_rate(event["megabytes_per_second"]))
+    if parts and event.get("seconds_left") is not None:
+        parts.append(f"{seconds(event['seconds_left'])} left")
+    return " · ".join(parts)
+
+
+def byte_rate(megabytes: float) -> str:
+    """Megabytes a second in a unit in which the figure does not round to nothing."""
+    if megabytes >= 0.1:
+        return f"{megabytes:,.1f} MB/s"
+    return f"{megabytes * 1e3:,.1f} kB/s" if megabytes >= 1e-4 else f"{megabytes * 1e6:,.0f} B/s"
+
+
 class Display:
     """A bar for the stage that runs, a line for each that has ended; on no terminal, a few lines a stage.
 
@@ -105,7 +125,7 @@ class Display:
         if event["event"] == "message":
             self.note(event["text"])
         elif event["event"] == "step":
-            says = self._pace(event)
+            says = progress_text(event)
             self.progress.update(self.bar, total=event["steps"], completed=event["step"], says=says)
             quarter = QUARTERS * event["step"] // max(1, event["steps"])
             if not self.console.is_terminal and says and quarter > self.quarter:
@@ -113,18 +133,6 @@ class Display:
                 self.console.print(
                     f"  {self.stage:<9} {event['step']}/{event['steps']} {says}", soft_wrap=True
                 )
-
-    @staticmethod
-    def _pace(event: dict[str, Any]) -> str:
-        parts = [f"{name} {event['metrics'][name]:.3f}" for name in LIVE if name in event["metrics"]]
-        if event.get("tokens_per_second"):
-            parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
-        if event.get("megabytes_per_second"):
-            parts.append(f"{event['rows']:,} rows")
-            parts.append(f"{event['megabytes_per_second']:,.1f} MB/s")
-        if parts and event.get("seconds_left") is not None:
-            parts.append(f"{seconds(event['seconds_left'])} left")
-        return " · ".join(parts)
 
     def note(self, text: str) -> None:
         """A sentence for the person."""

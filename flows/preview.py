@@ -1,70 +1,109 @@
-"""`chatmill ingest --dry-run`: what each source holds, on the screen; nothing is written."""
+"""`chatmill ingest --dry-run`: what each source holds and whether a run would go on; nothing is written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from flows.configuration import Preset
-from flows.display import number
-from model.errors import UserError
-from tasks.preview import LOOKED, Preview, preview
-from tasks.records import canonical
-from tasks.rules import Rules
+from flows.display import number, progress_text
+from model.launch import Report
+from tasks.findings import Findings
+from tasks.preview import DryRun, SourcePreview, dry_run
+from tasks.records import TYPES, canonical
+from tasks.spread import over_cores
 from tasks.withdrawal import WITHDRAWN
 
 WIDTH = 110
 
 
 def show(preset: Preset, root: Path, console: Console | None = None) -> None:
-    """Look at every source of a preset. Raises UserError where ingestion would stop at one."""
+    """Do what ingestion and validation do in a temporary folder, and show it.
+
+    Raises:
+        UserError: A run would stop; the sentence is the run's own.
+    """
     console = console or Console(highlight=False)
-    asked = preset.validation
-    rules = Rules(asked.limits, asked.scripts, asked.personal == "quarantine", asked.rules)
-    found = []
-    for source in preset.data.sources:
-        found.append(preview(source, preset.data, rules, root))
-        for line in described(found[-1]):
+    with (
+        over_cores(preset.spread.workers) as spread,
+        progress(console, "checking all rows, as a run does") as report,
+        dry_run(preset.data, preset.checks(), root, report, spread) as found,
+    ):
+        for source in found.sources:
+            for line in described(source, found):
+                console.print(line, soft_wrap=True)
+        for line in summary(found):
             console.print(line, soft_wrap=True)
-    console.print("Nothing was written.")
-    if faults := [one.name for one in found if one.fault]:
-        raise UserError(f"ingestion would stop at {', '.join(faults)}; why is said above")
+        console.print("Nothing was written.")
+        if found.stop is not None:
+            raise found.stop
+    if found.whole:
+        console.print("Nothing in the data stops a run.")
+    else:
+        console.print("What would be fetched is not checked yet; `chatmill ingest` fetches and checks it.")
 
 
-def described(found: Preview) -> Sequence[str]:
+@contextmanager
+def progress(console: Console, what: str) -> Iterator[Report]:
+    """Yield a report that shows how far the work is: a spinner on a terminal, one line elsewhere."""
+    if not console.is_terminal:
+        console.print(f"[dim]{what}[/dim]")
+    with console.status(what) as status:
+
+        def report(event: dict[str, Any]) -> None:
+            if event["event"] == "message":
+                console.print(f"[dim]{escape(event['text'])}[/dim]", soft_wrap=True)
+            elif event["event"] == "step":
+                status.update(f"{what}: {event['step']}/{event['steps']} {progress_text(event)}")
+
+        yield report
+
+
+def described(source: SourcePreview, found: DryRun) -> Sequence[str]:
     """The lines about one source, as rich's markup."""
-    lines = [f"[bold]{escape(found.name)}[/bold]"]
-    if found.lacking:
-        return [*lines, *(f"  would be fetched: {escape(what)}" for what in found.lacking), ""]
-    if found.files:
-        what = f"{found.format or 'no format'}, {number(found.files)} files, {number(found.bytes)} bytes"
-        lines.append(f"  {what}{f', of which {found.part}' if found.part else ''}")
-    if found.fault:
-        return [*lines, f"  [red]stops:[/red] {escape(found.fault)}", ""]
-    counts = ", ".join(f"{number(count)} {kind}" for kind, count in found.rows.items() if count)
-    lines.append(f"  {counts or 'no row'}")
-    lines += [f"  [dim]{escape(_cut(canonical(row)))}[/dim]" for row in found.first]
-    if found.withdrawn:
-        lines.append(
-            f"  would be left out, or lose scores, as withdrawn: {number(found.withdrawn)} rows ({WITHDRAWN})"
-        )
-    for one in found.aside:
-        lines.append(
-            f"  would be set aside: {number(one.count)} of {_looked(found, one.kind)}: {escape(one.rule)}, "
-            f"first {escape(one.where)}"
-        )
-    if not found.aside and any(found.looked.values()):
-        said = ", ".join(_looked(found, kind) for kind, count in found.looked.items() if count)
-        lines.append(f"  none would be set aside of {said}")
+    lines = [f"[bold]{escape(source.name)}[/bold]"]
+    if source.lacking:
+        return [*lines, *(f"  would be fetched: {escape(what)}" for what in source.lacking), ""]
+    if source.files:
+        files = "1 file" if source.files == 1 else f"{number(source.files)} files"
+        lines.append(f"  {source.format or 'no format'}, {files}, {number(source.bytes)} bytes")
+    if source.fault:
+        return [*lines, f"  [red]stops:[/red] {escape(source.fault)}", ""]
+    if found.rows is not None:
+        counts = found.findings.total
+        held = [f"{number(n)} {kind}" for kind in TYPES if (n := counts[kind, source.name])]
+        lines.append(f"  {', '.join(held) or 'no row'}")
+    lines += [f"  [dim]{escape(_cut(canonical(row)))}[/dim]" for row in source.first]
     return [*lines, ""]
 
 
-def _looked(found: Preview, kind: str) -> str:
-    looked, all_of = found.looked[kind], found.rows[kind]
-    return f"the first {number(LOOKED)} {kind}" if looked < all_of else f"{number(looked)} {kind}"
+def summary(found: DryRun) -> Iterator[str]:
+    """The lines about all rows: what is left out, and what each rule sets aside, as rich's markup."""
+    if found.rows is None:
+        return
+    if withdrawn := {kind: n for kind, n in found.rows.withdrawn.items() if n}:
+        counts = ", ".join(f"{number(count)} {kind}" for kind, count in withdrawn.items())
+        yield f"would be left out as withdrawn: {counts} ({WITHDRAWN})"
+    for row in found.findings.table():
+        if row.count:
+            first = f", first {row.examples[0]}" if row.examples else ""
+            total = f"{number(row.count)} of {number(rows_of(found.findings, row.kind))} {row.kind}"
+            yield f"would be set aside: {total}: {escape(row.rule)}{escape(first)}"
+    if not found.findings.rules:
+        totals = [(kind, rows_of(found.findings, kind)) for kind in TYPES]
+        held = ", ".join(f"{number(count)} {kind}" for kind, count in totals if count)
+        if held:
+            yield f"would be set aside: none of {held}"
+
+
+def rows_of(findings: Findings, kind: str) -> int:
+    """How many rows of a kind were held against the rules."""
+    return sum(findings.total[kind, name] for name in findings.sources(kind))
 
 
 def _cut(text: str) -> str:

@@ -39,10 +39,17 @@ def identity(wanted: Wanted, root: Path) -> list[str]:
     return [*wanted, *(part for pair in zip(names, file_sums(files, root), strict=True) for part in pair)]
 
 
-def table(wanted: Wanted, root: Path) -> Path:
-    """Its rows as a Parquet file under var/, made once. Raises UserError for what is not there."""
+def table(wanted: Wanted, root: Path, folder: Path | None = None) -> Path:
+    """Its rows as a Parquet file in `folder` (None: under var/), made once.
+
+    Raises UserError for what is not there.
+    """
     name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in wanted.shown)
-    path = root / DOWNLOADS / "datasets" / digest(*identity(wanted, root)) / f"{name}.parquet"
+    if folder is None:
+        place = root / DOWNLOADS / "datasets" / digest(*identity(wanted, root))
+    else:
+        place = folder / "datasets" / digest(*wanted)
+    path = place / f"{name}.parquet"
     if not path.exists():
         found = _open(wanted, root)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from tasks.shards import (
 )
 from tasks.sources import (
     DataParameters,
+    Source,
     check_still,
     identities,
     identities_digest,
@@ -41,6 +42,9 @@ from tasks.withdrawal import WITHDRAWN, Withdrawn, held, read_withdrawn
 
 SHOWN = 3
 LOCK, WAITS = Path("var") / "data.lock", "another run makes data/; waiting for it"
+
+
+SourceReader = Callable[[Source, DataParameters, Path, Report], list[File]]
 
 
 class Rows(NamedTuple):
@@ -117,7 +121,7 @@ def _from_sources(
             if found != known["md5"]:
                 raise UserError(versions.mismatch(known, found))
         else:
-            meta = _described(parameters, made_of, made, withdrawn)
+            meta = describe_version(parameters, made_of, made, withdrawn)
             found = versions.add(root, parameters.remote, meta, parameters.endpoint)
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             report({"event": "message", "text": text})
@@ -134,7 +138,7 @@ def _is_of(meta: Mapping[str, Any], made_of: Mapping[str, Any], withdrawn: Withd
     return bool(meta.get("sources") == made_of["digest"]) and same
 
 
-def _described(
+def describe_version(
     parameters: DataParameters, made_of: Mapping[str, Any], made: Rows, withdrawn: Withdrawn
 ) -> dict[str, Any]:
     """What data.dvc says of a version besides its hash; of what is withdrawn, the digest and counts alone."""
@@ -188,15 +192,16 @@ def make_rows(
     report: Report,
     spread: Spread,
     withdrawn: Withdrawn | None = None,
+    read: SourceReader = read_source,
 ) -> Rows:
     """The shards of all sources in out/rows, each content once: the first source that has it keeps it.
 
     First every part of every source is parsed into sorted runs, then every range of ids is gathered from all
-    runs. What is withdrawn is left out. Raises UserError for a source without a row, and for an `id` that
-    means two rows.
+    runs. What is withdrawn is left out. `read` finds the files of a source. Raises UserError for a source
+    without a row, and for an `id` that means two rows.
     """
     runs = out / "runs"
-    parts = list(plan(parameters, root, runs, report, withdrawn or Withdrawn()))
+    parts = list(plan(parameters, root, runs, report, withdrawn or Withdrawn(), read))
     sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
     found = [0] * len(parameters.sources)
     gone, lessened = dict.fromkeys(TYPES, 0), 0
@@ -239,11 +244,16 @@ def _left_out(gone: Mapping[str, int], lessened: int) -> str:
 
 
 def plan(
-    parameters: DataParameters, root: Path, runs: Path, report: Report, withdrawn: Withdrawn
+    parameters: DataParameters,
+    root: Path,
+    runs: Path,
+    report: Report,
+    withdrawn: Withdrawn,
+    read: SourceReader = read_source,
 ) -> Iterator[Part]:
     """What is parsed: every source's files, cut or put together to parts that a process reads at once."""
     for number, source in enumerate(parameters.sources):
-        files = read_source(source, parameters, root, report)
+        files = read(source, parameters, root, report)
         reading = reading_of(source, root)
         found = find(files, source.name, source.format)
         if marked := [file.origin for file in files if _is_utf16(file)]:

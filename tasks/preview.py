@@ -1,130 +1,225 @@
-"""A look at the sources before anything is written: formats, rows, and what would be set aside."""
+"""A dry run of the data: ingestion and validation as a run makes them, in a temporary folder."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from model.errors import UserError
-from tasks import hub
+from model.launch import Report
+from tasks import hub, versions
 from tasks.fetch import DOWNLOADS, Broken, ask, fetched
+from tasks.findings import Findings
 from tasks.formats import File
 from tasks.formats.look import find
-from tasks.records import TYPES, Record
-from tasks.repeats import among
-from tasks.rules import ACROSS, Failure, Rules, check
-from tasks.sources import DataParameters, Source, check_annotators, read_source, reading_of
-from tasks.withdrawal import read_withdrawn
+from tasks.ingest import Rows, describe_version, make_rows
+from tasks.records import Record
+from tasks.sources import DataParameters, Source, read_source, reading_of
+from tasks.spread import Spread, in_turn
+from tasks.validate import ValidateParameters, accepted_rows, check_rows, refusal
+from tasks.withdrawal import WITHDRAWN, held, read_withdrawn
 
-LOOKED = 2000  # rows of a type that are held against the rules
-FIRST = 3
-KINDS = {found: kind for kind, found in TYPES.items()}
-
-
-@dataclass(frozen=True)
-class Aside:
-    """Rows of one type that break a rule, among the first LOOKED: how many, and where the first is."""
-
-    kind: str
-    rule: str
-    count: int
-    where: str
+FIRST = 3  # rows of a source that are shown
 
 
 @dataclass(frozen=True)
-class Preview:
-    """What a source holds. `rows` counts all of them by type, `looked` those held against the rules.
+class SourcePreview:
+    """A source before it is read: its format, its files and its first rows.
 
-    `withdrawn` counts those that would be left out as withdrawn. `lacking` says what would be fetched; `part`
-    that only the first rows of a data set were read; `fault` is the sentence that ingestion would stop with.
+    `lacking` names what would be fetched, so that nothing is known of its rows. `fault` is the sentence that
+    ingestion stops with at this source.
     """
 
     name: str
     format: str = ""
     files: int = 0
     bytes: int = 0
-    rows: dict[str, int] = field(default_factory=dict)
-    looked: dict[str, int] = field(default_factory=dict)
     first: tuple[Record, ...] = ()
-    aside: tuple[Aside, ...] = ()
     lacking: tuple[str, ...] = ()
-    part: str = ""
     fault: str = ""
-    withdrawn: int = 0
 
 
-def preview(source: Source, parameters: DataParameters, rules: Rules, root: Path) -> Preview:
-    """Read a source to its end and write nothing; what is not here yet is named, not fetched.
+@dataclass(frozen=True)
+class DryRun:
+    """What ingestion and validation make of the sources that are here.
 
-    Rules of rows are held against the first LOOKED rows of each type, repeats among these included; counts
-    are of all rows, and the same content in two rows counts twice. What is near or in a benchmark is not
-    looked for.
+    `rows` is ingestion's outcome (None: it stops), `findings` that of validation. `folder` holds the output
+    of both for as long as the dry run is open. `stop` is the error that a run ends with, None if it goes on.
     """
-    found = Preview(source.name)
+
+    sources: tuple[SourcePreview, ...]
+    folder: Path
+    rows: Rows | None = None
+    findings: Findings = field(default_factory=Findings)
+    stop: UserError | None = None
+
+    @property
+    def good_rows(self) -> Path:
+        """The folder with the output of validation."""
+        return self.folder / "validate"
+
+    @property
+    def whole(self) -> bool:
+        """Whether every source was read."""
+        return not any(source.lacking for source in self.sources)
+
+
+@contextmanager
+def dry_run(
+    parameters: DataParameters,
+    checks: ValidateParameters,
+    root: Path,
+    report: Report,
+    spread: Spread = in_turn,
+) -> Iterator[DryRun]:
+    """Run ingestion and validation on a temporary folder; the project is read and stays as it is.
+
+    The stages' own functions do the work, so rules, counts and the verdict are those of a run. A source that
+    is not here yet is named and left out: a dry run fetches nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="chatmill-") as name:
+        folder = Path(name)
+        if parameters.version:
+            yield _check_version(parameters, checks, root, folder, report, spread)
+            return
+        sources = tuple(preview(source, parameters, root) for source in parameters.sources)
+        yield _check_sources(parameters, sources, checks, root, folder, report, spread)
+
+
+def preview(source: Source, parameters: DataParameters, root: Path) -> SourcePreview:
+    """Look at the files and the first rows of a source; what is not here yet is named, not fetched."""
+    found = SourcePreview(source.name)
     try:
-        lacking = tuple(_lacking(source, parameters, root))
-        if lacking:
-            return dataclasses.replace(found, lacking=lacking)
-        files, part = _files(source, parameters, root)
-        found = dataclasses.replace(found, files=len(files), bytes=sum(map(_size, files)), part=part)
-        format = find(files, source.name, source.format)
-        found = dataclasses.replace(found, format=format.name)
-        rows = dict.fromkeys(TYPES, 0)
-        withdrawn, left_out = read_withdrawn(root), 0
-        kept: dict[str, list[tuple[Record, str]]] = {kind: [] for kind in TYPES}
-        first: list[Record] = []
-        for one in format.parse(files, reading_of(source, root)):
-            row = withdrawn.left(one.row)
-            left_out += row is not one.row
-            if row is None:
-                continue
-            one = one._replace(row=row)
-            check_annotators(source, one)
-            kind = KINDS[type(one.row)]
-            rows[kind] += 1
-            if len(kept[kind]) < LOOKED:
-                kept[kind].append((one.row, one.where))
-            if len(first) < FIRST:
-                first.append(one.row)
-        if not first and not left_out:
-            raise UserError(f"source {source.name}: no rows in {files[0].origin}")
+        if lacking := tuple(_lacking(source, parameters, root)):
+            return replace(found, lacking=lacking)
+        files = _local_files(source, parameters, root)
+        found = replace(found, files=len(files), bytes=sum(map(_size, files)))
+        known = find(files, source.name, source.format)
+        found = replace(found, format=known.name)
+        first = islice(known.parse(files, reading_of(source, root)), FIRST)
+        return replace(found, first=tuple(one.row for one in first))
     except UserError as error:
-        return dataclasses.replace(found, fault=str(error))
-    looked = {kind: len(held) for kind, held in kept.items()}
-    aside = tuple(broken for kind, held in kept.items() if held for broken in _aside(kind, held, rules))
-    return dataclasses.replace(
-        found, rows=rows, looked=looked, first=tuple(first), aside=aside, withdrawn=left_out
-    )
+        return replace(found, fault=str(error))
 
 
-def _aside(kind: str, held: list[tuple[Record, str]], rules: Rules) -> Iterator[Aside]:
-    """Each row under the first rule that it breaks, as validation sets it aside."""
-    import pandas as pd
+def _check_sources(
+    parameters: DataParameters,
+    sources: tuple[SourcePreview, ...],
+    checks: ValidateParameters,
+    root: Path,
+    folder: Path,
+    report: Report,
+    spread: Spread,
+) -> DryRun:
+    found = DryRun(sources, folder)
+    lacking = {source.name for source in sources if source.lacking}
+    here = tuple(source for source in parameters.sources if source.name not in lacking)
+    if not here:
+        return found
+    read = _Reader(folder)
+    withdrawn = read_withdrawn(root)
+    known = replace(parameters, sources=here)
+    try:
+        rows = make_rows(known, root, folder / "ingest", report, spread, withdrawn, read)
+    except UserError as error:
+        return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))
+    now = {"md5": "", "meta": describe_version(parameters, {"digest": ""}, rows, withdrawn)}
+    return _check_rows(replace(found, rows=rows), checks, now, root, report, spread)
 
-    rows_held = [dataclasses.asdict(row) for row, _ in held]
-    failures = check(kind, pd.DataFrame(rows_held), rules)
-    marks = among(kind, rows_held)
-    failures += [
-        Failure(rule, tuple(sorted(marks["place"][marks["rule"] == number].tolist())))
-        for number, rule in enumerate(ACROSS)
-    ]
-    seen: set[int] = set()
-    for failure in failures:
-        if rows := [place for place in failure.rows if place not in seen]:
-            seen.update(rows)
-            yield Aside(kind, failure.rule, len(rows), held[rows[0]][1])
+
+def _check_rows(
+    found: DryRun,
+    checks: ValidateParameters,
+    now: Mapping[str, Any],
+    root: Path,
+    report: Report,
+    spread: Spread,
+) -> DryRun:
+    before = accepted_rows(checks, root, now) if found.whole else {}
+    try:
+        findings, stops = check_rows(
+            checks, found.folder / "ingest", found.good_rows, report, root, spread, before
+        )
+    except UserError as error:
+        return replace(found, stop=error)
+    stop = refusal(stops, findings, kept=False) if stops else None
+    return replace(found, findings=findings, stop=stop)
 
 
-def _files(source: Source, parameters: DataParameters, root: Path) -> tuple[list[File], str]:
-    if source.dataset and (root / source.dataset).is_dir():
-        file, rows = hub.head(source.wanted, root, LOOKED)
-        return [file], f"the first {LOOKED} of {rows} rows" if rows > LOOKED else ""
+def _with_faults(
+    sources: tuple[SourcePreview, ...], parameters: DataParameters, root: Path, folder: Path, read: _Reader
+) -> tuple[SourcePreview, ...]:
+    """The sources, each with the sentence that ingestion stops with where it reads this one alone."""
+
+    def quiet(event: dict[str, Any]) -> None:
+        pass
+
+    faults = {}
+    for number, source in enumerate(parameters.sources):
+        try:
+            alone = replace(parameters, sources=(source,))
+            make_rows(alone, root, folder / f"source-{number}", quiet, in_turn, read_withdrawn(root), read)
+        except UserError as error:
+            faults[source.name] = str(error)
+    return tuple(replace(source, fault=faults.get(source.name, "")) for source in sources)
+
+
+def _check_version(
+    parameters: DataParameters,
+    checks: ValidateParameters,
+    root: Path,
+    folder: Path,
+    report: Report,
+    spread: Spread,
+) -> DryRun:
+    """Check the rows of a version that stands for the sources, where data/ holds it."""
+    known = versions.read_pointer(root)
+    found = DryRun((), folder)
+    if known is None or known["md5"] != parameters.version:
+        named = known["md5"] if known else "none"
+        return replace(
+            found, stop=UserError(f"data.version is {parameters.version}, and data.dvc names {named}")
+        )
+    if not (root / "data").is_dir() or versions.folder_hash(root) != known["md5"]:
+        missing = SourcePreview("data", lacking=(f"version {known['md5'][:12]} from DVC's cache or remote",))
+        return replace(found, sources=(missing,))
+    withdrawn = read_withdrawn(root)
+    if withdrawn and (still := held(root / "data", withdrawn)):
+        counts = " and ".join(f"{count:,} {kind}" for kind, count in still.items())
+        stop = UserError(
+            f"data.version is {parameters.version}, which holds {counts} that {WITHDRAWN} withdraws"
+        )
+        return replace(found, stop=stop)
+    (folder / "ingest").mkdir()
+    (folder / "ingest" / "rows").symlink_to((root / "data").resolve(), target_is_directory=True)
+    rows = Rows(dict(known["meta"].get("rows") or {}), {})
+    return _check_rows(replace(found, rows=rows), checks, known, root, report, spread)
+
+
+class _Reader:
+    """Finds the files of a source that is here, and keeps what must be converted in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, source: Source, parameters: DataParameters, root: Path, report: Report) -> list[File]:
+        if source.dataset:
+            return [File(f"{source.wanted.shown}.parquet", path=hub.table(source.wanted, root, self.folder))]
+        return _local_files(source, parameters, root)
+
+
+def _local_files(source: Source, parameters: DataParameters, root: Path) -> list[File]:
+    if source.dataset:
+        return [hub.head(source.wanted, root, FIRST)[0]]
     if source.urls:
-        # Whether a server has a newer one is asked by ingestion, which would fetch it.
-        return [File(a.shown, path=fetched(a, root)) for a in source.addresses], ""
-    return read_source(source, parameters, root, lambda event: None), ""
+        # Whether a server has a newer file is asked by ingestion, which would fetch it.
+        return [File(a.shown, path=fetched(a, root)) for a in source.addresses]
+    return read_source(source, parameters, root, lambda event: None)
 
 
 def _lacking(source: Source, parameters: DataParameters, root: Path) -> Iterator[str]:

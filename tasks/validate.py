@@ -97,8 +97,10 @@ class DataRefused(UserError):
     """Too many rows broke a rule, or a table broke one: there is no training on this data."""
 
 
-def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
-    """Counts of the last accepted version, where that is another one than data.dvc names now.
+def accepted_rows(
+    parameters: ValidateParameters, root: Path, now: Mapping[str, Any] | None = None
+) -> dict[str, int]:
+    """Counts of the last accepted version, where that is another one than `now` (None: that of data.dvc).
 
     None where most of its sources are not there any more: then this is other data, not less of it. Without
     the rows that were withdrawn since.
@@ -108,7 +110,7 @@ def accepted_rows(parameters: ValidateParameters, root: Path) -> dict[str, int]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return {}
-    now = versions.read_pointer(root)
+    now = now or versions.read_pointer(root)
     if done.returncode or now is None:
         return {}
     committed = yaml.safe_load(done.stdout)
@@ -164,6 +166,44 @@ def validate(
     out/data_docs has Great Expectations' own pages of it. Raises DataRefused, with the table of what failed,
     where too many rows break a rule or a table breaks one.
     """
+    before = accepted_rows(parameters, root)
+    findings, stops = check_rows(parameters, ingest, out, report, root, spread, before)
+    for kind in TYPES:
+        suite = [*expectations(kind, _rules(parameters, kind)), *across_expectations()]
+        total = sum(findings.total[kind, name] for name in findings.sources(kind))
+        broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
+        write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
+    publish(findings, read_admissions(root, parameters.admitted), out, root, report)
+    if stops:
+        raise refusal(stops, findings)
+    return findings.metrics()
+
+
+def check_rows(
+    parameters: ValidateParameters,
+    ingest: Path,
+    out: Path,
+    report: Report,
+    root: Path,
+    spread: Spread,
+    before: Mapping[str, int],
+) -> tuple[Findings, list[str]]:
+    """Hold the rows of ingestion against every rule, and write the good and the quarantined ones below `out`.
+
+    The stage and the dry run both call it, so that their counts and verdicts are the same.
+
+    Args:
+        parameters: The rules.
+        ingest: Ingestion's output, with `rows` and `origins`.
+        out: Where `rows` and `quarantine` are written.
+        report: Is told how far it is.
+        root: The project's folder: its admissions and benchmarks are read.
+        spread: Where the work over many shards goes.
+        before: Rows of each kind in the last accepted version, as of `accepted_rows`.
+
+    Returns:
+        What was found, and why the flow must not go on (empty: it may).
+    """
     work = out / "work"
     work.mkdir(parents=True)
     looking = _looking(parameters, ingest, root, work)
@@ -177,23 +217,25 @@ def validate(
     for task, sifted in zip(sifting, spread(sift, sifting), strict=True):
         findings.add(task.looking.kind, task.looked, sifted)
     shutil.rmtree(work)
-    before = accepted_rows(parameters, root)
     stops = [stop for kind in TYPES for stop in _stops(kind, parameters, findings, before.get(kind, 0))]
     if not sum(findings.kept[kind] for kind in ("text", "pairs")):
         stops.append("there is not one row of text or pairs")
-    for kind in TYPES:
-        suite = [*expectations(kind, _rules(parameters, kind)), *across_expectations()]
-        total = sum(findings.total[kind, name] for name in findings.sources(kind))
-        broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
-        write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
-    publish(findings, read_admissions(root, parameters.admitted), out, root, report)
-    if stops:
-        raise DataRefused(
-            f"the data was refused before any training: {'; '.join(stops)}. The rows are in data/quarantine "
-            "(`chatmill quarantine list`); mend the sources, admit rows, or raise validate.quarantine.\n"
-            + findings.lines()
-        )
-    return findings.metrics()
+    return findings, stops
+
+
+def refusal(stops: Sequence[str], findings: Findings, kept: bool = True) -> DataRefused:
+    """Return the error that stops a run before any training, with the table of broken rules.
+
+    Args:
+        stops: Why the run must not go on.
+        findings: What was found.
+        kept: Whether the quarantined rows are in data/quarantine; a dry run keeps none.
+    """
+    where = "The rows are in data/quarantine (`chatmill quarantine list`); mend" if kept else "Mend"
+    return DataRefused(
+        f"the data was refused before any training: {'; '.join(stops)}. {where} the sources, admit rows, or "
+        f"raise validate.quarantine.\n{findings.lines()}"
+    )
 
 
 def _rules(parameters: ValidateParameters, kind: str) -> Rules:

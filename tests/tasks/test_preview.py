@@ -1,21 +1,28 @@
-"""A dry run says what ingestion would do, and writes nothing."""
+"""A dry run says what ingestion and a run would do, and writes nothing."""
 
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from flows.configuration import check_preset
+from flows.configuration import Preset, check_preset
 from flows.preview import show
 from model.errors import UserError
-from tasks import preview as module
-from tasks.preview import preview
-from tasks.rules import Rules
+from tasks.ingest import ingest
+from tasks.preview import SourcePreview, dry_run, preview
 from tasks.sources import Archive, DataParameters, Source
+from tasks.stage import Reference, Surroundings
+from tasks.validate import DataRefused, ValidateParameters, validate
+
+CHECKS = ValidateParameters(quarantine=1.0)
 
 
 def lines(path: Path, *rows: object) -> int:
@@ -23,8 +30,28 @@ def lines(path: Path, *rows: object) -> int:
     return path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def look(root: Path, source: Source, **archives: Archive) -> module.Preview:
-    return preview(source, DataParameters((source,), archives), Rules(), root)
+def quiet(event: dict[str, Any]) -> None:
+    pass
+
+
+@contextmanager
+def tried(root: Path, *sources: Source, checks: ValidateParameters = CHECKS) -> Any:
+    with dry_run(DataParameters(sources), checks, root, quiet) as found:
+        yield found
+
+
+def look(root: Path, source: Source, **archives: Archive) -> SourcePreview:
+    return preview(source, DataParameters((source,), archives), root)
+
+
+def preset_of(*sources: dict[str, Any], **sections: Any) -> Preset:
+    return check_preset({"name": "mine", "data": {"sources": list(sources)}, **sections})
+
+
+def shown(preset: Preset, root: Path) -> str:
+    console = Console(width=200, record=True, file=StringIO())
+    show(preset, root, console)
+    return console.export_text()
 
 
 def tree(root: Path) -> dict[str, tuple[int, int]]:
@@ -33,44 +60,132 @@ def tree(root: Path) -> dict[str, tuple[int, int]]:
 
 def test_format_rows_bytes_and_first_rows(tmp_path: Path) -> None:
     size = lines(tmp_path / "a.jsonl", {"text": "one"}, {"prompt": "a b", "completion": "c"}, {"text": "two"})
-    found = look(tmp_path, Source("mine", files="*.jsonl"))
-    assert (found.format, found.files, found.bytes) == ("rows", 1, size)
-    assert found.rows == {"text": 2, "pairs": 1, "comparisons": 0, "ratings": 0}
-    assert [type(row).__name__ for row in found.first] == ["Text", "Pair", "Text"]
-    assert found.aside == () and found.fault == ""
+    with tried(tmp_path, Source("mine", files="*.jsonl")) as found:
+        (source,) = found.sources
+        assert (source.format, source.files, source.bytes, source.fault) == ("rows", 1, size, "")
+        assert [type(row).__name__ for row in source.first] == ["Text", "Pair", "Text"]
+        assert found.rows.counts == {"text": 2, "pairs": 1, "comparisons": 0, "ratings": 0}
+        assert not found.findings.rules and found.stop is None
+
+
+def comparison(number: int, annotator: str, choice: str) -> dict[str, str]:
+    return {"prompt": f"Q{number}?", "a": "yes", "b": "no", "choice": choice, "annotator": annotator}
+
+
+def contradictions(root: Path) -> None:
+    drawn = random.Random(5)
+    lines(root / "a.jsonl", *({"prompt": f"Q{n}?", "completion": f"A {n}."} for n in range(40)))
+    rows = [comparison(n, who, drawn.choice("ab")) for n in range(40) for who in ("ana", "ben")]
+    lines(root / "b.jsonl", *rows, *(comparison(n, "ana", choice) for n in range(8) for choice in "ab"))
+
+
+def twins(root: Path) -> None:
+    lines(root / "a.jsonl", *({"text": f"A text of number {n}."} for n in range(20)))
+    lines(root / "b.jsonl", *({"text": f"a text  of NUMBER {n}."} for n in range(5, 25)))
+
+
+def same_ids(root: Path) -> None:
+    for name in "ab":
+        lines(root / f"{name}.jsonl", *({"id": n, "text": f"Text {name} {n}."} for n in range(4)))
+
+
+def torn_groups(root: Path) -> None:
+    rows = [
+        {"prompt": f"Say {n}.", "completion": "It is so.", "score": 3, "group": g}
+        for n in range(9)
+        for g in "xy"
+    ]
+    lines(root / "a.jsonl", {"text": "A text that stays."}, *rows)
+
+
+def unprintable(root: Path) -> None:
+    lines(root / "a.jsonl", *({"text": f"Text {n}.{chr(7) if n % 3 else ''}"} for n in range(30)))
+
+
+def broken_line(root: Path) -> None:
+    lines(root / "a.jsonl", {"text": "one"})
+    (root / "b.jsonl").write_text('{"text": "two"}\n{"text": \n')
+
+
+def only_labels(root: Path) -> None:
+    lines(root / "a.jsonl", *(comparison(n, "ana", "a") for n in range(9)))
+
+
+def sound(root: Path) -> None:
+    lines(root / "a.jsonl", *({"text": f"Text of number {n}."} for n in range(30)))
+    lines(root / "b.jsonl", *({"prompt": f"Q{n}?", "completion": f"A {n}."} for n in range(30)))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [contradictions, twins, same_ids, torn_groups, unprintable, broken_line, only_labels, sound],
+)
+def test_the_dry_run_finds_what_a_run_finds(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("*.jsonl"))
+    given = [{"name": "all", "files": names}]
+    if write in (contradictions, twins):
+        given = [{"name": name, "files": name} for name in names]
+    preset = preset_of(*({**one, "format": "rows"} for one in given))
+    with dry_run(preset.data, preset.checks(), tmp_path, quiet) as found:
+        says = str(found.stop or "")
+        counts = found.rows.counts if found.rows else {}
+        rules, kept = dict(found.findings.rules), +found.findings.kept
+    around = Surroundings(tmp_path, 1, "cpu", 1)
+    done: dict[str, Reference] = {}
+    error = ""
+    try:
+        done["ingest"] = ingest.run(preset.data, done, around, quiet)
+        done["validate"] = validate.run(preset.checks(), done, around, quiet)
+    except UserError as raised:
+        error = str(raised)
+    assert bool(says) == bool(error)
+    assert says.split(". ")[0] == error.split(". ")[0]
+    if "ingest" in done:
+        assert {kind: done["ingest"].metrics[kind] for kind in counts} == counts
+    if "validate" in done:
+        metrics = done["validate"].metrics
+        assert {kind: metrics[kind] for kind in kept} == kept
+        assert sum(rules.values()) == sum(n for name, n in metrics.items() if name.endswith("_quarantined"))
+    if write is contradictions:
+        assert rules["comparisons", "one person, one choice"] == 16 and "16 of 88 comparisons" in says
+
+
+def test_a_refusal_is_the_error_of_the_command(tmp_path: Path) -> None:
+    contradictions(tmp_path)
+    preset = preset_of({"name": "mine", "files": "*.jsonl", "format": "rows"})
+    with pytest.raises(
+        DataRefused, match="the data was refused before any training: 16 of 88 comparisons"
+    ) as e:
+        shown(preset, tmp_path)
+    assert "data/quarantine" not in str(e.value)
 
 
 def test_rows_that_would_be_set_aside_say_why_and_where(tmp_path: Path) -> None:
-    lines(
-        tmp_path / "a.jsonl", {"text": "good"}, {"text": "bad \u0000 text"}, {"text": "good"}, {"text": "x"}
-    )
-    found = look(tmp_path, Source("mine", files="a.jsonl"))
-    broken = {one.rule: (one.count, one.where) for one in found.aside}
-    assert broken["text is printable"] == (1, "a.jsonl, line 2")
-    assert broken["text has a fit length"] == (1, "a.jsonl, line 4")
-    assert sum(count for count, _ in broken.values()) == 3
+    rows = [{"text": "good"}, {"text": "bad \u0000 text"}, {"text": "good"}, {"text": "x"}]
+    lines(tmp_path / "a.jsonl", *rows)
+    preset = preset_of({"name": "mine", "files": "a.jsonl"}, validate={"quarantine": 1.0})
+    text = shown(preset, tmp_path)
+    assert "would be set aside: 1 of 3 text: text is printable, first a.jsonl, line 2: " in text
+    assert "would be set aside: 1 of 3 text: text has a fit length, first a.jsonl, line 4: 'x'" in text
+    assert "Nothing in the data stops a run." in text
 
 
-def test_rules_are_held_against_the_first_rows_and_all_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LOOKED", 3)
-    lines(tmp_path / "a.jsonl", *({"text": f"row {i}" if i < 9 else "x"} for i in range(10)))
-    found = look(tmp_path, Source("mine", files="a.jsonl"))
-    assert (found.rows["text"], found.looked["text"], found.aside) == (10, 3, ())
-
-
-def test_a_fault_is_the_sentence_that_ingestion_would_stop_with(tmp_path: Path) -> None:
+def test_a_fault_is_the_sentence_that_ingestion_stops_with(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "one"}, {"txet": "two"})
-    assert "in no known format" in look(tmp_path, Source("mine", files="a.jsonl")).fault
-    assert "a.jsonl, " in look(tmp_path, Source("mine", "rows", files="a.jsonl")).fault
-    assert "matches no file" in look(tmp_path, Source("mine", files="b/*.txt")).fault
+    for source, says in (
+        (Source("mine", files="a.jsonl"), "in no known format"),
+        (Source("mine", "rows", files="a.jsonl"), "a.jsonl, line 2"),
+        (Source("mine", files="b/*.txt"), "matches no file"),
+    ):
+        with tried(tmp_path, source) as found:
+            assert says in found.sources[0].fault and says in str(found.stop)
 
 
 def test_a_label_by_an_unknown_annotator_is_a_fault(tmp_path: Path) -> None:
-    lines(tmp_path / "a.jsonl", {"prompt": "q", "a": "x", "b": "y", "choice": "a", "annotator": "eve"})
-    found = look(tmp_path, Source("mine", files="a.jsonl", annotators=("ana",)))
-    assert "a label by 'eve', who is not among the annotators of source mine (ana)" in found.fault
+    lines(tmp_path / "a.jsonl", comparison(1, "eve", "a"))
+    with tried(tmp_path, Source("mine", files="a.jsonl", annotators=("ana",))) as found:
+        assert "a label by 'eve', who is not among the annotators of source mine (ana)" in str(found.stop)
 
 
 def test_what_is_not_here_would_be_fetched(tmp_path: Path) -> None:
@@ -84,40 +199,46 @@ def test_what_is_not_here_would_be_fetched(tmp_path: Path) -> None:
     assert lacking == "the data set our/stories at revision 1f3a"
 
 
-def test_nothing_is_written(tmp_path: Path) -> None:
+def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
-    datasets.Dataset.from_dict({"text": ["one", "two"]}).save_to_disk(str(tmp_path / "saved"))
-    lines(tmp_path / "a.jsonl", {"text": "one"})
-    sources = [
+    root, scratch = tmp_path / "project", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    datasets.Dataset.from_dict({"text": ["one", "two"]}).save_to_disk(str(root / "saved"))
+    lines(root / "a.jsonl", {"text": "three"})
+    preset = preset_of(
         {"name": "own", "files": "*.jsonl"},
-        {"name": "far", "urls": [f"file://{tmp_path}/a.jsonl"]},
+        {"name": "far", "urls": [f"file://{root}/a.jsonl"]},
         {"name": "saved", "dataset": "saved"},
-    ]
-    preset = check_preset({"name": "mine", "data": {"sources": sources}})
-    before = tree(tmp_path)
-    console = Console(width=200, record=True, file=StringIO())
-    show(preset, tmp_path, console)
-    assert tree(tmp_path) == before
-    text = console.export_text()
-    assert "rows, 1 files, 16 bytes" in text and "would be fetched: file://" in text
+    )
+    before = tree(root)
+    text = shown(preset, root)
+    assert tree(root) == before and not list(scratch.iterdir())
+    assert "rows, 1 file, 18 bytes" in text and "would be fetched: file://" in text
     assert "2 text" in text and "Nothing was written." in text
+    assert "What would be fetched is not checked yet" in text and "stops a run" not in text
 
 
 def test_the_rules_are_those_of_the_preset(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "Words."}, {"text": "Слова."})
-    values = {"name": "mine", "data": {"sources": [{"name": "own", "files": "a.jsonl"}]}}
-    preset = check_preset({**values, "validate": {"scripts": ["Latin"]}})
-    console = Console(width=200, record=True, file=StringIO())
-    show(preset, tmp_path, console)
-    assert "would be set aside: 1 of 2 text: " in console.export_text()
+    own = {"name": "own", "files": "a.jsonl"}
+    preset = preset_of(own, validate={"scripts": ["Latin"], "quarantine": 0.5})
+    assert "would be set aside: 1 of 2 text: " in shown(preset, tmp_path)
+    allowed = preset_of({**own, "quarantine": 0.6}, validate={"scripts": ["Latin"]})
+    assert "Nothing in the data stops a run." in shown(allowed, tmp_path)
 
 
 def test_a_fault_of_one_source_hides_no_other(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "one"})
-    sources = [{"name": "gone", "files": "no.txt"}, {"name": "own", "files": "a.jsonl"}]
-    preset = check_preset({"name": "mine", "data": {"sources": sources}})
+    lines(tmp_path / "c.jsonl", {"txet": "two"})
+    preset = preset_of(
+        {"name": "gone", "files": "no.txt"},
+        {"name": "own", "files": "a.jsonl"},
+        {"name": "odd", "files": "c.jsonl", "format": "rows"},
+    )
     console = Console(width=200, record=True, file=StringIO())
-    with pytest.raises(UserError, match="ingestion would stop at gone; why is said above"):
+    with pytest.raises(UserError, match=r"source gone: the file no\.txt is missing"):
         show(preset, tmp_path, console)
     text = console.export_text()
-    assert "the file no.txt is missing" in text and "1 text" in text
+    assert "stops: source gone: the file no.txt is missing" in text and "c.jsonl, line 1" in text
+    assert '"text":"one"' in text

@@ -24,9 +24,8 @@ from tasks.ingest import LOCK, WAITS, ingest
 from tasks.leaving import Asked, Leaving, find_leaving, read_ids
 from tasks.locks import alone
 from tasks.placing import place_data
-from tasks.preview import preview
+from tasks.preview import dry_run
 from tasks.records import comparison_row, rating_row, read_rows, read_shards, text_row
-from tasks.rules import Rules
 from tasks.sources import DataParameters, Source
 from tasks.stage import Reference, Stage, Surroundings, read_manifest
 from tasks.validate import ValidateParameters, accepted_rows
@@ -246,8 +245,10 @@ def test_a_withdrawal_is_no_shrinking_and_other_losses_are(root: Path) -> None:
 
 def test_a_dry_run_leaves_them_out_too(root: Path) -> None:
     withdraw(root, ["ann"], [text_row("one", "mine").id])
-    found = preview(OWN, DataParameters((OWN,)), Rules(), root)
-    assert found.rows == {"text": 1, "pairs": 0, "comparisons": 1, "ratings": 1} and found.withdrawn == 4
+    with dry_run(DataParameters((OWN,)), ValidateParameters(), root, lambda event: None) as found:
+        assert found.rows is not None
+        assert found.rows.counts == {"text": 1, "pairs": 0, "comparisons": 1, "ratings": 1}
+        assert found.rows.withdrawn == {"text": 1, "comparisons": 1}
 
 
 @pytest.mark.parametrize("withdrawn_then", [True, False])
