@@ -61,6 +61,16 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
     return ", ".join(found)
 
 
+def terminal_text(text: str) -> str:
+    """Text of the user's as rich's markup: control characters and halves of surrogate pairs as escapes."""
+    return escape(
+        "".join(
+            char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+            for char in text
+        )
+    )
+
+
 def seconds(value: float) -> str:
     """A duration for people."""
     return f"{value:.1f} s" if value < 100 else f"{int(value) // 60} min {int(value) % 60:02d} s"

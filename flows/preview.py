@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from flows.configuration import Preset
-from flows.display import number, progress_text
+from flows.display import number, progress_text, terminal_text
 from model.launch import Report
 from tasks.findings import Findings
 from tasks.preview import DryRun, SourcePreview, dry_run
@@ -57,7 +56,7 @@ def progress(console: Console, what: str) -> Iterator[Report]:
 
         def report(event: dict[str, Any]) -> None:
             if event["event"] == "message":
-                console.print(f"[dim]{escape(event['text'])}[/dim]", soft_wrap=True)
+                console.print(f"[dim]{terminal_text(event['text'])}[/dim]", soft_wrap=True)
             elif event["event"] == "step":
                 status.update(f"{what}: {event['step']}/{event['steps']} {progress_text(event)}")
 
@@ -66,19 +65,19 @@ def progress(console: Console, what: str) -> Iterator[Report]:
 
 def described(source: SourcePreview, found: DryRun) -> Sequence[str]:
     """The lines about one source, as rich's markup."""
-    lines = [f"[bold]{escape(source.name)}[/bold]"]
+    lines = [f"[bold]{terminal_text(source.name)}[/bold]"]
     if source.lacking:
-        return [*lines, *(f"  would be fetched: {escape(what)}" for what in source.lacking), ""]
+        return [*lines, *(f"  would be fetched: {terminal_text(what)}" for what in source.lacking), ""]
     if source.files:
         files = "1 file" if source.files == 1 else f"{number(source.files)} files"
         lines.append(f"  {source.format or 'no format'}, {files}, {number(source.bytes)} bytes")
     if source.fault:
-        return [*lines, f"  [red]stops:[/red] {escape(source.fault)}", ""]
+        return [*lines, f"  [red]stops:[/red] {terminal_text(source.fault)}", ""]
     if found.rows is not None:
         counts = found.findings.total
         held = [f"{number(n)} {kind}" for kind in TYPES if (n := counts[kind, source.name])]
         lines.append(f"  {', '.join(held) or 'no row'}")
-    lines += [f"  [dim]{escape(_cut(canonical(row)))}[/dim]" for row in source.first]
+    lines += [f"  [dim]{terminal_text(_cut(canonical(row)))}[/dim]" for row in source.first]
     return [*lines, ""]
 
 
@@ -93,7 +92,7 @@ def summary(found: DryRun) -> Iterator[str]:
         if row.count:
             first = f", first {row.examples[0]}" if row.examples else ""
             total = f"{number(row.count)} of {number(rows_of(found.findings, row.kind))} {row.kind}"
-            yield f"would be set aside: {total}: {escape(row.rule)}{escape(first)}"
+            yield f"would be set aside: {total}: {terminal_text(row.rule)}{terminal_text(first)}"
     if not found.findings.rules:
         totals = [(kind, rows_of(found.findings, kind)) for kind in TYPES]
         held = ", ".join(f"{number(count)} {kind}" for kind, count in totals if count)

@@ -228,6 +228,15 @@ def test_the_rules_are_those_of_the_preset(tmp_path: Path) -> None:
     assert "Nothing in the data stops a run." in shown(allowed, tmp_path)
 
 
+def test_what_a_terminal_would_obey_is_shown_as_an_escape(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2J.jsonl").write_text('{"text": "half an emoji \\ud83d and \\u001b[31mred"}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "right to left \\u202e mark"}\n')
+    preset = preset_of({"name": "own", "files": "*.jsonl", "format": "rows"}, validate={"quarantine": 1.0})
+    text = shown(preset, tmp_path)
+    assert "\\ud83d" in text and "\\u202e" in text and "a\\x1b[2J.jsonl" in text
+    assert text.isprintable() or set(filter(lambda char: not char.isprintable(), text)) == {"\n"}
+
+
 def test_a_fault_of_one_source_hides_no_other(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "one"})
     lines(tmp_path / "c.jsonl", {"txet": "two"})
