@@ -97,8 +97,10 @@ def _answered(preset: Preset) -> State | None:
 
 def _preset(config: str, changes: list[str] | None) -> Preset:
     from flows.configuration import Placement, read_preset
+    from flows.run_pages import name_flow_run
 
     preset = read_preset(Path(config), changes or [])
+    name_flow_run(preset.name)
     context = FlowRunContext.get()
     own = context.flow_run.work_pool_name if context and context.flow_run else None
     if preset.placement.train and preset.placement.train == own:

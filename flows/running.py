@@ -16,12 +16,14 @@ import psutil
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
+from prefect.states import Completed, State
 
 from flows.cluster import Cluster
 from flows.configuration import Preset
 from flows.display import Display, keep_table
 from flows.elsewhere import Elsewhere, open_store
 from flows.events import DATA, DRIFT, GATE, LABELS, tell
+from flows.run_pages import find_pages, name_flow_run, show_outcome_links, show_tracked_run
 from flows.slowness import watched
 from flows.surroundings import prepare, threads
 from flows.sweeping import sweep, untagged
@@ -30,6 +32,7 @@ from tasks.approval import Question
 from tasks.arrivals import known_labels
 from tasks.drift import DriftParameters, read_drift
 from tasks.keys import lock_digest
+from tasks.page import add_run_links
 from tasks.revision import code_state
 from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
@@ -72,7 +75,10 @@ class Running:
         self.code = code_state(self.place.root)
         self.stages: list[dict[str, Any]] = []
         self.references: dict[str, Reference] = {}
+        self.states: dict[str, Any] = {}
+        self.pages = find_pages(self.place)
         self.flow_run, self.waits = str(flow_run.id), ""
+        self.version = self.model_says = ""
         self.open = ExitStack()
 
     def _spread(self) -> Cores | Cluster:
@@ -97,6 +103,8 @@ class Running:
             files["git.diff"] = self.code.diff
         notes = sweep(self.place, self.tracker)
         self.open.enter_context(self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run))
+        name_flow_run(self.preset.name)
+        show_tracked_run(self.preset.name, self._tracked_page)
         self.open.enter_context(untagged())
         self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
@@ -120,12 +128,19 @@ class Running:
         @task(
             name=stage.name, cache_policy=NO_CACHE, persist_result=False, description=stage.function.__doc__
         )
-        def made(references: list[Reference]) -> Reference:
-            return self._make(stage, parameters, {found.stage: found for found in references})
+        def made(references: list[Reference]) -> State[Reference]:
+            found = self._make(stage, parameters, {each.stage: each for each in references})
+            self.references[stage.name] = found
+            # By its name the state shows on Prefect's page that nothing was computed.
+            how = ("Cached", "the output of an earlier run is used") if found.reused else ("Completed", None)
+            return Completed(name=how[0], message=how[1], data=found)
 
-        reference = made(list(inputs))
-        self.references[stage.name] = reference
-        return reference
+        # Prefect draws the graph of a run by the states that its tasks are given.
+        known = [
+            self.states[each.stage] if self.references.get(each.stage) is each else each for each in inputs
+        ]
+        self.states[stage.name] = made(known)
+        return self.references[stage.name]
 
     def _make(self, stage: Stage, parameters: Any, inputs: dict[str, Reference]) -> Reference:
         began = time.monotonic()
@@ -229,6 +244,7 @@ class Running:
 
         registered = self.tracker.register(aligned, verdict, self._question())
         self.waits = registered.version if registered.waits else ""
+        self.version, self.model_says = registered.version, registered.says
         describe(self.tracker.client, registered.version, self.tracker.run, self.place.var)
         self.display.note(registered.says)
         if not verdict.metrics["passed"]:
@@ -289,12 +305,28 @@ class Running:
 
     def publish(self, report: Reference) -> Outcome:
         """The outcome of the whole chain, in var/summary.json too, and its page as var/report.html."""
-        page = Path(report.path) / "report.html"
-        _replace(self.place.var / "report.html", page.read_text(encoding="utf-8"))
+        page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
+        links, shown = self._links(), self.place.var / "report.html"
+        note = "These pages open while `chatmill dashboards` or `chatmill up` runs."
+        _replace(shown, add_run_links(page, links, note))
+        show_outcome_links(self.preset.name, links, shown, self.model_says)
         whole = self.outcome()
         self.tracker.is_whole(whole.data_hash)
         _replace(self.place.var / "summary.json", json.dumps(asdict(whole), indent=1))
         return whole
+
+    @property
+    def _tracked_page(self) -> str:
+        return self.pages.tracked_run(self.tracker.experiment, self.tracker.run)
+
+    def _links(self) -> dict[str, str]:
+        """Addresses of this run's other pages, by the words that are shown."""
+        from tasks.registry import MODEL
+
+        links = {"Run in Prefect": self.pages.flow_run(self.flow_run), "Run in MLflow": self._tracked_page}
+        if self.version:
+            links[f"Model version {self.version} in MLflow"] = self.pages.model_version(MODEL, self.version)
+        return links
 
 
 def _replace(path: Path, text: str) -> None:

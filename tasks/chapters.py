@@ -303,12 +303,31 @@ def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     checks = [
         {
-            "name": BARS.get(check["name"], check["name"]),
-            "value": _shown("{:.2f}", check["value"]),
+            "name": metric_words(check["name"]),
+            "value": _shown("{:.2f}", check["value"]) or "missing",
             "bar": f"{check['side']} {check['bar']:g}",
             "passed": check["passed"],
         }
         for check in verdict["checks"]
     ]
+    failed = [check for check in checks if not check["passed"]]
+    if failed:
+        reason = "; ".join(f"{each['name']}: {each['value']}, {each['bar']} is required" for each in failed)
+    else:
+        reason = verdict["reason"]
     title = "The gate let it through:" if verdict["passed"] else "The gate did not let it through:"
-    return {"passed": verdict["passed"], "title": title, "reason": verdict["reason"], "checks": checks}
+    return {"passed": verdict["passed"], "title": title, "reason": reason, "checks": checks}
+
+
+def metric_words(name: str) -> str:
+    """Return the words for a metric of evaluate, as in "aligned assistant (RLHF): mean reward".
+
+    A metric without words of its own is shown by its key, with spaces.
+    """
+    if name in BARS:
+        return BARS[name]
+    for model, speaker in SPEAKERS:
+        for measure, words, _ in MEASURES:
+            if name == f"{model}_{measure}":
+                return f"{speaker}: {words}"
+    return name.replace("_", " ")

@@ -47,7 +47,7 @@ PAGE = """<!doctype html>
 {% for section in sections %}<h2>{{ section.title }}</h2>
 {% if section.note %}<p class="note">{{ section.note }}</p>{% endif %}
 <div class="scroll"><table><tr>{% if section.stages %}<th>stage{% endif %}<th>what{% for name in names %}<th{% if section.numbers %} class="n"{% endif %}>{{ name }}{% endfor %}{% if section.numbers %}<th class="n">change{% endif %}</tr>
-{% for row in section.rows %}<tr>{% if section.stages %}<td>{{ row.stage }}{% endif %}<td>{{ row.name }}{% for value in row.shown %}<td{% if section.numbers %} class="n"{% endif %}>{{ value }}{% endfor %}{% if section.numbers %}<td class="n">{{ row.change }}{% endif %}</tr>
+{% for row in section.rows %}<tr>{% if section.stages %}<td>{{ row.stage }}{% endif %}<td data-name="what">{{ row.name }}{% for value in row.shown %}<td data-name="{{ names[loop.index0] }}"{% if section.numbers %} class="n"{% endif %}>{{ value }}{% endfor %}{% if section.numbers %}<td class="n" data-name="change">{{ row.change }}{% endif %}</tr>
 {% endfor %}</table></div>
 {% endfor %}
 {% for stage in stages %}<h2>{{ stage.name }}</h2>

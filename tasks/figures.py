@@ -15,6 +15,7 @@ Points = Sequence[tuple[float, float]]
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 38
 MOST_BARS = 3.0
+WIDE = 700
 DOTTED = 40  # more points than this are a curve, not points
 
 
@@ -321,7 +322,9 @@ def _padded(values: Sequence[float], share: float) -> tuple[float, float]:
 
 
 def _svg(width: int, height: int, name: str, body: str) -> Markup:
+    # On a phone a wide picture is scaled down; the page's style gives its text a larger size there.
+    large = ' class="large"' if width >= WIDE else ""
     return Markup(
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'<svg{large} viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(name)}">{body}</svg>'
     )

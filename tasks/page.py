@@ -3,9 +3,29 @@
 Python and not a file beside it, so that a change of a word changes the report's key.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from markupsafe import Markup
+
+# A comment in the page of the report stage. A run that publishes the page puts its own links there: they
+# differ from run to run, and the stage's output must not.
+RUN_LINKS = "<!-- links to the run -->"
+
 STYLE = """
-:root { --ink: #23272e; --soft: #626a76; --rule: #e3e0d8; --paper: #fdfcf9; --card: #fff;
-  --base: #8a9099; --few: #b9a25c; --sft: #2a6fb0; --aligned: #c5531a; --held: #1c8a6a; --bad: #b3261e; }
+:root { color-scheme: light dark;
+  --ink: #23272e; --lede: #3b414b; --soft: #626a76; --rule: #e3e0d8; --paper: #fdfcf9; --card: #fff;
+  --base: #8a9099; --few: #b9a25c; --sft: #2a6fb0; --aligned: #c5531a; --held: #1c8a6a; --bad: #b3261e;
+  --grid: #ebe8e1; --grid-strong: #cfcbc1; --axis: #b9b5ab; --quiet-line: #d9d4c9; --quiet-dot: #a9a498;
+  --head-rule: #c9c5bb; --cell-rule: #eeeae2; --piece-odd: #e9f0f7; --piece-even: #f6ebdc;
+  --age0: #f3cdb2; --age1: #e9a67b; --age2: #dc804a; --age3: #c5531a; --age4: #8f3a10; }
+@media (prefers-color-scheme: dark) { :root {
+  --ink: #e4e2dc; --lede: #c9c7c0; --soft: #a2a6ad; --rule: #3a3d43; --paper: #17191d; --card: #202329;
+  --base: #9aa1ab; --few: #cdb76d; --sft: #6aa9e6; --aligned: #f0894f; --held: #4fc29d; --bad: #f08178;
+  --grid: #2c2f35; --grid-strong: #464a52; --axis: #6a6e76; --quiet-line: #4b4f57; --quiet-dot: #80858e;
+  --head-rule: #4a4e56; --cell-rule: #2c2f35; --piece-odd: #22344a; --piece-even: #40311f;
+  --age0: #6b3a20; --age1: #944c25; --age2: #bd622e; --age3: #e07d40; --age4: #ffb27f; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -18,7 +38,7 @@ h2 .step { display: block; font: 600 .72rem/1 system-ui, sans-serif; letter-spac
   text-transform: uppercase; margin-bottom: .55rem; }
 h3 { font: 600 .95rem/1.4 system-ui, sans-serif; margin: 2.2rem 0 .3rem; }
 p { margin: .7rem 0; }
-.lede { font-size: 1.15rem; color: #3b414b; }
+.lede { font-size: 1.15rem; color: var(--lede); }
 .note, figcaption, .small { font: .83rem/1.5 system-ui, sans-serif; color: var(--soft); }
 figure { margin: 1.4rem 0 1.8rem; }
 figcaption { margin-top: .35rem; }
@@ -29,23 +49,23 @@ figure h3 { margin-top: 0; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { font: 11.5px system-ui, sans-serif; fill: var(--soft); }
 svg .name { font-size: 12.5px; fill: var(--ink); }
-.grid { stroke: #ebe8e1; stroke-width: 1; } .grid.strong { stroke: #cfcbc1; stroke-width: 2; }
-.axis { stroke: #b9b5ab; stroke-width: 1; fill: none; }
+.grid { stroke: var(--grid); stroke-width: 1; } .grid.strong { stroke: var(--grid-strong); stroke-width: 2; }
+.axis { stroke: var(--axis); stroke-width: 1; fill: none; }
 .reference { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 3; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .line.faint { stroke-width: 1; opacity: .25; }
 .line.train { stroke: var(--sft); } .line.held { stroke: var(--held); } .line.aligned { stroke: var(--aligned); }
-.line.quiet { stroke: #d9d4c9; } .band.aligned { stroke: var(--aligned); stroke-width: 5; opacity: .35; }
+.line.quiet { stroke: var(--quiet-line); } .band.aligned { stroke: var(--aligned); stroke-width: 5; opacity: .35; }
 .dot.train { fill: var(--sft); } .dot.held { fill: var(--held); } .dot.aligned { fill: var(--aligned); }
-.dot.quiet { fill: #a9a498; }
-.age0 { fill: #f3cdb2; } .age1 { fill: #e9a67b; } .age2 { fill: #dc804a; } .age3 { fill: #c5531a; }
-.age4 { fill: #8f3a10; }
-.cell { fill: #2a6fb0; fill-opacity: var(--w); stroke: #eeeae2; stroke-width: 1; }
+.dot.quiet { fill: var(--quiet-dot); }
+.age0 { fill: var(--age0); } .age1 { fill: var(--age1); } .age2 { fill: var(--age2); } .age3 { fill: var(--age3); }
+.age4 { fill: var(--age4); }
+.cell { fill: var(--sft); fill-opacity: var(--w); stroke: var(--cell-rule); stroke-width: 1; }
 table { border-collapse: collapse; width: 100%; font: .86rem/1.45 system-ui, sans-serif;
   font-variant-numeric: tabular-nums; margin: 1.1rem 0; }
-th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 1px solid #c9c5bb;
-  padding: .35rem .7rem .35rem 0; vertical-align: bottom; }
+th { text-align: start; font-weight: 600; color: var(--soft); border-bottom: 1px solid var(--head-rule);
+  padding: .35rem .7rem .35rem 0; padding-inline: 0 .7rem; vertical-align: bottom; }
 td { border-bottom: 1px solid var(--rule); padding: .42rem .7rem .42rem 0; vertical-align: top; }
-.n { text-align: right; } td.n { white-space: nowrap; } td.words { line-height: 1.6; }
+.n { text-align: end; } td.n { white-space: nowrap; } td.words { line-height: 1.6; }
 .scroll { overflow-x: auto; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; margin: 2rem 0; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: .8rem .9rem;
@@ -66,8 +86,8 @@ td { border-bottom: 1px solid var(--rule); padding: .42rem .7rem .42rem 0; verti
 .said p { margin: 0; font-size: .96rem; line-height: 1.5; }
 .asked .wrote { font: .83rem/1.5 system-ui, sans-serif; color: var(--soft); margin: .9rem 0 0; }
 .nothing { color: var(--soft); font-style: italic; }
-.piece { background: #e9f0f7; border-radius: 3px; padding: .12rem .02rem; margin-right: 2px; white-space: pre-wrap; }
-.piece:nth-child(even) { background: #f6ebdc; }
+.piece { background: var(--piece-odd); border-radius: 3px; padding: .12rem .02rem; margin-right: 2px; white-space: pre-wrap; }
+.piece:nth-child(even) { background: var(--piece-even); }
 .sample { border-left: 3px solid var(--rule); padding-left: 1rem; margin: .9rem 0; overflow-wrap: anywhere; }
 .sample b { font-weight: 600; }
 .rows { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1rem 1.6rem; margin: 1rem 0; }
@@ -76,6 +96,21 @@ td { border-bottom: 1px solid var(--rule); padding: .42rem .7rem .42rem 0; verti
 .rows p { margin: .25rem 0; font-size: .92rem; line-height: 1.5; }
 dt { font-weight: 600; margin-top: .8rem; } dd { margin: 0; }
 footer { padding: 3rem 1.25rem 4rem; }
+a { color: var(--sft); }
+.links { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; margin: 1.2rem 0 0; font: .83rem/1.5 system-ui, sans-serif; }
+/* A phone has no room for columns: each row becomes a card, each cell a line with its column's name. */
+@media (max-width: 40rem) {
+  header { padding-top: 2rem; } h1 { font-size: 1.8rem; } .wide { width: auto; left: 0; transform: none; }
+  .answers { gap: .8rem; } .asked { padding: .8rem .9rem; }
+  table, tbody, tr, td { display: block; } th { display: none; }
+  tr { border-top: 2px solid var(--rule); padding: .3rem 0; }
+  td, td.n { display: flex; justify-content: space-between; gap: 1rem; text-align: end; white-space: normal;
+    padding: .25rem 0; border: 0; overflow-wrap: anywhere; }
+  td:first-child { font-weight: 600; } td[data-name]::before { content: attr(data-name); color: var(--soft);
+    font-weight: 400; text-align: start; flex: none; max-width: 60%; }
+  td:empty, tr:not(:has(td)) { display: none; }
+  svg.large text, svg.large .name { font-size: 21px; }
+}
 @media print { h2 { break-after: avoid; } figure, .asked, table { break-inside: avoid; } }
 """  # noqa: E501
 
@@ -95,6 +130,7 @@ PAGE = """<!doctype html>
 A second model learns from people’s judgements what they prefer (the <em>reward model</em>). Last, the
 assistant practises against that second model (<em>reinforcement learning from human feedback</em>, RLHF).
 This page shows what happened in each of them.</p>
+{{ run_links }}
 {% if tiles %}<div class="tiles">
 {% for tile in tiles %}<div class="tile"><b>{{ tile.figure }}</b>{{ tile.words }}</div>
 {% endfor %}</div>{% endif %}
@@ -110,11 +146,11 @@ has learned enough. The
 <b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also told, by the reward model,
 which answers people like.</p>
 <div class="answers wide">
-{% for asked in answers %}<section class="asked">{% for name, words in asked.before %}<p class="before"><span class="small">{{ name }}</span> {{ words }}</p>
-{% endfor %}<p>{{ asked.prompt }}</p><div class="said">
+{% for asked in answers %}<section class="asked">{% for name, words in asked.before %}<p class="before" dir="auto" lang=""><span class="small" lang="en" dir="ltr">{{ name }}</span> {{ words }}</p>
+{% endfor %}<p dir="auto" lang="">{{ asked.prompt }}</p><div class="said">
 {% for kind, name in speakers %}{% if kind in asked %}<div class="{{ kind }}"><h4>{{ name }}</h4>
-{% if asked[kind] %}<p>{{ asked[kind] }}</p>{% else %}<p class="nothing">nothing</p>{% endif %}</div>{% endif %}
-{% endfor %}</div>{% if asked.reference %}<p class="wrote">In the data: {{ asked.reference }}</p>{% endif %}</section>
+{% if asked[kind] %}<p dir="auto" lang="">{{ asked[kind] }}</p>{% else %}<p class="nothing">nothing</p>{% endif %}</div>{% endif %}
+{% endfor %}</div>{% if asked.reference %}<p class="wrote">In the data: <bdi lang="">{{ asked.reference }}</bdi></p>{% endif %}</section>
 {% endfor %}</div>
 <p class="note">Answers are drawn at random from what each model finds likely, with the same seed; questions
 are answered with the likeliest words. They are the first of the test prompts: nobody picked them.</p>
@@ -126,14 +162,14 @@ are answered with the likeliest words. They are the first of the test prompts: n
 two kinds of human judgement, <em>comparisons</em> of two answers and <em>ratings</em> of one. Rows are set apart by
 what they are about, not by chance: a passage, question or review that is held out stands in no training row.</p>
 <div class="scroll"><table>
-<tr><th>source<th class="n">text<th class="n">pairs<th class="n">comparisons<th class="n">ratings</tr>
-{% for row in sources %}<tr><td>{{ row.source }}{% for learned, held_out in row.counts %}<td class="n">{{ learned }}{% if held_out %} <span class="small">+ {{ held_out }}</span>{% endif %}{% endfor %}</tr>
+<tr><th>source{% for kind in kinds %}<th class="n">{{ kind }}{% endfor %}</tr>
+{% for row in sources %}<tr><td><bdi lang="">{{ row.source }}</bdi>{% for learned, held_out in row.counts %}<td class="n" data-name="{{ kinds[loop.index0] }}">{% if learned or held_out %}<span>{{ learned or 0 }}{% if held_out %} <span class="small">+ {{ held_out }}</span>{% endif %}</span>{% endif %}{% endfor %}</tr>
 {% endfor %}</table></div>
 <p class="note">Rows to learn from, + rows held out: one part for the decisions of training, the other, the test,
 for the figures on this page.</p>
 {% if examples %}<h3>One row of each kind</h3>
-<div class="rows">{% for row in examples %}<section><h4>{{ row.kind }} <span class="small">from {{ row.source }}</span></h4>
-{% for name, words in row.parts %}<p>{% if name %}<span class="small">{{ name }}</span> {% endif %}{{ words }}</p>
+<div class="rows">{% for row in examples %}<section><h4>{{ row.kind }} <span class="small">from <bdi lang="">{{ row.source }}</bdi></span></h4>
+{% for name, words in row.parts %}<p dir="auto" lang="">{% if name %}<span class="small" lang="en" dir="ltr">{{ name }}</span> {% endif %}{{ words }}</p>
 {% endfor %}</section>
 {% endfor %}</div>{% endif %}
 {% if quarantine %}<p>Before that, {{ quarantine.total }} row{{ '' if quarantine.total == '1' else 's' }} that broke a
@@ -147,7 +183,7 @@ new to it. {{ drift.says }}. Each line below is a distance between the two versi
 <figure>{{ drift.picture }}</figure>
 <div class="scroll wide"><table>
 <tr><th>measure<th>of<th class="n">champion’s<th class="n">this<th class="n">distance<th class="n">threshold<th>past it</tr>
-{% for row in drift.rows %}<tr><td>{{ row.name }}<td>{{ row.of }}<td class="n">{{ row.before }}<td class="n">{{ row.now }}<td class="n">{{ row.distance }}<td class="n">{{ row.bar }}<td>{{ 'yes' if row.past }}</tr>
+{% for row in drift.rows %}<tr><td>{{ row.name }}<td data-name="of">{{ row.of }}<td class="n" data-name="champion’s">{{ row.before }}<td class="n" data-name="this">{{ row.now }}<td class="n" data-name="distance">{{ row.distance }}<td class="n" data-name="threshold">{{ row.bar }}<td data-name="past it">{{ 'yes' if row.past else 'no' }}</tr>
 {% endfor %}</table></div>
 {% endif %}
 
@@ -156,7 +192,7 @@ new to it. {{ drift.says }}. Each line below is a distance between the two versi
 <p>A model reads pieces of words, called tokens, each a number. This model knows {{ tokens.vocabulary }} of
 them, found by joining the pairs of characters that stand together most often in the training text, which
 is {{ tokens.train }} tokens long{% if tokens.per %}, {{ tokens.per }} bytes each on average{% endif %}.</p>
-{% if pieces %}<p>{% for piece in pieces %}<span class="piece">{{ piece }}</span>{% endfor %}</p>{% endif %}
+{% if pieces %}<p dir="auto" lang="">{% for piece in pieces %}<span class="piece">{{ piece }}</span>{% endfor %}</p>{% endif %}
 {% endif %}
 
 {% if pretrain %}
@@ -171,15 +207,15 @@ would need, on average, to store one character. Plain storage takes 8.</p>
 {% if pretrain.samples %}<h3>What it writes, from the first step to the last</h3>
 <p>The same beginnings (in bold), continued by the model as it was at each of these moments.</p>
 {% for moment in pretrain.samples %}<h3>{{ moment.title }}</h3>
-{% for sample in moment.samples %}<p class="sample"><b>{{ sample.prompt }}</b>{{ sample.text }}</p>
+{% for sample in moment.samples %}<p class="sample" dir="auto" lang=""><b>{{ sample.prompt }}</b>{{ sample.text }}</p>
 {% endfor %}{% endfor %}{% endif %}
 {% if pretrain.neighbours %}<h3>Which words stand near each other</h3>
 <p>Inside the model each word is a point in space. At the start the points lie at random. Nobody tells the
 model what words mean: it moves words together when they serve alike in text. These are the nearest
 neighbours of some words, with their closeness (1 is the same direction, 0 unrelated).</p>
 <div class="scroll"><table><tr><th>word<th>neighbours at the first step<th>neighbours at the last step</tr>
-{% for row in pretrain.neighbours %}<tr><td><b>{{ row.word }}</b>
-{% for near in (row.first, row.last) %}<td class="words">{% for word, closeness in near %}{{ word }}&nbsp;<span class="small">{{ closeness }}</span>{{ ', ' if not loop.last }}{% endfor %}
+{% for row in pretrain.neighbours %}<tr><td><bdi lang="">{{ row.word }}</bdi>
+{% for near in (row.first, row.last) %}<td class="words" data-name="{{ 'first step' if loop.first else 'last step' }}"><span>{% for word, closeness in near %}<bdi lang="">{{ word }}</bdi>&nbsp;<span class="small">{{ closeness }}</span>{{ ', ' if not loop.last }}{% endfor %}</span>
 {% endfor %}</tr>
 {% endfor %}</table></div>{% endif %}
 {% if pretrain.attention %}<h3>Where it looks</h3>
@@ -206,7 +242,7 @@ by themselves{% if sft.base_ends %}; of the base model’s, {{ sft.base_ends }}{
 <em>Alpha</em> (Krippendorff) is 1 where they always do and 0 where they answer as if by chance;
 <em>same side</em> is how often two people put a text on the same side: above, below or at zero.</p>
 <div class="scroll"><table><tr><th>aspect<th>source<th class="n">texts<th class="n">people<th class="n">ratings<th class="n">alpha<th class="n">same side</tr>
-{% for row in agreement %}<tr><td>{{ row.aspect }}<td>{{ row.source }}<td class="n">{{ row['items'] }}<td class="n">{{ row.annotators }}<td class="n">{{ row.ratings }}<td class="n">{{ row.alpha }}<td class="n">{{ row.pair_agreement }}</tr>
+{% for row in agreement %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td class="n" data-name="texts">{{ row['items'] }}<td class="n" data-name="people">{{ row.annotators }}<td class="n" data-name="ratings">{{ row.ratings }}<td class="n" data-name="alpha">{{ row.alpha }}<td class="n" data-name="same side">{{ row.pair_agreement }}</tr>
 {% endfor %}</table></div>
 {% endif %}
 {% if reward %}
@@ -237,7 +273,7 @@ is spent for nothing.</figcaption></figure>{% endif %}
 {% if examination %}
 <h2><span class="step">Examination</span>All models, the same test</h2>
 <div class="scroll"><table><tr><th>measure{% for _, name in speakers %}<th class="n">{{ name }}{% endfor %}</tr>
-{% for row in examination %}<tr><td>{{ row.measure }}{% for value in row.shown %}<td class="n">{{ value }}{% endfor %}</tr>
+{% for row in examination %}<tr><td>{{ row.measure }}{% for value in row.shown %}<td class="n" data-name="{{ speakers[loop.index0][1] }}">{{ value }}{% endfor %}</tr>
 {% endfor %}</table></div>
 <p class="note">{{ examination_note }}</p>
 {% endif %}
@@ -253,9 +289,9 @@ same prompt the aligned answer scores higher in {{ judged.rate }} of the cases (
 
 {% if verdict and verdict.checks %}
 <h2><span class="step">Gate</span>Is it let through?</h2>
-<p>The bars were set before the training.</p>
-<div class="scroll"><table><tr><th>figure<th class="n">measured<th class="n">bar<th class="n">passed</tr>
-{% for check in verdict.checks %}<tr><td>{{ check.name }}<td class="n">{{ check.value }}<td class="n">{{ check.bar }}<td class="n">{{ 'yes' if check.passed else 'no' }}</tr>
+<p>The thresholds were set before the training.</p>
+<div class="scroll"><table><tr><th>figure<th class="n">measured<th class="n">threshold<th class="n">passed</tr>
+{% for check in verdict.checks %}<tr><td>{{ check.name }}<td class="n" data-name="measured">{{ check.value }}<td class="n" data-name="threshold">{{ check.bar }}<td class="n" data-name="passed">{{ 'yes' if check.passed else 'no' }}</tr>
 {% endfor %}</table></div>
 {% endif %}
 
@@ -276,3 +312,18 @@ is to the one than to the other. 0 is the same model.</dd>
 </body>
 </html>
 """  # noqa: E501
+
+
+def add_run_links(page: str, links: Mapping[str, str], note: str) -> str:
+    """Return the report's page with links to the run that published it.
+
+    Args:
+        page: The page as the report stage wrote it.
+        links: Addresses by the words that are shown, in their order.
+        note: A sentence behind the links.
+    """
+    anchors = Markup("\n").join(
+        Markup('<a href="{}">{}</a>').format(address, words) for words, address in links.items()
+    )
+    shown = Markup('<nav class="links">{}<span class="small">{}</span></nav>').format(anchors, note)
+    return page.replace(RUN_LINKS, shown if links else "", 1)

@@ -29,7 +29,7 @@ from tasks.chapters import (
     said_before,
     tiles,
 )
-from tasks.page import PAGE, STYLE
+from tasks.page import PAGE, RUN_LINKS, STYLE
 from tasks.stage import stage
 
 KINDS = ("text", "pairs", "comparisons", "ratings")
@@ -79,7 +79,7 @@ def report(
             {**asked, "before": said_before(asked)}
             for asked in _read(evaluate, "answers.json", [])[: parameters.answers]
         ],
-        sources=sources(split),
+        **source_table(split),
         examples=examples(split),
         quarantine=quarantine(validate),
         tokens=token_counts(_read(tokenizer, "tokens.json", {})),
@@ -105,26 +105,33 @@ def render(**parts: Any) -> str:
         "One file: nothing on this page is fetched from anywhere. It was written by chatmill’s report stage "
         "from what the stages before it left behind."
     )
-    shown = {"style": Markup(STYLE), "speakers": SPEAKERS, "footer": footer, **parts}
+    fixed = {"style": Markup(STYLE), "run_links": Markup(RUN_LINKS), "speakers": SPEAKERS, "footer": footer}
+    shown = {**fixed, **parts}
     return environment.from_string(PAGE).render(shown)
 
 
-def sources(split: Path | None) -> list[dict[str, Any]]:
-    """How many rows of each kind each source gives: to learn from, and held out."""
+def source_table(split: Path | None) -> dict[str, Any]:
+    """Count the rows of each source by kind: those to learn from, and those held out.
+
+    Returns:
+        `kinds`: the kinds that any source has; `sources`: a row per source with a pair of counts per kind.
+    """
     counts: Counter[tuple[str, str, bool]] = Counter()
     for name in SPLITS:
         for kind in KINDS:
             rows = _rows(split, f"{name}/{kind}")
             counts.update((row["source"], kind, name == "train") for row in rows)
-    return [
+    kinds = [kind for kind in KINDS if any(found == kind for _, found, _ in counts)]
+    table = [
         {
             "source": source,
             "counts": [
-                [_count(counts[source, kind, learned]) for learned in (True, False)] for kind in KINDS
+                [_count(counts[source, kind, learned]) for learned in (True, False)] for kind in kinds
             ],
         }
         for source in sorted({source for source, *_ in counts})
     ]
+    return {"kinds": kinds, "sources": table}
 
 
 def examples(split: Path | None) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -118,6 +119,24 @@ def test_a_rerun_reuses_all_and_registers_nothing_new(root: Path) -> None:
     assert mlflow(root, "select count(*) from model_versions") == versions
     named = mlflow(root, "select count(*) from tags where key = 'chatmill.reuses'")
     assert named[0][0] == len(STAGES)
+    database = root / "var" / "prefect" / "prefect.db"
+    newest = summary(root)["prefect_run_id"]
+    states = asked(database, f"select state_name from task_run where flow_run_id = '{newest}'")
+    assert states == [("Cached",)] * len(STAGES)
+
+
+def test_run_is_named_tagged_and_linked_on_every_page(root: Path) -> None:
+    found, database = summary(root), root / "var" / "prefect" / "prefect.db"
+    run, tracked = found["prefect_run_id"], found["mlflow_run_id"]
+    ((name, tags),) = asked(database, f"select name, tags from flow_run where id = '{run}'")
+    assert re.fullmatch(r"smoke · run · \d{4}-\d\d-\d\d \d\d:\d\d", name)
+    assert {"preset:smoke", "trigger:run"} < set(json.loads(tags))
+    shown = asked(database, f"select key, data from artifact where flow_run_id = '{run}' and key is not null")
+    artifacts = dict(shown)
+    assert tracked in artifacts["mlflow-smoke"]
+    page = (root / "var" / "report.html").read_text()
+    for place in (artifacts["outcome-smoke"], page):
+        assert f"/runs/flow-run/{run}" in place and f"/runs/{tracked}" in place and "/versions/" in place
 
 
 def test_killed_at_any_moment_it_ends_as_one_that_nobody_killed(root: Path, tmp_path: Path) -> None:

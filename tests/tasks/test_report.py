@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from tasks.chapters import in_words
 from tasks.figures import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
-from tasks.report import ReportParameters, examples, quarantine, report, sources
+from tasks.page import RUN_LINKS, add_run_links
+from tasks.report import ReportParameters, examples, quarantine, report, source_table
 
 STAGES = (
     "validate", "split", "tokenizer", "drift", "pretrain", "sft", "labels", "reward", "rlhf", "evaluate",
@@ -277,6 +279,45 @@ def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
     assert page.count("<svg") == 15
 
 
+def test_page_gives_text_its_own_direction_and_follows_the_dark_scheme(tmp_path: Path) -> None:
+    page = make(leave_stages(tmp_path / "stages", "جميل"), tmp_path / "out")
+    assert "color-scheme: light dark" in page and "prefers-color-scheme: dark" in page
+    # The words of the page are English; the words of a user are of no known language.
+    assert '<p dir="auto" lang="">is جميل , funny and moving .</p>' in page
+    assert '<bdi lang="">boolq</bdi>' in page
+    # On a phone each cell is shown with the name of its column.
+    assert 'data-name="aligned assistant (RLHF)"' in page and "max-width: 40rem" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "address"),
+    [
+        ("Run in Prefect", "http://127.0.0.1:4200/runs/flow-run/1"),
+        ("Model <version>", "http://127.0.0.1:5000/#/models/a%20b/versions/1?x=1&y=2"),
+        ('Quoted "words"', "http://[::1]:5000/#/x'y\"z"),
+    ],
+)
+def test_run_links_are_added_escaped_to_the_published_page(tmp_path: Path, words: str, address: str) -> None:
+    page = make(leave_stages(tmp_path / "stages"), tmp_path / "out")
+    shown = add_run_links(page, {words: address}, "Open while <b> runs.")
+    assert f'<a href="{escape(address)}">{escape(words)}</a>' in shown
+    assert "Open while &lt;b&gt; runs." in shown
+    assert add_run_links(page, {}, "note") == page.replace(RUN_LINKS, "")
+
+
+def test_refused_verdict_is_told_in_words_not_in_keys(tmp_path: Path) -> None:
+    at = leave_stages(tmp_path / "stages")
+    checks = [
+        {"name": name, "value": value, "bar": 0.8, "side": "at least", "passed": False}
+        for name, value in (("aligned_distinct", 0.25), ("my_own_metric", 0.5), ("sft_reward", None))
+    ]
+    whole(at["gate"] / "verdict.json", {"passed": False, "reason": "aligned_distinct is", "checks": checks})
+    page = make(at, tmp_path / "out")
+    says = "aligned assistant (RLHF): answers that differ from all others: 0.25, at least 0.8 is required"
+    assert says in page and "my own metric: 0.50" in page and "mean reward: missing" in page
+    assert "aligned_distinct" not in page
+
+
 def test_the_same_bytes_each_time(tmp_path: Path) -> None:
     at = leave_stages(tmp_path / "stages")
     assert make(at, tmp_path / "a") == make(at, tmp_path / "b")
@@ -304,11 +345,14 @@ def test_nothing_at_all_is_still_a_page(tmp_path: Path) -> None:
 
 def test_rows_are_counted_by_source_and_rule(tmp_path: Path) -> None:
     at = leave_stages(tmp_path / "stages")
-    assert sources(at["split"]) == [
-        {"source": "boolq", "counts": [["1,800", "200"], ["", ""], ["", ""], ["", ""]]},
-        {"source": "film", "counts": [["", ""], ["1,800", "200"], ["", ""], ["1,800", "200"]]},
-        {"source": "nq", "counts": [["", ""], ["1,800", "200"], ["", ""], ["", ""]]},
-    ]
+    assert source_table(at["split"]) == {
+        "kinds": ["text", "pairs", "ratings"],
+        "sources": [
+            {"source": "boolq", "counts": [["1,800", "200"], ["", ""], ["", ""]]},
+            {"source": "film", "counts": [["", ""], ["1,800", "200"], ["1,800", "200"]]},
+            {"source": "nq", "counts": [["", ""], ["1,800", "200"], ["", ""]]},
+        ],
+    }
     assert quarantine(at["validate"]) == {
         "total": "4",
         "rules": "no_duplicate_content (3), printable_text (1)",
@@ -345,7 +389,7 @@ def test_what_was_said_before_a_prompt_is_shown(tmp_path: Path) -> None:
     whole(at["evaluate"] / "answers.json", answers)
     page = make(at, tmp_path / "out")
     check_markup(page)
-    assert '<span class="small">earlier prompt</span> Who &lt;wrote&gt; it?</p>' in page
+    assert '<span class="small" lang="en" dir="ltr">earlier prompt</span> Who &lt;wrote&gt; it?</p>' in page
     assert page.index("Be brief.") < page.index(answers[0]["prompt"])
     assert "earlier prompt" not in plain
 
@@ -355,7 +399,7 @@ def test_a_row_is_found_behind_an_empty_shard(tmp_path: Path) -> None:
         lines(tmp_path / "train" / "text" / f"{name}.jsonl", rows)
     (found,) = examples(tmp_path)
     assert found == {"kind": "text", "source": "books", "parts": [("", "here")]}
-    assert sources(tmp_path)[0]["counts"][0] == ["3", ""]
+    assert source_table(tmp_path)["sources"][0]["counts"] == [["3", ""]]
 
 
 def test_ticks_are_round_and_inside() -> None:
