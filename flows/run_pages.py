@@ -17,7 +17,6 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import deployment, flow_run
 
-from flows.password import is_loopback
 from flows.served import read_served
 from flows.surroundings import LOOPBACK, Place
 
@@ -58,7 +57,7 @@ def find_pages(place: Place) -> RunPages:
     found = read_served(place.root)
     api = found.prefect if found and found.prefect else place.prefect
     tracking = found.mlflow if found and found.mlflow else place.mlflow
-    if not (found and found.prefect) and is_loopback(urlsplit(api).hostname or LOOPBACK):
+    if not (found and found.prefect) and urlsplit(api).hostname in (None, LOOPBACK, "localhost", "::1"):
         api = f"http://{LOOPBACK}:{PREFECT_PORT}"
     if not tracking.startswith("http"):
         served = [one.address for one in found.processes if one.name == "MLflow"] if found else []
