@@ -32,6 +32,7 @@ TAKES_OVER = [
     StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.COMPLETED,
 ]  # fmt: skip
 LOOKED_AT = 100
+SHOWN = 200
 
 
 @flow(name="chatmill-nightly", persist_result=False)
@@ -58,13 +59,27 @@ def labels(config: str = DEMO, changes: list[str] | None = None) -> State:
 
 
 @flow(name="chatmill-align", persist_result=False)
-def align(config: str = DEMO, changes: list[str] | None = None, data_hash: str = "") -> State:
+def align(
+    config: str = DEMO,
+    changes: list[str] | None = None,
+    presets: list[str] | None = None,
+    announced: str = "",
+    data_hash: str = "",
+) -> State:
     """The chain for new labels: reward model, RLHF, evaluation and gate are made anew, the rest is reused.
 
-    `data_hash` is the version that an event told of. A run that has nothing to add to others ends at once:
-    several events become one run.
+    Args:
+        config: The preset of this deployment.
+        changes: Keys to change in it. Only the deployment sets them, never an event.
+        presets: Further presets that this deployment may run.
+        announced: The preset that an event names. It runs only if it is `config` or one of `presets`.
+        data_hash: The version of the data that an event names. A run that has nothing to add to others ends
+            at once, so several events become one run.
     """
-    preset = _preset(config, changes)
+    chosen = _named_preset(announced, [config, *(presets or [])])
+    if chosen is None:
+        return Completed(message=_not_named(announced, config))
+    preset = _preset(chosen, changes)
     if answered := _answered(preset):
         return answered
     if data_hash and (newer := _newer()):
@@ -74,6 +89,29 @@ def align(config: str = DEMO, changes: list[str] | None = None, data_hash: str =
     from flows.pipeline import pipeline
 
     return _ended(preset, pipeline.fn(preset))
+
+
+def _named_preset(announced: str, presets: list[str]) -> str | None:
+    """Return the deployment's own name for the preset that an event names; None: it names no such preset.
+
+    Whoever can send an event must not choose what runs here, so an event's text is only compared.
+    """
+    if not announced:
+        return presets[0]
+    try:
+        wanted = Path(announced).resolve()
+        return next((each for each in presets if Path(each).resolve() == wanted), None)
+    except (OSError, ValueError, RuntimeError):
+        # A NUL byte, a name that is too long, a link loop: no file of a preset.
+        return None
+
+
+def _not_named(announced: str, config: str) -> str:
+    shown = announced if len(announced) <= SHOWN else f"{announced[:SHOWN]}…"
+    return (
+        f"nothing was run: the event names the preset {shown!r}, and this deployment runs {config}; "
+        "`chatmill up --config FILE` makes deployments for another preset"
+    )
 
 
 def _ended(preset: Preset, outcome: Outcome) -> State:
@@ -160,8 +198,12 @@ def _newer() -> str:
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two runs are for the same preset."""
-    first, second = ((run.get("config", DEMO), run.get("changes") or []) for run in (one, other))
-    return first == second
+
+    def asked(run: dict[str, Any]) -> tuple[str | None, list[str]]:
+        named = [run.get("config", DEMO), *(run.get("presets") or [])]
+        return _named_preset(run.get("announced") or "", named), run.get("changes") or []
+
+    return asked(one) == asked(other)
 
 
 def _handled(preset: Preset, data_hash: str) -> str:

@@ -41,6 +41,9 @@ from tasks.validate import DataRefused
 if TYPE_CHECKING:
     from tasks.registry import Registered
 
+# What an event may hold of people's names.
+EVENT_BYTES = 100_000
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -278,17 +281,15 @@ class Running:
             says = f"{told} by {len(came.annotators):,} people were accepted"
             then = "`chatmill data diff` shows them"
             self.display.note(says)
-            holds = {"data_hash": data, **self._asked(), **asdict(came)}
+            holds = {"data_hash": data, "config": self._config(), **_bounded(asdict(came))}
             if not tell(LABELS, self.preset.name, says, then, **holds):
                 self.display.note("Prefect's server does not answer; the next run tells it of these labels")
                 return
         known.remember(rows, good.digest, data)
 
-    def _asked(self) -> dict[str, Any]:
-        """The preset as a deployment asks for it; a run of a terminal was handed the preset itself."""
-        given = flow_run.parameters
-        config = given.get("config") or f"configs/{self.preset.name}.yaml"
-        return {"config": config, "changes": given.get("changes") or []}
+    def _config(self) -> str:
+        """The preset's file as a deployment names it; a run of a terminal was handed the preset itself."""
+        return flow_run.parameters.get("config") or f"configs/{self.preset.name}.yaml"
 
     def outcome(self) -> Outcome:
         """What came out of the stages until now."""
@@ -327,6 +328,22 @@ class Running:
         if self.version:
             links[f"Model version {self.version} in MLflow"] = self.pages.model_version(MODEL, self.version)
         return links
+
+
+def _bounded(arrivals: dict[str, Any]) -> dict[str, Any]:
+    """Arrived labels as an event holds them: who gave the most, and how many people there are.
+
+    Prefect's server drops an event of more than 1.5 MB without a word.
+    """
+    people: dict[str, int] = arrivals["annotators"]
+    named: dict[str, int] = {}
+    room = EVENT_BYTES
+    for who in sorted(people, key=lambda each: (-people[each], each)):
+        room -= len(json.dumps(who)) + 16
+        if room < 0:
+            break
+        named[who] = people[who]
+    return {**arrivals, "annotators": dict(sorted(named.items())), "people": len(people)}
 
 
 def _replace(path: Path, text: str) -> None:

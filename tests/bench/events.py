@@ -68,7 +68,7 @@ def _inside(rounds: int) -> list[dict[str, Any]]:
     seen: set[str] = set()
     run_deployment("chatmill-labels/labels", timeout=LONGEST_SECONDS)
     found = [_next(seen, None)]
-    hash_, asked = found[0]["data_hash"], {"config": "configs/smoke.yaml", "changes": []}
+    hash_, asked = found[0]["data_hash"], {"config": "configs/smoke.yaml"}
     for _ in range(rounds):
         began = time.time()
         tell(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)

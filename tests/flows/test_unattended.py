@@ -35,7 +35,7 @@ from flows.configuration import read_preset
 from flows.dashboards import Where, prefect_server
 from flows.events import DRIFT, LABELS, tell
 from flows.notices import NOTICES
-from flows.running import Running
+from flows.running import Running, _bounded
 from flows.slowness import watched
 from flows.surroundings import Place, bare, free_port, silent
 from flows.workers import make_pools
@@ -317,14 +317,14 @@ def test_people_are_told_by_a_webhook(
 
 
 @flow(persist_result=False)
-def aligning(config: str = deployed.DEMO, changes: list[str] | None = None) -> State:
+def aligning(config: str = deployed.DEMO, changes: list[str] | None = None, announced: str = "") -> State:
     """Which run of its deployment was asked for later."""
     return Completed(message=deployed._newer() or "none")
 
 
 def test_a_later_run_counts_for_the_same_preset_alone(client: SyncPrefectClient) -> None:
     made = client.create_deployment(client.create_flow_from_name("aligning"), "aligning")
-    asked = ({}, {"config": deployed.DEMO, "changes": []}, {"config": "other"}, {"changes": ["seed=2"]})
+    asked = ({}, {"announced": deployed.DEMO, "changes": []}, {"config": "other"}, {"changes": ["seed=2"]})
     runs = [client.create_flow_run_from_deployment(made, parameters=given) for given in asked]
     newer = []
     for run in runs[:3]:
@@ -374,22 +374,59 @@ def test_labels_that_could_not_be_told_of_are_told_of_later(
     announcing()
 
 
-def test_new_labels_start_an_alignment_of_their_own_preset(root: Path, client: SyncPrefectClient) -> None:
+def test_align_runs_no_preset_and_no_changes_of_an_event(root: Path, client: SyncPrefectClient) -> None:
     make_pools()
     (root / "prefect.yaml").write_bytes((REPOSITORY / "prefect.yaml").read_bytes())
     (root / "flows").symlink_to(REPOSITORY / "flows")
     deploying = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "align")
     subprocess.run(deploying, check=True, capture_output=True, stdin=subprocess.DEVNULL)
-    given = {"config": "configs/own.yaml", "changes": ["seed=2", "rlhf.steps=4"]}
-    assert tell(
-        LABELS, "own", "3 new ratings", "`chatmill data diff`", data_hash="d4", rows={"ratings": 3}, **given
-    )
+    foreign = {
+        "config": "configs/own.yaml",
+        "changes": ["tracking.mlflow=http://evil.example"],
+        "presets": [],
+    }
+    for preset in (foreign, {"config": deployed.DEMO, "seed": 2}):
+        name = Path(str(preset["config"])).stem
+        assert tell(LABELS, name, "3 new ratings", "", data_hash="d4", rows={"ratings": 3}, **preset)
     found: list[FlowRun] = []
 
     def started() -> bool:
         by_name = FlowFilter(name=FlowFilterName(any_=["chatmill-align"]))
         found[:] = client.read_flow_runs(flow_filter=by_name)
-        return bool(found)
+        return len(found) == 2
 
-    until(started, 30, "a run of align")
-    assert found[0].parameters == {**given, "data_hash": "d4"}
+    until(started, 30, "two runs of align")
+    told = {"data_hash": "d4", "config": deployed.DEMO}
+    announced = sorted((run.parameters for run in found), key=lambda one: one["announced"])
+    assert announced == [{**told, "announced": deployed.DEMO}, {**told, "announced": "configs/own.yaml"}]
+    [stranger] = [run for run in found if run.parameters["announced"] == "configs/own.yaml"]
+    state = run_flow(deployed.align, flow_run=stranger, parameters=stranger.parameters, return_type="state")
+    assert state.name == "Completed" and "nothing was run: the event names the preset" in state.message
+
+
+@pytest.mark.parametrize(
+    ("announced", "chosen"),
+    [
+        ("", "configs/demo.yaml"),
+        ("configs/demo.yaml", "configs/demo.yaml"),
+        ("./configs/../configs/demo.yaml", "configs/demo.yaml"),
+        ("configs/second.yaml", "configs/second.yaml"),
+        ("configs/other.yaml", None),
+        ("/etc/passwd", None),
+        ("configs/demo.yaml\0", None),
+        ("../configs/demo.yaml", None),
+        ("{'config': 'configs/demo.yaml'}", None),
+        ("x" * 100_000, None),
+    ],
+)
+def test_named_preset_is_one_of_the_deployments(announced: str, chosen: str | None) -> None:
+    assert deployed._named_preset(announced, ["configs/demo.yaml", "configs/second.yaml"]) == chosen
+
+
+def test_an_event_of_many_people_stays_small() -> None:
+    many = {f"person {number:06}": 1 + (number == 59_999) for number in range(60_000)}
+    found = _bounded({"rows": {"ratings": 60_000}, "annotators": many})
+    assert found["people"] == 60_000 and found["rows"] == {"ratings": 60_000}
+    assert found["annotators"]["person 059999"] == 2 and len(json.dumps(found)) < 200_000
+    few = {"ann": 2, "bob": 3}
+    assert _bounded({"rows": {}, "annotators": few}) == {"rows": {}, "annotators": few, "people": 2}
