@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tasks.registry import Move
+    from tasks.moves import Move
     from tasks.tracking import Tracker
 
 EXPERIMENT = "chatmill"
@@ -101,7 +101,7 @@ def _figures(tags: dict[str, str]) -> str:
 
 
 def _moves(moves: list[Move]) -> Table:
-    from tasks.registry import told
+    from tasks.moves import told
 
     table = _table("when", "was", "now", "why")
     for move in moves:
@@ -110,7 +110,7 @@ def _moves(moves: list[Move]) -> Table:
 
 
 def _champion(move: Move) -> str:
-    from tasks.registry import told
+    from tasks.moves import told
 
     return f"champion: version {move.now}, since {_local(move.time)} ({escape(told(move))})"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
+from tasks.products import split_address, version_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,8 +60,8 @@ def seconds_left(tags: Mapping[str, str]) -> float:
 
 def told(version: Any) -> str:
     """How a version stands, in words, and what can be done."""
-    tags, name = version.tags, version.version
-    late, said = even_so(name), f"by {tags.get(WHO)} at {tags.get(TIME)}: {tags.get(WHY)}"
+    tags, name = version.tags, version_address(version)
+    late, said = even_so(version), f"by {tags.get(WHO)} at {tags.get(TIME)}: {tags.get(WHY)}"
     return {
         WAITS: f"it waits for a person until {tags.get(UNTIL)}: `chatmill approve {name}`, or with --reject",
         APPROVED: f"approved {said}",
@@ -69,15 +70,16 @@ def told(version: Any) -> str:
     }.get(standing(tags), "no person was asked about it")
 
 
-def even_so(version: str) -> str:
+def even_so(version: Any) -> str:
     """What makes a version champion that was not approved."""
-    return f"`chatmill rollback {version} --why TEXT` makes it champion all the same"
+    return f"`chatmill rollback {version_address(version)} --why TEXT` makes it champion all the same"
 
 
 def find(versions: Iterable[Any], wanted: str) -> Any:
-    """The version that is meant: by its number, or by the run that asks (of MLflow or Prefect; "": the one).
+    """The version that is meant, of those of all products ("": the one that waits).
 
-    Raises UserError where none is, or more than one.
+    `wanted` is its number, NAME/NUMBER with its product, or the run that asks, of MLflow or Prefect. Raises
+    UserError where none is, or more than one.
     """
     asked = [version for version in versions if APPROVAL in version.tags]
     waiting = [version for version in asked if standing(version.tags) == WAITS]
@@ -86,18 +88,23 @@ def find(versions: Iterable[Any], wanted: str) -> Any:
         if not found:
             raise UserError("no model waits for a person; `chatmill models` shows all that there are")
     else:
-        found = [version for version in asked if str(version.version) == wanted]
+        product, number = split_address(wanted)
+        found = [version for version in asked if str(version.version) == number and _of(version, product)]
         found = found or [version for version in asked if _asks(version.tags, wanted)]
     if not found:
-        names = ", ".join(str(version.version) for version in waiting) or "none"
+        names = ", ".join(map(version_address, waiting)) or "none"
         raise UserError(f"{wanted} is no version or run that asks a person; versions that wait: {names}")
     if len(found) > 1:
-        meant = [str(version.version) for version in found]
+        meant = [version_address(version) for version in found]
         raise UserError(
             f"more than one version is meant ({', '.join(meant)}); "
             f"name one, as in `chatmill approve {meant[0]}`"
         )
     return found[0]
+
+
+def _of(version: Any, product: str) -> bool:
+    return product in ("", version.name, version.tags.get("product"))
 
 
 def _asks(tags: Mapping[str, str], wanted: str) -> bool:
@@ -144,7 +151,7 @@ def page(version: Any, champion: Any, rows: list[dict[str, Any]], most: int = 4)
     from tasks.model_page import as_markdown
 
     against = f"champion, version {champion.version}" if champion else "no champion yet"
-    lines = [f"# Shall version {version.version} become the champion?", ""]
+    lines = [f"# Shall version {version.version} of {as_markdown(version.name)} become the champion?", ""]
     lines += [version.tags.get("reason", ""), ""]
     lines += [f"| figure | version {version.version} | {against} |", "|---|---|---|"]
     lines += [f"| {name} | {mine} | {best} |" for name, mine, best in evaluation(version, champion)]
@@ -153,4 +160,6 @@ def page(version: Any, champion: Any, rows: list[dict[str, Any]], most: int = 4)
     for row in rows[:most]:
         cells = [as_markdown(str(row.get(key, ""))) for key in ("prompt", "sft", "aligned")]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"Decide here by *Resume*, or type `chatmill approve {version.version}`."])
+    return "\n".join(
+        [*lines, "", f"Decide here by *Resume*, or type `chatmill approve {version_address(version)}`."]
+    )

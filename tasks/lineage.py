@@ -18,8 +18,8 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
+from tasks.products import CHAMPION, MODEL
 from tasks.records import annotators_of
-from tasks.registry import CHAMPION, MODEL
 
 ALIGNED, DIFF = "aligned", "git.diff"
 PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")

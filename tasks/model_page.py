@@ -10,7 +10,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from tasks.lineage import trace
-from tasks.registry import MODEL
+from tasks.products import MODEL
 
 FILE = "lineage.json"
 TAG = "lineage"

@@ -12,7 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from tasks.lineage import artifact, children, experiments, holder
-from tasks.registry import MODEL
+from tasks.products import MODEL
 from tasks.verdict import Made, StageVerdict, sentence, whole
 
 KEPT, TABLE = "reproductions.json", "reproduced.md"

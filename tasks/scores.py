@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +126,83 @@ def _brief(score: Score, name: str) -> str:
     if name == "higher_is_better":
         return "higher is better" if value else "lower is better"
     return str(value)[:SHOWN] if name != "name" and value else str(value) or "none"
+
+
+def score_tags(score: Score, comparison: Comparison | None = None) -> dict[str, str]:
+    """Return the tags of a registered version that hold its score, and the champion's of the same run."""
+    tags = {
+        "score": str(score.value),
+        "score.name": score.name,
+        "score.direction": "higher" if score.higher_is_better else "lower",
+        "score.judge": score.judge,
+        "score.judge_data": score.judge_data,
+        "score.prompts": score.prompts,
+        "score.n": str(score.n or ""),
+        "score.interval": json.dumps(score.interval) if score.interval else "",
+    }
+    if comparison and comparison.champion and not difference(score, comparison.champion):
+        tags |= {
+            "champion.model": comparison.champion_model,
+            "champion.score": str(comparison.champion.value),
+        }
+    return {name: value for name, value in tags.items() if value}
+
+
+def tagged_score(tags: Mapping[str, str]) -> Score | None:
+    """Return a version's score; None where its tags do not say what was measured, as in older versions."""
+    if "score.name" not in tags:
+        return None
+    interval = tags.get("score.interval")
+    return Score.read(
+        {
+            "name": tags["score.name"],
+            "value": float(tags.get("score", "nan")),
+            "higher_is_better": tags.get("score.direction") != "lower",
+            "judge": tags.get("score.judge", ""),
+            "judge_data": tags.get("score.judge_data", ""),
+            "prompts": tags.get("score.prompts", ""),
+            "n": int(tags.get("score.n", 0)),
+            "interval": json.loads(interval) if interval else None,
+        }
+    )
+
+
+def champions_score(tags: Mapping[str, str], champion: Mapping[str, str]) -> Score | None:
+    """Return the champion's score to hold against a candidate's; None where nobody knows how it was measured.
+
+    Args:
+        tags: the candidate's tags. They hold the champion's score of the same run, if it was this champion.
+        champion: the champion's tags. Its own score counts only where the run did not score it.
+    """
+    mine = tagged_score(tags)
+    if mine and tags.get("champion.model") and tags["champion.model"] == champion.get("digest"):
+        return replace(mine, value=float(tags["champion.score"]), interval=None)
+    return tagged_score(champion)
+
+
+def compared(
+    tags: Mapping[str, str], champion: Mapping[str, str], version: str, why: str = ""
+) -> tuple[bool, str]:
+    """Return whether a candidate's score beats the champion's, and the reason in words.
+
+    Args:
+        tags: the candidate's tags.
+        champion: the tags of the champion.
+        version: the champion's version, for the words.
+        why: why the champion was not scored beside the candidate, if that is known.
+    """
+    mine, best = tagged_score(tags), champions_score(tags, champion)
+    stays = f"the champion, version {version}, stays: "
+    if mine is None:
+        return False, f"{stays}this version does not say what its score measures"
+    if best is None:
+        why = why or "its version does not say what its score measures"
+        return False, f"{stays}the two cannot be compared, as {why}"
+    if unlike := difference(mine, best):
+        return False, f"{stays}the two scores cannot be compared, as {f'{why}, and ' if why else ''}{unlike}"
+    if mine.beats(best):
+        return True, f"{mine.name} {mine.value:.4g} beats version {version}'s {best.value:.4g}"
+    return (
+        False,
+        f"the champion, version {version}, has {mine.name} {best.value:.4g}; this has {mine.value:.4g}",
+    )

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.approval import APPROVAL, LATE, REFUSED, UNTIL, WAITS, Question, evaluation, find, standing
-from tasks.registry import CHAMPION, ELSEWHERE, GATE, MODEL, PERSON, Registered, Registry
+from tasks.approval import LATE, REFUSED, UNTIL, Question, evaluation, find, standing
+from tasks.moves import ELSEWHERE, GATE, PERSON
+from tasks.products import CHAMPION, MODEL
+from tasks.registry import Registered, Registry
 from tasks.stage import Reference
 from tasks.tracking import Tracker
 
@@ -65,7 +67,7 @@ def test_the_gates_moves_are_kept_with_reason_and_time(registry):
     register(registry, "d", 0.2)
     assert trail(registry) == [("", "1", GATE), ("1", "2", GATE), ("2", "3", GATE)]
     last = registry.moves()[-1]
-    assert last.why == "all 4 thresholds are met; 0.3 beats version 2's 0.2"
+    assert last.why == "all 4 thresholds are met; score 0.3 beats version 2's 0.2"
     assert last.time.endswith("Z") and last.time[:4].isdigit()
     # Another client of the same store reads the same.
     assert Registry(registry.client, registry.alone).moves() == registry.moves()
@@ -160,25 +162,12 @@ def test_a_registry_from_before_moves_were_kept(registry):
     assert trail(registry) == [("", "1", ELSEWHERE), ("1", "2", PERSON)]
 
 
-def test_one_killed_before_the_alias_moved_is_promoted_by_the_next_run(registry, monkeypatch):
-    three(registry)
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(registry.client, "set_registered_model_alias", killed)
-        register(registry, "d", 0.4)
-    assert champion(registry) == "3"
-    assert register(registry, "d", 0.4) == Registered("4", True, "version 4 of chatmill: now the champion")
-    assert trail(registry)[-1] == ("3", "4", GATE)
-
-
-def test_a_champion_without_a_score_is_beaten_by_one_that_has_one(registry):
+def test_a_champion_whose_score_is_not_known_stays(registry):
     register(registry, "a", None, passed=False)
     assert not register(registry, "b", None).champion
     registry.rollback("2", "better than none", "ann")
-    assert register(registry, "c", -1.0).champion
+    stays = register(registry, "c", 9.0)
+    assert not stays.champion and "does not say what its score measures" in stays.says
 
 
 def test_a_version_holds_what_the_gate_looked_at(registry, tmp_path):
@@ -200,7 +189,7 @@ def stands(registry: Registry, version: str) -> str:
 def test_one_that_a_person_is_asked_about_waits_and_their_word_moves_the_alias(registry):
     three(registry)
     asked = register(registry, "d", 0.4, question=ASKS)
-    assert asked.waits and not asked.champion and "`chatmill approve 4`" in asked.says
+    assert asked.waits and not asked.champion and "`chatmill approve chatmill/4`" in asked.says
     assert champion(registry) == "3" and len(registry.moves()) == 3
     # The same again, asked or not, is neither a second version nor a champion.
     for question in (ASKS, None):
@@ -239,17 +228,17 @@ def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
     three(registry)
     for digest, score in (("d", 0.4), ("e", 0.5)):
         register(registry, digest, score, question=ASKS)
-    with pytest.raises(UserError, match=r"more than one version is meant \(5, 4\)"):
+    with pytest.raises(UserError, match=r"more than one version is meant \(chatmill/5, chatmill/4\)"):
         find(registry.versions(), "")
     assert registry.decide("5", True, "ann", "").champion
     late = registry.decide("4", True, "ann", "")
-    assert not late.champion and "the champion, version 5, has 0.5; this has 0.4" in late.says
+    assert not late.champion and "the champion, version 5, has score 0.5; this has 0.4" in late.says
     assert champion(registry) == "5"
 
     register(registry, "f", 0.6, question=ASKS)
     registry.client.set_model_version_tag(MODEL, "6", UNTIL, "2001-01-01T00:00:00Z")
     assert stands(registry, "6") == LATE
-    with pytest.raises(UserError, match=r"nobody decided until 2001.*chatmill rollback 6 --why"):
+    with pytest.raises(UserError, match=r"nobody decided until 2001.*chatmill rollback chatmill/6 --why"):
         registry.decide("6", True, "ann", "")
     assert not register(registry, "f", 0.6).champion
     # A word in time counts, however long its run took to begin again.
@@ -261,23 +250,6 @@ def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
     ):
         with pytest.raises(UserError, match=says):
             find(registry.versions(), name)
-
-
-def test_killed_after_the_alias_moved_the_same_word_ends_it(registry, monkeypatch):
-    three(registry)
-    register(registry, "d", 0.4, question=ASKS)
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(registry.client, "set_model_version_tag", killed)
-        registry.decide("4", True, "ann", "")
-    assert champion(registry) == "4" and stands(registry, "4") == WAITS
-    with pytest.raises(UserError, match="champion already"):
-        registry.decide("4", False, "ann", "")
-    assert registry.decide("4", True, "ann", "").champion and len(registry.moves()) == 4
-    assert registry.client.get_model_version(MODEL, "4").tags[APPROVAL] == "approved"
 
 
 def test_the_evaluation_stands_beside_the_champions(registry, tmp_path):
