@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from model.errors import UserError
 from model.evaluate import EvaluateParameters
-from model.ppo import PPOParameters
+from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
 from model.sft import SFTParameters

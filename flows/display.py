@@ -36,7 +36,12 @@ SHOWN = {
         ("pair_accuracy", "of held-out pairs right"),
         ("linear_pair_accuracy", "the linear yardstick"),
     ),
-    "rlhf": (("valid_reward", "reward"), ("valid_kl", "nats from SFT")),
+    "rlhf": (
+        ("valid_gain", "above SFT's held-out score"),
+        ("valid_kl", "nats from SFT"),
+        ("valid_prompts", "prompts"),
+        ("best_step", "is the best step"),
+    ),
     "evaluate": (("judge_gain", "judge's gain"), ("win_rate", "wins")),
     "gate": (("passed", "passed"),),
     "report": (("bytes", "bytes"),),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -55,11 +55,12 @@ class LoopParameters:
     checkpoint_seconds: float = 20.0
     patience: int = 0
     optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
+    least_steps: ClassVar[int] = 1  # 0 where a recipe derives the number of steps
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in (("steps", self.least_steps), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         for name in ("micro_batch", "evaluate_every", "checkpoint_every", "checkpoint_seconds", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")

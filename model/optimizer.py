@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,13 @@ class OptimizerParameters:
     warmup: float = 0.02
     decay: float = 0.4
     final: float = 0.0
+    derives_rate: ClassVar[bool] = False  # whether a learning rate of 0 stands for a derived one
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "clip"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+            value = getattr(self, name)
+            if value < 0 or (value == 0 and not (self.derives_rate and name == "learning_rate")):
+                raise ValueError(f"{name} is {value}; it must be above 0")
         for name in ("warmup", "decay", "final", "beta1", "beta2"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")

@@ -289,6 +289,7 @@ def _sections(plan: Plan, measured: Measured) -> list[str]:
         "prompts": "test prompts that are answered, or as many as there are",
         "micro_batch": "of these at once",
         "length_weight": "else short answers are the easy way out",
+        "max_kl": "nats an answer from the SFT model: a step beyond is undone",
     }
     lines: list[str] = []
     for stage, section in plan.sections.items():

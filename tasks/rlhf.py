@@ -7,7 +7,7 @@ from typing import Any
 
 from model import ppo as training
 from model.launch import Report
-from model.ppo import PPOParameters
+from model.ppo_parameters import PPOParameters
 from tasks.stage import stage
 from tasks.training import Training
 

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from model.kl_control import derive_learning_rate, derive_max_kl
+from model.ppo_parameters import PPOParameters
 from model.transformer import Architecture
 
 # Hoffmann et al., Training compute-optimal large language models, 2022, arXiv:2203.15556: about 20 tokens a
@@ -24,6 +26,7 @@ SHARES = {"pretrain": 0.45, "sft": 0.1, "reward": 0.15, "rlhf": 0.2, "evaluate":
 # Ours, of the demo's figures: what a token costs in RLHF and evaluation, in tokens of training.
 RLHF_COST, EVALUATE_COST = 5.0, 8.0
 AROUND = 50.0  # seconds outside training
+LEAST_ANSWERS = 16  # of an optimizer step of RLHF: fewer give a gradient that is mostly noise. Ours.
 START = 4.0  # seconds until a training's own process is ready
 # Layers, width, heads: as those of the presets that come along, and what lies between and above them.
 LADDER = (
@@ -258,13 +261,15 @@ def _rlhf(
     an_answer = amount.prompt + min(new_tokens, max(1.0, amount.answer) * 1.5)
     affordable = budget * SHARES["rlhf"] * pace / (RLHF_COST * an_answer)
     batch = 1 << int(math.log2(max(1, min(256, usable, affordable / 10))))
+    minibatches = max(1, min(4, batch // LEAST_ANSWERS))
     steps = max(10, min(40 if shape.width < 512 else 200, round(affordable / batch)))
     section = {
-        "steps": steps, "batch": batch, "minibatches": min(4, batch), "epochs": 1,
+        "steps": steps, "batch": batch, "minibatches": minibatches, "epochs": 1,
         "new_tokens": new_tokens, "micro_batch": _micro(batch, shape, machine),
         "evaluate_every": _tenth(steps, 3), "checkpoint_every": _tenth(steps, 3),
         "held_out": 64, "length_weight": 2.0 if shape.width < 512 else 1.0,
-        "learning_rate": _between(shape.width, 0.0008, 0.00003),
+        "max_kl": derive_max_kl(PPOParameters.kl_target),
+        "learning_rate": derive_learning_rate(shape.width, batch / minibatches),
     }  # fmt: skip
     return section, RLHF_COST * steps * batch * an_answer / pace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from model.device import World
 from model.folder import load_model
 from model.loop import Loop
 from model.optimizer import OptimizerParameters
-from model.ppo import Aligning, PPOParameters
+from model.ppo import Aligning
+from model.ppo_parameters import PPOParameters
 from model.rollouts import Rollouts
 from tests.model.conftest import Language
 
@@ -110,3 +112,86 @@ def test_the_score_stands_at_the_end_less_what_is_missing(language: Language, tm
 def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         PPOParameters(**{key: value})
+
+
+def test_a_step_that_goes_too_far_is_undone_to_the_bit(language: Language, tmp_path: Path) -> None:
+    rates = OptimizerParameters(learning_rate=0.05, warmup=0.0, decay=0.0)
+    made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
+    said: list[str] = []
+    made.report = lambda event: said.append(event["text"])
+    before = copy.deepcopy(made.learner.state_dict())
+    figures = made.update(0)
+    assert figures["undone"] == 1 and figures["step_kl"] > 0.5
+    after = made.learner.state_dict()
+    assert all(torch.equal(a, b) for a, b in zip(before["masters"], after["masters"], strict=True))
+    assert before["adam"]["state"] == after["adam"]["state"] == {}
+    assert made.brake.rate == 0.5 and "is undone" in said[0] and "0.5 of what it was" in said[0]
+    for step in range(1, 12):
+        figures = made.update(step)
+    assert made.brake.undone > 1 and figures["undone"] == 0, "the rate came down until steps held"
+    assert made.measure()["valid_kl"] < 6
+
+
+def test_moments_of_an_undone_step_are_undone_too(language: Language, tmp_path: Path) -> None:
+    made = recipe(language, tmp_path, max_kl=4.0, max_step_kl=1.0)
+    made.update(0)
+    before = copy.deepcopy(made.learner.state_dict()["adam"]["state"])
+    made.brake.max_step_kl = 1e-9
+    assert made.update(1)["undone"] == 1
+    after = made.learner.state_dict()["adam"]["state"]
+    assert before and all(
+        torch.equal(before[place][name], after[place][name]) for place in before for name in before[place]
+    )
+
+
+def test_the_result_is_the_best_step(language: Language, tmp_path: Path) -> None:
+    made = recipe(language, tmp_path / "model", evaluate_every=5)
+    figures = Loop(made, made.parameters, tmp_path, 3, lambda event: None).run()
+    found = made.take_best()
+    lines = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["valid_score"] for line in lines if "valid_score" in line}
+    assert found["best_step"] == max(scores, key=lambda step: (scores[step], -step)) > 0
+    assert found["valid_score"] == pytest.approx(max(scores.values()))
+    assert found["valid_gain"] == pytest.approx(max(scores.values()) - scores[0])
+    assert figures["steps"] == 25
+
+
+def test_the_result_is_sft_where_nothing_beats_it(language: Language, tmp_path: Path) -> None:
+    made = recipe(language, tmp_path / "model", evaluate_every=5, steps=10)
+    made.best.max_kl = 1e-9
+    said: list[str] = []
+    made.report = lambda event: said.append(event["text"])
+    Loop(made, made.parameters, tmp_path, 3, lambda event: None).run()
+    found = made.take_best()
+    assert found["best_step"] == 0 and found["valid_kl"] == 0 and found["valid_gain"] == 0
+    assert "the SFT model's own weights" in said[-1]
+    start = load_model(tmp_path / "model")[0].state_dict()
+    for name, value in made.learner.master_state().items():
+        if name.startswith("body."):
+            assert torch.equal(value, start[name.removeprefix("body.")])
+
+
+def test_without_held_out_prompts_the_last_step_is_kept(language: Language, tmp_path: Path) -> None:
+    made = recipe(language, tmp_path / "model", steps=3)
+    made.held_out = []
+    said: list[str] = []
+    made.report = lambda event: said.append(event["text"])
+    Loop(made, made.parameters, tmp_path, 3, lambda event: None).run()
+    assert made.take_best()["best_step"] == 3 and "no held-out prompts" in said[-1]
+
+
+@pytest.mark.parametrize(("off", "says"), [(0.0, 0), (0.0005, 0), (0.2, 1)])
+def test_a_first_ratio_beyond_rounding_is_said_once(
+    language: Language, tmp_path: Path, off: float, says: int
+) -> None:
+    made = recipe(language, tmp_path)
+    said: list[str] = []
+    made.report = lambda event: said.append(event["text"])
+    for _ in range(3):
+        made._check_first_ratio(off)
+    assert len(said) == says and made.ratio_off == off
+
+
+def test_a_first_ratio_that_no_rounding_explains_stops(language: Language, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="do not compute the same probabilities"):
+        recipe(language, tmp_path)._check_first_ratio(0.7)

@@ -167,6 +167,44 @@ def test_early_stop_keeps_the_best_weights(language: Language, tmp_path: Path) -
     assert figures["bits_per_byte"] == pytest.approx(min(bits), rel=1e-2)
 
 
+TOO_FAST = {"steps": 6, "max_kl": 2.0, "max_step_kl": 0.2, "optimizer": {"learning_rate": 0.02}}
+
+
+def test_undone_steps_resume_to_the_same_bits(
+    language: Language,
+    trained: dict[str, Path],
+    tmp_path: Path,
+    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+) -> None:
+    train = stage("rlhf", language, trained, **TOO_FAST)
+    whole = train(tmp_path / "whole", quiet)
+    for step in (1, 3, 5):
+        with pytest.raises(Killed):
+            train(tmp_path / "resumed", killed_at(step))
+    assert train(tmp_path / "resumed", quiet)["undone_steps"] == whole["undone_steps"] > 0
+    assert digest(tmp_path / "resumed") == digest(tmp_path / "whole")
+
+
+def test_two_processes_undo_the_steps_of_one(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    figures = {}
+    for processes in (1, 2):
+        arguments = {
+            "parameters": {"batch": 16, "new_tokens": 16, "held_out": 8, "evaluate_every": 3, **TOO_FAST},
+            "policy": str(trained["sft"] / "model"), "reward": str(trained["reward"]),
+            "prompts": str(language.split), "folder": str(tmp_path / str(processes)),
+            "seed": 5, "device": "cpu",
+        }  # fmt: skip
+        figures[processes] = launch(ppo.train, arguments, processes=processes, log=tmp_path / "log")
+    for name in ("undone", "learning_rate"):
+        one, two = (curve(tmp_path / str(processes), name) for processes in (1, 2))
+        assert one == two and len(one) == 6
+    assert sum(curve(tmp_path / "1", "undone")) > 0
+    assert figures[1]["best_step"] == figures[2]["best_step"]
+    assert figures[2]["valid_score"] == pytest.approx(figures[1]["valid_score"], rel=5e-3, abs=5e-3)
+
+
 @pytest.mark.parametrize(
     ("name", "key"), [("pretrain", "pretrain.batch"), ("sft", "sft.batch"), ("rlhf", "rlhf.batch")]
 )

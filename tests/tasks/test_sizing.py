@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.ppo import PPOParameters
+from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
 from model.sft import SFTParameters

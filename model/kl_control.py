@@ -1,0 +1,143 @@
+"""How far a policy may move from the model that it started as: price, bounds, undone steps, the best step.
+
+A step is checked after its update on the answers of that step, as TRPO measures its constraint: on states
+that the policy before the update visited (Schulman et al., 2015, arXiv:1502.05477). Divergences are estimated
+token by token without bias and never below 0 (Schulman, Approximating KL divergence, 2020,
+joschu.net/blog/kl-approx.html).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# The demo's values, by which those of other runs are derived (docs/notebook.md has the trials).
+SMALL_WIDTH, SMALL_RATE = 128, 8e-4
+LARGE_WIDTH, LARGE_RATE = 768, 3e-5
+ANSWERS_AN_UPDATE = 64
+HORIZON_SHARE = 0.125  # of all answers of a run: the demo's 1,500 of 12,800
+DEFAULT_MAX_KL = 12.0
+STEP_SHARE = 0.125  # of max_kl, for one step
+RATE_CUT = 0.5  # of the learning rate, after a step that was undone
+PASSES = 4  # over the prompts, where the number of steps is derived
+LEAST_STEPS, MOST_STEPS = 20, 300
+EVALUATIONS = 5
+
+
+def derive_learning_rate(width: int, answers: float) -> float:
+    """Return the learning rate for a policy of a width and an optimizer step on so many answers.
+
+    The rate falls with the width between those of the two presets. It falls with the root of the answers
+    where these are fewer than the demo's, as Adam's steps on noisy gradients are as long as on clean ones
+    (Malladi et al., On the SDEs and scaling rules for adaptive gradient algorithms, 2022, arXiv:2205.10287).
+    """
+    share = math.log(width / SMALL_WIDTH) / math.log(LARGE_WIDTH / SMALL_WIDTH)
+    rate = SMALL_RATE * (LARGE_RATE / SMALL_RATE) ** min(1.0, max(0.0, share))
+    return float(f"{rate * math.sqrt(min(1.0, answers / ANSWERS_AN_UPDATE)):.2g}")
+
+
+def derive_steps(prompts: int, batch: int) -> int:
+    """Return the number of steps: a few passes over the prompts, within bounds."""
+    return max(LEAST_STEPS, min(MOST_STEPS, math.ceil(PASSES * prompts / batch)))
+
+
+def derive_horizon(steps: int, batch: int) -> float:
+    """Return the number of answers over which the price of divergence adapts: a part of the whole run's."""
+    return max(1.0, HORIZON_SHARE * steps * batch)
+
+
+def derive_max_kl(kl_target: float) -> float:
+    """Return the bound on the divergence of an answer in nats: twice the target."""
+    return 2 * kl_target if kl_target else DEFAULT_MAX_KL
+
+
+def derive_max_step_kl(max_kl: float) -> float:
+    """Return the bound on what one step may add: a part of the whole."""
+    return STEP_SHARE * max_kl
+
+
+def estimate_kl(logprobs: Tensor, other: Tensor, weights: Tensor, mask: Tensor) -> float:
+    """Return the mean KL(p‖q) of an answer in nats from tokens that a third policy sampled.
+
+    Args:
+        logprobs: log p of the tokens, [B, N].
+        other: log q of the same tokens, [B, N].
+        weights: p divided by the policy that sampled, [B, N]; ones where p itself did.
+        mask: 1 on real tokens, [B, N].
+    """
+    gap = (logprobs - other).double()
+    each = weights.double() * (torch.exp(-gap) - 1 + gap)
+    return (each * mask).sum(1).mean().item()
+
+
+@dataclass
+class StepBrake:
+    """Decides whether a step went too far, and lowers the learning rate each time that one did.
+
+    Attributes:
+        max_kl: bound on the divergence from the model that it started as, nats an answer.
+        max_step_kl: bound on the divergence between the policies before and after a step.
+        rate: factor on the learning rate; halved by every step that is undone.
+        undone: how many steps were undone.
+    """
+
+    max_kl: float
+    max_step_kl: float
+    rate: float = 1.0
+    undone: int = 0
+
+    def is_too_far(self, before: float, after: float, moved: float) -> bool:
+        """Return whether to undo a step: its own divergence `moved`, or the whole one, exceeds its bound.
+
+        A step that leads back towards the start is kept even above `max_kl`. What is not a number is too far.
+        """
+        if not (math.isfinite(after) and math.isfinite(moved)):
+            return True
+        return moved > self.max_step_kl or (after > self.max_kl and after > before)
+
+    def slow_down(self) -> None:
+        """Count an undone step and lower the rate."""
+        self.undone += 1
+        self.rate *= RATE_CUT
+
+
+@dataclass
+class BestStep:
+    """The step with the highest held-out score whose divergence is within the bound; step 0 is the start.
+
+    Attributes:
+        max_kl: bound on the held-out divergence.
+        step: the best step until now; -1 before the first evaluation.
+        score: its held-out score.
+        first: the score of step 0.
+        weights: its parameters by name, on the CPU.
+    """
+
+    max_kl: float
+    step: int = -1
+    score: float = -math.inf
+    first: float = math.nan
+    weights: dict[str, Tensor] | None = None
+
+    def consider(self, step: int, score: float, kl: float, weights: dict[str, Tensor]) -> bool:
+        """Keep the step if it is the best until now; return whether it is."""
+        if step == 0:
+            self.first = score
+        if not (score > self.score and kl <= self.max_kl):
+            return False
+        self.step, self.score = step, score
+        self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it."""
+        return {"step": self.step, "score": self.score, "first": self.first, "weights": self.weights}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state` gave."""
+        self.step, self.score, self.first = int(state["step"]), float(state["score"]), float(state["first"])
+        self.weights = state["weights"]
