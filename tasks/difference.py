@@ -116,7 +116,7 @@ def side_of(repo: Any, root: Path, version: str) -> Side:
     store = repo.cache.local
     files = remotes.listing(store, version)
     if files is None:
-        remotes.copy(_remote(repo, version), store, [version], verify=True)
+        remotes.copy(_remote(repo, version), store, [version])
         files = remotes.listing(store, version)
     if files is None:
         raise UserError(_absent(version))
@@ -126,9 +126,9 @@ def side_of(repo: Any, root: Path, version: str) -> Side:
 def bring_files(repo: Any, side: Side, hashes: list[str]) -> None:
     """Have files of a version in DVC's cache. Raises UserError where they are not to be had."""
     store = repo.cache.local
-    if all(store.fs.exists([store.oid_to_path(found) for found in hashes])):
+    if not remotes.unsound(store, hashes):
         return
-    if not remotes.copy(_remote(repo, side.name), store, hashes, verify=True):
+    if not remotes.copy(_remote(repo, side.name), store, hashes):
         raise UserError(_absent(side.name))
 
 

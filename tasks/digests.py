@@ -5,35 +5,55 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from model.errors import UserError
+
 KEPT = Path("var") / "digests.json"
+# File systems take times from a coarse clock: a file may change twice within one tick and show one time.
+SETTLED_NS = 2_000_000_000
 
 
-def file_sum(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
+def file_sum(path: Path, algorithm: str = "sha256") -> str:
+    """Return the checksum of a file (SHA-256 unless told otherwise), read in pieces."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def file_sums(paths: Sequence[Path], root: Path) -> list[str]:
-    """SHA-256 of each file; one whose size and time of change are as they were is not read again.
+def file_sums(paths: Sequence[Path], root: Path, algorithm: str = "sha256") -> list[str]:
+    """Return the checksum of each file; one that did not change since it was last read is not read again.
 
-    Kept under var/. As with DVC, content that changes within the file system's grain of time, at the same
-    size, goes unseen.
+    A file did not change where its inode, size, mtime and ctime are the same. No program can set the ctime:
+    a file with old times that was moved to this place is read. A file that changed less than two seconds ago
+    is not remembered. What is known is kept under var/.
     """
     kept = root / KEPT
     known = _read(kept)
     found: dict[str, list[object]] = {}
     for path in paths:
-        state = path.stat()
-        stamp: list[object] = [state.st_size, state.st_mtime_ns]
-        before = known.get(str(path))
-        found[str(path)] = before if before and before[:2] == stamp else [*stamp, file_sum(path)]
-    if any(known.get(path) != entry for path, entry in found.items()):
-        _write(kept, {**known, **found})
-    return [str(found[str(path)][2]) for path in paths]
+        name = f"{algorithm}:{os.path.abspath(path)}"
+        before = known.get(name)
+        stamp = _stamp(path)
+        if before and before[:-1] == stamp:
+            found[name] = before
+            continue
+        now = time.time_ns()
+        value = file_sum(path, algorithm)
+        settled = now - stamp[3] > SETTLED_NS
+        # Stamped before it was read: what changed meanwhile is read again.
+        found[name] = [*stamp, value] if settled else [value]
+    fresh = {name: entry for name, entry in found.items() if len(entry) > 1}
+    if any(known.get(name) != entry for name, entry in fresh.items()):
+        _write(kept, {**known, **fresh})
+    return [str(found[f"{algorithm}:{os.path.abspath(path)}"][-1]) for path in paths]
+
+
+def _stamp(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
 
 
 def _read(path: Path) -> dict[str, list[object]]:
@@ -41,15 +61,23 @@ def _read(path: Path) -> dict[str, list[object]]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return (
-        {name: entry for name, entry in found.items() if len(entry) == 3} if isinstance(found, dict) else {}
-    )
+    if not isinstance(found, dict):
+        return {}
+    return {name: entry for name, entry in found.items() if isinstance(entry, list) and len(entry) == 5}
 
 
 def _write(path: Path, entries: dict[str, list[object]]) -> None:
     # Two runs at once may each lose what the other kept: it is read again, no more.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    still = {name: entry for name, entry in entries.items() if Path(name).exists()}
+    still = {name: entry for name, entry in entries.items() if Path(name.partition(":")[2]).exists()}
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(still, indent=0), encoding="utf-8")
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(still, indent=0), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} cannot be written ({os.strerror(error.errno or 0)}); make room or make var/ writable, "
+            "and run again"
+        ) from error

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from model.launch import Report
-from tasks import versions
+from tasks import data_folder, versions
 from tasks.formats import File
 from tasks.formats.files import suffix
 from tasks.formats.look import find
@@ -41,7 +41,7 @@ from tasks.stage import MANIFEST, stage
 from tasks.withdrawal import WITHDRAWN, Withdrawn, held, read_withdrawn
 
 SHOWN = 3
-LOCK, WAITS = Path("var") / "data.lock", "another run makes data/; waiting for it"
+WAITS = "another run makes data/; waiting for it"
 
 
 SourceReader = Callable[[Source, DataParameters, Path, Report], list[File]]
@@ -55,25 +55,23 @@ class Rows(NamedTuple):
 
 
 def _stands(folder: Path, root: Path) -> bool:
-    """Whether data/ still holds what an earlier run put there; by size, as the bytes are DVC's to compare.
+    """Tell whether data/ and data.dvc are what an earlier run left, by content.
 
     Where there is no data/ yet, as on another host, and data.dvc names these rows, they are put there.
     """
     known = versions.read_pointer(root)
-    if known is None:
+    wanted = _data_hash(folder)
+    if known is None or known["md5"] != wanted:
         return False
-    if not (root / "data").exists() and known["md5"] == _data_hash(folder):
-        with alone(root / LOCK, lambda event: None, WAITS):
-            publish(folder / "rows", root / "data")
-    return all(_sizes(folder / "rows" / kind) == _sizes(root / "data" / kind) for kind in TYPES)
+    with alone(root / data_folder.LOCK, lambda event: None, WAITS):
+        versions.claim_data(root)
+        if not data_folder.data_files(root / "data"):
+            publish(folder / "rows", root)
+        return versions.folder_hash(root) == wanted
 
 
 def _data_hash(folder: Path) -> str:
     return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["metrics"].get("data_hash", ""))
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in shards(folder)}
 
 
 def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
@@ -96,10 +94,11 @@ def ingest(
     what cannot be read, or changes while it is.
     """
     # Two presets of one project have one data/: what stands there must be what data.dvc says.
-    with alone(root / LOCK, report, WAITS):
+    with alone(root / data_folder.LOCK, report, WAITS):
+        versions.claim_data(root)
         withdrawn = read_withdrawn(root)
         if parameters.version:
-            return _from_version(parameters, out, root, withdrawn)
+            return _from_version(parameters, out, report, root, withdrawn)
         return _from_sources(parameters, out, report, root, spread, withdrawn)
 
 
@@ -110,12 +109,13 @@ def _from_sources(
     known = versions.read_pointer(root)
     followed = known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept
     data = root / "data"
-    if known and followed and _restored(root, known["md5"], parameters):
+    restored = known is not None and followed and _restored(root, known["md5"], parameters, report)
+    if restored:
         _copy(data, out)
     else:
         made = make_rows(parameters, root, out, report, spread, withdrawn)
         check_still(parameters, root, made_of["sources"])
-        publish(out / "rows", data)
+        publish(out / "rows", root)
         if known and followed:
             found = versions.folder_hash(root)
             if found != known["md5"]:
@@ -126,7 +126,7 @@ def _from_sources(
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             report({"event": "message", "text": text})
     if followed:
-        versions.push(root, parameters.remote, parameters.endpoint)
+        versions.push(root, parameters.remote, parameters.endpoint, doubted=not restored)
     pointer = versions.read_pointer(root)
     assert pointer is not None
     return {**pointer["meta"]["rows"], "data_hash": pointer["md5"]}
@@ -147,7 +147,9 @@ def describe_version(
     return {**meta, "withdrawn": {"digest": withdrawn.digest, "rows": made.withdrawn}} if withdrawn else meta
 
 
-def _from_version(parameters: DataParameters, out: Path, root: Path, withdrawn: Withdrawn) -> dict[str, Any]:
+def _from_version(
+    parameters: DataParameters, out: Path, report: Report, root: Path, withdrawn: Withdrawn
+) -> dict[str, Any]:
     """The rows of the version that data.dvc names, whatever became of their sources."""
     known = versions.read_pointer(root)
     if known is None or known["md5"] != parameters.version:
@@ -155,7 +157,8 @@ def _from_version(parameters: DataParameters, out: Path, root: Path, withdrawn: 
             f"data.version is {parameters.version}, and data.dvc names {known['md5'] if known else 'none'}; "
             "bring that data.dvc back first, as in `git checkout COMMIT data.dvc`"
         )
-    if not (versions.checkout(root) or _restored(root, known["md5"], parameters)):
+    stands = versions.folder_hash(root) == known["md5"]
+    if not (stands or versions.checkout(root) or _restored(root, known["md5"], parameters, report)):
         raise UserError(
             f"version {known['md5'][:12]} is neither in data/ nor in DVC's cache"
             f"{f' nor at {parameters.remote}' if parameters.remote else ''}; without data.version it is made "
@@ -177,11 +180,15 @@ def _copy(data: Path, out: Path) -> None:
     write_places(out)
 
 
-def _restored(root: Path, wanted: str, parameters: DataParameters) -> bool:
-    """Whether data/ is what data.dvc says, or could be brought there from the remote."""
-    whole = all(shards(root / "data" / kind) for kind in TYPES)
-    if whole and versions.folder_hash(root) == wanted:
+def _restored(root: Path, wanted: str, parameters: DataParameters, report: Report) -> bool:
+    """Return whether data/ is what data.dvc says, or could be made so from the remote."""
+    found = versions.folder_hash(root)
+    if found == wanted:
         return True
+    if data_folder.data_files(root / "data"):
+        text = "data/ is not what data.dvc says; its rows are replaced by those of that version"
+        report({"event": "message", "text": text})
+    # Not from DVC's cache: rows that are made from their sources know where they stand in them.
     return bool(parameters.remote) and versions.pull(root, parameters.remote, parameters.endpoint)
 
 
@@ -272,22 +279,10 @@ def _named(origins: Sequence[str]) -> str:
     return f"{', '.join(origins[:SHOWN])}{others}"
 
 
-def publish(rows: Path, data: Path) -> None:
-    """Make the shards of a folder those of `data/`: copied beside it first, then put in place at once."""
-    part = data.with_name(f"{data.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        shutil.copytree(rows, part / "new")
-        (part / "old").mkdir()
-        data.mkdir(exist_ok=True)
-        for kind in TYPES:
-            if (data / kind).exists():
-                (data / kind).rename(part / "old" / kind)
-            (part / "new" / kind).rename(data / kind)
-            # A version of before there were shards had a file a kind.
-            (data / f"{kind}.jsonl").unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+def publish(rows: Path, root: Path) -> None:
+    """Make the shards of a folder those of data/."""
+    found = {f"{kind}/{path.name}": path for kind in TYPES for path in shards(rows / kind)}
+    data_folder.replace_rows(root, found)
 
 
 def write_places(out: Path) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from model.errors import UserError
 
@@ -16,6 +22,8 @@ NAME = "chatmill"
 # What takes longer to come back is told to the person who waits.
 WAITS = (1.0, 2.0, 4.0, 8.0)
 CONNECT_SECONDS = "5"  # S3's own default is a minute, five times over
+PIECE = 1 << 20
+COPIES = 8  # objects that are copied at once
 T = TypeVar("T")
 
 # By name, as the packages that have these classes need not be there.
@@ -90,10 +98,13 @@ def fault(error: BaseException, where: str) -> Fault | None:
             return Fault(f"{where} refuses these credentials ({code or status}); look at AWS's own", False)
         if code in BUSY or status >= 500 or names & UNREACHABLE or _number(cause) in UNREACHABLE_NUMBERS:
             return Fault(f"{where} does not answer ({_short(cause)}); nothing was lost, try again", True)
-        if _number(cause) == errno.ENOSPC:
+        if _number(cause) in (errno.ENOSPC, errno.EDQUOT):
             return Fault(f"no space is left on the disk of {where or 'the project'}; make room", False)
-        if isinstance(cause, PermissionError) and where:
-            return Fault(f"{where} cannot be written or read ({_short(cause)})", False)
+        if _number(cause) in (errno.EROFS, errno.EIO):
+            place = getattr(cause, "filename", None) or where or "the project"
+            return Fault(f"{place} cannot be written or read ({os.strerror(_number(cause))})", False)
+        if isinstance(cause, PermissionError):
+            return Fault(f"{where or 'the project'} cannot be written or read ({_short(cause)})", False)
         if code:
             return Fault(f"{where} answers {code}: {_short(cause)}", False)
     return None
@@ -179,41 +190,99 @@ def open_remote(repo: Any) -> Any:
 
 
 def listing(store: Any, version: str) -> dict[str, str] | None:
-    """The hashes of a version's files by path; None where the store does not have the version."""
+    """Return the hashes of a version's files by path; None where the store has no sound listing of it."""
     path = store.oid_to_path(version)
     if not store.fs.exists(path):
         return None
     with store.fs.open(path, "rb") as file:
-        entries = json.loads(file.read())
-    return {entry["relpath"]: entry["md5"] for entry in entries}
+        content = file.read()
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != version.removesuffix(".dir"):
+        return None
+    return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
 
 
-def copy(source: Any, target: Any, hashes: Sequence[str], verify: bool = False) -> bool:
-    """Bring from store to store what the target lacks; whether it has all of it then.
+def copy(source: Any, target: Any, hashes: Sequence[str]) -> bool:
+    """Bring from store to store what the target has not or has damaged; return whether it has all of it then.
 
-    With `verify` what came is hashed: a file that was cut short is taken away again.
+    What is copied is hashed on the way: an object that is damaged, or cut short, is left where it is. In a
+    folder, a damaged object is replaced.
     """
-    wanted = lacking(target, hashes)
-    there = set(wanted) - set(lacking(source, wanted))
-    chosen = [name for name in wanted if name in there]
-    if chosen:
-        paths = [source.oid_to_path(name) for name in chosen]
-        target.add(paths, source.fs, chosen, verify=verify)
-    return not lacking(target, wanted)
+    wanted = unsound(target, hashes)
+    usable = [name for name in wanted if name not in set(unsound(source, wanted))]
+    if usable and is_folder(target):
+        with ThreadPoolExecutor(COPIES) as executor:
+            for _ in executor.map(partial(_copy_object, source, target), usable):
+                pass
+    elif usable:
+        # Without check_exists: an object of that name may be there, and damaged.
+        paths = [source.oid_to_path(name) for name in usable]
+        target.add(paths, source.fs, usable, check_exists=False)
+    return not unsound(target, wanted)
 
 
-def copy_version(source: Any, target: Any, version: str, verify: bool = False) -> bool:
+def _copy_object(source: Any, target: Any, name: str) -> None:
+    with source.fs.open(source.oid_to_path(name), "rb") as stream:
+        store_object(target, name, stream)
+
+
+def store_object(target: Any, name: str, stream: IO[bytes]) -> bool:
+    """Write an object of a folder, whole or not at all; return whether its content is what its name says."""
+    place = Path(target.oid_to_path(name))
+    target.makedirs(str(place.parent))
+    part = place.with_name(f".{uuid4().hex}.tmp")
+    try:
+        made = hashlib.md5(usedforsecurity=False)
+        with part.open("wb") as file:
+            # Whoever sweeps what killed processes left takes no file that is locked.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            while piece := stream.read(PIECE):
+                made.update(piece)
+                file.write(piece)
+        if made.hexdigest() != name.removesuffix(".dir"):
+            return False
+        target.protect(str(part))
+        part.replace(place)
+        return True
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def copy_version(source: Any, target: Any, version: str) -> bool:
     """Bring a whole version, its listing last: a store that has the listing has the files."""
     files = listing(target, version) or listing(source, version)
     if files is None:
         return False
-    hashes = sorted(set(files.values()))
-    return copy(source, target, hashes, verify) and copy(source, target, [version], verify)
+    return copy(source, target, sorted(set(files.values()))) and copy(source, target, [version])
 
 
-def has(store: Any, hashes: Sequence[str]) -> bool:
-    """Whether a store has all of them."""
-    return not lacking(store, hashes)
+def is_folder(store: Any) -> bool:
+    """Tell whether a store is a folder of this machine."""
+    return bool(store.fs.protocol == "local")
+
+
+def unsound(store: Any, hashes: Sequence[str]) -> list[str]:
+    """Return the hashes whose objects a store lacks, or, of a folder, has damaged."""
+    missing = lacking(store, hashes)
+    if not is_folder(store):
+        return missing
+    absent = set(missing)
+    return [name for name in hashes if name in absent or is_damaged(store, name)]
+
+
+def is_damaged(store: Any, name: str) -> bool:
+    """Tell whether an object's content is not what its name says; it is read whole."""
+    made = hashlib.md5(usedforsecurity=False)
+    try:
+        with store.fs.open(store.oid_to_path(name), "rb") as stream:
+            while piece := stream.read(PIECE):
+                made.update(piece)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EIO or not is_folder(store):
+            raise
+        return True
+    return made.hexdigest() != name.removesuffix(".dir")
 
 
 def lacking(store: Any, hashes: Sequence[str]) -> list[str]:

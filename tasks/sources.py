@@ -16,6 +16,7 @@ from model.errors import UserError
 from model.launch import Report
 from tasks import hub
 from tasks.archives import Archive, fetch, outside, read_member
+from tasks.data_folder import lies_in_data
 from tasks.digests import file_sums
 from tasks.fetch import DOWNLOADS, Address, address, download, version
 from tasks.formats import File, Found, Reading, find_format
@@ -283,6 +284,11 @@ def own_files(source: Source, root: Path) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in listed(source.files):
         paths = _matched(pattern, root)
+        if inside := [path for path in paths if lies_in_data(path, root)]:
+            raise UserError(
+                f"source {source.name}: {_shown(inside[0], root)} lies in data/, which chatmill replaces; "
+                "move it to another folder and name that one"
+            )
         if not paths:
             raise UserError(f"source {source.name}: {_nothing(pattern, root)}")
         found |= dict.fromkeys(paths)

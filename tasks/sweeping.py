@@ -18,7 +18,8 @@ from typing import Any
 import psutil
 
 from model.launch import MODULE
-from tasks.cleaning import GONE, held
+from tasks import data_folder, versions
+from tasks.cleaning import GONE
 from tasks.stage import LOCK, PART, VIEW
 
 GRACE_SECONDS = 60.0
@@ -38,6 +39,8 @@ def sweep(root: Path) -> list[str]:
     notes += _sweep_removed(artifacts)
     notes += _sweep_data(root)
     notes += _sweep_dvc(root / ".dvc" / "tmp")
+    if (root / ".dvc" / "tmp").is_dir():
+        notes += _sweep_cache(root / ".dvc" / "cache")
     return notes
 
 
@@ -116,16 +119,37 @@ def _sweep_removed(artifacts: Path) -> Iterator[str]:
 
 
 def _sweep_data(root: Path) -> Iterator[str]:
-    """What ingestion writes beside `data/` and its pointer; one that is alive holds its stage's lock."""
-    left = [path for path in (root / "data.part", root / "data.dvc.part") if path.exists()]
-    if not left or any(held(lock) for lock in (root / "var" / "artifacts" / "ingest").glob(f"*{LOCK}")):
-        return
-    for path in left:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
+    """What ingestion writes in and beside data/; one that is alive holds the lock on it."""
+    data, part = root / "data", root / f"{versions.POINTER}.part"
+    with free(root / data_folder.LOCK) as mine:
+        if not mine:
+            return
+        if part.is_file():
+            part.unlink()
+            yield f"ingest: what a killed run had half written is removed ({part.name})"
+        if data_folder.is_interrupted(data):
+            data_folder.finish_replacement(data)
+            yield "ingest: what a killed run had left half done in data/ is completed"
+        # Where chatmill put rows together before it did so inside data/.
+        former = root / "data.part"
+        if former.is_dir() and data_folder.holds_rows_alone(former):
+            shutil.rmtree(former)
+            yield f"ingest: what a killed run had half written is removed ({former.name})"
+
+
+def _sweep_cache(cache: Path) -> Iterator[str]:
+    """Half-written objects in DVC's cache; who writes one holds a lock on it, or DVC's own."""
+    with free(cache.parent / "tmp" / "lock") as first, free(cache.parent / "tmp" / "rwlock.lock") as second:
+        if not (first and second):
+            return
+        for path in sorted((cache / "files").rglob(".*.tmp")):
+            with path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
             path.unlink()
-        yield f"ingest: what a killed run had half written is removed ({path.name})"
+            yield f"DVC's cache: what a killed run had half written is removed ({path.name})"
 
 
 def _sweep_dvc(folder: Path) -> Iterator[str]:

@@ -43,7 +43,8 @@ def left_over(root: Path) -> list[str]:
     """What nothing alive has to do with any more after the last run: files, and runs that seem to go on."""
     artifacts = root / "var" / "artifacts"
     left = [str(path) for end in ("part", "view", "gone") for path in sorted(artifacts.glob(f"*/*.{end}"))]
-    left += [str(path) for path in (root / "data.part", root / "data.dvc.part") if path.exists()]
+    left += [str(path) for path in (root / "data" / ".chatmill").glob("new*")]
+    left += [str(path) for path in (root / "data.dvc.part",) if path.exists()]
     left += [str(path) for path in sorted((root / "var" / "mlflow" / "alive").glob("*"))]
     with sqlite3.connect(root / "var" / "mlflow.db") as store:
         open_runs = store.execute("select name from runs where status = 'RUNNING'").fetchall()

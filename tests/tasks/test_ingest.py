@@ -12,6 +12,7 @@ import yaml
 
 from model.errors import UserError
 from tasks import shards, versions
+from tasks.data_folder import STATE
 from tasks.ingest import ingest
 from tasks.records import TYPES, read_rows
 from tasks.sources import DataParameters, Source
@@ -47,8 +48,8 @@ def first(root: Path) -> Path:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """All files of a folder."""
-    paths = [path for path in folder.rglob("*") if path.is_file()]
+    """All files of a folder, but for chatmill's own notes."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and STATE not in path.parts]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
@@ -297,7 +298,10 @@ def ends_after(count: int) -> Spread:
 
 def test_data_of_before_there_were_shards_is_replaced(root: Path) -> None:
     (root / "data").mkdir()
-    (root / "data" / "text.jsonl").write_text('{"id":"0"}\n')
+    for kind in TYPES:
+        (root / "data" / f"{kind}.jsonl").write_text('{"id":"0"}\n')
+    former = {"outs": [{"md5": versions.folder_hash(root)}], "meta": {"sources": "a", "rows": {"text": 1}}}
+    (root / "data.dvc").write_text(yaml.safe_dump(former))
     run(root)
     assert not (root / "data" / "text.jsonl").exists() and first(root).exists()
 

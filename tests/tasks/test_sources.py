@@ -175,7 +175,8 @@ def test_the_digest_follows_content_and_what_changes_rows(root: Path) -> None:
 def test_a_file_is_summed_once_while_it_stays_as_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summed: list[Path] = []
     whole = digests.file_sum
-    monkeypatch.setattr(digests, "file_sum", lambda path: summed.append(path) or whole(path))
+    monkeypatch.setattr(digests, "file_sum", lambda path, kind: summed.append(path) or whole(path, kind))
+    monkeypatch.setattr(digests, "SETTLED_NS", -1)
     parameters = DataParameters((Source("s", files="texts/*.txt"),))
     first = sources_digest(parameters, root)
     assert len(summed) == 2 and sources_digest(parameters, root) == first and len(summed) == 2

@@ -38,14 +38,15 @@ def test_rows_set_aside_are_no_part_of_a_version_in_any_project(root: Path) -> N
     (root / "data" / "quarantine").mkdir()
     (root / "data" / "quarantine" / "text.jsonl").write_text("{}\n")
     assert versions.folder_hash(root) == before
+    versions.add(root, "", meta("a", text=3))
     ignored = (root / ".dvcignore").read_text().splitlines()
     assert ignored.count("/data/quarantine") == 1
 
 
 def test_an_ignore_file_of_ones_own_is_kept(root: Path) -> None:
     (root / ".dvcignore").write_text("*.tmp")
-    versions.folder_hash(root)
-    versions.folder_hash(root)
+    versions.add(root, "", meta("a", text=3))
+    versions.add(root, "", meta("b", text=3))
     lines = (root / ".dvcignore").read_text().splitlines()
     assert lines[0] == "*.tmp" and lines.count("/data/quarantine") == 1
 
@@ -91,7 +92,7 @@ def test_a_version_that_is_not_here_cannot_be_sent(root: Path, tmp_path: Path) -
     versions.add(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")
     lay(root, *texts("other"))
-    with pytest.raises(UserError, match="is not here to be sent"):
+    with pytest.raises(UserError, match="is not here whole, so it was not sent"):
         versions.push(root, str(tmp_path / "remote"))
 
 

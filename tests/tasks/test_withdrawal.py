@@ -19,8 +19,9 @@ from flows.configuration import Preset, read_preset
 from model.errors import UserError
 from tasks import versions
 from tasks.cleaning import RUNNING, Need, plan, survey
+from tasks.data_folder import LOCK
 from tasks.erasing import holding
-from tasks.ingest import LOCK, WAITS, ingest
+from tasks.ingest import WAITS, ingest
 from tasks.leaving import Asked, Leaving, find_leaving, read_ids
 from tasks.locks import alone
 from tasks.placing import place_data

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tasks import data_folder
 from tasks.records import Record, text_row, write_rows
 
 
@@ -19,6 +20,7 @@ def lay(root: Path, *rows: Record, shards: int = 2) -> None:
         for number in range(shards):
             part = own[number * len(own) // shards : (number + 1) * len(own) // shards]
             write_rows(root / "data" / kind / f"{number:05}.jsonl", part)
+    data_folder.list_files(root / "data", data_folder.data_files(root / "data"))
 
 
 def three_texts(root: Path) -> Path:
