@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model.errors import UserError
+from tasks.owned_folder import MARKER
 from tasks.records import TYPES
 
 LOCK = Path("var") / "data.lock"
@@ -66,6 +67,18 @@ def foreign_files(data: Path) -> list[str]:
     """Return the files in data/ that chatmill's own list does not name."""
     listed = _listed(data)
     return [name for name, path in data_files(data).items() if name not in listed or not _is_regular(path)]
+
+
+def is_quarantine(name: str) -> bool:
+    """Tell whether a file below data/quarantine has a name that validation writes or wrote."""
+    return bool(SHARD.fullmatch(name)) or name in FORMER
+
+
+def foreign_quarantine(data: Path) -> list[str]:
+    """Return the files below data/quarantine that validation did not write."""
+    folder = data / QUARANTINE
+    names = [path.relative_to(folder).as_posix() for path in _walk(folder)] if folder.is_dir() else []
+    return [f"{QUARANTINE}/{name}" for name in names if name != MARKER and not is_quarantine(name)]
 
 
 def _is_regular(path: Path) -> bool:

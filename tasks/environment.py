@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,8 +11,10 @@ from pathlib import Path
 
 from model.errors import UserError
 from tasks.keys import LOCK, lock_digest
+from tasks.owned_folder import claim_folder, remove_folder
 
 WHOLE = "installed"
+SIGNS = (WHOLE, "pyvenv.cfg")  # what an older chatmill, which wrote no marker, left there
 FIRST = "torch=="
 
 
@@ -37,7 +38,7 @@ def interpreter(
             try:
                 _make(folder, project / LOCK, environment)
             except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder, SIGNS)
                 raise
     return folder / "bin" / "python"
 
@@ -49,7 +50,8 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _make(folder: Path, lock: Path, environment: Mapping[str, str]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder, SIGNS)
+    claim_folder(folder)
     python = str(folder / "bin" / "python")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     pins = [line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines()]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.launch import Report
+from tasks.data_folder import is_quarantine
+from tasks.owned_folder import replace_folder
 from tasks.quarantine import Admission
 from tasks.records import TYPES
 from tasks.sifting import EXAMPLES, Looked, Sifted
@@ -111,10 +112,7 @@ def publish(
     (out / "report.md").write_text(f"# What validation found\n\nGood rows: {counts}.\n\n{markdown}\n")
     (out / "report.json").write_text(json.dumps({"metrics": metrics, "broken": cells}, indent=1))
     kept = root / "data" / "quarantine"
-    shutil.rmtree(kept, ignore_errors=True)
-    if findings.rules:
-        shutil.copytree(out / "quarantine", kept)
-    pages = root / "var" / "data_docs"
-    shutil.rmtree(pages, ignore_errors=True)
-    shutil.copytree(out / "data_docs", pages)
+    replace_folder(out / "quarantine" if findings.rules else None, kept, is_quarantine)
+    pages = {f"{kind}.html" for kind in TYPES} | {path.name for path in (out / "data_docs").iterdir()}
+    replace_folder(out / "data_docs", root / "var" / "data_docs", pages.__contains__)
     report({"event": "table", "title": "validation", "markdown": markdown})

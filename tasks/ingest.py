@@ -15,6 +15,7 @@ from tasks.formats import File
 from tasks.formats.files import suffix
 from tasks.formats.look import find
 from tasks.locks import alone
+from tasks.owned_folder import copy_folder
 from tasks.records import TYPES, shards
 from tasks.shards import (
     CLAIMS,
@@ -176,7 +177,7 @@ def _from_version(
 
 def _copy(data: Path, out: Path) -> None:
     for kind in TYPES:
-        shutil.copytree(data / kind, out / "rows" / kind)
+        copy_folder(data / kind, out / "rows" / kind)
     write_places(out)
 
 

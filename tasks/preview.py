@@ -125,6 +125,7 @@ def _check_sources(
     withdrawn = read_withdrawn(root)
     known = replace(parameters, sources=here)
     try:
+        versions.check_data(root)
         rows = make_rows(known, root, folder / "ingest", report, spread, withdrawn, read)
     except UserError as error:
         return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))

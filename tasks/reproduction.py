@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import platform
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ from tasks.baseline import STAGE as CHAMPION
 from tasks.baseline import bring, of_version
 from tasks.comparison import find_run
 from tasks.lineage import artifact, artifact_text, children, data_hash, holder
+from tasks.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.placing import Placed, place_data, standalone
 from tasks.registry import Registry
 from tasks.revision import Code, bring_back, put_away
@@ -123,7 +123,7 @@ def checked_out(root: Path, original: Original, keep: bool, say: Callable[[str],
     leaves nothing then.
     """
     folder = (root / FOLDER / original.run[:SHOWN]).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(folder, (TREE, PRESET, READY))
     with folder.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,8 +180,9 @@ def _prepare(root: Path, original: Original, folder: Path) -> Checkout:
 
 
 def _remove(root: Path, folder: Path) -> None:
+    check_folder(folder)
     put_away(root, folder / TREE)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder)
 
 
 def compared_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:

@@ -105,13 +105,28 @@ def is_own(pointer: dict[str, Any]) -> bool:
 
 
 def claim_data(root: Path) -> None:
-    """Check that data/ may be replaced, and complete what a kill left half done.
+    """Check that data/ may be replaced, note its files, and complete what a kill left half done.
+
+    Raises UserError as `check_data` does; nothing is changed then.
+    """
+    pointer, unlisted = check_data(root)
+    data = root / "data"
+    data_folder.finish_replacement(data)
+    if unlisted:
+        data_folder.list_files(data, data_folder.data_files(data))
+    if pointer is not None and (root / ".dvc").is_dir():
+        # A kill after data.dvc was renamed left the list without it.
+        _remember(root, [(pointer, "")])
+
+
+def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
+    """Check that data/ may be replaced; return what data.dvc says, and whether chatmill's list lacks files.
 
     It may where it is empty, where chatmill's own list names each file in it, or where all of it is a version
-    that chatmill made, as `dvc pull` or an older chatmill left it. The list is written then.
+    that chatmill made, as `dvc pull` or an older chatmill left it.
 
     Raises:
-        UserError: data/ or data.dvc is somebody's own. Nothing is changed then.
+        UserError: data/ or data.dvc is somebody's own.
     """
     data = data_folder.check_place(root)
     pointer = read_pointer(root)
@@ -121,23 +136,22 @@ def claim_data(root: Path) -> None:
             "own. chatmill keeps its rows under that name; move yours first, as in `dvc move data my-data`, "
             "name that folder in the preset, and run again"
         )
-    data_folder.finish_replacement(data)
-    if foreign := data_folder.foreign_files(data):
+    if foreign := data_folder.foreign_quarantine(data):
+        raise UserError(data_folder.refusal(foreign))
+    foreign = data_folder.foreign_files(data)
+    if foreign:
         found = data_folder.data_files(data)
         fits = all(data_folder.SHARD.fullmatch(name) or name in data_folder.FORMER for name in found)
-        known = _known_hashes(root, pointer)
-        if not (fits and known and folder_hash(root) in known):
-            if fits and known:
-                raise UserError(
-                    f"data/{foreign[0]} is in no list of chatmill's, and data/ is no version of data.dvc; "
-                    "nothing was changed. If no file in data/ is yours, remove data/ and run again: it is "
-                    "made anew. Else move your files to another folder"
-                )
+        known = _known_hashes(root, pointer) if fits else set()
+        if not known:
             raise UserError(data_folder.refusal(foreign))
-        data_folder.list_files(data, found)
-    if pointer is not None and (root / ".dvc").is_dir():
-        # A kill after data.dvc was renamed left the list without it.
-        _remember(root, [(pointer, "")])
+        if folder_hash(root) not in known:
+            raise UserError(
+                f"data/{foreign[0]} is in no list of chatmill's, and data/ is no version of data.dvc; "
+                "nothing was changed. If no file in data/ is yours, remove data/ and run again: it is "
+                "made anew. Else move your files to another folder"
+            )
+    return pointer, bool(foreign)
 
 
 def _known_hashes(root: Path, pointer: dict[str, Any] | None) -> set[str]:

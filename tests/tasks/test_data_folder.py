@@ -14,7 +14,11 @@ from dvc.repo import Repo
 from model.errors import UserError
 from tasks import data_folder, versions
 from tasks.ingest import publish
+from tasks.owned_folder import claim_folder, remove_folder, replace_folder
+from tasks.preview import dry_run
 from tasks.records import TYPES
+from tasks.sources import DataParameters, Source
+from tasks.validate import ValidateParameters
 from tests.tasks.test_ingest import OWN, everything, first, run, write
 from tests.tasks.versioned import git
 
@@ -241,10 +245,61 @@ def test_replace_rows_name_out_of_the_layout_refused(tmp_path: Path, name: str) 
 
 
 def test_source_in_data_refused(root: Path) -> None:
-    from tasks.sources import DataParameters, Source
-
     run(root)
     (root / "again").symlink_to(root / "data" / "text")
     for files in ("data/text/*.jsonl", "data", "again"):
         with pytest.raises(UserError, match=r"source s: .* lies in data/"):
             run(root, DataParameters((OWN, Source("s", "rows", files=files))))
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "text/mine.csv", "old/text/00000.jsonl"])
+def test_claim_data_own_file_in_quarantine_refused(root: Path, name: str) -> None:
+    put(root, f"data/quarantine/{name}")
+    with pytest.raises(UserError, match=f"data/quarantine/{name}"):
+        run(root)
+    assert (root / "data/quarantine" / name).exists()
+
+
+def test_dry_run_refuses_what_ingestion_refuses(root: Path) -> None:
+    put(root, "data/book.txt")
+    with dry_run(DataParameters((OWN,)), ValidateParameters(), root, lambda event: None) as found:
+        assert "data/book.txt is not a file that chatmill wrote" in str(found.stop)
+    assert not (root / "data" / data_folder.STATE).exists()
+
+
+@pytest.mark.parametrize("content", [{"text.html": "1", ".chatmill": ""}, {"text.html": "1"}, {}])
+def test_replace_folder_of_chatmills_own(tmp_path: Path, content: dict[str, str]) -> None:
+    for name, text in content.items():
+        put(tmp_path / "pages", name, text)
+    put(tmp_path / "new", "pairs.html", "2")
+    replace_folder(tmp_path / "new", tmp_path / "pages", {"text.html", "pairs.html"}.__contains__)
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"pairs.html", ".chatmill"}
+    replace_folder(None, tmp_path / "pages", {"pairs.html"}.__contains__)
+    assert not (tmp_path / "pages").exists()
+
+
+@pytest.mark.parametrize("name", ["index.md", "deep/text.html", "text.html.bak"])
+def test_replace_folder_with_a_foreign_file_refused(tmp_path: Path, name: str) -> None:
+    for there in (name, "text.html", ".chatmill"):
+        put(tmp_path / "pages", there)
+    put(tmp_path / "new", "text.html", "2")
+    with pytest.raises(UserError, match=name):
+        replace_folder(tmp_path / "new", tmp_path / "pages", "text.html".__eq__)
+    assert (tmp_path / "pages" / name).exists() and (tmp_path / "pages/text.html").read_text() == "mine\n"
+
+
+def test_remove_folder_only_where_chatmill_created_it(tmp_path: Path) -> None:
+    put(tmp_path / "mine", "thesis.txt")
+    with pytest.raises(UserError, match=r"mine holds thesis\.txt"):
+        remove_folder(tmp_path / "mine", ("installed",))
+    with pytest.raises(UserError, match=r"mine holds thesis\.txt"):
+        claim_folder(tmp_path / "mine")
+    assert (tmp_path / "mine/thesis.txt").exists()
+    put(tmp_path / "older", "installed")
+    claim_folder(tmp_path / "new")
+    for name in ("older", "new", "none"):
+        remove_folder(tmp_path / name, ("installed",))
+        assert not (tmp_path / name).exists()
+    put(tmp_path, "file")
+    with pytest.raises(UserError, match="is no folder"):
+        claim_folder(tmp_path / "file")

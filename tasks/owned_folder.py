@@ -1,0 +1,83 @@
+"""Folders that chatmill empties, replaces or removes: each carries a marker that chatmill created it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from model.errors import UserError
+
+MARKER = ".chatmill"
+ABOUT = "chatmill created this folder, and empties or removes it.\n"
+
+
+def claim_folder(folder: Path, signs: Sequence[str] = ()) -> None:
+    """Create a folder, or take one that chatmill created, and mark it.
+
+    `signs` are names that an older chatmill, which wrote no marker, left in such a folder. Raises UserError
+    for a folder with other content: it is somebody's own.
+    """
+    check_folder(folder, signs)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text(ABOUT, encoding="utf-8")
+
+
+def check_folder(folder: Path, signs: Sequence[str] = ()) -> None:
+    """Raise UserError for a folder that chatmill did not create, unless it is empty or not there."""
+    if not folder.is_dir():
+        if folder.exists() or folder.is_symlink():
+            raise UserError(f"{folder} is no folder, and chatmill keeps one of that name; move it elsewhere")
+        return
+    there = sorted(os.listdir(folder))
+    if there and not {MARKER, *signs} & set(there):
+        raise UserError(
+            f"{folder} holds {there[0]} and was not created by chatmill, which replaces a folder of that "
+            "name; move it elsewhere and run again"
+        )
+
+
+def remove_folder(folder: Path, signs: Sequence[str] = ()) -> None:
+    """Remove a folder that chatmill created. Raises UserError for another one, and leaves it as it is."""
+    check_folder(folder, signs)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_folder(source: Path | None, target: Path, is_ours: Callable[[str], bool]) -> None:
+    """Make a copy of `source` the content of `target`; None: leave no such folder.
+
+    `is_ours` tells by its name from `target` on whether chatmill writes such a file. Raises UserError for a
+    file that is not chatmill's; nothing is changed then.
+    """
+    for name in _names(target):
+        if name != MARKER and not is_ours(name):
+            raise UserError(
+                f"{target}/{name} is not a file that chatmill wrote, and chatmill replaces that folder; move "
+                "the file elsewhere and run again"
+            )
+    if target.is_dir():
+        shutil.rmtree(target)
+    if source is not None:
+        copy_folder(source, target)
+        (target / MARKER).write_text(ABOUT, encoding="utf-8")
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy the files of a folder; unlike `shutil.copytree`, raise the OSError that stops it."""
+    target.mkdir(parents=True)
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir()
+        else:
+            shutil.copyfile(path, place)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    if folder.is_symlink() and not folder.is_dir():
+        yield "."
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        for name in sorted([*files, *links]):
+            yield (Path(place) / name).relative_to(folder).as_posix()
