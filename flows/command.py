@@ -46,11 +46,20 @@ FEW_COLLECTIONS = (100_000, 50, 50)
 
 
 @app.command()
-def run(config: Config = DEMO, changes: Changes = None) -> None:
+def run(
+    config: Config = DEMO,
+    changes: Changes = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check whether the data stops the run; write nothing.")
+    ] = False,
+) -> None:
     """Run the whole chain of a preset: make what changed, reuse the rest.
 
     Interrupted at any moment, the same command goes on from the last checkpoint.
     """
+    if dry_run:
+        _dry_run(config, changes, whole=True)
+        return
     _flow("pipeline", config, changes)
 
 
@@ -67,12 +76,16 @@ def ingest(
 ) -> None:
     """Read the sources, check the rows, and make a new version of the data where they changed."""
     if dry_run:
-        from flows.configuration import read_preset
-        from flows.preview import show
-
-        show(read_preset(config, changes or []), Path.cwd())
+        _dry_run(config, changes, whole=False)
         return
     _flow("ingestion", config, changes)
+
+
+def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
+    from flows.configuration import read_preset
+    from flows.preview import show
+
+    show(read_preset(config, changes or []), Path.cwd(), whole=whole)
 
 
 def _flow(name: str, config: Path, changes: list[str] | None) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from model.errors import UserError
 from model.evaluate import EvaluateParameters
+from model.folder import load_architecture
 from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
@@ -22,10 +23,11 @@ from model.transformer import Shape
 from tasks.drift import DriftParameters
 from tasks.gate import GateParameters
 from tasks.labels import LabelsParameters
+from tasks.preflight import Trainings
 from tasks.report import ReportParameters
 from tasks.sources import DataParameters
 from tasks.split import SplitParameters
-from tasks.tokenizer import TokenizerParameters
+from tasks.tokenizer import TokenizerParameters, base_folder
 from tasks.validate import ValidateParameters
 
 
@@ -147,6 +149,14 @@ class Preset(BaseModel):
             source.name: source.quarantine for source in self.data.sources if source.quarantine is not None
         }
         return replace(self.validation, sources={**self.validation.sources, **own})
+
+    def trainings(self, root: Path) -> Trainings:
+        """Return what the trainings ask of the data, for the check before the first of them."""
+        context = load_architecture(base_folder(self.base, root)).context if self.base else None
+        return Trainings(
+            context or self.architecture.context, bool(self.base), self.pretrain, self.sft, self.labels,
+            self.reward, self.rlhf, self.evaluate,
+        )  # fmt: skip
 
     def tokens(self) -> TokenizerParameters:
         """The tokenizer's parameters: a base model from elsewhere brings its own tokenizer."""

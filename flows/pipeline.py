@@ -30,6 +30,7 @@ def pipeline(preset: Preset) -> Outcome:
         good = run(validate, preset.checks(), rows)
         parts = run(split, preset.split, good)
         tokens = run(tokenizer, preset.tokens(), parts)
+        run.check_trainings(parts, tokens)
         change = run.against_champion(drift, preset.drift, parts, tokens)
         trained = run(pretrain, base, tokens)
         assistant = run(sft, preset.sft, parts, trained)

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from flows.configuration import Preset
 from flows.display import number, progress_text, terminal_text
+from model.errors import UserError
 from model.launch import Report
 from tasks.findings import Findings
-from tasks.preview import DryRun, SourcePreview, dry_run
+from tasks.preflight import missing_rows
+from tasks.preview import DryRun, SourcePreview, check_later_stages, dry_run
 from tasks.records import TYPES, canonical
 from tasks.spread import over_cores
 from tasks.withdrawal import WITHDRAWN
@@ -21,13 +23,21 @@ from tasks.withdrawal import WITHDRAWN
 WIDTH = 110
 
 
-def show(preset: Preset, root: Path, console: Console | None = None) -> None:
+def show(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> None:
     """Do what ingestion and validation do in a temporary folder, and show it.
 
+    Args:
+        preset: The preset.
+        root: The project's folder.
+        console: Where it is shown.
+        whole: Whether a stop after ingestion and before the first training is an error too, as of a run.
+
     Raises:
-        UserError: A run would stop; the sentence is the run's own.
+        UserError: Ingestion (or a run) would stop; the sentence is the command's own.
     """
     console = console or Console(highlight=False)
+    notes: tuple[str, ...] = ()
+    later = ""
     with (
         over_cores(preset.spread.workers) as spread,
         progress(console, "checking all rows, as a run does") as report,
@@ -38,10 +48,27 @@ def show(preset: Preset, root: Path, console: Console | None = None) -> None:
                 console.print(line, soft_wrap=True)
         for line in summary(found):
             console.print(line, soft_wrap=True)
-        console.print("Nothing was written.")
-        if found.stop is not None:
-            raise found.stop
-    if found.whole:
+        stop = found.stop
+        if stop is None and found.whole:
+            asked = preset.trainings(root)
+            try:
+                notes = check_later_stages(
+                    found, preset.split, preset.tokens(), asked, root, lambda event: None, spread
+                )
+                later = missing_rows(found.folder / "split")
+            except UserError as error:
+                later = str(error)
+            if whole and later:
+                stop = UserError(later)
+    console.print("Nothing was written.")
+    for sentence in notes:
+        if sentence != later:
+            console.print(f"[yellow]{terminal_text(sentence)}[/yellow]", soft_wrap=True)
+    if stop is not None:
+        raise stop
+    if later:
+        console.print(f"[yellow]`chatmill run` would stop: {terminal_text(later)}[/yellow]", soft_wrap=True)
+    elif found.whole:
         console.print("Nothing in the data stops a run.")
     else:
         console.print("What would be fetched is not checked yet; `chatmill ingest` fetches and checks it.")

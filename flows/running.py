@@ -33,6 +33,7 @@ from tasks.arrivals import known_labels
 from tasks.drift import DriftParameters, read_drift
 from tasks.keys import lock_digest
 from tasks.page import add_run_links
+from tasks.preflight import check_trainings
 from tasks.revision import code_state
 from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
@@ -240,6 +241,16 @@ class Running:
         if found is None:
             self.display.note(f"the model of version {version.version}, the champion, is gone from MLflow")
         return (found,) if found else ()
+
+    def check_trainings(self, parts: Reference, tokens: Reference) -> None:
+        """Check that the data fills what every training asks for, before the first of them starts.
+
+        Raises:
+            UserError: A later stage would stop.
+        """
+        asked = self.preset.trainings(self.place.root)
+        for sentence in check_trainings(asked, Path(parts.path), Path(tokens.path)):
+            self.display.note(sentence)
 
     def register(self, aligned: Reference, verdict: Reference) -> Registered:
         """Give the aligned model its version and page; the alias where it passed and beats the champion."""

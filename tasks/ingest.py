@@ -36,6 +36,7 @@ from tasks.sources import (
     identities_digest,
     read_source,
     reading_of,
+    without_ignored,
 )
 from tasks.spread import Spread, in_turn, paced
 from tasks.stage import MANIFEST, stage
@@ -261,7 +262,7 @@ def plan(
 ) -> Iterator[Part]:
     """What is parsed: every source's files, cut or put together to parts that a process reads at once."""
     for number, source in enumerate(parameters.sources):
-        files = read(source, parameters, root, report)
+        files = without_ignored(read(source, parameters, root, report), source)
         reading = reading_of(source, root)
         found = find(files, source.name, source.format)
         if marked := [file.origin for file in files if _is_utf16(file)]:

@@ -60,7 +60,7 @@ def labels(
             out / f"{name}.comparisons.jsonl", map(_comparison, comparisons.decided())
         )
         if name == "train":
-            _refuse_one_class(ratings, comparisons, parameters.margin)
+            refuse_one_class(ratings, comparisons, parameters.margin)
         else:
             pairs = chain(rated_pairs(ratings.first, parameters, seed), map(_pair, comparisons.decided()))
             figures[f"{name}_pairs"] = _write(out / f"pairs.{name}.jsonl", pairs)
@@ -155,7 +155,8 @@ class Comparisons:
                 yield row
 
 
-def _refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) -> None:
+def refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) -> None:
+    """Raise UserError where labels hold no preference: there are none, or all are of one class."""
     count = ratings.count + comparisons.ties + comparisons.choices
     if not count:
         raise UserError(

@@ -17,11 +17,12 @@ from mlflow.entities import Run
 from model.errors import UserError
 from tasks import remotes, versions
 from tasks.difference import bring_files, side_of
+from tasks.groups import group_of
 from tasks.lineage import PARENT, UNNAMED, data_hash, holder
 from tasks.past import search
 from tasks.records import TYPES, annotators_of, shards
 from tasks.registry import Registry
-from tasks.split import SPLITS, SplitParameters, group_of, split_of
+from tasks.split import SPLITS, SplitParameters, split_of
 from tasks.withdrawal import Withdrawn
 
 LABELS = ("comparisons", "ratings")

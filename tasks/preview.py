@@ -12,18 +12,24 @@ from typing import Any
 
 from model.errors import UserError
 from model.launch import Report
+from model.tokenizer import train_tokenizer
 from tasks import hub, versions
 from tasks.fetch import DOWNLOADS, Broken, ask, fetched
 from tasks.findings import Findings
 from tasks.formats import File
 from tasks.formats.look import find
 from tasks.ingest import Rows, describe_version, make_rows
-from tasks.records import Record
-from tasks.sources import DataParameters, Source, read_source, reading_of
+from tasks.preflight import Trainings, check_trainings
+from tasks.records import Record, shards
+from tasks.sources import DataParameters, Source, read_source, reading_of, without_ignored
+from tasks.split import SplitParameters, split
 from tasks.spread import Spread, in_turn
+from tasks.tokenizer import TokenizerParameters, sample, tokenizer
 from tasks.validate import ValidateParameters, accepted_rows, check_rows, refusal
 from tasks.withdrawal import WITHDRAWN, held, read_withdrawn
 
+LARGE = 32_000_000  # bytes of training text
+SAMPLE = 4_000_000  # bytes of it that a tokenizer is learned from where there are more than that
 FIRST = 3  # rows of a source that are shown
 
 
@@ -97,7 +103,7 @@ def preview(source: Source, parameters: DataParameters, root: Path) -> SourcePre
     try:
         if lacking := tuple(_lacking(source, parameters, root)):
             return replace(found, lacking=lacking)
-        files = _local_files(source, parameters, root)
+        files = without_ignored(_local_files(source, parameters, root), source)
         found = replace(found, files=len(files), bytes=sum(map(_size, files)))
         known = find(files, source.name, source.format)
         found = replace(found, format=known.name)
@@ -200,6 +206,39 @@ def _check_version(
     (folder / "ingest" / "rows").symlink_to((root / "data").resolve(), target_is_directory=True)
     rows = Rows(dict(known["meta"].get("rows") or {}), {})
     return _check_rows(replace(found, rows=rows), checks, known, root, report, spread)
+
+
+def check_later_stages(
+    found: DryRun,
+    parameters: SplitParameters,
+    tokens: TokenizerParameters,
+    asked: Trainings,
+    root: Path,
+    report: Report,
+    spread: Spread = in_turn,
+) -> tuple[str, ...]:
+    """Split the good rows of an open dry run, and check that they fill what every training asks for.
+
+    Of more than `LARGE` bytes of text the tokenizer is learned from a part, and the text is taken to fill the
+    batches of pretraining.
+
+    Returns:
+        What a user should know, as of `check_trainings`.
+
+    Raises:
+        UserError: A run would stop before its first training.
+    """
+    parts, encoder = found.folder / "split", found.folder / "tokenizer"
+    for folder in (parts, encoder):
+        folder.mkdir()
+    split(parameters, validate=found.good_rows, out=parts, report=report, spread=spread)
+    size = sum(path.stat().st_size for path in shards(parts / "train" / "text"))
+    if size > LARGE and not tokens.base:
+        learned = [path for kind in ("text", "pairs") for path in shards(parts / "train" / kind)]
+        train_tokenizer(sample(learned, SAMPLE), tokens.vocabulary).save(encoder)
+    else:
+        tokenizer(tokens, split=parts, out=encoder, report=report, root=root, spread=spread)
+    return check_trainings(asked, parts, encoder)
 
 
 class _Reader:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,6 +27,7 @@ from tasks.remotes import secret
 
 __all__ = ["Archive", "DataParameters", "Source"]
 
+IGNORABLE = ("group",)  # names that `columns` may give no column: the file's own is not read
 Documents = Literal["file", "paragraph"]
 ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -42,7 +43,8 @@ class Source:
     between the two.
 
     `format` names the parser in tasks/formats ("auto": found by looking); `prompt`, `columns`, `documents`,
-    `aspect` and the file `labelling` are told to it. `annotators` are those whose labels are taken (empty:
+    `aspect` and the file `labelling` are told to it; `columns: {group: ""}` has the column group ignored.
+    `annotators` are those whose labels are taken (empty:
     everybody's); `quarantine` the largest share of this source's rows that may break a rule (None: as in
     validate).
     """
@@ -110,7 +112,11 @@ class Source:
             faults.append(f"documents is {self.documents!r}; file or paragraph is right")
         if not self.aspect.strip():
             faults.append("aspect is empty; it is that of labels which name none")
-        faults += [f"columns: {key!r} stands for no column" for key, to in self.columns.items() if not to]
+        faults += [
+            f"columns: {key!r} stands for no column"
+            for key, to in self.columns.items()
+            if not to and key not in IGNORABLE
+        ]
         if any(not name.strip() for name in self.annotators):
             faults.append("annotators has an empty name in it")
         if self.quarantine is not None and not 0 <= self.quarantine <= 1:
@@ -184,8 +190,15 @@ def reading_of(source: Source, root: Path) -> Reading:
     """What the source's parser is told. Raises UserError where the labelling configuration cannot be read."""
     labelling = File(source.labelling, path=_labelling(source, root)).text() if source.labelling else ""
     return Reading(
-        source.name, source.prompt, dict(source.columns), source.documents, source.aspect, labelling
-    )
+        source.name, source.prompt, {name: own for name, own in source.columns.items() if own},
+        source.documents, source.aspect, labelling,
+    )  # fmt: skip
+
+
+def without_ignored(files: Sequence[File], source: Source) -> list[File]:
+    """Return the files of a source without the columns that it names as not to be read."""
+    ignored = tuple(name for name, own in source.columns.items() if not own)
+    return [replace(file, ignored=ignored) for file in files] if ignored else list(files)
 
 
 def check_annotators(source: Source, found: Found) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UserError
 from model.launch import Report
+from tasks.groups import describe_few_groups, group_of
 from tasks.records import TYPES, shards
 from tasks.spread import Spread, in_turn, paced
 from tasks.stage import stage
 
 SPLITS = ("train", "valid", "test")
-# A quote inside a string has a backslash before it, so in a canonical line this is the key and nothing else.
-GROUP = re.compile(rb'"group":"((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,6 @@ def split_of(group: str, parameters: SplitParameters) -> str:
     if place < parameters.test:
         return "test"
     return "valid" if place < parameters.test + parameters.valid else "train"
-
-
-def group_of(line: bytes) -> str:
-    """The group of a row's line, without reading the rest of it where the line is canonical."""
-    found = GROUP.search(line)
-    if found is None:
-        return str(json.loads(line)["group"])
-    return str(json.loads(b'"' + found[1] + b'"')) if b"\\" in found[1] else found[1].decode()
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,7 @@ def split(
 ) -> dict[str, int]:
     """out/{train,valid,test}/KIND/, a shard for each of validate's.
 
-    Raises UserError where text leaves a split empty.
+    Raises UserError where text leaves a split empty, or there is none.
     """
     counts = {f"{name}_{kind}": 0 for kind in TYPES for name in SPLITS}
     for kind in TYPES:
@@ -106,9 +96,20 @@ def split(
     for divided in paced(done, len(work), report, lambda divided: (sum(divided.rows.values()), divided.size)):
         for name, rows in divided.rows.items():
             counts[f"{name}_{divided.kind}"] += rows
-    for name in SPLITS:
-        if not counts[f"{name}_text"]:
-            raise UserError(
-                f"no text falls into the {name} split; add texts, or raise split.valid and split.test"
-            )
+    _refuse_empty(counts, validate)
     return counts
+
+
+def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
+    """Raise UserError where a split has no text, with the reason."""
+    texts = sum(counts[f"{name}_text"] for name in SPLITS)
+    if not texts:
+        raise UserError("there is no text to learn language from; add a source of texts to data.sources")
+    for name in SPLITS:
+        if counts[f"{name}_text"]:
+            continue
+        few = describe_few_groups("text", shards(validate / "rows" / "text"))
+        advice = "lower split.valid and split.test" if name == "train" else f"raise split.{name}"
+        raise UserError(
+            f"none of the {texts:,} texts falls into the {name} split; {few or f'add texts, or {advice}'}"
+        )

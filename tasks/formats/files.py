@@ -49,7 +49,8 @@ class File:
 
     A part is the lines that begin in [start, stop) bytes; `first` is the number of the first of them.
     `origin` is what messages call the file, and its suffixes say what it is: .jsonl, .json, .csv, .tsv or
-    .parquet, each also packed as .gz or .zst. It can be sent to another process.
+    .parquet, each also packed as .gz or .zst. It can be sent to another process. Keys and columns named in
+    `ignored` are left out of its objects.
     """
 
     origin: str
@@ -58,6 +59,7 @@ class File:
     start: int = 0
     stop: int | None = None
     first: int = 1
+    ignored: tuple[str, ...] = ()
 
     @property
     def packing(self) -> str:
@@ -152,6 +154,13 @@ class File:
 
         Raises UserError with the file and the line, item or row where one is broken.
         """
+        for item in self._all_items():
+            if self.ignored:
+                kept = {name: value for name, value in item.values.items() if name not in self.ignored}
+                item = Item(kept, item.where)
+            yield item
+
+    def _all_items(self) -> Iterator[Item]:
         container = self.container
         if container == "lines":
             yield from self._line_items()

@@ -168,7 +168,9 @@ def test_rows_that_would_be_set_aside_say_why_and_where(tmp_path: Path) -> None:
     text = shown(preset, tmp_path)
     assert "would be set aside: 1 of 3 text: text is printable, first a.jsonl, line 2: " in text
     assert "would be set aside: 1 of 3 text: text has a fit length, first a.jsonl, line 4: 'x'" in text
-    assert "Nothing in the data stops a run." in text
+    assert "`chatmill run` would stop: none of the 1 texts falls into the" in text
+    with pytest.raises(UserError, match="none of the 1 texts falls into the train split"):
+        show(preset, tmp_path, Console(file=StringIO()), whole=True)
 
 
 def test_a_fault_is_the_sentence_that_ingestion_stops_with(tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ def test_the_rules_are_those_of_the_preset(tmp_path: Path) -> None:
     preset = preset_of(own, validate={"scripts": ["Latin"], "quarantine": 0.5})
     assert "would be set aside: 1 of 2 text: " in shown(preset, tmp_path)
     allowed = preset_of({**own, "quarantine": 0.6}, validate={"scripts": ["Latin"]})
-    assert "Nothing in the data stops a run." in shown(allowed, tmp_path)
+    assert "would be set aside: 1 of 2 text: " in shown(allowed, tmp_path)
 
 
 def test_what_a_terminal_would_obey_is_shown_as_an_escape(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from model.errors import UserError
 from tasks.formats import File, Reading, find_format
+from tasks.groups import group_of
 from tasks.records import TYPES, canonical, pair_row, read_rows, text_row, write_rows
-from tasks.split import SPLITS, SplitParameters, group_of, split, split_of
+from tasks.split import SPLITS, SplitParameters, split, split_of
 
 SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
 
@@ -66,7 +67,7 @@ def test_a_split_without_text_is_refused(tmp_path: Path) -> None:
     for kind in TYPES:
         rows = [text_row("alone", "film")] if kind == "text" else []
         write_rows(tmp_path / "rows" / kind / "00000.jsonl", rows)
-    with pytest.raises(UserError, match="no text falls into the"):
+    with pytest.raises(UserError, match="none of the 1 texts falls into the"):
         split(SplitParameters(), validate=tmp_path, out=tmp_path / "out", report=quiet)
 
 
