@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from contextvars import copy_context
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from model.errors import UserError
+from tasks.source_snapshot import current_snapshot, use_snapshot
 from tasks.spread import AHEAD
 
 T = TypeVar("T")
@@ -49,6 +51,8 @@ class Cluster:
         )
         self.open = ExitStack()
         self.workers = 0
+        snapshot = current_snapshot()
+        self.sources = str(snapshot.folder) if snapshot else ""
         # Prefect sends along where a task was submitted, and a task that runs here cannot be sent.
         self.flow = copy_context()
 
@@ -59,7 +63,7 @@ class Cluster:
         shard = Task(_call, name=function.__name__, cache_policy=NO_CACHE, persist_result=False)
         waiting: deque[Any] = deque()
         for item in items:
-            given = {"function": function, "item": item}
+            given = {"folder": self.sources, "function": function, "item": item}
             waiting.append(self.flow.run(self.runner.submit, shard, given))
             if len(waiting) == AHEAD * self.workers:
                 yield waiting.popleft().result()
@@ -72,6 +76,9 @@ class Cluster:
         try:
             self.open.enter_context(self.runner)
             self.workers = sum(self.runner.client.nthreads().values())
+            if self.workers and self.sources:
+                # A worker that runs for days has the code of the day that it was started.
+                self.runner.client.run(use_snapshot, Path(self.sources))
         except (OSError, ValueError) as error:
             raise UserError(f"no Dask scheduler answers at {self.address} ({error})") from error
         if not self.workers:
@@ -87,5 +94,9 @@ class Cluster:
         self.open.close()
 
 
-def _call(function: Callable[[T], R], item: T) -> R:
+def _call(folder: str, function: Callable[[T], R], item: T) -> R:
+    """Call a function on an item in a worker, with the sources of the run that asks for it."""
+    if folder and use_snapshot(Path(folder)):
+        # A worker that joined after the others has loaded the function from its own sources.
+        function = getattr(import_module(function.__module__), function.__name__)
     return function(item)

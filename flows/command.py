@@ -89,9 +89,19 @@ def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
 
 
 def _flow(name: str, config: Path, changes: list[str] | None) -> None:
+    from tasks.source_snapshot import take_snapshot
+
+    # Before the stages are imported: the run has one state of the code from here to its end.
+    snapshot = take_snapshot(Path.cwd())
     from flows.configuration import read_preset
 
-    outcome = start(name, read_preset(config, changes or []))
+    try:
+        preset = read_preset(config, changes or [])
+    except UserError:
+        if snapshot:
+            snapshot.discard()
+        raise
+    outcome = start(name, preset)
     from flows.display import show_outcome
 
     show_outcome(outcome)

@@ -134,6 +134,10 @@ def _answered(preset: Preset) -> State | None:
 
 
 def _preset(config: str, changes: list[str] | None) -> Preset:
+    from tasks.source_snapshot import take_snapshot
+
+    # Before the stages are imported: the run has one state of the code from here to its end.
+    take_snapshot(Path.cwd())
     from flows.configuration import Placement, read_preset
     from flows.run_pages import name_flow_run
 

@@ -35,6 +35,7 @@ from tasks.keys import lock_digest
 from tasks.page import add_run_links
 from tasks.preflight import check_trainings
 from tasks.revision import code_state
+from tasks.source_snapshot import current_snapshot
 from tasks.spread import Cores, over_cores
 from tasks.stage import Reference, Stage, Surroundings
 from tasks.validate import DataRefused
@@ -76,7 +77,8 @@ class Running:
             self.place.root, preset.seed, device, preset.processes, self.spread, self.store
         )
         self.display = Display(preset.name, device, get_run_logger().info)
-        self.code = code_state(self.place.root)
+        snapshot = current_snapshot()
+        self.code = snapshot.code if snapshot else code_state(self.place.root)
         self.stages: list[dict[str, Any]] = []
         self.references: dict[str, Reference] = {}
         self.states: dict[str, Any] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -68,13 +67,12 @@ def load_file(path: Path) -> dict[str, Any]:
     _check_sums(path)
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise DamagedFile(type(error).__name__) from error
-    except RuntimeError as error:
-        # The one sign by which torch tells a broken archive from a lack of memory and all else.
-        if "PytorchStreamReader" not in str(error):
+    except Exception as error:
+        # These are the signs by which torch tells damaged bytes from a lack of memory and all else.
+        damaged = isinstance(error, EOFError) or type(error).__name__ == "UnpicklingError"
+        if not (damaged or (isinstance(error, RuntimeError) and "PytorchStreamReader" in str(error))):
             raise
-        raise DamagedFile(str(error).splitlines()[0]) from error
+        raise DamagedFile(str(error).partition("\n")[0] or type(error).__name__) from error
     return state
 
 

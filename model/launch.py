@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import importlib
 import json
 import os
@@ -69,6 +70,8 @@ def launch(
     # torchrun pins OpenMP to one thread a process unless told otherwise.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     environment["PYTHONUNBUFFERED"] = "1"
+    # Else Python would look in the working directory first, whose sources may have changed since.
+    environment["PYTHONSAFEPATH"] = "1"
     command = [sys.executable, "-m", MODULE, "agent", str(os.getpid()), str(processes), job]
     with log.open("ab") as errors:
         group = subprocess.Popen(
@@ -190,7 +193,10 @@ def _worker(parent: str, job: str) -> int:
     module, _, name = task["function"].partition(":")
     try:
         try:
-            value = getattr(importlib.import_module(module), name)(**task["arguments"], report=report)
+            function = getattr(importlib.import_module(module), name)
+            report({"event": "sources", "modules": imported_sources()})
+            value = function(**task["arguments"], report=report)
+            report({"event": "sources", "modules": imported_sources()})
         finally:
             _tell_memory()
     except UserError as error:
@@ -205,6 +211,19 @@ def _worker(parent: str, job: str) -> int:
         return 1
     report({"event": "result", "value": value})
     return 0
+
+
+def imported_sources() -> dict[str, str]:
+    """Return the SHA-256 of each module file that this process imported from its own source tree, by name."""
+    root = Path(__file__).resolve().parent.parent
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        path = Path(getattr(module, "__file__", None) or "/")
+        # A virtual environment may stand inside the tree.
+        own = path.is_relative_to(root) and "site-packages" not in path.parts
+        if own and path.suffix == ".py" and not name.startswith("__"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def _full_disk(error: BaseException | None) -> OSError | None:

@@ -6,16 +6,23 @@ import ast
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from tasks.source_snapshot import KEPT_MODULES, ORIGIN
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("tasks", "model")
 # What stands around every stage decides when it is made, not what comes out.
-AROUND = ("tasks.stage", "tasks.keys", "tasks.spread")
+AROUND = ("tasks.stage", "tasks.keys", "tasks.spread", "tasks.source_snapshot")
+# How far the system's word on when a process began may be from the file system's clock.
+CLOCK_SECONDS = 2.0
 LOCK = "requirements.txt"
 
 
@@ -56,8 +63,7 @@ def code_digest(function: Callable[..., Any]) -> str:
 
     Comments, docstrings and layout do not count, nor what else stands in the files that are reached.
     """
-    place = Path(inspect.getfile(function)).resolve().relative_to(ROOT)
-    return source_digest(ROOT, ".".join(place.with_suffix("").parts), function.__name__)
+    return source_digest(ROOT, _module_of(function), function.__name__)
 
 
 def definitions(function: Callable[..., Any]) -> dict[str, str]:
@@ -65,9 +71,36 @@ def definitions(function: Callable[..., Any]) -> dict[str, str]:
 
     A module's own name stands for its statements that define nothing.
     """
-    place = Path(inspect.getfile(function)).resolve().relative_to(ROOT)
-    found = reached(ROOT, ".".join(place.with_suffix("").parts), function.__name__)
+    found = reached(ROOT, _module_of(function), function.__name__)
     return {".".join(filter(None, names)): each.meaning for names, each in found.items()}
+
+
+def changed_source(function: Callable[..., Any], imported: Mapping[str, str]) -> Path | None:
+    """Return a file that `code_digest` took in and that is not what ran or what it was; None: all are.
+
+    `imported` holds SHA-256 digests of module files as another process imported them, by module name.
+    """
+    began = psutil.Process().create_time()
+    for module in sorted({module for module, _ in reached(ROOT, _module_of(function), function.__name__)}):
+        source = read_source(ROOT, module)
+        loaded = getattr(sys.modules.get(module), "__file__", None)
+        moved = loaded is not None and Path(loaded).resolve() != source.path.resolve()
+        elsewhere = moved and module not in KEPT_MODULES
+        other = imported.get(module, source.digest) != source.digest
+        try:
+            # This process may have imported the file before the key was computed, so a change since counts.
+            changed = source.path.stat().st_ctime > began + CLOCK_SECONDS
+            now = hashlib.sha256(source.path.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return source.path
+        if elsewhere or other or now != source.digest or (changed and ROOT == ORIGIN):
+            return source.path
+    return None
+
+
+def _module_of(function: Callable[..., Any]) -> str:
+    place = Path(inspect.getfile(function)).resolve().relative_to(ROOT)
+    return ".".join(place.with_suffix("").parts)
 
 
 @cache
@@ -131,6 +164,8 @@ class Definition:
 class Source:
     """A module's top level: what it defines, what its imports bind, and the statements that do neither."""
 
+    path: Path
+    digest: str
     defined: dict[str, Definition] = field(default_factory=dict)
     imported: dict[str, list[str]] = field(default_factory=dict)
     loose: Definition = field(default_factory=Definition)
@@ -141,8 +176,9 @@ def read_source(root: Path, module: str) -> Source:
     """Parse a module. Imports inside functions bind like those at the top."""
     path = _file_of(root, module)
     assert path is not None, module
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    source = Source()
+    content = path.read_bytes()
+    tree = ast.parse(content, str(path))
+    source = Source(path, hashlib.sha256(content).hexdigest())
     for node in ast.walk(tree):
         _without_docstring(node)
         for name, target in _bindings(node):

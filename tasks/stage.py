@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 from model.errors import UserError
 from model.launch import FULL, Report
 from tasks import devices
-from tasks.keys import code_digest, definitions, file_sums, lock_digest, plain, stage_key, sums_digest
+from tasks.keys import (
+    changed_source,
+    code_digest,
+    definitions,
+    file_sums,
+    lock_digest,
+    plain,
+    stage_key,
+    sums_digest,
+)
 from tasks.locks import alone
 from tasks.metering import Meter, plain_cost
 from tasks.spread import Spread, in_turn
@@ -173,8 +182,17 @@ class Stage:
             with self._arguments(inputs, around, view) as arguments, self._device(around, report):
                 began = time.monotonic()
                 meter = Meter(part, *self.holds(around), report, run, self.resumes)
+                imported: dict[str, str] = {}
+
+                def listen(event: dict[str, Any]) -> None:
+                    if event["event"] == "sources":
+                        imported.update(event["modules"])
+                    else:
+                        meter.report(event)
+
                 with meter:
-                    metrics = self.function(parameters, **arguments, out=part, report=meter.report)
+                    metrics = self.function(parameters, **arguments, out=part, report=listen)
+            self._check_code(part, imported)
             traces = self._traces()
             sums = file_sums(part, without=(MANIFEST, *traces))
             manifest = {
@@ -194,6 +212,16 @@ class Stage:
             _remove(part / name for name in traces)
             put(part, folder)
             return _reference(folder, manifest, reused=False)
+
+    def _check_code(self, part: Path, imported: Mapping[str, str]) -> None:
+        """Raise UserError, and remove the output, if code ran that is not the code of its key."""
+        changed = changed_source(self.function, imported)
+        if changed is not None:
+            # Its checkpoints too: they are of that other code.
+            shutil.rmtree(part)
+            raise UserError(
+                f"{changed} changed while {self.name} was made, so its output is not kept; run again"
+            )
 
     def _described(
         self,

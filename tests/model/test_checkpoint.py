@@ -109,7 +109,8 @@ def test_two_processes_load_the_checkpoint_that_the_first_chose(tmp_path: Path) 
         restoring, {"folders": [str(tmp_path)] * 2}, processes=2, on_event=said.append, log=tmp_path / "log"
     )
     assert found["sum"] == 4.0  # both resume from step 2
-    assert len(said) == 1 and newest.with_name("00000003.pt.damaged").exists()
+    messages = [event["text"] for event in said if event["event"] == "message"]
+    assert len(messages) == 1 and newest.with_name("00000003.pt.damaged").exists()
 
 
 def test_a_process_that_lacks_the_checkpoint_is_told(tmp_path: Path) -> None:
