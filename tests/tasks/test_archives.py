@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from model.errors import UserError
 from tasks import archives
-from tasks.archives import Archive
+from tasks.archives import Archive, fetch, read_member
 from tasks.sources import (
     Source,
 )
@@ -107,3 +109,99 @@ def test_a_package_that_cannot_be_fetched_says_what_to_do(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"could not be downloaded .* yourself"):
         archives.fetch(absent, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+EVIL = """
+import pathlib
+pathlib.Path({mark!r}).write_text("the archive's code ran")
+from setuptools import setup
+setup(name="evil", version="1.0")
+"""
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes for its index, with a source archive whose build says that it ran."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    content = EVIL.format(mark=str(tmp_path / "ran")).encode()
+    with tarfile.open(folder / "evil-1.0.tar.gz", "w:gz") as packed:
+        for name, text in (
+            ("evil-1.0/setup.py", content),
+            ("evil-1.0/PKG-INFO", b"Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n"),
+            ("evil-1.0/rows.txt", b"rows"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            packed.addfile(info, io.BytesIO(text))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_fetch_source_archive_runs_no_code_of_it(tmp_path: Path, index: Path, right: bool) -> None:
+    # The archive is one whose code runs when it is built.
+    with tarfile.open(index / "evil-1.0.tar.gz") as packed:
+        packed.extractall(tmp_path / "built", filter="data")
+    setup = tmp_path / "built" / "evil-1.0"
+    subprocess.run([sys.executable, "setup.py", "--version"], cwd=setup, capture_output=True, check=False)
+    assert (tmp_path / "ran").exists()
+    (tmp_path / "ran").unlink()
+    sum_of = sha((index / "evil-1.0.tar.gz").read_bytes())
+    archive = Archive("evil==1.0", "evil-1.0.tar.gz", sum_of if right else "0" * 64, sdist=True)
+    folder = tmp_path / "var"
+    if right:
+        assert read_member(fetch(archive, folder), "evil-1.0/rows.txt") == b"rows"
+    else:
+        with pytest.raises(UserError, match=f"SHA-256 {sum_of}, and the preset says 0000"):
+            fetch(archive, folder)
+        assert not list(folder.iterdir())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_fetch_file_of_another_version_or_package_is_not_found(tmp_path: Path, index: Path) -> None:
+    for package, file in (("evil==2.0", "evil-2.0.tar.gz"), ("other==1.0", "other-1.0.tar.gz")):
+        with pytest.raises(UserError, match=f"has {file}"):
+            fetch(Archive(package, file, "0" * 64, sdist=True), tmp_path / "var")
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "evil @ http://127.0.0.1:1/evil-1.0.tar.gz?==",
+        "--index-url=http://127.0.0.1:1==1",
+        "-r==1.0",
+        "evil[all]==1.0",
+        "evil==1.*",
+        "evil==1.0; python_version>'3'",
+        "evil===1.0",
+        "evil==1.0 --hash=x",
+        "evil>=1,==1.0",
+        "git+https://example.org/x==1",
+        "../evil==1.0",
+        "evil==1.0\n-r other.txt",
+        "",
+        "==1.0",
+    ],
+)
+def test_package_that_is_no_name_with_exact_version_is_refused(package: str) -> None:
+    with pytest.raises(ValueError, match="a name and an exact version are right"):
+        Archive(package, "evil-1.0.whl", "0" * 64)
+
+
+@pytest.mark.parametrize("package", ["a==1", "Zope.interface==5.4.0", "x_y==1!2.0rc1.post2.dev3+local.7"])
+def test_package_names_and_versions_of_the_index_are_taken(package: str) -> None:
+    assert Archive(package, "evil-1.0.whl", "0" * 64).name == package.partition("==")[0]
+
+
+@pytest.mark.parametrize("file", ["..", ".", "../evil.whl", "-o.whl", "a/b.whl", "", "evil.whl\n"])
+def test_file_that_is_no_plain_name_is_refused(file: str) -> None:
+    with pytest.raises(ValueError, match="plain name is right"):
+        Archive("evil==1.0", file, "0" * 64)
+
+
+@pytest.mark.parametrize(("sum_of", "sdist"), [("z" * 64, False), ("0" * 63, False), ("0" * 64, True)])
+def test_sum_or_kind_that_cannot_be_is_refused(sum_of: str, sdist: bool) -> None:
+    with pytest.raises(ValueError, match=r"is right|are right"):
+        Archive("evil==1.0", "evil-1.0.whl", sum_of, sdist)

@@ -1,0 +1,72 @@
+"""Download one file from pip's package index, without running any of it.
+
+A program of its own: `python -P index_download.py NAME FILE SHA256 TARGET`. `pip download` builds the
+metadata of a source archive, so it runs code of the archive. This uses pip's configuration, its index reader
+and its session (mirrors, certificates, credentials), and copies bytes.
+
+Exit code 0: TARGET has the right file. Else the last line of stderr says why not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+PIECE = 1 << 20
+
+
+def main(name: str, file: str, sha256: str, target: Path) -> str:
+    """Return an empty text where the file came with its sum, else why it did not."""
+    from pip._internal.commands import create_command
+
+    # `index` is the command that looks at an index and installs nothing.
+    command: Any = create_command("index")
+    options, _ = command.parse_args(["versions", name])
+    with command._build_session(options) as session:
+        finder = command._build_package_finder(options, session, ignore_requires_python=True)
+        links = [found.link for found in finder.find_all_candidates(name) if found.link.filename == file]
+        if not links:
+            return f"no index that pip is set up with has {file}"
+        sums = []
+        for link in dict.fromkeys(links):
+            found = _copy(session, link, target)
+            if found == sha256:
+                return ""
+            sums.append(found)
+    target.unlink(missing_ok=True)
+    return f"{file} has SHA-256 {sums[0]}, and the preset says {sha256}; nothing of it was run or read"
+
+
+def _copy(session: Any, link: Any, target: Path) -> str:
+    made = hashlib.sha256()
+    with target.open("wb") as writes:
+        if link.is_file:
+            with open(url2pathname(urlsplit(link.url_without_fragment).path), "rb") as reads:
+                while piece := reads.read(PIECE):
+                    made.update(piece)
+                    writes.write(piece)
+        else:
+            response = session.get(
+                link.url_without_fragment, headers={"Accept-Encoding": "identity"}, stream=True
+            )
+            response.raise_for_status()
+            for piece in response.iter_content(PIECE):
+                made.update(piece)
+                writes.write(piece)
+    return made.hexdigest()
+
+
+if __name__ == "__main__":
+    try:
+        said = main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    except ImportError:
+        said = "this Python has no pip, or one that this chatmill does not know"
+    except Exception as error:  # pip raises what its network and its readers raise
+        # Their text may hold an address with a password.
+        said = f"pip's index did not answer: {type(error).__name__}"
+    if said:
+        sys.exit(said)
