@@ -23,11 +23,12 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool) -
     Raises UserError for a folder without text or one that chatmill writes to, and for a preset that is there
     already, unless `force`.
     """
+    from tasks.names import slug
     from tasks.survey import check_place, survey
 
     root = Path.cwd()
     check_place(folder, root)
-    name = name or re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "mine"
+    name = name or slug(folder.resolve().name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name is {name!r}; letters, digits, dots and dashes are right, as in my-texts")
     path = root / "configs" / f"{name}.yaml"
@@ -37,6 +38,7 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool) -
         )
 
     from flows.configuration import check_preset
+    from flows.display import terminal_text
     from model.device import find_device
     from tasks import proposal, sizing
 
@@ -48,7 +50,8 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool) -
         about = "" if source.share == 1 else "about "
         console.print(f"[bold]{escape(source.name)}[/bold] {source.format}: {about}{holds}")
     for other, why in found.others:
-        console.print(f"[dim]not read: {escape(other)}: {escape(why)}[/dim]", soft_wrap=True)
+        said = f"not read: {terminal_text(other)}: {terminal_text(why)}"
+        console.print(f"[dim]{said}[/dim]", soft_wrap=True)
     measured = proposal.measure(found)
     console.print("[dim]trying how fast this machine trains[/dim]")
     machine = _machine(kind)

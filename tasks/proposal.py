@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from model.errors import UserError
 from model.tokenizer import Tokenizer, train_tokenizer
 from tasks import sizing
+from tasks.names import yaml_comment, yaml_text
 from tasks.records import TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.rules import ASPECTS, Limits
 from tasks.sizing import Amount, Machine, Plan
@@ -204,7 +204,7 @@ def preset(name: str, device: str, found: Survey, measured: Measured, plan: Plan
         ),
         *_comment(f"A run takes about {duration(sum(plan.seconds.values()))} here ({machine}): {stages}."),
         *(line for text in missing(found, measured) for line in _comment(text)),
-        f"name: {_text(name)}",
+        f"name: {yaml_text(name)}",
         "seed: 1",
         f"device: {device}",
         "",
@@ -217,7 +217,7 @@ def preset(name: str, device: str, found: Survey, measured: Measured, plan: Plan
         "split: # shares of the groups that are held out: the smallest that leave some of each kind there",
         f"  valid: {measured.split.valid}",
         f"  test: {measured.split.test}",
-        *([f"  salt: {_text(measured.split.salt)}"] if measured.split.salt else []),
+        *([f"  salt: {yaml_text(measured.split.salt)}"] if measured.split.salt else []),
         "",
         f"tokenizer: # {sizing.BYTES_A_TOKEN:,} bytes of text for each token, where there is as much",
         f"  vocabulary: {amount.vocabulary}",
@@ -252,18 +252,19 @@ def _comment(text: str) -> list[str]:
 
 def _source(source: Any) -> list[str]:
     holds = ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind))
-    files = _text(source.files[0]) if len(source.files) == 1 else json.dumps(source.files, ensure_ascii=False)
+    names = [yaml_text(name) for name in source.files]
+    files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
     extra = ", documents: paragraph" if source.documents == "paragraph" else ""
     return [
         f"    # {'' if source.share == 1 else 'about '}{holds}",
-        f"    - {{name: {_text(source.name)}, files: {files}, format: {source.format}{extra}}}",
+        f"    - {{name: {yaml_text(source.name)}, files: {files}, format: {source.format}{extra}}}",
     ]
 
 
 def _others(found: Survey) -> list[str]:
     if not found.others:
         return []
-    shown = [f"  #   {name}: {' '.join(why.split())}" for name, why in found.others[:20]]
+    shown = [f"  #   {yaml_comment(name)}: {yaml_comment(why)}" for name, why in found.others[:20]]
     more = len(found.others) - len(shown)
     return ["  # Not read:", *shown, *([f"  #   and {more} more"] if more else [])]
 
@@ -276,7 +277,7 @@ def _validation(measured: Measured) -> list[str]:
         lines += [f"    lowest: {min(low, limits.lowest):g}", f"    highest: {max(high, limits.highest):g}"]
     if set(measured.aspects) - set(ASPECTS):
         every = sorted({*ASPECTS, *measured.aspects})
-        lines.append(f"    aspects: {json.dumps(every, ensure_ascii=False)}")
+        lines.append(f"    aspects: [{', '.join(map(yaml_text, every))}]")
     return ["", "validate:", "  limits: # as far as these labels go", *lines] if lines else []
 
 
@@ -309,7 +310,7 @@ def _sections(plan: Plan, measured: Measured) -> list[str]:
             if value or key != "micro_batch":
                 lines.append(f"  {key}: {_number(value)}{note}")
         if stage == "pretrain" and measured.openings:
-            lines.append(f"  prompts: {json.dumps(measured.openings, ensure_ascii=False)}")
+            lines.append(f"  prompts: [{', '.join(map(yaml_text, measured.openings))}]")
         lines += [f"  optimizer: {{{optimizer}}}"] if optimizer else []
         lines.append("")
     return lines[:-1]
@@ -318,10 +319,6 @@ def _sections(plan: Plan, measured: Measured) -> list[str]:
 def _number(value: float) -> str:
     # YAML takes 3e-05 for a word.
     return str(value) if isinstance(value, int) else f"{value:.10f}".rstrip("0").rstrip(".")
-
-
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def duration(seconds: float) -> str:

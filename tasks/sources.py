@@ -37,6 +37,7 @@ class Source:
     """One source, from one of four places; and how it is read.
 
     `files`: a glob, a folder, or a list of them, from the project's folder on; hidden files are passed over.
+    A file or folder whose name is that of the glob is taken by its name.
     `urls`: addresses, each with `#sha256=SUM` behind it or without. `dataset`: a name on the hub with its
     `revision` (and `subset`), or a folder saved with save_to_disk; `split` where it has several. `archive`: a
     package's, with the `members` that are read; a member of an archive inside it is written with a `!`
@@ -309,6 +310,9 @@ def own_files(source: Source, root: Path) -> list[Path]:
 
 
 def _matched(pattern: str, root: Path) -> list[Path]:
+    # A file that is called so is meant, whatever its name would match as a glob.
+    if (root / pattern).is_file():
+        return [root / pattern]
     if (root / pattern).is_dir():
         inside = glob.iglob(os.path.join(glob.escape(pattern), "**", "*"), root_dir=root, recursive=True)
         names = [name for name in inside if suffix(name) in ENDINGS]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import glob
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +14,7 @@ from typing import Literal
 from model.errors import UserError
 from tasks.formats import File, Format, Reading, find_format, formats
 from tasks.formats.look import look, tried
+from tasks.names import slug, unused
 from tasks.records import TYPES, Record, Text
 from tasks.sources import ENDINGS
 
@@ -90,6 +91,9 @@ def survey(folder: Path, root: Path) -> Survey:
     known: dict[Path, str] = {}
     for path in _files(folder, root):
         name = _shown(path, root)
+        if not _is_unicode(name):
+            others.append((name, "its name is not UTF-8, so no preset can name it; rename it"))
+            continue
         if _ending(path) not in (*ENDINGS, CONFIGURATION):
             others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
             continue
@@ -100,7 +104,7 @@ def survey(folder: Path, root: Path) -> Survey:
     sources: list[Proposal] = []
     for place, paths in _grouped(folder, known):
         own = Path(_plain(paths[0])).stem if len(paths) == 1 else known[paths[0]]
-        name = _name(place[0] or own, [source.name for source in sources])
+        name = unused(slug(place[0] or own), [source.name for source in sources])
         try:
             sources.append(_read(name, known[paths[0]], _globs(place, paths, folder, root), paths, root))
         except UserError as error:
@@ -197,6 +201,15 @@ def _shown(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
+def _is_unicode(name: str) -> bool:
+    """Whether a file's name is UTF-8; Python holds other bytes as halves of surrogate pairs."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _plain(path: Path) -> str:
     """The name without the ending of its packing."""
     return next((path.name[: -len(end)] for end in PACKED if path.name.lower().endswith(end)), path.name)
@@ -246,16 +259,13 @@ def _globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Pa
     top, ending = place
     base = folder / top if top else folder
     deep = any(len(path.relative_to(base).parts) > 1 for path in paths)
-    matched = base.rglob(f"*{ending}") if deep else base.glob(f"*{ending}")
-    if len(paths) > 1 and sorted(path for path in matched if path.is_file()) == sorted(paths):
-        return (f"{_shown(base, root)}/{'**/' if deep else ''}*{ending}",)
+    pattern = f"{glob.escape(_shown(base, root))}/{'**/' if deep else ''}*{glob.escape(ending)}"
+    matched = [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]
+    if len(paths) > 1 and sorted(_shown(path, root) for path in matched if path.is_file()) == sorted(
+        _shown(path, root) for path in paths
+    ):
+        return (pattern,)
     return tuple(_shown(path, root) for path in paths)
-
-
-def _name(wanted: str, taken: Sequence[str]) -> str:
-    words = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-") or "mine"
-    names = (words if number == 1 else f"{words}-{number}" for number in range(1, len(taken) + 2))
-    return next(name for name in names if name not in taken)
 
 
 def _read(name: str, format_name: str, globs: tuple[str, ...], paths: Sequence[Path], root: Path) -> Proposal:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -21,6 +23,8 @@ from model.errors import UserError
 from model.transformer import Architecture
 from tasks.ingest import ingest
 from tasks.labels import labels
+from tasks.names import slug
+from tasks.sources import Source, own_files
 from tasks.split import split
 from tasks.stage import Reference, Surroundings
 from tasks.survey import survey
@@ -393,4 +397,78 @@ def test_yaml_holds_what_is_odd_in_a_name(project: Path, steady: None) -> None:
     (project / "mine" / "texts").rename(project / "mine" / "Texte: 'ältere' & #1")
     values = yaml.safe_load(made().read_text())
     names = {source["name"]: source["files"] for source in values["data"]["sources"]}
-    assert names["texte-ltere-1"] == "mine/Texte: 'ältere' & #1/*.txt"
+    assert names["texte-aeltere-1"] == "mine/Texte: 'ältere' & #1/*.txt"
+
+
+ODD = [
+    "[a].txt", "a*b.txt", "what?.txt", "x (1)[2].txt", " blank before.txt", "tab\tin.txt", "line\nbreak.txt",
+    "#comment.txt", "- dash.txt", "{x}: 1.txt", "it's \"quoted\".txt", "back\\slash.txt",
+    "\u2028separator.txt", "\u0085next.txt", "😀.txt", "日本語.txt", "*anchor.txt", "&ref.txt",
+    "!tag.txt", "%percent.txt",
+    "@at.txt", "null.txt", "true.txt", "1e3.txt", f"{'very' * 60}.txt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_preset_can_be_read_whatever_a_file_is_called(project: Path, steady: None, odd: str) -> None:
+    shutil.rmtree(project / "mine" / "texts")
+    drawn = random.Random(5)
+    # A decoy that the name would match as a glob.
+    for name in (odd, "a.txt", "aXb.txt", "whatX.txt"):
+        text = "\n\n".join(" ".join(sentence(drawn) for _ in range(5)) for _ in range(8))
+        (project / "mine" / name).write_text(f"{name}\n\n{text}")
+    write(project / "mine" / "pairs" / odd.replace(".txt", ".jsonl"), {"prompt": "Why?", "completion": "So."})
+    found = {path for source in read_preset(made()).data.sources for path in own_files(source, project)}
+    assert project / "mine" / odd in found
+    assert found == {path for path in (project / "mine").rglob("*") if path.is_file()}
+
+
+def test_folders_with_odd_names_are_read_and_named_apart(project: Path, steady: None) -> None:
+    drawn = random.Random(5)
+    for name in ("d[1]", "d1", "Größe", "Grösse", "日本", "中文", "x" * 200, "x" * 201, "..."):
+        if not name.startswith("."):
+            write_texts(project / "mine" / name, drawn, 2)
+    preset = read_preset(made())
+    names = [source.name for source in preset.data.sources]
+    assert len(set(names)) == len(names) == 11
+    assert {"d-1", "d1", "groesse", "groesse-2"} <= set(names) and max(map(len, names)) < 60
+    (bracketed,) = [source for source in preset.data.sources if source.name == "d-1"]
+    assert {path.parent.name for path in own_files(bracketed, project)} == {"d[1]"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("Daten für Größe", "daten-fuer-groesse"), ("Été à Paris", "ete-a-paris"), ("Łódź", "lodz"),
+        ("Ærø", "aero"), ("İstanbul ışık", "istanbul-isik"), ("u\u0308ber", "ueber"), ("a--b__c", "a-b-c"),
+        ("日本語", "mine-e1dd8b"), ("Привет", "mine-78b5f6"), ("!!!", "mine"), ("2024", "2024"),
+        ("n" * 300, "n" * 41 + "-fd0bba"),
+    ],
+)  # fmt: skip
+def test_a_folder_gives_the_preset_a_plain_name(folder: str, name: str) -> None:
+    assert slug(folder)[:-6] == name[:-6] and len(slug(folder)) == len(name)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", slug(folder)) and len(slug(folder)) <= 48
+
+
+def test_a_file_name_that_is_not_utf8_is_said_and_left_out(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = os.fsencode(project / "mine" / "texts") + b"/caf\xe9.txt"
+    Path(os.fsdecode(odd)).write_text("A text.")
+    preset = read_preset(made())
+    assert "its name is not UTF-8, so no preset can name it; rename it" in capsys.readouterr().out
+    (texts,) = [source for source in preset.data.sources if source.name == "texts"]
+    assert len(own_files(texts, project)) == 60
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("[a].jsonl", "[a].jsonl"), ("x[1]", "x[1]/c.jsonl"), ("d[[]1]/*.jsonl", "d[1]/b.jsonl"),
+        ("q?.jsonl", "q?.jsonl"),
+    ],
+)  # fmt: skip
+def test_files_takes_a_name_that_exists_literally(project: Path, pattern: str, path: str) -> None:
+    for name in ("a.jsonl", "qq.jsonl", "x1/c.jsonl", "d1/b.jsonl", path):
+        write(project / name, {"text": "a"})
+    assert own_files(Source("own", files=pattern), project) == [project / path]
