@@ -34,6 +34,7 @@ from tasks.cleaning import (
     survey,
 )
 from tasks.erasing import holding
+from tasks.project_paths import ARTIFACTS, SUMMARY
 from tasks.stage import MANIFEST
 from tasks.withdrawal import read_withdrawn
 
@@ -65,13 +66,13 @@ def clean(
     age = parse_age(older_than)
     size = parse_size(keep_under) if keep_under else None
     root, console = Path.cwd(), Console(highlight=False)
-    if not survey(root / "var" / "artifacts"):
-        console.print("There is nothing to clean: no stage has left anything in var/artifacts.")
+    if not survey(root / ARTIFACTS):
+        console.print(f"There is nothing to clean: no stage has left anything in {ARTIFACTS}.")
         return
     tracker = _tracker(config)
     # No run begins while this lock is held: what is needed does not grow behind the plan's back.
     with _locked(tracker.folder / "lock"):
-        entries = survey(root / "var" / "artifacts")
+        entries = survey(root / ARTIFACTS)
         alive = living(tracker.folder)
         _same_store(tracker, root, entries)
         unwanted = holding(entries, read_withdrawn(root)) if withdrawn else {}
@@ -120,7 +121,7 @@ def _same_store(tracker: Tracker, root: Path, entries: list[Entry]) -> None:
 
 def _summary(root: Path) -> dict[str, Any]:
     try:
-        found = json.loads((root / "var" / "summary.json").read_text(encoding="utf-8"))
+        found = json.loads((root / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -30,6 +30,8 @@ from flows.starting import INTERRUPTED, start
 from flows.up import dashboards, down, up
 from flows.withdraw import withdraw
 from model.errors import UserError
+from tasks.layout_migration import move_to_cache, moved_notice
+from tasks.project_paths import LOGS
 
 HELP = """From raw text and people's judgements to a chat model of your own, again and again.
 
@@ -43,6 +45,13 @@ Changes = Annotated[
 ]
 DEMO = Path("configs/demo.yaml")
 FEW_COLLECTIONS = (100_000, 50, 50)
+
+
+@app.callback()
+def prepare_project() -> None:
+    """Bring the project's folder to the present layout before any command reads it."""
+    if moved := move_to_cache(Path.cwd()):
+        Console(stderr=True, highlight=False).print(f"[dim]{moved_notice(moved)}[/dim]", soft_wrap=True)
 
 
 @app.command()
@@ -230,7 +239,7 @@ def _plain(text: object) -> str:
 
 
 def _log(error: BaseException) -> str:
-    path = Path("var") / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
+    path = LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
     text = "".join(traceback.format_exception(error))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

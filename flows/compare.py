@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage import open_store
+from tasks.project_paths import RECORDS
 
 if TYPE_CHECKING:
     from tasks.comparison import Difference
@@ -27,7 +28,7 @@ def compare(
 
     A page with the curves of both goes to var/compare-A-B.html.
     """
-    client, var = open_store()
+    client, root = open_store()
     from tasks.comparison import differences, facts, find_run, is_speed
     from tasks.contrast import contrast
 
@@ -35,7 +36,7 @@ def compare(
     found = differences(facts(client, first), facts(client, second))
     console = Console(highlight=False)
     names = [each.info.run_id[:8] for each in (first, second)]
-    path = var / f"compare-{'-'.join(names)}.html"
+    path = root / RECORDS / f"compare-{'-'.join(names)}.html"
     part = path.with_suffix(".part")
     part.write_text(contrast(client, (first, second), found), encoding="utf-8")
     part.replace(path)
@@ -49,7 +50,7 @@ def compare(
     if speed:
         console.print("\n[dim]speed and cost, of the machine and what else ran on it[/dim]")
         console.print(_table(speed, names))
-    console.print(f"\nThe page, with the curves of both: [bold]var/{path.name}[/bold]", soft_wrap=True)
+    console.print(f"\nThe page, with the curves of both: [bold]{RECORDS / path.name}[/bold]", soft_wrap=True)
 
 
 def _table(rows: list[Difference], names: list[str]) -> Table:

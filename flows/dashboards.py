@@ -13,6 +13,7 @@ from flows.password import Login, is_loopback
 from flows.protected import write_settings
 from flows.services import Service
 from flows.surroundings import LOOPBACK, Place, asked, listed, silent
+from tasks.project_paths import LOGS, MLFLOW_FOLDER
 
 EVERYWHERE = ("0.0.0.0", "::")
 HOSTS, ORIGINS = "MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
@@ -72,7 +73,7 @@ def prefect_server(place: Place, where: Where) -> Service:
             sys.executable, "-m", "prefect", "server", "start",
             "--host", where.host, "--port", str(where.port),
         ),
-        place.var / "logs" / "prefect-server.log",
+        place.root / LOGS / "prefect-server.log",
         lambda: _deaf(api, login),
         "the flow's runs and what they said",
         where.address,
@@ -95,13 +96,13 @@ def mlflow_server(place: Place, where: Where) -> Service:
     # What experiments have that were made with a server that passed no files stays where it is.
     options = (
         "--host", where.host, "--port", str(where.port), "--workers", "1",
-        "--artifacts-destination", (place.var / "mlflow" / "artifacts").as_uri(),
+        "--artifacts-destination", (place.root / MLFLOW_FOLDER / "artifacts").as_uri(),
     )  # fmt: skip
     program = ("-m", "flows.protected", *options) if login else ("-m", "mlflow", "server", *options)
     return Service(
         "MLflow",
         (sys.executable, *program),
-        place.var / "logs" / "mlflow-server.log",
+        place.root / LOGS / "mlflow-server.log",
         lambda: _deaf(where.address, login),
         # Its pages begin with another part of MLflow; no setting of the server changes that.
         "every stage's figures, files and models (under Model training)",

@@ -158,7 +158,7 @@ def _told(preset: Preset) -> str:
     """
     from tasks.arrivals import known_labels
 
-    known = known_labels(Path.cwd() / "var", preset.name)
+    known = known_labels(Path.cwd(), preset.name)
     rows, good = _found(preset)
     told = rows and rows.metrics["data_hash"] == known.data and good and good.digest == known.digest
     return known.data if told else ""

@@ -185,7 +185,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
         show_answers(json.loads((folders["evaluate"] / "answers.json").read_text()), console)
     console.print()
     if "report" in folders:
-        console.print("The story of this training: [bold]var/report.html[/bold]")
+        console.print("The story of this training: [bold]{REPORT}[/bold]")
         console.print(
             "Talk with it: [bold]chatmill chat[/bold]    Watch the runs: [bold]make dashboards[/bold]"
         )

@@ -24,8 +24,8 @@ SHOWN = 20
 
 
 def open_store() -> tuple[MlflowClient, Path]:
-    """MLflow's store of this project, and its folder var/."""
-    return open_tracker().client, Path.cwd() / "var"
+    """MLflow's store of this project, and the project's folder."""
+    return open_tracker().client, Path.cwd()
 
 
 def lineage(
@@ -51,13 +51,13 @@ def lineage(
         )
     if row and len(row) < 6:
         raise UserError(f"--data {row} is too short for an id; at least 6 characters are right")
-    client, var = open_store()
+    client, root = open_store()
     if not model:
-        _learned(client, var, row, annotator, as_json)
+        _learned(client, root, row, annotator, as_json)
         return
     from tasks.lineage import diffs, trace
 
-    found = trace(client, model, var)
+    found = trace(client, model, root)
     if diff:
         print(diffs(client, found) or "nothing differed from the commit", end="")
         return
@@ -117,7 +117,7 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _learned(client: MlflowClient, var: Path, row: str, annotator: str, as_json: bool) -> None:
+def _learned(client: MlflowClient, root: Path, row: str, annotator: str, as_json: bool) -> None:
     """The models that learned from a row or a person, as lines or as JSON."""
     from contextlib import nullcontext
 
@@ -125,7 +125,7 @@ def _learned(client: MlflowClient, var: Path, row: str, annotator: str, as_json:
     from tasks.registry import Registry
 
     registry = Registry(client, nullcontext)
-    found, gone = learned_from(client, registry, var.parent, Sought(row, annotator))
+    found, gone = learned_from(client, registry, root, Sought(row, annotator))
     if as_json:
         rows = [
             {

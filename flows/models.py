@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tasks.project_paths import MLFLOW_FOLDER
+
 if TYPE_CHECKING:
     from tasks.moves import Move
     from tasks.tracking import Tracker
@@ -31,7 +33,7 @@ def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT) -> Tracker:
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.tracking import Tracker
 
-    return Tracker(place.mlflow, experiment, place.var / "mlflow")
+    return Tracker(place.mlflow, experiment, place.root / MLFLOW_FOLDER)
 
 
 def models(

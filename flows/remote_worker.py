@@ -25,6 +25,7 @@ from model.errors import UserError
 from tasks.evaluate import evaluate
 from tasks.keys import code_digest, lock_digest
 from tasks.pretrain import pretrain
+from tasks.project_paths import MLFLOW_FOLDER
 from tasks.reward import reward
 from tasks.rlhf import rlhf
 from tasks.sft import sft
@@ -55,7 +56,7 @@ def make_stage(
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.tracking import Tracker
 
-    tracker = Tracker(place.mlflow, given.tracking.experiment, place.var / "mlflow")
+    tracker = Tracker(place.mlflow, given.tracking.experiment, place.root / MLFLOW_FOLDER)
     telling = Telling(tracker, run)
     with tracker.within(run), telling.beating():
         try:

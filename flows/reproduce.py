@@ -42,7 +42,8 @@ def reproduce(
         typer.Argument(metavar="RUN", help="An MLflow run's id, its beginning, a version, or champion."),
     ],
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the worktree with all that was made in var/reproduce/.")
+        bool,
+        typer.Option("--keep", help="Keep the worktree and its outputs in var/cache/reproduce/."),
     ] = False,
 ) -> None:
     """Make a past run again, reusing nothing of it, and say whether it came out the same.
@@ -55,11 +56,9 @@ def reproduce(
     from tasks.reproduction import Failed
 
     console = Console(highlight=False)
-    client, var = open_store()
+    client, root = open_store()
     try:
-        found = made_again(
-            client, var.parent, run, keep, lambda text: console.print(f"[dim]{escape(text)}[/dim]")
-        )
+        found = made_again(client, root, run, keep, lambda text: console.print(f"[dim]{escape(text)}[/dim]"))
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
         raise typer.Exit(INTERRUPTED) from None

@@ -14,8 +14,8 @@ def reproduction(run: str = "champion") -> str:
     """Make a run again, reusing nothing of it; the verdict in words. Fails where it diverged."""
     from tasks.verdict import DIVERGED
 
-    client, var = open_store()
-    found = made_again(client, var.parent, run, keep=False, say=get_run_logger().info)
+    client, root = open_store()
+    found = made_again(client, root, run, keep=False, say=get_run_logger().info)
     create_markdown_artifact(found.table, key="reproduced")
     if found.says == DIVERGED:
         raise RuntimeError(found.sentence)

@@ -34,6 +34,7 @@ from tasks.drift import DriftParameters, read_drift
 from tasks.keys import lock_digest
 from tasks.page import add_run_links
 from tasks.preflight import check_trainings
+from tasks.project_paths import DASK, MLFLOW_FOLDER, REPORT, SUMMARY
 from tasks.revision import code_state
 from tasks.source_snapshot import current_snapshot
 from tasks.spread import Cores, over_cores
@@ -69,7 +70,7 @@ class Running:
         # After the environment is set, as MLflow reads it when it is imported.
         from tasks.tracking import Tracker
 
-        self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, self.place.var / "mlflow")
+        self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, self.place.root / MLFLOW_FOLDER)
         # Where a pool has the device, this host needs none.
         device = find_device("auto" if preset.placement.train else preset.device)
         self.spread, self.store = self._spread(), open_store(preset, self.place.root)
@@ -90,7 +91,7 @@ class Running:
     def _spread(self) -> Cores | Cluster:
         if not self.preset.spread.dask:
             return over_cores(self.preset.spread.workers)
-        return Cluster(self.preset.spread.dask, self.place.var / "dask")
+        return Cluster(self.preset.spread.dask, self.place.root / DASK)
 
     def __enter__(self) -> Running:
         tags = {
@@ -261,7 +262,7 @@ class Running:
         registered = self.tracker.register(aligned, verdict, self._question())
         self.waits = registered.version if registered.waits else ""
         self.version, self.model_says = registered.version, registered.says
-        describe(self.tracker.client, registered.version, self.tracker.run, self.place.var)
+        describe(self.tracker.client, registered.version, self.tracker.run, self.place.root)
         self.display.note(registered.says)
         if not verdict.metrics["passed"]:
             then = f"`chatmill models` shows version {registered.version} beside the champion"
@@ -287,7 +288,7 @@ class Running:
 
     def announce(self, good: Reference) -> None:
         """Emit `labels.ingested` where labels were accepted that nobody was told of; it starts `align`."""
-        known = known_labels(self.place.var, self.preset.name)
+        known = known_labels(self.place.root, self.preset.name)
         rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
         if came := known.arrived(rows, good.digest):
             told = " and ".join(f"{count:,} new {kind}" for kind, count in came.rows.items() if count)
@@ -320,13 +321,13 @@ class Running:
     def publish(self, report: Reference) -> Outcome:
         """The outcome of the whole chain, in var/summary.json too, and its page as var/report.html."""
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
-        links, shown = self._links(), self.place.var / "report.html"
+        links, shown = self._links(), self.place.root / REPORT
         note = "These pages open while `chatmill dashboards` or `chatmill up` runs."
         _replace(shown, add_run_links(page, links, note))
         show_outcome_links(self.preset.name, links, shown, self.model_says)
         whole = self.outcome()
         self.tracker.is_whole(whole.data_hash)
-        _replace(self.place.var / "summary.json", json.dumps(asdict(whole), indent=1))
+        _replace(self.place.root / SUMMARY, json.dumps(asdict(whole), indent=1))
         return whole
 
     @property

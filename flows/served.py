@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.project_paths import SERVERS
+
 TRIES = 20
 BETWEEN_SECONDS = 0.05
 
@@ -46,7 +48,7 @@ class Served:
 
 def record_path(root: Path) -> Path:
     """The file, which stays when nothing runs: whether its lock is held says that."""
-    return root / "var" / "up.json"
+    return root / SERVERS
 
 
 class Record:

@@ -20,6 +20,7 @@ from flows.password import without_secrets
 from flows.surroundings import LOOPBACK, Place, free_port, silent
 from model.launch import die_with_parent
 from tasks.locks import alone
+from tasks.project_paths import LOGS, PREFECT_HOME
 
 STARTING_SECONDS = 90.0
 GRACE_SECONDS = 5.0
@@ -47,11 +48,11 @@ class OwnServer:
         self.over = False
         self.starting = ExitStack()
         self.api, self.login = place.prefect, place.login
-        self.log = place.var / "logs" / "prefect-run-server.log"
+        self.log = place.root / LOGS / "prefect-run-server.log"
         if self.api:
             return
         # Two that make a new database at once, or bring an old one up to date, break it.
-        lock = place.var / "prefect" / "starting.lock"
+        lock = place.root / PREFECT_HOME / "starting.lock"
         self.starting.enter_context(alone(lock, lambda event: None, ""))
         self.port = free_port()
         self.api = f"http://{LOOPBACK}:{self.port}/api"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from tasks.project_paths import MLFLOW_FOLDER
+
 if TYPE_CHECKING:
     from flows.configuration import Preset
     from flows.running import Outcome
@@ -28,7 +30,7 @@ def start(name: str, preset: Preset, **more: bool) -> Outcome:
         from flows.sweeping import present
         from tasks.tracking import Tracker
 
-        Tracker(place.mlflow, preset.tracking.experiment, place.var / "mlflow")
+        Tracker(place.mlflow, preset.tracking.experiment, place.root / MLFLOW_FOLDER)
         server.wait()
         with present(place):
             outcome: Outcome = getattr(pipeline, name)(preset, **more)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,8 @@ from flows.database import SETTING, make_databases, read_database
 from flows.password import Login, known_login, read_login
 from flows.served import Served, read_served
 from model.errors import UserError
+from tasks.layout_migration import move_to_cache, moved_notice
+from tasks.project_paths import MLFLOW_DATABASE, PREFECT_HOME, RECORDS
 
 QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -60,7 +63,7 @@ class Place:
     @property
     def var(self) -> Path:
         """Everything that a run leaves behind."""
-        return self.root / "var"
+        return self.root / RECORDS
 
 
 def prepare(root: Path, mlflow: str = "") -> Place:
@@ -70,7 +73,9 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     other hosts reach it too; else Prefect starts its own for as long as the flow runs. Raises UserError for a
     server that does not answer or asks for another password, a database among them.
     """
-    home = root / "var" / "prefect"
+    if moved := move_to_cache(root):
+        print(moved_notice(moved), file=sys.stderr)
+    home = root / PREFECT_HOME
     home.mkdir(parents=True, exist_ok=True)
     for name, value in {"PREFECT_HOME": str(home), **QUIET}.items():
         os.environ.setdefault(name, value)
@@ -79,7 +84,7 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     if "PREFECT_API_URL" not in os.environ and found:
         os.environ["PREFECT_API_URL"] = found.prefect
     prefect = os.environ.get("PREFECT_API_URL", "")
-    kept = (found.mlflow if found else "") or _database() or f"sqlite:///{root / 'var' / 'mlflow.db'}"
+    kept = (found.mlflow if found else "") or _database() or f"sqlite:///{root / MLFLOW_DATABASE}"
     uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or kept
     for name, address in (("MLflow", uri), ("Prefect", prefect)):
         if address.startswith("http"):

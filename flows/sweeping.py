@@ -35,6 +35,7 @@ from prefect.states import Completed, Crashed
 from flows.surroundings import Place
 from tasks import sweeping
 from tasks.locks import alone
+from tasks.project_paths import PREFECT_HOME
 from tasks.sweeping import free
 from tasks.tracking import Tracker
 
@@ -87,13 +88,13 @@ def sweep(place: Place, tracker: Tracker) -> list[str]:
 
 
 def _folder(place: Place) -> Path:
-    folder = place.var / "prefect" / "alive"
+    folder = place.root / PREFECT_HOME / "alive"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _alone(place: Place) -> Any:
-    return alone(place.var / "prefect" / "sweeping.lock", lambda event: None, "")
+    return alone(place.root / PREFECT_HOME / "sweeping.lock", lambda event: None, "")
 
 
 def _open(client: SyncPrefectClient, **which: Any) -> list[FlowRun]:

@@ -24,6 +24,7 @@ from flows.services import Kept, Service, end_leftovers, stop
 from flows.surroundings import LOOPBACK, Place, prepare, set_login, shown, unbound
 from flows.workers import POOLS, deploy, deployments, make_pools, workers
 from model.errors import UserError
+from tasks.project_paths import LOGS, MLFLOW_FOLDER
 
 LOOK_SECONDS = 0.5
 # What workers run has 75 seconds to end, then they as much, the servers 8.
@@ -274,7 +275,7 @@ def _sweep(place: Place) -> list[str]:
     from flows.sweeping import sweep
     from tasks.tracking import Tracker
 
-    return sweep(place, Tracker(place.mlflow, EXPERIMENT, place.var / "mlflow"))
+    return sweep(place, Tracker(place.mlflow, EXPERIMENT, place.root / MLFLOW_FOLDER))
 
 
 @contextmanager
@@ -293,7 +294,7 @@ def _ignoring(*signals: signal.Signals) -> Iterator[None]:
 def _detach(root: Path, words: list[str]) -> None:
     """The same command in the background; back when all answers, or with what it said last and its code."""
     console = Console(highlight=False, soft_wrap=True)
-    log = root / "var" / "logs" / "up.log"
+    log = root / LOGS / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     begins = log.stat().st_size if log.exists() else 0
     kept = [word for word in words if word not in ("--detach", "-d")]

@@ -12,6 +12,7 @@ from pathlib import Path
 from flows.password import without_secrets
 from flows.services import Service
 from flows.surroundings import Place
+from tasks.project_paths import LOGS
 
 POOLS = {
     "cpu": "chatmill: runs that need no device",
@@ -79,7 +80,7 @@ def _worker(
             sys.executable, "-m", "prefect", "worker", "start",
             "--pool", pool, "--type", "process", "--name", known, *limited,
         ),
-        place.var / "logs" / f"worker-{name}.log",
+        place.root / LOGS / f"worker-{name}.log",
         lambda: _unheard(pool, known),
         shows,
         environment=environment,
@@ -123,7 +124,7 @@ def _unheard(pool: str, worker: str) -> str:
 
 def deploy(place: Place, api: str) -> str:
     """Make the deployments of prefect.yaml, as Prefect does it; why it could not, or nothing."""
-    log = place.var / "logs" / "deploy.log"
+    log = place.root / LOGS / "deploy.log"
     environment = {**without_secrets(os.environ), **(place.login.client if place.login else {})}
     with log.open("wb") as file:
         done = subprocess.run(

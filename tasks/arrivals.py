@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from tasks.project_paths import LABELS
 from tasks.records import annotators_of, digest, read_shards
 from tasks.withdrawal import rated_of
 
@@ -29,9 +30,9 @@ class Arrivals:
         return any(self.rows.values())
 
 
-def known_labels(var: Path, preset: str) -> Known:
+def known_labels(root: Path, preset: str) -> Known:
     """The labels of a preset that were told of in this folder."""
-    return Known(var / "labels" / f"{quote(preset, safe='')}.npz")
+    return Known(root / LABELS / f"{quote(preset, safe='')}.npz")
 
 
 class Known:

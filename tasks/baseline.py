@@ -1,7 +1,7 @@
 """What a version of the data is compared with: the champion that learned from other data.
 
 Its profile and its model are kept with its runs in MLflow, so its data need not be here any more. They are
-brought to var/artifacts/champion/KEY, beside the outputs of stages, and go when nothing needs them.
+brought to var/cache/artifacts/champion/KEY, beside the outputs of stages, and go when nothing needs them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tasks.lineage import PARENT, artifact_text, children, data_hash, holder, ru
 from tasks.locks import alone
 from tasks.past import search
 from tasks.profile import ABOUT, FILE, IDS, MODEL
+from tasks.project_paths import ARTIFACTS
 from tasks.registry import Registry
 from tasks.stage import LOCK, MANIFEST, PART, WAITS, Reference, put, read_manifest, sizes
 
@@ -137,7 +138,7 @@ def bring(found: Baseline, client: MlflowClient, uri: str, root: Path, report: R
 
     Without its model, where that is gone.
     """
-    folder = root / "var" / "artifacts" / STAGE / found.key
+    folder = root / ARTIFACTS / STAGE / found.key
     with alone(folder.with_suffix(LOCK), report, WAITS):
         if not read_manifest(folder) and not _fetch(found, client, uri, folder):
             return None
@@ -178,11 +179,11 @@ def link(there: str, here: str) -> None:
 
 def named(key: str, root: Path) -> Reference:
     """One that was brought before, by its key. Raises UserError where it is not there."""
-    folder = root / "var" / "artifacts" / STAGE / key
+    folder = root / ARTIFACTS / STAGE / key
     manifest = read_manifest(folder)
     if manifest is None:
         raise UserError(
-            f"drift.reference is {key}; there is no such folder in var/artifacts/{STAGE}: leave it empty, "
+            f"drift.reference is {key}; there is no such folder in {ARTIFACTS}/{STAGE}: leave it empty, "
             "and the registry says which champion to compare with"
         )
     return Reference(STAGE, key, str(folder), manifest["digest"], True, 0.0, {}, manifest["run"])

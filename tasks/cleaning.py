@@ -24,7 +24,7 @@ UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands together in var/artifacts/STAGE and goes together: an output, or what was begun of one."""
+    """Files of var/cache/artifacts/STAGE that are removed together: an output, or what was begun of one."""
 
     stage: str
     key: str
@@ -157,7 +157,7 @@ def _alike(entries: Sequence[Entry], stage: str, digest: str) -> list[tuple[str,
 
 
 def survey(artifacts: Path) -> list[Entry]:
-    """All that stands in var/artifacts; what is not named like a stage's key is left alone."""
+    """All that stands in var/cache/artifacts; what is not named like a stage's key is left alone."""
     found: list[Entry] = []
     for stage in sorted(path for path in artifacts.glob("*") if path.is_dir() and not path.is_symlink()):
         by_key: dict[str, dict[str, Path]] = {}

@@ -21,7 +21,6 @@ from model.errors import UserError
 from tasks.owned_folder import MARKER
 from tasks.records import TYPES
 
-LOCK = Path("var") / "data.lock"
 STATE = ".chatmill"
 LIST = "files.json"
 QUARANTINE = "quarantine"

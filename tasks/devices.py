@@ -16,6 +16,7 @@ from pathlib import Path
 from model.errors import UserError
 from model.launch import Report
 from tasks.locks import alone
+from tasks.project_paths import DEVICE_LOCKS
 
 WAITS = "another run is using this device; waiting for it"
 
@@ -23,7 +24,7 @@ WAITS = "another run is using this device; waiting for it"
 def device_locks(device: str, processes: int, root: Path) -> list[Path]:
     """The files to be locked for `processes` devices of a kind, "cpu" or "cuda", in one order for all."""
     if device != "cuda":
-        return [root / "var" / "devices" / "cpu.lock"]
+        return [root / DEVICE_LOCKS / "cpu.lock"]
     import torch
 
     folder = _own(Path(tempfile.gettempdir()) / f"chatmill-devices-{os.getuid()}")

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from model.errors import UserError
+from tasks.project_paths import DIGESTS
 
-KEPT = Path("var") / "digests.json"
 # File systems take times from a coarse clock: a file may change twice within one tick and show one time.
 SETTLED_NS = 2_000_000_000
 
@@ -28,9 +28,9 @@ def file_sums(paths: Sequence[Path], root: Path, algorithm: str = "sha256") -> l
 
     A file did not change where its inode, size, mtime and ctime are the same. No program can set the ctime:
     a file with old times that was moved to this place is read. A file that changed less than two seconds ago
-    is not remembered. What is known is kept under var/.
+    is not remembered. What is known is kept under var/cache/.
     """
-    kept = root / KEPT
+    kept = root / DIGESTS
     known = _read(kept)
     found: dict[str, list[object]] = {}
     for path in paths:

@@ -30,7 +30,8 @@ class DriftParameters(Bars):
 
     Texts are counted in `sample_bytes` of each kind of rows; the champion's loss is taken on about
     `loss_tokens` tokens of the rows that are new. What has fewer than `rows` rows on a side is not judged.
-    `reference` names an output of var/artifacts/champion to compare with; empty: the registry says which.
+    `reference` names an output of var/cache/artifacts/champion to compare with; empty: the registry says
+    which.
     """
 
     rows: int = 30

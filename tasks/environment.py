@@ -1,4 +1,4 @@
-"""The packages of another lock, in an environment of their own under var/environments, made once by pip."""
+"""The packages of another lock, in an environment of their own under var/cache/, made once by pip."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from model.errors import UserError
 from tasks.keys import LOCK, lock_digest
 from tasks.owned_folder import claim_folder, remove_folder
+from tasks.project_paths import ENVIRONMENTS
 
 WHOLE = "installed"
 SIGNS = (WHOLE, "pyvenv.cfg")  # what an older chatmill, which wrote no marker, left there
@@ -29,7 +30,7 @@ def interpreter(
     digest = lock_digest(project)
     if digest == lock_digest():
         return Path(sys.executable)
-    folder = root / "var" / "environments" / digest
+    folder = root / ENVIRONMENTS / digest
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

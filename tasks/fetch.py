@@ -19,9 +19,9 @@ from urllib.parse import quote, unquote, urlsplit
 from model.errors import UserError
 from model.launch import Report
 from tasks.digests import file_sums
+from tasks.project_paths import DOWNLOADS
 from tasks.records import digest
 
-DOWNLOADS = Path("var") / "downloads"
 SUM = "#sha256="
 PIECE = 1 << 20
 PATIENCE = 30.0  # seconds without a byte

@@ -11,6 +11,7 @@ from pathlib import Path
 from model.launch import Report
 from tasks.data_folder import is_quarantine
 from tasks.owned_folder import replace_folder
+from tasks.project_paths import DATA_DOCS
 from tasks.quarantine import Admission
 from tasks.records import TYPES
 from tasks.sifting import EXAMPLES, Looked, Sifted
@@ -114,5 +115,5 @@ def publish(
     kept = root / "data" / "quarantine"
     replace_folder(out / "quarantine" if findings.rules else None, kept, is_quarantine)
     pages = {f"{kind}.html" for kind in TYPES} | {path.name for path in (out / "data_docs").iterdir()}
-    replace_folder(out / "data_docs", root / "var" / "data_docs", pages.__contains__)
+    replace_folder(out / "data_docs", root / DATA_DOCS, pages.__contains__)
     report({"event": "table", "title": "validation", "markdown": markdown})

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.digests import file_sums
-from tasks.fetch import DOWNLOADS
 from tasks.formats import File
+from tasks.project_paths import DOWNLOADS
 from tasks.records import digest
 
 
@@ -40,7 +40,7 @@ def identity(wanted: Wanted, root: Path) -> list[str]:
 
 
 def table(wanted: Wanted, root: Path, folder: Path | None = None) -> Path:
-    """Its rows as a Parquet file in `folder` (None: under var/), made once.
+    """Its rows as a Parquet file in `folder` (None: under var/cache/), made once.
 
     Raises UserError for what is not there.
     """

@@ -16,6 +16,7 @@ from tasks.formats.files import suffix
 from tasks.formats.look import find
 from tasks.locks import alone
 from tasks.owned_folder import copy_folder
+from tasks.project_paths import DATA_LOCK
 from tasks.records import TYPES, shards
 from tasks.shards import (
     CLAIMS,
@@ -65,7 +66,7 @@ def _stands(folder: Path, root: Path) -> bool:
     wanted = _data_hash(folder)
     if known is None or known["md5"] != wanted:
         return False
-    with alone(root / data_folder.LOCK, lambda event: None, WAITS):
+    with alone(root / DATA_LOCK, lambda event: None, WAITS):
         versions.claim_data(root)
         if not data_folder.data_files(root / "data"):
             publish(folder / "rows", root)
@@ -96,7 +97,7 @@ def ingest(
     what cannot be read, or changes while it is.
     """
     # Two presets of one project have one data/: what stands there must be what data.dvc says.
-    with alone(root / data_folder.LOCK, report, WAITS):
+    with alone(root / DATA_LOCK, report, WAITS):
         versions.claim_data(root)
         withdrawn = read_withdrawn(root)
         if parameters.version:

@@ -20,6 +20,7 @@ from tasks.difference import bring_files, side_of
 from tasks.groups import group_of
 from tasks.lineage import PARENT, UNNAMED, data_hash, holder
 from tasks.past import search
+from tasks.project_paths import ARTIFACTS
 from tasks.records import TYPES, annotators_of, shards
 from tasks.registry import Registry
 from tasks.split import SPLITS, SplitParameters, split_of
@@ -151,7 +152,7 @@ def _rows(
     """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
     kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABELS
     counts: Counter[tuple[str, str]] = Counter()
-    folder = root / "var" / "artifacts" / "split" / split.data.tags["chatmill.key"]
+    folder = root / ARTIFACTS / "split" / split.data.tags["chatmill.key"]
     if (folder / "manifest.json").exists():
         for part in SPLITS:
             for kind in kinds:

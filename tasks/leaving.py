@@ -13,6 +13,7 @@ from pathlib import Path
 
 from model.errors import UserError
 from tasks import versions
+from tasks.project_paths import ARTIFACTS
 from tasks.quarantine import ADMITTED, read_admissions
 from tasks.records import ID, TYPES, annotators_of, shards
 from tasks.stage import read_manifest
@@ -209,7 +210,7 @@ def _lines(root: Path, kind: str) -> Iterator[tuple[bytes, str]]:
 def _origins(root: Path) -> Path | None:
     """The folder that says where the rows of data/ were found, where the run that made them is still here."""
     pointer = versions.read_pointer(root)
-    for folder in sorted((root / "var" / "artifacts" / "ingest").glob("*")):
+    for folder in sorted((root / ARTIFACTS / "ingest").glob("*")):
         manifest = read_manifest(folder)
         if pointer and manifest and manifest["metrics"].get("data_hash") == pointer["md5"]:
             return folder / "origins"

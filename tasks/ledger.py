@@ -11,6 +11,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.locks import alone
+from tasks.project_paths import RECORDS
 from tasks.records import parse_lines
 
 
@@ -47,7 +48,7 @@ def append(root: Path, path: Path | str, lines: Iterable[str], read: Callable[[]
     file = (root / path).resolve()
     added = "".join(f"{line}\n" for line in lines)
     # The lock lies in var/, which is not committed.
-    with alone(root / "var" / f"{file.stem}.lock", lambda event: None, "another process writes it"):
+    with alone(root / RECORDS / f"{file.stem}.lock", lambda event: None, "another process writes it"):
         read()
         before = file.read_bytes() if file.exists() else b""
         ended = before if before.endswith(b"\n") or not before else before + b"\n"

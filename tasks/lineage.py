@@ -19,9 +19,12 @@ from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
 from tasks.products import CHAMPION, MODEL
+from tasks.project_paths import ARTIFACTS
 from tasks.records import annotators_of
 
 ALIGNED, DIFF = "aligned", "git.diff"
+# A registered model: the run's file that holds its lineage, and the tag of its version that names that file.
+LINEAGE_FILE, LINEAGE_TAG = "lineage.json", "lineage"
 PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
 
@@ -185,7 +188,7 @@ def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
     return {who: dict(counts[who]) for who in sorted(counts)}
 
 
-def trace(client: MlflowClient, name: str, var: Path) -> dict[str, Any]:
+def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
     """All that is known of where a model comes from.
 
     Raises UserError where there is no such model, or its run is gone from MLflow.
@@ -200,13 +203,16 @@ def trace(client: MlflowClient, name: str, var: Path) -> dict[str, Any]:
     stages = [_stage(run, made_by.get(holder(run))) for run in runs]
     keys = {stage["stage"]: stage["key"] for stage in stages}
     tags = (parent or made).data.tags
-    split = var / "artifacts" / "split" / keys.get("split", "gone")
+    split = root / ARTIFACTS / "split" / keys.get("split", "gone")
     ingest = next((made_by.get(stage["run"]) for stage in stages if stage["stage"] == "ingest"), None)
     manifest = (artifact(client, ingest, "manifest.json") if ingest else None) or {}
     made_of = (manifest.get("surroundings") or {}).get("outside")
     # Manifests of older runs have the digest alone.
     made_of = made_of if isinstance(made_of, dict) else {"digest": made_of}
     preset = artifact(client, parent, "preset.json") if parent else None
+    labels = count_labels(split)
+    if labels is None:
+        labels = _recorded_labels(client, parent, version)
     return {
         "model": name,
         "version": version or None,
@@ -219,9 +225,16 @@ def trace(client: MlflowClient, name: str, var: Path) -> dict[str, Any]:
         "stages": stages,
         "sources": described_sources(preset, made_of.get("sources", ())),
         "sources_digest": made_of.get("digest"),
-        "labels": count_labels(split),
+        "labels": labels,
         "environment": {"lock": tags.get("lock.digest"), "device": tags.get("device")},
     }
+
+
+def _recorded_labels(client: MlflowClient, parent: Run | None, version: str) -> dict[str, Any] | None:
+    """Labels by annotator as they were counted when the model was registered; None where nothing says so."""
+    address = client.get_model_version(MODEL, version).tags.get(LINEAGE_TAG, "") if version else ""
+    run = run_or_none(client, address.removeprefix("runs:/").partition("/")[0]) if address else parent
+    return ((artifact(client, run, LINEAGE_FILE) if run else None) or {}).get("labels")
 
 
 def data_hash(run: Run) -> str | None:

@@ -9,26 +9,24 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from tasks.lineage import trace
+from tasks.lineage import LINEAGE_FILE, LINEAGE_TAG, trace
 from tasks.products import MODEL
 
-FILE = "lineage.json"
-TAG = "lineage"
 LONGEST = 5000  # characters that MLflow's database has room for
 SHOWN = 20  # annotators and files that are named; the file has all
 
 
-def describe(client: MlflowClient, version: str, run: str, var: Path) -> None:
+def describe(client: MlflowClient, version: str, run: str, root: Path) -> None:
     """Write a version's lineage on its page, once; `run` is the pipeline run that keeps the whole of it.
 
     The tag `lineage` comes last: a version whose process was killed before is described by the next run.
     """
-    if TAG in client.get_model_version(MODEL, version).tags:
+    if LINEAGE_TAG in client.get_model_version(MODEL, version).tags:
         return
-    found = trace(client, version, var)
-    client.log_text(run, json.dumps(found, indent=1), FILE)
+    found = trace(client, version, root)
+    client.log_text(run, json.dumps(found, indent=1), LINEAGE_FILE)
     client.update_model_version(MODEL, version, written(found, run))
-    for name, value in {**_tags(found), TAG: f"runs:/{run}/{FILE}"}.items():
+    for name, value in {**_tags(found), LINEAGE_TAG: f"runs:/{run}/{LINEAGE_FILE}"}.items():
         client.set_model_version_tag(MODEL, version, name, value)
 
 
@@ -49,7 +47,7 @@ def _tags(found: Mapping[str, Any]) -> dict[str, str]:
 
 def written(found: Mapping[str, Any], run: str) -> str:
     """A traced model as Markdown, short enough for MLflow; the run's lineage.json has the whole."""
-    rest = f"\nThe whole: `{FILE}` of run {run}, or `chatmill lineage {found['version']}`.\n"
+    rest = f"\nThe whole: `{LINEAGE_FILE}` of run {run}, or `chatmill lineage {found['version']}`.\n"
     kept = ""
     for line in _lines(found):
         if len(kept) + len(line) + 1 + len("…\n") + len(rest) > LONGEST:

@@ -1,6 +1,6 @@
 """The champion's model as an input of evaluate, so that it is scored beside the candidate in one run.
 
-The folder is var/artifacts/champion/KEY with champion.json and model/, as for the stage drift. The key
+The folder is var/cache/artifacts/champion/KEY with champion.json and model/, as for the stage drift. The key
 depends on the digest of the model alone.
 """
 
@@ -21,6 +21,7 @@ from model.launch import Report
 from tasks.baseline import STAGE, link
 from tasks.locks import alone
 from tasks.profile import ABOUT, MODEL
+from tasks.project_paths import ARTIFACTS
 from tasks.stage import LOCK, MANIFEST, PART, WAITS, Reference, put, read_manifest, sizes
 
 
@@ -35,7 +36,7 @@ def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Refere
     """
     about = json.dumps({"model": version.tags.get("digest", "")})
     digest = hashlib.sha256(about.encode()).hexdigest()
-    folder = root / "var" / "artifacts" / STAGE / digest[:20]
+    folder = root / ARTIFACTS / STAGE / digest[:20]
     with alone(folder.with_suffix(LOCK), report, WAITS):
         manifest = read_manifest(folder) or _fetch(version, uri, folder, about, digest)
     if manifest is None:

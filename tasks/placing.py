@@ -11,7 +11,8 @@ from typing import Any
 
 from model.errors import UserError
 from tasks import hub, versions
-from tasks.fetch import DOWNLOADS, fetched
+from tasks.fetch import fetched
+from tasks.project_paths import DOWNLOADS
 from tasks.sources import Archive, DataParameters, Source, listed, own_files, sources_digest
 from tasks.withdrawal import WITHDRAWN, Withdrawal, Withdrawn, read_withdrawn
 

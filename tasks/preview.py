@@ -14,12 +14,13 @@ from model.errors import UserError
 from model.launch import Report
 from model.tokenizer import train_tokenizer
 from tasks import hub, versions
-from tasks.fetch import DOWNLOADS, Broken, ask, fetched
+from tasks.fetch import Broken, ask, fetched
 from tasks.findings import Findings
 from tasks.formats import File
 from tasks.formats.look import find
 from tasks.ingest import Rows, describe_version, make_rows
 from tasks.preflight import Trainings, check_trainings
+from tasks.project_paths import DOWNLOADS
 from tasks.records import Record, shards
 from tasks.sources import DataParameters, Source, read_source, reading_of, without_ignored
 from tasks.split import SplitParameters, split

@@ -27,12 +27,12 @@ from tasks.comparison import find_run
 from tasks.lineage import artifact, artifact_text, children, data_hash, holder
 from tasks.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.placing import Placed, place_data, standalone
+from tasks.project_paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
 from tasks.registry import Registry
 from tasks.revision import Code, bring_back, put_away
 from tasks.stage import MANIFEST, read_manifest
 from tasks.verdict import Made
 
-FOLDER = Path("var") / "reproduce"
 TREE, PRESET, READY = "tree", "preset.json", "ready.json"
 # By name in words, the tag of the run that holds it.
 AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
@@ -116,13 +116,13 @@ class Checkout:
 
 @contextmanager
 def checked_out(root: Path, original: Original, keep: bool, say: Callable[[str], None]) -> Iterator[Checkout]:
-    """The run's code, data and configuration in var/reproduce/RUN, until the verdict is given.
+    """The run's code, data and configuration in var/cache/reproduce/RUN, until the verdict is given.
 
     What an interrupted reproduction left there is gone on from. At the end the folder goes, unless `keep`;
     where the run failed or was interrupted it stays. Raises UserError for what cannot be brought back, and
     leaves nothing then.
     """
-    folder = (root / FOLDER / original.run[:SHOWN]).resolve()
+    folder = (root / REPRODUCTIONS / original.run[:SHOWN]).resolve()
     claim_folder(folder, (TREE, PRESET, READY))
     with folder.with_suffix(".lock").open("w") as lock:
         try:
@@ -159,24 +159,35 @@ def _ready(folder: Path) -> Checkout | None:
         found = json.loads((folder / READY).read_text())
     except (OSError, ValueError):
         return None
-    return Checkout(Path(found["project"]), Path(found["preset"]), found["data"])
+    project = folder / found["project"]
+    return Checkout(project, folder / PRESET, found["data"]) if project.is_relative_to(folder) else None
 
 
 def _prepare(root: Path, original: Original, folder: Path) -> Checkout:
     try:
         project = bring_back(root, original.code, folder / TREE)
+        _link_former_layout(project)
         ingest = next((made.manifest for made in original.stages if made.stage == "ingest"), None)
         placed: Placed = place_data(root, project, original.preset, original.data, ingest)
         preset = folder / PRESET
         preset.write_text(json.dumps(standalone(placed.preset), indent=1), encoding="utf-8")
         ready = Checkout(project, preset, placed.how)
         part = folder / f"{READY}.part"
-        part.write_text(json.dumps({"project": str(project), "preset": str(preset), "data": placed.how}))
+        part.write_text(json.dumps({"project": str(project.relative_to(folder)), "data": placed.how}))
         part.replace(folder / READY)
         return ready
     except BaseException:
         _remove(root, folder)
         raise
+
+
+def _link_former_layout(project: Path) -> None:
+    """Lead code that keeps outputs directly in var/ to var/cache/, where this code looks for them."""
+    (project / CACHE).mkdir(parents=True, exist_ok=True)
+    for path in (ARTIFACTS, DOWNLOADS):
+        link = project / RECORDS / path.name
+        if not link.exists():
+            link.symlink_to(path.relative_to(RECORDS))
 
 
 def _remove(root: Path, folder: Path) -> None:
@@ -245,7 +256,7 @@ def make_anew(
 def read_made(project: Path) -> dict[str, Made]:
     """What each stage left under a checkout's own var/, by name: the newest, where one was made twice."""
     made: dict[str, tuple[float, Made]] = {}
-    for path in sorted((project / "var" / "artifacts").glob(f"*/*/{MANIFEST}")):
+    for path in sorted((project / ARTIFACTS).glob(f"*/*/{MANIFEST}")):
         found = read_manifest(path.parent)
         written = path.stat().st_mtime
         # What drift compares with was not made here.

@@ -16,6 +16,7 @@ from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from model.turns import Turn, remembered
+from tasks.project_paths import ARTIFACTS, SUMMARY
 
 STAGES = {"base": "pretrain", "sft": "sft", "aligned": "rlhf"}
 
@@ -37,11 +38,13 @@ def resolve(name: str, root: Path, champion: Path | None = None) -> Path:
     Raises UserError that says how to come by one.
     """
     if name in STAGES:
-        summary = root / "var" / "summary.json"
+        summary = root / SUMMARY
         if not summary.exists():
             raise UserError("there is no run here yet; `chatmill run` makes the models to chat with")
         stages = {entry["name"]: entry for entry in json.loads(summary.read_text())["stages"]}
-        folder = Path(stages[STAGES[name]]["folder"]) / "model" if STAGES[name] in stages else None
+        made = stages.get(STAGES[name])
+        # By its key, as the recorded path is that of the folder that the project was in at the time.
+        folder = root / ARTIFACTS / made["name"] / made["key"] / "model" if made else None
         if folder is None or not folder.exists():
             raise UserError(f"the last run left no {name} model; `chatmill run` makes it")
         return folder

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from model.errors import UserError
+from tasks.project_paths import SOURCE_SNAPSHOTS
 
 PACKAGES = ("flows", "tasks", "model")
 LOCK_FILE = "requirements.txt"
 # The folder that this copy of the program was started from.
 ORIGIN = Path(__file__).resolve().parent.parent
-FOLDER = Path("var") / "cache" / "sources"
 # Both sides of a snapshot share them: the error that the command line catches, and this module's state.
 KEPT_MODULES = ("model", "model.errors", "tasks", __name__)
 # A process that has loaded one of these has built its stages already: it keeps the code that it has.
@@ -78,14 +78,14 @@ def take_snapshot(root: Path) -> Snapshot | None:
     else:
         raise UserError(f"the sources in {ORIGIN} change while the run starts; start it again")
     digest = sources_digest(files)
-    above = (root / FOLDER, *(root / FOLDER).parents)
+    above = (root / SOURCE_SNAPSHOTS, *(root / SOURCE_SNAPSHOTS).parents)
     first = next((path for path in reversed(above) if not path.exists()), None)
     try:
-        lock = _store((root / FOLDER).resolve(), digest, files)
+        lock = _store((root / SOURCE_SNAPSHOTS).resolve(), digest, files)
     except OSError as error:
-        place = error.filename or root / FOLDER
+        place = error.filename or root / SOURCE_SNAPSHOTS
         raise UserError(f"{place} cannot be written ({os.strerror(error.errno or 0)})") from error
-    folder = (root / FOLDER / digest).resolve()
+    folder = (root / SOURCE_SNAPSHOTS / digest).resolve()
     import_from(folder)
     _taken.append(Snapshot(folder, digest, code, lock, first))
     return _taken[-1]
@@ -115,7 +115,10 @@ def import_from(folder: Path) -> None:
     Processes that this one spawns inherit it by `sys.path`.
     """
     # A worker that serves one run after another has the snapshot of the run before in it.
-    sys.path[:] = [str(folder), *(entry for entry in sys.path if Path(entry).parent.name != FOLDER.name)]
+    sys.path[:] = [
+        str(folder),
+        *(entry for entry in sys.path if Path(entry).parent.name != SOURCE_SNAPSHOTS.name),
+    ]
     for name in PACKAGES:
         if name in sys.modules:
             sys.modules[name].__path__[:] = [str(folder / name)]

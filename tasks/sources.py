@@ -18,10 +18,11 @@ from tasks import hub
 from tasks.archives import Archive, fetch, outside, read_member
 from tasks.data_folder import lies_in_data
 from tasks.digests import file_sums
-from tasks.fetch import DOWNLOADS, Address, address, download, version
+from tasks.fetch import Address, address, download, version
 from tasks.formats import File, Found, Reading, find_format
 from tasks.formats.files import suffix
 from tasks.formats.look import AUTO
+from tasks.project_paths import DOWNLOADS
 from tasks.records import Comparison, Rating
 from tasks.remotes import secret
 

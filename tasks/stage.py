@@ -33,6 +33,7 @@ from tasks.keys import (
 )
 from tasks.locks import alone
 from tasks.metering import Meter, plain_cost
+from tasks.project_paths import ARTIFACTS
 from tasks.spread import Spread, in_turn
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Stage:
         """
         asked = self._asked(parameters, around)
         key = self._key(parameters, inputs, asked)
-        folder = around.root / "var" / "artifacts" / self.name / key
+        folder = around.root / ARTIFACTS / self.name / key
         part = folder.with_suffix(PART)
         with self._room(part), alone(folder.with_suffix(LOCK), report, WAITS):
             if read_manifest(part):
@@ -332,7 +333,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def bring(stage: str, key: str, around: Surroundings, report: Report) -> Reference | None:
     """An output by its key, from this host or from the store; None where neither has it."""
-    folder = around.root / "var" / "artifacts" / stage / key
+    folder = around.root / ARTIFACTS / stage / key
     with alone(folder.with_suffix(LOCK), report, WAITS):
         known = read_manifest(folder) or _fetched(stage, key, folder, around, report)
     return _reference(folder, known, reused=True) if known else None

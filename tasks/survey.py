@@ -15,6 +15,7 @@ from model.errors import UserError
 from tasks.formats import File, Format, Reading, find_format, formats
 from tasks.formats.look import look, tried
 from tasks.names import slug, unused
+from tasks.project_paths import RECORDS
 from tasks.records import TYPES, Record, Text
 from tasks.sources import ENDINGS
 
@@ -23,7 +24,7 @@ WHOLE = {".json", ".parquet"}  # cannot be cut after a line
 CONFIGURATION = ".xml"  # of a labelling tool, beside its exports
 READ = 8 << 20  # bytes of a source that are read; of what is longer, the rest is taken to be alike
 ROWS = 50_000
-OWN_FOLDERS = ("data", "data.part", "var", ".dvc")  # chatmill writes, replaces and deletes files there
+OWN_FOLDERS = ("data", "data.part", str(RECORDS), ".dvc")  # chatmill writes, replaces and deletes files there
 FEW = 50  # text files; fewer are cut at blank lines, so that some documents can be held out
 
 

@@ -20,6 +20,7 @@ import psutil
 from model.launch import MODULE
 from tasks import data_folder, versions
 from tasks.cleaning import GONE
+from tasks.project_paths import ARTIFACTS, DATA_LOCK
 from tasks.stage import LOCK, PART, VIEW
 
 GRACE_SECONDS = 60.0
@@ -29,7 +30,7 @@ CHECKPOINTS = "checkpoints"
 
 def sweep(root: Path) -> list[str]:
     """End and remove what nothing alive has to do with any more; a sentence about each."""
-    artifacts = root / "var" / "artifacts"
+    artifacts = root / ARTIFACTS
     begun = {path.with_suffix("") for suffix in (PART, VIEW) for path in artifacts.glob(f"*/*{suffix}")}
     notes: list[str] = []
     for folder in sorted(begun):
@@ -121,7 +122,7 @@ def _sweep_removed(artifacts: Path) -> Iterator[str]:
 def _sweep_data(root: Path) -> Iterator[str]:
     """What ingestion writes in and beside data/; one that is alive holds the lock on it."""
     data, part = root / "data", root / f"{versions.POINTER}.part"
-    with free(root / data_folder.LOCK) as mine:
+    with free(root / DATA_LOCK) as mine:
         if not mine:
             return
         if part.is_file():

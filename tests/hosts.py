@@ -148,7 +148,7 @@ def statuses(root: Path) -> dict[str, str]:
 
 def logs(root: Path) -> set[str]:
     """The stages that trained at a host: a log stands beside what was made there, not what was fetched."""
-    return {path.parent.name for path in (root / "var" / "artifacts").glob("*/*.log")}
+    return {path.parent.name for path in (root / "var" / "cache" / "artifacts").glob("*/*.log")}
 
 
 def asked(hosts: Hosts) -> Any:

@@ -209,7 +209,7 @@ def test_other_labels_are_compared_with_the_champions_data(root: Path, tmp_path:
     assert {"drift.labels/helpfulness/chat", "drift.unknown_pieces/text", "drift.past"} <= names
     kept = {path.name for path in next((root / "var" / "mlflow").rglob("drift.svg")).parent.iterdir()}
     assert {"drift.md", "drift.csv", "drift.json", "profile.json", "rows.txt"} <= kept
-    made = json.loads((root / "var" / "artifacts" / "drift" / key / "manifest.json").read_text())
+    made = json.loads((root / "var" / "cache" / "artifacts" / "drift" / key / "manifest.json").read_text())
     assert made["inputs"]["champion"]["digest"]
 
 

@@ -180,8 +180,8 @@ def compare(preset: Path, repeats: int, folder: Path) -> tuple[list[Measured], l
 def _fresh(folder: Path, name: str, downloads: Path) -> Path:
     root = folder / name
     lay(root)
-    (root / "var").mkdir()
-    (root / "var" / "downloads").symlink_to(downloads)
+    (root / "var" / "cache").mkdir(parents=True)
+    (root / "var" / "cache" / "downloads").symlink_to(downloads)
     return root
 
 

@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.surroundings import prepare
+from tasks.project_paths import CACHE
 from tests.bench.pairing import Ratio, pair
 
-BENCH = Path("var/bench")
+BENCH = CACHE / "bench"
 WORDS = 50_000
 PARAGRAPHS, PARAGRAPH = 5, 100
 KEPT = 1000

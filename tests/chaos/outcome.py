@@ -41,7 +41,7 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 def left_over(root: Path) -> list[str]:
     """What nothing alive has to do with any more after the last run: files, and runs that seem to go on."""
-    artifacts = root / "var" / "artifacts"
+    artifacts = root / "var" / "cache" / "artifacts"
     left = [str(path) for end in ("part", "view", "gone") for path in sorted(artifacts.glob(f"*/*.{end}"))]
     left += [str(path) for path in (root / "data" / ".chatmill").glob("new*")]
     left += [str(path) for path in (root / "data.dvc.part",) if path.exists()]
@@ -59,7 +59,7 @@ def left_over(root: Path) -> list[str]:
 def repeated(root: Path) -> tuple[int, float]:
     """Optimizer steps done twice, and the device-seconds that they and all else done twice took."""
     steps, lost = 0, 0.0
-    for path in (root / "var" / "artifacts").glob("*/*/*.json"):
+    for path in (root / "var" / "cache" / "artifacts").glob("*/*/*.json"):
         if path.name not in ("manifest.json", "spent.json"):
             continue
         try:

@@ -52,7 +52,7 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
         os.killpg(server.process.pid, signal.SIGKILL)
         server.process.wait()
         time.sleep(AWAY_SECONDS)
-        if not [path for path in (chain.root / "var/artifacts/pretrain").glob("*") if not path.suffix]:
+        if not [path for path in (chain.root / "var/cache/artifacts/pretrain").glob("*") if not path.suffix]:
             faults.append("the training waited for MLflow")
         server = Kept(mlflow_server(place, Where(LOOPBACK, port)), chain.root)
         server.wait()
@@ -68,7 +68,7 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
 @contextmanager
 def disk_full(chain: Chain) -> Iterator[list[str]]:
     """The disk of the outputs is full; when there is room, the same command goes on."""
-    with _disk(chain.root / "var" / "artifacts", SMALL) as change:
+    with _disk(chain.root / "var" / "cache" / "artifacts", SMALL) as change:
         chain.start()
         chain.flow_ends(2)
         named = "is full; make room and run again" in chain.said()
@@ -80,7 +80,7 @@ def disk_full(chain: Chain) -> Iterator[list[str]]:
 @contextmanager
 def read_only(chain: Chain) -> Iterator[list[str]]:
     """The folder of the outputs cannot be written; when it can, the same command goes on."""
-    with _disk(chain.root / "var" / "artifacts", LARGE) as change:
+    with _disk(chain.root / "var" / "cache" / "artifacts", LARGE) as change:
         change("ro")
         chain.start()
         chain.flow_ends(2)
@@ -122,7 +122,7 @@ def two_at_once(chain: Chain) -> Iterator[list[str]]:
     for other in others:
         other.flow_ends(0)
     chain.flow_ends(0)
-    artifacts = chain.root / "var" / "artifacts"
+    artifacts = chain.root / "var" / "cache" / "artifacts"
     outputs = [path for stage in MODELS for path in (artifacts / stage).glob("*") if not path.suffix]
     # The other preset has an RLHF of its own.
     yield [] if len(outputs) == len(MODELS) + 1 else [f"{len(outputs)} models were made"]

@@ -101,13 +101,15 @@ def test_old_ones_go_and_a_dry_run_only_says_so(root: Path, tracker: Tracker) ->
     assert there(old + young) == [True] * 4
     assert "freed" in say()
     assert there(old + young) == [False, False, True, True]
-    names = [path.name for path in (root / "var" / "artifacts").rglob("*") if old[0].key in path.name]
+    names = [
+        path.name for path in (root / "var" / "cache" / "artifacts").rglob("*") if old[0].key in path.name
+    ]
     assert names == []
 
 
 def test_by_size_the_oldest_unused_go_first(root: Path, tracker: Tracker) -> None:
     words = [make(root, word, days) for word, days in (("a", 3), ("b", 2), ("c", 1))]
-    whole = sum(entry.size for entry in survey(root / "var" / "artifacts"))
+    whole = sum(entry.size for entry in survey(root / "var" / "cache" / "artifacts"))
     assert "the oldest, to keep under" in say("--keep-under", f"{whole - 100}B")
     assert [all(there(made)) for made in words] == [False, True, True]
 
@@ -133,7 +135,7 @@ def test_models_the_newest_run_and_what_they_read_stay(root: Path, tracker: Trac
 
 def test_what_a_living_process_uses_stays(root: Path, tracker: Tracker) -> None:
     locked = make(root, "locked", 90)
-    part = root / "var" / "artifacts" / "train" / ("a" * 20 + ".part") / "checkpoints"
+    part = root / "var" / "cache" / "artifacts" / "train" / ("a" * 20 + ".part") / "checkpoints"
     part.mkdir(parents=True)
     (part / "training.lock").touch()
     dead = part.parent.parent / ("b" * 20 + ".part")

@@ -102,7 +102,7 @@ def test_made_with_another_parameter_reused_when_it_is_back(root):
 
 def test_an_output_that_was_taken_away_is_the_reason(root):
     pipeline(root, "a")
-    shutil.rmtree(root / "var" / "artifacts")
+    shutil.rmtree(root / "var" / "cache" / "artifacts")
     pipeline(root, "a")
     assert "made since its output was gone" in say("write")
 

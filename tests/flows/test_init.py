@@ -222,12 +222,12 @@ def test_init_refuses_data_on_another_disk_by_its_real_path(project: Path, tmp_p
         made(str(disk.parent), name="mine")
 
 
-@pytest.mark.parametrize("linked", ["data", "data/text", "data/text/00000.jsonl", "var/artifacts"])
+@pytest.mark.parametrize("linked", ["data", "data/text", "data/text/00000.jsonl", "var/cache/artifacts"])
 def test_init_refuses_a_folder_with_a_link_into_one_that_chatmill_writes_to(
     project: Path, linked: str
 ) -> None:
     write(project / "data" / "text" / "00000.jsonl", {"text": "Made by chatmill."})
-    (project / "var" / "artifacts").mkdir(parents=True)
+    (project / "var" / "cache" / "artifacts").mkdir(parents=True)
     (project / "mine" / "texts" / "more").symlink_to(project / linked)
     with pytest.raises(UserError, match=r"mine/texts/more (is|lies in) (data|var)/ of this project"):
         made()

@@ -79,7 +79,7 @@ def test_a_person_and_a_row_lead_to_the_model_with_the_split_and_without(root):
     assert person["learned"] == ["reward"] and person["carried"] == ["rlhf"]
     assert [list(each[0]["rows"].values()) for each in before[1:]] == [[1], [1]]
     assert "version 1 (champion)" in say("--annotator", "bob")
-    shutil.rmtree(root / "var" / "artifacts" / "split")
+    shutil.rmtree(root / "var" / "cache" / "artifacts" / "split")
     assert [json.loads(say(*words, "--json"))["models"] for words in asked] == before
 
 

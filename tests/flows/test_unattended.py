@@ -358,9 +358,9 @@ def announcing() -> None:
         good = Reference("validate", "k", "good", "g", False, 1.0, {})
         with away():
             run.announce(good)
-        assert known_labels(run.place.var, "smoke").data == ""
+        assert known_labels(run.place.root, "smoke").data == ""
         run.announce(good)
-        assert known_labels(run.place.var, "smoke").data == "d5"
+        assert known_labels(run.place.root, "smoke").data == "d5"
 
 
 def test_labels_that_could_not_be_told_of_are_told_of_later(

@@ -52,7 +52,7 @@ def archive_in(folder: Path) -> Archive:
 
 
 def members(root: Path, *wanted: str) -> list[bytes]:
-    archive = archive_in(root / "var" / "downloads")
+    archive = archive_in(root / "var" / "cache" / "downloads")
     return read(Source("s", archive="x", members=wanted), root, x=archive)
 
 
@@ -97,7 +97,7 @@ def test_a_tar_that_unpacks_without_end_is_not_read_on(
 
 
 def test_an_archive_with_a_wrong_checksum_shows_both_sums(tmp_path: Path) -> None:
-    archive = archive_in(tmp_path / "var" / "downloads")
+    archive = archive_in(tmp_path / "var" / "cache" / "downloads")
     wrong = Archive(archive.package, archive.file, "f" * 64)
     with pytest.raises(UserError, match="nothing was read") as caught:
         read(Source("s", archive="x", members=("texts/a.txt",)), tmp_path, x=wrong)

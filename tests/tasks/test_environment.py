@@ -20,7 +20,7 @@ def test_the_same_lock_needs_no_environment_and_another_one_is_made_once(tmp_pat
     project.mkdir()
     (project / LOCK).write_text("# No package at all.\n")
     found = interpreter(tmp_path, project, os.environ, said.append)
-    assert found == tmp_path / "var" / "environments" / lock_digest(project) / "bin" / "python"
+    assert found == tmp_path / "var" / "cache" / "environments" / lock_digest(project) / "bin" / "python"
     assert found.exists() and len(said) == 1
     assert interpreter(tmp_path, project, os.environ, said.append) == found and len(said) == 1
 
@@ -31,4 +31,4 @@ def test_packages_that_cannot_be_had_leave_nothing(tmp_path: Path) -> None:
     (project / LOCK).write_text("no-such-package==1.0\n")
     with pytest.raises(UserError, match="no-such-package"):
         interpreter(tmp_path, project, {**os.environ, "PIP_NO_INDEX": "1"}, lambda text: None)
-    assert not (tmp_path / "var" / "environments" / lock_digest(project)).exists()
+    assert not (tmp_path / "var" / "cache" / "environments" / lock_digest(project)).exists()

@@ -75,14 +75,14 @@ def store(tmp_path_factory):
 
 def test_a_model_leads_back_through_reused_stages(store):
     root, client, first, second = store
-    found = trace(client, "1", root / "var")
+    found = trace(client, "1", root)
     assert found["pipeline_run"] == second and found["git_commit"] == "def" and found["git_diff"] is True
     told = {each["stage"]: (each["status"], each["pipeline_run"]) for each in found["stages"]}
     assert told == {"ingest": ("reused", first), "split": ("reused", first), "rlhf": ("made", second)}
     assert found["data_hash"] == "0123.dir" and found["environment"] == {"lock": "lock", "device": "cpu"}
     assert found["sources"] == [{"name": "s", "archive": "x", "pin": {"sha256": "12"}}]
     assert found["labels"] == {"(unnamed)": {"train": 1}, "ann": {"train": 1, "test": 1}, "bob": {"train": 1}}
-    assert trace(client, "aligned", root / "var")["mlflow_run"] == found["mlflow_run"]
+    assert trace(client, "aligned", root)["mlflow_run"] == found["mlflow_run"]
 
 
 def test_what_is_gone_is_said(store, tmp_path):
@@ -118,13 +118,14 @@ def test_only_what_differs_is_compared(store):
 
 def test_the_lineage_stands_on_the_page_of_the_model(store):
     root, client, _, second = store
-    describe(client, "1", second, root / "var")
+    describe(client, "1", second, root)
     page = client.get_model_version("chatmill", "1")
     assert "commit `def`, with changes" in page.description and "| ann | 1 | 0 | 1 |" in page.description
     assert page.tags["git.commit"] == "def" and page.tags["git.dirty"] == "true"
     assert page.tags["data.hash"] == "0123.dir" and page.tags["lineage"] == f"runs:/{second}/lineage.json"
-    found = trace(client, "1", root / "var")
+    found = trace(client, "1", root)
     assert json.loads(client_text(client, second, "lineage.json")) == found
+    assert trace(client, "1", root / "elsewhere")["labels"] == found["labels"]
     many = {**found, "labels": {f"person *{n}*" * 40: {"train": n} for n in range(50)}}
     assert "…" in written(many, second) and len(written(many, second)) <= LONGEST
     assert "chatmill lineage 1" in written(many, second)
@@ -141,6 +142,6 @@ def test_files_have_their_sums_and_diffs_say_whose_they_are(store):
     assert described_sources(PRESET, identities)[0]["sums"] == {"a.txt": "12"}
     assert described_sources(PRESET, identities)[0]["versions"] == {"https://x": "v"}
     client.log_text(second, "diff --git a/x b/x\n", "git.diff")
-    said = diffs(client, trace(client, "1", root / "var"))
+    said = diffs(client, trace(client, "1", root))
     assert f"# commit def, pipeline run {second}: rlhf\ndiff --git a/x b/x\n" in said
     assert f"# commit abc, pipeline run {first}: ingest, split\n# gone from MLflow\n" in said

@@ -77,4 +77,6 @@ def test_a_model_that_mlflow_lost_is_no_opponent(tracker: Tracker, tmp_path: Pat
     for path in list((tmp_path / "mlflow").rglob("model")):
         shutil.rmtree(path)
     assert fetch_opponent(version, tracker.uri, tmp_path, lambda event: None) is None
-    assert not [path for path in (tmp_path / "var" / "artifacts" / "champion").iterdir() if path.is_dir()]
+    assert not [
+        path for path in (tmp_path / "var" / "cache" / "artifacts" / "champion").iterdir() if path.is_dir()
+    ]

@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tree(root: Path) -> Path:
-    found = root / "var" / "reproduce" / "tree"
+    found = root / "var" / "cache" / "reproduce" / "tree"
     found.mkdir(parents=True)
     return found
 

@@ -82,20 +82,20 @@ def test_interrupted_it_waits_for_what_it_started_and_goes_on_from_there(
     with pytest.raises(KeyboardInterrupt):
         attempt()
     assert time.monotonic() - start < 30
-    (tree,) = (root / "var" / "reproduce").glob("*/tree")
+    (tree,) = (root / "var" / "cache" / "reproduce").glob("*/tree")
     assert (tree / "ended").exists() and "read again from its sources" in said[-1]
     (tree / "began").unlink()
     (tree / "flows" / "command.py").write_text("import sys; sys.exit(3)")
     with pytest.raises(Failed, match="before its first stage was done with exit code 3"):
         attempt()
-    assert any("going on from var/reproduce/" in text for text in said)
+    assert any("going on from var/cache/reproduce/" in text for text in said)
 
 
 def test_at_the_end_nothing_stays_but_what_is_kept(root: Path, original: Original) -> None:
     said: list[str] = []
     with checked_out(root, original, True, said.append) as kept:
         pass
-    assert kept.project.exists() and "stays in var/reproduce/" in said[-1]
+    assert kept.project.exists() and "stays in var/cache/reproduce/" in said[-1]
     # What was kept is done: the next reproduction begins anew, so that it takes nothing of that one over.
     (kept.project / "left").touch()
     with checked_out(root, original, False, said.append) as checkout:
@@ -105,7 +105,7 @@ def test_at_the_end_nothing_stays_but_what_is_kept(root: Path, original: Origina
             checked_out(root, original, False, said.append),
         ):
             pass
-    assert not list((root / "var" / "reproduce").iterdir())
+    assert not list((root / "var" / "cache" / "reproduce").iterdir())
     with pytest.raises(UserError, match="no package"), checked_out(root, original, False, said.append):
         raise UserError("no package can be had")
-    assert not list((root / "var" / "reproduce").glob("*/*"))
+    assert not list((root / "var" / "cache" / "reproduce").glob("*/*"))

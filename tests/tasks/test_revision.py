@@ -53,7 +53,7 @@ def test_a_changed_tree_comes_back_with_new_files_of_the_rooms(root: Path, tmp_p
         (root / name).write_bytes(content)
     state = code_state(root)
     git(root, "stash", "-u")
-    tree = root / "var" / "reproduce" / "tree"
+    tree = root / "var" / "cache" / "reproduce" / "tree"
     project = bring_back(root, state, tree)
     assert project == tree / "project"
     assert {name: (project / name).read_bytes() for name in wanted} == wanted

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.source_snapshot import FOLDER, _store, read_sources, sources_digest
+from tasks.project_paths import SOURCE_SNAPSHOTS
+from tasks.source_snapshot import _store, read_sources, sources_digest
 from tasks.stage import Surroundings, stage
 
 REPOSITORY = Path(__file__).parents[2]
@@ -98,7 +99,7 @@ if __name__ == "__main__":
     main()
 """
     found = run(project, code)
-    folder = str((project / FOLDER).resolve())
+    folder = str((project / SOURCE_SNAPSHOTS).resolve())
     assert found["folder"].startswith(folder) and found["root"] == found["folder"]
     assert found["records"].startswith(folder)
     assert found["value"] == 1 and found["trained"]["value"] == 1

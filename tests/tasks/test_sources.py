@@ -13,6 +13,7 @@ import pytest
 from model.errors import UserError
 from tasks import digests
 from tasks.formats import Found
+from tasks.project_paths import DIGESTS
 from tasks.records import comparison_row, rating_row, text_row
 from tasks.sources import (
     DataParameters,
@@ -182,7 +183,7 @@ def test_a_file_is_summed_once_while_it_stays_as_it_is(root: Path, monkeypatch: 
     assert len(summed) == 2 and sources_digest(parameters, root) == first and len(summed) == 2
     os.utime(root / "texts/a.txt", ns=(1, 1))
     assert sources_digest(parameters, root) == first and len(summed) == 3
-    (root / digests.KEPT).write_text("[broken")
+    (root / DIGESTS).write_text("[broken")
     assert sources_digest(parameters, root) == first and len(summed) == 5
 
 

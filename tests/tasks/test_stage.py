@@ -111,7 +111,7 @@ def test_made_then_reused(tmp_path):
     assert (first.reused, second.reused) == (False, True)
     assert replace(first, reused=True) == second and second.run == "run-1"
     assert made(tmp_path) == 1
-    assert Path(first.path) == tmp_path / "var" / "artifacts" / "write" / first.key
+    assert Path(first.path) == tmp_path / "var" / "cache" / "artifacts" / "write" / first.key
     manifest = json.loads((Path(first.path) / MANIFEST).read_text())
     wanted = {
         "stage",
@@ -177,7 +177,7 @@ def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):
     around = Surroundings(tmp_path)
     with pytest.raises(UserError, match="the words are wrong"):
         write.run(Words(("fail",)), {}, around, quiet)
-    [part] = (tmp_path / "var" / "artifacts" / "write").glob("*.part")
+    [part] = (tmp_path / "var" / "cache" / "artifacts" / "write").glob("*.part")
     (part / "left-over").touch()
     with pytest.raises(UserError):
         write.run(Words(("fail",)), {}, around, quiet)
@@ -214,7 +214,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_begun_is_gone(tmp_path):
     kept = write.run(Words(), {}, around, quiet)
     with pytest.raises(UserError, match=r"the disk of .* is full; make room .* fill begins anew"):
         fill.run(Words(), {}, around, quiet)
-    assert not list((tmp_path / "var" / "artifacts" / "fill").glob("*.part"))
+    assert not list((tmp_path / "var" / "cache" / "artifacts" / "fill").glob("*.part"))
     assert read_manifest(Path(kept.path))
 
 
@@ -257,7 +257,7 @@ def test_a_second_process_waits_and_reuses(tmp_path):
 def test_what_a_killed_run_left_is_gone_on_from(tmp_path):
     said = FRESH.Queue()
     process = start(climb, Words(seconds=30.0), tmp_path, said)
-    folder = tmp_path / "var" / "artifacts" / "climb"
+    folder = tmp_path / "var" / "cache" / "artifacts" / "climb"
     while not list(folder.glob("*.part/step-1")):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)

@@ -97,7 +97,9 @@ def both_ways(tmp_path: Path, remote: str, endpoint: str = "") -> None:
     assert write.find(Words(("c",)), {}, other, said) is None
     assert bring("write", "0" * 20, other, said) is None
     second = write.run(Words(), {}, other, said)
-    assert second == replace(first, reused=True, path=str(other.root / "var/artifacts/write" / first.key))
+    assert second == replace(
+        first, reused=True, path=str(other.root / "var/cache/artifacts/write" / first.key)
+    )
     assert (Path(second.path) / "inner" / "1.txt").read_text() == "b" and "fetched from" in said.texts
     # What comes of it is the same on both, and goes back the same way.
     third = count.run(Words(), {"write": second}, other, said)
@@ -143,7 +145,7 @@ def test_what_is_spoilt_there_is_made_anew_and_mended(tmp_path: Path, harm: str)
     held.chmod(0o644)
     held.write_text("x") if harm == "cut" else held.unlink()
     assert bring("write", first.key, other, said) is None
-    assert not list((other.root / "var" / "artifacts" / "write").glob("*.fetch"))
+    assert not list((other.root / "var" / "cache" / "artifacts" / "write").glob("*.fetch"))
     assert not made(other, said).reused
     assert bring("write", first.key, third, said) is not None
 

@@ -16,7 +16,7 @@ SLEEPS = "import time; time.sleep(600)"
 
 
 def begun(root: Path, stage: str) -> Path:
-    part = root / "var" / "artifacts" / stage / f"{KEY}.part"
+    part = root / "var" / "cache" / "artifacts" / stage / f"{KEY}.part"
     part.mkdir(parents=True)
     (part / "first").write_text("half")
     return part

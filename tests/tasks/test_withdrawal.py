@@ -19,13 +19,13 @@ from flows.configuration import Preset, read_preset
 from model.errors import UserError
 from tasks import versions
 from tasks.cleaning import RUNNING, Need, plan, survey
-from tasks.data_folder import LOCK
 from tasks.erasing import holding
 from tasks.ingest import WAITS, ingest
 from tasks.leaving import Asked, Leaving, find_leaving, read_ids
 from tasks.locks import alone
 from tasks.placing import place_data
 from tasks.preview import dry_run
+from tasks.project_paths import DATA_LOCK
 from tasks.records import comparison_row, rating_row, read_rows, read_shards, text_row
 from tasks.sources import DataParameters, Source
 from tasks.stage import Reference, Stage, Surroundings, read_manifest
@@ -259,7 +259,7 @@ def test_a_past_run_is_made_again_with_what_it_had(root: Path, withdrawn_then: b
     made = make(root)
     manifest = read_manifest(Path(made.path))
     withdraw(root, ["ben"], [])
-    tree = root / "var" / "reproduce" / "tree"
+    tree = root / "var" / "cache" / "reproduce" / "tree"
     tree.mkdir(parents=True)
     source = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
     preset = {"name": "mine", "data": {"sources": [source], "version": ""}}
@@ -293,7 +293,7 @@ def test_two_ingestions_of_one_project_take_turns(root: Path) -> None:
 
     write(root, {"text": "three"})
     work = {"out": root / "out", "report": report, "root": root}
-    with alone(root / LOCK, lambda event: None, ""):
+    with alone(root / DATA_LOCK, lambda event: None, ""):
         other = Thread(target=ingest, args=(DataParameters((OWN,)),), kwargs=work)
         other.start()
         assert waits.wait(30) and (root / "data.dvc").read_bytes() == before
@@ -357,7 +357,7 @@ def test_only_what_depends_on_a_person_s_labels_is_made_again(smoke: Preset) -> 
     parts = [Path(after["split"].path) / part for part in ("train", "valid", "test")]
     assert not any(held(part, read_withdrawn(root)) for part in parts)
     # What was made before goes, though a model was made from it, as long as no running run reads it.
-    entries = survey(root / "var" / "artifacts")
+    entries = survey(root / "var" / "cache" / "artifacts")
     found = holding(entries, read_withdrawn(root))
     assert sorted(found) == sorted((name, before[name].key) for name in data)
     for why, goes in (("version 1 of chatmill", 3), (RUNNING, 0)):

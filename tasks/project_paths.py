@@ -1,0 +1,33 @@
+"""The paths of everything that chatmill writes under `var/`, relative to the project's folder.
+
+Records lie directly in `var/`: what no command can compute or download again. Everything else lies in
+`var/cache/`; removing that folder costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RECORDS = Path("var")
+MLFLOW_DATABASE = RECORDS / "mlflow.db"
+MLFLOW_FOLDER = RECORDS / "mlflow"
+PREFECT_HOME = RECORDS / "prefect"
+LABELS = RECORDS / "labels"
+LOGS = RECORDS / "logs"
+SUMMARY = RECORDS / "summary.json"
+REPORT = RECORDS / "report.html"
+SERVERS = RECORDS / "up.json"
+# Locks are no records, but removing one that a process holds would let a second process in.
+DATA_LOCK = RECORDS / "data.lock"
+LAYOUT_LOCK = RECORDS / "layout.lock"
+DEVICE_LOCKS = RECORDS / "devices"
+
+CACHE = RECORDS / "cache"
+ARTIFACTS = CACHE / "artifacts"
+DOWNLOADS = CACHE / "downloads"
+ENVIRONMENTS = CACHE / "environments"
+REPRODUCTIONS = CACHE / "reproduce"
+SOURCE_SNAPSHOTS = CACHE / "sources"
+DATA_DOCS = CACHE / "data_docs"
+DASK = CACHE / "dask"
+DIGESTS = CACHE / "digests.json"
