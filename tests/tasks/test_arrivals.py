@@ -82,7 +82,7 @@ def test_rows_that_are_admitted_are_looked_at(tmp_path: Path, monkeypatch: pytes
         data = ingest.run(preset.data, {}, around, print)
         good = validate.run(preset.checks(), {"ingest": data}, around, print)
         folder, version = Path(good.path) / "rows", str(data.metrics["data_hash"])
-        known = known_labels(tmp_path / "var", "mine")
+        known = known_labels(tmp_path, "mine")
         came = known.arrived(folder, good.digest)
         known.remember(folder, good.digest, version)
         assert came.rows["comparisons"] == 1
