@@ -17,6 +17,7 @@ from tasks.formats.look import find
 from tasks.locks import alone
 from tasks.owned_folder import copy_folder
 from tasks.project_paths import DATA_LOCK
+from tasks.readmission import check_readmitted, member_digests, note_withdrawn
 from tasks.records import TYPES, shards
 from tasks.shards import (
     CLAIMS,
@@ -63,18 +64,25 @@ def _stands(folder: Path, root: Path) -> bool:
     Where there is no data/ yet, as on another host, and data.dvc names these rows, they are put there.
     """
     known = versions.read_pointer(root)
-    wanted = _data_hash(folder)
+    wanted = str(_manifest(folder)["metrics"].get("data_hash", ""))
     if known is None or known["md5"] != wanted:
         return False
     with alone(root / DATA_LOCK, lambda event: None, WAITS):
         versions.claim_data(root)
+        # Its key has these parameters, so they are those of this run.
+        readmit = bool(_manifest(folder)["parameters"].get("readmit"))
+        check_readmitted(root, read_withdrawn(root), readmit)
         if not data_folder.data_files(root / "data"):
             publish(folder / "rows", root)
-        return versions.folder_hash(root) == wanted
+        stands = versions.folder_hash(root) == wanted
+        if stands and versions.is_kept(root):
+            note_withdrawn(root, read_withdrawn(root))
+        return stands
 
 
-def _data_hash(folder: Path) -> str:
-    return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["metrics"].get("data_hash", ""))
+def _manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return found
 
 
 def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
@@ -100,9 +108,13 @@ def ingest(
     with alone(root / DATA_LOCK, report, WAITS):
         versions.claim_data(root)
         withdrawn = read_withdrawn(root)
+        check_readmitted(root, withdrawn, parameters.readmit)
         if parameters.version:
-            return _from_version(parameters, out, report, root, withdrawn)
-        return _from_sources(parameters, out, report, root, spread, withdrawn)
+            figures = _from_version(parameters, out, report, root, withdrawn)
+        else:
+            figures = _from_sources(parameters, out, report, root, spread, withdrawn)
+        note_withdrawn(root, withdrawn)
+        return figures
 
 
 def _from_sources(
@@ -147,7 +159,10 @@ def describe_version(
     """What data.dvc says of a version besides its hash; of what is withdrawn, the digest and counts alone."""
     names = sorted(source.name for source in parameters.sources)
     meta = {"sources": made_of["digest"], "names": names, "rows": made.counts}
-    return {**meta, "withdrawn": {"digest": withdrawn.digest, "rows": made.withdrawn}} if withdrawn else meta
+    if not withdrawn:
+        return meta
+    members = member_digests(withdrawn)
+    return {**meta, "withdrawn": {"digest": withdrawn.digest, "members": members, "rows": made.withdrawn}}
 
 
 def _from_version(

@@ -44,7 +44,7 @@ def place_data(
     given = _absolute(copy.deepcopy(dict(preset)), root)
     data = given["data"]
     remote, endpoint = str(data.get("remote") or ""), str(data.get("endpoint") or "")
-    data.update(remote="", endpoint="", accept=False)
+    data.update(remote="", endpoint="", accept=False, readmit=False)
     _link(root, project, given)
     since = _withdraw_as_then(root, project, ingest)
     recorded = _recorded(ingest)

@@ -21,6 +21,7 @@ from tasks.formats.look import find
 from tasks.ingest import Rows, describe_version, make_rows
 from tasks.preflight import Trainings, check_trainings
 from tasks.project_paths import DOWNLOADS
+from tasks.readmission import check_readmitted
 from tasks.records import Record, shards
 from tasks.sources import DataParameters, Source, read_source, reading_of, without_ignored
 from tasks.split import SplitParameters, split
@@ -133,6 +134,7 @@ def _check_sources(
     known = replace(parameters, sources=here)
     try:
         versions.check_data(root)
+        check_readmitted(root, withdrawn, parameters.readmit)
         rows = make_rows(known, root, folder / "ingest", report, spread, withdrawn, read)
     except UserError as error:
         return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))

@@ -142,7 +142,8 @@ class DataParameters:
 
     `remote` is the folder (or address) of the DVC remote; empty: data stays here. `endpoint` is the server of
     a store that speaks S3 and is not Amazon's. `accept` takes sources that give other rows than data.dvc
-    says, as a new version. `version`, the hash in data.dvc, has that version stand for the sources: none is
+    says, as a new version. `readmit` takes rows and people back that the last version left out as withdrawn.
+    `version`, the hash in data.dvc, has that version stand for the sources: none is
     read, and they may be gone.
     """
 
@@ -151,6 +152,7 @@ class DataParameters:
     remote: str = ""
     endpoint: str = ""
     accept: bool = False
+    readmit: bool = False
     version: str = ""
 
     def __post_init__(self) -> None:

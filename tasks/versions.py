@@ -75,7 +75,7 @@ def repository(root: Path) -> Any:
         Repo.init(str(root), no_scm=no_scm).close()
     elif not (root / ".dvc" / "config").exists():
         # A kill inside `init`. DVC's own remedy, `init -f`, would remove the cache.
-        _replace_text(root / ".dvc" / "config", "[core]\n    no_scm = True\n" if no_scm else "")
+        replace_text(root / ".dvc" / "config", "[core]\n    no_scm = True\n" if no_scm else "")
     _write_ignored(root / ".dvcignore")
     with Repo(str(root), uninitialized=False) as repo:
         yield repo
@@ -85,10 +85,10 @@ def _write_ignored(path: Path) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if lacking := [line for line in IGNORED if line not in text.splitlines()]:
         added = "# No part of a version: rows set aside, chatmill's own notes, what keeps a folder in git.\n"
-        _replace_text(path, "\n".join([*text.splitlines(), added.rstrip(), *lacking, ""]))
+        replace_text(path, "\n".join([*text.splitlines(), added.rstrip(), *lacking, ""]))
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """Write a file beside its place, then rename it: a kill leaves the old one or the new one."""
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding="utf-8") as file:
@@ -114,9 +114,14 @@ def claim_data(root: Path) -> None:
     data_folder.finish_replacement(data)
     if unlisted:
         data_folder.list_files(data, data_folder.data_files(data))
-    if pointer is not None and (root / ".dvc").is_dir():
+    if pointer is not None and is_kept(root):
         # A kill after data.dvc was renamed left the list without it.
         _remember(root, [(pointer, "")])
+
+
+def is_kept(root: Path) -> bool:
+    """Tell whether DVC is set up in this folder; notes go beside its cache, and not before."""
+    return (root / ".dvc" / "config").is_file()
 
 
 def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
@@ -232,7 +237,7 @@ def write_pointer(
     kept = {name: value for name, value in before.items() if name not in ("outs", "meta")}
     outs = [{name: value for name, value in out.items() if value is not None}]
     found = {**kept, "outs": outs, "meta": {"layout": LAYOUT, **meta}}
-    _replace_text(path, yaml.safe_dump(found, sort_keys=False))
+    replace_text(path, yaml.safe_dump(found, sort_keys=False))
 
 
 def pull(root: Path, remote: str, endpoint: str = "") -> bool:
@@ -381,7 +386,7 @@ def _remember(root: Path, versions: Iterable[tuple[dict[str, Any], str]]) -> Non
     new = [{**pointer, "made": made} for pointer, made in versions if pointer["md5"] not in known]
     if new:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace_text(path, "".join(json.dumps(entry) + "\n" for entry in [*entries, *new]))
+        replace_text(path, "".join(json.dumps(entry) + "\n" for entry in [*entries, *new]))
 
 
 def remembered(root: Path) -> list[dict[str, Any]]:

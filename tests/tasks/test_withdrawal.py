@@ -26,6 +26,7 @@ from tasks.locks import alone
 from tasks.placing import place_data
 from tasks.preview import dry_run
 from tasks.project_paths import DATA_LOCK
+from tasks.readmission import LAST, member_digests
 from tasks.records import comparison_row, rating_row, read_rows, read_shards, text_row
 from tasks.sources import DataParameters, Source
 from tasks.stage import Reference, Stage, Surroundings, read_manifest
@@ -110,7 +111,9 @@ def test_a_person_s_labels_leave_as_a_new_version(root: Path) -> None:
     meta = yaml.safe_load((root / "data.dvc").read_text())["meta"]
     # The sources are what they were: this is told apart from other ones.
     assert meta["sources"] == before["meta"]["sources"] and "withdrawn" not in before["meta"]
-    assert meta["withdrawn"] == {"digest": read_withdrawn(root).digest, "rows": {"comparisons": 1}}
+    members = member_digests(read_withdrawn(root))
+    withdrawn = {"digest": read_withdrawn(root).digest, "members": members, "rows": {"comparisons": 1}}
+    assert len(members) == 1 and meta["withdrawn"] == withdrawn
     assert make(root).reused
     again = find_leaving(root, Asked(["ann"], {}, **SIGNED))
     assert again.new == [] and [each.by for each in again.known] == ["max"] and not again.gone
@@ -118,7 +121,10 @@ def test_a_person_s_labels_leave_as_a_new_version(root: Path) -> None:
     (root / WITHDRAWN).write_text((root / WITHDRAWN).read_text().replace("asked for", "left the team"))
     assert make(root).reused
     (root / WITHDRAWN).unlink()
-    assert make(root).metrics["data_hash"] == before["md5"] and len(ids(root, "comparisons")) == 2
+    again_in = DataParameters((OWN,), readmit=True)
+    assert make(root, again_in).metrics["data_hash"] == before["md5"] and len(ids(root, "comparisons")) == 2
+    # Asked for once, they are back.
+    assert make(root).reused and len(ids(root, "comparisons")) == 2
 
 
 def test_rows_leave_from_every_source_that_has_them(root: Path) -> None:
@@ -316,6 +322,9 @@ class Keys:
     def __exit__(self, *error: object) -> None:
         pass
 
+    def check_trainings(self, parts: Reference, tokens: Reference) -> None:
+        """The tokenizer is not made here."""
+
     def __call__(self, stage: Stage, parameters: Any, *inputs: Reference) -> Reference:
         given = {each.stage: each for each in inputs}
         if stage.name in ("ingest", "validate", "split"):
@@ -364,3 +373,73 @@ def test_only_what_depends_on_a_person_s_labels_is_made_again(smoke: Preset) -> 
         needs = [Need(why, "split", before["split"].key), Need("x", "ingest", after["ingest"].key)]
         planned = plan(entries, needs, time.time(), 3600.0, None, found)
         assert len(planned.goes) == goes
+
+
+def emptied(root: Path) -> None:
+    (root / WITHDRAWN).write_text("")
+
+
+def torn(root: Path) -> None:
+    lines = (root / WITHDRAWN).read_text().splitlines(keepends=True)
+    (root / WITHDRAWN).write_text("".join(lines[:-1]))
+
+
+def other_branch(root: Path) -> None:
+    """Both files as they were before anything was withdrawn."""
+    (root / WITHDRAWN).unlink()
+    (root / "data.dvc").write_text((root / "before.dvc").read_text())
+
+
+def cloned(root: Path) -> None:
+    """data.dvc alone was committed."""
+    (root / WITHDRAWN).unlink()
+    shutil.rmtree(root / ".dvc")
+    shutil.rmtree(root / "var")
+
+
+def another_person(root: Path) -> None:
+    """As many withdrawals as before, and one of them is of somebody else."""
+    text = (root / WITHDRAWN).read_text()
+    (root / WITHDRAWN).write_text(text.replace('"annotator":"ben"', '"annotator":"zoe"'))
+
+
+def of_an_older_chatmill(root: Path) -> None:
+    """It noted the digest of all withdrawals alone."""
+    cloned(root)
+    pointer = yaml.safe_load((root / "data.dvc").read_text())
+    del pointer["meta"]["withdrawn"]["members"]
+    (root / "data.dvc").write_text(yaml.safe_dump(pointer))
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [emptied, torn, other_branch, cloned, another_person, of_an_older_chatmill],
+    ids=lambda one: one.__name__,
+)
+def test_version_with_fewer_withdrawals_is_refused_unless_asked_for(root: Path, lose: Any) -> None:
+    shutil.copy(root / "data.dvc", root / "before.dvc")
+    withdraw(root, ["ann", "ben"], [])
+    make(root)
+    now = (root / "data.dvc").read_text()
+    lose(root)
+    pointer = (root / "data.dvc").read_text()
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"withdrawn\.jsonl lacks .*data\.readmit=true"):
+            make(root)
+        assert ids(root, "comparisons") == [] and (root / "data.dvc").read_text() == pointer
+    with dry_run(DataParameters((OWN,)), ValidateParameters(), root, lambda event: None) as found:
+        assert "withdrawn.jsonl lacks" in str(found.stop)
+    assert make(root, DataParameters((OWN,), readmit=True)).metrics["comparisons"] > 0
+    assert make(root).metrics["comparisons"] > 0
+    assert (root / "data.dvc").read_text() != now
+
+
+def test_what_the_last_version_left_out_is_noted_when_it_is_reused(root: Path) -> None:
+    withdraw(root, ["ann"], [])
+    make(root)
+    (root / LAST).unlink()
+    assert make(root).reused and (root / LAST).exists()
+    (root / LAST).write_text("[torn")
+    assert make(root).reused
+    more = withdraw(root, ["ben"], [])
+    assert more.new and make(root).metrics["comparisons"] == 0
