@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from model.errors import UserError
 from model.launch import Report
 from tasks import data_folder, versions
-from tasks.formats import File
+from tasks.formats import File, Tally
 from tasks.formats.files import suffix
 from tasks.formats.look import find
+from tasks.formats.reader import no_rows
 from tasks.locks import alone
 from tasks.owned_folder import copy_folder
 from tasks.project_paths import DATA_LOCK
@@ -230,18 +231,25 @@ def make_rows(
     sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
     found = [0] * len(parameters.sources)
     gone, lessened = dict.fromkeys(TYPES, 0), 0
+    tallies = [Tally() for _ in parameters.sources]
     parsed = spread(sort_part, parts)
     for part in paced(parsed, len(parts), report, lambda part: (part.rows, sum(part.sizes.values()))):
         found[part.place] += part.rows
+        tallies[part.place].add(part.tally)
         lessened += part.lessened
         for kind, size in part.sizes.items():
             sizes[kind] += size
         for kind, count in part.gone.items():
             gone[kind] += count
     for number, source in enumerate(parameters.sources):
-        if not found[number]:
+        for line in tallies[number].lines():
+            report({"event": "message", "text": f"source {source.name}: {line}"})
+    for number, source in enumerate(parameters.sources):
+        tally = tallies[number]
+        if not tally.rows:
             names = [file.origin for part in parts if part.place == number for file in part.files]
-            raise UserError(f"source {source.name}: no rows in {_named(names)}")
+            raise UserError(no_rows(source.name, _named(names), tally))
+        tally.check(source.name, source.fields)
     if sizes[CLAIMS]:
         for _ in spread(check_claims, ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass

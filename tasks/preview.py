@@ -16,8 +16,9 @@ from model.tokenizer import train_tokenizer
 from tasks import hub, versions
 from tasks.fetch import Broken, ask, fetched
 from tasks.findings import Findings
-from tasks.formats import File
+from tasks.formats import File, Tally
 from tasks.formats.look import find
+from tasks.formats.reader import read_rows
 from tasks.ingest import Rows, describe_version, make_rows
 from tasks.preflight import Trainings, check_trainings
 from tasks.project_paths import DOWNLOADS
@@ -109,8 +110,9 @@ def preview(source: Source, parameters: DataParameters, root: Path) -> SourcePre
         found = replace(found, files=len(files), bytes=sum(map(_size, files)))
         known = find(files, source.name, source.format)
         found = replace(found, format=known.name)
-        first = islice(known.parse(files, reading_of(source, root)), FIRST)
-        return replace(found, first=tuple(one.row for one in first))
+        rows = read_rows(known, files, reading_of(source, root), Tally(), source.strict)
+        first = islice((one.row for one in rows if not one.row.fault), FIRST)
+        return replace(found, first=tuple(first))
     except UserError as error:
         return replace(found, fault=str(error))
 

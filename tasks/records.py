@@ -19,12 +19,17 @@ Turn = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": wh
 
 @dataclass(frozen=True)
 class Text:
-    """A document to learn language from. `group` is the digest of what a split must not tear."""
+    """A document to learn language from. `group` is the digest of what a split must not tear.
+
+    Every record has a `fault`: why a row of a source could not be read. Its other fields are then empty, and
+    validation puts it aside; a row that could be read has none.
+    """
 
     id: str
     text: str
     source: str
     group: str
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Pair:
     source: str
     group: str
     history: list[Turn] = field(default_factory=list)
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Comparison:
     group: str
     history: list[Turn] = field(default_factory=list)
     time: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Rating:
     group: str
     history: list[Turn] = field(default_factory=list)
     times: list[str] = field(default_factory=list)
+    fault: str = ""
 
     @property
     def score(self) -> float:
@@ -99,11 +107,22 @@ class Found(NamedTuple):
     """A record as a parser finds it, and where: a file with a line, an item or a row, for messages.
 
     `own` is the id that the file itself gives the row, where it gives one: it stands for one content.
+    `anonymous`: nobody is named who gave the label. Two such rows are votes of two people, even if they say
+    the same.
     """
 
     row: Record
     where: str
     own: str = ""
+    anonymous: bool = False
+
+
+class Fault(NamedTuple):
+    """A row that could not be read: where it is, why (a whole sentence), and its kind where that is known."""
+
+    where: str
+    says: str
+    kind: str = ""
 
 
 def digest(*parts: object) -> str:
@@ -158,6 +177,19 @@ def rating_row(
     )  # fmt: skip
 
 
+def fault_row(kind: str, source: str, where: str, says: str) -> Record:
+    """Return a record that stands for a row which could not be read, so that it is counted and put aside."""
+    number = digest("fault", kind, source, where, says)
+    says = says.encode("utf-8", "replace").decode()
+    if kind == "text":
+        return Text(number, "", source, number, says)
+    if kind == "pairs":
+        return Pair(number, "", "", [], source, number, fault=says)
+    if kind == "comparisons":
+        return Comparison(number, "", "", "", "tie", "", "", source, number, fault=says)
+    return Rating(number, "", "", [], [], "", source, number, fault=says)
+
+
 def _turns(history: Sequence[Turn]) -> list[Turn]:
     return [{**turn, "content": composed(turn["content"])} for turn in history]
 
@@ -169,10 +201,10 @@ def _before(history: Sequence[Turn]) -> list[Any]:
 def canonical(row: Record) -> str:
     """The one line that a record is: keys in the record's order, no spaces.
 
-    `history` and times are in it where they say something, so that rows without are what they were.
+    `history`, times and `fault` are in it where they say something, so that rows without are what they were.
     """
     values = dataclasses.asdict(row)
-    for name in ("history", "time", "times"):
+    for name in ("history", "time", "times", "fault"):
         if not values.get(name, True):
             del values[name]
     return json_line(values)

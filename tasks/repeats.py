@@ -24,6 +24,8 @@ def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) ->
 
     Where a prompt ends and its answer begins does not count: the same text cut elsewhere says the same.
     """
+    if row.get("fault"):
+        return hashed(str(row.get("id"))), 0, shard, place
     parts = [str(row.get(column) or "") for column in STRINGS[kind]]
     if row.get("history"):
         parts.append(json.dumps(row["history"], ensure_ascii=False))
@@ -33,6 +35,8 @@ def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) ->
 
 def rating_record(row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
     """A rating with who gave it: another one of the same answer is another rating."""
+    if row.get("fault"):
+        return hashed(str(row.get("id"))), 0, shard, place
     asked = [row.get(name) for name in ("history", "prompt", "completion", "aspect", "annotators", "scores")]
     return hashed(json.dumps(asked)), 0, shard, place
 
@@ -41,6 +45,8 @@ def choice_records(
     kind: str, row: Mapping[str, Any], shard: int, place: int
 ) -> Iterator[tuple[int, int, int, int]]:
     """Who judged what, and how: two of one key that are not of one group contradict each other."""
+    if row.get("fault"):
+        return
     who = row.get("annotator") if kind == "comparisons" else next(iter(row.get("annotators") or ()), None)
     if not isinstance(who, str) or who.startswith(NOBODY):
         return

@@ -30,6 +30,7 @@ STRINGS = {
 NAMES = ("aspect", "annotator")  # one word, where the others are what somebody wrote
 ANSWERS = ("completion", "a", "b")  # one character is an answer
 COMMON = ("id", "source", "group")
+READABLE = "the row can be read"
 IN_SCRIPT = 0.9  # of a text's letters: a name or a quotation may be in another
 ACROSS = ("one person, one choice", "content is not there twice", "held out of training", "nothing like it")
 
@@ -176,7 +177,7 @@ def expectations(kind: str, rules: Rules) -> list[Any]:
     def true(rule: str, about: str, column: str) -> Any:
         return named(rule, about, gxe.ExpectColumnValuesToBeInSet, column=column, value_set=[True])
 
-    suite: list[Any] = []
+    suite: list[Any] = [true(READABLE, "fault", "fault:none")]
     for column in (*COMMON, *STRINGS[kind]):
         suite += [
             named(f"{column} is there", column, gxe.ExpectColumnValuesToNotBeNull, column=column),
@@ -296,7 +297,11 @@ def derived(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """What the rules look at: the table's columns where they are strings, and what was found about them."""
     import pandas as pd
 
-    found: dict[str, Any] = {"place": range(len(table))}
+    faults = table["fault"].tolist() if "fault" in table else [""] * len(table)
+    found: dict[str, Any] = {
+        "place": range(len(table)),
+        "fault:none": [not is_fault(value) for value in faults],
+    }
     for column in (*COMMON, *STRINGS[kind]):
         values = table[column].tolist() if column in table else [None] * len(table)
         found[f"{column}:string"] = [isinstance(value, str) or _missing(value) for value in values]
@@ -339,6 +344,11 @@ def _scores(table: pd.DataFrame) -> dict[str, list[Any]]:
         "lowest": [min(values, default=0.0) for values in numbers],
         "highest": [max(values, default=0.0) for values in numbers],
     }
+
+
+def is_fault(value: Any) -> bool:
+    """Return whether a row's `fault` says something: the row could not be read."""
+    return isinstance(value, str) and bool(value)
 
 
 def _shortest(column: str, limits: Limits) -> int:

@@ -16,7 +16,8 @@ from typing import BinaryIO
 import numpy as np
 
 from model.errors import UserError
-from tasks.formats import File, Reading, find_format
+from tasks.formats import File, Reading, Tally, find_format
+from tasks.formats.reader import read_rows
 from tasks.records import ID, TYPES, canonical, digest, shards
 from tasks.sources import Source, check_annotators
 from tasks.withdrawal import Withdrawn
@@ -50,11 +51,13 @@ class Part:
 class Parsed:
     """What came out of a part: how many rows, and how many bytes of each kind stand in its runs.
 
-    `gone` are the rows of each kind that were left out as withdrawn, `lessened` the ratings that lost scores.
+    `gone` are the rows of each kind that were left out as withdrawn, `lessened` the ratings that lost scores;
+    `tally` is what reading left aside.
     """
 
     place: int
     rows: int
+    tally: Tally
     sizes: dict[str, int]
     gone: dict[str, int]
     lessened: int
@@ -84,13 +87,15 @@ class Gathered:
 def sort_part(part: Part) -> Parsed:
     """Parse a part into runs: rows by id, each with where it was found, the first of the same id kept.
 
-    Raises UserError for what cannot be parsed, and for a label by somebody whom the source does not name.
+    Raises UserError for a file that is broken as a whole, and for a label by somebody whom the source does
+    not name.
     """
-    runs = _Runs(part)
+    runs, tally = _Runs(part), Tally()
     rows = 0
     gone: dict[str, set[str]] = {}
     lessened: set[str] = set()
-    for found in find_format(part.format).parse(part.files, part.reading):
+    format = find_format(part.format)
+    for found in read_rows(format, part.files, part.reading, tally, part.source.strict):
         rows += 1
         kind = KINDS[type(found.row)]
         row = part.withdrawn.left(found.row) if part.withdrawn else found.row
@@ -109,7 +114,7 @@ def sort_part(part: Part) -> Parsed:
             runs.add(CLAIMS, line, where)
     runs.flush()
     counts = {kind: len(ids) for kind, ids in gone.items()}
-    return Parsed(part.place, rows, runs.sizes, counts, len(lessened))
+    return Parsed(part.place, rows, tally, runs.sizes, counts, len(lessened))
 
 
 class _Runs:

@@ -96,7 +96,9 @@ def look(task: Looking) -> Looked:
     excused = {
         place
         for place, row in places
-        if (admission := task.admitted.get(str(row.get("id")))) and admission.row is None
+        if (admission := task.admitted.get(str(row.get("id"))))
+        and admission.row is None
+        and not row.get("fault")
     }
     failures = check(task.kind, pd.DataFrame(table), rules) if table else []
     return Looked(
@@ -111,6 +113,7 @@ def look(task: Looking) -> Looked:
 
 
 def _shares(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
+    table = [row for row in table if not row.get("fault")]
     if kind == "comparisons":
         return {name: Counter(str(row.get(name)) for row in table) for name in ("annotator", "choice")}
     if kind == "ratings":

@@ -20,8 +20,10 @@ from tasks.data_folder import lies_in_data
 from tasks.digests import file_sums
 from tasks.fetch import Address, address, download, version
 from tasks.formats import File, Found, Reading, find_format
+from tasks.formats.annotators import UNKNOWN, normalize_annotator
 from tasks.formats.files import suffix
 from tasks.formats.look import AUTO
+from tasks.formats.meanings import check_fields
 from tasks.project_paths import DOWNLOADS
 from tasks.records import Comparison, Rating
 from tasks.remotes import secret
@@ -49,6 +51,11 @@ class Source:
     `annotators` are those whose labels are taken (empty:
     everybody's); `quarantine` the largest share of this source's rows that may break a rule (None: as in
     validate).
+
+    `fields` says what a key means that looks like a verdict or a training mask: `ignore`, `verdict`,
+    `review`, `weight`, `mask`, `deleted`, or a mapping of its values to scores or to accept, reject and
+    ignore.
+    `strict`: the first row that cannot be read stops the run, where else it is set aside.
     """
 
     name: str
@@ -68,6 +75,8 @@ class Source:
     labelling: str = ""
     annotators: tuple[str, ...] = ()
     quarantine: float | None = None
+    fields: dict[str, str | dict[str, float | str]] = field(default_factory=dict)
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -121,6 +130,7 @@ class Source:
         ]
         if any(not name.strip() for name in self.annotators):
             faults.append("annotators has an empty name in it")
+        faults += check_fields(self.fields)
         if self.quarantine is not None and not 0 <= self.quarantine <= 1:
             faults.append(f"quarantine is {self.quarantine}; it is a share, from 0 to 1")
         return faults
@@ -195,7 +205,7 @@ def reading_of(source: Source, root: Path) -> Reading:
     labelling = File(source.labelling, path=_labelling(source, root)).text() if source.labelling else ""
     return Reading(
         source.name, source.prompt, {name: own for name, own in source.columns.items() if own},
-        source.documents, source.aspect, labelling,
+        source.documents, source.aspect, labelling, dict(source.fields),
     )  # fmt: skip
 
 
@@ -208,10 +218,11 @@ def without_ignored(files: Sequence[File], source: Source) -> list[File]:
 def check_annotators(source: Source, found: Found) -> None:
     """Raises UserError where a label is by someone whom the source does not name."""
     row = found.row
-    if not source.annotators or not isinstance(row, Comparison | Rating):
+    if not source.annotators or not isinstance(row, Comparison | Rating) or row.fault:
         return
+    known = {normalize_annotator(name) or UNKNOWN for name in source.annotators}
     for name in [row.annotator] if isinstance(row, Comparison) else row.annotators:
-        if name not in source.annotators:
+        if name not in known:
             raise UserError(
                 f"{found.where}: a label by {name!r}, who is not among the annotators of source "
                 f"{source.name} ({', '.join(source.annotators)}); add the name there, or leave the row out"
@@ -354,5 +365,7 @@ def _described(source: Source) -> dict[str, Any]:
         for known in fields(source)
     }
     values = {name: value for name, value in asdict(source).items() if value != defaults[name]}
+    # Neither changes a row.
     values.pop("quarantine", None)
+    values.pop("strict", None)
     return values

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from model.errors import UserError
-from tasks.formats import File, Format, Reading, find_format, formats
+from tasks.formats import File, Format, Reading, Tally, find_format, formats
 from tasks.formats.look import look, tried
+from tasks.formats.reader import no_rows, read_rows
 from tasks.names import slug, unused
 from tasks.project_paths import RECORDS
 from tasks.records import TYPES, Record, Text
@@ -277,14 +278,16 @@ def _read(name: str, format_name: str, globs: tuple[str, ...], paths: Sequence[P
     reading = replace(Reading(name), documents=documents)
     size = sum(path.stat().st_size for path in paths)
     rows: list[Record] = []
-    read = 0
+    read, tally = 0, Tally()
     for files, covered in _batches(known, paths, root):
-        rows += [found.row for found in islice(known.parse(files, reading), ROWS - len(rows))]
+        found = islice(read_rows(known, files, reading, tally), ROWS - len(rows))
+        rows += [one.row for one in found if not one.row.fault]
         read += covered
         if read >= READ or len(rows) >= ROWS:
             break
     if not rows:
-        raise UserError(f"no rows of {format_name} in {', '.join(globs)}")
+        raise UserError(no_rows(name, ", ".join(globs), tally))
+    tally.check(name)
     # A whole file that held more rows than are read says by its last how far that was, roughly.
     share = min(1.0, read / size) if len(rows) < ROWS else min(1.0, _bytes(rows) / size)
     return Proposal(name, format_name, globs, documents, size, share, tuple(rows))

@@ -8,9 +8,14 @@ from typing import Literal
 
 from model.errors import UserError
 from tasks.formats.files import File, Item
-from tasks.records import Found
+from tasks.formats.meanings import Meaning
+from tasks.formats.tally import Tally
+from tasks.records import Fault, Found
 
-__all__ = ["File", "Format", "Found", "Item", "Parser", "Reading", "Sample", "find_format", "formats"]
+__all__ = [
+    "Fault", "File", "Format", "Found", "Item", "Parser", "Reading", "Sample", "Tally", "find_format",
+    "formats",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Reading:
     `source` is the source's name; `prompt` goes before prompts that are made of a text; `columns` says which
     of the file's keys holds what, as in {"text": "body"}; `documents` whether a plain file is one document or
     one a paragraph; `aspect` is that of labels which name none; `labelling` a labelling configuration's text.
+    `fields` says what keys mean that no format reads (see tasks/formats/meanings.py).
     """
 
     source: str
@@ -28,6 +34,7 @@ class Reading:
     documents: Literal["file", "paragraph"] = "file"
     aspect: str = "helpfulness"
     labelling: str = ""
+    fields: dict[str, Meaning] = field(default_factory=dict)
 
     def column(self, name: str) -> str:
         """The file's own key for what is called `name` here."""
@@ -43,7 +50,7 @@ class Sample:
     items: tuple[Item, ...] = ()
 
 
-Parser = Callable[[Sequence[File], Reading], Iterator[Found]]
+Parser = Callable[[Sequence[File], Reading, Tally], Iterator[Found | Fault]]
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,24 @@ class Format:
     """A parser and what it reads at once: a `line` or item by itself, a whole `file`, a `source`'s files.
 
     What is read by line may be cut into parts that are parsed apart. `fits` says why a sample is not of this
-    format, in a few words; empty where it may be.
+    format, in a few words; empty where it may be. `stream` yields a Fault for a row that cannot be read, goes
+    on, and counts in a Tally what it reads past. `kind` is that of rows which cannot be read.
+
+    tasks/formats/reader.py reads a source by a format; ingestion, the dry run and `init` all call it.
     """
 
     name: str
-    parse: Parser
+    stream: Parser
     unit: Literal["line", "file", "source"]
     fits: Callable[[Sample], str]
+    kind: str = ""
+
+    def parse(self, files: Sequence[File], reading: Reading) -> Iterator[Found]:
+        """Yield the rows of files; raise UserError at the first that cannot be read."""
+        for found in self.stream(files, reading, Tally()):
+            if isinstance(found, Fault):
+                raise UserError(found.says)
+            yield found
 
 
 def formats() -> dict[str, Format]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Item, Reading, Sample
+from tasks.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
 from tasks.formats.labelled import (
     Label,
     answer_key,
@@ -68,8 +68,8 @@ class Said(NamedTuple):
     text: str = ""
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
-    """The rows of all records. Raises UserError with the file, the item and the record."""
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+    """The rows of all records, and a Fault for each that cannot be read."""
     sources = [file for file in files if _is_settings(file.origin)]
     if reading.labelling:
         sources = [File(f"source {reading.source}, labelling", reading.labelling.encode("utf-8", "replace"))]
@@ -83,11 +83,15 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
         for item in _records(file):
             name = item.values.get("id") or item.values.get("external_id")
             where = f"{item.where}, record {name}" if name else item.where
-            responses = list(_responses(item, where))
-            fields = _fields(item.values, settings)
-            for row in _rows(fields, responses, settings, reading, where):
-                rows += 1
-                yield Found(row, where)
+            try:
+                responses = list(_responses(item, where))
+                fields = _fields(item.values, settings)
+                found = list(_rows(fields, responses, settings, reading, where))
+            except UserError as error:
+                yield Fault(where, str(error))
+                continue
+            rows += len(found)
+            yield from (Found(row, where) for row in found)
             if responses and not unread:
                 unread = f"{where}: {responses[0].question} says {responses[0].value!r:.40}, which"
     if unread and not rows:
@@ -316,4 +320,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else "no responses to questions"
 
 
-FORMAT = Format("argilla", parse, "source", _fits)
+FORMAT = Format("argilla", stream, "source", _fits)

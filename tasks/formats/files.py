@@ -43,6 +43,17 @@ class Item(NamedTuple):
         return self.values[name]
 
 
+class BrokenItem(NamedTuple):
+    """An object of a file that could not be read: where it stands, and why, as a whole sentence."""
+
+    where: str
+    fault: str
+
+
+def _item(values: dict[str, Any], where: str, fault: str) -> Item | BrokenItem:
+    return BrokenItem(where, fault) if fault else Item(values, where)
+
+
 @dataclass(frozen=True)
 class File:
     """A file of a source, on disk (`path`) or in memory (`content`), or a part of it.
@@ -154,31 +165,48 @@ class File:
 
         Raises UserError with the file and the line, item or row where one is broken.
         """
+        for item in self.all_items():
+            if isinstance(item, BrokenItem):
+                raise UserError(item.fault)
+            yield item
+
+    def all_items(self) -> Iterator[Item | BrokenItem]:
+        """Yield the objects as `items` does, and a BrokenItem in the place of one that is broken.
+
+        Raises:
+            UserError: The file is broken as a whole: what follows the broken place cannot be found.
+        """
         for item in self._all_items():
-            if self.ignored:
+            if self.ignored and isinstance(item, Item):
                 kept = {name: value for name, value in item.values.items() if name not in self.ignored}
                 item = Item(kept, item.where)
             yield item
 
-    def _all_items(self) -> Iterator[Item]:
+    def _all_items(self) -> Iterator[Item | BrokenItem]:
         container = self.container
         if container == "lines":
             yield from self._line_items()
         elif container == "json":
             with self.characters() as file:
-                yield from (Item(*found) for found in read_objects(file, self.origin))
+                yield from (_item(*found) for found in read_objects(file, self.origin))
         elif container == "parquet":
             with self.stream() as file, on_disk(file) if self.packing else nullcontext(file) as table:
                 yield from (Item(*found) for found in read_parquet(table, self.origin))
         else:
             delimiter = "\t" if container == "tsv" else ","
-            yield from (Item(*found) for found in read_table(self.text_lines(), delimiter, self.origin))
+            yield from (_item(*found) for found in read_table(self.text_lines(), delimiter, self.origin))
 
-    def _line_items(self) -> Iterator[Item]:
-        for number, line in self.text_lines():
-            if line.strip():
-                where = f"{self.origin}, line {number}"
-                yield Item(read_object(line, where), where)
+    def _line_items(self) -> Iterator[Item | BrokenItem]:
+        offset = self.start + (0 if self.start else self._mark())
+        for number, line in self.lines():
+            where = f"{self.origin}, line {number}"
+            try:
+                text = streams.decoded(line, self.origin, number, offset)
+                if text.strip():
+                    yield Item(read_object(text, where), where)
+            except UserError as error:
+                yield BrokenItem(where, str(error))
+            offset += len(line)
 
     def document(self) -> Any:
         """The whole of a JSON file as one value. Raises UserError where it is none."""

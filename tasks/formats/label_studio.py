@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Item, Reading, Sample
+from tasks.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
 from tasks.formats.labelled import (
     PROMPTS,
     Label,
@@ -70,8 +70,8 @@ class Task(NamedTuple):
     annotations: list[Annotation]
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
-    """The rows of all tasks. Raises UserError with the file, the item and the task."""
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+    """The rows of all tasks, and a Fault for each that cannot be read."""
     texts = [(file.text(), file.origin) for file in files if file.origin.lower().endswith(".xml")]
     if reading.labelling:
         texts = [(reading.labelling, f"source {reading.source}, labelling")]
@@ -83,9 +83,13 @@ def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
         if file.origin.lower().endswith(".xml"):
             continue
         for task in _tasks(file, labelling):
-            for row in _rows(task, labelling, reading):
-                rows += 1
-                yield Found(row, task.where)
+            try:
+                found = list(_rows(task, labelling, reading))
+            except UserError as error:
+                yield Fault(task.where, str(error))
+                continue
+            rows += len(found)
+            yield from (Found(row, task.where) for row in found)
             unread = unread or _unread(task)
     if unread and not rows:
         raise UserError(
@@ -361,4 +365,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else "no tasks with data and annotations, nor annotator and annotation_id"
 
 
-FORMAT = Format("label_studio", parse, "source", _fits)
+FORMAT = Format("label_studio", stream, "source", _fits)

@@ -11,6 +11,7 @@ from tasks.formats.files import CONTAINERS, suffix
 
 AUTO = "auto"
 ITEMS = 20
+SCANNED = 1000  # items that are looked at for ITEMS that can be read
 TEXT = 1 << 14  # bytes
 READ_AS_TEXT = (".txt", ".md", ".markdown", ".xml")
 
@@ -42,7 +43,7 @@ def find(files: Sequence[File], name: str, wanted: str) -> Format:
 
 
 def look(file: File) -> Sample | None:
-    """The first text and objects of a file; None for one that is empty. What is broken ends the objects."""
+    """The first text and objects of a file that can be read; None for a file that is empty."""
     ending = suffix(file.origin)
     text = "" if ending == ".parquet" else _text(file)
     if not text.strip() and ending != ".parquet":
@@ -50,7 +51,16 @@ def look(file: File) -> Sample | None:
     items: list[Item] = []
     if ending not in READ_AS_TEXT:
         try:
-            items.extend(islice(file.items(), ITEMS))
+            fault = ""
+            for item in islice(file.all_items(), SCANNED):
+                if isinstance(item, Item):
+                    items.append(item)
+                elif not fault:
+                    fault = item.fault
+                if len(items) == ITEMS:
+                    break
+            if fault and not items:
+                raise UserError(fault)
         except UserError:
             if ending in CONTAINERS:
                 raise
@@ -58,8 +68,18 @@ def look(file: File) -> Sample | None:
 
 
 def tried(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
-    """Why a sample is not of each format; empty for those of which it may be."""
-    return {name: format.fits(sample) for name, format in known.items()}
+    """Why a sample is not of each format; empty for those of which it may be.
+
+    Where it is of none, one that most of its items fit is right: the others are rows that cannot be read.
+    """
+    whys = {name: format.fits(sample) for name, format in known.items()}
+    if all(whys.values()) and len(sample.items) > 1:
+        alone = [Sample(sample.name, sample.text, (item,)) for item in sample.items]
+        counts = {name: sum(not format.fits(one) for one in alone) for name, format in known.items()}
+        most = max(counts.values())
+        if 2 * most > len(alone):
+            whys |= {name: "" for name, count in counts.items() if count == most}
+    return whys
 
 
 def _text(file: File) -> str:

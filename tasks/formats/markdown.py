@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import File, Format, Found, Reading, Sample, Tally
 from tasks.formats.files import suffix
 from tasks.formats.streams import LONGEST
 from tasks.records import text_row
@@ -23,7 +23,7 @@ _FRONT = re.compile(
 )
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
     """A Text a file that holds more than front matter. Raises UserError for one of more than 64 MB."""
     for file in files:
         text = without_front_matter(file.text(LONGEST).replace("\r\n", "\n")).strip()
@@ -40,4 +40,4 @@ def _fits(sample: Sample) -> str:
     return "" if suffix(sample.name) in (".md", ".markdown") else "not a .md file"
 
 
-FORMAT = Format("markdown", parse, "file", _fits)
+FORMAT = Format("markdown", stream, "file", _fits)

@@ -5,21 +5,24 @@ Content is a text or a list of text parts. Roles, the joining of turns and `weig
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from tasks.formats import File, Format, Found, Reading, Sample
-from tasks.formats.turns import conversations, fits_conversations
+from tasks.formats import Format, Found, Reading, Sample
+from tasks.formats.row_stream import keys, row_stream
+from tasks.formats.turns import MEDIA, SYSTEM, fits_conversations, read_conversation
 
 KEY = "messages"
+KEYS = keys(KEY, "tools", "functions", *SYSTEM, *MEDIA)
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
     """A Pair for each answer, all of a conversation of one group. Raises UserError with file and line."""
-    yield from conversations(files, reading, KEY)
+    yield from read_conversation(values, reading, where, KEY)
 
 
 def _fits(sample: Sample) -> str:
     return fits_conversations(sample, KEY)
 
 
-FORMAT = Format("messages", parse, "line", _fits)
+FORMAT = Format("messages", row_stream(read_row, KEYS, "pairs"), "line", _fits, "pairs")

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Item, Reading, Sample
+from tasks.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
+from tasks.formats.files import BrokenItem
 from tasks.formats.labelled import (
     ANSWERS,
     Label,
@@ -34,15 +35,22 @@ WRITTEN = "expected_response"
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
-    """The rows of all traces. Raises UserError with the file, the item and the trace."""
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+    """The rows of all traces, and a Fault for each that cannot be read."""
     for file in files:
-        for item in file.items():
-            trace = _trace(item)
-            info = trace["info"]
-            where = f"{item.where}, trace {info.get('trace_id', info.get('request_id', 'without an id'))}"
-            for row in _rows(trace, reading, where):
-                yield Found(row, where)
+        for item in file.all_items():
+            if isinstance(item, BrokenItem):
+                yield Fault(item.where, item.fault)
+                continue
+            try:
+                trace = _trace(item)
+                info = trace["info"]
+                where = f"{item.where}, trace {info.get('trace_id', info.get('request_id', 'without an id'))}"
+                found = list(_rows(trace, reading, where))
+            except UserError as error:
+                yield Fault(item.where, str(error))
+                continue
+            yield from (Found(row, where) for row in found)
 
 
 def _trace(item: Item) -> dict[str, Any]:
@@ -186,4 +194,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else "no traces with info and data"
 
 
-FORMAT = Format("mlflow_feedback", parse, "line", _fits)
+FORMAT = Format("mlflow_feedback", stream, "line", _fits)

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import File, Format, Found, Reading, Sample, Tally
 from tasks.records import Choice, comparison_row, digest, pair_row
 
 ASPECT, JUDGES = "truthfulness", "nq-judges"
 SHORTEST_WRONG = 4  # what is shorter among the wrong answers is noise of the extraction
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
     """A Pair a question; a Comparison for its right answer and each one that was judged wrong.
 
     Which side the right answer stands on is a matter of the digest, so that no side is the better one. A
@@ -61,4 +61,4 @@ def _fits(sample: Sample) -> str:
     return "" if asked else "no question with a list under answer"
 
 
-FORMAT = Format("natural_questions", parse, "source", _fits)
+FORMAT = Format("natural_questions", stream, "source", _fits)

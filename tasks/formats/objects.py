@@ -49,11 +49,11 @@ def fault(error: Exception) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-def read_objects(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str]]:
+def read_objects(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str, str]]:
     """The objects of a JSON array, or of objects one after another, each with where it begins.
 
-    At most one of them is in memory, beside a block. Raises UserError with file and line where one is broken,
-    is no object, or is longer than 64 MB.
+    The third part is what is wrong with an item that is no object, else empty. At most one item is in memory,
+    beside a block. Raises UserError with file and line where one is broken, or is longer than 64 MB.
     """
     text = _Text(file, origin)
     if text.next() != "[":
@@ -114,14 +114,18 @@ class _Text:
             if not self.more(BLOCK):
                 return ""
 
-    def object(self, number: int) -> tuple[dict[str, Any], str]:
+    def object(self, number: int) -> tuple[dict[str, Any], str, str]:
         """The object that comes next and where it begins, with its number if it is an item of an array."""
         begins = self.next()
         where = f"{self.where()}, item {number}" if number else self.where()
-        if begins != "{":
-            found = repr(begins) if begins else "the end of the file"
-            raise UserError(f"{where}: {found} where an object is right")
-        return self.value(), where
+        if begins == "{":
+            return self.value(), where, ""
+        found = repr(begins) if begins else "the end of the file"
+        fault = f"{where}: {found} where an object is right"
+        if not number or begins in ("", ",", "]"):
+            raise UserError(fault)
+        self.value()
+        return {}, where, fault
 
     def value(self) -> Any:
         """The value that begins at `place`."""

@@ -5,33 +5,37 @@ Each output is a list with one message of the assistant's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import Format, Found, Reading, Sample
 from tasks.formats.preferred import preferred
-from tasks.formats.turns import asked, only_answer, read_turns, there
+from tasks.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.formats.turns import SYSTEM, asked, only_answer, read_turns, there
 
 KEYS = ("input", "preferred_output", "non_preferred_output")
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+INPUT = ("messages", "tools", "functions", "parallel_tool_calls")
+_KEYS = keys(*KEYS, *SYSTEM, *LABEL_KEYS, inside={"input": (*INPUT, *SYSTEM)})
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
     """A Comparison a row. Raises UserError with file and line, and where the input has tools.
 
     Two equal outputs are a tie; an empty one is kept, and validation puts it aside with its line.
     """
-    for file in files:
-        for values, where in file.items():
-            given, *outputs = (there(values, reading.column(key), where) for key in KEYS)
-            if not isinstance(given, dict):
-                raise UserError(f"{where}: input is {type(given).__name__}; an object with messages is right")
-            messages = read_turns(there(given, "messages", f"{where}, input"), f"{where}, input")
-            before = asked(messages, given, reading, where)
-            chosen, rejected = (
-                only_answer(read_turns(output, f"{where}, {key}"), key, where)
-                for key, output in zip(KEYS[1:], outputs, strict=True)
-            )
-            yield Found(preferred(before, chosen, rejected, values, reading), where)
+    given, *outputs = (there(values, reading.column(key), where) for key in KEYS)
+    if not isinstance(given, dict):
+        raise UserError(f"{where}: input is {type(given).__name__}; an object with messages is right")
+    messages = read_turns(there(given, "messages", f"{where}, input"), f"{where}, input")
+    before = asked(messages, {**values, **given}, reading, where)
+    chosen, rejected = (
+        only_answer(read_turns(output, f"{where}, {key}"), key, where)
+        for key, output in zip(KEYS[1:], outputs, strict=True)
+    )
+    yield preferred(before, chosen, rejected, values, reading, where)
 
 
 def _fits(sample: Sample) -> str:
@@ -39,4 +43,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else f"no keys {', '.join(KEYS)}"
 
 
-FORMAT = Format("openai_preference", parse, "line", _fits)
+FORMAT = Format("openai_preference", row_stream(read_row, _KEYS, "comparisons"), "line", _fits, "comparisons")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import File, Format, Found, Reading, Sample, Tally
 from tasks.records import text_row
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
     """Each `passage` that is another than the one before, as a Text."""
     before = ""
     for file in files:
@@ -26,4 +26,4 @@ def _fits(sample: Sample) -> str:
     return "" if all("passage" in item.values for item in sample.items) and sample.items else "no key passage"
 
 
-FORMAT = Format("passages", parse, "line", _fits)
+FORMAT = Format("passages", stream, "line", _fits)

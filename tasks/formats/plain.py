@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import File, Format, Found, Reading, Sample, Tally
 from tasks.formats.files import suffix
 from tasks.formats.streams import LONGEST
 from tasks.records import text_row
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
     """A Text a file, or with `documents: paragraph` one a paragraph, that holds more than white space.
 
     Raises UserError for a document of more than 64 MB.
@@ -55,4 +55,4 @@ def _fits(sample: Sample) -> str:
     return "" if suffix(sample.name) == ".txt" else "not a .txt file"
 
 
-FORMAT = Format("plain", parse, "file", _fits)
+FORMAT = Format("plain", stream, "file", _fits)

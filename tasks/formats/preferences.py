@@ -12,14 +12,20 @@ from itertools import takewhile
 from typing import Any
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import Format, Found, Reading, Sample
+from tasks.formats.meanings import is_empty
 from tasks.formats.preferred import preferred
+from tasks.formats.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.formats.turns import (
+    MEDIA,
+    SYSTEM,
     Said,
     asked,
+    context_of,
     holds_turns,
     is_transcript,
     only_answer,
+    read_history,
     read_prompt,
     read_turns,
     shared_turns,
@@ -27,32 +33,46 @@ from tasks.formats.turns import (
 )  # fmt: skip
 
 SIDES = ("chosen", "rejected")
+PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")
 _PROMPTLESS = "no prompt, and {} and {} do not begin alike and end otherwise; give the prompt under prompt"
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+KEYS = keys(
+    *PROMPTS, "input", "context", "history", "chosen", "rejected", "tools", "functions",
+    *SYSTEM, *MEDIA, *LABEL_KEYS,
+)  # fmt: skip
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
     """A Comparison a row. Raises UserError with file and line.
 
     Two equal answers are a tie; an empty one is kept, and validation puts it aside with its line.
     """
-    for file in files:
-        for values, where in file.items():
-            before, chosen, rejected = _parted(values, reading, where)
-            turns = asked(before, values, reading, where)
-            yield Found(preferred(turns, chosen, rejected, values, reading), where)
+    before, chosen, rejected = _parted(values, reading, where)
+    turns = asked([*read_history(values.get("history"), where), *before], values, reading, where)
+    if beside := context_of(values, reading, where):
+        turns[-1] = turns[-1]._replace(content=f"{turns[-1].content.rstrip()}\n\n{beside}")
+    yield preferred(turns, chosen, rejected, values, reading, where)
+
+
+def _explicit(values: Mapping[str, Any], reading: Reading) -> Any:
+    """What stands under `prompt`, else under the first of the other names of it that is there."""
+    own = values.get(reading.column("prompt"))
+    others = (values[name] for name in PROMPTS if not is_empty(values.get(name)))
+    return next(others, None) if own is None else own
 
 
 def _parted(values: Mapping[str, Any], reading: Reading, where: str) -> tuple[list[Said], str, str]:
     """What was said before the two answers, and the two answers."""
     names = [reading.column(side) for side in SIDES]
     given = [there(values, name, where) for name in names]
-    explicit = values.get(reading.column("prompt"))
+    explicit = _explicit(values, reading)
     prompt = read_prompt(explicit, where)
     texts = [side for side in given if isinstance(side, str)]
     if len(texts) == 2:
         if is_transcript(texts[0]):
             raise UserError(f"{where}: {names[0]} is a transcript; format hh_rlhf reads files of them")
-        if explicit is None:
+        if explicit is None and not context_of(values, reading, where):
             return _shared_words(texts, names, where)
         return prompt, texts[0], texts[1]
     if texts or None in given:
@@ -92,9 +112,10 @@ def _fits(sample: Sample) -> str:
     for values, _ in sample.items:
         if is_transcript(values["chosen"]):
             return "chosen is a transcript of Human: and Assistant:"
-        if not values.get("prompt") and not all(holds_turns(values[side]) for side in SIDES):
+        prompted = any(values.get(name) for name in PROMPTS)
+        if not prompted and not all(holds_turns(values[side]) for side in SIDES):
             return "no prompt, and chosen and rejected are no lists of messages"
     return ""
 
 
-FORMAT = Format("preferences", parse, "line", _fits)
+FORMAT = Format("preferences", row_stream(read_row, KEYS, "comparisons"), "line", _fits, "comparisons")

@@ -6,20 +6,28 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from tasks.formats import Reading
+from tasks.formats import Found, Reading
+from tasks.formats.annotators import UNKNOWN, normalize_annotator
 from tasks.formats.turns import Said, group_of, history
-from tasks.records import Choice, Comparison, comparison_row, digest
+from tasks.records import Choice, comparison_row, digest
 
-ANNOTATORS = ("annotator", "annotator_id", "worker", "worker_id", "labeler", "labeler_id")
+ANNOTATORS = (
+    "annotator", "annotator_id", "_annotator_id", "worker", "worker_id", "labeler", "labeler_id", "rater",
+    "rater_id",
+)  # fmt: skip
 TIMES = ("time", "timestamp", "created_at", "annotated_at")
-UNKNOWN = "unknown"
 _SECONDS = 10**8  # the year 1973: what is less is a year, or how long something took
 _MILLISECONDS = 10**11  # as seconds, the year 5138
 
 
 def preferred(
-    before: Sequence[Said], chosen: str, rejected: str, values: Mapping[str, Any], reading: Reading
-) -> Comparison:
+    before: Sequence[Said],
+    chosen: str,
+    rejected: str,
+    values: Mapping[str, Any],
+    reading: Reading,
+    where: str,
+) -> Found:
     """The Comparison of two answers to the last turn of `before`, which is the user's.
 
     A digest decides which of the two is `a`, so that no side is the better one, and two people who choose
@@ -31,10 +39,12 @@ def preferred(
     low, high = sorted((chosen, rejected))
     a, b = (low, high) if int(digest(prompt.content, low, high), 16) % 2 else (high, low)
     choice: Choice = "tie" if a == b else "a" if a == chosen else "b"
-    return comparison_row(
-        prompt.content, a, b, choice, aspect(values, reading), annotator(values, reading), reading.source,
+    who = annotator(values, reading)
+    row = comparison_row(
+        prompt.content, a, b, choice, aspect(values, reading), who, reading.source,
         group_of(before, values), history(earlier), time(values, reading),
     )  # fmt: skip
+    return Found(row, where, anonymous=who == UNKNOWN)
 
 
 def aspect(values: Mapping[str, Any], reading: Reading) -> str:
@@ -45,11 +55,8 @@ def aspect(values: Mapping[str, Any], reading: Reading) -> str:
 
 def annotator(values: Mapping[str, Any], reading: Reading) -> str:
     """Who gave a label: the first of ANNOTATORS that a row has, else "unknown"."""
-    for name in (reading.column("annotator"), *ANNOTATORS):
-        who = values.get(name)
-        if isinstance(who, str | int) and not isinstance(who, bool) and str(who).strip():
-            return str(who).strip()
-    return UNKNOWN
+    names = (reading.column("annotator"), *ANNOTATORS)
+    return next(filter(None, (normalize_annotator(values.get(name)) for name in names)), UNKNOWN)
 
 
 def time(values: Mapping[str, Any], reading: Reading) -> str:

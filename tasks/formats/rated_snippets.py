@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import File, Format, Found, Reading, Sample, Tally
 from tasks.records import digest, pair_row, rating_row, text_row
 
 ASPECT = "tone"
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
     """A Text, a Pair and a Rating a snippet: its first two to four words prompt for the rest.
 
     The snippet is the group, so its three rows stand in one split. One with too few words is a Text only.
@@ -77,4 +77,4 @@ def _fits(sample: Sample) -> str:
     return "" if sample.name.endswith("_GroundTruth.txt") else "not named *_GroundTruth.txt"
 
 
-FORMAT = Format("rated_snippets", parse, "source", _fits)
+FORMAT = Format("rated_snippets", stream, "source", _fits)

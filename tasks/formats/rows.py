@@ -1,34 +1,67 @@
 """Rows of one's own, in JSON or a table: the keys of a row say which record it is.
 
 `text`; `prompt` and `completion`; `prompt`, `a`, `b` and `choice`; `prompt` and `completion` with `score` or
-`scores`. Further `references`, `history`, `aspect`, `annotator` or `annotators`, `time` or `times`, `group`,
-and `id`. They may have other names in the file: the source's `columns` say which. A cell of a table holds a
-list as JSON.
+`scores`. Further `references`, `history`, `system`, `input` or `context`, `aspect`, `annotator` or
+`annotators`, `time` or `times`, `group`, and `id`. They may have other names in the file: the source's
+`columns` say which. A cell of a table holds a list as JSON, or as Python prints it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import Format, Found, Reading, Sample
+from tasks.formats.annotators import UNKNOWN, normalize_annotator
 from tasks.formats.labelled import time_of
-from tasks.formats.objects import read_json
-from tasks.formats.turns import history, read_turns
-from tasks.records import Record, Turn, comparison_row, digest, pair_row, rating_row, text_row
+from tasks.formats.literals import read_literal
+from tasks.formats.meanings import as_score, as_verdict, is_empty
+from tasks.formats.preferred import ANNOTATORS
+from tasks.formats.row_stream import Keys, row_stream
+from tasks.formats.turns import CONTEXT, MEDIA, SYSTEM, Said, history, kind_of, read_exchange, read_history
+from tasks.records import comparison_row, digest, pair_row, rating_row, text_row
 
 KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
+BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *SYSTEM, *CONTEXT, *MEDIA))
+LABEL = frozenset(("aspect", "time", *ANNOTATORS))
+OWN = {
+    "text": frozenset(("text", "group", "id")),
+    "comparison": BEFORE | LABEL | {"a", "b", "choice"},
+    "rating": BEFORE | LABEL | {"completion", "score", "scores", "annotators", "times"},
+    "pair": BEFORE | {"completion", "references"},
+}
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
-    """Rows of every type that the files hold. Raises UserError with file and line."""
-    for file in files:
-        for values, where in file.items():
-            row = _named(values, reading, where)
-            yield Found(_record(row, reading, where), where, _own(row))
+def _kind(row: Mapping[str, Any]) -> str:
+    """Return which record the keys of a row make; empty for none."""
+    if {"prompt", "a", "b", "choice"} <= row.keys():
+        return "comparison"
+    if {"prompt", "completion"} <= row.keys():
+        return "rating" if row.keys() & {"score", "scores"} else "pair"
+    return "text" if "text" in row else ""
+
+
+def _own_keys(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
+    columns = reading.columns
+    there = {name: values[own] for name, own in columns.items() if own in values}
+    kind = _kind({**{key: None for key in values if key not in columns.values()}, **there})
+    known = OWN.get(kind, OWN["pair"])
+    if kind == "text" and "text" in columns:
+        known = OWN["text"]
+    # A column that has lost its name to another's is none of ours, however it is called.
+    return (known - columns.keys()) | frozenset(columns.values())
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """The record that a row's keys make. Raises UserError with file and line."""
+    row = _named(values, reading, where)
+    kind = _kind(row)
+    if not kind:
+        raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {KNOWN}")
+    found = {"text": _text, "comparison": _comparison, "rating": _rating, "pair": _pair}[kind]
+    yield found(row, reading, where)
 
 
 def _named(values: Mapping[str, Any], reading: Reading, where: str) -> Mapping[str, Any]:
@@ -50,80 +83,82 @@ def _named(values: Mapping[str, Any], reading: Reading, where: str) -> Mapping[s
     return row
 
 
-def _record(row: Mapping[str, Any], reading: Reading, where: str) -> Record:
-    if {"prompt", "a", "b", "choice"} <= row.keys():
-        return _comparison(row, reading, where)
-    if {"prompt", "completion"} <= row.keys():
-        return (_rating if row.keys() & {"score", "scores"} else _pair)(row, reading, where)
-    if "text" in row:
-        return text_row(_string(row, "text", where), reading.source, _word(row, "group", where))
-    raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {KNOWN}")
+def _text(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+    if not isinstance(row["text"], str):
+        raise UserError(f"{where}: text is {kind_of(row['text'])}; a text is right")
+    return Found(text_row(row["text"], reading.source, _word(row, "group", where)), where, _own(row))
 
 
-def _comparison(row: Mapping[str, Any], reading: Reading, where: str) -> Record:
-    prompt, a, b = (_string(row, key, where) for key in ("prompt", "a", "b"))
-    before = _history(row, where)
-    return comparison_row(
-        prompt, a, b, str(row["choice"]),  # type: ignore[arg-type]
-        _word(row, "aspect", where) or reading.aspect, _word(row, "annotator", where) or "unknown",
-        reading.source, _word(row, "group", where) or digest(_begins(before, prompt)), before,
-        _time(row.get("time"), where),
+def _comparison(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+    turns, (a, b) = _exchange(row, ("a", "b"), reading, where)
+    who, prompt = _annotator(row) or UNKNOWN, turns[-1].content
+    if row["choice"] is None:
+        raise UserError(f"{where}: choice is null; a, b or tie is right")
+    choice = str(row["choice"]).strip()
+    choice = choice.lower() if choice.lower() in ("a", "b", "tie") else choice
+    made = comparison_row(
+        prompt, a, b, choice,  # type: ignore[arg-type]
+        _word(row, "aspect", where) or reading.aspect, who, reading.source, _group(row, turns, where, prompt),
+        history(turns[:-1]), _time(row.get("time"), where),
     )  # fmt: skip
+    return Found(made, where, anonymous=who == UNKNOWN)
 
 
-def _rating(row: Mapping[str, Any], reading: Reading, where: str) -> Record:
-    prompt, completion = _string(row, "prompt", where), _string(row, "completion", where)
-    before = _history(row, where)
-    listed = "scores" in row
-    given = _list(row, "scores", "numbers", where) if listed else [row["score"]]
+def _rating(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+    turns, (completion,) = _exchange(row, ("completion",), reading, where)
+    prompt = turns[-1].content
+    given = _list(row, "scores", "numbers", where) if "scores" in row else [row["score"]]
     scores = [_number(value, where) for value in given]
     if not scores:
         raise UserError(f"{where}: scores is empty; a rating has one at least")
-    one = _word(row, "annotator", where)
-    annotators = [str(name) for name in _list(row, "annotators", "names", where)] or (
-        [one] * len(scores) if one else [f"unknown-{place}" for place in range(len(scores))]
-    )
+    one = _annotator(row)
+    named = [normalize_annotator(name) for name in _list(row, "annotators", "names", where)]
+    named = named or [one] * len(scores)
+    annotators = [name or f"{UNKNOWN}-{place}" for place, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; one each is right")
     time = _time(row.get("time"), where)
     times = [_time(value, where) for value in _list(row, "times", "times", where)] or [time] * len(scores)
     if len(times) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores at {len(times)} times; one each is right")
-    begins = _begins(before, prompt) if before else prompt + completion
-    return rating_row(
-        prompt, completion, scores, annotators, _word(row, "aspect", where) or reading.aspect,
-        reading.source, _word(row, "group", where) or digest(begins), before, times if any(times) else (),
+    group = _group(row, turns, where, prompt if len(turns) > 1 else prompt + completion)
+    made = rating_row(
+        prompt, completion, scores, annotators, _word(row, "aspect", where) or reading.aspect, reading.source,
+        group, history(turns[:-1]), times if any(times) else (),
     )  # fmt: skip
+    return Found(made, where, anonymous=not any(named))
 
 
-def _pair(row: Mapping[str, Any], reading: Reading, where: str) -> Record:
-    prompt, completion = _string(row, "prompt", where), _string(row, "completion", where)
+def _pair(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+    turns, (completion,) = _exchange(row, ("completion",), reading, where)
     references = [str(reference) for reference in _list(row, "references", "texts", where)]
-    before = _history(row, where)
-    group = _word(row, "group", where) or digest(_begins(before, prompt))
-    return pair_row(prompt, completion, reading.source, group, references, before)
+    prompt = turns[-1].content
+    group = _group(row, turns, where, prompt)
+    made = pair_row(prompt, completion, reading.source, group, references, history(turns[:-1]))
+    return Found(made, where, _own(row))
 
 
 def _own(row: Mapping[str, Any]) -> str:
-    # Labels of several people about one thing share its id.
-    labels = row.keys() & {"choice", "score", "scores"}
-    return "" if labels or row.get("id") is None else str(row["id"])
+    return "" if is_empty(row.get("id")) else str(row["id"])
 
 
-def _history(row: Mapping[str, Any], where: str) -> list[Turn]:
-    given = row.get("history")
-    return history(read_turns(given, f"{where}, history")) if given else []
+def _exchange(
+    row: Mapping[str, Any], answers: tuple[str, ...], reading: Reading, where: str
+) -> tuple[list[Said], list[str]]:
+    before = read_history(row.get("history"), where)
+    # The row has the names used here already.
+    plain = Reading(reading.source)
+    return read_exchange(row["prompt"], {name: row[name] for name in answers}, row, plain, where, before)
 
 
-def _begins(before: Sequence[Turn], prompt: str) -> str:
-    """What the user said first: a conversation is one group."""
-    return next((turn["content"] for turn in before if turn["role"] == "user"), prompt)
+def _group(row: Mapping[str, Any], turns: list[Said], where: str, alone: str) -> str:
+    """The group that a row names, else the digest of what the user said first."""
+    earlier = (turn.content for turn in turns[:-1] if turn.role == "user")
+    return _word(row, "group", where) or digest(next(earlier, alone))
 
 
-def _string(row: Mapping[str, Any], key: str, where: str) -> str:
-    if not isinstance(row[key], str):
-        raise UserError(f"{where}: {key} is {type(row[key]).__name__}; it must be a string")
-    return str(row[key])
+def _annotator(row: Mapping[str, Any]) -> str:
+    return next(filter(None, (normalize_annotator(row.get(name)) for name in ANNOTATORS)), "")
 
 
 def _word(row: Mapping[str, Any], key: str, where: str) -> str:
@@ -136,9 +171,14 @@ def _word(row: Mapping[str, Any], key: str, where: str) -> str:
 
 def _list(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:
     value = row.get(key)
-    if isinstance(value, str) and value:
-        value = read_json(value, f"{where}, {key}") if value.lstrip().startswith("[") else value
-    if not value:
+    if (isinstance(value, str) and value.lstrip()[:1] in ("[", "(")) or (
+        isinstance(value, str) and "array(" in value
+    ):
+        try:
+            value = read_literal(value)
+        except ValueError as error:
+            raise UserError(f"{where}, {key}: broken JSON ({error})") from error
+    if is_empty(value):
         return []
     if not isinstance(value, list):
         raise UserError(f"{where}: {key} are {what} in a list, and this is {value!r:.40}")
@@ -146,12 +186,11 @@ def _list(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:
 
 
 def _number(value: Any, where: str) -> float:
-    """A score: a number, or in a table what reads as one."""
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
+    """A score: a number, or what reads as one, as "4", "4 stars" or "4/5"; good and bad are 1 and -1."""
+    number = as_score(value)
+    if number is None and isinstance(value, str):
+        number = as_verdict(value)
+    if number is None:
         raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}")
     return number
 
@@ -162,12 +201,15 @@ def _time(value: Any, where: str) -> str:
 
 
 def _fits(sample: Sample) -> str:
-    for other in ({"prompt", "completion", "label"}, {"instruction", "output"}):
-        if any(other <= item.values.keys() for item in sample.items):
-            return f"keys {', '.join(sorted(other))} are another format's"
+    others = ({"prompt", "completion", "label"}, {"instruction", "output"})
+    for item in sample.items:
+        for other in others:
+            told = "label" not in other or as_verdict(item.values.get("label")) is not None
+            if other <= item.values.keys() and told:
+                return f"keys {', '.join(sorted(other))} are another format's"
     known = ({"text"}, {"prompt", "completion"}, {"prompt", "a", "b", "choice"})
     told = bool(sample.items) and all(any(keys <= i.values.keys() for keys in known) for i in sample.items)
     return "" if told else f"keys are not {KNOWN}"
 
 
-FORMAT = Format("rows", parse, "line", _fits)
+FORMAT = Format("rows", row_stream(read_row, Keys(_own_keys, {})), "line", _fits)

@@ -15,16 +15,19 @@ from tasks.formats.streams import BLOCK, LONGEST
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
 BATCH = 128  # rows of a Parquet file that are in memory at once
+MOST_COLUMNS = 4096
 
 
 def read_table(
     lines: Iterable[tuple[int, str]], delimiter: str, origin: str
-) -> Iterator[tuple[dict[str, Any], str]]:
+) -> Iterator[tuple[dict[str, Any], str, str]]:
     """The rows of a CSV or TSV file under its first line's names, each with the line on which it begins.
 
+    The third part is what is wrong with a row that has more or fewer cells than columns, else empty.
+
     Cells are texts; empty lines are passed over, as is one column without a name (pandas writes its index
-    so). Raises UserError for a wrong delimiter, for no header or one with a name twice, and for a row with
-    more or fewer cells than columns, with quotes that do not close, or of more than 64 MB.
+    so). Raises UserError for a wrong delimiter, for no header or one with a name twice, for more than 4,096
+    columns, and for a row with quotes that do not close, or of more than 64 MB.
     """
     # The one setting there is holds for the whole process; the row's bound below is what counts.
     csv.field_size_limit(LONGEST)
@@ -49,8 +52,9 @@ def read_table(
             _check_header(header, delimiter, text.where)
             continue
         if len(cells) != len(header):
-            raise UserError(f"{text.where}: {len(cells)} cells under {len(header)} columns")
-        yield {name: cell for name, cell in zip(header, cells, strict=True) if name}, text.where
+            yield {}, text.where, f"{text.where}: {len(cells)} cells under {len(header)} columns"
+            continue
+        yield {name: cell for name, cell in zip(header, cells, strict=True) if name}, text.where, ""
 
 
 class _Lines:
@@ -93,9 +97,7 @@ def _check_header(header: list[str], delimiter: str, where: str) -> None:
             raise UserError(
                 f"{where}: {name[:40]!r} is no column's name; the first line is the header, with the names"
             )
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{where}: two columns are called {twice!r}; a column's name is its own")
+    _check_columns(header, where)
 
 
 def _is_number(text: str) -> bool:
@@ -136,9 +138,16 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
 
 
 def _check_columns(names: list[str], origin: str) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{origin}: two columns are called {twice!r}; a column's name is its own")
+    if len(names) > MOST_COLUMNS:
+        raise UserError(
+            f"{origin}: {len(names):,} columns, and at most {MOST_COLUMNS:,} are read; leave out those that "
+            "are not needed"
+        )
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise UserError(f"{origin}: two columns are called {name!r}; a column's name is its own")
+        seen.add(name)
 
 
 def _refuse(error: BaseException, where: str) -> NoReturn:

@@ -7,22 +7,27 @@ put aside with its line; so does what the assistant says before the user's first
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.formats import File, Found, Reading, Sample
+from tasks.formats import Found, Reading, Sample
+from tasks.formats.literals import holds_turns_text, read_literal, turns_of
+from tasks.formats.meanings import KNOWN, MASKS, flat, is_empty, read_meaning
 from tasks.records import Turn, digest, pair_row
 
 ROLES = {
     "system": "system", "developer": "system",
-    "user": "user", "human": "user",
+    "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant",
     "model": "assistant", "bing": "assistant", "bard": "assistant",
 }  # fmt: skip
+TURN_KEYS = frozenset(("role", "from", "author", "content", "value", "text", "tool_calls", "function_call"))
+SYSTEM = ("system", "system_prompt", "system_message")
+CONTEXT = ("input", "context")
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 _MARK = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
@@ -34,13 +39,10 @@ class Said(NamedTuple):
     learned: bool = True
 
 
-def conversations(files: Sequence[File], reading: Reading, key: str) -> Iterator[Found]:
-    """The Pairs of rows that hold a conversation under `key`, and perhaps its system line under `system`."""
-    name = reading.column(key)
-    for file in files:
-        for values, where in file.items():
-            turns = opened(read_turns(there(values, name, where), where), values, reading, where)
-            yield from conversation(turns, values, reading, where)
+def read_conversation(values: Mapping[str, Any], reading: Reading, where: str, key: str) -> Iterator[Found]:
+    """The Pairs of a row that holds a conversation under `key`, and perhaps a system line beside it."""
+    given = there(values, reading.column(key), where)
+    yield from conversation(opened(read_turns(given, where), values, reading, where), values, reading, where)
 
 
 def conversation(
@@ -77,31 +79,88 @@ def history(turns: Iterable[Said]) -> list[Turn]:
 
 
 def opened(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str) -> list[Said]:
-    """The joined turns after the system line that the row gives under `system`, unless they begin with one.
+    """The joined turns after the system line that the row gives, unless they begin with one.
 
-    Raises UserError where the row has `tools`.
+    The line stands under `system`, `system_prompt` or `system_message`. Raises UserError where the row has
+    `tools` or images, and where two of the system lines differ.
     """
-    for key in ("tools", "functions"):
-        if values.get(key) not in (None, "", [], "[]"):
+    refuse_media(values, where)
+    lines = dict.fromkeys(_system_lines(values, reading, where))
+    if turns and turns[0].role == "system":
+        lines[turns[0].content.strip()] = None
+        turns = turns[1:]
+    if len(lines) > 1:
+        raise UserError(f"{where}: there are {len(lines)} system lines that differ; one is right")
+    return joined([*(Said("system", line) for line in lines), *turns], where)
+
+
+def refuse_media(values: Mapping[str, Any], where: str) -> None:
+    """Raise UserError where a row has tools, functions, images, videos or sounds: none is learned here."""
+    for key in ("tools", "functions", *MEDIA):
+        if values.get(key) not in (None, "", [], "[]", {}):
             raise UserError(
                 f"{where}: {key} cannot be learned here; leave out the conversations that use any"
             )
-    name = reading.column("system")
-    line = "" if values.get(name) is None else read_text(values, name, where)
-    own = bool(turns) and turns[0].role == "system"
-    return joined(turns if own else [Said("system", line), *turns], where)
+
+
+def _system_lines(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[str]:
+    for name in dict.fromkeys((reading.column("system"), *SYSTEM)):
+        if not is_empty(values.get(name)):
+            yield read_text(values, name, where).strip()
+
+
+def context_of(
+    values: Mapping[str, Any], reading: Reading, where: str, names: Sequence[str] = CONTEXT
+) -> str:
+    """The text that a row gives beside its prompt, under `input` or `context`; empty where there is none."""
+    columns = dict.fromkeys(reading.column(name) for name in names)
+    texts = [read_text(values, name, where).strip() for name in columns if not is_empty(values.get(name))]
+    return "\n\n".join(dict.fromkeys(texts))
+
+
+def read_exchange(
+    prompt: Any,
+    answers: Mapping[str, Any],
+    values: Mapping[str, Any],
+    reading: Reading,
+    where: str,
+    before: Sequence[Said] = (),
+) -> tuple[list[Said], list[str]]:
+    """The turns up to the user's last one, and the answers to it, each a text or a list of turns.
+
+    What was said `before` comes first. What stands under `input` or `context` follows the prompt after a
+    blank line.
+    """
+    if prompt is None:
+        raise UserError(f"{where}: prompt is null; a text is right")
+    turns = asked([*before, *read_prompt(prompt, where)], values, reading, where)
+    if beside := context_of(values, reading, where):
+        *earlier, last = turns
+        turns = [*earlier, last._replace(content=f"{last.content.rstrip()}\n\n{beside}")]
+    said = []
+    for name, answer in answers.items():
+        if isinstance(answer, list | dict):
+            answer = only_answer(read_turns(answer, f"{where}, {name}"), name, where)
+        if not isinstance(answer, str):
+            raise UserError(f"{where}: {name} is {kind_of(answer)}; a text is right")
+        said.append(answer)
+    return turns, said
 
 
 def read_turns(given: object, where: str) -> list[Said]:
     """The turns of a list of objects with `role` and `content`, or `from` and `value`; of one such object.
 
-    A table's cell may hold the list as JSON. `weight` 0 marks an answer that is not learned. Raises UserError
-    with the turn for one of a tool, with anything but text, or of an unknown role.
+    An object with `messages` stands for these. A cell may hold the list as JSON, or as Python prints it. A
+    mask such as `weight: 0` or `train: false` marks an answer that is not learned. Raises UserError with the
+    turn for one of a tool, with anything but text, or of an unknown role.
     """
     turns = _unpacked(given, where) if isinstance(given, str) else given
+    if isinstance(turns, dict) and (inner := turns.get("messages", turns.get("conversations"))) is not None:
+        refuse_media(turns, where)
+        turns = inner
     turns = [turns] if isinstance(turns, dict) else turns
     if not isinstance(turns, list):
-        raise UserError(f"{where}: {type(given).__name__} where a list of turns is right")
+        raise UserError(f"{where}: {kind_of(given)} where a list of turns is right")
     return joined((_turn(turn, f"{where}, turn {number}") for number, turn in enumerate(turns, 1)), where)
 
 
@@ -149,6 +208,29 @@ def read_prompt(given: object, where: str) -> list[Said]:
     return turns[:-1] if unfilled else turns
 
 
+def read_history(given: Any, where: str) -> list[Said]:
+    """What was said before: a list of turns, or of [prompt, answer]. Raises UserError for anything else."""
+    if is_empty(given):
+        return []
+    if isinstance(given, str):
+        try:
+            given = read_literal(given)
+        except ValueError as error:
+            raise UserError(
+                f"{where}: history is {given[:40]!r}; a list of turns, or of [prompt, answer], is right"
+            ) from error
+    if carried(given):
+        return read_turns(given, f"{where}, history")
+    turns = []
+    for turn in given if isinstance(given, list) else [given]:
+        if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(said, str) for said in turn):
+            raise UserError(
+                f"{where}: history is right as a list of turns, or of [prompt, answer], all texts"
+            )
+        turns += [Said("user", turn[0]), Said("assistant", turn[1])]
+    return turns
+
+
 def asked(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str) -> list[Said]:
     """The turns before an answer, `opened`; the last is the user's, empty where the user says nothing.
 
@@ -191,11 +273,19 @@ def there(values: Mapping[str, Any], name: str, where: str) -> Any:
     return values[name]
 
 
+def kind_of(value: object) -> str:
+    """What a value is, in the words of JSON."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)
+
+
 def read_text(values: Mapping[str, Any], name: str, where: str) -> str:
     """The text of a key. Raises UserError where there is none."""
     value = there(values, name, where)
     if not isinstance(value, str):
-        raise UserError(f"{where}: {name} is {type(value).__name__}; a text is right")
+        raise UserError(f"{where}: {name} is {kind_of(value)}; a text is right")
     return value
 
 
@@ -209,22 +299,35 @@ def fits_conversations(sample: Sample, key: str) -> str:
 
 
 def holds_turns(value: object) -> bool:
-    """Whether a value looks like a list of turns, or like one written as JSON."""
+    """Whether a value looks like a list of turns, or like one written as text."""
     if isinstance(value, str):
-        return value.lstrip().startswith("[{")
+        return holds_turns_text(value)
+    if isinstance(value, dict):
+        return carried(value)
     return isinstance(value, list) and all(isinstance(turn, dict) for turn in value)
+
+
+def carried(value: object) -> bool:
+    """Whether a value is one turn or a list of turns: objects with a role and what was said."""
+    if isinstance(value, dict):
+        spoken = {"content", "value", "text"} & value.keys()
+        return bool({"role", "from"} & value.keys() and spoken) or any(
+            isinstance(value.get(name), list) and carried(value[name])
+            for name in ("messages", "conversations")
+        )
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
 
 
 def _unpacked(text: str, where: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return turns_of(text)
+    except ValueError as error:
         raise UserError(f"{where}: {text[:40]!r} where a list of turns is right") from error
 
 
 def _turn(turn: object, where: str) -> Said:
     if not isinstance(turn, dict):
-        raise UserError(f"{where}: {type(turn).__name__} where an object with role and content is right")
+        raise UserError(f"{where}: {kind_of(turn)} where an object with role and content is right")
     name = turn.get("role") or turn.get("from")
     role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     called = next((key for key in ("tool_calls", "function_call") if turn.get(key)), None)
@@ -236,13 +339,26 @@ def _turn(turn: object, where: str) -> Said:
         )
     said = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
     parts = said if isinstance(said, list) else [said]
-    return Said(role, "".join(_part(part, where) for part in parts), turn.get("weight") != 0)
+    return Said(role, "".join(_part(part, where) for part in parts), _is_learned(turn, where))
+
+
+def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
+    """Whether no mask of a turn says that it is not learned. Raises UserError for one that is neither."""
+    learned = True
+    for name, value in turn.items():
+        if name in TURN_KEYS or is_empty(value) or KNOWN.get(flat(name)) not in MASKS:
+            continue
+        read = read_meaning(name, None, value)
+        if read is None:
+            raise UserError(f"{where}: {name} is {value!r:.40}; 0 or 1, true or false are right")
+        learned = learned and bool(read[1])
+    return learned
 
 
 def _part(part: object, where: str) -> str:
     text = part.get("text") if isinstance(part, dict) else part
     if not isinstance(text, str):
         kind = part.get("type") if isinstance(part, dict) else None
-        what = f"of type {kind!r}" if isinstance(kind, str) else type(part).__name__
+        what = f"of type {kind!r}" if isinstance(kind, str) else kind_of(part)
         raise UserError(f"{where}: its content is {what:.48}; a text or a list of text parts is right")
     return text

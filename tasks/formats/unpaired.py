@@ -6,41 +6,47 @@ names. Prompt and completion are texts or lists of messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from model.errors import UserError
-from tasks.formats import File, Format, Found, Reading, Sample
+from tasks.formats import Format, Found, Reading, Sample
+from tasks.formats.annotators import UNKNOWN
+from tasks.formats.meanings import as_flag, as_verdict
 from tasks.formats.preferred import annotator, aspect, time
-from tasks.formats.turns import asked, group_of, history, only_answer, read_prompt, read_turns, there
+from tasks.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.formats.turns import MEDIA, SYSTEM, group_of, history, read_exchange, read_history, there
 from tasks.records import rating_row
 
-SCORES = {"true": 1.0, "1": 1.0, "false": -1.0, "0": -1.0}  # as tables write them
+KEYS = keys(
+    "prompt", "completion", "label", "input", "context", "history", "tools", "functions", *SYSTEM, *MEDIA,
+    *LABEL_KEYS,
+)  # fmt: skip
 
 
-def parse(files: Sequence[File], reading: Reading) -> Iterator[Found]:
-    """A Rating a row. Raises UserError with file and line, also where the label is none of SCORES.
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """A Rating a row. Raises UserError with file and line, also where the label is neither true nor false.
 
     An empty completion is kept, and validation puts it aside with its line.
     """
-    for file in files:
-        for values, where in file.items():
-            prompt, completion, label = (
-                there(values, reading.column(key), where) for key in ("prompt", "completion", "label")
-            )
-            score = SCORES.get(str(label).strip().lower()) if isinstance(label, str | int) else None
-            if score is None:
-                what = repr(label) if isinstance(label, str | int | float) else type(label).__name__
-                raise UserError(f"{where}: label is {what:.40}; true or false is right")
-            *earlier, last = asked(read_prompt(prompt, where), values, reading, where)
-            if not isinstance(completion, str):
-                completion = only_answer(read_turns(completion, f"{where}, completion"), "completion", where)
-            when = time(values, reading)
-            row = rating_row(
-                last.content, completion if completion.strip() else "", [score], [annotator(values, reading)],
-                aspect(values, reading), reading.source, group_of([*earlier, last], values),
-                history(earlier), [when] if when else [],
-            )  # fmt: skip
-            yield Found(row, where)
+    prompt, completion, label = (
+        there(values, reading.column(key), where) for key in ("prompt", "completion", "label")
+    )
+    flag = as_flag(label)
+    score = as_verdict(label) if flag is None else 1.0 if flag else -1.0
+    if score is None and label not in (1, -1):
+        what = repr(label) if isinstance(label, str | int | float) else type(label).__name__
+        raise UserError(f"{where}: label is {what:.40}; true or false is right")
+    score = float(label) if score is None else score
+    before = read_history(values.get("history"), where)
+    turns, (answer,) = read_exchange(prompt, {"completion": completion}, values, reading, where, before)
+    *earlier, last = turns
+    who, when = annotator(values, reading), time(values, reading)
+    row = rating_row(
+        last.content, answer if answer.strip() else "", [score], [who], aspect(values, reading),
+        reading.source, group_of(turns, values), history(earlier), [when] if when else [],
+    )  # fmt: skip
+    yield Found(row, where, anonymous=who == UNKNOWN)
 
 
 def _fits(sample: Sample) -> str:
@@ -49,8 +55,8 @@ def _fits(sample: Sample) -> str:
     ):
         return "no keys prompt, completion and label"
     # Numbers may be classes: they are read as labels only where the format is named.
-    told = all(str(item.values["label"]).lower() in ("true", "false") for item in sample.items)
+    told = all(as_verdict(item.values["label"]) is not None for item in sample.items)
     return "" if told else "label is not true or false"
 
 
-FORMAT = Format("unpaired", parse, "line", _fits)
+FORMAT = Format("unpaired", row_stream(read_row, KEYS, "ratings"), "line", _fits, "ratings")

@@ -305,14 +305,14 @@ def test_files_that_are_none_are_named_and_left_out(project: Path, steady: None)
     (project / "mine" / "picture.png").write_bytes(b"\x89PNG")
     (project / "mine" / "notes.txt").write_text("A note about mills.")
     write(project / "mine" / "odd.jsonl", {"width": 3, "height": 4})
-    (project / "mine" / "broken.jsonl").write_text('{"text": "whole"}\n{"text": \n')
+    (project / "mine" / "broken.json").write_text('[{"text": "whole"},\n{"text": \n')
     (project / "mine" / ".hidden.jsonl").write_text("{}\n")
     text = made().read_text()
     comments = [line for line in text.splitlines() if line.startswith("  #   ")]
     assert [line.split()[1].rstrip(":") for line in comments] == [
-        "mine/broken.jsonl", "mine/odd.jsonl", "mine/picture.png",
+        "mine/broken.json", "mine/odd.jsonl", "mine/picture.png",
     ]  # fmt: skip
-    assert "its keys are width, height" in text and "line 2" in text and "hidden" not in text
+    assert "its keys are width, height" in text and "line 3" in text and "hidden" not in text
 
 
 def test_globs_match_what_they_were_made_of(project: Path) -> None:
@@ -349,13 +349,21 @@ def test_a_labelling_configuration_goes_with_its_export(project: Path, steady: N
 
 def test_one_broken_file_among_many_is_left_out_alone(project: Path) -> None:
     for number in range(3):
-        write(project / "many" / f"{number}.jsonl", {"text": f"number {number}"})
-    with (project / "many" / "1.jsonl").open("a") as file:
+        write(project / "many" / f"{number}.json", {"text": f"number {number}"})
+    with (project / "many" / "1.json").open("a") as file:
         file.write("\n" * 30 + '{"text": \n')
     found = survey(project / "many", project)
-    assert [source.files for source in found.sources] == [("many/0.jsonl", "many/2.jsonl")]
+    assert [source.files for source in found.sources] == [("many/0.json", "many/2.json")]
     ((name, why),) = found.others
-    assert name == "many/1.jsonl" and why.startswith("line 32: broken JSON")
+    assert name == "many/1.json" and why.startswith("line 33: broken JSON")
+
+
+def test_a_broken_line_costs_its_row_alone(project: Path) -> None:
+    write(project / "many" / "0.jsonl", {"text": "one"}, {"text": "two"})
+    with (project / "many" / "0.jsonl").open("a") as file:
+        file.write('{"text": \n{"text": null}\n')
+    (source,) = survey(project / "many", project).sources
+    assert len(source.rows) == 2
 
 
 def test_a_long_file_is_read_in_part_and_counted_about(

@@ -33,7 +33,7 @@ def parse(name: str, *files: str | bytes, source: str = "mine", prompt: str = ""
     ]
     rows = Rows()
     kinds = {Text: rows.text, Pair: rows.pairs, Comparison: rows.comparisons, Rating: rows.ratings}
-    for row, where, _ in find_format(name).parse(read, Reading(source, prompt)):
+    for row, where, *_ in find_format(name).parse(read, Reading(source, prompt)):
         kinds[type(row)].append(row)
         rows.places.append(where)
     return rows
@@ -72,7 +72,7 @@ def test_rows_are_told_by_their_keys() -> None:
         (b'{"text": ', r"given\.jsonl, line 2: broken JSON"),
         (b"[1, 2]", r"line 2: list where an object is right"),
         (b'{"txet": "a"}', r"line 2: keys txet make no known row; right are text"),
-        (b'{"text": 3}', r"line 2: text is int; it must be a string"),
+        (b'{"text": 3}', r"line 2: text is a number; a text is right"),
         (b'{"prompt": "a", "completion": "b", "scores": "3"}', r"line 2: scores are numbers"),
         (
             b'{"prompt": "a", "completion": "b", "scores": [1, 2], "annotators": ["x"]}',

@@ -55,7 +55,7 @@ def parse(name: str, sample: str, given: File, reading: Reading) -> list[Found]:
     others = samples(name).items() if name in TOGETHER else ()
     files = [given if other == sample else File(other, content) for other, content in others] or [given]
     rows = list(formats()[name].parse(files, reading))
-    for row, where, _ in rows:
+    for row, where, *_ in rows:
         assert isinstance(row, Record) and where and json.loads(canonical(row))["id"] == row.id
     return rows
 

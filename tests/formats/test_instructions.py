@@ -119,9 +119,13 @@ def test_a_table_holds_a_conversation_as_json() -> None:
     assert (row.prompt, row.completion) == ("one", "two")
 
 
-def test_a_system_line_of_the_list_goes_before_that_of_the_row() -> None:
-    (row,) = pairs("messages", {**talk("s mine", "u one", "a two"), "system": "yours"})
+def test_two_system_lines_that_differ_are_refused() -> None:
+    (row,) = pairs(
+        "messages", {**talk("s mine", "u one", "a two"), "system": "mine", "system_prompt": "mine "}
+    )
     assert said(row) == ["system: mine"]
+    with pytest.raises(UserError, match="line 1: there are 2 system lines that differ"):
+        pairs("messages", {**talk("s mine", "u one", "a two"), "system": "yours"})
 
 
 def test_a_pair_without_history_is_the_row_that_it_was() -> None:
@@ -151,17 +155,21 @@ def test_turns_alternate(name: str, turns: list[str], expected: list[tuple[str, 
     ("name", "row", "says"),
     [
         ("alpaca", {"output": "a"}, "line 1: no instruction; its keys are output"),
-        ("alpaca", {"instruction": "a", "output": None}, "line 1: output is NoneType; a text is right"),
-        ("alpaca", {"instruction": "a", "input": 3, "output": "b"}, "line 1: input is int; a text is right"),
+        ("alpaca", {"instruction": "a", "output": None}, "line 1: output is null; a text is right"),
+        (
+            "alpaca",
+            {"instruction": "a", "input": 3, "output": "b"},
+            "line 1: input is a number; a text is right",
+        ),
         (
             "alpaca",
             {"instruction": "a", "output": "b", "history": [["c"]]},
-            r"line 1: history is right as a list of \[prompt, answer\]",
+            r"line 1: history is right as a list of turns, or of \[prompt, answer\]",
         ),
         ("sharegpt", {"messages": []}, "line 1: no conversations; its keys are messages"),
-        ("sharegpt", {"conversations": 3}, "line 1: int where a list of turns is right"),
+        ("sharegpt", {"conversations": 3}, "line 1: a number where a list of turns is right"),
         ("sharegpt", {"conversations": "hello"}, "line 1: 'hello' where a list of turns is right"),
-        ("sharegpt", {"conversations": ["hello"]}, "line 1, turn 1: str where an object with role"),
+        ("sharegpt", {"conversations": ["hello"]}, "line 1, turn 1: a text where an object with role"),
         (
             "sharegpt",
             {"conversations": [{"from": "human", "value": "a"}, {"from": "observation", "value": "b"}]},
@@ -175,14 +183,14 @@ def test_turns_alternate(name: str, turns: list[str], expected: list[tuple[str, 
             "turn 1: tool_calls cannot be learned",
         ),
         ("messages", {"messages": [], "tools": [{"type": "function"}]}, "line 1: tools cannot be learned"),
-        ("messages", {"messages": [{"role": "user"}]}, "turn 1: its content is NoneType; a text or"),
+        ("messages", {"messages": [{"role": "user"}]}, "turn 1: its content is null; a text or"),
         (
             "messages",
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}]},
             "turn 1: its content is of type 'image_url'; a text or a list of text parts is right",
         ),
         ("messages", talk("u one", "s two"), "line 1: a system line stands after another turn"),
-        ("messages", {"messages": [], "system": 3}, "line 1: system is int; a text is right"),
+        ("messages", {"messages": [], "system": 3}, "line 1: system is a number; a text is right"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_its_line(name: str, row: dict[str, Any], says: str) -> None:

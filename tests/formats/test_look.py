@@ -100,5 +100,6 @@ def test_an_empty_file_is_of_any_format() -> None:
 
 
 def test_a_broken_line_is_named_while_looking() -> None:
-    with pytest.raises(UserError, match=r"a\.jsonl, line 2: "):
-        found(("a.jsonl", lines({"text": "a"}) + b'{"text": \n'))
+    assert found(("a.jsonl", b'{"text": \n' + lines({"text": "a"}))) == "rows"
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1: "):
+        found(("a.jsonl", b'{"text": \n{"text"\n'))

@@ -230,7 +230,11 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
             "chosen has no answer of the assistant's",
         ),
         ("hh_rlhf", {"chosen": "a", "rejected": "b"}, "line 1, chosen: 'a' begins no transcript"),
-        ("hh_rlhf", {"chosen": "\n\nHuman: a", "rejected": 3}, "line 1: rejected is int; a text is right"),
+        (
+            "hh_rlhf",
+            {"chosen": "\n\nHuman: a", "rejected": 3},
+            "line 1: rejected is a number; a text is right",
+        ),
         ("openai_preference", {"input": {}}, "line 1: no preferred_output; its keys are input"),
         (
             "openai_preference",
@@ -250,8 +254,8 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
         ("unpaired", {"prompt": "a", "completion": "b"}, "line 1: no label; its keys are prompt, completion"),
         (
             "unpaired",
-            {"prompt": "a", "completion": "b", "label": "good"},
-            "line 1: label is 'good'; true or false is right",
+            {"prompt": "a", "completion": "b", "label": "so so"},
+            "line 1: label is 'so so'; true or false is right",
         ),
         ("unpaired", {"prompt": "a", "completion": "b", "label": None}, "label is NoneType; true or false"),
         ("unpaired", {"prompt": "a", "completion": "b", "label": 2}, "label is 2; true or false is right"),

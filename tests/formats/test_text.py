@@ -50,7 +50,7 @@ def test_bytes_that_are_no_text_are_named_in_paragraphs_too() -> None:
 
 
 def test_markdown_stays_as_it_is_without_its_front_matter() -> None:
-    ((row, where, _),) = parse("markdown", "markdown.md")
+    ((row, where, *_),) = parse("markdown", "markdown.md")
     assert isinstance(row, Text) and where == "markdown.md"
     assert row.text.startswith("# The mill\n\nThe mill stands *near* the river.\n\n---\n\n| year")
 
@@ -93,7 +93,7 @@ def test_a_table_of_ratings_under_its_own_names() -> None:
 
 
 def test_lists_in_a_tables_cells_and_what_was_said_before() -> None:
-    ((row, _, _),) = parse("rows", "rows_lists.tsv")
+    ((row, *_),) = parse("rows", "rows_lists.tsv")
     assert isinstance(row, Rating)
     assert (row.scores, row.annotators, row.times) == ([3.0, 4.5], ["ann", "bob"], ["2026-03-01", ""])
     assert row.history == [
@@ -120,7 +120,7 @@ def test_a_column_is_text_if_columns_say_so() -> None:
 
 def test_names_may_be_exchanged() -> None:
     file = File("a.jsonl", b'{"prompt": "the answer", "completion": "the question"}')
-    ((row, _, _),) = parse("rows", file, columns={"prompt": "completion", "completion": "prompt"})
+    ((row, *_),) = parse("rows", file, columns={"prompt": "completion", "completion": "prompt"})
     assert isinstance(row, Pair) and (row.prompt, row.completion) == ("the question", "the answer")
 
 
@@ -128,7 +128,7 @@ def test_times_of_parquet_are_written_out() -> None:
     sink = io.BytesIO()
     row = {"prompt": "p", "a": "x", "b": "y", "choice": "b", "time": datetime(2026, 3, 1, 10)}
     parquet.write_table(pyarrow.Table.from_pylist([row]), sink)
-    ((found, _, _),) = parse("rows", File("a.parquet", sink.getvalue()))
+    ((found, *_),) = parse("rows", File("a.parquet", sink.getvalue()))
     assert isinstance(found, Comparison)
     assert (found.time, found.annotator, found.choice) == ("2026-03-01T10:00:00", "unknown", "b")
 
@@ -136,7 +136,7 @@ def test_times_of_parquet_are_written_out() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ('"score": "good"', "scores are numbers, and this is 'good'"),
+        ('"score": "so so"', "scores are numbers, and this is 'so so'"),
         ('"score": true', "scores are numbers, and this is True"),
         ('"score": "nan"', "scores are numbers, and this is 'nan'"),
         ('"score": 1e999', "scores are numbers, and this is inf"),
@@ -146,7 +146,7 @@ def test_times_of_parquet_are_written_out() -> None:
         ('"scores": [1, 2], "times": ["2026-03-01"]', "2 scores at 1 times; one each is right"),
         ('"score": 1, "time": "yesterday"', "'yesterday' is no time; ISO 8601 is right"),
         ('"references": "Grain."', "references are texts in a list, and this is 'Grain.'"),
-        ('"history": "before"', "history: 'before' where a list of turns is right"),
+        ('"history": "before"', "history is 'before'; a list of turns, or of"),
         ('"group": ["a"]', "group is list; a name is right"),
     ],
 )

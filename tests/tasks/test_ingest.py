@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_a_broken_line_leaves_nothing_half_written(root: Path) -> None:
     with (root / "texts" / "a.jsonl").open("a") as file:
         file.write('{"text": \n')
     with pytest.raises(UserError, match=r"texts/a\.jsonl, line 4: broken JSON"):
-        run(root)
+        run(root, DataParameters((replace(OWN, strict=True),)))
     assert before == ((root / "data.dvc").read_bytes(), first(root).read_bytes())
 
 

@@ -1,0 +1,156 @@
+"""Lists of turns that a cell or a string holds as text: JSON, or what Python and NumPy print.
+
+Nothing is evaluated: tokens are read one after another, within bounds of length and depth.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+LONGEST = 4 << 20  # characters of a literal of Python's; JSON may be as long as a row
+DEEPEST = 40  # brackets within brackets
+
+_BEGINS = re.compile(
+    r"""\s*(?:array\(|\()?[\[({\s]*\{\s*(['"])(?:role|from|author|content|value|text|parts|messages|conversations)\1\s*:"""
+)
+_TOKEN = re.compile(
+    r"""\s*(?:
+        (?P<text>[bBuUrR]{0,2}(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
+      | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
+      | (?P<name>[A-Za-z_][\w.]*)
+      | (?P<mark>[\[\](){},:=])
+    )""",
+    re.X | re.S,
+)
+_NAMES: dict[str, Any] = {
+    "None": None, "null": None, "nan": None, "NaN": None, "NaT": None, "True": True, "true": True,
+    "False": False, "false": False,
+}  # fmt: skip
+
+
+def holds_turns_text(text: str) -> bool:
+    """Return whether a text begins as a list of turns, or an object of one, is written."""
+    return text.lstrip()[:1] in ("[", "{", "(", "a") and bool(_BEGINS.match(text[:400]))
+
+
+def read_literal(text: str) -> Any:
+    """Return the value of a text in JSON, or as Python or NumPy print it.
+
+    Raises:
+        ValueError: The text is no such value, is cut off ("..."), is too long or too deep.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except ValueError:
+        pass
+    if len(text) > LONGEST:
+        raise ValueError(f"longer than {LONGEST >> 20} MB")
+    return _Literal(text).read()
+
+
+class _Literal:
+    """A reader of what Python prints: lists, tuples, objects, texts, numbers, None, True, False, array(…)."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = self._tokens(text)
+        self.kind, self.word = "", ""
+        self.next()
+
+    @staticmethod
+    def _tokens(text: str) -> Iterator[tuple[str, str]]:
+        place = 0
+        while found := _TOKEN.match(text, place):
+            place = found.end()
+            yield str(found.lastgroup), str(found[str(found.lastgroup)])
+        rest = text[place:].strip()
+        yield ("end", "") if not rest else ("other", rest[:20])
+
+    def next(self) -> None:
+        self.kind, self.word = next(self.tokens, ("end", ""))
+
+    def read(self) -> Any:
+        found = self.value(0)
+        if self.kind != "end":
+            raise ValueError(f"{self.word!r} stands after the end")
+        return found
+
+    def value(self, depth: int) -> Any:
+        if depth > DEEPEST:
+            raise ValueError("nested too deeply")
+        kind, word = self.kind, self.word
+        self.next()
+        if kind == "text":
+            return _text(word)
+        if kind == "number":
+            return float(word) if set(word) & set(".eE") else int(word)
+        if kind == "name":
+            return self.named(word, depth)
+        if word == "{":
+            return self.object(depth)
+        if word in ("[", "("):
+            return self.listed("]" if word == "[" else ")", depth)
+        raise ValueError(f"{word!r} where a value is right" if word else "it is cut off")
+
+    def named(self, word: str, depth: int) -> Any:
+        if word in _NAMES:
+            return _NAMES[word]
+        if word in ("array", "np.array", "numpy.array") and self.word == "(":
+            self.next()
+            items = self.listed(")", depth)
+            return items[0] if items else []
+        if word == "dtype" and self.word == "=":
+            self.next()
+            return self.value(depth)
+        if word == "object":
+            return None
+        raise ValueError(f"{word!r} where a value is right")
+
+    def listed(self, end: str, depth: int) -> list[Any]:
+        items: list[Any] = []
+        while self.word != end or self.kind != "mark":
+            if self.kind == "end":
+                raise ValueError("it is cut off")
+            items.append(self.value(depth + 1))
+            # NumPy writes no comma between the items of an array.
+            if self.kind == "mark" and self.word == ",":
+                self.next()
+        self.next()
+        return items
+
+    def object(self, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while self.word != "}" or self.kind != "mark":
+            key = self.value(depth + 1)
+            if self.kind != "mark" or self.word != ":" or isinstance(key, list | dict):
+                raise ValueError("a key without a value" if self.kind != "end" else "it is cut off")
+            self.next()
+            found[str(key)] = self.value(depth + 1)
+            if self.kind == "mark" and self.word == ",":
+                self.next()
+        self.next()
+        return found
+
+
+def _text(word: str) -> str:
+    # A line's end inside single quotes, as a table's cell may have it, is no syntax of Python's.
+    word = word.replace("\r", "\\r").replace("\n", "\\n")
+    try:
+        found = ast.literal_eval(word)
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{word[:20]!r} is no text") from error
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+
+
+def turns_of(text: str) -> Any:
+    """Return the turns that a text holds, or the object with `messages` that it is.
+
+    Raises:
+        ValueError: The text begins as turns are written and cannot be read.
+    """
+    return read_literal(text)

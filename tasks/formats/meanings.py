@@ -1,0 +1,269 @@
+"""What people say in keys beside the texts: verdicts, training masks, deletions.
+
+A key with a known name and a value in a usual spelling is read. A key that only looks like a verdict or a
+mask is asked about: the preset says under `fields` what it means.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+Meaning = str | Mapping[str, float | str]
+MEANINGS = ("ignore", "verdict", "review", "weight", "mask", "deleted")
+REVIEWS = ("accept", "reject", "ignore")
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+TRUE = frozenset(("true", "t", "yes", "y", "on", "1", "1.0"))
+FALSE = frozenset(("false", "f", "no", "n", "off", "0", "0.0"))
+POSITIVE = _set(
+    """
+    +1 👍 accept accepted acceptable approve approved chosen correct desirable good great excellent
+    helpful like liked ok pass passed pos positive preferred right thumb_up thumbs_up thumbsup true up
+    upvote upvoted useful yes
+    """
+)
+NEGATIVE = _set(
+    """
+    -1 👎 bad decline declined disapproved dislike disliked down downvote downvoted fail failed false
+    incorrect neg negative no poor reject rejected terrible thumb_down thumbs_down thumbsdown
+    unacceptable undesirable unhelpful useless wrong
+    """
+)
+ACCEPT = frozenset(("accept", "accepted", "approve", "approved", "true", "yes", "1"))
+REJECT = frozenset(("reject", "rejected", "disapprove", "disapproved", "false", "no", "0"))
+IGNORE = frozenset(("ignore", "ignored", "skip", "skipped", "pending", "draft"))
+
+# Names whose meaning is known, and what kind of value each holds.
+KNOWN: dict[str, str] = {
+    **dict.fromkeys(("kto_tag", "desirable", "thumbs", "thumb", "thumbs_up", "thumb_up", "liked"), "thumb"),
+    **dict.fromkeys(("thumbs_down", "thumb_down", "disliked"), "thumb_down"),
+    **dict.fromkeys(("label", "feedback", "vote", "verdict"), "word"),
+    **dict.fromkeys(("rating", "stars", "star_rating", "score", "quality", "grade"), "number"),
+    **dict.fromkeys(("answer", "review_result", "accepted", "approved"), "review"),
+    **dict.fromkeys(("deleted", "is_deleted", "removed", "is_removed"), "deleted"),
+    **dict.fromkeys(
+        (
+            "train",
+            "training",
+            "trainable",
+            "learn",
+            "loss",
+            "loss_mask",
+            "train_mask",
+            "weight",
+            "loss_weight",
+        ),
+        "weight",
+    ),
+    **dict.fromkeys(("mask", "masked", "is_masked"), "mask"),
+}
+MASKS = ("weight", "mask")
+
+_VERDICT_WORDS = _set(
+    """
+    accept acceptable accepted approval approve approved bad banned best better blocked correct
+    correctness decline declined deleted desirable discard discarded dislike disliked dislikes downvote
+    downvoted downvotes drop dropped eval evaluation exclude excluded fail failed feedback flag flagged
+    flags good grade graded grades harmful helpful helpfulness hidden ignore ignored incorrect invalid
+    judge judgement judgment keep kept kto label labels like liked likes loser moderated moderation pass
+    passed points preference preferred quality rank ranking ranks rated rating ratings reject rejected
+    removed reviewed reward rewards score scores skip skipped spam star stars thumb thumbs thumbsdown
+    thumbsup toxic toxicity unhelpful unsafe upvote upvoted upvotes usable use useful valid verdict
+    verdicts verified vote voted votes winner wrong
+    """
+)
+_MASK_WORDS = _set(
+    """
+    learn learnable learned loss mask masked masking masks supervise supervised train trainable training
+    weight weighting weights
+    """
+)
+# What says something of both answers of a comparison, as `score_chosen`, is in its choice already.
+_SIDES = frozenset(("chosen", "rejected"))
+_SHORT = 60  # characters; what is longer is a remark
+_STARS = re.compile(
+    r"([-+]?\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\.\d+)?)?\s*(?:stars?|points?|pts)?", re.I
+)
+
+
+def flat(name: str) -> str:
+    """Return a key in lower case with one underscore between its words, `thumbsUp` as `thumbs_up`."""
+    return "_".join(word.lower() for word in _words(name))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", str(name))
+
+
+def spelled(value: Any) -> str:
+    """Return a value as the words that are compared: lower case, one underscore between words."""
+    return re.sub(r"[\s_-]+", "_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a value says nothing: null, NaN, blank text, an empty list or object, a null word."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return True
+    if isinstance(value, str):
+        return not value.strip() or is_null_word(value)
+    return isinstance(value, list | dict | tuple) and not value
+
+
+NULL_WORDS = frozenset(("nan", "none", "null", "n/a", "#n/a", "<na>", "nat", "nil", "undefined"))
+
+
+def is_null_word(value: Any) -> bool:
+    """Return whether a text is a word that programs write for a missing value, such as `nan` or `None`."""
+    return isinstance(value, str) and len(value) < 12 and value.strip().lower() in NULL_WORDS
+
+
+def as_flag(value: Any) -> bool | None:
+    """Return a value as true or false in any usual spelling, None where it is neither."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return bool(value) if value in (0, 1) else None
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return True if word in TRUE else False if word in FALSE else None
+
+
+def as_score(value: Any) -> float | None:
+    """Return a number in any usual spelling: 4, "4", "4 stars", "4/5", "★★★★☆"; None where it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float | Decimal):
+        return _finite(value)
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    marks = text.replace("\ufe0f", "").replace(" ", "")
+    if marks and not set(marks) - set("★☆⭐✩"):
+        return float(sum(mark in "★⭐" for mark in marks))
+    found = _STARS.fullmatch(text)
+    if found and len(text) < _SHORT:
+        return _finite(found[1].replace(",", "."))
+    # As 1e-3, which no pattern above reads.
+    return _finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
+
+
+def _finite(value: int | float | str | Decimal) -> float | None:
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def as_verdict(value: Any) -> float | None:
+    """Return 1 for a word or flag that approves, -1 for one that does not, None for any other."""
+    if isinstance(value, bool):
+        return 1.0 if value else -1.0
+    word = spelled(value) if isinstance(value, str) else ""
+    bare = word.strip("_") or word
+    if isinstance(value, str) and value.strip() in ("+1", "-1"):
+        return float(value)
+    return 1.0 if bare in POSITIVE else -1.0 if bare in NEGATIVE else None
+
+
+def as_review(value: Any) -> str | None:
+    """Return accept, reject or ignore for a reviewer's answer in any usual spelling, else None."""
+    word = spelled(value)
+    known = ((ACCEPT, "accept"), (REJECT, "reject"), (IGNORE, "ignore"))
+    return next((said for words, said in known if word in words), None)
+
+
+def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, Any] | None:
+    """Return what a value says as (what, value), None where it is in no known spelling.
+
+    What is `verdict` with a score, `review` with accept, reject or ignore, `learn` with true or false,
+    `deleted` with true or false, or `ignore`. Without a meaning from the preset the key's name decides.
+
+    Args:
+        name: The key, or its last part.
+        meaning: What the preset says of the key under `fields`.
+        value: The value, not empty.
+    """
+    if isinstance(meaning, Mapping):
+        said = meaning.get(_own_spelling(value, meaning))
+        if said is None:
+            return None
+        return ("review", said) if isinstance(said, str) else ("verdict", float(said))
+    kind = meaning or KNOWN.get(flat(name), "")
+    if kind == "ignore":
+        return "ignore", None
+    if kind in ("weight", "mask", "deleted"):
+        flag = as_flag(value)
+        if flag is None:
+            return None
+        return ("deleted", flag) if kind == "deleted" else ("learn", flag if kind == "weight" else not flag)
+    if kind == "review":
+        said = as_review(value)
+        return None if said is None else ("review", said)
+    score = _scored(kind, value)
+    return None if score is None else ("verdict", score)
+
+
+def _own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
+    """Return the key of a mapping that a value is written as; YAML and tables write 1, 1.0 and true apart."""
+    word = str(value).strip()
+    if word in meaning:
+        return word
+    alike = {str(known).strip().lower(): known for known in meaning}
+    if isinstance(value, float) and value.is_integer() and str(int(value)) in meaning:
+        return str(int(value))
+    return alike.get(word.lower(), "")
+
+
+def _scored(kind: str, value: Any) -> float | None:
+    if kind in ("thumb", "thumb_down"):
+        flag = as_flag(value)
+        sign = as_verdict(value) if flag is None else 1.0 if flag else -1.0
+        sign = -1.0 if value == -1 else sign
+        return -sign if sign is not None and kind == "thumb_down" else sign
+    word = as_verdict(value)
+    if kind == "word":
+        # Whole numbers may be classes: which of them is the better one must be said.
+        return word
+    return as_score(value) if word is None or not isinstance(value, str | bool) else word
+
+
+def looks_like_verdict(path: str, value: Any) -> str:
+    """Return "a verdict" or "a training mask" where a key that nothing reads looks like one, else nothing.
+
+    A long text is a remark. A short value that only ever is a verdict, as `reject`, counts under any name.
+    """
+    words = set(flat(path.rpartition(".")[2]).split("_"))
+    values = value if isinstance(value, list) else [value]
+    short = [one for one in values if not isinstance(one, str) or len(one) <= _SHORT]
+    if not short or any(isinstance(one, dict | list) for one in values):
+        return ""
+    if words & _MASK_WORDS:
+        return "a training mask"
+    if words & _VERDICT_WORDS and not words & _SIDES:
+        return "a verdict"
+    told = {"accept", "reject", "accepted", "rejected", "approved", "disapproved", "thumbs_up", "thumbs_down"}
+    return "a verdict" if any(spelled(one) in told or one in ("👍", "👎") for one in short) else ""
+
+
+def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a source's `fields`, in words that follow the source's name."""
+    for name, meaning in given.items():
+        if isinstance(meaning, str):
+            if meaning not in MEANINGS:
+                yield f"fields: {name} is {meaning!r}; {', '.join(MEANINGS)} or a mapping of values are right"
+        elif isinstance(meaning, Mapping) and meaning:
+            for value, said in meaning.items():
+                fits = said in REVIEWS if isinstance(said, str) else not isinstance(said, bool)
+                if not fits or (isinstance(said, float) and not math.isfinite(said)):
+                    right = f"a number, or {', '.join(REVIEWS)} are right"
+                    yield f"fields: {name} maps {value!r} to {said!r}; {right}"
+        else:
+            yield f"fields: {name} says nothing; {', '.join(MEANINGS)} or a mapping of values are right"

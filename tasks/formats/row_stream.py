@@ -1,0 +1,378 @@
+"""Files whose rows are read one by one: what every such format does with a row before and after reading it.
+
+A format gives a function for one row and the keys that it reads. Here cells that hold turns as text are
+unpacked, words for a missing value are emptied in optional keys, verdicts, masks and deletions beside the
+texts are read (meanings.py), and every other key is counted as one that nothing reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.formats import Fault, File, Found, Item, Parser, Reading, Tally
+from tasks.formats.annotators import UNKNOWN
+from tasks.formats.files import BrokenItem
+from tasks.formats.literals import holds_turns_text, turns_of
+from tasks.formats.meanings import (
+    KNOWN,
+    MASKS,
+    flat,
+    is_empty,
+    is_null_word,
+    looks_like_verdict,
+    read_meaning,
+)
+from tasks.formats.preferred import ANNOTATORS, TIMES, annotator, aspect, time
+from tasks.formats.turns import TURN_KEYS, carried
+from tasks.records import Comparison, Pair, Rating, Text, rating_row
+
+Row = Callable[[Mapping[str, Any], Reading, str], Iterator[Found]]
+LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
+OPTIONAL = frozenset((
+    "annotators", "context", "group", "history", "input", "references", "system", "system_message",
+    "system_prompt", "times", *LABEL_KEYS,
+))  # fmt: skip
+DEEPEST, MOST_LEAVES = 6, 200
+
+MASKED = "answers marked as not to be learned"
+DELETED = "rows marked as deleted"
+UNLEARNED = "rows marked as not to be learned"
+SKIPPED = "rows that a reviewer skipped"
+REJECTED = "rows that a reviewer rejected"
+EARLIER = "earlier answers of conversations with a verdict on the whole"
+EMPTY = "rows without an answer to learn"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that a format reads: `own` at the top of a row, `inside` of objects under them.
+
+    `own` is a function of a row where its kind decides. `columns` may give keys other names.
+    """
+
+    own: Callable[[Mapping[str, Any], Reading], frozenset[str]]
+    inside: Mapping[str, frozenset[str]]
+
+
+def keys(*names: str, inside: Mapping[str, Sequence[str]] | None = None) -> Keys:
+    """Return the keys of a format that reads the same ones of every row."""
+    known = frozenset((*names, "group"))
+
+    def own(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
+        return frozenset((*known, *reading.columns.values()))
+
+    return Keys(own, {name: frozenset(inner) for name, inner in (inside or {}).items()})
+
+
+def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> Parser:
+    """Return a parser that reads every item of its files by `row`.
+
+    Args:
+        row: Yields the records of one row; raises UserError where it cannot be read.
+        known: The keys that `row` reads.
+        kind: The kind of a row that cannot be read; empty where rows are of several kinds.
+        nothing: What a row without a record is counted as.
+    """
+
+    def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+        for file in files:
+            for item in file.all_items():
+                if isinstance(item, BrokenItem):
+                    yield Fault(item.where, item.fault, kind)
+                    continue
+                try:
+                    found = list(_records(item, row, known, reading, tally, nothing))
+                except UserError as error:
+                    yield Fault(item.where, str(error), kind)
+                except RecursionError:
+                    yield Fault(item.where, f"{item.where}: nested too deeply", kind)
+                else:
+                    yield from found
+
+    return stream
+
+
+class _Said(NamedTuple):
+    """What keys beside the texts say of a row."""
+
+    score: float | None = None
+    key: str = ""
+    review: str = ""
+    learned: bool = True
+    deleted: bool = False
+    told: bool = False  # the preset itself gives the verdict's key its meaning
+
+
+def _records(
+    item: Item, row: Row, known: Keys, reading: Reading, tally: Tally, nothing: str
+) -> Iterator[Found]:
+    values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
+    said, values = _interpreted(values, known.own(values, reading), reading, where, tally)
+    values = _walked(values, known, reading, where, tally)
+    for reason in _left_out(said):
+        tally.left_out[reason] += 1
+        return
+    found = list(row(values, reading, where))
+    if not found:
+        tally.left_out[nothing] += 1
+        return
+    if said.review == "reject" and isinstance(found[-1].row, Pair):
+        said = said._replace(score=-1.0)
+    elif said.review == "reject":
+        tally.left_out[REJECTED] += 1
+        return
+    if said.score is None:
+        yield from found
+        return
+    last = found[-1]
+    if not isinstance(last.row, Pair):
+        _refuse_verdict(last.row, said, values, where, tally)
+        yield from found
+        return
+    if len(found) > 1:
+        tally.left_out[EARLIER] += len(found) - 1
+    yield rated(last, said.score, item.values, reading)
+
+
+def _left_out(said: _Said) -> Iterator[str]:
+    if said.deleted:
+        yield DELETED
+    elif said.review == "ignore":
+        yield SKIPPED
+    elif not said.learned:
+        yield UNLEARNED
+
+
+def _refuse_verdict(row: object, said: _Said, values: Mapping[str, Any], where: str, tally: Tally) -> None:
+    what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(row), "a row")  # type: ignore[call-overload]
+    if said.told:
+        raise UserError(
+            f"{where}: fields makes {said.key} a verdict, and {what} takes none; review, weight, mask, "
+            "deleted or ignore are right for it"
+        )
+    tally.note_unread(said.key, values.get(said.key, said.score), where, "a verdict")
+
+
+def rated(found: Found, score: float, values: Mapping[str, Any], reading: Reading) -> Found:
+    """Return a pair with a verdict as a Rating of its answer by whom the row names."""
+    row = found.row
+    assert isinstance(row, Pair)
+    who, when = annotator(values, reading), time(values, reading)
+    rating = rating_row(
+        row.prompt, row.completion, [score], [who], aspect(values, reading), row.source, row.group,
+        row.history, [when] if when else [],
+    )  # fmt: skip
+    return Found(rating, found.where, anonymous=who == UNKNOWN)
+
+
+def unpacked_cells(values: Mapping[str, Any], reading: Reading, where: str, tally: Tally) -> dict[str, Any]:
+    """Return a row with turns for texts that hold turns, and nothing for null words in optional keys.
+
+    Raises:
+        UserError: A text begins as turns are written and cannot be read.
+    """
+    optional = OPTIONAL | {own for name, own in reading.columns.items() if name in OPTIONAL}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, str):
+            if is_null_word(value):
+                tally.note_word(key, value, where)
+                value = None if key in optional else value
+            elif holds_turns_text(value):
+                try:
+                    value = turns_of(value)
+                except ValueError as error:
+                    raise UserError(
+                        f"{where}: {key} begins as a list of turns and cannot be read ({error}); write it "
+                        "as JSON"
+                    ) from error
+        elif isinstance(value, float) and value != value:
+            value = None
+        found[str(key)] = value
+    return found
+
+
+def _interpreted(
+    values: dict[str, Any], own: frozenset[str], reading: Reading, where: str, tally: Tally
+) -> tuple[_Said, dict[str, Any]]:
+    """Read verdicts, reviews, masks and deletions; return what they say, and the row without their keys.
+
+    A key that is not understood stays in the row, and is asked about when the keys that nothing reads are
+    counted.
+    """
+    said, rest = _Said(), dict(values)
+    scored: dict[str, float] = {}
+    flats = {flat(key): key for key in values}
+    for path, value in _told(values, reading):
+        tally.used.add(path)
+        meaning, top = reading.fields[path], path.partition(".")[0]
+        if path == top or meaning == "ignore":
+            rest.pop(path, None)
+        if is_empty(value) or meaning == "ignore":
+            continue
+        read = read_meaning(path.rpartition(".")[2], meaning, value)
+        if read is None:
+            raise UserError(
+                f"{where}: {path} is {str(value)!r:.60}, which fields does not give a meaning; add it "
+                "there, or leave the row out"
+            )
+        if read[0] == "verdict" and path in own:
+            rest[path] = read[1]
+            continue
+        said = _with(said, read, path, scored)._replace(told=True)
+    for key, value in values.items():
+        if key in own or key in reading.fields or is_empty(value) or flat(key) not in KNOWN:
+            continue
+        read = read_meaning(key, None, value)
+        if read is None:
+            continue
+        rest.pop(key)
+        thumb = flat(key).replace("up", "down") if "up" in flat(key) else flat(key).replace("down", "up")
+        if read == ("verdict", -1.0) and "up" in flat(key) and thumb in flats:
+            continue  # no thumb up; the other key says whether there is one down
+        if read == ("verdict", 1.0) and "down" in flat(key):
+            continue
+        said = _with(said, read, key, scored)
+    if len(set(scored.values())) > 1:
+        first, second = list(scored)[:2]
+        raise UserError(
+            f"{where}: {first} and {second} are two verdicts; say under the source's fields which of them is "
+            f"none, as in fields: {{{second}: ignore}}"
+        )
+    return said, rest
+
+
+def _told(values: Mapping[str, Any], reading: Reading) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of the row that `fields` names, also inside objects, with their values."""
+    for path in reading.fields:
+        if "[]" in path:
+            continue
+        if path in values:
+            yield path, values[path]
+            continue
+        inside: Any = values
+        for part in path.split("."):
+            inside = inside.get(part, _MISSING) if isinstance(inside, Mapping) else _MISSING
+        if inside is not _MISSING:
+            yield path, inside
+
+
+_MISSING = object()
+
+
+def _with(said: _Said, read: tuple[str, Any], key: str, scored: dict[str, float]) -> _Said:
+    what, value = read
+    if what == "verdict":
+        scored[key] = value
+        return said._replace(score=value, key=key)
+    if what == "review":
+        # Of several reviewers' answers the strictest counts.
+        strict = ("reject", "ignore", "accept", "")
+        return said._replace(review=min(said.review, value, key=strict.index))
+    if what == "learn":
+        return said._replace(learned=said.learned and value)
+    return said._replace(deleted=said.deleted or value) if what == "deleted" else said
+
+
+def _walked(
+    values: dict[str, Any], known: Keys, reading: Reading, where: str, tally: Tally
+) -> dict[str, Any]:
+    """Count the keys that nothing reads, also in turns; return the row with the masks of its turns read."""
+    own = known.own(values, reading)
+    found = dict(values)
+    for key, value in values.items():
+        if key not in own:
+            _count_unread(key, value, reading, where, tally)
+        elif carried(value):
+            found[key] = _turns_walked(key, value, reading, where, tally)
+        elif isinstance(value, dict) and key in known.inside:
+            inner = dict(value)
+            for name, held in value.items():
+                if name not in known.inside[key]:
+                    _count_unread(f"{key}.{name}", held, reading, where, tally)
+                elif carried(held):
+                    inner[name] = _turns_walked(f"{key}.{name}", held, reading, where, tally)
+            found[key] = inner
+    return found
+
+
+def _turns_walked(path: str, value: Any, reading: Reading, where: str, tally: Tally) -> Any:
+    """Count the keys of turns that nothing reads; return the turns with what masks say under `weight`."""
+    if isinstance(value, dict):
+        inner = value.get("messages", value.get("conversations"))
+        if carried(inner):
+            name = "messages" if "messages" in value else "conversations"
+            return {**value, name: _turns_walked(f"{path}.{name}", inner, reading, where, tally)}
+        return _turns_walked(path, [value], reading, where, tally)[0]
+    turns = []
+    for number, turn in enumerate(value, 1):
+        kept, learned = {}, True
+        for name, held in turn.items():
+            inside = f"{path}[].{name}"
+            meaning = reading.fields.get(inside)
+            if meaning is not None:
+                tally.used.add(inside)
+            if is_empty(held) or (name in TURN_KEYS and meaning is None):
+                kept[name] = held
+                continue
+            read = read_meaning(name, meaning, held) if meaning or KNOWN.get(flat(name)) in MASKS else None
+            if read is None and meaning is not None:
+                raise UserError(
+                    f"{where}, turn {number}: {inside} is {held!r:.40}, which fields gives no meaning"
+                )
+            if read is None:
+                _count_unread(inside, held, reading, where, tally)
+            elif read[0] == "learn":
+                learned = learned and read[1]
+            elif read[0] in ("review", "deleted"):
+                learned = learned and read[1] in ("accept", False)
+            elif read[0] == "verdict":
+                learned = learned and read[1] > 0
+        if not learned:
+            if _speaks(turn):
+                tally.left_out[MASKED] += 1
+            kept["weight"] = 0
+        turns.append(kept)
+    return turns
+
+
+def _speaks(turn: Mapping[str, Any]) -> bool:
+    """Return whether a turn is the assistant's: others are never learned."""
+    role = str(turn.get("role") or turn.get("from") or "assistant").strip().lower()
+    return role not in ("user", "human", "system", "developer", "prompter")
+
+
+def _count_unread(path: str, value: Any, reading: Reading, where: str, tally: Tally) -> None:
+    """Count the leaves under a key, as `metadata.quality` or `annotations[].label`."""
+    for place, (leaf, held) in enumerate(_leaves(path, value, 0)):
+        if place >= MOST_LEAVES:
+            return
+        if is_empty(held) or _told_of(leaf, reading, tally):
+            continue
+        tally.note_unread(leaf, held, where, looks_like_verdict(leaf, held))
+
+
+def _told_of(path: str, reading: Reading, tally: Tally) -> bool:
+    """Return whether `fields` says what a key means, or that everything above it is ignored."""
+    parts = path.split(".")
+    for name in (".".join(parts[:n]) for n in range(1, len(parts) + 1)):
+        for spelled in (name, name.removesuffix("[]")):
+            meaning = reading.fields.get(spelled)
+            if meaning is not None and (spelled == path or meaning == "ignore"):
+                tally.used.add(spelled)
+                return True
+    return False
+
+
+def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth < DEEPEST and isinstance(value, dict):
+        for key, held in value.items():
+            yield from _leaves(f"{path}.{key}", held, depth + 1)
+    elif depth < DEEPEST and isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        for held in value:
+            yield from _leaves(f"{path}[]", held, depth + 1)
+    else:
+        yield path, value

@@ -1,0 +1,149 @@
+"""What reading leaves aside, counted by key and reason, so that nothing is dropped in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from model.errors import UserError
+
+SHOWN = 48  # characters of a sample value
+MOST_KEYS = 500  # different keys that are counted one by one
+NAMED = 12  # keys that are named in a message
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How often a key was met, and the first place and value; `looks` is what it looks like, if asked."""
+
+    count: int
+    where: str
+    sample: str
+    looks: str = ""
+
+    def plus(self, other: Seen) -> Seen:
+        """Add another count of the same key; the first place and sample stay."""
+        return replace(self, count=self.count + other.count)
+
+
+@dataclass
+class Tally:
+    """Counts of one source, or of a part of it; parts are added up with `add` in their order.
+
+    `rows` were read and `faults` could not be. `unread` are the keys that nothing reads, `asked` those of
+    them that look like a verdict or a training mask and stop the run (`check`). `left_out` counts rows and
+    answers by the reason why they are no data, `words` the cells that hold a word such as `nan`, by key.
+    `used` are the keys of the source's `fields` that were found.
+    """
+
+    rows: int = 0
+    faults: int = 0
+    first_fault: str = ""
+    unread: dict[str, Seen] = field(default_factory=dict)
+    asked: dict[str, Seen] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    words: dict[str, Seen] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def fault(self, says: str) -> None:
+        """Count a row that could not be read."""
+        self.faults += 1
+        self.first_fault = self.first_fault or says
+
+    def note_unread(self, path: str, value: Any, where: str, looks: str = "") -> None:
+        """Count a key that nothing reads; `looks` is what it looks like where that must be asked."""
+        seen = Seen(1, where, shown(value), looks)
+        _count(self.unread, path, seen)
+        if looks:
+            _count(self.asked, path, seen)
+
+    def note_word(self, key: str, word: str, where: str) -> None:
+        """Count a cell that holds a word for a missing value."""
+        _count(self.words, key, Seen(1, where, shown(word)))
+
+    def add(self, other: Tally) -> None:
+        """Add what was counted in the part that follows."""
+        self.rows += other.rows
+        self.faults += other.faults
+        self.first_fault = self.first_fault or other.first_fault
+        for name in ("unread", "asked", "words"):
+            for path, seen in getattr(other, name).items():
+                _count(getattr(self, name), path, seen)
+        self.left_out.update(other.left_out)
+        self.used |= other.used
+
+    def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
+        """Stop at keys whose meaning must be said in the preset first.
+
+        Raises:
+            UserError: A key looks like a verdict or a training mask and nothing reads it; or `fields`, the
+                source's own, names a key that no row has.
+        """
+        for path, seen in self.asked.items():
+            others = f" ({len(self.asked) - 1} more such keys: {self._others(path)})" if self.asked else ""
+            raise UserError(
+                f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
+                f"{seen.looks}; say in the preset what it means, under the source's fields, as in fields: "
+                f"{{{shown_key(path)}: ignore}}, or {_example(seen.looks)}"
+                + (others if len(self.asked) > 1 else "")
+            )
+        for path in fields or ():
+            if path not in self.used and self.rows + self.faults:
+                raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")
+
+    def _others(self, path: str) -> str:
+        names = [shown_key(other) for other in self.asked if other != path]
+        return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each thing that was left aside, plain text that a terminal can show."""
+        if self.unread:
+            named = sorted(self.unread.items(), key=lambda item: -item[1].count)
+            said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:NAMED])
+            more = f"; and {len(named) - NAMED} more keys" if len(named) > NAMED else ""
+            yield f"keys that nothing reads: {said}{more}"
+        for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
+            yield f"left out: {count:,} {reason}"
+        for key, seen in list(self.words.items())[:NAMED]:
+            what = f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {shown(seen.where)}"
+            yield f"words for a missing value: {what}"
+        if self.faults:
+            first = ascii_controls(self.first_fault)
+            yield f"cannot be read: {self.faults:,} rows, set aside by validation; the first: {first}"
+
+
+def _count(counts: dict[str, Seen], path: str, seen: Seen) -> None:
+    if path not in counts and len(counts) >= MOST_KEYS:
+        path = "(other keys)"
+    before = counts.get(path)
+    counts[path] = before.plus(seen) if before else seen
+
+
+def _example(looks: str) -> str:
+    return (
+        "weight or mask"
+        if looks == "a training mask"
+        else "review, verdict or a mapping such as {good: 1, bad: -1}"
+    )
+
+
+def shown(value: Any) -> str:
+    """Return a value as one short line without control characters."""
+    text = value if isinstance(value, str) else repr(value)
+    cut = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return ascii_controls(repr(cut) if isinstance(value, str) else cut)
+
+
+def shown_key(path: str) -> str:
+    """Return a key as one short word without control characters."""
+    cut = path if len(path) <= SHOWN else path[: SHOWN - 1] + "…"
+    return ascii_controls(cut)
+
+
+def ascii_controls(text: str) -> str:
+    """Return a text with what does not print written as an escape."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
