@@ -16,6 +16,7 @@ from prefect.states import Completed, State
 from flows.events import ASKS, tell
 from flows.models import open_tracker
 from tasks.approval import FLOW_RUN, LATE, UNTIL, WAITS, answers, page, seconds_left, standing, told
+from tasks.products import version_address
 
 if TYPE_CHECKING:
     from flows.configuration import Preset
@@ -36,7 +37,7 @@ def asked(preset: Preset) -> State | None:
 
     None: no person is asked about a model of this run.
     """
-    tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
+    tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment, preset.product)
     registry, me = tracker.registry, str(flow_run.id)
     found = next((version for version in registry.versions() if version.tags.get(FLOW_RUN) == me), None)
     if found is None:
@@ -51,10 +52,11 @@ def asked(preset: Preset) -> State | None:
         if not suspended:
             create_markdown_artifact(shown, key="approval", description="what a person is asked")
             get_run_logger().info(told(found))
+            address = version_address(found)
             says = (
                 f"version {found.version} passed the gate; a person is waited for until {found.tags[UNTIL]}"
             )
-            tell(ASKS, preset.name, says, f"`chatmill approve {found.version} --show` shows its evaluation")
+            tell(ASKS, preset.name, says, f"`chatmill approve {address} --show` shows its evaluation")
         word = suspend_flow_run(
             wait_for_input=Decision.with_initial_data(description=shown),
             key=key,

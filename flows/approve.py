@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from flows.models import open_tracker, person
 from model.errors import UserError
 
 if TYPE_CHECKING:
-    from tasks.tracking import Tracker
+    from tasks.registry import Registry
 
 
 def approve(
@@ -22,8 +23,8 @@ def approve(
         str,
         typer.Argument(
             metavar="RUN",
-            help="A version's number, or the run that made it: its name or id in Prefect, its id in MLflow "
-            "(none named: the one that waits).",
+            help="A version, as 3 or NAME/3, or the run that made it: its name or id in Prefect, its id in "
+            "MLflow (none named: the one that waits).",
         ),
     ] = "",
     why: Annotated[str, typer.Option("--why", "-w", help="The reason, kept in the history.")] = "",
@@ -42,10 +43,12 @@ def approve(
     tracker = open_tracker()
     from tasks.approval import FLOW_RUN, find, told
 
-    registry, console = tracker.registry, Console(highlight=False)
-    found = find(registry.versions(), run)
+    console = Console(highlight=False)
+    registries = {registry.model: registry for registry in tracker.registries()}
+    found = find([version for each in registries.values() for version in each.versions()], run)
+    registry = registries[found.name]
     if show:
-        _show(tracker, found, console)
+        _show(registry, found, console)
         console.print(escape(told(found)), soft_wrap=True)
         return
     decided = registry.decide(str(found.version), not reject, who := person(), why)
@@ -53,7 +56,8 @@ def approve(
     if found.tags.get(FLOW_RUN):
         console.print(escape(_resume(found, not reject, who, why)), soft_wrap=True)
     if decided.champion:
-        console.print("Talk with it: [bold]chatmill chat --model champion[/bold]")
+        address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
+        console.print(f"Talk with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
 
 
 def _resume(version: Any, yes: bool, who: str, why: str) -> str:
@@ -70,12 +74,12 @@ def _resume(version: Any, yes: bool, who: str, why: str) -> str:
     return resume(version, yes, who, why)
 
 
-def _show(tracker: Tracker, version: Any, console: Console) -> None:
+def _show(registry: Registry, version: Any, console: Console) -> None:
     """The figures beside the champion's, and the same prompts answered by all three models."""
     from flows.display import show_answers
     from tasks.approval import answers, evaluation
 
-    champion = tracker.registry.champion()
+    champion = registry.champion()
     against = f"champion, version {champion.version}" if champion else "no champion yet"
     table = Table(box=None, pad_edge=False)
     for column in ("figure", f"version {version.version}", against):
@@ -84,5 +88,5 @@ def _show(tracker: Tracker, version: Any, console: Console) -> None:
         table.add_row(*map(escape, row))
     console.print(table)
     console.print(escape(version.tags.get("reason", "")), soft_wrap=True)
-    if rows := answers(tracker.client, version):
+    if rows := answers(registry.client, version):
         show_answers(rows, console, most=3)

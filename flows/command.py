@@ -133,7 +133,8 @@ def init(
 @app.command()
 def chat(
     model: Annotated[
-        str, typer.Option("--model", "-m", help="base, sft, aligned, champion, or a model folder.")
+        str,
+        typer.Option("--model", "-m", help="base, sft, aligned, champion, NAME/champion, or a model folder."),
     ] = "aligned",
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="Answer this and leave.")] = "",
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0.0)] = 0.8,
@@ -150,9 +151,9 @@ def chat(
     The line `/new` begins afresh; an empty one, or Ctrl-D, ends it.
     """
     from flows.talking import talk
-    from tasks.serving import Conversation, Manner, Talker, resolve
+    from tasks.serving import Conversation, Manner, Talker, is_champion, resolve
 
-    champion = open_tracker().champion_folder() if model == "champion" else None
+    champion = open_tracker().champion_folder(model) if is_champion(model) else None
     folder = resolve(model, Path.cwd(), champion)
     conversation = Conversation(Talker(folder), system)
     manner = Manner(new_tokens, temperature, top_k, top_p, seed)

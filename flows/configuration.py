@@ -24,6 +24,7 @@ from tasks.drift import DriftParameters
 from tasks.gate import GateParameters
 from tasks.labels import LabelsParameters
 from tasks.preflight import Trainings
+from tasks.products import product_named
 from tasks.report import ReportParameters
 from tasks.sources import DataParameters
 from tasks.split import SplitParameters
@@ -97,6 +98,19 @@ class Promotion(BaseModel):
     hours: float = Field(default=72, gt=0, le=24 * 365)
 
 
+class Registration(BaseModel):
+    """Where models are registered.
+
+    `model` is the product, which has its own versions and champion in MLflow; empty: the preset's name.
+    `compare_with` names an output of var/artifacts/champion that evaluate scores too; empty: the champion.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = ""
+    compare_with: str = ""
+
+
 class Preset(BaseModel):
     """A whole pipeline: one section a stage, each the parameters that stand beside the code it steers."""
 
@@ -121,11 +135,22 @@ class Preset(BaseModel):
     evaluate: EvaluateParameters = Field(default_factory=EvaluateParameters)
     gate: GateParameters = Field(default_factory=GateParameters)
     promote: Promotion = Field(default_factory=Promotion)
+    registration: Registration = Field(default_factory=Registration, alias="registry")
     report: ReportParameters = Field(default_factory=ReportParameters)
     tracking: Tracking = Field(default_factory=Tracking)
     spread: Spreading = Field(default_factory=Spreading)
     share: Sharing = Field(default_factory=Sharing)
     placement: Placement = Field(default_factory=Placement)
+
+    @property
+    def product(self) -> str:
+        """The name of the product: each has its own registered model in MLflow."""
+        return self.registration.model or self.name
+
+    @model_validator(mode="after")
+    def _registered(self) -> Preset:
+        product_named(self.product)
+        return self
 
     @model_validator(mode="after")
     def _reached(self) -> Preset:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from tasks.learned import Learned
+    from tasks.tracking import Tracker
 
 SHOWN = 20
 
@@ -31,7 +32,11 @@ def open_store() -> tuple[MlflowClient, Path]:
 def lineage(
     model: Annotated[
         str,
-        typer.Argument(metavar="[MODEL]", help="A version's number, champion, or aligned (the last run's)."),
+        typer.Argument(
+            metavar="[MODEL]",
+            help="champion, a version's number, NAME/champion or NAME/NUMBER for one of several products, "
+            "or aligned (the last run's).",
+        ),
     ] = "",
     row: Annotated[
         str, typer.Option("--data", help="Which models learned from this row: its id, or 6 characters.")
@@ -51,9 +56,10 @@ def lineage(
         )
     if row and len(row) < 6:
         raise UserError(f"--data {row} is too short for an id; at least 6 characters are right")
-    client, root = open_store()
+    tracker, root = open_tracker(), Path.cwd()
+    client = tracker.client
     if not model:
-        _learned(client, root, row, annotator, as_json)
+        _learned(tracker, root, row, annotator, as_json)
         return
     from tasks.lineage import diffs, trace
 
@@ -71,7 +77,7 @@ def drawn(found: dict[str, Any]) -> Tree:
     """The lineage as a tree for the terminal."""
     from rich.tree import Tree
 
-    version = f"version {found['version']}" if found["version"] else found["model"]
+    version = f"version {found['version']} of {found['product']}" if found["version"] else found["model"]
     tree = Tree(f"[bold]{escape(version)}[/bold]  made by MLflow run {found['mlflow_run']}")
     tree.add(f"pipeline run {found['pipeline_run'] or 'gone from MLflow'}")
     changed = {True: ", with changes (`chatmill lineage --diff` shows them)", False: ", nothing changed"}
@@ -117,15 +123,12 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _learned(client: MlflowClient, root: Path, row: str, annotator: str, as_json: bool) -> None:
+def _learned(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bool) -> None:
     """The models that learned from a row or a person, as lines or as JSON."""
-    from contextlib import nullcontext
-
     from tasks.learned import Sought, learned_from
-    from tasks.registry import Registry
 
-    registry = Registry(client, nullcontext)
-    found, gone = learned_from(client, registry, root, Sought(row, annotator))
+    sought = Sought(row, annotator)
+    found, gone = learned_from(tracker.client, tracker.registries(), root, sought)
     if as_json:
         rows = [
             {

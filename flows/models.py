@@ -14,78 +14,116 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from model.errors import UserError
 from tasks.project_paths import MLFLOW_FOLDER
 
 if TYPE_CHECKING:
     from tasks.moves import Move
+    from tasks.registry import Registry
     from tasks.tracking import Tracker
 
 EXPERIMENT = "chatmill"
+NONE_YET = "No model is registered yet; `chatmill run` registers what it makes."
 # What a person was asked about a version.
 STANDS = {"waits": "[yellow]waits[/yellow]", "refused": "refused", "late": "refused"}
 
 
-def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT) -> Tracker:
-    """MLflow's store of this project, or that of a preset's `tracking`."""
+def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT, product: str = "") -> Tracker:
+    """MLflow's store of this project, or that of a preset's `tracking`; its registry is the product's."""
     from flows.surroundings import prepare
 
     place = prepare(Path.cwd(), mlflow)
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.tracking import Tracker
 
-    return Tracker(place.mlflow, experiment, place.root / MLFLOW_FOLDER)
+    return Tracker(place.mlflow, experiment, place.root / MLFLOW_FOLDER, *([product] if product else []))
 
 
 def models(
+    product: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="The product (none named: all of them).")
+    ] = "",
     history: Annotated[
         bool, typer.Option("--history", help="Every champion there was: since when, by whom, why.")
     ] = False,
+    named: Annotated[str, typer.Option("--product", "-p", help="The same as NAME.")] = "",
 ) -> None:
-    """The registered versions: their figures, who is champion, since when and why, and why one is not."""
-    registry = open_tracker().registry
+    """The registered versions: their figures, who is champion, since when and why, and why one is not.
+
+    A product is the preset's `registry.model`, or its name. Each has its own versions and its own champion.
+    """
+    tracker, console = open_tracker(), Console(highlight=False)
+    registries = tracker.registries(product or named)
+    if not registries:
+        missing = "No model has been champion yet." if history else NONE_YET
+        console.print(missing, soft_wrap=True)
+        return
+    for place, registry in enumerate(registries):
+        if place:
+            console.print()
+        if history:
+            moves = registry.moves()
+            none = f"No model of {registry.product.name} has been champion yet."
+            console.print(_moves(registry, moves) if moves else escape(none))
+        else:
+            _show_versions(tracker, registry, console)
+
+
+def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> None:
     from tasks.approval import standing
     from tasks.approval import told as told_person
+    from tasks.lineage import presets_of
 
-    console = Console(highlight=False)
-    versions = registry.versions()
-    moves = registry.moves()
-    if history:
-        console.print(_moves(moves) if moves else "No model has been champion yet.")
-        return
-    if not versions:
-        console.print("No model is registered yet; `chatmill run` registers what it makes.")
-        return
+    moves, versions = registry.moves(), registry.versions()
     champion = moves[-1].now if moves else ""
-    table = _table("version", "made", "", "figures", "why")
+    presets = presets_of(tracker.client, versions)
+    table = _table("product", "version", "preset", "made", "", "figures", "why")
     for version in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
         name, stands = str(version.version), standing(version.tags)
         holds = "[green]champion[/green]" if name == champion else STANDS.get(stands, "")
         asked = stands and name != champion
         reason = escape(told_person(version) if asked else version.tags.get("reason", ""))
-        table.add_row(name, made, holds, _figures(version.tags), reason)
+        whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))
+        table.add_row(*whose, made, holds, _figures(version.tags), reason)
     console.print(table)
-    console.print(_champion(moves[-1]) if champion else "No version is champion.", soft_wrap=True)
+    none = f"No version of {escape(registry.product.name)} is champion."
+    console.print(_champion(registry, moves[-1]) if champion else none, soft_wrap=True)
 
 
 def rollback(
     why: Annotated[str, typer.Option("--why", "-w", help="The reason, kept in the history.")],
     version: Annotated[
-        str, typer.Argument(metavar="[VERSION]", help="Which (none named: the champion before this one).")
+        str,
+        typer.Argument(
+            metavar="[VERSION]",
+            help="Which, as 3 or NAME/3 (none named: the champion before this one; NAME/ for a product's).",
+        ),
     ] = "",
     even_so: Annotated[
         bool, typer.Option("--even-so", help="Also a version that never passed the gate.")
     ] = False,
+    product: Annotated[
+        str, typer.Option("--product", "-p", help="The product, where there are several.")
+    ] = "",
 ) -> None:
     """Make an earlier version the champion again, or any that passed the gate.
 
     The gate does not promote again the model that was rolled back from; one that beats the champion's score
     still becomes champion, and the run says that it goes over a rollback.
     """
-    move = open_tracker().registry.rollback(version, why, person(), even_so)
+    tracker = open_tracker()
+    from tasks.products import find_product, list_products, split_address
+
+    whose, number = split_address(version)
+    if whose and product and whose != product:
+        raise UserError(f"{version} and --product {product} name different products; leave one out")
+    chosen = find_product(list_products(tracker.client), whose or product, number)
+    registry = tracker.registry_of(chosen)
+    move = registry.rollback(number, why, person(), even_so)
     was = f" instead of version {move.before}" if move.before else ""
-    console = Console(highlight=False)
-    console.print(f"version {move.now} is now the champion{was}", soft_wrap=True)
+    said = f"version {move.now} of {chosen.name} is now the champion{was}"
+    Console(highlight=False).print(escape(said), soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:
@@ -102,19 +140,21 @@ def _figures(tags: dict[str, str]) -> str:
     return escape(", ".join(f"{name} {value:.3g}" for name, value in figures(tags).items()))
 
 
-def _moves(moves: list[Move]) -> Table:
+def _moves(registry: Registry, moves: list[Move]) -> Table:
     from tasks.moves import told
 
-    table = _table("when", "was", "now", "why")
+    table = _table("product", "when", "was", "now", "why")
     for move in moves:
-        table.add_row(_local(move.time), move.before or "none", move.now or "none", escape(told(move)))
+        names = (move.before or "none", move.now or "none")
+        table.add_row(escape(registry.product.name), _local(move.time), *names, escape(told(move)))
     return table
 
 
-def _champion(move: Move) -> str:
+def _champion(registry: Registry, move: Move) -> str:
     from tasks.moves import told
 
-    return f"champion: version {move.now}, since {_local(move.time)} ({escape(told(move))})"
+    whose = escape(registry.product.name)
+    return f"champion of {whose}: version {move.now}, since {_local(move.time)} ({escape(told(move))})"
 
 
 def _local(moment: str) -> str:

@@ -70,7 +70,9 @@ class Running:
         # After the environment is set, as MLflow reads it when it is imported.
         from tasks.tracking import Tracker
 
-        self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, self.place.root / MLFLOW_FOLDER)
+        folder = self.place.root / MLFLOW_FOLDER
+        self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, folder, preset.product)
+        self.tracker.registry.check()
         # Where a pool has the device, this host needs none.
         device = find_device("auto" if preset.placement.train else preset.device)
         self.spread, self.store = self._spread(), open_store(preset, self.place.root)
@@ -85,7 +87,7 @@ class Running:
         self.states: dict[str, Any] = {}
         self.pages = find_pages(self.place)
         self.flow_run, self.waits = str(flow_run.id), ""
-        self.version = self.model_says = ""
+        self.version = self.model_says = self.unopposed = ""
         self.open = ExitStack()
 
     def _spread(self) -> Cores | Cluster:
@@ -235,6 +237,10 @@ class Running:
 
         None: there is no champion yet, or its model is gone from MLflow; the reason is kept for `register`.
         """
+        from tasks.baseline import named
+
+        if wanted := self.preset.registration.compare_with:
+            return (named(wanted, self.place.root, "registry.compare_with"),)
         from tasks.opponent import fetch_opponent
 
         version = self.tracker.registry.opponent(aligned.digest)
@@ -242,7 +248,8 @@ class Running:
             return ()
         found = fetch_opponent(version, self.tracker.uri, self.place.root, self._report)
         if found is None:
-            self.display.note(f"the model of version {version.version}, the champion, is gone from MLflow")
+            self.unopposed = f"the model of version {version.version} is gone from MLflow"
+            self.display.note(f"{self.unopposed}: it cannot be scored beside the new model")
         return (found,) if found else ()
 
     def check_trainings(self, parts: Reference, tokens: Reference) -> None:
@@ -259,10 +266,12 @@ class Running:
         """Give the aligned model its version and page; the alias where it passed and beats the champion."""
         from tasks.model_page import describe
 
-        registered = self.tracker.register(aligned, verdict, self._question())
+        registered = self.tracker.register(
+            aligned, verdict, self._question(), self.preset.name, self.unopposed
+        )
         self.waits = registered.version if registered.waits else ""
         self.version, self.model_says = registered.version, registered.says
-        describe(self.tracker.client, registered.version, self.tracker.run, self.place.root)
+        describe(self.tracker.registry, registered.version, self.tracker.run, self.place.root)
         self.display.note(registered.says)
         if not verdict.metrics["passed"]:
             then = f"`chatmill models` shows version {registered.version} beside the champion"
@@ -336,11 +345,10 @@ class Running:
 
     def _links(self) -> dict[str, str]:
         """Addresses of this run's other pages, by the words that are shown."""
-        from tasks.registry import MODEL
-
+        model = self.tracker.registry.model
         links = {"Run in Prefect": self.pages.flow_run(self.flow_run), "Run in MLflow": self._tracked_page}
         if self.version:
-            links[f"Model version {self.version} in MLflow"] = self.pages.model_version(MODEL, self.version)
+            links[f"Model version {self.version} in MLflow"] = self.pages.model_version(model, self.version)
         return links
 
 

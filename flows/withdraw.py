@@ -139,7 +139,7 @@ def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -
     from tasks.learned import Sought, learned_from
 
     sought = Sought(withdrawn=gathered((*found.new, *found.known)))
-    models, gone = learned_from(tracker.client, tracker.registry, root, sought)
+    models, gone = learned_from(tracker.client, tracker.registries(), root, sought)
     if models or gone:
         console.print("models that had them, and stay as they are:", soft_wrap=True)
         show_learned(console, models, gone)

@@ -177,13 +177,13 @@ def link(there: str, here: str) -> None:
         shutil.copy2(there, here)
 
 
-def named(key: str, root: Path) -> Reference:
+def named(key: str, root: Path, preset_key: str = "drift.reference") -> Reference:
     """One that was brought before, by its key. Raises UserError where it is not there."""
     folder = root / ARTIFACTS / STAGE / key
     manifest = read_manifest(folder)
     if manifest is None:
         raise UserError(
-            f"drift.reference is {key}; there is no such folder in {ARTIFACTS}/{STAGE}: leave it empty, "
+            f"{preset_key} is {key}; there is no such folder in {ARTIFACTS}/{STAGE}: leave it empty, "
             "and the registry says which champion to compare with"
         )
     return Reference(STAGE, key, str(folder), manifest["digest"], True, 0.0, {}, manifest["run"])

@@ -11,7 +11,6 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.lineage import (
-    CHAMPION,
     PARENT,
     artifact,
     children,
@@ -22,6 +21,7 @@ from tasks.lineage import (
     run_or_none,
 )
 from tasks.past import search
+from tasks.products import is_version
 
 GONE = "gone"
 AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
@@ -65,7 +65,7 @@ def find_run(client: MlflowClient, name: str) -> Run:
     Raises UserError where there is none, or a beginning fits several.
     """
     run = run_or_none(client, name) if len(name) == 32 else None
-    if run is None and (name == CHAMPION or (name.isdecimal() and len(name) < 6)):
+    if run is None and is_version(name):
         run = run_or_none(client, model_run(client, name)[0])
     if run is None:
         fits = search(client, f"attributes.run_id LIKE '{name}%'", most=2) if name.isalnum() else []
@@ -73,7 +73,7 @@ def find_run(client: MlflowClient, name: str) -> Run:
             said = (
                 "fits several runs: give more of it" if fits else "is no run: MLflow's page lists their ids"
             )
-            raise UserError(f"{name!r} {said}, or give a model's version number")
+            raise UserError(f"{name!r} {said}, or give a model's version, as 3 or NAME/3")
         run = fits[0]
     parent = run.data.tags.get(PARENT, "")
     above = run_or_none(client, parent) if parent else run

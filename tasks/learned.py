@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from tasks.difference import bring_files, side_of
 from tasks.groups import group_of
 from tasks.lineage import PARENT, UNNAMED, data_hash, holder
 from tasks.past import search
+from tasks.products import split_address
 from tasks.project_paths import ARTIFACTS
 from tasks.records import TYPES, annotators_of, shards
 from tasks.registry import Registry
@@ -51,7 +52,10 @@ class Sought(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """One pipeline run with what it took: rows by kind and part; `versions` are those it registered."""
+    """One pipeline run with what it took: rows by kind and part.
+
+    `versions` are those it registered, as NAME/NUMBER.
+    """
 
     run: str
     versions: tuple[str, ...]
@@ -84,7 +88,7 @@ class Learned:
 
 
 def learned_from(
-    client: MlflowClient, registry: Registry, root: Path, sought: Sought
+    client: MlflowClient, registries: Sequence[Registry], root: Path, sought: Sought
 ) -> tuple[list[Learned], list[str]]:
     """The pipeline runs that took these rows, the newest first, and the split keys that could not be read.
 
@@ -92,10 +96,13 @@ def learned_from(
     group. Raises UserError for a row or a person that none of the runs knows; that none learned from what was
     withdrawn is no fault.
     """
-    champion = str(getattr(registry.champion(), "version", ""))
+    champions: set[str] = set()
     named: dict[str, list[str]] = {}
-    for version in registry.versions():
-        named.setdefault(str(version.run_id), []).append(str(version.version))
+    for registry in registries:
+        for version in registry.versions():
+            named.setdefault(str(version.run_id), []).append(f"{version.name}/{version.version}")
+        if champion := registry.champion():
+            champions.add(f"{champion.name}/{champion.version}")
     splits: dict[str, tuple[Counter[tuple[str, str]], bool] | None] = {}
     ids: set[str] = set()
     people: set[str] = set()
@@ -111,9 +118,13 @@ def learned_from(
     found = []
     for run, (split, rows, certain) in took.items():
         made = holder(stages["rlhf"][run]) if run in stages.get("rlhf", ()) else ""
-        mine = tuple(sorted(named.get(made, ()), key=int))
+        mine = tuple(sorted(named.get(made, ()), key=_by_number))
         names = tuple(name for name in stages if run in stages[name])
-        found.append(Learned(run, mine, champion in mine, data_hash(split) or "", dict(rows), names, certain))
+        found.append(
+            Learned(
+                run, mine, bool(champions & set(mine)), data_hash(split) or "", dict(rows), names, certain
+            )
+        )
     if len(ids) > 1:
         raise UserError(
             f"{sought.row} begins more than one id ({', '.join(sorted(ids)[:3])}); give more of it"
@@ -122,6 +133,11 @@ def learned_from(
     if not found and not gone and not sought.withdrawn:
         raise UserError(_unknown(sought, people))
     return found, gone
+
+
+def _by_number(address: str) -> tuple[str, int]:
+    product, version = split_address(address)
+    return product, int(version)
 
 
 def _unknown(sought: Sought, people: set[str]) -> str:

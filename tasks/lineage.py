@@ -18,18 +18,19 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
-from tasks.products import CHAMPION, MODEL
+from tasks.products import CHAMPION, find_version, is_version, split_address
 from tasks.project_paths import ARTIFACTS
 from tasks.records import annotators_of
 
 ALIGNED, DIFF = "aligned", "git.diff"
 # A registered model: the run's file that holds its lineage, and the tag of its version that names that file.
 LINEAGE_FILE, LINEAGE_TAG = "lineage.json", "lineage"
+MOST = 1000
 PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
 
 def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
-    """The run that holds a model, and its version ("": not asked for by one).
+    """The run that holds a model, and its version as NAME/NUMBER ("": not asked for by one).
 
     Raises UserError where there is no such model.
     """
@@ -39,17 +40,24 @@ def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
         if not found:
             raise UserError("no run has made an aligned model yet: `chatmill run` makes one")
         return found[0].data.tags.get("chatmill.reuses") or found[0].info.run_id, ""
-    try:
-        if name == CHAMPION:
-            version = client.get_model_version_by_alias(MODEL, CHAMPION)
-        elif name.isdecimal():
-            version = client.get_model_version(MODEL, name)
-        else:
-            raise UserError(f"{name!r} is no model: give a version's number, {CHAMPION} or {ALIGNED}")
-    except MlflowException:
-        which = "champion" if name == CHAMPION else f"version {name}"
-        raise UserError(f"MLflow has no {which} of {MODEL}; `chatmill models` lists the versions") from None
-    return str(version.run_id), str(version.version)
+    if not is_version(name):
+        raise UserError(
+            f"{name!r} is no model: give {CHAMPION}, a version's number or {ALIGNED}; with several products "
+            f"NAME/{CHAMPION} or NAME/NUMBER"
+        )
+    version = find_version(client, name)
+    return str(version.run_id), f"{version.name}/{version.version}"
+
+
+def presets_of(client: MlflowClient, versions: Sequence[Any]) -> dict[str, str]:
+    """Return the preset of each registered version by its number; older ones have it in their run's name."""
+    found = {str(each.version): str(each.tags["preset"]) for each in versions if "preset" in each.tags}
+    lacking = {str(each.version): str(each.run_id) for each in versions if "preset" not in each.tags}
+    runs = _by_id(client, sorted({run for run in lacking.values() if run}))
+    names = {run: runs[run].info.run_name or "" for run in runs}
+    return found | {
+        version: names[run].partition(" · ")[0] for version, run in lacking.items() if names.get(run)
+    }
 
 
 def experiments(client: MlflowClient) -> list[str]:
@@ -103,13 +111,21 @@ def makers(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
     """The runs that hold these stages' files, by id; those that are gone from MLflow are left out."""
     known = {run.info.run_id: run for run in runs}
     others = sorted({holder(run) for run in runs} - known.keys())
-    if others:
-        named = ", ".join(f"'{run}'" for run in others)
+    known |= _by_id(client, others)
+    return {run: known[run] for run in map(holder, runs) if run in known}
+
+
+def _by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
+    """The runs of these ids that the store has, in one search for each thousand."""
+    known: dict[str, Run] = {}
+    for start in range(0, len(runs), MOST):
+        some = runs[start : start + MOST]
+        named = ", ".join(f"'{run}'" for run in some)
         found = client.search_runs(
-            experiments(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(others)
+            experiments(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(some)
         )
         known |= {run.info.run_id: run for run in found}
-    return {run: known[run] for run in map(holder, runs) if run in known}
+    return known
 
 
 def upstream(runs: Iterable[Run], last: str) -> list[Run]:
@@ -193,7 +209,8 @@ def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
 
     Raises UserError where there is no such model, or its run is gone from MLflow.
     """
-    held, version = model_run(client, name)
+    held, address = model_run(client, name)
+    product, version = split_address(address)
     made = run_or_none(client, held)
     if made is None:
         raise UserError(f"MLflow no longer has the run {held} that made {name}: nothing leads further back")
@@ -212,9 +229,10 @@ def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
     preset = artifact(client, parent, "preset.json") if parent else None
     labels = count_labels(split)
     if labels is None:
-        labels = _recorded_labels(client, parent, version)
+        labels = _recorded_labels(client, parent, product, version)
     return {
         "model": name,
+        "product": product or None,
         "version": version or None,
         "mlflow_run": held,
         "pipeline_run": parent.info.run_id if parent else None,
@@ -230,9 +248,11 @@ def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
     }
 
 
-def _recorded_labels(client: MlflowClient, parent: Run | None, version: str) -> dict[str, Any] | None:
+def _recorded_labels(
+    client: MlflowClient, parent: Run | None, model: str, version: str
+) -> dict[str, Any] | None:
     """Labels by annotator as they were counted when the model was registered; None where nothing says so."""
-    address = client.get_model_version(MODEL, version).tags.get(LINEAGE_TAG, "") if version else ""
+    address = client.get_model_version(model, version).tags.get(LINEAGE_TAG, "") if version else ""
     run = run_or_none(client, address.removeprefix("runs:/").partition("/")[0]) if address else parent
     return ((artifact(client, run, LINEAGE_FILE) if run else None) or {}).get("labels")
 

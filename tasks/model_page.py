@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-
 from tasks.lineage import LINEAGE_FILE, LINEAGE_TAG, trace
-from tasks.products import MODEL
+from tasks.registry import Registry
 
 LONGEST = 5000  # characters that MLflow's database has room for
 SHOWN = 20  # annotators and files that are named; the file has all
 
 
-def describe(client: MlflowClient, version: str, run: str, root: Path) -> None:
+def describe(registry: Registry, version: str, run: str, root: Path) -> None:
     """Write a version's lineage on its page, once; `run` is the pipeline run that keeps the whole of it.
 
     The tag `lineage` comes last: a version whose process was killed before is described by the next run.
     """
-    if LINEAGE_TAG in client.get_model_version(MODEL, version).tags:
+    client, model = registry.client, registry.model
+    if LINEAGE_TAG in client.get_model_version(model, version).tags:
         return
-    found = trace(client, version, root)
+    found = trace(client, f"{model}/{version}", root)
     client.log_text(run, json.dumps(found, indent=1), LINEAGE_FILE)
-    client.update_model_version(MODEL, version, written(found, run))
+    client.update_model_version(model, version, written(found, run))
     for name, value in {**_tags(found), LINEAGE_TAG: f"runs:/{run}/{LINEAGE_FILE}"}.items():
-        client.set_model_version_tag(MODEL, version, name, value)
+        client.set_model_version_tag(model, version, name, value)
 
 
 def _tags(found: Mapping[str, Any]) -> dict[str, str]:
@@ -47,7 +47,8 @@ def _tags(found: Mapping[str, Any]) -> dict[str, str]:
 
 def written(found: Mapping[str, Any], run: str) -> str:
     """A traced model as Markdown, short enough for MLflow; the run's lineage.json has the whole."""
-    rest = f"\nThe whole: `{LINEAGE_FILE}` of run {run}, or `chatmill lineage {found['version']}`.\n"
+    address = shlex.quote(f"{found['product']}/{found['version']}")
+    rest = f"\nThe whole: `{LINEAGE_FILE}` of run {run}, or `chatmill lineage {address}`.\n"
     kept = ""
     for line in _lines(found):
         if len(kept) + len(line) + 1 + len("…\n") + len(rest) > LONGEST:

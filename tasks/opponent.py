@@ -34,14 +34,22 @@ def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Refere
         root: the project's folder.
         report: takes the events of waiting for another process.
     """
-    about = json.dumps({"model": version.tags.get("digest", "")})
-    digest = hashlib.sha256(about.encode()).hexdigest()
+    about, digest = _about(version), opponent_digest(version)
     folder = root / ARTIFACTS / STAGE / digest[:20]
     with alone(folder.with_suffix(LOCK), report, WAITS):
         manifest = read_manifest(folder) or _fetch(version, uri, folder, about, digest)
     if manifest is None:
         return None
     return Reference(STAGE, folder.name, str(folder), digest, True, 0.0, {}, str(version.run_id))
+
+
+def opponent_digest(version: Any) -> str:
+    """Return the digest that evaluate's manifest has of a champion that was scored."""
+    return hashlib.sha256(_about(version).encode()).hexdigest()
+
+
+def _about(version: Any) -> str:
+    return json.dumps({"model": version.tags.get("digest", "")})
 
 
 def _fetch(version: Any, uri: str, folder: Path, about: str, digest: str) -> dict[str, Any] | None:

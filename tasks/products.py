@@ -10,13 +10,13 @@ import shlex
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import RegisteredModel
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
 
 MODEL, CHAMPION = "chatmill", "champion"
 PRODUCT = "chatmill.product"
@@ -107,6 +107,8 @@ def find_version(client: MlflowClient, address: str) -> Any:
 
     Raises UserError where there is none, or several products have one.
     """
+    from mlflow.exceptions import MlflowException
+
     wanted, name = split_address(address)
     product = find_product(list_products(client), wanted, name)
     try:

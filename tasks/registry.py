@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,7 +46,7 @@ from tasks.moves import (
     recorded_moves,
     trail,
 )
-from tasks.products import CHAMPION, MODEL, PRODUCT, Product, list_products, product_of
+from tasks.products import CHAMPION, MODEL, PRODUCT, Product, product_of
 from tasks.promotion import (
     beats_champion,
     decide_promotion,
@@ -156,27 +156,29 @@ class Registry:
         if change is not None:
             finish(self.client, self.model, change)
 
-    def prepare(self) -> None:
-        """Make the registered model where there is none.
-
-        Raises UserError where another program has one of that name.
-        """
+    def check(self) -> None:
+        """Raises UserError where another program has a registered model of this product's name."""
         try:
             found = self.client.get_registered_model(self.model)
         except MlflowException:
-            try:
-                self.client.create_registered_model(self.model, tags={PRODUCT: self.product.name})
-                return
-            except MlflowException as error:
-                # Another process made it meanwhile.
-                if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                    raise
-                found = self.client.get_registered_model(self.model)
+            return
         if product_of(found) is None:
             raise UserError(
                 f"MLflow has a registered model {self.model} that chatmill did not make; "
                 "set registry.model in the preset to another name"
             )
+
+    def _prepare(self) -> None:
+        """Make the registered model where there is none."""
+        with suppress(MlflowException):
+            self.client.get_registered_model(self.model)
+            return
+        try:
+            self.client.create_registered_model(self.model, tags={PRODUCT: self.product.name})
+        except MlflowException as error:
+            # Another host made it meanwhile.
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
 
     def register(
         self,
@@ -202,7 +204,8 @@ class Registry:
             why: why the champion was not scored in this run, if that is known.
         """
         with self.alone():
-            self.prepare()
+            self._prepare()
+            self.check()
             self._finish()
             versions, champion = self._versions(), self._champion()
             moves, recorded = self._moves()
@@ -357,11 +360,6 @@ class Registry:
                 f"{self.product.name}; name a version: `chatmill models` shows them"
             )
         return left[-1]
-
-
-def find_registry(client: MlflowClient, alone: Alone) -> list[Registry]:
-    """The registries of all products that have versions, by name."""
-    return [Registry(client, alone, product) for product in list_products(client)]
 
 
 def _repeated(last: Move, version: str, why: str, who: str) -> bool:

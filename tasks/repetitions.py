@@ -12,7 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from tasks.lineage import artifact, children, experiments, holder
-from tasks.products import MODEL
+from tasks.products import list_products
 from tasks.verdict import Made, StageVerdict, sentence, whole
 
 KEPT, TABLE = "reproductions.json", "reproduced.md"
@@ -72,19 +72,20 @@ def record(
     client.set_tag(run, TAG, tag)
     versions = _versions(client, run)
     for version in versions:
-        client.set_model_version_tag(MODEL, version, TAG, tag)
-    return table, versions
+        client.set_model_version_tag(version.name, version.version, TAG, tag)
+    return table, [f"{version.name}/{version.version}" for version in versions]
 
 
-def _versions(client: MlflowClient, run: str) -> list[str]:
-    """The versions whose model is this run's."""
+def _versions(client: MlflowClient, run: str) -> list[Any]:
+    """The versions whose model is this run's, of all products."""
+    products = {product.model for product in list_products(client)}
     aligned = [
         holder(child)
         for child in children(client, client.get_run(run))
         if child.data.tags.get("chatmill.stage") == "rlhf"
     ]
     found = [each for name in aligned for each in client.search_model_versions(f"run_id = '{name}'")]
-    return [str(each.version) for each in found if each.name == MODEL]
+    return [each for each in found if each.name in products]
 
 
 def markdown(verdicts: Sequence[StageVerdict], at: str) -> str:

@@ -25,8 +25,10 @@ from tasks.baseline import STAGE as CHAMPION
 from tasks.baseline import bring, of_version
 from tasks.comparison import find_run
 from tasks.lineage import artifact, artifact_text, children, data_hash, holder
+from tasks.opponent import fetch_opponent, opponent_digest
 from tasks.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.placing import Placed, place_data, standalone
+from tasks.products import MODEL, product_named
 from tasks.project_paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
 from tasks.registry import Registry
 from tasks.revision import Code, bring_back, put_away
@@ -197,24 +199,73 @@ def _remove(root: Path, folder: Path) -> None:
 
 
 def compared_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
-    """Have the checkout's drift compare with the champion of then; why it is left out, where it cannot.
+    """Have the checkout's drift and evaluate compare with the champion of then.
 
-    Its own registry has no champion. That one's profile and model come from MLflow.
+    Its own registry has no champion. That one's profile and model come from MLflow. Returns the stages that
+    are left out, by name, with the reason: what they were compared with is gone.
     """
-    stage = next((made.manifest for made in original.stages if made.stage == "drift"), None) or {}
-    given = stage.get("inputs", {}).get(CHAMPION)
+    return {
+        **_drift_as_then(client, original, checkout),
+        **_evaluate_as_then(client, original, checkout),
+    }
+
+
+def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+    given, stage = _champion_of(original, "drift")
     if not given:
         return {}
     version = stage["metrics"]["against"]
-    found = of_version(Registry(client, nullcontext), version)
-    if found is None or found.digest != given["digest"]:
+    found = next(
+        (
+            each
+            for each in (of_version(one, version) for one in _registries(client, original))
+            if each and each.digest == given
+        ),
+        None,
+    )
+    if found is None:
         return {"drift": f"what champion {version} was then, MLflow does not hold any more"}
     if bring(found, client, client.tracking_uri, checkout.project, lambda event: None) is None:
         return {"drift": f"the profile of champion {version}'s data is gone from MLflow"}
-    preset = json.loads(checkout.preset.read_text(encoding="utf-8"))
-    preset["drift"] = {**preset.get("drift", {}), "reference": found.key}
-    checkout.preset.write_text(json.dumps(preset, indent=1), encoding="utf-8")
+    _set(checkout, "drift", "reference", found.key)
     return {}
+
+
+def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+    given, _ = _champion_of(original, "evaluate")
+    if not given:
+        return {}
+    for registry in _registries(client, original):
+        for version in registry.versions():
+            if opponent_digest(version) == given:
+                uri, project = client.tracking_uri, checkout.project
+                if found := fetch_opponent(version, uri, project, lambda event: None):
+                    _set(checkout, "registry", "compare_with", found.key)
+                    return {}
+    why = "the champion's model that was scored beside it is gone from MLflow"
+    # What the gate and the report say follows from evaluate.
+    return dict.fromkeys(("evaluate", "gate", "report"), why)
+
+
+def _champion_of(original: Original, stage: str) -> tuple[str, dict[str, Any]]:
+    """The digest of the champion that a stage was given ("": none), and the stage's manifest."""
+    manifest = next((made.manifest for made in original.stages if made.stage == stage), None) or {}
+    given = manifest.get("inputs", {}).get(CHAMPION) or {}
+    return str(given.get("digest", "")), dict(manifest)
+
+
+def _registries(client: MlflowClient, original: Original) -> list[Registry]:
+    """That of the run's product, and that of before there were products."""
+    preset = original.preset
+    name = (preset.get("registry") or {}).get("model") or preset.get("name") or MODEL
+    products = dict.fromkeys((product_named(str(name)), product_named(MODEL)))
+    return [Registry(client, nullcontext, product) for product in products]
+
+
+def _set(checkout: Checkout, section: str, key: str, value: str) -> None:
+    preset = json.loads(checkout.preset.read_text(encoding="utf-8"))
+    preset[section] = {**(preset.get(section) or {}), key: value}
+    checkout.preset.write_text(json.dumps(preset, indent=1), encoding="utf-8")
 
 
 def make_anew(

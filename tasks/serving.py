@@ -16,6 +16,7 @@ from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from model.turns import Turn, remembered
+from tasks.products import CHAMPION, split_address
 from tasks.project_paths import ARTIFACTS, SUMMARY
 
 STAGES = {"base": "pretrain", "sft": "sft", "aligned": "rlhf"}
@@ -30,6 +31,11 @@ class Manner:
     top_k: int = 0
     top_p: float = 0.95
     seed: int = 0
+
+
+def is_champion(name: str) -> bool:
+    """Return whether a name means a champion, champion or NAME/champion, and no folder that is here."""
+    return split_address(name)[1] == CHAMPION and not (Path(name) / "config.json").exists()
 
 
 def resolve(name: str, root: Path, champion: Path | None = None) -> Path:
@@ -48,7 +54,7 @@ def resolve(name: str, root: Path, champion: Path | None = None) -> Path:
         if folder is None or not folder.exists():
             raise UserError(f"the last run left no {name} model; `chatmill run` makes it")
         return folder
-    if name == "champion":
+    if is_champion(name):
         if champion is None:
             raise UserError(
                 "no model has passed the gate yet; `chatmill models` shows why, --model aligned talks"

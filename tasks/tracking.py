@@ -23,6 +23,7 @@ from tasks.approval import Question
 from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
 from tasks.past import WHOLE
+from tasks.products import CHAMPION, MODEL, Product, find_product, list_products, product_named, split_address
 from tasks.registry import Registered, Registry
 from tasks.sending import BATCH, Sender, silent
 from tasks.stage import MANIFEST, Reference
@@ -50,7 +51,7 @@ class Tracker:
     file can be locked was left open by a process that is gone.
     """
 
-    def __init__(self, uri: str, experiment: str, folder: Path) -> None:
+    def __init__(self, uri: str, experiment: str, folder: Path, product: str = MODEL) -> None:
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self.uri, self.folder = uri, folder
@@ -63,10 +64,20 @@ class Tracker:
             place = PLACE if local else None
             made = found.experiment_id if found else self.client.create_experiment(experiment, place)
         self.experiment = str(made)
-        self.registry = Registry(self.client, self._alone)
+        self.registry = self.registry_of(product_named(product))
         self.run = self.stage = self.name = ""
         self.tags: dict[str, str] = {}
         self.sender = Sender(self.client)
+
+    def registry_of(self, product: Product) -> Registry:
+        """Return the registry of a product in this store."""
+        return Registry(self.client, self._alone, product)
+
+    def registries(self, wanted: str = "") -> list[Registry]:
+        """Return the registries of all products that have versions, or of the one that is wanted."""
+        there = list_products(self.client)
+        chosen = [find_product(there, wanted)] if wanted else there
+        return [self.registry_of(product) for product in chosen]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -320,15 +331,26 @@ class Tracker:
         self.client.set_tag(self.run, WHOLE, data_hash)
 
     def register(
-        self, aligned: Reference, verdict: Reference, question: Question | None = None
+        self,
+        aligned: Reference,
+        verdict: Reference,
+        question: Question | None = None,
+        preset: str = "",
+        why: str = "",
     ) -> Registered:
         """Make the aligned model a version of the registered model; see `Registry.register`."""
         source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
-        return self.registry.register(aligned, verdict, source, question)
+        return self.registry.register(aligned, verdict, source, question, preset, why)
 
-    def champion_folder(self) -> Path | None:
-        """The champion's model folder, fetched where the store is elsewhere; None: there is no champion."""
-        found = self.registry.champion()
+    def champion_folder(self, address: str = CHAMPION) -> Path | None:
+        """The folder of a champion's model, fetched where the store is elsewhere; None: there is no champion.
+
+        `address` is champion or NAME/champion. Raises UserError where several products have models.
+        """
+        there = list_products(self.client)
+        if not there:
+            return None
+        found = self.registry_of(find_product(there, split_address(address)[0])).champion()
         return Path(download_artifacts(artifact_uri=found.source, tracking_uri=self.uri)) if found else None
 
 

@@ -161,7 +161,7 @@ def asked(hosts: Hosts) -> Any:
 
 def champion(hosts: Hosts) -> str:
     """The champion's version."""
-    return str(asked(hosts).get_model_version_by_alias("chatmill", "champion").version)
+    return str(asked(hosts).get_model_version_by_alias("smoke", "champion").version)
 
 
 def chain(hosts: Hosts) -> None:

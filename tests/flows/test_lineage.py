@@ -74,11 +74,11 @@ def test_a_person_and_a_row_lead_to_the_model_with_the_split_and_without(root):
     asked = (("--annotator", "ann"), ("--data", TEXTS[0].id[:8]), ("--data", RATED[0].id))
     before = [json.loads(say(*words, "--json"))["models"] for words in asked]
     person = before[0][0]
-    assert person["versions"] == ["1"] and person["champion"] and person["certain"]
+    assert person["versions"] == ["chatmill/1"] and person["champion"] and person["certain"]
     assert sum(person["rows"].values()) == len(RATED) and person["rows"]["train/ratings"] > 10
     assert person["learned"] == ["reward"] and person["carried"] == ["rlhf"]
     assert [list(each[0]["rows"].values()) for each in before[1:]] == [[1], [1]]
-    assert "version 1 (champion)" in say("--annotator", "bob")
+    assert "version chatmill/1 (champion)" in say("--annotator", "bob")
     shutil.rmtree(root / "var" / "cache" / "artifacts" / "split")
     assert [json.loads(say(*words, "--json"))["models"] for words in asked] == before
 

@@ -33,18 +33,20 @@ def test_versions_the_champion_a_rollback_and_the_history(project):
         metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
         tracker.register(aligned, Reference("gate", digest, "", digest, False, 0.1, metrics))
     shown = say("models").splitlines()
-    assert shown[1].startswith("2 ") and "champion" in shown[1] and "score 0.2" in shown[1]
+    assert shown[1].split()[:3] == ["chatmill", "2", "chatmill"]
+    assert "champion" in shown[1] and "score 0.2" in shown[1]
     assert "champion" not in shown[2]
-    assert (
-        shown[3].startswith("champion: version 2, since 20") and "(the gate: all [4] thresholds" in shown[3]
-    )
+    assert shown[3].startswith("champion of chatmill: version 2, since 20")
+    assert "(the gate: all [4] thresholds" in shown[3]
     assert "Missing option" in say("rollback")
     assert say("rollback", "--why", "rude [b]").strip() == (
-        "version 1 is now the champion instead of version 2"
+        "version 1 of chatmill is now the champion instead of version 2"
     )
+    # The same again is done already.
+    say("rollback", "1", "--why", "rude [b]")
     with pytest.raises(UserError, match="champion already"):
         say("rollback", "1", "--why", "rude")
     assert "(" + models.person() + ": rude [b])" in say("models")
     when, *moves = say("models", "--history").splitlines()
-    assert when.split() == ["when", "was", "now", "why"] and len(moves) == 3
-    assert "rude [b]" in moves[2] and moves[0].split()[2:4] == ["none", "1"]
+    assert when.split() == ["product", "when", "was", "now", "why"] and len(moves) == 3
+    assert "rude [b]" in moves[2] and moves[0].split()[3:5] == ["none", "1"]

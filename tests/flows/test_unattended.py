@@ -223,13 +223,13 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
     listed = [line.split()[0] for line in say("models").splitlines() if "waits" in line]
     assert listed == ["2", "1"]
 
-    assert "`chatmill approve 1 --show`" in came("a model of smoke waits for a person")
+    assert "`chatmill approve smoke/1 --show`" in came("a model of smoke waits for a person")
     shown = say("approve", first.name, "--show")
     assert "judge_gain" in shown and "no champion yet" in shown and "waits for a person until" in shown
     assert "wants its reason" in say("approve", first.name, "--reject", code=2)
-    assert "more than one version is meant (2, 1)" in say("approve", code=2)
+    assert "more than one version is meant (smoke/2, smoke/1)" in say("approve", code=2)
     said = say("approve", first.name, "--why", "reads well")
-    assert "version 1 of chatmill is now the champion" in said and f"{first.name} goes on" in said
+    assert "version 1 of smoke is now the champion" in said and f"{first.name} goes on" in said
     # As Prefect's page does it: Resume, and the form.
     refused = client.resume_flow_run(second.id, {"approve": False, "why": "rude", "who": "ann"})
     assert refused.status.value == "ACCEPT"
@@ -237,9 +237,9 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
     name, message = go_on(client, first)
     assert name == "Completed" and "approved by" in message and "reads well" in message
     assert go_on(client, second) == (
-        "Completed", "version 2 of chatmill was refused by ann; the champion stays version 1",
+        "Completed", "version 2 of smoke was refused by ann; the champion stays version 1",
     )  # fmt: skip
-    assert "champion: version 1" in say("models") and "reads well" in say("models", "--history")
+    assert "champion of smoke: version 1" in say("models") and "reads well" in say("models", "--history")
     again = say("approve", "1")
     assert "approved by" in again and "is not suspended: Completed" in again
 

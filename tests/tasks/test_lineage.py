@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import nullcontext
 
 import pytest
 
@@ -11,6 +13,7 @@ from tasks.comparison import differences, facts, find_run
 from tasks.contrast import contrast
 from tasks.lineage import count_labels, described_sources, diffs, trace
 from tasks.model_page import LONGEST, describe, written
+from tasks.registry import Registry
 from tasks.stage import Surroundings, stage
 from tasks.tracking import Tracker
 
@@ -110,7 +113,7 @@ def test_only_what_differs_is_compared(store):
     assert differences(one, one) == []
     runs = (find_run(client, first), find_run(client, second))
     page = contrast(client, runs, differences(one, two))
-    assert "<td>steps<td>4<td>6" in page.replace("\n", "") and "+1" in page
+    assert re.search("<td[^>]*>steps<td[^>]*>4<td[^>]*>6", page.replace("\n", "")) and "+1" in page
     assert "Nothing differs" in contrast(client, (runs[0], runs[0]), [])
     with pytest.raises(UserError, match="is no run"):
         find_run(client, "nothing")
@@ -118,17 +121,17 @@ def test_only_what_differs_is_compared(store):
 
 def test_the_lineage_stands_on_the_page_of_the_model(store):
     root, client, _, second = store
-    describe(client, "1", second, root)
+    describe(Registry(client, nullcontext), "1", second, root)
     page = client.get_model_version("chatmill", "1")
     assert "commit `def`, with changes" in page.description and "| ann | 1 | 0 | 1 |" in page.description
     assert page.tags["git.commit"] == "def" and page.tags["git.dirty"] == "true"
     assert page.tags["data.hash"] == "0123.dir" and page.tags["lineage"] == f"runs:/{second}/lineage.json"
-    found = trace(client, "1", root)
+    found = trace(client, "chatmill/1", root)
     assert json.loads(client_text(client, second, "lineage.json")) == found
-    assert trace(client, "1", root / "elsewhere")["labels"] == found["labels"]
+    assert trace(client, "chatmill/1", root / "elsewhere")["labels"] == found["labels"]
     many = {**found, "labels": {f"person *{n}*" * 40: {"train": n} for n in range(50)}}
     assert "…" in written(many, second) and len(written(many, second)) <= LONGEST
-    assert "chatmill lineage 1" in written(many, second)
+    assert "chatmill lineage chatmill/1" in written(many, second)
 
 
 def client_text(client, run, name):
