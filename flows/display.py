@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from tasks.project_paths import REPORT
 from tasks.stage import Reference
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
         show_answers(json.loads((folders["evaluate"] / "answers.json").read_text()), console)
     console.print()
     if "report" in folders:
-        console.print("The story of this training: [bold]{REPORT}[/bold]")
+        console.print(f"The story of this training: [bold]{REPORT}[/bold]")
         console.print(
             "Talk with it: [bold]chatmill chat[/bold]    Watch the runs: [bold]make dashboards[/bold]"
         )

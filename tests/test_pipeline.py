@@ -242,3 +242,21 @@ def test_a_person_s_labels_are_withdrawn(root: Path) -> None:
 def test_what_a_person_got_wrong_is_one_sentence(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     said = chatmill(tmp_path, *words, code=2)
     assert says in said and len(said.strip().splitlines()) == 1
+
+
+def test_without_its_cache_a_project_keeps_its_records_and_makes_the_same_again(
+    root: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
+    commands = (("models",), ("models", "--history"), ("lineage", "champion", "--json"), ("cost", "--json"))
+    before = [chatmill(root, *words) for words in commands]
+    answer = ("chat", "--model", "champion", "--temperature", "0", "--prompt", "What did the miller keep?")
+    said, pattern = chatmill(root, *answer), "var/cache/artifacts/validate/*/manifest.json"
+    digest, data = json.loads(next(root.glob(pattern)).read_text())["digest"], (root / "data.dvc").read_text()
+    shutil.rmtree(root / "var" / "cache")
+    assert [chatmill(root, *words) for words in commands] == before and chatmill(root, *answer) == said
+    chatmill(root, "ingest", "--config", str(SMOKE))
+    assert json.loads(next(root.glob(pattern)).read_text())["digest"] == digest
+    assert (root / "data.dvc").read_text() == data
+    history = chatmill(root, "models", "--history")
+    assert history == before[1]
