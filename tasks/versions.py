@@ -289,8 +289,10 @@ def push(root: Path, remote: str, endpoint: str = "", doubted: bool = False) -> 
                     return
                 if not bad:
                     return
-                for name in bad:
-                    store.delete(name) if store.exists(name) else None
+                # The listing goes first: without it, an interrupted repair is a version to be sent.
+                for name in dict.fromkeys([version, *bad]):
+                    if store.exists(name):
+                        store.delete(name)
             keep_version(root, cache, version)
             if not remotes.copy_version(cache, store, version):
                 raise UserError(

@@ -173,3 +173,28 @@ def test_what_a_remote_needs_is_said(root: Path, monkeypatch: pytest.MonkeyPatch
 def test_an_address_that_dvc_does_not_know_is_named(root: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.remote ftps://x/y is no address that DVC knows"):
         versions.add(root, "ftps://x/y", meta("a", text=3))
+
+
+def test_a_damaged_bucket_is_mended_by_who_makes_the_rows_again(
+    root: Path, tmp_path: Path, endpoint: str
+) -> None:
+    import boto3
+
+    version = versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    client = boto3.client("s3", endpoint_url=endpoint)
+    found = client.list_objects_v2(Bucket=BUCKET)["Contents"]
+    key = max((each for each in found if not each["Key"].endswith(".dir")), key=lambda each: each["Size"])[
+        "Key"
+    ]
+    content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    client.put_object(Bucket=BUCKET, Key=key, Body=content[:-1] + b"?")
+    clone = bare_clone(root, tmp_path)
+    assert not versions.pull(clone, REMOTE, endpoint)
+    lay(clone, *texts("one", "two", "three"))
+    assert versions.folder_hash(clone) == version
+    versions.push(clone, REMOTE, endpoint, doubted=True)
+    assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == content
+    third = tmp_path / "third"
+    third.mkdir()
+    (third / "data.dvc").write_text((root / "data.dvc").read_text())
+    assert versions.pull(third, REMOTE, endpoint) and contents(third) == contents(root)
