@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,9 +132,20 @@ def admit(
             f"{mended[spare[0]][0]}: the row {spare[0]} is not among the ids that are given; "
             "name it too, or give no id to admit all rows of the file"
         )
+    if unread := [] if fixed else _unreadable(root, kinds):
+        raise UserError(
+            f"{unread[0].id} could not be read ({unread[0].row['fault']}); mend it in its file, or give the "
+            "whole row as it should be with --fixed"
+        )
     admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
     append(root, path, map(_written, admissions), lambda: read_admissions(root, path))
     return admissions
+
+
+def _unreadable(root: Path, ids: Container[str]) -> list[Aside]:
+    """Return the first of the rows with these ids that could not be read, if there is one."""
+    found = (aside for aside in set_aside(root) if aside.id in ids and aside.row.get("fault"))
+    return list(islice(found, 1))
 
 
 def misfit(kind: str, row: dict[str, Any]) -> str:
@@ -147,6 +159,8 @@ def misfit(kind: str, row: dict[str, Any]) -> str:
             return f"{name} is not known; the fields of {kind} are {', '.join(known)}"
         if not _fits(value, known[name]):
             return f"{name} is {brief(value)}; {_meant(known[name])} is right"
+        if name == "fault" and value:
+            return "fault says why the row could not be read; leave it out of a row that was mended"
     return ""
 
 

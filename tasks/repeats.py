@@ -30,6 +30,9 @@ def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) ->
     if row.get("history"):
         parts.append(json.dumps(row["history"], ensure_ascii=False))
     said = " ".join("\n".join(parts).casefold().split())
+    if kind == "comparisons" and is_nobody(row.get("annotator")):
+        # Whoever nobody names are several people, each with a vote.
+        said += f"\n{row.get('id')}"
     return hashed(said), hashed(str(row.get("group"))), shard, place
 
 
@@ -37,7 +40,8 @@ def rating_record(row: Mapping[str, Any], shard: int, place: int) -> tuple[int, 
     """A rating with who gave it: another one of the same answer is another rating."""
     if row.get("fault"):
         return hashed(str(row.get("id"))), 0, shard, place
-    asked = [row.get(name) for name in ("history", "prompt", "completion", "aspect", "annotators", "scores")]
+    names = ("history", "prompt", "completion", "aspect", "annotators", "scores")
+    asked = [row.get(name) for name in names]
     return hashed(json.dumps(asked)), 0, shard, place
 
 
@@ -48,17 +52,23 @@ def choice_records(
     if row.get("fault"):
         return
     who = row.get("annotator") if kind == "comparisons" else next(iter(row.get("annotators") or ()), None)
-    if not isinstance(who, str) or who.startswith(NOBODY):
+    if is_nobody(who):
         return
     asked = [who, row.get("aspect"), row.get("history"), row.get("prompt")]
-    if kind == "comparisons" and row.get("choice") in ("a", "b"):
+    if kind == "comparisons" and row.get("choice") in ("a", "b", "tie"):
         key = json.dumps([*asked, *sorted((str(row.get("a")), str(row.get("b"))))])
-        yield hashed(key), hashed(str(row.get(row["choice"]))), shard, place
+        better = "" if row["choice"] == "tie" else str(row.get(row["choice"]))
+        yield hashed(key), hashed(better), shard, place
     scores: list[Any] = row.get("scores") or []
     if kind == "ratings" and len(scores) == 1:
         score = scores[0]
         if isinstance(score, int | float) and score:
             yield hashed(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
+
+
+def is_nobody(annotator: object) -> bool:
+    """Return whether a label names nobody as its author."""
+    return not isinstance(annotator, str) or not annotator or annotator.startswith(NOBODY)
 
 
 def hashed(text: str) -> int:

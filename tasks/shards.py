@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from model.errors import UserError
 from tasks.formats import File, Reading, Tally, find_format
 from tasks.formats.reader import read_rows
-from tasks.records import ID, TYPES, canonical, digest, shards
+from tasks.records import ID, TYPES, Comparison, Rating, canonical, digest, json_line, shards
 from tasks.sources import Source, check_annotators
 from tasks.withdrawal import Withdrawn
 
@@ -28,6 +29,7 @@ PREFIXES = 1 << 16  # ranges are bounds of the first four hex digits
 ROW_BYTES = 400  # what Python keeps for a row besides its text
 KINDS = {found: kind for kind, found in TYPES.items()}
 CLAIMS = "claims"
+VOTE = b"vote "  # before the place of a label that names nobody
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def sort_part(part: Part) -> Parsed:
             found = found._replace(row=row)
         check_annotators(part.source, found)
         where = json.dumps(found.where, ensure_ascii=False)
-        runs.add(kind, canonical(row), where)
+        runs.add(kind, canonical(row), where, found.anonymous and isinstance(row, Comparison | Rating))
         if found.own:
             claim = {"id": digest(part.source.name, kind, found.own), "row": row.id}
             line = json.dumps({**claim, "own": found.own}, ensure_ascii=False, separators=(",", ":"))
@@ -124,14 +126,19 @@ class _Runs:
         self.part = part
         self.number = 0
         self.held = 0
+        self.votes = 0
         self.rows: dict[str, dict[bytes, tuple[bytes, bytes]]] = {}
         self.sizes: dict[str, int] = {}
 
-    def add(self, kind: str, line: str, where: str) -> None:
+    def add(self, kind: str, line: str, where: str, vote: bool = False) -> None:
         row, place = line.encode("utf-8", "replace"), where.encode("utf-8", "replace")
         # The claims of one id are as many as the rows that claim it: the whole line is what must be once.
         key = row if kind == CLAIMS else row[ID]
         held = self.rows.setdefault(kind, {})
+        if vote:
+            # Votes that say the same have one id; each is kept, in the order in which they were found.
+            self.votes += 1
+            key, place = key + b"%020d" % self.votes, VOTE + place
         if key not in held:
             held[key] = (row, place)
             self.held += len(row) + len(place) + ROW_BYTES
@@ -170,9 +177,16 @@ def shard_count(size: int) -> int:
 
 
 def gather(part: Range) -> Gathered:
-    """Write shard `number` of out/rows/KIND, and of out/origins/KIND where its rows were found."""
+    """Write shard `number` of out/rows/KIND, and of out/origins/KIND where its rows were found.
+
+    The same row is kept once. Labels that name nobody are votes: those that say the same are numbered.
+    """
     rows: dict[bytes, tuple[bytes, bytes]] = {}
+    votes: Counter[bytes] = Counter()
     for row, place in _between(part):
+        if place.startswith(VOTE):
+            votes[row[ID]] += 1
+            row, place = _numbered(row, votes[row[ID]]), place.removeprefix(VOTE)
         rows.setdefault(row[ID], (row, place))
     size = 0
     with _shard(part, "rows") as lines, _shard(part, "origins") as places:
@@ -181,6 +195,22 @@ def gather(part: Range) -> Gathered:
             size += lines.write(row + b"\n")
             places.write(place + b"\n")
     return Gathered(part.kind, len(rows), size)
+
+
+def _numbered(line: bytes, number: int) -> bytes:
+    """Return the row of the second, third, … vote that says the same, by a person of its own.
+
+    The id's first digits stay, so that the row stays in its range. The first vote stays as it is.
+    """
+    if number == 1:
+        return line
+    row = json.loads(line)
+    row["id"] = row["id"][:4] + digest("vote", row["id"], number)[4:]
+    if "annotator" in row:
+        row["annotator"] = f"{row['annotator']}-{number}"
+    else:
+        row["annotators"] = [f"{name}-{number}" for name in row["annotators"]]
+    return json_line(row).encode()
 
 
 def check_claims(part: Range) -> None:

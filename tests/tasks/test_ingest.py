@@ -311,3 +311,76 @@ def test_a_broken_pointer_is_named(root: Path) -> None:
     (root / "data.dvc").write_text("outs: [")
     with pytest.raises(UserError, match=r"data\.dvc is broken"):
         run(root)
+
+
+def votes(root: Path, *lines: dict[str, Any], spread: Spread = in_turn) -> dict[str, list[Any]]:
+    """The labels of rows that stand in two files, after ingestion."""
+    write(root, *lines[::2], name="a")
+    write(root, *lines[1::2], name="b")
+    run(root, spread=spread)
+    return {kind: read_rows(root / "data" / kind, kind) for kind in ("comparisons", "ratings")}
+
+
+@pytest.mark.parametrize("spread", [in_turn, over_cores(2)])
+def test_votes_that_name_nobody_keep_their_majority(tmp_path: Path, spread: Spread) -> None:
+    asked = {"prompt": "Which?", "a": "One.", "b": "Two."}
+    found = votes(tmp_path, *({**asked, "choice": choice} for choice in "aabaa"), spread=spread)[
+        "comparisons"
+    ]
+    assert sorted(row.choice for row in found) == ["a", "a", "a", "a", "b"]
+    assert len({row.id for row in found}) == 5 and all(row.annotator.startswith("unknown") for row in found)
+    assert [row.id for row in found] == sorted(row.id for row in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "scores"),
+    [
+        ([{"score": score} for score in (4, 4, 4, 4, 1)], [1, 4, 4, 4, 4]),
+        ([{"label": label} for label in (True, True, False)], [-1, 1, 1]),
+        ([{"stars": "2/5", "annotator": None} for _ in range(3)], [2, 2, 2]),
+        ([{"scores": [3, 2]} for _ in range(2)], [2, 2, 3, 3]),
+        ([{"score": 3, "annotator": "nan"}, {"score": 3, "annotator": " "}], [3, 3]),
+    ],
+)
+def test_scores_that_name_nobody_are_all_kept(
+    tmp_path: Path, given: list[dict[str, Any]], scores: list[float]
+) -> None:
+    rows = [{"prompt": "Say it.", "completion": "It.", **one} for one in given]
+    found = votes(tmp_path, *rows)["ratings"]
+    assert sorted(score for row in found for score in row.scores) == scores
+
+
+def test_what_a_named_person_says_twice_counts_once(tmp_path: Path) -> None:
+    row = {"prompt": "Say it.", "completion": "It.", "score": 4}
+    names = ("3", 3, 3.0, "3 ", "3.0")
+    (found,) = votes(tmp_path, *({**row, "annotator": name} for name in names))["ratings"]
+    assert found.annotators == ["3"]
+
+
+def test_a_row_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, {"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": 3})
+    (tmp_path / "texts" / "b.jsonl").write_text(
+        '{"text": "one"}\n{"text": "\\ud83d"}\n{"text":\n{"text": "\\ud83e"}\n'
+    )
+    said: list[str] = []
+    counts = run(tmp_path, said=said)
+    assert counts["pairs"] == 2 and counts["text"] == 4
+    faults = [
+        row.fault
+        for kind in ("text", "pairs")
+        for row in read_rows(tmp_path / "data" / kind, kind)
+        if row.fault
+    ]
+    assert len(faults) == 4 and any(
+        "texts/a.jsonl, line 2: completion is a number" in fault for fault in faults
+    )
+    assert any("cannot be read: 4 rows" in line for line in said)
+
+
+def test_a_source_of_which_no_row_can_be_read_stops(tmp_path: Path) -> None:
+    write(tmp_path, {"prompt": None, "completion": "b"}, {"prompt": "a", "completion": ["b"]})
+    with pytest.raises(
+        UserError, match=r"source mine: none of 2 rows in texts/a\.jsonl can be read; the first"
+    ):
+        run(tmp_path)
+    assert not (tmp_path / "data.dvc").exists()

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 
 from model.errors import UserError
-from tasks.records import TYPES, digest, read_shards
+from tasks.records import TYPES, digest, fault_row, read_shards
 from tasks.rules import ACROSS, Limits, Rules, check, check_totals, own_expectations
 from tasks.spread import in_turn, over_cores
 from tasks.validate import ValidateParameters, accepted_rows, validate
@@ -245,6 +246,27 @@ def test_one_person_chooses_once(tmp_path: Path) -> None:
         [choice("5", "unknown", "a"), choice("6", "unknown", "a", turned=True)],
     ]
     assert sifted(tmp_path, "comparisons", shards)[0] == {"1": ACROSS[0], "3": ACROSS[0]}
+
+
+def test_of_nobody_knows_whom_all_votes_count(tmp_path: Path) -> None:
+    def vote(number: str, chosen: str) -> dict[str, Any]:
+        return {**GOOD["comparisons"], "id": number, "annotator": f"unknown-{number}", "choice": chosen}
+
+    shards = [[vote("1", "a"), vote("2", "a")], [vote("3", "b"), vote("4", "tie")]]
+    assert sifted(tmp_path, "comparisons", shards)[0] == {}
+
+
+def test_a_choice_and_a_tie_of_one_person_disagree(tmp_path: Path) -> None:
+    rows = [{**GOOD["comparisons"], "id": number, "choice": c} for number, c in (("1", "a"), ("2", "tie"))]
+    assert sifted(tmp_path, "comparisons", [rows])[0] == {"1": ACROSS[0], "2": ACROSS[0]}
+
+
+def test_a_row_that_could_not_be_read_is_set_aside_for_that_alone(tmp_path: Path) -> None:
+    faults = [
+        asdict(fault_row("comparisons", "s", f"a, line {n}", f"a, line {n}: no choice")) for n in (1, 2)
+    ]
+    aside, kept = sifted(tmp_path, "comparisons", [[GOOD["comparisons"], *faults]])
+    assert set(aside.values()) == {"the row can be read"} and len(aside) == 2 and len(kept) == 1
 
 
 def test_one_person_does_not_call_an_answer_good_and_bad(tmp_path: Path) -> None:
