@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from model.errors import UserError
 
 if TYPE_CHECKING:
+    from flows.configuration import Preset
+    from tasks.findings import Findings
     from tasks.sizing import Machine
+    from tasks.survey import Survey
 
 TRIED_SECONDS = 2.5  # of training steps for each shape that is tried; rarely more than three are
+CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
 
-def propose(folder: Path, name: str, minutes: float, device: str, force: bool) -> Path:
-    """Write configs/NAME.yaml for a folder, show what was found and how long a run will take; its path.
+def propose(folder: Path, name: str, minutes: float, device: str, force: bool, checked: bool = True) -> Path:
+    """Write configs/NAME.yaml for a folder, show what was found and how long a run will take.
 
-    Raises UserError for a folder without text or one that chatmill writes to, and for a preset that is there
-    already, unless `force`.
+    Args:
+        folder: The folder with text, pairs and labels.
+        name: The preset's name; empty for the folder's.
+        minutes: How long a run may take.
+        device: The device of the run: cpu, cuda or auto.
+        force: Whether a preset of that name is written over.
+        checked: Whether the rows are checked as a run checks them.
+
+    Returns:
+        The path of the preset.
+
+    Raises:
+        UserError: The folder has no text, or is one that chatmill writes to, or the preset is there already.
+            Also, once the preset is written, where a run with it would be refused.
     """
     from tasks.names import slug
     from tasks.survey import check_place, survey
@@ -37,46 +54,135 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool) -
             f"configs/{path.name} is there already; choose another --name, or write over it with --force"
         )
 
-    from flows.configuration import check_preset
     from flows.display import terminal_text
     from model.device import find_device
     from tasks import proposal, sizing
 
     console = Console(highlight=False)
     kind = find_device(device)
-    found = survey(folder, root)
-    for source in found.sources:
-        holds = ", ".join(f"{source.count(k):,} {k}" for k in proposal.TYPES if source.count(k))
-        about = "" if source.share == 1 else "about "
-        console.print(f"[bold]{escape(source.name)}[/bold] {source.format}: {about}{holds}")
-    for other, why in found.others:
-        said = f"not read: {terminal_text(other)}: {terminal_text(why)}"
-        console.print(f"[dim]{said}[/dim]", soft_wrap=True)
-    measured = proposal.measure(found)
-    console.print("[dim]trying how fast this machine trains[/dim]")
-    machine = _machine(kind)
-    plan = sizing.plan(measured.amount, machine, minutes)
+    with _life(console, "looking at the files"):
+        found = survey(folder, root)
+    _show(found, console)
+    with _life(console, "counting words"):
+        measured = proposal.measure(found)
+    with _life(console, "trying how fast this machine trains"):
+        machine = _machine(kind)
+        plan = sizing.plan(measured.amount, machine, minutes)
     described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{proposal.device_memory(machine)}"
-    text = proposal.preset(name, device, found, measured, plan, described)
-
-    import yaml
-
-    check_preset(yaml.safe_load(text))
+    notes = proposal.time_notes(plan, minutes)
+    text = proposal.preset(name, device, found, measured, plan, described, notes)
+    preset = _read(text)
+    stop, allowed = "", None
+    if checked and found.size <= CHECKED:
+        stop, allowed, later = _check(preset, root, console)
+        if allowed:
+            text = proposal.preset(name, device, found, measured, plan, described, notes, allowed)
+            _read(text)
+        notes = [*notes, *later]
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
     console.print(
-        f"{plan.architecture.parameters:,} weights (bounded by {plan.bound}), "
+        f"{plan.architecture.parameters:,} weights ({proposal.bounded_by(plan, measured.amount)}), "
         f"{plan.sections['pretrain']['steps']:,} steps of pretraining; the whole run takes about "
         f"{proposal.duration(plan.minutes * 60)} here",
         soft_wrap=True,
     )
-    for lack in proposal.missing(found, measured):
-        console.print(f"[yellow]{escape(lack)}[/yellow]", soft_wrap=True)
+    for note in [*notes, *proposal.missing(found, measured)]:
+        console.print(f"[yellow]{terminal_text(note)}[/yellow]", soft_wrap=True)
+    if allowed:
+        console.print(
+            f"[yellow]validate.quarantine is {allowed.share:g}, so that a run goes on without these rows: "
+            f"{terminal_text('; '.join(allowed.reasons))}[/yellow]",
+            soft_wrap=True,
+        )
+    if checked and found.size > CHECKED:
+        console.print(
+            f"The rows are not checked yet: `chatmill ingest --config configs/{path.name} --dry-run`",
+            soft_wrap=True,
+        )
+    if stop:
+        raise UserError(f"configs/{path.name} is written, but a run with it would be refused: {stop}")
     runs = f"`chatmill run --config configs/{path.name}` runs it"
     console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
     return path
+
+
+def _show(found: Survey, console: Console) -> None:
+    from flows.display import terminal_text
+    from tasks.records import TYPES
+
+    for source in found.sources:
+        holds = ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind))
+        about = "" if source.share == 1 else "about "
+        line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds}"
+        console.print(line, soft_wrap=True)
+    for other, why in found.others:
+        said = f"not read: {terminal_text(other)}: {terminal_text(why)}"
+        console.print(f"[dim]{said}[/dim]", soft_wrap=True)
+
+
+def _read(text: str) -> Preset:
+    import yaml
+
+    from flows.configuration import check_preset
+
+    return check_preset(yaml.safe_load(text))
+
+
+def _check(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:
+    """Check the rows as a run does: why it would be refused, the share to allow, and what else to know."""
+    from flows.preview import progress
+    from tasks.preview import check_later_stages, dry_run
+    from tasks.spread import over_cores
+
+    def quiet(event: dict[str, Any]) -> None:
+        pass
+
+    with (
+        over_cores(preset.spread.workers) as spread,
+        progress(console, "checking all rows, as a run does") as report,
+        dry_run(preset.data, preset.checks(), root, report, spread) as found,
+    ):
+        stop, allowed = str(found.stop or ""), None
+        if stop and found.rows is not None:
+            stop, allowed = _tolerate(preset, found.findings, stop)
+        later: list[str] = []
+        if not stop:
+            asked = preset.trainings(root)
+            try:
+                later += check_later_stages(found, preset.split, preset.tokens(), asked, root, quiet, spread)
+            except UserError as error:
+                later.append(f"`chatmill run` would stop: {error}")
+    return stop, allowed, later
+
+
+def _tolerate(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:
+    """Allow as many bad rows as there are, where they are all that stops a run.
+
+    Returns:
+        Why a run still stops, empty where it goes on, and the share that is allowed.
+    """
+    from dataclasses import replace
+
+    from tasks import proposal
+    from tasks.validate import stop_reasons
+
+    allowed = proposal.allow(findings)
+    if allowed is None:
+        return stop, None
+    left = stop_reasons(replace(preset.checks(), quarantine=allowed.share), findings, {})
+    return (stop, None) if left else ("", allowed)
+
+
+@contextmanager
+def _life(console: Console, what: str) -> Iterator[None]:
+    """Show that work goes on: a spinner on a terminal, a line elsewhere."""
+    if not console.is_terminal:
+        console.print(f"[dim]{what}[/dim]")
+    with console.status(what):
+        yield
 
 
 def _machine(device: str) -> Machine:

@@ -167,6 +167,7 @@ class Loop:
         self.figures: dict[str, float] = {}
         self.seconds = 0.0
         self.taken = 0
+        self.evaluation_seconds, self.evaluations = 0.0, 0
         self.saved = time.monotonic()
         self.saving = 0.0
 
@@ -234,7 +235,10 @@ class Loop:
         self.skipped = sorted({*self.skipped, *skipped})
 
     def _evaluate(self) -> None:
+        began = time.monotonic()
         figures = self.recipe.evaluate()
+        self.evaluation_seconds += time.monotonic() - began
+        self.evaluations += 1
         if not figures:
             return
         value = figures.get(self.recipe.best_by, math.inf)
@@ -291,9 +295,17 @@ class Loop:
                 "steps": steps,
                 "metrics": figures,
                 "tokens_per_second": self.recipe.tokens_per_step / pace if pace else 0.0,
-                "seconds_left": pace * (steps - self.step),
+                "seconds_left": pace * (steps - self.step) + self._evaluation_seconds_left(),
             }
         )
+
+    def _evaluation_seconds_left(self) -> float:
+        """Seconds that the evaluations still to come take, each as long as those until now."""
+        every, steps = self.parameters.evaluate_every, self.parameters.steps
+        coming = steps // every - self.step // every if every else 0
+        if self.step < steps and (not every or steps % every):
+            coming += 1
+        return coming * self.evaluation_seconds / max(1, self.evaluations)
 
     def _draw(self, figures: dict[str, float]) -> None:
         if self.first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from model.errors import UserError
 from model.tokenizer import Tokenizer, train_tokenizer
 from tasks import sizing
+from tasks.findings import Findings
 from tasks.names import yaml_comment, yaml_text
 from tasks.records import TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.rules import ASPECTS, Limits
@@ -24,6 +26,7 @@ SHARES = (0.05, 0.1, 0.15, 0.2, 0.25)
 SALTS = ("", "1", "2", "3", "4")
 LARGE = 2_000_000_000  # bytes of text; of that much, a hundredth is enough to hold out
 LEAST_HELD_OUT = 200  # bytes of text in validation and in test
+MOST_BAD = 0.2  # of a kind's rows; where more break a rule, something is wrong with the data
 SMALLEST = (300, 280, 265)  # vocabularies of text that cannot fill even the smallest usual one
 
 
@@ -80,6 +83,7 @@ def measure(found: Survey) -> Measured:
             _strata(rated, scale["ratings"]),
             _strata(compared, scale["comparisons"]),
             (min(means, default=0.0), max(means, default=0.0)),
+            split.valid / (1 - split.valid - split.test),
         ),
         tuple(sorted({row.aspect for row in rated} | {row.aspect for row in compared})),
         _openings([row.text for row in texts]),
@@ -191,8 +195,28 @@ def missing(found: Survey, measured: Measured) -> list[str]:
     return said
 
 
-def preset(name: str, device: str, found: Survey, measured: Measured, plan: Plan, machine: str) -> str:
-    """The preset as YAML, with a comment wherever a number has a reason."""
+def preset(
+    name: str,
+    device: str,
+    found: Survey,
+    measured: Measured,
+    plan: Plan,
+    machine: str,
+    notes: Sequence[str] = (),
+    allowed: Allowed | None = None,
+) -> str:
+    """Return the preset as YAML, with a comment wherever a number has a reason.
+
+    Args:
+        name: The preset's name.
+        device: The device that it names.
+        found: What the folder holds.
+        measured: How the rows are split, and what there is to learn from.
+        plan: The model's size and the numbers of the trainings.
+        machine: The machine in words.
+        notes: Further sentences for the comment at the top.
+        allowed: The share of rows that may be set aside, where the usual one would stop a run.
+    """
     amount, shape = measured.amount, plan.architecture
     about = "" if found.whole else "about "
     counted = ", ".join(f"{about}{found.count(kind):,} {kind}" for kind in TYPES)
@@ -203,7 +227,7 @@ def preset(name: str, device: str, found: Survey, measured: Measured, plan: Plan
             f"{counted}; {about}{found.text_bytes():,} bytes of text."
         ),
         *_comment(f"A run takes about {duration(sum(plan.seconds.values()))} here ({machine}): {stages}."),
-        *(line for text in missing(found, measured) for line in _comment(text)),
+        *(line for text in [*notes, *missing(found, measured)] for line in _comment(text)),
         f"name: {yaml_text(name)}",
         "seed: 1",
         f"device: {device}",
@@ -212,7 +236,7 @@ def preset(name: str, device: str, found: Survey, measured: Measured, plan: Plan
         "  sources:",
         *(line for source in found.sources for line in _source(source)),
         *_others(found),
-        *_validation(measured),
+        *_validation(measured, allowed),
         "",
         "split: # shares of the groups that are held out: the smallest that leave some of each kind there",
         f"  valid: {measured.split.valid}",
@@ -223,7 +247,7 @@ def preset(name: str, device: str, found: Survey, measured: Measured, plan: Plan
         f"  vocabulary: {amount.vocabulary}",
         "",
         *_comment(
-            f"{shape.parameters:,} weights, bounded by {plan.bound}. Hoffmann et al. (2022, "
+            f"{shape.parameters:,} weights, {bounded_by(plan, amount)}. Hoffmann et al. (2022, "
             f"arXiv:2203.15556): about {sizing.TOKENS_A_WEIGHT} tokens a weight are right. Muennighoff et "
             f"al. (2023, arXiv:2305.16264): {sizing.PASSES} passes over a text are worth nearly as much as "
             f"fresh text. Here are {about}{amount.text_tokens:,} tokens to train on, and "
@@ -269,8 +293,63 @@ def _others(found: Survey) -> list[str]:
     return ["  # Not read:", *shown, *([f"  #   and {more} more"] if more else [])]
 
 
-def _validation(measured: Measured) -> list[str]:
-    """What of validation's limits these labels would break."""
+@dataclass(frozen=True)
+class Allowed:
+    """The share of rows that may be set aside, and what the rows break, a sentence a rule."""
+
+    share: float
+    reasons: tuple[str, ...]
+
+
+def allow(findings: Findings) -> Allowed | None:
+    """The share that lets a run go on without the rows that break a rule; None where it is above MOST_BAD."""
+    shares = []
+    for kind in TYPES:
+        total = sum(findings.total[kind, name] for name in findings.sources(kind))
+        broken = sum(findings.broken[kind, name] for name in findings.sources(kind))
+        shares.append(broken / max(1, total))
+    share = max(shares)
+    if not 0 < share <= MOST_BAD:
+        return None
+    # A little more than there is now, as the next rows may be a little worse.
+    rounded = math.ceil(share * 1.25 * 100) / 100
+    reasons = (f"{row.count:,} {row.kind}: {row.rule}" for row in findings.table() if row.count)
+    return Allowed(max(rounded, 0.02), tuple(reasons))
+
+
+def bounded_by(plan: Plan, amount: Amount) -> str:
+    """What bounds the model, in words; of the time, how much of the text it leaves."""
+    if plan.bound != "the time":
+        return f"bounded by {plan.bound}"
+    wanted = min(sizing.PASSES * amount.text_tokens, sizing.TOKENS_A_WEIGHT * plan.architecture.parameters)
+    if plan.trained_tokens >= wanted * 0.8:
+        return "bounded by the time"
+    return (
+        f"bounded by the time: {plan.trained_tokens:,} tokens are taken in, where {wanted:,} would be right"
+    )
+
+
+def time_notes(plan: Plan, minutes: float) -> list[str]:
+    """What a user should know about the time of a run, a sentence each."""
+    notes = []
+    if plan.minutes > minutes * 1.05:
+        stage = max(plan.seconds, key=lambda name: plan.seconds[name])
+        what = "what is not training" if stage == "the rest" else stage
+        notes.append(
+            f"--minutes {minutes:g} cannot be kept: the shortest run that makes sense takes about "
+            f"{duration(plan.minutes * 60)} here, {duration(plan.seconds[stage])} of them for {what}."
+        )
+    if plan.sensible_minutes:
+        notes.append(
+            "The time is too short for whole sentences: from about "
+            f"{duration(plan.sensible_minutes * 60)} on, as in --minutes {math.ceil(plan.sensible_minutes)}, "
+            "answers end and make sense."
+        )
+    return notes
+
+
+def _validation(measured: Measured, allowed: Allowed | None) -> list[str]:
+    """What of validation's limits these rows would break."""
     limits, (low, high) = Limits(), measured.amount.scores
     lines = []
     if low < limits.lowest or high > limits.highest:
@@ -278,7 +357,13 @@ def _validation(measured: Measured) -> list[str]:
     if set(measured.aspects) - set(ASPECTS):
         every = sorted({*ASPECTS, *measured.aspects})
         lines.append(f"    aspects: [{', '.join(map(yaml_text, every))}]")
-    return ["", "validate:", "  limits: # as far as these labels go", *lines] if lines else []
+    lines = ["  limits: # as far as these labels go", *lines] if lines else []
+    if allowed:
+        lines += [
+            f"  # A run goes on without these rows: {yaml_comment(reason)}" for reason in allowed.reasons
+        ]
+        lines.append(f"  quarantine: {allowed.share:g} # the share of a kind's rows that may be set aside")
+    return ["", "validate:", *lines] if lines else []
 
 
 def _sections(plan: Plan, measured: Measured) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from model.kl_control import derive_learning_rate, derive_max_kl
 from model.ppo_parameters import PPOParameters
@@ -25,9 +25,17 @@ MEMORY = 0.5
 SHARES = {"pretrain": 0.45, "sft": 0.1, "reward": 0.15, "rlhf": 0.2, "evaluate": 0.1}
 # Ours, of the demo's figures: what a token costs in RLHF and evaluation, in tokens of training.
 RLHF_COST, EVALUATE_COST = 5.0, 8.0
+# A pass without gradients costs a third of a training step; in RLHF an answer without the update a half.
+FORWARD_COST, ANSWER_COST = 1 / 3, 0.5
+EVALUATIONS = 2  # besides those that are asked for: before the first step and after the last
+SENTENCE_TOKENS = 2  # a weight, ours: from the demo's 2.4 on, answers end and make sense
+SENTENCE_PASSES, SENTENCE_PAIRS = 2, 6000  # over the pairs, and at most so many of them
 AROUND = 50.0  # seconds outside training
 LEAST_ANSWERS = 16  # of an optimizer step of RLHF: fewer give a gradient that is mostly noise. Ours.
 START = 4.0  # seconds until a training's own process is ready
+PAIRED = 2048  # rated texts of one aspect and source that the stage labels pairs
+# Shares of the time that are tried in turn until the plan fits, and steps of 1.25 in looking for longer ones.
+SHORTER, LONGER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05), 40
 # Layers, width, heads: as those of the presets that come along, and what lies between and above them.
 LADDER = (
     (2, 64, 2), (3, 96, 3), (4, 128, 4), (5, 192, 6), (6, 256, 4), (6, 384, 6), (8, 512, 8), (10, 640, 10),
@@ -44,7 +52,8 @@ class Amount:
 
     `prompt` and `completion` are the lengths that all but a few pairs keep below, `answer` the mean
     completion. `rated` and `compared` are labels by stratum (aspect and source); `scores` the lowest and
-    highest. `valid_tokens` are those held out.
+    highest. `valid_tokens` are those held out; `held_out` is how many other rows are held out for validation
+    for each row to learn from.
     """
 
     vocabulary: int
@@ -58,6 +67,7 @@ class Amount:
     rated: Mapping[str, int] = field(default_factory=dict)
     compared: Mapping[str, int] = field(default_factory=dict)
     scores: tuple[float, float] = (0.0, 0.0)
+    held_out: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class Plan:
-    """The preset's numbers by section, the model's size and what bounds it, seconds by stage."""
+    """The preset's numbers by section, the model's size and what bounds it, seconds by stage.
+
+    `sensible_minutes` is the time from which on answers end and make sense, about; 0 where this plan is long
+    enough, or more time would not help.
+    """
 
     architecture: Architecture
     bound: str
@@ -79,6 +93,7 @@ class Plan:
     seconds: dict[str, float]
     tokens_per_second: float
     trained_tokens: int
+    sensible_minutes: float = 0.0
 
     @property
     def minutes(self) -> float:
@@ -100,38 +115,101 @@ def weights_for(tokens: int, memory: int) -> dict[str, float]:
 
 
 def plan(amount: Amount, machine: Machine, minutes: float) -> Plan:
-    """Numbers for a run of about so many minutes, or less where there is less to learn from."""
-    budget = max(60.0, minutes * 60 - AROUND)
+    """Return numbers for a run of at most so many minutes, or less where there is less to learn from.
+
+    Where even the fewest steps that are worth taking need longer, the plan is the shortest there is.
+    """
+    paces: dict[Architecture, float] = {}
+
+    def measured(shape: Architecture, batch: int) -> float:
+        if shape not in paces:
+            paces[shape] = machine.pace(shape, batch)
+        return paces[shape]
+
+    def scaled(shape: Architecture, batch: int) -> float:
+        known = min(paces, key=lambda one: abs(math.log(one.parameters / shape.parameters)))
+        return paces[known] * known.parameters / shape.parameters
+
+    found = _within_minutes(amount, replace(machine, pace=measured), minutes)
+    if _makes_sentences(amount, found):
+        return found
+    longer = minutes
+    for _ in range(LONGER):
+        longer *= 1.25
+        if _makes_sentences(amount, _within_minutes(amount, replace(machine, pace=scaled), longer)):
+            return replace(found, sensible_minutes=longer)
+    return found
+
+
+def _within_minutes(amount: Amount, machine: Machine, minutes: float) -> Plan:
+    budget = max(20.0, minutes * 60 - AROUND)
+    for share in SHORTER:
+        found = _plan(amount, machine, budget * share)
+        if found.minutes <= minutes:
+            break
+    return found
+
+
+def _makes_sentences(amount: Amount, found: Plan) -> bool:
+    """Whether a plan takes in enough text and pairs for answers that end and make sense, as in the demo."""
+    shape = found.architecture
+    wanted = min(SENTENCE_TOKENS * shape.parameters, PASSES * amount.text_tokens * 0.8)
+    if found.trained_tokens < wanted:
+        return False
+    section = found.sections.get("sft")
+    # A pass over very many pairs is more than it takes.
+    passes = min(SENTENCE_PASSES, SENTENCE_PAIRS / max(1, amount.pairs))
+    return section is None or section["steps"] * section["batch"] >= passes * _pair_rows(amount, shape)
+
+
+def _plan(amount: Amount, machine: Machine, budget: float) -> Plan:
+    """Numbers for trainings that take about `budget` seconds together."""
     bounds = weights_for(amount.text_tokens, machine.memory)
     bound = min(bounds, key=lambda name: bounds[name])
     context = _context(amount, bounds[bound])
     place = _rung(bounds[bound], context, amount.vocabulary)
     shape, pace, tokens = _within(place, context, amount, machine, budget * SHARES["pretrain"])
-    if shape != _shape(place, context, amount.vocabulary):
-        bound = "the time"
-    elif place == 0 and shape.parameters > bounds[bound]:
-        bound = "what is worth training at all"
     wide = shape.width
     taken = min(tokens, round(pace * budget * SHARES["pretrain"]))
     batch = _batch(taken, context, amount.text_tokens // context)
     steps = max(20, taken // (batch * context))
+    trained = steps * batch * context
+    if shape != _shape(place, context, amount.vocabulary) or trained < tokens * 0.8:
+        bound = "the time"
+    elif place == 0 and shape.parameters > bounds[bound]:
+        bound = "what is worth training at all"
+    # Evaluations together take about a seventh of what training takes.
+    evaluated = min(amount.valid_tokens, max(2 * context, min(max(60_000, trained // 200), trained // 15)))
     pretrain = {
         "steps": steps, "batch": batch, "micro_batch": _micro(batch, shape, machine),
         "evaluate_every": _tenth(steps, 5), "checkpoint_every": _tenth(steps, 10),
-        "evaluate_tokens": min(amount.valid_tokens, max(60_000, steps * batch * context // 200)),
-        "patience": 3 if steps * batch * context > 2 * amount.text_tokens else 0,
+        "evaluate_tokens": evaluated, "patience": 3 if trained > 2 * amount.text_tokens else 0,
         "learning_rate": _between(wide, 0.005, 0.003), "muon_learning_rate": 0.02,
     }  # fmt: skip
     sections: dict[str, dict[str, float | int]] = {"pretrain": pretrain}
-    seconds = {"pretrain": steps * batch * context / pace}
+    seconds = {"pretrain": (trained + FORWARD_COST * evaluated * _evaluations(pretrain)) / pace}
     if amount.pairs:
         sections["sft"], seconds["sft"] = _sft(amount, shape, machine, pace, budget)
     if amount.pairs and (amount.rated or amount.compared):
         sections["reward"], seconds["reward"] = _reward(amount, shape, pace, budget)
-        sections["rlhf"], seconds["rlhf"] = _rlhf(amount, shape, machine, pace, budget)
+        section, seconds["rlhf"] = _rlhf(amount, shape, machine, pace, budget)
+        sections["rlhf"] = section
+        seconds["rlhf"] += _rlhf_evaluation(amount, section, pace) * _evaluations(section)
         sections["evaluate"], seconds["evaluate"] = _evaluate(amount, shape, pace, budget)
     seconds = {stage: START + value for stage, value in seconds.items()} | {"the rest": AROUND}
-    return Plan(shape, bound, sections, seconds, pace, steps * batch * context)
+    return Plan(shape, bound, sections, seconds, pace, trained)
+
+
+def _evaluations(section: Mapping[str, float | int]) -> int:
+    """How often a training is evaluated."""
+    return EVALUATIONS + int(section["steps"] // section["evaluate_every"])
+
+
+def _rlhf_evaluation(amount: Amount, section: Mapping[str, float | int], pace: float) -> float:
+    """Seconds of one evaluation in RLHF: held-out prompts are answered and scored."""
+    prompts = min(section["held_out"], amount.prompts * amount.held_out)
+    an_answer = amount.prompt + min(section["new_tokens"], max(1.0, amount.answer) * 1.5)
+    return RLHF_COST * ANSWER_COST * prompts * an_answer / pace
 
 
 def _context(amount: Amount, weights: float) -> int:
@@ -202,18 +280,30 @@ def _sft(
     amount: Amount, shape: Architecture, machine: Machine, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
     """Three passes over the pairs, packed; fewer where the time is short."""
-    a_pair = min(amount.prompt, shape.context // 2) + max(1.0, amount.answer)
-    rows = max(1, int(amount.pairs * min(a_pair, shape.context) / shape.context))
+    rows = _pair_rows(amount, shape)
     batch = max(1, min(64 if shape.width >= 512 else 16, rows // 4))
     affordable = budget * SHARES["sft"] * pace / (batch * shape.context)
     steps = max(20, round(min(3 * rows / batch, affordable)))
+    held_out = FORWARD_COST * rows * amount.held_out
+    parts = _parts(5, held_out, steps * batch)
     section = {
         "steps": steps, "batch": batch, "micro_batch": _micro(batch, shape, machine),
-        "evaluate_every": _tenth(steps, 5), "checkpoint_every": _tenth(steps, 5), "patience": 3,
+        "evaluate_every": _tenth(steps, parts), "checkpoint_every": _tenth(steps, 5), "patience": 3,
         "learning_rate": _between(shape.width, 0.002, 0.0002),
         "muon_learning_rate": _between(shape.width, 0.01, 0.001),
     }  # fmt: skip
-    return section, steps * batch * shape.context / pace
+    return section, (steps * batch + held_out * _evaluations(section)) * shape.context / pace
+
+
+def _pair_rows(amount: Amount, shape: Architecture) -> int:
+    """Rows of the context that the pairs fill, packed."""
+    a_pair = min(amount.prompt, shape.context // 2) + max(1.0, amount.answer)
+    return max(1, int(amount.pairs * min(a_pair, shape.context) / shape.context))
+
+
+def _parts(most: int, held_out: float, training: float) -> int:
+    """In how many parts evaluations cut a training, so that they take a third of its time at most."""
+    return max(1, min(most, int(training / 3 / max(held_out, 1e-9)) - EVALUATIONS))
 
 
 def label_groups(amount: Amount, group: int) -> int:
@@ -233,13 +323,16 @@ def _reward(
     affordable = budget * SHARES["reward"] * pace / (batch * group * a_text)
     steps = max(20, round(min(4 * groups / batch, affordable)))
     low, high = amount.scores
+    texts = 2 * sum(amount.compared.values()) + sum(min(PAIRED, count) for count in amount.rated.values())
+    held_out = FORWARD_COST * texts * amount.held_out
+    parts = _parts(4, held_out, steps * batch * group)
     section = {
         "steps": steps, "batch": batch, "group": group, "margin": margin(low, high),
-        "evaluate_every": _tenth(steps, 4), "checkpoint_every": _tenth(steps, 4), "patience": 3,
+        "evaluate_every": _tenth(steps, parts), "checkpoint_every": _tenth(steps, 4), "patience": 3,
         "reference_tokens": _room(amount, shape.context),
         "learning_rate": _between(shape.width, 0.001, 0.0001),
     }  # fmt: skip
-    return section, steps * batch * group * a_text / pace
+    return section, (steps * batch * group + held_out * _evaluations(section)) * a_text / pace
 
 
 def margin(low: float, high: float) -> float:

@@ -76,6 +76,11 @@ class Survey:
         )
 
     @property
+    def size(self) -> int:
+        """Bytes of the files of all sources."""
+        return sum(source.size for source in self.sources)
+
+    @property
     def whole(self) -> bool:
         """Whether every row was read."""
         return all(source.share == 1 for source in self.sources)

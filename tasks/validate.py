@@ -217,10 +217,15 @@ def check_rows(
     for task, sifted in zip(sifting, spread(sift, sifting), strict=True):
         findings.add(task.looking.kind, task.looked, sifted)
     shutil.rmtree(work)
+    return findings, stop_reasons(parameters, findings, before)
+
+
+def stop_reasons(parameters: ValidateParameters, findings: Findings, before: Mapping[str, int]) -> list[str]:
+    """Return why the flow must not go on with what was found; empty where it may."""
     stops = [stop for kind in TYPES for stop in _stops(kind, parameters, findings, before.get(kind, 0))]
     if not sum(findings.kept[kind] for kind in ("text", "pairs")):
         stops.append("there is not one row of text or pairs")
-    return findings, stops
+    return stops
 
 
 def refusal(stops: Sequence[str], findings: Findings, kept: bool = True) -> DataRefused:

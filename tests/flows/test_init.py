@@ -10,14 +10,17 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from flows import init
 from flows.configuration import Preset, read_preset
+from flows.preview import show
 from model import pace
 from model.errors import UserError
 from model.transformer import Architecture
@@ -94,7 +97,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(folder: str = "mine", **changes: Any) -> Path:
-    settings = {"name": "", "minutes": 10.0, "device": "cpu", "force": False} | changes
+    settings = {"name": "", "minutes": 10.0, "device": "cpu", "force": False, "checked": False} | changes
     return init.propose(Path(folder), **settings)
 
 
@@ -299,6 +302,77 @@ def test_scores_and_aspects_of_ones_own_are_let_through(project: Path, steady: N
     assert (preset.validation.limits.lowest, preset.validation.limits.highest) == (-10, 100)
     assert "wit" in preset.validation.limits.aspects and "tone" in preset.validation.limits.aspects
     assert preset.labels.margin == preset.reward.margin == 10
+
+
+def judged(number: int, annotator: str, choice: str) -> dict[str, str]:
+    asked = {"prompt": f"Which is better, {number}?", "a": f"The mill {number}.", "b": f"The stone {number}."}
+    return {**asked, "choice": choice, "annotator": annotator}
+
+
+def test_a_doubtful_share_of_labels_is_allowed_and_named(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [judged(n, "ana" if n % 2 else "ben", "ab"[n % 2]) for n in range(150)]
+    twice = [judged(n, "ben", "b") for n in range(0, 16, 2)]
+    write(project / "mine" / "press" / "labels.jsonl", *rows, *twice)
+    path = made(checked=True)
+    said, text = " ".join(capsys.readouterr().out.split()), path.read_text()
+    assert "validate.quarantine is 0.13, so that a run goes on without these rows: 16 comparisons" in said
+    assert "# A run goes on without these rows: 16 comparisons: one person, one choice" in text
+    preset = read_preset(path)
+    assert preset.validation.quarantine == 0.13
+    show(preset, project, Console(file=StringIO()), whole=True)
+    assert not list(project.glob("data*")) and not (project / "var").exists()
+
+
+def test_where_most_rows_are_bad_the_preset_is_written_and_the_run_called_refused(
+    project: Path, steady: None
+) -> None:
+    rows = [judged(n, "ana", choice) for n in range(20) for choice in "ab"]
+    write(project / "mine" / "press" / "labels.jsonl", *rows)
+    with pytest.raises(UserError, match=r"configs/mine.yaml is written, but .* refused: .* 40 of 40 comp"):
+        made(checked=True)
+    preset = read_preset(project / "configs" / "mine.yaml")
+    assert preset.validation.quarantine == 0.02
+    with pytest.raises(UserError, match="the data was refused before any training: 40 of 40 comparisons"):
+        show(preset, project, Console(file=StringIO()))
+
+
+def test_a_group_of_all_pairs_is_said(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}.", "group": "b"} for n in range(60)]
+    write(project / "mine" / "pairs.jsonl", *rows)
+    made(checked=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "all 60 pairs are of one group ('b')" in said and 'columns: {group: ""}' in said
+
+
+def test_sound_rows_pass_the_check_of_a_run(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = read_preset(made(checked=True))
+    assert "would stop" not in capsys.readouterr().out
+    show(preset, project, Console(file=StringIO()), whole=True)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "speed", "says"),
+    [
+        (1, 2e10, r"--minutes 1 cannot be kept: .* takes about .* for what is not training"),
+        (3, 2e8, r"--minutes 3 cannot be kept"),
+        (3, 1e9, r"too short for whole sentences: from about \d+ .* --minutes \d+, answers end"),
+    ],
+)
+def test_a_time_that_is_too_short_is_said(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    minutes: float, speed: float, says: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(pace, "measure", lambda shape, *rest: pace.Pace(speed / (6 * shape.parameters), 1))
+    path = made(minutes=minutes)
+    comment = " ".join(path.read_text().replace("\n#", "").split())
+    for text in (" ".join(capsys.readouterr().out.split()), comment):
+        assert re.search(says, text), text
 
 
 def test_files_that_are_none_are_named_and_left_out(project: Path, steady: None) -> None:

@@ -73,8 +73,45 @@ def test_hardly_any_text_gets_the_smallest_model() -> None:
 @pytest.mark.parametrize("flops", [1e9, 3e10, 1e12, 4e14])
 def test_the_time_asked_for_is_about_kept(minutes: float, flops: float) -> None:
     found = plan(MUCH, machine(flops), minutes)
-    least = 4 if flops > 2e9 else 30  # a machine this slow cannot take the fewest steps sooner
-    assert found.minutes < max(minutes * 1.5, least)
+    # A machine this slow cannot take the fewest steps sooner.
+    assert found.minutes <= max(minutes, 3 if flops > 2e9 else 45)
+
+
+@pytest.mark.parametrize("minutes", [2, 4, 10, 30, 120])
+@pytest.mark.parametrize(
+    "amount", [LITTLE, replace(LITTLE, text_tokens=2_000_000, valid_tokens=100_000, pairs=900)]
+)
+def test_a_short_time_is_kept_or_it_is_said_from_when_on_answers_make_sense(
+    amount: Amount, minutes: float
+) -> None:
+    found = plan(amount, machine(4e9), minutes)
+    assert found.minutes <= minutes
+    if found.sensible_minutes:
+        assert found.bound == "the time" and found.sensible_minutes > minutes
+        longer = plan(amount, machine(4e9), found.sensible_minutes)
+        assert not longer.sensible_minutes and longer.trained_tokens > found.trained_tokens
+    else:
+        assert found.trained_tokens >= min(2 * found.architecture.parameters, 3 * amount.text_tokens)
+
+
+def test_evaluations_are_counted_and_bounded() -> None:
+    rows = {"rated": {"tone/film": 200_000}, "compared": {"helpfulness/chat": 200_000}}
+    for amount in (MUCH, replace(MUCH, **rows), replace(MUCH, pairs=1_000_000, held_out=0.4)):
+        for minutes in (5, 60):
+            found = plan(amount, machine(3e11), minutes)
+            section = found.sections["pretrain"]
+            evaluations = section["steps"] // section["evaluate_every"] + 2
+            assert evaluations * section["evaluate_tokens"] / 3 < 0.3 * found.trained_tokens
+            alone = found.trained_tokens / found.tokens_per_second
+            assert alone < found.seconds["pretrain"] < alone * 1.3 + 5
+            assert found.minutes <= minutes or amount.held_out == 0.4
+
+
+def test_what_bounds_the_model_is_named_truly() -> None:
+    text = replace(MUCH, text_tokens=2_000_000, valid_tokens=100_000)
+    assert plan(text, machine(2e9), minutes=5).bound == "the time"
+    assert plan(text, machine(1e15), minutes=60).bound == "the text"
+    assert plan(MUCH, machine(2e9), minutes=5).bound == "the time"
 
 
 @pytest.mark.parametrize("amount", [MUCH, LITTLE, replace(LITTLE, compared={"a/b": 1})])
