@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from flows.preset_file import parse_yaml, read_yaml_file
 from model.errors import UserError
 from model.evaluate import EvaluateParameters
 from model.folder import load_architecture
@@ -30,6 +31,9 @@ from tasks.sources import DataParameters
 from tasks.split import SplitParameters
 from tasks.tokenizer import TokenizerParameters, base_folder
 from tasks.validate import ValidateParameters
+
+# Characters of a person's key or value that a message repeats.
+LONGEST = 80
 
 
 class Tracking(BaseModel):
@@ -190,18 +194,13 @@ class Preset(BaseModel):
 
 def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
     """The preset of a file with `section.key=value` changes. Raises UserError with the file or the key."""
-    if not path.exists():
+    if not os.path.lexists(path):
         near = sorted(str(found) for found in Path("configs").glob("*.yaml"))
         raise UserError(f"{path} does not exist; presets here are {', '.join(near) or 'none'}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(f"{path}, line {line}: not YAML ({error.problem})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
+    values = read_yaml_file(path)
     if not isinstance(values, dict):
-        raise UserError(f"{path} holds no keys; configs/demo.yaml shows which there are")
+        found = "is empty" if values is None else f"is a {'list' if isinstance(values, list) else 'value'}"
+        raise UserError(f"{path} {found}, and a preset has keys; configs/demo.yaml shows which there are")
     for change in changes:
         _change(values, change)
     return check_preset(values)
@@ -216,7 +215,11 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         said = str(first["msg"]).removeprefix("Value error, ")
-        given = f" (it is {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
+        given = (
+            f" (it is {_short(first['input'])})"
+            if isinstance(first["input"], str | int | float | bool)
+            else ""
+        )
         if first["type"] == "missing":
             raise UserError(f"{where} is missing") from error
         # A stage's own sentence begins with its key: "steps is -1; …" of rlhf is about rlhf.steps.
@@ -224,14 +227,16 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
         raise UserError(f"{where}{joint if where else ''}{said}{given}") from error
 
 
+def _short(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
+
+
 def _change(values: dict[str, Any], change: str) -> None:
     name, equals, text = change.partition("=")
     if not equals or not name:
         raise UserError(f"--set {change}: KEY=VALUE is right, as in rlhf.steps=40")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {change}: the value is not YAML") from error
+    value = parse_yaml(text, f"--set {name}")
     *sections, last = name.split(".")
     place = values
     for section in sections:
@@ -247,11 +252,12 @@ def _refuse_unknown(values: Any, kind: Any, where: tuple[str, ...]) -> None:
     if known is None or not isinstance(values, Mapping):
         return
     for key, value in values.items():
-        path = ".".join([*where, str(key)])
+        name = str(key) if len(str(key)) <= LONGEST else f"{str(key)[:LONGEST]}…"
+        path = ".".join([*where, name])
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-            here = [".".join([*where, name]) for name in near]
-            meant = [*_elsewhere(str(key)), *here] if not where else [*here, *_elsewhere(str(key))]
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            here = [".".join([*where, found]) for found in near]
+            meant = [*_elsewhere(name), *here] if not where else [*here, *_elsewhere(name)]
             hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}"
             raise UserError(f"{path} is not known; {hint}")
         for inner in _inside(known[key]):

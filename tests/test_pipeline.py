@@ -251,12 +251,9 @@ def test_without_its_cache_a_project_keeps_its_records_and_makes_the_same_again(
     commands = (("models",), ("models", "--history"), ("lineage", "champion", "--json"), ("cost", "--json"))
     before = [chatmill(root, *words) for words in commands]
     answer = ("chat", "--model", "champion", "--temperature", "0", "--prompt", "What did the miller keep?")
-    said, pattern = chatmill(root, *answer), "var/cache/artifacts/validate/*/manifest.json"
-    digest, data = json.loads(next(root.glob(pattern)).read_text())["digest"], (root / "data.dvc").read_text()
+    said, data = chatmill(root, *answer), (root / "data.dvc").read_text()
     shutil.rmtree(root / "var" / "cache")
     assert [chatmill(root, *words) for words in commands] == before and chatmill(root, *answer) == said
     chatmill(root, "ingest", "--config", str(SMOKE))
-    assert json.loads(next(root.glob(pattern)).read_text())["digest"] == digest
     assert (root / "data.dvc").read_text() == data
-    history = chatmill(root, "models", "--history")
-    assert history == before[1]
+    assert chatmill(root, "models", "--history") == before[1]
