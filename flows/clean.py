@@ -34,8 +34,8 @@ from tasks.cleaning import (
     survey,
 )
 from tasks.erasing import holding
+from tasks.output import MANIFEST
 from tasks.project_paths import ARTIFACTS, SUMMARY
-from tasks.stage import MANIFEST
 from tasks.withdrawal import read_withdrawn
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from prefect.states import Completed, State, StateType
 if TYPE_CHECKING:
     from flows.configuration import Preset
     from flows.running import Outcome
-    from tasks.stage import Reference
+    from tasks.output import Reference
 
 DEMO = "configs/demo.yaml"
 # In one of these it has read, or is going to read, the data of all events before it.

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from tasks.output import Reference
 from tasks.project_paths import REPORT
-from tasks.stage import Reference
 
 if TYPE_CHECKING:
     from tasks.tracking import Tracker

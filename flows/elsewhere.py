@@ -26,7 +26,8 @@ from flows.surroundings import Place
 from model.errors import UserError
 from model.launch import Report
 from tasks.keys import code_digest, lock_digest, plain
-from tasks.stage import Reference, Stage, Surroundings, bring
+from tasks.output import Reference
+from tasks.stage import Stage, Surroundings, bring
 from tasks.store import Store
 
 if TYPE_CHECKING:

@@ -24,12 +24,13 @@ from model.device import describe_device, find_device
 from model.errors import UserError
 from tasks.evaluate import evaluate
 from tasks.keys import code_digest, lock_digest
+from tasks.output import Reference
 from tasks.pretrain import pretrain
 from tasks.project_paths import MLFLOW_FOLDER
 from tasks.reward import reward
 from tasks.rlhf import rlhf
 from tasks.sft import sft
-from tasks.stage import Reference, Stage, Surroundings, bring
+from tasks.stage import Stage, Surroundings, bring
 
 if TYPE_CHECKING:
     from tasks.tracking import Tracker

@@ -32,13 +32,14 @@ from tasks.approval import Question
 from tasks.arrivals import known_labels
 from tasks.drift import DriftParameters, read_drift
 from tasks.keys import lock_digest
+from tasks.output import Reference, check_output
 from tasks.page import add_run_links
 from tasks.preflight import check_trainings
 from tasks.project_paths import DASK, MLFLOW_FOLDER, REPORT, SUMMARY
 from tasks.revision import code_state
 from tasks.source_snapshot import current_snapshot
 from tasks.spread import Cores, over_cores
-from tasks.stage import Reference, Stage, Surroundings
+from tasks.stage import Stage, Surroundings
 from tasks.validate import DataRefused
 
 if TYPE_CHECKING:
@@ -266,6 +267,8 @@ class Running:
         """Give the aligned model its version and page; the alias where it passed and beats the champion."""
         from tasks.model_page import describe
 
+        for output in (aligned, verdict):
+            check_output(output, self.place.root)
         registered = self.tracker.register(
             aligned, verdict, self._question(), self.preset.name, self.unopposed
         )
@@ -329,6 +332,7 @@ class Running:
 
     def publish(self, report: Reference) -> Outcome:
         """The outcome of the whole chain, in var/summary.json too, and its page as var/report.html."""
+        check_output(report, self.place.root)
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
         links, shown = self._links(), self.place.root / REPORT
         note = "These pages open while `chatmill dashboards` or `chatmill up` runs."

@@ -24,13 +24,24 @@ from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
 from model.launch import Report
+from tasks.keys import file_sums
 from tasks.lineage import PARENT, artifact_text, children, data_hash, holder, run_or_none
 from tasks.locks import alone
+from tasks.output import (
+    LOCK,
+    PART,
+    WAITS,
+    Reference,
+    put,
+    read_manifest,
+    sizes,
+    usable_output,
+    write_manifest,
+)
 from tasks.past import search
 from tasks.profile import ABOUT, FILE, IDS, MODEL
 from tasks.project_paths import ARTIFACTS
 from tasks.registry import Registry
-from tasks.stage import LOCK, MANIFEST, PART, WAITS, Reference, put, read_manifest, sizes
 
 STAGE = "champion"
 # What evaluation says of the aligned model, by the names that the champion's losses go by here.
@@ -140,7 +151,7 @@ def bring(found: Baseline, client: MlflowClient, uri: str, root: Path, report: R
     """
     folder = root / ARTIFACTS / STAGE / found.key
     with alone(folder.with_suffix(LOCK), report, WAITS):
-        if not read_manifest(folder) and not _fetch(found, client, uri, folder):
+        if not usable_output(STAGE, folder, root, report) and not _fetch(found, client, uri, folder):
             return None
     return Reference(STAGE, found.key, str(folder), found.digest, True, 0.0, {}, found.runs[0])
 
@@ -162,9 +173,10 @@ def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> boo
         shutil.copytree(model, part / MODEL, copy_function=link)
     manifest = {
         "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "run": found.runs[0],
+        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": file_sums(part),
+        "run": found.runs[0],
     }  # fmt: skip
-    (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    write_manifest(part, manifest)
     put(part, folder)
     return True
 

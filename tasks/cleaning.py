@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from tasks.stage import MANIFEST
+from tasks.output import MANIFEST
 
 KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.lock)?(?:\.gone)?)")
 GONE = ".gone"

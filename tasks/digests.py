@@ -23,14 +23,16 @@ def file_sum(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def file_sums(paths: Sequence[Path], root: Path, algorithm: str = "sha256") -> list[str]:
+def file_sums(
+    paths: Sequence[Path], root: Path, algorithm: str = "sha256", cache: Path | None = None
+) -> list[str]:
     """Return the checksum of each file; one that did not change since it was last read is not read again.
 
     A file did not change where its inode, size, mtime and ctime are the same. No program can set the ctime:
     a file with old times that was moved to this place is read. A file that changed less than two seconds ago
-    is not remembered. What is known is kept under var/cache/.
+    is not remembered. What is known is kept in var/cache, in the file `cache` of the project if one is given.
     """
-    kept = root / DIGESTS
+    kept = root / (cache or DIGESTS)
     known = _read(kept)
     found: dict[str, list[object]] = {}
     for path in paths:

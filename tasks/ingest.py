@@ -16,6 +16,7 @@ from tasks.formats.files import suffix
 from tasks.formats.look import find
 from tasks.formats.reader import no_rows
 from tasks.locks import alone
+from tasks.output import MANIFEST
 from tasks.owned_folder import copy_folder
 from tasks.project_paths import DATA_LOCK
 from tasks.readmission import check_readmitted, member_digests, note_withdrawn
@@ -42,7 +43,7 @@ from tasks.sources import (
     without_ignored,
 )
 from tasks.spread import Spread, in_turn, paced
-from tasks.stage import MANIFEST, stage
+from tasks.stage import stage
 from tasks.withdrawal import WITHDRAWN, Withdrawn, held, read_withdrawn
 
 SHOWN = 3

@@ -20,7 +20,7 @@ from tasks.source_snapshot import KEPT_MODULES, ORIGIN
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("tasks", "model")
 # What stands around every stage decides when it is made, not what comes out.
-AROUND = ("tasks.stage", "tasks.keys", "tasks.spread", "tasks.source_snapshot")
+AROUND = ("tasks.stage", "tasks.output", "tasks.keys", "tasks.spread", "tasks.source_snapshot")
 # How far the system's word on when a process began may be from the file system's clock.
 CLOCK_SECONDS = 2.0
 LOCK = "requirements.txt"

@@ -19,6 +19,7 @@ from tasks import remotes, versions
 from tasks.difference import bring_files, side_of
 from tasks.groups import group_of
 from tasks.lineage import PARENT, UNNAMED, data_hash, holder
+from tasks.output import is_undamaged
 from tasks.past import search
 from tasks.products import split_address
 from tasks.project_paths import ARTIFACTS
@@ -169,7 +170,7 @@ def _rows(
     kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABELS
     counts: Counter[tuple[str, str]] = Counter()
     folder = root / ARTIFACTS / "split" / split.data.tags["chatmill.key"]
-    if (folder / "manifest.json").exists():
+    if is_undamaged(folder, root):
         for part in SPLITS:
             for kind in kinds:
                 for path in shards(folder / part / kind):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from model.errors import UserError
 from tasks import versions
+from tasks.output import is_undamaged, read_manifest
 from tasks.project_paths import ARTIFACTS
 from tasks.quarantine import ADMITTED, read_admissions
 from tasks.records import ID, TYPES, annotators_of, shards
-from tasks.stage import read_manifest
 from tasks.withdrawal import LABELS, Withdrawal, gathered, rated_of, read_withdrawals
 
 SHORTEST = 6  # characters of an id that stand for the whole of it
@@ -212,7 +212,8 @@ def _origins(root: Path) -> Path | None:
     pointer = versions.read_pointer(root)
     for folder in sorted((root / ARTIFACTS / "ingest").glob("*")):
         manifest = read_manifest(folder)
-        if pointer and manifest and manifest["metrics"].get("data_hash") == pointer["md5"]:
+        named = pointer and manifest and manifest["metrics"].get("data_hash") == pointer["md5"]
+        if named and is_undamaged(folder, root):
             return folder / "origins"
     return None
 

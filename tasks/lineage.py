@@ -18,6 +18,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
+from tasks.output import is_undamaged
 from tasks.products import CHAMPION, find_version, is_version, split_address
 from tasks.project_paths import ARTIFACTS
 from tasks.records import annotators_of
@@ -227,7 +228,7 @@ def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
     # Manifests of older runs have the digest alone.
     made_of = made_of if isinstance(made_of, dict) else {"digest": made_of}
     preset = artifact(client, parent, "preset.json") if parent else None
-    labels = count_labels(split)
+    labels = count_labels(split) if is_undamaged(split, root) else None
     if labels is None:
         labels = _recorded_labels(client, parent, product, version)
     return {

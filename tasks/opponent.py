@@ -19,10 +19,11 @@ from mlflow.exceptions import MlflowException
 
 from model.launch import Report
 from tasks.baseline import STAGE, link
+from tasks.keys import file_sums
 from tasks.locks import alone
+from tasks.output import LOCK, PART, WAITS, Reference, put, sizes, usable_output, write_manifest
 from tasks.profile import ABOUT, MODEL
 from tasks.project_paths import ARTIFACTS
-from tasks.stage import LOCK, MANIFEST, PART, WAITS, Reference, put, read_manifest, sizes
 
 
 def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Reference | None:
@@ -37,7 +38,7 @@ def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Refere
     about, digest = _about(version), opponent_digest(version)
     folder = root / ARTIFACTS / STAGE / digest[:20]
     with alone(folder.with_suffix(LOCK), report, WAITS):
-        manifest = read_manifest(folder) or _fetch(version, uri, folder, about, digest)
+        manifest = usable_output(STAGE, folder, root, report) or _fetch(version, uri, folder, about, digest)
     if manifest is None:
         return None
     return Reference(STAGE, folder.name, str(folder), digest, True, 0.0, {}, str(version.run_id))
@@ -66,8 +67,9 @@ def _fetch(version: Any, uri: str, folder: Path, about: str, digest: str) -> dic
     (part / ABOUT).write_text(about, encoding="utf-8")
     manifest = {
         "stage": STAGE, "key": folder.name, "digest": digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "run": str(version.run_id),
+        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": file_sums(part),
+        "run": str(version.run_id),
     }  # fmt: skip
-    (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    write_manifest(part, manifest)
     put(part, folder)
     return manifest

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.lineage import artifact, experiments
-from tasks.stage import MANIFEST
+from tasks.output import MANIFEST
 
 # Other teams' runs in a shared store have no flow run.
 PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LIKE '%'"

@@ -31,3 +31,5 @@ SOURCE_SNAPSHOTS = CACHE / "sources"
 DATA_DOCS = CACHE / "data_docs"
 DASK = CACHE / "dask"
 DIGESTS = CACHE / "digests.json"
+# Apart from those of the sources, which may be many more.
+OUTPUT_DIGESTS = CACHE / "output-digests.json"

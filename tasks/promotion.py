@@ -11,9 +11,9 @@ from typing import Any
 from tasks import approval
 from tasks.approval import REFUSED, standing
 from tasks.moves import PERSON, Move, rolled_back, told
+from tasks.output import Reference
 from tasks.products import version_address
 from tasks.scores import Comparison, Score, compared, read_comparison
-from tasks.stage import Reference
 
 
 def passed(tags: Mapping[str, str]) -> bool:

@@ -46,6 +46,7 @@ from tasks.moves import (
     recorded_moves,
     trail,
 )
+from tasks.output import Reference
 from tasks.products import CHAMPION, MODEL, PRODUCT, Product, product_of
 from tasks.promotion import (
     beats_champion,
@@ -57,7 +58,6 @@ from tasks.promotion import (
     withheld_by_person,
 )
 from tasks.scores import score_tags
-from tasks.stage import Reference
 
 LONGEST_REASON = 2000
 

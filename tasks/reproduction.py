@@ -26,13 +26,13 @@ from tasks.baseline import bring, of_version
 from tasks.comparison import find_run
 from tasks.lineage import artifact, artifact_text, children, data_hash, holder
 from tasks.opponent import fetch_opponent, opponent_digest
+from tasks.output import MANIFEST, read_manifest
 from tasks.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.placing import Placed, place_data, standalone
 from tasks.products import MODEL, product_named
 from tasks.project_paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
 from tasks.registry import Registry
 from tasks.revision import Code, bring_back, put_away
-from tasks.stage import MANIFEST, read_manifest
 from tasks.verdict import Made
 
 TREE, PRESET, READY = "tree", "preset.json", "ready.json"

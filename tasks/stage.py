@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import json
 import os
 import shutil
 import time
@@ -33,33 +32,32 @@ from tasks.keys import (
 )
 from tasks.locks import alone
 from tasks.metering import Meter, plain_cost
+from tasks.output import (
+    LOCK,
+    MANIFEST,
+    PART,
+    VIEW,
+    WAITS,
+    DamagedOutput,
+    Reference,
+    check_output,
+    is_undamaged,
+    make_reference,
+    put,
+    read_manifest,
+    sizes,
+    usable_output,
+    write_manifest,
+)
 from tasks.project_paths import ARTIFACTS
 from tasks.spread import Spread, in_turn
 
 if TYPE_CHECKING:
     from tasks.store import Store
 
-MANIFEST = "manifest.json"
 SURROUNDINGS = ("seed", "device", "processes")
-WAITS = "another run is making this stage; waiting for it"
+BROKEN = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ETIMEDOUT)
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-# Beside an output while it is made: what was begun, and its inputs as far as they are read.
-PART, VIEW, LOCK = ".part", ".view", ".lock"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A stage's output: where it is and what it is. This is what stages pass to each other."""
-
-    stage: str
-    key: str
-    path: str
-    digest: str
-    reused: bool
-    seconds: float
-    metrics: dict[str, Any]
-    run: str = ""
-    cost: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -170,15 +168,18 @@ class Stage:
         folder = around.root / ARTIFACTS / self.name / key
         part = folder.with_suffix(PART)
         with self._room(part), alone(folder.with_suffix(LOCK), report, WAITS):
-            if read_manifest(part):
+            if is_undamaged(part, around.root):
                 put(part, folder)
-            known = read_manifest(folder) or _fetched(self.name, key, folder, around, report)
+            known = usable_output(self.name, folder, around.root, report) or _fetched(
+                self.name, key, folder, around, report
+            )
             if known and (self.stands is None or self.stands(folder, around.root)):
-                return _reference(folder, known, reused=True)
+                return make_reference(folder, known, reused=True)
             if part.exists() and not self.resumes:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
             (part / MANIFEST).unlink(missing_ok=True)
+            self._check_inputs(inputs, around)
             view = folder.with_suffix(VIEW)
             with self._arguments(inputs, around, view) as arguments, self._device(around, report):
                 began = time.monotonic()
@@ -208,11 +209,22 @@ class Stage:
                 "sums": sums,
                 "run": run,
             }
-            _write_synced(part / MANIFEST, json.dumps(manifest, indent=1))
+            write_manifest(part, manifest)
             # Not before: a run killed until here goes on from them.
             _remove(part / name for name in traces)
             put(part, folder)
-            return _reference(folder, manifest, reused=False)
+            return make_reference(folder, manifest, reused=False)
+
+    def _check_inputs(self, inputs: Mapping[str, Reference], around: Surroundings) -> None:
+        """Raise UserError if an input was damaged since it was made or last used."""
+        for name in self.inputs:
+            if name in inputs:
+                try:
+                    check_output(inputs[name], around.root)
+                except DamagedOutput as error:
+                    raise UserError(
+                        f"{error}, so {self.name} cannot use it; run again to make it again"
+                    ) from error
 
     def _check_code(self, part: Path, imported: Mapping[str, str]) -> None:
         """Raise UserError, and remove the output, if code ran that is not the code of its key."""
@@ -296,6 +308,11 @@ class Stage:
                     f"{error.filename or part.parent} cannot be written ({os.strerror(error.errno or 0)}); "
                     "make it writable and run again: what is whole is kept"
                 ) from error
+            if error.errno in BROKEN:
+                raise UserError(
+                    f"{error.filename or part.parent} cannot be read or written "
+                    f"({os.strerror(error.errno or 0)}); check the disk and run again: what is whole is kept"
+                ) from error
             if error.errno not in FULL:
                 raise
             if not self.resumes:
@@ -322,21 +339,14 @@ def stage(
     return decorate
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of an output that is whole, or None: files that are gone or cut short make it none."""
-    try:
-        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return None
-    return found if found.get("files") == sizes(folder) else None
-
-
 def bring(stage: str, key: str, around: Surroundings, report: Report) -> Reference | None:
     """An output by its key, from this host or from the store; None where neither has it."""
     folder = around.root / ARTIFACTS / stage / key
     with alone(folder.with_suffix(LOCK), report, WAITS):
-        known = read_manifest(folder) or _fetched(stage, key, folder, around, report)
-    return _reference(folder, known, reused=True) if known else None
+        known = usable_output(stage, folder, around.root, report) or _fetched(
+            stage, key, folder, around, report
+        )
+    return make_reference(folder, known, reused=True) if known else None
 
 
 def _fetched(
@@ -366,40 +376,9 @@ def _view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
     return place
 
 
-def put(part: Path, folder: Path) -> None:
-    """Make what was begun the output."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
-
-
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
-    """Bytes of each file but the manifest and what stands `without` at the top, by path."""
-    found = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder)
-        if name.parts[0] not in (MANIFEST, *without):
-            found[name.as_posix()] = path.stat().st_size
-    return found
-
-
-def _reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Reference:
-    return Reference(
-        manifest["stage"], manifest["key"], str(folder), manifest["digest"], reused, manifest["seconds"],
-        manifest["metrics"], manifest.get("run", ""), manifest.get("cost", {}),
-    )  # fmt: skip
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

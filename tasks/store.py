@@ -19,11 +19,24 @@ from model.errors import UserError
 from model.launch import Report
 from tasks import remotes, versions
 from tasks.keys import file_sums, sums_digest
-from tasks.stage import MANIFEST, Reference, put, read_manifest
+from tasks.output import (
+    MANIFEST,
+    SEAL,
+    DamagedOutput,
+    Reference,
+    put,
+    seal,
+    verify_output,
+    write_manifest,
+)
 
 FOLDER = "chatmill"
 POOLS = "pools"
 T = TypeVar("T")
+
+
+class DamagedListing(UserError):
+    """What stands where a listing should be is none, or not that one."""
 
 
 @dataclass
@@ -42,14 +55,19 @@ class Store:
         Raises UserError where the store is needed and cannot be written.
         """
         folder = Path(output.path)
-        manifest = read_manifest(folder)
+        try:
+            manifest = verify_output(folder, self.root)
+        except DamagedOutput as error:
+            raise UserError(
+                f"{error}, so it is not shared; run again to make {output.stage} again"
+            ) from error
         if manifest is None:
-            raise RuntimeError(f"{folder} is gone or not whole; a new run makes {output.stage} again")
+            raise UserError(f"{folder} is missing; run again to make {output.stage} again")
 
         def action(place: Place) -> None:
             path = place.listing(output.stage, output.key)
             if not output.reused or not place.fs.exists(path):
-                sums = manifest.get("sums") or file_sums(folder, without=(MANIFEST,))
+                sums = manifest["sums"]
                 objects = {name: _md5(folder / name) for name in sums}
                 place.add([folder / name for name in objects], list(objects.values()))
                 place.write(path, {"manifest": manifest, "objects": objects, "sums": sums})
@@ -59,16 +77,22 @@ class Store:
     def fetch(self, stage: str, key: str, folder: Path, report: Report) -> dict[str, Any] | None:
         """Bring an output to `folder`, whole or not at all: its manifest, or None where it is not there.
 
-        Beside the folder it is put together first. Raises UserError where the store is needed and cannot be
-        read, and for a listing that is not one.
+        Beside the folder it is put together first. What is damaged there is named, removed from the store and
+        not used: whoever has the output sends it again. Raises UserError where the store is needed and cannot
+        be read.
         """
 
         def action(place: Place) -> dict[str, Any] | None:
             path = place.listing(stage, key)
-            found = place.read(path)
-            if found is None:
+            try:
+                found = place.read(path)
+                if found is None:
+                    return None
+                manifest, objects, sums = _checked(found, stage, key, path)
+            except DamagedListing as error:
+                place.forget(path, [])
+                report({"event": "message", "text": f"{error}; it is removed, and the output is not used"})
                 return None
-            manifest, objects, sums = _checked(found, stage, key, path)
             part = folder.with_suffix(".fetch")
             shutil.rmtree(part, ignore_errors=True)
             try:
@@ -76,6 +100,8 @@ class Store:
                     return None
                 if spoilt := _differ(part, sums):
                     place.forget(path, [objects[name] for name in spoilt])
+                    text = f"{stage}: {spoilt[0]} at {self.remote} is damaged; the output there is not used"
+                    report({"event": "message", "text": text})
                     return None
                 _put(part, folder, manifest)
             finally:
@@ -91,7 +117,7 @@ class Store:
 
         def action(place: Place) -> None:
             path = place.listing(POOLS, pool)
-            known = (place.read(path) or {}).get("devices", [])
+            known = _devices(place, pool)
             if device not in known:
                 place.write(path, {"devices": sorted([*known, device])})
 
@@ -99,8 +125,7 @@ class Store:
 
     def devices(self, pool: str, report: Report) -> list[str]:
         """The kinds of device that a pool's workers have told."""
-        found = self._tried(lambda place: place.read(place.listing(POOLS, pool)), report)
-        return [str(device) for device in (found or {}).get("devices", [])]
+        return self._tried(lambda place: _devices(place, pool), report) or []
 
     def _tried(self, action: Callable[[Place], T], report: Report) -> T | None:
         if self.away:
@@ -141,18 +166,16 @@ class Place:
         return str(self.fs.join(self.path, FOLDER, stage, f"{key}.json"))
 
     def read(self, path: str) -> dict[str, Any] | None:
-        """A JSON object, or None where there is none. Raises UserError for anything else."""
+        """A JSON object, or None where there is none. Raises DamagedListing for anything else."""
         try:
             with self.fs.open(path, "rb") as file:
                 found = json.loads(file.read())
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise UserError(
-                f"{path} is not a listing of chatmill's; remove it, and what it named is made again"
-            )
+            raise DamagedListing(f"{path} is not a listing of chatmill's")
         return found
 
     def write(self, path: str, value: dict[str, Any]) -> None:
@@ -191,21 +214,29 @@ class Place:
             self.objects.delete(name)
 
 
+def _devices(place: Place, pool: str) -> list[str]:
+    """The devices in a pool's listing; none in a damaged one, which the next worker writes again."""
+    try:
+        found = (place.read(place.listing(POOLS, pool)) or {}).get("devices", [])
+    except DamagedListing:
+        found = []
+    return [str(device) for device in found] if isinstance(found, list) else []
+
+
 def _checked(
     found: dict[str, Any], stage: str, key: str, path: str
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """A listing's manifest, hashes and sums. Raises UserError where it is another's, or leads elsewhere."""
+    """A listing's manifest, hashes and sums. DamagedListing for another's, or one that leads outside."""
     try:
         manifest, objects, sums = found["manifest"], found["objects"], found["sums"]
-        same = (manifest["stage"], manifest["key"], manifest["digest"]) == (stage, key, sums_digest(sums))
+        same = (manifest["stage"], manifest["key"]) == (stage, key) and manifest["sums"] == sums
+        same = same and manifest["digest"] == sums_digest(sums) and manifest[SEAL] == seal(manifest)
         inside = all(_inside(name) for name in objects)
         whole = set(objects) == set(sums) == set(manifest["files"])
     except (KeyError, TypeError, AttributeError):
         same = inside = whole = False
     if not (same and inside and whole):
-        raise UserError(
-            f"{path} is not the listing of {stage} {key}; remove it, and the output is made again"
-        )
+        raise DamagedListing(f"{path} is not the listing of {stage} {key}")
     return manifest, objects, sums
 
 
@@ -221,7 +252,7 @@ def _differ(folder: Path, sums: dict[str, str]) -> list[str]:
 
 def _put(part: Path, folder: Path, manifest: dict[str, Any]) -> None:
     """Make a folder that is put together the output; what a run of this host began of it goes."""
-    (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    write_manifest(part, manifest)
     put(part, folder)
     shutil.rmtree(folder.with_suffix(".part"), ignore_errors=True)
 

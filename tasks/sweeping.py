@@ -20,8 +20,8 @@ import psutil
 from model.launch import MODULE
 from tasks import data_folder, versions
 from tasks.cleaning import GONE
+from tasks.output import LOCK, PART, VIEW
 from tasks.project_paths import ARTIFACTS, DATA_LOCK
-from tasks.stage import LOCK, PART, VIEW
 
 GRACE_SECONDS = 60.0
 # What a training goes on from.

@@ -22,11 +22,11 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from tasks.approval import Question
 from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
+from tasks.output import MANIFEST, Reference
 from tasks.past import WHOLE
 from tasks.products import CHAMPION, MODEL, Product, find_product, list_products, product_named, split_address
 from tasks.registry import Registered, Registry
 from tasks.sending import BATCH, Sender, silent
-from tasks.stage import MANIFEST, Reference
 
 LONGEST = 500
 CURVES = "curves.jsonl"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.smoke import SMOKE, call, lay
 
 if TYPE_CHECKING:
-    from tasks.stage import Reference
+    from tasks.output import Reference
     from tasks.tracking import Tracker
 
 BAR = 3.0
@@ -59,7 +59,7 @@ def _recorded(
     tracker: Tracker, stage: dict[str, Any], number: int, holders: dict[str, str], data_hash: str
 ) -> Reference:
     """One stage in MLflow, with its curves where it was made; each making has a key of its own."""
-    from tasks.stage import Reference, read_manifest
+    from tasks.output import Reference, read_manifest
 
     found = read_manifest(Path(stage["folder"]))
     assert found is not None

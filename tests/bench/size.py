@@ -120,10 +120,11 @@ class Memory:
 def measure(text: Path, workers: int) -> Measured:
     """Take the text through the four stages in a fresh project with that many processes."""
     from tasks.ingest import ingest
+    from tasks.output import Reference
     from tasks.sources import DataParameters, Source
     from tasks.split import SplitParameters, split
     from tasks.spread import over_cores
-    from tasks.stage import Reference, Stage, Surroundings
+    from tasks.stage import Stage, Surroundings
     from tasks.tokenizer import TokenizerParameters, tokenizer
     from tasks.validate import ValidateParameters, validate
 

@@ -17,7 +17,8 @@ from flows.clean import clean
 from model.errors import UserError
 from model.launch import Report
 from tasks.cleaning import parse_age, parse_size, survey
-from tasks.stage import MANIFEST, Reference, Surroundings, stage
+from tasks.output import MANIFEST, Reference
+from tasks.stage import Surroundings, stage
 from tasks.tracking import Tracker
 from tests.flows.saying import call, of
 

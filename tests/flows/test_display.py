@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.display import Display, key_figures, number, seconds, show_answers, show_outcome
 from flows.running import Outcome
-from tasks.stage import Reference
+from tasks.output import Reference
 
 DONE = Reference("pretrain", "k", "/p", "d", False, 61.0, {"bits_per_byte": 1.9834, "steps": 40.0})
 

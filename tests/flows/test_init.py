@@ -27,9 +27,10 @@ from model.transformer import Architecture
 from tasks.ingest import ingest
 from tasks.labels import labels
 from tasks.names import slug
+from tasks.output import Reference
 from tasks.sources import Source, own_files
 from tasks.split import split
-from tasks.stage import Reference, Surroundings
+from tasks.stage import Surroundings
 from tasks.survey import survey
 from tasks.tokenizer import tokenizer
 from tasks.validate import validate

@@ -8,7 +8,7 @@ import pytest
 
 from flows import models
 from model.errors import UserError
-from tasks.stage import Reference
+from tasks.output import Reference
 from tests.flows.saying import call, of
 
 

@@ -43,9 +43,9 @@ from model.errors import UserError
 from tasks.arrivals import known_labels
 from tasks.gate import gate
 from tasks.ingest import ingest
+from tasks.output import Reference
 from tasks.past import made_seconds
 from tasks.records import rating_row, write_rows
-from tasks.stage import Reference
 from tasks.validate import validate
 from tests.hosts import until
 

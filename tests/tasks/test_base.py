@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from model.errors import UserError
 from model.tokenizer import Tokenizer
+from tasks.output import Reference
 from tasks.pretrain import BaseParameters, pretrain
-from tasks.stage import Reference, Surroundings
+from tasks.stage import Surroundings
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tests.model.conftest import Language, language
 

@@ -11,10 +11,11 @@ import pytest
 
 from model.errors import UserError
 from tasks.baseline import Baseline, bring, named, newest_other, of_version
+from tasks.output import Reference, read_manifest
 from tasks.profile import ABOUT, FILE, IDS
 from tasks.reproduction import Checkout, Original, compared_as_then
 from tasks.revision import Code
-from tasks.stage import Reference, Stage, Surroundings, read_manifest, stage
+from tasks.stage import Stage, Surroundings, stage
 from tasks.tracking import Tracker
 from tasks.verdict import IDENTICAL, Made, judge, sentence, whole
 

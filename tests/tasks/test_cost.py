@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from flows.command import app
 from tasks.cost import in_all, read_costs, summed
-from tasks.stage import Reference
+from tasks.output import Reference
 from tasks.tracking import Tracker
 
 

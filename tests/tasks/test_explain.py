@@ -9,7 +9,8 @@ import pytest
 
 from tasks.explain import Difference, differences
 from tasks.keys import ROOT, code_digest, definitions
-from tasks.stage import Surroundings, read_manifest, stage
+from tasks.output import read_manifest
+from tasks.stage import Surroundings, stage
 
 
 @dataclass(frozen=True)

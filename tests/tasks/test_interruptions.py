@@ -10,9 +10,9 @@ import pytest
 
 from tasks.approval import Question, standing
 from tasks.moves import GATE, PERSON
+from tasks.output import Reference
 from tasks.products import CHAMPION, MODEL
 from tasks.registry import Registered, Registry
-from tasks.stage import Reference
 from tasks.tracking import Tracker
 
 ASKS = Question(1, "run-of-mlflow")

@@ -11,7 +11,8 @@ import pytest
 
 from tasks.gate import GateParameters, gate
 from tasks.keys import ROOT, folder_digest, reached, source_digest, stage_key
-from tasks.stage import Reference, Surroundings
+from tasks.output import Reference
+from tasks.stage import Surroundings
 
 TREE = {
     "tasks/__init__.py": "",

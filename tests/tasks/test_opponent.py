@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.opponent import fetch_opponent
-from tasks.stage import Reference, read_manifest
+from tasks.output import Reference, read_manifest
 from tasks.tracking import Tracker
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from model.errors import UserError
 from tasks.ingest import ingest
+from tasks.output import read_manifest
 from tasks.placing import place_data, standalone
 from tasks.sources import DataParameters, Source
-from tasks.stage import Surroundings, read_manifest
+from tasks.stage import Surroundings
 
 QUIET: Any = {"tracking": {"mlflow": "http://there"}, "name": "mine"}
 

@@ -17,9 +17,10 @@ from flows.configuration import Preset, check_preset
 from flows.preview import show
 from model.errors import UserError
 from tasks.ingest import ingest
+from tasks.output import Reference
 from tasks.preview import SourcePreview, dry_run, preview
 from tasks.sources import Archive, DataParameters, Source
-from tasks.stage import Reference, Surroundings
+from tasks.stage import Surroundings
 from tasks.validate import DataRefused, ValidateParameters, validate
 
 CHECKS = ValidateParameters(quarantine=1.0)

@@ -11,9 +11,9 @@ import pytest
 from model.errors import UserError
 from tasks.approval import LATE, REFUSED, UNTIL, Question, evaluation, find, standing
 from tasks.moves import ELSEWHERE, GATE, PERSON
+from tasks.output import Reference
 from tasks.products import CHAMPION, MODEL
 from tasks.registry import Registered, Registry
-from tasks.stage import Reference
 from tasks.tracking import Tracker
 
 

@@ -15,10 +15,11 @@ import pytest
 
 from model.errors import UserError
 from tasks.ingest import ingest
+from tasks.output import read_manifest
 from tasks.reproduction import Failed, Original, checked_out, make_anew
 from tasks.revision import code_state
 from tasks.sources import DataParameters, Source
-from tasks.stage import Surroundings, read_manifest
+from tasks.stage import Surroundings
 from tasks.verdict import Made
 
 SOURCE = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
+from tasks.output import MANIFEST, read_manifest
 from tasks.spread import over_cores
-from tasks.stage import MANIFEST, Surroundings, read_manifest, stage
+from tasks.stage import Surroundings, stage
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,6 @@ def test_of_an_input_a_stage_sees_what_it_names_and_only_that_decides(tmp_path):
     assert look.run(Words(), {"divide": relabelled}, around, quiet) == replace(first, reused=True)
     told = read_manifest(Path(first.path))["inputs"]["divide"]
     assert told["read"] != told["digest"]
-    older = read_manifest(Path(relabelled.path))
-    del older["sums"]
-    (Path(relabelled.path) / MANIFEST).write_text(json.dumps(older))
     assert look.key(Words(), {"divide": relabelled}, around) == first.key
 
 
@@ -182,22 +180,6 @@ def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):
     with pytest.raises(UserError):
         write.run(Words(("fail",)), {}, around, quiet)
     assert [path.name for path in part.iterdir()] == ["first.txt"]
-
-
-@pytest.mark.parametrize("harm", ["cut", "gone", "manifest"])
-def test_an_output_that_is_not_whole_is_made_anew(tmp_path, harm):
-    around = Surroundings(tmp_path)
-    first = write.run(Words(), {}, around, quiet)
-    folder = Path(first.path)
-    if harm == "cut":
-        (folder / "words.txt").write_text("a")
-    elif harm == "gone":
-        (folder / "words.txt").unlink()
-    else:
-        (folder / MANIFEST).write_text("{")
-    again = write.run(Words(), {}, around, quiet)
-    assert not again.reused and again.digest == first.digest
-    assert (folder / "words.txt").read_text() == "a b"
 
 
 def test_what_it_wrote_outside_must_stand(tmp_path):

@@ -134,7 +134,7 @@ def test_without_its_listing_an_output_is_not_there_and_is_sent_again(tmp_path: 
     assert bring("write", first.key, other, said) is not None
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone"])
+@pytest.mark.parametrize("harm", ["cut", "gone", "flipped"])
 def test_what_is_spoilt_there_is_made_anew_and_mended(tmp_path: Path, harm: str) -> None:
     one, other, third = (host(tmp_path, name, str(tmp_path / "shared")) for name in ("one", "other", "third"))
     said = Said()
@@ -143,15 +143,19 @@ def test_what_is_spoilt_there_is_made_anew_and_mended(tmp_path: Path, harm: str)
     name = json.loads(listing.read_text())["objects"]["all.txt"]
     held = tmp_path / "shared" / "files" / "md5" / name[:2] / name[2:]
     held.chmod(0o644)
-    held.write_text("x") if harm == "cut" else held.unlink()
+    if harm == "gone":
+        held.unlink()
+    else:
+        held.write_bytes(b"x" if harm == "cut" else bytes([held.read_bytes()[0] ^ 1]) + held.read_bytes()[1:])
     assert bring("write", first.key, other, said) is None
+    assert harm == "gone" or "is damaged; the output there is not used" in said.texts
     assert not list((other.root / "var" / "cache" / "artifacts" / "write").glob("*.fetch"))
     assert not made(other, said).reused
     assert bring("write", first.key, third, said) is not None
 
 
-@pytest.mark.parametrize("harm", ["outside", "sums", "other", "text"])
-def test_a_listing_that_is_none_is_refused(tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize("harm", ["outside", "sums", "other", "figures", "unsealed", "list", "deep", "text"])
+def test_a_listing_that_is_none_is_not_used_and_replaced(tmp_path: Path, harm: str) -> None:
     one = host(tmp_path, "one", str(tmp_path / "shared"))
     other = host(tmp_path, "other", str(tmp_path / "shared"), needed=True)
     said = Said()
@@ -165,10 +169,28 @@ def test_a_listing_that_is_none_is_refused(tmp_path: Path, harm: str) -> None:
         found["sums"]["all.txt"] = "0" * 64
     elif harm == "other":
         found["manifest"]["key"] = "0" * 20
-    listing.write_text("[" if harm == "text" else json.dumps(found))
-    with pytest.raises(UserError, match=r"remove it, and .* made again"):
-        bring("write", first.key, other, said)
-    assert not list(tmp_path.rglob("escaped*"))
+    elif harm == "figures":
+        found["manifest"]["metrics"] = {"words": 99}
+    elif harm == "unsealed":
+        del found["manifest"]["manifest_digest"]
+    texts = {"text": "[", "list": "[]", "deep": "[" * 100_000}
+    listing.write_text(texts.get(harm) or json.dumps(found))
+    assert bring("write", first.key, other, said) is None
+    assert "it is removed, and the output is not used" in said.texts
+    assert not list(tmp_path.rglob("escaped*")) and not listing.exists()
+    made(one, said)
+    assert bring("write", first.key, other, said) is not None
+
+
+def test_a_damaged_list_of_devices_is_written_again(tmp_path: Path) -> None:
+    one = host(tmp_path, "one", str(tmp_path / "shared"))
+    said = Said()
+    assert one.store is not None
+    one.store.tell_device("gpu", "cuda H100", said)
+    (tmp_path / "shared" / "chatmill" / "pools" / "gpu.json").write_text('{"devices": [')
+    assert one.store.devices("gpu", said) == []
+    one.store.tell_device("gpu", "cuda H200", said)
+    assert one.store.devices("gpu", said) == ["cuda H200"]
 
 
 def test_a_store_that_is_away_stops_nothing_unless_it_is_needed(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.output import Reference
 from tasks.products import CHAMPION, MODEL
-from tasks.stage import Reference
 from tasks.tracking import Tracker, flat
 
 

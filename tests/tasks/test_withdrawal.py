@@ -23,13 +23,14 @@ from tasks.erasing import holding
 from tasks.ingest import WAITS, ingest
 from tasks.leaving import Asked, Leaving, find_leaving, read_ids
 from tasks.locks import alone
+from tasks.output import Reference, read_manifest
 from tasks.placing import place_data
 from tasks.preview import dry_run
 from tasks.project_paths import DATA_LOCK
 from tasks.readmission import LAST, member_digests
 from tasks.records import comparison_row, rating_row, read_rows, read_shards, text_row
 from tasks.sources import DataParameters, Source
-from tasks.stage import Reference, Stage, Surroundings, read_manifest
+from tasks.stage import Stage, Surroundings
 from tasks.validate import ValidateParameters, accepted_rows
 from tasks.withdrawal import (
     WITHDRAWN,
