@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import socket
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from model.errors import UserError
+from tasks.private_folder import read_or_create
+from tasks.project_paths import SECRETS
 
 SETTING = "CHATMILL_PASSWORD"
+# The servers that the password is for; where it is not set, those that the environment and `up` name.
+SERVERS = "CHATMILL_SERVERS"
+FILE = "password"
+USER = "chatmill"
 RIGHT = "USER:PASSWORD is right, with 12 or more characters of password"
 # MLflow asks for so many.
 SHORTEST = 12
 # What MLflow shipped once, and refuses since.
 KNOWN = "password1234"
-PREFECT, MLFLOW_USER, MLFLOW_PASSWORD = (
+PREFECT, MLFLOW_USER, MLFLOW_PASSWORD, MLFLOW_TOKEN = (
     "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
 )  # fmt: skip
+CLIENT = (PREFECT, MLFLOW_USER, MLFLOW_PASSWORD, MLFLOW_TOKEN)
 # A program that `up` starts inherits none of these; it is given those that it needs.
-SECRETS = (
-    SETTING, PREFECT, MLFLOW_USER, MLFLOW_PASSWORD, "PREFECT_SERVER_API_AUTH_STRING",
+SECRET_VARIABLES = (
+    SETTING, SERVERS, *CLIENT, "PREFECT_SERVER_API_AUTH_STRING",
     "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY",
 )  # fmt: skip
 
@@ -58,8 +68,24 @@ class Login:
         return {"PREFECT_SERVER_API_AUTH_STRING": self.text}
 
 
+def stored_login(root: Path) -> Login:
+    """Return the password that the project at `root` made for itself, and keeps for its owner alone.
+
+    It is created where there is none. Raises UserError, without the password, for a damaged file.
+    """
+    path = root / SECRETS / FILE
+    text = read_or_create(path, lambda: f"{USER}:{secrets.token_urlsafe(24)}")
+    try:
+        return read_login(text)
+    except UserError:
+        raise UserError(f"{path} holds no user and password; delete it, and chatmill makes another") from None
+
+
 def read_login(text: str) -> Login:
-    """From CHATMILL_PASSWORD. Raises UserError, without the password, for one that is not right."""
+    """Return the user and password in CHATMILL_PASSWORD.
+
+    Raises UserError, without the password, for one that is not right.
+    """
     user, _, password = text.partition(":")
     if not user or not password:
         raise UserError(f"{SETTING} is not a user and a password; {RIGHT}")
@@ -75,7 +101,17 @@ def read_login(text: str) -> Login:
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """What a program that `up` or a run starts inherits of an environment."""
-    return {name: value for name, value in environment.items() if name not in SECRETS}
+    return {name: value for name, value in environment.items() if name not in SECRET_VARIABLES}
+
+
+def origin(address: str) -> str:
+    """Return the scheme, host and port of an address, to compare servers by; empty for what is no address."""
+    try:
+        where = urlsplit(address)
+        port = where.port or {"http": 80, "https": 443}.get(where.scheme, 0)
+    except ValueError:
+        return ""
+    return f"{where.scheme}://{where.hostname}:{port}" if where.hostname and port else ""
 
 
 def known_login(environment: Mapping[str, str], address: str) -> Login | None:

@@ -1,4 +1,6 @@
-"""MLflow's server behind a password. `python -m flows.protected` takes the options of `mlflow server`.
+"""MLflow's server behind the request guard and a password.
+
+`python -m flows.protected` takes the options of `mlflow server`.
 
 MLflow makes its first user from the environment, and from then on has the password in its database alone.
 Here the user and the password that are set hold at each start: they are made, or changed, and who was set
@@ -76,8 +78,11 @@ def main(options: list[str]) -> None:
     settle(store, auth_config.admin_username, auth_config.admin_password, former)
     store.engine.dispose()
 
+    import mlflow.server
     from mlflow.cli import cli
 
+    # MLflow starts the application that this function names in a process of its own.
+    mlflow.server._find_app = lambda name: "flows.guarded_servers:mlflow_app"
     cli(["server", "--app-name", "basic-auth", *options])
 
 

@@ -6,18 +6,16 @@ import atexit
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from contextlib import ExitStack
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
+from flows.dashboards import own_guard, prefect_command
 from flows.password import without_secrets
-from flows.surroundings import LOOPBACK, Place, free_port, silent
+from flows.surroundings import LOOPBACK, Place, free_port, give_prefect, silent, trust_server
 from model.launch import die_with_parent
 from tasks.locks import alone
 from tasks.project_paths import LOGS, PREFECT_HOME
@@ -29,7 +27,6 @@ STARTS = 5
 # As Prefect starts its own temporary server: no pages, and only the services that a run needs.
 TEMPORARY = {
     "PREFECT__SERVER_EPHEMERAL": "1",
-    "PREFECT__SERVER_FINAL": "1",
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
 }
@@ -56,11 +53,14 @@ class OwnServer:
         self.starting.enter_context(alone(lock, lambda event: None, ""))
         self.port = free_port()
         self.api = f"http://{LOOPBACK}:{self.port}/api"
+        self.guard = own_guard(place)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.process = self._start("wb")
         # The kernel ends a child with the thread that started it: this one lives as long as the program.
         threading.Thread(target=self._watch, name="prefect", daemon=True).start()
         os.environ["PREFECT_API_URL"] = self.api
+        trust_server(self.api)
+        give_prefect(self.login)
         atexit.register(self.stop)
 
     def _watch(self) -> None:
@@ -72,11 +72,12 @@ class OwnServer:
             process = self.process = self._start("ab")
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
-        asks = self.login.prefect_server if self.login else {}
-        environment = {**without_secrets(os.environ), **TEMPORARY, **asks}
+        environment = {
+            **without_secrets(os.environ), **TEMPORARY, **self.login.prefect_server, **self.guard
+        }  # fmt: skip
         with self.log.open(mode) as log:
             return subprocess.Popen(
-                _command(self.port), stdout=log, stderr=log, env=environment,
+                prefect_command(LOOPBACK, self.port), stdout=log, stderr=log, env=environment,
                 start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 
@@ -109,9 +110,7 @@ class OwnServer:
         return True
 
     def _count_tasks(self, asked: dict[str, Any]) -> int:
-        headers = {"Content-Type": "application/json"}
-        if self.login:
-            headers["Authorization"] = self.login.header
+        headers = {"Content-Type": "application/json", "Authorization": self.login.header}
         request = urllib.request.Request(f"{self.api}/task_runs/count", json.dumps(asked).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=GRACE_SECONDS) as answer:
@@ -130,14 +129,3 @@ class OwnServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-def _command(port: int) -> list[str]:
-    prefect = find_spec("prefect")
-    assert prefect is not None and prefect.origin is not None
-    packages = Path(prefect.origin).parent.parent
-    return [
-        sys.executable, "-m", "uvicorn", "--app-dir", str(packages),
-        "--factory", "prefect.server.api.server:create_app",
-        "--host", LOOPBACK, "--port", str(port), "--log-level", "error", "--lifespan", "on",
-    ]  # fmt: skip

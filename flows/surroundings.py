@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from flows import password
 from flows.database import SETTING, make_databases, read_database
-from flows.password import Login, known_login, read_login
+from flows.password import Login, known_login, origin, read_login, stored_login
 from flows.served import Served, read_served
 from model.errors import UserError
 from tasks.layout_migration import move_to_cache, moved_notice
@@ -46,19 +46,22 @@ ANSWER_SECONDS = 5.0
 # What `chatmill up` runs and was killed is started again within that time.
 AGAIN_SECONDS = 45.0
 LOOPBACK = "127.0.0.1"
+# What a server's guard is told: its settings, and the folder with the keys of logins.
+GUARD, GUARD_SECRETS = "CHATMILL_GUARD", "CHATMILL_GUARD_SECRETS"
+_OWN_SERVERS: list[str] = []
 
 
 @dataclass(frozen=True)
 class Place:
     """The project's folder, and the addresses of MLflow and of Prefect's API (empty: it starts its own).
 
-    `login` is asked for by the servers that are started here; None: they ask for none.
+    `login` is asked for by the servers that are started here.
     """
 
     root: Path
     mlflow: str
     prefect: str
-    login: Login | None = None
+    login: Login
 
     @property
     def var(self) -> Path:
@@ -79,26 +82,72 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     home.mkdir(parents=True, exist_ok=True)
     for name, value in {"PREFECT_HOME": str(home), **QUIET}.items():
         os.environ.setdefault(name, value)
-    login = set_login()
+    login, trusted = read_credentials(root)
     found = served(root)
     if "PREFECT_API_URL" not in os.environ and found:
         os.environ["PREFECT_API_URL"] = found.prefect
     prefect = os.environ.get("PREFECT_API_URL", "")
     kept = (found.mlflow if found else "") or _database() or f"sqlite:///{root / MLFLOW_DATABASE}"
     uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or kept
+    give_prefect(login if origin(prefect) in trusted else None)
+    _give_mlflow(login if origin(uri) in trusted else None, uri)
     for name, address in (("MLflow", uri), ("Prefect", prefect)):
         if address.startswith("http"):
             _reach(name, address, AGAIN_SECONDS if _watched(root, address) else 0.0)
     return Place(root, uri, prefect, login)
 
 
-def set_login() -> Login | None:
-    """Have Prefect's and MLflow's clients say the password that is set; None: none is."""
-    if not (text := os.environ.get(password.SETTING, "")):
-        return None
-    login = read_login(text)
-    os.environ.update(login.client)
-    return login
+def read_credentials(root: Path) -> tuple[Login, frozenset[str]]:
+    """Return the password of this project's servers, and the origins of the servers that it may be sent to.
+
+    The one in CHATMILL_PASSWORD is for the servers that CHATMILL_SERVERS names beside it, or else
+    PREFECT_API_URL and MLFLOW_TRACKING_URI. The one that the project made for itself is for the servers alone
+    that `chatmill up` runs here. An address that only a preset names gets neither: presets are shared.
+    """
+    found = read_served(root)
+    here = [*_OWN_SERVERS, *(one.address for one in (found.processes if found else ()) if one.address)]
+    if text := os.environ.get(password.SETTING, ""):
+        login = read_login(text)
+        named = os.environ.get(password.SERVERS, "").split() or [
+            os.environ.get(name, "") for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
+        ]
+        return login, frozenset(map(origin, [*here, *named])) - {""}
+    return stored_login(root), frozenset(map(origin, here)) - {""}
+
+
+def trust_server(address: str) -> None:
+    """Have `read_credentials` trust a server that this process started itself."""
+    _OWN_SERVERS.append(address)
+
+
+def give_prefect(login: Login | None) -> None:
+    """Have Prefect's clients say a password; None: what the environment holds beside its address.
+
+    The address of Prefect's server comes from the environment alone, or is that of this project's own.
+    """
+    if login:
+        os.environ[password.PREFECT] = login.text
+
+
+def _give_mlflow(login: Login | None, address: str) -> None:
+    """Have MLflow's clients say a password to the server at an address; None: it is not one of this project.
+
+    Then they say what the environment holds beside the same address, and nothing to any other.
+    """
+    if login:
+        os.environ[password.MLFLOW_USER], os.environ[password.MLFLOW_PASSWORD] = login.user, login.password
+        return
+    named = origin(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if not address.startswith("http") or origin(address) == named:
+        return
+    for name in (password.MLFLOW_USER, password.MLFLOW_PASSWORD, password.MLFLOW_TOKEN):
+        os.environ.pop(name, None)
+    # MLflow's client sends what this file holds to every server.
+    if (Path.home() / ".mlflow" / "credentials").exists():
+        raise UserError(
+            f"tracking.mlflow is {shown(address)}, and ~/.mlflow/credentials holds a password that MLflow "
+            "would send there; set MLFLOW_TRACKING_URI to that address if it is for that server"
+        )
 
 
 def _watched(root: Path, address: str) -> bool:
@@ -121,12 +170,15 @@ def _reach(name: str, address: str, patience: float) -> None:
     code = asked(address, login)
     if code == 401:
         says = "refuses the user and password" if login else "asks for a password"
+        variable = "MLFLOW_TRACKING_URI" if name == "MLflow" else "PREFECT_API_URL"
+        beside = "" if os.environ.get(variable) else f", and {variable} to its address"
         raise UserError(
-            f"{name}'s server at {where} {says}; set {password.SETTING}=USER:PASSWORD as it is there"
+            f"{name}'s server at {where} {says}; set {password.SETTING}=USER:PASSWORD as it is there{beside}"
         )
     if code == 403:
         raise UserError(
-            f"{name}'s server does not answer to the name in {where}; set MLFLOW_SERVER_ALLOWED_HOSTS there"
+            f"{name}'s server does not answer to the name in {where}; start it with `chatmill up --host` and "
+            "that name, or set MLFLOW_SERVER_ALLOWED_HOSTS there"
         )
 
 
@@ -167,12 +219,22 @@ def asked(address: str, login: Login | None) -> int:
     headers = {"Authorization": login.header} if login else {}
     try:
         request = urllib.request.Request(f"{where}{question}", headers=headers)
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+        with _ASKING.open(request, timeout=ANSWER_SECONDS) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
     except (OSError, ValueError, HTTPException):
         return 0
+
+
+class _Unredirected(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection, which would take the password to another server."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Leave the answer as it is."""
+
+
+_ASKING = urllib.request.build_opener(_Unredirected)
 
 
 def _bare(address: str) -> str:
@@ -220,6 +282,14 @@ def free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def guard_environment() -> tuple[str, str, Login]:
+    """Return what `up` tells the server that is this process: the guard's settings, its folder, the login."""
+    text = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or ":".join(
+        os.environ[name] for name in ("MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD")
+    )
+    return os.environ[GUARD], os.environ[GUARD_SECRETS], read_login(text)
 
 
 def webhook() -> str:

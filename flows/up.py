@@ -18,18 +18,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.dashboards import Where, mlflow_server, prefect_server
-from flows.password import RIGHT, SETTING, is_loopback
+from flows.login_links import LINK_SECONDS, LoginLinks
+from flows.password import SETTING, is_loopback
 from flows.served import Record, Served, held, read_served, record_path
 from flows.services import Kept, Service, end_leftovers, stop
-from flows.surroundings import LOOPBACK, Place, prepare, set_login, shown, unbound
+from flows.surroundings import LOOPBACK, Place, give_prefect, prepare, read_credentials, shown, unbound
 from flows.workers import POOLS, deploy, deployments, make_pools, workers
 from model.errors import UserError
-from tasks.project_paths import LOGS, MLFLOW_FOLDER
+from tasks.project_paths import LOGS, MLFLOW_FOLDER, SECRETS
 
 LOOK_SECONDS = 0.5
+LINK_MINUTES = round(LINK_SECONDS / 60)
 # What workers run has 75 seconds to end, then they as much, the servers 8.
 ENDING_SECONDS = 170.0
 DETACHED_SECONDS = 300.0
+# Set for the process in the background, whose log must hold no login link.
+DETACHED = "CHATMILL_DETACHED"
 
 PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
 MLflowPort = Annotated[int, typer.Option(help="MLflow's page.", min=1, max=65535)]
@@ -37,7 +41,7 @@ Host = Annotated[
     str | None,
     typer.Option(
         help="The address that both servers listen on, for other hosts to use them (left out: "
-        f"{LOOPBACK}, this machine alone). Beyond this machine {SETTING} must be set."
+        f"{LOOPBACK}, this machine alone). Both ask for the password in {SETTING}, or one that is made."
     ),
 ]
 
@@ -53,6 +57,7 @@ class Asked:
     pools: tuple[str, ...] = tuple(POOLS)
     deploy: bool = True
     gpu_workers: int = 0
+    detached: bool = False
 
     @property
     def address(self) -> str:
@@ -89,7 +94,9 @@ def up(
     if detach:
         _detach(Path.cwd(), sys.argv[1:])
         return
-    _serve(Path.cwd(), Asked("chatmill up", host, prefect_port, mlflow_port, pools, deploys, gpu_workers))
+    detached = os.environ.pop(DETACHED, "") != ""
+    asked = Asked("chatmill up", host, prefect_port, mlflow_port, pools, deploys, gpu_workers, detached)
+    _serve(Path.cwd(), asked)
 
 
 def dashboards(prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = None) -> None:
@@ -162,8 +169,22 @@ def _show_running(root: Path, asked: Asked, console: Console) -> None:
     console.print(f"{served.command} {state} here since {since} (process {served.pid}):")
     for one in served.processes:
         console.print(_line(one.name, one.address, one.shows, one.pid))
+    if served.ready:
+        _show_login(root, served, console)
     then = f", then `{asked.command}` starts what you asked for" if asked.command != served.command else ""
     console.print(f"[dim]`chatmill down` stops it{then}.[/dim]")
+
+
+def _show_login(root: Path, served: Served, console: Console) -> None:
+    """Print a link that logs a browser in, once, at the servers that run here."""
+    login, _ = read_credentials(root)
+    links = LoginLinks(root / SECRETS, login)
+    first = next((one.address for one in served.processes if one.address), "")
+    if first:
+        console.print(f"[bold]log in  [/bold] {links.create(first)}")
+        console.print(
+            f"[dim]         opens both pages in a browser, once, within {LINK_MINUTES} minutes[/dim]"
+        )
 
 
 def _line(name: str, address: str, shows: str, pid: int) -> str:
@@ -180,12 +201,8 @@ class _Watch:
 
     def run(self) -> None:
         """Start, watch, stop."""
-        login = set_login()
-        if login is None and not is_loopback(self.asked.address):
-            raise UserError(
-                f"beyond this machine both servers ask for a password, and {SETTING} is not set in the "
-                f"environment; {RIGHT}"
-            )
+        # Raises UserError for what is no address.
+        is_loopback(self.asked.address)
         place = prepare(self.root)
         try:
             with _ignoring(signal.SIGHUP):
@@ -205,22 +222,16 @@ class _Watch:
     def _start(self, place: Place) -> None:
         wanted: list[Service] = []
         api, mlflow = place.prefect, ""
-        for name, elsewhere, port, service in (
-            ("Prefect", place.prefect, self.asked.prefect_port, prefect_server),
-            ("MLflow", place.mlflow, self.asked.mlflow_port, mlflow_server),
-        ):
-            where = Where(self.asked.address, port)
-            if elsewhere.startswith("http"):
-                self.console.print(f"[bold]{name:<8}[/bold] {shown(elsewhere)}   is set; nothing is started")
-                continue
-            if why := unbound(where.host, port):
-                raise UserError(f"{why}; `{self.asked.command} --{name.lower()}-port` takes another port")
-            wanted.append(service(place, where))
-            if name == "Prefect":
-                api = f"{where.address}/api"
-                self.served = replace(self.served, prefect=api)
-            elif self.asked.host:
-                mlflow = where.address
+        prefect_at = self._where("Prefect", place.prefect, self.asked.prefect_port)
+        mlflow_at = self._where("MLflow", place.mlflow, self.asked.mlflow_port)
+        if prefect_at:
+            wanted.append(prefect_server(place, prefect_at, mlflow_at))
+            api = f"{prefect_at.address}/api"
+            self.served = replace(self.served, prefect=api)
+            give_prefect(place.login)
+        if mlflow_at:
+            wanted.append(mlflow_server(place, mlflow_at, prefect_at))
+            mlflow = mlflow_at.address if self.asked.host else ""
         # Before Prefect is imported here, which reads it then.
         os.environ["PREFECT_API_URL"] = api
         self._bring_up(wanted)
@@ -234,9 +245,21 @@ class _Watch:
             self._bring_up(workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers))
         self.served = replace(self.served, mlflow=mlflow, ready=True)
         self._write()
+        if not self.asked.detached:
+            _show_login(self.root, self.served, self.console)
         self.console.print(
             "[dim]Ctrl-C or `chatmill down` stops all of it. Runs that start meanwhile are seen here.[/dim]"
         )
+
+    def _where(self, name: str, elsewhere: str, port: int) -> Where | None:
+        """Where a server is to listen; None: another is set. Raises UserError for a port that is taken."""
+        if elsewhere.startswith("http"):
+            self.console.print(f"[bold]{name:<8}[/bold] {shown(elsewhere)}   is set; nothing is started")
+            return None
+        where = Where(self.asked.address, port)
+        if why := unbound(where.host, port):
+            raise UserError(f"{why}; `{self.asked.command} --{name.lower()}-port` takes another port")
+        return where
 
     def _bring_up(self, services: list[Service]) -> None:
         started = []
@@ -301,7 +324,7 @@ def _detach(root: Path, words: list[str]) -> None:
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.command", *kept], stdin=subprocess.DEVNULL, stdout=file,
-            stderr=file, start_new_session=True,
+            stderr=file, start_new_session=True, env={**os.environ, DETACHED: "1"},
         )  # fmt: skip
     deadline = time.monotonic() + DETACHED_SECONDS
     with console.status("starting in the background"):
@@ -324,4 +347,6 @@ def _detach(root: Path, words: list[str]) -> None:
         if not line.startswith("Ctrl-C"):
             console.print(escape(line))
     if code is None:
+        if (served := read_served(root)) and served.pid == process.pid and served.ready:
+            _show_login(root, served, console)
         console.print(f"[dim]`chatmill down` stops it. What it says goes to {log}.[/dim]")

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows.password import without_secrets
+from flows.password import CLIENT, SERVERS, SETTING, without_secrets
 from flows.services import Service
-from flows.surroundings import Place
+from flows.surroundings import Place, read_credentials
 from tasks.project_paths import LOGS
 
 POOLS = {
@@ -45,7 +45,7 @@ def workers(
     reached = {
         "PREFECT_API_URL": api,
         **({"MLFLOW_TRACKING_URI": mlflow} if mlflow else {}),
-        **(place.login.client if place.login else {}),
+        **credentials(place),
     }
     made = []
     if "cpu" in pools:
@@ -57,6 +57,14 @@ def workers(
         on = f" on device {','.join(shared)}" if shared else ""
         made.append(_worker(place, reached, name, "gpu", 1, f"runs that train, one at a time{on}", shared))
     return made
+
+
+def credentials(place: Place) -> dict[str, str]:
+    """What a worker, and a flow that it runs, may say to the servers; each password with its servers."""
+    found = {name: os.environ[name] for name in CLIENT if name in os.environ}
+    login, trusted = read_credentials(place.root)
+    bound = {SETTING: login.text, SERVERS: " ".join(sorted(trusted))} if trusted else {}
+    return {**found, **bound}
 
 
 def _worker(
@@ -125,7 +133,7 @@ def _unheard(pool: str, worker: str) -> str:
 def deploy(place: Place, api: str) -> str:
     """Make the deployments of prefect.yaml, as Prefect does it; why it could not, or nothing."""
     log = place.root / LOGS / "deploy.log"
-    environment = {**without_secrets(os.environ), **(place.login.client if place.login else {})}
+    environment = {**without_secrets(os.environ), **credentials(place)}
     with log.open("wb") as file:
         done = subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],

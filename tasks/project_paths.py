@@ -17,6 +17,8 @@ LOGS = RECORDS / "logs"
 SUMMARY = RECORDS / "summary.json"
 REPORT = RECORDS / "report.html"
 SERVERS = RECORDS / "up.json"
+# The servers' password and the keys of logins, for their owner alone.
+SECRETS = RECORDS / "secrets"
 # Locks are no records, but removing one that a process holds would let a second process in.
 DATA_LOCK = RECORDS / "data.lock"
 LAYOUT_LOCK = RECORDS / "layout.lock"

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from flows.dashboards import Where, mlflow_server
+from flows.password import read_login, stored_login
 from flows.served import read_served
 from flows.services import Kept
 from flows.surroundings import LOOPBACK, Place, free_port
@@ -25,6 +26,7 @@ from tests.chaos.outcome import differences, left_over, read_outcome
 from tests.hosts import until
 
 AWAY_SECONDS = 60.0
+LOGIN = read_login("chaos:kills-at-any-moment")
 WAIT_SECONDS = 300.0
 CLOCK = Path(__file__).parent / "clock.c"
 # The chain's outputs take 20 MB, those up to the first training three.
@@ -40,9 +42,10 @@ class Missing(RuntimeError):
 def mlflow_away(chain: Chain) -> Iterator[list[str]]:
     """MLflow's server is gone for a minute in the middle of training."""
     port = free_port()
-    place = Place(chain.root, f"sqlite:///{chain.root / 'var' / 'mlflow.db'}", "")
+    place = Place(chain.root, f"sqlite:///{chain.root / 'var' / 'mlflow.db'}", "", LOGIN)
     (chain.root / "var").mkdir()
-    chain.environment["MLFLOW_TRACKING_URI"] = f"http://{LOOPBACK}:{port}"
+    address = f"http://{LOOPBACK}:{port}"
+    chain.environment |= {"MLFLOW_TRACKING_URI": address, "CHATMILL_PASSWORD": LOGIN.text}
     server = Kept(mlflow_server(place, Where(LOOPBACK, port)), chain.root)
     faults = []
     try:
@@ -138,11 +141,12 @@ def worker_killed(chain: Chain) -> Iterator[list[str]]:
         served = read_served(chain.root)
         assert served is not None
         nightly = ("-m", "prefect", "deployment", "run", "chatmill-nightly/nightly")
-        call(chain.root, *nightly, PREFECT_API_URL=served.prefect)
+        asks = {"PREFECT_API_URL": served.prefect, **stored_login(chain.root).client}
+        call(chain.root, *nightly, **asks)
         until(chain.trainings, WAIT_SECONDS, "a training")
         [worker] = [one.pid for one in served.processes if one.name == "gpu"]
         os.kill(worker, signal.SIGKILL)
-        call(chain.root, *nightly, "--watch", PREFECT_API_URL=served.prefect)
+        call(chain.root, *nightly, "--watch", **asks)
     finally:
         call(chain.root, "-m", "flows.command", "down")
     yield []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from flows.dashboards import Where, mlflow_server, prefect_server
-from flows.password import SECRETS, is_loopback, known_login, read_login
+from flows.password import SECRET_VARIABLES, is_loopback, known_login, origin, read_login, stored_login
 from flows.protected import write_settings
 from flows.surroundings import Place, bare
 from model.errors import UserError
@@ -72,21 +73,48 @@ def test_a_server_answers_to_its_own_names() -> None:
     everywhere = Where("0.0.0.0", 5000)
     assert {"127.0.0.1:5000", "localhost:5000", "[::1]:5000"} < set(everywhere.names)
     assert everywhere.address == "http://127.0.0.1:5000" and not any("*" in name for name in everywhere.names)
+    assert Where("fd00::7", 5000).hosts == ["[fd00::7]"]
+    # A browser writes a name in lower case.
+    assert Where("LOCALHOST", 80).names == ["LOCALHOST", "localhost"]
+
+
+def test_the_projects_own_password_is_created_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: stored_login(tmp_path).text, range(24)))
+    assert len(made) == 1 and len(made.pop()) > 32
+    folder = tmp_path / "var" / "secrets"
+    path = folder / "password"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [each.name for each in folder.iterdir()] == ["password"]
+    path.chmod(0o644)
+    stored_login(tmp_path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for damaged in ("", "nothing", "chatmill:short"):
+        path.write_text(damaged)
+        with pytest.raises(UserError, match="holds no user and password; delete it"):
+            stored_login(tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["MLFLOW_SERVER_ALLOWED_HOSTS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"])
+def test_no_setting_lets_every_page_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv(setting, "mill.example, *")
+    place = Place(tmp_path, "sqlite:///somewhere.db", "", read_login("ann:a long password"))
+    for server in (prefect_server, mlflow_server):
+        with pytest.raises(UserError, match=f"{setting} is \\*"):
+            server(place, Where("127.0.0.1", 5000))
 
 
 def test_a_server_gets_its_own_password_and_no_other(tmp_path: Path) -> None:
     where, login = Where("192.0.2.7", 5000), read_login("ann:a long password")
     place = Place(tmp_path, "sqlite:///somewhere.db", "", login)
     prefect, mlflow = prefect_server(place, where), mlflow_server(place, where)
-    assert set(SECRETS) & set(prefect.environment) == {"PREFECT_SERVER_API_AUTH_STRING"}
+    assert set(SECRET_VARIABLES) & set(prefect.environment) == {"PREFECT_SERVER_API_AUTH_STRING"}
     given = {"MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
-    assert set(SECRETS) & set(mlflow.environment) == given
+    assert set(SECRET_VARIABLES) & set(mlflow.environment) == given
     assert "a long password" not in " ".join((*prefect.command, *mlflow.command, repr(place)))
     settings = Path(mlflow.environment["MLFLOW_AUTH_CONFIG_PATH"])
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600 and "long" not in settings.read_text()
     assert stat.S_IMODE(settings.with_suffix(".db").stat().st_mode) == 0o600
-    open_to_all = mlflow_server(Place(tmp_path, "sqlite:///somewhere.db", ""), where)
-    assert not set(SECRETS) & set(open_to_all.environment)
 
 
 def test_mlflows_users_are_in_its_postgresql_where_it_has_one(tmp_path: Path) -> None:
@@ -108,3 +136,10 @@ def test_the_user_that_is_set_is_mlflows_administrator(tmp_path: Path) -> None:
     words = [sys.executable, "-c", SETTLED, str(tmp_path)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_servers_are_compared_by_their_origin() -> None:
+    assert origin("http://ann:secret@MAIN:5000/api") == origin("http://main:5000") == "http://main:5000"
+    assert origin("https://main") == "https://main:443" != origin("http://main")
+    for address in ("", "sqlite:///var/mlflow.db", "postgresql://db/mill", "http://", "http://main:port"):
+        assert origin(address) == ""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flows.command import _guarded, app
-from flows.password import SECRETS, read_login
-from flows.served import Served, held
+from flows.password import SECRET_VARIABLES, read_login
+from flows.served import Process, Served, held
 from flows.surroundings import asked, bare, prepare, served, silent, threads, unbound
 from flows.up import Asked, _serve
 from model.errors import UserError
@@ -44,7 +44,7 @@ def server() -> Iterator[http.server.HTTPServer]:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", *SECRETS):
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", *SECRET_VARIABLES):
         os.environ.pop(name, None)
 
 
@@ -71,6 +71,86 @@ def test_the_projects_own_server_is_used_while_it_answers(
     assert served(tmp_path) is None and (tmp_path / "var" / "up.json").read_text()
 
 
+def test_the_projects_own_password_goes_to_its_own_servers_alone(
+    tmp_path: Path, server: http.server.HTTPServer
+) -> None:
+    address = f"http://127.0.0.1:{server.server_port}"
+    prepare(tmp_path, mlflow=address)
+    assert not set(SECRET_VARIABLES) & set(os.environ)
+    # Not even where the environment names the server, beside no password.
+    os.environ |= {"PREFECT_API_URL": f"{address}/api", "MLFLOW_TRACKING_URI": address}
+    prepare(tmp_path)
+    assert not set(SECRET_VARIABLES) & set(os.environ)
+    del os.environ["PREFECT_API_URL"], os.environ["MLFLOW_TRACKING_URI"]
+    with held(tmp_path) as record:
+        assert record is not None
+        one = Process("MLflow", 1, address, "")
+        record.write(Served(1, 0.0, "chatmill up", f"{address}/api", processes=(one,)))
+        place = prepare(tmp_path, mlflow=address)
+        assert os.environ["PREFECT_API_AUTH_STRING"] == place.login.text
+        assert os.environ["MLFLOW_TRACKING_PASSWORD"] == place.login.password
+        # A preset that names another one afterwards takes it with it no more.
+        prepare(tmp_path, mlflow=f"http://localhost:{server.server_port}")
+        assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+
+
+def test_a_password_that_is_set_goes_where_the_environment_says(
+    tmp_path: Path, server: http.server.HTTPServer
+) -> None:
+    address, other = (f"http://{name}:{server.server_port}" for name in ("127.0.0.1", "localhost"))
+    os.environ["CHATMILL_PASSWORD"] = "ann:a long password"
+    prepare(tmp_path, mlflow=address)
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+    # Neither does one that MLflow itself would take.
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        os.environ[name] = "for another server"
+    os.environ["MLFLOW_TRACKING_URI"] = other
+    prepare(tmp_path, mlflow=address)
+    assert not {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"} & set(os.environ)
+    os.environ["MLFLOW_TRACKING_URI"] = address
+    prepare(tmp_path, mlflow=address)
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a long password"
+    # As `up` binds it for its workers.
+    os.environ["CHATMILL_SERVERS"] = f"{other} http://elsewhere:5000"
+    prepare(tmp_path, mlflow=other)
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a long password"
+    os.environ["MLFLOW_TRACKING_URI"] = ""
+    prepare(tmp_path, mlflow=address)
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+
+
+def test_mlflows_own_file_of_passwords_is_not_for_a_presets_server(
+    tmp_path: Path, server: http.server.HTTPServer
+) -> None:
+    address = f"http://127.0.0.1:{server.server_port}"
+    os.environ["HOME"] = str(tmp_path)
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_text("[mlflow]\nmlflow_tracking_username = ann\n")
+    with pytest.raises(
+        UserError, match="holds a password that MLflow would send there; set MLFLOW_TRACKING_URI"
+    ):
+        prepare(tmp_path, mlflow=address)
+    os.environ["MLFLOW_TRACKING_URI"] = address
+    prepare(tmp_path, mlflow=address)
+
+
+def test_a_password_follows_no_redirection(server: http.server.HTTPServer) -> None:
+    came: list[str] = []
+
+    class Elsewhere(Healthy):
+        def do_GET(self) -> None:
+            came.append(self.headers["Authorization"])
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{server.server_port}{self.path}")
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as first:
+        threading.Thread(target=first.serve_forever, daemon=True).start()
+        assert asked(f"http://127.0.0.1:{first.server_port}", read_login("ann:a long password")) == 302
+        first.shutdown()
+    assert len(came) == 1
+
+
 def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HTTPServer) -> None:
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{server.server_port}/api"
     assert prepare(tmp_path).prefect == os.environ["PREFECT_API_URL"]
@@ -84,10 +164,8 @@ def test_a_server_that_asks_for_a_password_gets_the_one_that_is_set(
 ) -> None:
     monkeypatch.setattr(Healthy, "wants", read_login("someone:a long password").header)
     address = f"http://127.0.0.1:{server.server_port}"
-    os.environ["PREFECT_API_URL"] = f"{address}/api"
-    with pytest.raises(
-        UserError, match=r"Prefect's server at .* asks for a password; set CHATMILL_PASSWORD="
-    ):
+    os.environ |= {"PREFECT_API_URL": f"{address}/api", "MLFLOW_TRACKING_URI": address}
+    with pytest.raises(UserError, match=r"MLflow's server at .* asks for a password; set CHATMILL_PASSWORD="):
         prepare(tmp_path)
     os.environ["CHATMILL_PASSWORD"] = "someone:another password"
     with pytest.raises(UserError, match=r"MLflow's server at .* refuses the user and password") as refused:
@@ -101,7 +179,8 @@ def test_a_server_that_asks_for_a_password_gets_the_one_that_is_set(
     os.environ["CHATMILL_PASSWORD"] = "someone:another password"
     assert asked(f"http://someone:a%20long%20password@127.0.0.1:{server.server_port}", None) == 401
     del os.environ["PREFECT_API_URL"]
-    prepare(tmp_path, mlflow=address.replace("//", "//someone:a%20long%20password@"))
+    os.environ["MLFLOW_TRACKING_URI"] = address.replace("//", "//someone:a%20long%20password@")
+    prepare(tmp_path)
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPServer) -> None:
@@ -111,10 +190,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPS
     assert "not an address of this machine" in unbound("192.0.2.1", port)
 
 
-def test_beyond_this_machine_a_password_is_asked_for_first(tmp_path: Path) -> None:
-    for host in ("0.0.0.0", "::", "192.0.2.1"):
-        with pytest.raises(UserError, match="CHATMILL_PASSWORD is not set"):
-            _serve(tmp_path, Asked("chatmill up", host, 1, 1))
+def test_a_name_that_is_none_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no-such-name is no address"):
         _serve(tmp_path, Asked("chatmill up", "no-such-name", 1, 1))
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["up.json"]

@@ -25,7 +25,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, State
 from prefect.utilities.asyncutils import run_coro_as_sync
 from typer.testing import CliRunner
@@ -35,6 +35,7 @@ from flows.configuration import read_preset
 from flows.dashboards import Where, prefect_server
 from flows.events import DRIFT, LABELS, tell
 from flows.notices import NOTICES
+from flows.password import stored_login
 from flows.running import Running, _bounded
 from flows.slowness import watched
 from flows.surroundings import Place, bare, free_port, silent
@@ -61,7 +62,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home.mkdir(parents=True)
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
-    service = prefect_server(Place(place, "", "", None), Where("127.0.0.1", port))
+    login = stored_login(place)
+    service = prefect_server(Place(place, "", "", login), Where("127.0.0.1", port))
     with (place / "server.log").open("wb") as log:
         environment = {**bare(REPOSITORY), "PREFECT_HOME": str(home), **service.environment}
         server = subprocess.Popen(service.command, cwd=place, env=environment, stdout=log, stderr=log)
@@ -69,8 +71,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         until(lambda: not silent(api), 90, "the server's start")
         os.chdir(place)
-        with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: api}):
-            patch.setenv("PREFECT_API_URL", api)
+        known = {PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: login.text}
+        with pytest.MonkeyPatch.context() as patch, temporary_settings(known):
+            # A server that `up` did not start is named beside its password.
+            for name, value in {"PREFECT_API_URL": api, "CHATMILL_PASSWORD": login.text}.items():
+                patch.setenv(name, value)
+            patch.setenv("PREFECT_API_AUTH_STRING", login.text)
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             yield place
             # Prefect keeps its client for events: the next server's would go to this one's address.
@@ -218,8 +224,8 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
     first, second = deploy(client, 0.4), deploy(client, 0.5)
     assert go_on(client, first)[0] == go_on(client, second)[0] == "Suspended"
     # The evaluation stands where the person decides: in the form, and as a page of the run.
-    form, page = shown_to_a_person(client, first)
-    assert form == page and "| judge_gain | 0.4 |  |" in page
+    form, *pages = shown_to_a_person(client, first)
+    assert form in pages and "| judge_gain | 0.4 |  |" in form
     listed = [line.split()[0] for line in say("models").splitlines() if "waits" in line]
     assert listed == ["2", "1"]
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
-from flows.password import Login
+from flows.password import Login, stored_login
 from flows.served import Served, read_served
 from flows.services import MARK, Kept, Service, stop
 from flows.surroundings import asked, bare, free_port, silent
@@ -90,6 +95,69 @@ def files_of_runs(root: Path, mlflow: str, login: Login) -> None:
             assert scheme == ("file" if experiment == before else "mlflow-artifacts")
 
 
+def status(address: str, body: bytes | None, **headers: str) -> int:
+    """The HTTP status of a question; a body without a type stays without one, as a page may send it."""
+    parts = urlsplit(address)
+    connection = HTTPConnection(parts.netloc, timeout=30)
+    connection.request("POST" if body else "GET", parts.path, body, headers)
+    return connection.getresponse().status
+
+
+def talk(address: str, token: str, **headers: str) -> str:
+    """What Prefect's WebSocket for events answers to a password."""
+    try:
+        with connect(address, subprotocols=[Subprotocol("prefect")], additional_headers=headers) as socket:
+            socket.send(json.dumps({"type": "auth", "token": token}))
+            return str(json.loads(socket.recv(30))["type"])
+    except (InvalidStatus, ConnectionClosed) as refused:
+        return type(refused).__name__
+
+
+def refuse_foreign_pages(prefect: str, mlflow: str, login: Login) -> None:
+    """Nothing that a web page of another origin sends reaches a server, not even with the password."""
+    flow = b'{"name": "foreign"}'
+    known = {"Authorization": login.header}
+    own = urlsplit(prefect).netloc
+    socket = prefect.replace("http:", "ws:") + "/events/in"
+    foreign: list[dict[str, str]] = [
+        {"Origin": "http://localhost:9998"}, {"Origin": "null"}, {"Host": "evil.example"},
+        {"Host": "evil.example:4200", "Origin": "http://evil.example:4200"},
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
+    ]  # fmt: skip
+    for headers in foreign:
+        for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/json"}):
+            more = {**known, **headers, **kind}
+            assert status(f"{prefect}/flows/", flow, **more) == 403
+            assert status(f"{mlflow}/api/2.0/mlflow/experiments/create", flow, **more) == 403
+        assert status(f"{prefect}/admin/version", None, **known, **headers) == 403
+        assert talk(socket, login.text, **headers) == "InvalidStatus"
+    # Without the password, the same from nowhere in particular.
+    assert status(f"{prefect}/flows/", flow) == status(f"{mlflow}/", None) == 401
+    assert talk(socket, "guessed") == "ConnectionClosedError"
+    assert talk(socket, login.text) == talk(socket, login.text, Origin=f"http://{own}") == "auth_success"
+    assert status(f"{prefect}/flows/filter", b"{}", **known, Origin=f"http://{own}") == 200
+    request = urllib.request.Request(
+        f"{prefect}/flows/filter", b"{}", {**known, "Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert not [one for one in json.load(answer) if one["name"] == "foreign"]
+
+
+def log_in(link: str) -> str:
+    """Follow a login link as its page does; the next link. With what it gives, the server answers."""
+    address, _, code = link.partition("#")
+    server = address.removesuffix("/chatmill-login")
+    request = urllib.request.Request(
+        address, json.dumps({"code": code}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        session = json.load(answer)
+    login = Login(session["user"], session["password"])
+    question = f"{server}/api/admin/version" if session["stored"] else f"{server}/"
+    assert status(question, None) == 401 and status(question, None, Authorization=login.header) == 200
+    return str(session["next"])
+
+
 def guarded(root: Path, said: str) -> None:
     """With a password both servers answer, without it neither; it stands nowhere."""
     login, served = Login("ann", PASSWORD), running(root)
@@ -98,21 +166,12 @@ def guarded(root: Path, said: str) -> None:
         assert address.startswith(f"http://{HOST}:") and silent(address) == ""
         assert asked(address, None) == asked(address, Login("ann", "another password")) == 401
         assert asked(address, login) == 200
-    names = {"Host": "elsewhere.example:5000"}, {"Origin": "http://elsewhere.example"}
-    for headers in names:
-        request = urllib.request.Request(
-            f"{mlflow}/api/2.0/mlflow/experiments/search",
-            b'{"max_results": 1}',
-            {"Authorization": login.header, "Content-Type": "application/json", **headers},
-        )
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(request)
-
+    refuse_foreign_pages(prefect, mlflow, login)
     files_of_runs(root, mlflow, login)
 
     # A command here says it where it asks a server, and one without it says what to do.
     assert "No model is registered" in chatmill(root, "models", CHATMILL_PASSWORD=login.text)
-    assert "asks for a password; set CHATMILL_PASSWORD=" in chatmill(root, "models", code=2)
+    assert "set CHATMILL_PASSWORD=" in chatmill(root, "models", code=2)
 
     shown = [word for process in psutil.process_iter(["cmdline"]) for word in process.info["cmdline"] or ()]
     assert not any(PASSWORD in word for word in (*shown, said))
@@ -129,7 +188,21 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     for one in served.processes[:2]:
         assert one.address.startswith("http://127.0.0.1:")
         assert silent(f"{one.address}/api" if one.name == "Prefect" else one.address) == ""
+    own = stored_login(root)
+    for one in served.processes[:2]:
+        address = f"{one.address}/api" if one.name == "Prefect" else one.address
+        assert asked(address, None) == 401 and asked(address, own) == 200
+    links = re.findall(r"http\S+/chatmill-login#\S+", said)
+    assert len(links) == 1 and log_in(log_in(links[0])) == ""
+    # Commands here find it, and no log has it or a link.
+    assert "No model is registered" in chatmill(
+        root, "models", MLFLOW_TRACKING_URI=served.processes[1].address
+    )
+    written = b"".join(path.read_bytes() for path in (root / "var" / "logs").iterdir())
+    assert own.password.encode() not in written and b"chatmill-login#" not in written
+    assert own.password not in said
     again = chatmill(root, "up", *ports)
+    assert re.findall(r"http\S+/chatmill-login#\S+", again) not in ([], links)
     assert f"process {served.pid}" in again and "is running here since" in again
     assert running(root) == served
 
@@ -154,8 +227,8 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
 
 
 def test_what_does_not_start_in_the_background_says_why_once(tmp_path: Path) -> None:
-    said = chatmill(tmp_path, "up", "--detach", "--host", "0.0.0.0", code=2)
-    assert said.count("error:") == said.count("CHATMILL_PASSWORD is not set") == 1
+    said = chatmill(tmp_path, "up", "--detach", "--host", "no-such-name", code=2)
+    assert said.count("error:") == said.count("no-such-name is no address") == 1
     (tmp_path / "var" / "mlflow").write_text("in the way")
     broken = chatmill(tmp_path, "dashboards", code=1, CHATMILL_PASSWORD=f"ann:{PASSWORD}")
     assert broken.count("details:") == 1 and PASSWORD not in broken

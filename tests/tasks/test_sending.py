@@ -15,6 +15,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from flows.dashboards import Where, mlflow_server
+from flows.password import read_login
 from flows.services import Kept
 from flows.surroundings import LOOPBACK, Place, free_port
 from tasks import sending
@@ -30,7 +31,10 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{LOOPBACK}:{port}")
     # Its own tries would only make the test longer.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    place = Place(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "")
+    login = read_login("sender:as-nobody-else-does")
+    for name, value in login.client.items():
+        monkeypatch.setenv(name, value)
+    place = Place(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "", login)
     started = []
 
     def start() -> Kept:
