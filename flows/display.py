@@ -25,14 +25,11 @@ if TYPE_CHECKING:
 QUARTERS = 4
 # The figures that a line has room for, the first that a stage has.
 SHOWN = {
-    "ingest": (("text", "texts"), ("pairs", "pairs"), ("ratings", "ratings")),
-    "validate": (("text_quarantined", "texts set aside"), ("pairs_quarantined", "pairs set aside")),
     "split": (("train_text", "texts to train on"), ("test_text", "to test on")),
     "tokenizer": (("vocabulary", "tokens"), ("bytes_per_token", "bytes each")),
     "drift": (("drift.past", "measures past their threshold"), ("drift.measures", "in all")),
     "pretrain": (("bits_per_byte", "bits per byte"),),
     "sft": (("valid_loss", "held-out loss"),),
-    "labels": (("train_ratings", "rated texts"), ("valid_pairs", "pairs held out")),
     "reward": (
         ("pair_accuracy", "of held-out pairs right"),
         ("linear_pair_accuracy", "the linear yardstick"),
@@ -47,6 +44,25 @@ SHOWN = {
     "gate": (("passed", "passed"),),
     "report": (("bytes", "bytes"),),
 }
+# Counts of rows, of which a line names each kind that there is.
+COUNTED = {
+    "ingest": (
+        ("text", "text", "texts"), ("pairs", "pair", "pairs"),
+        ("comparisons", "comparison", "comparisons"), ("ratings", "rating", "ratings"),
+    ),
+    "validate": (
+        ("text_quarantined", "text set aside", "texts set aside"),
+        ("pairs_quarantined", "pair set aside", "pairs set aside"),
+        ("comparisons_quarantined", "comparison set aside", "comparisons set aside"),
+        ("ratings_quarantined", "rating set aside", "ratings set aside"),
+    ),
+    "labels": (
+        ("train_comparisons", "comparison", "comparisons"),
+        ("train_ratings", "rated answer", "rated answers"),
+        ("valid_pairs", "pair held out", "pairs held out"),
+    ),
+}  # fmt: skip
+NO_ROWS = {"ingest": "no rows", "validate": "no row set aside", "labels": "no labels"}
 LIVE = ("loss", "reward", "kl")
 
 
@@ -59,6 +75,10 @@ def number(value: Any) -> str:
 
 def key_figures(stage: str, metrics: dict[str, Any]) -> str:
     """A stage's outcome in a few words."""
+    if stage in COUNTED:
+        there = [(int(metrics[name]), *words) for name, *words in COUNTED[stage] if metrics.get(name)]
+        said = (f"{count:,} {one if count == 1 else several}" for count, one, several in there)
+        return ", ".join(said) or NO_ROWS[stage]
     found = [
         f"{number(metrics[name])} {words}"
         for name, words in SHOWN.get(stage, ())
@@ -187,13 +207,14 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
     console.print()
     if "report" in folders:
         console.print(f"The story of this training: [bold]{REPORT}[/bold]")
-        console.print(
-            "Talk with it: [bold]chatmill chat[/bold]    Watch the runs: [bold]make dashboards[/bold]"
-        )
+        # Each on a line of its own: a command that breaks over two lines cannot be copied.
+        console.print("Talk with it: [bold]chatmill chat[/bold]")
+        console.print("Watch the runs: [bold]make dashboards[/bold]")
     if outcome.waits:
         console.print(
             f"Version {outcome.waits} waits for your word: [bold]chatmill approve {outcome.waits}[/bold], "
-            "with --show to see it, with --reject to refuse it"
+            "with --show to see it, with --reject to refuse it",
+            soft_wrap=True,
         )
 
 

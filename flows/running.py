@@ -277,7 +277,8 @@ class Running:
         describe(self.tracker.registry, registered.version, self.tracker.run, self.place.root)
         self.display.note(registered.says)
         if not verdict.metrics["passed"]:
-            then = f"`chatmill models` shows version {registered.version} beside the champion"
+            beside = " beside the champion" if self.tracker.registry.champion() else ""
+            then = f"`chatmill models` shows version {registered.version}{beside}"
             self._tell_once(verdict, GATE, f"the gate refused: {verdict.metrics['reason']}", then)
         return registered
 

@@ -55,10 +55,10 @@ def measure(found: Survey) -> Measured:
     split = choose_split(found)
     train = {kind: _in(found.of(kind), "train", split) for kind in TYPES}
     pairs = [row for row in train["pairs"] if isinstance(row, Pair)]
-    tokenizer = _trial(
-        [*(row.text for row in train["text"] if isinstance(row, Text)), *map(_spoken, pairs)],
-        sizing.vocabulary(found.text_bytes()),
-    )
+    spoken = [*(row.text for row in train["text"] if isinstance(row, Text)), *map(_spoken, pairs)]
+    floor = sizing.character_floor(Counter("".join(_first(spoken, SAMPLE))))
+    usual = sizing.vocabulary(found.text_bytes())
+    tokenizer = _trial(spoken, max(usual, floor))
     sample = _first([row.text for row in texts], SAMPLE)
     a_byte = len(tokenizer.encode_documents(sample)) / max(1, sum(len(text.encode()) for text in sample))
     whole = found.text_bytes() * a_byte
@@ -129,8 +129,8 @@ def _weight(rows: Iterable[Record], name: str, split: SplitParameters) -> int:
 def _trial(texts: Sequence[str], wanted: int) -> Tokenizer:
     """A tokenizer of the largest vocabulary up to `wanted` that these texts can fill."""
     sample = _first(texts, SAMPLE)
-    sizes = [size for size in reversed(sizing.VOCABULARIES) if size <= wanted]
-    for size in [*sizes, *SMALLEST]:
+    sizes = [size for size in reversed(sizing.VOCABULARIES) if size < wanted]
+    for size in [wanted, *sizes, *SMALLEST]:
         try:
             return train_tokenizer(sample, size)
         except UserError:
@@ -243,7 +243,7 @@ def preset(
         f"  test: {measured.split.test}",
         *([f"  salt: {yaml_text(measured.split.salt)}"] if measured.split.salt else []),
         "",
-        f"tokenizer: # {sizing.BYTES_A_TOKEN:,} bytes of text for each token, where there is as much",
+        f"tokenizer: # {_why_so_many(amount.vocabulary, found)}",
         f"  vocabulary: {amount.vocabulary}",
         "",
         *_comment(
@@ -268,6 +268,13 @@ def preset(
         "  score: aligned_reward",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _why_so_many(vocabulary: int, found: Survey) -> str:
+    """Why the vocabulary has its size."""
+    if vocabulary > sizing.vocabulary(found.text_bytes()):
+        return "as many as the frequent characters of this script take"
+    return f"{sizing.BYTES_A_TOKEN:,} bytes of text for each token, where there is as much"
 
 
 def _comment(text: str) -> list[str]:

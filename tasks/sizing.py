@@ -43,6 +43,8 @@ LADDER = (
 )  # fmt: skip
 # A token of the vocabulary should be met often enough to be learned. Ours: 2 kB of text for each.
 BYTES_A_TOKEN = 2000
+# A character that is met so often has a token of its own; a script of many characters needs as many. Ours.
+OFTEN, CHARACTER_TOKENS, BYTE_TOKENS, WORD_TOKENS = 8, 1.3, 259, 64
 VOCABULARIES = (320, 512, 1024, 2048, 4096, 8192, 16384, 32768, 50304)
 
 
@@ -104,6 +106,21 @@ class Plan:
 def vocabulary(text_bytes: int) -> int:
     """The largest usual vocabulary whose tokens each have their share of the text."""
     return max((v for v in VOCABULARIES if v * BYTES_A_TOKEN <= text_bytes), default=VOCABULARIES[0])
+
+
+def character_floor(counts: Mapping[str, int]) -> int:
+    """The vocabulary that has tokens for all frequent characters beyond ASCII; 0 where there are none.
+
+    `counts` says how often each character occurs.
+
+    A character of two or three bytes takes one or two merges, and beginnings are shared. Without a token of
+    its own a character is drawn byte by byte, and one wrong byte breaks it.
+    """
+    frequent = sum(count >= OFTEN for char, count in counts.items() if not char.isascii())
+    if not frequent:
+        return 0
+    wanted = BYTE_TOKENS + WORD_TOKENS + math.ceil(CHARACTER_TOKENS * frequent)
+    return min(VOCABULARIES[-1], math.ceil(wanted / 64) * 64)
 
 
 def weights_for(tokens: int, memory: int) -> dict[str, float]:

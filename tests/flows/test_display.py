@@ -6,11 +6,12 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from flows.display import Display, key_figures, number, seconds, show_answers, show_outcome
+from flows.display import Display, byte_rate, key_figures, number, seconds, show_answers, show_outcome
 from flows.running import Outcome
 from tasks.output import Reference
 
@@ -86,6 +87,42 @@ def test_durations_are_for_people() -> None:
 def test_a_figure_that_a_stage_did_not_leave_is_left_out() -> None:
     assert key_figures("reward", {"pair_accuracy": 0.8125}) == "0.812 of held-out pairs right"
     assert key_figures("nothing", {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("stage", "metrics", "says"),
+    [
+        ("ingest", {"text": 104, "pairs": 400, "comparisons": 290, "ratings": 0},
+         "104 texts, 400 pairs, 290 comparisons"),
+        ("ingest", {"text": 1, "pairs": 0, "comparisons": 0, "ratings": 1}, "1 text, 1 rating"),
+        ("ingest", {"text": 0, "pairs": 0, "comparisons": 1200, "ratings": 0}, "1,200 comparisons"),
+        ("validate", {"text_quarantined": 0, "pairs_quarantined": 0, "comparisons_quarantined": 16},
+         "16 comparisons set aside"),
+        ("validate", {"text_quarantined": 1, "ratings_quarantined": 2},
+         "1 text set aside, 2 ratings set aside"),
+        ("validate", {"text_quarantined": 0, "pairs_quarantined": 0}, "no row set aside"),
+        ("labels", {"train_ratings": 0, "train_comparisons": 240, "valid_pairs": 23.0},
+         "240 comparisons, 23 pairs held out"),
+        ("labels", {"train_ratings": 557.0, "train_comparisons": 1, "valid_pairs": 1917.0},
+         "1 comparison, 557 rated answers, 1,917 pairs held out"),
+    ],
+)  # fmt: skip
+def test_a_line_names_every_kind_of_row_that_there_is(stage: str, metrics: dict[str, Any], says: str) -> None:
+    assert key_figures(stage, metrics) == says
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "says"),
+    [
+        (12.34, "12.3 MB/s"),
+        (0.1, "0.1 MB/s"),
+        (0.0123, "12.3 kB/s"),
+        (0.00001, "10 B/s"),
+        (2500.0, "2,500.0 MB/s"),
+    ],
+)
+def test_a_slow_pace_does_not_round_to_nothing(megabytes: float, says: str) -> None:
+    assert byte_rate(megabytes) == says
 
 
 def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> None:

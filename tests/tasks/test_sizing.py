@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
 from model.sft import SFTParameters
+from model.tokenizer import train_tokenizer
 from model.transformer import Architecture
 from tasks.sizing import (
     LADDER,
@@ -17,6 +20,7 @@ from tasks.sizing import (
     Amount,
     Machine,
     Plan,
+    character_floor,
     label_groups,
     margin,
     plan,
@@ -162,6 +166,44 @@ def test_the_margin_goes_with_the_scale(scores: tuple[float, float], wanted: flo
 def test_the_vocabulary_goes_with_the_text() -> None:
     sizes = [vocabulary(size) for size in (1_000, 2_000_000, 13_000_000, 10**9, 10**12)]
     assert sizes == [320, 512, 4096, 50304, 50304]
+
+
+JAPANESE = (
+    "京都 寿司 食べる なら どこ が いい です か 駅前 の 店 おすすめ 静か な 朝 に 古い 寺 を 歩く 雨 "
+    "降る 川 沿い 桜 咲く 季節 友人 会う 電車 乗る 本 読む 窓 開ける 猫 眠る 山 登る 海 見る 料理 作る "
+    "学校 先生 話す 音楽 聞く 夏 祭り 花火 冬 雪 積もる 温泉 手紙 書く 市場 魚 野菜 畑"
+)
+ARABIC = (
+    "في السوق القديم يقدمون الكشري لذيذا أين آكل صباحا شاي مع النعناع الكتاب على الطاولة "
+    "والبنت تقرأ قصة طويلة "
+    "عن البحر والسفن الرجل يبيع الخبز الطازج قرب المسجد الكبير المدينة هادئة ليلا والقمر فوق النيل"
+)
+GERMAN = (
+    "Am Marktplatz gibt es sehr gute Klöße und dunkles Bier. Die Mühle steht am Fluss, das Mädchen grüßt die "
+    "Händler. Über den Dächern fällt Schnee; der Bäcker öffnet früh. Größere Straßen führen zum Bahnhof."
+)
+HAN = " ".join(chr(0x4E00 + 7 * n) for n in range(1200))  # as many characters as daily Chinese takes
+
+
+@pytest.mark.parametrize(
+    ("words", "gap", "most"), [(JAPANESE, "", 1.0), (ARABIC, " ", 0.6), (GERMAN, " ", 0.6), (HAN, "", 1.3)]
+)
+def test_the_vocabulary_covers_the_script(words: str, gap: str, most: float) -> None:
+    drawn = random.Random(3)
+    known = words.split()
+    # Words by Zipf's law: the first are met far more often than the last.
+    weights = [1 / (place + 5) for place in range(len(known))]
+    texts = [gap.join(drawn.choices(known, weights, k=60)) + "." for _ in range(500)]
+    characters = Counter("".join(texts))
+    size = max(vocabulary(sum(len(text.encode()) for text in texts)), character_floor(characters))
+    tokenizer = train_tokenizer(texts, size)
+    assert sum(len(tokenizer.encode(text)) for text in texts) / characters.total() < most
+
+
+def test_a_text_in_ascii_asks_for_no_further_tokens() -> None:
+    assert character_floor(Counter("The mill turns, and turns again. " * 50)) == 0
+    assert character_floor(Counter("A café, once.")) == 0
+    assert character_floor({chr(0x4E00 + n): 9 for n in range(30_000)}) <= 50304
 
 
 def test_the_larger_shapes_are_those_of_the_presets() -> None:
