@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,7 @@ from flows.clean import clean
 from flows.compare import compare
 from flows.cost import cost
 from flows.data import data
+from flows.error_messages import explain_error
 from flows.explain import why
 from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
@@ -44,6 +47,8 @@ Changes = Annotated[
     typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
 ]
 DEMO = Path("configs/demo.yaml")
+# As a shell reports a program that wrote to a reader that was gone.
+BROKEN_PIPE = 128 + signal.SIGPIPE
 FEW_COLLECTIONS = (100_000, 50, 50)
 
 
@@ -184,7 +189,8 @@ def _lines() -> Iterator[str]:
 
 
 def main() -> None:
-    """The program. Exit codes: 0 done, 2 the user's fault, 1 ours, 130 interrupted."""
+    """The program. Exit codes: 0 done, 2 the user's or the machine's fault, 1 ours, 130 interrupted."""
+    _open_standard_streams()
     # Asked to end, it ends as on Ctrl-C: trainings write their checkpoint, runs are closed, servers stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # MLflow's import makes 300,000 objects that all stay: looking through them for rings again and again,
@@ -207,6 +213,11 @@ def main() -> None:
     app.add_typer(quarantine, name="quarantine")
     app.command()(withdraw)
     code = _guarded(lambda: app(standalone_mode=False))
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _ignore_output()
+        code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else 2
     gc.freeze()
     sys.exit(code)
 
@@ -225,12 +236,43 @@ def _guarded(action: Callable[[], object]) -> int:
         return INTERRUPTED
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
+    except BrokenPipeError:
+        _ignore_output()
+        return BROKEN_PIPE
     except BaseException as error:
-        log = _log(error)
+        if said := explain_error(error):
+            if LOGS.parent.exists():
+                _write_log(error)
+            Console(stderr=True, highlight=False).print(f"[red]error:[/red] {_plain(said)}", soft_wrap=True)
+            return 2
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        said = f"[red]chatmill failed:[/red] {_plain(first)} (details: {log})"
+        said = f"[red]chatmill failed:[/red] {_plain(first)} ({_write_log(error)})"
         Console(stderr=True, highlight=False).print(said, soft_wrap=True)
         return 1
+
+
+def _open_standard_streams() -> None:
+    """Give a program that was started with a closed stream an empty one.
+
+    Else the first file that it opens, as a database, takes the stream's number and is printed into.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A locale may lack the letters of somebody's data.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _ignore_output() -> None:
+    """Let what is still to be printed go nowhere: its reader is gone."""
+    empty = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(empty, 1)
+    os.close(empty)
 
 
 def _plain(text: object) -> str:
@@ -239,17 +281,15 @@ def _plain(text: object) -> str:
     return escape(str(text))
 
 
-def _log(error: BaseException) -> str:
+def _write_log(error: BaseException) -> str:
+    """Keep an error's whole text in a file of the project; return the file, or why there is none."""
     path = LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
-    text = "".join(traceback.format_exception(error))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
     except OSError as full:
-        # Nothing can be kept, so all is said.
-        sys.stderr.write(text)
-        return f"above; no file could be written: {full.strerror}"
-    return str(path)
+        return f"no log could be written: {full.strerror}"
+    return f"details: {path}"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from flows.password import Login, known_login, origin, read_login, stored_login
 from flows.served import Served, read_served
 from model.errors import UserError
 from tasks.layout_migration import move_to_cache, moved_notice
+from tasks.locks import CLOSED
 from tasks.project_paths import MLFLOW_DATABASE, PREFECT_HOME, RECORDS
 
 QUIET = {
@@ -79,7 +80,12 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     if moved := move_to_cache(root):
         print(moved_notice(moved), file=sys.stderr)
     home = root / PREFECT_HOME
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # Who may only read asks for what is recorded; who runs something is told by what cannot be written.
+        if error.errno not in CLOSED:
+            raise
     for name, value in {"PREFECT_HOME": str(home), **QUIET}.items():
         os.environ.setdefault(name, value)
     login, trusted = read_credentials(root)

@@ -22,6 +22,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from tasks.approval import Question
 from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
+from tasks.locks import CLOSED as READ_ONLY
 from tasks.output import MANIFEST, Reference
 from tasks.past import WHOLE
 from tasks.products import CHAMPION, MODEL, Product, find_product, list_products, product_named, split_address
@@ -81,10 +82,16 @@ class Tracker:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One process at a time, of those that share the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """One process at a time, of those that share the folder; who may only read it needs no lock."""
+        with ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context((self.folder / "lock").open("w"))
+            except OSError as error:
+                if error.errno not in READ_ONLY or not self.folder.is_dir():
+                    raise
+            else:
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     @contextmanager
