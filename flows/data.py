@@ -30,9 +30,14 @@ def log(
     Without git: the versions that were made in this folder.
     """
     from tasks import history
+    from tasks.revision import git_problem, is_empty, is_shallow
 
     console = Console(highlight=False)
-    found = history.log(Path.cwd())
+    found, problem = history.log(Path.cwd()), git_problem(Path.cwd())
+    if problem:
+        console.print(f"[yellow]{escape(problem)}[/yellow]: only versions made in this folder are listed")
+    elif is_shallow(Path.cwd()):
+        console.print("[yellow]this clone is shallow[/yellow]: older commits are not listed")
     if not found:
         console.print("There is no version of the data yet; `chatmill ingest` makes one.")
         return
@@ -40,7 +45,9 @@ def log(
         before = found[place + 1] if place + 1 < len(found) else None
         sources = "the first" if before is None else _differs(before, version)
         date = version.date[:16].replace("T", " ") or "some day"
-        commit = version.commit[:10] or "[yellow]not committed[/yellow]"
+        unread = problem and not is_empty(problem)
+        unknown = "[yellow]commit unknown[/yellow]" if unread else "[yellow]not committed[/yellow]"
+        commit = version.commit[:10] or unknown
         said = f"[bold]{version.hash[:12]}[/bold]  {date}  {commit}  {escape(version.subject)}"
         console.print(said.rstrip(), soft_wrap=True)
         rows = ", ".join(f"{version.rows[kind]:,} {kind}" for kind in TYPES if version.rows.get(kind))

@@ -65,12 +65,18 @@ def lineage(
 
     found = trace(client, model, root)
     if diff:
-        print(diffs(client, found) or "nothing differed from the commit", end="")
+        print(diffs(client, found) or _no_diff(found), end="")
         return
     if as_json:
         print(json.dumps(found, indent=1))
         return
     Console(highlight=False).print(drawn(found))
+
+
+def _no_diff(found: Mapping[str, Any]) -> str:
+    if any(stage["git_dirty"] is None for stage in found["stages"]):
+        return "of some stages it is not known whether the code was changed; nothing else differed\n"
+    return "nothing differed from the commit"
 
 
 def drawn(found: dict[str, Any]) -> Tree:
@@ -81,7 +87,9 @@ def drawn(found: dict[str, Any]) -> Tree:
     tree = Tree(f"[bold]{escape(version)}[/bold]  made by MLflow run {found['mlflow_run']}")
     tree.add(f"pipeline run {found['pipeline_run'] or 'gone from MLflow'}")
     changed = {True: ", with changes (`chatmill lineage --diff` shows them)", False: ", nothing changed"}
-    tree.add(f"git commit {found['git_commit'] or 'not known'}{changed.get(found['git_diff'], '')}")
+    why = f" ({found['git_problem']})" if found.get("git_problem") else ""
+    state = changed.get(found["git_diff"], f"; whether the code was changed is not known{why}")
+    tree.add(escape(f"git commit {found['git_commit'] or 'not known'}{state}"))
     stages = tree.add("stages")
     for stage in found["stages"]:
         maker = stage["pipeline_run"]

@@ -39,14 +39,21 @@ class Reproduced:
 def reproduce(
     run: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="An MLflow run's id, its beginning, a version, or champion."),
+        typer.Argument(
+            metavar="RUN", help="An MLflow run's id, its beginning, a version, champion, or NAME/champion."
+        ),
     ],
     keep: Annotated[
         bool,
         typer.Option("--keep", help="Keep the worktree and its outputs in var/cache/reproduce/."),
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Also run a diff that this host has no record of; read it first.")
+    ] = False,
 ) -> None:
     """Make a past run again, reusing nothing of it, and say whether it came out the same.
+
+    A diff that was recorded with the run is run only if this host made that run, or with `--trust`.
 
     Its code comes back from git with its diff, its data by its version in DVC, its configuration and its
     packages; each stage is then *identical* in its bits, *equivalent* in its figures, or *diverged*. The
@@ -58,7 +65,9 @@ def reproduce(
     console = Console(highlight=False)
     client, root = open_store()
     try:
-        found = made_again(client, root, run, keep, lambda text: console.print(f"[dim]{escape(text)}[/dim]"))
+        found = made_again(
+            client, root, run, keep, lambda text: console.print(f"[dim]{escape(text)}[/dim]"), trust
+        )
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
         raise typer.Exit(INTERRUPTED) from None
@@ -83,7 +92,12 @@ def reproduce(
 
 
 def made_again(
-    client: MlflowClient, root: Path, run: str, keep: bool, say: Callable[[str], None]
+    client: MlflowClient,
+    root: Path,
+    run: str,
+    keep: bool,
+    say: Callable[[str], None],
+    trust: bool = False,
 ) -> Reproduced:
     """Bring a run back, make it anew, judge it, and keep the verdict."""
     from flows.surroundings import bare
@@ -95,7 +109,7 @@ def made_again(
 
     original = read_original(client, run)
     say(f"run {original.run[:12]} ({original.name}) is made again")
-    with checked_out(root, original, keep, say) as checkout:
+    with checked_out(root, original, keep, say, trust) as checkout:
         left_out = compared_as_then(client, original, checkout)
         environment = bare(checkout.project, original.around["threads"])
         python = interpreter(root, checkout.project, environment, say)

@@ -11,12 +11,22 @@ from flows.reproduce import made_again
 
 @flow(name="reproduce", persist_result=False)
 def reproduction(run: str = "champion") -> str:
-    """Make a run again, reusing nothing of it; the verdict in words. Fails where it diverged."""
+    """Make a run again, reusing nothing of it; the verdict in words. Fails where it diverged.
+
+    `champion` means the champion of each product. A diff that this host has no record of is never run.
+    """
+    from tasks.products import CHAMPION, list_products
     from tasks.verdict import DIVERGED
 
     client, root = open_store()
-    found = made_again(client, root, run, keep=False, say=get_run_logger().info)
-    create_markdown_artifact(found.table, key="reproduced")
-    if found.says == DIVERGED:
-        raise RuntimeError(found.sentence)
-    return found.sentence
+    products = list_products(client) if run == CHAMPION else []
+    names = [f"{product.model}/{CHAMPION}" for product in products if product.champion] or [run]
+    said, diverged = [], False
+    for name in names:
+        found = made_again(client, root, name, keep=False, say=get_run_logger().info)
+        create_markdown_artifact(found.table, key="reproduced")
+        said.append(f"{name}: {found.sentence}" if len(names) > 1 else found.sentence)
+        diverged |= found.says == DIVERGED
+    if diverged:
+        raise RuntimeError("; ".join(said))
+    return "; ".join(said)

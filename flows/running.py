@@ -32,11 +32,12 @@ from tasks.approval import Question
 from tasks.arrivals import known_labels
 from tasks.drift import DriftParameters, read_drift
 from tasks.keys import lock_digest
+from tasks.known_code import remember
 from tasks.output import Reference, check_output
 from tasks.page import add_run_links
 from tasks.preflight import check_trainings
 from tasks.project_paths import DASK, MLFLOW_FOLDER, REPORT, SUMMARY
-from tasks.revision import code_state
+from tasks.revision import UNKNOWN, code_state
 from tasks.source_snapshot import current_snapshot
 from tasks.spread import Cores, over_cores
 from tasks.stage import Stage, Surroundings
@@ -99,8 +100,7 @@ class Running:
     def __enter__(self) -> Running:
         tags = {
             "prefect.flow_run_id": self.flow_run,
-            "git.commit": self.code.commit,
-            "git.dirty": str(bool(self.code.diff)).lower(),
+            **self.code.tags(),
             "lock.digest": lock_digest(),
             "device": self.around.device,
             "threads": threads(self.preset.processes),
@@ -112,12 +112,16 @@ class Running:
         if self.code.diff:
             files["git.diff"] = self.code.diff
         notes = sweep(self.place, self.tracker)
+        remember(self.place.root, self.code, files["preset.json"])
         self.open.enter_context(self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run))
         name_flow_run(self.preset.name)
         show_tracked_run(self.preset.name, self._tracked_page)
         self.open.enter_context(untagged())
         self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
+        if self.code.problem:
+            says = "the code of this run is recorded as unknown, so it cannot be reproduced"
+            self.display.note(f"{says}: {self.code.problem}")
         for note in notes:
             self.display.note(note)
         if notes:
@@ -327,7 +331,7 @@ class Running:
             self.flow_run,
             self.tracker.run,
             str(self.references["ingest"].metrics["data_hash"]),
-            self.code.commit,
+            self.code.commit or UNKNOWN,
             self.waits,
         )
 

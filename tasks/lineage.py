@@ -22,11 +22,13 @@ from tasks.output import is_undamaged
 from tasks.products import CHAMPION, find_version, is_version, split_address
 from tasks.project_paths import ARTIFACTS
 from tasks.records import annotators_of
+from tasks.revision import UNKNOWN
 
 ALIGNED, DIFF = "aligned", "git.diff"
 # A registered model: the run's file that holds its lineage, and the tag of its version that names that file.
 LINEAGE_FILE, LINEAGE_TAG = "lineage.json", "lineage"
 MOST = 1000
+DIRTY = {"true": True, "false": False}
 PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
 
@@ -238,8 +240,9 @@ def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
         "mlflow_run": held,
         "pipeline_run": parent.info.run_id if parent else None,
         "prefect_run": tags.get("prefect.flow_run_id"),
-        "git_commit": tags.get("git.commit"),
-        "git_diff": {"true": True, "false": False}.get(tags.get("git.dirty", "")),
+        "git_commit": _commit(tags),
+        "git_diff": DIRTY.get(tags.get("git.dirty", "")) if _commit(tags) else None,
+        "git_problem": tags.get("git.problem"),
         "data_hash": data_hash(made),
         "stages": stages,
         "sources": described_sources(preset, made_of.get("sources", ())),
@@ -267,6 +270,12 @@ def data_hash(run: Run) -> str | None:
     return None
 
 
+def _commit(tags: Mapping[str, str]) -> str | None:
+    """The commit; None where it is not known, as older runs say by an empty text."""
+    found = tags.get("git.commit")
+    return None if found in ("", UNKNOWN) else found
+
+
 def _stage(run: Run, maker: Run | None) -> dict[str, Any]:
     tags = run.data.tags
     return {
@@ -275,7 +284,7 @@ def _stage(run: Run, maker: Run | None) -> dict[str, Any]:
         "status": tags.get("chatmill.status", "not finished"),
         "run": holder(run),
         "pipeline_run": maker.data.tags.get(PARENT) if maker else None,
-        "git_commit": maker.data.tags.get("git.commit") if maker else None,
-        "git_dirty": maker.data.tags.get("git.dirty") == "true" if maker else None,
+        "git_commit": _commit(maker.data.tags) if maker else None,
+        "git_dirty": DIRTY.get(maker.data.tags.get("git.dirty", "")) if maker else None,
         "digest": tags.get("chatmill.digest"),
     }

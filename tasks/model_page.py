@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.lineage import LINEAGE_FILE, LINEAGE_TAG, trace
 from tasks.registry import Registry
+from tasks.revision import UNKNOWN
 
 LONGEST = 5000  # characters that MLflow's database has room for
 SHOWN = 20  # annotators and files that are named; the file has all
@@ -33,8 +34,8 @@ def describe(registry: Registry, version: str, run: str, root: Path) -> None:
 def _tags(found: Mapping[str, Any]) -> dict[str, str]:
     around = found["environment"]
     values = {
-        "git.commit": found["git_commit"],
-        "git.dirty": None if found["git_diff"] is None else str(found["git_diff"]).lower(),
+        "git.commit": found["git_commit"] or UNKNOWN,
+        "git.dirty": UNKNOWN if found["git_diff"] is None else str(found["git_diff"]).lower(),
         "data.hash": found["data_hash"],
         "sources.digest": found["sources_digest"],
         "lock.digest": around["lock"],
@@ -62,8 +63,9 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     dirty = {True: ", with changes (`git.diff` in the pipeline run)", False: ", nothing changed"}
     yield f"Pipeline run `{found['pipeline_run'] or 'not known'}`"
     yield ""
-    changed = dirty.get(found["git_diff"], "") if found["git_commit"] else ""
-    yield f"- code: commit `{found['git_commit'] or 'not known'}`{changed}"
+    changed = dirty.get(found["git_diff"], "; whether it was changed is not known")
+    why = f" ({as_markdown(found['git_problem'])})" if found.get("git_problem") else ""
+    yield f"- code: commit `{found['git_commit'] or 'not known'}`{changed}{why}"
     yield f"- data: DVC hash `{found['data_hash'] or 'not known'}`"
     around = found["environment"]
     yield f"- environment: lock `{around['lock'] or 'not known'}`, device {around['device'] or 'not known'}"

@@ -168,6 +168,8 @@ def _absolute(preset: dict[str, Any], root: Path) -> dict[str, Any]:
                 source[name] = _from_anywhere(source[name], root)
     if preset.get("base"):
         preset["base"] = _from_anywhere(preset["base"], root)
+    if (preset.get("validate") or {}).get("admitted"):
+        preset["validate"]["admitted"] = _from_anywhere(preset["validate"]["admitted"], root)
     if data.get("remote") and "://" not in data["remote"]:
         data["remote"] = str((root / data["remote"]).resolve())
     return preset
@@ -191,7 +193,13 @@ def _link(root: Path, project: Path, preset: Mapping[str, Any]) -> None:
         names += _matched(source, root)
     for name in filter(None, names):
         there, here = project / name, root / name
-        if not os.path.isabs(name) and here.exists() and not there.exists():
+        # Nothing is made outside of the checkout, whatever the preset in MLflow names.
+        if (
+            not os.path.isabs(name)
+            and not os.path.normpath(name).startswith("..")
+            and here.exists()
+            and not there.exists()
+        ):
             there.parent.mkdir(parents=True, exist_ok=True)
             there.symlink_to(here.resolve())
 

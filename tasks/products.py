@@ -27,10 +27,14 @@ LONGEST = 200
 
 @dataclass(frozen=True)
 class Product:
-    """A product by the name that people use, and its registered model's name in MLflow."""
+    """A product by the name that people use, and its registered model's name in MLflow.
+
+    `champion` is the version with the alias when the store was asked; empty: none, or it was not asked.
+    """
 
     name: str
     model: str
+    champion: str = ""
 
 
 def product_named(name: str) -> Product:
@@ -66,7 +70,7 @@ def list_products(client: MlflowClient) -> list[Product]:
 def product_of(model: RegisteredModel) -> Product | None:
     """Return the product that a registered model belongs to; None where another program made it."""
     name = model.tags.get(PRODUCT, MODEL if model.name == MODEL else "")
-    return Product(name, model.name) if name else None
+    return Product(name, model.name, str(model.aliases.get(CHAMPION, ""))) if name else None
 
 
 def find_product(products: Iterable[Product], wanted: str = "", example: str = CHAMPION) -> Product:

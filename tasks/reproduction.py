@@ -24,6 +24,7 @@ from model.launch import die_with_parent
 from tasks.baseline import STAGE as CHAMPION
 from tasks.baseline import bring, of_version
 from tasks.comparison import find_run
+from tasks.known_code import check_plain, check_trusted
 from tasks.lineage import artifact, artifact_text, children, data_hash, holder
 from tasks.opponent import fetch_opponent, opponent_digest
 from tasks.output import MANIFEST, read_manifest
@@ -32,7 +33,7 @@ from tasks.placing import Placed, place_data, standalone
 from tasks.products import MODEL, product_named
 from tasks.project_paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
 from tasks.registry import Registry
-from tasks.revision import Code, bring_back, put_away
+from tasks.revision import UNKNOWN, Code, bring_back, put_away
 from tasks.verdict import Made
 
 TREE, PRESET, READY = "tree", "preset.json", "ready.json"
@@ -78,27 +79,42 @@ def read_original(client: MlflowClient, name: str) -> Original:
             "one that finished can be made again"
         )
     commit = tags.get("git.commit", "")
-    if not commit:
+    if commit in ("", UNKNOWN):
+        why = tags.get("git.problem") or "it was made outside of git"
         raise UserError(
-            f"run {run[:SHOWN]} was made outside of git, so its code cannot be brought back; keep the "
-            "project in git (`git init`, `git add`, `git commit`), and runs from then on can be"
+            f"the code of run {run[:SHOWN]} is not known, so it cannot be brought back ({why}); runs in a "
+            "repository that git reads can be made again"
+        )
+    if (dirty := tags.get("git.dirty")) not in ("true", "false"):
+        why = tags.get("git.problem") or f"git.dirty is {dirty}"
+        raise UserError(
+            f"it is not known whether the code of run {run[:SHOWN]} was changed, so it cannot be brought "
+            f"back ({why})"
         )
     preset = artifact(client, run, "preset.json")
     if preset is None:
         raise UserError(f"run {run[:SHOWN]} has no preset.json in MLflow any more; its configuration is gone")
-    diff = artifact_text(client, run, "git.diff") if tags.get("git.dirty") == "true" else ""
+    diff = artifact_text(client, run, "git.diff") if dirty == "true" else ""
     if diff is None:
         raise UserError(f"run {run[:SHOWN]} was of changed code, and its git.diff is gone from MLflow")
     found = children(client, parent)
+    code, data = Code(commit, diff), next((hash for hash in map(data_hash, found) if hash), "")
+    check_plain(run[:SHOWN], code, data, preset)
     return Original(
         run,
         parent.info.run_name or "",
-        Code(commit, diff),
+        code,
         preset,
-        next((hash for hash in map(data_hash, found) if hash), ""),
-        {name: tags.get(tag, "") for name, tag in AROUND.items()},
+        data,
+        {name: _tag(tags, tag) for name, tag in AROUND.items()},
         [_made(client, child) for child in found if "chatmill.digest" in child.data.tags],
     )
+
+
+def _tag(tags: Mapping[str, str], name: str) -> str:
+    """A tag of a run; of the number of threads, which enters an environment, a number alone."""
+    value = tags.get(name, "")
+    return value if name != "threads" or (value.isascii() and value.isdecimal()) else ""
 
 
 def _made(client: MlflowClient, run: Run) -> Made:
@@ -117,13 +133,17 @@ class Checkout:
 
 
 @contextmanager
-def checked_out(root: Path, original: Original, keep: bool, say: Callable[[str], None]) -> Iterator[Checkout]:
+def checked_out(
+    root: Path, original: Original, keep: bool, say: Callable[[str], None], trust: bool = False
+) -> Iterator[Checkout]:
     """The run's code, data and configuration in var/cache/reproduce/RUN, until the verdict is given.
 
     What an interrupted reproduction left there is gone on from. At the end the folder goes, unless `keep`;
     where the run failed or was interrupted it stays. Raises UserError for what cannot be brought back, and
-    leaves nothing then.
+    leaves nothing then; also for code and stores that this host does not know, unless they are to be trusted.
     """
+    if not trust:
+        check_trusted(root, original.run[:SHOWN], original.code, original.preset)
     folder = (root / REPRODUCTIONS / original.run[:SHOWN]).resolve()
     claim_folder(folder, (TREE, PRESET, READY))
     with folder.with_suffix(".lock").open("w") as lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -20,31 +21,89 @@ PLAIN = (
 SHOWN = 12
 
 
+UNKNOWN = "unknown"
+NO_REPOSITORY = "is in no git repository; `git init` makes one"
+NO_COMMIT = "the repository has no commit yet; `git commit` makes the first"
+# Parts of git's sentences, with what they mean and what to do.
+MEANINGS = (
+    (
+        "detected dubious ownership",
+        "another user owns the repository, and git refuses to read it; "
+        "`git config --global --add safe.directory {root}` allows it",
+    ),
+    ("not a git repository", f"{{root}} {NO_REPOSITORY}"),
+    ("needed a single revision", NO_COMMIT),
+)
+
+
+class GitRefuses(Exception):
+    """Git gave no answer; says why."""
+
+
 @dataclass(frozen=True)
 class Code:
-    """The state of the code: its commit, and what differs from it. Empty where there is no git."""
+    """The state of the code: its commit, and what differs from it.
+
+    Where git gave no answer, `problem` says why. What is empty then is unknown: nobody knows of changes.
+    """
 
     commit: str
     diff: str
+    problem: str = ""
+
+    def tags(self) -> dict[str, str]:
+        """Return what a run records: the commit, and whether the code was changed; `unknown` where it is."""
+        dirty = UNKNOWN if self.problem else str(bool(self.diff)).lower()
+        why = {"git.problem": self.problem} if self.problem else {}
+        return {"git.commit": self.commit or UNKNOWN, "git.dirty": dirty, **why}
 
 
 def code_state(root: Path) -> Code:
-    """Of the repository that holds the project.
+    """Return the state of the repository that holds the project.
 
     The diff is as `git apply` takes it: tracked files, and files of the rooms that git does not know yet (of
     at most LARGEST bytes; what is ignored is left out).
     """
-    commit = _said(root, "rev-parse", "HEAD").strip()
-    if not commit:
-        return Code("", "")
-    top = _top(root)
-    listed = _said(root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *ROOMS)
-    added = [
-        _said(top, "diff", "--no-index", *PLAIN, "--", "/dev/null", name)
-        for name in sorted(filter(None, listed.split("\0")))
-        if (top / name).is_file() and (top / name).stat().st_size <= LARGEST
-    ]
-    return Code(commit, "".join([_said(root, "diff", *PLAIN, "HEAD"), *added]))
+    commit = ""
+    try:
+        commit = _asked(root, "rev-parse", "--verify", "HEAD").strip()
+        top = Path(_asked(root, "rev-parse", "--show-toplevel").rstrip("\n"))
+        words = ("ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *ROOMS)
+        added = [
+            _asked(top, "diff", "--no-index", *PLAIN, "--", "/dev/null", name, differ=True)
+            for name in sorted(filter(None, _asked(root, *words).split("\0")))
+            if (top / name).is_file() and (top / name).stat().st_size <= LARGEST
+        ]
+        return Code(commit, "".join([_asked(root, "diff", *PLAIN, "HEAD"), *added]))
+    except GitRefuses as error:
+        return Code(commit, "", str(error))
+
+
+def git_problem(root: Path) -> str:
+    """Return why git does not answer about the project's history; empty where it does."""
+    try:
+        _asked(root, "rev-parse", "--verify", "HEAD")
+    except GitRefuses as error:
+        return str(error)
+    return ""
+
+
+def is_empty(problem: str) -> bool:
+    """Return whether the problem is that there is no history, and not that git cannot read it."""
+    return problem.endswith((NO_REPOSITORY, NO_COMMIT))
+
+
+def is_shallow(root: Path) -> bool:
+    """Return whether the repository lacks its older history, as a clone with --depth does."""
+    return _said(root, "rev-parse", "--is-shallow-repository").strip() == "true"
+
+
+def is_on_branch(root: Path, commit: str) -> bool:
+    """Return whether a local branch, a tag or HEAD leads to the commit."""
+    if _git(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0:
+        return True
+    listed = _git(root, "for-each-ref", "--count=1", f"--contains={commit}", "refs/heads", "refs/tags")
+    return listed.returncode == 0 and bool(listed.stdout.strip())
 
 
 def bring_back(root: Path, code: Code, tree: Path) -> Path:
@@ -55,13 +114,12 @@ def bring_back(root: Path, code: Code, tree: Path) -> Path:
     """
     top = _said(root, "rev-parse", "--show-prefix", "HEAD")
     if not top:
-        raise UserError(
-            f"{root} is in no git repository; run this in a clone of the project that has commit "
-            f"{_brief(code)}"
-        )
+        problem = git_problem(root)
+        raise UserError(f"{problem}; the run's commit {_brief(code)} must be in a repository that git reads")
     if _git(root, "cat-file", "-e", f"{code.commit}^{{commit}}").returncode:
+        how = "git fetch --unshallow" if is_shallow(root) else "git fetch"
         raise UserError(
-            f"commit {_brief(code)} is not in this repository; `git fetch` brings it from where it was pushed"
+            f"commit {_brief(code)} is not in this repository; `{how}` brings it from where it was pushed"
         )
     put_away(root, tree)
     tree.parent.mkdir(parents=True, exist_ok=True)
@@ -88,22 +146,40 @@ def put_away(root: Path, tree: Path) -> None:
     _git(root, "worktree", "prune")
 
 
-def _top(root: Path) -> Path:
-    return Path(_said(root, "rev-parse", "--show-toplevel").rstrip("\n"))
+def _asked(root: Path, *words: str, differ: bool = False) -> str:
+    """What git says. Raises GitRefuses where it fails; with `differ`, 1 says that two files differ."""
+    done = _git(root, *words)
+    if done.returncode and not (differ and done.returncode == 1):
+        raise GitRefuses(_meaning(root, done))
+    # What is no UTF-8 cannot be kept as text: such a diff says so when it is applied.
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _meaning(root: Path, done: subprocess.CompletedProcess[bytes]) -> str:
+    said = done.stderr.decode("utf-8", "replace").lower()
+    damaged = next((place for place in (root, *root.resolve().parents) if (place / ".git").exists()), None)
+    if "not a git repository" in said and damaged:
+        return f"git does not take {damaged / '.git'} for a repository; it may be damaged"
+    known = (means.format(root=root) for begins, means in MEANINGS if begins in said)
+    return next(known, _last(done) if done.returncode in (126, 127) else f"git fails: {_last(done)}")
 
 
 def _said(root: Path, *words: str) -> str:
     """What git says; empty where it fails (1: two files differ) or is not installed."""
     done = _git(root, *words)
-    # What is no UTF-8 cannot be kept as text: such a diff says so when it is applied.
     return done.stdout.decode("utf-8", "replace") if done.returncode in (0, 1) else ""
 
 
 def _git(root: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    # Git's sentences are looked at, so they must be in English.
+    environment = {**os.environ, "LC_ALL": "C"}
+    command = ["git", "-C", str(root), *words]
     try:
-        return subprocess.run(["git", "-C", str(root), *words], input=given, capture_output=True, check=False)
+        return subprocess.run(command, input=given, capture_output=True, check=False, env=environment)
     except FileNotFoundError:
         return subprocess.CompletedProcess(words, 127, b"", b"git is not installed")
+    except OSError as error:
+        return subprocess.CompletedProcess(words, 126, b"", f"git cannot be run: {error.strerror}".encode())
 
 
 def _last(done: subprocess.CompletedProcess[bytes]) -> str:

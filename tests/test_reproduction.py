@@ -78,7 +78,9 @@ def test_another_clone_makes_the_same_bits(clones: tuple[Path, Path]) -> None:
     gate = next(entry for entry in summary(first)["stages"] if entry["name"] == "gate")
     assert "of the rooms" in gate["metrics"]["reason"]
     run = summary(first)["mlflow_run_id"]
-    done = chatmill(second, "reproduce", run[:8], store=first)
+    refused = chatmill(second, "reproduce", run[:8], store=first)
+    assert refused.returncode == 2 and "no record of that diff" in refused.stderr
+    done = chatmill(second, "reproduce", run[:8], "--trust", store=first)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert "reused" not in said

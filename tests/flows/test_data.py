@@ -43,12 +43,13 @@ def test_the_log_shows_rows_and_whose_sources_changed(root: Path) -> None:
     versions.add(root, "", {"sources": "b", "rows": {"text": 2, "pairs": 1}})
     lay(root, "one", "four")
     last = versions.add(root, "", {"sources": "b", "rows": {"text": 12_345, "pairs": 1}})
-    newest, same, _, other, _, rows = say("log").splitlines()
+    no_git, newest, same, _, other, _, rows = say("log").splitlines()
+    assert "is in no git repository" in no_git
     assert last[:12] in newest and "not committed" in newest
     assert same.strip() == "12,345 text, 1 pairs; the same sources"
     assert other.strip().endswith("other sources") and rows.strip() == "2 text, 1 pairs; the first"
     assert "2 more: `--most 0`" in say("log", "--most", "1")
-    assert len(say("log", "--most", "0").splitlines()) == 6
+    assert len(say("log", "--most", "0").splitlines()) == 7
 
 
 def test_the_difference_is_shown_by_kind_and_source(root: Path) -> None:

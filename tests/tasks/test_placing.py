@@ -95,3 +95,15 @@ def test_a_version_is_that_of_data_dvc(root: Path) -> None:
     shutil.rmtree(root / ".dvc" / "cache")
     with pytest.raises(UserError, match="neither in data/ nor in DVC's cache"):
         made(root, preset(version=version)["data"])
+
+
+def test_nothing_is_linked_outside_of_the_checkout(root: Path, tree: Path) -> None:
+    (root.parent / "admitted.jsonl").write_text("")
+    given = {**preset(), "validate": {"admitted": "../admitted.jsonl", "benchmarks": ["../*.jsonl"]}}
+    before = {path for path in root.parent.rglob("*") if tree not in path.parents}
+    version, manifest = made(root, preset()["data"])
+    after = {path for path in root.parent.rglob("*") if tree not in path.parents}
+    placed = place_data(root, tree, given, version, manifest)
+    found = {path for path in root.parent.rglob("*") if tree not in path.parents}
+    assert before <= after and {path for path in found - after if path.is_symlink()} == set()
+    assert Path(placed.preset["validate"]["admitted"]) == root.parent / "admitted.jsonl"

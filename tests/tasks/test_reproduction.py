@@ -15,6 +15,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.ingest import ingest
+from tasks.known_code import remember
 from tasks.output import read_manifest
 from tasks.reproduction import Failed, Original, checked_out, make_anew
 from tasks.revision import code_state
@@ -59,8 +60,9 @@ def original(root: Path) -> Original:
     reference = ingest.run(DataParameters((Source(**SOURCE),)), {}, Surroundings(root), lambda event: None)
     made = Made("ingest", reference.digest, reference.metrics, read_manifest(Path(reference.path)))
     preset: dict[str, Any] = {"tracking": {}, "data": {"sources": [SOURCE], "version": ""}}
-    version = str(reference.metrics["data_hash"])
-    return Original("12" * 16, "mine", code_state(root), preset, version, {}, [made])
+    version, code = str(reference.metrics["data_hash"]), code_state(root)
+    remember(root, code, json.dumps(preset))
+    return Original("12" * 16, "mine", code, preset, version, {}, [made])
 
 
 def test_interrupted_it_waits_for_what_it_started_and_goes_on_from_there(

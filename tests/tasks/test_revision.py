@@ -31,7 +31,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_without_git_there_is_no_state(tmp_path: Path) -> None:
-    assert code_state(tmp_path) == Code("", "")
+    found = code_state(tmp_path)
+    assert (found.commit, found.diff) == ("", "") and "in no git repository" in found.problem
 
 
 def test_what_is_committed_has_no_diff(root: Path) -> None:
