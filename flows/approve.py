@@ -7,11 +7,11 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.models import open_tracker, person
+from flows.terminal import Console
 from model.errors import UserError
 
 if TYPE_CHECKING:

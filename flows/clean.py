@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from flows.models import open_tracker
+from flows.terminal import Console
 from model.errors import UserError
 from tasks.cleaning import (
     GONE,
@@ -239,7 +239,9 @@ def show(console: Console, planned: Plan, dry_run: bool, taken: list[Entry]) -> 
             table.add_column(column, justify="right" if column in ("age", "size") else "left")
         for entry, why in goes:
             name = entry.key if entry.kind == "output" else f"{entry.key} ({entry.kind})"
-            table.add_row(escape(entry.stage), name, show_age(now - entry.made), show_size(entry.size), why)
+            table.add_row(
+                escape(entry.stage), name, show_age(now - entry.made), show_size(entry.size), escape(why)
+            )
         console.print(table)
     nothing = f"nothing {'would go' if dry_run else 'had to go'}"
     console.print(f"[bold]{said}: {show_size(freed)} in {len(goes)}[/bold]" if goes else nothing)
@@ -255,6 +257,6 @@ def show(console: Console, planned: Plan, dry_run: bool, taken: list[Entry]) -> 
         for column in ("stage", "kept", "size", "why"):
             table.add_column(column, justify="right" if column in ("kept", "size") else "left")
         for (stage, why), count in sorted(counts.items()):
-            table.add_row(escape(stage), str(count), show_size(sizes[stage, why]), why)
+            table.add_row(escape(stage), str(count), show_size(sizes[stage, why]), escape(why))
         console.print(table)
         console.print(f"[bold]kept: {show_size(planned.left)} in {len(planned.kept)}[/bold]")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.approve import approve
 from flows.clean import clean
@@ -30,6 +29,7 @@ from flows.notify import notify
 from flows.quarantine import quarantine
 from flows.reproduce import reproduce
 from flows.starting import INTERRUPTED, start
+from flows.terminal import Console, visible
 from flows.up import dashboards, down, up
 from flows.withdraw import withdraw
 from model.errors import UserError
@@ -172,7 +172,7 @@ def chat(
         conversation,
         manner,
         [prompt] if prompt else _lines(),
-        lambda piece: print(piece, end="", flush=True),
+        lambda piece: print(visible(piece), end="", flush=True),
         lambda text: notes.print(f"[dim]{_plain(text)}[/dim]", soft_wrap=True),
     )
 

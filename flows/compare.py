@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage import open_store
+from flows.terminal import Console
 from tasks.project_paths import RECORDS
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def _table(rows: list[Difference], names: list[str]) -> Table:
         table.add_column(column, justify="right" if column == "change" else "left")
     for row in rows:
         change = "" if row.change is None else f"{row.change:+.4g}"
-        table.add_row(row.kind, row.stage, escape(row.name), _shown(row.before), _shown(row.now), change)
+        table.add_row(
+            row.kind, escape(row.stage), escape(row.name), _shown(row.before), _shown(row.now), change
+        )
     return table
 
 

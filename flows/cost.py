@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage import open_store
+from flows.terminal import Console
 from model.errors import UserError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from flows.terminal import Console, one_line
 from tasks.records import TYPES
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def log(
         unread = problem and not is_empty(problem)
         unknown = "[yellow]commit unknown[/yellow]" if unread else "[yellow]not committed[/yellow]"
         commit = version.commit[:10] or unknown
-        said = f"[bold]{version.hash[:12]}[/bold]  {date}  {commit}  {escape(version.subject)}"
+        said = f"[bold]{version.hash[:12]}[/bold]  {date}  {commit}  {one_line(version.subject)}"
         console.print(said.rstrip(), soft_wrap=True)
         rows = ", ".join(f"{version.rows[kind]:,} {kind}" for kind in TYPES if version.rows.get(kind))
         console.print(f"              {rows or 'rows not counted'}; {sources}", soft_wrap=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from flows.terminal import Console, visible
 from tasks.output import Reference
 from tasks.project_paths import REPORT
 
@@ -88,13 +88,8 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
 
 
 def terminal_text(text: str) -> str:
-    """Text of the user's as rich's markup: control characters and halves of surrogate pairs as escapes."""
-    return escape(
-        "".join(
-            char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-            for char in text
-        )
-    )
+    """Text of the user's as rich's markup, with control characters as escapes."""
+    return escape(visible(text))
 
 
 def seconds(value: float) -> str:
@@ -144,7 +139,7 @@ class Display:
         self.bar: Any = None
 
     def __enter__(self) -> Display:
-        self.console.print(f"[bold]chatmill[/bold] {self.name} on {self.device}")
+        self.console.print(f"[bold]chatmill[/bold] {terminal_text(self.name)} on {self.device}")
         self.progress.__enter__()
         return self
 

@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from flows.models import open_tracker
+from flows.terminal import Console
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

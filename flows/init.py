@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
+from flows.terminal import Console
 from model.errors import UserError
 
 if TYPE_CHECKING:

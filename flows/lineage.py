@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from flows.models import open_tracker
+from flows.terminal import Console, one_line, visible
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def lineage(
 
     found = trace(client, model, root)
     if diff:
-        print(diffs(client, found) or _no_diff(found), end="")
+        text = diffs(client, found) or _no_diff(found)
+        # A program that reads it, as git apply does, gets every byte.
+        print(visible(text) if sys.stdout.isatty() else text, end="")
         return
     if as_json:
         print(json.dumps(found, indent=1))
@@ -84,7 +87,7 @@ def drawn(found: dict[str, Any]) -> Tree:
     from rich.tree import Tree
 
     version = f"version {found['version']} of {found['product']}" if found["version"] else found["model"]
-    tree = Tree(f"[bold]{escape(version)}[/bold]  made by MLflow run {found['mlflow_run']}")
+    tree = Tree(f"[bold]{one_line(version)}[/bold]  made by MLflow run {found['mlflow_run']}")
     tree.add(f"pipeline run {found['pipeline_run'] or 'gone from MLflow'}")
     changed = {True: ", with changes (`chatmill lineage --diff` shows them)", False: ", nothing changed"}
     why = f" ({found['git_problem']})" if found.get("git_problem") else ""
@@ -97,7 +100,9 @@ def drawn(found: dict[str, Any]) -> Tree:
         commit = f", commit {stage['git_commit'][:10]}" if stage["git_commit"] else ""
         dirty = " with changes" if stage["git_dirty"] else ""
         status, run = stage["status"], stage["run"][:8]
-        stages.add(f"{stage['stage']} {stage['key']}  {status}, made by run {run} {whose}{commit}{dirty}")
+        stages.add(
+            one_line(f"{stage['stage']} {stage['key']}  {status}, made by run {run} {whose}{commit}{dirty}")
+        )
     data = tree.add(f"data, DVC hash {found['data_hash'] or 'not known'}")
     digest = found["sources_digest"]
     sources = data.add(f"sources, digest {digest}" if digest else "sources (their digest was not kept)")
@@ -107,22 +112,23 @@ def drawn(found: dict[str, Any]) -> Tree:
         sources.add("gone: the pipeline run's preset.json is not there")
     labels = tree.add("labels by annotator")
     for who, parts in (found["labels"] or {}).items():
-        labels.add(escape(f"{who}: " + ", ".join(f"{count:,} {part}" for part, count in parts.items())))
+        labels.add(f"{one_line(who)}: " + ", ".join(f"{count:,} {part}" for part, count in parts.items()))
     if not found["labels"]:
         labels.add("none" if found["labels"] == {} else "gone: the split is no longer on disk")
     around = found["environment"]
-    tree.add(f"environment: lock {around['lock'] or 'not known'}, device {around['device'] or 'not known'}")
+    lock, device = around["lock"] or "not known", around["device"] or "not known"
+    tree.add(one_line(f"environment: lock {lock}, device {device}"))
     return tree
 
 
 def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
     known = ("name", "sums", "versions")
     rest = [f"{name} {_short(value)}" for name, value in source.items() if name not in known]
-    branch = tree.add(escape(f"{source['name']}: {', '.join(rest)}"))
+    branch = tree.add(one_line(f"{source['name']}: {', '.join(rest)}"))
     sums = {name: f"sha256 {found}" for name, found in source.get("sums", {}).items()}
     sums |= source.get("versions", {})
     for name in list(sums)[:SHOWN]:
-        branch.add(escape(f"{name}  {sums[name]}"))
+        branch.add(one_line(f"{name}  {sums[name]}"))
     if len(sums) > SHOWN:
         branch.add(f"and {len(sums) - SHOWN:,} more: --json has them all")
 
@@ -158,7 +164,7 @@ def _learned(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bo
 def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]) -> None:
     """Models with what they took of some rows; `gone` are splits that could not be looked into."""
     for each in found:
-        named = f"version {', '.join(each.versions)}" if each.versions else "no version"
+        named = f"version {one_line(', '.join(each.versions))}" if each.versions else "no version"
         crown = " (champion)" if each.champion else ""
         counts = ", ".join(f"{count:,} {kind} in {part}" for (kind, part), count in each.rows.items())
         console.print(f"[bold]{named}{crown}[/bold]  run {each.run[:12]}: {counts}", soft_wrap=True)

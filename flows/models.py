@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.terminal import Console
 from model.errors import UserError
 from tasks.project_paths import MLFLOW_FOLDER
 

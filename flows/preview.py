@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from flows.configuration import Preset
 from flows.display import number, progress_text, terminal_text
+from flows.terminal import Console
 from model.errors import UserError
 from model.launch import Report
 from tasks.findings import Findings

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from flows.terminal import Console, visible
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _said(row: dict[str, Any]) -> str:
 def _short(text: str, most: int) -> str:
     """One line, with what cannot be printed as its escape, as a terminal would obey it."""
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return visible(cut).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _rows(count: int) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from flows.lineage import open_store
+from flows.terminal import Console
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
+from flows.terminal import Console
 from tasks.project_paths import MLFLOW_FOLDER
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from flows import password
 from flows.database import SETTING, make_databases, read_database
 from flows.password import Login, known_login, origin, read_login, stored_login
 from flows.served import Served, read_served
+from flows.terminal import guard_logs
 from model.errors import UserError
 from tasks.layout_migration import move_to_cache, moved_notice
 from tasks.locks import CLOSED
@@ -77,6 +78,7 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     other hosts reach it too; else Prefect starts its own for as long as the flow runs. Raises UserError for a
     server that does not answer or asks for another password, a database among them.
     """
+    guard_logs()
     if moved := move_to_cache(root):
         print(moved_notice(moved), file=sys.stderr)
     home = root / PREFECT_HOME

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from flows.dashboards import Where, mlflow_server, prefect_server
@@ -23,6 +22,7 @@ from flows.password import SETTING, is_loopback
 from flows.served import Record, Served, held, read_served, record_path
 from flows.services import Kept, Service, end_leftovers, stop
 from flows.surroundings import LOOPBACK, Place, give_prefect, prepare, read_credentials, shown, unbound
+from flows.terminal import Console
 from flows.workers import POOLS, deploy, deployments, make_pools, workers
 from model.errors import UserError
 from tasks.project_paths import LOGS, MLFLOW_FOLDER, SECRETS

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from flows.terminal import Console
 from model.errors import UserError
 from tasks.withdrawal import (
     WITHDRAWN,

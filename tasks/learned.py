@@ -19,6 +19,7 @@ from tasks import remotes, versions
 from tasks.difference import bring_files, side_of
 from tasks.groups import group_of
 from tasks.lineage import PARENT, UNNAMED, data_hash, holder
+from tasks.names import shown_name
 from tasks.output import is_undamaged
 from tasks.past import search
 from tasks.products import split_address
@@ -145,7 +146,8 @@ def _unknown(sought: Sought, people: set[str]) -> str:
     if sought.row:
         return f"no run has learned from a row {sought.row}; ids stand in data/ and in the quarantine's list"
     near = difflib.get_close_matches(sought.annotator, sorted(people), n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(people)[:9]) or 'none'}"
+    there = ", ".join(map(shown_name, sorted(people)[:9])) or "none"
+    hint = f"did you mean {shown_name(near[0])}?" if near else f"there are {there}"
     return f"no run has labels by {sought.annotator!r}; {hint}"
 
 

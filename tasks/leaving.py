@@ -13,6 +13,7 @@ from pathlib import Path
 
 from model.errors import UserError
 from tasks import versions
+from tasks.names import shown_name
 from tasks.output import is_undamaged, read_manifest
 from tasks.project_paths import ARTIFACTS
 from tasks.quarantine import ADMITTED, read_admissions
@@ -179,7 +180,8 @@ class _Search:
 
 def _stranger(name: str, people: set[str]) -> str:
     near = difflib.get_close_matches(name, sorted(people), n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(people)[:9]) or 'none'}"
+    there = ", ".join(map(shown_name, sorted(people)[:9])) or "none"
+    hint = f"did you mean {shown_name(near[0])}?" if near else f"there are {there}"
     return f"no label in data/ is by {name!r}; {hint} (what came since is read by `chatmill ingest`)"
 
 

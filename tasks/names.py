@@ -58,3 +58,8 @@ def yaml_comment(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode()
         for char in " ".join(text.split())
     )
+
+
+def shown_name(name: str) -> str:
+    """Return a person's name in a message: quoted where it could be taken for something else."""
+    return name if name.isprintable() and name == name.strip() else ascii(name)

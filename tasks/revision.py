@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ PLAIN = (
     "--src-prefix=a/", "--dst-prefix=b/",
 )  # fmt: skip
 SHOWN = 12
+# Exit codes of env, by POSIX: git cannot be run, or is not there.
+NOT_RUN, NOT_FOUND = 126, 127
 
 
 UNKNOWN = "unknown"
@@ -160,8 +161,10 @@ def _meaning(root: Path, done: subprocess.CompletedProcess[bytes]) -> str:
     damaged = next((place for place in (root, *root.resolve().parents) if (place / ".git").exists()), None)
     if "not a git repository" in said and damaged:
         return f"git does not take {damaged / '.git'} for a repository; it may be damaged"
-    known = (means.format(root=root) for begins, means in MEANINGS if begins in said)
-    return next(known, _last(done) if done.returncode in (126, 127) else f"git fails: {_last(done)}")
+    if known := next((means for begins, means in MEANINGS if begins in said), ""):
+        return known.format(root=root)
+    why = _last(done)
+    return why if done.returncode in (NOT_RUN, NOT_FOUND) else f"git fails: {why}"
 
 
 def _said(root: Path, *words: str) -> str:
@@ -172,14 +175,13 @@ def _said(root: Path, *words: str) -> str:
 
 def _git(root: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     # Git's sentences are looked at, so they must be in English.
-    environment = {**os.environ, "LC_ALL": "C"}
-    command = ["git", "-C", str(root), *words]
+    command = ["env", "LC_ALL=C", "git", "-C", str(root), *words]
     try:
-        return subprocess.run(command, input=given, capture_output=True, check=False, env=environment)
-    except FileNotFoundError:
-        return subprocess.CompletedProcess(words, 127, b"", b"git is not installed")
-    except OSError as error:
-        return subprocess.CompletedProcess(words, 126, b"", f"git cannot be run: {error.strerror}".encode())
+        done = subprocess.run(command, input=given, capture_output=True, check=False)
+    except OSError:
+        return subprocess.CompletedProcess(words, NOT_FOUND, b"", b"git is not installed")
+    said = {NOT_FOUND: b"git is not installed", NOT_RUN: b"git cannot be run"}.get(done.returncode)
+    return subprocess.CompletedProcess(words, done.returncode, done.stdout, said) if said else done
 
 
 def _last(done: subprocess.CompletedProcess[bytes]) -> str:
