@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -19,6 +20,7 @@ from flows.surroundings import LOOPBACK, Place, free_port, give_prefect, silent,
 from model.launch import die_with_parent
 from tasks.locks import alone
 from tasks.project_paths import LOGS, PREFECT_HOME
+from tasks.store_check import replace_prefect_database
 
 STARTING_SECONDS = 90.0
 GRACE_SECONDS = 5.0
@@ -51,6 +53,8 @@ class OwnServer:
         # Two that make a new database at once, or bring an old one up to date, break it.
         lock = place.root / PREFECT_HOME / "starting.lock"
         self.starting.enter_context(alone(lock, lambda event: None, ""))
+        if notice := replace_prefect_database(place.root):
+            print(notice, file=sys.stderr)
         self.port = free_port()
         self.api = f"http://{LOOPBACK}:{self.port}/api"
         self.guard = own_guard(place)

@@ -23,6 +23,7 @@ from model.errors import UserError
 from tasks.layout_migration import move_to_cache, moved_notice
 from tasks.locks import CLOSED
 from tasks.project_paths import MLFLOW_DATABASE, PREFECT_HOME, RECORDS
+from tasks.store_check import check_mlflow_database
 
 QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -97,6 +98,8 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     prefect = os.environ.get("PREFECT_API_URL", "")
     kept = (found.mlflow if found else "") or _database() or f"sqlite:///{root / MLFLOW_DATABASE}"
     uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or kept
+    if uri == f"sqlite:///{root / MLFLOW_DATABASE}":
+        check_mlflow_database(root)
     give_prefect(login if origin(prefect) in trusted else None)
     _give_mlflow(login if origin(uri) in trusted else None, uri)
     for name, address in (("MLflow", uri), ("Prefect", prefect)):

@@ -26,6 +26,7 @@ from flows.terminal import Console
 from flows.workers import POOLS, deploy, deployments, make_pools, workers
 from model.errors import UserError
 from tasks.project_paths import LOGS, MLFLOW_FOLDER, SECRETS
+from tasks.store_check import replace_prefect_database
 
 LOOK_SECONDS = 0.5
 LINK_MINUTES = round(LINK_SECONDS / 60)
@@ -225,6 +226,8 @@ class _Watch:
         prefect_at = self._where("Prefect", place.prefect, self.asked.prefect_port)
         mlflow_at = self._where("MLflow", place.mlflow, self.asked.mlflow_port)
         if prefect_at:
+            if notice := replace_prefect_database(self.root):
+                self._note(notice)
             wanted.append(prefect_server(place, prefect_at, mlflow_at))
             api = f"{prefect_at.address}/api"
             self.served = replace(self.served, prefect=api)

@@ -26,8 +26,10 @@ from tasks.locks import CLOSED as READ_ONLY
 from tasks.output import MANIFEST, Reference
 from tasks.past import WHOLE
 from tasks.products import CHAMPION, MODEL, Product, find_product, list_products, product_named, split_address
+from tasks.project_paths import STORES
 from tasks.registry import Registered, Registry
 from tasks.sending import BATCH, Sender, silent
+from tasks.store_check import check_experiment, store_key
 
 LONGEST = 500
 CURVES = "curves.jsonl"
@@ -55,6 +57,8 @@ class Tracker:
     def __init__(self, uri: str, experiment: str, folder: Path, product: str = MODEL) -> None:
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        # It writes a traceback for each failed statement; who asked gets the error itself.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         self.uri, self.folder = uri, folder
         # Two processes that make a new database at once break it.
         with self._alone():
@@ -62,9 +66,15 @@ class Tracker:
             found = self.client.get_experiment_by_name(experiment)
             if local := not uri.startswith("http"):
                 keep_in(folder / "artifacts", uri)
+            record = folder.parent / STORES.name
+            key = store_key(uri, folder.parent.parent)
+            check_experiment(record, key, experiment, _identity(found))
             place = PLACE if local else None
-            made = found.experiment_id if found else self.client.create_experiment(experiment, place)
-        self.experiment = str(made)
+            if found is None:
+                made = self.client.create_experiment(experiment, place)
+                found = self.client.get_experiment(made)
+                check_experiment(record, key, experiment, _identity(found))
+        self.experiment = str(found.experiment_id)
         self.registry = self.registry_of(product_named(product))
         self.run = self.stage = self.name = ""
         self.tags: dict[str, str] = {}
@@ -359,6 +369,11 @@ class Tracker:
             return None
         found = self.registry_of(find_product(there, split_address(address)[0])).champion()
         return Path(download_artifacts(artifact_uri=found.source, tracking_uri=self.uri)) if found else None
+
+
+def _identity(experiment: Any) -> str:
+    """Return what tells an experiment from another one of its name; empty for none."""
+    return f"{experiment.experiment_id} {experiment.creation_time}" if experiment else ""
 
 
 def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
