@@ -34,6 +34,7 @@ RUNTIME = {
     "MALLOC_TOP_PAD_": str(1 << 26),
 }
 MODULE = "model.launch"
+JOB = ".job"
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 60.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -59,8 +60,7 @@ def launch(
     died. On an exception here (Ctrl-C included) the group gets SIGTERM, time to write a checkpoint, and then
     SIGKILL.
     """
-    # On the command line, so that no file is left behind and one who looks sees what is trained where.
-    job = json.dumps({"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments})
+    job = {"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments}
     root = str(Path(__file__).resolve().parent.parent)
     environment = {
         **RUNTIME,
@@ -72,7 +72,10 @@ def launch(
     environment["PYTHONUNBUFFERED"] = "1"
     # Else Python would look in the working directory first, whose sources may have changed since.
     environment["PYTHONSAFEPATH"] = "1"
-    command = [sys.executable, "-m", MODULE, "agent", str(os.getpid()), str(processes), job]
+    # Not on the command line: every user of the machine can read that, and it has room for 128 KB only.
+    order = job_file(log)
+    write_private(order, json.dumps(job))
+    command = [sys.executable, "-m", MODULE, "agent", str(os.getpid()), str(processes), str(order)]
     with log.open("ab") as errors:
         group = subprocess.Popen(
             command,
@@ -86,6 +89,20 @@ def launch(
             return _listen(group, on_event, log)
         finally:
             _end(group)
+            order.unlink(missing_ok=True)
+
+
+def job_file(log: Path) -> Path:
+    """Return the file that tells the processes of a group what to do; it is there while they run."""
+    return log.with_suffix(JOB)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[str, Any]:
@@ -167,15 +184,15 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _agent(parent: str, processes: str, job: str) -> None:
+def _agent(parent: str, processes: str, order: str) -> None:
     die_with_parent(int(parent))
     from torch.distributed.run import main as elastic
 
-    worker = ["-m", MODULE, "worker", str(os.getpid()), job]
+    worker = ["-m", MODULE, "worker", str(os.getpid()), order]
     elastic(["--standalone", "--nproc-per-node", processes, *worker])
 
 
-def _worker(parent: str, job: str) -> int:
+def _worker(parent: str, order: str) -> int:
     die_with_parent(int(parent))
     first = os.environ.get("RANK", "0") == "0"
 
@@ -189,7 +206,7 @@ def _worker(parent: str, job: str) -> int:
             flush=True,
         )
 
-    task = json.loads(job)
+    task = json.loads(Path(order).read_text(encoding="utf-8"))
     module, _, name = task["function"].partition(":")
     try:
         try:

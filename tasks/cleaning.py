@@ -13,7 +13,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.output import MANIFEST
 
-KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.lock)?(?:\.gone)?)")
+KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.job|\.lock)?(?:\.gone)?)")
 GONE = ".gone"
 RUNNING = "a running run"
 OUTPUT, UNFINISHED, REMAINS, HALF = "output", "unfinished", "remains", "half removed"
@@ -174,7 +174,7 @@ def _entries(stage: str, key: str, paths: dict[str, Path]) -> Iterator[Entry]:
     """An output with its log and lock; what was begun of it; what is half removed."""
     manifest = _read(paths[""] / MANIFEST) if "" in paths else None
     gone = [path for suffix, path in paths.items() if suffix.endswith(GONE)]
-    beside = [paths[suffix] for suffix in (".log", ".lock") if suffix in paths]
+    beside = [paths[suffix] for suffix in (".log", ".job", ".lock") if suffix in paths]
     busy = held(paths[".lock"]) if ".lock" in paths else False
     if "" in paths and manifest is None:
         yield _entry(stage, key, HALF, [paths[""]], busy)

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from model.launch import MODULE
+from model.launch import JOB, MODULE, job_file
 from tasks import data_folder, versions
 from tasks.cleaning import GONE
 from tasks.output import LOCK, PART, VIEW
@@ -31,7 +31,7 @@ CHECKPOINTS = "checkpoints"
 def sweep(root: Path) -> list[str]:
     """End and remove what nothing alive has to do with any more; a sentence about each."""
     artifacts = root / ARTIFACTS
-    begun = {path.with_suffix("") for suffix in (PART, VIEW) for path in artifacts.glob(f"*/*{suffix}")}
+    begun = {path.with_suffix("") for suffix in (PART, VIEW, JOB) for path in artifacts.glob(f"*/*{suffix}")}
     notes: list[str] = []
     for folder in sorted(begun):
         with free(folder.with_suffix(LOCK)) as mine:
@@ -67,6 +67,7 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
             f"{stage}: process {process.pid} worked on without the run that had started it; "
             f"it was ended{'' if saved else ' by force'}"
         )
+    job_file(folder.with_suffix(".log")).unlink(missing_ok=True)
     if folder.with_suffix(VIEW).exists():
         shutil.rmtree(folder.with_suffix(VIEW))
     if not part.exists():
@@ -81,19 +82,13 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
 def _trainings(part: Path) -> list[psutil.Process]:
     """Processes that work for the folder, those that lead others first: these end what they started."""
     found = []
+    order = str(job_file(part.with_suffix(".log")))
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             words = process.cmdline()
-            if MODULE in words and _folder(words[-1]) == str(part):
+            if MODULE in words and words[-1] == order:
                 found.append(("agent" not in words, process.pid, process))
     return [process for _, _, process in sorted(found, key=lambda each: each[:2])]
-
-
-def _folder(job: str) -> str:
-    try:
-        return str(json.loads(job)["arguments"]["folder"])
-    except (ValueError, KeyError, TypeError):
-        return ""
 
 
 def _end(process: psutil.Process) -> bool:

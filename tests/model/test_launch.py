@@ -42,6 +42,24 @@ def sleeping(path: str, report: Report) -> dict[str, Any]:
     return {}
 
 
+def looking(prompts: list[str], report: Report) -> dict[str, Any]:
+    """What other users of the machine see of this process and of those that started it."""
+    pid, seen = os.getpid(), []
+    for _ in range(3):
+        seen.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"))
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    order = Path(seen[0][-2])
+    return {"prompts": len(prompts), "seen": seen[:2], "order": str(order), "mode": oct(order.stat().st_mode)}
+
+
+def test_a_large_job_is_handed_over_unseen(tmp_path: Path) -> None:
+    prompts = [f"a secret prompt {number} \N{SNOWMAN} " * 50 for number in range(400)]
+    found = launch(looking, {"prompts": prompts}, log=tmp_path / "KEY.log")
+    assert found["prompts"] == 400 and "secret" not in str(found["seen"])
+    assert found["order"] == str(tmp_path / "KEY.job") and found["mode"] == "0o100600"
+    assert not (tmp_path / "KEY.job").exists()
+
+
 def test_events_and_the_result_come_back(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     result = launch(counting, {"steps": 3}, on_event=events.append, log=tmp_path / "log")

@@ -57,7 +57,7 @@ def test_what_a_live_run_makes_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_training_without_its_run_is_ended(tmp_path: Path) -> None:
     part, other = begun(tmp_path, "sft"), begun(tmp_path, "rlhf")
-    jobs = [json.dumps({"arguments": {"folder": str(folder)}}) for folder in (part, tmp_path / "elsewhere")]
+    jobs = [str(folder.with_suffix(".job")) for folder in (part, tmp_path / "elsewhere.part")]
     left, alive = (
         subprocess.Popen([sys.executable, "-c", SLEEPS, "model.launch", "worker", job]) for job in jobs
     )
