@@ -65,13 +65,23 @@ def find_pages(place: Place) -> RunPages:
     return RunPages(api.removesuffix("/api").rstrip("/"), tracking.rstrip("/"))
 
 
+def find_trigger() -> str:
+    """Return what started the present flow run: a deployment's name, or the command as a person types it."""
+    flow = str(flow_run.flow_name)
+    return str(deployment.name) if deployment.id else COMMANDS.get(flow, flow.removeprefix("chatmill-"))
+
+
+def tracked_run_name(preset: str) -> str:
+    """Return a name for the present run in MLflow: the preset, what started it and when, to the second."""
+    return f"{preset} · {find_trigger()} · {datetime.now(UTC).strftime('%Y-%m-%d %H:%M:%S')}"
+
+
 def name_flow_run(preset: str) -> None:
     """Name the present flow run by its preset, what started it and when, and tag it with the first two.
 
     Prefect's own names, two words drawn at random, cannot be told apart in a list of runs.
     """
-    flow = str(flow_run.flow_name)
-    trigger = str(deployment.name) if deployment.id else COMMANDS.get(flow, flow.removeprefix("chatmill-"))
+    trigger = find_trigger()
     began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     tags = [*flow_run.tags, f"preset:{preset}", f"trigger:{trigger}"]
     # A server that is away costs the run its name only.

@@ -23,7 +23,7 @@ from flows.configuration import Preset
 from flows.display import Display, keep_table
 from flows.elsewhere import Elsewhere, open_store
 from flows.events import DATA, DRIFT, GATE, LABELS, tell
-from flows.run_pages import find_pages, name_flow_run, show_outcome_links, show_tracked_run
+from flows.run_pages import find_pages, name_flow_run, show_outcome_links, show_tracked_run, tracked_run_name
 from flows.slowness import watched
 from flows.surroundings import prepare, threads
 from flows.sweeping import sweep, untagged
@@ -113,7 +113,10 @@ class Running:
             files["git.diff"] = self.code.diff
         notes = sweep(self.place, self.tracker)
         remember(self.place.root, self.code, files["preset.json"])
-        self.open.enter_context(self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run))
+        name = tracked_run_name(self.preset.name)
+        self.open.enter_context(
+            self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run, run_name=name)
+        )
         name_flow_run(self.preset.name)
         show_tracked_run(self.preset.name, self._tracked_page)
         self.open.enter_context(untagged())

@@ -11,7 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.past import PIPELINES, search
+from tasks.past import PIPELINES, preset_of, search
 from tasks.tracking import COST_TAG
 
 MADE, REUSED, ENDED, RUNNING = "made", "reused", "ended", "running"
@@ -113,7 +113,7 @@ def read_costs(client: MlflowClient, since: float) -> Costs:
 
 
 def _measured(run: Run, stage: str, cost: dict[str, Any]) -> Taken:
-    place = (run.info.run_id, run.info.run_name or "", run.info.start_time / 1000, stage)
+    place = (run.info.run_id, preset_of(run), run.info.start_time / 1000, stage)
     lost = float(cost.get("lost", 0))
     if cost["status"] == REUSED:
         return Taken(*place, REUSED, cost["device"], saved=cost["device_seconds"] - lost)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tasks.approval import figures
 from tasks.lineage import LINEAGE_FILE, LINEAGE_TAG, trace
 from tasks.registry import Registry
 from tasks.revision import UNKNOWN
+from tasks.scores import tagged_score
 
 LONGEST = 5000  # characters that MLflow's database has room for
 SHOWN = 20  # annotators and files that are named; the file has all
@@ -22,11 +25,12 @@ def describe(registry: Registry, version: str, run: str, root: Path) -> None:
     The tag `lineage` comes last: a version whose process was killed before is described by the next run.
     """
     client, model = registry.client, registry.model
-    if LINEAGE_TAG in client.get_model_version(model, version).tags:
+    tags = client.get_model_version(model, version).tags
+    if LINEAGE_TAG in tags:
         return
     found = trace(client, f"{model}/{version}", root)
     client.log_text(run, json.dumps(found, indent=1), LINEAGE_FILE)
-    client.update_model_version(model, version, written(found, run))
+    client.update_model_version(model, version, written(found, run, tags))
     for name, value in {**_tags(found), LINEAGE_TAG: f"runs:/{run}/{LINEAGE_FILE}"}.items():
         client.set_model_version_tag(model, version, name, value)
 
@@ -46,17 +50,37 @@ def _tags(found: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value}
 
 
-def written(found: Mapping[str, Any], run: str) -> str:
-    """A traced model as Markdown, short enough for MLflow; the run's lineage.json has the whole."""
+def written(found: Mapping[str, Any], run: str, tags: Mapping[str, str] | None = None) -> str:
+    """Return a traced model as Markdown, short enough for MLflow; the run's lineage.json has the whole.
+
+    It begins with the verdict of the gate and the figures, which the version's `tags` hold.
+    """
     address = shlex.quote(f"{found['product']}/{found['version']}")
     rest = f"\nThe whole: `{LINEAGE_FILE}` of run {run}, or `chatmill lineage {address}`.\n"
     kept = ""
-    for line in _lines(found):
+    for line in chain(_verdict(tags or {}), _lines(found)):
         if len(kept) + len(line) + 1 + len("…\n") + len(rest) > LONGEST:
             kept += "…\n"
             break
         kept += f"{line}\n"
     return kept + rest
+
+
+def _verdict(tags: Mapping[str, str]) -> Iterator[str]:
+    """Whether the gate let the model through, why, and what it looked at."""
+    if "passed" not in tags:
+        return
+    says = "Passed the gate" if tags["passed"] == "true" else "Did not pass the gate"
+    yield f"**{says}**: {as_markdown(tags.get('reason', 'no reason is kept'))}"
+    yield ""
+    if score := tagged_score(tags):
+        yield f"- score: {as_markdown(score.name)} {as_markdown(str(score))}"
+    if "champion.score" in tags:
+        yield f"- the champion of then, in the same run: {as_markdown(tags['champion.score'][:8])}"
+    if values := figures(tags):
+        yield f"- figures: {', '.join(f'{as_markdown(name)} {value:.4g}' for name, value in values.items())}"
+    yield f"- preset {as_markdown(tags.get('preset', 'not known'))}"
+    yield ""
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,8 @@ from tasks.output import MANIFEST
 PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LIKE '%'"
 # On a parent run whose chain came to the end: the version of the data that it read.
 WHOLE = "chatmill.data"
+# On a parent run and its stages' runs: the preset's name.
+PRESET = "chatmill.preset"
 NEWEST = ("attributes.start_time DESC",)
 PAGE, FEW = 5000, 20
 
@@ -74,7 +76,7 @@ def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
     """The same stage in the last earlier run of the same preset that finished it; None: the first."""
     earlier = f"{PIPELINES} and attributes.start_time < {found.started}{_of_preset(found.preset)}"
     for pipeline in each(client, earlier):
-        if pipeline.info.run_name != found.preset:
+        if preset_of(pipeline) != found.preset:
             continue
         within = f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'"
         which = f"tags.`chatmill.stage` = '{found.stage}' and tags.`chatmill.key` LIKE '%'"
@@ -88,15 +90,23 @@ def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
     """The last run of a preset whose chain came to the end, and the data hash that it read ("": none)."""
     whole = f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'"
     for run in each(client, f"{whole}{_of_preset(preset)}"):
-        if run.info.run_name == preset:
+        if preset_of(run) == preset:
             return run.info.run_id, run.data.tags[WHOLE]
     return "", ""
 
 
 def _of_preset(name: str) -> str:
-    """A search's further condition; empty for a name with both quotes in it, which cannot be asked for."""
+    """A search's further condition; empty for a name with both quotes in it, which cannot be asked for.
+
+    It finds more than that preset's runs: all whose names begin so.
+    """
     quote = '"' if "'" in name else "'"
-    return "" if quote in name else f" and attributes.run_name = {quote}{name}{quote}"
+    return "" if quote in name else f" and attributes.run_name LIKE {quote}{name}%{quote}"
+
+
+def preset_of(pipeline: Run) -> str:
+    """Return the preset of a pipeline run; older runs have its name for theirs."""
+    return str(pipeline.data.tags.get(PRESET) or pipeline.info.run_name or "")
 
 
 def made_seconds(client: MlflowClient, preset: str, stage: str, most: int = 50) -> list[float]:
@@ -140,7 +150,7 @@ def _stage_run(pipeline: Run, child: Run) -> StageRun:
     tags = child.data.tags
     return StageRun(
         pipeline.info.run_id,
-        pipeline.info.run_name or "",
+        preset_of(pipeline),
         pipeline.info.start_time,
         tags["chatmill.stage"],
         child.info.status,

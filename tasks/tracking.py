@@ -24,7 +24,7 @@ from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
 from tasks.locks import CLOSED as READ_ONLY
 from tasks.output import MANIFEST, Reference
-from tasks.past import WHOLE
+from tasks.past import PRESET, WHOLE
 from tasks.products import CHAMPION, MODEL, Product, find_product, list_products, product_named, split_address
 from tasks.project_paths import STORES
 from tasks.registry import Registered, Registry
@@ -106,14 +106,15 @@ class Tracker:
 
     @contextmanager
     def open_run(
-        self, name: str, files: Mapping[str, str], tags: Mapping[str, str], note: str
+        self, name: str, files: Mapping[str, str], tags: Mapping[str, str], note: str, run_name: str = ""
     ) -> Iterator[None]:
-        """The parent run for as long as the context lasts, its stages' runs tagged like it.
+        """The parent run of a preset for as long as the context lasts, its stages' runs tagged like it.
 
-        `note` is what `abandoned` says of it should this process die.
+        `note` is what `abandoned` says of it should this process die; `run_name` is shown in MLflow's lists.
         """
-        created = self.client.create_run(self.experiment, run_name=name, tags=dict(tags))
-        self.run, self.name, self.tags = created.info.run_id, name, dict(tags)
+        self.name, self.tags = name, {**tags, PRESET: name}
+        created = self.client.create_run(self.experiment, run_name=run_name or name, tags=self.tags)
+        self.run = created.info.run_id
         for file, text in files.items():
             self.client.log_text(self.run, text, file)
         alive = self.folder / "alive" / self.run

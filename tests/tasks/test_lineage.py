@@ -14,6 +14,7 @@ from tasks.contrast import contrast
 from tasks.lineage import count_labels, described_sources, diffs, trace
 from tasks.model_page import LONGEST, describe, written
 from tasks.registry import Registry
+from tasks.scores import Score, score_tags
 from tasks.stage import Surroundings, stage
 from tasks.tracking import Tracker
 
@@ -148,3 +149,20 @@ def test_files_have_their_sums_and_diffs_say_whose_they_are(store):
     said = diffs(client, trace(client, "1", root))
     assert f"# commit def, pipeline run {second}: rlhf\ndiff --git a/x b/x\n" in said
     assert f"# commit abc, pipeline run {first}: ingest, split\n# gone from MLflow\n" in said
+
+
+def test_a_models_page_begins_with_the_verdict_and_the_figures(store):
+    root, client, _, second = store
+    score = Score("reward_gain", 0.25, judge="j", prompts="p", n=64, interval=(0.1, 0.4))
+    tags = {
+        **score_tags(score),
+        "passed": "false",
+        "reason": "kl is 20, at most 12 is wanted *now*",
+        "figures": json.dumps({"kl": 20.123456, "reward_gain": 0.25}),
+        "preset": "demo [b]",
+    }
+    page = written(trace(client, "chatmill/1", root), second, tags)
+    assert page.startswith("**Did not pass the gate**: kl is 20, at most 12 is wanted \\*now\\*\n")
+    assert "score: reward\\_gain 0.25 \\[0.1, 0.4\\] (n = 64)" in page and "kl 20.12" in page
+    assert "demo \\[b\\]" in page and page.index("figures") < page.index("Pipeline run")
+    assert written(trace(client, "chatmill/1", root), second).startswith("Pipeline run")
