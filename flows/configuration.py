@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flows.preset_file import parse_yaml, read_yaml_file
+from model.device import too_few_units
 from model.errors import UserError
 from model.evaluate import EvaluateParameters
 from model.folder import load_architecture
@@ -170,6 +171,23 @@ class Preset(BaseModel):
                 f"data.remote is {remote}; for placement.train it is the same place on every host: "
                 "an address, or a path from /"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shared(self) -> Preset:
+        """Each training process needs a part of every batch."""
+        minibatch = self.rlhf.batch // self.rlhf.minibatches
+        counts = {
+            "pretrain.batch": self.pretrain.batch if not self.base else self.processes,
+            "sft.batch": self.sft.batch,
+            "reward.batch": self.reward.batch,
+            "rlhf.batch": self.rlhf.batch,
+            "rlhf.batch / rlhf.minibatches": minibatch,
+            "rlhf.held_out": self.rlhf.held_out or self.processes,
+        }
+        for name, count in counts.items():
+            if count < self.processes:
+                raise ValueError(too_few_units(name, count, self.processes))
         return self
 
     def checks(self) -> ValidateParameters:

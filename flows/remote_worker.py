@@ -20,7 +20,7 @@ from flows.configuration import check_preset
 from flows.display import keep_table
 from flows.elsewhere import KEY, PROGRESS, REFUSED, STATUS, open_store
 from flows.surroundings import prepare
-from model.device import describe_device, find_device
+from model.device import check_processes, describe_device, find_device
 from model.errors import UserError
 from tasks.evaluate import evaluate
 from tasks.keys import code_digest, lock_digest
@@ -64,6 +64,7 @@ def make_stage(
             wanted = _stage(name, code, lock)
             store = open_store(given, root)
             device = find_device(given.device)
+            check_processes(device, given.processes)
             around = Surroundings(root, given.seed, device, given.processes, store=store)
             found = {stage: _input(stage, of, around, telling) for stage, of in inputs.items()}
             kind = get_type_hints(wanted.function)["parameters"]

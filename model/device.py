@@ -28,6 +28,18 @@ def find_device(wanted: str = "auto") -> str:
     return wanted
 
 
+def check_processes(device: str, processes: int) -> None:
+    """Raise UserError if there are more training processes than GPUs for them."""
+    if device != "cuda":
+        return
+    count = torch.cuda.device_count()
+    if processes > count:
+        raise UserError(
+            f"processes is {processes}, and torch sees {count} GPU{'s' if count != 1 else ''} here; lower "
+            "processes, or make more GPUs visible (CUDA_VISIBLE_DEVICES)"
+        )
+
+
 def describe_device(kind: str) -> str:
     """The kind of device as it enters a stage's key: results are comparable within one kind."""
     return f"cuda {torch.cuda.get_device_name(0)}" if kind == "cuda" else "cpu"
@@ -55,6 +67,14 @@ def compute_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def too_few_units(name: str, count: int, processes: int) -> str:
+    """Say that a batch or the like cannot be shared among the processes."""
+    return (
+        f"{name} is {count}, and processes is {processes}; each process needs one: raise {name}, "
+        "or lower processes"
+    )
+
+
 @dataclass(frozen=True)
 class World:
     """The processes that train together, one a device. Alone, every method is the identity."""
@@ -69,6 +89,7 @@ class World:
         size = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ.get("RANK", "0"))
         if device == "cuda":
+            check_processes(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if device == "cuda" else "gloo")
@@ -77,6 +98,14 @@ class World:
     def share(self, rows: int) -> slice:
         """This process's contiguous part of `rows` rows."""
         return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
+
+    def check_units(self, count: int, name: str) -> None:
+        """Raise UserError if some process would have none of `count` units; `name` is their preset key.
+
+        The processes add up their gradients together: one that has none leaves the others waiting.
+        """
+        if count < self.size:
+            raise UserError(too_few_units(name, count, self.size))
 
     def add(self, tensors: list[torch.Tensor]) -> None:
         """Sum each tensor over the processes, in place, in one message."""

@@ -159,6 +159,7 @@ class Loop:
         self.seed = seed
         self.report = report
         self.world = recipe.learner.world
+        self.world.check_units(parameters.batch, "batch")
         self.step = 0
         self.skipped: list[int] = []
         self.best = math.inf

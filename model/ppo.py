@@ -389,13 +389,16 @@ def train(
             f"{len(train_prompts)} prompts fit rlhf.sources and the context of {context} tokens, fewer than "
             f"one batch of {settings.batch}; add pairs, or lower rlhf.batch or rlhf.new_tokens"
         )
+    world.check_units(settings.batch // settings.minibatches, "rlhf.batch / rlhf.minibatches")
+    if held_out := held_out[: settings.held_out]:
+        world.check_units(len(held_out), "the number of held-out prompts")
     judge = load_reward(Path(reward), world.device, compute_dtype(world.device))
     if judge.tokenizer.vocabulary != tokenizer.vocabulary:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
     reference, _ = load_model(Path(policy))
     recipe = Aligning(
         settings, assistant, reference, tokenizer, judge.score, train_prompts,
-        held_out[: settings.held_out], seed, world, report,
+        held_out, seed, world, report,
     )  # fmt: skip
     chosen = recipe.parameters
     report(
