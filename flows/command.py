@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from flows.approve import approve
+from flows.backup import backup, restore
 from flows.clean import clean
 from flows.compare import compare
 from flows.cost import cost
@@ -210,6 +211,8 @@ def main() -> None:
     app.command()(reproduce)
     app.add_typer(data, name="data")
     app.command()(clean)
+    app.command()(backup)
+    app.command()(restore)
     app.add_typer(quarantine, name="quarantine")
     app.command()(withdraw)
     code = _guarded(lambda: app(standalone_mode=False))

@@ -20,6 +20,7 @@ from flows.password import Login, known_login, origin, read_login, stored_login
 from flows.served import Served, read_served
 from flows.terminal import guard_logs
 from model.errors import UserError
+from tasks.backup import finish_restore
 from tasks.layout_migration import move_to_cache, moved_notice
 from tasks.locks import CLOSED
 from tasks.project_paths import MLFLOW_DATABASE, PREFECT_HOME, RECORDS
@@ -82,6 +83,7 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     guard_logs()
     if moved := move_to_cache(root):
         print(moved_notice(moved), file=sys.stderr)
+    finish_restore(root)
     home = root / PREFECT_HOME
     try:
         home.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from model.errors import UserError
-from tasks.project_paths import DATABASE_CHECKS, MLFLOW_DATABASE, PREFECT_HOME, STORES
+from tasks.project_paths import DATABASE_CHECKS, MLFLOW_DATABASE, MLFLOW_FOLDER, PREFECT_HOME, STORES
 
 HEADER = b"SQLite format 3\0"
 LOCK_SECONDS = 20.0
@@ -23,7 +23,7 @@ OWN = "sqlite"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ADVICE = (
     "put it back, or `chatmill restore BACKUP` brings a backup's records back; to begin with an empty "
-    f"registry instead, move {STORES} elsewhere as well"
+    f"registry instead, move {STORES} and {MLFLOW_FOLDER} elsewhere as well"
 )
 
 
@@ -64,7 +64,9 @@ def check_mlflow_database(root: Path) -> None:
     """
     path = root / MLFLOW_DATABASE
     if not path.exists() or not path.stat().st_size:
-        if known_experiments(root / STORES, OWN):
+        # Projects of before there was a list of stores have files of runs.
+        files = root / MLFLOW_FOLDER / "artifacts"
+        if known_experiments(root / STORES, OWN) or (files.is_dir() and any(files.iterdir())):
             state = "is empty" if path.exists() else "is missing"
             raise UserError(
                 f"{MLFLOW_DATABASE}, which held the registry of models, their history and costs, {state}; "

@@ -105,3 +105,9 @@ def test_a_damaged_database_of_prefect_is_moved_aside(tmp_path, keeps):
     said = replace_prefect_database(tmp_path)
     assert bool(said) == bool(keeps) and len(list(home.glob("prefect.db.damaged-*"))) == bool(keeps)
     assert (home / "prefect.db").exists() == (not keeps)
+
+
+def test_files_of_runs_tell_that_a_store_existed(tmp_path):
+    (tmp_path / "var" / "mlflow" / "artifacts" / "1").mkdir(parents=True)
+    with pytest.raises(UserError, match="is missing"):
+        open_tracker(tmp_path)
