@@ -117,6 +117,9 @@ def _show(found: Survey, console: Console) -> None:
         about = "" if source.share == 1 else "about "
         line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds}"
         console.print(line, soft_wrap=True)
+        if source.columns:
+            said = ", ".join(f"{own} as {name}" for name, own in source.columns.items())
+            console.print(f"  [yellow]taken by their names: {terminal_text(said)}[/yellow]", soft_wrap=True)
     for other, why in found.others:
         said = f"not read: {terminal_text(other)}: {terminal_text(why)}"
         console.print(f"[dim]{said}[/dim]", soft_wrap=True)

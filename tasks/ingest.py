@@ -13,7 +13,7 @@ from model.launch import Report
 from tasks import data_folder, versions
 from tasks.formats import File, Tally
 from tasks.formats.files import suffix
-from tasks.formats.look import find
+from tasks.formats.look import choose_reading
 from tasks.formats.reader import no_rows
 from tasks.locks import alone
 from tasks.output import MANIFEST
@@ -288,8 +288,7 @@ def plan(
     """What is parsed: every source's files, cut or put together to parts that a process reads at once."""
     for number, source in enumerate(parameters.sources):
         files = without_ignored(read(source, parameters, root, report), source)
-        reading = reading_of(source, root)
-        found = find(files, source.name, source.format)
+        found, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         if marked := [file.origin for file in files if _is_utf16(file)]:
             text = f"source {source.name}: {_named(marked)} read as UTF-16, as the mark in front says"
             report({"event": "message", "text": text})

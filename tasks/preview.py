@@ -17,7 +17,7 @@ from tasks import hub, versions
 from tasks.fetch import Broken, ask, fetched
 from tasks.findings import Findings
 from tasks.formats import File, Tally
-from tasks.formats.look import find
+from tasks.formats.look import choose_reading
 from tasks.formats.reader import read_rows
 from tasks.ingest import Rows, describe_version, make_rows
 from tasks.preflight import Trainings, check_trainings
@@ -108,9 +108,9 @@ def preview(source: Source, parameters: DataParameters, root: Path) -> SourcePre
             return replace(found, lacking=lacking)
         files = without_ignored(_local_files(source, parameters, root), source)
         found = replace(found, files=len(files), bytes=sum(map(_size, files)))
-        known = find(files, source.name, source.format)
+        known, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         found = replace(found, format=known.name)
-        rows = read_rows(known, files, reading_of(source, root), Tally(), source.strict)
+        rows = read_rows(known, files, reading, Tally(), source.strict)
         first = islice((one.row for one in rows if not one.row.fault), FIRST)
         return replace(found, first=tuple(first))
     except UserError as error:

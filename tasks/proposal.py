@@ -13,6 +13,7 @@ from model.errors import UserError
 from model.tokenizer import Tokenizer, train_tokenizer
 from tasks import sizing
 from tasks.findings import Findings
+from tasks.formats.columns import written
 from tasks.names import yaml_comment, yaml_text
 from tasks.records import TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.rules import ASPECTS, Limits
@@ -285,7 +286,8 @@ def _source(source: Any) -> list[str]:
     holds = ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind))
     names = [yaml_text(name) for name in source.files]
     files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
-    extra = ", documents: paragraph" if source.documents == "paragraph" else ""
+    extra = f", {written(source.columns)}" if source.columns else ""
+    extra += ", documents: paragraph" if source.documents == "paragraph" else ""
     return [
         f"    # {'' if source.share == 1 else 'about '}{holds}",
         f"    - {{name: {yaml_text(source.name)}, files: {files}, format: {source.format}{extra}}}",

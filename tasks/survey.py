@@ -13,9 +13,11 @@ from typing import Literal
 
 from model.errors import UserError
 from tasks.formats import File, Format, Reading, Tally, find_format, formats
-from tasks.formats.look import look, tried
+from tasks.formats.columns import Guess, guess, respelled, written
+from tasks.formats.look import look, rename, tried, why_unknown
 from tasks.formats.reader import no_rows, read_rows
-from tasks.names import slug, unused
+from tasks.formats.shapes import unreadable_shape
+from tasks.names import slug, unused, yaml_text
 from tasks.project_paths import RECORDS
 from tasks.records import TYPES, Record, Text
 from tasks.sources import ENDINGS
@@ -33,12 +35,14 @@ FEW = 50  # text files; fewer are cut at blank lines, so that some documents can
 class Proposal:
     """A source that a folder offers: its globs, its format, and what was read of it.
 
-    `share` is the part that was read; `rows` are of that part.
+    `columns` are its own names, where they are taken for what formats know by others. `share` is the part
+    that was read; `rows` are of that part.
     """
 
     name: str
     format: str
     files: tuple[str, ...]
+    columns: dict[str, str]
     documents: Literal["file", "paragraph"]
     size: int
     share: float
@@ -95,9 +99,14 @@ def survey(folder: Path, root: Path) -> Survey:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; the one with your text, pairs and labels is right")
     others: list[tuple[str, str]] = []
-    known: dict[Path, str] = {}
-    for path in _files(folder, root):
+    known: dict[Path, Guess] = {}
+    paths = _files(folder, root)
+    saved = _saved_sets(paths)
+    others += [(_shown(place, root), _dataset(_shown(place, root))) for place in saved]
+    for path in paths:
         name = _shown(path, root)
+        if any(path.is_relative_to(place) for place in saved):
+            continue
         if not _is_unicode(name):
             others.append((name, "its name is not UTF-8, so no preset can name it; rename it"))
             continue
@@ -110,12 +119,14 @@ def survey(folder: Path, root: Path) -> Survey:
             others.append((name, _why(name, error)))
     sources: list[Proposal] = []
     for place, paths in _grouped(folder, known):
-        own = Path(_plain(paths[0])).stem if len(paths) == 1 else known[paths[0]]
+        own = Path(_plain(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
         name = unused(slug(place[0] or own), [source.name for source in sources])
         try:
             sources.append(_read(name, known[paths[0]], _globs(place, paths, folder, root), paths, root))
         except UserError as error:
-            whole, broken = _sorted_out(paths, known[paths[0]], root)
+            together = find_format(known[paths[0]].format).unit == "source"
+            # Files that make sense together only are not tried alone: each would lack the others.
+            whole, broken = ([], []) if together else _sorted_out(paths, known[paths[0]], root)
             others += broken or [(", ".join(_globs(place, paths, folder, root)), str(error))]
             if broken and whole:
                 globs = _globs(place, whole, folder, root)
@@ -161,15 +172,13 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _sorted_out(
-    paths: Sequence[Path], format_name: str, root: Path
-) -> tuple[list[Path], list[tuple[str, str]]]:
+def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[Path], list[tuple[str, str]]]:
     """Of files that cannot be read together, those that can be read alone, and the others with the reason."""
     whole, broken = [], []
     for path in paths:
         name = _shown(path, root)
         try:
-            _read("", format_name, (name,), [path], root)
+            _read("", found, (name,), [path], root)
             whole.append(path)
         except UserError as error:
             broken.append((name, _why(name, error)))
@@ -226,27 +235,53 @@ def _ending(path: Path) -> str:
     return Path(_plain(path)).suffix.lower()
 
 
-def _format(path: Path, name: str) -> str:
-    """The one format that a file is in. Raises UserError that names the candidates, or its keys."""
+def _format(path: Path, name: str) -> Guess:
+    """The one format that a file is in, with columns of its own that are known by common names.
+
+    Raises UserError that names the candidates, or its keys.
+    """
     sample = look(File(name, path=path))
     if sample is None:
         raise UserError(f"{name}: it is empty")
-    fitting = [known for known, why_not in tried(sample, formats()).items() if not why_not]
+    if said := unreadable_shape(sample):
+        raise UserError(f"{name}: {said}")
+    columns = respelled(sample.items[0].values) if sample.items else {}
+    known = formats()
+    fitting = [one for one, why_not in tried(rename(sample, columns), known).items() if not why_not]
     if len(fitting) == 1:
-        return fitting[0]
+        return Guess(fitting[0], columns)
+    found = guess(sample.items[0].values) if sample.items and not fitting else None
+    if found and not known[found.format].fits(rename(sample, found.columns)):
+        return found
     if fitting:
         raise UserError(
             f"{name}: may be {' or '.join(fitting)}; say which, as in {{name: ..., files: {name}, "
             f"format: {fitting[0]}}}"
         )
-    keys = f"its keys are {', '.join(sample.items[0].values)}" if sample.items else "no format knows it"
-    raise UserError(f"{name}: in no known format; {keys}")
+    raise UserError(f"{name}: {why_unknown(sample)}")
 
 
-def _grouped(folder: Path, known: dict[Path, str]) -> list[tuple[tuple[str, str], list[Path]]]:
+def _saved_sets(paths: Sequence[Path]) -> list[Path]:
+    """The folders among the files' that `save_to_disk` of the `datasets` library wrote, outermost first."""
+    marks = {path.parent for path in paths if path.name in ("dataset_dict.json", "dataset_info.json")}
+    marks = {
+        place for place in marks if (place / "dataset_dict.json").exists() or (place / "state.json").exists()
+    }
+    return [place for place in sorted(marks) if not any(other in marks for other in place.parents)]
+
+
+def _dataset(name: str) -> str:
+    return (
+        "a data set that save_to_disk wrote; add it to data.sources as in "
+        f"{{name: {yaml_text(slug(Path(name).name))}, dataset: {yaml_text(name)}}}"
+    )
+
+
+def _grouped(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str, str], list[Path]]]:
     """Files that make a source together: of one subfolder (or none), one ending, one format."""
     groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
-    for path, name in known.items():
+    for path, found in known.items():
+        name = f"{found.format} {written(found.columns)}"
         inner = path.relative_to(folder).parts
         # The whole ending, packing and all, as a glob must match it.
         ending = path.name[len(Path(_plain(path)).stem) :]
@@ -275,12 +310,12 @@ def _globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Pa
     return tuple(_shown(path, root) for path in paths)
 
 
-def _read(name: str, format_name: str, globs: tuple[str, ...], paths: Sequence[Path], root: Path) -> Proposal:
+def _read(name: str, guessed: Guess, globs: tuple[str, ...], paths: Sequence[Path], root: Path) -> Proposal:
     """Rows of a source, of at most about READ bytes of it. Raises UserError for a file that is broken."""
-    known = find_format(format_name)
+    known = find_format(guessed.format)
     prose = known.unit == "file" and _ending(paths[0]) in (".txt", ".md")
     documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < FEW else "file"
-    reading = replace(Reading(name), documents=documents)
+    reading = replace(Reading(name), documents=documents, columns=guessed.columns)
     size = sum(path.stat().st_size for path in paths)
     rows: list[Record] = []
     read, tally = 0, Tally()
@@ -295,7 +330,7 @@ def _read(name: str, format_name: str, globs: tuple[str, ...], paths: Sequence[P
     tally.check(name)
     # A whole file that held more rows than are read says by its last how far that was, roughly.
     share = min(1.0, read / size) if len(rows) < ROWS else min(1.0, _bytes(rows) / size)
-    return Proposal(name, format_name, globs, documents, size, share, tuple(rows))
+    return Proposal(name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows))
 
 
 def _batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[tuple[list[File], int]]:

@@ -201,7 +201,8 @@ class File:
         for number, line in self.lines():
             where = f"{self.origin}, line {number}"
             try:
-                text = streams.decoded(line, self.origin, number, offset)
+                # Files that were joined have the mark of each at the beginning of a line.
+                text = streams.decoded(line, self.origin, number, offset).lstrip("\ufeff")
                 if text.strip():
                     yield Item(read_object(text, where), where)
             except UserError as error:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from model.errors import UserError
-from tasks.formats import File, Format, Item, Sample, find_format, formats
+from tasks.formats import File, Format, Item, Reading, Sample, find_format, formats
+from tasks.formats.columns import guess, renamed, respelled, written
 from tasks.formats.files import CONTAINERS, suffix
+from tasks.formats.shapes import describe_shape, unreadable_shape
 
 AUTO = "auto"
 ITEMS = 20
 SCANNED = 1000  # items that are looked at for ITEMS that can be read
 TEXT = 1 << 14  # bytes
+NAMED = 12  # keys that a message names
+TABLES = (".csv", ".tsv", ".tab", ".parquet")
 READ_AS_TEXT = (".txt", ".md", ".markdown", ".xml")
 
 
-def find(files: Sequence[File], name: str, wanted: str) -> Format:
+def choose_reading(files: Sequence[File], name: str, wanted: str, reading: Reading) -> tuple[Format, Reading]:
+    """The format of a source, and its reading with columns that are known names in other capitals."""
+    sample = next((sample for file in files if (sample := look(file)) and sample.items), None)
+    if sample is not None and not reading.columns:
+        reading = replace(reading, columns=respelled(sample.items[0].values))
+    return find(files, name, wanted, reading.columns), reading
+
+
+def find(files: Sequence[File], name: str, wanted: str, columns: Mapping[str, str] | None = None) -> Format:
     """The format of the source `name`: the one that is named, or with "auto" the only one that fits.
+
+    `columns` are the file's own names for what the formats know by others.
 
     Found wrongly is worse than asking: raises UserError where several fit, none does, or not all files are of
     one. Empty files are of any format.
@@ -25,14 +40,19 @@ def find(files: Sequence[File], name: str, wanted: str) -> Format:
     if wanted != AUTO:
         return find_format(wanted)
     known = formats()
-    looks = [(file, tried(sample, known)) for file in files if (sample := look(file))]
+    samples = [(file, rename(sample, columns or {})) for file in files if (sample := look(file))]
+    for file, sample in samples:
+        if said := unreadable_shape(sample):
+            raise UserError(f"source {name}: {file.origin} cannot be read: {said}")
+    looks = [(file, tried(sample, known)) for file, sample in samples]
     if not looks:
-        raise UserError(f"source {name}: {files[0].origin} is empty" + _more(len(files) - 1))
+        rows = " (it has a header and no row)" if _has_header(files[0]) else ""
+        raise UserError(f"source {name}: {files[0].origin} is empty{rows}" + _more(len(files) - 1))
     # What reads a whole source at once may do with files of several kinds: one that fits is enough to ask.
     whole = {n for n, f in known.items() if f.unit == "source" and any(not whys[n] for _, whys in looks)}
     shared = [n for n in known if all(not whys[n] for _, whys in looks)]
     if not shared:
-        raise UserError(f"source {name}: {_refusal(looks)}")
+        raise UserError(f"source {name}: {_refusal(looks, dict(samples))}")
     candidates = [n for n in known if n in shared or n in whole]
     if len(candidates) > 1:
         raise UserError(
@@ -43,7 +63,7 @@ def find(files: Sequence[File], name: str, wanted: str) -> Format:
 
 
 def look(file: File) -> Sample | None:
-    """The first text and objects of a file that can be read; None for a file that is empty."""
+    """The first text and objects of a file that can be read; None for a file or a table that is empty."""
     ending = suffix(file.origin)
     text = "" if ending == ".parquet" else _text(file)
     if not text.strip() and ending != ".parquet":
@@ -64,6 +84,8 @@ def look(file: File) -> Sample | None:
         except UserError:
             if ending in CONTAINERS:
                 raise
+        if not items and ending in TABLES:
+            return None
     return Sample(file.origin, text, tuple(items))
 
 
@@ -87,14 +109,44 @@ def _text(file: File) -> str:
         return stream.read(TEXT).decode("utf-8", "replace")
 
 
-def _refusal(looks: Sequence[tuple[File, dict[str, str]]]) -> str:
+def rename(sample: Sample, columns: Mapping[str, str]) -> Sample:
+    """The sample as it is under the names that `columns` gives its keys."""
+    if not columns:
+        return sample
+    items = tuple(item._replace(values=renamed(item.values, columns)) for item in sample.items)
+    return replace(sample, items=items)
+
+
+def why_unknown(sample: Sample) -> str:
+    """Why no format knows a sample, and what to do, in a sentence."""
+    if not sample.items:
+        return "in no known format: it is neither text nor objects with keys"
+    keys = ", ".join(str(key) for key in list(sample.items[0].values)[:NAMED]) or "none"
+    if said := describe_shape(sample):
+        return f"in no known format: {said}"
+    found = guess(sample.items[0].values)
+    if found and found.columns:
+        return (
+            f"in no known format; its keys are {keys}. If they mean what they say, add to the source "
+            f"format: {found.format}, {written(found.columns)}"
+        )
+    return (
+        f"in no known format; its keys are {keys}. Say which is which, as in format: rows, "
+        "columns: {prompt: ..., completion: ...}, or columns: {text: ...}"
+    )
+
+
+def _has_header(file: File) -> bool:
+    return suffix(file.origin) == ".parquet" or bool(_text(file).strip())
+
+
+def _refusal(looks: Sequence[tuple[File, dict[str, str]]], samples: Mapping[File, Sample]) -> str:
     first, whys = looks[0]
     mine = [name for name, why in whys.items() if not why]
     for file, others in looks:
         theirs = [name for name, why in others.items() if not why]
         if not theirs:
-            said = "; ".join(f"{name}: {why}" for name, why in others.items())
-            return f"{file.origin} is in no known format ({said}); put it into one of them"
+            return f"{file.origin} is {why_unknown(samples[file])}"
         if not set(mine) & set(theirs):
             return (
                 f"{first.origin} is {' or '.join(mine)} and {file.origin} is {' or '.join(theirs)}; files of "

@@ -122,6 +122,8 @@ class _Text:
             return self.value(), where, ""
         found = repr(begins) if begins else "the end of the file"
         fault = f"{where}: {found} where an object is right"
+        if begins == '"':
+            fault = f'{where}: a text where an object is right, as in {{"text": "..."}}'
         if not number or begins in ("", ",", "]"):
             raise UserError(fault)
         self.value()

@@ -15,6 +15,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.formats import Format, Found, Reading, Sample
 from tasks.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.formats.columns import plain_choice
 from tasks.formats.labelled import time_of
 from tasks.formats.literals import read_literal
 from tasks.formats.meanings import as_score, as_verdict, is_empty
@@ -94,8 +95,7 @@ def _comparison(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
     who, prompt = _annotator(row) or UNKNOWN, turns[-1].content
     if row["choice"] is None:
         raise UserError(f"{where}: choice is null; a, b or tie is right")
-    choice = str(row["choice"]).strip()
-    choice = choice.lower() if choice.lower() in ("a", "b", "tie") else choice
+    choice = plain_choice(row["choice"], reading.columns)
     made = comparison_row(
         prompt, a, b, choice,  # type: ignore[arg-type]
         _word(row, "aspect", where) or reading.aspect, who, reading.source, _group(row, turns, where, prompt),

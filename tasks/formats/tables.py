@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, BinaryIO, NoReturn
 
 from model.errors import UserError
@@ -16,6 +18,7 @@ DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
 BATCH = 128  # rows of a Parquet file that are in memory at once
 MOST_COLUMNS = 4096
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 def read_table(
@@ -32,8 +35,10 @@ def read_table(
     # The one setting there is holds for the whole process; the row's bound below is what counts.
     csv.field_size_limit(LONGEST)
     text = _Lines(lines, origin)
+    delimiter = text.delimiter() or delimiter
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     header: list[str] = []
+    rows_read = False
     while True:
         text.begin()
         try:
@@ -52,17 +57,54 @@ def read_table(
             _check_header(header, delimiter, text.where)
             continue
         if len(cells) != len(header):
+            if len(header) == 1 and not rows_read:
+                raise UserError(
+                    f"{text.where}: {len(cells)} cells under the one column {header[0][:40]!r}; if that line "
+                    "is a title above the header, remove it"
+                )
             yield {}, text.where, f"{text.where}: {len(cells)} cells under {len(header)} columns"
             continue
+        rows_read = True
         yield {name: cell for name, cell in zip(header, cells, strict=True) if name}, text.where, ""
+
+
+def _split_at_returns(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The lines; of a file whose lines end in a carriage return alone, these lines with their own numbers."""
+    numbered = iter(lines)
+    first = next(numbered, None)
+    if first is None:
+        return
+    number, line = first
+    line = line.lstrip("\ufeff")
+    # A return inside quotes is part of a cell.
+    head = re.sub(r'"[^"]*"', "", line[: LONGEST_NAME * MOST_COLUMNS]).rstrip("\r\n")
+    if "\r" not in head:
+        yield number, line
+        yield from numbered
+        return
+    at = number
+    for _, long in chain([(number, line)], numbered):
+        for part in re.findall(r"[^\r\n]*(?:\r\n|\r|\n|$)", long)[:-1] or [long]:
+            yield at, part
+            at += 1
 
 
 class _Lines:
     """Lines for the csv module, with where the row begins that it is reading."""
 
     def __init__(self, lines: Iterable[tuple[int, str]], origin: str) -> None:
-        self.lines, self.origin = iter(lines), origin
+        self.lines, self.origin = _split_at_returns(lines), origin
         self.size, self.where = 0, origin
+
+    def delimiter(self) -> str:
+        """The delimiter that a first line such as `sep=;` names, as for Excel; that line is passed over."""
+        first = next(self.lines, None)
+        if first is None:
+            return ""
+        found = SEPARATOR_LINE.fullmatch(first[1])
+        if not found:
+            self.lines = chain([first], self.lines)
+        return found[1] if found else ""
 
     def begin(self) -> None:
         self.size = 0
@@ -92,6 +134,12 @@ def _check_header(header: list[str], delimiter: str, where: str) -> None:
                     f"{where}: one column, with {name} in its name: {name} is the delimiter, it seems; write "
                     f"the file with {DELIMITERS[delimiter]} between its columns{suffix}"
                 )
+    if len(header) > 2 and sum(map(bool, header)) == 1:
+        title = next(filter(None, header))
+        raise UserError(
+            f"{where}: one cell, {title[:40]!r}, and no other: it is a title above the header; remove that "
+            "line"
+        )
     for name in header:
         if len(name) > LONGEST_NAME or _is_number(name):
             raise UserError(

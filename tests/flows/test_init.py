@@ -390,6 +390,52 @@ def test_files_that_are_none_are_named_and_left_out(project: Path, steady: None)
     assert "its keys are width, height" in text and "line 3" in text and "hidden" not in text
 
 
+def test_columns_of_common_names_are_proposed_and_run(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = "".join(f"What is {n}?,It is {n}.\n" for n in range(80))
+    (project / "mine" / "pairs.jsonl").unlink()
+    (project / "mine" / "qa.csv").write_text(f"question,answer\n{pairs}")
+    (project / "mine" / "press").mkdir()
+    rows = [
+        {"Query": f"Q {n}?", "Response A": "x", "Response B": "y", "Winner": "response_b"} for n in range(60)
+    ]
+    write(project / "mine" / "press" / "votes.jsonl", *rows)
+    preset = read_preset(made())
+    columns = {source.name: source.columns for source in preset.data.sources}
+    assert columns["qa"] == {"prompt": "question", "completion": "answer"}
+    assert columns["press"] == {
+        "prompt": "Query", "a": "Response A", "b": "Response B", "choice": "Winner",
+    }  # fmt: skip
+    assert "taken by their names: question as prompt, answer as completion" in capsys.readouterr().out
+    done = ingest.run(preset.data, {}, Surroundings(project, 1, "cpu", 1), lambda event: None)
+    assert done.metrics["pairs"] == 80 and done.metrics["comparisons"] == 60
+
+
+def test_a_folder_of_save_to_disk_is_named_as_a_data_set(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    texts = datasets.Dataset.from_dict({"text": ["one", "two"]})
+    texts.save_to_disk(str(project / "mine" / "saved"))
+    datasets.DatasetDict({"train": texts}).save_to_disk(str(project / "mine" / "both"))
+    made()
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("a data set that save_to_disk wrote; add it to data.sources") == 2
+    assert 'dataset: "mine/saved"}' in said and said.count("not read:") == 2
+
+
+def test_files_that_are_read_together_are_refused_together(project: Path) -> None:
+    folder = project / "tool"
+    folder.mkdir()
+    shutil.copy(EXPORTS / "label_studio.json", folder / "export.json")
+    (folder / "config.xml").write_text("<View><Text name='t' value='$nothing'/></View>")
+    found = survey(folder, project)
+    assert [name for name, _ in found.others] == ["tool/export.json, tool/config.xml"]
+    ((_, why),) = found.others
+    assert "give the project's labelling configuration" not in why
+
+
 def test_globs_match_what_they_were_made_of(project: Path) -> None:
     drawn = random.Random(5)
     write_texts(project / "mine" / "texts" / "deep", drawn, 3)

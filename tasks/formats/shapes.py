@@ -1,0 +1,79 @@
+"""Why a file is in no known format: the shapes of data that people often bring, each in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.formats import Sample
+
+TURNS = ("messages", "conversations", "conversation", "contents", "turns")
+
+
+def describe_shape(sample: Sample) -> str:
+    """What a file holds that cannot be read as rows, and what to do; empty for a shape that is not known."""
+    if not sample.items:
+        return ""
+    return unreadable_shape(sample) or _rows_inside(sample) or _conversation(sample) or _label_studio(sample)
+
+
+def unreadable_shape(sample: Sample) -> str:
+    """A shape that no row can be read of although its keys are those of a format; empty for any other."""
+    if not sample.items:
+        return ""
+    first = sample.items[0].values
+    for key in TURNS:
+        turns = first.get(key)
+        if isinstance(turns, Mapping):
+            return f"{key} is an object of lists; a list of objects with role and content is right"
+        if isinstance(turns, list) and any(isinstance(turn, Mapping) and "parts" in turn for turn in turns):
+            return f"{key} has turns of role and parts, as Gemini does; turns of role and content are right"
+        if isinstance(turns, list) and turns and all(isinstance(turn, list | tuple) for turn in turns):
+            return f"{key} is a list of maps or of lists; a list of objects with role and content is right"
+    if len(sample.items) > 1 or not first:
+        return ""
+    if all(isinstance(value, dict) and value and all(map(_is_number, value)) for value in first.values()):
+        return "it is a table as pandas writes it by column; write it with orient='records'"
+    if all(isinstance(value, list) for value in first.values()):
+        lists = list(first.values())
+        flat = not any(isinstance(cell, dict | list) for value in lists for cell in value)
+        if flat and lists[0] and len({len(value) for value in lists}) == 1:
+            return "it holds a list a column; write an object a row"
+    return ""
+
+
+def _is_number(key: Any) -> bool:
+    return str(key).isdigit()
+
+
+def _rows_inside(sample: Sample) -> str:
+    values = sample.items[0].values
+    if len(sample.items) > 1:
+        return ""
+    if {"columns", "data"} <= values.keys() and isinstance(values["data"], list):
+        return "it is a table as pandas writes it with orient='split'; write it with orient='records'"
+    rows = [key for key, value in values.items() if _is_rows(value)]
+    if len(rows) == 1 and rows[0] not in TURNS:
+        return f"it is one object whose key {rows[0]!r} holds the rows; write that list alone into the file"
+    return ""
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _conversation(sample: Sample) -> str:
+    values = sample.items[0].values
+    if {"role", "content"} <= values.keys() or {"from", "value"} <= values.keys():
+        return "each object is one turn; write an object a conversation, its turns in a list under messages"
+    for key in ("contents", "turns", "conversation"):
+        if isinstance(values.get(key), list):
+            return f"a conversation stands under {key}; write it under messages, with role and content"
+    return ""
+
+
+def _label_studio(sample: Sample) -> str:
+    values = sample.items[0].values
+    if "result" in values and values.keys() & {"task", "completed_by"}:
+        return "it is one annotation of Label Studio's cloud storage; export the project as JSON instead"
+    return ""
