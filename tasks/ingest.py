@@ -247,10 +247,10 @@ def make_rows(
             report({"event": "message", "text": f"source {source.name}: {line}"})
     for number, source in enumerate(parameters.sources):
         tally = tallies[number]
+        tally.check(source.name, source.fields)
         if not tally.rows:
             names = [file.origin for part in parts if part.place == number for file in part.files]
             raise UserError(no_rows(source.name, _named(names), tally))
-        tally.check(source.name, source.fields)
     if sizes[CLAIMS]:
         for _ in spread(check_claims, ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass

@@ -325,9 +325,9 @@ def _read(name: str, guessed: Guess, globs: tuple[str, ...], paths: Sequence[Pat
         read += covered
         if read >= READ or len(rows) >= ROWS:
             break
+    tally.check(name)
     if not rows:
         raise UserError(no_rows(name, ", ".join(globs), tally))
-    tally.check(name)
     # A whole file that held more rows than are read says by its last how far that was, roughly.
     share = min(1.0, read / size) if len(rows) < ROWS else min(1.0, _bytes(rows) / size)
     return Proposal(name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows))

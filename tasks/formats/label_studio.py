@@ -1,24 +1,35 @@
 """Label Studio's exports, JSON and JSON_MIN.
 
-A control becomes: Pairwise a Comparison (nothing selected is a tie), Rating a Rating (0 is none), Ranker a
-Comparison a pair, Choices that name answers Comparisons and those that are numbers a Rating, TextArea a Pair
-whose completion a person wrote, but for a remark (a control named so: comment, reason, ...). Choices that
-are neither are passed over; they are an error where nothing else is labelled.
+A control becomes: Pairwise a Comparison (nothing selected is a tie), Rating a Rating (0 is none), Number a
+Rating, Ranker a Comparison a pair, Choices that name answers Comparisons and those that are numbers, or words
+such as Good and Bad on one answer, a Rating, TextArea a Pair for each text that a person wrote, but for a
+remark (a control named so: comment, reason, ...). Other choices are asked about, other controls counted.
 
 Which answer stands left, and what JSON_MIN's keys are, the labelling configuration says: `labelling`, or an
 .xml file among the source's. An annotation that was cancelled does not count; of several by one person on a
-task the last does. What is marked as ground truth is kept as said by the annotator "ground-truth", so that
-everybody else can be held against it.
+task the newest does, whichever export it stands in. What is marked as ground truth is kept as said by the
+annotator "ground-truth", so that everybody else can be held against it.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
+from tasks.formats import Fault, File, Format, Found, Reading, Sample, Tally
+from tasks.formats.label_studio_export import (
+    GIVE,
+    MIN_KEYS,
+    Annotation,
+    Result,
+    Task,
+    annotations_of,
+    every_task,
+    newest_annotations,
+    task_key,
+)
 from tasks.formats.labelled import (
     PROMPTS,
     Label,
@@ -34,40 +45,14 @@ from tasks.formats.labelled import (
     prompt_key,
     score_of,
     text_at,
-    time_of,
 )
 from tasks.formats.labelling import KINDS, Control, Labelling, read_labelling
+from tasks.formats.meanings import as_verdict, read_meaning
 from tasks.records import Choice, Record
 
-GROUND_TRUTH = "ground-truth"
-GIVE = "give the project's labelling configuration as labelling, or its .xml file beside the export"
-MIN_KEYS = {"annotator", "annotation_id", "lead_time"}
-BOOKS = {*MIN_KEYS, "id", "created_at", "updated_at", "agreement"}
-
-
-class Result(NamedTuple):
-    """What was said with one control, and what the export says that the control stands on."""
-
-    control: str
-    kind: str
-    value: Mapping[str, Any]
-    on: str = ""
-
-
-class Annotation(NamedTuple):
-    """What one person said about a task, at one time."""
-
-    annotator: str
-    time: str
-    results: list[Result]
-
-
-class Task(NamedTuple):
-    """What was labelled, and by whom how."""
-
-    where: str
-    data: dict[str, Any]
-    annotations: list[Annotation]
+REPLACED = "annotations that a newer one of the same person replaces"
+CANCELLED = "annotations that were cancelled"
+UNLABELLED = "tasks without an annotation"
 
 
 def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
@@ -78,130 +63,49 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
     if len(texts) > 1:
         raise UserError(f"source {reading.source}: {len(texts)} labelling configurations; one is right")
     labelling = read_labelling(*texts[0]) if texts else None
-    unread, rows = "", 0
-    for file in files:
-        if file.origin.lower().endswith(".xml"):
+    exports = [file for file in files if not file.origin.lower().endswith(".xml")]
+    people, newest = newest_annotations(exports, labelling)
+    place = 0
+    for task in every_task(exports, labelling):
+        if isinstance(task, Fault):
+            yield task
             continue
-        for task in _tasks(file, labelling):
-            try:
-                found = list(_rows(task, labelling, reading))
-            except UserError as error:
-                yield Fault(task.where, str(error))
-                continue
-            rows += len(found)
-            yield from (Found(row, task.where) for row in found)
-            unread = unread or _unread(task)
-    if unread and not rows:
-        raise UserError(
-            f"{unread} names no answer and is no number; say in columns what each choice stands for, "
-            'as in {A: answer_a, B: answer_b} or {Good: "1", Bad: "0"}'
-        )
-
-
-def _unread(task: Task) -> str:
-    for annotation in task.annotations:
-        for result in annotation.results:
-            if result.kind == "choices":
-                return f"{task.where}: the choice {result.value.get('choices')} of {result.control}"
-    return ""
-
-
-def _tasks(file: File, labelling: Labelling | None) -> Iterator[Task]:
-    """The tasks of a file. The rows of one task stand together in JSON_MIN, one an annotation."""
-    for key, group in itertools.groupby(file.items(), _task_key):
-        item = next(group)
-        where = f"{item.where}, task {item.values.get('id', 'without an id')}"
-        if key is None:
-            for one in itertools.chain([item], group):
-                yield _whole(one, f"{one.where}, task {one.values.get('id', 'without an id')}")
-        elif labelling is None:
-            raise UserError(f"{where}: JSON_MIN does not say which keys are labels; {GIVE}")
-        else:
-            rows = [item.values, *(other.values for other in group)]
-            annotations = [_least(row, labelling, where) for row in rows if row["annotation_id"] is not None]
-            kept = rows[0].keys() - labelling.controls.keys() - BOOKS
-            data = {name: value for name, value in rows[0].items() if name in kept}
-            yield Task(where, data, annotations)
-
-
-def _task_key(item: Item) -> Any:
-    if isinstance(item.values.get("data"), dict) and _annotations(item.values) is not None:
-        return None
-    if item.values.keys() >= MIN_KEYS:
-        return str(item.values.get("id", item.where))
-    raise UserError(
-        f"{item.where}: keys {', '.join(item.values) or '(none)'} are no task of Label Studio's; export as "
-        "JSON or JSON_MIN"
-    )
-
-
-def _annotations(task: Mapping[str, Any]) -> list[Any] | None:
-    given = task.get("annotations", task.get("completions"))
-    return given if isinstance(given, list) else None
-
-
-def _whole(item: Item, where: str) -> Task:
-    annotations = []
-    for place, given in enumerate(_annotations(item.values) or []):
-        if not isinstance(given, dict) or not isinstance(given.get("result") or [], list):
-            raise UserError(f"{where}: an annotation is an object with a list of results")
-        if given.get("was_cancelled") or given.get("skipped"):
+        kept = []
+        for annotation in task.annotations:
+            person = people.get(annotation.annotator, annotation.annotator)
+            if newest[task_key(task), person] == place:
+                kept.append(annotation._replace(annotator=person))
+            place += 1
+        _count(tally, REPLACED, len(task.annotations) - len(kept))
+        _count(tally, CANCELLED, task.cancelled)
+        _count(tally, UNLABELLED, not task.annotations)
+        try:
+            found = list(_rows(task._replace(annotations=kept), labelling, reading, tally))
+        except UserError as error:
+            yield Fault(task.where, str(error))
             continue
-        person = (
-            GROUND_TRUTH
-            if given.get("ground_truth")
-            else _person(given.get("completed_by"), given.get("id", place))
-        )
-        time = time_of(given.get("updated_at") or given.get("created_at"), where)
-        results = [_result(result, where) for result in given.get("result") or []]
-        annotations.append(Annotation(person, time, results))
-    return Task(where, item.values["data"], annotations)
+        yield from (Found(row, task.where) for row in found)
 
 
-def _result(given: Any, where: str) -> Result:
-    if not isinstance(given, dict) or not isinstance(given.get("value", {}), dict):
-        raise UserError(f"{where}: a result is an object with from_name, type and value")
-    kind, value = str(given.get("type", "")).lower(), given.get("value", {})
-    # What was said of a passage in the answer is not said of the answer.
-    kind = "region" if "start" in value else kind
-    return Result(str(given.get("from_name", "")), kind, value, str(given.get("to_name", "")))
+def _count(tally: Tally, reason: str, count: int) -> None:
+    if count:
+        tally.left_out[reason] += count
 
 
-def _least(row: Mapping[str, Any], labelling: Labelling, where: str) -> Annotation:
-    results = []
-    for name, control in labelling.controls.items():
-        given = row.get(name)
-        for value in given if isinstance(given, list) else [] if given is None else [given]:
-            if isinstance(value, str) and control.kind in ("choices", "textarea"):
-                value = {KINDS[control.kind]: [value]}
-            if not isinstance(value, dict):
-                raise UserError(f"{where}: {name} is {value!r:.40}, which no {control.kind} says")
-            if "start" not in value:
-                results.append(Result(name, control.kind, value))
-    time = time_of(row.get("updated_at") or row.get("created_at"), where)
-    return Annotation(_person(row["annotator"], row["annotation_id"]), time, results)
-
-
-def _person(given: Any, number: Any) -> str:
-    """Who annotated. Nobody knows whether two unknown people are one, so each is one."""
-    if isinstance(given, dict):
-        given = given.get("email") or given.get("id")
-    return f"unknown-{number}" if given is None or given in ("", "None") else str(given)
-
-
-def _rows(task: Task, labelling: Labelling | None, reading: Reading) -> Iterator[Record]:
-    last: dict[str, Annotation] = {}
-    for annotation in sorted(task.annotations, key=lambda one: instant(one.time)):
-        last[annotation.annotator] = annotation
+def _rows(task: Task, labelling: Labelling | None, reading: Reading, tally: Tally) -> Iterator[Record]:
     labels: list[Label] = []
     answers: set[str] = set()
     written: set[str] = set()
-    for annotation in last.values():
+    for annotation in sorted(task.annotations, key=lambda one: instant(one.time)):
         for result in [*annotation.results, *_ties(annotation, task, labelling, reading)]:
             if result.kind not in KINDS:
+                _note_unread(result, task, reading, tally)
                 continue
             control = _control(result, task, labelling)
-            for said in _said(result, control, task, reading):
+            told = list(_said(result, control, task, reading))
+            if not told:
+                _note_unread(result, task, reading, tally)
+            for said in told:
                 texts = tuple(said.answers.values())
                 labels.append(Label(result.control, annotation.annotator, annotation.time, texts, said.value))
                 answers.update(said.answers)
@@ -216,6 +120,18 @@ def _rows(task: Task, labelling: Labelling | None, reading: Reading) -> Iterator
             "holds what, as in {prompt: question, completion: response}"
         )
     yield from labelled_rows(asked_of(key, task.data, reading, task.where), labels, reading, task.where)
+
+
+def _note_unread(result: Result, task: Task, reading: Reading, tally: Tally) -> None:
+    """Count what was said with a control that is not read; choices may be a verdict and are asked about."""
+    if reading.fields.get(result.control) == "ignore":
+        tally.used.add(result.control)
+        return
+    values = [value for value in result.value.values() if value not in (None, "", [], 0)]
+    if values:
+        asked = "a verdict" if result.kind in ("choices", "taxonomy") else ""
+        value = values[0][0] if isinstance(values[0], list) and len(values[0]) == 1 else values[0]
+        tally.note_unread(result.control or result.kind, value, task.where, asked)
 
 
 def _ties(annotation: Annotation, task: Task, labelling: Labelling | None, reading: Reading) -> list[Result]:
@@ -261,7 +177,7 @@ def _said(result: Result, control: Control, task: Task, reading: Reading) -> Ite
             raise UserError(f"{task.where}: which answer stands left is not known; {GIVE}")
         choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
         yield Said(_texts(sides, task), choice)
-    elif result.kind == "rating" and value:
+    elif (result.kind == "rating" and value) or (result.kind == "number" and value is not None):
         yield Said(
             _texts([_rated(result, control, task, reading)], task),
             score_of(value, result.control, task.where),
@@ -271,15 +187,15 @@ def _said(result: Result, control: Control, task: Task, reading: Reading) -> Ite
     elif result.kind == "choices":
         yield from _chosen(value, result, control, task, reading)
     elif result.kind == "textarea" and not is_remark(result.control):
-        text = value if isinstance(value, str) else value[-1] if value else ""
-        if text.strip():
-            yield Said({"": text}, None)
+        for text in [value] if isinstance(value, str) else value:
+            if text.strip():
+                yield Said({"": text}, None)
 
 
 def _sound(kind: str, value: Any) -> bool:
     if kind == "pairwise":
         return value in ("left", "right", "tie")
-    if kind == "rating":
+    if kind in ("rating", "number"):
         return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
     if kind == "ranker":
         return isinstance(value, dict | list)
@@ -350,8 +266,24 @@ def _chosen(
     pairs = chosen(picked, control.options, texts, reading, control.shown)
     for one, other, choice in pairs:
         yield Said(_texts((one, other), task), choice)
-    if not pairs and len(picked) == 1 and (score := number(picked[0], reading)) is not None:
+    if (
+        not pairs
+        and len(picked) == 1
+        and (score := _score_of_choice(picked[0], result, control, reading)) is not None
+    ):
         yield Said(_texts([_rated(result, control, task, reading)], task), score)
+
+
+def _score_of_choice(choice: str, result: Result, control: Control, reading: Reading) -> float | None:
+    """Return the score that a choice is: by columns or fields, as a number, or as a word on one answer."""
+    meaning = reading.fields.get(result.control)
+    if meaning is not None:
+        read = read_meaning(result.control, meaning, choice)
+        return float(read[1]) if read and read[0] == "verdict" else None
+    score = number(choice, reading)
+    prompts = {*PROMPTS, reading.columns.get("prompt")}
+    on_answer = len(control.targets) == 1 and control.targets[0] not in prompts
+    return as_verdict(choice) if score is None and on_answer else score
 
 
 def _fits(sample: Sample) -> str:
@@ -359,7 +291,7 @@ def _fits(sample: Sample) -> str:
         return "" if sample.text.lstrip().startswith("<View") else "no labelling configuration"
     told = bool(sample.items) and all(
         item.values.keys() >= MIN_KEYS
-        or (isinstance(item.values.get("data"), dict) and _annotations(item.values) is not None)
+        or (isinstance(item.values.get("data"), dict) and annotations_of(item.values) is not None)
         for item in sample.items
     )
     return "" if told else "no tasks with data and annotations, nor annotator and annotation_id"

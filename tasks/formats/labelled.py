@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.formats import Reading
+from tasks.formats.meanings import as_score
 from tasks.formats.turns import asked, group_of, history, read_prompt, there
 from tasks.records import Choice, Record, Turn, comparison_row, pair_row, rating_row
 from tasks.rules import ASPECTS
@@ -203,8 +203,7 @@ def named(option: str, keys: Iterable[str], reading: Reading) -> str | None:
 def number(option: Any, reading: Reading) -> float | None:
     """The score that an option is: a number, or what columns say it stands for, as in {Good: "1"}."""
     try:
-        score = float(reading.column(option) if isinstance(option, str) else option)
-        return score if math.isfinite(score) else None
+        return as_score(reading.column(option) if isinstance(option, str) else float(option))
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -9,7 +9,8 @@ from model.errors import UserError
 
 # The kinds of controls that are read, and the key of a result's value that holds what was said.
 KINDS = {
-    "pairwise": "selected", "rating": "rating", "ranker": "ranker", "choices": "choices", "textarea": "text",
+    "pairwise": "selected", "rating": "rating", "number": "number", "ranker": "ranker", "choices": "choices",
+    "textarea": "text",
 }  # fmt: skip
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from tasks.formats import File, Reading, Tally, find_format
 from tasks.formats.labelling import read_labelling
+from tasks.formats.reader import read_rows
 from tasks.records import Rating, digest
 from tests.formats.reading import EXPORTS, comparisons, lines, pairs, ratings, read, rows, sample
 
@@ -23,6 +25,13 @@ def task(result: list[Any] | None, data: dict[str, Any] | None = None, **more: A
 
 def result(kind: str, name: str = "control", on: str = "x", **value: Any) -> dict[str, Any]:
     return {"from_name": name, "to_name": on, "type": kind, "value": value}
+
+
+def counted(*files: File, **told: Any) -> tuple[list[Any], Tally]:
+    """The rows of files and what reading them left aside."""
+    tally = Tally()
+    found = read_rows(find_format("label_studio"), files, Reading("mine", **told), tally)
+    return [one.row for one in found], tally
 
 
 def test_pairwise_choices_follow_the_labelling_configuration() -> None:
@@ -58,7 +67,8 @@ def test_ratings_of_an_answer_are_one_row_and_nought_is_none() -> None:
 
 def test_what_a_person_wrote_is_a_pair_and_a_reason_is_not() -> None:
     found = rows("label_studio", sample("label_studio.json"), labelling=XML)
-    assert pairs(found) == [("What does a mill grind?", "Grain, mostly wheat.")]
+    asked = "What does a mill grind?"
+    assert sorted(pairs(found)) == [(asked, "Grain"), (asked, "Grain, mostly wheat.")]
 
 
 def test_both_exports_of_a_project_give_the_same_rows() -> None:
@@ -153,8 +163,10 @@ def test_choices_are_what_columns_say_they_stand_for() -> None:
         "Nobody.",
         "b",
     )
-    with pytest.raises(UserError, match=r"the choice \['B'\] of preference names no answer and is no number"):
-        read("label_studio", picked)
+    found, tally = counted(picked)
+    assert not found and tally.asked["preference"].sample == "'B'"
+    ((rating,), tally) = counted(picked, columns={"completion": "answer_2"}, fields={"preference": {"B": 3}})
+    assert rating.scores == [3.0] and not tally.asked
     good = lines(
         task([result("choices", "verdict", "reply", choices=["Good"])], {"prompt": "Who?", "reply": "I."})
     )
@@ -227,3 +239,69 @@ def test_a_control_that_the_configuration_lacks_is_named() -> None:
 def test_a_configuration_is_read_without_entities(xml: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         read_labelling(xml, "config.xml")
+
+
+LEFT, RIGHT = (result("pairwise", selected=side) for side in ("left", "right"))
+
+
+def test_of_two_exports_of_a_task_the_newest_annotation_counts() -> None:
+    old = lines(task([RIGHT], id=1, updated_at="2026-03-01T10:00:00Z"))
+    new = lines(task([LEFT], id=1, updated_at="2026-03-08T10:00:00Z"))
+    for files in ((old, new), (new, old)):
+        found, tally = counted(*files)
+        assert comparisons(found) == [("The miller.", "Nobody.", "a", "helpfulness", "7")]
+        assert tally.left_out == {"annotations that a newer one of the same person replaces": 1}
+
+
+def test_a_person_by_number_and_by_object_is_one() -> None:
+    ana = {"id": 7, "email": "ana@mill.example", "first_name": "Ana"}
+    other = {"prompt": "Where?", "answer_left": "Here.", "answer_right": "There."}
+    by_number = lines(task([LEFT]), {**task([RIGHT], other), "id": 6})
+    by_object = lines(task([LEFT], completed_by=ana, id=2, updated_at="2026-03-02T10:00:00Z"))
+    by_text = lines({**task([LEFT], other, completed_by="7.0", id=3), "id": 9})
+    found, _ = counted(by_number, by_object, by_text)
+    assert {row.annotator for row in found} == {"ana@mill.example"} and len(found) == 3
+
+
+def test_the_same_number_of_another_task_is_another_annotation() -> None:
+    other = {"prompt": "Where?", "answer_left": "Here.", "answer_right": "There."}
+    assert len(counted(lines(task([LEFT])), lines({**task([LEFT], other), "id": 5}))[0]) == 2
+
+
+def test_every_text_of_a_text_area_is_an_answer() -> None:
+    data = {"prompt": "Name a bird."}
+    given = lines(
+        task([result("textarea", "answer", "p", text=["A robin.", " ", "A wren.", "An owl."])], data)
+    )
+    assert [row.completion for row in counted(given)[0]] == ["A robin.", "A wren.", "An owl."]
+
+
+def test_numbers_are_scores_and_nought_is_one() -> None:
+    data = {"prompt": "Who?", "reply": "I."}
+    given = lines(*(task([result("number", "score", "reply", number=n)], data, id=n) for n in (0, 4, -2.5)))
+    assert [row.scores for row in counted(given, lines())[0]][-1] == [-2.5]
+    texts = "<Text name='p' value='$prompt'/><Text name='r' value='$reply'/>"
+    small = f"<View>{texts}<Number name='n' toName='r'/></View>"
+    row = {"id": 1, **data, "n": 3, "annotator": 5, "annotation_id": 1, "lead_time": 1.0}
+    (rating,), _ = counted(lines(row), labelling=small)
+    assert (rating.completion, rating.scores, rating.annotators) == ("I.", [3.0], ["5"])
+
+
+def test_one_bad_task_costs_one_task() -> None:
+    good, bad = task([LEFT]), {**task([result("pairwise", selected="up")]), "id": 6}
+    found, tally = counted(lines(good, bad, {"id": 7}, {**good, "id": 8}))
+    assert [bool(row.fault) for row in found] == [False, True, True, False]
+    assert tally.faults == 2 and "task 6" in tally.first_fault
+
+
+def test_words_about_one_answer_are_a_verdict_on_it() -> None:
+    data = {"prompt": "Who?", "reply": "I."}
+    for word, score in (("Good", 1.0), ("thumbs down", -1.0), ("4 stars", 4.0)):
+        given = lines(task([result("choices", "q", "reply", choices=[word])], data))
+        assert [row.scores for row in counted(given)[0]] == [[score]]
+    found, tally = counted(lines(task([result("choices", "q", "prompt", choices=["Good"])], data)))
+    assert not found and list(tally.asked) == ["q"]
+    _, tally = counted(
+        lines(task([result("choices", "q", "prompt", choices=["Good"])], data)), fields={"q": "ignore"}
+    )
+    assert not tally.asked and tally.used == {"q"}
