@@ -154,6 +154,7 @@ def admit(
 def _path(config: Path | None) -> Path:
     from tasks.quarantine import ADMITTED
 
+    config = config or _made_by()
     if config is None:
         return Path(ADMITTED)
     from flows.configuration import read_preset
@@ -162,7 +163,19 @@ def _path(config: Path | None) -> Path:
 
 
 def _next(config: Path | None) -> str:
+    config = config or _made_by()
     return f"`chatmill run --config {escape(str(config))}`" if config else "`chatmill run`"
+
+
+def _made_by() -> Path | None:
+    """The preset that made data/; None for the demo's, or where it cannot be told."""
+    from flows.current_preset import DEMO, current_preset
+
+    try:
+        found = current_preset(Path.cwd())
+    except UserError:
+        return None
+    return found if found != DEMO else None
 
 
 def _matching(rule: str, totals: Sequence[Total]) -> set[str]:

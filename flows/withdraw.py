@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from flows.current_preset import DEMO, choose_preset
 from flows.terminal import Console
 from model.errors import UserError
 from tasks.withdrawal import (
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from flows.configuration import Preset
     from tasks.leaving import Leaving
 
-DEMO = Path("configs/demo.yaml")
 SHOWN = 20
 
 
@@ -42,7 +42,10 @@ def withdraw(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would leave and which models had it; write nothing.")
     ] = False,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The preset whose data this is.")] = DEMO,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The preset whose data this is (else the one that made data/)."),
+    ] = None,
 ) -> None:
     """Take rows, or all labels of a person, out of the data for good: nothing learns from them again.
 
@@ -58,6 +61,7 @@ def withdraw(
         return
     if not dry_run and (lacks := [name for name, said in (("--why", why), ("--by", by)) if not said.strip()]):
         raise UserError(f"{' and '.join(lacks)} not given; a withdrawal says who withdraws, and why")
+    config = choose_preset(config, root, console)
     preset = read_preset(config)
     named = {**dict.fromkeys(ids or [], ""), **(read_ids(rows) if rows else {})}
     now = datetime.now(UTC).isoformat(timespec="seconds")
