@@ -27,6 +27,7 @@ from tasks.formats.meanings import check_fields
 from tasks.project_paths import DOWNLOADS
 from tasks.records import Comparison, Rating
 from tasks.remotes import secret
+from tasks.source_files import match_files
 
 __all__ = ["Archive", "DataParameters", "Source"]
 
@@ -309,9 +310,12 @@ def own_files(source: Source, root: Path) -> list[Path]:
     A glob may lead out of the project's folder; that is for its author to say. Raises UserError for one that
     matches nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for pattern in listed(source.files):
-        paths = _matched(pattern, root)
+        try:
+            paths = match_files(pattern, root, lambda name: suffix(name) in ENDINGS)
+        except UserError as error:
+            raise UserError(f"source {source.name}: {error}") from error
         if inside := [path for path in paths if lies_in_data(path, root)]:
             raise UserError(
                 f"source {source.name}: {_shown(inside[0], root)} lies in data/, which chatmill replaces; "
@@ -319,20 +323,9 @@ def own_files(source: Source, root: Path) -> list[Path]:
             )
         if not paths:
             raise UserError(f"source {source.name}: {_nothing(pattern, root)}")
-        found |= dict.fromkeys(paths)
-    return list(found)
-
-
-def _matched(pattern: str, root: Path) -> list[Path]:
-    # A file that is called so is meant, whatever its name would match as a glob.
-    if (root / pattern).is_file():
-        return [root / pattern]
-    if (root / pattern).is_dir():
-        inside = glob.iglob(os.path.join(glob.escape(pattern), "**", "*"), root_dir=root, recursive=True)
-        names = [name for name in inside if suffix(name) in ENDINGS]
-    else:
-        names = glob.glob(pattern, root_dir=root, recursive=True)
-    return [root / name for name in sorted(names) if (root / name).is_file()]
+        for path in paths:
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
 
 
 def _nothing(pattern: str, root: Path) -> str:

@@ -1,0 +1,91 @@
+"""The files that a glob or a folder names: each real file once, whatever links lead to it."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from model.errors import UserError
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:
+    """Return the files of a glob, a folder or a name, sorted; of a folder, those that `is_wanted` names.
+
+    Links to folders are followed, and no folder is entered twice, so a loop of links ends. Hidden files are
+    passed over. Raises UserError for a pipe, a socket, a device, or a link that leads nowhere.
+    """
+    # A file that is called so is meant, whatever its name would match as a glob.
+    path = root / pattern
+    if path.is_dir():
+        names = [os.path.join(pattern, name) for name in _walk(path) if is_wanted(name)]
+    elif os.path.lexists(path):
+        names = [pattern]
+    elif "**" in PurePosixPath(pattern).parts:
+        names = list(_recursive(pattern, root))
+    else:
+        names = glob.glob(pattern, root_dir=root)
+    found: dict[str, Path] = {}
+    for name in sorted(names):
+        if not (root / name).is_dir():
+            check_file(root / name, name)
+            found.setdefault(os.path.realpath(root / name), root / name)
+    return list(found.values())
+
+
+def check_file(path: Path, name: str) -> None:
+    """Raise UserError for what is no regular file: reading it might never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        why = "leads nowhere" if path.is_symlink() else f"cannot be read ({os.strerror(error.errno or 0)})"
+        raise UserError(f"{name} {why}; mend or remove it") from error
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "no file")
+        raise UserError(f"{name} is {kind}; sources are files: remove it, or name other files")
+
+
+def _recursive(pattern: str, root: Path) -> Iterator[str]:
+    """Match a glob with `**`, which stands for any folders; `glob` itself would follow a loop of links."""
+    parts = PurePosixPath(pattern).parts
+    place = parts.index("**")
+    base, rest = os.path.join(*parts[:place]) if place else "", parts[place:]
+    folders = glob.glob(base, root_dir=root) if base else [""]
+    for folder in sorted(folders):
+        if (root / folder).is_dir():
+            for name in _walk(root / folder):
+                if _fits(PurePosixPath(name).parts, rest):
+                    yield os.path.join(folder, name)
+
+
+def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    if not parts:
+        return not names
+    if parts[0] == "**":
+        return any(_fits(names[count:], parts[1:] or ("*",)) for count in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Yield the names of what is below a folder, from there on, but for folders and hidden names."""
+    entered: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        state = os.stat(place)
+        if (state.st_dev, state.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith("."):
+                yield Path(os.path.relpath(os.path.join(place, name), folder)).as_posix()
