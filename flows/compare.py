@@ -29,7 +29,7 @@ def compare(
     A page with the curves of both goes to var/compare-A-B.html.
     """
     client, root = open_store()
-    from tasks.comparison import differences, facts, find_run, is_speed
+    from tasks.comparison import APART, UNLIKE, differences, facts, find_run, is_apart
     from tasks.contrast import contrast
 
     first, second = find_run(client, before), find_run(client, now)
@@ -41,15 +41,17 @@ def compare(
     part.write_text(contrast(client, (first, second), found), encoding="utf-8")
     part.replace(path)
     console.print(f"[dim]{' → '.join(names)}[/dim]")
-    # Speed is of the machine: it stands apart, below what tells of the models.
-    speed = [row for row in found if row.kind == "figure" and is_speed(row.name)]
-    told = [row for row in found if row not in speed]
-    console.print(
-        _table(told, names) if told else "nothing differs but speed" if speed else "nothing differs"
-    )
-    if speed:
-        console.print("\n[dim]speed and cost, of the machine and what else ran on it[/dim]")
-        console.print(_table(speed, names))
+    # What says little or nothing of the models stands apart, below.
+    apart = {what: [row for row in found if is_apart(row, what)] for what in APART}
+    told = [row for row in found if not any(row in rows for rows in apart.values())]
+    nothing = "nothing differs but what follows" if any(apart.values()) else "nothing differs"
+    console.print(_table(told, names) if told else nothing)
+    if any(row.unlike for row in told):
+        console.print(f"[yellow]{UNLIKE}[/yellow]", soft_wrap=True)
+    for what, rows in apart.items():
+        if rows:
+            console.print(f"\n[dim]{APART[what]}[/dim]", soft_wrap=True)
+            console.print(_table(rows, names))
     console.print(f"\nThe page, with the curves of both: [bold]{RECORDS / path.name}[/bold]", soft_wrap=True)
 
 
@@ -58,7 +60,7 @@ def _table(rows: list[Difference], names: list[str]) -> Table:
     for column in ("", "stage", "what", *names, "change"):
         table.add_column(column, justify="right" if column == "change" else "left")
     for row in rows:
-        change = "" if row.change is None else f"{row.change:+.4g}"
+        change = "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}"
         table.add_row(
             row.kind, escape(row.stage), escape(row.name), _shown(row.before), _shown(row.now), change
         )

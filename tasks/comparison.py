@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,34 @@ GONE = "gone"
 AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
 
 
+TRAININGS = ("pretrain", "sft", "reward", "rlhf")
+# Of the last step's batch alone: they say little of a training.
+LAST_STEP = {
+    "loss", "gradient_norm", "learning_rate_scale", "reward", "kl", "length", "ends_by_itself", "distinct",
+    "length_ratio", "kl_coefficient", "policy_loss", "value_loss", "clipped_share", "entropy",
+}  # fmt: skip
+# The held-out rows that the figures of a stage were measured on: kinds of rows, by part of the split.
+LABELS = ("comparisons", "ratings")
+HELD_OUT: dict[str, dict[str, tuple[str, ...]]] = {
+    "pretrain": {"valid": ("text",)},
+    "sft": {"valid": ("pairs",)},
+    "reward": {"valid": LABELS},
+    "rlhf": {"valid": ("pairs",)},
+    "evaluate": {"test": ("text", "pairs", *LABELS), "valid": LABELS},
+    "gate": {"test": ("text", "pairs", *LABELS), "valid": LABELS},
+}
+MODEL, LAST, MACHINE = "model", "last step", "machine"
+APART = {
+    LAST: "figures of the last step's batch alone, which differ from step to step",
+    MACHINE: "speed and cost, of the machine and what else ran on it",
+}
+UNLIKE = (
+    "* measured on other held-out rows: these figures cannot be compared. `held-out rows` above shows which "
+    "rows differ, with their number and digest."
+)
+# Where the figures that decide come first.
+FIRST = ("gate", "evaluate", "rlhf", "reward", "sft", "pretrain")
+
 # What a stage took, not what came out: it differs from run to run.
 SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
 
@@ -34,6 +63,29 @@ SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
 def is_speed(figure: str) -> bool:
     """Whether a figure tells of the machine and not of the model."""
     return figure.startswith((*SPEED, "cost/")) or figure.endswith((*SPEED, "_per_second", "_bytes_peak"))
+
+
+def tells_of(stage: str, figure: str) -> str:
+    """Return what a figure tells of: the model, a training's last step alone, or the machine."""
+    if is_speed(figure):
+        return MACHINE
+    return LAST if stage in TRAININGS and figure in LAST_STEP else MODEL
+
+
+def is_apart(row: Difference, what: str) -> bool:
+    """Return whether a figure tells of the last step alone, or of the machine."""
+    return row.kind == "figure" and tells_of(row.stage, row.name) == what
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out rows of one kind in one part of the split: how many, and a digest of them all."""
+
+    n: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.n:,} rows, {self.digest[:8]}" if self.digest else f"{self.n:,} rows"
 
 
 @dataclass(frozen=True)
@@ -45,11 +97,15 @@ class Facts:
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    held_out: dict[str, HeldOut] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs; None: that run has no such thing. `change`: of figures, second less first."""
+    """One thing that differs; None: that run has no such thing. `change`: of figures, second less first.
+
+    `unlike` says that a figure was measured on other held-out rows, so that its change means little.
+    """
 
     kind: str
     stage: str
@@ -57,6 +113,7 @@ class Difference:
     before: Any
     now: Any
     change: float | None = None
+    unlike: bool = False
 
 
 def find_run(client: MlflowClient, name: str) -> Run:
@@ -98,9 +155,30 @@ def facts(client: MlflowClient, parent: Run) -> Facts:
         known.figures[name] = dict(maker.data.metrics)
         manifest = artifact(client, made_by[holder(run)], "manifest.json") if holder(run) in made_by else None
         known.code[name] = (manifest or {}).get("code", GONE)
+        if name == "split":
+            known.held_out.update(_held_out(manifest or {}, known.figures[name]))
         known.around.setdefault("data", data_hash(run) or GONE)
     known.around.setdefault("data", GONE)
     return known
+
+
+def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict[str, HeldOut]:
+    """The held-out rows that a split has, by part and kind as in `test pairs`, from its manifest."""
+    sums = manifest.get("sums") or {}
+    found = {}
+    for part in ("valid", "test"):
+        for kind in ("text", "pairs", *LABELS):
+            mine = sorted((name, each) for name, each in sums.items() if name.startswith(f"{part}/{kind}/"))
+            digest = hashlib.sha256(repr(mine).encode()).hexdigest() if mine else ""
+            if mine or f"{part}_{kind}" in figures:
+                found[f"{part} {kind}"] = HeldOut(int(figures.get(f"{part}_{kind}", 0)), digest)
+    return found
+
+
+def _unlike_held_out(stage: str, names: Iterable[str]) -> bool:
+    """Whether the figures of a stage were measured on some of these held-out rows."""
+    parts = HELD_OUT.get(stage, {})
+    return any(f"{part} {kind}" in names for part, kinds in parts.items() for kind in kinds)
 
 
 def differences(before: Facts, now: Facts) -> list[Difference]:
@@ -109,11 +187,19 @@ def differences(before: Facts, now: Facts) -> list[Difference]:
     found += [Difference("code", stage, "", one, two) for stage, one, two in _unlike(before.code, now.code)]
     for stage, one, two in _stages(before.parameters, now.parameters):
         found += [Difference("parameter", stage, *row) for row in _unlike(one, two)]
+    held_out = _unlike(before.held_out, now.held_out)
+    found += [Difference("held-out rows", "split", *row) for row in held_out]
+    exams = {name for name, _, _ in held_out}
+    figures = []
     for stage, one, two in _stages(before.figures, now.figures):
+        other = _unlike_held_out(stage, exams)
         for name, old, new in _unlike(one, two):
             change = new - old if old is not None and new is not None else None
-            found.append(Difference("figure", stage, name, old, new, change))
-    return found
+            unlike = other and tells_of(stage, name) == MODEL
+            figures.append(Difference("figure", stage, name, old, new, change, unlike))
+    return found + sorted(
+        figures, key=lambda row: FIRST.index(row.stage) if row.stage in FIRST else len(FIRST)
+    )
 
 
 def _unlike(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

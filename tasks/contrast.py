@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.comparison import Difference, is_speed
+from tasks.comparison import APART, LAST, MACHINE, UNLIKE, Difference, is_apart, is_speed
 from tasks.figures import Line, line_chart
 from tasks.lineage import artifact_text, children, holder, makers
 from tasks.page import STYLE
@@ -23,6 +23,7 @@ TONES = ("train", "aligned")
 SHOWN, LONGEST = 12, 60
 SECTIONS = (
     ("run", "Code, data and surroundings"),
+    ("held-out rows", "Held-out rows"),
     ("code", "Code by stage"),
     ("parameter", "Parameters"),
     ("figure", "Figures"),
@@ -79,11 +80,11 @@ def contrast(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Differ
 def _sections(found: Sequence[Difference]) -> list[dict[str, Any]]:
     sections = []
     for kind, title in SECTIONS:
-        rows = [row for row in found if row.kind == kind and not (kind == "figure" and is_speed(row.name))]
-        sections.append(_section(title, rows))
-    speed = [row for row in found if row.kind == "figure" and is_speed(row.name)]
-    note = "Of the machine and what else ran on it; no difference of the models."
-    sections.append(_section("Speed and cost", speed, note))
+        rows = [row for row in found if row.kind == kind and not any(is_apart(row, what) for what in APART)]
+        sections.append(_section(title, rows, UNLIKE if any(row.unlike for row in rows) else ""))
+    for title, what in (("Last step", LAST), ("Speed and cost", MACHINE)):
+        apart = [row for row in found if is_apart(row, what)]
+        sections.append(_section(title, apart, f"{APART[what][:1].upper()}{APART[what][1:]}."))
     return [section for section in sections if section["rows"]]
 
 
@@ -98,7 +99,7 @@ def _section(title: str, rows: Sequence[Difference], note: str = "") -> dict[str
                 "stage": row.stage,
                 "name": row.name.replace("_", " ") if row.kind == "figure" else row.name,
                 "shown": [_shown(row.before), _shown(row.now)],
-                "change": "" if row.change is None else f"{row.change:+.4g}",
+                "change": "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}",
             }
             for row in rows
         ],

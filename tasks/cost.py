@@ -11,8 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.past import PIPELINES, preset_of, search
-from tasks.tracking import COST_TAG
+from tasks.past import COST_TAG, PIPELINES, preset_of, search
 
 MADE, REUSED, ENDED, RUNNING = "made", "reused", "ended", "running"
 OLDEST = ("attributes.start_time ASC",)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks import remotes, versions
@@ -21,7 +20,7 @@ from tasks.groups import group_of
 from tasks.lineage import PARENT, UNNAMED, data_hash, holder
 from tasks.names import shown_name
 from tasks.output import is_undamaged
-from tasks.past import search
+from tasks.past import COST_TAG, PIPELINES, search
 from tasks.products import split_address
 from tasks.project_paths import ARTIFACTS
 from tasks.records import TYPES, annotators_of, shards
@@ -109,24 +108,24 @@ def learned_from(
     ids: set[str] = set()
     people: set[str] = set()
     took = {}
-    for run, split in _finished(client, "split").items():
-        key = split.data.tags["chatmill.key"]
-        if key not in splits:
-            splits[key] = _rows(client, root, split, sought, ids, people)
-        counted = splits[key]
+    runs = _stages_by_run(client)
+    for run, stages in runs.items():
+        if (split := stages.get("split")) is None:
+            continue
+        if split.key not in splits:
+            splits[split.key] = _rows(client, root, run, split, sought, ids, people)
+        counted = splits[split.key]
         if counted is not None and counted[0]:
-            took[run] = split, *counted
-    stages = {name: _finished(client, name) for name in _concerned(rows for _, rows, _ in took.values())}
+            took[run] = counted
+    concerned = _concerned(rows for rows, _ in took.values())
     found = []
-    for run, (split, rows, certain) in took.items():
-        made = holder(stages["rlhf"][run]) if run in stages.get("rlhf", ()) else ""
+    for run, (rows, certain) in took.items():
+        stages = runs[run]
+        made = stages["rlhf"].holder if "rlhf" in stages else ""
         mine = tuple(sorted(named.get(made, ()), key=_by_number))
-        names = tuple(name for name in stages if run in stages[name])
-        found.append(
-            Learned(
-                run, mine, bool(champions & set(mine)), data_hash(split) or "", dict(rows), names, certain
-            )
-        )
+        names = tuple(name for name in concerned if name in stages)
+        holds = bool(champions & set(mine))
+        found.append(Learned(run, mine, holds, stages["split"].data, dict(rows), names, certain))
     if len(ids) > 1:
         raise UserError(
             f"{sought.row} begins more than one id ({', '.join(sorted(ids)[:3])}); give more of it"
@@ -151,10 +150,41 @@ def _unknown(sought: Sought, people: set[str]) -> str:
     return f"no run has labels by {sought.annotator!r}; {hint}"
 
 
-def _finished(client: MlflowClient, stage: str) -> dict[str, Run]:
-    """The runs of a stage that came to their end, by pipeline run, the newest first."""
-    ended = search(client, f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'")
-    return {run.data.tags.get(PARENT, ""): run for run in ended}
+class Finished(NamedTuple):
+    """A stage of a pipeline run that came to its end: its key, the run with its files, its data's hash."""
+
+    key: str
+    holder: str
+    data: str
+
+
+def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
+    """The stages of each pipeline run that came to their end, the newest run first.
+
+    Pipeline runs note their stages in their tags, so that one search finds all. Of older runs, which do not,
+    each stage is searched for: a run costs MLflow a millisecond, and each has thirteen stages.
+    """
+    found: dict[str, dict[str, Finished]] = {}
+    older = False
+    for run in search(client, PIPELINES):
+        noted = {
+            tag.removeprefix(COST_TAG): json.loads(value)
+            for tag, value in run.data.tags.items()
+            if tag.startswith(COST_TAG)
+        }
+        found[run.info.run_id] = {
+            stage: Finished(told["key"], told["holder"], told["data"])
+            for stage, told in noted.items()
+            if "key" in told
+        }
+        older |= not found[run.info.run_id]
+    for stage in ("split", *ORDER) if older else ():
+        ended = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'"
+        for child in search(client, ended):
+            finished = Finished(child.data.tags["chatmill.key"], holder(child), data_hash(child) or "")
+            stages = found.setdefault(child.data.tags.get(PARENT, ""), {})
+            stages.setdefault(stage, finished)
+    return found
 
 
 def _concerned(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
@@ -166,28 +196,34 @@ def _concerned(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
 
 
 def _rows(
-    client: MlflowClient, root: Path, split: Run, sought: Sought, ids: set[str], people: set[str]
+    client: MlflowClient,
+    root: Path,
+    run: str,
+    split: Finished,
+    sought: Sought,
+    ids: set[str],
+    people: set[str],
 ) -> tuple[Counter[tuple[str, str]], bool] | None:
     """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
     kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABELS
     counts: Counter[tuple[str, str]] = Counter()
-    folder = root / ARTIFACTS / "split" / split.data.tags["chatmill.key"]
+    folder = root / ARTIFACTS / "split" / split.key
     if is_undamaged(folder, root):
         for part in SPLITS:
             for kind in kinds:
                 for path in shards(folder / part / kind):
                     counts[kind, part] += sum(1 for _ in _fitting(path, kind, sought, ids, people))
         return +counts, True
-    params = split.data.params
+    within = f"tags.`{PARENT}` = '{run}' and tags.`chatmill.key` LIKE '%' and tags.`chatmill.stage` ="
+    params = search(client, f"{within} 'split'", most=1)[0].data.params
     parameters = SplitParameters(float(params["valid"]), float(params["test"]), params.get("salt", ""))
-    files = _version_files(root, data_hash(split) or "", kinds)
+    files = _version_files(root, split.data, kinds)
     if files is None:
         return None
     for kind, path in files:
         for line in _fitting(path, kind, sought, ids, people):
             counts[kind, split_of(group_of(line), parameters)] += 1
-    beside = f"tags.`{PARENT}` = '{split.data.tags.get(PARENT, '')}' and tags.`chatmill.stage` = 'validate'"
-    checked = search(client, f"{beside} and tags.`chatmill.key` LIKE '%'", most=1)
+    checked = search(client, f"{within} 'validate'", most=1)
     figures = checked[0].data.metrics if checked else {}
     return +counts, all(not figures.get(f"{kind}_quarantined", 1) for kind, _ in counts)
 

@@ -18,6 +18,8 @@ from tasks.output import MANIFEST
 PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LIKE '%'"
 # On a parent run whose chain came to the end: the version of the data that it read.
 WHOLE = "chatmill.data"
+# On a parent run, behind it the name of a stage: what it took, its key and the run with its files, as JSON.
+COST_TAG = "chatmill.cost."
 # On a parent run and its stages' runs: the preset's name.
 PRESET = "chatmill.preset"
 NEWEST = ("attributes.start_time DESC",)

@@ -24,7 +24,7 @@ from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
 from tasks.locks import CLOSED as READ_ONLY
 from tasks.output import MANIFEST, Reference
-from tasks.past import PRESET, WHOLE
+from tasks.past import COST_TAG, PRESET, WHOLE
 from tasks.products import CHAMPION, MODEL, Product, find_product, list_products, product_named, split_address
 from tasks.project_paths import STORES
 from tasks.registry import Registered, Registry
@@ -40,7 +40,7 @@ FLOW_RUN = "prefect.flow_run_id"
 TOLD = "chatmill.told"
 LAST_SECONDS = 10.0
 GONE = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE))
-COST, COST_TAG, MOST_ATTEMPTS = "cost", "chatmill.cost.", 50
+COST, MOST_ATTEMPTS = "cost", 50
 KEPT = ("samples.json", "report.md", "agreement.json", "accuracy.json", "yardstick.json", "answers.json")
 ALSO = ("metrics.json", "verdict.json", "report.html", CURVES)
 # Of drift: what later versions of the data are compared with, and the comparison.
@@ -278,7 +278,7 @@ class Tracker:
             metrics=_metrics(numbers, int(numbers.get("steps", 0))),
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        self._keep_cost(reference)
+        self._keep_cost(reference, reuses or self.stage, data_hash)
         if data_hash:
             described = json.dumps({"pointer": "data.dvc", "md5": data_hash})
             dataset = Dataset("data", data_hash[:36], "dvc", described)
@@ -304,10 +304,10 @@ class Tracker:
         for start in range(0, len(lacks), BATCH):
             self.client.log_batch(self.stage, metrics=lacks[start : start + BATCH])
 
-    def _keep_cost(self, reference: Reference) -> None:
+    def _keep_cost(self, reference: Reference, holder: str, data_hash: str) -> None:
         """What a stage took: as figures of its run where it was made, and at the pipeline's run for sums.
 
-        There a reader finds them without reading a run a stage.
+        There a reader finds them, and whose output it is, without reading a run a stage.
         """
         if not reference.cost:
             return
@@ -322,6 +322,9 @@ class Tracker:
             **reference.cost,
             "runs": reference.cost.get("runs", [])[-MOST_ATTEMPTS:],
             "status": "reused" if reference.reused else "made",
+            "key": reference.key,
+            "holder": holder,
+            "data": data_hash,
         }
         self.client.set_tag(self.run, f"{COST_TAG}{reference.stage}", json.dumps(told))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
-from tasks.comparison import is_speed
+from tasks.comparison import LAST_STEP, TRAININGS, is_speed
 from tasks.explain import Difference, differences
 
 IDENTICAL, EQUIVALENT, DIVERGED = "identical", "equivalent", "diverged"
@@ -22,14 +22,8 @@ LEFT_OUT = "left out"
 REPETITIONS = 3
 CONFIDENCE = 0.99
 HASH = "data_hash"
-TRAININGS = ("pretrain", "sft", "reward", "rlhf")
 # Where rows were found is told otherwise when a version of the data stands for its sources.
 PLACES = {"ingest": ("origins/",), "validate": ("quarantine/", "report.md", "data_docs/")}
-# Of the last step's batch alone, these say little of a training: only repetitions say how far they may go.
-LAST_STEP = {
-    "loss", "gradient_norm", "learning_rate_scale", "reward", "kl", "length", "ends_by_itself", "distinct",
-    "length_ratio", "kl_coefficient", "policy_loss", "value_loss", "clipped_share", "entropy",
-}  # fmt: skip
 # By the end of a figure's name: the share of its value, and the amount, that it may differ by.
 DEFAULTS: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (("loss", "bits_per_byte"), 0.02, 0.0),

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from model.errors import UserError
-from tasks.comparison import differences, facts, find_run
+from tasks.comparison import LAST, MACHINE, MODEL, Facts, HeldOut, differences, facts, find_run, tells_of
 from tasks.contrast import contrast
 from tasks.lineage import count_labels, described_sources, diffs, trace
 from tasks.model_page import LONGEST, describe, written
@@ -166,3 +166,44 @@ def test_a_models_page_begins_with_the_verdict_and_the_figures(store):
     assert "score: reward\\_gain 0.25 \\[0.1, 0.4\\] (n = 64)" in page and "kl 20.12" in page
     assert "demo \\[b\\]" in page and page.index("figures") < page.index("Pipeline run")
     assert written(trace(client, "chatmill/1", root), second).startswith("Pipeline run")
+
+
+def held(n: int, letter: str) -> dict[str, HeldOut]:
+    return {"test pairs": HeldOut(n, letter * 64), "valid text": HeldOut(9, "0" * 64)}
+
+
+def test_figures_of_other_held_out_rows_are_marked():
+    figures = {
+        "evaluate": {"pair_accuracy": 0.78, "seconds": 3.0},
+        "pretrain": {"bits_per_byte": 2.0, "loss": 3.0},
+        "ingest": {"rows": 5.0},
+    }
+    later = {
+        "evaluate": {"pair_accuracy": 0.94, "seconds": 4.0},
+        "pretrain": {"bits_per_byte": 1.0, "loss": 2.5},
+        "ingest": {"rows": 6.0},
+    }
+    one = Facts("a", {}, figures=figures, held_out=held(23, "a"))
+    two = Facts("b", {}, figures=later, held_out=held(16, "b"))
+    found = {(row.kind, row.stage, row.name): row for row in differences(one, two)}
+    exam = found["held-out rows", "split", "test pairs"]
+    assert str(exam.before) == "23 rows, aaaaaaaa" and str(exam.now) == "16 rows, bbbbbbbb"
+    assert ("held-out rows", "split", "valid text") not in found
+    assert found["figure", "evaluate", "pair_accuracy"].unlike
+    # What was measured on the same rows, or tells of the machine, is not marked.
+    for name in (("evaluate", "seconds"), ("pretrain", "bits_per_byte"), ("ingest", "rows")):
+        assert not found[("figure", *name)].unlike
+    assert [row.stage for row in differences(one, two)][-1] == "ingest"
+    same = differences(one, Facts("c", {}, figures=later, held_out=held(23, "a")))
+    assert not any(row.unlike for row in same)
+    # The same number of other rows is another exam too.
+    other = differences(one, Facts("d", {}, figures=later, held_out=held(23, "c")))
+    assert any(row.unlike for row in other)
+
+
+def test_a_trainings_last_step_and_the_machine_stand_apart():
+    for made, name, tells in (
+        ("rlhf", "policy_loss", LAST), ("sft", "gradient_norm", LAST), ("sft", "cost/memory", MACHINE),
+        ("sft", "valid_loss", MODEL), ("evaluate", "loss", MODEL), ("evaluate", "tokens_per_second", MACHINE),
+    ):  # fmt: skip
+        assert tells_of(made, name) == tells
