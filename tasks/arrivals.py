@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from zipfile import BadZipFile
 
 import numpy as np
 
+from tasks.names import file_name
 from tasks.project_paths import LABELS
 from tasks.records import annotators_of, digest, read_shards
 from tasks.withdrawal import rated_of
@@ -32,7 +32,7 @@ class Arrivals:
 
 def known_labels(root: Path, preset: str) -> Known:
     """The labels of a preset that were told of in this folder."""
-    return Known(root / LABELS / f"{quote(preset, safe='')}.npz")
+    return Known(root / LABELS / f"{file_name(preset)}.npz")
 
 
 class Known:
@@ -76,7 +76,7 @@ class Known:
         )
         self.digest, self.data = found, data
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
+        part = self.path.with_name(f"{self.path.name}.part")
         with part.open("wb") as file:
             np.savez(file, digest=np.array(found), data=np.array(data), labels=self.labels)
         part.replace(self.path)

@@ -21,6 +21,7 @@ from tasks.lineage import (
     model_run,
     run_or_none,
 )
+from tasks.names import plain_keys
 from tasks.past import search
 from tasks.products import is_version
 
@@ -149,10 +150,10 @@ def facts(client: MlflowClient, parent: Run) -> Facts:
     made_by = makers(client, runs)
     for run in runs:
         name = run.data.tags.get("chatmill.stage", "")
-        known.parameters[name] = dict(run.data.params)
+        known.parameters[name] = plain_keys(run.data.params)
         # What was reused has the figures of its training with the run that made it.
         maker = made_by.get(holder(run), run)
-        known.figures[name] = dict(maker.data.metrics)
+        known.figures[name] = plain_keys(maker.data.metrics)
         manifest = artifact(client, made_by[holder(run)], "manifest.json") if holder(run) in made_by else None
         known.code[name] = (manifest or {}).get("code", GONE)
         if name == "split":

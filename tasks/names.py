@@ -6,9 +6,16 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import quote
 
 LONGEST = 48  # characters of a name; a preset's is also a file's, an experiment's and a model's
+LONGEST_KEY = 250  # of MLflow's keys
+LONGEST_FILE = 200  # file systems take 255 bytes, the ending among them
+# What MLflow takes in a key is the rest. An underscore that begins as an escape does is escaped itself.
+REFUSED = re.compile(r"[^/\w.\- :]+|_(?=u[0-9A-F])")
+ESCAPED = re.compile(r"_u([0-9A-F]+)_")
 LETTERS = {
     "ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "å": "a", "ł": "l", "đ": "d",
     "ð": "d", "þ": "th", "ı": "i",
@@ -37,6 +44,43 @@ def unused(wanted: str, taken: Collection[str]) -> str:
     """Return a name that is not taken yet: the one wanted, or that with a number behind it."""
     names = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 2))
     return next(name for name in names if name not in taken)
+
+
+def mlflow_key(name: str) -> str:
+    """Return a key of MLflow's for a metric or parameter of any name; `plain_key` gives the name back.
+
+    Characters that MLflow refuses stand as `_uHEX_`. A key that is too long ends in digits of its digest.
+    """
+    escaped = REFUSED.sub(lambda found: "".join(f"_u{ord(char):X}_" for char in found[0]), name)
+    parts = escaped.split("/")
+    # As a path, which MLflow takes a key for, it must be its own normal form.
+    if any(part in ("", ".", "..") for part in parts):
+        escaped = "_u2F_".join("_u2E_" * len(part) if part in (".", "..") else part for part in parts)
+    if escaped.startswith(".."):
+        escaped = "_u2E__u2E_" + escaped[2:]
+    if len(escaped) <= LONGEST_KEY:
+        return escaped
+    code = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{escaped[: LONGEST_KEY - 20]}_{code}"
+
+
+def plain_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics or parameters of a run of MLflow's by their plain names."""
+    return {plain_key(key): value for key, value in values.items()}
+
+
+def plain_key(key: str) -> str:
+    """Return the name that `mlflow_key` made a key of."""
+    return ESCAPED.sub(lambda found: chr(int(found[1], 16)), key)
+
+
+def file_name(name: str) -> str:
+    """Return a file name, without its ending, for any text: percent-encoded, and cut where it is long."""
+    quoted = quote(name, safe="", errors="surrogatepass")
+    if len(quoted) <= LONGEST_FILE:
+        return quoted
+    code = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{quoted[: LONGEST_FILE - 17]}-{code}"
 
 
 def yaml_text(value: str) -> str:

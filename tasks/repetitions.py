@@ -12,6 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from tasks.lineage import artifact, children, experiments, holder
+from tasks.names import plain_keys
 from tasks.products import list_products
 from tasks.verdict import Made, StageVerdict, sentence, whole
 
@@ -34,7 +35,7 @@ def repetitions(client: MlflowClient, run: str, stages: Sequence[Made]) -> dict[
         same = f"tags.`chatmill.key` = '{key}' and tags.`chatmill.status` = 'made'"
         for other in client.search_runs(experiments(client), same, max_results=MOST):
             digest = other.data.tags.get("chatmill.digest", "")
-            found[made.stage].append(Made(made.stage, digest, dict(other.data.metrics)))
+            found[made.stage].append(Made(made.stage, digest, plain_keys(other.data.metrics)))
     return found
 
 

@@ -26,6 +26,7 @@ from tasks.baseline import bring, of_version
 from tasks.comparison import find_run
 from tasks.known_code import check_plain, check_trusted
 from tasks.lineage import artifact, artifact_text, children, data_hash, holder
+from tasks.names import plain_keys
 from tasks.opponent import fetch_opponent, opponent_digest
 from tasks.output import MANIFEST, read_manifest
 from tasks.owned_folder import check_folder, claim_folder, remove_folder
@@ -119,7 +120,7 @@ def _tag(tags: Mapping[str, str], name: str) -> str:
 
 def _made(client: MlflowClient, run: Run) -> Made:
     manifest = artifact(client, holder(run), MANIFEST)
-    figures = manifest["metrics"] if manifest else dict(run.data.metrics)
+    figures = manifest["metrics"] if manifest else plain_keys(run.data.metrics)
     return Made(run.data.tags["chatmill.stage"], run.data.tags["chatmill.digest"], figures, manifest)
 
 

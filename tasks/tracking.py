@@ -23,6 +23,7 @@ from tasks.approval import Question
 from tasks.artifacts import PLACE, keep_in
 from tasks.keys import plain
 from tasks.locks import CLOSED as READ_ONLY
+from tasks.names import mlflow_key
 from tasks.output import MANIFEST, Reference
 from tasks.past import COST_TAG, PRESET, WHOLE
 from tasks.products import CHAMPION, MODEL, Product, find_product, list_products, product_named, split_address
@@ -225,7 +226,7 @@ class Tracker:
         }
         created = self.client.create_run(self.experiment, run_name=f"{self.name} · {name}", tags=tags)
         self.stage = created.info.run_id
-        params = [Param(key, value[:LONGEST]) for key, value in flat(plain(parameters))]
+        params = [Param(mlflow_key(key), value[:LONGEST]) for key, value in flat(plain(parameters))]
         for start in range(0, len(params), 100):
             self.client.log_batch(self.stage, params=params[start : start + 100])
         try:
@@ -296,7 +297,11 @@ class Tracker:
         if not rows:
             return
         names = sorted({name for row in rows for name in _figures(row)})
-        there = [point.step for name in names for point in self.client.get_metric_history(self.stage, name)]
+        there = [
+            point.step
+            for name in names
+            for point in self.client.get_metric_history(self.stage, mlflow_key(name))
+        ]
         begins = min(there, default=math.inf)
         lacks = [
             metric for row in rows if row["step"] < begins for metric in _metrics(_figures(row), row["step"])
@@ -389,7 +394,8 @@ def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         for place, value in enumerate(values):
             yield from flat(value, f"{prefix}{place}.")
     else:
-        yield prefix.rstrip("."), str(values)
+        # The last dot is this function's; a name of a person's may end in one.
+        yield prefix.removesuffix("."), str(values)
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -400,7 +406,7 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
 def _metrics(figures: Mapping[str, Any], step: int) -> list[Metric]:
     now = int(time.time() * 1000)
     return [
-        Metric(name, float(value), now, step)
+        Metric(mlflow_key(name), float(value), now, step)
         for name, value in figures.items()
         if isinstance(value, int | float) and math.isfinite(value)
     ]
