@@ -13,11 +13,13 @@ from model.errors import UserError
 
 if TYPE_CHECKING:
     from flows.configuration import Preset
+    from model.transformer import Architecture
     from tasks.findings import Findings
     from tasks.sizing import Machine
     from tasks.survey import Survey
 
 TRIED_SECONDS = 2.5  # of training steps for each shape that is tried; rarely more than three are
+FASTER = 1.5  # times as fast as on all threads is one thread, where that is said
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
 
@@ -65,7 +67,7 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
     with _life(console, "counting words"):
         measured = proposal.measure(found)
     with _life(console, "trying how fast this machine trains"):
-        machine = _machine(kind)
+        machine = _machine(kind, console)
         plan = sizing.plan(measured.amount, machine, minutes)
     described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{proposal.device_memory(machine)}"
     notes = proposal.time_notes(plan, minutes)
@@ -187,12 +189,30 @@ def _life(console: Console, what: str) -> Iterator[None]:
         yield
 
 
-def _machine(device: str) -> Machine:
+def _machine(device: str, console: Console) -> Machine:
+    """This machine: it is measured when a shape is tried, and each try is shown."""
     from model import pace
     from tasks.sizing import Machine as Tried
 
-    return Tried(
-        device,
-        pace.memory(device),
-        lambda shape, batch: pace.measure(shape, batch, device, TRIED_SECONDS).tokens_per_second,
-    )
+    advised = False
+
+    def measured(shape: Architecture, batch: int) -> float:
+        nonlocal advised
+        found = pace.measure(shape, batch, device, TRIED_SECONDS).tokens_per_second
+        console.print(
+            f"[dim]  {shape.layers} layers of width {shape.width}: {found:,.0f} tokens/s[/dim]",
+            soft_wrap=True,
+        )
+        if (
+            not advised
+            and (alone := pace.on_one_thread(shape, batch, device, TRIED_SECONDS / 2)) > FASTER * found
+        ):
+            console.print(
+                f"[yellow]  one thread takes {alone:,.0f} tokens/s, as other programs hold the cores: "
+                "OMP_NUM_THREADS=1 makes init and the run faster[/yellow]",
+                soft_wrap=True,
+            )
+        advised = True
+        return found
+
+    return Tried(device, pace.memory(device), measured)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 
@@ -48,16 +49,29 @@ def measure(architecture: Architecture, batch: int, device: str, seconds: float)
         return time.monotonic()
 
     began = time.monotonic()
-    warm = began
+    now = began
     for number in range(WARM):
-        warm = step(number)
-        if warm - began > seconds:
+        now = step(number)
+        if now - began > seconds:
             break
-    taken, now = 0, warm
-    while not taken or now - began < seconds:
-        now = step(WARM + taken)
-        taken += 1
-    return Pace(taken * batch * architecture.context / max(now - warm, 1e-9), taken)
+    took: list[float] = []
+    while not took or now - began < seconds:
+        before, now = now, step(WARM + len(took))
+        took.append(now - before)
+    # The median: a step that another program held up says nothing of the others.
+    return Pace(batch * architecture.context / max(median(took), 1e-9), len(took))
+
+
+def on_one_thread(architecture: Architecture, batch: int, device: str, seconds: float) -> float:
+    """Tokens a second of a training step on one thread; 0 where the device is no CPU or has one thread."""
+    threads = torch.get_num_threads()
+    if device != "cpu" or threads == 1:
+        return 0.0
+    torch.set_num_threads(1)
+    try:
+        return measure(architecture, batch, device, seconds).tokens_per_second
+    finally:
+        torch.set_num_threads(threads)
 
 
 def memory(device: str) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from rich.console import Console
 
@@ -95,6 +96,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
         return pace.Pace(2e10 / (6 * shape.parameters), 1)
 
     monkeypatch.setattr(pace, "measure", measure)
+    monkeypatch.setattr(pace, "on_one_thread", lambda *rest: 0.0)
 
 
 def made(folder: str = "mine", **changes: Any) -> Path:
@@ -160,6 +162,26 @@ def test_a_real_try_of_this_machine_is_short(project: Path, capsys: pytest.Captu
     assert time.monotonic() - began < 60  # beside other programs; alone it is under ten
     assert preset.pretrain.steps >= 20
     assert "the whole run takes about" in capsys.readouterr().out
+
+
+def test_one_thread_that_is_faster_is_said(
+    project: Path, steady: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pace, "on_one_thread", lambda shape, *rest: 1e12)
+    made()
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("OMP_NUM_THREADS=1 makes init and the run faster") == 1 and "tokens/s" in said
+
+
+def test_one_thread_is_tried_on_a_cpu_of_several_alone() -> None:
+    shape = Architecture(layers=2, width=32, heads=2, context=32, vocabulary=300)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert pace.on_one_thread(shape, 4, "cpu", 0.1) > 0 and torch.get_num_threads() == 2
+    assert pace.on_one_thread(shape, 4, "cuda", 0.1) == 0
+    torch.set_num_threads(1)
+    assert pace.on_one_thread(shape, 4, "cpu", 0.1) == 0
+    torch.set_num_threads(threads)
 
 
 def test_a_pace_is_measured_on_real_steps() -> None:
