@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from model.errors import UserError
 from tasks.project_paths import (
+    KNOWN_CODE,
     LABELS,
     MLFLOW_DATABASE,
     MLFLOW_FOLDER,
@@ -40,7 +41,7 @@ from tasks.store_check import fault_in
 # Paths below var/. Credentials, locks, logs and Prefect's database are none of them.
 KEPT = tuple(
     path.relative_to(RECORDS).as_posix()
-    for path in (MLFLOW_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, SUMMARY, REPORT, STORES)
+    for path in (MLFLOW_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, KNOWN_CODE, SUMMARY, REPORT, STORES)
 )
 PAGES = "compare-*.html"
 CONTENTS = "backup.json"
