@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, BinaryIO, NoReturn
 
 from model.errors import UserError
-from tasks.formats.streams import BLOCK, LONGEST
+from tasks.formats.streams import BLOCK, LONGEST, RATIO, UNSUSPECTED
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
 BATCH = 128  # rows of a Parquet file that are in memory at once
 MOST_COLUMNS = 4096
+MOST_DICTIONARY = 4 << 20  # bytes of a packed dictionary; writers begin a new page at 1 MB
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
@@ -164,17 +166,29 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
     import pyarrow
     from pyarrow import parquet
 
-    faults = (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, EOFError)
+    faults = (
+        pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, EOFError, RecursionError,
+    )  # fmt: skip
+    size = file.seek(0, 2)
+    file.seek(0)
     try:
         table = parquet.ParquetFile(file, buffer_size=BLOCK, pre_buffer=False)
+        _check_columns(table.schema.names if table.metadata.num_columns > MOST_COLUMNS else [], origin)
         _check_columns(table.schema_arrow.names, origin)
-        batches = table.iter_batches(batch_size=BATCH, use_threads=False)
+        names = _class_names(table.schema_arrow.metadata)
+        batches = table.iter_batches(batch_size=_rows_at_once(table.metadata), use_threads=False)
     except faults as error:
         _refuse(error, origin)
-    number = 0
+    number = unpacked = 0
     while True:
         try:
             batch = next(batches, None)
+            unpacked += 0 if batch is None else batch.nbytes
+            if unpacked > max(UNSUSPECTED, RATIO * size):
+                raise UserError(
+                    f"{origin}: unpacks to more than {unpacked} bytes, over {RATIO} times its size; if it is "
+                    "no bomb, write it without dictionaries, or as JSON Lines"
+                )
             rows = [] if batch is None else batch.to_pylist()
         except faults as error:
             _refuse(error, f"{origin}, row {number + 1} or one after it")
@@ -182,7 +196,46 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
             return
         for row in rows:
             number += 1
+            for name, classes in names.items():
+                row[name] = _named(row.get(name), classes)
             yield row, f"{origin}, row {number}"
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """Return how many rows are unpacked at once: one where a value may be very much larger than the file."""
+    for group in range(metadata.num_row_groups):
+        for place in range(metadata.num_columns):
+            column = metadata.row_group(group).column(place)
+            if column.total_uncompressed_size > max(BLOCK, RATIO * column.total_compressed_size):
+                return 1
+            start, data = column.dictionary_page_offset, column.data_page_offset
+            if start and data - start > MOST_DICTIONARY:
+                return 1
+    return BATCH
+
+
+def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Return the names of the classes of columns that the `datasets` library writes as numbers."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        found = {
+            name: (feature if "names" in feature else feature["feature"])["names"]
+            for name, feature in features.items()
+            if isinstance(feature, dict)
+            and "ClassLabel" in (feature.get("_type"), (feature.get("feature") or {}).get("_type"))
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
+    return {name: [str(one) for one in names] for name, names in found.items() if isinstance(names, list)}
+
+
+def _named(value: Any, classes: Sequence[str]) -> Any:
+    """Return the name of a class, or of each in a list; nothing for -1, which stands for no class."""
+    if isinstance(value, list):
+        return [_named(one, classes) for one in value]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    return classes[value] if 0 <= value < len(classes) else None if value == -1 else value
 
 
 def _check_columns(names: list[str], origin: str) -> None:

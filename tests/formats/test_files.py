@@ -309,3 +309,49 @@ def test_what_cannot_be_cut_stays_whole(name: str, tmp_path: Path) -> None:
     assert values(file) == ROWS
     held = File("a.jsonl", CONTAINERS["rows.jsonl"])
     assert held.parts(10) == [held]
+
+
+def table_file(columns: dict[str, Any], features: dict[str, Any] | None = None) -> File:
+    table = pyarrow.table(columns)
+    if features:
+        told = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": told})
+    sink = io.BytesIO()
+    parquet.write_table(table, sink, compression="zstd")
+    return File("a.parquet", sink.getvalue())
+
+
+def test_classes_are_read_by_their_names() -> None:
+    def feature(*names: str) -> dict[str, Any]:
+        return {"_type": "ClassLabel", "names": list(names)}
+
+    columns = {"label": [0, 1, -1, None], "all": [[1, 0], [], [0], [1]], "n": [0, 1, 2, 3]}
+    features = {
+        "label": feature("good", "bad"), "all": {"_type": "List", "feature": feature("x", "y")},
+        "n": {"_type": "Value", "dtype": "int64"},
+    }  # fmt: skip
+    found = [item.values for item in table_file(columns, features).items()]
+    assert [row["label"] for row in found] == ["good", "bad", None, None]
+    assert [row["all"] for row in found] == [["y", "x"], [], ["x"], ["y"]]
+    assert [row["n"] for row in found] == [0, 1, 2, 3]
+
+
+def test_a_parquet_bomb_ends_in_a_sentence() -> None:
+    text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 2000, pyarrow.int32()), ["a" * (1 << 20)])
+    bomb = table_file({"text": text})
+    assert len(bomb.content) < 10_000
+    with pytest.raises(
+        UserError, match=r"a\.parquet: unpacks to more than \d+ bytes, over 200 times its size"
+    ):
+        sum(1 for _ in bomb.items())
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.parquet"])
+def test_tables_of_very_many_columns_are_refused_at_once(name: str) -> None:
+    names = [f"c{n}" for n in range(6000)]
+    if name == "a.parquet":
+        given = table_file({column: [1] for column in names})
+    else:
+        given = File(name, ("," if name == "a.csv" else "\t").join(names).encode() + b"\n")
+    with pytest.raises(UserError, match=r"6,000 columns, and at most 4,096 are read"):
+        list(given.items())
