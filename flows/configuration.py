@@ -16,7 +16,7 @@ from flows.preset_file import parse_yaml, read_yaml_file
 from model.device import too_few_units
 from model.errors import UserError
 from model.evaluate import EvaluateParameters
-from model.folder import load_architecture
+from model.folder import check_model, load_architecture
 from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
@@ -189,6 +189,25 @@ class Preset(BaseModel):
             if count < self.processes:
                 raise ValueError(too_few_units(name, count, self.processes))
         return self
+
+    def check_base(self, root: Path) -> str:
+        """Check the model folder that `base` names, before anything is computed for it.
+
+        Returns:
+            What of the preset is not used because of it; empty if all is.
+
+        Raises:
+            UserError: there is no such folder, or it is no model that can be used.
+        """
+        if not self.base:
+            return ""
+        context = check_model(base_folder(self.base, root)).context
+        if "architecture" not in self.model_fields_set:
+            return ""
+        return (
+            f"architecture is not used: the model of base, {self.base}, has its own, with a context of "
+            f"{context:,} tokens"
+        )
 
     def checks(self) -> ValidateParameters:
         """Validation's parameters, with the share of bad rows that single sources allow."""

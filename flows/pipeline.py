@@ -26,6 +26,7 @@ def pipeline(preset: Preset) -> Outcome:
     """Make what changed, reuse the rest; the outcome is also in var/summary.json."""
     base = BaseParameters(preset.architecture, preset.pretrain, preset.base)
     with Running(preset) as run:
+        run.check_base()
         rows = run(ingest, preset.data)
         good = run(validate, preset.checks(), rows)
         parts = run(split, preset.split, good)

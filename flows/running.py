@@ -262,6 +262,11 @@ class Running:
             self.display.note(f"{self.unopposed}: it cannot be scored beside the new model")
         return (found,) if found else ()
 
+    def check_base(self) -> None:
+        """Raise UserError if the model that the preset begins from cannot be used."""
+        if unused := self.preset.check_base(self.place.root):
+            self.display.note(unused)
+
     def check_trainings(self, parts: Reference, tokens: Reference) -> None:
         """Check that the data fills what every training asks for, before the first of them starts.
 

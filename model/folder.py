@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.errors import UserError
-from model.tokenizer import Tokenizer
+from model.hf_config import load_architecture
+from model.tokenizer import SPECIAL, Tokenizer
+from model.tokenizer_probe import probe_tokenizer
 from model.transformer import Architecture, Transformer
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+from model.weights_header import WEIGHTS, check_shapes, weight_files
 
 
 def save_model(
@@ -58,46 +57,20 @@ def save_model(
     tokenizer.save(folder)
 
 
-def load_architecture(folder: Path) -> Architecture:
-    """The shape that config.json describes.
+def check_model(folder: Path) -> Architecture:
+    """Check a stranger's model folder: its configuration, the shapes of its weights, its tokenizer.
 
-    Raises UserError where the file is missing or asks for what this transformer does not have.
+    Nothing of the model is built, and the tokenizer is tried in a process of its own.
+
+    Raises:
+        UserError: one sentence that names the file and what is wrong with it.
     """
-    config = _read_json(Path(folder) / "config.json")
-    path = Path(folder) / "config.json"
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    refused = {
-        f"model_type {config.get('model_type')!r}; it must be llama": config.get("model_type") != "llama",
-        f"rope_type {kind!r}; only default is supported": kind != "default",
-        f"hidden_act {config.get('hidden_act')!r}; only silu is supported": config.get("hidden_act", "silu")
-        != "silu",
-        "biases; only layers without them are supported": config.get("attention_bias")
-        or config.get("mlp_bias"),
-    }
-    for what, wrong in refused.items():
-        if wrong:
-            raise UserError(f"{path} has {what}")
-    try:
-        architecture = Architecture(
-            vocabulary=config["vocab_size"],
-            layers=config["num_hidden_layers"],
-            width=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            kv_heads=config.get("num_key_value_heads") or 0,
-            hidden=config["intermediate_size"],
-            context=config["max_position_embeddings"],
-            rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
-            norm_eps=config.get("rms_norm_eps", 1e-6),
-            tied=bool(config.get("tie_word_embeddings", False)),
-        )
-    except KeyError as error:
-        raise UserError(f"{path} lacks the key {error}, which a Llama's configuration has") from error
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    if config.get("head_dim") not in (None, architecture.head):
+    architecture = load_architecture(folder)
+    shapes = check_shapes(folder, architecture)
+    rows, ids = shapes["model.embed_tokens.weight"][0], probe_tokenizer(folder)
+    if ids > rows + len(SPECIAL):
         raise UserError(
-            f"{path} has head_dim {config['head_dim']}; only {architecture.head} is supported here"
+            f"{folder}: tokenizer.json has tokens up to number {ids - 1}, and the weights have {rows} of them"
         )
     return architecture
 
@@ -112,6 +85,7 @@ def load_model(
     """
     folder = Path(folder)
     architecture = load_architecture(folder)
+    check_shapes(folder, architecture)
     tokenizer = Tokenizer.load(folder)
     state = _read_weights(folder)
     state = {name: value for name, value in state.items() if not name.endswith("rotary_emb.inv_freq")}
@@ -135,30 +109,12 @@ def load_model(
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    names = [WEIGHTS]
-    if not (folder / WEIGHTS).exists() and (folder / INDEX).exists():
-        names = sorted(set(_read_json(folder / INDEX)["weight_map"].values()))
     state: dict[str, Tensor] = {}
-    for name in names:
-        path = folder / name
-        if path.parent != folder:
-            raise UserError(f"{folder / INDEX} names {name!r}, which is not a file of this folder")
-        if not path.exists():
-            raise UserError(f"{path} is missing; a Llama-layout folder holds its weights in safetensors")
+    for path in weight_files(folder):
         try:
             state.update(load_file(path))
-        except (SafetensorError, OSError) as error:
+        except SafetensorError as error:
             raise UserError(f"{path} is not whole ({error}); copy or make it again") from error
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error})") from error
     return state
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UserError(f"{path} is missing; a Llama-layout folder has it")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return found

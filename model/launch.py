@@ -61,17 +61,10 @@ def launch(
     SIGKILL.
     """
     job = {"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments}
-    root = str(Path(__file__).resolve().parent.parent)
-    environment = {
-        **RUNTIME,
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-    }
+    environment = {**RUNTIME, **child_environment()}
     # torchrun pins OpenMP to one thread a process unless told otherwise.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     environment["PYTHONUNBUFFERED"] = "1"
-    # Else Python would look in the working directory first, whose sources may have changed since.
-    environment["PYTHONSAFEPATH"] = "1"
     # Not on the command line: every user of the machine can read that, and it has room for 128 KB only.
     order = job_file(log)
     write_private(order, json.dumps(job))
@@ -90,6 +83,17 @@ def launch(
         finally:
             _end(group)
             order.unlink(missing_ok=True)
+
+
+def child_environment() -> dict[str, str]:
+    """Return an environment in which a Python process imports from the sources of this one."""
+    root = str(Path(__file__).resolve().parent.parent)
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        # Else Python would look in the working directory first, whose sources may have changed since.
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 def job_file(log: Path) -> Path:

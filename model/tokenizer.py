@@ -130,7 +130,10 @@ class Tokenizer:
             return Tokenizer(Rules.from_file(str(path)))
         except UserError:
             raise
-        except Exception as error:  # the library raises bare Exception
+        except BaseException as error:
+            # The library raises bare Exception, and for a bug of its own PanicException, which is none.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             raise UserError(f"{path} cannot be read as a tokenizer: {error}") from error
 
 

@@ -11,11 +11,12 @@ from queue import SimpleQueue
 from threading import Thread
 
 from model.errors import UserError
-from model.folder import load_model
+from model.folder import check_model, load_model
 from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from model.turns import Turn, remembered
+from tasks.output import DamagedOutput, verify_output
 from tasks.products import CHAMPION, split_address
 from tasks.project_paths import ARTIFACTS, SUMMARY
 
@@ -47,13 +48,22 @@ def resolve(name: str, root: Path, champion: Path | None = None) -> Path:
         summary = root / SUMMARY
         if not summary.exists():
             raise UserError("there is no run here yet; `chatmill run` makes the models to chat with")
-        stages = {entry["name"]: entry for entry in json.loads(summary.read_text())["stages"]}
-        made = stages.get(STAGES[name])
+        try:
+            stages = {
+                entry["name"]: str(entry["key"]) for entry in json.loads(summary.read_bytes())["stages"]
+            }
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(f"{summary} is damaged; `chatmill run` writes it again") from error
+        key = stages.get(STAGES[name])
         # By its key, as the recorded path is that of the folder that the project was in at the time.
-        folder = root / ARTIFACTS / made["name"] / made["key"] / "model" if made else None
-        if folder is None or not folder.exists():
+        output = root / ARTIFACTS / STAGES[name] / key if key else None
+        try:
+            whole = output and verify_output(output, root)
+        except DamagedOutput as error:
+            raise UserError(f"{error}; `chatmill run` makes the model again") from error
+        if not output or not whole:
             raise UserError(f"the last run left no {name} model; `chatmill run` makes it")
-        return folder
+        return output / "model"
     if is_champion(name):
         if champion is None:
             raise UserError(
@@ -64,6 +74,7 @@ def resolve(name: str, root: Path, champion: Path | None = None) -> Path:
     if not (folder / "config.json").exists():
         known = ", ".join([*STAGES, "champion"])
         raise UserError(f"{name} is neither one of {known} nor a model folder with a config.json")
+    check_model(folder)
     return folder
 
 
