@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -158,7 +158,33 @@ def _learned(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bo
         return
     console = Console(highlight=False)
     show_learned(console, found, gone)
+    for line in _withdrawn(tracker, root, row, annotator, found):
+        console.print(line, soft_wrap=True)
     console.print("next: `chatmill lineage VERSION` leads from a model back to its data", soft_wrap=True)
+
+
+def _withdrawn(
+    tracker: Tracker, root: Path, row: str, annotator: str, found: Sequence[Learned]
+) -> Iterator[str]:
+    """Yield when and why a row or a person was withdrawn, and the newest versions that have none of it."""
+    from tasks.withdrawal import read_withdrawals
+
+    given = [
+        each
+        for each in read_withdrawals(root)
+        if (annotator and each.annotator == annotator) or (row and each.id.startswith(row))
+    ]
+    for each in given:
+        yield f"withdrawn on {each.time[:10]} by {one_line(each.by)}: {one_line(each.why)}"
+    if not given:
+        return
+    had = {version for each in found for version in each.versions}
+    for registry in tracker.registries():
+        newest = next((f"{registry.model}/{version.version}" for version in registry.versions()), "")
+        if newest and newest not in had:
+            yield f"version {one_line(newest)}, the newest, has none of it"
+        elif newest:
+            yield f"version {one_line(newest)}, the newest, still has it; the next run makes one without"
 
 
 def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]) -> None:

@@ -83,6 +83,25 @@ def test_a_person_and_a_row_lead_to_the_model_with_the_split_and_without(root):
     assert [json.loads(say(*words, "--json"))["models"] for words in asked] == before
 
 
+def test_of_a_withdrawn_person_it_says_when_and_which_version_has_none(root):
+    path = root / "configs" / "withdrawn.jsonl"
+    path.parent.mkdir()
+    signed = {"by": "max", "why": "asked to be left out", "time": "2026-03-04T05:06:07+00:00"}
+    path.write_text(json.dumps({"annotator": "ann", **signed}) + "\n")
+    client = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow").client
+    try:
+        said = say("--annotator", "ann")
+        assert "withdrawn on 2026-03-04 by max: asked to be left out" in said
+        assert "version chatmill/1, the newest, still has it" in said
+        assert "withdrawn" not in say("--annotator", "bob")
+        client.create_model_version("chatmill", "file:///gone", None)
+        assert "version chatmill/2, the newest, has none of it" in say("--annotator", "ann")
+    finally:
+        client.delete_model_version("chatmill", "2")
+        path.unlink()
+        path.parent.rmdir()
+
+
 def test_whom_nobody_knows_is_one_sentence(root):
     with pytest.raises(UserError, match="no run has labels by 'anm'; did you mean ann"):
         say("--annotator", "anm")
