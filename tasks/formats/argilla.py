@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
+from tasks.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.formats.files import BrokenItem
 from tasks.formats.labelled import (
     Label,
     answer_key,
@@ -81,6 +83,9 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
         if _is_settings(file.origin):
             continue
         for item in _records(file):
+            if isinstance(item, BrokenItem):
+                yield Fault(item.where, item.fault)
+                continue
             name = item.values.get("id") or item.values.get("external_id")
             where = f"{item.where}, record {name}" if name else item.where
             try:
@@ -101,9 +106,9 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
         )
 
 
-def _records(file: File) -> Iterator[Item]:
-    for item in file.items():
-        yield from _unpaged(item)
+def _records(file: File) -> Iterator[Item | BrokenItem]:
+    for item in file.all_items():
+        yield from [item] if isinstance(item, BrokenItem) else _unpaged(item)
 
 
 def _unpaged(item: Item) -> list[Item]:
@@ -222,8 +227,7 @@ def _first(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, An
 
 def _person(answer: Mapping[str, Any], place: int) -> str:
     """Who answered. Nobody knows whether two unknown people are one, so each is one."""
-    person = answer.get("user_id")
-    return f"unknown-{place}" if person in (None, "", "None") else str(person)
+    return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN}-{place}"
 
 
 def _turned(columns: Mapping[str, Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
+from tasks.formats.annotators import UNKNOWN, normalize_annotator
 from tasks.formats.files import BrokenItem
 from tasks.formats.labelled import (
     ANSWERS,
@@ -85,7 +86,7 @@ def _rows(trace: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Re
             continue
         name, person = (
             str(one.get("assessment_name", "feedback")),
-            str(one["source"].get("source_id") or "unknown"),
+            normalize_annotator(one["source"].get("source_id")) or UNKNOWN,
         )
         time = time_of(one.get("last_update_time") or one.get("create_time"), where)
         for texts, value in _said(name, one, outputs, reading, where):
