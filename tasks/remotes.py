@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from model.errors import UserError
+from tasks import addresses
 
 NAME = "chatmill"
 # What takes longer to come back is told to the person who waits.
@@ -133,7 +134,7 @@ def _number(error: BaseException) -> int:
 
 
 def _short(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return addresses.hide_secrets((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def missing_plugin(where: str) -> str:
@@ -146,6 +147,8 @@ def missing_plugin(where: str) -> str:
 def secret(address: str) -> str:
     """What is wrong with an address that holds a secret, in words that follow its key; else empty."""
     parts = urlsplit(address)
+    if addresses.fault(address, addresses.NAMED_USERS) and not parts.password:
+        return "holds a user; credentials are taken from the environment or from AWS's own files"
     if not (parts.password or parts.query):
         return ""
     return "holds a password or a query; credentials are taken from the environment or from AWS's own files"

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from model.errors import UserError
 from model.launch import Report
 from tasks import hub
+from tasks.addresses import conceal, same_but_for_secrets, shown
 from tasks.archives import Archive, fetch, outside, read_member
 from tasks.data_folder import lies_in_data
 from tasks.digests import file_sums
@@ -82,6 +83,10 @@ class Source:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ValueError("a source has no name; any will do that no other source has")
+        # What is recorded of a preset, by whomever, holds no key: this process alone keeps it.
+        urls = self.urls
+        concealed = conceal(urls) if isinstance(urls, str) else tuple(map(conceal, urls))
+        object.__setattr__(self, "urls", concealed)
         for said in self._faults():
             raise ValueError(f"source {self.name}: {said}")
 
@@ -109,7 +114,7 @@ class Source:
             if not pattern.strip():
                 faults.append("files has an empty name in it; a glob, a folder or a file is right")
             elif "://" in pattern:
-                faults.append(f"files has the address {pattern.partition('?')[0]}; it goes under urls")
+                faults.append(f"files has the address {shown(pattern)}; it goes under urls")
         for url in listed(self.urls):
             try:
                 address(url)
@@ -176,6 +181,11 @@ class DataParameters:
         for source in self.sources:
             if source.archive and source.archive not in self.archives:
                 raise ValueError(f"source {source.name}: archive {source.archive!r} is not among archives")
+        if twice := same_but_for_secrets([url for source in self.sources for url in listed(source.urls)]):
+            raise ValueError(
+                f"sources: {twice} is there twice, and only what may be a secret tells one from the other; "
+                "write ${NAME} for that value, each with a NAME of its own, and set it in the environment"
+            )
         for name in ("remote", "endpoint"):
             if said := secret(getattr(self, name)):
                 raise ValueError(f"{name} {said}")

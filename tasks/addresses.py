@@ -1,0 +1,125 @@
+"""Addresses without their secrets: what is recorded and shown of one, and what is asked for in truth.
+
+A preset's address is recorded by Prefect, MLflow and many files. So the values in its query are taken out
+when the preset is read; this process alone keeps them. A value that a preset writes as `${NAME}` comes from
+the environment when the address is asked, and is recorded as it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+from model.errors import UserError
+
+HIDDEN = "***"
+# Values under such names change while the file stays: no digest of them is recorded either.
+SECRET = re.compile(
+    r"sig|token|key|secret|pass|pwd|auth|cred|session|expire|hmac|jwt|ticket|nonce|policy|x-amz-|x-goog-"
+    r"|^(?:code|se|sp|sv|sr|ss|st|srt|spr|sip|skoid|sktid|skt|ske|sks|skv|googleaccessid)$",
+    re.IGNORECASE,
+)
+PLAIN = re.compile(r"[0-9]{1,6}|true|false|yes|no|csv|tsv|json|jsonl|parquet|txt|raw|main|master|download")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+DIGEST = re.compile(r"~[0-9a-f]{12}")
+IN_TEXT = re.compile(r"(\w[\w+.-]*://)([^\s/'\"<>@]*@)?([^\s'\"<>?]*)(\?[^\s'\"<>]*)?")
+
+# Schemes whose user is a part of the place, as in `ssh://me@host/` or `abfs://container@account/`.
+NAMED_USERS = ("ssh", "sftp", "scp", "ftp", "hdfs", "webhdfs", "abfs", "abfss", "azure", "wasb", "wasbs")
+
+_known: dict[str, str] = {}
+_environment: dict[str, Mapping[str, str]] = {}
+
+
+def use_environment(environment: Mapping[str, str]) -> None:
+    """Say where `${NAME}` in an address is looked up."""
+    _environment["of"] = environment
+
+
+def conceal(url: str) -> str:
+    """Return an address as it may be recorded; `reveal` gives the whole one, in this process alone.
+
+    Of its query, a value stays that is a number, a common word or `${NAME}`. A value under a secret's name is
+    hidden; of any other one a digest stays, as it may say which file is meant.
+    """
+    head, mark, query = url.partition("?")
+    if not mark:
+        return url
+    query, hash_mark, fragment = query.partition("#")
+    recorded = "&".join(_concealed(part) for part in query.split("&"))
+    if recorded != query:
+        # Without the fragment, which no server is sent.
+        _known[f"{head}?{recorded}"] = f"{head}?{query}"
+    return f"{head}?{recorded}{hash_mark}{fragment}"
+
+
+def _concealed(part: str) -> str:
+    name, equals, value = part.partition("=")
+    if not equals:
+        name, value = "", part
+    if not value or value == HIDDEN or DIGEST.fullmatch(value) or VARIABLE.fullmatch(value):
+        return part
+    if name and SECRET.search(unquote(name)):
+        return f"{name}={HIDDEN}"
+    if PLAIN.fullmatch(value):
+        return part
+    digest = hashlib.sha256(unquote(value).encode()).hexdigest()[:12]
+    return f"{name}{equals}~{digest}"
+
+
+def reveal(url: str) -> str:
+    """Return the address to ask. Raises UserError where this process does not know it whole."""
+    whole = _known.get(url, url)
+    environment = _environment.get("of", {})
+    for name in VARIABLE.findall(whole):
+        if name not in environment:
+            raise UserError(f"the address {shown(url)} needs {name}, which is not set in the environment")
+    whole = VARIABLE.sub(lambda found: environment[found[1]], whole)
+    query = whole.partition("?")[2]
+    if HIDDEN in query or re.search(rf"(?:^|[=&]){DIGEST.pattern}(?:&|#|$)", query):
+        raise UserError(
+            f"the query of {shown(url)} was not recorded, as it may hold a secret; name the whole address in "
+            "the preset, or write ${NAME} for the value and set NAME in the environment"
+        )
+    return whole
+
+
+def shown(url: str) -> str:
+    """Return an address for messages: without user, password and query."""
+    head = url.partition("?")[0]
+    scheme, mark, rest = head.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else head
+
+
+def hide_secrets(text: str) -> str:
+    """Return a text without users, passwords and queries of the addresses in it."""
+    return IN_TEXT.sub(lambda found: f"{found[1]}{found[3]}{'?…' if found[4] else ''}", text)
+
+
+def fault(url: str, users: tuple[str, ...] = ()) -> str:
+    """Return what an address holds that must not be recorded, in words that follow its key; else empty.
+
+    `users` are the schemes whose user is a name that belongs to the address, as in `ssh://me@host/`.
+    """
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.username) and parts.scheme not in users
+        if parts.password is not None or named:
+            return "holds a user or a password; credentials are taken from the environment"
+    except ValueError:
+        return "is no address"
+    return ""
+
+
+def is_hidden(url: str) -> bool:
+    """Tell whether a value of a concealed address is left out without a digest."""
+    return f"={HIDDEN}" in url.partition("?")[2]
+
+
+def same_but_for_secrets(urls: list[str]) -> str:
+    """Return the first address that is there twice when its secrets are left out; else empty."""
+    hidden = [url.partition("#")[0] for url in urls if is_hidden(url)]
+    return next((shown(url) for url in hidden if hidden.count(url) > 1), "")

@@ -1,0 +1,126 @@
+"""Secrets in addresses: asked with, and neither recorded nor shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.configuration import check_preset
+from model.errors import UserError
+from tasks import addresses, remotes
+from tasks.addresses import conceal, hide_secrets, reveal, shown
+from tasks.ingest import ingest
+from tasks.sources import DataParameters, Source
+from tasks.stage import Surroundings
+from tests.tasks.test_fetch import Served, served  # noqa: F401  a fixture
+
+SECRET = "TOPSECRETQUERY"
+
+
+@pytest.mark.parametrize(
+    ("url", "recorded"),
+    [
+        ("https://h/a.txt", "https://h/a.txt"),
+        ("https://h/a.txt?sig=abc", "https://h/a.txt?sig=***"),
+        (
+            "https://h/a.txt?format=csv&id=12&API_KEY=x#sha256=00",
+            "https://h/a.txt?format=csv&id=12&API_KEY=***#sha256=00",
+        ),
+        (
+            "https://h/a?X-Amz-Credential=a%2Fb&X-Amz-Date=2",
+            "https://h/a?X-Amz-Credential=***&X-Amz-Date=***",
+        ),
+        ("https://h/a?sv=2020&se=2026-01-01&sr=b&sig=q%3D", "https://h/a?sv=***&se=***&sr=***&sig=***"),
+        ("https://h/a?sig=${SIGNATURE}", "https://h/a?sig=${SIGNATURE}"),
+    ],
+)
+def test_conceal_hides_values_and_is_stable(url: str, recorded: str) -> None:
+    assert conceal(url) == recorded == conceal(recorded)
+
+
+def test_conceal_keeps_a_digest_of_what_may_name_the_file() -> None:
+    one, other = conceal("https://h/a?name=first%20file"), conceal("https://h/a?name=second")
+    assert one != other and "first" not in one and "second" not in other
+    assert conceal(one) == one and reveal(one) == "https://h/a?name=first%20file"
+    assert SECRET not in conceal(f"https://h/a?{SECRET}")
+
+
+def test_reveal_from_the_environment_or_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses.use_environment({"SIGNATURE": "s1"})
+    assert reveal("https://h/a?sig=${SIGNATURE}") == "https://h/a?sig=s1"
+    with pytest.raises(UserError, match="https://h/a needs OTHER, which is not set"):
+        reveal("https://h/a?sig=${OTHER}")
+    monkeypatch.setattr(addresses, "_known", {})
+    for recorded in ("https://h/a?sig=***", "https://h/a?n=~0123456789ab&x=1"):
+        with pytest.raises(UserError, match="the query of https://h/a was not recorded"):
+            reveal(recorded)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"cannot reach https://h/a?sig={SECRET}",
+        f"'http://{SECRET}@h/b' failed",
+        f"x s3://u:{SECRET}@b/c?v={SECRET} y",
+    ],
+)
+def test_hide_secrets_in_a_text(text: str) -> None:
+    assert SECRET not in hide_secrets(text) and "://" in hide_secrets(text)
+    assert shown(f"http://{SECRET}@h/b?x={SECRET}") == "http://h/b"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tracking": {"mlflow": f"http://{SECRET}@h:5000"}},
+        {"tracking": {"mlflow": f"http://h:5000/?token={SECRET}"}},
+        {"spread": {"dask": f"tcp://{SECRET}@h:8786"}},
+        {"spread": {"dask": f"tcp://h:8786?token={SECRET}"}},
+        {"data": {"sources": [{"name": "s", "urls": f"https://{SECRET}@h/a.txt"}]}},
+        {"data": {"sources": [{"name": "s", "urls": f"https://me:{SECRET}@h/a.txt"}]}},
+        {"data": {"remote": f"s3://{SECRET}@bucket/x"}},
+        {"data": {"remote": f"https://h/x?token={SECRET}"}},
+        {"data": {"endpoint": f"https://{SECRET}@h"}},
+        {"data": {"sources": [{"name": "s", "files": f"https://{SECRET}@h/a?{SECRET}"}]}},
+        {
+            "data": {
+                "archives": {
+                    "a": {"package": f"x @ https://{SECRET}@h/x.whl", "file": "x.whl", "sha256": "0"}
+                }
+            }
+        },
+    ],
+)
+def test_preset_with_a_secret_is_refused_without_showing_it(values: dict[str, Any]) -> None:
+    data = {"sources": [{"name": "s", "files": "a.txt"}], **values.get("data", {})}
+    with pytest.raises(UserError) as caught:
+        check_preset({"name": "x", **values, "data": data})
+    assert SECRET not in str(caught.value)
+
+
+def test_remote_with_a_user_that_belongs_to_it_is_taken() -> None:
+    assert remotes.secret("ssh://me@host/versions") == "" == remotes.secret("abfs://box@account/versions")
+
+
+def test_addresses_that_differ_in_a_secret_alone_are_refused() -> None:
+    with pytest.raises(ValueError, match="https://h/a is there twice"):
+        DataParameters(tuple(Source(f"s{key}", urls=f"https://h/a?key={key}") for key in "ab"))
+
+
+def test_signature_rotates_and_nothing_records_it(
+    tmp_path: Path,
+    served: Served,  # noqa: F811
+) -> None:
+    served.files["/texts/a.txt"] = b"one\n"
+    base = served.url.rpartition("/")[0]
+    outcomes = []
+    for number in range(2):
+        preset = DataParameters((Source("s", urls=f"{base}/a.txt?sig={SECRET}{number}&id=1"),))
+        said: list[Any] = []
+        outcomes.append(ingest.run(preset, {}, Surroundings(tmp_path), said.append))
+        assert SECRET not in str(said) and SECRET not in str(preset)
+    assert outcomes[0].key == outcomes[1].key and outcomes[1].reused
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
