@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +25,8 @@ COST_TAG = "chatmill.cost."
 PRESET = "chatmill.preset"
 NEWEST = ("attributes.start_time DESC",)
 PAGE, FEW = 5000, 20
+# Seconds by which the clocks of hosts may differ.
+CLOCKS_APART = 3600.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
 
 def _find_pipeline(client: MlflowClient, run: str) -> Run:
     if not run:
-        newest = search(client, PIPELINES, most=1)
+        # A run that began while the clock was wrong, years ahead, is not the last one for all those years.
+        newest = search(client, f"{PIPELINES}{begun_by_now()}", most=1) or search(client, PIPELINES, most=1)
         if not newest:
             raise UserError("MLflow holds no pipeline run yet; `chatmill run` makes one")
         return newest[0]
@@ -91,10 +95,15 @@ def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
 def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
     """The last run of a preset whose chain came to the end, and the data hash that it read ("": none)."""
     whole = f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'"
-    for run in each(client, f"{whole}{_of_preset(preset)}"):
+    for run in each(client, f"{whole}{begun_by_now()}{_of_preset(preset)}"):
         if preset_of(run) == preset:
             return run.info.run_id, run.data.tags[WHOLE]
     return "", ""
+
+
+def begun_by_now() -> str:
+    """Return a search's further condition: runs that did not begin in the future, by this host's clock."""
+    return f" and attributes.start_time <= {int((time.time() + CLOCKS_APART) * 1000)}"
 
 
 def _of_preset(name: str) -> str:
