@@ -37,8 +37,12 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
         if file.read(len(HEADER)) != HEADER:
             return "it does not begin as a database does"
     deadline = time.monotonic() + wait + CHECK_SECONDS
+    # A process that was killed while it wrote left a journal; the first that opens the database for writing
+    # takes the unfinished write back.
+    mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
+    address = f"{path.absolute().as_uri()}?mode={mode}"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=wait)) as store:
+        with closing(sqlite3.connect(address, uri=True, timeout=wait)) as store:
             store.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
             [said] = store.execute("pragma quick_check(1)").fetchone()
             return "" if said == "ok" else f"SQLite says: {said.splitlines()[-1]}"
@@ -48,6 +52,11 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
         if "locked" in str(error):
             raise UserError(
                 f"{_shown(path)} is locked by another process; end that process and run again"
+            ) from error
+        if "readonly" in str(error):
+            raise UserError(
+                f"a process was killed while it wrote {_shown(path)}; run a command as a user who may write "
+                "there"
             ) from error
         if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
             raise UserError(f"{_shown(path)} cannot be opened; make it accessible to your user") from error

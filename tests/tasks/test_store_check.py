@@ -2,7 +2,10 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +114,26 @@ def test_files_of_runs_tell_that_a_store_existed(tmp_path):
     (tmp_path / "var" / "mlflow" / "artifacts" / "1").mkdir(parents=True)
     with pytest.raises(UserError, match="is missing"):
         open_tracker(tmp_path)
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+store = sqlite3.connect(sys.argv[1], isolation_level=None)
+store.execute("pragma cache_size=1")
+store.execute("begin immediate")
+store.executemany("insert into records values (?)", [("x" * 3000,)] * 300)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_was_killed_while_it_wrote_did_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("create table records (text)")
+        store.execute("insert into records values ('kept')")
+        store.commit()
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert path.with_name("mlflow.db-journal").stat().st_size
+    assert fault_in(path) == ""
+    with closing(sqlite3.connect(path)) as store:
+        assert store.execute("select count(*) from records").fetchone() == (1,)
