@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,9 @@ def notify(
 
     from flows.notices import NOTICES, make_automation, make_block, send
 
+    # Prefect's own services say what they still hold when a program ends; here that is nobody's concern.
+    for service in ("EventsWorker", "APILogWorker"):
+        logging.getLogger(service).setLevel(logging.ERROR)
     console = Console(highlight=False, soft_wrap=True)
     block, written = make_block(address)
     console.print(f"[bold]{'where to':<28}[/bold] {'set' if written else 'is set'}: CHATMILL_WEBHOOK")

@@ -166,6 +166,8 @@ def validate(
     out/data_docs has Great Expectations' own pages of it. Raises DataRefused, with the table of what failed,
     where too many rows break a rule or a table breaks one.
     """
+    # Great Expectations takes seconds before the first shard is through.
+    report({"event": "message", "text": "the rows are held against every rule"})
     before = accepted_rows(parameters, root)
     findings, stops = check_rows(parameters, ingest, out, report, root, spread, before)
     for kind in TYPES:
