@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 
 from flows.models import open_tracker
+from flows.served import read_served
 from flows.terminal import Console
 from model.errors import UserError
 from tasks.cleaning import (
@@ -35,7 +36,8 @@ from tasks.cleaning import (
 )
 from tasks.erasing import holding
 from tasks.output import MANIFEST
-from tasks.project_paths import ARTIFACTS, SUMMARY
+from tasks.project_paths import ARTIFACTS, RECORDS, SUMMARY
+from tasks.record_cleaning import Remains, find_remains, kept_elsewhere, remove_remains
 from tasks.withdrawal import read_withdrawn
 
 if TYPE_CHECKING:
@@ -66,26 +68,49 @@ def clean(
     age = parse_age(older_than)
     size = parse_size(keep_under) if keep_under else None
     root, console = Path.cwd(), Console(highlight=False)
-    if not survey(root / ARTIFACTS):
+    if not survey(root / ARTIFACTS) and not (root / RECORDS).is_dir():
         console.print(f"There is nothing to clean: no stage has left anything in {ARTIFACTS}.")
         return
     tracker = _tracker(config)
     # No run begins while this lock is held: what is needed does not grow behind the plan's back.
-    with _locked(tracker.folder / "lock"):
+    with nullcontext() if dry_run else _locked(tracker.folder / "lock"):
         entries = survey(root / ARTIFACTS)
         alive = living(tracker.folder)
         _same_store(tracker, root, entries)
         unwanted = holding(entries, read_withdrawn(root)) if withdrawn else {}
         planned = plan(entries, needs(tracker, root, alive), time.time(), age, size, unwanted)
         put, taken = set_aside(planned, bool(alive)) if not dry_run else ([], [])
+        # A server has its database to itself.
+        idle = not alive and read_served(root) is None
+        remains = find_remains(root, age, time.time(), idle)
+        freed = remove_remains(root, remains) if not dry_run else sum(each.size for each in remains)
     for path in put:
         delete(path)
     show(console, planned, dry_run, taken)
+    show_remains(console, root, remains, freed, dry_run)
     if size is not None and planned.left > size:
         console.print(
             f"[yellow]{show_size(planned.left)} are needed, more than the {show_size(size)} asked for"
             "[/yellow]"
         )
+
+
+def show_remains(console: Console, root: Path, remains: list[Remains], freed: int, dry_run: bool) -> None:
+    """What goes beside the outputs of stages, and everything that stays, each with its size."""
+    from rich.table import Table
+
+    word = "would go" if dry_run else "gone"
+    for each in remains:
+        console.print(f"{word}: {each.count:,} {each.what}", soft_wrap=True)
+    if remains:
+        console.print(f"[bold]{'would free' if dry_run else 'freed'} beside them: {show_size(freed)}[/bold]")
+    table = Table(box=None, pad_edge=False)
+    for column in ("kept beside them", "size", "why"):
+        table.add_column(column, justify="right" if column == "size" else "left")
+    for path, size, why in kept_elsewhere(root):
+        table.add_row(path, show_size(size), escape(why))
+    if table.row_count:
+        console.print(table)
 
 
 def _tracker(config: Path | None) -> Tracker:

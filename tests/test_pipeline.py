@@ -252,6 +252,11 @@ def test_without_its_cache_a_project_keeps_its_records_and_makes_the_same_again(
     before = [chatmill(root, *words) for words in commands]
     answer = ("chat", "--model", "champion", "--temperature", "0", "--prompt", "What did the miller keep?")
     said, data = chatmill(root, *answer), (root / "data.dvc").read_text()
+    would = chatmill(root, "clean", "--dry-run", "--older-than", "0m")
+    gone = chatmill(root, "clean", "--older-than", "0m")
+    assert re.search(r"would go: \d+ Prefect's runs", would) and "var/mlflow.db" in would
+    assert re.findall(r"\d+ Prefect's runs", would) == re.findall(r"\d+ Prefect's runs", gone)
+    assert asked(root / "var" / "prefect" / "prefect.db", "select count(*) from task_run") == [(0,)]
     shutil.rmtree(root / "var" / "cache")
     assert [chatmill(root, *words) for words in commands] == before and chatmill(root, *answer) == said
     chatmill(root, "ingest", "--config", str(SMOKE))
