@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from flows.preset_file import parse_yaml, read_yaml_file
 from model.device import too_few_units
 from model.errors import UserError
-from model.evaluate import EvaluateParameters
+from model.evaluate_parameters import REWARD_MODEL, EvaluateParameters
 from model.folder import check_model, load_architecture
 from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
@@ -25,6 +25,7 @@ from model.transformer import Shape
 from tasks import addresses
 from tasks.drift import DriftParameters
 from tasks.gate import GateParameters
+from tasks.judge import JudgeParameters
 from tasks.labels import LabelsParameters
 from tasks.preflight import Trainings
 from tasks.products import product_named
@@ -226,12 +227,20 @@ class Preset(BaseModel):
         }
         return replace(self.validation, sources={**self.validation.sources, **own})
 
+    def label_parts(self) -> LabelsParameters:
+        """Return the labels' parameters; only a judge that is a reward model needs labels of its own."""
+        return self.labels if self.evaluate.judge == REWARD_MODEL else replace(self.labels, judge_share=0.0)
+
+    def judging(self) -> JudgeParameters:
+        """Return the judge's parameters: what judges, and how a reward model learns."""
+        return JudgeParameters(self.evaluate.judge, self.reward)
+
     def trainings(self, root: Path) -> Trainings:
         """Return what the trainings ask of the data, for the check before the first of them."""
         context = load_architecture(base_folder(self.base, root)).context if self.base else None
         return Trainings(
-            context or self.architecture.context, bool(self.base), self.pretrain, self.sft, self.labels,
-            self.reward, self.rlhf, self.evaluate,
+            context or self.architecture.context, bool(self.base), self.pretrain, self.sft,
+            self.label_parts(), self.reward, self.rlhf, self.evaluate,
         )  # fmt: skip
 
     def tokens(self) -> TokenizerParameters:

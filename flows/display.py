@@ -40,7 +40,13 @@ SHOWN = {
         ("valid_prompts", "prompts"),
         ("best_step", "is the best step"),
     ),
-    "evaluate": (("judge_gain", "judge's gain"), ("win_rate", "wins")),
+    "judge": (("judge", "judges"), ("why", "is why")),
+    "evaluate": (
+        ("reward_gain", "reward above SFT's"),
+        ("loss_increase", "more loss on right answers"),
+        ("kl", "nats from SFT"),
+        ("win_rate", "of prompts won by the judge"),
+    ),
     "gate": (("passed", "passed"),),
     "report": (("bytes", "bytes"),),
 }
@@ -73,6 +79,14 @@ def number(value: Any) -> str:
     return f"{int(value):,}" if isinstance(value, int | float) else str(value)
 
 
+def interval(name: str, metrics: dict[str, Any]) -> str:
+    """The interval of a figure and its n, where it has them."""
+    low, high, n = (metrics.get(f"{name}_{end}") for end in ("low", "high", "n"))
+    if low is None or high is None or n is None:
+        return ""
+    return f" [{number(low)} to {number(high)}, n = {number(n)}]"
+
+
 def key_figures(stage: str, metrics: dict[str, Any]) -> str:
     """A stage's outcome in a few words."""
     if stage in COUNTED:
@@ -80,7 +94,7 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
         said = (f"{count:,} {one if count == 1 else several}" for count, one, several in there)
         return ", ".join(said) or NO_ROWS[stage]
     found = [
-        f"{number(metrics[name])} {words}"
+        f"{number(metrics[name])}{interval(name, metrics)} {words}"
         for name, words in SHOWN.get(stage, ())
         if metrics.get(name) is not None
     ]

@@ -10,6 +10,7 @@ from tasks.drift import drift
 from tasks.evaluate import evaluate
 from tasks.gate import gate
 from tasks.ingest import ingest
+from tasks.judge import judge
 from tasks.labels import labels
 from tasks.pretrain import BaseParameters, pretrain
 from tasks.report import report
@@ -35,11 +36,12 @@ def pipeline(preset: Preset) -> Outcome:
         change = run.against_champion(drift, preset.drift, parts, tokens)
         trained = run(pretrain, base, tokens)
         assistant = run(sft, preset.sft, parts, trained)
-        preferences = run(labels, preset.labels, parts)
-        judge = run(reward, preset.reward, assistant, preferences)
-        aligned = run(rlhf, preset.rlhf, parts, assistant, judge)
-        models = (trained, assistant, preferences, judge, aligned)
-        figures = run(evaluate, preset.evaluate, parts, *models)
+        preferences = run(labels, preset.label_parts(), parts)
+        critic = run(reward, preset.reward, assistant, preferences)
+        second = run(judge, preset.judging(), assistant, preferences)
+        aligned = run(rlhf, preset.rlhf, parts, assistant, critic)
+        models = (trained, assistant, preferences, critic, second, aligned)
+        figures = run(evaluate, preset.evaluate, parts, *models, *run.opponent(aligned))
         verdict = run(gate, preset.gate, figures)
         run.register(aligned, verdict)
         page = run(report, preset.report, good, parts, tokens, change, *models, figures, verdict)

@@ -23,6 +23,7 @@ from flows.surroundings import prepare
 from model.device import check_processes, describe_device, find_device
 from model.errors import UserError
 from tasks.evaluate import evaluate
+from tasks.judge import judge
 from tasks.keys import code_digest, lock_digest
 from tasks.output import Reference
 from tasks.pretrain import pretrain
@@ -35,7 +36,7 @@ from tasks.stage import Stage, Surroundings, bring
 if TYPE_CHECKING:
     from tasks.tracking import Tracker
 
-STAGES = {found.name: found for found in (pretrain, sft, reward, rlhf, evaluate)}
+STAGES = {found.name: found for found in (pretrain, sft, reward, judge, rlhf, evaluate)}
 BEAT_SECONDS = 2.0
 # A tag of MLflow's has room for 8,000 characters.
 SAID, LONGEST = 20, 300

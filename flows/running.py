@@ -31,6 +31,7 @@ from model.device import check_processes, describe_processor, find_device
 from tasks.approval import Question
 from tasks.arrivals import known_labels
 from tasks.drift import DriftParameters, read_drift
+from tasks.evaluate import CHAMPION
 from tasks.keys import lock_digest
 from tasks.known_code import remember
 from tasks.output import Reference, check_output
@@ -193,6 +194,9 @@ class Running:
     def _run(self, stage: Stage, parameters: Any, inputs: dict[str, Reference], run: str) -> Reference:
         """Here, or where the device is; then shared."""
         if self.preset.placement.train and stage.asks_for("device"):
+            if self.store is not None and CHAMPION in inputs:
+                # It comes from the registry, and so no stage has shared it.
+                self.store.send(inputs[CHAMPION], self._report)
             elsewhere = Elsewhere(self.preset, self.place, self.tracker.client, self.around)
             return elsewhere(stage, parameters, inputs, self.display.show, run)
         reference = stage.run(parameters, inputs, self.around, self._report, run=run)

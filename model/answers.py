@@ -21,12 +21,19 @@ from model.turns import Row
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said: its tokens without what ended them, the row that is scored, and the text."""
+    """What a model said: its tokens without what ended them, the row that is scored, and the text.
+
+    `said` is the text as it was said; in `text` no space stands before or after it.
+    """
 
     tokens: list[int]
     row: list[int]
-    text: str
+    said: str
     ended: bool
+
+    @property
+    def text(self) -> str:
+        return self.said.strip()
 
 
 @dataclass(frozen=True)
@@ -51,15 +58,23 @@ class Speaker:
             kept = tokens[:length]
             stop = next((place for place, token in enumerate(kept) if token in stops), None)
             body = kept[:stop]
-            answers.append(Answer(body, prompt + kept, self.tokenizer.decode(body).strip(), stop is not None))
+            answers.append(Answer(body, prompt + kept, self.tokenizer.decode(body), stop is not None))
         return answers
 
-    def loss(self, rows: Sequence[Row]) -> float:
-        """Mean loss of the rows' completions and their ends, in nats a token."""
+    def losses(self, rows: Sequence[Row]) -> tuple[list[float], list[int]]:
+        """Return the loss of each row's completion with its end, in nats, and the number of its tokens.
+
+        Rows that the context does not hold are left out.
+        """
         examples = [self.asking.example(row) for row in rows]
         examples = [e for e in examples if len(e.tokens) <= self.model.architecture.context]
-        tokens = sum(len(example.completion) for example in examples)
-        return -sum(completion_logprobs(self.model, examples, self.tokenizer.end)) / max(1, tokens)
+        sums = completion_logprobs(self.model, examples, self.tokenizer.end)
+        return [-value for value in sums], [len(example.completion) for example in examples]
+
+    def loss(self, rows: Sequence[Row]) -> float:
+        """Return the mean loss of the rows' completions and their ends, in nats a token."""
+        sums, tokens = self.losses(rows)
+        return sum(sums) / max(1, sum(tokens))
 
 
 @torch.no_grad()

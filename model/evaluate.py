@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 
 from model.answers import Answer, Speaker, completion_logprobs, exact_match, f1
@@ -18,65 +17,27 @@ from model.asking import Chat, FewShot, Plain
 from model.batches import Example, TokenFile, each_row
 from model.device import World, compute_dtype
 from model.errors import UserError
+from model.evaluate_parameters import EvaluateParameters
 from model.folder import load_model
+from model.intervals import (
+    bootstrap_mean_of_means,
+    bootstrap_ratio,
+    mean_figures,
+    share_figures,
+    with_interval,
+)
 from model.launch import Report
-from model.preferences import HeldOutPairs, headline_accuracy
+from model.preferences import headline_accuracy, headline_strata
 from model.pretrain import bits_per_byte, token_lengths
 from model.probe import gaze, nearest
-from model.reward import load_reward
+from model.reward import RewardModel, load_reward
+from model.scoring import digest_of_rows, gain_figures, load_opponent, score_held_out_pairs, score_models
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from model.turns import Row, prompt_key
 
+ASSISTANTS: tuple[str, ...] = ("sft", "aligned", "champion")
 DOCUMENTS = 64  # test documents that are encoded at a time
-
-
-@dataclass(frozen=True)
-class EvaluateParameters:
-    """What is measured, on the test split alone.
-
-    `prompts` prompts of the pairs in `sources` (empty: all) are answered at temperature 1, up to `new_tokens`
-    tokens; `questions` of those in `question_sources` (empty: none) greedily. `completions` pairs give the
-    loss, `text_tokens` tokens (0: all) of the text in `text_sources` (empty: all) the bits per byte.
-    `few_shot` examples make the base model answer; `shown` prompts, and half as many questions, are put side
-    by side. `headline` names the sources of `test_pair_accuracy` (empty: all). `words`, each with its
-    `neighbours`, and `sentence` are what the probes look at.
-    """
-
-    prompts: int = 256
-    sources: tuple[str, ...] = ()
-    new_tokens: int = 64
-    questions: int = 256
-    question_sources: tuple[str, ...] = ()
-    completions: int = 512
-    text_tokens: int = 65_536
-    text_sources: tuple[str, ...] = ()
-    few_shot: int = 4
-    shown: int = 6
-    headline: tuple[str, ...] = ()
-    words: tuple[str, ...] = ("good", "film", "his", "two", "city", "war")
-    sentence: str = "The film is not as good as the book, but the actors are wonderful."
-    neighbours: int = 6
-
-    def __post_init__(self) -> None:
-        for name in ("prompts", "new_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("questions", "completions", "text_tokens", "few_shot", "shown", "neighbours"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-
-    @classmethod
-    def read(cls, values: dict[str, Any]) -> EvaluateParameters:
-        """From plain values, as they arrive in a process of their own. Raises UserError naming the key."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise UserError(f"evaluate.{unknown[0]} is not known")
-        try:
-            lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-            return cls(**{**values, **lists})
-        except (TypeError, ValueError) as error:
-            raise UserError(f"evaluate.{error}") from error
 
 
 class HeldOutText(TokenFile):
@@ -121,13 +82,32 @@ def evaluate(
     seed: int,
     device: str,
     report: Report,
+    judge: str = "",
+    champion: str = "",
 ) -> dict[str, float]:
-    """Measure three model folders on the test split; the figures, but for the judge's.
+    """Measure three model folders on the test split; the figures, but for those of a lexicon.
 
-    `reward` and `labels` are folders of those stages; `embeddings`, where it is not empty, is the safetensors
-    file with the base's embedding at its "first" and "last" step. `folder` gets completions.jsonl, a row an
-    answer, answers.json, the same prompts side by side, accuracy.json of the reward model on test pairs by
-    "aspect/source", and probes.json. Raises UserError where no test prompt fits the context.
+    A figure's name begins with the model that it is about. Figures that a gate looks at have an interval of
+    95% and a number of rows under the names NAME_low, NAME_high and NAME_n.
+
+    Args:
+        parameters: as EvaluateParameters has them.
+        base, sft, aligned: model folders.
+        reward: folder of the stage reward, whose model RLHF used.
+        split: folder of the stage split.
+        labels: folder of the stage labels.
+        embeddings: safetensors file with the base's embedding at its "first" and "last" step; or empty.
+        folder: gets completions.jsonl, a row an answer; answers.json, the same prompts side by side;
+            accuracy.json of the reward model on test pairs by "aspect/source"; probes.json; and held_out.json
+            with the digests of what was asked and whether the champion was measured.
+        seed: of the answers and the intervals.
+        device: where the models go.
+        report: takes events.
+        judge: folder of a reward model that judges, trained on other labels; empty where none does.
+        champion: model folder of the champion that is measured beside the candidate; or empty.
+
+    Raises:
+        UserError: no test prompt fits the context.
     """
     settings, out = EvaluateParameters.read(parameters), Path(folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -137,43 +117,69 @@ def evaluate(
     }
     asked = _ask_what(settings, Path(split), models, report)
     speakers = _speakers(settings, Path(split), models)
+    opponent = load_opponent(
+        Path(champion) if champion else None, Path(aligned), [*asked.prompts, *asked.questions],
+        settings.new_tokens, device,
+    )  # fmt: skip
+    if opponent.speaker is not None:
+        speakers["champion"] = opponent.speaker
+        models["champion"] = (opponent.speaker.model, opponent.speaker.tokenizer)
     figures: dict[str, float] = {}
+    losses: dict[str, tuple[list[float], list[int]]] = {}
     said: dict[str, list[Answer]] = {}
     replies: dict[str, list[Answer]] = {}
     for place, (name, speaker) in enumerate(speakers.items()):
         report({"event": "step", "step": place, "steps": len(speakers), "metrics": {}})
         said[name] = speaker.answers(asked.prompts, settings.new_tokens, 1.0, seed)
         replies[name] = speaker.answers(asked.questions, settings.new_tokens, 0.0, seed)
-        measured = {
-            **_shape(said[name]),
-            **_correctness(asked.questions, replies[name]),
-            "completion_loss": speaker.loss(asked.completions),
-        }
+        measured = {**_shape(said[name]), **_correctness(asked.questions, replies[name])}
         figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
+        if name != "champion" or opponent.same_tokens:
+            losses[name] = speaker.losses(asked.completions)
+            figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
     answers = [answer for each in (said, replies) for some in each.values() for answer in some]
     report({"event": "usage", "tokens": sum(len(answer.tokens) for answer in answers)})
     figures |= _bits_per_byte(settings, Path(split), models, device)
-    rewards, accuracy = _rewards(Path(reward), Path(labels), said, device)
-    figures |= {f"{name}_reward": float(np.mean(values)) for name, values in rewards.items()}
-    if accuracy:
-        figures["test_pair_accuracy"] = headline_accuracy(accuracy, settings.headline)
+    assistants: dict[str, list[Answer]] = {name: said[name] for name in ASSISTANTS if name in said}
+    as_text = () if opponent.same_tokens else ("champion",)
+    critic = load_reward(Path(reward), device, compute_dtype(device))
+    scores = {"reward": score_models(critic, asked.prompts, assistants, as_text)}
+    accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline, seed)
+    figures |= found
+    if judge:
+        second = load_reward(Path(judge), device, compute_dtype(device))
+        scores["judge"] = score_models(second, asked.prompts, assistants, as_text)
+        pairs, raw = score_held_out_pairs(second, Path(labels))
+        figures |= share_figures("judge_test_pair_accuracy", pairs.right(raw).tolist())
+    for scorer, by_model in scores.items():
+        for name, values in by_model.items():
+            figures |= mean_figures(f"{name}_{scorer}", values, seed)
+    figures |= gain_figures("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
     ratios = _log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
+    figures |= mean_figures("kl", ratios, seed)
+    figures |= _loss_increase(losses["aligned"], losses["sft"], seed)
     _write_rows(
         out / "completions.jsonl",
-        [*_rows(asked.prompts, said, rewards), *_rows(asked.questions, replies, {})],
+        [*_rows(asked.prompts, said, scores), *_rows(asked.questions, replies, {})],
     )
     shown = _side_by_side(asked.prompts, said, settings.shown)
     shown += _side_by_side(asked.questions, replies, settings.shown // 2)
+    held_out = {
+        "prompts": digest_of_rows(asked.prompts),
+        "questions": digest_of_rows(asked.questions),
+        "completions": digest_of_rows(asked.completions),
+        "champion": {"measured": opponent.speaker is not None, "why": opponent.why},
+    }
+    _write(out / "held_out.json", held_out)
     _write(out / "answers.json", shown)
     _write(out / "accuracy.json", accuracy)
     _write(out / "probes.json", _probes(*models["base"], embeddings, settings))
     return {
-        "ends_by_itself": figures["sft_ends_by_itself"],
-        "kl": float(np.mean(ratios)),
-        "distinct": figures["aligned_distinct"],
         "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
+        "ends_by_itself_change": figures["aligned_ends_by_itself"] - figures["sft_ends_by_itself"],
         "prompts": float(len(asked.prompts)),
         "questions": float(len(asked.questions)),
+        "completions": float(len(asked.completions)),
         **figures,
     }
 
@@ -282,24 +288,45 @@ def _correctness(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[st
 def _shape(answers: Sequence[Answer]) -> dict[str, float]:
     """Share of answers that end by themselves, share that are distinct, mean tokens without the end."""
     return {
-        "ends_by_itself": float(np.mean([answer.ended for answer in answers])),
+        **share_figures("ends_by_itself", [answer.ended for answer in answers]),
         "distinct": len({answer.text for answer in answers}) / len(answers),
         "length": float(np.mean([len(answer.tokens) for answer in answers])),
     }
 
 
-def _rewards(
-    reward: Path, labels: Path, said: dict[str, list[Answer]], device: str
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Rewards of the two assistants' answers, and the reward model's accuracy on test pairs."""
-    critic = load_reward(reward, device, compute_dtype(device))
-    with torch.no_grad():
-        rewards = {
-            name: critic.score([answer.row for answer in said[name]]).tolist() for name in ("sft", "aligned")
-        }
-        pairs = HeldOutPairs(labels / "pairs.test.jsonl", critic.tokenizer, critic.body.architecture.context)
-        accuracy = pairs.measure(critic.raw_scores(pairs.rows))[0] if pairs.rows else {}
-    return rewards, accuracy
+def _pair_accuracy(
+    critic: RewardModel, labels: Path, headline: Sequence[str], seed: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the reward model's accuracy on test pairs by "aspect/source", and its headline as a figure."""
+    pairs, scores = score_held_out_pairs(critic, labels)
+    if not pairs.rows:
+        return {}, {}
+    accuracy, right = pairs.measure(scores)[0], pairs.right(scores).numpy()
+    chosen = [right[pairs.strata[name].numpy()] for name in headline_strata(pairs.strata, headline)]
+    interval = bootstrap_mean_of_means(chosen, seed)
+    count = sum(len(rows) for rows in chosen)
+    value = headline_accuracy(accuracy, headline)
+    return accuracy, with_interval("test_pair_accuracy", value, interval, count)
+
+
+def _loss_figures(name: str, sums: Sequence[float], tokens: Sequence[int], seed: int) -> dict[str, float]:
+    """Return the mean loss a token as a figure; 0 of no rows."""
+    if not sums:
+        return {name: 0.0, f"{name}_n": 0.0}
+    interval = bootstrap_ratio(np.array(sums), np.array(tokens, float), seed)
+    return with_interval(name, sum(sums) / sum(tokens), interval, len(sums))
+
+
+def _loss_increase(
+    aligned: tuple[list[float], list[int]], sft: tuple[list[float], list[int]], seed: int
+) -> dict[str, float]:
+    """Return by what share of SFT's the loss on right answers rose, on the same rows."""
+    after, before = np.array(aligned[0]), np.array(sft[0])
+    if not len(after) or not before.sum() > 0:
+        return {}
+    low, high = bootstrap_ratio(after, before, seed)
+    value = float(after.sum() / before.sum()) - 1
+    return with_interval("loss_increase", value, (low - 1, high - 1), len(after))
 
 
 def _log_ratios(
@@ -318,7 +345,7 @@ def _log_ratios(
 
 
 def _rows(
-    rows: Sequence[Row], said: dict[str, list[Answer]], rewards: dict[str, list[float]]
+    rows: Sequence[Row], said: dict[str, list[Answer]], scores: dict[str, dict[str, list[float]]]
 ) -> list[dict[str, Any]]:
     written = []
     for name, answers in said.items():
@@ -332,8 +359,9 @@ def _rows(
                 "ended": answer.ended,
                 "references": row.get("references") or [row["completion"]],
             }
-            if name in rewards:
-                described["reward"] = round(rewards[name][i], 6)
+            for scorer, by_model in scores.items():
+                if name in by_model:
+                    described[scorer] = round(by_model[name][i], 6)
             written.append(described)
     return written
 
@@ -343,7 +371,7 @@ def _side_by_side(rows: Sequence[Row], said: dict[str, list[Answer]], count: int
         {
             **_put(row),
             "reference": row["completion"],
-            **{name: answers[i].text for name, answers in said.items()},
+            **{name: answers[i].text for name, answers in said.items() if name != "champion"},
         }
         for i, row in enumerate(rows[:count])
     ]

@@ -1,9 +1,9 @@
 """How far a policy may move from the model that it started as: price, bounds, undone steps, the best step.
 
 A step is checked after its update on the answers of that step, as TRPO measures its constraint: on states
-that the policy before the update visited (Schulman et al., 2015, arXiv:1502.05477). Divergences are estimated
-token by token without bias and never below 0 (Schulman, Approximating KL divergence, 2020,
-joschu.net/blog/kl-approx.html).
+that the policy before the update visited. One that fails is taken again at half the rate, which is TRPO's
+line search (Schulman et al., 2015, arXiv:1502.05477). Divergences are estimated token by token without bias
+and never below 0 (Schulman, Approximating KL divergence, 2020, joschu.net/blog/kl-approx.html).
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ from model.turns import chat_prompt
 Score = Callable[[Sequence[Sequence[int]]], Tensor]
 
 
+MOST_TRIES = 6  # of one step, each at half the rate of the one before
 # Of the first minibatch, on average: rounding of float32, of bfloat16, and what no rounding explains.
 RATIO_NOISE, RATIO_NOISE_BFLOAT16, RATIO_BROKEN = 1e-3, 0.05, 0.5
 
@@ -147,6 +148,33 @@ class Aligning(Recipe):
         )
         advantages = whiten(advantages, rollouts.mask)
         before = copy.deepcopy(self.learner.state_dict())
+        tries, undone = 0, True
+        while undone and tries < MOST_TRIES:
+            tries += 1
+            learned = self._learn_all(step, rollouts, advantages, returns, values)
+            moved, undone = self._undo_if_too_far(rollouts, before)
+        if tries > 1:
+            self._say_undone(step, tries, undone, moved)
+        figures = {
+            **rollouts.figures(),
+            "kl_coefficient": self.kl_coefficient,
+            **learned,
+            **moved,
+            "undone": float(tries - 1 + undone),
+            "undone_steps": float(self.brake.undone),
+            "learning_rate": settings.optimizer.learning_rate * self.brake.rate,
+        }
+        self._adapt(rollouts.divergence().sum(1).mean().item())
+        self.seen = [self.seen[0] + rollouts.mask.sum().item(), self.seen[1] + 1]
+        self.tokens_per_step = self.seen[0] / self.seen[1]
+        self.taken = step + 1
+        return figures
+
+    def _learn_all(
+        self, step: int, rollouts: Rollouts, advantages: Tensor, returns: Tensor, values: Tensor
+    ) -> dict[str, float]:
+        """Take the optimizer steps on a step's answers; their mean figures."""
+        settings = self.parameters
         sums: dict[str, float] = {}
         size = settings.batch // settings.minibatches
         for epoch in range(settings.epochs):
@@ -161,19 +189,8 @@ class Aligning(Recipe):
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
         count = settings.epochs * settings.minibatches
-        kl = rollouts.divergence().sum(1).mean().item()
-        figures = {
-            **rollouts.figures(),
-            "kl_coefficient": self.kl_coefficient,
-            **{name: value / count for name, value in sums.items() if name != "ratio_off"},
-            "first_ratio_off": self.ratio_off,
-            **self._undo_if_too_far(step, rollouts, before),
-        }
-        self._adapt(kl)
-        self.seen = [self.seen[0] + rollouts.mask.sum().item(), self.seen[1] + 1]
-        self.tokens_per_step = self.seen[0] / self.seen[1]
-        self.taken = step + 1
-        return figures
+        means = {name: value / count for name, value in sums.items() if name != "ratio_off"}
+        return {**means, "first_ratio_off": self.ratio_off}
 
     def _learn(
         self, rollouts: Rollouts, advantages: Tensor, returns: Tensor, values: Tensor, rows: Tensor
@@ -218,7 +235,7 @@ class Aligning(Recipe):
             )
 
     @torch.no_grad()
-    def _undo_if_too_far(self, step: int, rollouts: Rollouts, before: dict[str, Any]) -> dict[str, float]:
+    def _undo_if_too_far(self, rollouts: Rollouts, before: dict[str, Any]) -> tuple[dict[str, float], bool]:
         """Measure the divergences after the update on the step's answers; restore `before` beyond a bound."""
         now, mask = self._logprobs_now(rollouts), rollouts.mask
         ratio, one = torch.exp((now - rollouts.logprobs) * mask), torch.ones_like(mask)
@@ -227,20 +244,19 @@ class Aligning(Recipe):
         step_kl = estimate_kl(rollouts.logprobs, now, one, mask)
         undone = self.world.agree(self.brake.is_too_far(kl_before, kl_after, step_kl))
         if undone:
-            self.learner.load_state_dict(before)
+            # The optimizer takes the tensors over as they are, and the next try would change them.
+            self.learner.load_state_dict(copy.deepcopy(before))
             self.brake.slow_down()
-            self._say(
-                f"step {step + 1} is undone: it moved the policy by {step_kl:.3g} nats an answer (at most "
-                f"{self.brake.max_step_kl:.3g}), to {kl_after:.3g} from SFT (at most "
-                f"{self.brake.max_kl:.3g}); the learning rate is now {self.brake.rate:.3g} of what it was"
-            )
-        return {
-            "step_kl": step_kl,
-            "kl_after": kl_after,
-            "undone": float(undone),
-            "undone_steps": float(self.brake.undone),
-            "learning_rate": self.parameters.optimizer.learning_rate * self.brake.rate,
-        }
+        return {"step_kl": step_kl, "kl_after": kl_after}, undone
+
+    def _say_undone(self, step: int, tries: int, undone: bool, moved: dict[str, float]) -> None:
+        brake = self.brake
+        self._say(
+            f"step {step + 1} was undone {tries - 1 + undone} times, as it moved the policy by more than "
+            f"{brake.max_step_kl:.3g} nats an answer or beyond {brake.max_kl:.3g} nats from SFT; "
+            + ("it is left out" if undone else f"it now moves it by {moved['step_kl']:.2g}")
+            + f"; the learning rate is {brake.rate:.3g} of what it was at the start"
+        )
 
     def _logprobs_now(self, rollouts: Rollouts) -> Tensor:
         """Return the log-probabilities of the answers under the policy as it is now, [B, N]."""

@@ -38,9 +38,10 @@ class PPOParameters(LoopParameters):
     are answered (empty: all); an evaluation answers `held_out` of the validation split's.
 
     A step that moves the policy by more than `max_step_kl` nats an answer, or beyond `max_kl` nats from the
-    assistant, is undone and the learning rate halved. The result is the evaluated step with the highest
-    held-out score within `max_kl`; the assistant itself is step 0. Values of 0 for `steps`, `evaluate_every`,
-    `kl_horizon`, `max_kl`, `max_step_kl` and `optimizer.learning_rate` are derived from the size of the run.
+    assistant, is undone, the learning rate halved, and the step taken again. The result is the evaluated step
+    with the highest held-out score within `max_kl`; the assistant itself is step 0. Values of 0 for `steps`,
+    `evaluate_every`, `kl_horizon`, `max_kl`, `max_step_kl` and `optimizer.learning_rate` are derived from the
+    size of the run.
     """
 
     steps: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,10 +127,14 @@ class HeldOutPairs:
         self.chosen, self.rejected = (torch.tensor(side, dtype=torch.int64) for side in sides)
         self.strata = {name: torch.tensor(rows) for name, rows in _by_stratum(pairs).items()}
 
+    def right(self, scores: Tensor) -> Tensor:
+        """Return for each pair 1 where the better text has the higher score, 0.5 for a tie, [P]."""
+        margin = scores[self.chosen] - scores[self.rejected]
+        return (margin > 0).double() + 0.5 * (margin == 0).double()
+
     def measure(self, scores: Tensor) -> tuple[dict[str, float], float]:
         """Accuracy by "aspect/source", ties counting half, and the mean loss, of texts' scores [texts]."""
-        margin = scores[self.chosen] - scores[self.rejected]
-        right = (margin > 0).double() + 0.5 * (margin == 0).double()
+        margin, right = scores[self.chosen] - scores[self.rejected], self.right(scores)
         accuracy = {name: right[rows].mean().item() for name, rows in self.strata.items()}
         loss = bradley_terry_loss(scores[self.chosen], scores[self.rejected]).item()
         return accuracy, loss / max(1, len(margin))
@@ -143,6 +147,11 @@ def _last(row: Row, other: Row, tokenizer: Tokenizer, context: int) -> tuple[int
 
 def headline_accuracy(accuracy: dict[str, float], sources: Sequence[str]) -> float:
     """Mean of the accuracies over the named sources (all where none is named or none of them is there)."""
-    chosen = [value for name, value in accuracy.items() if name.partition("/")[2] in sources]
-    chosen = chosen or list(accuracy.values())
+    chosen = [accuracy[name] for name in headline_strata(accuracy, sources)]
     return sum(chosen) / len(chosen) if chosen else math.nan
+
+
+def headline_strata(strata: Iterable[str], sources: Sequence[str]) -> list[str]:
+    """Return those "aspect/source" whose source is named; all where none is named or none is there."""
+    names = list(strata)
+    return [name for name in names if name.partition("/")[2] in sources] or names

@@ -29,10 +29,11 @@ MEASURES = (
     ("judge", "the judge’s mean score", "{:+.2f}"),
 )
 BARS = {
-    "ends_by_itself": "assistant’s answers that end by themselves",
+    "ends_by_itself_change": "share of answers that end by themselves, aligned less assistant",
+    "reward_gain": "mean reward, aligned less assistant",
+    "loss_increase": "loss on right answers, share by which it rose over the assistant’s",
     "judge_gain": "judge’s mean score, aligned less assistant",
     "win_rate": "prompts that the aligned assistant wins",
-    "distinct": "aligned answers that differ from all others",
     "length_ratio": "length of the aligned answers, against the assistant’s",
     "kl": "divergence from the assistant, nats an answer",
 }
@@ -61,17 +62,27 @@ def tiles(figures: dict[str, float]) -> list[dict[str, str]]:
     """The few figures that say how it went, in the order of the stages."""
     wanted = (
         ("base_bits_per_byte", "{:.2f}", "bits to store one byte of text the base model never saw"),
-        ("ends_by_itself", "{:.0%}", "of the assistant’s answers end by themselves"),
+        ("aligned_ends_by_itself", "{:.0%}", "of the aligned assistant’s answers end by themselves"),
         ("test_pair_accuracy", "{:.0%}", "of text pairs the reward model orders as people did"),
+        ("reward_gain", "{:+.2f}", "reward, aligned against assistant"),
+        ("loss_increase", "{:+.0%}", "loss on right answers, aligned against assistant"),
         ("judge_gain", "{:+.2f}", "judge’s score, aligned against assistant"),
         ("win_rate", "{:.0%}", "of prompts won by the aligned assistant"),
         ("kl", "{:.1f}", "nats of divergence paid for it, an answer"),
     )
     return [
-        {"figure": _shown(form, figures[name]), "words": words}
+        {"figure": _shown(form, figures[name]), "words": words + _spread(form, name, figures)}
         for name, form, words in wanted
         if name in figures
     ]
+
+
+def _spread(form: str, name: str, figures: dict[str, float]) -> str:
+    """The interval of a figure and its n as words after it; nothing where it has none."""
+    low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
+    if low is None or high is None or n is None:
+        return ""
+    return f" (95%: {_shown(form, low)} to {_shown(form, high)}; n = {n:,.0f})"
 
 
 def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
@@ -165,7 +176,7 @@ def finetuning(points: Curve, figures: dict[str, float]) -> dict[str, Any] | Non
         return None
     ends = {
         key: f"{figures[name]:.0%}" if name in figures else ""
-        for key, name in (("ends", "ends_by_itself"), ("base_ends", "base_ends_by_itself"))
+        for key, name in (("ends", "sft_ends_by_itself"), ("base_ends", "base_ends_by_itself"))
     }
     return {"charts": drawn, **ends}
 
@@ -274,7 +285,11 @@ def examination(figures: dict[str, float]) -> dict[str, Any]:
     judged = None
     if "win_rate" in figures:
         share, low, high = (figures[name] for name in ("win_rate", "win_rate_low", "win_rate_high"))
+        pairs = "judge_test_pair_accuracy"
         judged = {
+            "lexicon": figures.get("judge") == "lexicon",
+            "reliable": bool(figures.get("judge_reliable", 1)),
+            "accuracy": _shown("{:.0%}", figures.get(pairs)) + _spread("{:.0%}", pairs, figures),
             "before": _shown("{:+.2f}", figures["sft_judge"]),
             "after": _shown("{:+.2f}", figures["aligned_judge"]),
             "rate": f"{share:.0%}",
@@ -297,6 +312,13 @@ def _shown(form: str, value: float | None) -> str:
     return "" if value is None or math.isnan(value) else form.format(value).replace("-", "−")
 
 
+def _check_spread(check: dict[str, Any]) -> str:
+    """The interval and the n of a gate's check as words."""
+    low, high = check.get("interval") or (None, None)
+    shown = f" [{_shown('{:.2f}', low)} to {_shown('{:.2f}', high)}]" if low is not None else ""
+    return f"{shown} (n = {check['n']:,.0f})" if check.get("n") else shown
+
+
 def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
     """Whether the aligned model was let through, why, and each bar beside what was measured."""
     if not verdict:
@@ -304,7 +326,7 @@ def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
     checks = [
         {
             "name": metric_words(check["name"]),
-            "value": _shown("{:.2f}", check["value"]) or "missing",
+            "value": (_shown("{:.2f}", check["value"]) or "missing") + _check_spread(check),
             "bar": f"{check['side']} {check['bar']:g}",
             "passed": check["passed"],
         }

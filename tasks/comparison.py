@@ -29,11 +29,12 @@ GONE = "gone"
 AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
 
 
-TRAININGS = ("pretrain", "sft", "reward", "rlhf")
+TRAININGS = ("pretrain", "sft", "reward", "judge", "rlhf")
 # Of the last step's batch alone: they say little of a training.
 LAST_STEP = {
     "loss", "gradient_norm", "learning_rate_scale", "reward", "kl", "length", "ends_by_itself", "distinct",
-    "length_ratio", "kl_coefficient", "policy_loss", "value_loss", "clipped_share", "entropy",
+    "length_ratio", "kl_coefficient", "policy_loss", "value_loss", "clipped_share", "entropy", "step_kl",
+    "kl_after", "undone", "first_ratio_off", "learning_rate",
 }  # fmt: skip
 # The held-out rows that the figures of a stage were measured on: kinds of rows, by part of the split.
 LABELS = ("comparisons", "ratings")

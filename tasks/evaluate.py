@@ -1,21 +1,45 @@
-"""Evaluate: base, assistant and aligned model on the test split, and the judge on the two assistants."""
+"""Evaluate: base, SFT and aligned model on the test split, and the champion's model beside them.
+
+What this stage leaves for the gate and the registry:
+
+- metrics.json: every figure. A name begins with the model that the figure is about: `sft_ends_by_itself`,
+  `aligned_completion_loss`, `champion_judge`. NAME_low and NAME_high are its 95% interval, NAME_n is its n.
+- held_out.json: the digests of the rows that were used (`prompts`, `questions`, `completions`), who judged
+  (`judge`) and who rewarded (`reward`), each with the digests of its weights and its labels, and whether the
+  champion was measured in this run, or why not (`champion`).
+
+The champion's model is the optional input `champion`, a folder with champion.json and model/, as
+`tasks/opponent.py` brings it. All figures `champion_…` come from the same prompts, the same random numbers
+and the same judge as those of the candidate, `aligned_…`. The gate makes a `tasks.scores.Comparison` of them.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from model.batches import read_rows
-from model.evaluate import EvaluateParameters
 from model.evaluate import evaluate as measure
+from model.evaluate_parameters import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
+from model.intervals import mean_figures, wilson_interval, with_interval
 from model.launch import Report, launch
-from tasks.judge import compare, judge
+from model.scoring import gain_figures
+from tasks.judge import describe_reward_model, read_judge
+from tasks.lexicon import score_tone
+from tasks.profile import ABOUT, MODEL
 from tasks.stage import stage
+
+CHAMPION = "champion"  # the optional input
+METRICS, HELD_OUT = "metrics.json", "held_out.json"
+# Of test pairs: a judge whose interval of right orders includes guessing is not relied on.
+GUESSING = 0.5
 
 
 @stage(
-    inputs=("split", "pretrain", "sft", "labels", "reward", "rlhf"),
+    inputs=("split", "pretrain", "sft", "labels", "reward", "judge", "rlhf", CHAMPION),
     reads={"split": ("*/pairs", "test/text")},
 )
 def evaluate(
@@ -25,18 +49,22 @@ def evaluate(
     sft: Path,
     labels: Path,
     reward: Path,
+    judge: Path,
     rlhf: Path,
+    champion: Path | None,
     out: Path,
     report: Report,
     seed: int,
     device: str,
-) -> dict[str, float]:
-    """completions.jsonl, answers.json, accuracy.json and probes.json in `out`; every figure as a metric."""
+) -> dict[str, Any]:
+    """The figures in metrics.json and held_out.json; beside them what `model.evaluate` writes."""
     embeddings = pretrain / "embeddings.safetensors"
-    figures = launch(
+    judging = read_judge(judge)
+    plain = {name: value for name, value in asdict(parameters).items() if name != "judge"}
+    figures: dict[str, Any] = launch(
         measure,
         {
-            "parameters": asdict(parameters),
+            "parameters": plain,
             "base": str(pretrain / "model"),
             "sft": str(sft / "model"),
             "aligned": str(rlhf / "model"),
@@ -47,33 +75,83 @@ def evaluate(
             "folder": str(out),
             "seed": seed,
             "device": device,
+            "judge": str(judge) if judging.kind == REWARD_MODEL else "",
+            "champion": str(champion / MODEL) if champion else "",
         },
         on_event=report,
         log=out.with_suffix(".log"),
     )
-    figures |= judge_answers(out / "completions.jsonl")
-    (out / "metrics.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
+    if judging.kind == LEXICON:
+        _add_scores(out / "completions.jsonl")
+    figures |= compare_by_judge(read_rows(out / "completions.jsonl"), seed)
+    figures["judge"] = judging.kind
+    figures["judge_reliable"] = float(_is_reliable(judging.kind, figures))
+    if judging.kind == REWARD_MODEL and not figures["judge_reliable"]:
+        report({"event": "message", "text": _unreliable(figures)})
+    held_out = json.loads((out / HELD_OUT).read_text(encoding="utf-8"))
+    held_out |= {"judge": asdict(judging), "reward": asdict(describe_reward_model(reward, labels))}
+    if champion:
+        about = json.loads((champion / ABOUT).read_text(encoding="utf-8"))
+        held_out["champion"] |= {"model": about["model"]}
+    _write(out / HELD_OUT, held_out)
+    _write(out / METRICS, figures)
     return figures
 
 
-def judge_answers(completions: Path) -> dict[str, float]:
-    """Add the judge's score to each scored row of completions.jsonl; the comparison of the two assistants.
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
-    Scored are the answers that have a reward: those to the free prompts, where tone is what was asked for.
-    """
+
+def _add_scores(completions: Path) -> None:
+    """Add the lexicon's score to each row of completions.jsonl that has a reward: the free answers."""
     rows = read_rows(completions)
     scored = [row for row in rows if "reward" in row]
-    for row, score in zip(scored, judge([row["completion"] for row in scored]), strict=True):
+    for row, score in zip(scored, score_tone([row["completion"] for row in scored]), strict=True):
         row["judge"] = round(score, 4)
     lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
     completions.write_text("".join(lines), encoding="utf-8")
-    sft, aligned = ([row["judge"] for row in scored if row["model"] == name] for name in ("sft", "aligned"))
-    verdict = compare(sft, aligned)
-    return {
-        "sft_judge": verdict.before,
-        "aligned_judge": verdict.after,
-        "judge_gain": verdict.gain,
-        "win_rate": verdict.win_rate,
-        "win_rate_low": verdict.low,
-        "win_rate_high": verdict.high,
+
+
+def compare_by_judge(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, float]:
+    """Return what the judge says of the models' answers to the same prompts; nothing where none judges.
+
+    `win_rate` is of the aligned model against SFT, `champion_win_rate` of it against the champion.
+    """
+    scores = {
+        name: [row["judge"] for row in rows if row["model"] == name and "judge" in row]
+        for name in ("sft", "aligned", "champion")
     }
+    aligned = scores["aligned"]
+    if not aligned:
+        return {}
+    figures: dict[str, float] = {}
+    for name, values in scores.items():
+        figures |= mean_figures(f"{name}_judge", values, seed)
+    figures |= gain_figures("judge_gain", aligned, scores["sft"], seed)
+    figures |= win_figures("win_rate", aligned, scores["sft"])
+    if scores["champion"]:
+        figures |= win_figures("champion_win_rate", aligned, scores["champion"])
+    return figures
+
+
+def win_figures(name: str, after: Sequence[float], before: Sequence[float]) -> dict[str, float]:
+    """Return the share of prompts on which the first model has the higher score; a tie is half a win."""
+    wins = sum((a > b) + 0.5 * (a == b) for a, b in zip(after, before, strict=True))
+    return with_interval(name, wins / len(after), wilson_interval(wins, len(after)), len(after))
+
+
+def _is_reliable(kind: str, figures: dict[str, float]) -> bool:
+    """Whether the judge's word counts: a trained one must order held-out pairs better than guessing."""
+    if kind == REWARD_MODEL:
+        return figures.get("judge_test_pair_accuracy_low", 0.0) > GUESSING
+    return kind != NONE
+
+
+def _unreliable(figures: dict[str, float]) -> str:
+    if not figures.get("judge_test_pair_accuracy_n"):
+        return "there are no test pairs to try the judge on, so its word does not count"
+    share, low, high, n = (figures[f"judge_test_pair_accuracy{end}"] for end in ("", "_low", "_high", "_n"))
+    return (
+        f"the judge orders {share:.0%} of {n:.0f} test pairs as people did (95%: {low:.0%} to {high:.0%}), "
+        "which may be guessing, so its word does not count; add labels"
+    )

@@ -1,49 +1,216 @@
-"""The gate: whether the aligned model is good enough to be registered as a champion's equal."""
+"""The gate: whether the aligned model is good enough to be a champion, and what it is compared by.
+
+A preset's thresholds are added to defaults that refuse a model which lost what SFT had. verdict.json holds
+each check, and under `comparison` the score of the candidate beside the champion's (tasks/scores.py).
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from model.launch import Report
+from tasks.evaluate import HELD_OUT, METRICS
+from tasks.scores import Comparison, Score
 from tasks.stage import stage
+
+# What a model must keep of SFT's, and gain over it. Ours: the demo loses 7% on right answers, a run whose
+# answers were garbage afterwards lost 137%. Rewards are in deviations of SFT's answers.
+DEFAULT_LEAST = {"reward_gain": 0.01, "ends_by_itself_change": -0.15}
+DEFAULT_MOST = {"loss_increase": 0.15, "kl": 15.0}
+# Where a judge is that can be relied on.
+DEFAULT_JUDGED = {"win_rate": 0.5}
+# Names of before figures named their model. The old `ends_by_itself` was SFT's.
+OLD_NAMES = {"ends_by_itself": "aligned_ends_by_itself", "distinct": "aligned_distinct"}
+OLD_SCORES = {"judge_gain": "judge", "win_rate": "judge", "reward_gain": "reward"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a score may be of: its direction, the rows that it is taken on, and who gives it."""
+
+    higher_is_better: bool = True
+    rows: str = "prompts"
+    scorer: str = ""
+
+
+MEASURES = {
+    "judge": Measure(scorer="judge"),
+    "reward": Measure(scorer="reward"),
+    "completion_loss": Measure(False, "completions"),
+    "bits_per_byte": Measure(False, "text"),
+    "exact_match": Measure(rows="questions"),
+    "f1": Measure(rows="questions"),
+    "ends_by_itself": Measure(),
+    "distinct": Measure(),
+    "length": Measure(),
+}
+MODELS = ("base", "few_shot", "sft", "aligned", "champion")
+FIGURES = (
+    "reward_gain", "loss_increase", "kl", "ends_by_itself_change", "length_ratio", "judge_gain", "win_rate",
+    "champion_win_rate", "test_pair_accuracy", "judge_test_pair_accuracy", "judge_reliable", "prompts",
+    "questions", "completions",
+)  # fmt: skip
+ENDS = ("", "_low", "_high", "_n")
 
 
 @dataclass(frozen=True)
 class GateParameters:
     """Thresholds on evaluate's figures by name: what must be reached (`least`), what not exceeded (`most`).
 
-    `score` names the figure by which a model beats the champion.
+    The defaults of this module hold where neither names a figure; a threshold of null sets none. `score`
+    names the figure by which a model beats the champion. Empty: the judge's score, or the reward model's
+    where no judge can be relied on.
     """
 
-    least: dict[str, float] = field(default_factory=dict)
-    most: dict[str, float] = field(default_factory=dict)
-    score: str = "judge_gain"
+    least: dict[str, float | None] = field(default_factory=dict)
+    most: dict[str, float | None] = field(default_factory=dict)
+    score: str = ""
+
+    def __post_init__(self) -> None:
+        for section in ("least", "most"):
+            for name in getattr(self, section):
+                if name not in KNOWN:
+                    raise ValueError(f"{section}.{name} is no figure of evaluate{_near(name, KNOWN)}")
+        if self.score and _measure_of(self.score) not in MEASURES:
+            scores = [f"aligned_{name}" for name in MEASURES]
+            raise ValueError(
+                f"score is {self.score}, by which two models cannot be compared; it must be one of "
+                f"{', '.join(scores)}"
+            )
+
+
+KNOWN = frozenset(
+    name + end
+    for name in (*FIGURES, *OLD_NAMES, *(f"{model}_{measure}" for model in MODELS for measure in MEASURES))
+    for end in ENDS
+)
+
+
+def _near(name: str, known: frozenset[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists them"
+
+
+def _measure_of(score: str) -> str:
+    return OLD_SCORES.get(score, score.removeprefix("aligned_"))
 
 
 @stage(inputs=("evaluate",))
 def gate(parameters: GateParameters, evaluate: Path, out: Path, report: Report) -> dict[str, Any]:
-    """verdict.json: passed, the reason, the score, and each check. Refusing is a result, not an error."""
-    figures = json.loads((evaluate / "metrics.json").read_text())
+    """verdict.json: passed, the reason, the score, each check, and the comparison with the champion.
+
+    Refusing is a result, not an error.
+    """
+    figures = json.loads((evaluate / METRICS).read_text(encoding="utf-8"))
+    held_out = json.loads((evaluate / HELD_OUT).read_text(encoding="utf-8"))
+    for old, new in OLD_NAMES.items():
+        if old in parameters.least or old in parameters.most:
+            text = f"gate: {old} is an old name and is read as {new}; write {new} in the preset"
+            report({"event": "message", "text": text})
     found = verdict(parameters, figures)
-    (out / "verdict.json").write_text(json.dumps(found, indent=1))
+    compared = compare_with_champion(parameters, figures, held_out)
+    found |= {"by": compared.candidate.name, "score": _number(compared.candidate.value)}
+    found["comparison"] = compared.plain()
+    (out / "verdict.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return {"passed": int(found["passed"]), "reason": found["reason"], "score": found["score"]}
 
 
-def verdict(parameters: GateParameters, figures: dict[str, float]) -> dict[str, Any]:
-    """Each threshold against its figure. A figure that is missing, or not a number, fails."""
-    checks = [_check(name, bar, figures.get(name), True) for name, bar in parameters.least.items()]
-    checks += [_check(name, bar, figures.get(name), False) for name, bar in parameters.most.items()]
+def verdict(parameters: GateParameters, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare each figure with its threshold. A figure that is missing, or not a number, fails."""
+    least, most = thresholds(parameters, figures)
+    checks = [_check(name, bar, figures, True) for name, bar in least.items()]
+    checks += [_check(name, bar, figures, False) for name, bar in most.items()]
     failed = [check for check in checks if not check["passed"]]
     reason = "; ".join(check["says"] for check in failed) or f"all {len(checks)} thresholds are met"
-    score = figures.get(parameters.score)
-    return {"passed": not failed, "reason": reason, "score": score, "by": parameters.score, "checks": checks}
+    return {"passed": not failed, "reason": reason, "checks": checks}
 
 
-def _check(name: str, bar: float, value: float | None, least: bool) -> dict[str, Any]:
+def thresholds(
+    parameters: GateParameters, figures: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the thresholds, least and most, with the defaults for figures that the preset does not name."""
+    named = {_new_name(name) for name in (*parameters.least, *parameters.most)}
+    least = {_new_name(name): bar for name, bar in parameters.least.items() if bar is not None}
+    most = {_new_name(name): bar for name, bar in parameters.most.items() if bar is not None}
+    defaults = {**DEFAULT_LEAST, **(DEFAULT_JUDGED if figures.get("judge_reliable") else {})}
+    return (
+        {**least, **{name: bar for name, bar in defaults.items() if name not in named}},
+        {**most, **{name: bar for name, bar in DEFAULT_MOST.items() if name not in named}},
+    )
+
+
+def _new_name(name: str) -> str:
+    for end in ENDS:
+        if name.removesuffix(end) in OLD_NAMES:
+            return OLD_NAMES[name.removesuffix(end)] + end
+    return name
+
+
+def _check(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> dict[str, Any]:
     side = "at least" if least else "at most"
+    value = figures.get(name)
     passed = value is not None and (value >= bar if least else value <= bar)
-    says = f"{name} is missing" if value is None else f"{name} is {value:.4g}, {side} {bar:g} is wanted"
-    return {"name": name, "value": value, "bar": bar, "side": side, "passed": passed, "says": says}
+    low, high, n = (figures.get(f"{name}{end}") for end in ENDS[1:])
+    interval = None if low is None or high is None else [low, high]
+    shown = f" [{low:.4g}, {high:.4g}]" if interval else ""
+    shown += f" (n = {n:.0f})" if n is not None else ""
+    says = (
+        f"{name} is missing" if value is None else f"{name} is {value:.4g}{shown}, {side} {bar:g} is wanted"
+    )
+    return {
+        "name": name, "value": value, "interval": interval, "n": n, "bar": bar, "side": side,
+        "passed": passed, "says": says,
+    }  # fmt: skip
+
+
+def compare_with_champion(
+    parameters: GateParameters, figures: Mapping[str, Any], held_out: Mapping[str, Any]
+) -> Comparison:
+    """Return the candidate's score beside the champion's of the same run, by the same judge.
+
+    Args:
+        parameters: names the score, or leaves it to the judge.
+        figures: evaluate's metrics.json.
+        held_out: evaluate's held_out.json.
+    """
+    by = _measure_of(parameters.score) or ("judge" if figures.get("judge_reliable") else "reward")
+    there = held_out["champion"]
+    candidate, champion = (_score(by, model, figures, held_out) for model in ("aligned", "champion"))
+    why = there.get("why", "")
+    if not there["measured"]:
+        return Comparison(candidate, None, there.get("model", ""), why)
+    if math.isnan(champion.value):
+        why = f"aligned_{by} was not measured of the champion" + (
+            ": it has another tokenizer, so losses a token cannot be compared" if "loss" in by else ""
+        )
+        return Comparison(candidate, None, there.get("model", ""), why)
+    return Comparison(candidate, champion, there.get("model", ""))
+
+
+def _score(by: str, model: str, figures: Mapping[str, Any], held_out: Mapping[str, Any]) -> Score:
+    measure, name = MEASURES[by], f"{model}_{by}"
+    scorer = held_out.get(measure.scorer, {})
+    low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+    rows = measure.rows if measure.rows in held_out else ""
+    n = figures.get(f"{name}_n", figures.get(measure.rows, 0))
+    value = figures.get(name)
+    return Score(
+        name=f"aligned_{by}",
+        value=math.nan if value is None else float(value),
+        higher_is_better=measure.higher_is_better,
+        judge=scorer.get("digest", ""),
+        judge_data=scorer.get("data", ""),
+        prompts=held_out[rows] if rows else "",
+        n=int(n),
+        interval=(low, high) if low is not None and high is not None else None,
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,70 +1,142 @@
-"""The judge: a fixed tone lexicon that says whether RLHF did what the labels asked.
+"""Judge: what compares the aligned model with the SFT model, without a share in what RLHF was rewarded for.
 
-VADER (Hutto & Gilbert, VADER: A parsimonious rule-based model for sentiment analysis of social media text,
-ICWSM 2014) scores a text from -1 to 1 by rules over 7,500 words that people rated one by one. It is
-independent of the reward: it is not trained, has no weights in common with the reward model, is never
-called before evaluation, and its lexicon is no part of the rated texts that the reward model learned from.
-It has the same authors and the same idea of tone as those ratings, so it measures the aspect that was
-asked for; and it is a lexicon, so it says nothing about whether a text makes sense.
+By default a second reward model, trained on labels that are kept from the one that RLHF uses. A judge from
+the same labels would share their faults, and would praise what RLHF found out about them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+from model import reward as training
+from model.batches import each_row
+from model.errors import UserError
+from model.evaluate_parameters import LEXICON, NONE, REWARD_MODEL
+from model.launch import Report
+from model.reward import RewardParameters
+from tasks.labels import JUDGE, LEAST_JUDGE_TEXTS
+from tasks.lexicon import digest_lexicon
+from tasks.stage import stage
+from tasks.training import Training
 
-
-def judge(texts: Sequence[str]) -> list[float]:
-    """Tone of each text, from -1 (negative) to 1 (positive); 0 for an empty one."""
-    analyzer = SentimentIntensityAnalyzer()
-    return [float(analyzer.polarity_scores(text)["compound"]) for text in texts]
+RECORD = "judge.json"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Two models by the judge, on the same prompts: mean scores, and how often the second one wins.
+class JudgeParameters:
+    """What judges (`kind`, as `evaluate.judge`), and how a reward model that judges learns."""
 
-    `win_rate` counts a tie as half a win; `low` and `high` are the ends of its 95% interval.
+    kind: str = REWARD_MODEL
+    reward: RewardParameters = field(default_factory=RewardParameters)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What gives a score, so that scores of the same scorer can be told from others.
+
+    Attributes:
+        kind: reward_model, lexicon or none.
+        digest: of the weights or the rules; empty for none.
+        data: digest of the labels that it learned from; empty where it learned from none.
+        why: why there is none, in words.
     """
 
-    before: float
-    after: float
-    win_rate: float
-    low: float
-    high: float
-
-    @property
-    def gain(self) -> float:
-        """Mean score after less mean score before."""
-        return self.after - self.before
+    kind: str
+    digest: str = ""
+    data: str = ""
+    why: str = ""
 
 
-def compare(before: Sequence[float], after: Sequence[float]) -> Verdict:
-    """Compare scores of two models, paired by prompt. Raises ValueError for none, or a different number."""
-    if not before or len(before) != len(after):
-        raise ValueError(f"{len(before)} scores against {len(after)}; both models answer the same prompts")
-    wins = sum((b < a) + 0.5 * (b == a) for b, a in zip(before, after, strict=True))
-    low, high = wilson_interval(wins, len(before))
-    return Verdict(
-        before=sum(before) / len(before),
-        after=sum(after) / len(after),
-        win_rate=wins / len(before),
-        low=low,
-        high=high,
-    )
+@stage(inputs=("sft", "labels"), resumes=True)
+def judge(
+    parameters: JudgeParameters,
+    sft: Path,
+    labels: Path,
+    out: Path,
+    report: Report,
+    seed: int,
+    device: str,
+    processes: int,
+) -> dict[str, Any]:
+    """judge.json says what judges; a reward model that does is in out/model.
 
-
-def wilson_interval(wins: float, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Interval of a share of wins, by default at 95%.
-
-    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927. Unlike
-    the normal interval it stays inside 0 and 1 at the ends. Ties counted as half a win make it a little wide.
+    Too few labels for a second reward model are no error: there is no judge then, and the reason is kept.
     """
-    share = wins / trials
-    scale = 1 + z**2 / trials
-    centre = (share + z**2 / (2 * trials)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return centre - half, centre + half
+    if parameters.kind != REWARD_MODEL:
+        digest = digest_lexicon() if parameters.kind == LEXICON else ""
+        why = "evaluate.judge is none" if parameters.kind == NONE else ""
+        return _keep(out, Scorer(parameters.kind, digest, why=why))
+    kept = labels / JUDGE
+    if not kept.exists():
+        why = f"fewer than {LEAST_JUDGE_TEXTS} labelled texts would be left for a judge"
+        return _keep(out, Scorer(NONE, why=why))
+    try:
+        settings = fit_to_labels(parameters.reward, labels, kept)
+        start = Training(out, report, seed, device, processes)
+        figures = start(training.train, settings, base=sft / "model", labels=kept)
+    except UserError as error:
+        report({"event": "message", "text": f"there is no judge: {error}"})
+        return _keep(out, Scorer(NONE, why=str(error)))
+    (out / "accuracy.json").unlink(missing_ok=True)
+    figures = {name: value for name, value in figures.items() if not name.startswith("pair_accuracy")}
+    return {**figures, **_keep(out, describe_reward_model(out, kept))}
+
+
+def _keep(out: Path, scorer: Scorer) -> dict[str, Any]:
+    (out / RECORD).write_text(json.dumps(asdict(scorer), indent=1), encoding="utf-8")
+    return {"judge": scorer.kind, **({"why": scorer.why} if scorer.why else {})}
+
+
+def read_judge(folder: Path) -> Scorer:
+    """Return what the stage left in `folder`."""
+    return Scorer(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+
+
+def describe_reward_model(folder: Path, labels: Path) -> Scorer:
+    """Return a trained reward model as a scorer.
+
+    Args:
+        folder: the output of the stage that trained it, with its model in `model`.
+        labels: the folder with the training labels that it learned from.
+    """
+    names = ("train.ratings.jsonl", "train.comparisons.jsonl")
+    weights = (path for path in sorted((folder / "model").rglob("*")) if path.is_file())
+    return Scorer(REWARD_MODEL, _digest(weights), _digest(labels / name for name in names))
+
+
+def _digest(files: Iterable[Path]) -> str:
+    found = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            found.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
+
+
+def fit_to_labels(reward: RewardParameters, labels: Path, kept: Path) -> RewardParameters:
+    """Return the reward model's parameters for the judge's fewer labels: as many passes over them.
+
+    Groups and batches shrink where the labels do not fill them. There are no held-out pairs to stop early by.
+    """
+    group = next((size for size in (reward.group, 4, 2) if _groups(kept, size) >= 4), 2)
+    groups = max(1, _groups(kept, group))
+    batch = min(reward.batch, groups)
+    passes = reward.steps * reward.batch / max(1, _groups(labels, reward.group))
+    steps = max(1, min(reward.steps, round(passes * groups / batch)))
+    return replace(reward, group=group, batch=batch, steps=steps, evaluate_every=0, patience=0)
+
+
+def _groups(folder: Path, size: int) -> int:
+    """How many groups of texts the training labels make, as the reward model's training counts them."""
+    count = 0
+    for name, texts in (("ratings", 1), ("comparisons", 2)):
+        strata = Counter(
+            f"{row['aspect']}/{row['source']}" for row in each_row(folder / f"train.{name}.jsonl")
+        )
+        count += sum(rows // (size // texts) for rows in strata.values())
+    return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ from tasks.records import Comparison, Rating, digest, read_shards
 from tasks.split import SPLITS
 from tasks.stage import stage
 
+JUDGE = "judge"  # the folder of the labels that are kept for the judge
+# Fewer texts than these teach a reward model nothing that could be relied on. Ours.
+LEAST_JUDGE_TEXTS = 100
 PAIRED = 2048  # texts of one aspect and source that are paired: their pairs grow with the square
 
 
@@ -28,19 +32,24 @@ class LabelsParameters:
     """Which labels count: `aspects` (empty: all), and texts with at least `annotators` scores.
 
     Held-out pairs are texts of one aspect and source whose means are at least `margin` apart, at most
-    `pairs` of them a source, drawn by seed.
+    `pairs` of them a source, drawn by seed. `judge_share` of the groups of training labels are kept for a
+    second reward model, the judge: the one that RLHF uses never sees them. Bai et al., Training a helpful and
+    harmless assistant, 2022 (arXiv:2204.05862) so judge RLHF by a preference model of other labels.
     """
 
     aspects: tuple[str, ...] = ()
     annotators: int = 1
     margin: float = 1.0
     pairs: int = 2000
+    judge_share: float = 0.3
 
     def __post_init__(self) -> None:
         if self.annotators < 1 or self.pairs < 1:
             raise ValueError("annotators and pairs must be at least 1")
         if self.margin <= 0:
             raise ValueError(f"margin is {self.margin}; it must be above 0")
+        if not 0 <= self.judge_share <= 0.5:
+            raise ValueError(f"judge_share is {self.judge_share}; it is a share, from 0 to 0.5")
 
 
 @stage(inputs=("split",), reads={"split": ("*/ratings", "*/comparisons")})
@@ -49,12 +58,21 @@ def labels(
 ) -> dict[str, float]:
     """SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl, pairs.test.jsonl and agreement.json.
 
-    Raises UserError where the training labels hold no preference: none at all, or all of one class.
+    The folder judge/ holds the training labels that are kept for the judge; where these are too few it is
+    missing, and all training labels are the reward model's. Raises UserError where the training labels hold
+    no preference: none at all, or all of one class.
     """
     figures: dict[str, float] = {}
     agreed: dict[str, Agreement] = defaultdict(Agreement)
+    share = find_judge_share(split / "train", parameters)
+    if share:
+        _keep_for_judge(split / "train", parameters, share, agreed, out / JUDGE, figures)
+    elif parameters.judge_share:
+        report({"event": "message", "text": TOO_FEW})
     for name in SPLITS:
-        ratings, comparisons = Ratings(split / name, parameters), Comparisons(split / name, parameters)
+        kept = Kept(share, False) if name == "train" else EVERY
+        ratings = Ratings(split / name, parameters, kept)
+        comparisons = Comparisons(split / name, parameters, kept)
         figures[f"{name}_ratings"] = _write(out / f"{name}.ratings.jsonl", map(_rating, ratings.read(agreed)))
         figures[f"{name}_comparisons"] = _write(
             out / f"{name}.comparisons.jsonl", map(_comparison, comparisons.decided())
@@ -78,21 +96,79 @@ def labels(
     return figures | {f"alpha/{stratum}": found["alpha"] for stratum, found in agreement.items()}
 
 
+TOO_FEW = (
+    f"the labels are too few for a judge (its share would be fewer than {LEAST_JUDGE_TEXTS} texts): "
+    "all go to the reward model, and no judge compares the models"
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which groups of labels are read: those of the judge, or those of the reward model."""
+
+    share: float = 0.0
+    judge: bool = False
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a row is read. A group's part depends on its own digest alone."""
+        if not self.share:
+            return not self.judge
+        place = int(hashlib.sha256(f"judge:{values['group']}".encode()).hexdigest()[:13], 16) / 16**13
+        return (place < self.share) == self.judge
+
+
+EVERY = Kept()
+
+
+def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
+    """Return the share of the groups that is kept for the judge; 0 where a part would be too few texts."""
+    if not parameters.judge_share:
+        return 0.0
+    kept, texts = Kept(parameters.judge_share, True), {True: 0, False: 0}
+    for kind, size in (("comparisons", 2), ("ratings", 1)):
+        for values in read_shards(train / kind):
+            if not parameters.aspects or values["aspect"] in parameters.aspects:
+                texts[kept.holds(values)] += size if values.get("choice") != "tie" else 0
+            # The rows of large data need not all be read to know that there are enough.
+            if min(texts[True], texts[False] / 2) >= LEAST_JUDGE_TEXTS:
+                return parameters.judge_share
+    enough = texts[True] >= LEAST_JUDGE_TEXTS and texts[False] >= texts[True]
+    return parameters.judge_share if enough else 0.0
+
+
+def _keep_for_judge(
+    train: Path,
+    parameters: LabelsParameters,
+    share: float,
+    agreed: dict[str, Agreement],
+    out: Path,
+    figures: dict[str, float],
+) -> None:
+    """Write the judge's labels as the reward model's training reads them, without held-out pairs."""
+    kept = Kept(share, True)
+    ratings, comparisons = Ratings(train, parameters, kept), Comparisons(train, parameters, kept)
+    rows = map(_rating, ratings.read(agreed))
+    figures["judge_ratings"] = _write(out / "train.ratings.jsonl", rows)
+    decided = map(_comparison, comparisons.decided())
+    figures["judge_comparisons"] = _write(out / "train.comparisons.jsonl", decided)
+    _write(out / "pairs.valid.jsonl", ())
+
+
 class Ratings:
     """The ratings of a split that count, one at a time, and what is remembered of those that were read.
 
     `first` holds the first PAIRED of each aspect and source, `ends` the lowest and highest mean.
     """
 
-    def __init__(self, split: Path, parameters: LabelsParameters) -> None:
-        self.folder, self.parameters = split / "ratings", parameters
+    def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
+        self.folder, self.parameters, self.kept = split / "ratings", parameters, kept
         self.count = 0
         self.first: dict[str, list[Rating]] = defaultdict(list)
         self.ends: dict[str, tuple[float, float]] = {}
 
     def read(self, agreed: dict[str, Agreement]) -> Iterator[Rating]:
         """Each rating; `agreed` counts what people agree on, by "aspect/source"."""
-        for row in whole_ratings(self.folder):
+        for row in whole_ratings(self.folder, self.kept):
             wanted = not self.parameters.aspects or row.aspect in self.parameters.aspects
             if not wanted or len(row.scores) < self.parameters.annotators:
                 continue
@@ -106,13 +182,17 @@ class Ratings:
             yield row
 
 
-def whole_ratings(folder: Path) -> Iterator[Rating]:
+def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
     """The ratings of a folder of shards, all of one answer as one; those that stood in several rows last."""
-    subjects = np.fromiter((_subject(values) for values in read_shards(folder)), np.uint64)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        return (values for values in read_shards(folder) if kept.holds(values))
+
+    subjects = np.fromiter((_subject(values) for values in rows()), np.uint64)
     known, counts = np.unique(subjects, return_counts=True)
     several = frozenset(known[counts > 1].tolist())
     held: dict[int, Rating] = {}
-    for values in read_shards(folder):
+    for values in rows():
         subject, row = _subject(values), Rating(**values)
         if subject not in several:
             yield row
@@ -138,14 +218,15 @@ def _subject(values: Mapping[str, Any]) -> int:
 class Comparisons:
     """The comparisons of a split that count; `ties` and `choices` are how many of those that were read."""
 
-    def __init__(self, split: Path, parameters: LabelsParameters) -> None:
-        self.folder, self.parameters = split / "comparisons", parameters
+    def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
+        self.folder, self.parameters, self.kept = split / "comparisons", parameters, kept
         self.ties = self.choices = 0
 
     def decided(self) -> Iterator[Comparison]:
         """Each comparison that is no tie."""
         self.ties = self.choices = 0
-        for row in (Comparison(**values) for values in read_shards(self.folder)):
+        rows = (values for values in read_shards(self.folder) if self.kept.holds(values))
+        for row in (Comparison(**values) for values in rows):
             if self.parameters.aspects and row.aspect not in self.parameters.aspects:
                 continue
             if row.choice == "tie":

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 
 from model.errors import UserError
+from model.evaluate_parameters import REWARD_MODEL
 from tasks import remotes, versions
 from tasks.difference import bring_files, side_of
 from tasks.groups import group_of
@@ -33,14 +34,18 @@ LABELS = ("comparisons", "ratings")
 LEARN = {
     "text": ("tokenizer", "pretrain"),
     "pairs": ("tokenizer", "sft", "rlhf"),
-    **dict.fromkeys(LABELS, ("reward",)),
+    **dict.fromkeys(LABELS, ("reward", "judge")),
 }
 JUDGE = {
     ("text", "valid"): ("pretrain",), ("pairs", "valid"): ("sft", "rlhf"),
     **{(kind, "valid"): ("reward", "evaluate") for kind in LABELS},
 }  # fmt: skip
-ORDER = ("tokenizer", "pretrain", "sft", "reward", "rlhf", "evaluate")
-CARRIED = {"text": ("sft", "reward", "rlhf"), "pairs": ("reward",), **dict.fromkeys(LABELS, ("rlhf",))}
+ORDER = ("tokenizer", "pretrain", "sft", "reward", "judge", "rlhf", "evaluate")
+CARRIED = {
+    "text": ("sft", "reward", "judge", "rlhf"),
+    "pairs": ("reward", "judge"),
+    **dict.fromkeys(LABELS, ("rlhf",)),
+}
 
 
 class Sought(NamedTuple):
@@ -118,12 +123,13 @@ def learned_from(
         if counted is not None and counted[0]:
             took[run] = counted
     concerned = _concerned(rows for rows, _ in took.values())
+    judges = _trained_judges(client) if "judge" in concerned else set()
     found = []
     for run, (rows, certain) in took.items():
         stages = runs[run]
         made = stages["rlhf"].holder if "rlhf" in stages else ""
         mine = tuple(sorted(named.get(made, ()), key=_by_number))
-        names = tuple(name for name in concerned if name in stages)
+        names = tuple(name for name in concerned if name in stages and (name != "judge" or run in judges))
         holds = bool(champions & set(mine))
         found.append(Learned(run, mine, holds, stages["split"].data, dict(rows), names, certain))
     if len(ids) > 1:
@@ -134,6 +140,12 @@ def learned_from(
     if not found and not gone and not sought.withdrawn:
         raise UserError(_unknown(sought, people))
     return found, gone
+
+
+def _trained_judges(client: MlflowClient) -> set[str]:
+    """Return the pipeline runs whose judge is a reward model: a lexicon learned from no label."""
+    found = search(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
+    return {run.data.tags.get(PARENT, "") for run in found}
 
 
 def _by_number(address: str) -> tuple[str, int]:

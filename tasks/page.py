@@ -279,8 +279,11 @@ is spent for nothing.</figcaption></figure>{% endif %}
 {% endif %}
 {% if judged %}
 <h3>Did it work? The judge’s word</h3>
-<p>The reward model cannot judge its own pupil. The judge is a fixed list of words with their tone
-(VADER), which no model here has seen. It scores a text from −1 (negative) to 1 (positive). The
+<p>The reward model cannot judge its own pupil. {% if judged.lexicon %}The judge is a fixed list of words with
+their tone (VADER), which no model here has seen. It scores a text from −1 (negative) to 1 (positive).
+{% else %}The judge is a second reward model. It learned from judgements that the first one never saw, and orders
+{{ judged.accuracy }} of the held-out pairs as people did.{% if not judged.reliable %} That may be guessing, so
+its word does not count here.{% endif %}{% endif %} The
 assistant’s answers score {{ judged.before }} on average, the aligned assistant’s {{ judged.after }}. On the
 same prompt the aligned answer scores higher in {{ judged.rate }} of the cases (ties count half).</p>
 <figure>{{ judged.interval }}<figcaption>Share of prompts that the aligned assistant wins, with the 95% interval

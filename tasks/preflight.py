@@ -14,7 +14,7 @@ import numpy as np
 from model.asking import Chat
 from model.batches import Packing, TokenFile, WindowOrder, each_row
 from model.errors import UserError
-from model.evaluate import EvaluateParameters
+from model.evaluate_parameters import EvaluateParameters
 from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
@@ -23,7 +23,7 @@ from model.tokenizer import Tokenizer
 from model.turns import Row, chat_prompt, example_of, prompt_key
 from tasks.agreement import Agreement
 from tasks.groups import describe_few_groups
-from tasks.labels import Comparisons, LabelsParameters, Ratings, refuse_one_class
+from tasks.labels import Comparisons, Kept, LabelsParameters, Ratings, find_judge_share, refuse_one_class
 from tasks.records import shards
 from tasks.split import SPLITS
 
@@ -157,7 +157,8 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     settings = asked.reward
     compared, strata, apart = Counter[str](), Counter[str](), False
     prompts: dict[tuple[str, str], Row] = {}
-    comparisons = Comparisons(split / "train", asked.labels)
+    share = find_judge_share(split / "train", asked.labels)
+    comparisons = Comparisons(split / "train", asked.labels, Kept(share))
     groups = 0
     for choice in comparisons.decided():
         compared[f"{choice.aspect}/{choice.source}"] += 1
@@ -166,7 +167,7 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
         groups = sum(count // (settings.group // 2) for count in compared.values())
         if groups >= settings.batch and len(prompts) > 1:
             return
-    ratings = Ratings(split / "train", asked.labels)
+    ratings = Ratings(split / "train", asked.labels, Kept(share))
     for rating in ratings.read(defaultdict(Agreement)):
         strata[f"{rating.aspect}/{rating.source}"] += 1
         _remember_prompt(prompts, {"prompt": rating.prompt, "history": rating.history}, asked, tokenizer)
@@ -176,6 +177,7 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
         raise UserError(
             f"the training labels make {groups} groups of {settings.group} texts, fewer than one batch of "
             f"{settings.batch}; add labels, or lower reward.batch or reward.group"
+            + (f"; labels.judge_share keeps {share:.0%} of them for the judge" if share else "")
         )
     if not apart and all(high - low < settings.margin for low, high in ratings.ends.values()):
         raise UserError(

@@ -263,10 +263,13 @@ def preset(
         "",
         *_sections(plan, measured),
         "",
-        "gate: # which model may be champion. The judge measures tone in English: set bars of your own aims",
-        "  least: {ends_by_itself: 0.8, distinct: 0.8, length_ratio: 0.5}",
-        "  most: {kl: 30.0}",
-        "  score: aligned_reward",
+        *_comment(
+            "Which model may be champion: it must gain reward over the SFT model, keep its loss on right "
+            "answers, and stay near it. The judge is a second reward model with labels of its own."
+        ),
+        "gate:",
+        "  least: {reward_gain: 0.01, aligned_ends_by_itself: 0.8, aligned_distinct: 0.8, length_ratio: 0.5}",
+        "  most: {loss_increase: 0.15, kl: 15.0}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -27,10 +27,10 @@ PLACES = {"ingest": ("origins/",), "validate": ("quarantine/", "report.md", "dat
 # By the end of a figure's name: the share of its value, and the amount, that it may differ by.
 DEFAULTS: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (("loss", "bits_per_byte"), 0.02, 0.0),
-    (("accuracy", "ends_by_itself", "distinct", "win_rate", "win_rate_low", "win_rate_high"), 0.0, 0.05),
+    (("accuracy", "ends_by_itself", "distinct", "win_rate", "ends_by_itself_change"), 0.0, 0.05),
     (("kl",), 0.2, 0.0),
-    (("judge", "judge_gain", "score"), 0.0, 0.05),
-    (("reward",), 0.0, 0.1),
+    (("judge", "judge_gain", "score", "loss_increase"), 0.0, 0.05),
+    (("reward", "reward_gain", "gain"), 0.0, 0.1),
     (("length", "length_ratio", "mean", "deviation", "bytes"), 0.1, 0.0),
 )
 
@@ -229,7 +229,7 @@ def _quantile(freedom: int) -> float:
 def _default(name: str, value: float) -> float:
     """How far a figure may differ where no repetitions tell; 0 for counts."""
     # The first part names a figure; what follows a slash is of which aspect and source.
-    plain = name.split("/")[0]
+    plain = name.split("/")[0].removesuffix("_low").removesuffix("_high")
     for ends, share, amount in DEFAULTS:
         if any(plain == end or plain.endswith(f"_{end}") for end in ends):
             return max(share * abs(value), amount)

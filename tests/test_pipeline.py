@@ -19,7 +19,7 @@ from tests.chaos.__main__ import survive
 
 STAGES = [
     "ingest", "validate", "split", "tokenizer", "drift", "pretrain", "sft",
-    "labels", "reward", "rlhf", "evaluate", "gate", "report",
+    "labels", "reward", "judge", "rlhf", "evaluate", "gate", "report",
 ]  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_every_stage_is_made_once_and_says_what_came_out(root: Path) -> None:
     metrics = {entry["name"]: entry["metrics"] for entry in found["stages"]}
     assert {"bits_per_byte", "tokens_per_second"} <= set(metrics["pretrain"])
     assert {"pair_accuracy", "linear_pair_accuracy"} <= set(metrics["reward"])
-    assert {"ends_by_itself", "judge_gain", "kl", "win_rate", "distinct", "length_ratio"} <= set(
+    assert {"sft_ends_by_itself", "judge_gain", "kl", "win_rate", "aligned_distinct", "loss_increase"} <= set(
         metrics["evaluate"]
     )
     for entry in found["stages"]:

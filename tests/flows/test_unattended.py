@@ -44,7 +44,8 @@ from model.errors import UserError
 from tasks.arrivals import known_labels
 from tasks.gate import gate
 from tasks.ingest import ingest
-from tasks.output import Reference
+from tasks.keys import file_sums
+from tasks.output import MANIFEST, Reference, sizes, write_manifest
 from tasks.past import made_seconds
 from tasks.records import rating_row, write_rows
 from tasks.validate import validate
@@ -172,7 +173,14 @@ def lay(score: float) -> Reference:
     """What `evaluate` leaves."""
     folder = Path("figures") / str(score)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps({"judge_gain": score, "ends_by_itself": 0.9}))
+    figures = {"aligned_judge": score, "judge_gain": score, "judge_reliable": 1.0, "kl": 1.0}
+    (folder / "metrics.json").write_text(json.dumps(figures))
+    held_out = {"prompts": "p", "champion": {"measured": False, "why": ""}, "judge": {"digest": "j"}}
+    (folder / "held_out.json").write_text(json.dumps(held_out))
+    manifest = {"stage": "evaluate", "key": "k", "digest": str(score), "metrics": {}, "seconds": 1.0}
+    without = (MANIFEST,)
+    manifest |= {"sums": file_sums(folder, without), "files": sizes(folder, without=without)}
+    write_manifest(folder, manifest)
     return Reference("evaluate", "k", str(folder), str(score), False, 1.0, {})
 
 
@@ -225,13 +233,13 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
     assert go_on(client, first)[0] == go_on(client, second)[0] == "Suspended"
     # The evaluation stands where the person decides: in the form, and as a page of the run.
     form, *pages = shown_to_a_person(client, first)
-    assert form in pages and "| judge_gain | 0.4 |  |" in form
+    assert form in pages and "| aligned_judge | 0.4 |  |" in form
     listed = [line.split()[0] for line in say("models").splitlines() if "waits" in line]
     assert listed == ["2", "1"]
 
     assert "`chatmill approve smoke/1 --show`" in came("a model of smoke waits for a person")
     shown = say("approve", first.name, "--show")
-    assert "judge_gain" in shown and "no champion yet" in shown and "waits for a person until" in shown
+    assert "aligned_judge" in shown and "no champion yet" in shown and "waits for a person until" in shown
     assert "wants its reason" in say("approve", first.name, "--reject", code=2)
     assert "more than one version is meant (smoke/2, smoke/1)" in say("approve", code=2)
     said = say("approve", first.name, "--why", "reads well")

@@ -16,7 +16,8 @@ from model.asking import Chat, FewShot, Plain
 from model.batches import Example
 from model.device import World
 from model.errors import UserError
-from model.evaluate import EvaluateParameters, HeldOutText, choose, evaluate
+from model.evaluate import HeldOutText, choose, evaluate
+from model.evaluate_parameters import EvaluateParameters
 from model.folder import load_model, save_model
 from model.pretrain import bits_per_byte
 from model.sample import generate
@@ -100,15 +101,28 @@ def run(world: dict[str, Any], out: Path, **parameters: Any) -> dict[str, float]
 
 def test_every_figure_and_file(world: dict[str, Any], tmp_path: Path) -> None:
     figures = run(world, tmp_path)
-    names = {"ends_by_itself", "kl", "distinct", "length_ratio", "test_pair_accuracy", "prompts", "questions"}
-    assert names <= set(figures)
+    names = {
+        "kl",
+        "reward_gain",
+        "loss_increase",
+        "length_ratio",
+        "test_pair_accuracy",
+        "prompts",
+        "questions",
+    }
+    assert names <= set(figures) and not {"ends_by_itself", "distinct"} & set(figures)
     for model in ("base", "few_shot", "sft", "aligned"):
         for measure in ("ends_by_itself", "distinct", "length", "completion_loss", "exact_match", "f1"):
             assert f"{model}_{measure}" in figures
     for model in ("base", "sft", "aligned"):
         assert 0 < figures[f"{model}_bits_per_byte"] < 20
     assert figures["prompts"] == 12 and figures["questions"] == 8
-    assert figures["ends_by_itself"] == figures["sft_ends_by_itself"]
+    for name, n in (("reward_gain", 12), ("kl", 12), ("loss_increase", 60)):
+        assert (
+            figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"] and figures[f"{name}_n"] == n
+        )
+    ratio = figures["aligned_completion_loss"] / figures["sft_completion_loss"]
+    assert figures["loss_increase"] == pytest.approx(ratio - 1)
     rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
     assert len(rows) == 4 * (12 + 8)
     assert {row["model"] for row in rows if "reward" in row} == {"sft", "aligned"}
@@ -129,7 +143,7 @@ def test_the_same_seed_gives_the_same_bytes(world: dict[str, Any], tmp_path: Pat
 
 def test_a_model_against_itself_has_no_divergence(world: dict[str, Any], tmp_path: Path) -> None:
     figures = run({**world, "aligned": world["sft"]}, tmp_path)
-    assert figures["kl"] == 0
+    assert figures["kl"] == figures["loss_increase"] == figures["reward_gain"] == 0
     assert figures["length_ratio"] == 1
     assert figures["sft_reward"] == figures["aligned_reward"]
 
@@ -262,3 +276,50 @@ def test_no_more_text_is_read_than_is_measured(world: dict[str, Any], tokenizer:
         bounded = HeldOutText(texts(), tokenizer, max(tokens, CONTEXT) + 1)
         measured = [bits_per_byte(model, text, World(), tokens) for text in (bounded, every)]
         assert measured[0] == measured[1]
+
+
+def test_a_judge_scores_both_assistants_and_is_tried_on_test_pairs(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    figures = run({**world, "judge": world["reward"]}, tmp_path)
+    assert figures["aligned_judge"] == pytest.approx(figures["aligned_reward"])
+    assert figures["judge_test_pair_accuracy_n"] == 2
+    rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
+    assert {row["model"] for row in rows if "judge" in row} == {"sft", "aligned"}
+
+
+def test_the_champion_answers_the_same_prompts_in_the_same_run(world: dict[str, Any], tmp_path: Path) -> None:
+    alone = run(world, tmp_path / "alone")
+    figures = run({**world, "champion": world["aligned"], "judge": world["reward"]}, tmp_path / "both")
+    for measure in ("reward", "judge", "completion_loss", "ends_by_itself", "bits_per_byte", "f1"):
+        assert figures[f"champion_{measure}"] == pytest.approx(figures[f"aligned_{measure}"])
+    assert all(figures[name] == value for name, value in alone.items()), "the candidate's figures are its own"
+    held_out = [json.loads((tmp_path / name / "held_out.json").read_text()) for name in ("alone", "both")]
+    assert held_out[0]["prompts"] == held_out[1]["prompts"]
+    assert [found["champion"]["measured"] for found in held_out] == [False, True]
+
+
+def test_a_champion_with_another_tokenizer_is_scored_as_text(world: dict[str, Any], tmp_path: Path) -> None:
+    tokenizer = train_tokenizer([pair(i)["prompt"] + pair(i)["completion"] for i in range(40)] * 9, 290)
+    shape = Architecture(vocabulary=290, layers=1, width=16, heads=2, context=CONTEXT)
+    save_model(Transformer(shape).initialise(9), tokenizer, tmp_path / "other")
+    figures = run({**world, "champion": str(tmp_path / "other")}, tmp_path / "out")
+    assert figures["champion_reward_n"] == 12
+    assert "champion_completion_loss" not in figures, "losses of other tokens are not compared"
+
+
+@pytest.mark.parametrize("fault", ["gone", "short", "broken"])
+def test_a_champion_that_cannot_answer_is_left_out_with_a_reason(
+    world: dict[str, Any], tmp_path: Path, tokenizer: Tokenizer, fault: str
+) -> None:
+    folder = tmp_path / "champion"
+    if fault == "short":
+        shape = Architecture(vocabulary=tokenizer.vocabulary, layers=1, width=16, heads=2, context=NEW + 2)
+        save_model(Transformer(shape).initialise(9), tokenizer, folder)
+    elif fault == "broken":
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    figures = run({**world, "champion": str(folder)}, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "held_out.json").read_text())["champion"]
+    assert not found["measured"] and "champion_reward" not in figures
+    assert ("context" if fault == "short" else "cannot be loaded") in found["why"]

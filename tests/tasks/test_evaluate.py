@@ -1,22 +1,26 @@
-"""The evaluation stage: the tensor work from its own process, and the judge's word beside it."""
+"""The evaluation stage: what the judge says, and what is left for the gate."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tasks.evaluate as module
-from model.evaluate import EvaluateParameters
-from tasks.evaluate import evaluate, judge_answers
+from model.batches import read_rows
+from model.evaluate_parameters import JUDGES, EvaluateParameters
+from tasks.evaluate import compare_by_judge, evaluate, win_figures
+from tasks.judge import RECORD, Scorer
 
 
 def row(model: str, completion: str, **further: object) -> str:
     return json.dumps({"model": model, "prompt": "p", "completion": completion, **further}) + "\n"
 
 
-def test_the_judge_reads_the_assistants_answers_to_free_prompts(tmp_path: Path) -> None:
+def test_the_lexicon_reads_the_assistants_answers_to_free_prompts(tmp_path: Path) -> None:
     completions = tmp_path / "completions.jsonl"
     completions.write_text(
         row("base", "is wonderful\u2028")
@@ -26,39 +30,91 @@ def test_the_judge_reads_the_assistants_answers_to_free_prompts(tmp_path: Path) 
         + row("aligned", "is fine", reward=2.0)
         + row("aligned", "John")
     )
-    figures = judge_answers(completions)
-    assert figures["win_rate"] == pytest.approx(0.75)
+    module._add_scores(completions)
+    rows = read_rows(completions)
+    figures = compare_by_judge(rows, 1)
+    assert figures["win_rate"] == pytest.approx(0.75) and figures["win_rate_n"] == 2
     assert figures["win_rate_low"] < 0.75 < figures["win_rate_high"]
     assert figures["judge_gain"] == pytest.approx(figures["aligned_judge"] - figures["sft_judge"])
-    assert figures["judge_gain"] > 0.3
-    rows = [json.loads(line) for line in completions.read_text().split("\n") if line]
+    assert figures["judge_gain"] > 0.3 and figures["judge_gain_n"] == 2
     assert [("judge" in row) for row in rows] == [False, True, True, True, True, False]
     assert rows[0]["completion"] == "is wonderful\u2028"
 
 
-def test_the_stage_writes_every_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict = {}
+def test_wins_count_ties_as_half_and_want_the_same_prompts() -> None:
+    assert win_figures("win_rate", [0.4, 0.1, 0.2, 0.8], [0.0, 0.5, 0.2, 0.0])["win_rate"] == 2.5 / 4
+    with pytest.raises(ValueError, match="argument 2"):
+        win_figures("win_rate", [0.1], [0.1, 0.2])
+
+
+def test_the_champion_is_compared_by_the_same_judge() -> None:
+    rows = [
+        {"model": model, "judge": score + i}
+        for model, score in (("sft", 0.0), ("aligned", 2.0), ("champion", 1.5))
+        for i in range(3)
+    ]
+    figures = compare_by_judge(rows, 1)
+    assert figures["champion_win_rate"] == 1 and figures["champion_judge"] == 2.5
+    assert compare_by_judge([{"model": "aligned", "reward": 1.0}], 1) == {}
+
+
+def evaluated(
+    root: Path, patch: pytest.MonkeyPatch, judge: Scorer, found: dict[str, float]
+) -> dict[str, Any]:
+    """What the stage returns where the tensor work gave `found`; what it was asked is in asked.json."""
 
     def launch(function: object, arguments: dict, **further: object) -> dict[str, float]:
-        given.update(arguments)
-        text = row("sft", "is dull", reward=0.0) + row("aligned", "is a joy", reward=1.0)
+        (root / "asked.json").write_text(json.dumps(arguments))
+        scored = {"judge": 0.0} if judge.kind == "reward_model" else {}
+        text = row("sft", "is dull", reward=0.0, **scored) + row("aligned", "is a joy", reward=1.0, **scored)
         (Path(arguments["folder"]) / "completions.jsonl").write_text(text)
-        return {"kl": 3.0}
+        (Path(arguments["folder"]) / "held_out.json").write_text(
+            '{"champion": {"measured": false, "why": ""}}'
+        )
+        return found
 
-    monkeypatch.setattr(module, "launch", launch)
-    (tmp_path / "pretrain").mkdir()
-    (tmp_path / "pretrain" / "embeddings.safetensors").touch()
-    folders = {name: tmp_path / name for name in evaluate.inputs}
-    figures = evaluate(
-        EvaluateParameters(prompts=1),
-        **folders,
-        out=tmp_path,
-        report=lambda event: None,
-        seed=3,
+    patch.setattr(module, "launch", launch)
+    folders = {name: root / name for name in evaluate.inputs if name != "champion"}
+    for folder in folders.values():
+        (folder / "model").mkdir(parents=True, exist_ok=True)
+    (folders["pretrain"] / "embeddings.safetensors").touch()
+    (folders["judge"] / RECORD).write_text(json.dumps(asdict(judge)))
+    for name in ("train.ratings.jsonl", "train.comparisons.jsonl"):
+        (folders["labels"] / name).touch()
+    return evaluate(
+        EvaluateParameters(prompts=1), **folders, champion=None, out=root, report=lambda event: None, seed=3,
         device="cpu",
-    )
-    assert figures["kl"] == 3.0 and figures["win_rate"] == 1.0
+    )  # fmt: skip
+
+
+def test_the_stage_writes_every_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = evaluated(tmp_path, monkeypatch, Scorer("lexicon", "d"), {"kl": 3.0})
+    assert figures["kl"] == 3.0 and figures["win_rate"] == 1.0 and figures["judge_reliable"] == 1
     assert json.loads((tmp_path / "metrics.json").read_text()) == figures
+    given = json.loads((tmp_path / "asked.json").read_text())
     assert given["embeddings"].endswith("embeddings.safetensors")
     assert given["base"] == str(tmp_path / "pretrain" / "model")
-    json.dumps(given)
+    held_out = json.loads((tmp_path / "held_out.json").read_text())
+    assert held_out["judge"]["digest"] == "d" and held_out["reward"]["kind"] == "reward_model"
+
+
+@pytest.mark.parametrize(("low", "reliable"), [(0.74, 1), (0.51, 1), (0.5, 0), (0.3, 0)])
+def test_a_judge_that_may_be_guessing_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low: float, reliable: int
+) -> None:
+    ends = {"": 0.8, "_low": low, "_high": 0.9, "_n": 11.0}
+    found = {f"judge_test_pair_accuracy{end}": value for end, value in ends.items()}
+    figures = evaluated(tmp_path, monkeypatch, Scorer("reward_model", "d", "l"), found)
+    assert figures["judge_reliable"] == reliable
+
+
+def test_without_a_judge_there_are_no_figures_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = evaluated(tmp_path, monkeypatch, Scorer("none", why="few"), {"kl": 1.0})
+    assert figures["judge_reliable"] == 0 and "win_rate" not in figures and "judge_gain" not in figures
+
+
+def test_an_unknown_judge_is_refused_by_name() -> None:
+    for judge in JUDGES:
+        EvaluateParameters(judge=judge)
+    with pytest.raises(ValueError, match="judge is 'vader'; it must be one of reward_model, lexicon, none"):
+        EvaluateParameters(judge="vader")

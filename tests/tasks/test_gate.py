@@ -9,19 +9,31 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.gate import GateParameters, gate, verdict
+from tasks.gate import GateParameters, compare_with_champion, gate, verdict
+from tasks.output import write_manifest
+from tasks.project_paths import ARTIFACTS
+from tasks.scores import difference, read_comparison
 from tasks.serving import Manner, Talker, resolve
 from tasks.yardstick import linear_accuracy
 from tests.model.conftest import Language, language, write_rows
 
 __all__ = ["language"]
 BARS = GateParameters(least={"judge_gain": 0.4, "win_rate": 0.8}, most={"kl": 12.0})
-GOOD = {"judge_gain": 0.5, "win_rate": 0.85, "kl": 9.0}
+GOOD = {
+    "judge_gain": 0.5, "win_rate": 0.85, "kl": 9.0, "reward_gain": 0.5, "loss_increase": 0.05,
+    "ends_by_itself_change": 0.0, "aligned_judge": 0.6, "aligned_reward": 0.5, "judge_reliable": 1.0,
+    "reward_gain_low": 0.2, "reward_gain_high": 0.8, "reward_gain_n": 11.0,
+}  # fmt: skip
+HELD_OUT = {
+    "prompts": "p", "questions": "q", "completions": "c", "champion": {"measured": False, "why": ""},
+    "judge": {"kind": "reward_model", "digest": "j", "data": "l"},
+    "reward": {"kind": "reward_model", "digest": "r", "data": "m"},
+}  # fmt: skip
 
 
 def test_all_thresholds_met_is_a_pass() -> None:
     found = verdict(BARS, GOOD)
-    assert found["passed"] and found["score"] == 0.5 and "all 3 thresholds" in found["reason"]
+    assert found["passed"] and "all 6 thresholds" in found["reason"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("judge_gain", 0.39), ("win_rate", 0.5), ("kl", 12.1)])
@@ -38,11 +50,113 @@ def test_a_figure_that_is_missing_or_no_number_fails(value: float | None) -> Non
     assert not verdict(BARS, figures)["passed"]
 
 
-def test_the_verdict_is_left_in_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text(json.dumps(GOOD))
-    figures = gate(BARS, evaluate=tmp_path, out=tmp_path, report=lambda event: None)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("loss_increase", 1.37),
+        ("loss_increase", 0.151),
+        ("reward_gain", -0.2),
+        ("reward_gain", 0.0),
+        ("kl", 23.0),
+        ("win_rate", 0.4),
+        ("ends_by_itself_change", -0.5),
+    ],
+)
+def test_a_preset_without_thresholds_refuses_a_model_that_lost_what_sft_had(name: str, value: float) -> None:
+    assert verdict(GateParameters(), GOOD)["passed"]
+    found = verdict(GateParameters(), {**GOOD, name: value})
+    assert not found["passed"] and found["reason"].startswith(name)
+
+
+def test_a_threshold_of_the_preset_replaces_the_default_and_null_sets_none() -> None:
+    bad = {**GOOD, "loss_increase": 0.3, "reward_gain": -1.0}
+    looser = GateParameters(least={"reward_gain": None}, most={"loss_increase": 0.5})
+    assert not verdict(GateParameters(), bad)["passed"] and verdict(looser, bad)["passed"]
+    assert not verdict(looser, {**bad, "loss_increase": 0.6})["passed"]
+
+
+def test_a_judge_that_does_not_count_decides_nothing() -> None:
+    assert verdict(GateParameters(), {**GOOD, "win_rate": 0.1, "judge_reliable": 0.0})["passed"]
+
+
+def test_a_check_has_the_interval_and_the_n() -> None:
+    found = verdict(GateParameters(least={"reward_gain": 0.9}), GOOD)
+    assert found["reason"] == "reward_gain is 0.5 [0.2, 0.8] (n = 11), at least 0.9 is wanted"
+    check = next(check for check in found["checks"] if check["name"] == "reward_gain")
+    assert (check["interval"], check["n"]) == ([0.2, 0.8], 11.0)
+
+
+@pytest.mark.parametrize("old", ["ends_by_itself", "distinct"])
+def test_an_old_name_is_of_the_aligned_model_and_that_is_said(old: str, tmp_path: Path) -> None:
+    write_evaluation(tmp_path, {**GOOD, f"aligned_{old}": 1.0, f"sft_{old}": 0.1})
+    said: list[str] = []
+    settings = GateParameters(least={old: 0.9})
+    figures = gate(settings, evaluate=tmp_path, out=tmp_path, report=lambda event: said.append(event["text"]))
     assert figures["passed"] == 1
+    assert said == [
+        f"gate: {old} is an old name and is read as aligned_{old}; write aligned_{old} in the preset"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "near"),
+    [
+        ("least", "reward_gian", "reward_gain"),
+        ("most", "klm", "kl"),
+        ("least", "aligned_judg", "aligned_judge"),
+    ],
+)
+def test_a_threshold_on_no_figure_is_refused_at_once(section: str, name: str, near: str) -> None:
+    with pytest.raises(ValueError, match=rf"{section}\.{name} is no figure of evaluate; did you mean {near}"):
+        GateParameters(**{section: {name: 1.0}})
+
+
+@pytest.mark.parametrize("score", ["kl", "length_ratio", "sft_reward", "loss_increase"])
+def test_a_score_that_compares_no_two_models_is_refused(score: str) -> None:
+    with pytest.raises(ValueError, match=f"score is {score}, by which two models cannot be compared"):
+        GateParameters(score=score)
+
+
+def write_evaluation(folder: Path, figures: dict[str, Any], held_out: dict[str, Any] = HELD_OUT) -> None:
+    (folder / "metrics.json").write_text(json.dumps(figures))
+    (folder / "held_out.json").write_text(json.dumps(held_out))
+
+
+def test_the_verdict_is_left_in_the_folder(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, GOOD)
+    figures = gate(BARS, evaluate=tmp_path, out=tmp_path, report=lambda event: None)
+    assert figures["passed"] == 1 and figures["score"] == 0.6
     assert json.loads((tmp_path / "verdict.json").read_text())["passed"]
+    compared = read_comparison(tmp_path)
+    assert compared is not None and compared.champion is None
+    assert (compared.candidate.name, compared.candidate.value) == ("aligned_judge", 0.6)
+
+
+@pytest.mark.parametrize(
+    ("score", "reliable", "name", "judge", "value"),
+    [
+        ("", 1.0, "aligned_judge", "j", 0.6),
+        ("", 0.0, "aligned_reward", "r", 0.5),
+        ("judge_gain", 1.0, "aligned_judge", "j", 0.6),
+        ("aligned_reward", 1.0, "aligned_reward", "r", 0.5),
+    ],
+)
+def test_a_score_says_who_gave_it(score: str, reliable: float, name: str, judge: str, value: float) -> None:
+    figures = {**GOOD, "judge_reliable": reliable}
+    found = compare_with_champion(GateParameters(score=score), figures, HELD_OUT).candidate
+    assert (found.name, found.judge, found.prompts, found.value) == (name, judge, "p", value)
+
+
+def test_the_champions_score_is_of_the_same_run_and_comparable() -> None:
+    held_out = {**HELD_OUT, "champion": {"measured": True, "why": "", "model": "d"}}
+    figures = {**GOOD, "champion_judge": 0.3, "aligned_completion_loss": 0.4, "champion_completion_loss": 0.5}
+    for score, better in (("", True), ("aligned_completion_loss", True)):
+        found = compare_with_champion(GateParameters(score=score), figures, held_out)
+        assert found.champion is not None and difference(found.candidate, found.champion) == ""
+        assert found.candidate.beats(found.champion) is better and found.champion_model == "d"
+    figures.pop("champion_completion_loss")
+    found = compare_with_champion(GateParameters(score="aligned_completion_loss"), figures, held_out)
+    assert found.champion is None and "another tokenizer" in found.why
 
 
 def test_the_linear_yardstick_reads_feelings(language: Language) -> None:
@@ -77,10 +191,19 @@ def test_a_name_is_the_last_runs_folder(tmp_path: Path) -> None:
     for name in ("base", "sft", "aligned"):
         with pytest.raises(UserError, match="no run here yet"):
             resolve(name, tmp_path)
-    model = tmp_path / "made" / "model"
+    model = tmp_path / ARTIFACTS / "sft" / "k" / "model"
     model.mkdir(parents=True)
-    (tmp_path / "var").mkdir()
-    stages = [{"name": "sft", "folder": str(tmp_path / "made")}]
+    manifest = {
+        "stage": "sft",
+        "key": "k",
+        "digest": "d",
+        "sums": {},
+        "files": {},
+        "metrics": {},
+        "seconds": 1.0,
+    }
+    write_manifest(model.parent, manifest)
+    stages = [{"name": "sft", "key": "k", "folder": "elsewhere"}]
     (tmp_path / "var" / "summary.json").write_text(json.dumps({"stages": stages}))
     assert resolve("sft", tmp_path) == model
     with pytest.raises(UserError, match="left no aligned model"):

@@ -1,34 +1,108 @@
-"""The judge knows good from bad, and the interval of a win rate is Wilson's."""
+"""The judge: which it is, from which labels it learned, and what is kept of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tasks.judge import compare, judge, wilson_interval
+from model.batches import read_rows
+from model.reward import RewardParameters, load_reward
+from tasks.judge import JudgeParameters, Scorer, describe_reward_model, fit_to_labels, judge, read_judge
+from tests.model.conftest import Language, language, write_rows
+
+__all__ = ["language"]
+LEARN = RewardParameters(steps=12, batch=8, reference=8, reference_tokens=12)
 
 
-def test_tone_is_ordered() -> None:
-    bad, plain, good, empty = judge(["a dull, awful mess", "a film", "a beautiful, moving film", ""])
-    assert -1 <= bad < plain < good <= 1
-    assert plain == empty == 0
+def pairs(count: int, source: str = "chat") -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"the film {i}", "chosen": " is lovely", "rejected": " is awful", "aspect": "tone",
+         "source": source}
+        for i in range(count)
+    ]  # fmt: skip
 
 
-def test_paired_comparison_counts_ties_as_half() -> None:
-    verdict = compare([0.0, 0.5, 0.2, 0.0], [0.4, 0.1, 0.2, 0.8])
-    assert verdict.win_rate == pytest.approx((2 + 0.5) / 4)
-    assert verdict.gain == pytest.approx(0.375 - 0.175)
-    assert verdict.low < verdict.win_rate < verdict.high
+def write_labels(folder: Path, compared: list[dict[str, Any]], rated: list[dict[str, Any]] = []) -> Path:  # noqa: B006
+    write_rows(folder / "train.comparisons.jsonl", compared)
+    write_rows(folder / "train.ratings.jsonl", rated)
+    write_rows(folder / "pairs.valid.jsonl", [])
+    return folder
 
 
-def test_wilson_interval() -> None:
-    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    low, high = wilson_interval(10, 10)
-    assert low == pytest.approx(0.7225, abs=1e-4)
-    assert high == pytest.approx(1.0)
+def make(root: Path, sft: Path, labels: Path, parameters: JudgeParameters) -> tuple[dict[str, Any], Scorer]:
+    out = root / "judge"
+    out.mkdir(parents=True)
+    figures = judge(
+        parameters,
+        sft=sft,
+        labels=labels,
+        out=out,
+        report=lambda event: None,
+        seed=3,
+        device="cpu",
+        processes=1,
+    )
+    return figures, read_judge(out)
 
 
-def test_scores_of_different_prompts_are_refused() -> None:
-    with pytest.raises(ValueError, match="same prompts"):
-        compare([0.1], [0.1, 0.2])
-    with pytest.raises(ValueError):
-        compare([], [])
+@pytest.fixture(scope="module")
+def sft(language: Language, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sft")
+    language.model(folder / "model")
+    return folder
+
+
+def test_a_second_reward_model_learns_from_the_labels_that_are_kept_for_it(
+    language: Language, sft: Path, tmp_path: Path
+) -> None:
+    labels = write_labels(tmp_path / "labels", pairs(200))
+    write_labels(labels / "judge", pairs(60, "film"))
+    figures, scorer = make(tmp_path, sft, labels, JudgeParameters("reward_model", LEARN))
+    assert figures["judge"] == scorer.kind == "reward_model" and figures["steps"] < 12
+    model = load_reward(tmp_path / "judge", "cpu")
+    prompt = language.tokenizer.prompt("the film")
+    rows = [[*prompt, *language.tokenizer.encode(text), language.tokenizer.end]
+            for text in (" is lovely", " is awful")]  # fmt: skip
+    good, bad = model.score(rows).tolist()
+    assert good > bad
+    assert scorer == describe_reward_model(tmp_path / "judge", labels / "judge")
+    other = write_labels(tmp_path / "other", pairs(61, "film"))
+    assert describe_reward_model(tmp_path / "judge", other).data != scorer.data
+
+
+@pytest.mark.parametrize(("kind", "why"), [("lexicon", ""), ("none", "evaluate.judge is none")])
+def test_other_judges_need_no_training(kind: str, why: str, sft: Path, tmp_path: Path) -> None:
+    figures, scorer = make(tmp_path, sft, tmp_path, JudgeParameters(kind, LEARN))
+    assert (scorer.kind, scorer.why) == (kind, why) and figures["judge"] == kind
+    assert not (tmp_path / "judge" / "model").exists()
+
+
+def test_too_few_labels_are_no_error(sft: Path, tmp_path: Path) -> None:
+    labels = write_labels(tmp_path / "labels", pairs(20))
+    figures, scorer = make(tmp_path, sft, labels, JudgeParameters("reward_model", LEARN))
+    assert scorer.kind == "none" and "fewer than 100 labelled texts" in figures["why"]
+
+
+def test_labels_that_teach_nothing_are_no_error(language: Language, sft: Path, tmp_path: Path) -> None:
+    labels = write_labels(tmp_path / "labels", pairs(200))
+    rated = [{**row, "score": 1.0} for row in read_rows(language.labels / "train.ratings.jsonl")[:120]]
+    write_labels(labels / "judge", [], rated)
+    figures, scorer = make(tmp_path, sft, labels, JudgeParameters("reward_model", LEARN))
+    assert scorer.kind == "none" and "of one class" in scorer.why and figures["why"] == scorer.why
+
+
+@pytest.mark.parametrize(
+    ("compared", "kept", "group", "batch", "steps"),
+    [(400, 160, 8, 8, 40), (400, 20, 8, 5, 8), (64, 6, 2, 6, 6)],
+)
+def test_the_judge_passes_over_its_labels_as_often(
+    compared: int, kept: int, group: int, batch: int, steps: int, tmp_path: Path
+) -> None:
+    labels = write_labels(tmp_path, pairs(compared))
+    mine = write_labels(tmp_path / "judge", pairs(kept))
+    given = RewardParameters(steps=100 if compared == 400 else 12, batch=8, patience=3, evaluate_every=5)
+    found = fit_to_labels(given, labels, mine)
+    assert (found.group, found.batch) == (group, batch) and abs(found.steps - steps) <= 1
+    assert found.patience == found.evaluate_every == 0

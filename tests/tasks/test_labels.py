@@ -12,9 +12,10 @@ import pytest
 from model.errors import UserError
 from tasks.formats import File, Reading, find_format
 from tasks.labels import LabelsParameters, labels
-from tasks.records import TYPES, Record, comparison_row, rating_row, write_rows
+from tasks.records import TYPES, Comparison, Record, comparison_row, rating_row, write_rows
 from tasks.split import SPLITS, SplitParameters, split_of
 
+FILE = "train.comparisons.jsonl"
 SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
 
 
@@ -45,7 +46,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_labels_are_means_choices_and_pairs_held_out(parts: Path, tmp_path: Path) -> None:
-    figures = labels(LabelsParameters(pairs=50), split=parts, out=tmp_path, report=quiet, seed=1)
+    parameters = LabelsParameters(pairs=50, judge_share=0.0)
+    figures = labels(parameters, split=parts, out=tmp_path, report=quiet, seed=1)
     ratings = lines(tmp_path / "train.ratings.jsonl")
     assert len(ratings) == figures["train_ratings"] > 400
     assert ratings[0].keys() == {"prompt", "completion", "score", "aspect", "source"}
@@ -168,3 +170,78 @@ def test_of_very_many_texts_the_first_are_paired(tmp_path: Path, monkeypatch: py
     first = [row["completion"] for row in lines(tmp_path / "out" / "valid.ratings.jsonl")[:4]]
     assert len(held_out) == 6
     assert {row[side]["completion"] for row in held_out for side in ("chosen", "rejected")} == set(first)
+
+
+def comparisons(count: int, source: str = "chat", groups: int = 0) -> list[Record]:
+    return [
+        comparison_row(
+            f"question {i}", f" good {i}", f" bad {i}", "a", "helpfulness", "ana", source,
+            f"group {i % groups if groups else i}",
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def keep(tmp_path: Path, rows: Sequence[Record], **settings: Any) -> tuple[dict[str, float], Path, list[str]]:
+    said: list[str] = []
+    out = tmp_path / "out"
+    out.mkdir(parents=True)
+    figures = labels(
+        LabelsParameters(**settings), split=prepared(tmp_path / "split", rows), out=out,
+        report=lambda event: said.append(event["text"]), seed=1,
+    )  # fmt: skip
+    return figures, out, said
+
+
+@pytest.mark.parametrize("rows", [comparisons(400), comparisons(400, groups=90), comparisons(900, "press")])
+def test_the_judge_and_the_reward_model_learn_from_different_groups(
+    tmp_path: Path, rows: list[Record]
+) -> None:
+    figures, out, said = keep(tmp_path, rows)
+    mine, judges = (lines(folder / "train.comparisons.jsonl") for folder in (out, out / "judge"))
+    assert len(mine) + len(judges) == len(rows) and not said
+    assert figures["judge_comparisons"] == len(judges) and 0.2 < len(judges) / len(rows) < 0.4
+    group = {row.prompt: row.group for row in rows if isinstance(row, Comparison)}
+    assert not {group[row["prompt"]] for row in mine} & {group[row["prompt"]] for row in judges}
+    assert lines(out / "judge" / "pairs.valid.jsonl") == []
+
+
+def test_new_labels_move_no_old_one_from_the_judge(tmp_path: Path) -> None:
+    few, many = (
+        {row["prompt"] for row in lines(keep(tmp_path / str(n), comparisons(n))[1] / "judge" / FILE)}
+        for n in (400, 800)
+    )
+    assert few < many
+
+
+def test_ratings_of_both_parts_count_for_agreement(tmp_path: Path) -> None:
+    rows = [
+        rating_row(f"p {i}", f" c {i}", [2.0 * (i % 2), 2.0 * (i % 2)], ["a", "b"], "tone", "film", f"g{i}")
+        for i in range(500)
+    ]
+    figures, out, _ = keep(tmp_path, rows)
+    assert figures["judge_ratings"] + figures["train_ratings"] == 500 and figures["judge_ratings"] > 100
+    assert json.loads((out / "agreement.json").read_text())["tone/film"]["items"] == 1500
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "says"),
+    [
+        (comparisons(120), {}, True),
+        (comparisons(400, groups=1), {"judge_share": 0.1}, True),
+        (comparisons(400), {"judge_share": 0.0}, False),
+    ],
+)
+def test_too_few_labels_all_go_to_the_reward_model(
+    tmp_path: Path, rows: list[Record], settings: dict[str, float], says: bool
+) -> None:
+    figures, out, said = keep(tmp_path, rows, **settings)
+    assert figures["train_comparisons"] == len(rows)
+    assert not (out / "judge").exists() and "judge_comparisons" not in figures
+    assert bool(said) is says and all("too few for a judge" in text for text in said)
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.6, 1.0])
+def test_a_share_of_the_judge_out_of_range_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="judge_share"):
+        LabelsParameters(judge_share=share)

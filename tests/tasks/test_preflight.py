@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from model.evaluate import EvaluateParameters
+from model.evaluate_parameters import EvaluateParameters
 from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters

@@ -1,0 +1,71 @@
+"""95% intervals of figures: Wilson's for shares, the percentile bootstrap for means and ratios of sums."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+RESAMPLES = 2000
+Z = 1.96
+
+
+def wilson_interval(wins: float, trials: int, z: float = Z) -> tuple[float, float]:
+    """Return the interval of a share of wins, by default at 95%.
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927. Unlike
+    the normal interval it stays inside 0 and 1 at the ends. Ties counted as half a win make it a little wide.
+    """
+    share = wins / trials
+    scale = 1 + z**2 / trials
+    centre = (share + z**2 / (2 * trials)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    return centre - half, centre + half
+
+
+def bootstrap_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> tuple[float, float]:
+    """Return the interval of the sum of one column divided by the sum of the other, rows drawn together.
+
+    Efron & Tibshirani, An introduction to the bootstrap, 1993, chapter 13. The same seed gives the same ends.
+
+    Args:
+        numerators: [n] values.
+        denominators: [n] values of the same rows.
+        seed: of the rows that are drawn.
+    """
+    rows = np.random.default_rng(seed).integers(len(numerators), size=(RESAMPLES, len(numerators)))
+    ratios = numerators[rows].sum(1) / denominators[rows].sum(1)
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def bootstrap_mean_of_means(groups: Sequence[np.ndarray], seed: int) -> tuple[float, float]:
+    """Return the interval of the mean of several groups' means, rows drawn within each group."""
+    random = np.random.default_rng(seed)
+    means = [group[random.integers(len(group), size=(RESAMPLES, len(group)))].mean(1) for group in groups]
+    low, high = np.quantile(np.mean(means, axis=0), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def mean_figures(name: str, values: Sequence[float], seed: int) -> dict[str, float]:
+    """Return the mean of some values as a figure with its interval and their number; nothing for none."""
+    if not len(values):
+        return {}
+    column = np.asarray(values, dtype=float)
+    low, high = bootstrap_ratio(column, np.ones_like(column), seed)
+    return with_interval(name, float(column.mean()), (low, high), len(column))
+
+
+def share_figures(name: str, flags: Sequence[float]) -> dict[str, float]:
+    """Return the share of rows that are 1 as a figure with Wilson's interval and the number of rows."""
+    if not len(flags):
+        return {}
+    total = float(sum(flags))
+    return with_interval(name, total / len(flags), wilson_interval(total, len(flags)), len(flags))
+
+
+def with_interval(name: str, value: float, interval: tuple[float, float], n: int) -> dict[str, float]:
+    """Return a figure, the ends of its interval and its n under the names that follow from its own."""
+    low, high = interval
+    return {name: value, f"{name}_low": low, f"{name}_high": high, f"{name}_n": float(n)}
