@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from model.errors import UserError
+from tasks.locks import CLOSED
 from tasks.private_folder import read_or_create
 from tasks.project_paths import SECRETS
 
@@ -74,7 +75,13 @@ def stored_login(root: Path) -> Login:
     It is created where there is none. Raises UserError, without the password, for a damaged file.
     """
     path = root / SECRETS / FILE
-    text = read_or_create(path, lambda: f"{USER}:{secrets.token_urlsafe(24)}")
+    try:
+        text = read_or_create(path, lambda: f"{USER}:{secrets.token_urlsafe(24)}")
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise
+        # Who may only read the project starts no server, and knows the password of none.
+        text = f"{USER}:{secrets.token_urlsafe(24)}"
     try:
         return read_login(text)
     except UserError:
