@@ -21,7 +21,7 @@ from tasks.groups import group_of
 from tasks.lineage import PARENT, UNNAMED, data_hash, holder
 from tasks.names import shown_name
 from tasks.output import is_undamaged
-from tasks.past import COST_TAG, PIPELINES, search
+from tasks.past import COST_TAG, PIPELINES, PRESET, search
 from tasks.products import split_address
 from tasks.project_paths import ARTIFACTS
 from tasks.records import TYPES, annotators_of, shards
@@ -189,7 +189,7 @@ def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
             for stage, told in noted.items()
             if "key" in told
         }
-        older |= not found[run.info.run_id]
+        older |= PRESET not in run.data.tags or any("key" not in told for told in noted.values())
     for stage in ("split", *ORDER) if older else ():
         ended = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'"
         for child in search(client, ended):
