@@ -127,7 +127,7 @@ def verdict(parameters: GateParameters, figures: Mapping[str, Any]) -> dict[str,
     checks = [_check(name, bar, figures, True) for name, bar in least.items()]
     checks += [_check(name, bar, figures, False) for name, bar in most.items()]
     failed = [check for check in checks if not check["passed"]]
-    reason = "; ".join(check["says"] for check in failed) or f"all {len(checks)} thresholds are met"
+    reason = "; ".join(check["says"] for check in failed) or _all_met(len(checks))
     return {"passed": not failed, "reason": reason, "checks": checks}
 
 
@@ -150,6 +150,12 @@ def _new_name(name: str) -> str:
         if name.removesuffix(end) in OLD_NAMES:
             return OLD_NAMES[name.removesuffix(end)] + end
     return name
+
+
+def _all_met(count: int) -> str:
+    if count < 2:
+        return "the one threshold is met" if count else "no thresholds are set"
+    return f"all {count} thresholds are met"
 
 
 def _check(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> dict[str, Any]:

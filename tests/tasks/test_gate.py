@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.gate import GateParameters, compare_with_champion, gate, verdict
+from tasks.gate import GateParameters, _all_met, compare_with_champion, gate, verdict
 from tasks.output import write_manifest
 from tasks.project_paths import ARTIFACTS
 from tasks.scores import difference, read_comparison
@@ -222,3 +222,11 @@ def test_an_answer_comes_piece_by_piece_and_the_same_twice(language: Language, t
     assert pieces == list(talker.answer("the film", manner))
     with pytest.raises(UserError, match="no room for an answer"):
         list(talker.answer("the film " * 60, manner))
+
+
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [(0, "no thresholds are set"), (1, "the one threshold is met"), (2, "all 2 thresholds are met")],
+)
+def test_the_reason_counts_the_thresholds_in_words(count: int, says: str) -> None:
+    assert _all_met(count) == says
