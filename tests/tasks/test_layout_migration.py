@@ -7,7 +7,9 @@ import subprocess
 import pytest
 
 from model.errors import UserError
+from tasks.keys import file_sums, sums_digest
 from tasks.layout_migration import move_to_cache
+from tasks.output import SEAL, seal, sizes
 from tasks.project_paths import ARTIFACTS, CACHE, DIGESTS, DOWNLOADS, SUMMARY
 from tasks.serving import resolve
 
@@ -96,6 +98,11 @@ def test_move_to_cache_keeps_a_kept_worktree_known_to_git(tmp_path):
 def test_a_summary_with_paths_of_another_folder_leads_to_the_models_here(tmp_path):
     here = tmp_path / ARTIFACTS / "rlhf" / KEY / "model"
     here.mkdir(parents=True)
+    (here / "config.json").write_text("{}")
+    sums = file_sums(here.parent)
+    manifest = {"files": sizes(here.parent), "sums": sums, "digest": sums_digest(sums), "inputs": {}}
+    manifest |= {"stage": "rlhf", "key": KEY}
+    (here.parent / "manifest.json").write_text(json.dumps({**manifest, SEAL: seal(manifest)}))
     stage = {"name": "rlhf", "key": KEY, "folder": f"/elsewhere/var/artifacts/rlhf/{KEY}"}
     (tmp_path / SUMMARY).write_text(json.dumps({"stages": [stage]}))
     assert resolve("aligned", tmp_path) == here
