@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.password import Login
 from flows.run_pages import _key, find_pages
 from flows.served import Process, Served, held
 from flows.surroundings import Place
+
+LOGIN = Login("user", "a long password")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,7 @@ from flows.surroundings import Place
 def test_pages_are_found_for_every_kind_of_server(
     tmp_path: Path, prefect: str, mlflow: str, pages: tuple[str, str]
 ) -> None:
-    found = find_pages(Place(tmp_path, mlflow, prefect))
+    found = find_pages(Place(tmp_path, mlflow, prefect, LOGIN))
     assert (found.prefect, found.mlflow) == pages
 
 
@@ -37,7 +40,7 @@ def test_servers_that_run_now_are_linked_by_their_own_ports(tmp_path: Path) -> N
         assert record is not None
         shows = (Process("MLflow", 1, "http://127.0.0.1:5055", ""),)
         record.write(Served(1, 0.0, "up", "http://127.0.0.1:4242/api", "", True, shows))
-        found = find_pages(Place(tmp_path, "sqlite:///x", "http://127.0.0.1:4242/api"))
+        found = find_pages(Place(tmp_path, "sqlite:///x", "http://127.0.0.1:4242/api", LOGIN))
     assert (found.prefect, found.mlflow) == ("http://127.0.0.1:4242", "http://127.0.0.1:5055")
     assert found.flow_run("7") == "http://127.0.0.1:4242/runs/flow-run/7"
     assert found.model_version("a b/c", "3") == "http://127.0.0.1:5055/#/models/a%20b%2Fc/versions/3"
