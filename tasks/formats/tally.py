@@ -86,7 +86,7 @@ class Tally:
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in fields: "
-                f"{{{shown_key(path)}: ignore}}, or {_example(seen.looks)}"
+                f"{{{_yaml_key(path)}: ignore}}, or {_example(seen.looks)}"
                 + (others if len(self.asked) > 1 else "")
             )
         for path in fields or ():
@@ -127,6 +127,12 @@ def _example(looks: str) -> str:
         if looks == "a training mask"
         else "review, verdict or a mapping such as {good: 1, bad: -1}"
     )
+
+
+def _yaml_key(path: str) -> str:
+    """Return a key as a preset has it: brackets and the like stand in quotes."""
+    key = shown_key(path)
+    return key if key.replace(".", "").replace("_", "").isalnum() else f'"{key}"'
 
 
 def shown(value: Any) -> str:
