@@ -32,7 +32,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "body", "content", "article", "document", "passage", "paragraph", "story", "page",
              "raw_text", "full_text", "content_text"),
     "annotator": ("annotator", "annotator_id", "rater", "rater_id", "judge", "labeler", "labeller",
-                  "labeler_id", "worker", "worker_id", "reviewer", "user_id", "evaluator", "labelled_by"),
+                  "labeler_id", "labeller_id", "voter", "voter_id", "worker", "worker_id", "reviewer",
+                  "reviewer_id", "evaluator", "evaluator_id", "annotated_by", "labeled_by", "labelled_by",
+                  "rated_by", "voted_by", "reviewed_by", "user_id"),
 }  # fmt: skip
 # What makes a row of each kind; of what a file has, the first that it has in whole is taken.
 KINDS = (

@@ -12,8 +12,9 @@ from tasks.formats.turns import Said, group_of, history
 from tasks.records import Choice, comparison_row, digest
 
 ANNOTATORS = (
-    "annotator", "annotator_id", "_annotator_id", "worker", "worker_id", "labeler", "labeler_id", "rater",
-    "rater_id",
+    "annotator", "annotator_id", "_annotator_id", "worker", "worker_id", "labeler", "labeler_id", "labeller",
+    "labeller_id", "rater", "rater_id", "voter", "voter_id", "reviewer", "reviewer_id", "evaluator",
+    "evaluator_id", "annotated_by", "labeled_by", "labelled_by", "rated_by", "voted_by", "reviewed_by",
 )  # fmt: skip
 TIMES = ("time", "timestamp", "created_at", "annotated_at")
 _SECONDS = 10**8  # the year 1973: what is less is a year, or how long something took

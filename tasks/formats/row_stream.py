@@ -111,7 +111,9 @@ def _records(
 ) -> Iterator[Found]:
     values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
     said, values = _interpreted(values, known.own(values, reading), reading, where, tally)
-    values = _walked(values, known, reading, where, tally)
+    # A pair with a verdict is a rating, and a rating has a person and a time.
+    rating = said.score is not None or said.review == "reject"
+    values = _walked(values, known, reading, where, tally, LABEL_KEYS if rating else frozenset())
     for reason in _left_out(said):
         tally.left_out[reason] += 1
         return
@@ -278,10 +280,19 @@ def _with(said: _Said, read: tuple[str, Any], key: str, scored: dict[str, float]
 
 
 def _walked(
-    values: dict[str, Any], known: Keys, reading: Reading, where: str, tally: Tally
+    values: dict[str, Any], known: Keys, reading: Reading, where: str, tally: Tally, also: frozenset[str]
 ) -> dict[str, Any]:
-    """Count the keys that nothing reads, also in turns; return the row with the masks of its turns read."""
-    own = known.own(values, reading)
+    """Count the keys that nothing reads, also in turns; return the row with the masks of its turns read.
+
+    Args:
+        values: The row.
+        known: The keys that its format reads.
+        reading: What the source says of how it is read.
+        where: The row's place, for messages.
+        tally: Counts the keys.
+        also: Keys that are read of this row beside those of its format.
+    """
+    own = known.own(values, reading) | also
     found = dict(values)
     for key, value in values.items():
         if key not in own:

@@ -121,6 +121,27 @@ def test_what_looks_like_a_verdict_is_asked_about(row: dict[str, Any], path: str
     tally.check("mine", {path: "ignore"})
 
 
+@pytest.mark.parametrize(
+    ("row", "who"),
+    [
+        ({**PAIR, "rating": 4.0, "annotator_id": 7.0}, "7"),
+        ({**ALPACA, "stars": 2, "voter": " Björn "}, "Björn"),
+        ({**CHAT, "thumbs": "down", "reviewed_by": "chen", "timestamp": "2026-03-01T10:00:00Z"}, "chen"),
+        ({**PAIR, "review_result": "reject", "labeller_id": 3}, "3"),
+    ],
+)
+def test_who_gave_a_verdict_is_read_and_not_said_to_be_unread(row: dict[str, Any], who: str) -> None:
+    (found,), tally = read(row)
+    assert isinstance(found.row, Rating)
+    assert found.row.annotators == [who]
+    assert list(tally.lines()) == []
+
+
+def test_who_wrote_an_answer_is_no_annotator_of_it() -> None:
+    _, tally = read({**PAIR, "reviewer": "chen"})
+    assert list(tally.lines()) == ["keys that nothing reads: reviewer (1, as 'chen')"]
+
+
 def test_other_keys_are_named_with_a_count_and_a_sample() -> None:
     rows = [{**PAIR, "topic": "bi\x1b[2Jrds", "meta": {"page": n}, "empty": None} for n in range(3)]
     found, tally = read(*rows)
