@@ -122,7 +122,7 @@ def test_rows_are_mended_by_their_own_lines(tmp_path: Path, ids: list[str]) -> N
     Path("mended.jsonl").write_text(json.dumps({**row, "text": "A tale."}) + "\n")
     said = say("admit", "--fixed", "mended.jsonl", "--by", "Ann", "--why", "escapes taken out")
     assert "1 row admitted, mended" in said and "takes it in" in said
-    wanted = {name: row[name] for name in ("id", "source", "group")} | {"text": "A tale."}
+    wanted = {name: row[name] for name in ("id", "source", "group", "fault")} | {"text": "A tale."}
     assert read_admissions(tmp_path)[ids[0]].row == wanted
     assert "A tale." in say("show", "--admitted")
 
