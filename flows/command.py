@@ -27,6 +27,7 @@ from flows.explain import why
 from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
 from flows.notify import notify
+from flows.project_folder import require_access, secure_records
 from flows.quarantine import quarantine
 from flows.reproduce import reproduce
 from flows.starting import INTERRUPTED, start
@@ -35,7 +36,8 @@ from flows.up import dashboards, down, up
 from flows.withdraw import withdraw
 from model.errors import UserError
 from tasks.layout_migration import move_to_cache, moved_notice
-from tasks.project_paths import LOGS
+from tasks.private_folder import make_private_folder
+from tasks.project_paths import LOGS, RECORDS
 
 HELP = """From raw text and people's judgements to a chat model of your own, again and again.
 
@@ -56,6 +58,9 @@ FEW_COLLECTIONS = (100_000, 50, 50)
 @app.callback()
 def prepare_project() -> None:
     """Bring the project's folder to the present layout before any command reads it."""
+    if (Path.cwd() / RECORDS).exists():
+        require_access(Path.cwd())
+        secure_records(Path.cwd())
     if moved := move_to_cache(Path.cwd()):
         Console(stderr=True, highlight=False).print(f"[dim]{moved_notice(moved)}[/dim]", soft_wrap=True)
 
@@ -215,7 +220,7 @@ def main() -> None:
     app.command()(restore)
     app.add_typer(quarantine, name="quarantine")
     app.command()(withdraw)
-    code = _guarded(lambda: app(standalone_mode=False))
+    code = _guarded(_run_privately)
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -223,6 +228,18 @@ def main() -> None:
         code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else 2
     gc.freeze()
     sys.exit(code)
+
+
+def _run_privately() -> object:
+    """Run the command; what it leaves in var/ is for its owner alone."""
+    root = Path.cwd()
+    existed = (root / RECORDS).exists()
+    try:
+        return app(standalone_mode=False)
+    finally:
+        # Some commands write there before they ask for the servers.
+        if not existed and (root / RECORDS).is_dir():
+            make_private_folder(root / RECORDS)
 
 
 def _guarded(action: Callable[[], object]) -> int:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.project_folder import prepare_records
 from tasks.project_paths import SERVERS
 
 TRIES = 20
@@ -76,8 +77,8 @@ class Record:
 def held(root: Path) -> Iterator[Record | None]:
     """The record, held by this process alone; None: another process holds it."""
     path = record_path(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    prepare_records(root)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield Record(descriptor) if _locked(descriptor) else None
     finally:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from flows import password
 from flows.database import SETTING, make_databases, read_database
 from flows.password import Login, known_login, origin, read_login, stored_login
+from flows.project_folder import prepare_records
 from flows.served import Served, read_served
 from flows.terminal import guard_logs
 from model.errors import UserError
@@ -81,6 +82,7 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     server that does not answer or asks for another password, a database among them.
     """
     guard_logs()
+    prepare_records(root)
     if moved := move_to_cache(root):
         print(moved_notice(moved), file=sys.stderr)
     finish_restore(root)

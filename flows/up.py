@@ -19,6 +19,7 @@ from rich.markup import escape
 from flows.dashboards import Where, mlflow_server, prefect_server
 from flows.login_links import LINK_SECONDS, LoginLinks
 from flows.password import SETTING, is_loopback
+from flows.project_folder import prepare_records
 from flows.served import Record, Served, held, read_served, record_path
 from flows.services import Kept, Service, end_leftovers, stop
 from flows.surroundings import LOOPBACK, Place, give_prefect, prepare, read_credentials, shown, unbound
@@ -321,7 +322,8 @@ def _detach(root: Path, words: list[str]) -> None:
     """The same command in the background; back when all answers, or with what it said last and its code."""
     console = Console(highlight=False, soft_wrap=True)
     log = root / LOGS / "up.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    prepare_records(root)
+    log.parent.mkdir(exist_ok=True)
     begins = log.stat().st_size if log.exists() else 0
     kept = [word for word in words if word not in ("--detach", "-d")]
     with log.open("ab") as file:
