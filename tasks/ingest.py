@@ -54,10 +54,11 @@ SourceReader = Callable[[Source, DataParameters, Path, Report], list[File]]
 
 
 class Rows(NamedTuple):
-    """How many rows were made of each kind, and how many were left out as withdrawn."""
+    """How many rows of each kind were made, left out as withdrawn, and left out as they were there again."""
 
     counts: dict[str, int]
     withdrawn: dict[str, int]
+    repeats: dict[str, int]
 
 
 def _stands(folder: Path, root: Path) -> bool:
@@ -146,7 +147,14 @@ def _from_sources(
         versions.push(root, parameters.remote, parameters.endpoint, doubted=not restored)
     pointer = versions.read_pointer(root)
     assert pointer is not None
-    return {**pointer["meta"]["rows"], "data_hash": pointer["md5"]}
+    return _figures(pointer)
+
+
+def _figures(pointer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of a version: its rows and those that were there again, by kind, and its hash."""
+    meta = pointer["meta"]
+    repeats = {f"repeated_{kind}": count for kind, count in (meta.get("repeats") or {}).items()}
+    return {**meta["rows"], **repeats, "data_hash": pointer["md5"]}
 
 
 def _is_of(meta: Mapping[str, Any], made_of: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
@@ -161,6 +169,8 @@ def describe_version(
     """What data.dvc says of a version besides its hash; of what is withdrawn, the digest and counts alone."""
     names = sorted(source.name for source in parameters.sources)
     meta = {"sources": made_of["digest"], "names": names, "rows": made.counts}
+    if made.repeats:
+        meta["repeats"] = made.repeats
     if not withdrawn:
         return meta
     members = member_digests(withdrawn)
@@ -191,7 +201,7 @@ def _from_version(
             "data.version out of the preset, and a version without them is made from its sources"
         )
     _copy(root / "data", out)
-    return {**known["meta"]["rows"], "data_hash": known["md5"]}
+    return _figures(known)
 
 
 def _copy(data: Path, out: Path) -> None:
@@ -232,6 +242,7 @@ def make_rows(
     sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
     found = [0] * len(parameters.sources)
     gone, lessened = dict.fromkeys(TYPES, 0), 0
+    whole = dict.fromkeys(TYPES, 0)
     tallies = [Tally() for _ in parameters.sources]
     parsed = spread(sort_part, parts)
     for part in paced(parsed, len(parts), report, lambda part: (part.rows, sum(part.sizes.values()))):
@@ -242,6 +253,8 @@ def make_rows(
             sizes[kind] += size
         for kind, count in part.gone.items():
             gone[kind] += count
+        for kind, count in part.written.items():
+            whole[kind] += count
     for number, source in enumerate(parameters.sources):
         for line in tallies[number].lines():
             report({"event": "message", "text": f"source {source.name}: {line}"})
@@ -268,7 +281,11 @@ def make_rows(
     left_out = {kind: count for kind, count in gone.items() if count}
     if said := _left_out(left_out, lessened):
         report({"event": "message", "text": f"{said}, as {WITHDRAWN} withdraws them"})
-    return Rows(counts, left_out)
+    repeats = {kind: count - counts[kind] for kind, count in whole.items() if count > counts[kind]}
+    if repeats:
+        said = ", ".join(f"{count:,} {kind}" for kind, count in repeats.items())
+        report({"event": "message", "text": f"the same as an earlier row, kept once: {said}"})
+    return Rows(counts, left_out, repeats)
 
 
 def _left_out(gone: Mapping[str, int], lessened: int) -> str:

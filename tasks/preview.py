@@ -209,7 +209,7 @@ def _check_version(
         return replace(found, stop=stop)
     (folder / "ingest").mkdir()
     (folder / "ingest" / "rows").symlink_to((root / "data").resolve(), target_is_directory=True)
-    rows = Rows(dict(known["meta"].get("rows") or {}), {})
+    rows = Rows(dict(known["meta"].get("rows") or {}), {}, {})
     return _check_rows(replace(found, rows=rows), checks, known, root, report, spread)
 
 

@@ -53,14 +53,15 @@ class Part:
 class Parsed:
     """What came out of a part: how many rows, and how many bytes of each kind stand in its runs.
 
-    `gone` are the rows of each kind that were left out as withdrawn, `lessened` the ratings that lost scores;
-    `tally` is what reading left aside.
+    `written` are the rows of each kind, repeats too, `gone` those that were left out as withdrawn, `lessened`
+    the ratings that lost scores; `tally` is what reading left aside.
     """
 
     place: int
     rows: int
     tally: Tally
     sizes: dict[str, int]
+    written: dict[str, int]
     gone: dict[str, int]
     lessened: int
 
@@ -96,6 +97,7 @@ def sort_part(part: Part) -> Parsed:
     rows = 0
     gone: dict[str, set[str]] = {}
     lessened: set[str] = set()
+    written = dict.fromkeys(TYPES, 0)
     format = find_format(part.format)
     for found in read_rows(format, part.files, part.reading, tally, part.source.strict):
         rows += 1
@@ -109,6 +111,7 @@ def sort_part(part: Part) -> Parsed:
             found = found._replace(row=row)
         check_annotators(part.source, found)
         where = json.dumps(found.where, ensure_ascii=False)
+        written[kind] += 1
         runs.add(kind, canonical(row), where, found.anonymous and isinstance(row, Comparison | Rating))
         if found.own:
             claim = {"id": digest(part.source.name, kind, found.own), "row": row.id}
@@ -116,7 +119,7 @@ def sort_part(part: Part) -> Parsed:
             runs.add(CLAIMS, line, where)
     runs.flush()
     counts = {kind: len(ids) for kind, ids in gone.items()}
-    return Parsed(part.place, rows, tally, runs.sizes, counts, len(lessened))
+    return Parsed(part.place, rows, tally, runs.sizes, written, counts, len(lessened))
 
 
 class _Runs:

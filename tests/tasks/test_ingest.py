@@ -357,6 +357,36 @@ def test_what_a_named_person_says_twice_counts_once(tmp_path: Path) -> None:
     assert found.annotators == ["3"]
 
 
+@pytest.mark.parametrize("spread", [in_turn, over_cores])
+def test_rows_that_are_there_again_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: Any
+) -> None:
+    monkeypatch.setattr(shards, "RUN_BYTES", 300)
+    vote = {"prompt": "Which?", "a": "An oak.", "b": "A fir.", "choice": "a"}
+    rating = {"prompt": "Which?", "completion": "An oak.", "score": 4, "annotator": "ana"}
+    write(tmp_path, *[{"text": "one"}] * 3, *[{**vote, "annotator": "ana"}] * 2, *[vote] * 2)
+    write(tmp_path, *[{"prompt": "a", "completion": "b"}] * 2, {"text": "one"}, name="b")
+    write(tmp_path, {"prompt": "a", "completion": "b"}, {"text": "two"}, *[rating] * 2, name="c")
+    said: list[str] = []
+    if spread is in_turn:
+        figures = run(tmp_path, said=said)
+    else:
+        with over_cores(2) as over:
+            figures = run(tmp_path, said=said, spread=over)
+    assert "the same as an earlier row, kept once: 3 text, 2 pairs, 1 comparisons, 1 ratings" in said
+    assert [figures.get(f"repeated_{kind}") for kind in TYPES] == [3, 2, 1, 1]
+    assert figures["comparisons"] == 3
+    # What is known of a version is its metrics when nothing is read again.
+    assert run(tmp_path, DataParameters((OWN,), version=figures["data_hash"])) == figures
+
+
+def test_rows_that_differ_are_not_counted_as_repeats(root: Path) -> None:
+    said: list[str] = []
+    figures = run(root, said=said)
+    assert not [name for name in figures if name.startswith("repeated_")]
+    assert not any("the same as an earlier row" in text for text in said)
+
+
 def test_a_row_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> None:
     write(tmp_path, {"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": 3})
     (tmp_path / "texts" / "b.jsonl").write_text(
