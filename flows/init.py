@@ -63,9 +63,17 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
     kind = find_device(device)
     with _life(console, "looking at the files"):
         found = survey(folder, root)
-    _show(found, console)
-    with _life(console, "counting words"):
-        measured = proposal.measure(found)
+    whole = checked and found.size <= CHECKED
+    # Where all rows are checked, the check says what is left aside, with the counts of all rows.
+    _show(found, console, notes=not whole)
+    asked = next((source.stop for source in found.sources if source.stop), "")
+    try:
+        with _life(console, "counting words"):
+            measured = proposal.measure(found)
+    except UserError as error:
+        if whole:
+            _show_notes(found, console)
+        raise UserError(asked or str(error)) from error
     with _life(console, "trying how fast this machine trains"):
         machine = _machine(kind, console)
         plan = sizing.plan(measured.amount, machine, minutes)
@@ -74,12 +82,13 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
     text = proposal.preset(name, device, found, measured, plan, described, notes)
     preset = _read(text)
     stop, allowed = "", None
-    if checked and found.size <= CHECKED:
+    if whole:
         stop, allowed, later = _check(preset, root, console)
         if allowed:
             text = proposal.preset(name, device, found, measured, plan, described, notes, allowed)
             _read(text)
         notes = [*notes, *later]
+    stop = stop or asked
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
@@ -110,18 +119,29 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
     return path
 
 
-def _show(found: Survey, console: Console) -> None:
+def _show_notes(found: Survey, console: Console) -> None:
+    from flows.display import terminal_text
+
+    for source in found.sources:
+        for note in source.notes:
+            line = f"source {source.name}: {note}"
+            console.print(f"[yellow]{terminal_text(line)}[/yellow]", soft_wrap=True)
+
+
+def _show(found: Survey, console: Console, notes: bool) -> None:
     from flows.display import terminal_text
     from tasks.records import TYPES
 
     for source in found.sources:
         holds = ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind))
         about = "" if source.share == 1 else "about "
-        line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds}"
+        line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds or 'no row'}"
         console.print(line, soft_wrap=True)
         if source.columns:
             said = ", ".join(f"{own} as {name}" for name, own in source.columns.items())
             console.print(f"  [yellow]taken by their names: {terminal_text(said)}[/yellow]", soft_wrap=True)
+    if notes:
+        _show_notes(found, console)
     for other, why in found.others:
         said = f"not read: {terminal_text(other)}: {terminal_text(why)}"
         console.print(f"[dim]{said}[/dim]", soft_wrap=True)

@@ -14,6 +14,7 @@ from model.tokenizer import Tokenizer, train_tokenizer
 from tasks import sizing
 from tasks.findings import Findings
 from tasks.formats.columns import written
+from tasks.formats.tally import yaml_key
 from tasks.names import yaml_comment, yaml_text
 from tasks.records import TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.rules import ASPECTS, Limits
@@ -27,6 +28,7 @@ SHARES = (0.05, 0.1, 0.15, 0.2, 0.25)
 SALTS = ("", "1", "2", "3", "4")
 LARGE = 2_000_000_000  # bytes of text; of that much, a hundredth is enough to hold out
 LEAST_HELD_OUT = 200  # bytes of text in validation and in test
+ASKED = 12  # keys that a comment proposes `fields` for
 MOST_BAD = 0.2  # of a kind's rows; where more break a rule, something is wrong with the data
 SMALLEST = (300, 280, 265)  # vocabularies of text that cannot fill even the smallest usual one
 
@@ -293,7 +295,21 @@ def _source(source: Any) -> list[str]:
     extra += ", documents: paragraph" if source.documents == "paragraph" else ""
     return [
         f"    # {'' if source.share == 1 else 'about '}{holds}",
+        *_asked(source),
         f"    - {{name: {yaml_text(source.name)}, files: {files}, format: {source.format}{extra}}}",
+    ]
+
+
+def _asked(source: Any) -> list[str]:
+    """The comment that proposes `fields` for keys whose meaning a run must know."""
+    if not source.asked:
+        return []
+    shown = ", ".join(f"{yaml_comment(yaml_key(path))}: ignore" for path in source.asked[:ASKED])
+    more = f" ({len(source.asked) - ASKED} more keys)" if len(source.asked) > ASKED else ""
+    return [
+        "    # A run stops until this source says what these keys mean, as in the next line. Right are",
+        "    # verdict, review, weight, mask, deleted, ignore, or a mapping such as {good: 1, bad: -1}.",
+        f"    # fields: {{{shown}}}{more}",
     ]
 
 

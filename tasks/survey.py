@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,9 @@ class Proposal:
     """A source that a folder offers: its globs, its format, and what was read of it.
 
     `columns` are its own names, where they are taken for what formats know by others. `share` is the part
-    that was read; `rows` are of that part.
+    that was read; `rows` are of that part. `notes` say what reading left aside, a line each. `asked` are keys
+    that look like a verdict or a mask and that nothing reads, and `stop` is the sentence that a run ends with
+    as long as the preset does not say what they mean.
     """
 
     name: str
@@ -47,6 +50,9 @@ class Proposal:
     size: int
     share: float
     rows: tuple[Record, ...]
+    notes: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    stop: str = ""
 
     def count(self, kind: str) -> int:
         """Rows of a kind in the whole source, about."""
@@ -178,7 +184,7 @@ def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[P
     for path in paths:
         name = _shown(path, root)
         try:
-            _read("", found, (name,), [path], root)
+            _read(slug(path.stem), found, (name,), [path], root)
             whole.append(path)
         except UserError as error:
             broken.append((name, _why(name, error)))
@@ -186,8 +192,9 @@ def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[P
 
 
 def _why(name: str, error: UserError) -> str:
-    """An error's text without the file that it begins with."""
-    return str(error).removeprefix(f"{name}, ").removeprefix(f"{name}: ")
+    """An error's text without the source and the file that it begins with."""
+    said = re.sub(r"^source [^\s:]*: ", "", str(error))
+    return said.removeprefix(f"{name}, ").removeprefix(f"{name}: ")
 
 
 def _files(folder: Path, root: Path) -> list[Path]:
@@ -325,12 +332,19 @@ def _read(name: str, guessed: Guess, globs: tuple[str, ...], paths: Sequence[Pat
         read += covered
         if read >= READ or len(rows) >= ROWS:
             break
-    tally.check(name)
-    if not rows:
+    stop = ""
+    try:
+        tally.check(name)
+    except UserError as error:
+        stop = str(error)
+    if not rows and not stop:
         raise UserError(no_rows(name, ", ".join(globs), tally))
     # A whole file that held more rows than are read says by its last how far that was, roughly.
     share = min(1.0, read / size) if len(rows) < ROWS else min(1.0, _bytes(rows) / size)
-    return Proposal(name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows))
+    return Proposal(
+        name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
+        tuple(tally.lines()), tuple(tally.asked), stop,
+    )  # fmt: skip
 
 
 def _batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[tuple[list[File], int]]:

@@ -86,7 +86,7 @@ class Tally:
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in fields: "
-                f"{{{_yaml_key(path)}: ignore}}, or {_example(seen.looks)}"
+                f"{{{yaml_key(path)}: ignore}}, or {_example(seen.looks)}"
                 + (others if len(self.asked) > 1 else "")
             )
         for path in fields or ():
@@ -129,7 +129,7 @@ def _example(looks: str) -> str:
     )
 
 
-def _yaml_key(path: str) -> str:
+def yaml_key(path: str) -> str:
     """Return a key as a preset has it: brackets and the like stand in quotes."""
     key = shown_key(path)
     return key if key.replace(".", "").replace("_", "").isalnum() else f'"{key}"'

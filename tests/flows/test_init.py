@@ -361,6 +361,69 @@ def test_where_most_rows_are_bad_the_preset_is_written_and_the_run_called_refuse
         show(preset, project, Console(file=StringIO()))
 
 
+ASKED_ROWS = {
+    "a verdict in words": ({"prompt": "What is it?", "completion": "A mill."}, {"reply_quality": "meh"}),
+    "classes beside a text": ({"text": "The mill turns under the bridge."}, {"labels": [0, 2]}),
+    "a mask in a turn": (
+        {"messages": [
+            {"role": "user", "content": "What is it?"},
+            {"role": "assistant", "content": "A mill.", "supervise": "half"},
+        ]},
+        {},
+    ),
+    "a key with brackets": (
+        {"instruction": "What is it?", "output": "A mill."}, {"meta": {"votes [up]: #1": 3}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(ASKED_ROWS))
+@pytest.mark.parametrize("texts", [True, False])
+def test_a_key_that_must_be_explained_is_listed_and_stops_like_the_dry_run(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str], name: str, texts: bool
+) -> None:
+    """The file is no file that is not read: init says what the dry run says of the preset it writes."""
+    row, more = ASKED_ROWS[name]
+    write(project / "own" / "a.jsonl", *[{**row, **more, "origin": f"page {n}"} for n in range(9)])
+    if texts:
+        write_texts(project / "own" / "texts", random.Random(3))
+    with pytest.raises(UserError, match="looks like a ") as error:
+        init.propose(project / "own", "mine", 5, "cpu", False)
+    said = capsys.readouterr().out
+    assert "keys that nothing reads: " in said and "origin (9, as 'page 0')" in said
+    assert "not read" not in said
+    if not texts:
+        # No preset can be made of a folder without enough text, and the question is asked all the same.
+        assert str(error.value).startswith("source a: own/a.jsonl, line 1: the key ")
+        return
+    path = project / "configs" / "mine.yaml"
+    with pytest.raises(UserError) as dry:
+        show(read_preset(path), project, Console(file=StringIO()))
+    refused = f"configs/mine.yaml is written, but a run with it would be refused: {dry.value}"
+    assert str(error.value) == refused
+    # The proposal in the comment is YAML that ends the question.
+    text = path.read_text()
+    found = re.search(r"# (fields: {.*})", text)
+    assert found
+    preset = yaml.safe_load(text)
+    source = next(one for one in preset["data"]["sources"] if one["name"] == "a")
+    source.update(yaml.safe_load(found[1]))
+    path.write_text(yaml.safe_dump(preset))
+    show(read_preset(path), project, Console(file=StringIO()))
+
+
+def test_init_without_a_check_stops_at_a_key_that_must_be_explained(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"What {n}?", "completion": f"It {n}.", "spam_votes": n} for n in range(40)]
+    write(project / "own" / "a.jsonl", *rows)
+    write_texts(project / "own" / "texts", random.Random(3))
+    with pytest.raises(UserError, match=r"the key spam_votes is .* and looks like a verdict"):
+        init.propose(project / "own", "mine", 5, "cpu", False, checked=False)
+    assert "source a: keys that nothing reads: spam_votes (40, as 0)" in capsys.readouterr().out
+    assert (project / "configs" / "mine.yaml").exists()
+
+
 def test_a_group_of_all_pairs_is_said(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
