@@ -47,7 +47,6 @@ SHOWN = {
         ("kl", "nats from SFT"),
         ("win_rate", "of prompts won by the judge"),
     ),
-    "gate": (("passed", "passed"),),
     "report": (("bytes", "bytes"),),
 }
 # Counts of rows, of which a line names each kind that there is.
@@ -93,6 +92,9 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
         there = [(int(metrics[name]), *words) for name, *words in COUNTED[stage] if metrics.get(name)]
         said = (f"{count:,} {one if count == 1 else several}" for count, one, several in there)
         return ", ".join(said) or NO_ROWS[stage]
+    if stage == "gate" and "passed" in metrics:
+        reason = str(metrics.get("reason") or "")
+        return ("passed" if metrics["passed"] else "refused") + (f": {reason}" if reason else "")
     found = [
         f"{number(metrics[name])}{interval(name, metrics)} {words}"
         for name, words in SHOWN.get(stage, ())

@@ -130,14 +130,17 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in columns:
         # What is short stays whole; figures and reasons share the rest of the line.
-        table.add_column(column, no_wrap=column not in ("figures", "why"))
+        wide = column in ("figures", "why")
+        table.add_column(column, no_wrap=not wide, overflow="fold" if wide else "ellipsis")
     return table
 
 
 def _figures(tags: dict[str, str]) -> str:
+    """Return a version's figures in words, one a line, so that a narrow terminal cuts none."""
     from tasks.approval import figures
+    from tasks.chapters import metric_words
 
-    return escape(", ".join(f"{name} {value:.3g}" for name, value in figures(tags).items()))
+    return escape("\n".join(f"{metric_words(name)}: {value:.3g}" for name, value in figures(tags).items()))
 
 
 def _moves(registry: Registry, moves: list[Move]) -> Table:

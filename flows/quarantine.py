@@ -243,7 +243,9 @@ def _made(admission: Admission) -> datetime:
 
 
 def _said(row: dict[str, Any]) -> str:
-    """What a row holds, broken as it may be."""
+    """What a row holds, broken as it may be; of a row that could not be read, where it is and why."""
+    if row.get("fault"):
+        return str(row["fault"])
     if "text" in row:
         return str(row["text"])
     if "choice" in row:

@@ -175,10 +175,21 @@ def finetuning(points: Curve, figures: dict[str, float]) -> dict[str, Any] | Non
     if not drawn:
         return None
     ends = {
-        key: f"{figures[name]:.0%}" if name in figures else ""
+        key: _share(name, figures)
         for key, name in (("ends", "sft_ends_by_itself"), ("base_ends", "base_ends_by_itself"))
     }
     return {"charts": drawn, **ends}
+
+
+def _share(name: str, figures: dict[str, float]) -> str:
+    """A share with its interval and n as words; empty where it was not measured."""
+    if name not in figures:
+        return ""
+    low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
+    said = f"{figures[name]:.0%}"
+    if low is None or high is None or not n:
+        return said
+    return f"{said} (95%: {abs(low):.0%} to {high:.0%}, n = {n:,.0f})"
 
 
 def agreement(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:

@@ -424,6 +424,8 @@ def _sections(plan: Plan, measured: Measured) -> list[str]:
                 lines.append(f"  {key}: {_number(value)}{note}")
         if stage == "pretrain" and measured.openings:
             lines.append(f"  prompts: [{', '.join(map(yaml_text, measured.openings))}]")
+        if stage == "evaluate" and measured.openings:
+            lines.append(f"  sentence: {yaml_text(measured.openings[0])} # cut into tokens in the report")
         lines += [f"  optimizer: {{{optimizer}}}"] if optimizer else []
         lines.append("")
     return lines[:-1]

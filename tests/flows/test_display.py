@@ -165,3 +165,19 @@ def test_the_turns_before_a_prompt_stand_above_it() -> None:
     text = written(console)
     assert text.index("user: user") < text.index("assistant: ") < text.index("why?")
     assert "system" not in text and "[b]x" in text
+
+
+@pytest.mark.parametrize(
+    ("metrics", "says"),
+    [
+        ({"passed": 1, "reason": "all 3 thresholds are met"}, "passed: all 3 thresholds are met"),
+        (
+            {"passed": 0, "reason": "kl is 20, at most 15 is wanted"},
+            "refused: kl is 20, at most 15 is wanted",
+        ),
+        ({"passed": 0}, "refused"),
+        ({}, ""),
+    ],
+)
+def test_the_gate_says_its_verdict_in_words(metrics: dict[str, Any], says: str) -> None:
+    assert key_figures("gate", metrics) == says

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.quarantine import quarantine
+from flows.quarantine import _said, quarantine
 from model.errors import UserError
 from tasks.quarantine import read_admissions
 from tasks.records import pair_row, text_row
@@ -145,3 +145,9 @@ def test_a_preset_says_where_admissions_stand(tmp_path: Path, ids: list[str]) ->
     assert "mine.jsonl says so" in said and "`chatmill run --config mine.yaml` takes it in" in said
     assert read_admissions(tmp_path, "mine.jsonl").keys() == {ids[0]}
     assert "1 row admitted by Ann in mine.jsonl" in say("list", "-c", "mine.yaml")
+
+
+@pytest.mark.parametrize("kind", ["text", "choice", "scores"])
+def test_a_row_that_could_not_be_read_is_shown_by_its_fault(kind: str) -> None:
+    fault = "a.csv, row 3: completion is null; a text is right"
+    assert _said({"prompt": "", kind: "", "fault": fault}) == fault

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
-from tasks.chapters import in_words
+from tasks.chapters import Curve, finetuning, in_words
 from tasks.figures import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
 from tasks.page import RUN_LINKS, add_run_links
 from tasks.report import ReportParameters, examples, quarantine, report, source_table
@@ -428,3 +428,32 @@ def test_figures_of_little_or_no_data() -> None:
         dot_plot([("film", [("model", "train", 1.0)])], 0.5, "guessing"),
     ):
         assert svg is not None and "nan" not in svg and svg.startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("figures", "says"),
+    [
+        ({"sft_ends_by_itself": 0.5}, "50%"),
+        (
+            {
+                "sft_ends_by_itself": 0.5,
+                "sft_ends_by_itself_low": 0.22,
+                "sft_ends_by_itself_high": 0.78,
+                "sft_ends_by_itself_n": 8.0,
+            },
+            "50% (95%: 22% to 78%, n = 8)",
+        ),
+        (
+            {
+                "sft_ends_by_itself": 0.0,
+                "sft_ends_by_itself_low": -3e-17,
+                "sft_ends_by_itself_high": 0.3,
+                "sft_ends_by_itself_n": 1200.0,
+            },
+            "0% (95%: 0% to 30%, n = 1,200)",
+        ),
+    ],
+)
+def test_shares_of_finetuning_have_their_interval(figures: dict[str, float], says: str) -> None:
+    found = finetuning(Curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]), figures)
+    assert found is not None and found["ends"] == says
