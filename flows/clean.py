@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,14 +37,16 @@ from tasks.cleaning import (
 )
 from tasks.erasing import holding
 from tasks.output import MANIFEST
-from tasks.project_paths import ARTIFACTS, RECORDS, SUMMARY
+from tasks.project_paths import ARTIFACTS, MLFLOW_FOLDER, RECORDS, SUMMARY
 from tasks.record_cleaning import Remains, find_remains, kept_elsewhere, remove_remains
 from tasks.withdrawal import read_withdrawn
 
 if TYPE_CHECKING:
+    from tasks.artifact_cleaning import Copies
     from tasks.tracking import Tracker
 
 NEWEST = "the newest run"
+SHOWN_RUNS = 5
 
 
 def clean(
@@ -84,10 +87,17 @@ def clean(
         idle = not alive and read_served(root) is None
         remains = find_remains(root, age, time.time(), idle)
         freed = remove_remains(root, remains) if not dry_run else sum(each.size for each in remains)
+        copies = _clean_copies(tracker, root, age, alive, dry_run)
+        caches = _clean_caches(tracker, root, age, alive, dry_run)
     for path in put:
         delete(path)
     show(console, planned, dry_run, taken)
-    show_remains(console, root, remains, freed, dry_run)
+    for rows in (copies.removed, caches.removed):
+        remains += [Remains(f"{row.name}, {show_size(row.size)}", row.count, row.size) for row in rows]
+        freed += sum(row.size for row in rows)
+    show_remains(console, remains, freed, dry_run)
+    records = kept_elsewhere(root, sum(row.size for row in copies.kept))
+    show_kept(console, [*records, *(row.shown for row in (*copies.kept, *caches.kept))])
     if size is not None and planned.left > size:
         console.print(
             f"[yellow]{show_size(planned.left)} are needed, more than the {show_size(size)} asked for"
@@ -95,22 +105,123 @@ def clean(
         )
 
 
-def show_remains(console: Console, root: Path, remains: list[Remains], freed: int, dry_run: bool) -> None:
-    """What goes beside the outputs of stages, and everything that stays, each with its size."""
-    from rich.table import Table
-
+def show_remains(console: Console, remains: list[Remains], freed: int, dry_run: bool) -> None:
+    """Print what goes beside the outputs of stages."""
     word = "would go" if dry_run else "gone"
     for each in remains:
-        console.print(f"{word}: {each.count:,} {each.what}", soft_wrap=True)
+        console.print(f"{word}: {each.count:,} {escape(each.what)}", soft_wrap=True)
     if remains:
         console.print(f"[bold]{'would free' if dry_run else 'freed'} beside them: {show_size(freed)}[/bold]")
+
+
+def show_kept(console: Console, rows: list[tuple[str, int, str]]) -> None:
+    """Print what stays beside the outputs of stages: name, bytes and why."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for column in ("kept beside them", "size", "why"):
         table.add_column(column, justify="right" if column == "size" else "left")
-    for path, size, why in kept_elsewhere(root):
-        table.add_row(path, show_size(size), escape(why))
+    for path, size, why in rows:
+        table.add_row(escape(path), show_size(size), escape(why))
     if table.row_count:
         console.print(table)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Things of one kind that go or stay together."""
+
+    name: str
+    count: int
+    size: int
+    why: str = ""
+
+    @property
+    def shown(self) -> tuple[str, int, str]:
+        """What, how many bytes, why."""
+        return self.name, self.size, self.why
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What went, or would go, and what stays."""
+
+    removed: list[Row]
+    kept: list[Row]
+
+
+def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
+    """Remove the copies in MLflow that no version and no kept run needs, by stage; kept ones by reason."""
+    from tasks.artifact_cleaning import plan_copies, remove_copies
+
+    newest = _newest_runs(tracker, root)
+    found = plan_copies(tracker.client, root / MLFLOW_FOLDER / "artifacts", age, time.time(), alive, newest)
+    if not dry_run:
+        for copies in found.removed:
+            remove_copies(tracker.client, copies)
+    removed: dict[str, list[Copies]] = {}
+    kept: dict[str, list[Copies]] = {}
+    for copies in found.removed:
+        removed.setdefault(copies.stage, []).append(copies)
+    for copies, why in found.kept:
+        kept.setdefault(why, []).append(copies)
+    return Cleaned(
+        [
+            Row(f"runs of {stage}: MLflow's copies of files ({_ids(group)})", len(group), _sum(group))
+            for stage, group in sorted(removed.items())
+        ],
+        [
+            Row(f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _sum(group), why)
+            for why, group in sorted(kept.items())
+        ],
+    )
+
+
+def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
+    """Remove old downloads, environments, snapshots and worktrees."""
+    from tasks.cache_cleaning import plan_cache, remove_cached
+
+    removed, kept = plan_cache(root, age, time.time(), _needed_presets(tracker, root), bool(alive))
+    rows = [Row(str(each.path.relative_to(root)), 1, each.size, f"{each.kind}: {why}") for each, why in kept]
+    gone = []
+    for each in removed:
+        name = str(each.path.relative_to(root))
+        if dry_run or remove_cached(root, each):
+            gone.append(Row(f"{each.kind} {name}", 1, each.size))
+        else:
+            rows.append(Row(name, 1, each.size, f"{each.kind}: a process took it meanwhile"))
+    return Cleaned(gone, rows)
+
+
+def _ids(group: list[Copies]) -> str:
+    named = ", ".join(each.run[:8] for each in group[:SHOWN_RUNS])
+    return named if len(group) <= SHOWN_RUNS else f"{named} and {len(group) - SHOWN_RUNS:,} more"
+
+
+def _sum(group: list[Copies]) -> int:
+    return sum(each.size for each in group)
+
+
+def _newest_runs(tracker: Tracker, root: Path) -> list[str]:
+    """Return the last run that left a summary, and the last one of the experiment."""
+    last = tracker.client.search_runs(
+        [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    names = [str(_summary(root).get("mlflow_run_id", "")), *(run.info.run_id for run in last)]
+    return [name for name in names if name]
+
+
+def _needed_presets(tracker: Tracker, root: Path) -> list[dict[str, Any]]:
+    """Return the presets of the newest run and of the runs that registered versions come from."""
+    from tasks.lineage import PARENT, artifact, run_or_none, runs_by_id
+
+    client = tracker.client
+    versions = sorted({str(each.run_id) for each in client.search_model_versions() if each.run_id})
+    makers = [*runs_by_id(client, versions).values()]
+    makers += [run for name in _newest_runs(tracker, root) if (run := run_or_none(client, name))]
+    parents = {run.data.tags.get(PARENT, run.info.run_id) for run in makers}
+    found = (artifact(client, parent, "preset.json") for parent in sorted(parents))
+    return [preset for preset in found if isinstance(preset, dict)]
 
 
 def _tracker(config: Path | None) -> Tracker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import platform
 import subprocess
 import sys
@@ -41,6 +42,8 @@ def interpreter(
             except BaseException:
                 remove_folder(folder, SIGNS)
                 raise
+        # A cleaning goes by the time of the last use.
+        os.utime(folder)
     return folder / "bin" / "python"
 
 

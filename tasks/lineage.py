@@ -56,7 +56,7 @@ def presets_of(client: MlflowClient, versions: Sequence[Any]) -> dict[str, str]:
     """Return the preset of each registered version by its number; older ones have it in their run's name."""
     found = {str(each.version): str(each.tags["preset"]) for each in versions if "preset" in each.tags}
     lacking = {str(each.version): str(each.run_id) for each in versions if "preset" not in each.tags}
-    runs = _by_id(client, sorted({run for run in lacking.values() if run}))
+    runs = runs_by_id(client, sorted({run for run in lacking.values() if run}))
     names = {run: runs[run].info.run_name or "" for run in runs}
     return found | {
         version: names[run].partition(" · ")[0] for version, run in lacking.items() if names.get(run)
@@ -114,11 +114,11 @@ def makers(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
     """The runs that hold these stages' files, by id; those that are gone from MLflow are left out."""
     known = {run.info.run_id: run for run in runs}
     others = sorted({holder(run) for run in runs} - known.keys())
-    known |= _by_id(client, others)
+    known |= runs_by_id(client, others)
     return {run: known[run] for run in map(holder, runs) if run in known}
 
 
-def _by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
+def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
     """The runs of these ids that the store has, in one search for each thousand."""
     known: dict[str, Run] = {}
     for start in range(0, len(runs), MOST):

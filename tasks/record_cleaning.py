@@ -10,20 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tasks.layout_migration import DUPLICATES
 from tasks.project_paths import (
     DATA_DOCS,
-    DOWNLOADS,
-    ENVIRONMENTS,
     LABELS,
     LOGS,
     MLFLOW_DATABASE,
     MLFLOW_FOLDER,
     PREFECT_HOME,
     RECORDS,
-    REPRODUCTIONS,
-    SOURCE_SNAPSHOTS,
 )
 
 PREFECT = PREFECT_HOME / "prefect.db"
@@ -49,14 +46,9 @@ DELETIONS = (
 # What no cleaning removes, with the reason.
 KEPT = (
     (MLFLOW_DATABASE, "records: runs, the registry and its history"),
-    (MLFLOW_FOLDER, "records: the files of runs and of registered models"),
     (PREFECT_HOME, "Prefect's runs that are younger or not over, and its settings"),
     (LABELS, "records: the labels that were told of"),
     (LOGS, "younger logs"),
-    (DOWNLOADS, "downloads: remove them by hand where the sources stay available"),
-    (ENVIRONMENTS, "packages of other locks, for `chatmill reproduce`"),
-    (REPRODUCTIONS, "worktrees of reproductions that were kept or interrupted"),
-    (SOURCE_SNAPSHOTS, "the sources that the newest run was started from"),
     (DATA_DOCS, "the pages of the last validation"),
     (DVC_CACHE, "DVC's versions of the data; `dvc gc` removes those that no commit names"),
 )
@@ -64,7 +56,7 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Remains:
-    """Files or rows that may go: what they are, how many, their bytes (0: known only afterwards)."""
+    """Files or rows that may go: what they are, how many, and their bytes."""
 
     what: str
     count: int
@@ -93,9 +85,9 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
         found.append(Remains(f"duplicates in {DUPLICATES}", len(files), size_of(files), (root / DUPLICATES,)))
     if prefect_idle and (root / PREFECT).exists():
         before = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now - age))
-        found.append(
-            Remains("Prefect's runs with their logs and events", _count(root, before), 0, (), before)
-        )
+        if count := _count(root, before):
+            size = _size_of_runs(root, before)
+            found.append(Remains("Prefect's runs with their logs and events", count, size, (), before))
     return [each for each in found if each.count]
 
 
@@ -115,9 +107,14 @@ def remove_remains(root: Path, found: Sequence[Remains]) -> int:
     return freed
 
 
-def kept_elsewhere(root: Path) -> list[tuple[str, int, str]]:
-    """Return what lies outside of the stages' outputs and stays: path, bytes and why."""
+def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
+    """Return what lies outside of the stages' outputs and stays: path, bytes and why.
+
+    `copies` are bytes in MLflow's folder that are listed apart from its records.
+    """
     found = [(str(path), size_of(_files(root / path)), why) for path, why in KEPT]
+    records = size_of(_files(root / MLFLOW_FOLDER)) - copies
+    found.append((str(MLFLOW_FOLDER), records, "records: manifests, presets, lineage, diffs and figures"))
     aside = [path for path in sorted((root / RECORDS).glob("replaced-*")) if path.is_dir()]
     reason = "records that `chatmill restore` replaced: remove them when you miss nothing"
     found += [(str(path.relative_to(root)), size_of(_files(path)), reason) for path in aside]
@@ -151,12 +148,36 @@ def _count(root: Path, before: str) -> int:
 
 def _delete_runs(root: Path, before: str) -> int:
     path = root / PREFECT
-    size = path.stat().st_size
+    size = _database_size(path)
     with closing(sqlite3.connect(path, timeout=30)) as store:
-        with store:
-            for statement in DELETIONS:
-                store.execute(statement, (before,))
-        with suppress(sqlite3.OperationalError):  # a disk without room for a copy: the rows are gone anyway
-            store.execute("vacuum")
-        store.execute("pragma wal_checkpoint(truncate)")
-    return max(0, size - path.stat().st_size)
+        _prune(store, before)
+    return max(0, size - _database_size(path))
+
+
+def _size_of_runs(root: Path, before: str) -> int:
+    """Return what deleting old runs frees, tried on a copy; 0 where there is no room for one."""
+    path = root / PREFECT
+    with TemporaryDirectory() as folder, suppress(sqlite3.Error, OSError):
+        copy = Path(folder) / path.name
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        with (
+            closing(sqlite3.connect(address, uri=True, timeout=5)) as store,
+            closing(sqlite3.connect(copy)) as other,
+        ):
+            store.backup(other)
+            _prune(other, before)
+        return max(0, _database_size(path) - _database_size(copy))
+    return 0
+
+
+def _prune(store: sqlite3.Connection, before: str) -> None:
+    with store:
+        for statement in DELETIONS:
+            store.execute(statement, (before,))
+    with suppress(sqlite3.OperationalError):  # a disk without room for a copy: the rows are gone anyway
+        store.execute("vacuum")
+    store.execute("pragma wal_checkpoint(truncate)")
+
+
+def _database_size(path: Path) -> int:
+    return size_of([path, path.with_name(f"{path.name}-wal")])

@@ -163,6 +163,8 @@ def _store(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
             (place / f"{digest}.part").rename(folder)
         lock = (place / f"{digest}.lock").open("a")
         fcntl.flock(lock, fcntl.LOCK_SH)
+        # A cleaning goes by the time of the last use.
+        os.utime(folder)
         for path in sorted(place.iterdir()):
             if path.is_dir() and path != folder:
                 _remove_unused(path)

@@ -37,6 +37,8 @@ CURVES = "curves.jsonl"
 # Of a run that was killed: how it ended. Of a stage's run among these: the later run that holds its files.
 CLOSED, HOLDER = "chatmill.closed", "chatmill.holder"
 FLOW_RUN = "prefect.flow_run_id"
+# Of a stage's run: the copies that a cleaning removed from it.
+CLEANED = "chatmill.cleaned"
 # Of a stage's run: somebody was told of what it made.
 TOLD = "chatmill.told"
 LAST_SECONDS = 10.0
@@ -198,12 +200,15 @@ class Tracker:
     def _holder(self, reference: Reference) -> str:
         """The run that holds the files of an output that is reused; nothing where this store has none.
 
-        A run that was killed may hold a part of them; then it names the run that took its place.
+        A run that was killed may hold a part of them, and a cleaning removes copies from old runs. Such a run
+        names the run that took its place.
         """
         run = self._read(reference.run) if reference.reused and reference.run else None
-        if run is None or run.info.status == "FINISHED":
+        if run is None or _is_whole(run):
             return run.info.run_id if run else ""
-        return str(run.data.tags.get(HOLDER, ""))
+        name = run.data.tags.get(HOLDER, "")
+        heir = self._read(name) if name else None
+        return heir.info.run_id if heir is not None and _is_whole(heir) else ""
 
     def text(self, file: str, text: str) -> None:
         """Keep a text with the run of the stage, or with the parent where none is open."""
@@ -378,6 +383,11 @@ class Tracker:
             return None
         found = self.registry_of(find_product(there, split_address(address)[0])).champion()
         return Path(download_artifacts(artifact_uri=found.source, tracking_uri=self.uri)) if found else None
+
+
+def _is_whole(run: Run) -> bool:
+    """Return whether a stage's run came to its end and still has all files that it kept."""
+    return run.info.status == "FINISHED" and CLEANED not in run.data.tags
 
 
 def _identity(experiment: Any) -> str:
