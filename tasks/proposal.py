@@ -14,7 +14,7 @@ from model.tokenizer import Tokenizer, train_tokenizer
 from tasks import sizing
 from tasks.findings import Findings
 from tasks.formats.columns import written
-from tasks.formats.tally import yaml_key
+from tasks.formats.tally import first_meaning, yaml_key
 from tasks.names import yaml_comment, yaml_text
 from tasks.records import TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.rules import ASPECTS, Limits
@@ -304,11 +304,14 @@ def _asked(source: Any) -> list[str]:
     """The comment that proposes `fields` for keys whose meaning a run must know."""
     if not source.asked:
         return []
-    shown = ", ".join(f"{yaml_comment(yaml_key(path))}: ignore" for path in source.asked[:ASKED])
-    more = f" ({len(source.asked) - ASKED} more keys)" if len(source.asked) > ASKED else ""
+    asked = list(source.asked.items())
+    shown = ", ".join(
+        f"{yaml_comment(yaml_key(path))}: {first_meaning(looks)}" for path, looks in asked[:ASKED]
+    )
+    more = f" ({len(asked) - ASKED} more keys)" if len(asked) > ASKED else ""
     return [
         "    # A run stops until this source says what these keys mean, as in the next line. Right are",
-        "    # verdict, review, weight, mask, deleted, ignore, or a mapping such as {good: 1, bad: -1}.",
+        "    # verdict, review, weight, mask, deleted, ignore, text or a mapping as {good: 1, bad: -1}.",
         f"    # fields: {{{shown}}}{more}",
     ]
 

@@ -38,8 +38,7 @@ class Proposal:
 
     `columns` are its own names, where they are taken for what formats know by others. `share` is the part
     that was read; `rows` are of that part. `notes` say what reading left aside, a line each. `asked` are keys
-    that look like a verdict or a mask and that nothing reads, and `stop` is the sentence that a run ends with
-    as long as the preset does not say what they mean.
+    whose meaning the preset must say, with what they look like; until it does, a run ends with `stop`.
     """
 
     name: str
@@ -51,7 +50,7 @@ class Proposal:
     share: float
     rows: tuple[Record, ...]
     notes: tuple[str, ...] = ()
-    asked: tuple[str, ...] = ()
+    asked: dict[str, str] = field(default_factory=dict)
     stop: str = ""
 
     def count(self, kind: str) -> int:
@@ -343,7 +342,7 @@ def _read(name: str, guessed: Guess, globs: tuple[str, ...], paths: Sequence[Pat
     share = min(1.0, read / size) if len(rows) < ROWS else min(1.0, _bytes(rows) / size)
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines()), tuple(tally.asked), stop,
+        tuple(tally.lines()), {path: seen.looks for path, seen in tally.asked.items()}, stop,
     )  # fmt: skip
 
 

@@ -147,6 +147,22 @@ def _text(word: str) -> str:
     return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
 
 
+def holds_literal(text: str) -> bool:
+    """Return whether a text is, as a whole, a list of texts or an object in JSON or as Python writes it."""
+    bare = text.strip()
+    if bare[:1] + bare[-1:] not in ("[]", "{}") or len(bare) > LONGEST:
+        return False
+    if bare[0] == "[" and bare[1:].lstrip()[:1] not in ("'", '"'):
+        return False
+    try:
+        found = read_literal(bare)
+    except ValueError:
+        return False
+    if isinstance(found, dict):
+        return bool(found)
+    return isinstance(found, list) and bool(found) and all(isinstance(one, str) for one in found)
+
+
 def turns_of(text: str) -> Any:
     """Return the turns that a text holds, or the object with `messages` that it is.
 

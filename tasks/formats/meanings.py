@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 Meaning = str | Mapping[str, float | str]
-MEANINGS = ("ignore", "verdict", "review", "weight", "mask", "deleted")
+MEANINGS = ("ignore", "verdict", "review", "weight", "mask", "deleted", "text")
 REVIEWS = ("accept", "reject", "ignore")
 
 
@@ -71,10 +71,11 @@ _VERDICT_WORDS = _set(
     """
     accept acceptable accepted approval approve approved bad banned best better blocked correct
     correctness decline declined deleted desirable discard discarded dislike disliked dislikes downvote
-    downvoted downvotes drop dropped eval evaluation exclude excluded fail failed feedback flag flagged
+    downvoted downvotes drop dropped emoji eval evaluation exclude excluded fail failed feedback flag flagged
     flags good grade graded grades harmful helpful helpfulness hidden ignore ignored incorrect invalid
-    judge judgement judgment keep kept kto label labels like liked likes loser moderated moderation pass
-    passed points preference preferred quality rank ranking ranks rated rating ratings reject rejected
+    judge judgement judgment keep kept kto label labels like liked likes loser moderated moderation ok okay
+    pass passed points preference preferred quality rank ranking ranks rated
+    reaction reactions rating ratings reject rejected
     removed reviewed reward rewards score scores skip skipped spam star stars thumb thumbs thumbsdown
     thumbsup toxic toxicity unhelpful unsafe upvote upvoted upvotes usable use useful valid verdict
     verdicts verified vote voted votes winner wrong
@@ -95,7 +96,12 @@ _STARS = re.compile(
 
 
 def flat(name: str) -> str:
-    """Return a key in lower case with one underscore between its words, `thumbsUp` as `thumbs_up`."""
+    """Return a key in lower case with one underscore between its words, `thumbsUp` as `thumbs_up`.
+
+    A thumb as a picture is the word for it.
+    """
+    if (thumb := _plain_picture(str(name))) in THUMBS:
+        return THUMBS[thumb]
     return "_".join(word.lower() for word in _words(name))
 
 
@@ -103,8 +109,19 @@ def _words(name: str) -> list[str]:
     return re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", str(name))
 
 
+THUMBS = {"👍": "thumbs_up", "👎": "thumbs_down"}
+_TINTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
+
+
+def _plain_picture(text: str) -> str:
+    """Return a picture without the colour of its skin and the mark of its style."""
+    return _TINTS.sub("", text.strip())
+
+
 def spelled(value: Any) -> str:
     """Return a value as the words that are compared: lower case, one underscore between words."""
+    if isinstance(value, str) and not value.isascii():
+        value = _plain_picture(value)
     return re.sub(r"[\s_-]+", "_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
 
 
@@ -117,7 +134,12 @@ def is_empty(value: Any) -> bool:
     return isinstance(value, list | dict | tuple) and not value
 
 
-NULL_WORDS = frozenset(("nan", "none", "null", "n/a", "#n/a", "<na>", "nat", "nil", "undefined"))
+NULL_WORDS = frozenset((
+    "nan", "none", "null", "n/a", "#n/a", "<na>", "nat", "nil", "undefined",
+    "#div/0!", "#name?", "#null!", "#num!", "#ref!", "#value!",
+))  # fmt: skip
+# Under a verdict or a mask, what these keys hold says whose or which it is.
+_ABOUT = frozenset(("id", "name", "user", "by", "time", "date", "at", "source", "model", "type", "offset"))
 
 
 def is_null_word(value: Any) -> bool:
@@ -197,7 +219,7 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
             return None
         return ("review", said) if isinstance(said, str) else ("verdict", float(said))
     kind = meaning or KNOWN.get(flat(name), "")
-    if kind == "ignore":
+    if kind in ("ignore", "text"):
         return "ignore", None
     if kind in ("weight", "mask", "deleted"):
         flag = as_flag(value)
@@ -240,7 +262,8 @@ def looks_like_verdict(path: str, value: Any) -> str:
 
     A long text is a remark. A short value that only ever is a verdict, as `reject`, counts under any name.
     """
-    words = set(flat(path.rpartition(".")[2]).split("_"))
+    *above, last = (set(flat(part).split("_")) for part in path.split("."))
+    words = last if last & _ABOUT else last.union(*above)
     values = value if isinstance(value, list) else [value]
     short = [one for one in values if not isinstance(one, str) or len(one) <= _SHORT]
     if not short or any(isinstance(one, dict | list) for one in values):

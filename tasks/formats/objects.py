@@ -20,11 +20,34 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON; null is right where a value is missing")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_number)
+class _Decoder(json.JSONDecoder):
+    """JSON whose objects may have a key only once; `repeated` is the first key of a value that is not."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_constant=_no_number, object_pairs_hook=self._object)
+        self.repeated = ""
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs) and not self.repeated:
+            names = [name for name, _ in pairs]
+            self.repeated = next(name for name in names if names.count(name) > 1)
+        return found
+
+    def taken(self) -> str:
+        """Return what is wrong with the value that was read last, in a few words; empty for nothing."""
+        repeated, self.repeated = self.repeated, ""
+        return (
+            f"the key {repeated[:40]!r} is there twice; which of them counts is not known" if repeated else ""
+        )
+
+
+_DECODER = _Decoder()
 
 
 def read_json(text: str, where: str) -> Any:
     """The value of a text. Raises UserError with `where` if it is none."""
+    _DECODER.taken()
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
@@ -33,10 +56,13 @@ def read_json(text: str, where: str) -> Any:
 
 def read_object(text: str, where: str) -> dict[str, Any]:
     """The object that a line of JSON Lines is. Raises UserError with `where` if it is none."""
+    _DECODER.taken()
     try:
         found = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: broken JSON ({fault(error)}); each line is one object") from error
+    if said := _DECODER.taken():
+        raise UserError(f"{where}: {said}")
     if not isinstance(found, dict):
         raise UserError(f"{where}: {type(found).__name__} where an object is right")
     return found
@@ -119,14 +145,18 @@ class _Text:
         begins = self.next()
         where = f"{self.where()}, item {number}" if number else self.where()
         if begins == "{":
-            return self.value(), where, ""
-        found = repr(begins) if begins else "the end of the file"
-        fault = f"{where}: {found} where an object is right"
+            _DECODER.taken()
+            found = self.value()
+            said = _DECODER.taken()
+            return found, where, f"{where}: {said}" if said else ""
+        what = repr(begins) if begins else "the end of the file"
+        fault = f"{where}: {what} where an object is right"
         if begins == '"':
             fault = f'{where}: a text where an object is right, as in {{"text": "..."}}'
         if not number or begins in ("", ",", "]"):
             raise UserError(fault)
         self.value()
+        _DECODER.taken()
         return {}, where, fault
 
     def value(self) -> Any:

@@ -15,7 +15,7 @@ from model.errors import UserError
 from tasks.formats import Fault, File, Found, Item, Parser, Reading, Tally
 from tasks.formats.annotators import UNKNOWN
 from tasks.formats.files import BrokenItem
-from tasks.formats.literals import holds_turns_text, turns_of
+from tasks.formats.literals import holds_literal, holds_turns_text, turns_of
 from tasks.formats.meanings import (
     KNOWN,
     MASKS,
@@ -35,6 +35,7 @@ OPTIONAL = frozenset((
     "annotators", "context", "group", "history", "input", "references", "system", "system_message",
     "system_prompt", "times", *LABEL_KEYS,
 ))  # fmt: skip
+NO_TEXTS = frozenset(("choice", "group", "id", "label", "score", "scores"))
 DEEPEST, MOST_LEAVES = 6, 200
 
 MASKED = "answers marked as not to be learned"
@@ -110,7 +111,11 @@ def _records(
     item: Item, row: Row, known: Keys, reading: Reading, tally: Tally, nothing: str
 ) -> Iterator[Found]:
     values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
-    said, values = _interpreted(values, known.own(values, reading), reading, where, tally)
+    own = known.own(values, reading)
+    for key in sorted((own - OPTIONAL - NO_TEXTS) & values.keys()):
+        if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
+            tally.note_literal(key, values[key], where)
+    said, values = _interpreted(values, own, reading, where, tally)
     # A pair with a verdict is a rating, and a rating has a person and a time.
     rating = said.score is not None or said.review == "reject"
     values = _walked(values, known, reading, where, tally, LABEL_KEYS if rating else frozenset())
@@ -211,6 +216,8 @@ def _interpreted(
     for path, value in _told(values, reading):
         tally.used.add(path)
         meaning, top = reading.fields[path], path.partition(".")[0]
+        if meaning == "text":
+            continue
         if path == top or meaning == "ignore":
             rest.pop(path, None)
         if is_empty(value) or meaning == "ignore":

@@ -11,6 +11,7 @@ from model.errors import UserError
 
 SHOWN = 48  # characters of a sample value
 MOST_KEYS = 500  # different keys that are counted one by one
+LITERAL = "a list or an object that was written as text"
 NAMED = 12  # keys that are named in a message
 
 
@@ -59,6 +60,10 @@ class Tally:
         if looks:
             _count(self.asked, path, seen)
 
+    def note_literal(self, key: str, value: str, where: str) -> None:
+        """Count a text that is a list or an object as a program writes it: whether it is meant is asked."""
+        _count(self.asked, key, Seen(1, where, shown(value), LITERAL))
+
     def note_word(self, key: str, word: str, where: str) -> None:
         """Count a cell that holds a word for a missing value."""
         _count(self.words, key, Seen(1, where, shown(word)))
@@ -86,7 +91,7 @@ class Tally:
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in fields: "
-                f"{{{yaml_key(path)}: ignore}}, or {_example(seen.looks)}"
+                f"{{{yaml_key(path)}: {first_meaning(seen.looks)}}}{_example(seen.looks)}"
                 + (others if len(self.asked) > 1 else "")
             )
         for path in fields or ():
@@ -109,6 +114,10 @@ class Tally:
         for key, seen in list(self.words.items())[:NAMED]:
             what = f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {shown(seen.where)}"
             yield f"words for a missing value: {what}"
+        for key, seen in self.asked.items():
+            if seen.looks == LITERAL:
+                what = f"{seen.count:,} under {shown_key(key)}, as {seen.sample}"
+                yield f"texts that are a list or an object: {what}"
         if self.faults:
             first = ascii_controls(self.first_fault)
             yield f"cannot be read: {self.faults:,} rows, set aside by validation; the first: {first}"
@@ -122,11 +131,16 @@ def _count(counts: dict[str, Seen], path: str, seen: Seen) -> None:
 
 
 def _example(looks: str) -> str:
-    return (
-        "weight or mask"
-        if looks == "a training mask"
-        else "review, verdict or a mapping such as {good: 1, bad: -1}"
-    )
+    if looks == LITERAL:
+        return " where it is meant as it stands; or write the text alone into the file"
+    if looks == "a training mask":
+        return ", or weight or mask"
+    return ", or review, verdict or a mapping such as {good: 1, bad: -1}"
+
+
+def first_meaning(looks: str) -> str:
+    """Return what a preset may say at once of a key that looks so."""
+    return "text" if looks == LITERAL else "ignore"
 
 
 def yaml_key(path: str) -> str:

@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from model.errors import UserError
 from tasks.formats import objects, streams, tables
-from tasks.formats.files import File, Item
+from tasks.formats.files import BrokenItem, File, Item
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Who keeps the mill?", "completion": "The miller — of old.", "n": "1"},
@@ -355,3 +355,22 @@ def test_tables_of_very_many_columns_are_refused_at_once(name: str) -> None:
         given = File(name, ("," if name == "a.csv" else "\t").join(names).encode() + b"\n")
     with pytest.raises(UserError, match=r"6,000 columns, and at most 4,096 are read"):
         list(given.items())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"prompt": "a?", "completion": "b", "label": true, "label": false}',
+        '{"prompt": "a?", "completion": "b", "completion": "c"}',
+        '{"prompt": "a?", "completion": "b", "meta": {"x": {"k": 1, "k": 1}}}',
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_an_object_with_a_key_twice_costs_its_row(name: str, row: str) -> None:
+    sound = '{"prompt": "c?", "completion": "d"}'
+    rows = [sound, row, sound]
+    text = "\n".join(rows) if name == "a.jsonl" else f"[{', '.join(rows)}]"
+    items = list(File(name, text.encode()).all_items())
+    assert [isinstance(one, Item) for one in items] == [True, False, True]
+    broken = items[1]
+    assert isinstance(broken, BrokenItem) and "is there twice" in broken.fault and "2" in broken.where

@@ -264,3 +264,82 @@ def test_long_remarks_and_texts_are_no_verdict() -> None:
 def test_fields_are_checked() -> None:
     wrong: dict[str, Any] = {"a": "verdikt", "b": {}, "c": {"x": "maybe"}, "d": {"x": True}, "e": "weight"}
     assert [said.split()[1] for said in check_fields(wrong)] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("row", "scores"),
+    [
+        ({"👍": True, "👎": False}, [1.0]), ({"👍": 0, "👎": 1}, [-1.0]), ({"👎🏿": "yes"}, [-1.0]),
+        ({"feedback": "👎🏽"}, [-1.0]), ({"vote": "👍\ufe0f"}, [1.0]), ({"👍🏻": "no"}, [-1.0]),
+    ],
+)  # fmt: skip
+def test_thumbs_as_pictures_of_any_colour_are_read(row: dict[str, Any], scores: list[float]) -> None:
+    (found,), tally = read({**PAIR, **row})
+    assert isinstance(found.row, Rating) and found.row.scores == scores
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"feedback": {"value": "meh"}}, {"labels": {"spam": {"value": 0.9, "count": 3}}},
+        {"ratings": {"anna": 2}}, {"votes": [{"by": "ana", "is": "no"}]},
+        {"review": {"scores": {"overall": "4"}}}, {"loss": {"assistant": False}},
+    ],
+)  # fmt: skip
+def test_what_stands_under_a_verdict_is_asked_about(row: dict[str, Any]) -> None:
+    _, tally = read({**PAIR, **row})
+    with pytest.raises(UserError, match="looks like a"):
+        tally.check("mine")
+    (key,) = row
+    _, tally = read({**PAIR, **row}, fields={key: "ignore"})
+    tally.check("mine", {key: "ignore"})
+
+
+@pytest.mark.parametrize(
+    "row", [{"meta": {"page": 3}}, {"rating_source": {"id": 3}}, {"kind": {"name": "x"}}]
+)
+def test_what_is_no_verdict_is_not_asked_about(row: dict[str, Any]) -> None:
+    _, tally = read(
+        {**PAIR, **row}, **({"fields": {"rating_source": "ignore"}} if "rating" in str(row) else {})
+    )
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["A robin.", "A wren."]', "['A robin.' 'A wren.']", "['A robin.', \"It's a wren.\"]",
+        '{"reply": "A robin."}', "{'answer': 'A robin.', 'sure': True}", ' [\n "A robin." ]\n',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["completion", "prompt"])
+def test_a_list_or_an_object_written_as_text_is_asked_about(text: str, key: str) -> None:
+    rows = [{**PAIR, key: text}, PAIR]
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match=rf"the key {key} is .* written as text; .*{key}: text"):
+        tally.check("mine")
+    found, tally = read(*rows, fields={key: "text"})
+    tally.check("mine", {key: "text"})
+    assert getattr(found[0].row, key).strip() == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1] is the first.", "[link](x)", "{ x for x in y }", "[]", "[3, 4]", '["open', "[see 'here']", "{}"],
+)
+def test_a_text_with_brackets_is_a_text(text: str) -> None:
+    (found,), tally = read({**PAIR, "completion": text})
+    tally.check("mine")
+    assert isinstance(found.row, Pair) and found.row.completion == text
+
+
+def test_a_list_in_a_key_that_is_no_text_is_not_asked_about() -> None:
+    _, tally = read({**PAIR, "tags": '["a", "b"]', "references": ["A robin."]})
+    tally.check("mine")
+    assert any("tags (1, as" in line for line in tally.lines())
+
+
+def test_what_a_spreadsheet_writes_for_an_error_is_counted() -> None:
+    found, tally = read(*({**PAIR, "completion": word} for word in ("#REF!", "#DIV/0!", "#Name?")))
+    assert len(found) == 3 and "3 under completion, as '#REF!'" in next(tally.lines())
