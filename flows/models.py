@@ -77,7 +77,7 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
     moves, versions = registry.moves(), registry.versions()
     champion = moves[-1].now if moves else ""
     presets = presets_of(tracker.client, versions)
-    table = _table("product", "version", "preset", "made", "", "figures", "why")
+    table = _table("product", "version", "preset", "made", "", "why")
     for version in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
         name, stands = str(version.version), standing(version.tags)
@@ -85,8 +85,12 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
         asked = stands and name != champion
         reason = escape(told_person(version) if asked else version.tags.get("reason", ""))
         whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))
-        table.add_row(*whose, made, holds, _figures(version.tags), reason)
+        table.add_row(*whose, made, holds, reason)
     console.print(table)
+    # Figures in words have no room in a column of 80.
+    for version in versions:
+        if said := _figures(version.tags):
+            console.print(f"version {version.version}: {said}")
     none = f"No version of {escape(registry.product.name)} is champion."
     console.print(_champion(registry, moves[-1]) if champion else none, soft_wrap=True)
 
@@ -129,18 +133,18 @@ def rollback(
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        # What is short stays whole; figures and reasons share the rest of the line.
-        wide = column in ("figures", "why")
+        # What is short stays whole; a reason has the rest of the line.
+        wide = column == "why"
         table.add_column(column, no_wrap=not wide, overflow="fold" if wide else "ellipsis")
     return table
 
 
 def _figures(tags: dict[str, str]) -> str:
-    """Return a version's figures in words, one a line, so that a narrow terminal cuts none."""
+    """Return a version's figures in words."""
     from tasks.approval import figures
     from tasks.chapters import metric_words
 
-    return escape("\n".join(f"{metric_words(name)}: {value:.3g}" for name, value in figures(tags).items()))
+    return escape("; ".join(f"{metric_words(name)}: {value:.3g}" for name, value in figures(tags).items()))
 
 
 def _moves(registry: Registry, moves: list[Move]) -> Table:
