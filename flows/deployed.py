@@ -76,9 +76,10 @@ def align(
         data_hash: The version of the data that an event names. A run that has nothing to add to others ends
             at once, so several events become one run.
     """
-    chosen = _named_preset(announced, [config, *(presets or [])])
+    named = [config, *(presets or [])]
+    chosen = _named_preset(announced, named)
     if chosen is None:
-        return Completed(message=_not_named(announced, config))
+        return Completed(message=_not_named(announced, named))
     preset = _preset(chosen, changes)
     if answered := _answered(preset):
         return answered
@@ -106,11 +107,12 @@ def _named_preset(announced: str, presets: list[str]) -> str | None:
         return None
 
 
-def _not_named(announced: str, config: str) -> str:
+def _not_named(announced: str, presets: list[str]) -> str:
     shown = announced if len(announced) <= SHOWN else f"{announced[:SHOWN]}…"
     return (
-        f"nothing was run: the event names the preset {shown!r}, and this deployment runs {config}; "
-        "`chatmill up --config FILE` makes deployments for another preset"
+        f"nothing was run: the event names the preset {shown!r}, "
+        f"and this deployment runs {', '.join(presets)}; "
+        "`chatmill up --config FILE`, with a --config for each preset, makes deployments for others"
     )
 
 

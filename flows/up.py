@@ -19,6 +19,7 @@ from rich.markup import escape
 from flows.dashboards import Where, mlflow_server, prefect_server
 from flows.login_links import LINK_SECONDS, LoginLinks
 from flows.password import SETTING, is_loopback
+from flows.preset_deployments import name_presets, read_deployments, remove_former, write_deployments
 from flows.project_folder import prepare_records
 from flows.served import Record, Served, held, read_served, record_path
 from flows.services import Kept, Service, end_leftovers, stop
@@ -58,6 +59,7 @@ class Asked:
     mlflow_port: int
     pools: tuple[str, ...] = tuple(POOLS)
     deploy: bool = True
+    presets: tuple[Path, ...] = ()
     gpu_workers: int = 0
     detached: bool = False
 
@@ -81,6 +83,13 @@ def up(
     deploys: Annotated[
         bool, typer.Option("--deploy/--no-deploy", help="Make the deployments of prefect.yaml.")
     ] = True,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The preset that the deployments nightly, labels and align run, instead of the one in "
+            "prefect.yaml. May be given several times: further presets get deployments of their own."
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Go on in the background; `chatmill down` stops it.")
     ] = False,
@@ -93,11 +102,20 @@ def up(
     pools = tuple(pool or POOLS)
     if unknown := [name for name in pools if name not in POOLS]:
         raise UserError(f"there is no pool {unknown[0]}; --pool {' or --pool '.join(POOLS)} is right")
+    presets = tuple(config or ())
+    if presets and not deploys:
+        raise UserError("--config names what the deployments run, and --no-deploy makes none; leave one out")
+    if presets:
+        # Before anything starts: what is wrong with them is said here.
+        name_presets(Path.cwd(), presets)
+        read_deployments(Path.cwd())
     if detach:
         _detach(Path.cwd(), sys.argv[1:])
         return
     detached = os.environ.pop(DETACHED, "") != ""
-    asked = Asked("chatmill up", host, prefect_port, mlflow_port, pools, deploys, gpu_workers, detached)
+    asked = Asked(
+        "chatmill up", host, prefect_port, mlflow_port, pools, deploys, presets, gpu_workers, detached
+    )
     _serve(Path.cwd(), asked)
 
 
@@ -278,11 +296,17 @@ class _Watch:
             self.console.print(_line(found.name, found.address, found.shows, found.pid))
 
     def _deploy(self, place: Place, api: str) -> None:
-        names = deployments(self.root)
-        if not self.asked.deploy or not names:
+        if not self.asked.deploy:
+            return
+        file, names = None, deployments(self.root)
+        if self.asked.presets:
+            file, names = write_deployments(self.root, self.asked.presets)
+        if not names:
             return
         with self.console.status("making the deployments of prefect.yaml"):
-            failed = deploy(place, api)
+            failed = deploy(place, api, file)
+            if not failed and (removed := remove_former(names)):
+                self._note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
         if failed:
             self._note(f"the deployments of prefect.yaml were not made: {failed}")
         else:

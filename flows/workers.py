@@ -130,14 +130,15 @@ def _unheard(pool: str, worker: str) -> str:
     return "Prefect's server has not heard of it"
 
 
-def deploy(place: Place, api: str) -> str:
-    """Make the deployments of prefect.yaml, as Prefect does it; why it could not, or nothing."""
+def deploy(place: Place, api: str, file: Path | None = None) -> str:
+    """Make the deployments of a file (None: prefect.yaml). Returns why Prefect could not, or nothing."""
     log = place.root / LOGS / "deploy.log"
     environment = {**without_secrets(os.environ), **credentials(place)}
-    with log.open("wb") as file:
+    named = ("--prefect-file", str(file)) if file else ()
+    with log.open("wb") as said_to:
         done = subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-            cwd=place.root, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False,
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", *named],
+            cwd=place.root, stdin=subprocess.DEVNULL, stdout=said_to, stderr=said_to, check=False,
             env={**environment, "PREFECT_API_URL": api, "COLUMNS": "1000"},
         )  # fmt: skip
     if done.returncode == 0:

@@ -34,6 +34,8 @@ REPRODUCTIONS = CACHE / "reproduce"
 SOURCE_SNAPSHOTS = CACHE / "sources"
 DATA_DOCS = CACHE / "data_docs"
 DASK = CACHE / "dask"
+# prefect.yaml with the presets that `chatmill up --config` names.
+DEPLOYMENTS = CACHE / "prefect.yaml"
 DATABASE_CHECKS = CACHE / "database_checks.json"
 DIGESTS = CACHE / "digests.json"
 # Apart from those of the sources, which may be many more.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import isawaitable
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, ClassVar
 
 import pytest
 import typer
+import yaml
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
@@ -30,12 +33,13 @@ from prefect.states import Completed, State
 from prefect.utilities.asyncutils import run_coro_as_sync
 from typer.testing import CliRunner
 
-from flows import approve, deployed, events, models, notify
+from flows import approve, deployed, events, models, notify, workers
 from flows.configuration import read_preset
 from flows.dashboards import Where, prefect_server
 from flows.events import DRIFT, LABELS, tell
 from flows.notices import NOTICES
 from flows.password import stored_login
+from flows.preset_deployments import name_presets, remove_former, write_deployments
 from flows.running import Running, _bounded
 from flows.slowness import watched
 from flows.surroundings import Place, bare, free_port, silent
@@ -177,11 +181,23 @@ def lay(score: float) -> Reference:
     (folder / "metrics.json").write_text(json.dumps(figures))
     held_out = {"prompts": "p", "champion": {"measured": False, "why": ""}, "judge": {"digest": "j"}}
     (folder / "held_out.json").write_text(json.dumps(held_out))
-    manifest = {"stage": "evaluate", "key": "k", "digest": str(score), "metrics": {}, "seconds": 1.0}
+    return _seal_output("evaluate", folder, str(score))
+
+
+def _lay_model(digest: str, run: str) -> Reference:
+    """Write what `rlhf` leaves, as far as it is looked at here."""
+    folder = Path("aligned") / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").write_text(digest)
+    return replace(_seal_output("rlhf", folder, digest), run=run)
+
+
+def _seal_output(stage: str, folder: Path, digest: str) -> Reference:
     without = (MANIFEST,)
+    manifest = {"stage": stage, "key": "k", "digest": digest, "metrics": {}, "seconds": 1.0}
     manifest |= {"sums": file_sums(folder, without), "files": sizes(folder, without=without)}
     write_manifest(folder, manifest)
-    return Reference("evaluate", "k", str(folder), str(score), False, 1.0, {})
+    return Reference(stage, "k", str(folder), digest, False, 1.0, {})
 
 
 @flow(persist_result=False)
@@ -194,7 +210,7 @@ def asking(score: float) -> State:
     Path(f"made-{score}").touch(exist_ok=False)
     with Running(preset) as run:
         run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
-        aligned = Reference("rlhf", "k", "", str(score), False, 1.0, {}, run.tracker.run)
+        aligned = _lay_model(str(score), run.tracker.run)
         run.register(aligned, run(gate, preset.gate, lay(score)))
         outcome = run.outcome()
     return deployed._ended(preset, outcome)
@@ -234,7 +250,7 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
     # The evaluation stands where the person decides: in the form, and as a page of the run.
     form, *pages = shown_to_a_person(client, first)
     assert form in pages and "| aligned_judge | 0.4 |  |" in form
-    listed = [line.split()[0] for line in say("models").splitlines() if "waits" in line]
+    listed = [line.split()[1] for line in say("models").splitlines() if "waits" in line]
     assert listed == ["2", "1"]
 
     assert "`chatmill approve smoke/1 --show`" in came("a model of smoke waits for a person")
@@ -277,7 +293,7 @@ def judging(score: float, untold: bool) -> None:
     preset = read_preset(SMOKE, ["gate.least={judge_gain: 0.9}"])
     with Running(preset) as run:
         run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
-        aligned = Reference("rlhf", "k", "", "bad", False, 1.0, {}, run.tracker.run)
+        aligned = _lay_model("bad", run.tracker.run)
         verdict = run(gate, preset.gate, lay(score))
         with away() if untold else nullcontext():
             run.register(aligned, verdict)
@@ -416,6 +432,78 @@ def test_align_runs_no_preset_and_no_changes_of_an_event(root: Path, client: Syn
     [stranger] = [run for run in found if run.parameters["announced"] == "configs/own.yaml"]
     state = run_flow(deployed.align, flow_run=stranger, parameters=stranger.parameters, return_type="state")
     assert state.name == "Completed" and "nothing was run: the event names the preset" in state.message
+
+
+def _write_preset(path: Path, name: str) -> Path:
+    values = yaml.safe_load(SMOKE.read_text(encoding="utf-8"))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump({**values, "name": name}), encoding="utf-8")
+    return path
+
+
+def test_presets_that_up_names_have_deployments_until_they_are_left_out(
+    root: Path, client: SyncPrefectClient
+) -> None:
+    make_pools()
+    shutil.copy(REPOSITORY / "prefect.yaml", root / "prefect.yaml")
+    if not (root / "flows").exists():
+        (root / "flows").symlink_to(REPOSITORY / "flows")
+    files = [f"presets/{name}.yaml" for name in ("first", "second", "third")]
+    presets = [_write_preset(root / file, f"{Path(file).stem} préset") for file in files]
+    place = Place(root, "", "", stored_login(root))
+    (root / "var" / "logs").mkdir(exist_ok=True)
+
+    def deploy_presets(*wanted: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
+        file, names = write_deployments(root, wanted)
+        assert workers.deploy(place, os.environ["PREFECT_API_URL"], file) == ""
+        removed = remove_former(names)
+        there = {one.name: one.parameters for one in client.read_deployments()}
+        assert set(names) <= set(there)
+        return removed, there
+
+    # One that is named twice, by another path, counts once.
+    removed, there = deploy_presets(*presets, root / "presets" / ".." / files[1])
+    assert removed == []
+    for kind in ("nightly", "labels"):
+        assert there[kind] == {"config": files[0]}
+        for name, file in zip(("second", "third"), files[1:], strict=True):
+            assert there[f"{kind}-{name}-préset"] == {"config": file}
+    assert there["align"] == {"config": files[0], "presets": files[1:]}
+    removed, there = deploy_presets(presets[2], presets[0])
+    assert removed == [
+        f"{kind}-{name}-préset" for kind in ("labels", "nightly") for name in ("second", "third")
+    ]
+    assert there["nightly"] == {"config": files[2]} and there["align"]["presets"] == [files[0]]
+    # As `up` without --config does it.
+    assert workers.deploy(place, os.environ["PREFECT_API_URL"]) == ""
+    assert remove_former(workers.deployments(root)) == ["labels-first-préset", "nightly-first-préset"]
+    there = {one.name: one.parameters for one in client.read_deployments()}
+    assert there["nightly"] == there["align"] == {"config": deployed.DEMO}
+
+
+def test_presets_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    one, other = (_write_preset(tmp_path / f"{name}.yaml", "same") for name in ("a", "b"))
+    with pytest.raises(UserError, match=r"a\.yaml and b\.yaml both have the name same"):
+        name_presets(tmp_path, [one, other])
+    with pytest.raises(UserError, match=r"c\.yaml does not exist"):
+        name_presets(tmp_path, [tmp_path / "c.yaml"])
+    assert name_presets(tmp_path / "project", [one]) == {"same": str(one)}
+    with pytest.raises(UserError, match=r"has no prefect\.yaml"):
+        write_deployments(tmp_path, [one])
+    wrong = {
+        "[": "cannot be read",
+        "deployments: 3": "no list",
+        "deployments: [{name: reproduce}]": "has no deployment",
+    }
+    for text, said in wrong.items():
+        (tmp_path / "prefect.yaml").write_text(text)
+        with pytest.raises(UserError, match=said):
+            write_deployments(tmp_path, [one])
+    twice = {"deployments": [{"name": "nightly"}, {"name": "nightly-b"}]}
+    (tmp_path / "prefect.yaml").write_text(json.dumps(twice))
+    with pytest.raises(UserError, match="two deployments would be named nightly-b"):
+        write_deployments(tmp_path, [one, _write_preset(tmp_path / "b.yaml", "b")])
+    assert not (tmp_path / "var").exists()
 
 
 @pytest.mark.parametrize(
