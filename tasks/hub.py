@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from model.errors import UserError
 from tasks.digests import file_sums
 from tasks.formats import File
+from tasks.formats.class_labels import name_classes, with_classes
 from tasks.project_paths import DOWNLOADS
 from tasks.records import digest
 
@@ -67,7 +68,12 @@ def is_saved(wanted: Wanted, root: Path) -> bool:
 def head(wanted: Wanted, root: Path, most: int) -> tuple[File, int]:
     """The first rows of a saved folder as JSON Lines in memory, and how many there are; writes nothing."""
     found = _open(wanted, root)
-    lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in islice(found, most))
+    classes = with_classes(found.features.to_dict())
+    rows = (
+        {name: name_classes(value, classes.get(name)) for name, value in row.items()}
+        for row in islice(found, most)
+    )
+    lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
     return File(f"{wanted.shown}.jsonl", "".join(lines).encode()), len(found)
 
 

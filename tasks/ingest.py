@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -310,7 +311,8 @@ def plan(
             text = f"source {source.name}: {_named(marked)} read as UTF-16, as the mark in front says"
             report({"event": "message", "text": text})
         for part, group in enumerate(cut(files, found.unit)):
-            yield Part(source, number, part, group, found.name, reading, runs, withdrawn)
+            asked = replace(source, strict=source.strict or parameters.strict)
+            yield Part(asked, number, part, group, found.name, reading, runs, withdrawn)
 
 
 def _is_utf16(file: File) -> bool:

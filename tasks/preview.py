@@ -110,7 +110,7 @@ def preview(source: Source, parameters: DataParameters, root: Path) -> SourcePre
         found = replace(found, files=len(files), bytes=sum(map(_size, files)))
         known, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         found = replace(found, format=known.name)
-        rows = read_rows(known, files, reading, Tally(), source.strict)
+        rows = read_rows(known, files, reading, Tally(), source.strict or parameters.strict)
         first = islice((one.row for one in rows if not one.row.fault), FIRST)
         return replace(found, first=tuple(first))
     except UserError as error:

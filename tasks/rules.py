@@ -32,7 +32,12 @@ ANSWERS = ("completion", "a", "b")  # one character is an answer
 COMMON = ("id", "source", "group")
 READABLE = "the row can be read"
 IN_SCRIPT = 0.9  # of a text's letters: a name or a quotation may be in another
-ACROSS = ("one person, one choice", "content is not there twice", "held out of training", "nothing like it")
+ACROSS = (
+    "one person, one choice: they disagree",
+    "content is not there twice",
+    "held out of training",
+    "nothing like it",
+)
 
 
 @dataclass(frozen=True)

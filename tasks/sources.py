@@ -159,8 +159,8 @@ class DataParameters:
     `remote` is the folder (or address) of the DVC remote; empty: data stays here. `endpoint` is the server of
     a store that speaks S3 and is not Amazon's. `accept` takes sources that give other rows than data.dvc
     says, as a new version. `readmit` takes rows and people back that the last version left out as withdrawn.
-    `version`, the hash in data.dvc, has that version stand for the sources: none is
-    read, and they may be gone.
+    `strict` makes every source strict. `version`, the hash in data.dvc, has that version stand for the
+    sources: none is read, and they may be gone.
     """
 
     sources: tuple[Source, ...]
@@ -169,6 +169,7 @@ class DataParameters:
     endpoint: str = ""
     accept: bool = False
     readmit: bool = False
+    strict: bool = False
     version: str = ""
 
     def __post_init__(self) -> None:

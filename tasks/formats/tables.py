@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, BinaryIO, NoReturn
 
 from model.errors import UserError
+from tasks.formats.class_labels import class_features, name_classes
 from tasks.formats.streams import BLOCK, LONGEST, RATIO, UNSUSPECTED
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
@@ -175,7 +175,7 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
         table = parquet.ParquetFile(file, buffer_size=BLOCK, pre_buffer=False)
         _check_columns(table.schema.names if table.metadata.num_columns > MOST_COLUMNS else [], origin)
         _check_columns(table.schema_arrow.names, origin)
-        names = _class_names(table.schema_arrow.metadata)
+        classes = class_features(table.schema_arrow.metadata)
         batches = table.iter_batches(batch_size=_rows_at_once(table.metadata), use_threads=False)
     except faults as error:
         _refuse(error, origin)
@@ -196,8 +196,8 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
             return
         for row in rows:
             number += 1
-            for name, classes in names.items():
-                row[name] = _named(row.get(name), classes)
+            for name, feature in classes.items():
+                row[name] = name_classes(row.get(name), feature)
             yield row, f"{origin}, row {number}"
 
 
@@ -212,30 +212,6 @@ def _rows_at_once(metadata: Any) -> int:
             if start and data - start > MOST_DICTIONARY:
                 return 1
     return BATCH
-
-
-def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Return the names of the classes of columns that the `datasets` library writes as numbers."""
-    try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        found = {
-            name: (feature if "names" in feature else feature["feature"])["names"]
-            for name, feature in features.items()
-            if isinstance(feature, dict)
-            and "ClassLabel" in (feature.get("_type"), (feature.get("feature") or {}).get("_type"))
-        }
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        return {}
-    return {name: [str(one) for one in names] for name, names in found.items() if isinstance(names, list)}
-
-
-def _named(value: Any, classes: Sequence[str]) -> Any:
-    """Return the name of a class, or of each in a list; nothing for -1, which stands for no class."""
-    if isinstance(value, list):
-        return [_named(one, classes) for one in value]
-    if not isinstance(value, int) or isinstance(value, bool):
-        return value
-    return classes[value] if 0 <= value < len(classes) else None if value == -1 else value
 
 
 def _check_columns(names: list[str], origin: str) -> None:

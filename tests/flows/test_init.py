@@ -341,7 +341,7 @@ def test_a_doubtful_share_of_labels_is_allowed_and_named(
     path = made(checked=True)
     said, text = " ".join(capsys.readouterr().out.split()), path.read_text()
     assert "validate.quarantine is 0.13, so that a run goes on without these rows: 16 comparisons" in said
-    assert "# A run goes on without these rows: 16 comparisons: one person, one choice" in text
+    assert "# A run goes on without these rows: 16 comparisons: one person, one choice: they disagree" in text
     preset = read_preset(path)
     assert preset.validation.quarantine == 0.13
     show(preset, project, Console(file=StringIO()), whole=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from tasks import hub
 from tasks.sources import (
     DataParameters,
     Source,
@@ -68,3 +69,25 @@ def test_without_the_library_one_sentence_says_what_to_install(
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'chatmill\[hub\]'"):
         rows(Source("s", dataset="our/set", revision="1"), tmp_path)
+
+
+def test_classes_of_a_saved_data_set_are_read_by_their_names(tmp_path: Path) -> None:
+    """Labels, choices and scores that are classes mean their names, also in lists and objects."""
+    datasets = pytest.importorskip("datasets")
+    classes = datasets.ClassLabel
+    features = datasets.Features({
+        "prompt": datasets.Value("string"), "label": classes(names=["good", "bad"]),
+        "choice": classes(names=["b", "a", "tie"]), "score": classes(names=["5", "4", "3"]),
+        "marks": datasets.Sequence(classes(names=["no", "yes"])),
+        "turn": {"kind": classes(names=["x", "y"]), "at": datasets.Value("int64")},
+        "all": [{"kind": classes(names=["x", "y"])}],
+    })  # fmt: skip
+    row = {"prompt": "What?", "label": 0, "choice": 1, "score": 2, "marks": [1, 0],
+           "turn": {"kind": 1, "at": 0}, "all": [{"kind": 0}]}  # fmt: skip
+    made = datasets.Dataset.from_list([row, {**row, "label": -1}], features=features)
+    made.save_to_disk(str(tmp_path / "set"))
+    expected = {"prompt": "What?", "label": "good", "choice": "a", "score": "3", "marks": ["yes", "no"],
+                "turn": {"kind": "y", "at": 0}, "all": [{"kind": "x"}]}  # fmt: skip
+    source = Source("s", dataset="set")
+    shown = [item.values for item in hub.head(source.wanted, tmp_path, 2)[0].items()]
+    assert shown == rows(source, tmp_path) == [expected, {**expected, "label": None}]

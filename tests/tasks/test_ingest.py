@@ -380,6 +380,14 @@ def test_rows_that_are_there_again_are_counted(
     assert run(tmp_path, DataParameters((OWN,), version=figures["data_hash"])) == figures
 
 
+@pytest.mark.parametrize("line", ['{"text":', '{"prompt": "a", "completion": 3}', '{"text": "\\ud83d"}'])
+def test_strict_data_stops_at_the_first_row_of_any_source_that_cannot_be_read(root: Path, line: str) -> None:
+    (root / "texts" / "b.jsonl").write_text(line + "\n")
+    assert "data_hash" in run(root)
+    with pytest.raises(UserError, match=r"source mine is strict: texts/b.jsonl, line 1"):
+        run(root, DataParameters((OWN,), strict=True, accept=True))
+
+
 def test_rows_that_differ_are_not_counted_as_repeats(root: Path) -> None:
     said: list[str] = []
     figures = run(root, said=said)

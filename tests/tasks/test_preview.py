@@ -149,7 +149,10 @@ def test_the_dry_run_finds_what_a_run_finds(tmp_path: Path, write: Callable[[Pat
         assert {kind: metrics[kind] for kind in kept} == kept
         assert sum(rules.values()) == sum(n for name, n in metrics.items() if name.endswith("_quarantined"))
     if write is contradictions:
-        assert rules["comparisons", "one person, one choice"] == 16 and "16 of 88 comparisons" in says
+        assert (
+            rules["comparisons", "one person, one choice: they disagree"] == 16
+            and "16 of 88 comparisons" in says
+        )
 
 
 def test_a_refusal_is_the_error_of_the_command(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Classes that the `datasets` library writes as numbers (`ClassLabel`), read by their names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def class_features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    """Return the features of the columns that hold classes, as the metadata of an Arrow schema says them."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return with_classes(features)
+
+
+def with_classes(features: Any) -> dict[str, Any]:
+    """Return those of some features that hold classes, at any depth."""
+    try:
+        return {name: one for name, one in features.items() if _has_classes(one)}
+    except (AttributeError, RecursionError):
+        return {}
+
+
+def name_classes(value: Any, feature: Any) -> Any:
+    """Return a value with the names of its classes; nothing for -1, which stands for no class.
+
+    Args:
+        value: A number, or lists and objects with numbers in them.
+        feature: The feature as the library describes it: a type, a list of one, or an object of features.
+    """
+    if isinstance(feature, list):
+        feature = {"_type": "List", "feature": feature[0] if feature else None}
+    if not isinstance(feature, Mapping) or value is None:
+        return value
+    if not isinstance(feature.get("_type"), str):
+        if not isinstance(value, dict):
+            return value
+        return {name: name_classes(held, feature.get(name)) for name, held in value.items()}
+    if feature["_type"] == "ClassLabel":
+        return _named(value, feature.get("names"))
+    inner = feature.get("feature")
+    if isinstance(value, list):
+        return [name_classes(one, inner) for one in value]
+    if isinstance(value, dict) and isinstance(inner, Mapping):
+        # A sequence of objects may be written as an object of lists.
+        return {name: name_classes(held, [inner.get(name)]) for name, held in value.items()}
+    return value
+
+
+def _named(value: Any, names: Any) -> Any:
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    if not isinstance(value, int) or isinstance(value, bool) or not isinstance(names, list):
+        return value
+    return str(names[value]) if 0 <= value < len(names) else None if value == -1 else value
+
+
+def _has_classes(feature: Any) -> bool:
+    if isinstance(feature, list):
+        return any(map(_has_classes, feature))
+    if not isinstance(feature, Mapping):
+        return False
+    return feature.get("_type") == "ClassLabel" or any(map(_has_classes, feature.values()))
