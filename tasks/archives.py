@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -88,7 +89,9 @@ def fetch(archive: Archive, folder: Path) -> Path:
             sys.executable, "-P", str(DOWNLOADER), archive.name, archive.file, archive.sha256.lower(),
             str(fetched),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=_without_own(os.environ)
+        )
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["pip gave no file"])[-1]
             raise UserError(
@@ -188,3 +191,9 @@ def _whole(name: str) -> Iterator[None]:
     # NotImplementedError: a packing that Python does not know; RuntimeError: a password.
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise UserError(f"{name} is not a whole archive: {error}") from error
+
+
+def _without_own(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the passwords of this project's servers, which pip does not need."""
+    own = ("CHATMILL_", "PREFECT_", "MLFLOW_", "PGPASSWORD")
+    return {name: value for name, value in environment.items() if not name.startswith(own)}

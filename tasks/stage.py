@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -340,7 +341,15 @@ def stage(
 
 
 def bring(stage: str, key: str, around: Surroundings, report: Report) -> Reference | None:
-    """An output by its key, from this host or from the store; None where neither has it."""
+    """An output by its key, from this host or from the store; None where neither has it.
+
+    Raises UserError for a stage or a key that is no plain name: they come from other hosts, by tags of MLflow
+    and parameters of Prefect, and become a path.
+    """
+    if not (re.fullmatch("[a-z][a-z_]*", stage) and re.fullmatch("[0-9a-f]{8,64}", key)):
+        raise UserError(
+            f"{stage[:80]!r} with the key {key[:80]!r} names no output of a stage; nothing was read"
+        )
     folder = around.root / ARTIFACTS / stage / key
     with alone(folder.with_suffix(LOCK), report, WAITS):
         known = usable_output(stage, folder, around.root, report) or _fetched(

@@ -205,3 +205,20 @@ def test_file_that_is_no_plain_name_is_refused(file: str) -> None:
 def test_sum_or_kind_that_cannot_be_is_refused(sum_of: str, sdist: bool) -> None:
     with pytest.raises(ValueError, match=r"is right|are right"):
         Archive("evil==1.0", "evil-1.0.whl", sum_of, sdist)
+
+
+def test_pip_is_given_no_password_of_the_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = tmp_path / "seen"
+    # Python runs this file at its start.
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, pathlib\npathlib.Path({str(seen)!r}).write_text(' '.join(os.environ))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "nothing").as_uri())
+    secrets = ("CHATMILL_PASSWORD", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD", "PGPASSWORD")
+    for name in secrets:
+        monkeypatch.setenv(name, "ann:nobody-guesses-this")
+    with pytest.raises(UserError, match="could not be downloaded"):
+        fetch(Archive("small==1.0", "small-1.0-py3-none-any.whl", "0" * 64), tmp_path / "archives")
+    names = seen.read_text().split()
+    assert "PIP_INDEX_URL" in names and not set(secrets) & set(names)

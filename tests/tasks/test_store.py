@@ -205,3 +205,17 @@ def test_a_store_that_is_away_stops_nothing_unless_it_is_needed(
     assert said.texts.count("outputs are not shared in this run") == 1
     with pytest.raises(UserError, match="cannot be read or written"):
         made(host(tmp_path, "two", away, needed=True), said)
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [
+        ("write", "../../../outside"), ("write", "/etc"), ("write", ""), ("write", "0" * 20 + "\n"),
+        ("write", "0" * 19 + "/"), ("write", "x" * 10_000), ("../write", "0" * 20), ("", "0" * 20),
+        ("a/b", "0" * 20), (".", "0" * 20),
+    ],
+)  # fmt: skip
+def test_a_key_of_another_host_that_is_no_key_becomes_no_path(tmp_path: Path, stage: str, key: str) -> None:
+    with pytest.raises(UserError, match="names no output"):
+        bring(stage, key, Surroundings(tmp_path), lambda event: None)
+    assert not list(tmp_path.iterdir())
