@@ -2,8 +2,8 @@
 
 Of the assessments those of source HUMAN count that nothing overrides: a number or a yes or no (1 or 0) is a
 Rating of the trace's answer to its request; a preference, where the outputs hold several answers by key, is
-a Comparison ("a", or {"preference": "a"}); an expectation named expected_response is a Pair. Other words are
-passed over, as are what judges and code say, and what is said of a part of the trace.
+a Comparison ("a", or {"preference": "a"}); an expectation named expected_response is a Pair. Other words of
+people are asked about. What judges and code say is passed over, and what is said of a part of the trace.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from tasks.formats.labelled import (
     text_at,
     time_of,
 )
+from tasks.formats.meanings import is_empty, read_meaning
 from tasks.formats.turns import read_turns
 from tasks.records import Record
 
+SHORT = 60  # characters; a longer text is a remark
 WRITTEN = "expected_response"
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
@@ -47,7 +49,7 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
                 trace = _trace(item)
                 info = trace["info"]
                 where = f"{item.where}, trace {info.get('trace_id', info.get('request_id', 'without an id'))}"
-                found = list(_rows(trace, reading, where))
+                found = list(_rows(trace, reading, where, tally))
             except UserError as error:
                 yield Fault(item.where, str(error))
                 continue
@@ -70,7 +72,7 @@ def _trace(item: Item) -> dict[str, Any]:
     return given
 
 
-def _rows(trace: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Record]:
+def _rows(trace: Mapping[str, Any], reading: Reading, where: str, tally: Tally) -> Iterator[Record]:
     given = trace["info"].get("assessments") or []
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
         raise UserError(f"{where}: assessments is no list of objects")
@@ -89,7 +91,10 @@ def _rows(trace: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Re
             normalize_annotator(one["source"].get("source_id")) or UNKNOWN,
         )
         time = time_of(one.get("last_update_time") or one.get("create_time"), where)
-        for texts, value in _said(name, one, outputs, reading, where):
+        told = list(_said(name, one, outputs, reading, where)) or list(
+            _by_fields(name, one, outputs, reading, where, tally)
+        )
+        for texts, value in told:
             labels.append(Label(name, person, time, texts, value))
     if labels:
         shown = {"prompt": inputs} if isinstance(inputs, str | list) else inputs
@@ -158,6 +163,27 @@ def _said(
     score = number(value, reading) if score is None else score
     if score is not None:
         yield (_answer(outputs, reading, where),), score
+
+
+def _by_fields(
+    name: str, one: Mapping[str, Any], outputs: Any, reading: Reading, where: str, tally: Tally
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What the source's fields make of a person's word; a word without a meaning is asked about."""
+    feedback = one.get("feedback")
+    value = feedback.get("value") if isinstance(feedback, dict) else None
+    if is_empty(value):
+        return
+    meaning = reading.fields.get(name)
+    if meaning is None:
+        short = not isinstance(value, str) or len(value) <= SHORT
+        tally.note_unread(name, value, where, "a verdict" if short else "")
+        return
+    tally.used.add(name)
+    read = read_meaning(name, meaning, value)
+    if read is None:
+        raise UserError(f"{where}: {name} is {str(value)!r:.60}, which fields does not give a meaning")
+    if read[0] == "verdict":
+        yield (_answer(outputs, reading, where),), read[1]
 
 
 def _answer(outputs: Any, reading: Reading, where: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.formats import File
+from tasks.formats import File, Found, Reading, Tally
+from tasks.formats.mlflow_feedback import FORMAT
 from tasks.records import Rating
 from tests.formats.reading import comparisons, lines, pairs, ratings, read, rows
 
@@ -122,3 +123,24 @@ def test_of_one_persons_assessments_of_a_trace_the_last_counts() -> None:
 def test_what_mlflow_does_not_write_is_named_with_its_trace(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read("mlflow_feedback", lines(given))
+
+
+@pytest.mark.parametrize("value", ["mostly right", "meh", "partly", {"grade": "C"}])
+def test_a_persons_word_without_a_meaning_is_asked_about(value: Any) -> None:
+    said = {
+        "assessment_name": "quality", "source": {"source_type": "HUMAN", "source_id": "ana"},
+        "feedback": {"value": value},
+    }  # fmt: skip
+    trace = {
+        "info": {"trace_id": "t1", "assessments": [said]},
+        "data": {"request": "Name a bird.", "response": "A robin."},
+    }
+    file, tally = File("a.jsonl", json.dumps(trace).encode()), Tally()
+    assert list(FORMAT.stream([file], Reading("mine"), tally)) == []
+    with pytest.raises(UserError, match=r"the key quality is .* and looks like a verdict"):
+        tally.check("mine")
+    if isinstance(value, str):
+        reading, tally = Reading("mine", fields={"quality": {value: 0.5}}), Tally()
+        (found,) = FORMAT.stream([file], reading, tally)
+        assert isinstance(found, Found) and isinstance(found.row, Rating) and found.row.scores == [0.5]
+        tally.check("mine", reading.fields)
