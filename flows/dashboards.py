@@ -21,6 +21,13 @@ from tasks.project_paths import LOGS, MLFLOW_FOLDER, SECRETS
 EVERYWHERE = ("0.0.0.0", "::")
 HOSTS, ORIGINS = "MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
 PREFECT_ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+# What keeps Prefect's database from growing for ever, unless the environment says otherwise: runs that are
+# over go after 30 days, with their logs and pages, and events after two.
+RETENTION = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ def prefect_server(place: Place, where: Where, mlflow: Where | None = None) -> S
             "PREFECT_LOGGING_FORMATTERS_STANDARD_": "flows.redaction.Redacting",
             # The page asks the server that it came from, by whatever name that was reached.
             "PREFECT_UI_API_URL": "/api",
+            **{name: os.environ.get(name, value) for name, value in RETENTION.items()},
             PREFECT_ORIGINS: listed(PREFECT_ORIGINS, *where.origins),
             **login.prefect_server,
             **_guard(place, where, _pages(where, mlflow), stores_login=True, then=mlflow),

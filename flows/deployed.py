@@ -5,9 +5,11 @@ Imports wait for the run, so that one that is triggered is seen to run within se
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from httpx import HTTPError
 from prefect import flow, get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
@@ -33,6 +35,8 @@ TAKES_OVER = [
 ]  # fmt: skip
 LOOKED_AT = 100
 SHOWN = 200
+# How the message begins of a look that found nothing.
+NOTHING_NEW = "nothing new since the data"
 
 
 @flow(name="chatmill-nightly", persist_result=False)
@@ -51,7 +55,8 @@ def labels(config: str = DEMO, changes: list[str] | None = None) -> State:
     """What the sources hold by now as a new version of the data; new labels among it start `align`."""
     preset = _preset(config, changes)
     if data := _told(preset):
-        return Completed(message=f"nothing new since the data {data[:12]}")
+        _prune_looks()
+        return Completed(message=f"{NOTHING_NEW} {data[:12]}")
     from flows.pipeline import ingestion
 
     outcome = ingestion.fn(preset)
@@ -164,6 +169,16 @@ def _told(preset: Preset) -> str:
     rows, good = _found(preset)
     told = rows and rows.metrics["data_hash"] == known.data and good and good.digest == known.digest
     return known.data if told else ""
+
+
+def _prune_looks() -> None:
+    """Delete older looks of this deployment that found nothing; one that fails is made good by the next."""
+    from flows.flow_run_pruning import prune_looks
+
+    with suppress(HTTPError), get_client(sync_client=True) as client:
+        me = client.read_flow_run(flow_run.id)
+        if me.deployment_id is not None:
+            prune_looks(client, me.deployment_id, NOTHING_NEW)
 
 
 def _found(preset: Preset) -> tuple[Reference | None, Reference | None]:

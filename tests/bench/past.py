@@ -38,7 +38,7 @@ def record(root: Path, runs: int) -> None:
     place = prepare(root)
     from tasks.tracking import Tracker
 
-    tracker = Tracker(place.mlflow, "chatmill", place.var / "mlflow")
+    tracker = Tracker(place.mlflow, "chatmill", place.var / "mlflow", "smoke")
     last = json.loads((place.var / "summary.json").read_text())
     first = tracker.client.get_run(last["mlflow_run_id"])
     tags = first.data.tags

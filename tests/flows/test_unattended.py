@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import isawaitable
 from pathlib import Path
@@ -29,7 +30,8 @@ from prefect.events.worker import EventsWorker
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, State
+from prefect.states import Completed, Failed, Paused, Scheduled, State
+from prefect.states import Running as Going
 from prefect.utilities.asyncutils import run_coro_as_sync
 from typer.testing import CliRunner
 
@@ -37,6 +39,7 @@ from flows import approve, deployed, events, models, notify, workers
 from flows.configuration import read_preset
 from flows.dashboards import Where, prefect_server
 from flows.events import DRIFT, LABELS, tell
+from flows.flow_run_pruning import KEPT_LOOKS
 from flows.notices import NOTICES
 from flows.password import stored_login
 from flows.preset_deployments import name_presets, remove_former, write_deployments
@@ -378,6 +381,58 @@ def test_a_flow_in_the_pool_of_its_trainings_waits_for_no_other_worker(client: S
         run = client.create_flow_run_from_deployment(made)
         said.append(run_flow(placing, flow_run=run, return_type="state").message)
     assert said == ["here", "gpu"]
+
+
+@flow(persist_result=False)
+def looking() -> State:
+    """A look that finds nothing, as the labels flow ends it."""
+    deployed._prune_looks()
+    return Completed(message=f"{deployed.NOTHING_NEW} 0123")
+
+
+def look(client: SyncPrefectClient, deployment: Any, state: Any) -> Any:
+    run = client.create_flow_run_from_deployment(deployment)
+    client.set_flow_run_state(run.id, state, force=True)
+    return run.id
+
+
+def test_old_looks_that_found_nothing_are_deleted_and_no_other_run(client: SyncPrefectClient) -> None:
+    from prefect.client.schemas.actions import LogCreate
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    made = client.create_deployment(client.create_flow_from_name("looking"), "looking")
+    another = client.create_deployment(client.create_flow_from_name("looking"), "another")
+    nothing: Any = Completed(message=f"{deployed.NOTHING_NEW} 0123")
+    kept = [
+        look(client, deployment, state)
+        for deployment, state in (
+            (made, Completed(message="the data is 0123")),
+            (made, Failed(message=nothing.message)),
+            (made, Paused()),
+            (made, Going(message=nothing.message)),
+            (made, Scheduled()),
+            (another, nothing),
+        )
+    ]
+    old = [look(client, made, nothing) for _ in range(3)]
+    said = LogCreate(name="a", level=20, message="looked", timestamp=datetime.now(UTC), flow_run_id=old[0])
+    client.create_logs([said])
+    recent = [look(client, made, nothing) for _ in range(KEPT_LOOKS)]
+    run = client.create_flow_run_from_deployment(made)
+    assert run_flow(looking, flow_run=run, return_type="state").is_completed()
+    there = set[Any]()
+    for start in range(0, 400, 200):
+        there |= {found.id for found in client.read_flow_runs(limit=200, offset=start)}
+    assert there >= {*kept, *recent, run.id} and there.isdisjoint(old)
+    of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[old[0]]))
+    until(lambda: not client.read_logs(of), 30, "the deletion of the logs")
+
+
+def test_the_server_deletes_old_runs_and_events_by_itself(client: SyncPrefectClient) -> None:
+    kept = client.request("GET", "/admin/settings").json()["server"]
+    assert kept["services"]["db_vacuum"]["retention_period"] in ("P30D", 30 * 86_400)
+    assert set(kept["services"]["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
+    assert kept["events"]["retention_period"] in ("P2D", 2 * 86_400)
 
 
 @flow(persist_result=False)

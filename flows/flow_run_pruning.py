@@ -1,0 +1,48 @@
+"""Deletion of Prefect's records of scheduled looks that found nothing: a deployment has hundreds a day."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.states import StateType
+
+# The last hours of looks every five minutes stay, so that a person sees that they happen.
+KEPT_LOOKS = 36
+# A backlog is deleted over several looks, so that none takes long.
+DELETED_AT_ONCE = 200
+
+
+def prune_looks(client: SyncPrefectClient, deployment: UUID, message: str) -> int:
+    """Delete the older completed runs of a deployment whose message begins with `message`.
+
+    The last `KEPT_LOOKS` completed runs stay, and so do runs that are open, failed, suspended or that did
+    something. Returns how many runs were deleted.
+    """
+    found = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
+        ),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=DELETED_AT_ONCE,
+        offset=KEPT_LOOKS,
+    )
+    deleted = 0
+    for run in found:
+        if run.state and (run.state.message or "").startswith(message):
+            try:
+                client.delete_flow_run(run.id)
+            except ObjectNotFound:
+                continue  # another run of the deployment deleted it
+            deleted += 1
+    return deleted
