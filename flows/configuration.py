@@ -27,6 +27,7 @@ from tasks.drift import DriftParameters
 from tasks.gate import GateParameters
 from tasks.judge import JudgeParameters
 from tasks.labels import LabelsParameters
+from tasks.names import is_blank
 from tasks.preflight import Trainings
 from tasks.products import product_named
 from tasks.report import ReportParameters
@@ -126,6 +127,16 @@ class Registration(BaseModel):
     model: str = ""
     compare_with: str = ""
 
+    @field_validator("model")
+    @classmethod
+    def _visible(cls, name: str) -> str:
+        if name and is_blank(name):
+            raise ValueError(
+                f"model is {name!a}, which shows nothing; a name with a letter is right, or no name for "
+                "the preset's"
+            )
+        return name
+
 
 class Preset(BaseModel):
     """A whole pipeline: one section a stage, each the parameters that stand beside the code it steers."""
@@ -162,6 +173,13 @@ class Preset(BaseModel):
     def product(self) -> str:
         """The name of the product: each has its own registered model in MLflow."""
         return self.registration.model or self.name
+
+    @field_validator("name")
+    @classmethod
+    def _visible(cls, name: str) -> str:
+        if is_blank(name):
+            raise ValueError(f"name is {name!a}, which shows nothing; any name with a letter is right")
+        return name
 
     @model_validator(mode="after")
     def _registered(self) -> Preset:

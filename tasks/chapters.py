@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.figures import Line, against_bars, dot_plot, heat_map, interval, line_chart, number, trail
+from tasks.names import split_stratum
 
 SPEAKERS = (
     ("base", "base model"),
@@ -200,7 +201,7 @@ def agreement(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:
     }  # fmt: skip
     return [
         {
-            **dict(zip(("aspect", "source"), name.split("/", 1), strict=True)),
+            **dict(zip(("aspect", "source"), split_stratum(name), strict=True)),
             **{key: _shown(form, row.get(key)) for key, form in forms.items()},
         }
         for name, row in sorted(found.items())
@@ -247,7 +248,7 @@ def preferences(
         dots = [("reward model", "train", share)]
         if name in yardstick:
             dots.append(("linear yardstick", "quiet", yardstick[name]))
-        rows.append((" · ".join(name.split("/", 1)[::-1]), dots))
+        rows.append((" · ".join(split_stratum(name)[::-1]), dots))
     if not drawn and not rows:
         return None
     return {

@@ -22,6 +22,7 @@ from model.launch import Report
 from model.reward import RewardParameters
 from tasks.labels import JUDGE, LEAST_JUDGE_TEXTS
 from tasks.lexicon import digest_lexicon
+from tasks.names import stratum_key
 from tasks.stage import stage
 from tasks.training import Training
 
@@ -136,7 +137,7 @@ def _groups(folder: Path, size: int) -> int:
     count = 0
     for name, texts in (("ratings", 1), ("comparisons", 2)):
         strata = Counter(
-            f"{row['aspect']}/{row['source']}" for row in each_row(folder / f"train.{name}.jsonl")
+            stratum_key(row["aspect"], row["source"]) for row in each_row(folder / f"train.{name}.jsonl")
         )
         count += sum(rows // (size // texts) for rows in strata.values())
     return count

@@ -17,6 +17,7 @@ from model.batches import generator
 from model.errors import UserError
 from model.launch import Report
 from tasks.agreement import Agreement
+from tasks.names import is_blank, stratum_key
 from tasks.records import Comparison, Rating, digest, read_shards
 from tasks.split import SPLITS
 from tasks.stage import stage
@@ -44,6 +45,9 @@ class LabelsParameters:
     judge_share: float = 0.3
 
     def __post_init__(self) -> None:
+        if any(map(is_blank, self.aspects)):
+            said = ascii(list(self.aspects))
+            raise ValueError(f"aspects is {said}, with an empty name in it; an empty list means all aspects")
         if self.annotators < 1 or self.pairs < 1:
             raise ValueError("annotators and pairs must be at least 1")
         if self.margin <= 0:
@@ -172,7 +176,7 @@ class Ratings:
             wanted = not self.parameters.aspects or row.aspect in self.parameters.aspects
             if not wanted or len(row.scores) < self.parameters.annotators:
                 continue
-            stratum = f"{row.aspect}/{row.source}"
+            stratum = stratum_key(row.aspect, row.source)
             agreed[stratum].add(row.scores, row.annotators)
             if len(self.first[stratum]) < PAIRED:
                 self.first[stratum].append(row)

@@ -16,10 +16,29 @@ LONGEST_FILE = 200  # file systems take 255 bytes, the ending among them
 # What MLflow takes in a key is the rest. An underscore that begins as an escape does is escaped itself.
 REFUSED = re.compile(r"[^/\w.\- :]+|_(?=u[0-9A-F])")
 ESCAPED = re.compile(r"_u([0-9A-F]+)_")
+# Control, format and unassigned characters, surrogates, all spaces; and letters that are drawn as nothing.
+UNSEEN = ("Cc", "Cf", "Cn", "Cs", "Zl", "Zp", "Zs")
+INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"
 LETTERS = {
     "ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "å": "a", "ł": "l", "đ": "d",
     "ð": "d", "þ": "th", "ı": "i",
 }  # fmt: skip
+
+
+def is_blank(name: str) -> bool:
+    """Return whether a name shows nothing: it has only spaces, control characters or invisible ones."""
+    return all(char in INVISIBLE or unicodedata.category(char) in UNSEEN for char in name)
+
+
+def stratum_key(aspect: str, source: str) -> str:
+    """Return ASPECT/SOURCE; a slash in the aspect is escaped, so that two strata never have one key."""
+    return f"{aspect.replace('%', '%25').replace('/', '%2F')}/{source}"
+
+
+def split_stratum(key: str) -> tuple[str, str]:
+    """Return the aspect and the source that `stratum_key` made a key of."""
+    aspect, _, source = key.partition("/")
+    return aspect.replace("%2F", "/").replace("%25", "%"), source
 
 
 def slug(text: str, default: str = "mine") -> str:

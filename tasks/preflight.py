@@ -24,6 +24,7 @@ from model.turns import Row, chat_prompt, example_of, prompt_key
 from tasks.agreement import Agreement
 from tasks.groups import describe_few_groups
 from tasks.labels import Comparisons, Kept, LabelsParameters, Ratings, find_judge_share, refuse_one_class
+from tasks.names import stratum_key
 from tasks.records import shards
 from tasks.split import SPLITS
 
@@ -161,7 +162,7 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     comparisons = Comparisons(split / "train", asked.labels, Kept(share))
     groups = 0
     for choice in comparisons.decided():
-        compared[f"{choice.aspect}/{choice.source}"] += 1
+        compared[stratum_key(choice.aspect, choice.source)] += 1
         apart = True
         _remember_prompt(prompts, {"prompt": choice.prompt, "history": choice.history}, asked, tokenizer)
         groups = sum(count // (settings.group // 2) for count in compared.values())
@@ -169,7 +170,7 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
             return
     ratings = Ratings(split / "train", asked.labels, Kept(share))
     for rating in ratings.read(defaultdict(Agreement)):
-        strata[f"{rating.aspect}/{rating.source}"] += 1
+        strata[stratum_key(rating.aspect, rating.source)] += 1
         _remember_prompt(prompts, {"prompt": rating.prompt, "history": rating.history}, asked, tokenizer)
     refuse_one_class(ratings, comparisons, asked.labels.margin)
     groups += sum(count // settings.group for count in strata.values())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
+from tasks.names import is_blank
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +40,7 @@ class Product:
 
 def product_named(name: str) -> Product:
     """Return the product of a preset. Raises UserError for a name that no registered model can have."""
-    if not name.strip():
+    if is_blank(name):
         raise UserError("registry.model is empty and so is the preset's name; set one of them")
     model = "".join(_escaped(letter) for letter in name)
     if len(model) > LONGEST or model in (".", ".."):

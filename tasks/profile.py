@@ -19,6 +19,7 @@ import numpy as np
 from model.tokenizer import Tokenizer
 from tasks.agreement import Agreement
 from tasks.labels import whole_ratings
+from tasks.names import stratum_key
 from tasks.records import TYPES, annotators_of, digest, read_shards, shards
 from tasks.split import SPLITS
 from tasks.words import words_of
@@ -235,7 +236,7 @@ def _ratings(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]
     agreed: dict[str, Agreement] = defaultdict(Agreement)
     for part in SPLITS:
         for row in whole_ratings(split / part / "ratings"):
-            stratum = f"{row.aspect}/{row.source}"
+            stratum = stratum_key(row.aspect, row.source)
             # Two digits: a scale with any number of steps gives a table of bounded size.
             scores[stratum].update(f"{float(f'{score:.2g}'):g}" for score in row.scores)
             if len(row.scores) > 1:
@@ -251,7 +252,7 @@ def _comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agre
     values: dict[str, array[int]] = defaultdict(lambda: array("b"))
     for part in SPLITS:
         for row in read_shards(split / part / "comparisons"):
-            stratum = f"{row['aspect']}/{row['source']}"
+            stratum = stratum_key(row["aspect"], row["source"])
             choices[stratum][row["choice"]] += 1
             people[stratum].update(annotators_of(row))
             first, second = sorted((row["a"], row["b"]))

@@ -15,7 +15,7 @@ from tasks import sizing
 from tasks.findings import Findings
 from tasks.formats.columns import written
 from tasks.formats.tally import first_meaning, yaml_key
-from tasks.names import yaml_comment, yaml_text
+from tasks.names import stratum_key, yaml_comment, yaml_text
 from tasks.records import TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.rules import ASPECTS, Limits
 from tasks.sizing import Amount, Machine, Plan
@@ -167,7 +167,7 @@ def _lengths(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> tuple[list[int], li
 
 
 def _strata(rows: Sequence[Rating | Comparison], scale: float) -> dict[str, int]:
-    counts = Counter(f"{row.aspect}/{row.source}" for row in rows)
+    counts = Counter(stratum_key(row.aspect, row.source) for row in rows)
     return {name: round(count * scale) for name, count in sorted(counts.items())}
 
 

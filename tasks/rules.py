@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
 from tasks import personal, scripts
+from tasks.names import is_blank
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,8 @@ class Limits:
             raise ValueError(f"shortest is {self.shortest}; it must be from 1 to longest, {self.longest}")
         if self.lowest >= self.highest:
             raise ValueError(f"lowest is {self.lowest}; it must be below highest, {self.highest}")
+        if any(map(is_blank, self.aspects)):
+            raise ValueError("aspects has an empty name in it; a name with a letter is right")
 
 
 @dataclass(frozen=True)

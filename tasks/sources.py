@@ -25,6 +25,7 @@ from tasks.formats.annotators import UNKNOWN, normalize_annotator
 from tasks.formats.files import suffix
 from tasks.formats.look import AUTO
 from tasks.formats.meanings import check_fields
+from tasks.names import is_blank
 from tasks.project_paths import DOWNLOADS
 from tasks.records import Comparison, Rating
 from tasks.remotes import secret
@@ -81,8 +82,11 @@ class Source:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise ValueError("a source has no name; any will do that no other source has")
+        if is_blank(self.name):
+            raise ValueError(
+                f"a source's name is {self.name!a}, which shows nothing; any name will do that no other "
+                "source has"
+            )
         # What is recorded of a preset, by whomever, holds no key: this process alone keeps it.
         urls = self.urls
         concealed = conceal(urls) if isinstance(urls, str) else tuple(map(conceal, urls))
@@ -127,14 +131,16 @@ class Source:
                 faults.append(str(error))
         if self.documents not in get_args(Documents):
             faults.append(f"documents is {self.documents!r}; file or paragraph is right")
-        if not self.aspect.strip():
+        if is_blank(self.aspect):
             faults.append("aspect is empty; it is that of labels which name none")
+        if any(map(is_blank, self.columns)):
+            faults.append("columns has an empty key; a role or an aspect is right, as in prompt")
         faults += [
             f"columns: {key!r} stands for no column"
             for key, to in self.columns.items()
             if not to and key not in IGNORABLE
         ]
-        if any(not name.strip() for name in self.annotators):
+        if any(map(is_blank, self.annotators)):
             faults.append("annotators has an empty name in it")
         faults += check_fields(self.fields)
         if self.quarantine is not None and not 0 <= self.quarantine <= 1:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.batches import read_rows
+from tasks.names import stratum_key
 
 WORDS = r"(?u)\b\w+\b|[!?]"
 
@@ -71,7 +72,7 @@ def _words() -> Any:
 
 
 def _stratum(row: dict[str, Any]) -> str:
-    return f"{row['aspect']}/{row['source']}"
+    return stratum_key(row["aspect"], row["source"])
 
 
 def _text(row: dict[str, Any]) -> str:
