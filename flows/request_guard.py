@@ -164,9 +164,10 @@ class RequestGuard:
     def _redeem(self, body: bytes) -> Login | None:
         try:
             code = json.loads(body)["code"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        return self.links.redeem(code) if isinstance(code, str) else None
+        # JSON may name half a character, as in "\ud800", which has no bytes to hash. Links are ASCII.
+        return self.links.redeem(code) if isinstance(code, str) and code.isascii() else None
 
     def _next(self, headers: Headers) -> str:
         """The link that logs in at the other server, by the name that this one was asked by."""

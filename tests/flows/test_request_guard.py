@@ -170,12 +170,19 @@ def test_a_link_logs_in_once(guard: RequestGuard, client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["", "x", "../password", "../../../etc/passwd", None, 3, ["a"], {"a": 1}, "é" * 300]
+    "code",
+    ["", "x", "../password", "../../../etc/passwd", None, 3, ["a"], {"a": 1}, "é" * 150, "\ud800", "a\udfff"],
 )
 def test_what_is_no_link_opens_nothing(guard: RequestGuard, client: TestClient, code: object) -> None:
     guard.links.create(OWN)
     assert log_in(client, code).status_code == 403
     assert len(list((guard.links.folder / "links").iterdir())) == 1
+
+
+@pytest.mark.parametrize("body", [b"[" * 1000, b'{"code":' * 128, b"\xff\xfe", b'{"code"', b"1" * 1000, b""])
+def test_a_body_that_is_no_login_opens_nothing(client: TestClient, body: bytes) -> None:
+    headers = {"content-type": "application/json", "origin": OWN}
+    assert client.post("/chatmill-login", content=body, headers=headers).status_code == 403
 
 
 def test_a_login_is_asked_for_by_the_page_alone(guard: RequestGuard, client: TestClient) -> None:
