@@ -64,7 +64,8 @@ def _publish(part: Path, path: Path) -> None:
 
 
 def _read_private(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
+    # Bytes that are no text are damage, which the caller finds as it finds any other wrong text.
+    with path.open(encoding="utf-8", errors="replace") as file:
         found = os.fstat(file.fileno())
         if stat.S_IMODE(found.st_mode) & OTHERS and found.st_uid == os.geteuid():
             os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode) & ~OTHERS)

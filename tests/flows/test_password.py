@@ -89,8 +89,15 @@ def test_the_projects_own_password_is_created_once_and_is_its_owners_alone(tmp_p
     path.chmod(0o644)
     stored_login(tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    for damaged in ("", "nothing", "chatmill:short"):
-        path.write_text(damaged)
+    for damaged in (
+        b"",
+        b"nothing",
+        b"chatmill:short",
+        b"\xff" * 40,
+        b"chatmill:\xc6" + b"x" * 20,
+        bytes(41),
+    ):
+        path.write_bytes(damaged)
         with pytest.raises(UserError, match="holds no user and password; delete it"):
             stored_login(tmp_path)
 
