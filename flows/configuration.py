@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -285,7 +286,7 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
     addresses.use_environment(os.environ)
     _refuse_unknown(values, Preset, ())
     try:
-        return Preset.model_validate(values)
+        preset = Preset.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -300,6 +301,23 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
         # A stage's own sentence begins with its key: "steps is -1; …" of rlhf is about rlhf.steps.
         joint = "." if said.split(" ", 1)[0].isidentifier() and " is " in said[:40] else ": "
         raise UserError(f"{where}{joint if where else ''}{said}{given}") from error
+    # YAML's own .nan is refused by the reader, but pydantic makes a number of the text "nan" too.
+    for where, number in _numbers(preset.model_dump(by_alias=True), ()):
+        if not math.isfinite(number):
+            raise UserError(f"{where} is {number}; a finite number is right")
+    return preset
+
+
+def _numbers(values: Any, where: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    """Yield each fractional number of plain values, with its key."""
+    if isinstance(values, float):
+        yield ".".join(where), values
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from _numbers(value, (*where, str(key)))
+    elif isinstance(values, list | tuple):
+        for place, value in enumerate(values):
+            yield from _numbers(value, (*where, str(place)))
 
 
 def _short(value: Any) -> str:

@@ -23,6 +23,10 @@ from tasks.stage import stage
 BATCH_CHARACTERS = 1 << 22
 
 
+# The training reserves memory for so many at once, and ends the process where there is not enough.
+LARGEST_VOCABULARY = 10_000_000
+
+
 @dataclass(frozen=True)
 class TokenizerParameters:
     """`vocabulary` counts every token, the chat's three among them.
@@ -38,6 +42,8 @@ class TokenizerParameters:
     def __post_init__(self) -> None:
         if self.vocabulary < 259:
             raise ValueError(f"vocabulary is {self.vocabulary}; every byte and the chat need 259 at least")
+        if self.vocabulary > LARGEST_VOCABULARY:
+            raise ValueError(f"vocabulary is {self.vocabulary}; it must be at most {LARGEST_VOCABULARY}")
         if self.sample_bytes < 1:
             raise ValueError(f"sample_bytes is {self.sample_bytes}; it must be 1 at least")
 

@@ -93,6 +93,13 @@ def test_a_base_model_brings_its_tokenizer(preset: Path) -> None:
         ("rlhf.steps", r"KEY=VALUE"),
         ("rlhf.steps=[1", r"not YAML"),
         ("name.inner=1", r"name has no keys inside"),
+        ("pretrain.optimizer.learning_rate=nan", r"^pretrain\.optimizer\.learning_rate is nan; a finite"),
+        ("rlhf.optimizer.learning_rate='Infinity'", r"^rlhf\.optimizer\.learning_rate is inf; a finite"),
+        ("sft.optimizer.muon_learning_rate='-inf'", r"^sft\.optimizer\.muon_learning_rate.*(-inf|finite)"),
+        ("reward.optimizer.learning_rate='1e999'", r"^reward\.optimizer\.learning_rate is inf; a finite"),
+        ("tokenizer.vocabulary=10000001", r"^tokenizer\.vocabulary is 10000001; it must be at most 10000000"),
+        ("tokenizer.vocabulary=123456789012345678", r"^tokenizer\.vocabulary is 1234\d+; it must be at most"),
+        ("tokenizer.vocabulary=258", r"^tokenizer\.vocabulary is 258"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(preset: Path, change: str, says: str) -> None:
