@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from flows.database import SETTING
+from flows.terminal import Console
 from tasks.backup import restore_backup, write_backup
 from tasks.cleaning import show_size
 from tasks.project_paths import CACHE, RECORDS

@@ -35,7 +35,10 @@ def log(
     console = Console(highlight=False)
     found, problem = history.log(Path.cwd()), git_problem(Path.cwd())
     if problem:
-        console.print(f"[yellow]{escape(problem)}[/yellow]: only versions made in this folder are listed")
+        console.print(
+            f"[yellow]{escape(problem)}[/yellow]: only versions made in this folder are listed",
+            soft_wrap=True,
+        )
     elif is_shallow(Path.cwd()):
         console.print("[yellow]this clone is shallow[/yellow]: older commits are not listed")
     if not found:

@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from flows.configuration import read_preset
 from model.errors import UserError
 from tasks.project_paths import DEPLOYMENTS
 
@@ -76,6 +75,9 @@ def name_presets(root: Path, presets: Sequence[Path]) -> dict[str, str]:
     Raises:
         UserError: A preset is not right, or two files have presets of the same name.
     """
+    # It imports torch, which `chatmill --help` does not need.
+    from flows.configuration import read_preset
+
     named: dict[str, str] = {}
     for path in presets:
         name = re.sub(r"[^\w.-]+", "-", read_preset(path).name).strip("-") or "preset"

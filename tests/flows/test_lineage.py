@@ -38,7 +38,7 @@ def rlhf(parameters, split, out, report):
 
 
 def say(*words):
-    return call(of(lineage), *words).output
+    return call(of(lineage), *words).stdout
 
 
 @pytest.fixture(scope="module")

@@ -323,6 +323,9 @@ class Keys:
     def __exit__(self, *error: object) -> None:
         pass
 
+    def check_base(self) -> None:
+        """Nothing is trained here."""
+
     def check_trainings(self, parts: Reference, tokens: Reference) -> None:
         """The tokenizer is not made here."""
 
@@ -337,6 +340,10 @@ class Keys:
         return made
 
     against_champion = __call__
+
+    def opponent(self, aligned: Reference) -> tuple[Reference, ...]:
+        """Nothing was registered, so no champion is compared."""
+        return ()
 
     def register(self, *outputs: Reference) -> None:
         pass
