@@ -21,7 +21,8 @@ def wilson_interval(wins: float, trials: int, z: float = Z) -> tuple[float, floa
     scale = 1 + z**2 / trials
     centre = (share + z**2 / (2 * trials)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return centre - half, centre + half
+    # Rounding may lead a hair beyond what a share can be.
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def bootstrap_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> tuple[float, float]:
