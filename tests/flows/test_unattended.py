@@ -146,7 +146,7 @@ def webhook(root: Path) -> Iterator[None]:
         server.shutdown()
 
 
-def came(what: str, seconds: float = 30) -> str:
+def came(what: str, seconds: float = 90) -> str:
     """The message that begins so, once it is there."""
     start = f"/secret-letters chatmill: {what}"
     until(lambda: any(one.startswith(start) for one in Receiver.came), seconds, f"{what} in {Receiver.came}")
