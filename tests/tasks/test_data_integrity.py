@@ -124,23 +124,25 @@ def test_file_that_is_remembered_is_read_again_after_any_change(
     assert digests.file_sums([path], tmp_path, "md5") != sums[1]
 
 
-def test_kill_before_the_pointer_is_renamed_leaves_the_former_version(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(root)
-    before = (root / "data.dvc").read_bytes()
-    write(root, {"text": "three"}, name="b")
+def make_killed_at(root: Path, name: str) -> None:
+    """Make a version and kill it before the file of that name is renamed to its place."""
     whole = Path.replace
 
     def replace(path: Path, target: Path) -> Path:
-        if target.name == "data.dvc":
+        if target.name == name:
             raise KeyboardInterrupt
         return whole(path, target)
 
-    monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", replace)
         make(root)
-    monkeypatch.undo()
+
+
+def test_kill_before_the_pointer_is_renamed_leaves_the_former_version(root: Path) -> None:
+    make(root)
+    before = (root / "data.dvc").read_bytes()
+    write(root, {"text": "three"}, name="b")
+    make_killed_at(root, "data.dvc")
     assert (root / "data.dvc").read_bytes() == before
     (root / "texts" / "b.jsonl").unlink()
     # As before: the rows are of these sources, and no others.
@@ -149,20 +151,10 @@ def test_kill_before_the_pointer_is_renamed_leaves_the_former_version(
     assert any("data.dvc.part" in note for note in sweep(root)) and not (root / "data.dvc.part").exists()
 
 
-def test_kill_after_the_pointer_is_renamed_is_completed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_after_the_pointer_is_renamed_is_completed(root: Path) -> None:
     named = make(root)[1]
     write(root, {"text": "three"}, name="b")
-    whole = Path.replace
-
-    def replace(path: Path, target: Path) -> Path:
-        if target.name == "versions.jsonl":
-            raise KeyboardInterrupt
-        return whole(path, target)
-
-    monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(KeyboardInterrupt):
-        make(root)
-    monkeypatch.undo()
+    make_killed_at(root, "versions.jsonl")
     other = make(root)[1]
     assert [entry["md5"] for entry in versions.remembered(root)] == [named, other]
     assert {entry["meta"]["rows"]["text"] for entry in versions.remembered(root)} == {2, 3}

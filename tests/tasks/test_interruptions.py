@@ -171,33 +171,31 @@ def test_another_command_first_finishes_what_was_begun(template: bytes, tmp_path
             assert found == [("", "1"), ("1", "2"), ("2", "3"), ("3", "5")] and holder == "5"
 
 
-def test_reading_finishes_what_was_begun(template: bytes, tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_bytes(template)
-    registry = at(tmp_path).registry
-    client = registry.client
+def roll_back_halfway(template: bytes, root: Path) -> Registry:
+    """Return a registry whose rollback was killed before the alias was moved."""
+    (root / "mlflow.db").write_bytes(template)
+    registry = at(root).registry
 
     def dies(*words: Any) -> None:
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(client, "set_registered_model_alias", dies)
+        patch.setattr(registry.client, "set_registered_model_alias", dies)
         rollback(registry)
+    return registry
+
+
+def test_reading_finishes_what_was_begun(template: bytes, tmp_path: Path) -> None:
+    registry = roll_back_halfway(template, tmp_path)
+    client = registry.client
     assert str(client.get_model_version_by_alias(MODEL, CHAMPION).version) == "3"
     champion = registry.champion()
     assert champion and str(champion.version) == "2" and registry.moves()[-1].why == "rude"
 
 
 def test_an_alias_that_was_moved_meanwhile_is_left_where_it_is(template: bytes, tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_bytes(template)
-    registry = at(tmp_path).registry
+    registry = roll_back_halfway(template, tmp_path)
     client = registry.client
-
-    def dies(*words: Any) -> None:
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(client, "set_registered_model_alias", dies)
-        rollback(registry)
     client.set_registered_model_alias(MODEL, CHAMPION, "1")
     assert str(registry.champion().version) == "1"
     assert [(move.before, move.now) for move in registry.moves()][3:] == [("3", "2"), ("2", "1")]
