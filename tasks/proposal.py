@@ -311,7 +311,7 @@ def _asked(source: Any) -> list[str]:
     more = f" ({len(asked) - ASKED} more keys)" if len(asked) > ASKED else ""
     return [
         "    # A run stops until this source says what these keys mean, as in the next line. Right are",
-        "    # verdict, review, weight, mask, deleted, ignore, text or a mapping as {good: 1, bad: -1}.",
+        "    # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {good: 1, bad: -1}.",
         f"    # fields: {{{shown}}}{more}",
     ]
 

@@ -342,7 +342,7 @@ def _read(name: str, guessed: Guess, globs: tuple[str, ...], paths: Sequence[Pat
     share = min(1.0, read / size) if len(rows) < ROWS else min(1.0, _bytes(rows) / size)
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines()), {path: seen.looks for path, seen in tally.asked.items()}, stop,
+        tuple(tally.lines()), {path: seen.looks for path, seen in tally.asks().items()}, stop,
     )  # fmt: skip
 
 

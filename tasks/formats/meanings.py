@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 Meaning = str | Mapping[str, float | str]
-MEANINGS = ("ignore", "verdict", "review", "weight", "mask", "deleted", "text")
+MEANINGS = ("ignore", "verdict", "vote", "review", "weight", "mask", "deleted", "text")
 REVIEWS = ("accept", "reject", "ignore")
 
 
@@ -91,7 +91,7 @@ _MASK_WORDS = _set(
 _SIDES = frozenset(("chosen", "rejected"))
 _SHORT = 60  # characters; what is longer is a remark
 _STARS = re.compile(
-    r"([-+]?\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\.\d+)?)?\s*(?:stars?|points?|pts)?", re.I
+    r"([-+]?\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\.\d+)?)?\s*(?:stars?|points?|pts|%)?", re.I
 )
 
 
@@ -100,20 +100,21 @@ def flat(name: str) -> str:
 
     A thumb as a picture is the word for it.
     """
-    if (thumb := _plain_picture(str(name))) in THUMBS:
+    if (thumb := plain_picture(str(name))) in THUMBS:
         return THUMBS[thumb]
     return "_".join(word.lower() for word in _words(name))
 
 
 def _words(name: str) -> list[str]:
-    return re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", str(name))
+    # A name in another script, or with accents, has no word of these in the middle of one of its own.
+    return re.findall(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+", str(name))
 
 
 THUMBS = {"👍": "thumbs_up", "👎": "thumbs_down"}
 _TINTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
 
 
-def _plain_picture(text: str) -> str:
+def plain_picture(text: str) -> str:
     """Return a picture without the colour of its skin and the mark of its style."""
     return _TINTS.sub("", text.strip())
 
@@ -121,7 +122,7 @@ def _plain_picture(text: str) -> str:
 def spelled(value: Any) -> str:
     """Return a value as the words that are compared: lower case, one underscore between words."""
     if isinstance(value, str) and not value.isascii():
-        value = _plain_picture(value)
+        value = plain_picture(value)
     return re.sub(r"[\s_-]+", "_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
 
 
@@ -158,7 +159,7 @@ def as_flag(value: Any) -> bool | None:
 
 
 def as_score(value: Any) -> float | None:
-    """Return a number in any usual spelling: 4, "4", "4 stars", "4/5", "★★★★☆"; None where it is none."""
+    """Return a number in any usual spelling: 4, "4 stars", "4/5", "80%", "★★★★☆"; None where it is none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float | Decimal):

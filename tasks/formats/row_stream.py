@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from model.errors import UserError
 from tasks.formats import Fault, File, Found, Item, Parser, Reading, Tally
-from tasks.formats.annotators import UNKNOWN
 from tasks.formats.files import BrokenItem
 from tasks.formats.literals import holds_literal, holds_turns_text, turns_of
 from tasks.formats.meanings import (
@@ -25,9 +24,10 @@ from tasks.formats.meanings import (
     looks_like_verdict,
     read_meaning,
 )
-from tasks.formats.preferred import ANNOTATORS, TIMES, annotator, aspect, time
+from tasks.formats.preferred import ANNOTATORS, TIMES
+from tasks.formats.row_verdicts import judged_rows, read_verdicts
 from tasks.formats.turns import TURN_KEYS, carried
-from tasks.records import Comparison, Pair, Rating, Text, rating_row
+from tasks.formats.verdict_values import named_as_verdict
 
 Row = Callable[[Mapping[str, Any], Reading, str], Iterator[Found]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
@@ -39,11 +39,6 @@ NO_TEXTS = frozenset(("choice", "group", "id", "label", "score", "scores"))
 DEEPEST, MOST_LEAVES = 6, 200
 
 MASKED = "answers marked as not to be learned"
-DELETED = "rows marked as deleted"
-UNLEARNED = "rows marked as not to be learned"
-SKIPPED = "rows that a reviewer skipped"
-REJECTED = "rows that a reviewer rejected"
-EARLIER = "earlier answers of conversations with a verdict on the whole"
 EMPTY = "rows without an answer to learn"
 
 
@@ -96,17 +91,6 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
     return stream
 
 
-class _Said(NamedTuple):
-    """What keys beside the texts say of a row."""
-
-    score: float | None = None
-    key: str = ""
-    review: str = ""
-    learned: bool = True
-    deleted: bool = False
-    told: bool = False  # the preset itself gives the verdict's key its meaning
-
-
 def _records(
     item: Item, row: Row, known: Keys, reading: Reading, tally: Tally, nothing: str
 ) -> Iterator[Found]:
@@ -115,64 +99,17 @@ def _records(
     for key in sorted((own - OPTIONAL - NO_TEXTS) & values.keys()):
         if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
             tally.note_literal(key, values[key], where)
-    said, values = _interpreted(values, own, reading, where, tally)
+    said, values = read_verdicts(values, own, reading, where, tally)
     # A pair with a verdict is a rating, and a rating has a person and a time.
-    rating = said.score is not None or said.review == "reject"
-    values = _walked(values, known, reading, where, tally, LABEL_KEYS if rating else frozenset())
-    for reason in _left_out(said):
+    values = _walked(values, known, reading, where, tally, LABEL_KEYS if said.rates else frozenset())
+    if reason := said.left_out():
         tally.left_out[reason] += 1
         return
     found = list(row(values, reading, where))
     if not found:
         tally.left_out[nothing] += 1
         return
-    if said.review == "reject" and isinstance(found[-1].row, Pair):
-        said = said._replace(score=-1.0)
-    elif said.review == "reject":
-        tally.left_out[REJECTED] += 1
-        return
-    if said.score is None:
-        yield from found
-        return
-    last = found[-1]
-    if not isinstance(last.row, Pair):
-        _refuse_verdict(last.row, said, values, where, tally)
-        yield from found
-        return
-    if len(found) > 1:
-        tally.left_out[EARLIER] += len(found) - 1
-    yield rated(last, said.score, item.values, reading)
-
-
-def _left_out(said: _Said) -> Iterator[str]:
-    if said.deleted:
-        yield DELETED
-    elif said.review == "ignore":
-        yield SKIPPED
-    elif not said.learned:
-        yield UNLEARNED
-
-
-def _refuse_verdict(row: object, said: _Said, values: Mapping[str, Any], where: str, tally: Tally) -> None:
-    what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(row), "a row")  # type: ignore[call-overload]
-    if said.told:
-        raise UserError(
-            f"{where}: fields makes {said.key} a verdict, and {what} takes none; review, weight, mask, "
-            "deleted or ignore are right for it"
-        )
-    tally.note_unread(said.key, values.get(said.key, said.score), where, "a verdict")
-
-
-def rated(found: Found, score: float, values: Mapping[str, Any], reading: Reading) -> Found:
-    """Return a pair with a verdict as a Rating of its answer by whom the row names."""
-    row = found.row
-    assert isinstance(row, Pair)
-    who, when = annotator(values, reading), time(values, reading)
-    rating = rating_row(
-        row.prompt, row.completion, [score], [who], aspect(values, reading), row.source, row.group,
-        row.history, [when] if when else [],
-    )  # fmt: skip
-    return Found(rating, found.where, anonymous=who == UNKNOWN)
+    yield from judged_rows(found, said, item.values, reading, where, tally)
 
 
 def unpacked_cells(values: Mapping[str, Any], reading: Reading, where: str, tally: Tally) -> dict[str, Any]:
@@ -200,90 +137,6 @@ def unpacked_cells(values: Mapping[str, Any], reading: Reading, where: str, tall
             value = None
         found[str(key)] = value
     return found
-
-
-def _interpreted(
-    values: dict[str, Any], own: frozenset[str], reading: Reading, where: str, tally: Tally
-) -> tuple[_Said, dict[str, Any]]:
-    """Read verdicts, reviews, masks and deletions; return what they say, and the row without their keys.
-
-    A key that is not understood stays in the row, and is asked about when the keys that nothing reads are
-    counted.
-    """
-    said, rest = _Said(), dict(values)
-    scored: dict[str, float] = {}
-    flats = {flat(key): key for key in values}
-    for path, value in _told(values, reading):
-        tally.used.add(path)
-        meaning, top = reading.fields[path], path.partition(".")[0]
-        if meaning == "text":
-            continue
-        if path == top or meaning == "ignore":
-            rest.pop(path, None)
-        if is_empty(value) or meaning == "ignore":
-            continue
-        read = read_meaning(path.rpartition(".")[2], meaning, value)
-        if read is None:
-            raise UserError(
-                f"{where}: {path} is {str(value)!r:.60}, which fields does not give a meaning; add it "
-                "there, or leave the row out"
-            )
-        if read[0] == "verdict" and path in own:
-            rest[path] = read[1]
-            continue
-        said = _with(said, read, path, scored)._replace(told=True)
-    for key, value in values.items():
-        if key in own or key in reading.fields or is_empty(value) or flat(key) not in KNOWN:
-            continue
-        read = read_meaning(key, None, value)
-        if read is None:
-            continue
-        rest.pop(key)
-        thumb = flat(key).replace("up", "down") if "up" in flat(key) else flat(key).replace("down", "up")
-        if read == ("verdict", -1.0) and "up" in flat(key) and thumb in flats:
-            continue  # no thumb up; the other key says whether there is one down
-        if read == ("verdict", 1.0) and "down" in flat(key):
-            continue
-        said = _with(said, read, key, scored)
-    if len(set(scored.values())) > 1:
-        first, second = list(scored)[:2]
-        raise UserError(
-            f"{where}: {first} and {second} are two verdicts; say under the source's fields which of them is "
-            f"none, as in fields: {{{second}: ignore}}"
-        )
-    return said, rest
-
-
-def _told(values: Mapping[str, Any], reading: Reading) -> Iterator[tuple[str, Any]]:
-    """Yield the keys of the row that `fields` names, also inside objects, with their values."""
-    for path in reading.fields:
-        if "[]" in path:
-            continue
-        if path in values:
-            yield path, values[path]
-            continue
-        inside: Any = values
-        for part in path.split("."):
-            inside = inside.get(part, _MISSING) if isinstance(inside, Mapping) else _MISSING
-        if inside is not _MISSING:
-            yield path, inside
-
-
-_MISSING = object()
-
-
-def _with(said: _Said, read: tuple[str, Any], key: str, scored: dict[str, float]) -> _Said:
-    what, value = read
-    if what == "verdict":
-        scored[key] = value
-        return said._replace(score=value, key=key)
-    if what == "review":
-        # Of several reviewers' answers the strictest counts.
-        strict = ("reject", "ignore", "accept", "")
-        return said._replace(review=min(said.review, value, key=strict.index))
-    if what == "learn":
-        return said._replace(learned=said.learned and value)
-    return said._replace(deleted=said.deleted or value) if what == "deleted" else said
 
 
 def _walked(
@@ -370,7 +223,10 @@ def _count_unread(path: str, value: Any, reading: Reading, where: str, tally: Ta
             return
         if is_empty(held) or _told_of(leaf, reading, tally):
             continue
-        tally.note_unread(leaf, held, where, looks_like_verdict(leaf, held))
+        looks = looks_like_verdict(leaf, held)
+        if not looks and any(named_as_verdict(part, held) for part in leaf.split(".")):
+            looks = "a verdict"
+        tally.note_unread(leaf, held, where, looks)
 
 
 def _told_of(path: str, reading: Reading, tally: Tally) -> bool:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
+from tasks.formats.verdict_values import (
+    MOST_VALUES,
+    describe_votes,
+    find_vote_columns,
+    look_like_verdicts,
+    short_values,
+)
 
 SHOWN = 48  # characters of a sample value
 MOST_KEYS = 500  # different keys that are counted one by one
 LITERAL = "a list or an object that was written as text"
+VERDICT = "a verdict"
+VOTES = "a column of one person's votes"
 NAMED = 12  # keys that are named in a message
 
 
@@ -34,7 +43,8 @@ class Tally:
     """Counts of one source, or of a part of it; parts are added up with `add` in their order.
 
     `rows` were read and `faults` could not be. `unread` are the keys that nothing reads, `asked` those of
-    them that look like a verdict or a training mask and stop the run (`check`). `left_out` counts rows and
+    them that look like a verdict or a training mask and stop the run (`check`). `values` are the different
+    values of unread keys, a few of each: they too may look like verdicts (`asks`). `left_out` counts rows and
     answers by the reason why they are no data, `words` the cells that hold a word such as `nan`, by key.
     `used` are the keys of the source's `fields` that were found.
     """
@@ -44,6 +54,7 @@ class Tally:
     first_fault: str = ""
     unread: dict[str, Seen] = field(default_factory=dict)
     asked: dict[str, Seen] = field(default_factory=dict)
+    values: dict[str, set[str]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     words: dict[str, Seen] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -59,6 +70,18 @@ class Tally:
         _count(self.unread, path, seen)
         if looks:
             _count(self.asked, path, seen)
+        self._note_values(path, short_values(value))
+
+    def _note_values(self, path: str, values: Iterable[str]) -> None:
+        held = self.values.get(path)
+        if held is None:
+            if len(self.values) >= MOST_KEYS:
+                return
+            held = self.values[path] = set()
+        for value in values:
+            # One more than the most tells that there are too many, in whatever order parts are added.
+            if len(held) <= MOST_VALUES:
+                held.add(value)
 
     def note_literal(self, key: str, value: str, where: str) -> None:
         """Count a text that is a list or an object as a program writes it: whether it is meant is asked."""
@@ -76,8 +99,20 @@ class Tally:
         for name in ("unread", "asked", "words"):
             for path, seen in getattr(other, name).items():
                 _count(getattr(self, name), path, seen)
+        for path, values in other.values.items():
+            self._note_values(path, sorted(values))
         self.left_out.update(other.left_out)
         self.used |= other.used
+
+    def asks(self) -> dict[str, Seen]:
+        """Return the keys whose meaning the preset must say: by their names, or by all of their values."""
+        people = find_vote_columns({path: self.values[path] for path in self.unread if path in self.values})
+        found = {path: replace(self.unread[path], looks=VOTES) for path in people}
+        found |= {path: seen for path, seen in self.asked.items() if path not in found}
+        for path, seen in self.unread.items():
+            if path not in found and look_like_verdicts(self.values.get(path, ())):
+                found[path] = replace(seen, looks=VERDICT)
+        return found
 
     def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
         """Stop at keys whose meaning must be said in the preset first.
@@ -86,21 +121,30 @@ class Tally:
             UserError: A key looks like a verdict or a training mask and nothing reads it; or `fields`, the
                 source's own, names a key that no row has.
         """
-        for path, seen in self.asked.items():
-            others = f" ({len(self.asked) - 1} more such keys: {self._others(path)})" if self.asked else ""
+        asks = self.asks()
+        votes = [path for path, seen in asks.items() if seen.looks == VOTES]
+        if votes:
+            raise UserError(f"source {source}: {self._describe_votes(votes, asks)}{_others(asks, votes)}")
+        for path, seen in asks.items():
+            example = f"fields: {{{yaml_key(path)}: {first_meaning(seen.looks)}}}{_example(seen.looks)}"
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
-                f"{seen.looks}; say in the preset what it means, under the source's fields, as in fields: "
-                f"{{{yaml_key(path)}: {first_meaning(seen.looks)}}}{_example(seen.looks)}"
-                + (others if len(self.asked) > 1 else "")
+                f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
+                + _others(asks, [path])
             )
         for path in fields or ():
             if path not in self.used and self.rows + self.faults:
                 raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")
 
-    def _others(self, path: str) -> str:
-        names = [shown_key(other) for other in self.asked if other != path]
-        return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+    def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen]) -> str:
+        named = ", ".join(map(shown_key, votes[:NAMED])) + (", …" if len(votes) > NAMED else "")
+        fields = ", ".join(f"{yaml_key(path)}: vote" for path in votes[:NAMED])
+        return (
+            f"{asks[votes[0]].where}: the columns {named} look like one per person or per question, with a "
+            f"vote in each ({describe_votes(votes, self.values)}). Where each is a person, say so under the "
+            f"source's fields, as in fields: {{{fields}}}. Else write a row per vote: the person under "
+            "annotator, the question under aspect, the vote under rating. ignore reads past a column"
+        )
 
     def lines(self) -> Iterator[str]:
         """Yield a line for each thing that was left aside, plain text that a terminal can show."""
@@ -130,6 +174,12 @@ def _count(counts: dict[str, Seen], path: str, seen: Seen) -> None:
     counts[path] = before.plus(seen) if before else seen
 
 
+def _others(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
+    names = [shown_key(path) for path in asks if path not in said]
+    more = ", …" if len(names) > NAMED else ""
+    return f" ({len(names)} more such keys: {', '.join(names[:NAMED])}{more})" if names else ""
+
+
 def _example(looks: str) -> str:
     if looks == LITERAL:
         return " where it is meant as it stands; or write the text alone into the file"
@@ -140,7 +190,7 @@ def _example(looks: str) -> str:
 
 def first_meaning(looks: str) -> str:
     """Return what a preset may say at once of a key that looks so."""
-    return "text" if looks == LITERAL else "ignore"
+    return {LITERAL: "text", VOTES: "vote"}.get(looks, "ignore")
 
 
 def yaml_key(path: str) -> str:

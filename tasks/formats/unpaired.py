@@ -12,12 +12,13 @@ from typing import Any
 from model.errors import UserError
 from tasks.formats import Format, Found, Reading, Sample
 from tasks.formats.annotators import UNKNOWN
-from tasks.formats.meanings import as_flag, as_verdict
+from tasks.formats.meanings import as_flag, as_verdict, is_empty
 from tasks.formats.preferred import annotator, aspect, time
 from tasks.formats.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.formats.turns import MEDIA, SYSTEM, group_of, history, read_exchange, read_history, there
 from tasks.records import rating_row
 
+UNRATED = "pairs that nobody rated, as label is empty"
 KEYS = keys(
     "prompt", "completion", "label", "input", "context", "history", "tools", "functions", *SYSTEM, *MEDIA,
     *LABEL_KEYS,
@@ -27,11 +28,14 @@ KEYS = keys(
 def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
     """A Rating a row. Raises UserError with file and line, also where the label is neither true nor false.
 
-    An empty completion is kept, and validation puts it aside with its line.
+    An empty completion is kept, and validation puts it aside with its line. A row with an empty label gives
+    nothing: nobody rated it.
     """
     prompt, completion, label = (
         there(values, reading.column(key), where) for key in ("prompt", "completion", "label")
     )
+    if is_empty(label):
+        return
     flag = as_flag(label)
     score = as_verdict(label) if flag is None else 1.0 if flag else -1.0
     if score is None and label not in (1, -1):
@@ -55,8 +59,11 @@ def _fits(sample: Sample) -> str:
     ):
         return "no keys prompt, completion and label"
     # Numbers may be classes: they are read as labels only where the format is named.
-    told = all(as_verdict(item.values["label"]) is not None for item in sample.items)
+    labels = [item.values["label"] for item in sample.items]
+    told = not all(map(is_empty, labels)) and all(
+        as_verdict(label) is not None or is_empty(label) for label in labels
+    )
     return "" if told else "label is not true or false"
 
 
-FORMAT = Format("unpaired", row_stream(read_row, KEYS, "ratings"), "line", _fits, "ratings")
+FORMAT = Format("unpaired", row_stream(read_row, KEYS, "ratings", UNRATED), "line", _fits, "ratings")

@@ -193,11 +193,16 @@ def test_two_verdicts_that_differ_are_asked_about_in_the_row() -> None:
 
 
 def test_both_thumbs() -> None:
-    for up, down, kind in ((True, False, Rating), (False, True, Rating), (False, False, Pair)):
+    for up, down, score in ((True, False, 1.0), (False, True, -1.0), (1, 0, 1.0), (None, True, -1.0)):
         (found,), _ = read({**PAIR, "thumbs_up": up, "thumbs_down": down})
-        assert type(found.row) is kind
-        if isinstance(found.row, Rating):
-            assert found.row.scores == [1.0 if up else -1.0]
+        assert found.row.scores == [score]  # type: ignore[union-attr]
+    for row in (
+        {"thumbs_up": 0, "thumbs_down": 0},
+        {"thumbs_down": False},
+        {"liked": "no", "disliked": "no"},
+    ):
+        found, tally = read({**PAIR, **row})
+        assert not found and "nobody rated" in next(iter(tally.left_out))
 
 
 def test_scores_of_both_answers_are_no_verdict_on_the_comparison() -> None:

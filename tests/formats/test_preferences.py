@@ -257,7 +257,7 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
             {"prompt": "a", "completion": "b", "label": "so so"},
             "line 1: label is 'so so'; true or false is right",
         ),
-        ("unpaired", {"prompt": "a", "completion": "b", "label": None}, "label is NoneType; true or false"),
+        ("unpaired", {"prompt": "a", "completion": "b", "label": [1]}, "label is list; true or false"),
         ("unpaired", {"prompt": "a", "completion": "b", "label": 2}, "label is 2; true or false is right"),
     ],
 )
