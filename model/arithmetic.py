@@ -92,6 +92,16 @@ def additive(allowed: Tensor, like: Tensor) -> Tensor:
     return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill_(~allowed, -math.inf)
 
 
+def prefix_sums(shares: Tensor) -> Tensor:
+    """Running sums of shares, each from 0 to 1, over the last dimension.
+
+    On a GPU of whole numbers, 2⁻⁴⁰ apart: a sum of floats there depends on which of its blocks ends first.
+    """
+    if shares.device.type == "cpu":
+        return shares.cumsum(-1)
+    return (shares.double() * 2**40).long().cumsum(-1) / 2**40
+
+
 def mix(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention: [B, H, T, head] queries on [B, H, S, head] keys and values; causal without mask."""
     if not _by_products(queries):

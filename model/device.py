@@ -67,6 +67,20 @@ def compute_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def compute_repeatably() -> None:
+    """Have this process's CUDA operations give the same bits each time they are computed.
+
+    An operation that cannot raises RuntimeError. Takes effect on libraries that have not been used yet.
+    """
+    # cuBLAS: with more than one workspace a sum depends on what else is computed at the time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Inductor: a kernel chosen by its time may add up in another order the next time.
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    torch.use_deterministic_algorithms(True)
+    # Fresh memory is written before it is read here; filling it first would cost time only.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def too_few_units(name: str, count: int, processes: int) -> str:
     """Say that a batch or the like cannot be shared among the processes."""
     return (
@@ -90,6 +104,7 @@ class World:
         rank = int(os.environ.get("RANK", "0"))
         if device == "cuda":
             check_processes(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+            compute_repeatably()
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if device == "cuda" else "gloo")

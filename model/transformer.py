@@ -87,7 +87,7 @@ class Cache:
         self.feed_forward = [block.mlp.joined() for block in blocks]
         self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=like.device)
-        self.longest = 0
+        self.filled = False
 
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Write the keys and values of the prompts, [B, K, T, head]."""
@@ -109,7 +109,6 @@ class Cache:
         self.keys = [part[rows] for part in self.keys]
         self.values = [part[rows] for part in self.values]
         self.lengths = self.lengths[rows]
-        self.longest = int(self.lengths.max())
 
 
 class RMSNorm(nn.Module):
@@ -146,7 +145,7 @@ class Attention(nn.Module):
         turned = rotate(heads[:, : a.heads + a.kv_heads], *angles)
         queries, keys = turned.split([a.heads, a.kv_heads], dim=1)
         values = heads[:, a.heads + a.kv_heads :]
-        if cache is not None and not cache.longest:
+        if cache is not None and not cache.filled:
             cache.fill(self.layer, keys, values)
         elif cache is not None:
             keys, values = cache.append(self.layer, keys, values)
@@ -251,12 +250,12 @@ class Transformer(nn.Module):
 
         Attention is causal and stays inside a document where `documents` [B, T] names one for each token.
         With a cache: the prompts on the first call, then one token a row, [B, 1], at the row's own length.
-        The caller sets and advances `cache.lengths` and `cache.longest`.
+        The caller sets and advances `cache.lengths` and sets `cache.filled`.
         """
         length = tokens.shape[1]
         x = self.model.embed_tokens(tokens)
         mask: Tensor | None
-        if cache is not None and cache.longest:
+        if cache is not None and cache.filled:
             at = cache.lengths
             cosines, sines = (part[at][:, None, None].to(x.dtype) for part in (self.cosines, self.sines))
             seen = torch.arange(cache.capacity, device=x.device) <= at.unsqueeze(1)

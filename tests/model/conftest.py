@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ GOOD = ("wonderful", "warm and funny", "a great joy", "lovely", "excellent", "mo
 BAD = ("terrible", "dull and cold", "a sad waste", "ugly", "awful", "boring")
 ENDS = ("from start to end.", "and I would say so again.", "as anyone can see.", "for the whole evening.")
 CONTEXT = 48
+# The device that trainings run on here: `CHATMILL_TEST_DEVICE=cuda` repeats their tests on a GPU.
+DEVICE = os.environ.get("CHATMILL_TEST_DEVICE", "cpu")
 
 
 def sentence(random: np.random.Generator, good: bool) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from model.errors import UserError
 from model.launch import launch
 from model.loop import TRACES
 from model.reward import load_reward
-from tests.model.conftest import CONTEXT, Killed, Language, write_rows
+from tests.model.conftest import CONTEXT, DEVICE, Killed, Language, write_rows
 
 Train = Callable[[Path, Callable[[dict[str, Any]], None]], dict[str, Any]]
 FAST = {"learning_rate": 0.01}
@@ -43,7 +43,7 @@ def pretraining(language: Language, **settings: Any) -> dict[str, Any]:
             "prompts": ["the film", "the"], "optimizer": {**FAST, "muon_learning_rate": 0.02}, **settings,
         },
         "architecture": {"vocabulary": 300, "layers": 2, "width": 32, "heads": 2, "context": CONTEXT},
-        "tokenizer": str(language.tokens), "seed": 5, "device": "cpu",
+        "tokenizer": str(language.tokens), "seed": 5, "device": DEVICE,
     }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
     """A stage's training as a function of its folder and its reporter."""
 
     def train(folder: Path, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": "cpu", "report": report}
+        common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": DEVICE, "report": report}
         loop = {"checkpoint_every": 7, "evaluate_every": 10, "optimizer": FAST}
         if name == "pretrain":
             return pretrain.train(**{**pretraining(language, **settings), **common})

@@ -123,3 +123,21 @@ def test_an_answer_ends_at_the_context(model: Transformer) -> None:
 def test_prompts_that_leave_no_room_are_refused(model: Transformer, prompt: list[int]) -> None:
     with pytest.raises(UserError, match="prompt"):
         generate(model, [prompt, [1]], 4, END)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_draws_what_the_cpu_draws_beyond_the_recorded_step() -> None:
+    architecture = Architecture(
+        vocabulary=64, layers=2, width=64, heads=4, kv_heads=2, context=128, tied=False
+    )
+    cpu, gpu = (Transformer(architecture).initialise(3) for _ in range(2))
+    with torch.no_grad():
+        for model in (cpu, gpu):
+            model.lm_head.weight.mul_(6)
+    prompts = [[5 + b % 50] * (1 + b % 7) for b in range(48)]
+    wanted, got = (generate(model, prompts, 90, END, seed=1) for model in (cpu, gpu.to("cuda")))
+    assert 0 < wanted.ended.sum() < 48
+    assert torch.equal(got.lengths, wanted.lengths) and torch.equal(got.tokens, wanted.tokens)
+    torch.testing.assert_close(got.logprobs, wanted.logprobs, atol=1e-3, rtol=1e-3)
+    again = generate(gpu, prompts, 90, END, seed=1)
+    assert torch.equal(again.logprobs, got.logprobs)
