@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from model.evaluate_parameters import REWARD_MODEL
 from tasks import remotes, versions
 from tasks.difference import bring_files, side_of
 from tasks.groups import group_of
-from tasks.lineage import PARENT, UNNAMED, data_hash, holder
+from tasks.lineage import PARENT, UNNAMED, data_hash, holder, runs_by_id
 from tasks.names import shown_name
 from tasks.output import is_undamaged
 from tasks.past import COST_TAG, PIPELINES, PRESET, search
@@ -123,7 +123,7 @@ def learned_from(
         if counted is not None and counted[0]:
             took[run] = counted
     concerned = _concerned(rows for rows, _ in took.values())
-    judges = _trained_judges(client) if "judge" in concerned else set()
+    judges = _trained_judges(client, {run: runs[run] for run in took}) if "judge" in concerned else set()
     found = []
     for run, (rows, certain) in took.items():
         stages = runs[run]
@@ -142,10 +142,18 @@ def learned_from(
     return found, gone
 
 
-def _trained_judges(client: MlflowClient) -> set[str]:
-    """Return the pipeline runs whose judge is a reward model: a lexicon learned from no label."""
-    found = search(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
-    return {run.data.tags.get(PARENT, "") for run in found}
+def _trained_judges(client: MlflowClient, runs: Mapping[str, Mapping[str, Finished]]) -> set[str]:
+    """Return those of the pipeline runs whose judge is a reward model: a lexicon learned from no label."""
+    holders = {run: stages["judge"].holder for run, stages in runs.items() if "judge" in stages}
+    # Many runs reuse one judge, and MLflow takes a millisecond to read a run.
+    known = runs_by_id(client, sorted(set(holders.values())))
+    trained = {run for run, judge in known.items() if judge.data.params.get("kind") == REWARD_MODEL}
+    found = {run for run, judge in holders.items() if judge in trained}
+    if known.keys() >= set(holders.values()):
+        return found
+    # A run that held a judge is gone from MLflow; those that reused it have the same parameters.
+    reused = search(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
+    return found | {run.data.tags.get(PARENT, "") for run in reused}
 
 
 def _by_number(address: str) -> tuple[str, int]:

@@ -13,12 +13,13 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.run_copies import Template
 from tests.bench.smoke import SMOKE, call, lay
 
 if TYPE_CHECKING:
@@ -31,8 +32,14 @@ MADE = 10
 DATA = ("ingest", "validate", "split")
 
 
-def record(root: Path, runs: int) -> None:
-    """Put so many pipeline runs more into the store: all stages of the last one, made or reused."""
+def record(root: Path, runs: int, by_tracker: int = 2 * MADE) -> None:
+    """Put so many pipeline runs more into the store: all stages of the last one, made or reused.
+
+    Args:
+        root: the project's folder.
+        runs: how many; a multiple of `MADE` where there are more than `by_tracker`.
+        by_tracker: so many are recorded by the project's tracker; the others are copies of the last `MADE`.
+    """
     from flows.surroundings import prepare
 
     place = prepare(root)
@@ -45,7 +52,9 @@ def record(root: Path, runs: int) -> None:
     tags = {name: value for name, value in tags.items() if not name.startswith(("mlflow.", "chatmill."))}
     preset = Path(tracker.client.download_artifacts(last["mlflow_run_id"], "preset.json")).read_text()
     holders: dict[str, str] = {}
-    for number in range(runs):
+    parents = []
+    made: dict[str, Reference] = {}
+    for number in range(min(runs, by_tracker)):
         with tracker.open_run("smoke", {"preset.json": preset}, tags, note=""):
             made = {}
             for stage in last["stages"]:
@@ -53,16 +62,46 @@ def record(root: Path, runs: int) -> None:
                 holders[found.stage], made[found.stage] = found.run, found
             tracker.register(made["rlhf"], made["gate"])
             tracker.is_whole(last["data_hash"])
+            parents.append(tracker.run)
+    if runs > by_tracker:
+        _copy(tracker, place.var, parents[-MADE:], last["stages"], made, by_tracker // MADE, runs // MADE)
+
+
+def _copy(
+    tracker: Tracker, var: Path, parents: Sequence[str], stages: Sequence[dict[str, Any]],
+    made: dict[str, Reference], begin: int, end: int,
+) -> None:  # fmt: skip
+    """Copy these pipeline runs, the last made at `begin - 1`, for each making up to `end`; register each."""
+    template = Template(var / "mlflow.db", var / "mlflow" / "artifacts", parents)
+    for making in range(begin, end):
+        texts = {}
+        for stage in stages:
+            if stage["name"] not in DATA:
+                found = _manifest_of(stage)
+                for name in ("key", "digest"):
+                    texts[_varied(found[name], begin - 1)] = _varied(found[name], making)
+        with template.open_store() as store:
+            ids = template.copy(store, texts, making, making - begin + 1)
+        aligned, verdict = (
+            replace(
+                made[name],
+                key=texts[made[name].key],
+                digest=texts[made[name].digest],
+                run=ids[made[name].run],
+            )
+            for name in ("rlhf", "gate")
+        )
+        tracker.register(aligned, replace(verdict, metrics={**verdict.metrics, "score": making}))
+    template.move_times(end - begin)
 
 
 def _recorded(
     tracker: Tracker, stage: dict[str, Any], number: int, holders: dict[str, str], data_hash: str
 ) -> Reference:
     """One stage in MLflow, with its curves where it was made; each making has a key of its own."""
-    from tasks.output import Reference, read_manifest
+    from tasks.output import Reference
 
-    found = read_manifest(Path(stage["folder"]))
-    assert found is not None
+    found = _manifest_of(stage)
     # The data stayed as it was; what is trained came out differently each time.
     making = number // MADE if stage["name"] not in DATA else 0
     key, digest = (_varied(found[name], making) for name in ("key", "digest"))
@@ -78,6 +117,15 @@ def _recorded(
             for event in _curves(Path(stage["folder"])):
                 tracker.note(event)
         return replace(reference, run=tracker.close_stage(reference, data_hash))
+
+
+def _manifest_of(stage: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a stage of the last run."""
+    from tasks.output import read_manifest
+
+    found = read_manifest(Path(stage["folder"]))
+    assert found is not None
+    return found
 
 
 def _varied(digest: str, making: int) -> str:
@@ -109,6 +157,7 @@ def commands(root: Path) -> dict[str, tuple[str, ...]]:
         "models": ("models",),
         "models --history": ("models", "--history"),
         "cost": ("cost",),
+        "cost --by run": ("cost", "--by", "run"),
         "compare": ("compare", ids[-1][:8], ids[0][:8]),
         "compare VERSION": ("compare", "1", "champion"),
     }
