@@ -3,7 +3,9 @@ as the server's API gives them.
 
 A rating is a Rating; a ranking a Comparison a pair, equal ranks a tie; a label that names an answer
 Comparisons, one that is a number a Rating; a text a Pair whose completion a person wrote, but for a remark (a
-question named so: comment, reason, ...). Only submitted responses count. The nested export of Argilla 2
+question named so: comment, reason, ...). Only submitted responses count; of several of one person to one
+question on one record the newest does, whichever export holds it. Labels that say nothing about an answer are
+asked about. The nested export of Argilla 2
 (`to_json`) does not say which were discarded and is refused; and its rows give a ranking's values in no
 order, without their ranks, so that of rankings only those with ranks are read.
 
@@ -14,6 +16,8 @@ source's, does (the export's `.argilla/settings.json`); without it a text must b
 from __future__ import annotations
 
 import itertools
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -37,8 +41,12 @@ from tasks.formats.labelled import (
     text_at,
     time_of,
 )
-from tasks.records import Choice, Record
+from tasks.formats.meanings import is_empty, read_meaning
+from tasks.formats.newest import REPLACED, NewestAnnotations
+from tasks.records import Choice, Record, digest
 
+UNANSWERED = "records without a response"
+LEFT_OUT = {"draft": "responses that are drafts", "discarded": "responses that were discarded"}
 ROWS = "dataset.records.to_datasets().to_json(FILE) says it"
 OTHER = {"id", "_server_id", "status", "external_id", "metadata", "vectors"}
 OURS = (".responses", ".responses.users", ".responses.status", ".suggestion", ".suggestion.agent",
@@ -54,12 +62,22 @@ class Settings:
 
 
 class Response(NamedTuple):
-    """What one person answered to one question."""
+    """What one person answered to one question; only what was submitted counts."""
 
     question: str
     annotator: str
     value: Any
     time: str = ""
+    status: str = "submitted"
+
+
+class Annotated(NamedTuple):
+    """A record: its fields, and everybody's responses about them."""
+
+    where: str
+    number: str
+    fields: dict[str, Any]
+    responses: list[Response]
 
 
 class Said(NamedTuple):
@@ -78,10 +96,45 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
     if len(sources) > 1:
         raise UserError(f"source {reading.source}: {len(sources)} files of settings; one is right")
     settings = _settings(sources[0]) if sources else Settings()
-    unread, rows = "", 0
-    for file in files:
-        if _is_settings(file.origin):
+    exports = [file for file in files if not _is_settings(file.origin)]
+    newest = NewestAnnotations()
+    for one in _annotated(exports, settings):
+        if isinstance(one, Fault):
             continue
+        for response in one.responses:
+            newest.add(_key(one, response), response.time)
+    unread, rows = "", 0
+    for one in _annotated(exports, settings):
+        if isinstance(one, Fault):
+            yield one
+            continue
+        kept = [response for response in one.responses if newest.keeps(_key(one, response))]
+        counts = Counter(LEFT_OUT[response.status] for response in kept if response.status != "submitted")
+        counts[REPLACED] = len(one.responses) - len(kept)
+        counts[UNANSWERED] = not one.responses
+        tally.left_out.update({reason: count for reason, count in counts.items() if count})
+        told = [
+            response for response in kept if response.status == "submitted" and response.value is not None
+        ]
+        try:
+            found = list(_rows(one.fields, told, settings, reading, one.where, tally))
+        except UserError as error:
+            yield Fault(one.where, str(error))
+            continue
+        rows += len(found)
+        yield from (Found(row, one.where) for row in found)
+        if told and not unread:
+            unread = f"{one.where}: {told[0].question} says {told[0].value!r:.40}, which"
+    if unread and not rows and not tally.used:
+        raise UserError(
+            f"{unread} names no answer and is no number; say in columns what each label stands for, as in "
+            '{A: response_a, B: response_b} or {good: "1", bad: "0"}'
+        )
+
+
+def _annotated(files: Sequence[File], settings: Settings) -> Iterator[Annotated | Fault]:
+    """The records of all exports, and a Fault for each that cannot be read."""
+    for file in files:
         for item in _records(file):
             if isinstance(item, BrokenItem):
                 yield Fault(item.where, item.fault)
@@ -90,20 +143,16 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
             where = f"{item.where}, record {name}" if name else item.where
             try:
                 responses = list(_responses(item, where))
-                fields = _fields(item.values, settings)
-                found = list(_rows(fields, responses, settings, reading, where))
+                yield Annotated(where, str(name or where), _fields(item.values, settings), responses)
             except UserError as error:
                 yield Fault(where, str(error))
-                continue
-            rows += len(found)
-            yield from (Found(row, where) for row in found)
-            if responses and not unread:
-                unread = f"{where}: {responses[0].question} says {responses[0].value!r:.40}, which"
-    if unread and not rows:
-        raise UserError(
-            f"{unread} names no answer and is no number; say in columns what each label stands for, as in "
-            '{A: response_a, B: response_b} or {good: "1", bad: "0"}'
-        )
+
+
+def _key(record: Annotated, response: Response) -> str:
+    """Return what tells a person's response to a question; several people may have no name."""
+    nobody = response.annotator.startswith(UNKNOWN)
+    about = json.dumps(record.fields, sort_keys=True, default=str)
+    return digest(about, response.question, response.annotator, record.number if nobody else "")
 
 
 def _records(file: File) -> Iterator[Item | BrokenItem]:
@@ -153,7 +202,7 @@ def _fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def _responses(item: Item, where: str) -> Iterator[Response]:
-    """The submitted responses of a record, of whichever export it is."""
+    """The responses of a record, of whichever export it is."""
     values = item.values
     if isinstance(values.get("fields"), dict) and "responses" in values:
         given = values["responses"] or []
@@ -168,10 +217,9 @@ def _responses(item: Item, where: str) -> Iterator[Response]:
             "dataset.records.to_datasets().to_json(FILE)"
         )
     for response, status in found:
-        if status not in ("submitted", "draft", "discarded"):
+        if status not in ("submitted", *LEFT_OUT):
             raise UserError(f"{where}: a response to {response.question} has the status {status!r}; {ROWS}")
-        if status == "submitted" and response.value is not None:
-            yield response
+        yield response._replace(status=status)
 
 
 def _of_server(given: list[Any], where: str) -> Iterator[tuple[Response, Any]]:
@@ -236,18 +284,60 @@ def _turned(columns: Mapping[str, Any]) -> list[Any]:
 
 
 def _rows(
-    fields: Mapping[str, Any], responses: list[Response], settings: Settings, reading: Reading, where: str
+    fields: Mapping[str, Any],
+    responses: list[Response],
+    settings: Settings,
+    reading: Reading,
+    where: str,
+    tally: Tally,
 ) -> Iterator[Record]:
     labels: list[Label] = []
     answers: set[str] = set()
     for response in responses:
-        for said in _said(response, fields, settings, reading, where):
+        told = list(_by_fields(response, fields, reading, where, tally))
+        if response.question not in reading.fields:
+            told = list(_said(response, fields, settings, reading, where))
+            if not told:
+                _note_unread(response, settings, where, tally)
+        for said in told:
             texts = tuple(text_at(fields, key, where) for key in said.answers) or (said.text,)
             labels.append(Label(response.question, response.annotator, response.time, texts, said.value))
             answers.update(said.answers)
     if labels:
         key = prompt_key(fields, answers, (), reading, where)
         yield from labelled_rows(asked_of(key, fields, reading, where), labels, reading, where)
+
+
+def _by_fields(
+    response: Response, fields: Mapping[str, Any], reading: Reading, where: str, tally: Tally
+) -> Iterator[Said]:
+    """What the source's fields make of a person's label."""
+    meaning, value = reading.fields.get(response.question), response.value
+    if meaning is None:
+        return
+    tally.used.add(response.question)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if meaning == "ignore" or is_empty(value):
+        return
+    read = read_meaning(response.question, meaning, value)
+    if read is None:
+        raise UserError(
+            f"{where}: {response.question} is {str(value)!r:.60}, which fields does not give a meaning"
+        )
+    texts = [key for key, text in fields.items() if isinstance(text, str)]
+    if read[0] == "verdict":
+        yield Said((answer_key(texts, response.question, reading, where),), float(read[1]))
+
+
+def _note_unread(response: Response, settings: Settings, where: str, tally: Tally) -> None:
+    """Count a response that says nothing about an answer; a label may be a verdict and is asked about."""
+    kind, _ = settings.questions.get(response.question, ("", ()))
+    remark = kind in ("text", "span") or is_remark(response.question)
+    if not is_empty(response.value):
+        value = response.value
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        tally.note_unread(response.question, value, where, "" if remark else "a verdict")
 
 
 def _said(

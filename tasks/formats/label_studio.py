@@ -48,9 +48,9 @@ from tasks.formats.labelled import (
 )
 from tasks.formats.labelling import KINDS, Control, Labelling, read_labelling
 from tasks.formats.meanings import as_verdict, read_meaning
+from tasks.formats.newest import REPLACED
 from tasks.records import Choice, Record
 
-REPLACED = "annotations that a newer one of the same person replaces"
 CANCELLED = "annotations that were cancelled"
 UNLABELLED = "tasks without an annotation"
 

@@ -2,8 +2,10 @@
 
 Of the assessments those of source HUMAN count that nothing overrides: a number or a yes or no (1 or 0) is a
 Rating of the trace's answer to its request; a preference, where the outputs hold several answers by key, is
-a Comparison ("a", or {"preference": "a"}); an expectation named expected_response is a Pair. Other words of
-people are asked about. What judges and code say is passed over, and what is said of a part of the trace.
+a Comparison ("a", or {"preference": "a"}); an expectation named expected_response is a Pair. Of several that
+one person said under one name of one trace the newest counts, whichever export holds it. Other words of
+people are asked about. What judges and code say is counted and left out, as is what is said of a part of the
+trace.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
@@ -30,16 +32,65 @@ from tasks.formats.labelled import (
     time_of,
 )
 from tasks.formats.meanings import is_empty, read_meaning
+from tasks.formats.newest import REPLACED, NewestAnnotations
 from tasks.formats.turns import read_turns
-from tasks.records import Record
+from tasks.records import Record, digest
 
 SHORT = 60  # characters; a longer text is a remark
+OTHERS = "assessments by judges and code"
+OF_PART = "assessments of a part of a trace"
+UNANSWERED = "traces with an assessment and without an answer"
+UNJUDGED = "traces that no person judged"
 WRITTEN = "expected_response"
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
 def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
     """The rows of all traces, and a Fault for each that cannot be read."""
+    newest, overridden = NewestAnnotations(), set[str]()
+    for told in _told(files):
+        if isinstance(told, Fault):
+            continue
+        for one in told.human:
+            overridden |= {str(one["overrides"])} if one.get("overrides") else set()
+            if one.get("valid") is False:
+                overridden.add(str(one.get("assessment_id")))
+            newest.add(_key(told, one), _time_of(one, told.where))
+    for told in _told(files):
+        if isinstance(told, Fault):
+            yield told
+            continue
+        kept = [one for one in told.human if newest.keeps(_key(told, one))]
+        kept = [
+            one for one in kept
+            if one.get("valid") is not False and str(one.get("assessment_id", "")) not in overridden
+        ]  # fmt: skip
+        if dropped := len(told.human) - len(kept):
+            tally.left_out[REPLACED] += dropped
+        if told.others:
+            tally.left_out[OTHERS] += told.others
+        if not told.human:
+            tally.left_out[UNJUDGED] += 1
+        try:
+            found = list(_rows(told.trace, kept, reading, told.where, tally))
+        except UserError as error:
+            yield Fault(told.item, str(error))
+            continue
+        yield from (Found(row, told.where) for row in found)
+
+
+class Told(NamedTuple):
+    """A trace with what people said of it: where its item and itself stand, and the assessments."""
+
+    item: str
+    where: str
+    trace: dict[str, Any]
+    human: list[dict[str, Any]]
+    others: int
+
+
+def _told(files: Sequence[File]) -> Iterator[Told | Fault]:
+    """The traces of all exports, and a Fault for each that cannot be read."""
     for file in files:
         for item in file.all_items():
             if isinstance(item, BrokenItem):
@@ -47,13 +98,43 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
                 continue
             try:
                 trace = _trace(item)
-                info = trace["info"]
-                where = f"{item.where}, trace {info.get('trace_id', info.get('request_id', 'without an id'))}"
-                found = list(_rows(trace, reading, where, tally))
+                where = f"{item.where}, trace {_number(trace) or 'without an id'}"
+                given = trace["info"].get("assessments") or []
+                if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+                    raise UserError(f"{where}: assessments is no list of objects")
+                human = [one for one in given if _is_human(one, where)]
+                for one in human:
+                    _time_of(one, where)
+                yield Told(item.where, where, trace, human, len(given) - len(human))
             except UserError as error:
                 yield Fault(item.where, str(error))
-                continue
-            yield from (Found(row, where) for row in found)
+
+
+def _number(trace: Mapping[str, Any]) -> str:
+    info = trace["info"]
+    return str(info.get("trace_id") or info.get("request_id") or "")
+
+
+def _key(told: Told, one: Mapping[str, Any]) -> str:
+    """Return what tells what a person said of a trace, or of a part of it, under a name."""
+    person = normalize_annotator(one["source"].get("source_id"))
+    try:
+        _, inputs, outputs = _exchange(told.trace, told.where)
+        exchange = json.dumps([inputs, outputs], sort_keys=True, default=str)
+    except UserError:
+        exchange = ""
+    # Whoever have no name are told apart by what they said.
+    known = person or str(one.get("assessment_id") or one)
+    kind = "expectation" if "expectation" in one else "feedback"
+    return digest(_number(told.trace), exchange, str(one.get("span_id") or ""), _name(one), kind, known)
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    return str(one.get("assessment_name", "feedback"))
+
+
+def _time_of(one: Mapping[str, Any], where: str) -> str:
+    return time_of(one.get("last_update_time") or one.get("create_time"), where)
 
 
 def _trace(item: Item) -> dict[str, Any]:
@@ -72,25 +153,25 @@ def _trace(item: Item) -> dict[str, Any]:
     return given
 
 
-def _rows(trace: Mapping[str, Any], reading: Reading, where: str, tally: Tally) -> Iterator[Record]:
-    given = trace["info"].get("assessments") or []
-    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-        raise UserError(f"{where}: assessments is no list of objects")
-    human = [one for one in given if _counts(one, where)]
+def _rows(
+    trace: Mapping[str, Any], human: list[dict[str, Any]], reading: Reading, where: str, tally: Tally
+) -> Iterator[Record]:
     if not human:
         return
     root, inputs, outputs = _exchange(trace, where)
     if outputs is None:
-        return  # nothing was answered
+        tally.left_out[UNANSWERED] += 1
+        return
     labels: list[Label] = []
     for one in human:
         if one.get("span_id") and root and str(one["span_id"]).removeprefix("0x") != root:
+            tally.left_out[OF_PART] += 1
             continue
         name, person = (
-            str(one.get("assessment_name", "feedback")),
+            _name(one),
             normalize_annotator(one["source"].get("source_id")) or UNKNOWN,
         )
-        time = time_of(one.get("last_update_time") or one.get("create_time"), where)
+        time = _time_of(one, where)
         told = list(_said(name, one, outputs, reading, where)) or list(
             _by_fields(name, one, outputs, reading, where, tally)
         )
@@ -104,11 +185,11 @@ def _rows(trace: Mapping[str, Any], reading: Reading, where: str, tally: Tally) 
         yield from labelled_rows(asked_of(key, shown, reading, where), labels, reading, where)
 
 
-def _counts(one: Mapping[str, Any], where: str) -> bool:
+def _is_human(one: Mapping[str, Any], where: str) -> bool:
     source = one.get("source")
     if not isinstance(source, dict):
         raise UserError(f"{where}: an assessment without a source; who made it must be known")
-    return str(source.get("source_type", "")).upper() == "HUMAN" and one.get("valid") is not False
+    return str(source.get("source_type", "")).upper() == "HUMAN"
 
 
 def _exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]:
@@ -221,4 +302,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else "no traces with info and data"
 
 
-FORMAT = Format("mlflow_feedback", stream, "line", _fits)
+FORMAT = Format("mlflow_feedback", stream, "source", _fits)

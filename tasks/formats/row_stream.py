@@ -227,6 +227,7 @@ def _count_unread(path: str, value: Any, reading: Reading, where: str, tally: Ta
         if not looks and any(named_as_verdict(part, held) for part in leaf.split(".")):
             looks = "a verdict"
         tally.note_unread(leaf, held, where, looks)
+        tally.note_values(leaf, held)
 
 
 def _told_of(path: str, reading: Reading, tally: Tally) -> bool:

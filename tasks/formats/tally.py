@@ -70,6 +70,9 @@ class Tally:
         _count(self.unread, path, seen)
         if looks:
             _count(self.asked, path, seen)
+
+    def note_values(self, path: str, value: Any) -> None:
+        """Take note of a value of a row's key that nothing reads: all of them may tell what the key is."""
         self._note_values(path, short_values(value))
 
     def _note_values(self, path: str, values: Iterable[str]) -> None:

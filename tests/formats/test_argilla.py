@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.formats import File
+from tasks.formats import File, Found, Reading, Tally, find_format
+from tasks.formats.newest import REPLACED
+from tasks.formats.reader import read_rows
 from tests.formats.reading import comparisons, lines, pairs, ratings, read, rows, sample
 
 ANN, BOB, EVE = (f"00000000-0000-0000-0000-{number:012d}" for number in (1, 2, 3))
@@ -136,3 +138,87 @@ def test_the_servers_records_have_ranks_and_times() -> None:
     (row,) = rows("argilla", sample("argilla_server.jsonl"))
     assert (row.a, row.b, row.choice, row.annotator) == ("Sand.", "Wheat.", "b", ANN)
     assert row.time == "2026-03-02T10:00:00"
+
+
+def server(
+    value: Any, person: str | None, time: str, status: str = "submitted", **more: Any
+) -> dict[str, Any]:
+    answers = {"better": {"value": value}} | more.pop("answers", {})
+    response = {"user_id": person, "status": status, "values": answers, "updated_at": time}
+    fields = {"instruction": "Who?", "response_1": "I.", "response_2": "You."}
+    return {"id": "u1", "external_id": "r1", "fields": fields, "responses": [response]} | more
+
+
+def exported(*exports: Any, **told: Any) -> tuple[list[Found], Tally]:
+    files = [File(f"{n}.jsonl", json.dumps(export).encode()) for n, export in enumerate(exports)]
+    tally = Tally()
+    return list(read_rows(find_format("argilla"), files, Reading("mine", **told), tally)), tally
+
+
+OLD, NEW = "2026-03-01T10:00:00", "2026-03-02T10:00:00"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "choices"),
+    [
+        (("response_1", ANN, OLD), ("response_2", ANN, NEW), [("b", ANN)]),
+        (("response_1", ANN, NEW), ("response_2", ANN, OLD), [("a", ANN)]),
+        (("response_1", ANN, OLD), ("response_1", ANN, OLD), [("a", ANN)]),
+        (("response_1", ANN, OLD), ("response_2", BOB, NEW), [("a", ANN), ("b", BOB)]),
+        (("response_1", ANN, OLD), ("response_2", ANN, NEW, "discarded"), []),
+        (("response_1", ANN, OLD), ("response_2", None, NEW), [("a", ANN), ("b", "unknown-0")]),
+    ],
+)
+def test_of_two_exports_a_persons_newest_response_counts(first: Any, second: Any, choices: Any) -> None:
+    found, tally = exported(server(*first), server(*second))
+    assert [(one.row.choice, one.row.annotator) for one in found] == choices  # type: ignore[union-attr]
+    assert tally.left_out[REPLACED] == (2 - len(choices) if second[-1] != "discarded" else 1)
+    assert tally.left_out["responses that were discarded"] == (second[-1] == "discarded")
+
+
+def test_an_export_of_rows_twice_counts_once_and_a_later_one_counts() -> None:
+    record = {
+        "id": "r1", "prompt": "Who?", "response_1": "I.", "response_1_tone.responses": [2],
+        "response_1_tone.responses.users": [ANN], "response_1_tone.responses.status": ["submitted"],
+    }  # fmt: skip
+    found, tally = exported(record, record, {**record, "response_1_tone.responses": [5]})
+    assert ratings([one.row for one in found]) == [("I.", [5.0], [ANN], "tone")]
+    assert tally.left_out == {REPLACED: 2}
+
+
+@pytest.mark.parametrize("value", ["unclear", ["off topic"], ["long", "dull"]])
+def test_a_label_that_names_no_answer_is_counted_and_asked_about(value: Any) -> None:
+    settings = json.dumps(
+        {
+            "questions": [
+                question("better", "label_selection", "response_1", "response_2"),
+                question("topic", "multi_label_selection", "unclear", "off topic", "long", "dull"),
+            ]
+        }
+    )
+    records = [server("response_1", ANN, OLD, answers={"topic": {"value": value}}), server("tie", BOB, OLD)]
+    found, tally = exported(*records, labelling=settings)
+    assert len(found) == 2 and tally.unread["topic"].count == 1
+    with pytest.raises(UserError, match=r"record u1: the key topic is .* looks like a verdict; .*fields: "):
+        tally.check("mine")
+    found, tally = exported(*records, labelling=settings, fields={"topic": "ignore"})
+    tally.check("mine", {"topic": "ignore"})
+    assert len(found) == 2
+
+
+def test_fields_give_a_label_its_meaning() -> None:
+    record = server("fine", ANN, OLD, fields={"prompt": "Who?", "response": "I."})
+    found, tally = exported(record, fields={"better": {"fine": 1, "dull": -1}})
+    tally.check("mine", {"better": "verdict"})
+    assert ratings([one.row for one in found]) == [("I.", [1.0], [ANN], "helpfulness")]
+    found, _ = exported(server("odd", ANN, OLD), fields={"better": {"fine": 1}})
+    assert "better is 'odd', which fields does not give a meaning" in found[0].row.fault
+
+
+def test_drafts_remarks_and_records_without_a_response_are_counted() -> None:
+    draft = server("response_1", ANN, OLD, "draft")
+    said = server("response_2", BOB, OLD, answers={"comment": {"value": "Short."}})
+    _, tally = exported(draft, said, {**draft, "responses": []})
+    assert tally.left_out == {"responses that are drafts": 1, "records without a response": 1}
+    tally.check("mine")
+    assert [line for line in tally.lines() if "comment (1, as 'Short.')" in line]

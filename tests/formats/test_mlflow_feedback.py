@@ -144,3 +144,47 @@ def test_a_persons_word_without_a_meaning_is_asked_about(value: Any) -> None:
         (found,) = FORMAT.stream([file], reading, tally)
         assert isinstance(found, Found) and isinstance(found.row, Rating) and found.row.scores == [0.5]
         tally.check("mine", reading.fields)
+
+
+def exported(*exports: dict[str, Any]) -> tuple[list[Any], Tally]:
+    files = [File(f"{n}.jsonl", json.dumps(export).encode()) for n, export in enumerate(exports)]
+    tally = Tally()
+    found = [one.row for one in FORMAT.stream(files, Reading("mine"), tally) if isinstance(one, Found)]
+    return found, tally
+
+
+LATER = {"last_update_time": "2026-03-05T10:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "scores"),
+    [
+        (assessment(1), assessment(5, **LATER), {"ann": 5.0}),
+        (assessment(1, **LATER), assessment(5), {"ann": 1.0}),
+        (assessment(4), assessment(4), {"ann": 4.0}),
+        (assessment(4), assessment(2, by="bob"), {"ann": 4.0, "bob": 2.0}),
+        (assessment(4, assessment_id="x"), assessment(4, assessment_id="x", valid=False), {}),
+        (assessment(4, assessment_id="x"), assessment(2, by="bob", overrides="x"), {"bob": 2.0}),
+    ],
+)  # fmt: skip
+def test_of_two_exports_a_persons_newest_assessment_counts(
+    first: dict[str, Any], second: dict[str, Any], scores: dict[str, float]
+) -> None:
+    found, tally = exported(trace(first), trace(second))
+    told = {name: score for row in found for name, score in zip(row.annotators, row.scores, strict=True)}
+    assert told == scores and sum(len(row.scores) for row in found) == len(scores)
+    assert tally.left_out["annotations that a newer one of the same person replaces"] == 2 - len(scores)
+
+
+def test_traces_with_other_ids_are_other_traces_and_what_is_passed_over_is_counted() -> None:
+    other = trace(assessment(2))
+    other["info"]["trace_id"] = "tr-2"
+    judged = trace(assessment(1, source={"source_type": "CODE", "source_id": "check.py"}), outputs="Nobody.")
+    found, tally = exported(
+        trace(assessment(1)), other, judged, trace(assessment(1, span_id="01"), outputs="X.")
+    )
+    assert [row.scores for row in found] == [[1.0], [2.0]]
+    assert tally.left_out == {
+        "assessments by judges and code": 1, "traces that no person judged": 1,
+        "assessments of a part of a trace": 1,
+    }  # fmt: skip
