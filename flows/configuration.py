@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from flows.preset_file import parse_yaml, read_yaml_file
-from model.device import too_few_units
+from flows.preset_types import check_values, said_value
+from model.device import DEVICES, check_memory, check_processes, find_device, too_few_units
 from model.errors import UserError
 from model.evaluate_parameters import REWARD_MODEL, EvaluateParameters
 from model.folder import check_model, load_architecture
+from model.parameter_bounds import check_bounds
 from model.ppo_parameters import PPOParameters
 from model.pretrain import PretrainParameters
 from model.reward import RewardParameters
 from model.sft import SFTParameters
-from model.transformer import Shape
+from model.transformer import Architecture, Shape
 from tasks import addresses
 from tasks.drift import DriftParameters
 from tasks.gate import GateParameters
 from tasks.judge import JudgeParameters
 from tasks.labels import LabelsParameters
-from tasks.names import is_blank
+from tasks.names import name_fault
 from tasks.preflight import Trainings
 from tasks.products import product_named
 from tasks.report import ReportParameters
@@ -37,8 +47,15 @@ from tasks.split import SplitParameters
 from tasks.tokenizer import TokenizerParameters, base_folder
 from tasks.validate import ValidateParameters
 
-# Characters of a person's key or value that a message repeats.
-LONGEST = 80
+# More training processes, or processes of one machine, than there are anywhere.
+MOST_PROCESSES = 4096
+
+
+def _checked_name(key: str, name: str) -> str:
+    """Return a name that is neither blank nor a path. Raises ValueError with the key."""
+    if fault := name_fault(name):
+        raise ValueError(f"{key} is {name!a}, {fault}")
+    return name
 
 
 class Tracking(BaseModel):
@@ -48,6 +65,11 @@ class Tracking(BaseModel):
 
     mlflow: str = ""
     experiment: str = "chatmill"
+
+    @field_validator("experiment")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        return _checked_name("experiment", name)
 
     @field_validator("mlflow")
     @classmethod
@@ -73,7 +95,7 @@ class Spreading(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=MOST_PROCESSES)
     dask: str = ""
 
     @field_validator("dask")
@@ -103,6 +125,11 @@ class Placement(BaseModel):
 
     train: str = ""
 
+    @field_validator("train")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        return _checked_name("train", name) if name else name
+
 
 class Promotion(BaseModel):
     """Who makes a model champion that passed the gate and beats the champion: the gate, or a person.
@@ -128,15 +155,10 @@ class Registration(BaseModel):
     model: str = ""
     compare_with: str = ""
 
-    @field_validator("model")
+    @field_validator("model", "compare_with")
     @classmethod
-    def _visible(cls, name: str) -> str:
-        if name and is_blank(name):
-            raise ValueError(
-                f"model is {name!a}, which shows nothing; a name with a letter is right, or no name for "
-                "the preset's"
-            )
-        return name
+    def _named(cls, name: str, info: ValidationInfo) -> str:
+        return _checked_name(str(info.field_name), name) if name else name
 
 
 class Preset(BaseModel):
@@ -148,7 +170,7 @@ class Preset(BaseModel):
     data: DataParameters
     seed: int = Field(default=1, ge=0)
     device: str = "auto"
-    processes: int = Field(default=1, ge=1)
+    processes: int = Field(default=1, ge=1, le=MOST_PROCESSES)
     base: str = ""
     validation: ValidateParameters = Field(default_factory=ValidateParameters, alias="validate")
     split: SplitParameters = Field(default_factory=SplitParameters)
@@ -177,10 +199,26 @@ class Preset(BaseModel):
 
     @field_validator("name")
     @classmethod
-    def _visible(cls, name: str) -> str:
-        if is_blank(name):
-            raise ValueError(f"name is {name!a}, which shows nothing; any name with a letter is right")
-        return name
+    def _named(cls, name: str) -> str:
+        # configs/NAME.yaml is the file that messages and triggers take it from.
+        if "/" in name or "\\" in name:
+            raise ValueError(f"name is {name!a}, which is a path; a name without slashes is right")
+        return _checked_name("name", name)
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, device: str) -> str:
+        if device not in DEVICES:
+            raise ValueError(f"device is {device!a}; {', '.join(DEVICES)} are right")
+        return device
+
+    @field_validator("architecture")
+    @classmethod
+    def _shaped(cls, shape: Shape) -> Shape:
+        check_bounds(shape, 0, math.inf, "kv_heads", "hidden", "norm_eps")
+        if shape.rope_theta <= 0:
+            raise ValueError(f"rope_theta is {shape.rope_theta}; it must be above 0")
+        return shape
 
     @model_validator(mode="after")
     def _registered(self) -> Preset:
@@ -219,6 +257,22 @@ class Preset(BaseModel):
             if count < self.processes:
                 raise ValueError(too_few_units(name, count, self.processes))
         return self
+
+    def find_device(self) -> str:
+        """Return the kind of device that this host trains on; where a pool trains, the one that is there.
+
+        Raises:
+            UserError: This host has no such device, too few of them, or too little memory for the model.
+        """
+        # Where a pool has the device, this host needs none.
+        if self.placement.train:
+            return find_device()
+        device = find_device(self.device)
+        check_processes(device, self.processes)
+        if not self.base:
+            shape = Architecture(vocabulary=self.tokenizer.vocabulary, **asdict(self.architecture))
+            check_memory(shape.parameters, device)
+        return device
 
     def check_base(self, root: Path) -> str:
         """Check the model folder that `base` names, before anything is computed for it.
@@ -284,45 +338,25 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
 def check_preset(values: Mapping[str, Any]) -> Preset:
     """A preset of plain values. Raises UserError in one sentence: the key, and what would be right."""
     addresses.use_environment(os.environ)
-    _refuse_unknown(values, Preset, ())
+    check_values(values, Preset)
     try:
-        preset = Preset.model_validate(values)
+        return Preset.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         said = str(first["msg"]).removeprefix("Value error, ")
         given = (
-            f" (it is {addresses.hide_secrets(_short(first['input']))})"
+            f" (it is {said_value(first['input'])})"
             if isinstance(first["input"], str | int | float | bool)
             else ""
         )
         if first["type"] == "missing":
             raise UserError(f"{where} is missing") from error
         # A stage's own sentence begins with its key: "steps is -1; …" of rlhf is about rlhf.steps.
-        joint = "." if said.split(" ", 1)[0].isidentifier() and " is " in said[:40] else ": "
-        raise UserError(f"{where}{joint if where else ''}{said}{given}") from error
-    # YAML's own .nan is refused by the reader, but pydantic makes a number of the text "nan" too.
-    for where, number in _numbers(preset.model_dump(by_alias=True), ()):
-        if not math.isfinite(number):
-            raise UserError(f"{where} is {number}; a finite number is right")
-    return preset
-
-
-def _numbers(values: Any, where: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    """Yield each fractional number of plain values, with its key."""
-    if isinstance(values, float):
-        yield ".".join(where), values
-    elif isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from _numbers(value, (*where, str(key)))
-    elif isinstance(values, list | tuple):
-        for place, value in enumerate(values):
-            yield from _numbers(value, (*where, str(place)))
-
-
-def _short(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
+        if own := re.match(r"([\w.]+)(?= (is|has|holds) )", said):
+            section = where.removesuffix(own[0]).removesuffix(".")
+            raise UserError(f"{section}.{said}" if section else said) from error
+        raise UserError(f"{where}{': ' if where else ''}{said}{given}") from error
 
 
 def _change(values: dict[str, Any], change: str) -> None:
@@ -337,53 +371,3 @@ def _change(values: dict[str, Any], change: str) -> None:
         if not isinstance(place, dict):
             raise UserError(f"--set {change}: {section} has no keys inside")
     place[last] = value
-
-
-def _refuse_unknown(values: Any, kind: Any, where: tuple[str, ...]) -> None:
-    """Walk the values beside the types: pydantic ignores unknown keys of plain dataclasses."""
-    known = _keys(kind)
-    if known is None or not isinstance(values, Mapping):
-        return
-    for key, value in values.items():
-        name = str(key) if len(str(key)) <= LONGEST else f"{str(key)[:LONGEST]}…"
-        path = ".".join([*where, name])
-        if key not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            here = [".".join([*where, found]) for found in near]
-            meant = [*_elsewhere(name), *here] if not where else [*here, *_elsewhere(name)]
-            hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}"
-            raise UserError(f"{path} is not known; {hint}")
-        for inner in _inside(known[key]):
-            items = value if isinstance(value, list) else [value]
-            if (
-                known[key] is not inner
-                and isinstance(value, Mapping)
-                and _keys(inner)
-                and _is_map(known[key])
-            ):
-                items = list(value.values())
-            for item in items:
-                _refuse_unknown(item, inner, (*where, str(key)))
-
-
-def _keys(kind: Any) -> dict[str, Any] | None:
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
-    if isinstance(kind, type) and is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return {field.name: hints[field.name] for field in fields(kind)}
-    return None
-
-
-def _inside(kind: Any) -> list[Any]:
-    return [kind] if _keys(kind) is not None else [part for part in get_args(kind) if _keys(part) is not None]
-
-
-def _is_map(kind: Any) -> bool:
-    return getattr(kind, "__origin__", None) is dict
-
-
-def _elsewhere(key: str) -> list[str]:
-    """Where the same key stands in another section."""
-    sections = _keys(Preset) or {}
-    return [f"{name}.{key}" for name, kind in sections.items() if key in (_keys(kind) or {})][:1]

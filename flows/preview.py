@@ -35,6 +35,9 @@ def show(preset: Preset, root: Path, console: Console | None = None, whole: bool
         UserError: Ingestion (or a run) would stop; the sentence is the command's own.
     """
     console = console or Console(highlight=False)
+    if whole:
+        preset.find_device()
+        preset.check_base(root)
     notes: tuple[str, ...] = ()
     later = ""
     with (

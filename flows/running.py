@@ -27,7 +27,7 @@ from flows.run_pages import find_pages, name_flow_run, show_outcome_links, show_
 from flows.slowness import watched
 from flows.surroundings import prepare, threads
 from flows.sweeping import sweep, untagged
-from model.device import check_processes, describe_processor, find_device
+from model.device import describe_processor
 from tasks.approval import Question
 from tasks.arrivals import known_labels
 from tasks.drift import DriftParameters, read_drift
@@ -76,10 +76,7 @@ class Running:
         folder = self.place.root / MLFLOW_FOLDER
         self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, folder, preset.product)
         self.tracker.registry.check()
-        # Where a pool has the device, this host needs none.
-        device = find_device("auto" if preset.placement.train else preset.device)
-        if not preset.placement.train:
-            check_processes(device, preset.processes)
+        device = preset.find_device()
         self.spread, self.store = self._spread(), open_store(preset, self.place.root)
         self.around = Surroundings(
             self.place.root, preset.seed, device, preset.processes, self.spread, self.store

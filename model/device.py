@@ -12,6 +12,10 @@ import torch.distributed as dist
 
 from model.errors import UserError
 
+DEVICES = ("auto", "cpu", "cuda")
+# Weights, gradients and two moments of the optimizer, in float32: the least that a training holds.
+BYTES_A_WEIGHT = 16
+
 
 def find_device(wanted: str = "auto") -> str:
     """The kind of device to train on: "cuda" or "cpu".
@@ -21,7 +25,7 @@ def find_device(wanted: str = "auto") -> str:
     available = torch.cuda.is_available()
     if wanted == "auto":
         return "cuda" if available else "cpu"
-    if wanted not in ("cpu", "cuda"):
+    if wanted not in DEVICES:
         raise UserError(f"device: {wanted!r} is not known; write auto, cpu or cuda")
     if wanted == "cuda" and not available:
         raise UserError("device: cuda was asked for, but torch finds no CUDA device here; write auto or cpu")
@@ -37,6 +41,20 @@ def check_processes(device: str, processes: int) -> None:
         raise UserError(
             f"processes is {processes}, and torch sees {count} GPU{'s' if count != 1 else ''} here; lower "
             "processes, or make more GPUs visible (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def check_memory(weights: int, device: str) -> None:
+    """Raise UserError if this machine has less memory than a training of so many weights holds."""
+    if device == "cuda":
+        there = torch.cuda.get_device_properties(0).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if (needed := weights * BYTES_A_WEIGHT) > there:
+        raise UserError(
+            f"architecture: a model of {weights:,} weights needs {needed / 1e9:,.1f} GB or more in training, "
+            f"and the {'GPU' if device == 'cuda' else 'machine'} has {there / 1e9:,.1f} GB; lower "
+            "architecture.layers, architecture.width or tokenizer.vocabulary"
         )
 
 

@@ -25,6 +25,7 @@ from model.checkpoint import DamagedFile, load_checkpoint, load_file, save_check
 from model.errors import UserError
 from model.launch import Report
 from model.optimizer import Learner, OptimizerParameters
+from model.parameter_bounds import MOST_STEPS, check_bounds
 
 CURVE_POINTS = 400
 SAVING_SHARE = 0.1
@@ -58,12 +59,12 @@ class LoopParameters:
     least_steps: ClassVar[int] = 1  # 0 where a recipe derives the number of steps
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", self.least_steps), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("micro_batch", "evaluate_every", "checkpoint_every", "checkpoint_seconds", "patience"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        check_bounds(self, self.least_steps, MOST_STEPS, "steps")
+        check_bounds(self, 1, MOST_STEPS, "batch")
+        check_bounds(
+            self, 0, MOST_STEPS,
+            "micro_batch", "evaluate_every", "checkpoint_every", "checkpoint_seconds", "patience",
+        )  # fmt: skip
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Self:

@@ -35,9 +35,15 @@ class OptimizerParameters:
             value = getattr(self, name)
             if value < 0 or (value == 0 and not (self.derives_rate and name == "learning_rate")):
                 raise ValueError(f"{name} is {value}; it must be above 0")
-        for name in ("warmup", "decay", "final", "beta1", "beta2"):
+        for name in ("muon_learning_rate", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("warmup", "decay", "final"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to below 1")
         if self.warmup + self.decay > 1:
             raise ValueError("warmup and decay are shares of the steps; together they must not exceed 1")
 

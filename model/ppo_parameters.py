@@ -16,6 +16,7 @@ from model.kl_control import (
 )
 from model.loop import LoopParameters
 from model.optimizer import OptimizerParameters
+from model.parameter_bounds import MOST_EPOCHS, MOST_SAMPLES, check_bounds
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class PPOParameters(LoopParameters):
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        check_bounds(self, 1, MOST_EPOCHS, "epochs")
+        check_bounds(self, 0, MOST_SAMPLES, "held_out")
         for name in ("discount", "trace"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")

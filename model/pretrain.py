@@ -21,6 +21,7 @@ from model.launch import Report
 from model.loop import Loop, LoopParameters, Recipe, micro_batches, supervised_update
 from model.losses import next_token_loss
 from model.optimizer import Learner
+from model.parameter_bounds import MOST_TOKENS, check_bounds
 from model.sample import generate
 from model.tokenizer import Tokenizer
 from model.transformer import Architecture, Transformer
@@ -37,6 +38,11 @@ class PretrainParameters(LoopParameters):
     evaluate_tokens: int = 0
     prompts: tuple[str, ...] = ("The ", "In the beginning", "This film")
     sample_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, 0, math.inf, "evaluate_tokens")
+        check_bounds(self, 1, MOST_TOKENS, "sample_tokens")
 
 
 class Pretraining(Recipe):

@@ -22,6 +22,7 @@ from model.launch import Report
 from model.loop import Loop, LoopParameters, Recipe, supervised_update
 from model.losses import bradley_terry_loss
 from model.optimizer import Learner
+from model.parameter_bounds import MOST_SAMPLES, check_bounds
 from model.preferences import Group, HeldOutPairs, Labels, headline_accuracy
 from model.sample import generate
 from model.tokenizer import Tokenizer
@@ -55,6 +56,7 @@ class RewardParameters(LoopParameters):
             raise ValueError(f"margin is {self.margin}; it must be above 0")
         if self.reference < 2 or self.reference_tokens < 1:
             raise ValueError("reference must be at least 2 samples, of at least 1 token (reference_tokens)")
+        check_bounds(self, 2, MOST_SAMPLES, "reference", "group")
 
 
 class RewardModel(nn.Module):

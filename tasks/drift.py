@@ -16,6 +16,7 @@ from model.launch import Report
 from tasks import profile
 from tasks.figures import against_bars, standalone
 from tasks.measures import Bars, Measure, Newness, new_rows, profiles_apart, surprised, tokens_apart
+from tasks.names import name_fault
 from tasks.page import STYLE
 from tasks.profile import ABOUT, MODEL
 from tasks.stage import stage
@@ -44,6 +45,8 @@ class DriftParameters(Bars):
         for name in ("rows", "sample_bytes", "loss_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.reference and name_fault(self.reference):
+            raise ValueError(f"reference is {self.reference!a}, {name_fault(self.reference)}")
 
 
 @stage(inputs=("split", "tokenizer", "champion"))

@@ -30,6 +30,20 @@ def is_blank(name: str) -> bool:
     return all(char in INVISIBLE or unicodedata.category(char) in UNSEEN for char in name)
 
 
+def name_fault(name: str) -> str:
+    """Return why a text is no name, in words that follow it; empty where it is one.
+
+    A name may hold a slash, as in `press/films`, but not lead anywhere as a path does.
+    """
+    if is_blank(name):
+        return "which shows nothing; any name with a letter is right"
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
+        return "which holds a control character; a name of one line is right"
+    if "\\" in name or name.startswith("~") or any(part in ("", ".", "..") for part in name.split("/")):
+        return "which is a path; a name is right"
+    return ""
+
+
 def stratum_key(aspect: str, source: str) -> str:
     """Return ASPECT/SOURCE; a slash in the aspect is escaped, so that two strata never have one key."""
     return f"{aspect.replace('%', '%25').replace('/', '%2F')}/{source}"

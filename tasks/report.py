@@ -29,6 +29,7 @@ from tasks.chapters import (
     said_before,
     tiles,
 )
+from tasks.names import is_blank
 from tasks.page import PAGE, RUN_LINKS, STYLE
 from tasks.stage import stage
 
@@ -46,6 +47,8 @@ class ReportParameters:
     def __post_init__(self) -> None:
         if self.answers < 0:
             raise ValueError(f"answers is {self.answers}; it must be 0 or more")
+        if is_blank(self.title):
+            raise ValueError(f"title is {self.title!a}, which shows nothing; a title with a letter is right")
 
 
 STAGES = "validate split tokenizer drift pretrain sft labels reward rlhf evaluate gate"

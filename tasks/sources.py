@@ -25,7 +25,7 @@ from tasks.formats.annotators import UNKNOWN, normalize_annotator
 from tasks.formats.files import suffix
 from tasks.formats.look import AUTO
 from tasks.formats.meanings import check_fields
-from tasks.names import is_blank
+from tasks.names import is_blank, name_fault
 from tasks.project_paths import DOWNLOADS
 from tasks.records import Comparison, Rating
 from tasks.remotes import secret
@@ -82,11 +82,8 @@ class Source:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        if is_blank(self.name):
-            raise ValueError(
-                f"a source's name is {self.name!a}, which shows nothing; any name will do that no other "
-                "source has"
-            )
+        if fault := name_fault(self.name):
+            raise ValueError(f"name is {self.name!a}, {fault}")
         # What is recorded of a preset, by whomever, holds no key: this process alone keeps it.
         urls = self.urls
         concealed = conceal(urls) if isinstance(urls, str) else tuple(map(conceal, urls))
@@ -131,8 +128,8 @@ class Source:
                 faults.append(str(error))
         if self.documents not in get_args(Documents):
             faults.append(f"documents is {self.documents!r}; file or paragraph is right")
-        if is_blank(self.aspect):
-            faults.append("aspect is empty; it is that of labels which name none")
+        if fault := name_fault(self.aspect):
+            faults.append(f"aspect is {self.aspect!a}, {fault}")
         if any(map(is_blank, self.columns)):
             faults.append("columns has an empty key; a role or an aspect is right, as in prompt")
         faults += [

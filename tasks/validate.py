@@ -74,6 +74,8 @@ class ValidateParameters:
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}; it is a share, from 0 to 1")
+        if not self.admitted.strip():
+            raise ValueError("admitted is empty; the name of a file is right")
         if self.personal not in get_args(Personal):
             raise ValueError(f"personal is {self.personal!r}; {', '.join(get_args(Personal))} are right")
         for name, known in (("balance", SHARES), ("rules", TYPES)):

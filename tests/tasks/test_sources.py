@@ -54,7 +54,7 @@ def names(source: Source, root: Path) -> list[str]:
         ({"urls": "https://host/a.txt#sha256=12"}, "the sum of https://host/a.txt is '12'; 64 hex digits"),
         ({"files": "f", "format": "plian"}, "format 'plian' is not known; there are plain"),
         ({"files": "f", "documents": "line"}, "documents is 'line'; file or paragraph"),
-        ({"files": "f", "aspect": ""}, "aspect is empty"),
+        ({"files": "f", "aspect": ""}, "aspect is .., which shows nothing"),
         ({"files": "f", "columns": {"text": ""}}, "'text' stands for no column"),
         ({"files": "f", "annotators": ("",)}, "annotators has an empty name"),
         ({"files": "f", "quarantine": 1.5}, r"quarantine is 1\.5; it is a share"),
