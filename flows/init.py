@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TRIED_SECONDS = 2.5  # of training steps for each shape that is tried; rarely more than three are
 FASTER = 1.5  # times as fast as on all threads is one thread, where that is said
+NAMED = 5  # files that a message names
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
 
@@ -66,6 +67,8 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
     whole = checked and found.size <= CHECKED
     # Where all rows are checked, the check says what is left aside, with the counts of all rows.
     _show(found, console, notes=not whole)
+    if not found.sources:
+        raise UserError(_describe_nothing(folder, found))
     asked = next((source.stop for source in found.sources if source.stop), "")
     try:
         with _life(console, "counting words"):
@@ -78,7 +81,7 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
         machine = _machine(kind, console)
         plan = sizing.plan(measured.amount, machine, minutes)
     described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{proposal.device_memory(machine)}"
-    notes = proposal.time_notes(plan, minutes)
+    notes = [*filter(None, [_describe_unreadable(found)]), *proposal.time_notes(plan, minutes)]
     text = proposal.preset(name, device, found, measured, plan, described, notes)
     preset = _read(text)
     stop, allowed = "", None
@@ -143,8 +146,29 @@ def _show(found: Survey, console: Console, notes: bool) -> None:
     if notes:
         _show_notes(found, console)
     for other, why in found.others:
-        said = f"not read: {terminal_text(other)}: {terminal_text(why)}"
-        console.print(f"[dim]{said}[/dim]", soft_wrap=True)
+        broken = other in found.unreadable
+        said = f"{'cannot be' if broken else 'not'} read: {terminal_text(other)}: {terminal_text(why)}"
+        console.print(f"[{'yellow' if broken else 'dim'}]{said}[/]", soft_wrap=True)
+
+
+def _describe_nothing(folder: Path, found: Survey) -> str:
+    """Say that no file of a folder can be read, and why the first of them cannot."""
+    names = found.unreadable or [name for name, _ in found.others]
+    why = dict(found.others)[names[0]]
+    if len(names) > 1:
+        none = f"none of the {len(names)} files in {folder} can be read"
+        return f"{none}, so no preset is written; the first: {names[0]}: {why}"
+    return f"the only file in {folder} cannot be read, so no preset is written: {names[0]}: {why}"
+
+
+def _describe_unreadable(found: Survey) -> str:
+    """Say which files a run would do without as they cannot be read; empty where there are none."""
+    names = found.unreadable
+    if not names:
+        return ""
+    named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    what = "it cannot" if len(names) == 1 else "they cannot"
+    return f"Not in the preset, as {what} be read: {named}. A run goes without."
 
 
 def _read(text: str) -> Preset:

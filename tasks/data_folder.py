@@ -213,8 +213,11 @@ def copy_file(source: Path, target: Path) -> str:
 
 def refusal(foreign: list[str]) -> str:
     """Say which files in data/ are not chatmill's, and what to do."""
-    others = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
-    return f"data/{foreign[0]}{others} is not a file that chatmill wrote; nothing was changed. {ADVICE}"
+    if len(foreign) == 1:
+        what = f"data/{foreign[0]} is not a file that chatmill wrote"
+    else:
+        what = f"data/{foreign[0]} and {len(foreign) - 1:,} more are not files that chatmill wrote"
+    return f"{what}; nothing was changed. {ADVICE}"
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from tasks.owned_folder import copy_folder
 from tasks.project_paths import DATA_LOCK
 from tasks.readmission import check_readmitted, member_digests, note_withdrawn
 from tasks.records import TYPES, shards
+from tasks.row_origins import find_origins, write_places
 from tasks.shards import (
     CLAIMS,
     Part,
@@ -127,10 +128,9 @@ def _from_sources(
     made_of = _made_of(parameters, root)
     known = versions.read_pointer(root)
     followed = known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept
-    data = root / "data"
     restored = known is not None and followed and _restored(root, known["md5"], parameters, report)
-    if restored:
-        _copy(data, out)
+    if restored and known:
+        _copy(root, out, known["md5"])
     else:
         made = make_rows(parameters, root, out, report, spread, withdrawn)
         check_still(parameters, root, made_of["sources"])
@@ -201,14 +201,19 @@ def _from_version(
             f"data.version is {parameters.version}, which holds {counts} that {WITHDRAWN} withdraws; take "
             "data.version out of the preset, and a version without them is made from its sources"
         )
-    _copy(root / "data", out)
+    _copy(root, out, known["md5"])
     return _figures(known)
 
 
-def _copy(data: Path, out: Path) -> None:
+def _copy(root: Path, out: Path, version: str) -> None:
+    """Copy data/, and where its rows were found as far as a run is left here that read the sources."""
     for kind in TYPES:
-        copy_folder(data / kind, out / "rows" / kind)
-    write_places(out)
+        copy_folder(root / "data" / kind, out / "rows" / kind)
+    if known := find_origins(root, version):
+        for kind in TYPES:
+            copy_folder(known / kind, out / "origins" / kind)
+    else:
+        write_places(out)
 
 
 def _restored(root: Path, wanted: str, parameters: DataParameters, report: Report) -> bool:
@@ -328,13 +333,3 @@ def publish(rows: Path, root: Path) -> None:
     """Make the shards of a folder those of data/."""
     found = {f"{kind}/{path.name}": path for kind in TYPES for path in shards(rows / kind)}
     data_folder.replace_rows(root, found)
-
-
-def write_places(out: Path) -> None:
-    """out/origins for rows that were not parsed but fetched: where they stand in data/."""
-    for kind in TYPES:
-        (out / "origins" / kind).mkdir(parents=True)
-        for path in shards(out / "rows" / kind):
-            with path.open("rb") as rows, (out / "origins" / kind / path.name).open("w") as places:
-                for number, _ in enumerate(rows, 1):
-                    places.write(json.dumps(f"data/{kind}/{path.name}, line {number}") + "\n")

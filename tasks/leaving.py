@@ -14,10 +14,9 @@ from pathlib import Path
 from model.errors import UserError
 from tasks import versions
 from tasks.names import shown_name
-from tasks.output import is_undamaged, read_manifest
-from tasks.project_paths import ARTIFACTS
 from tasks.quarantine import ADMITTED, read_admissions
 from tasks.records import ID, TYPES, annotators_of, shards
+from tasks.row_origins import find_origins, read_places
 from tasks.withdrawal import LABELS, Withdrawal, gathered, rated_of, read_withdrawals
 
 SHORTEST = 6  # characters of an id that stand for the whole of it
@@ -200,28 +199,14 @@ def _like(given: str, root: Path) -> str:
 
 
 def _lines(root: Path, kind: str) -> Iterator[tuple[bytes, str]]:
-    """The rows of data/ with the file that each came from, as far as that is known here."""
-    origins = _origins(root)
+    """The rows of data/ with the file that each came from; with its source where the file is not known."""
+    pointer = versions.read_pointer(root)
+    origins = find_origins(root, pointer["md5"]) if pointer else None
     for path in shards(root / "data" / kind):
-        places = _places(origins / kind / path.name) if origins else None
+        places = read_places(origins / kind / path.name) if origins else None
         with path.open("rb") as lines:
             for line in lines:
-                yield line, next(places, "") if places else f"data/{kind}"
-
-
-def _origins(root: Path) -> Path | None:
-    """The folder that says where the rows of data/ were found, where the run that made them is still here."""
-    pointer = versions.read_pointer(root)
-    for folder in sorted((root / ARTIFACTS / "ingest").glob("*")):
-        manifest = read_manifest(folder)
-        named = pointer and manifest and manifest["metrics"].get("data_hash") == pointer["md5"]
-        if named and is_undamaged(folder, root):
-            return folder / "origins"
-    return None
-
-
-def _places(path: Path) -> Iterator[str]:
-    """The files in a shard's origins, without the line, item or row in each."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield PLACE.sub("", str(json.loads(line)))
+                if places:
+                    yield line, PLACE.sub("", next(places, ""))
+                else:
+                    yield line, f"source {json.loads(line).get('source')}"

@@ -140,3 +140,13 @@ def yaml_comment(text: str) -> str:
 def shown_name(name: str) -> str:
     """Return a person's name in a message: quoted where it could be taken for something else."""
     return name if name.isprintable() and name == name.strip() else ascii(name)
+
+
+def shorten(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, cut between words where it has any, with a mark."""
+    if len(text) <= most:
+        return text
+    cut = text[: most - 1]
+    whole, _, rest = cut.rpartition(" ")
+    # A text without spaces, or with one very long word, is cut within it.
+    return f"{whole if whole and len(rest) < most // 2 else cut}…"

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from tasks import benchmarks, near, personal, repeats
+from tasks.names import shorten
 from tasks.quarantine import Admission
 from tasks.records import json_line, parse_lines
 from tasks.rules import ACROSS, Failure, Limits, Rules, check, check_across, said, told
 
 EXAMPLES = 3
 SHOWN = 60
+SHOWN_FAULT = 240  # characters of why a row cannot be read
 
 
 @dataclass(frozen=True)
@@ -215,11 +217,15 @@ def _mask(value: Any) -> Any:
 
 
 def _example(values: Mapping[str, Any], column: str, where: str) -> str:
+    where = where or str(values.get("source"))
+    if column == "fault":
+        # The sentence names the place itself.
+        return f"{where}: {shorten(str(values['fault']).removeprefix(where).lstrip(',: '), SHOWN_FAULT)}"
     broke = values.get(column) if column else None
     shown = (
         broke if broke is not None else values.get("text") or values.get("completion") or values.get("prompt")
     )
-    return f"{where or values.get('source')}: {str(shown)[:SHOWN]!r}"
+    return f"{where}: {shorten(str(shown), SHOWN)!r}"
 
 
 def _line(values: Mapping[str, Any]) -> bytes:

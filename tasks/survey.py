@@ -64,10 +64,14 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found in a folder: sources, and files that are none, each with the reason."""
+    """What was found in a folder: sources, and files that are none, each with the reason.
+
+    `unreadable` are those of the others that should be data by their names, and cannot be read.
+    """
 
     sources: list[Proposal]
     others: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
         """Rows of a kind in all sources, about."""
@@ -104,6 +108,7 @@ def survey(folder: Path, root: Path) -> Survey:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; the one with your text, pairs and labels is right")
     others: list[tuple[str, str]] = []
+    unreadable: list[str] = []
     known: dict[Path, Guess] = {}
     paths = _files(folder, root)
     saved = _saved_sets(paths)
@@ -122,6 +127,7 @@ def survey(folder: Path, root: Path) -> Survey:
             known[path] = _format(path, name)
         except UserError as error:
             others.append((name, _why(name, error)))
+            unreadable += [name] if _ending(path) != CONFIGURATION else []
     sources: list[Proposal] = []
     for place, paths in _grouped(folder, known):
         own = Path(_plain(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
@@ -132,13 +138,15 @@ def survey(folder: Path, root: Path) -> Survey:
             together = find_format(known[paths[0]].format).unit == "source"
             # Files that make sense together only are not tried alone: each would lack the others.
             whole, broken = ([], []) if together else _sorted_out(paths, known[paths[0]], root)
-            others += broken or [(", ".join(_globs(place, paths, folder, root)), str(error))]
+            failed = broken or [(", ".join(_globs(place, paths, folder, root)), str(error))]
+            others += failed
+            unreadable += [name for name, _ in failed]
             if broken and whole:
                 globs = _globs(place, whole, folder, root)
                 sources.append(_read(name, known[whole[0]], globs, whole, root))
     if not known and not others:
         raise UserError(f"{folder} holds no file; put your text, pairs and labels there")
-    return Survey(sources, others)
+    return Survey(sources, others, unreadable)
 
 
 def check_place(folder: Path, root: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from model.errors import UserError
 from tasks.formats import Reading
 from tasks.formats.meanings import as_score
+from tasks.formats.tables import is_unnamed
 from tasks.formats.turns import asked, group_of, history, read_prompt, there
 from tasks.records import Choice, Record, Turn, comparison_row, pair_row, rating_row
 from tasks.rules import ASPECTS
@@ -148,7 +149,8 @@ def prompt_key(
     """
     if "prompt" in reading.columns:
         return reading.columns["prompt"]
-    free = [key for key in values if key not in set(answers) and _speaks(values[key])]
+    taken = set(answers)
+    free = [key for key in values if key not in taken and _speaks(values[key]) and not is_unnamed(key)]
     known = [key for key in free if key.lower() in PROMPTS]
     for few in (known, [key for key in free if key not in set(written)], free):
         if len(few) == 1:

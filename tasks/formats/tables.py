@@ -30,9 +30,9 @@ def read_table(
 
     The third part is what is wrong with a row that has more or fewer cells than columns, else empty.
 
-    Cells are texts; empty lines are passed over, as is one column without a name (pandas writes its index
-    so). Raises UserError for a wrong delimiter, for no header or one with a name twice, for more than 4,096
-    columns, and for a row with quotes that do not close, or of more than 64 MB.
+    Cells are texts; empty lines are passed over. A column without a name, as pandas writes its index, gets
+    one (`unnamed_column`). Raises UserError for a wrong delimiter, for no header or one with a name twice,
+    for more than 4,096 columns, and for a row with quotes that do not close, or of more than 64 MB.
     """
     # The one setting there is holds for the whole process; the row's bound below is what counts.
     csv.field_size_limit(LONGEST)
@@ -57,6 +57,7 @@ def read_table(
         if not header:
             header = [cell.strip() for cell in cells]
             _check_header(header, delimiter, text.where)
+            header = [name or unnamed_column(number) for number, name in enumerate(header, 1)]
             continue
         if len(cells) != len(header):
             if len(header) == 1 and not rows_read:
@@ -67,7 +68,17 @@ def read_table(
             yield {}, text.where, f"{text.where}: {len(cells)} cells under {len(header)} columns"
             continue
         rows_read = True
-        yield {name: cell for name, cell in zip(header, cells, strict=True) if name}, text.where, ""
+        yield dict(zip(header, cells, strict=True)), text.where, ""
+
+
+def unnamed_column(number: int) -> str:
+    """Return what the column at a place is called that has no name; the first column is number 1."""
+    return f"(column {number} without a name)"
+
+
+def is_unnamed(name: str) -> bool:
+    """Return whether a column has its name from `unnamed_column`."""
+    return name.startswith("(column ") and name.endswith(" without a name)")
 
 
 def _split_at_returns(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
@@ -222,7 +233,7 @@ def _check_columns(names: list[str], origin: str) -> None:
         )
     seen: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in seen and name:
             raise UserError(f"{origin}: two columns are called {name!r}; a column's name is its own")
         seen.add(name)
 

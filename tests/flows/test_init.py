@@ -572,6 +572,32 @@ def test_a_broken_line_costs_its_row_alone(project: Path) -> None:
     assert len(source.rows) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("broken.json", b'[{"prompt": "a", "completion": "b"}, {"prompt'),
+        ("half.csv", b'prompt,completion\n"a,b'), ("table.parquet", b"PAR1 nothing"),
+        ("odd.jsonl", b'{"colour": "red", "size": 3}\n'), ("latin.txt", b"caf\xe9 au lait"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_plain_to_see(
+    project: Path, steady: None, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    (project / "alone").mkdir()
+    for folder in ("alone", "mine"):
+        (project / folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"the only file in alone cannot be read, .* alone/{name}: "):
+        made("alone")
+    assert not (project / "configs").exists()
+    made()
+    said = capsys.readouterr().out
+    assert f"cannot be read: mine/{name}: " in said
+    assert f"Not in the preset, as it cannot be read: mine/{name}. A run goes without." in said
+    (project / "alone" / "second.json").write_text("[")
+    with pytest.raises(UserError, match="none of the 2 files in alone can be read"):
+        made("alone")
+
+
 def test_a_long_file_is_read_in_part_and_counted_about(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from flows.withdraw import withdraw
 from model.errors import UserError
 from tasks.ingest import ingest
+from tasks.project_paths import ARTIFACTS
 from tasks.sources import DataParameters, Source
 from tasks.stage import Surroundings
 from tasks.withdrawal import WITHDRAWN, Withdrawal, write_withdrawals
@@ -60,3 +63,17 @@ def test_a_dry_run_shows_what_would_leave_and_writes_nothing(root: Path) -> None
     assert not (root / WITHDRAWN).exists()
     with pytest.raises(UserError, match="--why and --by not given"):
         say("--annotator", "ann", "--config", "mine.yaml")
+
+
+def test_files_are_named_though_the_rows_were_not_read_again(root: Path) -> None:
+    label = {"prompt": "p", "a": "x", "b": "y", "choice": "a", "annotator": "ann"}
+    (root / "labels.jsonl").write_text(json.dumps(label) + "\n")
+    (root / "mine.yaml").write_text(PRESET)
+    parameters = DataParameters((Source("mine", files="labels.jsonl"),))
+    for given in (parameters, replace(parameters, strict=True)):
+        ingest.run(given, {}, Surroundings(root), lambda event: None)
+    asked = ("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
+    assert "labels.jsonl  comparisons            1" in say(*asked)
+    shutil.rmtree(root / ARTIFACTS)
+    said = say(*asked)
+    assert "source mine  comparisons" in said and "data/" not in said

@@ -225,7 +225,9 @@ def test_a_table_that_is_wrong_is_named_with_its_line(name: str, content: str, s
 
 def test_a_table_may_have_an_index_and_empty_lines() -> None:
     content = b',text , n\n\n0,a  b,1\n\n1,"",2\n'
-    assert values(File("a.csv", content)) == [{"text": "a  b", "n": "1"}, {"text": "", "n": "2"}]
+    index = "(column 1 without a name)"
+    rows = [{index: "0", "text": "a  b", "n": "1"}, {index: "1", "text": "", "n": "2"}]
+    assert values(File("a.csv", content)) == rows
     assert (
         values(File("a.csv", b"\n")) == values(File("a.csv", b"")) == values(File("a.csv", b"text\n")) == []
     )

@@ -189,3 +189,30 @@ def test_a_row_that_nobody_voted_on_is_left_out_and_one_verdict_beside_votes_is_
 def test_columns_that_are_no_votes_are_only_named(row: dict[str, Any]) -> None:
     _, tally = read({**PAIR, **row}, {**PAIR, **row})
     tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "unread"),
+    [
+        (",prompt,completion", "0,Who?,I.", {"(column 1 without a name)": 1}),
+        ("prompt,completion,,", "Who?,I.,,", {}),
+        (
+            "prompt,,completion,",
+            "Who?,x,I.,y",
+            {"(column 2 without a name)": 1, "(column 4 without a name)": 1},
+        ),
+    ],
+)
+def test_columns_without_a_name_are_counted(header: str, row: str, unread: dict[str, int]) -> None:
+    (found,), tally = read_file(File("a.csv", f"{header}\n{row}\n".encode()))
+    assert isinstance(found.row, Pair) and (found.row.prompt, found.row.completion) == ("Who?", "I.")
+    assert {name: seen.count for name, seen in tally.unread.items()} == unread
+
+
+def test_a_verdict_in_a_column_without_a_name_is_asked_about_and_read() -> None:
+    file = File("a.csv", b"prompt,completion,\nWho?,I.,bad\nWhat?,It.,good\n")
+    _, tally = read_file(file)
+    with pytest.raises(UserError, match=r"the key \(column 3 without a name\) is 'bad' and looks like"):
+        tally.check("mine")
+    found, tally = read_file(file, fields={"(column 3 without a name)": "verdict"})
+    assert [one.row.scores for one in found] == [[-1.0], [1.0]]  # type: ignore[union-attr]

@@ -52,7 +52,8 @@ def test_claim_data_own_files_refused_and_kept(root: Path, names: list[str], tex
     for name in names:
         put(root, name, text)
     before = everything(root / "data")
-    with pytest.raises(UserError, match=rf"{sorted(names)[0]}.*not a file that chatmill wrote.*move"):
+    what = "is not a file" if len(names) == 1 else f"and {len(names) - 1} more are not files"
+    with pytest.raises(UserError, match=rf"{sorted(names)[0]} {what} that chatmill wrote.*move"):
         run(root)
     assert everything(root / "data") == before and not (root / "data.dvc").exists()
 

@@ -9,7 +9,7 @@ import pytest
 
 from flows.configuration import check_preset
 from model.errors import UserError
-from tasks.names import is_blank, mlflow_key, plain_key, split_stratum, stratum_key
+from tasks.names import is_blank, mlflow_key, plain_key, shorten, split_stratum, stratum_key
 
 BLANK = ("", "   ", "\t\n", "\x00", "\x1b\x7f", "\u200b\u200d", "\u00a0\u3000", "\u2028", "\u3164", "\ufeff ")
 VISIBLE = ("a", " a ", "0", "-", "質問", "🙂", "\u0301a", "x\x00")
@@ -60,3 +60,15 @@ def test_strata_have_keys_of_their_own_and_are_read_back() -> None:
         f"accuracy/{key}" for key in keys
     ]
     assert stratum_key("tone", "films/old") == "tone/films/old"
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "cut"),
+    [
+        ("as it is", 8, "as it is"), ("cut between words here", 17, "cut between…"), ("", 3, ""),
+        ("x" * 30, 10, "x" * 9 + "…"), ("a " + "y" * 30, 10, "a yyyyyyy…"),
+        ("質問は何ですか、教えて", 8, "質問は何ですか…"),
+    ],
+)  # fmt: skip
+def test_texts_are_cut_between_words(text: str, most: int, cut: str) -> None:
+    assert shorten(text, most) == cut and len(cut) <= most
