@@ -192,9 +192,8 @@ class Display:
             self.progress.remove_task(self.bar)
         how = "[cyan]reused[/cyan]" if reference.reused else "[green]made[/green]  "
         figures = key_figures(reference.stage, reference.metrics)
-        self.console.print(
-            f"[bold]{reference.stage:<10}[/bold] {how} {seconds(took):>11}  {figures}", soft_wrap=True
-        )
+        line = f"[bold]{reference.stage:<10}[/bold] {how} {seconds(took):>11}  {terminal_text(figures)}"
+        self.console.print(line, soft_wrap=True)
         self.log(f"{reference.stage}: {'reused' if reference.reused else 'made'}, {seconds(took)}, {figures}")
 
 
@@ -208,7 +207,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
         table.add_column(column, justify="right" if column == "seconds" else "left")
     for entry in outcome.stages:
         colour = "cyan" if entry["status"] == "reused" else "green"
-        figures = key_figures(entry["name"], entry["metrics"])
+        figures = terminal_text(key_figures(entry["name"], entry["metrics"]))
         table.add_row(entry["name"], Text(entry["status"], colour), f"{entry['seconds']:.1f}", figures)
     console.print()
     console.print(table)
@@ -236,9 +235,11 @@ def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int 
     for _, title in names:
         table.add_column(title, ratio=1, overflow="fold")
     for row in answers[:most]:
-        cells = [Text(str(row.get(key, "")).strip()) for key, _ in names]
+        # Before the table measures a cell: the console's own escapes would break its lines.
+        cells = [Text(visible(str(row.get(key, ""))).strip()) for key, _ in names]
         for turn in reversed(row.get("history", [])[-2:]):
-            cells[0] = Text(f"{turn['role']}: {turn['content'].strip()}\n", "dim") + cells[0]
+            said = visible(f"{turn['role']}: {turn['content'].strip()}")
+            cells[0] = Text(f"{said}\n", "dim") + cells[0]
         table.add_row(*cells)
     console.print()
     console.print(Panel(table, title="the same prompts, answered by all three", box=SIMPLE))

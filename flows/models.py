@@ -142,7 +142,7 @@ def _table(*columns: str) -> Table:
 def _figures(tags: dict[str, str]) -> str:
     """Return a version's figures in words."""
     from tasks.approval import figures
-    from tasks.chapters import metric_words
+    from tasks.metric_words import metric_words
 
     return escape("; ".join(f"{metric_words(name)}: {value:.3g}" for name, value in figures(tags).items()))
 

@@ -155,6 +155,8 @@ def evaluate(
         for name, values in by_model.items():
             figures |= mean_figures(f"{name}_{scorer}", values, seed)
     figures |= gain_figures("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
+    ended = {name: [float(answer.ended) for answer in said[name]] for name in ("aligned", "sft")}
+    figures |= gain_figures("ends_by_itself_change", ended["aligned"], ended["sft"], seed)
     ratios = _log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
     figures |= mean_figures("kl", ratios, seed)
     figures |= _loss_increase(losses["aligned"], losses["sft"], seed)
@@ -176,7 +178,6 @@ def evaluate(
     _write(out / "probes.json", _probes(*models["base"], embeddings, settings))
     return {
         "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
-        "ends_by_itself_change": figures["aligned_ends_by_itself"] - figures["sft_ends_by_itself"],
         "prompts": float(len(asked.prompts)),
         "questions": float(len(asked.questions)),
         "completions": float(len(asked.completions)),

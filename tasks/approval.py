@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
+from tasks.metric_words import metric_words
 from tasks.products import split_address, version_address
 
 if TYPE_CHECKING:
@@ -115,10 +116,11 @@ def _asks(tags: Mapping[str, str], wanted: str) -> bool:
 
 
 def evaluation(version: Any, champion: Any) -> list[tuple[str, str, str]]:
-    """What the gate looked at: a figure's name, of this version, of the champion ("" where it has none)."""
+    """What the gate looked at: a figure in words, of this version, of the champion ("" where it has none)."""
     mine, best = figures(version.tags), figures(champion.tags) if champion else {}
     return [
-        (name, f"{value:.4g}", f"{best[name]:.4g}" if name in best else "") for name, value in mine.items()
+        (metric_words(name), f"{value:.4g}", f"{best[name]:.4g}" if name in best else "")
+        for name, value in mine.items()
     ]
 
 

@@ -10,34 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.figures import Line, against_bars, dot_plot, heat_map, interval, line_chart, number, trail
+from tasks.metric_words import MEASURES, SPEAKERS, metric_words
 from tasks.names import split_stratum
-
-SPEAKERS = (
-    ("base", "base model"),
-    ("few_shot", "base model, few-shot"),
-    ("sft", "assistant (SFT)"),
-    ("aligned", "aligned assistant (RLHF)"),
-)
-MEASURES = (
-    ("bits_per_byte", "bits per byte, test text", "{:.2f}"),
-    ("completion_loss", "loss on the right answer, nats a token", "{:.2f}"),
-    ("exact_match", "questions answered exactly right", "{:.1%}"),
-    ("f1", "words in common with the right answer (F1)", "{:.1%}"),
-    ("ends_by_itself", "answers that end by themselves", "{:.0%}"),
-    ("distinct", "answers that differ from all others", "{:.0%}"),
-    ("length", "tokens an answer", "{:.1f}"),
-    ("reward", "mean reward", "{:+.2f}"),
-    ("judge", "the judge’s mean score", "{:+.2f}"),
-)
-BARS = {
-    "ends_by_itself_change": "share of answers that end by themselves, aligned less assistant",
-    "reward_gain": "mean reward, aligned less assistant",
-    "loss_increase": "loss on right answers, share by which it rose over the assistant’s",
-    "judge_gain": "judge’s mean score, aligned less assistant",
-    "win_rate": "prompts that the aligned assistant wins",
-    "length_ratio": "length of the aligned answers, against the assistant’s",
-    "kl": "divergence from the assistant, nats an answer",
-}
 
 
 @dataclass(frozen=True)
@@ -351,17 +325,3 @@ def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
         reason = verdict["reason"]
     title = "The gate let it through:" if verdict["passed"] else "The gate did not let it through:"
     return {"passed": verdict["passed"], "title": title, "reason": reason, "checks": checks}
-
-
-def metric_words(name: str) -> str:
-    """Return the words for a metric of evaluate, as in "aligned assistant (RLHF): mean reward".
-
-    A metric without words of its own is shown by its key, with spaces.
-    """
-    if name in BARS:
-        return BARS[name]
-    for model, speaker in SPEAKERS:
-        for measure, words, _ in MEASURES:
-            if name == f"{model}_{measure}":
-                return f"{speaker}: {words}"
-    return name.replace("_", " ")

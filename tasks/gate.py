@@ -16,6 +16,7 @@ from typing import Any
 
 from model.launch import Report
 from tasks.evaluate import HELD_OUT, METRICS
+from tasks.metric_words import metric_words
 from tasks.scores import Comparison, Score
 from tasks.stage import stage
 
@@ -167,7 +168,9 @@ def _check(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> di
     shown = f" [{low:.4g}, {high:.4g}]" if interval else ""
     shown += f" (n = {n:.0f})" if n is not None else ""
     says = (
-        f"{name} is missing" if value is None else f"{name} is {value:.4g}{shown}, {side} {bar:g} is wanted"
+        f"{metric_words(name)}: missing"
+        if value is None
+        else f"{metric_words(name)}: {value:.4g}{shown}, {side} {bar:g} is required"
     )
     return {
         "name": name, "value": value, "interval": interval, "n": n, "bar": bar, "side": side,
@@ -192,7 +195,7 @@ def compare_with_champion(
     if not there["measured"]:
         return Comparison(candidate, None, there.get("model", ""), why)
     if math.isnan(champion.value):
-        why = f"aligned_{by} was not measured of the champion" + (
+        why = f"{metric_words(f'champion_{by}')} was not measured" + (
             ": it has another tokenizer, so losses a token cannot be compared" if "loss" in by else ""
         )
         return Comparison(candidate, None, there.get("model", ""), why)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.approval import figures
 from tasks.lineage import LINEAGE_FILE, LINEAGE_TAG, trace
+from tasks.metric_words import metric_words
 from tasks.registry import Registry
 from tasks.revision import UNKNOWN
 from tasks.scores import tagged_score
@@ -74,11 +75,12 @@ def _verdict(tags: Mapping[str, str]) -> Iterator[str]:
     yield f"**{says}**: {as_markdown(tags.get('reason', 'no reason is kept'))}"
     yield ""
     if score := tagged_score(tags):
-        yield f"- score: {as_markdown(score.name)} {as_markdown(str(score))}"
+        yield f"- score: {as_markdown(f'{metric_words(score.name)}: {score}')}"
     if "champion.score" in tags:
         yield f"- the champion of then, in the same run: {as_markdown(tags['champion.score'][:8])}"
     if values := figures(tags):
-        yield f"- figures: {', '.join(f'{as_markdown(name)} {value:.4g}' for name, value in values.items())}"
+        said = (f"{as_markdown(metric_words(name))}: {value:.4g}" for name, value in values.items())
+        yield f"- figures: {'; '.join(said)}"
     yield f"- preset {as_markdown(tags.get('preset', 'not known'))}"
     yield ""
 

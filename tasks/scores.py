@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from tasks.metric_words import metric_words
+
 # What two scores must share, with the words that a message uses for it.
 IDENTITY = {
     "name": "figure",
@@ -123,9 +125,11 @@ def difference(one: Score, other: Score) -> str:
 
 def _brief(score: Score, name: str) -> str:
     value = getattr(score, name)
+    if name == "name":
+        return metric_words(score.name)
     if name == "higher_is_better":
         return "higher is better" if value else "lower is better"
-    return str(value)[:SHOWN] if name != "name" and value else str(value) or "none"
+    return str(value)[:SHOWN] or "none"
 
 
 def score_tags(score: Score, comparison: Comparison | None = None) -> dict[str, str]:
@@ -201,8 +205,8 @@ def compared(
     if unlike := difference(mine, best):
         return False, f"{stays}the two scores cannot be compared, as {f'{why}, and ' if why else ''}{unlike}"
     if mine.beats(best):
-        return True, f"{mine.name} {mine.value:.4g} beats version {version}'s {best.value:.4g}"
+        return True, f"{metric_words(mine.name)}: {mine.value:.4g} beats version {version}'s {best.value:.4g}"
     return (
         False,
-        f"the champion, version {version}, has {mine.name} {best.value:.4g}; this has {mine.value:.4g}",
+        f"{stays}{metric_words(mine.name)}: {best.value:.4g}, and this version has {mine.value:.4g}",
     )

@@ -167,6 +167,23 @@ def test_the_turns_before_a_prompt_stand_above_it() -> None:
     assert "system" not in text and "[b]x" in text
 
 
+@pytest.mark.parametrize("control", ["\x1b[31m", "\x07\x08", "\r", "\x9b2J", "\u202e", "\x00"])
+def test_answers_hold_no_control_characters_and_keep_their_columns(control: str) -> None:
+    row = {
+        "prompt": f"why{control}?",
+        "base": f"{control}so",
+        "sft": f"{control * 9} {'x' * 30}",
+        "aligned": "no",
+    }
+    history = [{"role": "user", "content": f"hi{control}"}]
+    console = screen()
+    show_answers([{**row, "history": history}], console)
+    text = written(console)
+    assert control not in text and control.encode("unicode_escape").decode() in text
+    # A cell measured before its escapes would be wider than its column.
+    assert max(map(len, text.splitlines())) <= 100
+
+
 @pytest.mark.parametrize(
     ("metrics", "says"),
     [

@@ -252,13 +252,17 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
     assert go_on(client, first)[0] == go_on(client, second)[0] == "Suspended"
     # The evaluation stands where the person decides: in the form, and as a page of the run.
     form, *pages = shown_to_a_person(client, first)
-    assert form in pages and "| aligned_judge | 0.4 |  |" in form
+    assert form in pages and "| aligned assistant (RLHF): the judge’s mean score | 0.4 |  |" in form
     listed = [line.split()[1] for line in say("models").splitlines() if "waits" in line]
     assert listed == ["2", "1"]
 
     assert "`chatmill approve smoke/1 --show`" in came("a model of smoke waits for a person")
     shown = say("approve", first.name, "--show")
-    assert "aligned_judge" in shown and "no champion yet" in shown and "waits for a person until" in shown
+    assert (
+        "aligned assistant (RLHF): the judge’s mean score" in shown
+        and "no champion yet" in shown
+        and "waits for a person until" in shown
+    )
     assert "wants its reason" in say("approve", first.name, "--reject", code=2)
     assert "more than one version is meant (smoke/2, smoke/1)" in say("approve", code=2)
     said = say("approve", first.name, "--why", "reads well")

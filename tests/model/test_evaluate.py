@@ -117,7 +117,9 @@ def test_every_figure_and_file(world: dict[str, Any], tmp_path: Path) -> None:
     for model in ("base", "sft", "aligned"):
         assert 0 < figures[f"{model}_bits_per_byte"] < 20
     assert figures["prompts"] == 12 and figures["questions"] == 8
-    for name, n in (("reward_gain", 12), ("kl", 12), ("loss_increase", 60)):
+    for name, n in (
+        ("reward_gain", 12), ("kl", 12), ("loss_increase", 60), ("ends_by_itself_change", 12),
+    ):  # fmt: skip
         assert (
             figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"] and figures[f"{name}_n"] == n
         )

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.gate import GateParameters, _all_met, compare_with_champion, gate, verdict
+from tasks.gate import KNOWN, OLD_NAMES, GateParameters, _all_met, compare_with_champion, gate, verdict
+from tasks.metric_words import metric_words
 from tasks.output import write_manifest
 from tasks.project_paths import ARTIFACTS
 from tasks.scores import difference, read_comparison
@@ -40,7 +41,7 @@ def test_all_thresholds_met_is_a_pass() -> None:
 def test_one_missed_is_a_refusal_that_says_which(name: str, value: float) -> None:
     found = verdict(BARS, {**GOOD, name: value})
     assert not found["passed"]
-    assert found["reason"].startswith(f"{name} is {value:.4g}")
+    assert found["reason"].startswith(f"{metric_words(name)}: {value:.4g}, ")
     assert [check["name"] for check in found["checks"] if not check["passed"]] == [name]
 
 
@@ -65,7 +66,7 @@ def test_a_figure_that_is_missing_or_no_number_fails(value: float | None) -> Non
 def test_a_preset_without_thresholds_refuses_a_model_that_lost_what_sft_had(name: str, value: float) -> None:
     assert verdict(GateParameters(), GOOD)["passed"]
     found = verdict(GateParameters(), {**GOOD, name: value})
-    assert not found["passed"] and found["reason"].startswith(name)
+    assert not found["passed"] and found["reason"].startswith(metric_words(name))
 
 
 def test_a_threshold_of_the_preset_replaces_the_default_and_null_sets_none() -> None:
@@ -81,9 +82,20 @@ def test_a_judge_that_does_not_count_decides_nothing() -> None:
 
 def test_a_check_has_the_interval_and_the_n() -> None:
     found = verdict(GateParameters(least={"reward_gain": 0.9}), GOOD)
-    assert found["reason"] == "reward_gain is 0.5 [0.2, 0.8] (n = 11), at least 0.9 is wanted"
+    assert found["reason"] == (
+        "mean reward, aligned less assistant: 0.5 [0.2, 0.8] (n = 11), at least 0.9 is required"
+    )
     check = next(check for check in found["checks"] if check["name"] == "reward_gain")
     assert (check["interval"], check["n"]) == ([0.2, 0.8], 11.0)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name in KNOWN if not name.startswith(tuple(OLD_NAMES)) or "change" in name)
+)
+def test_every_reason_is_in_words(name: str) -> None:
+    for figures in ({}, {name: 0.5}, {name: 0.5, f"{name}_low": 0.1, f"{name}_high": 0.9, f"{name}_n": 8.0}):
+        reason = verdict(GateParameters(least={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
+        assert metric_words(name) in reason and "_" not in reason
 
 
 @pytest.mark.parametrize("old", ["ends_by_itself", "distinct"])

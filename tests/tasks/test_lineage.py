@@ -163,7 +163,8 @@ def test_a_models_page_begins_with_the_verdict_and_the_figures(store):
     }
     page = written(trace(client, "chatmill/1", root), second, tags)
     assert page.startswith("**Did not pass the gate**: kl is 20, at most 12 is wanted \\*now\\*\n")
-    assert "score: reward\\_gain 0.25 \\[0.1, 0.4\\] (n = 64)" in page and "kl 20.12" in page
+    assert "score: mean reward, aligned less assistant: 0.25 \\[0.1, 0.4\\] (n = 64)" in page
+    assert "divergence from the assistant, nats an answer: 20.12" in page
     assert "demo \\[b\\]" in page and page.index("figures") < page.index("Pipeline run")
     assert written(trace(client, "chatmill/1", root), second).startswith("Pipeline run")
 

@@ -67,7 +67,7 @@ def test_the_gates_moves_are_kept_with_reason_and_time(registry):
     register(registry, "d", 0.2)
     assert trail(registry) == [("", "1", GATE), ("1", "2", GATE), ("2", "3", GATE)]
     last = registry.moves()[-1]
-    assert last.why == "all 4 thresholds are met; score 0.3 beats version 2's 0.2"
+    assert last.why == "all 4 thresholds are met; score: 0.3 beats version 2's 0.2"
     assert last.time.endswith("Z") and last.time[:4].isdigit()
     # Another client of the same store reads the same.
     assert Registry(registry.client, registry.alone).moves() == registry.moves()
@@ -232,7 +232,7 @@ def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
         find(registry.versions(), "")
     assert registry.decide("5", True, "ann", "").champion
     late = registry.decide("4", True, "ann", "")
-    assert not late.champion and "the champion, version 5, has score 0.5; this has 0.4" in late.says
+    assert not late.champion and "version 5, stays: score: 0.5, and this version has 0.4" in late.says
     assert champion(registry) == "5"
 
     register(registry, "f", 0.6, question=ASKS)
@@ -259,7 +259,10 @@ def test_the_evaluation_stands_beside_the_champions(registry, tmp_path):
     )
     register(registry, "b", 0.4, path=str(tmp_path), question=ASKS)
     found = find(registry.versions(), "")
-    assert evaluation(found, registry.champion()) == [("kl", "6.5", ""), ("score", "0.4", "0.1")]
+    assert evaluation(found, registry.champion()) == [
+        ("divergence from the assistant, nats an answer", "6.5", ""),
+        ("score", "0.4", "0.1"),
+    ]
 
 
 def test_two_hundred_versions_are_read_at_once(registry):

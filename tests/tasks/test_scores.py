@@ -17,7 +17,7 @@ GAIN = Score("reward_gain", 0.25, True, "weights-of-judge", "labels-of-judge", "
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"name": "kl"}, "figure reward_gain and kl"),
+        ({"name": "kl"}, "figure mean reward, aligned less assistant and divergence from the assistant"),
         ({"higher_is_better": False}, "direction higher is better and lower is better"),
         ({"judge": ""}, "judge weights-of-j and none"),
         ({"judge_data": "other labels"}, "data of the judge labels-of-ju and other labels"),

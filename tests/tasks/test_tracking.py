@@ -135,7 +135,7 @@ def test_the_first_that_passes_is_champion_and_a_better_one_takes_over(tracker, 
     first = track(tracker, output(tmp_path, key="a"))
     assert tracker.register(first, verdict(0.4)).champion
     worse = tracker.register(track(tracker, output(tmp_path, key="b")), verdict(0.3))
-    assert not worse.champion and "has score 0.4; this has 0.3" in worse.says
+    assert not worse.champion and "score: 0.4, and this version has 0.3" in worse.says
     better = tracker.register(track(tracker, output(tmp_path, key="c")), verdict(0.5))
     assert better.champion and better.version == "3"
     assert tracker.registry.champion().version == 3

@@ -1,0 +1,55 @@
+"""The words for metrics of evaluate, in the report, the terminal, notifications and the registry."""
+
+from __future__ import annotations
+
+SPEAKERS = (
+    ("base", "base model"),
+    ("few_shot", "base model, few-shot"),
+    ("sft", "assistant (SFT)"),
+    ("aligned", "aligned assistant (RLHF)"),
+)
+MEASURES = (
+    ("bits_per_byte", "bits per byte, test text", "{:.2f}"),
+    ("completion_loss", "loss on the right answer, nats a token", "{:.2f}"),
+    ("exact_match", "questions answered exactly right", "{:.1%}"),
+    ("f1", "words in common with the right answer (F1)", "{:.1%}"),
+    ("ends_by_itself", "answers that end by themselves", "{:.0%}"),
+    ("distinct", "answers that differ from all others", "{:.0%}"),
+    ("length", "tokens an answer", "{:.1f}"),
+    ("reward", "mean reward", "{:+.2f}"),
+    ("judge", "the judge’s mean score", "{:+.2f}"),
+)
+FIGURES = {
+    "ends_by_itself_change": "share of answers that end by themselves, aligned less assistant",
+    "reward_gain": "mean reward, aligned less assistant",
+    "loss_increase": "loss on right answers, share by which it rose over the assistant’s",
+    "judge_gain": "judge’s mean score, aligned less assistant",
+    "win_rate": "prompts that the aligned assistant wins",
+    "length_ratio": "length of the aligned answers, against the assistant’s",
+    "kl": "divergence from the assistant, nats an answer",
+    "champion_win_rate": "prompts that the aligned assistant wins against the champion",
+    "test_pair_accuracy": "test pairs that the reward model orders as people did",
+    "judge_test_pair_accuracy": "test pairs that the judge orders as people did",
+    "judge_reliable": "whether the judge can be relied on",
+    "prompts": "test prompts",
+    "questions": "test questions",
+    "completions": "test pairs with a right answer",
+}
+ENDS = {"_low": "lower end of the 95% interval", "_high": "upper end of the 95% interval", "_n": "n"}
+
+
+def metric_words(name: str) -> str:
+    """Return the words for a metric, as in "aligned assistant (RLHF): mean reward".
+
+    A metric without words of its own is shown by its key, with spaces.
+    """
+    if name in FIGURES:
+        return FIGURES[name]
+    for model, speaker in (*SPEAKERS, ("champion", "champion")):
+        for measure, words, _ in MEASURES:
+            if name == f"{model}_{measure}":
+                return f"{speaker}: {words}"
+    for end, words in ENDS.items():
+        if name.endswith(end) and (whole := metric_words(name.removesuffix(end))):
+            return f"{whole} ({words})"
+    return name.replace("_", " ")
