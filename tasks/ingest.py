@@ -98,7 +98,8 @@ def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
     return {**made_of, "withdrawn": withdrawn.content} if withdrawn else made_of
 
 
-@stage(outside=_made_of, stands=_stands)
+# The same rows stand elsewhere when a version of the data stands for its sources.
+@stage(outside=_made_of, stands=_stands, apart=("origins",))
 def ingest(
     parameters: DataParameters, out: Path, report: Report, root: Path, spread: Spread = in_turn
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -284,6 +284,11 @@ def file_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
         with path.open("rb") as file:
             sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
+
+
+def output_digest(sums: Mapping[str, str], apart: Collection[str] = ()) -> str:
+    """Return the digest of an output; folders at its top that are `apart` do not count."""
+    return sums_digest({name: found for name, found in sums.items() if name.partition("/")[0] not in apart})
 
 
 def sums_digest(sums: Mapping[str, str]) -> str:

@@ -77,7 +77,8 @@ def divide(shard: Division) -> Divided:
     return Divided(shard.kind, counts, shard.path.stat().st_size)
 
 
-@stage(inputs=("validate",))
+# The places of quarantined rows may change while the good rows stay.
+@stage(inputs=("validate",), reads={"validate": ("rows/*",)})
 def split(
     parameters: SplitParameters, validate: Path, out: Path, report: Report, spread: Spread = in_turn
 ) -> dict[str, int]:

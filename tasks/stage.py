@@ -27,6 +27,7 @@ from tasks.keys import (
     definitions,
     file_sums,
     lock_digest,
+    output_digest,
     plain,
     stage_key,
     sums_digest,
@@ -87,6 +88,7 @@ class Stage:
     A stage that reads what no stage made says what that is: `outside(parameters, root)` enters its key. One
     that also writes outside its folder says by `stands(folder, root)` whether that is still as it left it, or
     could be put there again.
+    Folders of its output that are `apart` are no part of the output's digest.
     One that `resumes` is handed the folder that a killed run of it left; the others begin with an empty one.
     """
 
@@ -97,6 +99,7 @@ class Stage:
     stands: Callable[[Path, Path], bool] | None = None
     resumes: bool = False
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
     def __call__(self, *arguments: Any, **named: Any) -> dict[str, Any]:
         return self.function(*arguments, **named)
@@ -205,7 +208,8 @@ class Stage:
                 "seconds": round(time.monotonic() - began, 3),
                 "cost": plain_cost(meter.cost),
                 "metrics": metrics,
-                "digest": sums_digest(sums),
+                "digest": output_digest(sums, self.apart),
+                **({"apart": list(self.apart)} if self.apart else {}),
                 "files": sizes(part, without=traces),
                 "sums": sums,
                 "run": run,
@@ -331,11 +335,12 @@ def stage(
     stands: Callable[[Path, Path], bool] | None = None,
     resumes: bool = False,
     reads: Mapping[str, tuple[str, ...]] | None = None,
+    apart: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
     """Make a stage of a function; `inputs` name the stages whose folders it takes. The rest is in `Stage`."""
 
     def decorate(function: Callable[..., dict[str, Any]]) -> Stage:
-        return Stage(function.__name__, inputs, function, outside, stands, resumes, reads or {})
+        return Stage(function.__name__, inputs, function, outside, stands, resumes, reads or {}, apart)
 
     return decorate
 

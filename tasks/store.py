@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from model.errors import UserError
 from model.launch import Report
 from tasks import remotes, versions
-from tasks.keys import file_sums, sums_digest
+from tasks.keys import file_sums, output_digest
 from tasks.output import (
     MANIFEST,
     SEAL,
@@ -230,7 +230,8 @@ def _checked(
     try:
         manifest, objects, sums = found["manifest"], found["objects"], found["sums"]
         same = (manifest["stage"], manifest["key"]) == (stage, key) and manifest["sums"] == sums
-        same = same and manifest["digest"] == sums_digest(sums) and manifest[SEAL] == seal(manifest)
+        digest = output_digest(sums, manifest.get("apart", ()))
+        same = same and manifest["digest"] == digest and manifest[SEAL] == seal(manifest)
         inside = all(_inside(name) for name in objects)
         whole = set(objects) == set(sums) == set(manifest["files"])
     except (KeyError, TypeError, AttributeError):

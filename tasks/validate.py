@@ -154,7 +154,7 @@ def _benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
     return found
 
 
-@stage(inputs=("ingest",), outside=_outside)
+@stage(inputs=("ingest",), outside=_outside, reads={"ingest": ("rows/*", "origins/*")})
 def validate(
     parameters: ValidateParameters,
     ingest: Path,

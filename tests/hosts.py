@@ -28,7 +28,7 @@ from flows.password import is_loopback, read_login
 from flows.surroundings import LOOPBACK, bare, free_port
 
 REPOSITORY = Path(__file__).parent.parent
-PLACED = ("pretrain", "sft", "reward", "rlhf", "evaluate")
+PLACED = ("pretrain", "sft", "reward", "judge", "rlhf", "evaluate")
 SMOKE = "configs/smoke.yaml"
 # One core for each training, as two share a small machine.
 THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}

@@ -31,7 +31,7 @@ WAIT_SECONDS = 300.0
 CLOCK = Path(__file__).parent / "clock.c"
 # The chain's outputs take 20 MB, those up to the first training three.
 SMALL, LARGE = "4m", "200m"
-MODELS = ("pretrain", "sft", "reward", "rlhf")
+MODELS = ("pretrain", "sft", "reward", "judge", "rlhf")
 
 
 class Missing(RuntimeError):

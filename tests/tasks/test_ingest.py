@@ -15,6 +15,7 @@ from model.errors import UserError
 from tasks import shards, versions
 from tasks.data_folder import STATE
 from tasks.ingest import ingest
+from tasks.output import is_undamaged
 from tasks.records import TYPES, read_rows
 from tasks.sources import DataParameters, Source
 from tasks.spread import Spread, in_turn, over_cores
@@ -199,6 +200,35 @@ def test_rows_that_were_not_parsed_again_stand_in_data(root: Path) -> None:
     assert everything(root / "out" / "rows") == before
     places = (root / "out" / "origins" / "text" / "00000.jsonl").read_text().splitlines()
     assert [json.loads(place) for place in places] == [f"data/text/00000.jsonl, line {n}" for n in (1, 2)]
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"text": "one"}, {"text": "two"}],
+        [{"prompt": "a", "completion": "b"}, {"text": "x"}],
+        [{"prompt": "q", "a": "y", "b": "z", "choice": "a"}, {"text": "ä\u2028ö"}],
+    ],
+)
+def test_a_version_fetched_or_named_has_the_digest_of_the_parsed_one(
+    tmp_path: Path, named: bool, rows: list[dict[str, Any]]
+) -> None:
+    write(tmp_path, *rows)
+    around, parameters = Surroundings(tmp_path), DataParameters((OWN,))
+    parsed = ingest.run(parameters, {}, around, lambda event: None)
+    before = everything(Path(parsed.path) / "origins")
+    shutil.rmtree(Path(parsed.path))
+    if named:
+        shutil.rmtree(tmp_path / "texts")
+        parameters = replace(parameters, version=str(parsed.metrics["data_hash"]))
+    fetched = ingest.run(parameters, {}, around, lambda event: None)
+    assert not fetched.reused and everything(Path(fetched.path) / "origins") != before
+    assert fetched.digest == parsed.digest
+    # The places are whole all the same, and a change of them is damage.
+    place = next((Path(fetched.path) / "origins" / "text").glob("*"))
+    place.write_text(place.read_text().replace("0", "1"))
+    assert not is_undamaged(Path(fetched.path), tmp_path)
 
 
 def many(root: Path) -> DataParameters:

@@ -25,7 +25,7 @@ class Words:
     words: tuple[str, ...] = ("a", "b")
 
 
-@stage()
+@stage(apart=("inner",))
 def write(parameters: Words, out: Path, report: Report, device: str) -> dict[str, Any]:
     """Files of words, two of them alike."""
     (out / "inner").mkdir()
