@@ -6,14 +6,15 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.project_folder import prepare_records
-from tasks.project_paths import SERVERS
+from tasks.locks import alone
+from tasks.project_paths import PREFECT_HOME, SERVERS
 
 TRIES = 20
 BETWEEN_SECONDS = 0.05
@@ -45,6 +46,17 @@ class Served:
     mlflow: str = ""
     ready: bool = False
     processes: tuple[Process, ...] = ()
+
+
+def start_lock(root: Path, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Let one process at a time start servers here: two that create a database at once break it.
+
+    Args:
+        root: The project's folder.
+        say: Told once what is waited for, if another process has the lock.
+    """
+    waits = "waiting until another chatmill process here has started its servers"
+    return alone(root / PREFECT_HOME / "starting.lock", lambda event: say(str(event["text"])), waits)
 
 
 def record_path(root: Path) -> Path:

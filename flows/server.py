@@ -16,10 +16,19 @@ from typing import Any
 
 from flows.dashboards import own_guard, prefect_command
 from flows.password import without_secrets
-from flows.surroundings import LOOPBACK, Place, free_port, give_prefect, silent, trust_server
+from flows.served import start_lock
+from flows.surroundings import (
+    LOOPBACK,
+    Place,
+    free_port,
+    give_prefect,
+    prepare,
+    served,
+    silent,
+    trust_server,
+)
 from model.launch import die_with_parent
-from tasks.locks import alone
-from tasks.project_paths import LOGS, PREFECT_HOME
+from tasks.project_paths import LOGS
 from tasks.store_check import replace_prefect_database
 
 STARTING_SECONDS = 90.0
@@ -50,11 +59,14 @@ class OwnServer:
         self.log = place.root / LOGS / "prefect-run-server.log"
         if self.api:
             return
-        # Two that make a new database at once, or bring an old one up to date, break it.
-        lock = place.root / PREFECT_HOME / "starting.lock"
-        self.starting.enter_context(alone(lock, lambda event: None, ""))
+        self.starting.enter_context(start_lock(place.root, _say))
+        # `chatmill up` may have started one meanwhile.
+        if served(place.root):
+            self.api = prepare(place.root, place.mlflow).prefect
+            self.starting.close()
+            return
         if notice := replace_prefect_database(place.root):
-            print(notice, file=sys.stderr)
+            _say(notice)
         self.port = free_port()
         self.api = f"http://{LOOPBACK}:{self.port}/api"
         self.guard = own_guard(place)
@@ -133,3 +145,7 @@ class OwnServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -18,7 +18,9 @@ from flows.password import without_secrets
 from flows.served import Process
 from model.launch import die_with_parent
 
-STARTING_SECONDS = 90.0
+# A new database on a busy machine takes long. A program that ends before it answers is noticed at once.
+STARTING_SECONDS = 180.0
+WAIT_NOTE_SECONDS = 20.0
 GRACE_SECONDS = 8.0
 # One that ends soon after its start is tried again after 1, 2, 4, 8 and 16 seconds, and then no more.
 LONGEST_TRIES = 5
@@ -67,12 +69,19 @@ class Kept:
                 env=environment, start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 
-    def wait(self) -> None:
-        """Until it answers. Raises RuntimeError where it does not start."""
-        deadline = self.started + STARTING_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if not self.service.silent():
+    def wait(self, say: Note | None = None) -> None:
+        """Wait until it answers; `say` is told from time to time what is missing.
+
+        Raises:
+            RuntimeError: It ended, or did not answer in time.
+        """
+        deadline, told = self.started + STARTING_SECONDS, time.monotonic()
+        while (now := time.monotonic()) < deadline and self.process.poll() is None:
+            if not (missing := self.service.silent()):
                 return
+            if say and now - told > WAIT_NOTE_SECONDS:
+                told = now
+                say(f"still waiting for {self.service.name}, for {now - self.started:.0f} s ({missing})")
             time.sleep(0.2)
         raise RuntimeError(f"{self.service.name} did not start; {self.service.log} says why")
 

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from flows.background import DETACHED, start_in_background
 from flows.dashboards import Where, mlflow_server, prefect_server
-from flows.login_links import LINK_SECONDS, LoginLinks
 from flows.password import SETTING, is_loopback
 from flows.preset_deployments import name_presets, read_deployments, remove_former, write_deployments
-from flows.project_folder import prepare_records
-from flows.served import Record, Served, held, read_served, record_path
+from flows.served import Record, Served, held, read_served, record_path, start_lock
 from flows.services import Kept, Service, end_leftovers, stop
-from flows.surroundings import LOOPBACK, Place, give_prefect, prepare, read_credentials, shown, unbound
+from flows.surroundings import LOOPBACK, Place, give_prefect, prepare, shown, unbound
 from flows.terminal import Console
+from flows.up_output import print_login_link, print_running, service_line
 from flows.workers import POOLS, deploy, deployments, make_pools, workers
 from model.errors import UserError
-from tasks.project_paths import LOGS, MLFLOW_FOLDER, SECRETS
+from tasks.project_paths import MLFLOW_DATABASE, MLFLOW_FOLDER
 from tasks.store_check import replace_prefect_database
 
+if TYPE_CHECKING:
+    from tasks.tracking import Tracker
+
 LOOK_SECONDS = 0.5
-LINK_MINUTES = round(LINK_SECONDS / 60)
 # What workers run has 75 seconds to end, then they as much, the servers 8.
 ENDING_SECONDS = 170.0
-DETACHED_SECONDS = 300.0
-# Set for the process in the background, whose log must hold no login link.
-DETACHED = "CHATMILL_DETACHED"
 
 PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
 MLflowPort = Annotated[int, typer.Option(help="MLflow's page.", min=1, max=65535)]
@@ -110,7 +108,7 @@ def up(
         name_presets(Path.cwd(), presets)
         read_deployments(Path.cwd())
     if detach:
-        _detach(Path.cwd(), sys.argv[1:])
+        start_in_background(Path.cwd(), sys.argv[1:])
         return
     detached = os.environ.pop(DETACHED, "") != ""
     asked = Asked(
@@ -168,7 +166,7 @@ def _serve(root: Path, asked: Asked) -> None:
     console = Console(highlight=False, soft_wrap=True)
     with held(root) as record:
         if record is None:
-            _show_running(root, asked, console)
+            print_running(root, asked.command, console)
             return
         last = record.last()
         record.write(Served(os.getpid(), time.time(), asked.command))
@@ -178,37 +176,6 @@ def _serve(root: Path, asked: Asked) -> None:
             _Watch(root, asked, record, console).run()
         finally:
             record.clear()
-
-
-def _show_running(root: Path, asked: Asked, console: Console) -> None:
-    served = read_served(root)
-    if served is None:
-        raise UserError("another `chatmill up` is just starting or stopping here; try again in a moment")
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(served.since))
-    state = "is running" if served.ready else "is starting"
-    console.print(f"{served.command} {state} here since {since} (process {served.pid}):")
-    for one in served.processes:
-        console.print(_line(one.name, one.address, one.shows, one.pid))
-    if served.ready:
-        _show_login(root, served, console)
-    then = f", then `{asked.command}` starts what you asked for" if asked.command != served.command else ""
-    console.print(f"[dim]`chatmill down` stops it{then}.[/dim]")
-
-
-def _show_login(root: Path, served: Served, console: Console) -> None:
-    """Print a link that logs a browser in, once, at the servers that run here."""
-    login, _ = read_credentials(root)
-    links = LoginLinks(root / SECRETS, login)
-    first = next((one.address for one in served.processes if one.address), "")
-    if first:
-        console.print(f"[bold]log in  [/bold] {links.create(first)}")
-        console.print(
-            f"[dim]         opens both pages in a browser, once, within {LINK_MINUTES} minutes[/dim]"
-        )
-
-
-def _line(name: str, address: str, shows: str, pid: int) -> str:
-    return f"[bold]{name:<8}[/bold] {address or f'process {pid}':<22} {escape(shows)}"
 
 
 class _Watch:
@@ -245,30 +212,40 @@ class _Watch:
         prefect_at = self._where("Prefect", place.prefect, self.asked.prefect_port)
         mlflow_at = self._where("MLflow", place.mlflow, self.asked.mlflow_port)
         if prefect_at:
-            if notice := replace_prefect_database(self.root):
-                self._note(notice)
             wanted.append(prefect_server(place, prefect_at, mlflow_at))
             api = f"{prefect_at.address}/api"
-            self.served = replace(self.served, prefect=api)
             give_prefect(place.login)
         if mlflow_at:
             wanted.append(mlflow_server(place, mlflow_at, prefect_at))
             mlflow = mlflow_at.address if self.asked.host else ""
         # Before Prefect is imported here, which reads it then.
         os.environ["PREFECT_API_URL"] = api
-        self._bring_up(wanted)
+        with start_lock(self.root, self._say):
+            if prefect_at:
+                if notice := replace_prefect_database(self.root):
+                    self._note(notice)
+                self.served = replace(self.served, prefect=api)
+            if mlflow_at:
+                begins = "opening" if (self.root / MLFLOW_DATABASE).exists() else "creating"
+                self._say(f"{begins} MLflow's database")
+                # Runs create it under a lock that MLflow's server does not know: it must find the tables.
+                _open_tracker(place)
+            if wanted:
+                self._say(f"starting {' and '.join(one.name for one in wanted)}")
+            self._bring_up(wanted)
         if self.asked.pools:
-            with self.console.status("looking for what killed runs left"):
-                notes = _sweep(place)
-            for note in notes:
+            self._say("looking for what killed runs left")
+            for note in _sweep(place):
                 self._note(note)
             make_pools()
             self._deploy(place, api)
-            self._bring_up(workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers))
+            started = workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers)
+            self._say(f"starting the workers {', '.join(one.name for one in started)}")
+            self._bring_up(started)
         self.served = replace(self.served, mlflow=mlflow, ready=True)
         self._write()
         if not self.asked.detached:
-            _show_login(self.root, self.served, self.console)
+            print_login_link(self.root, self.served, self.console)
         self.console.print(
             "[dim]Ctrl-C or `chatmill down` stops all of it. Runs that start meanwhile are seen here.[/dim]"
         )
@@ -291,9 +268,9 @@ class _Watch:
         self._write()
         for one in started:
             with self.console.status(f"{one.service.name} is starting"):
-                one.wait()
+                one.wait(self._say)
             found = one.described()
-            self.console.print(_line(found.name, found.address, found.shows, found.pid))
+            self.console.print(service_line(found.name, found.address, found.shows, found.pid))
 
     def _deploy(self, place: Place, api: str) -> None:
         if not self.asked.deploy:
@@ -303,10 +280,10 @@ class _Watch:
             file, names = write_deployments(self.root, self.asked.presets)
         if not names:
             return
-        with self.console.status("making the deployments of prefect.yaml"):
-            failed = deploy(place, api, file)
-            if not failed and (removed := remove_former(names)):
-                self._note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
+        self._say("making the deployments of prefect.yaml")
+        failed = deploy(place, api, file)
+        if not failed and (removed := remove_former(names)):
+            self._note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
         if failed:
             self._note(f"the deployments of prefect.yaml were not made: {failed}")
         else:
@@ -316,17 +293,26 @@ class _Watch:
         self.served = replace(self.served, processes=tuple(one.described() for one in self.kept))
         self.record.write(self.served)
 
+    def _say(self, text: str) -> None:
+        self.console.print(f"[dim]{escape(text)}[/dim]")
+
     def _note(self, text: str) -> None:
         self.console.print(f"[yellow]{time.strftime('%H:%M:%S')} {escape(text)}[/yellow]")
 
 
-def _sweep(place: Place) -> list[str]:
-    # They ask both servers, which answer by now.
+def _open_tracker(place: Place) -> Tracker:
+    # After the environment is set, as MLflow reads it when it is imported.
     from flows.models import EXPERIMENT
-    from flows.sweeping import sweep
     from tasks.tracking import Tracker
 
-    return sweep(place, Tracker(place.mlflow, EXPERIMENT, place.root / MLFLOW_FOLDER))
+    return Tracker(place.mlflow, EXPERIMENT, place.root / MLFLOW_FOLDER)
+
+
+def _sweep(place: Place) -> list[str]:
+    # It asks both servers, which answer by now.
+    from flows.sweeping import sweep
+
+    return sweep(place, _open_tracker(place))
 
 
 @contextmanager
@@ -340,42 +326,3 @@ def _ignoring(*signals: signal.Signals) -> Iterator[None]:
     finally:
         for sign, was in before:
             signal.signal(sign, was)
-
-
-def _detach(root: Path, words: list[str]) -> None:
-    """The same command in the background; back when all answers, or with what it said last and its code."""
-    console = Console(highlight=False, soft_wrap=True)
-    log = root / LOGS / "up.log"
-    prepare_records(root)
-    log.parent.mkdir(exist_ok=True)
-    begins = log.stat().st_size if log.exists() else 0
-    kept = [word for word in words if word not in ("--detach", "-d")]
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.command", *kept], stdin=subprocess.DEVNULL, stdout=file,
-            stderr=file, start_new_session=True, env={**os.environ, DETACHED: "1"},
-        )  # fmt: skip
-    deadline = time.monotonic() + DETACHED_SECONDS
-    with console.status("starting in the background"):
-        while process.poll() is None and time.monotonic() < deadline:
-            served = read_served(root)
-            if served and served.pid == process.pid and served.ready:
-                break
-            time.sleep(0.2)
-    with log.open("rb") as file:
-        file.seek(begins)
-        said = file.read().decode(errors="replace").strip()
-    code = process.poll()
-    if code:
-        # It has said why, and where more stands.
-        last = (said.splitlines() or [f"it ended (code {code}); {log} may say why"])[-1]
-        Console(stderr=True, highlight=False, soft_wrap=True).print(escape(last), style="red")
-        raise typer.Exit(code)
-    # The lock names whoever runs: this one, or the one that was there before.
-    for line in said.splitlines():
-        if not line.startswith("Ctrl-C"):
-            console.print(escape(line))
-    if code is None:
-        if (served := read_served(root)) and served.pid == process.pid and served.ready:
-            _show_login(root, served, console)
-        console.print(f"[dim]`chatmill down` stops it. What it says goes to {log}.[/dim]")

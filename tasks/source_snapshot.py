@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from model.errors import UserError
-from tasks.project_paths import SOURCE_SNAPSHOTS
+from tasks.private_folder import make_private_folder
+from tasks.project_paths import RECORDS, SOURCE_SNAPSHOTS
 
 PACKAGES = ("flows", "tasks", "model")
 LOCK_FILE = "requirements.txt"
@@ -81,6 +82,8 @@ def take_snapshot(root: Path) -> Snapshot | None:
     above = (root / SOURCE_SNAPSHOTS, *(root / SOURCE_SNAPSHOTS).parents)
     first = next((path for path in reversed(above) if not path.exists()), None)
     try:
+        if not (root / RECORDS).exists():
+            make_private_folder(root / RECORDS)
         lock = _store((root / SOURCE_SNAPSHOTS).resolve(), digest, files)
     except OSError as error:
         place = error.filename or root / SOURCE_SNAPSHOTS

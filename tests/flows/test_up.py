@@ -11,8 +11,10 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from subprocess import PIPE
 from urllib.parse import urlsplit
 
 import psutil
@@ -179,10 +181,44 @@ def guarded(root: Path, said: str) -> None:
     assert written and not any(PASSWORD.encode() in path.read_bytes() for path in written)
 
 
+# What a run does before its first stage.
+BEGIN_RUN = """
+from pathlib import Path
+from flows.server import OwnServer
+from flows.surroundings import prepare
+
+place = prepare(Path.cwd())
+server = OwnServer(place)
+from tasks.tracking import Tracker
+
+Tracker(place.mlflow, "chatmill", place.root / "var" / "mlflow")
+server.wait()
+print(server.process is not None, server.api)
+"""
+
+
+@contextmanager
+def begun_run(root: Path) -> Iterator[list[str]]:
+    """A run that begins in a process of its own; afterwards: whether it had its own server, and where."""
+    words = [sys.executable, "-c", BEGIN_RUN]
+    found: list[str] = []
+    with subprocess.Popen(words, cwd=root, env=bare(REPOSITORY), stdout=PIPE, stderr=PIPE, text=True) as run:
+        yield found
+        said, failed = run.communicate(timeout=180)
+    assert run.returncode == 0 and "Traceback" not in failed, failed
+    found += said.split()
+
+
 def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
-    said = chatmill(root, "up", "--detach", *ports)
+    # Both would create the databases in the same second.
+    with begun_run(root) as beside:
+        said = chatmill(root, "up", "--detach", *ports)
     served = running(root)
+    assert len(beside) == 2 and "MLflow's database" in said and "starting Prefect and MLflow" in said
+    with begun_run(root) as later:
+        pass
+    assert later == ["False", served.prefect]
     assert served.ready and [one.name for one in served.processes] == ["Prefect", "MLflow", "cpu", "gpu"]
     assert all(one.address in said for one in served.processes)
     for one in served.processes[:2]:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,8 @@ if __name__ == "__main__":
     assert all(path.startswith(folder) for path in found["trained"]["files"])
     assert found["trained"]["path"][0].startswith(folder)
     assert found["code"] == ["", ""]
+    # The first folder that a run makes is its owner's alone from the start.
+    assert stat.S_IMODE((project / "var").stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(
