@@ -27,7 +27,7 @@ from flows.explain import why
 from flows.lineage import lineage
 from flows.models import models, open_tracker, rollback
 from flows.notify import notify
-from flows.project_folder import require_access, secure_records
+from flows.project_folder import check_records, require_access, secure_records
 from flows.quarantine import quarantine
 from flows.reproduce import reproduce
 from flows.starting import INTERRUPTED, start
@@ -56,10 +56,13 @@ FEW_COLLECTIONS = (100_000, 50, 50)
 
 
 @app.callback()
-def prepare_project() -> None:
+def prepare_project(context: typer.Context) -> None:
     """Bring the project's folder to the present layout before any command reads it."""
     if (Path.cwd() / RECORDS).exists():
         require_access(Path.cwd())
+        if context.invoked_subcommand != "restore":
+            # That one puts files in the place of whatever is there.
+            check_records(Path.cwd())
         secure_records(Path.cwd())
     if moved := move_to_cache(Path.cwd()):
         Console(stderr=True, highlight=False).print(f"[dim]{moved_notice(moved)}[/dim]", soft_wrap=True)

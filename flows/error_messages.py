@@ -29,6 +29,16 @@ ADVICE = {
     errno.ENOTCONN: "mount the network disk again, and run again",
     errno.EXDEV: "keep the project's folders on one disk, or run again after moving them",
     errno.EAGAIN: "close other programs or raise the limit on processes (`ulimit -u`), and run again",
+    errno.EEXIST: "something else of that name is in the way: move it elsewhere and run again",
+    errno.ENOTEMPTY: "files that are not chatmill's are in that folder: move them elsewhere and run again",
+    errno.EBUSY: "another program uses it, or a disk is mounted there: free it and run again",
+    errno.ENXIO: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
+    errno.ENODEV: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
+    errno.ESPIPE: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
+    errno.EUCLEAN: "the disk's file system is damaged: check it (`fsck`) and run again",
+    errno.EREMOTEIO: "the disk has a fault: look at the system's log, and run again",
+    errno.ENOLCK: "the disk gives no locks: keep the project on a disk that does",
+    errno.EMLINK: "the folder has as many entries as its disk allows: move the project to another disk",
     errno.E2BIG: "shorten the command's arguments",
 }
 # SQLite's own words for the same, as they come through SQLAlchemy and MLflow.

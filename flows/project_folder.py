@@ -5,16 +5,53 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import stat
 import sys
 from pathlib import Path
 
 from model.errors import UserError
 from tasks.private_folder import make_private_folder
-from tasks.project_paths import MLFLOW_DATABASE, PREFECT_HOME, RECORDS, SERVERS
+from tasks.project_paths import (
+    ARTIFACTS,
+    CACHE,
+    DATA_LOCK,
+    DATABASE_CHECKS,
+    DEVICE_LOCKS,
+    DIGESTS,
+    DOWNLOADS,
+    KNOWN_CODE,
+    LABELS,
+    LAYOUT_LOCK,
+    LOGS,
+    MLFLOW_DATABASE,
+    MLFLOW_FOLDER,
+    OUTPUT_DIGESTS,
+    PREFECT_HOME,
+    RECORDS,
+    SECRETS,
+    SERVERS,
+    SOURCE_SNAPSHOTS,
+    STORES,
+    SUMMARY,
+)
 
 # One of these is in each `var/` of chatmill's, and in no other folder of that name.
 OWN = (MLFLOW_DATABASE, PREFECT_HOME, SERVERS)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# What is read or locked by many commands, or by the libraries below them.
+FILES = (
+    MLFLOW_DATABASE, MLFLOW_FOLDER / "lock", STORES, SUMMARY, SERVERS, SECRETS / "password", DATA_LOCK,
+    LAYOUT_LOCK, DATABASE_CHECKS, DIGESTS, OUTPUT_DIGESTS, PREFECT_HOME / "prefect.db", Path("data.dvc"),
+    Path(".dvc/config"),
+)  # fmt: skip
+FOLDERS = (
+    MLFLOW_FOLDER, PREFECT_HOME, SECRETS, LOGS, LABELS, KNOWN_CODE, DEVICE_LOCKS, CACHE, ARTIFACTS,
+    SOURCE_SNAPSHOTS, DOWNLOADS, Path(".dvc"), Path(".dvc/cache"), Path(".dvc/tmp"),
+)  # fmt: skip
+KINDS = (
+    (stat.S_ISDIR, "a folder"), (stat.S_ISREG, "a file"), (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+)  # fmt: skip
 
 
 def prepare_records(root: Path) -> None:
@@ -30,6 +67,7 @@ def prepare_records(root: Path) -> None:
         )
     if var.exists():
         require_access(root)
+        check_records(root)
         secure_records(root)
         return
     try:
@@ -57,6 +95,31 @@ def require_access(root: Path) -> None:
     raise UserError(
         f"{var} cannot be read and written; make it writable for you, and its disk if it is read-only"
     )
+
+
+def check_records(root: Path) -> None:
+    """Raises UserError where a named pipe, a device or a folder is in the place of a file of chatmill's.
+
+    Reading a pipe or a device would wait, or read, for ever. The other way round, a file where a folder is
+    needed is as much in the way.
+    """
+    # Folders first: below a file nothing can be looked at.
+    for path in (*FOLDERS, *FILES):
+        try:
+            mode = (root / path).stat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno in CLOSED:
+                # Who may only read is told of it where the file is used.
+                continue
+            raise
+        if not (stat.S_ISREG(mode) if path in FILES else stat.S_ISDIR(mode)):
+            what = next((name for is_one, name in KINDS if is_one(mode)), "no file")
+            needed = "file" if path in FILES else "folder"
+            raise UserError(
+                f"{path} is {what}, and chatmill keeps a {needed} of that name; move it and run again"
+            )
 
 
 def secure_records(root: Path) -> None:

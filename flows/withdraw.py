@@ -89,6 +89,7 @@ def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> b
     """Write it down, and make the version of the data without it; whether there was anything to do."""
     from flows.starting import start
     from flows.surroundings import prepare
+    from tasks.versions import check_data
 
     # Servers that do not answer are said before anything is written.
     prepare(root, preset.tracking.mlflow)
@@ -97,6 +98,8 @@ def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> b
             console.print(_said(each), soft_wrap=True)
         console.print("nothing new: this was withdrawn before, and the data is without it", soft_wrap=True)
         return False
+    # So are a damaged data.dvc, and files that are not chatmill's.
+    check_data(root)
     write_withdrawals(root, found.new)
     # Labels that came since are for the deployment that looks for them to announce.
     start("ingestion", preset, announce=False)

@@ -70,6 +70,8 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
     """
     if target.is_dir():
         target = target / f"chatmill-{time.strftime('%Y%m%d-%H%M%S')}.tar"
+    if os.path.lexists(target) and not target.is_symlink() and not target.is_file():
+        raise UserError(f"{target} is no file, and is not replaced; name another file")
     if os.path.lexists(target) and not force:
         raise UserError(f"{target} exists; name another file, or --force replaces it")
     if not target.parent.is_dir():

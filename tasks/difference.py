@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from model.errors import UserError
 from tasks import remotes, versions
 from tasks.history import WORKING
-from tasks.records import TYPES
+from tasks.records import TYPES, naming_row
 
 SHOWN = 200
 
@@ -163,7 +163,11 @@ def _lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
     """The rows of a kind in order of ids. Raises UserError where they are not in order."""
     last = ""
     for path, _ in side.shards(kind, shared):
-        with side.place(path).open(encoding="utf-8", newline="\n") as file:
+        place = side.place(path)
+        with (
+            naming_row(place, f"data/{path} of {side.name}"),
+            place.open(encoding="utf-8", newline="\n") as file,
+        ):
             for number, text in enumerate(file, 1):
                 found = _id(text, f"data/{path} of {side.name}, line {number}")
                 if found < last:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.cleaning import OUTPUT, Entry
-from tasks.records import TYPES, shards
+from tasks.records import TYPES, naming_row, shards
 from tasks.withdrawal import LABELS, Withdrawn
 
 # The folders of each stage that have a folder a kind in them.
@@ -47,5 +48,5 @@ def _held(folder: Path, parts: Sequence[str], withdrawn: Withdrawn) -> set[str]:
 
 
 def _touched(path: Path, kind: str, withdrawn: Withdrawn) -> bool:
-    with path.open("rb") as lines:
+    with naming_row(path, os.path.relpath(path)), path.open("rb") as lines:
         return any(withdrawn.touches(kind, line) for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -24,7 +25,7 @@ from tasks.output import is_undamaged
 from tasks.past import COST_TAG, PIPELINES, PRESET, search
 from tasks.products import split_address
 from tasks.project_paths import ARTIFACTS
-from tasks.records import TYPES, annotators_of, shards
+from tasks.records import TYPES, annotators_of, naming_row, shards
 from tasks.registry import Registry
 from tasks.split import SPLITS, SplitParameters, split_of
 from tasks.withdrawal import Withdrawn
@@ -264,7 +265,7 @@ def _version_files(root: Path, version: str, kinds: tuple[str, ...]) -> list[tup
 
 def _fitting(path: Path, kind: str, sought: Sought, ids: set[str], people: set[str]) -> Iterator[bytes]:
     """The lines of a shard that are sought, read one at a time."""
-    with closing(path.open("rb")) as lines:
+    with naming_row(path, _shown(path)), closing(path.open("rb")) as lines:
         for line in lines:
             if sought.withdrawn:
                 if sought.withdrawn.touches(kind, line):
@@ -281,3 +282,7 @@ def _fitting(path: Path, kind: str, sought: Sought, ids: set[str], people: set[s
                 people |= names
                 if sought.annotator in names:
                     yield line
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)

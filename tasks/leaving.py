@@ -15,7 +15,7 @@ from model.errors import UserError
 from tasks import versions
 from tasks.names import shown_name
 from tasks.quarantine import ADMITTED, read_admissions
-from tasks.records import ID, TYPES, annotators_of, shards
+from tasks.records import ID, TYPES, annotators_of, naming_row, shards
 from tasks.row_origins import find_origins, read_places
 from tasks.withdrawal import LABELS, Withdrawal, gathered, rated_of, read_withdrawals
 
@@ -81,8 +81,10 @@ def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> L
     }
     search = _Search(asked, known, mended)
     for kind in TYPES:
-        for line, where in _lines(root, kind):
-            search.look(kind, line, where)
+        for path, lines in _shards(root, kind):
+            with naming_row(path, f"data/{kind}/{path.name}"):
+                for line, where in lines:
+                    search.look(kind, line, where)
     ids = {given: search.whole(given, root) for given in asked.ids} | search.mended
     for name in asked.people:
         if name not in search.people and name not in search.withdrawn.annotators:
@@ -189,7 +191,7 @@ def _like(given: str, root: Path) -> str:
     best, most = "", len(given) // 2
     for kind in TYPES:
         for path in shards(root / "data" / kind):
-            with path.open("rb") as lines:
+            with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
                 for line in lines:
                     number = line[ID].decode()
                     alike = sum(map(eq, given, number))
@@ -198,15 +200,21 @@ def _like(given: str, root: Path) -> str:
     return best
 
 
-def _lines(root: Path, kind: str) -> Iterator[tuple[bytes, str]]:
-    """The rows of data/ with the file that each came from; with its source where the file is not known."""
+def _shards(root: Path, kind: str) -> Iterator[tuple[Path, Iterator[tuple[bytes, str]]]]:
+    """The shards of data/, each with its rows and the file that each row came from.
+
+    Where the file is not known, a row has its source.
+    """
     pointer = versions.read_pointer(root)
     origins = find_origins(root, pointer["md5"]) if pointer else None
     for path in shards(root / "data" / kind):
-        places = read_places(origins / kind / path.name) if origins else None
-        with path.open("rb") as lines:
-            for line in lines:
-                if places:
-                    yield line, PLACE.sub("", next(places, ""))
-                else:
-                    yield line, f"source {json.loads(line).get('source')}"
+        yield path, _lines(path, read_places(origins / kind / path.name) if origins else None)
+
+
+def _lines(path: Path, places: Iterator[str] | None) -> Iterator[tuple[bytes, str]]:
+    with path.open("rb") as lines:
+        for line in lines:
+            if places:
+                yield line, PLACE.sub("", next(places, ""))
+            else:
+                yield line, f"source {json.loads(line).get('source')}"

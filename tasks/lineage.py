@@ -6,6 +6,7 @@ What MLflow or the disk no longer holds is None in what comes back, and said as 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from model.errors import UserError
 from tasks.output import is_undamaged
 from tasks.products import CHAMPION, find_version, is_version, split_address
 from tasks.project_paths import ARTIFACTS
-from tasks.records import annotators_of
+from tasks.records import annotators_of, naming_row
 from tasks.revision import UNKNOWN
 
 ALIGNED, DIFF = "aligned", "git.diff"
@@ -199,7 +200,7 @@ def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
     for part in ("train", "valid", "test"):
         for kind in LABELS:
             for path in sorted((folder / part / kind).glob("*.jsonl")):
-                with path.open(encoding="utf-8") as lines:
+                with naming_row(path, os.path.relpath(path)), path.open(encoding="utf-8") as lines:
                     for line in lines:
                         row = json.loads(line)
                         for who in annotators_of(row):

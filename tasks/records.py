@@ -7,6 +7,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -262,6 +263,37 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
         if not isinstance(found, dict):
             raise UserError(f"{origin}, line {number}: {type(found).__name__} where an object is right")
         yield found
+
+
+@contextmanager
+def naming_row(path: Path, shown: str) -> Iterator[None]:
+    """Turn what a broken row of chatmill's own files raises into a sentence with the file and the line.
+
+    Who reads such files row by row does not check each row, which would take longer than to read them.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        number = _broken_line(path)
+        if not number:
+            raise
+        raise UserError(
+            f"{shown}, line {number}: the row cannot be read, the file is damaged; `chatmill ingest` makes "
+            "data/ again, `chatmill run` what was made from it"
+        ) from error
+
+
+def _broken_line(path: Path) -> int:
+    """Return the first line that is no row, counted from 1; 0: each is."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                return number
+            if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+                return number
+    return 0
 
 
 def read_rows(folder: Path, kind: str) -> list[Any]:

@@ -176,8 +176,12 @@ def _read(path: Path) -> dict[str, Any]:
 def _write(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(values, indent=1), encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _shown(path: Path) -> str:

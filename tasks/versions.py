@@ -139,7 +139,8 @@ def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
         raise UserError(
             "data.dvc is not chatmill's (it has no `meta` with sources and rows): DVC tracks a data/ of your "
             "own. chatmill keeps its rows under that name; move yours first, as in `dvc move data my-data`, "
-            "name that folder in the preset, and run again"
+            "name that folder in the preset, and run again. If it was chatmill's and is damaged, "
+            "`git checkout data.dvc` brings it back"
         )
     if foreign := data_folder.foreign_quarantine(data):
         raise UserError(data_folder.refusal(foreign))

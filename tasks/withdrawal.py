@@ -22,6 +22,7 @@ from tasks.records import (
     annotators_of,
     digest,
     json_line,
+    naming_row,
     rating_row,
     shards,
 )
@@ -164,7 +165,7 @@ def held(data: Path, withdrawn: Withdrawn) -> Counter[str]:
     for kind in TYPES:
         if withdrawn.ids or kind in LABELS:
             for path in shards(data / kind):
-                with path.open("rb") as lines:
+                with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
                     found[kind] += sum(withdrawn.touches(kind, line) for line in lines)
     return +found
 

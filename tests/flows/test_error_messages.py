@@ -33,6 +33,12 @@ def test_explain_error_names_path_reason_and_remedy(tmp_path, monkeypatch):
         assert said.startswith(f"var/file: {os.strerror(code)}; ") and words in said
     (tmp_path / "file").write_text("")
     assert "a folder is needed" in explain_error(caught(lambda: (tmp_path / "file" / "x").open()))
+    (tmp_path / "full" / "x").mkdir(parents=True)
+    assert "not chatmill's" in explain_error(caught((tmp_path / "full").rmdir))
+    assert "in the way" in explain_error(caught((tmp_path / "file").mkdir))
+    os.mkfifo(tmp_path / "pipe")
+    nobody_reads = caught(lambda: os.open(tmp_path / "pipe", os.O_WRONLY | os.O_NONBLOCK))
+    assert explain_error(nobody_reads).startswith("pipe: No such device or address; it is a named pipe")
     assert "too long" in explain_error(caught(lambda: (tmp_path / ("é" * 200)).open())).lower()
     assert explain_error(ValueError("x")) == "" and explain_error(FileNotFoundError(2, "x", "y")) == ""
 

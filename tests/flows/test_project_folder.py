@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows import project_folder
-from flows.project_folder import prepare_records, require_access, secure_records
+from flows.project_folder import check_records, prepare_records, require_access, secure_records
 from flows.surroundings import bare
 from model.errors import UserError
 
@@ -106,3 +108,62 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_access_is_enough_for_its_owner(tmp_path: Path) -> None:
     prepare_records(tmp_path)
     require_access(tmp_path)
+
+
+def _make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        # The path of a socket may have a hundred characters or so.
+        here = os.open(path.parent, os.O_RDONLY)
+        made.bind(f"/proc/self/fd/{here}/{path.name}")
+        os.close(here)
+
+
+@pytest.mark.parametrize("make", [_make_pipe, _make_socket, Path.mkdir])
+@pytest.mark.parametrize(
+    "name", ["var/stores.json", "var/summary.json", "var/mlflow.db", "data.dvc", ".dvc/config"]
+)
+def test_what_is_no_file_is_named_and_never_read(
+    tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / name
+    (tmp_path / "var").mkdir()
+    path.parent.mkdir(exist_ok=True)
+    make(path)
+    said = {_make_pipe: "a named pipe", _make_socket: "a socket"}.get(make, "a folder")
+    with pytest.raises(
+        UserError, match=rf"^{name} is {said}, and chatmill keeps a file of that name; move it"
+    ):
+        prepare_records(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["var/cache", "var/mlflow", "var/prefect", "var/known_code", ".dvc/cache"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"^{name} is a file, and chatmill keeps a folder of that name"):
+        prepare_records(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_links_to_files_and_folders_are_right(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "cache").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "stores.json").write_text("{}")
+    (tmp_path / "var").mkdir()
+    for name in ("cache", "stores.json"):
+        (tmp_path / "var" / name).symlink_to(tmp_path / "elsewhere" / name)
+    check_records(tmp_path)
+
+
+def test_every_command_names_it_but_the_one_that_replaces_it(tmp_path: Path) -> None:
+    (tmp_path / "var" / "prefect").mkdir(parents=True)
+    os.mkfifo(tmp_path / "var" / "stores.json")
+    for words in (("models",), ("cost",), ("quarantine", "list")):
+        code, said = chatmill(tmp_path, *words)
+        assert (code, said.count("\n")) == (2, 0) and "var/stores.json is a named pipe" in said
+    code, said = chatmill(tmp_path, "restore", "gone.tar")
+    assert code == 2 and "gone.tar is no file" in said

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sqlite3
+import stat
 import tarfile
 from contextlib import closing
 
@@ -149,3 +150,18 @@ def test_a_restoration_that_was_killed_is_completed(project, tmp_path, monkeypat
 def test_there_is_nothing_to_back_up_in_a_new_project(tmp_path):
     with pytest.raises(UserError, match="no records here yet"):
         write_backup(tmp_path, tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))]
+)
+def test_a_pipe_or_a_device_is_not_replaced(project, tmp_path, make):
+    target = tmp_path / "target"
+    try:
+        make(target)
+    except PermissionError:
+        pytest.skip("devices are made by root")
+    before = target.stat()
+    with pytest.raises(UserError, match="target is no file, and is not replaced"):
+        write_backup(project, target, force=True)
+    assert target.stat().st_ino == before.st_ino and target.stat().st_mode == before.st_mode

@@ -451,3 +451,25 @@ def test_what_the_last_version_left_out_is_noted_when_it_is_reused(root: Path) -
     assert make(root).reused
     more = withdraw(root, ["ben"], [])
     assert more.new and make(root).metrics["comparisons"] == 0
+
+
+DAMAGES = {
+    "cut short": lambda content: content[: len(content) // 2],
+    "random bytes": lambda content: b"\xff\x9c" * 200 + b"\n" + content,
+    "a list": lambda content: content + b"[1, 2]\n",
+    "no id": lambda content: b'{"prompt": "p"}\n' + content,
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_of_rows_is_named_with_its_line(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, {**LABEL, "annotator": "ann"}, RATED)
+    make(tmp_path)
+    path = next((tmp_path / "data" / "ratings").glob("*.jsonl"))
+    path.chmod(0o644)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
+        find_leaving(tmp_path, Asked(["ann"], {}, **SIGNED))
+    with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
+        held(tmp_path / "data", Withdrawn(annotators=frozenset(["nobody"])))
