@@ -37,6 +37,7 @@ SHOWN = {
     "rlhf": (
         ("valid_gain", "above SFT's held-out score"),
         ("valid_kl", "nats from SFT"),
+        ("valid_loss_increase", "more loss on right answers"),
         ("valid_prompts", "prompts"),
         ("best_step", "is the best step"),
     ),

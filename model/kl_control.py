@@ -107,27 +107,41 @@ class StepBrake:
 
 @dataclass
 class BestStep:
-    """The step with the highest held-out score whose divergence is within the bound; step 0 is the start.
+    """The step with the highest held-out score that is within both bounds; step 0 is the start.
 
     Attributes:
         max_kl: bound on the held-out divergence.
+        max_loss_increase: bound on the share by which the loss on right answers exceeds that of step 0.
         step: the best step until now; -1 before the first evaluation.
         score: its held-out score.
         first: the score of step 0.
+        first_loss: the loss of step 0 on held-out right answers; NaN where there are none.
+        passed_over: steps with a higher score than all before that lost too much on right answers.
         weights: its parameters by name, on the CPU.
     """
 
     max_kl: float
+    max_loss_increase: float = math.inf
     step: int = -1
     score: float = -math.inf
     first: float = math.nan
+    first_loss: float = math.nan
+    passed_over: int = 0
     weights: dict[str, Tensor] | None = None
 
-    def consider(self, step: int, score: float, kl: float, weights: dict[str, Tensor]) -> bool:
-        """Keep the step if it is the best until now; return whether it is."""
+    def consider(
+        self, step: int, score: float, kl: float, weights: dict[str, Tensor], loss: float = math.nan
+    ) -> bool:
+        """Keep the step if it is the best until now; return whether it is.
+
+        `loss` is that on held-out right answers. NaN, where there are none, bounds nothing.
+        """
         if step == 0:
-            self.first = score
+            self.first, self.first_loss = score, loss
         if not (score > self.score and kl <= self.max_kl):
+            return False
+        if loss > self.first_loss * (1 + self.max_loss_increase):
+            self.passed_over += 1
             return False
         self.step, self.score = step, score
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
@@ -135,9 +149,11 @@ class BestStep:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it."""
-        return {"step": self.step, "score": self.score, "first": self.first, "weights": self.weights}
+        names = ("step", "score", "first", "first_loss", "passed_over", "weights")
+        return {name: getattr(self, name) for name in names}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take what `state` gave."""
         self.step, self.score, self.first = int(state["step"]), float(state["score"]), float(state["first"])
+        self.first_loss, self.passed_over = float(state["first_loss"]), int(state["passed_over"])
         self.weights = state["weights"]

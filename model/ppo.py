@@ -8,6 +8,7 @@ arXiv:2403.17031 for the details that decide whether it works).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.batches import each_row, generator, order, pad
+from model.batches import Example, each_row, generator, order, pad
 from model.device import World, compute_dtype
 from model.errors import UserError
 from model.export import export
@@ -34,6 +35,7 @@ from model.losses import (
 from model.optimizer import Learner
 from model.ppo_parameters import PPOParameters
 from model.reward import load_reward
+from model.right_answers import mean_completion_loss, read_right_answers
 from model.rollouts import ActorCritic, Rollouts, completion_positions, gather_positions
 from model.sample import generate
 from model.tokenizer import Tokenizer
@@ -63,6 +65,7 @@ class Aligning(Recipe):
         seed: int,
         world: World,
         report: Report = lambda event: None,
+        right_answers: Sequence[Example] = (),
     ) -> None:
         parameters = parameters.derived(policy.architecture.width, len(prompts))
         self.parameters = parameters
@@ -71,6 +74,7 @@ class Aligning(Recipe):
         self.score = score
         self.prompts = prompts
         self.held_out = held_out
+        self.right_answers = right_answers
         self.seed = seed
         self.world = world
         dtype = compute_dtype(world.device)
@@ -83,7 +87,7 @@ class Aligning(Recipe):
         self.seen = [0.0, 0.0]
         self.taken = 0
         self.brake = StepBrake(parameters.max_kl, parameters.max_step_kl)
-        self.best = BestStep(parameters.max_kl)
+        self.best = BestStep(parameters.max_kl, parameters.max_loss_increase)
         self.ratio_off, self.warned = 0.0, False
 
     @torch.no_grad()
@@ -282,7 +286,8 @@ class Aligning(Recipe):
         figures = self.measure()
         if figures:
             weights = self.learner.master_state()
-            self.best.consider(self.taken, figures["valid_score"], figures["valid_kl"], weights)
+            loss = figures.get("valid_completion_loss", math.nan)
+            self.best.consider(self.taken, figures["valid_score"], figures["valid_kl"], weights, loss)
         return figures
 
     def measure(self) -> dict[str, float]:
@@ -295,6 +300,10 @@ class Aligning(Recipe):
             self.reference_length = figures["length"]
         figures["length_ratio"] = figures["length"] / self.reference_length
         figures["score"] = self.final_scores(rollouts).mean().item()
+        if self.right_answers:
+            figures["completion_loss"] = mean_completion_loss(
+                self.policy.body, self.right_answers, self.tokenizer.end, self.world
+            )
         return {f"valid_{name}": value for name, value in figures.items()}
 
     def take_best(self) -> dict[str, float]:
@@ -305,6 +314,14 @@ class Aligning(Recipe):
             return {"best_step": float(self.taken), "undone_steps": float(self.brake.undone)}
         self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
         figures = self.measure()
+        if best.first_loss > 0:
+            figures["valid_loss_increase"] = figures["valid_completion_loss"] / best.first_loss - 1
+        if best.passed_over:
+            self._say(
+                f"{best.passed_over} steps with a higher score were passed over, as their loss on "
+                f"{len(self.right_answers)} held-out right answers is more than {best.max_loss_increase:.0%} "
+                "above SFT's (rlhf.max_loss_increase)"
+            )
         if best.step:
             self._say(
                 f"the best is step {best.step}: its score is {best.score - best.first:.3g} above SFT's on "
@@ -314,7 +331,8 @@ class Aligning(Recipe):
         else:
             self._say(
                 f"no step has a higher score than SFT on {prompts} held-out prompts within {best.max_kl:.3g} "
-                "nats: the result is the SFT model's own weights"
+                f"nats and {best.max_loss_increase:.0%} more loss on right answers: the result is the SFT "
+                "model's own weights"
             )
         return {
             **figures,
@@ -412,9 +430,10 @@ def train(
     if judge.tokenizer.vocabulary != tokenizer.vocabulary:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
     reference, _ = load_model(Path(policy))
+    right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
     recipe = Aligning(
         settings, assistant, reference, tokenizer, judge.score, train_prompts,
-        held_out, seed, world, report,
+        held_out, seed, world, report, right_answers,
     )  # fmt: skip
     chosen = recipe.parameters
     report(

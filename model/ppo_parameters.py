@@ -40,9 +40,10 @@ class PPOParameters(LoopParameters):
 
     A step that moves the policy by more than `max_step_kl` nats an answer, or beyond `max_kl` nats from the
     assistant, is undone, the learning rate halved, and the step taken again. The result is the evaluated step
-    with the highest held-out score within `max_kl`; the assistant itself is step 0. Values of 0 for `steps`,
-    `evaluate_every`, `kl_horizon`, `max_kl`, `max_step_kl` and `optimizer.learning_rate` are derived from the
-    size of the run.
+    with the highest held-out score within `max_kl` whose loss on held-out right answers exceeds the
+    assistant's by no more than the share `max_loss_increase`; the assistant itself is step 0. Values of 0 for
+    `steps`, `evaluate_every`, `kl_horizon`, `max_kl`, `max_step_kl` and `optimizer.learning_rate` are derived
+    from the size of the run.
     """
 
     steps: int = 0
@@ -64,6 +65,7 @@ class PPOParameters(LoopParameters):
     kl_horizon: float = 0.0
     max_kl: float = 0.0
     max_step_kl: float = 0.0
+    max_loss_increase: float = 0.15
     missing_end: float = 1.0
     length_weight: float = 0.0
     held_out: int = 64
@@ -83,6 +85,7 @@ class PPOParameters(LoopParameters):
             "kl_horizon",
             "max_kl",
             "max_step_kl",
+            "max_loss_increase",
             "missing_end",
             "length_weight",
             "held_out",

@@ -110,6 +110,28 @@ def test_the_best_step_is_the_highest_score_within_the_bound() -> None:
     assert other == best
 
 
+@pytest.mark.parametrize(
+    ("losses", "best", "passed_over"),
+    [
+        ([2.0, 2.2, 2.25, 2.29], 3, 0),  # all within
+        ([2.0, 2.1, 2.4, 9.0], 1, 2),
+        ([2.0, 2.31, 2.4, 9.0], 0, 3),
+        ([2.0, 3.0, 2.1, 1.0], 3, 1),  # one that came back is a result again
+        ([math.nan, math.nan, math.nan, math.nan], 3, 0),  # there are no right answers
+    ],
+)
+def test_a_step_that_lost_right_answers_is_passed_over(
+    losses: list[float], best: int, passed_over: int
+) -> None:
+    found = BestStep(6.0, 0.15)
+    for step, loss in enumerate(losses):
+        found.consider(step, 0.1 * step, 1.0, {"w": torch.full((1,), float(step))}, loss)
+    assert (found.step, found.passed_over) == (best, passed_over)
+    other = BestStep(6.0, 0.15)
+    other.restore(found.state())
+    assert other.state() == found.state() or math.isnan(other.first_loss)
+
+
 def test_a_start_that_nothing_beats_stays_the_best() -> None:
     best = BestStep(6.0)
     for step, score in enumerate([0.1, 0.1, -0.5]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from model.loop import Loop
 from model.optimizer import OptimizerParameters
 from model.ppo import MOST_TRIES, Aligning
 from model.ppo_parameters import PPOParameters
+from model.right_answers import mean_completion_loss, read_right_answers
 from model.rollouts import Rollouts
 from tests.model.conftest import Language
 
 NEW = 10
+RIGHT = [{"prompt": "the film", "completion": f"is {word}"} for word in ("good", "bad", "long", "a story")]
 
 
 def share_of_low_ids(rows: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -33,13 +36,14 @@ def recipe(language: Language, folder: Path, **settings: float) -> Aligning:
     reference, _ = load_model(path)
     chosen = {
         "steps": 25, "batch": 32, "new_tokens": NEW, "missing_end": 0.0, "kl_target": 0.0,
-        "kl_coefficient": 0.0,
+        "kl_coefficient": 0.0, "max_loss_increase": 1e6,
         "optimizer": OptimizerParameters(learning_rate=2e-3, warmup=0.0, decay=0.0), **settings,
     }  # fmt: skip
     prompts = [tokenizer.prompt(text) for text in ("the film", "the story", "this camera", "a")] * 8
+    right = read_right_answers(RIGHT, tokenizer, policy.architecture.context)
     return Aligning(
         PPOParameters(**chosen), policy, reference, tokenizer, share_of_low_ids, prompts, prompts[:4], 3,
-        World(),
+        World(), right_answers=right,
     )  # fmt: skip
 
 
@@ -165,6 +169,48 @@ def test_the_result_is_the_best_step(language: Language, tmp_path: Path) -> None
     assert found["valid_score"] == pytest.approx(max(scores.values()))
     assert found["valid_gain"] == pytest.approx(max(scores.values()) - scores[0])
     assert figures["steps"] == 25
+
+
+@pytest.mark.parametrize("share", [1.0, 0.0, 0.5])
+def test_a_step_that_lost_right_answers_is_not_the_result(
+    language: Language, tmp_path: Path, share: float
+) -> None:
+    """The bound is put between the increases that the steps have, so that some are beyond it and some not."""
+    free = recipe(language, tmp_path / "model", evaluate_every=5)
+    Loop(free, free.parameters, tmp_path / "free", 3, lambda event: None).run()
+    lines = [json.loads(line) for line in (tmp_path / "free" / "curves.jsonl").read_text().splitlines()]
+    found = {line["step"]: line for line in lines if "valid_score" in line}
+    first = found[0]["valid_completion_loss"]
+    increases = {step: line["valid_completion_loss"] / first - 1 for step, line in found.items()}
+    assert increases[0] == 0 and max(increases.values()) > 0, "a reward of low ids costs right answers"
+    bound = share * max(increases.values()) + 1e-9
+    held = recipe(language, tmp_path / "model", evaluate_every=5, max_loss_increase=bound)
+    said: list[str] = []
+    held.report = lambda event: said.append(event["text"])
+    Loop(held, held.parameters, tmp_path / "held", 3, lambda event: None).run()
+    allowed = [step for step, increase in increases.items() if increase <= bound]
+    wanted = max(allowed, key=lambda step: (found[step]["valid_score"], -step))
+    chosen = held.take_best()
+    assert chosen["best_step"] == wanted and chosen["valid_loss_increase"] <= bound + 1e-6
+    assert any("passed over" in text for text in said) == bool(held.best.passed_over)
+    if share == 1.0:
+        # Nothing is beyond the bound: the result is the same to the bit.
+        assert free.take_best()["best_step"] == wanted
+        one, other = free.learner.master_state(), held.learner.master_state()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_loss_on_right_answers_is_that_of_their_tokens(language: Language, tmp_path: Path) -> None:
+    made = recipe(language, tmp_path)
+    alone = [
+        mean_completion_loss(made.policy.body, [e], made.tokenizer.end, World()) for e in made.right_answers
+    ]
+    tokens = [len(example.completion) for example in made.right_answers]
+    whole = sum(loss * count for loss, count in zip(alone, tokens, strict=True)) / sum(tokens)
+    assert made.measure()["valid_completion_loss"] == pytest.approx(whole, rel=1e-3)
+    assert math.isnan(mean_completion_loss(made.policy.body, [], made.tokenizer.end, World()))
+    long = [{"prompt": "a " * 200, "completion": "good"}, *RIGHT]
+    assert len(read_right_answers(long, made.tokenizer, 32)) == len(RIGHT)
 
 
 def test_the_result_is_sft_where_nothing_beats_it(language: Language, tmp_path: Path) -> None:
