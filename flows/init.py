@@ -133,12 +133,15 @@ def _show_notes(found: Survey, console: Console) -> None:
 
 def _show(found: Survey, console: Console, notes: bool) -> None:
     from flows.display import terminal_text
+    from flows.preview import describe_rows
     from tasks.records import TYPES
 
     for source in found.sources:
-        holds = ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind))
+        holds = describe_rows(
+            {kind: source.count(kind) for kind in TYPES}, round(source.faults / source.share)
+        )
         about = "" if source.share == 1 else "about "
-        line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds or 'no row'}"
+        line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds}"
         console.print(line, soft_wrap=True)
         if source.columns:
             said = ", ".join(f"{own} as {name}" for name, own in source.columns.items())

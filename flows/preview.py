@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,19 @@ def described(source: SourcePreview, found: DryRun) -> Sequence[str]:
     if source.fault:
         return [*lines, f"  [red]stops:[/red] {terminal_text(source.fault)}", ""]
     if found.rows is not None:
-        counts = found.findings.total
-        held = [f"{number(n)} {kind}" for kind in TYPES if (n := counts[kind, source.name])]
-        lines.append(f"  {', '.join(held) or 'no row'}")
+        total, broken = found.findings.total, found.findings.unreadable
+        counts = {kind: total[kind, source.name] - broken[kind, source.name] for kind in TYPES}
+        faults = sum(broken[kind, source.name] for kind in TYPES)
+        lines.append(f"  {describe_rows(counts, faults)}")
     lines += [f"  [dim]{terminal_text(_cut(canonical(row)))}[/dim]" for row in source.first]
     return [*lines, ""]
+
+
+def describe_rows(counts: Mapping[str, int], faults: int) -> str:
+    """Say how many rows of each kind a source has, and how many cannot be read."""
+    held = [f"{number(counts[kind])} {kind}" for kind in TYPES if counts.get(kind)]
+    held += [f"{number(faults)} {'row' if faults == 1 else 'rows'} that cannot be read"] if faults else []
+    return ", ".join(held) or "no row"
 
 
 def summary(found: DryRun) -> Iterator[str]:

@@ -14,6 +14,7 @@ from tasks.owned_folder import replace_folder
 from tasks.project_paths import DATA_DOCS
 from tasks.quarantine import Admission
 from tasks.records import TYPES
+from tasks.rules import READABLE
 from tasks.sifting import EXAMPLES, Looked, Sifted
 
 
@@ -34,6 +35,7 @@ class Findings:
     kept: Counter[str] = field(default_factory=Counter)
     total: Counter[tuple[str, str]] = field(default_factory=Counter)
     broken: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unreadable: Counter[tuple[str, str]] = field(default_factory=Counter)
     rules: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     shares: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Findings:
             self.total[kind, source] += count
         for (source, rule), count in sifted.broken.items():
             self.broken[kind, source] += count
+            self.unreadable[kind, source] += count if rule == READABLE else 0
             self.rules[kind, rule] += count
             known = self.examples.get((kind, rule), ())
             self.examples[kind, rule] = (*known, *sifted.examples.get(rule, ()))[:EXAMPLES]

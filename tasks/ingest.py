@@ -22,6 +22,7 @@ from tasks.owned_folder import copy_folder
 from tasks.project_paths import DATA_LOCK
 from tasks.readmission import check_readmitted, member_digests, note_withdrawn
 from tasks.records import TYPES, shards
+from tasks.repeated_labels import drop_repeated_labels
 from tasks.row_origins import find_origins, write_places
 from tasks.shards import (
     CLAIMS,
@@ -56,7 +57,10 @@ SourceReader = Callable[[Source, DataParameters, Path, Report], list[File]]
 
 
 class Rows(NamedTuple):
-    """How many rows of each kind were made, left out as withdrawn, and left out as they were there again."""
+    """How many rows of each kind were made, left out as withdrawn, and left out as they were there again.
+
+    `repeats` counts equal rows, and one person's labels of the same answers that agree.
+    """
 
     counts: dict[str, int]
     withdrawn: dict[str, int]
@@ -285,14 +289,25 @@ def make_rows(
         # Of fewer rows, as the same came from several parts, fewer shards: how parts were cut must not show.
         for name in ("rows", "origins"):
             join_shards(out / name / kind, shard_count(written[kind]))
+    again = drop_repeated_labels(out)
     left_out = {kind: count for kind, count in gone.items() if count}
     if said := _left_out(left_out, lessened):
         report({"event": "message", "text": f"{said}, as {WITHDRAWN} withdraws them"})
     repeats = {kind: count - counts[kind] for kind, count in whole.items() if count > counts[kind]}
     if repeats:
-        said = ", ".join(f"{count:,} {kind}" for kind, count in repeats.items())
-        report({"event": "message", "text": f"the same as an earlier row, kept once: {said}"})
+        report({"event": "message", "text": f"the same as an earlier row, kept once: {_counted(repeats)}"})
+    if again:
+        said = "labels of the same answers again by the same person, the newest or the first kept"
+        text = f"{said}: {_counted(again)}"
+        report({"event": "message", "text": text})
+    for kind, count in again.items():
+        counts[kind] -= count
+        repeats[kind] = repeats.get(kind, 0) + count
     return Rows(counts, left_out, repeats)
+
+
+def _counted(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in rows.items())
 
 
 def _left_out(gone: Mapping[str, int], lessened: int) -> str:

@@ -17,8 +17,10 @@ from model.batches import generator
 from model.errors import UserError
 from model.launch import Report
 from tasks.agreement import Agreement
+from tasks.formats.labelled import instant
 from tasks.names import is_blank, stratum_key
 from tasks.records import Comparison, Rating, digest, read_shards
+from tasks.repeats import is_nobody
 from tasks.split import SPLITS
 from tasks.stage import stage
 
@@ -199,18 +201,42 @@ def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
     for values in rows():
         subject, row = _subject(values), Rating(**values)
         if subject not in several:
-            yield row
+            yield _each_once(row)
         elif subject not in held:
-            held[subject] = row
+            held[subject] = _with_times(row)
         else:
-            before = held[subject]
+            before, row = held[subject], _with_times(row)
             held[subject] = replace(
                 before,
                 scores=before.scores + row.scores,
                 annotators=before.annotators + row.annotators,
                 times=before.times + row.times,
             )
-    yield from held.values()
+    yield from map(_each_once, held.values())
+
+
+def _with_times(row: Rating) -> Rating:
+    """Return a rating with a time for each score, empty where none is known."""
+    return row if len(row.times) == len(row.scores) else replace(row, times=[""] * len(row.scores))
+
+
+def _each_once(row: Rating) -> Rating:
+    """Return a rating with one score of each person who is named: the newest, or the first without times."""
+    if len(set(row.annotators)) == len(row.annotators) or len(row.annotators) != len(row.scores):
+        return row
+    row = _with_times(row)
+    kept: dict[str, int] = {}
+    for place, name in enumerate(row.annotators):
+        key = f"{name} {place}" if is_nobody(name) else name
+        if key not in kept or instant(row.times[place]) > instant(row.times[kept[key]]):
+            kept[key] = place
+    places = sorted(kept.values())
+    return replace(
+        row,
+        scores=[row.scores[place] for place in places],
+        annotators=[row.annotators[place] for place in places],
+        times=[row.times[place] for place in places],
+    )
 
 
 def _subject(values: Mapping[str, Any]) -> int:

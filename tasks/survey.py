@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from model.errors import UserError
-from tasks.formats import File, Format, Reading, Tally, find_format, formats
+from tasks.formats import File, Format, Found, Reading, Tally, find_format, formats
 from tasks.formats.columns import Guess, guess, respelled, written
 from tasks.formats.look import look, rename, tried, why_unknown
 from tasks.formats.reader import no_rows, read_rows
@@ -21,7 +21,9 @@ from tasks.formats.shapes import unreadable_shape
 from tasks.names import slug, unused, yaml_text
 from tasks.project_paths import RECORDS
 from tasks.records import TYPES, Record, Text
+from tasks.repeated_labels import keep_each_once
 from tasks.sources import ENDINGS
+from tasks.withdrawal import Withdrawn, read_withdrawn
 
 PACKED = (".gz", ".zst")
 WHOLE = {".json", ".parquet"}  # cannot be cut after a line
@@ -39,6 +41,7 @@ class Proposal:
     `columns` are its own names, where they are taken for what formats know by others. `share` is the part
     that was read; `rows` are of that part. `notes` say what reading left aside, a line each. `asked` are keys
     whose meaning the preset must say, with what they look like; until it does, a run ends with `stop`.
+    `faults` counts rows that cannot be read.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Proposal:
     notes: tuple[str, ...] = ()
     asked: dict[str, str] = field(default_factory=dict)
     stop: str = ""
+    faults: int = 0
 
     def count(self, kind: str) -> int:
         """Rows of a kind in the whole source, about."""
@@ -110,6 +114,8 @@ def survey(folder: Path, root: Path) -> Survey:
     others: list[tuple[str, str]] = []
     unreadable: list[str] = []
     known: dict[Path, Guess] = {}
+    seen: set[str] = set()
+    withdrawn = read_withdrawn(root)
     paths = _files(folder, root)
     saved = _saved_sets(paths)
     others += [(_shown(place, root), _dataset(_shown(place, root))) for place in saved]
@@ -133,7 +139,8 @@ def survey(folder: Path, root: Path) -> Survey:
         own = Path(_plain(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
         name = unused(slug(place[0] or own), [source.name for source in sources])
         try:
-            sources.append(_read(name, known[paths[0]], _globs(place, paths, folder, root), paths, root))
+            globs = _globs(place, paths, folder, root)
+            sources.append(_read(name, known[paths[0]], globs, paths, root, seen, withdrawn))
         except UserError as error:
             together = find_format(known[paths[0]].format).unit == "source"
             # Files that make sense together only are not tried alone: each would lack the others.
@@ -143,7 +150,7 @@ def survey(folder: Path, root: Path) -> Survey:
             unreadable += [name for name, _ in failed]
             if broken and whole:
                 globs = _globs(place, whole, folder, root)
-                sources.append(_read(name, known[whole[0]], globs, whole, root))
+                sources.append(_read(name, known[whole[0]], globs, whole, root, seen, withdrawn))
     if not known and not others:
         raise UserError(f"{folder} holds no file; put your text, pairs and labels there")
     return Survey(sources, others, unreadable)
@@ -191,7 +198,7 @@ def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[P
     for path in paths:
         name = _shown(path, root)
         try:
-            _read(slug(path.stem), found, (name,), [path], root)
+            _read(slug(path.stem), found, (name,), [path], root, set(), Withdrawn())
             whole.append(path)
         except UserError as error:
             broken.append((name, _why(name, error)))
@@ -324,33 +331,49 @@ def _globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Pa
     return tuple(_shown(path, root) for path in paths)
 
 
-def _read(name: str, guessed: Guess, globs: tuple[str, ...], paths: Sequence[Path], root: Path) -> Proposal:
-    """Rows of a source, of at most about READ bytes of it. Raises UserError for a file that is broken."""
+def _read(
+    name: str,
+    guessed: Guess,
+    globs: tuple[str, ...],
+    paths: Sequence[Path],
+    root: Path,
+    seen: set[str],
+    withdrawn: Withdrawn,
+) -> Proposal:
+    """Rows of a source, of at most about READ bytes of it, without those that ingestion leaves out.
+
+    `seen` are the rows of the sources before it; this source's are added. Raises UserError for a file that is
+    broken.
+    """
     known = find_format(guessed.format)
     prose = known.unit == "file" and _ending(paths[0]) in (".txt", ".md")
     documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < FEW else "file"
     reading = replace(Reading(name), documents=documents, columns=guessed.columns)
     size = sum(path.stat().st_size for path in paths)
-    rows: list[Record] = []
+    every: list[Found] = []
     read, tally = 0, Tally()
     for files, covered in _batches(known, paths, root):
-        found = islice(read_rows(known, files, reading, tally), ROWS - len(rows))
-        rows += [one.row for one in found if not one.row.fault]
+        found = islice(read_rows(known, files, reading, tally), ROWS - len(every))
+        every += [one for one in found if not one.row.fault]
         read += covered
-        if read >= READ or len(rows) >= ROWS:
+        if read >= READ or len(every) >= ROWS:
             break
+    rows = keep_each_once(every, seen, withdrawn)
     stop = ""
     try:
         tally.check(name)
     except UserError as error:
         stop = str(error)
-    if not rows and not stop:
+    if not every and not stop:
         raise UserError(no_rows(name, ", ".join(globs), tally))
+    seen |= {row.id for row in rows}
     # A whole file that held more rows than are read says by its last how far that was, roughly.
-    share = min(1.0, read / size) if len(rows) < ROWS else min(1.0, _bytes(rows) / size)
+    whole = [one.row for one in every]
+    share = min(1.0, read / size) if len(every) < ROWS else min(1.0, _bytes(whole) / size)
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines()), {path: seen.looks for path, seen in tally.asks().items()}, stop,
+        tuple(tally.lines()), {path: key.looks for path, key in tally.asks().items()}, stop,
+        tally.faults,
     )  # fmt: skip
 
 
