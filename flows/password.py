@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from model.errors import UserError
+from tasks.addresses import origin as origin
 from tasks.locks import CLOSED
 from tasks.private_folder import read_or_create
 from tasks.project_paths import SECRETS
@@ -109,16 +110,6 @@ def read_login(text: str) -> Login:
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """What a program that `up` or a run starts inherits of an environment."""
     return {name: value for name, value in environment.items() if name not in SECRET_VARIABLES}
-
-
-def origin(address: str) -> str:
-    """Return the scheme, host and port of an address, to compare servers by; empty for what is no address."""
-    try:
-        where = urlsplit(address)
-        port = where.port or {"http": 80, "https": 443}.get(where.scheme, 0)
-    except ValueError:
-        return ""
-    return f"{where.scheme}://{where.hostname}:{port}" if where.hostname and port else ""
 
 
 def known_login(environment: Mapping[str, str], address: str) -> Login | None:

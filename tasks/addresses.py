@@ -23,6 +23,11 @@ SECRET = re.compile(
 )
 PLAIN = re.compile(r"[0-9]{1,6}|true|false|yes|no|csv|tsv|json|jsonl|parquet|txt|raw|main|master|download")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# A preset is shared: it must not send the passwords of this project's servers and stores to an address.
+OWN_VARIABLE = re.compile(r"(?:CHATMILL|PREFECT|MLFLOW|AWS)_|PGPASSWORD$", re.IGNORECASE)
+NOT_GIVEN = (
+    "which belongs to the servers and stores of this project; set a variable of another name for this address"
+)
 DIGEST = re.compile(r"~[0-9a-f]{12}")
 IN_TEXT = re.compile(r"(\w[\w+.-]*://)([^\s/'\"<>@]*@)?([^\s'\"<>?]*)(\?[^\s'\"<>]*)?")
 
@@ -73,6 +78,8 @@ def reveal(url: str) -> str:
     """Return the address to ask. Raises UserError where this process does not know it whole."""
     whole = _known.get(url, url)
     environment = _environment.get("of", {})
+    if name := own_variable(whole):
+        raise UserError(f"the address {shown(url)} asks for {name}, {NOT_GIVEN}")
     for name in VARIABLE.findall(whole):
         if name not in environment:
             raise UserError(f"the address {shown(url)} needs {name}, which is not set in the environment")
@@ -86,12 +93,27 @@ def reveal(url: str) -> str:
     return whole
 
 
+def own_variable(url: str) -> str:
+    """Return the `${NAME}` in an address that names a password of chatmill's own servers; else empty."""
+    return next((name for name in VARIABLE.findall(url) if OWN_VARIABLE.match(name)), "")
+
+
 def shown(url: str) -> str:
     """Return an address for messages: without user, password and query."""
     head = url.partition("?")[0]
     scheme, mark, rest = head.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else head
+
+
+def origin(address: str) -> str:
+    """Return the scheme, host and port of an address, to compare servers by; empty for what is no address."""
+    try:
+        where = urlsplit(address)
+        port = where.port or {"http": 80, "https": 443}.get(where.scheme, 0)
+    except ValueError:
+        return ""
+    return f"{where.scheme}://{where.hostname}:{port}" if where.hostname and port else ""
 
 
 def hide_secrets(text: str) -> str:

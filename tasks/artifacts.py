@@ -13,12 +13,34 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from mlflow import get_tracking_uri
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-SCHEME, SQLITE = "mlflow-artifacts", "sqlite:///"
+from tasks.artifact_hosts import PROXIED, SCHEMES, check_artifact_host
+
+SQLITE = "sqlite:///"
 # Of a new experiment.
-PLACE = f"{SCHEME}:/"
+PLACE = f"{PROXIED}:/"
+
+
+@dataclass
+class _Checked:
+    """A kind of MLflow's stores for files, asked only after its host was checked."""
+
+    before: Callable[..., Any]
+
+    def __call__(self, address: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
+        check_artifact_host(address, tracking_uri or get_tracking_uri())
+        return self.before(address, tracking_uri=tracking_uri, registry_uri=registry_uri)
+
+
+def check_hosts() -> None:
+    """Have this process ask no foreign host for files of runs; see `check_artifact_host`."""
+    known = get_registered_artifact_repositories()
+    for scheme in SCHEMES:
+        if not isinstance(known[scheme], _Checked | _Kept):
+            known[scheme] = _Checked(known[scheme])
 
 
 @dataclass
@@ -43,7 +65,8 @@ def keep_in(folder: Path, store: str) -> None:
     file = Path(store.removeprefix(SQLITE)).resolve() if store.startswith(SQLITE) else None
     if file is not None and (beside := file.parent / folder.parent.name / folder.name).is_dir():
         folder = beside
+    check_hosts()
     known = get_registered_artifact_repositories()
-    if not isinstance(known[SCHEME], _Kept):
-        known[SCHEME] = _Kept(known[SCHEME])
-    known[SCHEME].folders[store] = folder.resolve()
+    if not isinstance(known[PROXIED], _Kept):
+        known[PROXIED] = _Kept(known[PROXIED])
+    known[PROXIED].folders[store] = folder.resolve()

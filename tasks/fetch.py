@@ -96,6 +96,8 @@ def address(text: str) -> Address:
             f"urls: the address at {parts.hostname} holds a password or a user, which every run would "
             "record; fetch it yourself and name it under files"
         )
+    if name := addresses.own_variable(url):
+        raise ValueError(f"urls: the address at {parts.hostname} asks for {name}, {addresses.NOT_GIVEN}")
     if SUM in text and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
         raise ValueError(f"urls: the sum of {Address(url, '').shown} is {wanted!r}; 64 hex digits are right")
     return Address(url, wanted.lower())

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from tasks.approval import Question
-from tasks.artifacts import PLACE, keep_in
+from tasks.artifacts import PLACE, check_hosts, keep_in
 from tasks.keys import plain
 from tasks.locks import CLOSED as READ_ONLY
 from tasks.names import mlflow_key
@@ -63,6 +63,7 @@ class Tracker:
         # It writes a traceback for each failed statement; who asked gets the error itself.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         self.uri, self.folder = uri, folder
+        check_hosts()
         # Two processes that make a new database at once break it.
         with self._alone():
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
