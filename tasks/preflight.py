@@ -29,6 +29,7 @@ from tasks.records import shards
 from tasks.split import SPLITS
 
 LABELS = ("comparisons", "ratings")
+FEW = 5  # held-out rows; a share of fewer tells nothing
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
         tokenizer: The output of the stage tokenizer; its token files may be missing where the text is large.
 
     Returns:
-        What a user should know, a sentence each: kinds of rows of which a split has none, and, first, why the
-        run ends before its last stage where it does.
+        What a user should know, a sentence each: kinds of rows of which a split has none, or so few that
+        figures tell little, and, first, why the run ends before its last stage where it does.
 
     Raises:
         UserError: There are rows, and too few of them for a training; names each such stage.
@@ -76,7 +77,8 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
     uneven = tuple(filter(None, (_describe_empty(split, kind) for kind in ("pairs", *LABELS))))
     if faults.found:
         raise UserError(". ".join([f"nothing was trained, as a later stage would stop: {faults}", *uneven]))
-    return (*([missing] if missing else []), *uneven)
+    few = () if missing else tuple(filter(None, (_few_prompts(asked, split, encoder), _few_choices(split))))
+    return (*([missing] if missing else []), *uneven, *few)
 
 
 def missing_rows(split: Path) -> str:
@@ -219,6 +221,44 @@ def _check_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
             f"{count} prompts fit rlhf.sources and the context of {asked.context} tokens, fewer than one "
             f"batch of {settings.batch}; add pairs, or lower rlhf.batch or rlhf.new_tokens"
         )
+
+
+def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
+    """Say that the models are judged on few prompts; empty where they are enough."""
+    settings = asked.evaluate
+    room = asked.context - settings.new_tokens
+    prompts: set[tuple[str, str]] = set()
+    for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
+        if len(chat_prompt(row, tokenizer, room)[0]) <= room:
+            prompts.add(prompt_key(row))
+        if len(prompts) >= FEW:
+            return ""
+    count = f"{len(prompts)} test prompt{'' if len(prompts) == 1 else 's'}"
+    labels = sum(_count(split / "train" / kind) for kind in LABELS)
+    return (
+        f"The models are judged on {count} alone, and learn from {labels:,} labels: the prompts are those of "
+        f"pairs. Add pairs, or raise split.test, so that there are {FEW} test prompts or more"
+    )
+
+
+def _few_choices(split: Path) -> str:
+    """Say that few comparisons are held out beside many ratings; empty where there are none, or enough."""
+    held_out = _count(split / "test" / "comparisons")
+    if held_out >= FEW:
+        return ""
+    trained, ratings = (_count(split / "train" / kind) for kind in LABELS)
+    if not 0 < trained + held_out <= ratings:
+        return ""
+    figure = f"{held_out} held-out comparison{'' if held_out == 1 else 's'}"
+    return (
+        f"The reward model learns from {trained:,} comparisons beside {ratings:,} ratings, and its figure on "
+        f"comparisons is of {figure}, which tells little. Add comparisons"
+    )
+
+
+def _count(folder: Path) -> int:
+    """How many rows the shards of a folder hold."""
+    return sum(path.read_bytes().count(b"\n") for path in shards(folder))
 
 
 def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:

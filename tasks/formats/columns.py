@@ -55,18 +55,11 @@ SIDES = "response|answer|model|output|option|candidate|completion|assistant|repl
 SIDE = re.compile(
     rf"(?:(?:{SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])(?:_(?:wins|is_better|better))?"
 )
-TIES = (
-    "tie",
-    "ties",
-    "tied",
-    "draw",
-    "equal",
-    "same",
-    "both",
-    "no_preference",
-    "tie_both_good",
-    "tie_bothbad",
-)
+TIES = frozenset((
+    "tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "no_preference", "no_difference",
+    "about_the_same", "equally_good", "equally_bad", "both_good", "both_bad", "bothgood", "bothbad",
+    "tie_both_good", "tie_both_bad", "tie_bothgood", "tie_bothbad",
+))  # fmt: skip
 
 
 class Guess(NamedTuple):
@@ -140,6 +133,11 @@ def plain_choice(value: object, columns: Mapping[str, str]) -> str:
         return "tie"
     found = SIDE.fullmatch(word)
     return {"1": "a", "2": "b"}.get(found[1], found[1]) if found else said
+
+
+def is_choice(value: object) -> bool:
+    """Whether a value names one of two sides, or a tie, in a usual way."""
+    return plain_choice(value, {}) in ("a", "b", "tie")
 
 
 def written(columns: Mapping[str, str]) -> str:

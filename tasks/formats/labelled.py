@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.formats import Reading
+from tasks.formats.columns import TIES
 from tasks.formats.meanings import as_score
 from tasks.formats.tables import is_unnamed
 from tasks.formats.turns import asked, group_of, history, read_prompt, there
@@ -19,10 +20,6 @@ from tasks.rules import ASPECTS
 PROMPTS = ("prompt", "question", "instruction", "query", "request", "input")
 ANSWERS = ("completion", "response", "answer", "output", "generation")
 ROLES = ("prompt", "completion", "left", "right")
-TIES = {
-    "tie", "draw", "equal", "same", "both", "neither", "no_preference", "about_the_same",
-    "both_good", "both_bad", "equally_good", "equally_bad",
-}  # fmt: skip
 REMARKS = {"comment", "comments", "explanation", "feedback", "justification", "note", "notes", "rationale",
            "reason", "remark", "why"}  # fmt: skip
 

@@ -177,6 +177,17 @@ def as_score(value: Any) -> float | None:
     return _finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
 
 
+_SCALE = re.compile(
+    r"[-+]?\d+(?:[.,]\d+)?\s*(?:(?:/|of|out of)\s*(\d+(?:\.\d+)?)|(%))\s*(?:stars?|points?|pts)?", re.I
+)
+
+
+def scale_of(value: Any) -> str:
+    """Return the scale that a score names: `of 5` for "4/5", `%` for "80%"; empty where it names none."""
+    found = _SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < _SHORT else None
+    return (f"of {found[1]}" if found[1] else "%") if found else ""
+
+
 def _finite(value: int | float | str | Decimal) -> float | None:
     try:
         number = float(value)

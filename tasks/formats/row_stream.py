@@ -14,7 +14,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.formats import Fault, File, Found, Item, Parser, Reading, Tally
 from tasks.formats.files import BrokenItem
-from tasks.formats.literals import holds_literal, holds_turns_text, turns_of
+from tasks.formats.literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.formats.meanings import (
     KNOWN,
     MASKS,
@@ -23,6 +23,7 @@ from tasks.formats.meanings import (
     is_null_word,
     looks_like_verdict,
     read_meaning,
+    scale_of,
 )
 from tasks.formats.preferred import ANNOTATORS, TIMES
 from tasks.formats.row_verdicts import judged_rows, read_verdicts
@@ -99,6 +100,10 @@ def _records(
     for key in sorted((own - OPTIONAL - NO_TEXTS) & values.keys()):
         if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
             tally.note_literal(key, values[key], where)
+    values = {key: value if key in own else _opened(value) for key, value in values.items()}
+    for key, value in values.items():
+        if (scale := scale_of(value)) and (key in NO_TEXTS or flat(key) in KNOWN or key in reading.fields):
+            tally.note_scale(key, scale, where)
     said, values = read_verdicts(values, own, reading, where, tally)
     # A pair with a verdict is a rating, and a rating has a person and a time.
     values = _walked(values, known, reading, where, tally, LABEL_KEYS if said.rates else frozenset())
@@ -110,6 +115,19 @@ def _records(
         tally.left_out[nothing] += 1
         return
     yield from judged_rows(found, said, item.values, reading, where, tally)
+
+
+def _opened(value: Any) -> Any:
+    """Return the objects that a text holds, as a table writes them; any other value as it is."""
+    bare = value.strip() if isinstance(value, str) else ""
+    if bare[:1] + bare[-1:] not in ("{}", "[]") or "{" not in bare[:2]:
+        return value
+    try:
+        found = read_literal(bare)
+    except ValueError:
+        return value
+    objects = found if isinstance(found, list) else [found]
+    return found if objects and all(isinstance(one, dict) for one in objects) else value
 
 
 def unpacked_cells(values: Mapping[str, Any], reading: Reading, where: str, tally: Tally) -> dict[str, Any]:

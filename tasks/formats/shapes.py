@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.formats import Sample
+from tasks.formats.columns import NAMES, is_choice, plain
+from tasks.formats.meanings import is_empty
 
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
 
@@ -14,7 +16,15 @@ def describe_shape(sample: Sample) -> str:
     """What a file holds that cannot be read as rows, and what to do; empty for a shape that is not known."""
     if not sample.items:
         return ""
-    return unreadable_shape(sample) or _rows_inside(sample) or _conversation(sample) or _label_studio(sample)
+    return (
+        unreadable_shape(sample)
+        or _squad(sample)
+        or _several_answers(sample)
+        or _rows_inside(sample)
+        or _conversation(sample)
+        or _label_studio(sample)
+        or _votes(sample)
+    )
 
 
 def unreadable_shape(sample: Sample) -> str:
@@ -44,6 +54,59 @@ def unreadable_shape(sample: Sample) -> str:
 
 def _is_number(key: Any) -> bool:
     return str(key).isdigit()
+
+
+def _squad(sample: Sample) -> str:
+    """Questions about a passage, as SQuAD has them."""
+    values = sample.items[0].values
+    articles = values.get("data") if isinstance(values.get("data"), list) else [values]
+    nested = any(isinstance(one, dict) and "paragraphs" in one for one in articles or ())
+    answers = values.get("answers")
+    flat = "question" in values and isinstance(answers, dict) and "text" in answers
+    if not nested and not flat:
+        return ""
+    return (
+        "it is in the shape of SQuAD; write a row a question, with the question as prompt, the passage as "
+        "context, the first answer as completion and all of them as references"
+    )
+
+
+def _several_answers(sample: Sample) -> str:
+    """Several answers of one prompt in a list of objects."""
+    values = sample.items[0].values
+    if not any(isinstance(value, str) for value in values.values()):
+        return ""
+    for key in ("completions", "responses", "answers", "outputs", "candidates", "generations"):
+        if _is_rows(values.get(key)):
+            return (
+                f"{key} is a list of several answers; write a row an answer, with prompt, completion, score "
+                "and annotator, or a row a pair of them, with prompt, a, b and choice"
+            )
+    return ""
+
+
+def _votes(sample: Sample) -> str:
+    """Two answers, and a column per person with the side that they chose."""
+    names = {plain(key): key for key in sample.items[0].values}
+    sides = [next((names[name] for name in NAMES[side] if name in names), "") for side in ("a", "b")]
+    if not all(sides):
+        return ""
+    people = [
+        key
+        for key in sample.items[0].values
+        if key not in sides and _holds_choices([item.values.get(key) for item in sample.items])
+    ]
+    if len(people) < 2:
+        return ""
+    return (
+        f"the columns {', '.join(people)} hold a choice each, one column per person; write a row per choice, "
+        f"with prompt, {sides[0]}, {sides[1]}, the person under annotator, and a, b or tie under choice"
+    )
+
+
+def _holds_choices(values: Sequence[Any]) -> bool:
+    given = [value for value in values if not is_empty(value)]
+    return bool(given) and all(isinstance(value, str) and is_choice(value) for value in given)
 
 
 def _rows_inside(sample: Sample) -> str:

@@ -44,8 +44,9 @@ class Tally:
 
     `rows` were read and `faults` could not be. `unread` are the keys that nothing reads, `asked` those of
     them that look like a verdict or a training mask and stop the run (`check`). `values` are the different
-    values of unread keys, a few of each: they too may look like verdicts (`asks`). `left_out` counts rows and
-    answers by the reason why they are no data, `words` the cells that hold a word such as `nan`, by key.
+    values of unread keys, a few of each: they too may look like verdicts (`asks`). `scales` are those that
+    the scores of a key name, each with its first place. `left_out` counts rows and answers by the reason why
+    they are no data, `words` the cells that hold a word such as `nan`, by key.
     `used` are the keys of the source's `fields` that were found.
     """
 
@@ -55,6 +56,7 @@ class Tally:
     unread: dict[str, Seen] = field(default_factory=dict)
     asked: dict[str, Seen] = field(default_factory=dict)
     values: dict[str, set[str]] = field(default_factory=dict)
+    scales: dict[str, dict[str, str]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     words: dict[str, Seen] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -86,6 +88,10 @@ class Tally:
             if len(held) <= MOST_VALUES:
                 held.add(value)
 
+    def note_scale(self, path: str, scale: str, where: str) -> None:
+        """Take note of the scale that a score names, as `of 5`."""
+        self.scales.setdefault(path, {}).setdefault(scale, where)
+
     def note_literal(self, key: str, value: str, where: str) -> None:
         """Count a text that is a list or an object as a program writes it: whether it is meant is asked."""
         _count(self.asked, key, Seen(1, where, shown(value), LITERAL))
@@ -104,6 +110,9 @@ class Tally:
                 _count(getattr(self, name), path, seen)
         for path, values in other.values.items():
             self._note_values(path, sorted(values))
+        for path, scales in other.scales.items():
+            for scale, where in scales.items():
+                self.note_scale(path, scale, where)
         self.left_out.update(other.left_out)
         self.used |= other.used
 
@@ -135,6 +144,13 @@ class Tally:
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
                 + _others(asks, [path])
             )
+        for path, scales in self.scales.items():
+            if len(scales) > 1 and (fields or {}).get(path) != "ignore":
+                (one, first), (other, second), *_ = scales.items()
+                raise UserError(
+                    f"source {source}: the scores under {shown_key(path)} are on two scales, {one} ({first}) "
+                    f"and {other} ({second}); write all on one, or say ignore under the source's fields"
+                )
         for path in fields or ():
             if path not in self.used and self.rows + self.faults:
                 raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")

@@ -56,7 +56,8 @@ def test_names_that_say_nothing_are_no_guess(keys: str) -> None:
     [
         ("A", "a"), (" b ", "b"), ("response_b", "b"), ("Model A", "a"), ("answer 2", "b"), ("Option B", "b"),
         ("assistant_a", "a"), ("Tie", "tie"), ("equal", "tie"), ("gpt-4", "a"), ("Claude", "b"),
-        ("left", "left"),        ("1", "1"), ("cab", "cab"), ("neither of them", "neither of them"),
+        ("left", "left"), ("1", "1"), ("cab", "cab"), ("Both bad", "tie"),
+        ("tie (bothbad)", "tie"), ("Neither", "tie"), ("neither of them", "neither of them"),
     ],
 )  # fmt: skip
 def test_a_choice_is_read_in_its_usual_spellings(value: str, says: str) -> None:
@@ -120,6 +121,15 @@ def test_a_name_that_is_there_in_two_spellings_is_not_renamed() -> None:
         ("a.json", {"rows": [{"prompt": "P", "completion": "r"}]}, "object whose key 'rows' holds the rows"),
         ("a.json", {"meta": {"n": 1}, "examples": [{"text": "P"}]}, "whose key 'examples' holds the rows"),
         ("a.json", {"prompt": {"0": "P", "1": "Q"}, "completion": {"0": "r", "1": "s"}}, "orient='records'"),
+        ("a.json", {"data": [{"title": "T", "paragraphs": [{"context": "C", "qas": []}]}]}, "shape of SQuAD"),
+        ("a.json", {"question": "Q", "context": "C", "answers": {"text": ["A"], "answer_start": [1]}},
+         "shape of SQuAD; write a row a question"),
+        ("a.json", {"title": "T", "paragraphs": [{"context": "C", "qas": []}]}, "shape of SQuAD"),
+        ("a.json", {"instruction": "P", "completions": [{"response": "A", "score": 3}]}, "several answers;"),
+        ("a.json", {"prompt": "P", "answer_1": "A", "answer_2": "B", "ana": "a", "ben": "Answer 2", "e": ""},
+         "the columns ana, ben hold a choice each"),
+        ("a.json", {"frage": "P", "Response A": "A", "Response B": "B", "r1": "A", "r2": "both bad"},
+         "the columns r1, r2 hold a choice each, one column per person"),
         ("a.json", {"columns": ["text"], "index": [0], "data": [["T"]]}, "orient='split'"),
         ("a.json", {"text": ["One.", "Two."]}, "it holds a list a column; write an object a row"),
         ("a.jsonl", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}, "contents has turns of"),

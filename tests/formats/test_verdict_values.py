@@ -216,3 +216,43 @@ def test_a_verdict_in_a_column_without_a_name_is_asked_about_and_read() -> None:
         tally.check("mine")
     found, tally = read_file(file, fields={"(column 3 without a name)": "verdict"})
     assert [one.row.scores for one in found] == [[-1.0], [1.0]]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["4/5", "7/10", "3/5"], r"two scales, of 5 \(a.jsonl, line 1\) and of 10 \(a.jsonl, line 2\)"),
+        (["80%", "4 of 5"], "two scales, % .* and of 5"),
+        (["3 out of 4 stars", "9/10"], "two scales, of 4 .* of 10"),
+        (["4/5", "3/5", "2"], ""), (["80%", "7 %"], ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["rating", "score"])
+def test_scores_on_two_scales_are_refused(values: list[str], says: str, key: str) -> None:
+    _, tally = read(*({**PAIR, key: value} for value in values))
+    if not says:
+        tally.check("mine")
+        return
+    with pytest.raises(UserError, match=f"the scores under {key} are on {says}"):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("cell", "path"),
+    [
+        ('{"rating": 2}', "meta.rating"), ("{'review': {'quality': 'bad'}}", "meta.review.quality"),
+        ('[{"verdict": "no"}]', "meta[].verdict"), ('{"state": "rejected", "page": 3}', "meta.state"),
+    ],
+)  # fmt: skip
+def test_a_verdict_in_a_cell_with_an_object_is_asked_about(cell: str, path: str) -> None:
+    _, tally = read({**PAIR, "meta": cell})
+    assert [*tally.asks()] == [path]
+
+
+def test_a_verdict_in_a_cell_with_an_object_is_read_where_the_preset_says_so() -> None:
+    rows = [{**PAIR, "meta": json.dumps({"rating": score})} for score in (2, 5)]
+    found, tally = read(*rows, fields={"meta.rating": "verdict"})
+    tally.check("mine", {"meta.rating": "verdict"})
+    assert [one.row.scores for one in found] == [[2.0], [5.0]]  # type: ignore[union-attr]
+    (one,), tally = read({**PAIR, "meta": "{not an object}", "code": "[1, 2]", "empty": "{}"})
+    assert isinstance(one.row, Pair) and not tally.asks()

@@ -31,7 +31,7 @@ from tasks.records import (
     write_rows,
 )
 from tasks.sources import DataParameters, Source
-from tasks.split import SplitParameters, split
+from tasks.split import SplitParameters, split, split_of
 from tasks.stage import Surroundings
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tasks.validate import ValidateParameters
@@ -108,6 +108,34 @@ def test_enough_of_everything_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [comparisons(), ratings()])
 def test_one_kind_of_labels_is_enough(tmp_path: Path, labels: list[Record]) -> None:
     assert check(tmp_path, [*texts(), *pairs(), *labels]) == ()
+
+
+def held_out(rows: Sequence[Record], kept: int) -> list[Record]:
+    """The rows without most of those that fall into the test split."""
+    test = [row for row in rows if split_of(row.group, SPLIT) == "test"]
+    assert len(test) > kept
+    return [row for row in rows if row not in test[kept:]]
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [(1, "judged on 1 test prompt alone, and learn from"), (3, "judged on 3 test prompts alone"), (6, "")],
+)
+def test_few_test_prompts_beside_many_labels_are_said(tmp_path: Path, kept: int, says: str) -> None:
+    found = check(tmp_path, [*texts(), *held_out(pairs(), kept), *ratings()])
+    assert (says in " ".join(found) and len(found) == 1) if says else found == ()
+
+
+@pytest.mark.parametrize(
+    ("compared", "kept", "says"),
+    [(60, 1, "is of 1 held-out comparison,"), (40, 2, "is of 2 held-out comparisons,"), (60, 6, "")],
+)
+def test_few_held_out_comparisons_beside_many_ratings_are_said(
+    tmp_path: Path, compared: int, kept: int, says: str
+) -> None:
+    labels = [*held_out(comparisons(compared), kept), *ratings(90)]
+    found = check(tmp_path, [*texts(), *pairs(), *labels])
+    assert (says in " ".join(found) and len(found) == 1) if says else found == ()
 
 
 def test_a_kind_that_is_missing_is_said_and_stops_nothing(tmp_path: Path) -> None:
