@@ -70,18 +70,18 @@ class Kept:
             )  # fmt: skip
 
     def wait(self, say: Note | None = None) -> None:
-        """Wait until it answers; `say` is told from time to time what is missing.
+        """Wait until it answers; `say` is told from time to time that it does not.
 
         Raises:
             RuntimeError: It ended, or did not answer in time.
         """
         deadline, told = self.started + STARTING_SECONDS, time.monotonic()
         while (now := time.monotonic()) < deadline and self.process.poll() is None:
-            if not (missing := self.service.silent()):
+            if not self.service.silent():
                 return
             if say and now - told > WAIT_NOTE_SECONDS:
-                told = now
-                say(f"still waiting for {self.service.name}, for {now - self.started:.0f} s ({missing})")
+                told, waited = now, now - self.started
+                say(f"{self.service.name} does not answer yet, {waited:.0f} s after its start")
             time.sleep(0.2)
         raise RuntimeError(f"{self.service.name} did not start; {self.service.log} says why")
 

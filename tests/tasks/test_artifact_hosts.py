@@ -26,6 +26,8 @@ OWN = "http://mill.example:5000"
 class Listener(BaseHTTPRequestHandler):
     """Keeps what it is asked; a path that begins with /to/ leads to another port."""
 
+    # WebSockets want no older one.
+    protocol_version = "HTTP/1.1"
     came: ClassVar[list[tuple[int, str, str]]] = []
 
     def do_GET(self) -> None:
