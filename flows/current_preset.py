@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from rich.markup import escape
 
+from flows.preset_file import read_yaml_file
 from flows.terminal import Console
 from model.errors import UserError
 
@@ -52,7 +52,7 @@ def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
 def _source_names(path: Path) -> list[str]:
     """The names of a preset's sources in order; none for a file that is no preset."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml_file(path)
         return sorted(str(source["name"]) for source in values["data"]["sources"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, RecursionError):
+    except (OSError, UserError, KeyError, TypeError):
         return []

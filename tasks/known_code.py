@@ -101,7 +101,8 @@ def _preset_digest(preset: Mapping[str, Any]) -> str:
 def _own_remotes(root: Path) -> set[tuple[str, str]]:
     """The remotes of the presets in configs/, each with its endpoint."""
     found = set()
-    for path in sorted((root / "configs").glob("*.yaml")):
+    # Reading a named pipe would wait for ever.
+    for path in filter(Path.is_file, sorted((root / "configs").glob("*.yaml"))):
         try:
             data = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data") or {}
             found.add((str(data.get("remote") or ""), str(data.get("endpoint") or "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from flows.current_preset import DEMO, choose_preset, current_preset
 from model.errors import UserError
+from tasks.known_code import _own_remotes
 
 
 def lay(root: Path, *names: str, **presets: list[str]) -> None:
@@ -55,3 +57,17 @@ def test_a_file_that_is_no_preset_is_passed_over(tmp_path: Path) -> None:
     for name, text in (("a", "- 1"), ("b", "x: ["), ("c", "data: {sources: [1]}"), ("d", "\x80")):
         (tmp_path / "configs" / f"{name}.yaml").write_text(text)
     assert current_preset(tmp_path) == Path("configs/press.yaml")
+
+
+@pytest.mark.timeout(30)
+def test_what_is_no_preset_is_passed_over_and_never_waited_for(tmp_path: Path) -> None:
+    lay(tmp_path, "qa", press=["qa"])
+    configs = tmp_path / "configs"
+    os.mkfifo(configs / "pipe.yaml")
+    (configs / "folder.yaml").mkdir()
+    (configs / "loop.yaml").symlink_to("loop.yaml")
+    (configs / "bytes.yaml").write_bytes(b"\xff\x00\x9c")
+    (configs / "deep.yaml").write_text("[" * 5000)
+    (configs / "list.yaml").write_text("- data\n")
+    assert current_preset(tmp_path) == Path("configs/press.yaml")
+    assert _own_remotes(tmp_path) == {("", "")}
