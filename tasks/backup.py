@@ -85,7 +85,7 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
     try:
         # Records hold people's names and texts: nobody else may read them.
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            sums = _write_archive(file, root, compressed=target.name.endswith((".gz", ".tgz")))
+            sums = _write_archive(file, root, target.parent, compressed=target.name.endswith((".gz", ".tgz")))
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
@@ -95,10 +95,10 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
     return Backup(target, len(sums), sum(size for _, size in sums.values()))
 
 
-def _write_archive(file: IO[bytes], root: Path, compressed: bool) -> dict[str, tuple[str, int]]:
+def _write_archive(file: IO[bytes], root: Path, beside: Path, compressed: bool) -> dict[str, tuple[str, int]]:
     sums: dict[str, tuple[str, int]] = {}
     with (
-        tempfile.TemporaryDirectory(prefix="chatmill-backup-", dir=root / RECORDS) as scratch,
+        tempfile.TemporaryDirectory(prefix="chatmill-backup-", dir=_scratch_place(root, beside)) as scratch,
         gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, filename="")
         if compressed
         else _as_it_is(file) as stream,
@@ -122,6 +122,11 @@ def _write_archive(file: IO[bytes], root: Path, compressed: bool) -> dict[str, t
         about.size, about.mode = len(data), 0o600
         archive.addfile(about, io.BytesIO(data))
     return sums
+
+
+def _scratch_place(root: Path, beside: Path) -> Path:
+    """Return the folder for a copy of the database: var/, or `beside` where var/ is read-only."""
+    return root / RECORDS if os.access(root / RECORDS, os.W_OK) else beside
 
 
 @contextmanager

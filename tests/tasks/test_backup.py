@@ -4,15 +4,20 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import tarfile
 from contextlib import closing
 
 import pytest
 
+from flows.surroundings import bare
 from model.errors import UserError
 from tasks.backup import INTENTION, finish_restore, restore_backup, write_backup
+from tests.bench.smoke import REPOSITORY
 
 
 def lay(root, word="first"):
@@ -165,3 +170,24 @@ def test_a_pipe_or_a_device_is_not_replaced(project, tmp_path, make):
     with pytest.raises(UserError, match="target is no file, and is not replaced"):
         write_backup(project, target, force=True)
     assert target.stat().st_ino == before.st_ino and target.stat().st_mode == before.st_mode
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
+def test_a_project_that_may_only_be_read_is_backed_up_and_leaves_nothing_else(project, tmp_path):
+    target = tmp_path / "out" / "records.tar"
+    target.parent.mkdir()
+    for folder, _, files in os.walk(project / "var"):
+        os.chmod(folder, 0o500)
+        for name in files:
+            os.chmod(os.path.join(folder, name), 0o400)
+    # Root writes to everything, unless these rights are taken from it.
+    taken = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    done = subprocess.run(
+        [*taken, sys.executable, "-m", "flows.command", "backup", str(target)], cwd=project,
+        env=bare(REPOSITORY), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in target.parent.iterdir()] == ["records.tar"]
+    (tmp_path / "new").mkdir()
+    restore_backup(tmp_path / "new", target)
+    assert word_of(tmp_path / "new") == "first"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -268,3 +270,21 @@ def test_store_object_is_whole_or_not_there(tmp_path: Path) -> None:
         assert not list(Path(store.path).rglob("*")) or not any(
             path.is_file() for path in Path(store.path).rglob("*")
         )
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EIO])
+def test_checksums_that_cannot_be_remembered_are_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    file = tmp_path / "a"
+    file.write_text("text")
+    os.utime(file, (1, 1))
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(digests, "SETTLED_NS", -1)
+    monkeypatch.setattr(Path, "write_text", refuse)
+    right = hashlib.sha256(b"text").hexdigest()
+    assert digests.file_sums([file], tmp_path) == [right] == digests.file_sums([file], tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
