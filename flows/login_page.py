@@ -11,6 +11,8 @@ const code = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);
 const say = text => { document.querySelector("#says").textContent = text; };
 const pages = PAGES;
+// MLflow's first page is about agents, which chatmill has none of.
+const shows = {Prefect: ["runs and logs", ""], MLflow: ["figures and models", "#/experiments"]};
 const address = port => location.protocol + "//" + location.hostname + ":" + port + "/";
 
 // The browser keeps the user and password of such a request as if it had asked a person for them.
@@ -45,8 +47,9 @@ const logIn = async () => {
   say("You are logged in.");
   for (const [name, port] of pages) {
     const link = document.createElement("a");
-    link.href = address(port);
-    link.textContent = name;
+    const [says, part] = shows[name];
+    link.href = address(port) + part;
+    link.textContent = name + ": " + says;
     document.querySelector("#pages").append(link);
   }
 };
