@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.lineage import open_store
 from flows.terminal import Console
 from tasks.project_paths import RECORDS
+from tasks.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tasks.comparison import Difference
@@ -37,9 +38,7 @@ def compare(
     console = Console(highlight=False)
     names = [each.info.run_id[:8] for each in (first, second)]
     path = root / RECORDS / f"compare-{'-'.join(names)}.html"
-    part = path.with_suffix(".part")
-    part.write_text(contrast(client, (first, second), found), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, contrast(client, (first, second), found))
     console.print(f"[dim]{' → '.join(names)}[/dim]")
     # What says little or nothing of the models stands apart, below.
     apart = {what: [row for row in found if is_apart(row, what)] for what in APART}

@@ -44,6 +44,7 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
     """
     from tasks.names import slug
     from tasks.survey import check_place, survey
+    from tasks.whole_file import write_whole
 
     root = Path.cwd()
     check_place(folder, root)
@@ -93,9 +94,7 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
         notes = [*notes, *later]
     stop = stop or asked
     path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_whole(path, text)
     console.print(
         f"{plan.architecture.parameters:,} weights ({proposal.bounded_by(plan, measured.amount)}), "
         f"{plan.sections['pretrain']['steps']:,} steps of pretraining; the whole run takes about "

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from model.errors import UserError
 from tasks.project_paths import DATABASE_CHECKS, MLFLOW_DATABASE, MLFLOW_FOLDER, PREFECT_HOME, STORES
+from tasks.whole_file import write_whole
 
 HEADER = b"SQLite format 3\0"
 LOCK_SECONDS = 20.0
@@ -175,13 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(values, indent=1), encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(values, indent=1))
 
 
 def _shown(path: Path) -> str:
