@@ -98,7 +98,9 @@ def _places(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
     """Return each run that has copies below the folder, with their paths."""
     for pattern in ("*/artifacts", "*/*/artifacts"):
         for place in sorted(folder.glob(pattern)):
-            paths = tuple(place / name for name in COPIES if (place / name).exists())
+            paths = tuple(
+                path for path in (place / name for name in COPIES) if path.exists() and not path.is_symlink()
+            )
             if RUN_ID.fullmatch(place.parent.name) and paths and not place.is_symlink():
                 yield place.parent.name, paths
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 
 from tasks.cleaning import held, show_age
 from tasks.fetch import address
+from tasks.owned_folder import leads_elsewhere, marker_advice
 from tasks.project_paths import DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, SOURCE_SNAPSHOTS
 from tasks.reproduction import TREE
 from tasks.revision import put_away
@@ -24,6 +26,9 @@ KINDS = {
     REPRODUCTIONS: "worktree of a reproduction",
     SOURCE_SNAPSHOTS: "snapshot of the sources",
 }
+# What chatmill names its entries; another name is left alone. Archives have the names of the package index.
+DIGEST_NAME = re.compile(r"[0-9a-f]{8,64}(\.[a-z]+)*")
+ARCHIVE_NAME = re.compile(r".+\.(whl|zip|tgz|tar\.(gz|bz2|xz))(\.part)?")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ def plan_cache(
         busy: Whether a run is alive: all stays then.
     """
     named = {name for preset in presets for name in _downloads(preset)}
+    elsewhere = [folder for folder in KINDS if leads_elsewhere(root, folder)]
     reproduces = any(held(path) for path in (root / REPRODUCTIONS).glob("*.lock"))
     removed: list[Cached] = []
     kept: list[tuple[Cached, str]] = []
@@ -56,6 +62,8 @@ def plan_cache(
         place = cached.path.relative_to(root)
         if busy:
             kept.append((cached, "a running run may read it"))
+        elif linked := [folder for folder in elsewhere if folder in place.parents]:
+            kept.append((cached, marker_advice(linked[0])))
         elif held(cached.path.with_suffix(".lock")):
             kept.append((cached, "a process holds its lock"))
         elif reproduces and place.parent == ENVIRONMENTS:
@@ -111,9 +119,16 @@ def _entries(folder: Path) -> Iterator[Path]:
         if path.suffix == ".lock" or path.is_symlink() or path.name == "lock":
             continue
         if path.name == DATA_SETS[0]:
-            yield from (each for each in sorted(path.iterdir()) if each.suffix != ".lock")
-        else:
+            yield from (each for each in sorted(path.iterdir()) if not each.is_symlink() and _is_named(each))
+        elif path.name == DATA_SETS[1] or _is_named(path):
             yield path
+
+
+def _is_named(path: Path) -> bool:
+    """Whether an entry has a name that chatmill gives."""
+    return path.suffix != ".lock" and bool(
+        DIGEST_NAME.fullmatch(path.name) or ARCHIVE_NAME.fullmatch(path.name)
+    )
 
 
 def _downloads(preset: Any) -> Iterable[str]:

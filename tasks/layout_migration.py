@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from model.errors import UserError
+from tasks.owned_folder import ABOUT, MARKER
 from tasks.project_paths import (
     ARTIFACTS,
     CACHE,
@@ -105,6 +106,8 @@ def _move(there: Path, here: Path, root: Path) -> None:
                 raise
             # A mounted disk cannot be renamed; its files stay on it and are found through a link.
             here.symlink_to(there.resolve())
+            with suppress(OSError):
+                (here / MARKER).write_text(ABOUT, encoding="utf-8")
 
 
 def _merge(there: Path, here: Path, root: Path, depth: int) -> None:

@@ -44,6 +44,29 @@ def remove_folder(folder: Path, signs: Sequence[str] = ()) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def leads_elsewhere(root: Path, folder: Path) -> bool:
+    """Return whether a folder below `var/` is a link, or another disk, that chatmill has not marked.
+
+    What lies there may be somebody's own, whatever its name. `var/` itself may be a link: its records show
+    whose it is.
+
+    Args:
+        root: The project's folder.
+        folder: The folder, relative to it.
+    """
+    above = [place for place in (folder, *folder.parents) if len(place.parts) > 1]
+    linked = any((root / place).is_symlink() or os.path.ismount(root / place) for place in above)
+    return linked and not (root / folder / MARKER).is_file()
+
+
+def marker_advice(folder: Path) -> str:
+    """Return why `clean` takes nothing from a folder that leads elsewhere, and what changes that."""
+    return (
+        "a link or another disk, where files may be somebody's own; "
+        f"`touch {folder}/{MARKER}` lets chatmill clean there"
+    )
+
+
 def replace_folder(source: Path | None, target: Path, is_ours: Callable[[str], bool]) -> None:
     """Make a copy of `source` the content of `target`; None: leave no such folder.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.layout_migration import DUPLICATES
+from tasks.owned_folder import leads_elsewhere
 from tasks.project_paths import (
     DATA_DOCS,
     LABELS,
@@ -67,7 +68,11 @@ class Remains:
 
 def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list[Remains]:
     """Return what is older than `age` seconds and needed by nothing. Nothing is changed."""
-    logs = [path for path in _files(root / LOGS) if now - path.stat().st_mtime > age]
+    logs = [
+        path
+        for path in ([] if leads_elsewhere(root, LOGS) else _files(root / LOGS))
+        if path.suffix == ".log" and now - path.stat().st_mtime > age
+    ]
     temporary = [
         path
         for path in _files(root / DVC_CACHE)
@@ -80,7 +85,7 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
             len(temporary), size_of(temporary), tuple(temporary),
         ),
     ]  # fmt: skip
-    if (root / DUPLICATES).is_dir():
+    if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
         files = list(_files(root / DUPLICATES))
         found.append(Remains(f"duplicates in {DUPLICATES}", len(files), size_of(files), (root / DUPLICATES,)))
     if prefect_idle and (root / PREFECT).exists():
@@ -99,7 +104,7 @@ def remove_remains(root: Path, found: Sequence[Remains]) -> int:
             freed += _delete_runs(root, each.before)
             continue
         for path in each.paths:
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)

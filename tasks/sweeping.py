@@ -19,7 +19,7 @@ import psutil
 
 from model.launch import JOB, MODULE, job_file
 from tasks import data_folder, versions
-from tasks.cleaning import GONE
+from tasks.cleaning import GONE, KEY
 from tasks.output import LOCK, PART, VIEW
 from tasks.project_paths import ARTIFACTS, DATA_LOCK
 
@@ -31,7 +31,13 @@ CHECKPOINTS = "checkpoints"
 def sweep(root: Path) -> list[str]:
     """End and remove what nothing alive has to do with any more; a sentence about each."""
     artifacts = root / ARTIFACTS
-    begun = {path.with_suffix("") for suffix in (PART, VIEW, JOB) for path in artifacts.glob(f"*/*{suffix}")}
+    begun = {
+        path.with_suffix("")
+        for suffix in (PART, VIEW, JOB)
+        for path in artifacts.glob(f"*/*{suffix}")
+        # Whatever else lies there is not chatmill's.
+        if KEY.fullmatch(path.name)
+    }
     notes: list[str] = []
     for folder in sorted(begun):
         with free(folder.with_suffix(LOCK)) as mine:
@@ -106,7 +112,7 @@ def _end(process: psutil.Process) -> bool:
 
 def _sweep_removed(artifacts: Path) -> Iterator[str]:
     """What `chatmill clean` had renamed and was killed before it had removed it."""
-    for path in sorted(artifacts.glob(f"*/*{GONE}")):
+    for path in sorted(path for path in artifacts.glob(f"*/*{GONE}") if KEY.fullmatch(path.name)):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -150,34 +150,37 @@ def lay(path: Path, days: float, text: str = "x" * 10) -> Path:
     return path
 
 
+YOUNG, LOCKED = "e0" * 8, "f0" * 4
+
+
 def test_old_caches_go_and_a_dry_run_names_them(root: Path, tracker: Tracker) -> None:
     from tasks.fetch import address
 
     cache = root / "var" / "cache"
     old = [
-        lay(cache / "environments" / "aa" / "pyvenv.cfg", 60),
-        lay(cache / "sources" / "bb" / "model.py", 60),
-        lay(cache / "reproduce" / "cc" / "preset.json", 60),
+        lay(cache / "environments" / ("aa" * 8) / "pyvenv.cfg", 60),
+        lay(cache / "sources" / ("bb" * 8) / "model.py", 60),
+        lay(cache / "reproduce" / ("cc" * 4) / "preset.json", 60),
         lay(cache / "downloads" / "old.whl", 60),
-        lay(cache / "downloads" / "datasets" / "dd" / "rows.parquet", 60),
+        lay(cache / "downloads" / "datasets" / ("dd" * 8) / "rows.parquet", 60),
     ]
     stays = [
-        lay(cache / "environments" / "young" / "pyvenv.cfg", 1),
+        lay(cache / "environments" / YOUNG / "pyvenv.cfg", 1),
         lay(root / address(SECRET_FREE).place / "1" / "texts.jsonl", 60),
         lay(cache / "downloads" / "named.whl", 60),
-        lay(cache / "reproduce" / "locked" / "preset.json", 60),
+        lay(cache / "reproduce" / LOCKED / "preset.json", 60),
     ]
     preset: dict[str, Any] = {"data": {"sources": [{"urls": [SECRET_FREE]}], "archives": {}}}
     preset["data"]["archives"]["words"] = {"file": "named.whl"}
     with tracker.open_run("demo", {"preset.json": json.dumps(preset)}, {}, ""):
         assert "a running run may read it" in say() and all(path.exists() for path in old)
-    with (cache / "reproduce" / "locked.lock").open("w") as lock:
+    with (cache / "reproduce" / f"{LOCKED}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "a reproduction may use it" in say("--dry-run")
-    with (cache / "sources" / "bb.lock").open("w") as lock:
+    with (cache / "sources" / f"{'bb' * 8}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         said = say("--dry-run")
-        assert re.search(r"var/cache/sources/bb +\d+ B +snapshot of the sources: a process holds", said)
+        assert re.search(r"var/cache/sources/(bb){8} +\d+ B +snapshot of the sources: a process holds", said)
     os.utime(stays[3], None)
     promised = say("--dry-run")
     assert all(path.exists() for path in old)
@@ -185,5 +188,5 @@ def test_old_caches_go_and_a_dry_run_names_them(root: Path, tracker: Tracker) ->
     assert removals(promised) == removals(done) and len(removals(done)) == len(old)
     assert [path.exists() for path in old] == [False] * len(old)
     assert [path.exists() for path in stays] == [True] * len(stays)
-    for path in ("environments/young", "downloads/named.whl", "reproduce/locked"):
+    for path in (f"environments/{YOUNG}", "downloads/named.whl", f"reproduce/{LOCKED}"):
         assert re.search(rf"var/cache/{path} +\d+ B", done)
