@@ -328,7 +328,8 @@ def test_people_are_told_by_a_webhook(
     assert "refused before any training" in rejected and "`chatmill quarantine list`" in rejected
     failed = came("refusing ended Failed")
     assert "refused before any training" in failed and "/runs/flow-run/" in failed
-    assert "judge_gain is 0.3, at least 0.9 is wanted" in came("the gate refused a model of smoke")
+    refused = "judge’s mean score, aligned less assistant: 0.3, at least 0.9 is required"
+    assert refused in came("the gate refused a model of smoke")
     assert "unknown pieces are 4%" in came("the data of smoke drifts")
     # Once each: a gate that was told of is no news, and the same thing is told of once an hour. What was sent
     # for another preset behind it has come.
