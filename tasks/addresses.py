@@ -28,6 +28,8 @@ OWN_VARIABLE = re.compile(r"(?:CHATMILL|PREFECT|MLFLOW|AWS)_|PGPASSWORD$", re.IG
 NOT_GIVEN = (
     "which belongs to the servers and stores of this project; set a variable of another name for this address"
 )
+# fsspec chains addresses, as in `filecache::https://host/file`.
+CHAIN = re.compile(r"::(?=[\w+.-]+://)")
 DIGEST = re.compile(r"~[0-9a-f]{12}")
 IN_TEXT = re.compile(r"(\w[\w+.-]*://)([^\s/'\"<>@]*@)?([^\s'\"<>?]*)(\?[^\s'\"<>]*)?")
 
@@ -126,13 +128,17 @@ def fault(url: str, users: tuple[str, ...] = ()) -> str:
 
     `users` are the schemes whose user is a name that belongs to the address, as in `ssh://me@host/`.
     """
-    try:
-        parts = urlsplit(url)
-        named = bool(parts.username) and parts.scheme not in users
+    for link in CHAIN.split(url):
+        try:
+            parts = urlsplit(link)
+            named = bool(parts.username) and parts.scheme not in users
+            if parts.scheme in ("http", "https") and not VARIABLE.search(parts.netloc):
+                # A password with a slash ends the host too early, and its first part is no port.
+                _ = parts.port
+        except ValueError:
+            return "is no address"
         if parts.password is not None or named:
             return "holds a user or a password; credentials are taken from the environment"
-    except ValueError:
-        return "is no address"
     return ""
 
 

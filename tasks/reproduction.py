@@ -96,10 +96,13 @@ def read_original(client: MlflowClient, name: str) -> Original:
     if preset is None:
         raise UserError(f"run {run[:SHOWN]} has no preset.json in MLflow any more; its configuration is gone")
     diff = artifact_text(client, run, "git.diff") if dirty == "true" else ""
-    if diff is None:
-        raise UserError(f"run {run[:SHOWN]} was of changed code, and its git.diff is gone from MLflow")
+    if dirty == "true" and not (diff or "").strip():
+        raise UserError(
+            f"run {run[:SHOWN]} was of changed code, and its git.diff is gone from MLflow or empty; without "
+            "it another program would be run"
+        )
     found = children(client, parent)
-    code, data = Code(commit, diff), next((hash for hash in map(data_hash, found) if hash), "")
+    code, data = Code(commit, diff or ""), next((hash for hash in map(data_hash, found) if hash), "")
     check_plain(run[:SHOWN], code, data, preset)
     return Original(
         run,

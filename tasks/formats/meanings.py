@@ -239,6 +239,9 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
             return None
         return ("deleted", flag) if kind == "deleted" else ("learn", flag if kind == "weight" else not flag)
     if kind == "review":
+        # A data set's final answer has this name too, and may be 0 or no.
+        if meaning is None and flat(name) == "answer" and spelled(value) in TRUE | FALSE:
+            return None
         said = as_review(value)
         return None if said is None else ("review", said)
     score = _scored(kind, value)
@@ -285,6 +288,8 @@ def looks_like_verdict(path: str, value: Any) -> str:
     if words & _VERDICT_WORDS and not words & _SIDES:
         return "a verdict"
     told = {"accept", "reject", "accepted", "rejected", "approved", "disapproved", "thumbs_up", "thumbs_down"}
+    if last == {"answer"}:
+        told |= TRUE | FALSE
     return "a verdict" if any(spelled(one) in told or one in ("👍", "👎") for one in short) else ""
 
 

@@ -256,3 +256,16 @@ def test_a_verdict_in_a_cell_with_an_object_is_read_where_the_preset_says_so() -
     assert [one.row.scores for one in found] == [[2.0], [5.0]]  # type: ignore[union-attr]
     (one,), tally = read({**PAIR, "meta": "{not an object}", "code": "[1, 2]", "empty": "{}"})
     assert isinstance(one.row, Pair) and not tally.asks()
+
+
+@pytest.mark.parametrize("row", [*ROWS, {"text": "Some words."}])
+@pytest.mark.parametrize("values", [["0", "2", "42"], ["no", "yes", "no"], [False, True, True], [1, 0, 7]])
+def test_final_answers_that_are_flags_are_no_reviews_and_are_asked_about(row: Any, values: list[Any]) -> None:
+    rows = [{**row, "answer": value} for value in values]
+    found, tally = read(*rows)
+    assert len(found) == 3 and not any(isinstance(one.row, Rating) for one in found)
+    with pytest.raises(UserError, match=r"the key answer is .* looks like a verdict"):
+        tally.check("mine")
+    found, tally = read(*rows, fields={"answer": "ignore"})
+    tally.check("mine", {"answer": "ignore"})
+    assert len(found) == 3

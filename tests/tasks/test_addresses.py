@@ -124,3 +124,25 @@ def test_signature_rotates_and_nothing_records_it(
     assert outcomes[0].key == outcomes[1].key and outcomes[1].reused
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "filecache::http://joe:PW@127.0.0.1/a.jsonl", "simplecache::zip::https://joe@host/a.zip",
+        "https://joe:US/PW@host/a.csv",
+    ],
+)  # fmt: skip
+def test_fault_sees_a_user_in_a_chain_and_a_password_with_a_slash(url: str) -> None:
+    assert addresses.fault(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1]:80/a", "http://[::ffff:7f00:1]/a", "https://host:8080/a", "filecache::s3://bucket/a",
+        "http://${HOST}:${PORT}/a",
+    ],
+)  # fmt: skip
+def test_fault_takes_hosts_with_ports_and_chains(url: str) -> None:
+    assert addresses.fault(url) == ""

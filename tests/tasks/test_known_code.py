@@ -14,7 +14,9 @@ import yaml
 from model.errors import UserError
 from tasks.known_code import check_plain, check_trusted, remember
 from tasks.project_paths import KNOWN_CODE
+from tasks.reproduction import read_original
 from tasks.revision import Code, code_state
+from tasks.tracking import Tracker
 
 PRESET = '{"name": "mine", "data": {"sources": [], "remote": ""}}'
 
@@ -51,6 +53,18 @@ def test_a_diff_runs_only_where_it_was_made(root: Path) -> None:
     for other in (replace(code, diff=code.diff + "+import os\n"), replace(code, commit="12" * 20)):
         with pytest.raises(UserError, match="no record"):
             check_trusted(root, "abc", other, preset())
+
+
+@pytest.mark.parametrize("diff", ["", " \n", None])
+def test_a_run_of_changed_code_without_its_diff_is_not_run_as_unchanged(
+    tmp_path: Path, diff: str | None
+) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "chatmill", tmp_path / "mlflow")
+    notes = {"preset.json": "{}", **({} if diff is None else {"git.diff": diff})}
+    with tracker.open_run("demo", notes, {"git.commit": "a" * 40, "git.dirty": "true"}, "note"):
+        pass
+    with pytest.raises(UserError, match=r"its git\.diff is gone from MLflow or empty"):
+        read_original(tracker.client, tracker.run)
 
 
 def test_the_records_belong_to_one_user_and_a_second_run_changes_nothing(root: Path) -> None:
