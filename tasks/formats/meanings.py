@@ -89,6 +89,7 @@ _MASK_WORDS = _set(
 )
 # What says something of both answers of a comparison, as `score_chosen`, is in its choice already.
 _SIDES = frozenset(("chosen", "rejected"))
+_NO_THUMB = (0, -1, "0", "-1", "0.0", "-1.0")
 _SHORT = 60  # characters; what is longer is a remark
 _STARS = re.compile(
     r"([-+]?\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\.\d+)?)?\s*(?:stars?|points?|pts|%)?", re.I
@@ -182,8 +183,13 @@ _SCALE = re.compile(
 )
 
 
-def scale_of(value: Any) -> str:
-    """Return the scale that a score names: `of 5` for "4/5", `%` for "80%"; empty where it names none."""
+def scale_of(value: Any, key: str = "") -> str:
+    """Return the scale that a score names: `of 5` for "4/5", `%` for "80%"; empty where it names none.
+
+    Under a thumb's key -1 and 0 name one each: where both occur, 0 may be no thumb at all.
+    """
+    if value in _NO_THUMB and not isinstance(value, bool) and KNOWN.get(flat(key)) in ("thumb", "thumb_down"):
+        return "0 and 1" if str(value).startswith("0") else "-1 and 1"
     found = _SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < _SHORT else None
     return (f"of {found[1]}" if found[1] else "%") if found else ""
 

@@ -102,7 +102,9 @@ def _records(
             tally.note_literal(key, values[key], where)
     values = {key: value if key in own else _opened(value) for key, value in values.items()}
     for key, value in values.items():
-        if (scale := scale_of(value)) and (key in NO_TEXTS or flat(key) in KNOWN or key in reading.fields):
+        if (scale := scale_of(value, key)) and (
+            key in NO_TEXTS or flat(key) in KNOWN or key in reading.fields
+        ):
             tally.note_scale(key, scale, where)
     said, values = read_verdicts(values, own, reading, where, tally)
     # A pair with a verdict is a rating, and a rating has a person and a time.

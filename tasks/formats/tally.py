@@ -145,11 +145,13 @@ class Tally:
                 + _others(asks, [path])
             )
         for path, scales in self.scales.items():
-            if len(scales) > 1 and (fields or {}).get(path) != "ignore":
+            meaning = (fields or {}).get(path)
+            if len(scales) > 1 and meaning != "ignore" and not isinstance(meaning, Mapping):
                 (one, first), (other, second), *_ = scales.items()
                 raise UserError(
                     f"source {source}: the scores under {shown_key(path)} are on two scales, {one} ({first}) "
-                    f"and {other} ({second}); write all on one, or say ignore under the source's fields"
+                    f"and {other} ({second}); write all on one, or say under the source's fields what each "
+                    "value means, or ignore"
                 )
         for path in fields or ():
             if path not in self.used and self.rows + self.faults:

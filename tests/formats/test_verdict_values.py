@@ -269,3 +269,16 @@ def test_final_answers_that_are_flags_are_no_reviews_and_are_asked_about(row: An
     found, tally = read(*rows, fields={"answer": "ignore"})
     tally.check("mine", {"answer": "ignore"})
     assert len(found) == 3
+
+
+@pytest.mark.parametrize("values", [[1, 0, -1, 0], ["1", "-1", "0"], [0.0, -1.0, 1.0]])
+def test_a_zero_among_thumbs_of_one_and_minus_one_is_asked_about(values: list[Any]) -> None:
+    rows = [{**PAIR, "thumbs": value} for value in values]
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match=r"thumbs are on two scales, .* say under the source's fields"):
+        tally.check("mine")
+    meaning = {"1": 1.0, "-1": -1.0, "0": "ignore", "0.0": "ignore", "1.0": 1.0, "-1.0": -1.0}
+    found, tally = read(*rows, fields={"thumbs": meaning})
+    tally.check("mine", {"thumbs": meaning})
+    assert sorted(one.row.score for one in found if isinstance(one.row, Rating)) == [-1.0, 1.0]
+    read(*({**PAIR, "thumbs": value} for value in (1, 0, 1)))[1].check("mine")
