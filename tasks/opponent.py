@@ -21,7 +21,7 @@ from model.launch import Report
 from tasks.baseline import STAGE, link
 from tasks.keys import file_sums
 from tasks.locks import alone
-from tasks.output import LOCK, PART, WAITS, Reference, put, sizes, usable_output, write_manifest
+from tasks.output import LOCK, MANIFEST, PART, WAITS, Reference, put, sizes, usable_output, write_manifest
 from tasks.profile import ABOUT, MODEL
 from tasks.project_paths import ARTIFACTS
 
@@ -38,7 +38,9 @@ def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Refere
     about, digest = _about(version), opponent_digest(version)
     folder = root / ARTIFACTS / STAGE / digest[:20]
     with alone(folder.with_suffix(LOCK), report, WAITS):
-        manifest = usable_output(STAGE, folder, root, report) or _fetch(version, uri, folder, about, digest)
+        manifest = usable_output(STAGE, folder, root, report) or _fetch(
+            version, uri, folder, about, digest, report
+        )
     if manifest is None:
         return None
     return Reference(STAGE, folder.name, str(folder), digest, True, 0.0, {}, str(version.run_id))
@@ -53,7 +55,9 @@ def _about(version: Any) -> str:
     return json.dumps({"model": version.tags.get("digest", "")})
 
 
-def _fetch(version: Any, uri: str, folder: Path, about: str, digest: str) -> dict[str, Any] | None:
+def _fetch(
+    version: Any, uri: str, folder: Path, about: str, digest: str, report: Report
+) -> dict[str, Any] | None:
     began = time.monotonic()
     part = folder.with_suffix(PART)
     shutil.rmtree(part, ignore_errors=True)
@@ -62,6 +66,14 @@ def _fetch(version: Any, uri: str, folder: Path, about: str, digest: str) -> dic
         model = Path(download_artifacts(artifact_uri=version.source, tracking_uri=uri))
         shutil.copytree(model, part / MODEL, copy_function=link)
     if not (part / MODEL).is_dir():
+        shutil.rmtree(part)
+        return None
+    if damaged := _damaged_file(version, uri, part):
+        text = (
+            f"version {version.version} of {version.name}: MLflow's {damaged} is not the file that was "
+            "registered, so the model is not used; `chatmill restore` brings a backup's back"
+        )
+        report({"event": "message", "text": text})
         shutil.rmtree(part)
         return None
     (part / ABOUT).write_text(about, encoding="utf-8")
@@ -73,3 +85,17 @@ def _fetch(version: Any, uri: str, folder: Path, about: str, digest: str) -> dic
     write_manifest(part, manifest)
     put(part, folder)
     return manifest
+
+
+def _damaged_file(version: Any, uri: str, folder: Path) -> str:
+    """Return a file of the model in `folder` that is not as its run's manifest has it; else an empty text.
+
+    A run of an older chatmill kept no manifest with sums; nothing is known to be damaged then.
+    """
+    wanted: dict[str, str] = {}
+    with suppress(MlflowException, OSError, ValueError):
+        path = download_artifacts(run_id=version.run_id, artifact_path=MANIFEST, tracking_uri=uri)
+        wanted = json.loads(Path(path).read_text(encoding="utf-8")).get("sums") or {}
+    found = file_sums(folder)
+    names = sorted(name for name in wanted if name.startswith(f"{MODEL}/"))
+    return next((name for name in names if found.get(name) != wanted[name]), "")
