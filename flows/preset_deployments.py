@@ -13,6 +13,7 @@ import yaml
 
 from model.errors import UserError
 from tasks.project_paths import DEPLOYMENTS
+from tasks.whole_file import write_whole
 
 FILE = "prefect.yaml"
 # These read one preset, so each preset has its own; `align` is told by an event which of them to run.
@@ -60,10 +61,8 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
         raise UserError(f"two deployments would be named {doubled[0]}; rename the one in {FILE}")
     path = root / DEPLOYMENTS
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     # JSON is YAML too.
-    part.write_text(json.dumps({**found, "deployments": made}, indent=1), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps({**found, "deployments": made}, indent=1))
     return path, names
 
 

@@ -43,6 +43,7 @@ from tasks.source_snapshot import current_snapshot
 from tasks.spread import Cores, over_cores
 from tasks.stage import Stage, Surroundings
 from tasks.validate import DataRefused
+from tasks.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tasks.registry import Registered
@@ -352,11 +353,11 @@ class Running:
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
         links, shown = self._links(), self.place.root / REPORT
         note = "These pages open while `chatmill dashboards` or `chatmill up` runs."
-        _replace(shown, add_run_links(page, links, note))
+        write_whole(shown, add_run_links(page, links, note))
         show_outcome_links(self.preset.name, links, shown, self.model_says)
         whole = self.outcome()
         self.tracker.is_whole(whole.data_hash)
-        _replace(self.place.root / SUMMARY, json.dumps(asdict(whole), indent=1))
+        write_whole(self.place.root / SUMMARY, json.dumps(asdict(whole), indent=1))
         return whole
 
     @property
@@ -386,9 +387,3 @@ def _bounded(arrivals: dict[str, Any]) -> dict[str, Any]:
             break
         named[who] = people[who]
     return {**arrivals, "annotators": dict(sorted(named.items())), "people": len(people)}
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -10,16 +10,19 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from model.launch import Report
 from tasks.baseline import STAGE, link
 from tasks.keys import file_sums
+from tasks.lineage import artifact
 from tasks.locks import alone
 from tasks.output import LOCK, MANIFEST, PART, WAITS, Reference, put, sizes, usable_output, write_manifest
 from tasks.profile import ABOUT, MODEL
@@ -68,7 +71,9 @@ def _fetch(
     if not (part / MODEL).is_dir():
         shutil.rmtree(part)
         return None
-    if damaged := _damaged_file(version, uri, part):
+    (part / ABOUT).write_text(about, encoding="utf-8")
+    sums = file_sums(part)
+    if damaged := _damaged_file(version, uri, sums):
         text = (
             f"version {version.version} of {version.name}: MLflow's {damaged} is not the file that was "
             "registered, so the model is not used; `chatmill restore` brings a backup's back"
@@ -76,10 +81,9 @@ def _fetch(
         report({"event": "message", "text": text})
         shutil.rmtree(part)
         return None
-    (part / ABOUT).write_text(about, encoding="utf-8")
     manifest = {
         "stage": STAGE, "key": folder.name, "digest": digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": file_sums(part),
+        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": sums,
         "run": str(version.run_id),
     }  # fmt: skip
     write_manifest(part, manifest)
@@ -87,15 +91,13 @@ def _fetch(
     return manifest
 
 
-def _damaged_file(version: Any, uri: str, folder: Path) -> str:
-    """Return a file of the model in `folder` that is not as its run's manifest has it; else an empty text.
+def _damaged_file(version: Any, uri: str, sums: Mapping[str, str]) -> str:
+    """Return a file of the model that is not as its run's manifest has it; else an empty text.
 
-    A run of an older chatmill kept no manifest with sums; nothing is known to be damaged then.
+    `sums` are those of the fetched files. A run of an older chatmill kept no manifest with sums; nothing is
+    known to be damaged then.
     """
-    wanted: dict[str, str] = {}
-    with suppress(MlflowException, OSError, ValueError):
-        path = download_artifacts(run_id=version.run_id, artifact_path=MANIFEST, tracking_uri=uri)
-        wanted = json.loads(Path(path).read_text(encoding="utf-8")).get("sums") or {}
-    found = file_sums(folder)
+    manifest = artifact(MlflowClient(tracking_uri=uri), str(version.run_id), MANIFEST) or {}
+    wanted: Mapping[str, str] = manifest.get("sums") or {}
     names = sorted(name for name in wanted if name.startswith(f"{MODEL}/"))
-    return next((name for name in names if found.get(name) != wanted[name]), "")
+    return next((name for name in names if sums.get(name) != wanted[name]), "")
