@@ -109,13 +109,14 @@ class Found(NamedTuple):
 
     `own` is the id that the file itself gives the row, where it gives one: it stands for one content.
     `anonymous`: nobody is named who gave the label. Two such rows are votes of two people, even if they say
-    the same.
+    the same. `final`: the record holds the last answer of its row; false where a mask takes that answer out.
     """
 
     row: Record
     where: str
     own: str = ""
     anonymous: bool = False
+    final: bool = True
 
 
 class Fault(NamedTuple):

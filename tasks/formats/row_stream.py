@@ -26,8 +26,8 @@ from tasks.formats.meanings import (
     scale_of,
 )
 from tasks.formats.preferred import ANNOTATORS, TIMES
-from tasks.formats.row_verdicts import judged_rows, read_verdicts
-from tasks.formats.turns import TURN_KEYS, carried
+from tasks.formats.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
+from tasks.formats.turns import TURN_KEYS, MaskedAnswer, carried
 from tasks.formats.verdict_values import named_as_verdict
 
 Row = Callable[[Mapping[str, Any], Reading, str], Iterator[Found]]
@@ -107,14 +107,20 @@ def _records(
         ):
             tally.note_scale(key, scale, where)
     said, values = read_verdicts(values, own, reading, where, tally)
+    masked = tally.left_out[MASKED]
     # A pair with a verdict is a rating, and a rating has a person and a time.
     values = _walked(values, known, reading, where, tally, LABEL_KEYS if said.rates else frozenset())
     if reason := said.left_out():
         tally.left_out[reason] += 1
         return
-    found = list(row(values, reading, where))
+    try:
+        found = list(row(values, reading, where))
+    except MaskedAnswer:
+        found = []
     if not found:
         tally.left_out[nothing] += 1
+        if tally.left_out[MASKED] > masked and said.rates:
+            tally.left_out[MASKED_VERDICT] += 1
         return
     yield from judged_rows(found, said, item.values, reading, where, tally)
 

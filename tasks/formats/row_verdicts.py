@@ -18,6 +18,7 @@ UNLEARNED = "rows marked as not to be learned"
 SKIPPED = "rows that a reviewer skipped"
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
+MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
 # Keys of KNOWN whose value is a judgement, so that an empty one says that nobody judged.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
 # What keys with these names hold in data without verdicts may be empty too: a final answer, for one.
@@ -188,6 +189,11 @@ def judged_rows(
             tally.left_out[unrated_reason(said.unrated)] += 1
             return
         yield from found
+        return
+    if not last.final:
+        # The verdict was given about the last answer, and must not fall on the one before it.
+        tally.left_out[MASKED_VERDICT] += 1
+        tally.left_out[EARLIER] += len(found)
         return
     if len(found) > 1:
         tally.left_out[EARLIER] += len(found) - 1

@@ -1,7 +1,8 @@
 """Conversations: who said what, read from the chat formats' turns and cut into prompts and answers.
 
 Turns of one speaker in a row are joined with a blank line between them, and a turn that says nothing is
-passed over, so that user and assistant always alternate. An empty answer at the end stays, for validation to
+passed over, so that user and assistant always alternate. A mask takes its own turn out of a joined answer;
+the history keeps it. An empty answer at the end stays, for validation to
 put aside with its line; so does what the assistant says before the user's first turn, as history.
 """
 
@@ -32,11 +33,21 @@ _MARK = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
 class Said(NamedTuple):
-    """A turn: its role (system, user or assistant), its text, and whether it is an answer to learn."""
+    """A turn: its role (system, user or assistant), its text, and whether it is an answer to learn.
+
+    Where several turns were joined, `answer` is the text of those that are learned if a mask takes out the
+    others, and `final` says whether the last of them is learned.
+    """
 
     role: str
     content: str
     learned: bool = True
+    answer: str = ""
+    final: bool = True
+
+
+class MaskedAnswer(Exception):
+    """The one answer of a row is marked as not to be learned, so the row gives no record."""
 
 
 def read_conversation(values: Mapping[str, Any], reading: Reading, where: str, key: str) -> Iterator[Found]:
@@ -53,13 +64,13 @@ def conversation(
     A last turn of the user's has no answer and gives none; so a conversation of it alone gives nothing.
     """
     group = group_of(turns, values)
+    answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
     for place in range(1, len(turns)):
         prompt, answer = turns[place - 1], turns[place]
         if (prompt.role, answer.role) == ("user", "assistant") and answer.learned:
-            before = history(turns[: place - 1])
-            yield Found(
-                pair_row(prompt.content, answer.content, reading.source, group, history=before), where
-            )
+            before, text = history(turns[: place - 1]), answer.answer or answer.content
+            row = pair_row(prompt.content, text, reading.source, group, history=before)
+            yield Found(row, where, final=place == answers[-1] and answer.final)
 
 
 def group_of(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
@@ -173,8 +184,11 @@ def joined(turns: Iterable[Said], where: str) -> list[Said]:
     whole = []
     for role, neighbours in groupby(kept, key=lambda turn: turn.role):
         parts = list(neighbours)
-        text = "\n\n".join(part.content for part in parts if part.content.strip())
-        whole.append(Said(role, text, all(part.learned for part in parts)))
+        spoken = [part for part in parts if part.content.strip()] or parts
+        text = "\n\n".join(part.content for part in spoken)
+        learned = [part.answer or part.content for part in spoken if part.learned]
+        answer = "" if "\n\n".join(learned) == text else "\n\n".join(learned)
+        whole.append(Said(role, text, bool(learned), answer, spoken[-1].learned and spoken[-1].final))
     if any(turn.role == "system" for turn in whole[1:]):
         raise UserError(f"{where}: a system line stands after another turn; it is right before all of them")
     return whole
@@ -257,13 +271,20 @@ def shared_turns(chosen: Sequence[Said], rejected: Sequence[Said]) -> int:
 
 
 def only_answer(turns: Sequence[Said], name: str, where: str) -> str:
-    """What the assistant's one turn says. Raises UserError where there are others, or none."""
+    """Return what the assistant's one turn says.
+
+    Raises:
+        UserError: There are other turns, or none.
+        MaskedAnswer: The turn is marked as not to be learned.
+    """
     if not turns:
         raise UserError(f"{where}: {name} has no answer of the assistant's")
     if [turn.role for turn in turns] != ["assistant"]:
         roles = ", ".join(turn.role for turn in turns)
         raise UserError(f"{where}: {name} ends in the turns {roles}; one of the assistant's is right")
-    return turns[0].content
+    if not turns[0].learned:
+        raise MaskedAnswer
+    return turns[0].answer or turns[0].content
 
 
 def there(values: Mapping[str, Any], name: str, where: str) -> Any:
