@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -89,7 +89,6 @@ _MASK_WORDS = _set(
 )
 # What says something of both answers of a comparison, as `score_chosen`, is in its choice already.
 _SIDES = frozenset(("chosen", "rejected"))
-_NO_THUMB = (0, -1, "0", "-1", "0.0", "-1.0")
 _SHORT = 60  # characters; what is longer is a remark
 _STARS = re.compile(
     r"([-+]?\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\.\d+)?)?\s*(?:stars?|points?|pts|%)?", re.I
@@ -172,26 +171,73 @@ def as_score(value: Any) -> float | None:
     if marks and not set(marks) - set("★☆⭐✩"):
         return float(sum(mark in "★⭐" for mark in marks))
     found = _STARS.fullmatch(text)
-    if found and len(text) < _SHORT:
+    if found and len(text) < _SHORT and not _THOUSANDS.fullmatch(found[1]):
         return _finite(found[1].replace(",", "."))
     # As 1e-3, which no pattern above reads.
     return _finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
 
 
+# A thousand in English, a one with three decimals in German: nobody can tell.
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d*,\d{3}")
 _SCALE = re.compile(
     r"[-+]?\d+(?:[.,]\d+)?\s*(?:(?:/|of|out of)\s*(\d+(?:\.\d+)?)|(%))\s*(?:stars?|points?|pts)?", re.I
 )
 
 
-def scale_of(value: Any, key: str = "") -> str:
-    """Return the scale that a score names: `of 5` for "4/5", `%` for "80%"; empty where it names none.
+WORDS, NUMBERS, FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
+ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
 
-    Under a thumb's key -1 and 0 name one each: where both occur, 0 may be no thumb at all.
+
+def scale_of(value: Any, kind: str) -> str:
+    """Return the scale that a verdict is on: `of 5` for "4/5", `%` for "80%", or one of the names above.
+
+    Args:
+        value: The verdict.
+        kind: Its key's kind, one of those in KNOWN. Among thumbs and labels, -1 and 0 are on a scale each:
+            where both occur, 0 may be no thumb at all.
+
+    Returns:
+        The scale, empty for a value that is no verdict.
     """
-    if value in _NO_THUMB and not isinstance(value, bool) and KNOWN.get(flat(key)) in ("thumb", "thumb_down"):
-        return "0 and 1" if str(value).startswith("0") else "-1 and 1"
+    if kind in ("thumb", "thumb_down", "word") and not isinstance(value, bool):
+        number = as_score(value)
+        if number in (0, -1):
+            return ZERO_THUMBS if number == 0 else MINUS_THUMBS
+        return WORDS
+    if isinstance(value, bool) or (
+        isinstance(value, str) and spelled(value).strip("_") in POSITIVE | NEGATIVE
+    ):
+        return WORDS
     found = _SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < _SHORT else None
-    return (f"of {found[1]}" if found[1] else "%") if found else ""
+    if found:
+        return f"of {found[1]}" if found[1] else "%"
+    number = as_score(value)
+    if number is None:
+        return ""
+    if isinstance(value, str) and not any(c.isdigit() for c in value):
+        return PICTURES
+    return ONES if number in (1, -1) else FEW if 0 <= number <= 5 else NUMBERS
+
+
+def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
+    """Return two of the scales that do not go together; empty where all may be one.
+
+    Words and thumbs stand for 1 and -1. Pictures of stars are numbers up to 5.
+    """
+    if {ZERO_THUMBS, MINUS_THUMBS} <= set(scales):
+        return ZERO_THUMBS, MINUS_THUMBS
+    signs = [scale for scale in scales if scale in (WORDS, ZERO_THUMBS, MINUS_THUMBS)]
+    others = [scale for scale in scales if scale not in (*signs, ONES)]
+    numbers = [scale for scale in others if scale in (FEW, NUMBERS)]
+    if PICTURES in others and NUMBERS in others:
+        return PICTURES, NUMBERS
+    if PICTURES in others:
+        numbers.append(PICTURES)
+    named = [scale for scale in others if scale not in numbers]
+    # A bare 1 or -1 belongs to words, or to plain numbers; beside another scale it is one of its own.
+    alone = [ONES] if ONES in scales and not signs and not numbers else []
+    kinds = [*signs[:1], *numbers[:1], *named, *alone]
+    return (kinds[0], kinds[1]) if len(kinds) > 1 else ()
 
 
 def _finite(value: int | float | str | Decimal) -> float | None:

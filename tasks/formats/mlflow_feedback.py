@@ -31,7 +31,7 @@ from tasks.formats.labelled import (
     text_at,
     time_of,
 )
-from tasks.formats.meanings import is_empty, read_meaning
+from tasks.formats.meanings import ZERO_THUMBS, is_empty, read_meaning, scale_of
 from tasks.formats.newest import REPLACED, NewestAnnotations
 from tasks.formats.turns import read_turns
 from tasks.records import Record, digest
@@ -175,6 +175,8 @@ def _rows(
         told = list(_said(name, one, outputs, reading, where)) or list(
             _by_fields(name, one, outputs, reading, where, tally)
         )
+        if any(isinstance(value, float) for _, value in told):
+            tally.note_scale(name, _scale(one["feedback"]["value"], reading.fields.get(name)), name, where)
         for texts, value in told:
             labels.append(Label(name, person, time, texts, value))
     if labels:
@@ -244,6 +246,13 @@ def _said(
     score = number(value, reading) if score is None else score
     if score is not None:
         yield (_answer(outputs, reading, where),), score
+
+
+def _scale(value: Any, meaning: Any) -> str:
+    """Return the scale of a score; yes and no are 1 and 0 here. Empty where `fields` maps each value."""
+    if isinstance(meaning, Mapping):
+        return ""
+    return ZERO_THUMBS if value in (0, 1, "0", "1") else scale_of(value, "number")
 
 
 def _by_fields(

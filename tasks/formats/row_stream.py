@@ -23,7 +23,6 @@ from tasks.formats.meanings import (
     is_null_word,
     looks_like_verdict,
     read_meaning,
-    scale_of,
 )
 from tasks.formats.preferred import ANNOTATORS, TIMES
 from tasks.formats.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
@@ -101,11 +100,6 @@ def _records(
         if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
             tally.note_literal(key, values[key], where)
     values = {key: value if key in own else _opened(value) for key, value in values.items()}
-    for key, value in values.items():
-        if (scale := scale_of(value, key)) and (
-            key in NO_TEXTS or flat(key) in KNOWN or key in reading.fields
-        ):
-            tally.note_scale(key, scale, where)
     said, values = read_verdicts(values, own, reading, where, tally)
     masked = tally.left_out[MASKED]
     # A pair with a verdict is a rating, and a rating has a person and a time.

@@ -9,7 +9,8 @@ from typing import Any
 from model.errors import UserError
 from tasks.formats import Found, Reading, Tally
 from tasks.formats.annotators import UNKNOWN
-from tasks.formats.meanings import KNOWN, flat, is_empty, read_meaning
+from tasks.formats.literals import read_literal
+from tasks.formats.meanings import KNOWN, flat, is_empty, read_meaning, scale_of
 from tasks.formats.preferred import annotator, aspect, time
 from tasks.records import Comparison, Pair, Rating, Text, rating_row
 
@@ -92,6 +93,8 @@ def read_verdicts(
         if is_empty(value) or meaning == "ignore":
             continue
         read = read_meaning(path.rpartition(".")[2], meaning, value)
+        if read is not None and read[0] == "verdict" and isinstance(meaning, str):
+            tally.note_scale(aspect(values, reading), scale_of(value, meaning), path, where)
         if read is None:
             raise UserError(
                 f"{where}: {path} is {str(value)!r:.60}, which fields does not give a meaning; add it "
@@ -106,8 +109,12 @@ def read_verdicts(
         if read[0] == "verdict":
             scored[path] = read[1]
         said = replace(said.plus(*read, path), told=True)
+    names = {column: name for name, column in reading.columns.items()}
     for key, value in values.items():
-        kind = KNOWN.get(flat(key))
+        kind = KNOWN.get(flat(names.get(key, key)))
+        if key in own and key not in reading.fields:
+            _note_scales(names.get(key, key), kind, value, key, values, reading, where, tally)
+            continue
         if kind is None or key in own or key in reading.fields:
             continue
         if is_empty(value):
@@ -124,6 +131,7 @@ def read_verdicts(
             continue
         if read[0] == "verdict":
             scored[key] = read[1]
+            tally.note_scale(aspect(values, reading), scale_of(value, kind), key, where)
         said = said.plus(*read, key)
     if len(set(scored.values())) > 1:
         first, second = list(scored)[:2]
@@ -137,6 +145,30 @@ def read_verdicts(
             f"under the source's fields that it is none, as in fields: {{{next(iter(scored))}: ignore}}"
         )
     return said, rest
+
+
+def _note_scales(
+    name: str,
+    kind: str | None,
+    value: Any,
+    key: str,
+    values: Mapping[str, Any],
+    reading: Reading,
+    where: str,
+    tally: Tally,
+) -> None:
+    """Take note of the scales of a format's own scores: `score`, `label`, or the list `scores`."""
+    if name == "scores":
+        try:
+            value = read_literal(value) if isinstance(value, str) else value
+        except ValueError:
+            return
+        kind = "number"
+    if kind not in ("number", "word"):
+        return
+    for one in value if isinstance(value, list) else [value]:
+        if not is_empty(one):
+            tally.note_scale(aspect(values, reading), scale_of(one, kind), key, where)
 
 
 def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) -> bool:

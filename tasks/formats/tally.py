@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
+from tasks.formats.meanings import find_two_scales
 from tasks.formats.verdict_values import (
     MOST_VALUES,
     describe_votes,
@@ -44,9 +45,9 @@ class Tally:
 
     `rows` were read and `faults` could not be. `unread` are the keys that nothing reads, `asked` those of
     them that look like a verdict or a training mask and stop the run (`check`). `values` are the different
-    values of unread keys, a few of each: they too may look like verdicts (`asks`). `scales` are those that
-    the scores of a key name, each with its first place. `left_out` counts rows and answers by the reason why
-    they are no data, `words` the cells that hold a word such as `nan`, by key.
+    values of unread keys, a few of each: they too may look like verdicts (`asks`). `scales` are those of the
+    verdicts on each aspect, each with the key and the place where it is first. `left_out` counts rows and
+    answers by the reason why they are no data, `words` the cells that hold a word such as `nan`, by key.
     `used` are the keys of the source's `fields` that were found.
     """
 
@@ -56,7 +57,7 @@ class Tally:
     unread: dict[str, Seen] = field(default_factory=dict)
     asked: dict[str, Seen] = field(default_factory=dict)
     values: dict[str, set[str]] = field(default_factory=dict)
-    scales: dict[str, dict[str, str]] = field(default_factory=dict)
+    scales: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     words: dict[str, Seen] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -88,9 +89,10 @@ class Tally:
             if len(held) <= MOST_VALUES:
                 held.add(value)
 
-    def note_scale(self, path: str, scale: str, where: str) -> None:
-        """Take note of the scale that a score names, as `of 5`."""
-        self.scales.setdefault(path, {}).setdefault(scale, where)
+    def note_scale(self, aspect: str, scale: str, key: str, where: str) -> None:
+        """Take note of the scale of a verdict, as `of 5`; nothing of an empty one."""
+        if scale:
+            self.scales.setdefault(aspect, {}).setdefault(scale, (key, where))
 
     def note_literal(self, key: str, value: str, where: str) -> None:
         """Count a text that is a list or an object as a program writes it: whether it is meant is asked."""
@@ -110,9 +112,9 @@ class Tally:
                 _count(getattr(self, name), path, seen)
         for path, values in other.values.items():
             self._note_values(path, sorted(values))
-        for path, scales in other.scales.items():
-            for scale, where in scales.items():
-                self.note_scale(path, scale, where)
+        for aspect, scales in other.scales.items():
+            for scale, (key, where) in scales.items():
+                self.note_scale(aspect, scale, key, where)
         self.left_out.update(other.left_out)
         self.used |= other.used
 
@@ -144,13 +146,13 @@ class Tally:
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
                 + _others(asks, [path])
             )
-        for path, scales in self.scales.items():
-            meaning = (fields or {}).get(path)
-            if len(scales) > 1 and meaning != "ignore" and not isinstance(meaning, Mapping):
-                (one, first), (other, second), *_ = scales.items()
+        for scales in self.scales.values():
+            if two := find_two_scales(scales):
+                (key, first), (other, second) = (scales[scale] for scale in two)
+                keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
                 raise UserError(
-                    f"source {source}: the scores under {shown_key(path)} are on two scales, {one} ({first}) "
-                    f"and {other} ({second}); write all on one, or say under the source's fields what each "
+                    f"source {source}: the scores under {keys} are on two scales, {two[0]} ({first}) and "
+                    f"{two[1]} ({second}); write all on one, or say under the source's fields what each "
                     "value means, or ignore"
                 )
         for path in fields or ():

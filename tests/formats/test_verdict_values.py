@@ -219,25 +219,6 @@ def test_a_verdict_in_a_column_without_a_name_is_asked_about_and_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        (["4/5", "7/10", "3/5"], r"two scales, of 5 \(a.jsonl, line 1\) and of 10 \(a.jsonl, line 2\)"),
-        (["80%", "4 of 5"], "two scales, % .* and of 5"),
-        (["3 out of 4 stars", "9/10"], "two scales, of 4 .* of 10"),
-        (["4/5", "3/5", "2"], ""), (["80%", "7 %"], ""),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("key", ["rating", "score"])
-def test_scores_on_two_scales_are_refused(values: list[str], says: str, key: str) -> None:
-    _, tally = read(*({**PAIR, key: value} for value in values))
-    if not says:
-        tally.check("mine")
-        return
-    with pytest.raises(UserError, match=f"the scores under {key} are on {says}"):
-        tally.check("mine")
-
-
-@pytest.mark.parametrize(
     ("cell", "path"),
     [
         ('{"rating": 2}', "meta.rating"), ("{'review': {'quality': 'bad'}}", "meta.review.quality"),
@@ -269,16 +250,3 @@ def test_final_answers_that_are_flags_are_no_reviews_and_are_asked_about(row: An
     found, tally = read(*rows, fields={"answer": "ignore"})
     tally.check("mine", {"answer": "ignore"})
     assert len(found) == 3
-
-
-@pytest.mark.parametrize("values", [[1, 0, -1, 0], ["1", "-1", "0"], [0.0, -1.0, 1.0]])
-def test_a_zero_among_thumbs_of_one_and_minus_one_is_asked_about(values: list[Any]) -> None:
-    rows = [{**PAIR, "thumbs": value} for value in values]
-    _, tally = read(*rows)
-    with pytest.raises(UserError, match=r"thumbs are on two scales, .* say under the source's fields"):
-        tally.check("mine")
-    meaning = {"1": 1.0, "-1": -1.0, "0": "ignore", "0.0": "ignore", "1.0": 1.0, "-1.0": -1.0}
-    found, tally = read(*rows, fields={"thumbs": meaning})
-    tally.check("mine", {"thumbs": meaning})
-    assert sorted(one.row.score for one in found if isinstance(one.row, Rating)) == [-1.0, 1.0]
-    read(*({**PAIR, "thumbs": value} for value in (1, 0, 1)))[1].check("mine")
