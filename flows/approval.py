@@ -65,7 +65,9 @@ def asked(preset: Preset) -> State | None:
         # Decided by the command, it is decided already.
         found = registry.client.get_model_version(found.name, found.version)
         if standing(found.tags) in (WAITS, LATE):
-            decided = registry.decide(str(found.version), word.approve, word.who, word.why, in_time=True)
+            decided = registry.decide(
+                str(found.version), word.approve, word.who, word.why, in_time=True, check=tracker.check_files
+            )
             return Completed(message=decided.says)
     return Completed(message=f"version {found.version}: {told(found)}")
 

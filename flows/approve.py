@@ -51,7 +51,7 @@ def approve(
         _show(registry, found, console)
         console.print(escape(told(found)), soft_wrap=True)
         return
-    decided = registry.decide(str(found.version), not reject, who := person(), why)
+    decided = registry.decide(str(found.version), not reject, who := person(), why, check=tracker.check_files)
     console.print(escape(decided.says), soft_wrap=True)
     if found.tags.get(FLOW_RUN):
         console.print(escape(_resume(found, not reject, who, why)), soft_wrap=True)

@@ -40,6 +40,9 @@ def backup(
         f"{found.files:,} files, {show_size(found.size)}, are in [bold]{escape(str(found.path))}[/bold]",
         soft_wrap=True,
     )
+    for said in found.damaged:
+        text = f"{said}; an older backup may have the right one, and `chatmill restore` brings it back"
+        console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
     console.print(
         f"[dim]not in it: {CACHE}/, credentials, logs, Prefect's database; what git and DVC keep[/dim]",
         soft_wrap=True,

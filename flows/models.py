@@ -124,7 +124,7 @@ def rollback(
         raise UserError(f"{version} and --product {product} name different products; leave one out")
     chosen = find_product(list_products(tracker.client), whose or product, number)
     registry = tracker.registry_of(chosen)
-    move = registry.rollback(number, why, person(), even_so)
+    move = registry.rollback(number, why, person(), even_so, tracker.check_files)
     was = f" instead of version {move.before}" if move.before else ""
     said = f"version {move.now} of {chosen.name} is now the champion{was}"
     Console(highlight=False).print(escape(said), soft_wrap=True)

@@ -233,6 +233,7 @@ class Running:
 
     def _champion(self, reference: str) -> Reference | None:
         from tasks.baseline import bring, named, newest_other
+        from tasks.registered_model import DamagedModel
 
         if reference:
             return named(reference, self.place.root)
@@ -242,27 +243,36 @@ class Running:
             self.display.note(why)
         if found is None:
             return None
-        return bring(found, self.tracker.client, self.tracker.uri, self.place.root, self._report)
+        try:
+            return bring(found, self.tracker.client, self.tracker.uri, self.place.root, self._report)
+        except DamagedModel as error:
+            self.display.note(f"{error}; the data is not compared with what it learned from")
+            return None
 
     def opponent(self, aligned: Reference) -> tuple[Reference, ...]:
         """Return the champion's model as a further input of evaluate: one reference, or none.
 
-        None: there is no champion yet, or its model is gone from MLflow; the reason is kept for `register`.
+        None: there is no champion yet, or MLflow has not the files that were registered; the reason is kept
+        for `register`.
         """
         from tasks.baseline import named
 
         if wanted := self.preset.registration.compare_with:
             return (named(wanted, self.place.root, "registry.compare_with"),)
         from tasks.opponent import fetch_opponent
+        from tasks.registered_model import DamagedModel, MissingModel
 
         version = self.tracker.registry.opponent(aligned.digest)
         if version is None:
             return ()
-        found = fetch_opponent(version, self.tracker.uri, self.place.root, self._report)
-        if found is None:
-            self.unopposed = f"the model of version {version.version} is gone from MLflow"
-            self.display.note(f"{self.unopposed}: it cannot be scored beside the new model")
-        return (found,) if found else ()
+        try:
+            return (fetch_opponent(version, self.tracker.uri, self.place.root, self._report),)
+        except DamagedModel as error:
+            gone = isinstance(error, MissingModel)
+            what = "is gone from MLflow" if gone else "is not the one that was registered"
+            self.unopposed = f"the model of version {version.version} {what}"
+            self.display.note(f"{error}; it cannot be scored beside the new model")
+            return ()
 
     def check_base(self) -> None:
         """Raise UserError if the model that the preset begins from cannot be used."""

@@ -55,11 +55,15 @@ PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds: its file, how many files are in it and their bytes."""
+    """What a backup holds: its file, how many files are in it and their bytes.
+
+    `damaged` has a sentence for each registered version with a file that is not the one that was registered.
+    """
 
     path: Path
     files: int
     size: int
+    damaged: tuple[str, ...] = ()
 
 
 def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
@@ -85,18 +89,25 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
     try:
         # Records hold people's names and texts: nobody else may read them.
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            sums = _write_archive(file, root, target.parent, compressed=target.name.endswith((".gz", ".tgz")))
+            compressed = target.name.endswith((".gz", ".tgz"))
+            sums, damaged = _write_archive(file, root, target.parent, compressed)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
-    return Backup(target, len(sums), sum(size for _, size in sums.values()))
+    return Backup(target, len(sums), sum(size for _, size in sums.values()), tuple(damaged))
 
 
-def _write_archive(file: IO[bytes], root: Path, beside: Path, compressed: bool) -> dict[str, tuple[str, int]]:
+def _write_archive(
+    file: IO[bytes], root: Path, beside: Path, compressed: bool
+) -> tuple[dict[str, tuple[str, int]], list[str]]:
+    """Write the archive; return the checksum and size of each file, and what is damaged, in sentences."""
+    from tasks.registered_model import damaged_versions
+
     sums: dict[str, tuple[str, int]] = {}
+    damaged: list[str] = []
     with (
         tempfile.TemporaryDirectory(prefix="chatmill-backup-", dir=_scratch_place(root, beside)) as scratch,
         gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, filename="")
@@ -116,12 +127,17 @@ def _write_archive(file: IO[bytes], root: Path, beside: Path, compressed: bool) 
         for path in _record_files(root):
             with suppress(FileNotFoundError):
                 _add(archive, path, path.relative_to(root / RECORDS).as_posix(), sums)
+        if MLFLOW_DATABASE.name in sums:
+            found = {name: digest for name, (digest, _) in sums.items()}
+            artifacts = (MLFLOW_FOLDER / "artifacts").relative_to(RECORDS).as_posix()
+            with suppress(sqlite3.DatabaseError):
+                damaged = damaged_versions(Path(scratch) / "database", artifacts, found, root)
         contents = {"format": FORMAT, "time": time.time(), "files": sums}
         data = json.dumps(contents, indent=1).encode()
         about = tarfile.TarInfo(CONTENTS)
         about.size, about.mode = len(data), 0o600
         archive.addfile(about, io.BytesIO(data))
-    return sums
+    return sums, damaged
 
 
 def _scratch_place(root: Path, beside: Path) -> Path:

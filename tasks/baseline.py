@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
@@ -41,6 +40,7 @@ from tasks.output import (
 from tasks.past import search
 from tasks.profile import ABOUT, FILE, IDS, MODEL
 from tasks.project_paths import ARTIFACTS
+from tasks.registered_model import MissingModel, download_model
 from tasks.registry import Registry
 
 STAGE = "champion"
@@ -54,7 +54,7 @@ class Baseline:
     """A version of the model, and what it learned from: the data's hash.
 
     `model` and `profile` are the digests of what its stages rlhf and drift left, `held_out` its losses on
-    what it held out. `runs` are those two stages' runs, `source` is where its model is.
+    what it held out. `runs` are those two stages' runs, `registered` is the registered model's name.
     """
 
     version: str
@@ -63,12 +63,12 @@ class Baseline:
     profile: str
     held_out: dict[str, float]
     runs: tuple[str, str]
-    source: str
+    registered: str
 
     @property
     def about(self) -> str:
         """What does not depend on where it is kept, as JSON."""
-        kept = {name: value for name, value in asdict(self).items() if name not in ("runs", "source")}
+        kept = {name: value for name, value in asdict(self).items() if name not in ("runs", "registered")}
         return json.dumps(kept, indent=1)
 
     @property
@@ -130,7 +130,7 @@ def _described(client: MlflowClient, version: Any, data: str) -> Baseline | None
     held_out = {name: round(figures[of], 6) for name, of in HELD_OUT.items() if of in figures}
     model, profile = version.tags.get("digest", ""), stages["drift"].data.tags["chatmill.digest"]
     runs = (made, holder(stages["drift"]))
-    return Baseline(str(version.version), data, model, profile, held_out, runs, str(version.source))
+    return Baseline(str(version.version), data, model, profile, held_out, runs, str(version.name))
 
 
 def _pipelines(client: MlflowClient, made: str) -> Iterator[Run]:
@@ -147,7 +147,7 @@ def _pipelines(client: MlflowClient, made: str) -> Iterator[Run]:
 def bring(found: Baseline, client: MlflowClient, uri: str, root: Path, report: Report) -> Reference | None:
     """It as a stage takes it, fetched unless it is there; None where its profile is gone from MLflow.
 
-    Without its model, where that is gone.
+    Without its model, where that is gone. Raises DamagedModel where a file of it is not what was registered.
     """
     folder = root / ARTIFACTS / STAGE / found.key
     with alone(folder.with_suffix(LOCK), report, WAITS):
@@ -158,18 +158,20 @@ def bring(found: Baseline, client: MlflowClient, uri: str, root: Path, report: R
 
 def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> bool:
     began = time.monotonic()
+    texts = {name: artifact_text(client, found.runs[1], name) for name in (FILE, IDS)}
+    model: Path | None = None
+    with suppress(MissingModel, MlflowException):
+        model = download_model(client.get_model_version(found.registered, found.version), uri)
     part = folder.with_suffix(PART)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for name in (FILE, IDS):
-        text = artifact_text(client, found.runs[1], name)
+    for name, text in texts.items():
         if text is None:
             shutil.rmtree(part)
             return False
         (part / name).write_text(text, encoding="utf-8")
     (part / ABOUT).write_text(found.about, encoding="utf-8")
-    with suppress(MlflowException, OSError):
-        model = Path(download_artifacts(artifact_uri=found.source, tracking_uri=uri))
+    if model:
         shutil.copytree(model, part / MODEL, copy_function=link)
     manifest = {
         "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,8 @@ from tasks.promotion import (
 from tasks.scores import score_tags
 
 LONGEST_REASON = 2000
+# Raises UserError for a version that must not become champion.
+Check = Callable[[Any], None]
 
 
 class Alone(Protocol):
@@ -272,11 +274,14 @@ class Registry:
             return Registered(version, True, f"{says}: now the champion{ended_rollback(before)}")
         return Registered(version, holds, f"{says}{', the champion' if holds else ''}, is this model")
 
-    def decide(self, version: str, yes: bool, who: str, why: str, in_time: bool = False) -> Registered:
+    def decide(
+        self, version: str, yes: bool, who: str, why: str, in_time: bool = False, check: Check | None = None
+    ) -> Registered:
         """A person's word on a version that waits: champion, if it is yes and beats the champion of now.
 
         The same word again changes nothing. `in_time`: it was given before the time ran out. Raises UserError
-        for a version that waits for nobody, and where the other word was given.
+        for a version that waits for nobody, and where the other word was given. `check` may refuse a version
+        that would become champion.
         """
         wanted = APPROVED if yes else REFUSED
         why = _reason(why) or wanted
@@ -298,6 +303,8 @@ class Registry:
                 raise UserError(f"{says} is the champion already; `chatmill rollback` takes it back")
             wins, reason = beats_champion(found, known.get(holder))
             wins = wins and yes and version != holder
+            if wins and check:
+                check(found)
             after = [*moves, Move(holder, version, PERSON, who, why, _now())] if wins else moves[:recorded]
             decided = {WHO: who, WHY: why, TIME: _now(), APPROVAL: wanted}
             begin(self.client, self.model, Change.of(after, recorded, decided, version))
@@ -315,12 +322,14 @@ class Registry:
         move = Move(before, version, GATE, "", reason, _now())
         begin(self.client, self.model, Change.of([*moves, move], recorded))
 
-    def rollback(self, version: str, why: str, who: str, even_so: bool = False) -> Move:
+    def rollback(
+        self, version: str, why: str, who: str, even_so: bool = False, check: Check | None = None
+    ) -> Move:
         """Make `version` the champion ("": the one before this one); the move.
 
         The same rollback again, by the same person for the same reason, changes nothing. Raises UserError for
         a version that is not there, never passed the gate (unless `even_so`) or is champion already, for no
-        champion before, and for no reason.
+        champion before, and for no reason. `check` may refuse the version too.
         """
         why = _reason(why)
         if not why:
@@ -346,6 +355,8 @@ class Registry:
                     f"version {wanted} of {self.product.name} never passed the gate ({said}); "
                     "--even-so makes it champion all the same"
                 )
+            if check:
+                check(known[wanted])
             move = Move(holder, wanted, PERSON, who, why, _now())
             begin(self.client, self.model, Change.of([*moves, move], recorded))
             return move

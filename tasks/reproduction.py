@@ -33,6 +33,7 @@ from tasks.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.placing import Placed, place_data, standalone
 from tasks.products import MODEL, product_named
 from tasks.project_paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
+from tasks.registered_model import DamagedModel
 from tasks.registry import Registry
 from tasks.revision import UNKNOWN, Code, bring_back, put_away
 from tasks.verdict import Made
@@ -43,6 +44,8 @@ AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
 SHOWN = 12
 ENDING_SECONDS = 90.0
 DATA_STAGES = {"ingest", "validate"}
+# What the gate and the report say follows from evaluate.
+FOLLOW_EVALUATE = ("evaluate", "gate", "report")
 
 
 class Failed(Exception):
@@ -249,7 +252,11 @@ def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout)
     )
     if found is None:
         return {"drift": f"what champion {version} was then, MLflow does not hold any more"}
-    if bring(found, client, client.tracking_uri, checkout.project, lambda event: None) is None:
+    try:
+        brought = bring(found, client, client.tracking_uri, checkout.project, lambda event: None)
+    except DamagedModel as error:
+        return {"drift": str(error)}
+    if brought is None:
         return {"drift": f"the profile of champion {version}'s data is gone from MLflow"}
     _set(checkout, "drift", "reference", found.key)
     return {}
@@ -263,12 +270,14 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
         for version in registry.versions():
             if opponent_digest(version) == given:
                 uri, project = client.tracking_uri, checkout.project
-                if found := fetch_opponent(version, uri, project, lambda event: None):
-                    _set(checkout, "registry", "compare_with", found.key)
-                    return {}
+                try:
+                    found = fetch_opponent(version, uri, project, lambda event: None)
+                except DamagedModel as error:
+                    return dict.fromkeys(FOLLOW_EVALUATE, str(error))
+                _set(checkout, "registry", "compare_with", found.key)
+                return {}
     why = "the champion's model that was scored beside it is gone from MLflow"
-    # What the gate and the report say follows from evaluate.
-    return dict.fromkeys(("evaluate", "gate", "report"), why)
+    return dict.fromkeys(FOLLOW_EVALUATE, why)
 
 
 def _champion_of(original: Original, stage: str) -> tuple[str, dict[str, Any]]:

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
@@ -28,6 +28,7 @@ from tasks.output import MANIFEST, Reference
 from tasks.past import COST_TAG, PRESET, WHOLE
 from tasks.products import CHAMPION, MODEL, Product, find_product, list_products, product_named, split_address
 from tasks.project_paths import STORES
+from tasks.registered_model import download_model
 from tasks.registry import Registered, Registry
 from tasks.sending import BATCH, Sender, silent
 from tasks.store_check import check_experiment, store_key
@@ -377,13 +378,19 @@ class Tracker:
     def champion_folder(self, address: str = CHAMPION) -> Path | None:
         """The folder of a champion's model, fetched where the store is elsewhere; None: there is no champion.
 
-        `address` is champion or NAME/champion. Raises UserError where several products have models.
+        `address` is champion or NAME/champion. Raises UserError where several products have models, and
+        where a file of the champion is not the one that was registered.
         """
         there = list_products(self.client)
         if not there:
             return None
         found = self.registry_of(find_product(there, split_address(address)[0])).champion()
-        return Path(download_artifacts(artifact_uri=found.source, tracking_uri=self.uri)) if found else None
+        return download_model(found, self.uri) if found else None
+
+    def check_files(self, version: Any) -> None:
+        """Raise DamagedModel unless MLflow has the files of a version as they were registered."""
+        with TemporaryDirectory() as scratch:
+            download_model(version, self.uri, scratch)
 
 
 def _is_whole(run: Run) -> bool:

@@ -128,10 +128,12 @@ def test_a_store_of_before_there_were_products(project: Path) -> None:
     """Versions of two presets are in the registered model chatmill, without a tag of any new kind."""
     client = at(project).client
     client.create_registered_model(MODEL)
+    model = project / "model"
+    model.mkdir()
     for number, (preset, score) in enumerate((("demo", "0.1"), ("press", "0.2")), 1):
         run = client.create_run("0", run_name=f"{preset} · rlhf", tags={"chatmill.stage": "rlhf"}).info.run_id
         tags = {"score": score, "passed": "true", "digest": f"old{number}", "reason": "good"}
-        client.create_model_version(MODEL, "file:///gone", run, tags=tags)
+        client.create_model_version(MODEL, model.as_uri(), run, tags=tags)
     client.set_registered_model_alias(MODEL, CHAMPION, "2")
     shown = say("models")
     assert re.search(r"chatmill +1 +demo ", shown) and re.search(r"chatmill +2 +press .*champion", shown)

@@ -37,12 +37,13 @@ def at(root: Path) -> Tracker:
 def output(root: Path, stage: str = "rlhf", key: str = "k1", **changes) -> Reference:
     folder = root / stage / key
     (folder / "model").mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text("{}")
+    digest = changes.get("digest", f"digest-{key}")
+    (folder / "manifest.json").write_text(json.dumps({"digest": digest}))
     (folder / "model" / "config.json").write_text("{}")
     lines = [{"step": step, "loss": 1 / step} for step in (1, 2, 3)]
     (folder / "curves.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     values = {
-        "digest": f"digest-{key}",
+        "digest": digest,
         "reused": False,
         "seconds": 2.5,
         "metrics": {"loss": 0.5, "steps": 3},
