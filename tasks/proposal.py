@@ -14,7 +14,7 @@ from model.tokenizer import Tokenizer, train_tokenizer
 from tasks import sizing
 from tasks.findings import Findings
 from tasks.formats.columns import written
-from tasks.formats.tally import first_meaning, yaml_key
+from tasks.formats.tally import yaml_key
 from tasks.names import stratum_key, yaml_comment, yaml_text
 from tasks.records import TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.rules import ASPECTS, Limits
@@ -306,7 +306,7 @@ def _asked(source: Any) -> list[str]:
         return []
     asked = list(source.asked.items())
     shown = ", ".join(
-        f"{yaml_comment(yaml_key(path))}: {first_meaning(looks)}" for path, looks in asked[:ASKED]
+        f"{yaml_comment(yaml_key(path))}: {yaml_comment(meaning)}" for path, meaning in asked[:ASKED]
     )
     more = f" ({len(asked) - ASKED} more keys)" if len(asked) > ASKED else ""
     return [

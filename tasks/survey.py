@@ -40,7 +40,7 @@ class Proposal:
 
     `columns` are its own names, where they are taken for what formats know by others. `share` is the part
     that was read; `rows` are of that part. `notes` say what reading left aside, a line each. `asked` are keys
-    whose meaning the preset must say, with what they look like; until it does, a run ends with `stop`.
+    whose meaning the preset must say, with what it may say; until it does, a run ends with `stop`.
     `faults` counts rows that cannot be read.
     """
 
@@ -370,10 +370,10 @@ def _read(
     # A whole file that held more rows than are read says by its last how far that was, roughly.
     whole = [one.row for one in every]
     share = min(1.0, read / size) if len(every) < ROWS else min(1.0, _bytes(whole) / size)
+    meanings = {path: tally.propose(path, key.looks) for path, key in tally.asks().items()}
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines()), {path: key.looks for path, key in tally.asks().items()}, stop,
-        tally.faults,
+        tuple(tally.lines()), meanings, stop, tally.faults,
     )  # fmt: skip
 
 

@@ -19,10 +19,13 @@ def normalize_annotator(given: Any) -> str:
     """Return the name of a person, empty for nobody.
 
     3, 3.0, "3", "3.0" and "3 " are one person. Null, NaN, blank text and words as `nan` are nobody.
-    Of an object with several names the e-mail address counts first, the number last.
+    Of an object with several names the e-mail address counts first, the number last. A list of one person
+    is that person.
     """
     if isinstance(given, Mapping):
         return next(filter(None, (normalize_annotator(given.get(key)) for key in _NAMED_BY)), "")
+    if isinstance(given, list) and len(given) == 1:
+        return normalize_annotator(given[0])
     if isinstance(given, bool) or given is None:
         return ""
     if isinstance(given, float):

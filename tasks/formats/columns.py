@@ -34,7 +34,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "annotator": ("annotator", "annotator_id", "rater", "rater_id", "judge", "labeler", "labeller",
                   "labeler_id", "labeller_id", "voter", "voter_id", "worker", "worker_id", "reviewer",
                   "reviewer_id", "evaluator", "evaluator_id", "annotated_by", "labeled_by", "labelled_by",
-                  "rated_by", "voted_by", "reviewed_by", "user_id"),
+                  "rated_by", "voted_by", "reviewed_by", "user_id", "user", "username", "user_name"),
 }  # fmt: skip
 # What makes a row of each kind; of what a file has, the first that it has in whole is taken.
 KINDS = (
@@ -142,8 +142,9 @@ def is_choice(value: object) -> bool:
 
 def written(columns: Mapping[str, str]) -> str:
     """The columns as a preset has them."""
-    return f"columns: {{{', '.join(f'{name}: {_scalar(own)}' for name, own in columns.items())}}}"
+    return f"columns: {{{', '.join(f'{name}: {yaml_scalar(own)}' for name, own in columns.items())}}}"
 
 
-def _scalar(text: str) -> str:
+def yaml_scalar(text: str) -> str:
+    """Return a word as a preset has it: in quotes where YAML would read it otherwise."""
     return text if WORD.fullmatch(text) and text.lower() not in YAML_WORDS else yaml_text(text)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 Meaning = str | Mapping[str, float | str]
@@ -17,20 +19,21 @@ MEANINGS = ("ignore", "verdict", "vote", "review", "weight", "mask", "deleted", 
 REVIEWS = ("accept", "reject", "ignore")
 
 
-def _set(words: str) -> frozenset[str]:
+def word_set(words: str) -> frozenset[str]:
+    """Return the words of a text."""
     return frozenset(words.split())
 
 
 TRUE = frozenset(("true", "t", "yes", "y", "on", "1", "1.0"))
 FALSE = frozenset(("false", "f", "no", "n", "off", "0", "0.0"))
-POSITIVE = _set(
+POSITIVE = word_set(
     """
     +1 👍 accept accepted acceptable approve approved chosen correct desirable good great excellent
     helpful like liked ok pass passed pos positive preferred right thumb_up thumbs_up thumbsup true up
     upvote upvoted useful yes
     """
 )
-NEGATIVE = _set(
+NEGATIVE = word_set(
     """
     -1 👎 bad decline declined disapproved dislike disliked down downvote downvoted fail failed false
     incorrect neg negative no poor reject rejected terrible thumb_down thumbs_down thumbsdown
@@ -67,38 +70,35 @@ KNOWN: dict[str, str] = {
 }
 MASKS = ("weight", "mask")
 
-_VERDICT_WORDS = _set(
-    """
-    accept acceptable accepted approval approve approved bad banned best better blocked correct
-    correctness decline declined deleted desirable discard discarded dislike disliked dislikes downvote
-    downvoted downvotes drop dropped emoji eval evaluation exclude excluded fail failed feedback flag flagged
-    flags good grade graded grades harmful helpful helpfulness hidden ignore ignored incorrect invalid
-    judge judgement judgment keep kept kto label labels like liked likes loser moderated moderation ok okay
-    pass passed points preference preferred quality rank ranking ranks rated
-    reaction reactions rating ratings reject rejected
-    removed reviewed reward rewards score scores skip skipped spam star stars thumb thumbs thumbsdown
-    thumbsup toxic toxicity unhelpful unsafe upvote upvoted upvotes usable use useful valid verdict
-    verdicts verified vote voted votes winner wrong
-    """
-)
-_MASK_WORDS = _set(
-    """
-    learn learnable learned loss mask masked masking masks supervise supervised train trainable training
-    weight weighting weights
-    """
-)
-# What says something of both answers of a comparison, as `score_chosen`, is in its choice already.
-_SIDES = frozenset(("chosen", "rejected"))
 _SHORT = 60  # characters; what is longer is a remark
 _STARS = re.compile(
     r"([-+]?\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\.\d+)?)?\s*(?:stars?|points?|pts|%)?", re.I
 )
 
 
+# Letters of other scripts that look like one of these, as in a "label" with a Cyrillic a.
+_LOOKS_LIKE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u0251\u0261\u03bf\u03b1\u03b9\u03bd\u03c1"
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0406\u0408\u0405\u039f\u0391\u0399",
+    "aeopcyxijsdhagoaivpABEKMHOPCTYXIJSOAI",
+)
+_MIXED = re.compile(r"[^\W_]*[A-Za-z][^\W_]*")
+
+
+def _plain_letters(name: str) -> str:
+    """Return a name without invisible and full-width letters, and without look-alikes among Latin letters."""
+    if name.isascii():
+        return name
+    visible = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    return _MIXED.sub(lambda word: word[0].translate(_LOOKS_LIKE), "".join(visible))
+
+
+@lru_cache(maxsize=4096)
 def flat(name: str) -> str:
     """Return a key in lower case with one underscore between its words, `thumbsUp` as `thumbs_up`.
 
-    A thumb as a picture is the word for it.
+    A thumb as a picture is the word for it. Full-width letters and look-alikes are read as
+    the letters they stand for.
     """
     if (thumb := plain_picture(str(name))) in THUMBS:
         return THUMBS[thumb]
@@ -107,7 +107,7 @@ def flat(name: str) -> str:
 
 def _words(name: str) -> list[str]:
     # A name in another script, or with accents, has no word of these in the middle of one of its own.
-    return re.findall(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+", str(name))
+    return re.findall(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+", _plain_letters(str(name)))
 
 
 THUMBS = {"👍": "thumbs_up", "👎": "thumbs_down"}
@@ -126,6 +126,15 @@ def spelled(value: Any) -> str:
     return re.sub(r"[\s_-]+", "_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
 
 
+def plain_word(text: str) -> str:
+    """Return a text without capitals and accents, one underscore between its words."""
+    text = plain_picture(text) if not text.isascii() else text.strip()
+    if not text.isascii():
+        marked = unicodedata.normalize("NFKD", text)
+        text = "".join(c for c in marked if unicodedata.category(c) != "Mn")
+    return re.sub(r"[\s_-]+", "_", text.casefold()).strip("_.!")
+
+
 def is_empty(value: Any) -> bool:
     """Return whether a value says nothing: null, NaN, blank text, an empty list or object, a null word."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -139,8 +148,6 @@ NULL_WORDS = frozenset((
     "nan", "none", "null", "n/a", "#n/a", "<na>", "nat", "nil", "undefined",
     "#div/0!", "#name?", "#null!", "#num!", "#ref!", "#value!",
 ))  # fmt: skip
-# Under a verdict or a mask, what these keys hold says whose or which it is.
-_ABOUT = frozenset(("id", "name", "user", "by", "time", "date", "at", "source", "model", "type", "offset"))
 
 
 def is_null_word(value: Any) -> bool:
@@ -308,7 +315,8 @@ def _own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
     alike = {str(known).strip().lower(): known for known in meaning}
     if isinstance(value, float) and value.is_integer() and str(int(value)) in meaning:
         return str(int(value))
-    return alike.get(word.lower(), "")
+    plain = {plain_word(str(known)): known for known in meaning}
+    return alike.get(word.lower(), "") or plain.get(plain_word(word), "")
 
 
 def _scored(kind: str, value: Any) -> float | None:
@@ -322,27 +330,6 @@ def _scored(kind: str, value: Any) -> float | None:
         # Whole numbers may be classes: which of them is the better one must be said.
         return word
     return as_score(value) if word is None or not isinstance(value, str | bool) else word
-
-
-def looks_like_verdict(path: str, value: Any) -> str:
-    """Return "a verdict" or "a training mask" where a key that nothing reads looks like one, else nothing.
-
-    A long text is a remark. A short value that only ever is a verdict, as `reject`, counts under any name.
-    """
-    *above, last = (set(flat(part).split("_")) for part in path.split("."))
-    words = last if last & _ABOUT else last.union(*above)
-    values = value if isinstance(value, list) else [value]
-    short = [one for one in values if not isinstance(one, str) or len(one) <= _SHORT]
-    if not short or any(isinstance(one, dict | list) for one in values):
-        return ""
-    if words & _MASK_WORDS:
-        return "a training mask"
-    if words & _VERDICT_WORDS and not words & _SIDES:
-        return "a verdict"
-    told = {"accept", "reject", "accepted", "rejected", "approved", "disapproved", "thumbs_up", "thumbs_down"}
-    if last == {"answer"}:
-        told |= TRUE | FALSE
-    return "a verdict" if any(spelled(one) in told or one in ("👍", "👎") for one in short) else ""
 
 
 def check_fields(given: Mapping[str, Any]) -> Iterator[str]:

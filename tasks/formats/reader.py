@@ -15,7 +15,7 @@ from itertools import islice
 
 from model.errors import UserError
 from tasks.formats import Fault, File, Format, Found, Reading, Tally
-from tasks.records import TYPES, fault_row
+from tasks.records import TYPES, Pair, fault_row
 
 LOOKED = 200  # rows of a file that tell of which kind one is that cannot be read
 KINDS = {found: kind for kind, found in TYPES.items()}
@@ -42,6 +42,8 @@ def read_rows(
             says = _unwritable(found)
             if not says:
                 tally.rows += 1
+                tally.pairs += isinstance(found.row, Pair)
+                tally.nameless += found.anonymous
                 yield found
                 continue
             found = Fault(found.where, f"{found.where}: {says}", KINDS[type(found.row)])

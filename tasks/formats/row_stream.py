@@ -14,6 +14,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.formats import Fault, File, Found, Item, Parser, Reading, Tally
 from tasks.formats.files import BrokenItem
+from tasks.formats.label_checks import check_annotators, check_side_scores
 from tasks.formats.literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.formats.meanings import (
     KNOWN,
@@ -21,13 +22,14 @@ from tasks.formats.meanings import (
     flat,
     is_empty,
     is_null_word,
-    looks_like_verdict,
     read_meaning,
 )
 from tasks.formats.preferred import ANNOTATORS, TIMES
 from tasks.formats.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
 from tasks.formats.turns import TURN_KEYS, MaskedAnswer, carried
+from tasks.formats.verdict_names import looks_like_verdict
 from tasks.formats.verdict_values import named_as_verdict
+from tasks.records import Comparison, Rating
 
 Row = Callable[[Mapping[str, Any], Reading, str], Iterator[Found]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
@@ -103,6 +105,7 @@ def _records(
     said, values = read_verdicts(values, own, reading, where, tally)
     masked = tally.left_out[MASKED]
     # A pair with a verdict is a rating, and a rating has a person and a time.
+    whole = values
     values = _walked(values, known, reading, where, tally, LABEL_KEYS if said.rates else frozenset())
     if reason := said.left_out():
         tally.left_out[reason] += 1
@@ -116,7 +119,13 @@ def _records(
         if tally.left_out[MASKED] > masked and said.rates:
             tally.left_out[MASKED_VERDICT] += 1
         return
-    yield from judged_rows(found, said, item.values, reading, where, tally)
+    for one in judged_rows(found, said, item.values, reading, where, tally):
+        if isinstance(one.row, Rating | Comparison):
+            check_annotators(item.values, reading, where)
+        if isinstance(one.row, Comparison) and "chosen" in own:
+            leaves = (leaf for key, value in whole.items() for leaf in _leaves(key, value, 0))
+            check_side_scores(leaves, reading, where)
+        yield one
 
 
 def _opened(value: Any) -> Any:

@@ -252,7 +252,9 @@ def _refuse_verdict(row: object, said: Verdicts, values: Mapping[str, Any], wher
             f"{where}: fields makes {said.key} a verdict, and {what} takes none; review, weight, mask, "
             "deleted or ignore are right for it"
         )
-    tally.note_unread(said.key, values.get(said.key, said.score), where, "a verdict")
+    value = values.get(said.key, said.score)
+    tally.note_unread(said.key, value, where, "a verdict")
+    tally.note_values(said.key, value)
 
 
 def _rated(

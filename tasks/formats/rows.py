@@ -180,6 +180,11 @@ def _list(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:
             raise UserError(f"{where}, {key}: broken JSON ({error})") from error
     if is_empty(value):
         return []
+    if isinstance(value, dict) or (isinstance(value, str) and value.lstrip()[:1] == "{"):
+        raise UserError(
+            f"{where}: {key} is an object, and its keys may be people or questions; write {what} in a list, "
+            "with the people under annotators in the same order, or a row per question with its aspect"
+        )
     if not isinstance(value, list):
         raise UserError(f"{where}: {key} are {what} in a list, and this is {value!r:.40}")
     return value

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.formats.meanings import find_two_scales
+from tasks.formats.meanings import find_two_scales, flat
+from tasks.formats.proposed_meanings import LITERAL, MASK, VOTES, propose_meaning
 from tasks.formats.verdict_values import (
     MOST_VALUES,
     describe_votes,
@@ -19,9 +20,12 @@ from tasks.formats.verdict_values import (
 
 SHOWN = 48  # characters of a sample value
 MOST_KEYS = 500  # different keys that are counted one by one
-LITERAL = "a list or an object that was written as text"
 VERDICT = "a verdict"
-VOTES = "a column of one person's votes"
+# Keys that often say who gave a label, and as often whom a conversation was with.
+PEOPLE = frozenset((
+    "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
+    "name", "participant", "person", "user", "user_email", "user_id", "user_name", "username", "who",
+))  # fmt: skip
 NAMED = 12  # keys that are named in a message
 
 
@@ -43,7 +47,8 @@ class Seen:
 class Tally:
     """Counts of one source, or of a part of it; parts are added up with `add` in their order.
 
-    `rows` were read and `faults` could not be. `unread` are the keys that nothing reads, `asked` those of
+    `rows` were read and `faults` could not be. `pairs` of the rows are pairs, `nameless` are labels that name
+    nobody. `unread` are the keys that nothing reads, `asked` those of
     them that look like a verdict or a training mask and stop the run (`check`). `values` are the different
     values of unread keys, a few of each: they too may look like verdicts (`asks`). `scales` are those of the
     verdicts on each aspect, each with the key and the place where it is first. `left_out` counts rows and
@@ -52,6 +57,8 @@ class Tally:
     """
 
     rows: int = 0
+    pairs: int = 0
+    nameless: int = 0
     faults: int = 0
     first_fault: str = ""
     unread: dict[str, Seen] = field(default_factory=dict)
@@ -105,6 +112,8 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Add what was counted in the part that follows."""
         self.rows += other.rows
+        self.pairs += other.pairs
+        self.nameless += other.nameless
         self.faults += other.faults
         self.first_fault = self.first_fault or other.first_fault
         for name in ("unread", "asked", "words"):
@@ -117,6 +126,10 @@ class Tally:
                 self.note_scale(aspect, scale, key, where)
         self.left_out.update(other.left_out)
         self.used |= other.used
+
+    def propose(self, path: str, looks: str) -> str:
+        """Return what the preset may say of a key that is asked about."""
+        return propose_meaning(path, looks, self.values.get(path, ()), self.pairs > 0)
 
     def asks(self) -> dict[str, Seen]:
         """Return the keys whose meaning the preset must say: by their names, or by all of their values."""
@@ -140,7 +153,8 @@ class Tally:
         if votes:
             raise UserError(f"source {source}: {self._describe_votes(votes, asks)}{_others(asks, votes)}")
         for path, seen in asks.items():
-            example = f"fields: {{{yaml_key(path)}: {first_meaning(seen.looks)}}}{_example(seen.looks)}"
+            meaning = self.propose(path, seen.looks)
+            example = f"fields: {{{yaml_key(path)}: {meaning}}}{_example(seen.looks)}"
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
@@ -176,6 +190,13 @@ class Tally:
             said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:NAMED])
             more = f"; and {len(named) - NAMED} more keys" if len(named) > NAMED else ""
             yield f"keys that nothing reads: {said}{more}"
+        people = [path for path in self.unread if flat(path) in PEOPLE]
+        if self.nameless and people:
+            key = yaml_key(people[0])
+            yield (
+                f"labels that name nobody: {self.nameless:,}; where {shown_key(people[0])} says who "
+                f"gave them, add columns: {{annotator: {key}}} to the source"
+            )
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"left out: {count:,} {reason}"
         for key, seen in list(self.words.items())[:NAMED]:
@@ -206,14 +227,11 @@ def _others(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
 def _example(looks: str) -> str:
     if looks == LITERAL:
         return " where it is meant as it stands; or write the text alone into the file"
-    if looks == "a training mask":
-        return ", or weight or mask"
-    return ", or review, verdict or a mapping such as {good: 1, bad: -1}"
-
-
-def first_meaning(looks: str) -> str:
-    """Return what a preset may say at once of a key that looks so."""
-    return {LITERAL: "text", VOTES: "vote"}.get(looks, "ignore")
+    if looks == MASK:
+        return ", or weight, mask, or ignore, which reads past it"
+    return (
+        ", or review, verdict, deleted, a mapping such as {good: 1, bad: -1}, or ignore, which reads past it"
+    )
 
 
 def yaml_key(path: str) -> str:

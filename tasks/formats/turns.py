@@ -314,7 +314,7 @@ def fits_conversations(sample: Sample, key: str) -> str:
     """Why a sample's items are not conversations under `key`, if they are not."""
     if not sample.items or not all(holds_turns(item.values.get(key)) for item in sample.items):
         return f"no key {key} with a list of turns"
-    if any({"chosen", "rejected"} & item.values.keys() for item in sample.items):
+    if any({"chosen", "rejected"} <= item.values.keys() for item in sample.items):
         return "keys chosen and rejected are those of preferences"
     return ""
 

@@ -6,7 +6,6 @@ One value says little: `no` may be a language. Here all different values of a ke
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,23 +15,14 @@ from tasks.formats.meanings import (
     POSITIVE,
     TRUE,
     as_score,
-    looks_like_verdict,
-    plain_picture,
+    plain_word,
 )
+from tasks.formats.verdict_names import looks_like_verdict, value_parts
 
 MOST_VALUES = 12  # different values of a key that says one of a few things
 LONGEST = 40  # characters of such a value
 MOST_POINTS = 10  # a person's score is a small number
 LONG = "\0"  # stands for a value that is no short word or number
-
-
-def plain_word(text: str) -> str:
-    """Return a text without capitals and accents, one underscore between its words."""
-    text = plain_picture(text) if not text.isascii() else text.strip()
-    if not text.isascii():
-        marked = unicodedata.normalize("NFKD", text)
-        text = "".join(c for c in marked if unicodedata.category(c) != "Mn")
-    return re.sub(r"[\s_-]+", "_", text.casefold()).strip("_.!")
 
 
 def _plain(words: str) -> frozenset[str]:
@@ -74,8 +64,26 @@ _JUDGEMENTS = _plain(
     ✅ ❌ ✔ ✖ ✗ ✓ ○ × ✕ 👍 👎 😀 😊 🙂 😡 😞 🙁 ☹ 💩 👏
     """
 )
-_STRONG = _JUDGEMENTS | (POSITIVE | NEGATIVE) - _WEAK
+# A row in such a state was taken out by somebody.
+REMOVED = _plain(
+    """
+    archived banned blocked delete_me deleted deprecated hidden inactive no_consent obsolete opt_out opted_out
+    removed retracted revoked to_delete trash trashed withdrawn archiviert gelöscht papierkorb widerrufen
+    archivé supprimé corbeille archivado borrado eliminado papelera removido excluído eliminato cestino
+    verwijderd удалено 已删除 已刪除 削除済み 삭제됨
+    """
+)
+_STRONG = _JUDGEMENTS | REMOVED | (POSITIVE | NEGATIVE) - _WEAK
 _STARS = frozenset("★☆⭐✩")
+# How far a text is: a draft among these, or alone, is not meant to be learned yet.
+_STAGES = _plain(
+    """
+    accepted active complete completed done draft drafts final finished in_progress in_review live new open
+    published ready released review submitted unfinished wip work_in_progress entwurf fertig brouillon
+    borrador
+    """
+)
+DRAFTS = _plain("draft drafts unfinished wip work_in_progress entwurf brouillon borrador")
 
 # Names of verdicts and scores in other languages; those of English are in meanings.py.
 _NAMES = _plain(
@@ -83,7 +91,8 @@ _NAMES = _plain(
     bewertung bewertet beurteilung urteil genehmigt freigegeben abgelehnt gelöscht qualität benotung
     schulnote wertung korrekt richtig einschätzung stimme evaluation évaluation appréciation approuvé rejeté
     qualité supprimé jugement correcte valoración calificación puntuación aprobado rechazado calidad correcto
-    eliminado evaluación opinión valutazione voto giudizio approvato rifiutato qualità corretto punteggio
+    eliminado archiviert einwilligung halluziniert papierkorb consentement consentimiento consenso
+    evaluación opinión valutazione voto giudizio approvato rifiutato qualità corretto punteggio
     avaliação aprovado rejeitado qualidade pontuação julgamento correto beoordeling goedgekeurd afgekeurd
     kwaliteit oordeel betyg bedömning godkänd kvalitet vurdering godkendt godkjent ocena jakość zatwierdzone
     оценка одобрено отклонено качество рейтинг оцінка якість değerlendirme puan onay kalite đánh_giá
@@ -133,7 +142,7 @@ def named_as_verdict(name: str, value: Any) -> bool:
 
 def short_values(value: Any) -> Iterable[str]:
     """Yield what a key's value adds to the different values of the key; LONG for a text or an object."""
-    for one in value if isinstance(value, list) else [value]:
+    for one in value_parts(value):
         if isinstance(one, bool | int | float):
             yield str(one).lower()
         elif isinstance(one, str) and len(one) <= LONGEST:
@@ -147,6 +156,8 @@ def look_like_verdicts(values: Collection[str]) -> bool:
     if not values or len(values) > MOST_VALUES or LONG in values:
         return False
     if all(set(value) <= _STARS for value in values):
+        return True
+    if set(values) <= _STAGES and set(values) & DRAFTS:
         return True
     return any(value in _STRONG for value in values)
 

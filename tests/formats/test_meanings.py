@@ -10,8 +10,9 @@ import pytest
 from model.errors import UserError
 from tasks.formats import File, Found, Reading, Tally, find_format
 from tasks.formats.look import find
-from tasks.formats.meanings import as_flag, as_review, as_score, as_verdict, check_fields, looks_like_verdict
+from tasks.formats.meanings import as_flag, as_review, as_score, as_verdict, check_fields
 from tasks.formats.reader import read_rows
+from tasks.formats.verdict_names import looks_like_verdict
 from tasks.records import Comparison, Pair, Rating, Text
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
@@ -113,7 +114,7 @@ def test_what_looks_like_a_verdict_is_asked_about(row: dict[str, Any], path: str
     _, tally = read(row)
     assert list(tally.asked) == [path]
     with pytest.raises(
-        UserError, match=r"source mine: a\.jsonl, line 1: the key .* fields: \{.*: ignore\}"
+        UserError, match=r"source mine: a\.jsonl, line 1: the key .* fields: \{.*: \w+\}.*, or ignore"
     ) as told:
         tally.check("mine")
     assert f"the key {path} is" in str(told.value)
