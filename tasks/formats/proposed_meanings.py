@@ -35,7 +35,7 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
         is left out.
     """
     if looks in (LITERAL, VOTES):
-        return "text" if looks == LITERAL else "vote"
+        return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"
     words = set(flat(path.rpartition(".")[2]).split("_"))
     known = {value for value in values if value}
     few = bool(known) and LONG not in known and len(known) <= MOST_VALUES

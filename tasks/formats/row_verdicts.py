@@ -81,8 +81,11 @@ def read_verdicts(
     """
     said, rest = Verdicts(), dict(values)
     scored: dict[str, float] = {}
+    sides = side_votes(values, reading)
     for path, value in _told(values, reading):
         tally.used.add(path)
+        if path in sides:
+            continue
         meaning, top = reading.fields[path], path.partition(".")[0]
         if meaning == "text":
             continue
@@ -145,6 +148,17 @@ def read_verdicts(
             f"under the source's fields that it is none, as in fields: {{{next(iter(scored))}: ignore}}"
         )
     return said, rest
+
+
+def side_votes(values: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """Return what people chose of two answers, by the columns that `fields` calls votes.
+
+    Empty where the row has no two answers, or a choice of its own.
+    """
+    a, b, choice = (reading.column(name) in values for name in ("a", "b", "choice"))
+    if not a or not b or choice:
+        return {}
+    return {path: value for path, value in _told(values, reading) if reading.fields[path] == "vote"}
 
 
 def _note_scales(

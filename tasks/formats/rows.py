@@ -1,9 +1,10 @@
 """Rows of one's own, in JSON or a table: the keys of a row say which record it is.
 
 `text`; `prompt` and `completion`; `prompt`, `a`, `b` and `choice`; `prompt` and `completion` with `score` or
-`scores`. Further `references`, `history`, `system`, `input` or `context`, `aspect`, `annotator` or
-`annotators`, `time` or `times`, `group`, and `id`. They may have other names in the file: the source's
-`columns` say which. A cell of a table holds a list as JSON, or as Python prints it.
+`scores`. A comparison may have a column per person in place of `choice`. Further `references`, `history`,
+`system`, `input` or `context`, `aspect`, `annotator` or `annotators`, `time` or `times`, `group`, and `id`.
+They may have other names in the file: the source's `columns` say which. A cell of a table holds a list as
+JSON, or as Python prints it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from tasks.formats.literals import read_literal
 from tasks.formats.meanings import as_score, as_verdict, is_empty
 from tasks.formats.preferred import ANNOTATORS
 from tasks.formats.row_stream import Keys, row_stream
+from tasks.formats.row_verdicts import side_votes
 from tasks.formats.turns import CONTEXT, MEDIA, SYSTEM, Said, history, kind_of, read_exchange, read_history
 from tasks.records import comparison_row, digest, pair_row, rating_row, text_row
 
 KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
+NOTHING = "rows without a vote"
 BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *SYSTEM, *CONTEXT, *MEDIA))
 LABEL = frozenset(("aspect", "time", *ANNOTATORS))
 OWN = {
@@ -35,9 +38,9 @@ OWN = {
 }
 
 
-def _kind(row: Mapping[str, Any]) -> str:
+def _kind(row: Mapping[str, Any], reading: Reading) -> str:
     """Return which record the keys of a row make; empty for none."""
-    if {"prompt", "a", "b", "choice"} <= row.keys():
+    if {"prompt", "a", "b"} <= row.keys() and ("choice" in row or "vote" in reading.fields.values()):
         return "comparison"
     if {"prompt", "completion"} <= row.keys():
         return "rating" if row.keys() & {"score", "scores"} else "pair"
@@ -47,7 +50,7 @@ def _kind(row: Mapping[str, Any]) -> str:
 def _own_keys(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
     columns = reading.columns
     there = {name: values[own] for name, own in columns.items() if own in values}
-    kind = _kind({**{key: None for key in values if key not in columns.values()}, **there})
+    kind = _kind({**{key: None for key in values if key not in columns.values()}, **there}, reading)
     known = OWN.get(kind, OWN["pair"])
     if kind == "text" and "text" in columns:
         known = OWN["text"]
@@ -58,9 +61,17 @@ def _own_keys(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
 def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
     """The record that a row's keys make. Raises UserError with file and line."""
     row = _named(values, reading, where)
-    kind = _kind(row)
+    kind = _kind(row, reading)
     if not kind:
         raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {KNOWN}")
+    if kind == "comparison" and "choice" not in row:
+        # Each person has a column, which fields calls a vote.
+        for person, choice in side_votes(values, reading).items():
+            if not is_empty(choice):
+                name = person if person in values else person.rpartition(".")[2]
+                voted = {**row, "choice": choice, "annotator": name}
+                yield _comparison({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
+        return
     found = {"text": _text, "comparison": _comparison, "rating": _rating, "pair": _pair}[kind]
     yield found(row, reading, where)
 
@@ -217,4 +228,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else f"keys are not {KNOWN}"
 
 
-FORMAT = Format("rows", row_stream(read_row, Keys(_own_keys, {})), "line", _fits)
+FORMAT = Format("rows", row_stream(read_row, Keys(_own_keys, {}), nothing=NOTHING), "line", _fits)

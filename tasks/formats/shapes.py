@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.formats import Sample
-from tasks.formats.columns import NAMES, is_choice, plain
+from tasks.formats.columns import NAMES, is_choice, plain, written, yaml_scalar
 from tasks.formats.meanings import is_empty
 
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
@@ -61,13 +61,23 @@ def _squad(sample: Sample) -> str:
     values = sample.items[0].values
     articles = values.get("data") if isinstance(values.get("data"), list) else [values]
     nested = any(isinstance(one, dict) and "paragraphs" in one for one in articles or ())
-    answers = values.get("answers")
-    flat = "question" in values and isinstance(answers, dict) and "text" in answers
+    asked = {plain(key) for key in values} & {"question", "prompt", "query"}
+    flat = asked and any(_is_span(values[key]) for key in values if plain(key) in ("answers", "answer"))
     if not nested and not flat:
         return ""
     return (
         "it is in the shape of SQuAD; write a row a question, with the question as prompt, the passage as "
         "context, the first answer as completion and all of them as references"
+    )
+
+
+def _is_span(answers: Any) -> bool:
+    """Whether answers stand as texts with their places in the passage, also as a table writes them."""
+    if isinstance(answers, str):
+        return answers.lstrip()[:1] in ("{", "[") and "answer_start" in answers
+    one = answers[0] if isinstance(answers, list) and answers else answers
+    return (
+        isinstance(one, dict) and "text" in one and (isinstance(one["text"], list) or "answer_start" in one)
     )
 
 
@@ -86,21 +96,29 @@ def _several_answers(sample: Sample) -> str:
 
 
 def _votes(sample: Sample) -> str:
-    """Two answers, and a column per person with the side that they chose."""
+    """Two answers without a choice, perhaps with a column per person that holds the side that they chose."""
     names = {plain(key): key for key in sample.items[0].values}
     sides = [next((names[name] for name in NAMES[side] if name in names), "") for side in ("a", "b")]
-    if not all(sides):
+    if not all(sides) or "choice" in names:
         return ""
     people = [
         key
         for key in sample.items[0].values
         if key not in sides and _holds_choices([item.values.get(key) for item in sample.items])
     ]
+    asked = next((names[name] for name in NAMES["prompt"] if name in names), "...")
+    roles = {"prompt": asked, "a": sides[0], "b": sides[1]}
+    named = {name: own for name, own in roles.items() if name != own}
     if len(people) < 2:
-        return ""
+        return (
+            f"{sides[0]} and {sides[1]} are two answers, and no column is the choice between them; where one "
+            f"holds a, b or tie, add to the source format: rows, {written({**named, 'choice': '...'})}"
+        )
+    columns = f", {written(named)}" if named else ""
+    votes = ", ".join(f"{yaml_scalar(name)}: vote" for name in people)
     return (
-        f"the columns {', '.join(people)} hold a choice each, one column per person; write a row per choice, "
-        f"with prompt, {sides[0]}, {sides[1]}, the person under annotator, and a, b or tie under choice"
+        f"the columns {', '.join(people)} hold a choice each; where each is a person, add to the source "
+        f"format: rows{columns}, fields: {{{votes}}}"
     )
 
 

@@ -175,6 +175,14 @@ class Tally:
 
     def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen]) -> str:
         named = ", ".join(map(shown_key, votes[:NAMED])) + (", …" if len(votes) > NAMED else "")
+        if not self.pairs:
+            fields = ", ".join(f"{yaml_key(path)}: ignore" for path in votes[:NAMED])
+            return (
+                f"{asks[votes[0]].where}: the columns {named} hold a vote each "
+                f"({describe_votes(votes, self.values)}) beside what their rows say. Write a row per vote, "
+                "with the person under annotator, or read past them under the source's fields, as in fields: "
+                f"{{{fields}}}"
+            )
         fields = ", ".join(f"{yaml_key(path)}: vote" for path in votes[:NAMED])
         return (
             f"{asks[votes[0]].where}: the columns {named} look like one per person or per question, with a "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tasks.formats.columns import is_choice
 from tasks.formats.literals import read_literal
-from tasks.formats.meanings import FALSE, TRUE, as_flag, flat, plain_word, word_set
+from tasks.formats.meanings import FALSE, TRUE, as_flag, as_score, flat, plain_word, word_set
 
 SHORT = 60  # characters; what is longer is a remark
 LONGEST_LIST = 400  # characters of a text that is a list of short words
@@ -57,6 +58,8 @@ MASK_WORDS = word_set(
 )
 # What says something of both answers of a comparison, as `score_chosen`, is in its choice already.
 SIDES = frozenset(("chosen", "rejected"))
+# Of two answers; choices of a question with several answers are texts.
+_CHOICES = word_set("choice pick picked selected selection")
 _FILLERS = word_set("been by has human is user was")
 # Under a verdict or a mask, what these keys hold says whose or which it is.
 _ABOUT = frozenset(("id", "name", "user", "by", "time", "date", "at", "source", "model", "type", "offset"))
@@ -107,6 +110,8 @@ def looks_like_verdict(path: str, value: Any) -> str:
         if words & VERDICT_WORDS and not words & SIDES:
             return "a verdict"
         if any(_says_unusable(words, one) for one in short):
+            return "a verdict"
+        if words & _CHOICES and any(is_choice(one) or as_score(one) in (1, 2) for one in short):
             return "a verdict"
         if words & SIDES and last - _FILLERS <= SIDES and any(as_flag(one) is not None for one in short):
             return "a verdict"
