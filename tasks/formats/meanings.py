@@ -260,7 +260,7 @@ def as_verdict(value: Any) -> float | None:
     if isinstance(value, bool):
         return 1.0 if value else -1.0
     word = spelled(value) if isinstance(value, str) else ""
-    bare = word.strip("_") or word
+    bare = word.strip("_.!") or word
     if isinstance(value, str) and value.strip() in ("+1", "-1"):
         return float(value)
     return 1.0 if bare in POSITIVE else -1.0 if bare in NEGATIVE else None

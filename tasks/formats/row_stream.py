@@ -113,7 +113,7 @@ def _records(
     try:
         found = list(row(values, reading, where))
     except MaskedAnswer:
-        found = []
+        found, nothing = [], EMPTY
     if not found:
         tally.left_out[nothing] += 1
         if tally.left_out[MASKED] > masked and said.rates:

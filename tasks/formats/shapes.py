@@ -109,6 +109,8 @@ def _votes(sample: Sample) -> str:
     asked = next((names[name] for name in NAMES["prompt"] if name in names), "...")
     roles = {"prompt": asked, "a": sides[0], "b": sides[1]}
     named = {name: own for name, own in roles.items() if name != own}
+    if len(people) < 2 and any(name in names for name in NAMES["choice"]):
+        return ""
     if len(people) < 2:
         return (
             f"{sides[0]} and {sides[1]} are two answers, and no column is the choice between them; where one "

@@ -19,8 +19,8 @@ VERDICT_WORDS = word_set(
     downvote downvoted downvotes drop dropped emoji eval evaluation exclude excluded factuality fail failed
     faithfulness feedback flag flagged flags fluency good grade graded grades groundedness harmful
     helpful helpfulness hidden ignore ignored incorrect invalid
-    judge judgement judgment keep kept kto label labels like liked likes loser moderated moderation ok okay
-    pass passed points preference preferred quality rank ranking ranks rated
+    judge judgement judgment keep kept kto label labels like liked likes loser moderated moderation nps ok
+    okay pass passed points preference preferred quality rank ranking ranks rated
     reaction reactions rating ratings reject rejected relevance
     removed reviewed reward rewards satisfaction score scores skip skipped spam star stars thumb thumbs
     thumbsdown thumbsup toxic toxicity truthfulness unhelpful unsafe upvote upvoted upvotes usable use useful
@@ -32,7 +32,7 @@ BAD_WORDS = word_set(
     """
     abusive archived corrupt corrupted deprecated disabled error erroneous errors hallucinated hallucinates
     hallucination hallucinations hateful inaccurate inactive junk misleading obsolete offensive opt_out
-    opted optout outdated retracted revoked trash trashed unusable withdrawn
+    opted optout outdated quarantined retracted revoked superseded trash trashed unusable withdrawn
     """
 )
 # False says that the row is not to be used, any other word or number may say so, and true says nothing.
@@ -42,13 +42,20 @@ GOOD_WORDS = word_set(
     """
 )
 # The same, where only true or false are a verdict: a draft may have a number, and a permission a name.
-BAD_FLAGS = word_set("archive broken draft duplicate duplicated garbage incomplete irrelevant truncated")
-GOOD_FLAGS = word_set(
+BAD_FLAGS = word_set(
     """
-    active allow allowed confirmed enabled include included permission permitted published relevant trusted
-    visible
+    archive blacklisted broken confidential contaminated delete draft dup dupe duplicate duplicated erased
+    erasure expired forget garbage incomplete irrelevant needs nsfw pii private remove sensitive suspicious
+    truncated unverified
     """
 )
+GOOD_FLAGS = word_set(
+    """
+    active allow allowed confirmed enabled happy include included permission permitted published relevant
+    resolved satisfied solved trusted visible
+    """
+)
+_TICKS = word_set("x ✓ ✔ ☑ ✅ •")
 _NEGATIONS = word_set("dont free no non not without")
 MASK_WORDS = word_set(
     """
@@ -126,7 +133,8 @@ def _is_short(value: Any) -> bool:
 
 def _says_unusable(words: set[str], value: Any) -> bool:
     """Return whether a key with these words in its name says that its row is not to be used."""
-    flag, negated = as_flag(value), bool(words & _NEGATIONS)
+    ticked = isinstance(value, str) and value.strip().lower() in _TICKS
+    flag, negated = ticked or as_flag(value), bool(words & _NEGATIONS)
     bad, good = words & (BAD_WORDS | BAD_FLAGS), words & (GOOD_WORDS | GOOD_FLAGS)
     if not bad and not good:
         return False

@@ -106,7 +106,10 @@ _TERMS = tuple(_plain(
     """
 ))  # fmt: skip
 # Names that mean a grade beside a number, and a remark or something else beside a word.
-_GRADES = _plain("note nota noten notas cijfer karakter arvosana avis not 점 分 分数 点 点数 得分")
+_GRADES = _plain(
+    "note nota noten notas cijfer karakter arvosana avis not punkt punkte puntos punti punten pontos "
+    "баллы балл 점 分 分数 点 点数 得分"
+)
 
 # Columns of numbers that are no person's votes.
 _QUANTITIES = _plain(

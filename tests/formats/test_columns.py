@@ -127,6 +127,8 @@ def test_a_name_that_is_there_in_two_spellings_is_not_renamed() -> None:
         ("a.json", {"prompt": "Q", "context": "C", "answer": {"text": ["A"], "answer_start": [1]}}, "SQuAD"),
         ("a.json", {"query": "Q", "answers": "{'text': array(['A']), 'answer_start': array([1])}"}, "SQuAD"),
         ("a.json", {"question": "Q", "answers": [{"text": "A", "answer_start": 1}]}, "shape of SQuAD"),
+        ("a.jsonl", {"prompt": "P", "response_a": "A", "response_b": "B", "winner": "model_b"},
+         "columns: {a: response_a, b: response_b, choice: winner}"),
         ("a.json", {"prompt": "P", "a": "A", "b": "B", "votes": {"ana": "a"}},
          "a and b are two answers, and no column is the choice between them"),
         ("a.json", {"title": "T", "paragraphs": [{"context": "C", "qas": []}]}, "shape of SQuAD"),

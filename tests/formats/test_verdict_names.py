@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -39,6 +40,9 @@ def read(*rows: Any, **told: Any) -> tuple[list[Found], Tally]:
         ("consent", ["withdrawn"]), ("user_consent", ["no"]), ("consented", [0]), ("is_safe", [True, False]),
         ("enabled", [False]), ("published", ["no"]), ("is_draft", [True]), ("duplicate", [True]),
         ("no_error", [False]), ("error_free", ["no"]), ("rejected", [True]), ("is_chosen", [False]),
+        ("quarantined", ["true"]), ("superseded_by", ["row 5"]), ("delete?", ["x", ""]), ("is_dup", [1]),
+        ("gdpr_erasure", [True]), ("needs_edit", ["yes"]), ("customer_happy", ["no"]), ("Punkte", ["3"]),
+        ("nps", [9]), ("contains_pii", [True]), ("resolved", [False]), ("nsfw", ["✓"]),
         ("meta.retracted", [True]), ("einwilligung", [False]), ("withdrawn", ["on request"]),
         ("tags", [["birds", "rejected"], ["trees"]]), ("tags", ["birds, rejected", "trees"]),
         ("labels_", ['["birds", "do not use"]']), ("keywords", ["a|b|low-quality"]),
@@ -51,7 +55,7 @@ def test_a_key_that_says_that_rows_are_not_to_be_used_is_asked_about(
     outer, _, inner = key.partition(".")
     rows = [{**row, outer: {inner: value} if inner else value} for value in values]
     _, tally = read(*rows)
-    with pytest.raises(UserError, match=f"the key {key} is .* looks like a verdict; .*fields: "):
+    with pytest.raises(UserError, match=f"the key {re.escape(key)} is .* looks like a verdict; .*fields: "):
         tally.check("mine")
     _, tally = read(*rows, fields={key: "ignore"})
     tally.check("mine", {key: "ignore"})
@@ -66,6 +70,7 @@ def test_a_key_that_says_that_rows_are_not_to_be_used_is_asked_about(
         {"no_error": True}, {"author": "[deleted]"}, {"topic": "error handling"}, {"draft": "3rd"},
         {"tags": ["bad-request", "python"]}, {"tags": "safety, consent, archives"}, {"is_duplicate": False},
         {"skip_prompt_formatting": False}, {"header": {"accept-language": "en"}}, {"safe": True},
+        {"expired": False}, {"private": "Ryan"}, {"needs": "a reply"}, {"solved": 1}, {"delete?": ""},
         {"broken": "glass"}, {"permission": "CC-BY"}, {"truncated": False}, {"published": "2020-01-01"},
         {"chosen_by": "lottery"}, {"note": "first, accept the terms of use; then read on, page by page"},
     ],
