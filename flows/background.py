@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
+from flows.disk_space import is_disk_full
 from flows.project_folder import prepare_records
 from flows.served import read_served
 from flows.terminal import Console
@@ -27,6 +29,7 @@ def start_in_background(root: Path, words: list[str]) -> None:
 
     Raises:
         typer.Exit: It ended with a code that says that it failed; its reason was printed.
+        OSError: The disk is full.
     """
     console = Console(highlight=False, soft_wrap=True)
     log = root / LOGS / "up.log"
@@ -57,6 +60,9 @@ def start_in_background(root: Path, words: list[str]) -> None:
             time.sleep(0.2)
     code = process.poll()
     if code:
+        if not last.startswith("error:") and is_disk_full(log, begins):
+            # It could not write down why it ended.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log))
         # It has said why, and where more stands.
         last = last or f"it ended (code {code}); {log} may say why"
         Console(stderr=True, highlight=False, soft_wrap=True).print(escape(last), style="red")

@@ -253,7 +253,7 @@ def _guarded(action: Callable[[], object]) -> int:
         # A usage error's own text leaves out which option it is about.
         says = getattr(error, "format_message", error.__str__)()
         if says:
-            Console(stderr=True, highlight=False).print(f"[red]error:[/red] {_plain(says)}", soft_wrap=True)
+            _print_error(f"[red]error:[/red] {_plain(says)}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -266,12 +266,17 @@ def _guarded(action: Callable[[], object]) -> int:
         if said := explain_error(error):
             if LOGS.parent.exists():
                 _write_log(error)
-            Console(stderr=True, highlight=False).print(f"[red]error:[/red] {_plain(said)}", soft_wrap=True)
+            _print_error(f"[red]error:[/red] {_plain(said)}")
             return 2
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        said = f"[red]chatmill failed:[/red] {_plain(first)} ({_write_log(error)})"
-        Console(stderr=True, highlight=False).print(said, soft_wrap=True)
+        _print_error(f"[red]chatmill failed:[/red] {_plain(first)} ({_write_log(error)})")
         return 1
+
+
+def _print_error(text: str) -> None:
+    # Errors may go to a file on the disk that is full; the exit code tells all the same.
+    with suppress(OSError):
+        Console(stderr=True, highlight=False).print(text, soft_wrap=True)
 
 
 def _open_standard_streams() -> None:

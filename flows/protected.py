@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from model.atomic_file import atomic_path
+
 SECTION, OWN, USERS = "mlflow", "chatmill", "users"
 
 
@@ -41,11 +43,10 @@ def write_settings(var: Path, store: str, user: str) -> Path:
         "auth_cache_ttl_seconds": "300",
     }
     settings[OWN] = {USERS: "\n".join(dict.fromkeys([*_users(path), user]))}
-    part = path.with_suffix(".part")
-    part.touch(mode=0o600)
-    with part.open("w", encoding="utf-8") as file:
-        settings.write(file)
-    part.replace(path)
+    with atomic_path(path, path.with_suffix(".part")) as part:
+        part.touch(mode=0o600)
+        with part.open("w", encoding="utf-8") as file:
+            settings.write(file)
     return path
 
 

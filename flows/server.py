@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from flows.dashboards import own_guard, prefect_command
+from flows.disk_space import start_failure
 from flows.password import without_secrets
 from flows.served import start_lock
 from flows.surroundings import (
@@ -98,12 +99,12 @@ class OwnServer:
             )  # fmt: skip
 
     def wait(self) -> None:
-        """Until it answers. Raises RuntimeError where it does not start."""
+        """Until it answers. Raises RuntimeError where it does not start, UserError where the disk is full."""
         deadline = time.monotonic() + STARTING_SECONDS
         with self.starting:
             while self.process is not None and silent(self.api):
                 if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"Prefect's server did not start; {self.log} says why")
+                    raise start_failure("Prefect's server", self.log)
                 time.sleep(0.1)
 
     def settle(self, flow_run: str, tasks: int) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.disk_space import is_disk_full, start_failure
 from flows.password import without_secrets
 from flows.served import Process
 from model.launch import die_with_parent
@@ -63,6 +64,7 @@ class Kept:
         self.service.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**without_secrets(os.environ), **self.service.environment, MARK: str(self.root)}
         with self.service.log.open("ab") as log:
+            self.log_begins = log.tell()
             # A group of its own: Ctrl-C is for the one that watches, which ends the others in their order.
             return subprocess.Popen(
                 self.service.command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -74,6 +76,7 @@ class Kept:
 
         Raises:
             RuntimeError: It ended, or did not answer in time.
+            UserError: The disk is full.
         """
         deadline, told = self.started + STARTING_SECONDS, time.monotonic()
         while (now := time.monotonic()) < deadline and self.process.poll() is None:
@@ -83,7 +86,7 @@ class Kept:
                 told, waited = now, now - self.started
                 say(f"{self.service.name} does not answer yet, {waited:.0f} s after its start")
             time.sleep(0.2)
-        raise RuntimeError(f"{self.service.name} did not start; {self.service.log} says why")
+        raise start_failure(self.service.name, self.service.log, self.log_begins)
 
     def look(self, note: Note) -> bool:
         """Start it again where it has ended; whether it was. Raises RuntimeError where that does not help."""
@@ -94,6 +97,8 @@ class Kept:
         if not self.due:
             self.tries = 0 if now - self.started > STEADY_SECONDS else self.tries + 1
             if self.tries > LONGEST_TRIES:
+                if is_disk_full(self.service.log, self.log_begins):
+                    raise start_failure(self.service.name, self.service.log, self.log_begins)
                 raise RuntimeError(
                     f"{self.service.name} ended {self.tries} times soon after its start; "
                     f"{self.service.log} says why"

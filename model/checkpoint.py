@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from model.atomic_file import atomic_path
 from model.device import World
 from model.errors import UserError
 
@@ -79,11 +80,10 @@ def load_file(path: Path) -> dict[str, Any]:
 def write_whole(path: Path, state: dict[str, Any]) -> None:
     """torch.save to a file beside `path`, synced to disk, then renamed over it."""
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with atomic_path(path, part), part.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
 
 
 def set_aside(path: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model.atomic_file import atomic_path
 from model.errors import UserError
 from model.hf_config import load_architecture
 from model.tokenizer import SPECIAL, Tokenizer
@@ -24,9 +27,8 @@ def save_model(
     """Write a model and its tokenizer; each file is there whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
-    part = folder / f"{WEIGHTS}.part"
-    save_file(state, part, metadata={"format": "pt"})
-    part.replace(folder / WEIGHTS)
+    with atomic_path(folder / WEIGHTS, folder / f"{WEIGHTS}.part") as part:
+        _save_weights(state, part)
     a = model.architecture
     config = {
         "architectures": ["LlamaForCausalLM"],
@@ -51,10 +53,21 @@ def save_model(
         "pad_token_id": tokenizer.end,
         "torch_dtype": str(dtype).removeprefix("torch."),
     }
-    part = folder / "config.json.part"
-    part.write_text(json.dumps(config, indent=2))
-    part.replace(folder / "config.json")
+    with atomic_path(folder / "config.json", folder / "config.json.part") as part:
+        part.write_text(json.dumps(config, indent=2))
     tokenizer.save(folder)
+
+
+def _save_weights(state: dict[str, Tensor], path: Path) -> None:
+    """Write tensors to a safetensors file. Raises OSError with the path where the disk is full."""
+    try:
+        save_file(state, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # The library hides the system's error number in its text.
+        if match := re.search(r"os error (\d+)", str(error)):
+            code = int(match[1])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        raise
 
 
 def check_model(folder: Path) -> Architecture:

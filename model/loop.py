@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from model.atomic_file import atomic_path
 from model.checkpoint import DamagedFile, load_checkpoint, load_file, save_checkpoint, write_whole
 from model.errors import UserError
 from model.launch import Report
@@ -391,6 +392,5 @@ def _truncate(curves: Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             break  # a line half written when the process was killed
-    part = curves.with_suffix(".part")
-    part.write_text("".join(kept))
-    part.replace(curves)
+    with atomic_path(curves, curves.with_suffix(".part")) as part:
+        part.write_text("".join(kept))

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.atomic_file import atomic_path
 from model.batches import TokenFile, WindowOrder
 from model.device import World, compute_dtype
 from model.errors import UserError
@@ -126,9 +127,8 @@ class Pretraining(Recipe):
             path = self.folder / "samples.json"
             kept = json.loads(path.read_text()) if path.exists() else []
             kept = [entry for entry in kept if entry["step"] < step] + [{"step": step, "samples": samples}]
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(kept, ensure_ascii=False, indent=1))
-            part.replace(path)
+            with atomic_path(path, path.with_suffix(".part")) as part:
+                part.write_text(json.dumps(kept, ensure_ascii=False, indent=1))
 
 
 @torch.no_grad()

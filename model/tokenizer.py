@@ -15,6 +15,7 @@ import tiktoken
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Rules
 
+from model.atomic_file import atomic_path
 from model.errors import UserError
 
 END, USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
@@ -253,6 +254,5 @@ def _byte_of_character() -> dict[str, int]:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with atomic_path(path, path.with_suffix(".part")) as part:
+        part.write_text(text, encoding="utf-8")

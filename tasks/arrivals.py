@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from model.atomic_file import atomic_path
 from tasks.names import file_name
 from tasks.project_paths import LABELS
 from tasks.records import annotators_of, digest, read_shards
@@ -77,9 +78,8 @@ class Known:
         self.digest, self.data = found, data
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(f"{self.path.name}.part")
-        with part.open("wb") as file:
+        with atomic_path(self.path, part), part.open("wb") as file:
             np.savez(file, digest=np.array(found), data=np.array(data), labels=self.labels)
-        part.replace(self.path)
 
 
 def _labels(row: Mapping[str, Any]) -> Iterator[tuple[int, str]]:

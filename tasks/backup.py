@@ -37,6 +37,7 @@ from tasks.project_paths import (
     SUMMARY,
 )
 from tasks.store_check import fault_in
+from tasks.whole_file import write_whole
 
 # Paths below var/. Credentials, locks, logs and Prefect's database are none of them.
 KEPT = tuple(
@@ -215,9 +216,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
             shutil.rmtree(part, ignore_errors=True)
             raise
         said = json.dumps({"new": part.name, "old": aside.name})
-        scratch = (root / INTENTION).with_suffix(".part")
-        scratch.write_text(said, encoding="utf-8")
-        scratch.replace(root / INTENTION)
+        write_whole(root / INTENTION, said)
         finish_restore(root)
     found = Backup(source, len(sums), sum(size for _, size in sums.values()))
     return found, aside if aside.exists() else None

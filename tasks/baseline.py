@@ -163,16 +163,19 @@ def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> boo
     with suppress(MissingModel, MlflowException):
         model = download_model(client.get_model_version(found.registered, found.version), uri)
     part = folder.with_suffix(PART)
+    if None in texts.values():
+        return False
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for name, text in texts.items():
-        if text is None:
-            shutil.rmtree(part)
-            return False
-        (part / name).write_text(text, encoding="utf-8")
-    (part / ABOUT).write_text(found.about, encoding="utf-8")
-    if model:
-        shutil.copytree(model, part / MODEL, copy_function=link)
+    try:
+        part.mkdir(parents=True)
+        for name, text in texts.items():
+            (part / name).write_text(text or "", encoding="utf-8")
+        (part / ABOUT).write_text(found.about, encoding="utf-8")
+        if model:
+            shutil.copytree(model, part / MODEL, copy_function=link)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     manifest = {
         "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
         "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": file_sums(part),

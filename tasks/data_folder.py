@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks.owned_folder import MARKER
 from tasks.records import TYPES
@@ -97,13 +98,14 @@ def list_files(data: Path, names: Iterable[str]) -> None:
     """Note which files in data/ are chatmill's."""
     with writing(data):
         (data / STATE).mkdir(parents=True, exist_ok=True)
-        part = data / STATE / f"{LIST}.part"
         about = "Files in data/ that chatmill wrote and may replace."
-        with part.open("w", encoding="utf-8") as file:
+        with (
+            atomic_path(data / STATE / LIST, data / STATE / f"{LIST}.part") as part,
+            part.open("w", encoding="utf-8") as file,
+        ):
             json.dump({"about": about, "files": sorted(names)}, file, indent=0)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(data / STATE / LIST)
 
 
 def check_place(root: Path) -> Path:

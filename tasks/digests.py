@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tasks.project_paths import DIGESTS
+from tasks.whole_file import write_whole
 
 # File systems take times from a coarse clock: a file may change twice within one tick and show one time.
 SETTLED_NS = 2_000_000_000
@@ -70,12 +71,7 @@ def _read(path: Path) -> dict[str, list[object]]:
 def _write(path: Path, entries: dict[str, list[object]]) -> None:
     # Two runs at once may each lose what the other kept: it is read again, no more.
     still = {name: entry for name, entry in entries.items() if Path(name.partition(":")[2]).exists()}
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    # Who may only read, or has a full disk, gets the checksums all the same: they are computed each time.
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(still, indent=0), encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        # Who may only read, or has a full disk, gets the checksums all the same: they are computed each time.
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        write_whole(path, json.dumps(still, indent=0))

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks.digests import file_sums
 from tasks.formats import File
@@ -54,9 +55,8 @@ def table(wanted: Wanted, root: Path, folder: Path | None = None) -> Path:
     if not path.exists():
         found = _open(wanted, root)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        found.to_parquet(str(part))
-        part.replace(path)
+        with atomic_path(path, path.with_suffix(".part")) as part:
+            found.to_parquet(str(part))
     return path
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks.locks import alone
 from tasks.project_paths import RECORDS
@@ -55,11 +55,9 @@ def append(root: Path, path: Path | str, lines: Iterable[str], read: Callable[[]
         part = file.with_name(file.name + ".part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(ended + added.encode("utf-8", "replace"))
-            part.replace(file)
+            with atomic_path(file, part):
+                part.write_bytes(ended + added.encode("utf-8", "replace"))
         except OSError as error:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
             raise UserError(f"{path} could not be written ({error.strerror}); it is what it was") from error
 
 

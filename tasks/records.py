@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from model.atomic_file import atomic_path
 from model.errors import UserError
 
 Choice = Literal["a", "b", "tie"]
@@ -220,11 +221,12 @@ def json_line(values: Mapping[str, Any]) -> str:
 def write_rows(path: Path, rows: Iterable[Record]) -> None:
     """One shard of canonical JSON Lines: UTF-8, sorted by id; there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+    with (
+        atomic_path(path, path.with_suffix(".part")) as part,
+        part.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
+    ):
         for row in sorted(rows, key=lambda row: row.id):
             file.write(canonical(row) + "\n")
-    part.replace(path)
 
 
 def shards(folder: Path) -> list[Path]:

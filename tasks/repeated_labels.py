@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from model.atomic_file import atomic_path
 from tasks.formats.labelled import instant
 from tasks.records import Comparison, Found, Rating, Record, parse_lines, shards
 from tasks.repeats import hashed, is_nobody
@@ -131,9 +132,8 @@ def _write_without(paths: Iterable[Path], places: set[int]) -> None:
     number = 0
     for path in paths:
         part = path.with_suffix(".part")
-        with path.open("rb") as reads, part.open("wb") as writes:
+        with atomic_path(path, part), path.open("rb") as reads, part.open("wb") as writes:
             for line in reads:
                 if number not in places:
                     writes.write(line)
                 number += 1
-        part.replace(path)

@@ -37,6 +37,7 @@ from tasks.registered_model import DamagedModel
 from tasks.registry import Registry
 from tasks.revision import UNKNOWN, Code, bring_back, put_away
 from tasks.verdict import Made
+from tasks.whole_file import write_whole
 
 TREE, PRESET, READY = "tree", "preset.json", "ready.json"
 # By name in words, the tag of the run that holds it.
@@ -201,9 +202,9 @@ def _prepare(root: Path, original: Original, folder: Path) -> Checkout:
         preset = folder / PRESET
         preset.write_text(json.dumps(standalone(placed.preset), indent=1), encoding="utf-8")
         ready = Checkout(project, preset, placed.how)
-        part = folder / f"{READY}.part"
-        part.write_text(json.dumps({"project": str(project.relative_to(folder)), "data": placed.how}))
-        part.replace(folder / READY)
+        write_whole(
+            folder / READY, json.dumps({"project": str(project.relative_to(folder)), "data": placed.how})
+        )
         return ready
     except BaseException:
         _remove(root, folder)

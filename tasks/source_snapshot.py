@@ -65,7 +65,8 @@ def take_snapshot(root: Path) -> Snapshot | None:
     as a notebook, nothing is done and None is returned; the check before an output is published remains.
 
     Raises:
-        UserError: the folder cannot be written, or the sources change again and again meanwhile.
+        OSError: the folder cannot be written.
+        UserError: the sources change again and again meanwhile.
     """
     if _taken or any(name in sys.modules for name in STAGES_LOADED):
         return current_snapshot()
@@ -81,13 +82,9 @@ def take_snapshot(root: Path) -> Snapshot | None:
     digest = sources_digest(files)
     above = (root / SOURCE_SNAPSHOTS, *(root / SOURCE_SNAPSHOTS).parents)
     first = next((path for path in reversed(above) if not path.exists()), None)
-    try:
-        if not (root / RECORDS).exists():
-            make_private_folder(root / RECORDS)
-        lock = _store((root / SOURCE_SNAPSHOTS).resolve(), digest, files)
-    except OSError as error:
-        place = error.filename or root / SOURCE_SNAPSHOTS
-        raise UserError(f"{place} cannot be written ({os.strerror(error.errno or 0)})") from error
+    if not (root / RECORDS).exists():
+        make_private_folder(root / RECORDS)
+    lock = _store((root / SOURCE_SNAPSHOTS).resolve(), digest, files)
     folder = (root / SOURCE_SNAPSHOTS / digest).resolve()
     import_from(folder)
     _taken.append(Snapshot(folder, digest, code, lock, first))
@@ -162,8 +159,14 @@ def _store(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
         if folder.exists() and sources_digest(read_sources(folder)) != digest:
             shutil.rmtree(folder)
         if not folder.exists():
-            _write(place / f"{digest}.part", files)
-            (place / f"{digest}.part").rename(folder)
+            part = place / f"{digest}.part"
+            try:
+                _write(part, files)
+                part.rename(folder)
+            except BaseException:
+                # On a full disk it would take the room that the next run needs.
+                shutil.rmtree(part, ignore_errors=True)
+                raise
         lock = (place / f"{digest}.lock").open("a")
         fcntl.flock(lock, fcntl.LOCK_SH)
         # A cleaning goes by the time of the last use.

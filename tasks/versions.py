@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks import data_folder, remotes
 from tasks.digests import file_sums
@@ -90,12 +91,13 @@ def _write_ignored(path: Path) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file beside its place, then rename it: a kill leaves the old one or the new one."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
+    with (
+        atomic_path(path, path.with_name(f"{path.name}.part")) as part,
+        part.open("w", encoding="utf-8") as file,
+    ):
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
 
 
 def is_own(pointer: dict[str, Any]) -> bool:
