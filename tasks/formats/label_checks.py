@@ -9,13 +9,9 @@ from typing import Any
 from model.errors import UserError
 from tasks.formats import Reading
 from tasks.formats.annotators import normalize_annotator
-from tasks.formats.meanings import as_score, flat, is_empty, word_set
+from tasks.formats.meanings import HIGHER_IS_BETTER, as_score, flat, is_empty, word_set
 from tasks.formats.preferred import ANNOTATORS
 
-# Scores of which the higher is the better; ranks, lengths and losses are others.
-HIGHER_IS_BETTER = word_set(
-    "grade points quality rating ratings reward rewards score scores stars upvotes votes"
-)
 _LOWER = word_set("error errors harm harmful harmfulness loss perplexity rank toxic toxicity")
 
 

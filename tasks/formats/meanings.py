@@ -44,6 +44,11 @@ ACCEPT = frozenset(("accept", "accepted", "approve", "approved", "true", "yes", 
 REJECT = frozenset(("reject", "rejected", "disapprove", "disapproved", "false", "no", "0"))
 IGNORE = frozenset(("ignore", "ignored", "skip", "skipped", "pending", "draft"))
 
+# Names of scores of which the higher is the better; ranks, lengths and losses are others.
+HIGHER_IS_BETTER = word_set(
+    "grade points quality rating ratings reward rewards score scores stars upvotes votes"
+)
+
 # Names whose meaning is known, and what kind of value each holds.
 KNOWN: dict[str, str] = {
     **dict.fromkeys(("kto_tag", "desirable", "thumbs", "thumb", "thumbs_up", "thumb_up", "liked"), "thumb"),

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tasks.formats.columns import yaml_scalar
-from tasks.formats.meanings import ACCEPT, FALSE, IGNORE, NEGATIVE, POSITIVE, REJECT, TRUE, as_score, flat
+from tasks.formats.meanings import (
+    ACCEPT,
+    FALSE,
+    HIGHER_IS_BETTER,
+    IGNORE,
+    KNOWN,
+    NEGATIVE,
+    POSITIVE,
+    REJECT,
+    TRUE,
+    as_score,
+    flat,
+)
 from tasks.formats.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS
 from tasks.formats.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 
@@ -46,10 +58,14 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
     if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):
         bad, negated = bool(words & _LEFT_OUT), bool(words & {"no", "non", "not", "without", "free"})
         return "deleted" if bad is not negated else "weight"
-    if known and known <= ACCEPT | REJECT | IGNORE and not (has_pairs and known <= TRUE | FALSE):
+    if has_pairs and KNOWN.get(flat(path)) in ("number", "thumb", "thumb_down", "word"):
+        # Its other values are read already; a mapping would have to name them all.
+        return "verdict"
+    flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)
+    if known and known <= ACCEPT | REJECT | IGNORE and not flags:
         return "review"
     if all(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known):
-        scored = any(map(_is_score, known)) and not known <= TRUE | FALSE
+        scored = any(map(_is_score, known)) and (flags or not known <= TRUE | FALSE)
         return "verdict" if has_pairs else "ignore" if scored else "review"
     if few:
         return _mapping(sorted(known))

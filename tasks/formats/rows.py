@@ -24,6 +24,7 @@ from tasks.formats.preferred import ANNOTATORS
 from tasks.formats.row_stream import Keys, row_stream
 from tasks.formats.row_verdicts import side_votes
 from tasks.formats.turns import CONTEXT, MEDIA, SYSTEM, Said, history, kind_of, read_exchange, read_history
+from tasks.formats.unpaired import fits_unpaired
 from tasks.records import comparison_row, digest, pair_row, rating_row, text_row
 
 KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
@@ -217,12 +218,10 @@ def _time(value: Any, where: str) -> str:
 
 
 def _fits(sample: Sample) -> str:
-    others = ({"prompt", "completion", "label"}, {"instruction", "output"})
-    for item in sample.items:
-        for other in others:
-            told = "label" not in other or as_verdict(item.values.get("label")) is not None
-            if other <= item.values.keys() and told:
-                return f"keys {', '.join(sorted(other))} are another format's"
+    if not fits_unpaired(sample):
+        return "keys prompt, completion and label are another format's"
+    if any({"instruction", "output"} <= item.values.keys() for item in sample.items):
+        return "keys instruction and output are another format's"
     known = ({"text"}, {"prompt", "completion"}, {"prompt", "a", "b", "choice"})
     told = bool(sample.items) and all(any(keys <= i.values.keys() for keys in known) for i in sample.items)
     return "" if told else f"keys are not {KNOWN}"

@@ -53,7 +53,8 @@ def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterato
     yield Found(row, where, anonymous=who == UNKNOWN)
 
 
-def _fits(sample: Sample) -> str:
+def fits_unpaired(sample: Sample) -> str:
+    """Return why a sample is not of this format; empty where it may be."""
     if not sample.items or not all(
         {"prompt", "completion", "label"} <= item.values.keys() for item in sample.items
     ):
@@ -66,4 +67,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else "label is not true or false"
 
 
-FORMAT = Format("unpaired", row_stream(read_row, KEYS, "ratings", UNRATED), "line", _fits, "ratings")
+FORMAT = Format("unpaired", row_stream(read_row, KEYS, "ratings", UNRATED), "line", fits_unpaired, "ratings")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from tasks.formats.columns import is_choice
@@ -102,16 +103,12 @@ def looks_like_verdict(path: str, value: Any) -> str:
     A long text is a remark. A short value that only ever is a verdict, as `reject`, counts under any name,
     and in a list of tags.
     """
-    names = [flat(part) for part in path.split(".")]
-    *above, last = (set(name.split("_")) for name in names)
-    words = last if last & _ABOUT else last.union(*above)
-    if {"opt", "out"} <= words:
-        words = words | {"opt_out"}
+    name, last, words = _name_words(path)
     values = value if isinstance(value, list) else [value]
     short = [one for one in values if not isinstance(one, str) or len(one) <= SHORT]
     if any(isinstance(one, dict | list) for one in values):
         return ""
-    if short and names[-1] not in _SETTINGS:
+    if short and name not in _SETTINGS:
         if words & MASK_WORDS:
             return "a training mask"
         if words & VERDICT_WORDS and not words & SIDES:
@@ -127,11 +124,20 @@ def looks_like_verdict(path: str, value: Any) -> str:
     return "a verdict" if any(plain_word(str(one)) in told for one in parts if _is_short(one)) else ""
 
 
+@lru_cache(maxsize=4096)
+def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    """Return the last name of a path, its words, and the words that say what its values are about."""
+    names = [flat(part) for part in path.split(".")]
+    *above, last = (frozenset(name.split("_")) for name in names)
+    words = last if last & _ABOUT else last.union(*above)
+    return names[-1], last, words | {"opt_out"} if {"opt", "out"} <= words else words
+
+
 def _is_short(value: Any) -> bool:
     return len(value) <= SHORT if isinstance(value, str) else isinstance(value, bool | int | float)
 
 
-def _says_unusable(words: set[str], value: Any) -> bool:
+def _says_unusable(words: frozenset[str], value: Any) -> bool:
     """Return whether a key with these words in its name says that its row is not to be used."""
     ticked = isinstance(value, str) and value.strip().lower() in _TICKS
     flag, negated = ticked or as_flag(value), bool(words & _NEGATIONS)

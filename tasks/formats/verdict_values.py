@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from tasks.formats.meanings import (
@@ -136,11 +137,17 @@ _NOBODY = _plain(
 
 def named_as_verdict(name: str, value: Any) -> bool:
     """Return whether a key's name means a verdict or a score in a language other than English."""
+    verdict, grade = _names_verdict(name)
+    return verdict or (grade and as_score(value) is not None)
+
+
+@lru_cache(maxsize=4096)
+def _names_verdict(name: str) -> tuple[bool, bool]:
+    """Return whether a name means a verdict, and whether it means a grade beside a number."""
     word = plain_word(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name))
     words = set(re.findall(r"[^\W\d_]+", word))
-    if words & _NAMES or word in _NAMES or any(term in word for term in _TERMS):
-        return True
-    return bool(words & _GRADES) and as_score(value) is not None
+    named = bool(words & _NAMES) or word in _NAMES or any(term in word for term in _TERMS)
+    return named, bool(words & _GRADES)
 
 
 def short_values(value: Any) -> Iterable[str]:

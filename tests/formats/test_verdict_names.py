@@ -195,6 +195,8 @@ def test_a_key_that_may_name_the_annotator_is_offered_and_read(key: str) -> None
         (PAIR, "is_valid", [True, False], "weight"), (PAIR, "no_error", [False], "weight"),
         (PAIR, "state", ["needs work", "done"], "{done: ignore, needs_work: ignore}"),
         (PAIR, "state", ["rejected", "accepted"], "review"), (PAIR, "toxicity", [0.3], "verdict"),
+        (PAIR, "rating", [4, "very good"], "verdict"), (CHOICE, "score_a", [1], "ignore"),
+        (PAIR, "label", ["good", "maybe"], "verdict"), (PAIR, "label", [1, "bad"], "verdict"),
         (PAIR, "skip_training", [True], "mask"), (PAIR, "use_for_training", [False], "weight"),
         (PAIR, "feedback", [f"fine {n}" for n in range(30)], "verdict"),
         ({"text": "Words."}, "edu_score", [2.5], "ignore"), ({"text": "Words."}, "liked", ["ok!"], "review"),
