@@ -258,7 +258,7 @@ def _same_store(tracker: Tracker, root: Path, entries: list[Entry]) -> None:
 def _summary(root: Path) -> dict[str, Any]:
     try:
         found = json.loads((root / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from model.errors import UserError
+from tasks.records import describe_number
 
 LARGEST_BYTES = 1 << 20
 DEEPEST = 50
@@ -74,9 +75,8 @@ class StrictLoader(yaml.SafeLoader):
                 raise ValueError("the number is too large")
             return found
         except (ValueError, OverflowError) as error:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{_short(getattr(node, 'value', ''))} is no value: {error}", node.start_mark
-            ) from error
+            said = f"{_short(getattr(node, 'value', ''))} is no value: {describe_number(error)}"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
 
 
 def _count_nodes(node: Any, known: dict[int, int]) -> int:

@@ -139,5 +139,5 @@ def _parse(text: bytes) -> Served | None:
         found: dict[str, Any] = json.loads(text)
         processes = tuple(Process(**one) for one in found.pop("processes"))
         return Served(**found, processes=processes)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None

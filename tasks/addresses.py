@@ -17,7 +17,7 @@ from model.errors import UserError
 HIDDEN = "***"
 # Values under such names change while the file stays: no digest of them is recorded either.
 SECRET = re.compile(
-    r"sig|token|key|secret|pass|pwd|auth|cred|session|expire|hmac|jwt|ticket|nonce|policy|x-amz-|x-goog-"
+    r"sig|token|key|secret|pass|pwd|auth|cred|sess|expire|hmac|jwt|ticket|nonce|policy|x-amz-|x-goog-"
     r"|^(?:code|se|sp|sv|sr|ss|st|srt|spr|sip|skoid|sktid|skt|ske|sks|skv|googleaccessid)$",
     re.IGNORECASE,
 )
@@ -31,6 +31,7 @@ NOT_GIVEN = (
 # fsspec chains addresses, as in `filecache::https://host/file`.
 CHAIN = re.compile(r"::(?=[\w+.-]+://)")
 DIGEST = re.compile(r"~[0-9a-f]{12}")
+PATH_PARAMETER = re.compile(r";([^;/?#=]*=[^;/?#]*)")
 IN_TEXT = re.compile(r"(\w[\w+.-]*://)([^\s/'\"<>@]*@)?([^\s'\"<>?]*)(\?[^\s'\"<>]*)?")
 
 # Schemes whose user is a part of the place, as in `ssh://me@host/` or `abfs://container@account/`.
@@ -48,18 +49,19 @@ def use_environment(environment: Mapping[str, str]) -> None:
 def conceal(url: str) -> str:
     """Return an address as it may be recorded; `reveal` gives the whole one, in this process alone.
 
-    Of its query, a value stays that is a number, a common word or `${NAME}`. A value under a secret's name is
+    Of its query, and of parameters in its path (`;jsessionid=…`), a value stays that is a number, a common
+    word or `${NAME}`. A value under a secret's name is
     hidden; of any other one a digest stays, as it may say which file is meant.
     """
-    head, mark, query = url.partition("?")
-    if not mark:
-        return url
-    query, hash_mark, fragment = query.partition("#")
-    recorded = "&".join(_concealed(part) for part in query.split("&"))
-    if recorded != query:
-        # Without the fragment, which no server is sent.
-        _known[f"{head}?{recorded}"] = f"{head}?{query}"
-    return f"{head}?{recorded}{hash_mark}{fragment}"
+    # Without the fragment, which no server is sent.
+    address, hash_mark, fragment = url.partition("#")
+    head, mark, query = address.partition("?")
+    if "://" in head:
+        head = PATH_PARAMETER.sub(lambda found: f";{_concealed(found[1])}", head)
+    recorded = f"{head}{mark}{'&'.join(_concealed(part) for part in query.split('&'))}"
+    if recorded != address:
+        _known[recorded] = address
+    return f"{recorded}{hash_mark}{fragment}"
 
 
 def _concealed(part: str) -> str:
@@ -78,7 +80,8 @@ def _concealed(part: str) -> str:
 
 def reveal(url: str) -> str:
     """Return the address to ask. Raises UserError where this process does not know it whole."""
-    whole = _known.get(url, url)
+    address, hash_mark, fragment = url.partition("#")
+    whole = f"{_known.get(address, address)}{hash_mark}{fragment}"
     environment = _environment.get("of", {})
     if name := own_variable(whole):
         raise UserError(f"the address {shown(url)} asks for {name}, {NOT_GIVEN}")
@@ -86,8 +89,9 @@ def reveal(url: str) -> str:
         if name not in environment:
             raise UserError(f"the address {shown(url)} needs {name}, which is not set in the environment")
     whole = VARIABLE.sub(lambda found: environment[found[1]], whole)
-    query = whole.partition("?")[2]
-    if HIDDEN in query or re.search(rf"(?:^|[=&]){DIGEST.pattern}(?:&|#|$)", query):
+    head, _, query = whole.partition("?")
+    parameters = [query, *PATH_PARAMETER.findall(head)]
+    if any(HIDDEN in each or re.search(rf"(?:^|[=&]){DIGEST.pattern}(?:&|#|$)", each) for each in parameters):
         raise UserError(
             f"the query of {shown(url)} was not recorded, as it may hold a secret; name the whole address in "
             "the preset, or write ${NAME} for the value and set NAME in the environment"
@@ -101,8 +105,10 @@ def own_variable(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return an address for messages: without user, password and query."""
+    """Return an address for messages: without user, password, query and parameters in its path."""
     head = url.partition("?")[0]
+    if "://" in head:
+        head = PATH_PARAMETER.sub("", head)
     scheme, mark, rest = head.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else head
@@ -120,7 +126,12 @@ def origin(address: str) -> str:
 
 def hide_secrets(text: str) -> str:
     """Return a text without users, passwords and queries of the addresses in it."""
-    return IN_TEXT.sub(lambda found: f"{found[1]}{found[3]}{'?…' if found[4] else ''}", text)
+    return IN_TEXT.sub(_without_secrets, text)
+
+
+def _without_secrets(found: re.Match[str]) -> str:
+    path = PATH_PARAMETER.sub(";…", found[3])
+    return f"{found[1]}{path}{'?…' if found[4] else ''}"
 
 
 def fault(url: str, users: tuple[str, ...] = ()) -> str:
@@ -144,7 +155,7 @@ def fault(url: str, users: tuple[str, ...] = ()) -> str:
 
 def is_hidden(url: str) -> bool:
     """Tell whether a value of a concealed address is left out without a digest."""
-    return f"={HIDDEN}" in url.partition("?")[2]
+    return f"={HIDDEN}" in url.partition("#")[0]
 
 
 def same_but_for_secrets(urls: list[str]) -> str:

@@ -227,7 +227,7 @@ def finish_restore(root: Path) -> None:
     try:
         found = json.loads((root / INTENTION).read_text(encoding="utf-8"))
         part, aside = (root / RECORDS / PurePosixPath(str(found[name])).name for name in ("new", "old"))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     if part.is_dir():
         aside.mkdir(mode=0o700, exist_ok=True)

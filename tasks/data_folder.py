@@ -90,7 +90,7 @@ def _listed(data: Path) -> set[str]:
     try:
         found = json.loads((data / STATE / LIST).read_text(encoding="utf-8"))
         return {str(name) for name in found["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 
 

@@ -185,7 +185,7 @@ def _id(line: str, where: str) -> str:
         return line[7 : line.index('"', 7)]
     try:
         return str(json.loads(line)["id"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{where}: not a row; `chatmill ingest` makes data/ again") from error
 
 
@@ -219,7 +219,7 @@ def _note(store: sqlite3.Connection, kind: str, old: Line | None, new: Line | No
 def _row(line: Line, kind: str) -> dict[str, Any]:
     try:
         row = TYPES[kind](**json.loads(line.text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"data/{kind}: the row {line.id} is broken; `chatmill ingest` makes it again"
         ) from error

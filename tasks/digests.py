@@ -61,7 +61,7 @@ def _stamp(path: Path) -> list[int]:
 def _read(path: Path) -> dict[str, list[object]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
         return {}

@@ -50,7 +50,8 @@ class Address(NamedTuple):
     @property
     def name(self) -> str:
         """The file's own name, its ending with it."""
-        return re.sub(r"[^\w.=+@-]", "_", Path(unquote(urlsplit(self.url).path)).name).lstrip(".") or "file"
+        path = unquote(addresses.PATH_PARAMETER.sub("", urlsplit(self.url).path))
+        return re.sub(r"[^\w.=+@-]", "_", Path(path).name).lstrip(".") or "file"
 
     @property
     def place(self) -> Path:

@@ -87,7 +87,7 @@ def artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
     """The JSON file of a run, by it or by its id, or None where it is gone."""
     try:
         return json.loads(artifact_text(client, run, name) or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -158,13 +158,11 @@ class Meter:
 
 def _read(path: Path | None) -> Attempts:
     try:
-        found = json.loads(path.read_text()) if path else None
-    except (OSError, ValueError):
-        found = None
-    if not found:
+        found = json.loads(path.read_text()) if path else {}
+        cost = Cost(**{**found["cost"], "runs": tuple(found["cost"]["runs"])})
+        return Attempts(cost, [(int(step), float(spent)) for step, spent in found["steps"]])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return Attempts(Cost())
-    cost = Cost(**{**found["cost"], "runs": tuple(found["cost"]["runs"])})
-    return Attempts(cost, [(int(step), float(spent)) for step, spent in found["steps"]])
 
 
 def plain_cost(cost: Cost) -> dict[str, Any]:

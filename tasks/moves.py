@@ -75,7 +75,7 @@ def pending(tags: Mapping[str, str]) -> Change | None:
         return None
     try:
         return Change(tuple(tuple(map(str, step)) for step in json.loads(tags[PENDING])))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         # Not chatmill's: it writes the whole note at once.
         return Change(())
 

@@ -63,7 +63,7 @@ def note_withdrawn(root: Path, withdrawn: Withdrawn) -> None:
 def _last(root: Path) -> list[str]:
     try:
         return _members(json.loads((root / LAST).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return []
 
 

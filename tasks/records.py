@@ -248,6 +248,24 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield from parse_lines(file, str(path))
 
 
+TOO_LONG = "a number has more than 4,300 digits"
+
+
+def json_fault(error: Exception) -> str:
+    """Return what is wrong with JSON, in a few words, from the error that parsing it raised."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return describe_number(error)
+
+
+def describe_number(error: Exception) -> str:
+    """Return an error's text; of a number with too many digits, without Python's advice to programmers."""
+    said = str(error)
+    return TOO_LONG if "set_int_max_str_digits" in said else said
+
+
 def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]:
     """JSON objects, one a line; empty lines are passed over. Raises UserError with `origin` and the line."""
     for number, line in enumerate(lines, 1):
@@ -259,9 +277,9 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
             raise UserError(
                 f"{origin}, line {number}: not UTF-8 at byte {error.start}; save it as UTF-8"
             ) from error
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
-                f"{origin}, line {number}: broken JSON ({error.msg}); each line is one object"
+                f"{origin}, line {number}: broken JSON ({json_fault(error)}); each line is one object"
             ) from error
         if not isinstance(found, dict):
             raise UserError(f"{origin}, line {number}: {type(found).__name__} where an object is right")
@@ -292,7 +310,7 @@ def _broken_line(path: Path) -> int:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return number
             if not isinstance(row, dict) or not isinstance(row.get("id"), str):
                 return number

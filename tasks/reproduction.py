@@ -187,7 +187,7 @@ def _ready(folder: Path) -> Checkout | None:
     """What was brought back to its end and not yet judged."""
     try:
         found = json.loads((folder / READY).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     project = folder / found["project"]
     return Checkout(project, folder / PRESET, found["data"]) if project.is_relative_to(folder) else None

@@ -109,7 +109,7 @@ def read_comparison(folder: Path) -> Comparison | None:
     """Return the comparison in a gate's verdict.json; None where the file or the comparison is missing."""
     try:
         found = json.loads((folder / "verdict.json").read_text(encoding="utf-8")).get("comparison")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return Comparison.read(found) if found else None
 

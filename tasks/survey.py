@@ -15,7 +15,7 @@ from typing import Literal
 from model.errors import UserError
 from tasks.formats import File, Format, Found, Reading, Tally, find_format, formats
 from tasks.formats.columns import Guess, guess, respelled, written
-from tasks.formats.look import look, rename, tried, why_unknown
+from tasks.formats.look import describe_empty, look, rename, tried, why_unknown
 from tasks.formats.reader import no_rows, read_rows
 from tasks.formats.shapes import unreadable_shape
 from tasks.names import slug, unused, yaml_text
@@ -261,9 +261,10 @@ def _format(path: Path, name: str) -> Guess:
 
     Raises UserError that names the candidates, or its keys.
     """
-    sample = look(File(name, path=path))
+    file = File(name, path=path)
+    sample = look(file)
     if sample is None:
-        raise UserError(f"{name}: it is empty")
+        raise UserError(f"{name}: it {describe_empty(file)}")
     if said := unreadable_shape(sample):
         raise UserError(f"{name}: {said}")
     columns = respelled(sample.items[0].values) if sample.items else {}

@@ -171,7 +171,7 @@ def _sweep_dvc(folder: Path) -> Iterator[str]:
             readers = (entry for entries in found.get("read", {}).values() for entry in entries)
             entries = [*found.get("write", {}).values(), *readers]
             dead = {int(entry["pid"]) for entry in entries if not _lives(entry)}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             path.unlink()
             yield f"DVC's list of locks was cut short; it is removed ({path})"
             return

@@ -32,17 +32,33 @@ KNOWN = Path(".dvc") / "cache" / "versions.jsonl"
 def read_pointer(root: Path) -> dict[str, Any] | None:
     """data.dvc: the folder's `md5`, and `meta` with the sources' digest and counts. None: no version yet."""
     path = root / POINTER
-    return parse_pointer(path.read_text(encoding="utf-8"), path) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(_broken(path, "it is no text")) from error
+    return parse_pointer(text, path)
 
 
 def parse_pointer(text: str, path: Path) -> dict[str, Any]:
     """`read_pointer` of the text of a data.dvc. Raises UserError where it is none."""
     try:
         found = yaml.safe_load(text)
-        return {"md5": str(found["outs"][0]["md5"]), "meta": found.get("meta") or {}}
-    except (yaml.YAMLError, KeyError, TypeError, IndexError, AttributeError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"{path} is broken ({said}); restore it with `git checkout {POINTER}`") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        said = f"it is no YAML from line {mark.line + 1} on" if mark else "it is no YAML"
+        raise UserError(_broken(path, said)) from error
+    if found is None:
+        raise UserError(_broken(path, "it is empty"))
+    try:
+        return {"md5": str(found["outs"][0]["md5"]), "meta": dict(found.get("meta") or {})}
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise UserError(_broken(path, "it lacks outs with an md5")) from error
+
+
+def _broken(path: Path, said: str) -> str:
+    return f"{path} is broken ({said}); restore it with `git checkout {POINTER}`"
 
 
 def former(pointer: dict[str, Any]) -> bool:
@@ -409,6 +425,6 @@ def remembered(root: Path) -> list[dict[str, Any]]:
             entries.append(
                 {"md5": str(entry["md5"]), "meta": dict(entry["meta"]), "made": str(entry["made"])}
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue  # a line half written when the machine went down
     return entries

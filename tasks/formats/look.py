@@ -11,6 +11,7 @@ from tasks.formats import File, Format, Item, Reading, Sample, find_format, form
 from tasks.formats.columns import guess, renamed, respelled, written
 from tasks.formats.files import CONTAINERS, suffix
 from tasks.formats.shapes import describe_shape, unreadable_shape
+from tasks.formats.streams import BLOCK, LARGEST
 
 AUTO = "auto"
 ITEMS = 20
@@ -46,8 +47,9 @@ def find(files: Sequence[File], name: str, wanted: str, columns: Mapping[str, st
             raise UserError(f"source {name}: {file.origin} cannot be read: {said}")
     looks = [(file, tried(sample, known)) for file, sample in samples]
     if not looks:
-        rows = " (it has a header and no row)" if _has_header(files[0]) else ""
-        raise UserError(f"source {name}: {files[0].origin} is empty{rows}" + _more(len(files) - 1))
+        raise UserError(
+            f"source {name}: {files[0].origin} {describe_empty(files[0])}" + _more(len(files) - 1)
+        )
     # What reads a whole source at once may do with files of several kinds: one that fits is enough to ask.
     whole = {n for n, f in known.items() if f.unit == "source" and any(not whys[n] for _, whys in looks)}
     shared = [n for n in known if all(not whys[n] for _, whys in looks)]
@@ -105,8 +107,20 @@ def tried(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
 
 
 def _text(file: File) -> str:
+    """Return the first characters of a file; where they are white space, from the first that is none on.
+
+    Raises UserError where so much white space comes first that nobody wrote it.
+    """
     with file.characters() as stream:
-        return stream.read(TEXT).decode("utf-8", "replace")
+        head = stream.read(TEXT)
+        read = len(head)
+        while head and not head.strip():
+            if read > LARGEST:
+                raise UserError(f"{file.origin}: begins with more than {LARGEST >> 20} MB of white space")
+            block = stream.read(BLOCK)
+            read += len(block)
+            head = block.lstrip()[:TEXT] or block[:1]
+        return head.decode("utf-8", "replace")
 
 
 def rename(sample: Sample, columns: Mapping[str, str]) -> Sample:
@@ -136,8 +150,12 @@ def why_unknown(sample: Sample) -> str:
     )
 
 
-def _has_header(file: File) -> bool:
-    return suffix(file.origin) == ".parquet" or bool(_text(file).strip())
+def describe_empty(file: File) -> str:
+    """Return why a file that `look` finds nothing in holds no rows, in words that follow its name."""
+    if suffix(file.origin) == ".parquet" or _text(file).strip():
+        return "is empty (it has a header and no row)"
+    with file.characters() as stream:
+        return "holds white space alone" if stream.read(1) else "is empty"
 
 
 def _refusal(looks: Sequence[tuple[File, dict[str, str]]], samples: Mapping[File, Sample]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from model.errors import UserError
 from tasks.formats.streams import BLOCK, LONGEST
+from tasks.records import json_fault
 
 # As long as a number, a literal or an escape that a block's end may cut through.
 _TORN = 16
@@ -70,9 +71,7 @@ def read_object(text: str, where: str) -> dict[str, Any]:
 
 def fault(error: Exception) -> str:
     """What is wrong with a JSON text, in a few words."""
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return json_fault(error)
 
 
 def read_objects(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str, str]]:

@@ -29,7 +29,7 @@ from tasks.formats.row_verdicts import MASKED_VERDICT, judged_rows, read_verdict
 from tasks.formats.turns import TURN_KEYS, MaskedAnswer, carried
 from tasks.formats.verdict_names import looks_like_verdict
 from tasks.formats.verdict_values import named_as_verdict
-from tasks.records import Comparison, Rating
+from tasks.records import Comparison, Rating, describe_number
 
 Row = Callable[[Mapping[str, Any], Reading, str], Iterator[Found]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
@@ -159,7 +159,8 @@ def unpacked_cells(values: Mapping[str, Any], reading: Reading, where: str, tall
                     value = turns_of(value)
                 except ValueError as error:
                     raise UserError(
-                        f"{where}: {key} begins as a list of turns and cannot be read ({error}); write it "
+                        f"{where}: {key} begins as a list of turns and cannot be read "
+                        f"({describe_number(error)}); write it "
                         "as JSON"
                     ) from error
         elif isinstance(value, float) and value != value:

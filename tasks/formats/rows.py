@@ -25,7 +25,7 @@ from tasks.formats.row_stream import Keys, row_stream
 from tasks.formats.row_verdicts import side_votes
 from tasks.formats.turns import CONTEXT, MEDIA, SYSTEM, Said, history, kind_of, read_exchange, read_history
 from tasks.formats.unpaired import fits_unpaired
-from tasks.records import comparison_row, digest, pair_row, rating_row, text_row
+from tasks.records import comparison_row, describe_number, digest, pair_row, rating_row, text_row
 
 KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
 NOTHING = "rows without a vote"
@@ -189,7 +189,7 @@ def _list(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:
         try:
             value = read_literal(value)
         except ValueError as error:
-            raise UserError(f"{where}, {key}: broken JSON ({error})") from error
+            raise UserError(f"{where}, {key}: broken JSON ({describe_number(error)})") from error
     if is_empty(value):
         return []
     if isinstance(value, dict) or (isinstance(value, str) and value.lstrip()[:1] == "{"):

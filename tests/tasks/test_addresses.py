@@ -11,6 +11,7 @@ from flows.configuration import check_preset
 from model.errors import UserError
 from tasks import addresses, remotes
 from tasks.addresses import conceal, hide_secrets, reveal, shown
+from tasks.fetch import address
 from tasks.ingest import ingest
 from tasks.sources import DataParameters, Source
 from tasks.stage import Surroundings
@@ -146,3 +147,29 @@ def test_fault_sees_a_user_in_a_chain_and_a_password_with_a_slash(url: str) -> N
 )  # fmt: skip
 def test_fault_takes_hosts_with_ports_and_chains(url: str) -> None:
     assert addresses.fault(url) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://h/data/rows.csv;jsessionid={SECRET}",
+        f"https://h/a;PHPSESSID={SECRET}/rows.csv?page=2",
+        f"https://h/rows.csv;v={SECRET};token={SECRET}?sig={SECRET}#part",
+    ],
+)
+def test_parameters_in_a_path_are_hidden_as_the_query_is(url: str) -> None:
+    recorded = addresses.conceal(url)
+    assert SECRET not in recorded and addresses.reveal(recorded) == url
+    assert SECRET not in shown(url) + hide_secrets(f"cannot reach {url}")
+    given = address(recorded)
+    assert SECRET not in given.name and (given.name == "rows.csv")
+    assert addresses.conceal(recorded) == recorded
+
+
+def test_a_fragment_behind_a_hidden_query_is_taken() -> None:
+    recorded = addresses.conceal(f"https://h/a.csv?sig={SECRET}")
+    for fragment in ("#row=4", "#top", "#a?b=c"):
+        assert addresses.reveal(recorded + fragment) == f"https://h/a.csv?sig={SECRET}{fragment}"
+    unknown = "https://h/a.csv;jsessionid=***?x=1"
+    with pytest.raises(UserError, match="was not recorded"):
+        addresses.reveal(unknown)
