@@ -14,6 +14,7 @@ from flows.terminal import Console
 from tasks.backup import restore_backup, write_backup
 from tasks.cleaning import show_size
 from tasks.project_paths import CACHE, RECORDS
+from tasks.store_check import check_mlflow_database
 
 
 def backup(
@@ -34,6 +35,9 @@ def backup(
 
     Where CHATMILL_DATABASE names a PostgreSQL, back up its databases too: `pg_dump NAME_mlflow`.
     """
+    if not (os.environ.get(SETTING) or os.environ.get("MLFLOW_TRACKING_URI")):
+        # Else a backup without the registry would pass for a whole one.
+        check_mlflow_database(Path.cwd())
     found = write_backup(Path.cwd(), target, force)
     console = Console(highlight=False)
     console.print(

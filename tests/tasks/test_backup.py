@@ -14,6 +14,7 @@ from contextlib import closing
 
 import pytest
 
+from flows.backup import backup
 from flows.surroundings import bare
 from model.errors import UserError
 from tasks.backup import INTENTION, finish_restore, restore_backup, write_backup
@@ -191,3 +192,17 @@ def test_a_project_that_may_only_be_read_is_backed_up_and_leaves_nothing_else(pr
     (tmp_path / "new").mkdir()
     restore_backup(tmp_path / "new", target)
     assert word_of(tmp_path / "new") == "first"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database at all"])
+def test_the_command_refuses_records_without_their_registry(project, tmp_path, monkeypatch, content):
+    monkeypatch.chdir(project)
+    for name in ("CHATMILL_DATABASE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    database = project / "var" / "mlflow.db"
+    database.unlink()
+    if content is not None:
+        database.write_bytes(content)
+    with pytest.raises(UserError, match=r"var/mlflow\.db, which h.*(missing|empty|damaged).*restore"):
+        backup(tmp_path / "a.tar")
+    assert not (tmp_path / "a.tar").exists()
