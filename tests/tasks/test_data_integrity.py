@@ -150,6 +150,8 @@ def test_kill_before_the_pointer_is_renamed_leaves_the_former_version(root: Path
     # As before: the rows are of these sources, and no others.
     assert make(root)[1] == yaml.safe_load(before)["outs"][0]["md5"] == versions.folder_hash(root)
     assert b'"three"' not in b"".join(contents(root).values())
+    # A process that the system kills cannot remove what it had written until then.
+    (root / "data.dvc.part").write_bytes(before[:20])
     assert any("data.dvc.part" in note for note in sweep(root)) and not (root / "data.dvc.part").exists()
 
 
