@@ -41,24 +41,24 @@ up: install
 
 # The smoke chain over two hosts, as two folders: three minutes.
 hosts: develop
-	$(BIN)/python -m tests.hosts $(ARGS)
+	$(BIN)/python -m tests.integration.two_hosts $(ARGS)
 
 # Kills of the smoke chain at seeded moments, half a minute each: `make chaos ARGS="--kills 50 --seed 2"`.
 chaos: develop
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: develop
-	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # A thousand tasks on a real PostgreSQL of its own; Debian's package postgresql must be there.
 postgres: develop
-	$(BIN)/python -m tests.bench.postgres $(ARGS)
+	$(BIN)/python -m tests.benchmarks.postgres $(ARGS)
 
 # What orchestration and tracking take: the chain by `chatmill run` and as plain functions, in turn. For the demo:
 # ARGS="--preset configs/demo.yaml", on a machine that does nothing else.
 overhead: develop
-	$(BIN)/python -m tests.bench.overhead $(ARGS)
+	$(BIN)/python -m tests.benchmarks.overhead $(ARGS)
 
 # The commands that look back, on a store with 200 runs.
 past: develop
-	$(BIN)/python -m tests.bench.past $(ARGS)
+	$(BIN)/python -m tests.benchmarks.past $(ARGS)

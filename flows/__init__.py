@@ -1,1 +1,4 @@
-"""What runs, in what order, and the command line; no logic."""
+"""Orchestration: which stages run in what order, the preset, and the command line.
+
+What a stage computes belongs in `tasks/`, and nothing in `tasks/` or `model/` imports this package.
+"""

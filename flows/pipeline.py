@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.configuration import Preset
-from flows.running import Outcome, Running
+from flows.config import Preset
+from flows.pipeline_run import Outcome, Running
 from tasks.drift import drift
 from tasks.evaluate import evaluate
 from tasks.gate import gate

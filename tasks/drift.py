@@ -12,14 +12,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.launch import Report
-from tasks import profile
-from tasks.figures import against_bars, standalone
-from tasks.measures import Bars, Measure, Newness, new_rows, profiles_apart, surprised, tokens_apart
-from tasks.names import name_fault
-from tasks.page import STYLE
-from tasks.profile import ABOUT, MODEL
-from tasks.stage import stage
+from model.training.launcher import Report
+from tasks.common.names import name_fault
+from tasks.drift_detection import profile
+from tasks.drift_detection.metrics import (
+    Bars,
+    Measure,
+    Newness,
+    new_rows,
+    profiles_apart,
+    surprised,
+    tokens_apart,
+)
+from tasks.drift_detection.profile import ABOUT, MODEL
+from tasks.engine.stage import stage
+from tasks.reporting.charts import against_bars, standalone
+from tasks.reporting.template import STYLE
 
 TABLE, CELLS, PICTURE, FOUND = "drift.md", "drift.csv", "drift.svg", "drift.json"
 NOTHING = "nothing to compare this data with: no champion has learned from other data"

@@ -9,8 +9,9 @@ What this stage leaves for the gate and the registry:
   champion was measured in this run, or why not (`champion`).
 
 The champion's model is the optional input `champion`, a folder with champion.json and model/, as
-`tasks/opponent.py` brings it. All figures `champion_…` come from the same prompts, the same random numbers
-and the same judge as those of the candidate, `aligned_…`. The gate makes a `tasks.scores.Comparison` of them.
+`tasks/tracking/champion_input.py` brings it. All figures `champion_…` come from the same prompts, the same
+random numbers and the same judge as those of the candidate, `aligned_…`. The gate makes a
+`tasks.evaluation.scores.Comparison` of them.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model.batches import read_rows
-from model.evaluate import evaluate as measure
-from model.evaluate_parameters import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
-from model.intervals import mean_figures, wilson_interval, with_interval
-from model.launch import Report, launch
-from model.scoring import gain_figures
+from model.data.dataloader import read_rows
+from model.evaluation.answer_scores import gain_figures
+from model.evaluation.confidence_intervals import mean_figures, wilson_interval, with_interval
+from model.evaluation.evaluate import evaluate as measure
+from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
+from model.training.launcher import Report, launch
+from tasks.drift_detection.profile import ABOUT, MODEL
+from tasks.engine.stage import stage
+from tasks.evaluation.lexicon import score_tone
 from tasks.judge import describe_reward_model, read_judge
-from tasks.lexicon import score_tone
-from tasks.profile import ABOUT, MODEL
-from tasks.stage import stage
 
 CHAMPION = "champion"  # the optional input
 METRICS, HELD_OUT = "metrics.json", "held_out.json"
@@ -57,7 +58,7 @@ def evaluate(
     seed: int,
     device: str,
 ) -> dict[str, Any]:
-    """The figures in metrics.json and held_out.json; beside them what `model.evaluate` writes."""
+    """The figures in metrics.json and held_out.json; beside them what `model.evaluation.evaluate` writes."""
     embeddings = pretrain / "embeddings.safetensors"
     judging = read_judge(judge)
     plain = {name: value for name, value in asdict(parameters).items() if name != "judge"}

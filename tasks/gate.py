@@ -1,7 +1,8 @@
 """The gate: whether the aligned model is good enough to be a champion, and what it is compared by.
 
 A preset's thresholds are added to defaults that refuse a model which lost what SFT had. verdict.json holds
-each check, and under `comparison` the score of the candidate beside the champion's (tasks/scores.py).
+each check, and under `comparison` the score of the candidate beside the champion's
+(tasks/evaluation/scores.py).
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.launch import Report
+from model.training.launcher import Report
+from tasks.common.metric_labels import metric_words
+from tasks.engine.stage import stage
 from tasks.evaluate import HELD_OUT, METRICS
-from tasks.metric_words import metric_words
-from tasks.scores import Comparison, Score
-from tasks.stage import stage
+from tasks.evaluation.scores import Comparison, Score
 
 # What a model must keep of SFT's, and gain over it. Ours: the demo loses 7% on right answers, a run whose
 # answers were garbage afterwards lost 137%. Rewards are in deviations of SFT's answers.

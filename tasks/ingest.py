@@ -10,21 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from model.launch import Report
-from tasks import data_folder, versions
-from tasks.formats import File, Tally
-from tasks.formats.files import suffix
-from tasks.formats.look import choose_reading
-from tasks.formats.reader import no_rows
-from tasks.locks import alone
-from tasks.output import MANIFEST
-from tasks.owned_folder import copy_folder
-from tasks.project_paths import DATA_LOCK
-from tasks.readmission import check_readmitted, member_digests, note_withdrawn
-from tasks.records import TYPES, shards
-from tasks.repeated_labels import drop_repeated_labels
-from tasks.row_origins import find_origins, write_places
-from tasks.shards import (
+from model.training.launcher import Report
+from tasks.common.file_lock import alone
+from tasks.data.external_sort import (
     CLAIMS,
     Part,
     check_claims,
@@ -35,7 +23,13 @@ from tasks.shards import (
     shard_count,
     sort_part,
 )
-from tasks.sources import (
+from tasks.data.formats import File, Tally
+from tasks.data.formats.detect import choose_reading
+from tasks.data.formats.files import suffix
+from tasks.data.formats.reader import no_rows
+from tasks.data.readmitted_rows import check_readmitted, member_digests, note_withdrawn
+from tasks.data.records import TYPES, shards
+from tasks.data.sources import (
     DataParameters,
     Source,
     check_still,
@@ -45,9 +39,16 @@ from tasks.sources import (
     reading_of,
     without_ignored,
 )
-from tasks.spread import Spread, in_turn, paced
-from tasks.stage import stage
-from tasks.withdrawal import WITHDRAWN, Withdrawn, held, read_withdrawn
+from tasks.data.withdrawals import WITHDRAWN, Withdrawn, held, read_withdrawn
+from tasks.dvc import versions
+from tasks.engine.output import MANIFEST
+from tasks.engine.parallel import Spread, in_turn, paced
+from tasks.engine.stage import stage
+from tasks.ingestion.repeated_labels import drop_repeated_labels
+from tasks.ingestion.row_origins import find_origins, write_places
+from tasks.project import data_folder
+from tasks.project.owned_folder import copy_folder
+from tasks.project.paths import DATA_LOCK
 
 SHOWN = 3
 WAITS = "another run makes data/; waiting for it"

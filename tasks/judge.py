@@ -14,17 +14,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from model import reward as training
-from model.batches import each_row
+from model.data.dataloader import each_row
 from model.errors import UserError
-from model.evaluate_parameters import LEXICON, NONE, REWARD_MODEL
-from model.launch import Report
-from model.reward import RewardParameters
+from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL
+from model.training import reward as training
+from model.training.launcher import Report
+from model.training.reward import RewardParameters
+from tasks.common.names import stratum_key
+from tasks.engine.stage import stage
+from tasks.engine.training_launcher import Training
+from tasks.evaluation.lexicon import digest_lexicon
 from tasks.labels import JUDGE, LEAST_JUDGE_TEXTS
-from tasks.lexicon import digest_lexicon
-from tasks.names import stratum_key
-from tasks.stage import stage
-from tasks.training import Training
 
 RECORD = "judge.json"
 

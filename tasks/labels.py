@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from model.batches import generator
+from model.data.dataloader import generator
 from model.errors import UserError
-from model.launch import Report
-from tasks.agreement import Agreement
-from tasks.formats.labelled import instant
-from tasks.names import is_blank, stratum_key
-from tasks.records import Comparison, Rating, digest, read_shards
-from tasks.repeats import is_nobody
+from model.training.launcher import Report
+from tasks.common.names import is_blank, stratum_key
+from tasks.data.annotator_agreement import Agreement
+from tasks.data.formats.label_rows import instant
+from tasks.data.records import Comparison, Rating, digest, read_shards
+from tasks.engine.stage import stage
 from tasks.split import SPLITS
-from tasks.stage import stage
+from tasks.validation.exact_dedup import is_nobody
 
 JUDGE = "judge"  # the folder of the labels that are kept for the judge
 # Fewer texts than these teach a reward model nothing that could be relied on. Ours.

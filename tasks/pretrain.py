@@ -6,18 +6,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model import pretrain as training
-from model.batches import TokenFile
-from model.device import World
-from model.folder import load_model, save_model
-from model.launch import Report
-from model.pretrain import PretrainParameters
-from model.tokenizer import Tokenizer
-from model.transformer import Architecture, Shape
-from tasks.keys import folder_digest
-from tasks.stage import stage
+from model.data.dataloader import TokenFile
+from model.data.hf_checkpoint import load_model, save_model
+from model.data.tokenizer import Tokenizer
+from model.nn.transformer import Architecture, Shape
+from model.training import pretrain as training
+from model.training.distributed import World
+from model.training.launcher import Report
+from model.training.pretrain import PretrainParameters
+from tasks.engine.cache_key import folder_digest
+from tasks.engine.stage import stage
+from tasks.engine.training_launcher import Training
 from tasks.tokenizer import base_folder
-from tasks.training import Training
 
 
 @dataclass(frozen=True)

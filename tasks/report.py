@@ -12,9 +12,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from model.batches import each_row
-from model.launch import Report
-from tasks.chapters import (
+from model.data.dataloader import each_row
+from model.training.launcher import Report
+from tasks.common.names import is_blank
+from tasks.engine.stage import stage
+from tasks.reporting.sections import (
     SPEAKERS,
     Curve,
     agreement,
@@ -29,9 +31,7 @@ from tasks.chapters import (
     said_before,
     tiles,
 )
-from tasks.names import is_blank
-from tasks.page import PAGE, RUN_LINKS, STYLE
-from tasks.stage import stage
+from tasks.reporting.template import PAGE, RUN_LINKS, STYLE
 
 KINDS = ("text", "pairs", "comparisons", "ratings")
 SPLITS = ("train", "valid", "test")

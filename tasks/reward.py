@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model import reward as training
-from model.launch import Report
-from model.preferences import headline_accuracy
-from model.reward import RewardParameters
-from tasks.stage import stage
-from tasks.training import Training
-from tasks.yardstick import linear_accuracy
+from model.data.preference_dataset import headline_accuracy
+from model.training import reward as training
+from model.training.launcher import Report
+from model.training.reward import RewardParameters
+from tasks.engine.stage import stage
+from tasks.engine.training_launcher import Training
+from tasks.evaluation.linear_baseline import linear_accuracy
 
 
 @stage(inputs=("sft", "labels"), resumes=True)

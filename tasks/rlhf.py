@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from model import ppo as training
-from model.launch import Report
-from model.ppo_parameters import PPOParameters
-from tasks.stage import stage
-from tasks.training import Training
+from model.training import ppo as training
+from model.training.launcher import Report
+from model.training.ppo_config import PPOParameters
+from tasks.engine.stage import stage
+from tasks.engine.training_launcher import Training
 
 
 @stage(inputs=("split", "sft", "reward"), reads={"split": ("*/pairs",)}, resumes=True)

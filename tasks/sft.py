@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from model import sft as training
-from model.launch import Report
-from model.sft import SFTParameters
-from tasks.stage import stage
-from tasks.training import Training
+from model.training import sft as training
+from model.training.launcher import Report
+from model.training.sft import SFTParameters
+from tasks.engine.stage import stage
+from tasks.engine.training_launcher import Training
 
 
 @stage(inputs=("split", "pretrain"), reads={"split": ("*/pairs",)}, resumes=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UserError
-from model.launch import Report
-from tasks.groups import describe_few_groups, group_of
-from tasks.records import TYPES, shards
-from tasks.spread import Spread, in_turn, paced
-from tasks.stage import stage
+from model.training.launcher import Report
+from tasks.data.groups import describe_few_groups, group_of
+from tasks.data.records import TYPES, shards
+from tasks.engine.parallel import Spread, in_turn, paced
+from tasks.engine.stage import stage
 
 SPLITS = ("train", "valid", "test")
 

@@ -11,14 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from model.data.tokenizer import Tokenizer as Encoder
+from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
-from model.launch import Report
-from model.tokenizer import Tokenizer as Encoder
-from model.tokenizer import train_tokenizer
-from tasks.records import shards
+from model.training.launcher import Report
+from tasks.data.records import shards
+from tasks.engine.parallel import Spread, in_turn, paced
+from tasks.engine.stage import stage
 from tasks.split import SPLITS
-from tasks.spread import Spread, in_turn, paced
-from tasks.stage import stage
 
 BATCH_CHARACTERS = 1 << 22
 

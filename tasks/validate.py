@@ -16,14 +16,15 @@ import numpy as np
 import yaml
 
 from model.errors import UserError
-from model.launch import Report
-from tasks import benchmarks, near, repeats, scripts, versions
-from tasks.data_docs import write_page
-from tasks.digests import file_sums
-from tasks.findings import Broken, Findings, publish
-from tasks.quarantine import ADMITTED, read_admissions
-from tasks.records import TYPES, shards
-from tasks.rules import (
+from model.training.launcher import Report
+from tasks.common.checksums import file_sums
+from tasks.data.records import TYPES, shards
+from tasks.dvc import versions
+from tasks.engine.parallel import Spread, in_turn, paced
+from tasks.engine.stage import stage
+from tasks.validation import contamination, exact_dedup, near_dedup, unicode_scripts
+from tasks.validation.data_docs import write_page
+from tasks.validation.expectations import (
     Failure,
     Limits,
     Rules,
@@ -32,9 +33,9 @@ from tasks.rules import (
     expectations,
     own_expectations,
 )
-from tasks.sifting import Looked, Looking, Sifting, look, sift
-from tasks.spread import Spread, in_turn, paced
-from tasks.stage import stage
+from tasks.validation.quarantine import ADMITTED, read_admissions
+from tasks.validation.shard_validation import Looked, Looking, Sifting, look, sift
+from tasks.validation.summary import Broken, Findings, publish
 
 Personal = Literal["off", "quarantine", "mask"]
 SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
@@ -85,12 +86,12 @@ class ValidateParameters:
         for kind, rules in self.rules.items():
             own_expectations(kind, rules)
         for script in self.scripts:
-            if script not in scripts.SCRIPTS:
-                near_ones = difflib.get_close_matches(script, scripts.SCRIPTS, n=1)
+            if script not in unicode_scripts.SCRIPTS:
+                near_ones = difflib.get_close_matches(script, unicode_scripts.SCRIPTS, n=1)
                 hint = (
                     f"did you mean {near_ones[0]}?"
                     if near_ones
-                    else f"known are {', '.join(scripts.SCRIPTS)}"
+                    else f"known are {', '.join(unicode_scripts.SCRIPTS)}"
                 )
                 raise ValueError(f"scripts has {script!r}; {hint}")
 
@@ -259,7 +260,7 @@ def _looking(parameters: ValidateParameters, ingest: Path, root: Path, work: Pat
     admissions = read_admissions(root, parameters.admitted)
     grams = work / "grams.npy" if parameters.benchmarks else None
     if grams:
-        np.save(grams, benchmarks.grams_of(_benchmarks(parameters, root)))
+        np.save(grams, contamination.grams_of(_benchmarks(parameters, root)))
     return [
         Looking(
             kind, number, path, ingest / "origins" / kind / path.name, work,
@@ -278,16 +279,16 @@ def _marks(parameters: ValidateParameters, kind: str, looked: Sequence[Looked], 
     def files(name: str) -> list[Path]:
         return [work / name / kind / f"{number:05}.npy" for number in range(count)]
 
-    marks = [repeats.said_again(files("content"))]
+    marks = [exact_dedup.said_again(files("content"))]
     if kind == "ratings":
-        torn = marks[0][marks[0]["rule"] == repeats.TORN]
-        marks = [torn, repeats.said_again(files("whole"))]
+        torn = marks[0][marks[0]["rule"] == exact_dedup.TORN]
+        marks = [torn, exact_dedup.said_again(files("whole"))]
     if kind in ("comparisons", "ratings"):
-        marks.append(repeats.contradictions(files("choices")))
+        marks.append(exact_dedup.contradictions(files("choices")))
     if parameters.near and kind == "text":
-        alike = near.near_marks(files("signatures"), files("ids"), parameters.near)
-        found = np.zeros(len(alike), repeats.MARK)
-        found["shard"], found["place"], found["rule"] = alike["shard"], alike["place"], repeats.NEAR
+        alike = near_dedup.near_marks(files("signatures"), files("ids"), parameters.near)
+        found = np.zeros(len(alike), exact_dedup.MARK)
+        found["shard"], found["place"], found["rule"] = alike["shard"], alike["place"], exact_dedup.NEAR
         marks.append(found)
     return np.concatenate(marks)
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from flows.surroundings import QUIET
+from flows.servers.environment import QUIET
 
 # The longest, which with others after them leave no core without work at the end.
 FIRST = ("test_pipeline.py", "test_reproduction.py", "test_up.py", "test_hosts.py", "test_unattended.py")

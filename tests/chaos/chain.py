@@ -14,12 +14,12 @@ from pathlib import Path
 
 import psutil
 
-from flows.served import read_served
-from flows.surroundings import bare, free_port
-from model.launch import MODULE
-from tests.bench.smoke import REPOSITORY, SMOKE, lay
+from flows.servers.environment import bare, free_port
+from flows.servers.state_file import read_served
+from model.training.launcher import MODULE
+from tests.benchmarks.smoke import REPOSITORY, SMOKE, lay
 
-COMMAND = (sys.executable, "-m", "flows.command")
+COMMAND = (sys.executable, "-m", "flows.cli.main")
 STARTING_SECONDS = 120.0
 LONGEST_SECONDS = 600.0
 # How often a chain that nobody killed may end without having come to the end.

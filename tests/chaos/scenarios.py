@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from flows.dashboards import Where, mlflow_server
-from flows.password import read_login, stored_login
-from flows.served import read_served
-from flows.services import Kept
-from flows.surroundings import LOOPBACK, Place, free_port
-from tests.bench.events import call, lay
+from flows.servers.commands import Where, mlflow_server
+from flows.servers.credentials import read_login, stored_login
+from flows.servers.environment import LOOPBACK, Place, free_port
+from flows.servers.state_file import read_served
+from flows.servers.supervisor import Kept
+from tests.benchmarks.events import call, lay
 from tests.chaos.chain import Chain
 from tests.chaos.outcome import differences, left_over, read_outcome
-from tests.hosts import until
+from tests.integration.two_hosts import until
 
 AWAY_SECONDS = 60.0
 LOGIN = read_login("chaos:kills-at-any-moment")
@@ -136,7 +136,7 @@ def worker_killed(chain: Chain) -> Iterator[list[str]]:
     """The worker that runs `nightly` is killed in a training; the next night's run takes over."""
     lay(chain.root)
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
-    call(chain.root, "-m", "flows.command", "up", "--detach", *ports)
+    call(chain.root, "-m", "flows.cli.main", "up", "--detach", *ports)
     try:
         served = read_served(chain.root)
         assert served is not None
@@ -148,7 +148,7 @@ def worker_killed(chain: Chain) -> Iterator[list[str]]:
         os.kill(worker, signal.SIGKILL)
         call(chain.root, *nightly, "--watch", **asks)
     finally:
-        call(chain.root, "-m", "flows.command", "down")
+        call(chain.root, "-m", "flows.cli.main", "down")
     yield []
 
 

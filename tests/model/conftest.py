@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.folder import save_model
-from model.tokenizer import Tokenizer, train_tokenizer
-from model.transformer import Architecture, Transformer
+from model.data.hf_checkpoint import save_model
+from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.nn.transformer import Architecture, Transformer
 
 SUBJECTS = ("the film", "the story", "this camera", "the actor", "a quiet scene", "the ending", "the music")
 GOOD = ("wonderful", "warm and funny", "a great joy", "lovely", "excellent", "moving")

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.pretrain import PretrainParameters, train
-from model.surprise import surprise
-from model.transformer import Shape
-from tasks.chapters import drifted
-from tasks.distances import jensen_shannon, kolmogorov_smirnov
+from model.evaluation.perplexity import surprise
+from model.nn.transformer import Shape
+from model.training.pretrain import PretrainParameters, train
+from tasks.data.formats import File, Reading, find_format
+from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row, write_rows
 from tasks.drift import DriftParameters, drift, read_drift
-from tasks.formats import File, Reading, find_format
-from tasks.profile import ABOUT, FILE, IDS, Profile, read_ids
-from tasks.records import TYPES, Comparison, Rating, Record, Text, text_row, write_rows
+from tasks.drift_detection.distances import jensen_shannon, kolmogorov_smirnov
+from tasks.drift_detection.profile import ABOUT, FILE, IDS, Profile, read_ids
+from tasks.reporting.sections import drifted
 from tasks.split import SPLITS, SplitParameters, split_of
 from tasks.tokenizer import TokenizerParameters, tokenizer
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import tasks.evaluate as module
-from model.batches import read_rows
-from model.evaluate_parameters import JUDGES, EvaluateParameters
+from model.data.dataloader import read_rows
+from model.evaluation.evaluate_config import JUDGES, EvaluateParameters
 from tasks.evaluate import compare_by_judge, evaluate, win_figures
 from tasks.judge import RECORD, Scorer
 

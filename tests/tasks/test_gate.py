@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from tasks.common.metric_labels import metric_words
+from tasks.engine.output import write_manifest
+from tasks.evaluation.linear_baseline import linear_accuracy
+from tasks.evaluation.scores import difference, read_comparison
 from tasks.gate import KNOWN, OLD_NAMES, GateParameters, _all_met, compare_with_champion, gate, verdict
-from tasks.metric_words import metric_words
-from tasks.output import write_manifest
-from tasks.project_paths import ARTIFACTS
-from tasks.scores import difference, read_comparison
-from tasks.serving import Manner, Talker, resolve
-from tasks.yardstick import linear_accuracy
+from tasks.project.paths import ARTIFACTS
+from tasks.serving.chat import Manner, Talker, resolve
 from tests.model.conftest import Language, language, write_rows
 
 __all__ = ["language"]

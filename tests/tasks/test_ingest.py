@@ -12,14 +12,15 @@ import pytest
 import yaml
 
 from model.errors import UserError
-from tasks import shards, versions
-from tasks.data_folder import STATE
+from tasks.data import external_sort
+from tasks.data.records import TYPES, read_rows
+from tasks.data.sources import DataParameters, Source
+from tasks.dvc import versions
+from tasks.engine.output import is_undamaged
+from tasks.engine.parallel import Spread, in_turn, over_cores
+from tasks.engine.stage import Surroundings
 from tasks.ingest import ingest
-from tasks.output import is_undamaged
-from tasks.records import TYPES, read_rows
-from tasks.sources import DataParameters, Source
-from tasks.spread import Spread, in_turn, over_cores
-from tasks.stage import Surroundings
+from tasks.project.data_folder import STATE
 
 OWN = Source("mine", "rows", files="texts/*.jsonl")
 
@@ -254,13 +255,13 @@ def test_neither_cutting_nor_processes_show(root: Path, monkeypatch: pytest.Monk
         assert everything(root / "out") == whole
     for bytes_of_a_run in (1, 5_000, 50_000):
         shutil.rmtree(root / "data")
-        monkeypatch.setattr(shards, "RUN_BYTES", bytes_of_a_run)
+        monkeypatch.setattr(external_sort, "RUN_BYTES", bytes_of_a_run)
         assert run(root, parameters) == figures
         assert everything(root / "out") == whole
 
 
 def test_shards_are_a_power_of_two_by_their_size_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(external_sort, "SHARD_BYTES", 20_000)
     parameters = many(root)
     run(root, parameters)
     found = everything(root / "data")
@@ -271,7 +272,7 @@ def test_shards_are_a_power_of_two_by_their_size_alone(root: Path, monkeypatch: 
         row.id for row in read_rows(root / "data" / "text", "text")
     )
     shutil.rmtree(root / "data")
-    monkeypatch.setattr(shards, "RUN_BYTES", 3_000)
+    monkeypatch.setattr(external_sort, "RUN_BYTES", 3_000)
     run(root, parameters)
     assert everything(root / "data") == found
 
@@ -391,7 +392,7 @@ def test_what_a_named_person_says_twice_counts_once(tmp_path: Path) -> None:
 def test_rows_that_are_there_again_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: Any
 ) -> None:
-    monkeypatch.setattr(shards, "RUN_BYTES", 300)
+    monkeypatch.setattr(external_sort, "RUN_BYTES", 300)
     vote = {"prompt": "Which?", "a": "An oak.", "b": "A fir.", "choice": "a"}
     rating = {"prompt": "Which?", "completion": "An oak.", "score": 4, "annotator": "ana"}
     write(tmp_path, *[{"text": "one"}] * 3, *[{**vote, "annotator": "ana"}] * 2, *[vote] * 2)

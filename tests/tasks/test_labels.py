@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.formats import File, Reading, find_format
+from tasks.data.formats import File, Reading, find_format
+from tasks.data.records import TYPES, Comparison, Record, comparison_row, rating_row, write_rows
 from tasks.labels import LabelsParameters, labels
-from tasks.records import TYPES, Comparison, Record, comparison_row, rating_row, write_rows
 from tasks.split import SPLITS, SplitParameters, split_of
 
 FILE = "train.comparisons.jsonl"

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
-from tasks.chapters import Curve, finetuning, in_words
-from tasks.figures import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
-from tasks.page import RUN_LINKS, add_run_links
 from tasks.report import ReportParameters, examples, quarantine, report, source_table
+from tasks.reporting.charts import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
+from tasks.reporting.sections import Curve, finetuning, in_words
+from tasks.reporting.template import RUN_LINKS, add_run_links
 
 STAGES = (
     "validate", "split", "tokenizer", "drift", "pretrain", "sft", "labels", "reward", "rlhf", "evaluate",

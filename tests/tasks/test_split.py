@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.formats import File, Reading, find_format
-from tasks.groups import group_of
-from tasks.records import TYPES, canonical, pair_row, read_rows, text_row, write_rows
+from tasks.data.formats import File, Reading, find_format
+from tasks.data.groups import group_of
+from tasks.data.records import TYPES, canonical, pair_row, read_rows, text_row, write_rows
 from tasks.split import SPLITS, SplitParameters, split, split_of
 
 SMOKE = Path(__file__).parent.parent / "exports" / "smoke"

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from model.errors import UserError
-from tasks.records import TYPES, digest, fault_row, read_shards
-from tasks.rules import ACROSS, Limits, Rules, check, check_totals, own_expectations
-from tasks.spread import in_turn, over_cores
+from tasks.data.records import TYPES, digest, fault_row, read_shards
+from tasks.engine.parallel import in_turn, over_cores
 from tasks.validate import ValidateParameters, accepted_rows, validate
+from tasks.validation.expectations import ACROSS, Limits, Rules, check, check_totals, own_expectations
 
 COMMON = {"source": "film", "group": "g1"}
 GOOD: dict[str, dict[str, Any]] = {

@@ -1,0 +1,92 @@
+"""`chatmill approve`: a person's word on a model that waits for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from flows.cli.models import open_tracker, person
+from flows.common.terminal import Console
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.tracking.registry import Registry
+
+
+def approve(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A version, as 3 or NAME/3, or the run that made it: its name or id in Prefect, its id in "
+            "MLflow (none named: the one that waits).",
+        ),
+    ] = "",
+    why: Annotated[str, typer.Option("--why", "-w", help="The reason, kept in the history.")] = "",
+    reject: Annotated[bool, typer.Option("--reject", help="Refuse it; --why says why.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show its evaluation, and decide nothing.")] = False,
+) -> None:
+    """Make a model champion that waits for a person, or refuse it: presets with `promote.approval: human`.
+
+    The run that is suspended for it goes on; nothing is trained again. Its evaluation is held against the
+    champion of now: one that is no better by now stays what it is. `--show` shows it without deciding.
+    """
+    if show and (reject or why):
+        raise UserError("--show decides nothing; leave it out, or leave --reject and --why out")
+    if reject and not why.strip():
+        raise UserError("a refusal wants its reason: --why TEXT, as in --why 'answers are rude'")
+    tracker = open_tracker()
+    from tasks.tracking.approval import FLOW_RUN, find, told
+
+    console = Console(highlight=False)
+    registries = {registry.model: registry for registry in tracker.registries()}
+    found = find([version for each in registries.values() for version in each.versions()], run)
+    registry = registries[found.name]
+    if show:
+        _show(registry, found, console)
+        console.print(escape(told(found)), soft_wrap=True)
+        return
+    decided = registry.decide(str(found.version), not reject, who := person(), why, check=tracker.check_files)
+    console.print(escape(decided.says), soft_wrap=True)
+    if found.tags.get(FLOW_RUN):
+        console.print(escape(_resume(found, not reject, who, why)), soft_wrap=True)
+    if decided.champion:
+        address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
+        console.print(f"Talk with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
+
+
+def _resume(version: Any, yes: bool, who: str, why: str) -> str:
+    from flows.servers.environment import prepare
+    from tasks.tracking.approval import NAME
+
+    if not prepare(Path.cwd()).prefect:
+        return (
+            f"the run {version.tags.get(NAME)} is on a Prefect server that does not run now; "
+            "when `chatmill up` runs again, the same command lets it end"
+        )
+    from flows.orchestration.human_approval import resume
+
+    return resume(version, yes, who, why)
+
+
+def _show(registry: Registry, version: Any, console: Console) -> None:
+    """The figures beside the champion's, and the same prompts answered by all three models."""
+    from flows.orchestration.progress import show_answers
+    from tasks.tracking.approval import answers, evaluation
+
+    champion = registry.champion()
+    against = f"champion, version {champion.version}" if champion else "no champion yet"
+    table = Table(box=None, pad_edge=False)
+    for column in ("figure", f"version {version.version}", against):
+        table.add_column(column)
+    for row in evaluation(version, champion):
+        table.add_row(*map(escape, row))
+    console.print(table)
+    console.print(escape(version.tags.get("reason", "")), soft_wrap=True)
+    if rows := answers(registry.client, version):
+        show_answers(rows, console, most=3)

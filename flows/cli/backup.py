@@ -1,0 +1,87 @@
+"""`chatmill backup` and `chatmill restore`: the records of a project in one file, and back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from flows.common.terminal import Console
+from flows.servers.database import SETTING
+from tasks.backup.archive import restore_backup, write_backup
+from tasks.cleanup.output_gc import show_size
+from tasks.project.database_check import check_mlflow_database
+from tasks.project.paths import CACHE, RECORDS
+
+
+def backup(
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|DIR", help="A file, as records.tar or records.tar.gz, or a folder."),
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+) -> None:
+    """Copy the records to one file: the registry, rollbacks, approvals, costs, runs and registered models.
+
+    Runs and servers may go on meanwhile. The file holds what is in var/ and no command can make again:
+    MLflow's database and files, the labels that were told of, the last summary and the pages. It names
+    people and is readable by you alone.
+
+    Not in it: var/cache (can be computed again), credentials, logs, Prefect's database; and what git and DVC
+    keep: presets, configs/withdrawn.jsonl and data.dvc (commit them), and the data (`dvc push`).
+
+    Where CHATMILL_DATABASE names a PostgreSQL, back up its databases too: `pg_dump NAME_mlflow`.
+    """
+    if not (os.environ.get(SETTING) or os.environ.get("MLFLOW_TRACKING_URI")):
+        # Else a backup without the registry would pass for a whole one.
+        check_mlflow_database(Path.cwd())
+    found = write_backup(Path.cwd(), target, force)
+    console = Console(highlight=False)
+    console.print(
+        f"{found.files:,} files, {show_size(found.size)}, are in [bold]{escape(str(found.path))}[/bold]",
+        soft_wrap=True,
+    )
+    for said in found.damaged:
+        text = f"{said}; an older backup may have the right one, and `chatmill restore` brings it back"
+        console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
+    console.print(
+        f"[dim]not in it: {CACHE}/, credentials, logs, Prefect's database; what git and DVC keep[/dim]",
+        soft_wrap=True,
+    )
+    _note_other_stores(console, "`pg_dump NAME_mlflow > mlflow.sql` backs it up")
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `chatmill backup` wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the records that are here; they are kept aside.")
+    ] = False,
+) -> None:
+    """Put the records of a backup in place, all or none, after checking each file's SHA-256.
+
+    End `chatmill up` and runs first. Records that are here are replaced with --force alone, and kept in
+    var/replaced-DATE. On a new machine: clone the repository, `dvc pull`, then this. The outputs of stages
+    are made again by the next run.
+
+    Where CHATMILL_DATABASE names a PostgreSQL, restore its databases too: `psql NAME_mlflow < mlflow.sql`.
+    """
+    found, aside = restore_backup(Path.cwd(), source, force)
+    console = Console(highlight=False)
+    console.print(f"{found.files:,} files, {show_size(found.size)}, are back in {RECORDS}/", soft_wrap=True)
+    if aside is not None:
+        kept = aside.relative_to(Path.cwd())
+        console.print(f"what was there is in [bold]{kept}[/bold]; remove it when you miss nothing")
+    _note_other_stores(console, "`psql NAME_mlflow < mlflow.sql` restores it")
+
+
+def _note_other_stores(console: Console, advice: str) -> None:
+    if os.environ.get(SETTING):
+        said = f"{SETTING} is set: the registry is in PostgreSQL and not in this file; {advice}"
+    elif os.environ.get("MLFLOW_TRACKING_URI"):
+        said = "MLFLOW_TRACKING_URI is set: the registry is in that store; back it up where it runs"
+    else:
+        return
+    console.print(f"[yellow]{said}[/yellow]", soft_wrap=True)

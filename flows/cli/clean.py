@@ -1,0 +1,398 @@
+"""`chatmill clean`: takes away what no model, no running run and not the newest run needs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from flows.cli.models import open_tracker
+from flows.common.terminal import Console
+from flows.servers.state_file import read_served
+from model.errors import UserError
+from tasks.cleanup.output_gc import (
+    GONE,
+    HALF,
+    RUNNING,
+    Entry,
+    Need,
+    Plan,
+    held,
+    parse_age,
+    parse_size,
+    plan,
+    show_age,
+    show_size,
+    survey,
+)
+from tasks.cleanup.record_gc import Remains, find_remains, kept_elsewhere, remove_remains
+from tasks.data.withdrawals import read_withdrawn
+from tasks.deletion.output_erasure import holding
+from tasks.engine.output import MANIFEST
+from tasks.project.paths import ARTIFACTS, MLFLOW_FOLDER, RECORDS, SUMMARY
+
+if TYPE_CHECKING:
+    from tasks.cleanup.artifact_gc import Copies
+    from tasks.tracking.tracker import Tracker
+
+NEWEST = "the newest run"
+SHOWN_RUNS = 5
+
+
+def clean(
+    older_than: Annotated[str, typer.Option("--older-than", help="Unused for so long: 30d, 12h.")] = "14d",
+    keep_under: Annotated[
+        str, typer.Option("--keep-under", help="Also the oldest unused, until under a size: 20GB.")
+    ] = "",
+    withdrawn: Annotated[
+        bool,
+        typer.Option("--withdrawn", help="Also data with withdrawn rows in it, whatever was made from it."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and take nothing.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="A preset, for its tracking: where models are registered."),
+    ] = None,
+) -> None:
+    """Remove stage outputs and checkpoints that nothing needs, by age and by size.
+
+    What a registered model, a running run or the newest run needs stays whatever its age.
+    """
+    age = parse_age(older_than)
+    size = parse_size(keep_under) if keep_under else None
+    root, console = Path.cwd(), Console(highlight=False)
+    if not survey(root / ARTIFACTS) and not (root / RECORDS).is_dir():
+        console.print(f"There is nothing to clean: no stage has left anything in {ARTIFACTS}.")
+        return
+    tracker = _tracker(config)
+    # No run begins while this lock is held: what is needed does not grow behind the plan's back.
+    with nullcontext() if dry_run else _locked(tracker.folder / "lock"):
+        entries = survey(root / ARTIFACTS)
+        alive = living(tracker.folder)
+        _same_store(tracker, root, entries)
+        unwanted = holding(entries, read_withdrawn(root)) if withdrawn else {}
+        planned = plan(entries, needs(tracker, root, alive), time.time(), age, size, unwanted)
+        put, taken = set_aside(planned, bool(alive)) if not dry_run else ([], [])
+        # A server has its database to itself.
+        idle = not alive and read_served(root) is None
+        remains = find_remains(root, age, time.time(), idle)
+        freed = remove_remains(root, remains) if not dry_run else sum(each.size for each in remains)
+        copies = _clean_copies(tracker, root, age, alive, dry_run)
+        caches = _clean_caches(tracker, root, age, alive, dry_run)
+    for path in put:
+        delete(path)
+    show(console, planned, dry_run, taken)
+    for rows in (copies.removed, caches.removed):
+        remains += [Remains(f"{row.name}, {show_size(row.size)}", row.count, row.size) for row in rows]
+        freed += sum(row.size for row in rows)
+    show_remains(console, remains, freed, dry_run)
+    records = kept_elsewhere(root, sum(row.size for row in copies.kept))
+    show_kept(console, [*records, *(row.shown for row in (*copies.kept, *caches.kept))])
+    if size is not None and planned.left > size:
+        console.print(
+            f"[yellow]{show_size(planned.left)} are needed, more than the {show_size(size)} asked for"
+            "[/yellow]"
+        )
+
+
+def show_remains(console: Console, remains: list[Remains], freed: int, dry_run: bool) -> None:
+    """Print what goes beside the outputs of stages."""
+    word = "would go" if dry_run else "gone"
+    for each in remains:
+        console.print(f"{word}: {each.count:,} {escape(each.what)}", soft_wrap=True)
+    if remains:
+        console.print(f"[bold]{'would free' if dry_run else 'freed'} beside them: {show_size(freed)}[/bold]")
+
+
+def show_kept(console: Console, rows: list[tuple[str, int, str]]) -> None:
+    """Print what stays beside the outputs of stages: name, bytes and why."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("kept beside them", "size", "why"):
+        table.add_column(column, justify="right" if column == "size" else "left")
+    for path, size, why in rows:
+        table.add_row(escape(path), show_size(size), escape(why))
+    if table.row_count:
+        console.print(table)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Things of one kind that go or stay together."""
+
+    name: str
+    count: int
+    size: int
+    why: str = ""
+
+    @property
+    def shown(self) -> tuple[str, int, str]:
+        """What, how many bytes, why."""
+        return self.name, self.size, self.why
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What went, or would go, and what stays."""
+
+    removed: list[Row]
+    kept: list[Row]
+
+
+def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
+    """Remove the copies in MLflow that no version and no kept run needs, by stage; kept ones by reason."""
+    from tasks.cleanup.artifact_gc import plan_copies, remove_copies
+
+    newest = _newest_runs(tracker, root)
+    found = plan_copies(tracker.client, root / MLFLOW_FOLDER / "artifacts", age, time.time(), alive, newest)
+    if not dry_run:
+        for copies in found.removed:
+            remove_copies(tracker.client, copies)
+    removed: dict[str, list[Copies]] = {}
+    kept: dict[str, list[Copies]] = {}
+    for copies in found.removed:
+        removed.setdefault(copies.stage, []).append(copies)
+    for copies, why in found.kept:
+        kept.setdefault(why, []).append(copies)
+    return Cleaned(
+        [
+            Row(f"runs of {stage}: MLflow's copies of files ({_ids(group)})", len(group), _sum(group))
+            for stage, group in sorted(removed.items())
+        ],
+        [
+            Row(f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _sum(group), why)
+            for why, group in sorted(kept.items())
+        ],
+    )
+
+
+def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
+    """Remove old downloads, environments, snapshots and worktrees."""
+    from tasks.cleanup.cache_gc import plan_cache, remove_cached
+
+    removed, kept = plan_cache(root, age, time.time(), _needed_presets(tracker, root), bool(alive))
+    rows = [Row(str(each.path.relative_to(root)), 1, each.size, f"{each.kind}: {why}") for each, why in kept]
+    gone = []
+    for each in removed:
+        name = str(each.path.relative_to(root))
+        if dry_run or remove_cached(root, each):
+            gone.append(Row(f"{each.kind} {name}", 1, each.size))
+        else:
+            rows.append(Row(name, 1, each.size, f"{each.kind}: a process took it meanwhile"))
+    return Cleaned(gone, rows)
+
+
+def _ids(group: list[Copies]) -> str:
+    named = ", ".join(each.run[:8] for each in group[:SHOWN_RUNS])
+    return named if len(group) <= SHOWN_RUNS else f"{named} and {len(group) - SHOWN_RUNS:,} more"
+
+
+def _sum(group: list[Copies]) -> int:
+    return sum(each.size for each in group)
+
+
+def _newest_runs(tracker: Tracker, root: Path) -> list[str]:
+    """Return the last run that left a summary, and the last one of the experiment."""
+    last = tracker.client.search_runs(
+        [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    names = [str(_summary(root).get("mlflow_run_id", "")), *(run.info.run_id for run in last)]
+    return [name for name in names if name]
+
+
+def _needed_presets(tracker: Tracker, root: Path) -> list[dict[str, Any]]:
+    """Return the presets of the newest run and of the runs that registered versions come from."""
+    from tasks.tracking.lineage import PARENT, artifact, run_or_none, runs_by_id
+
+    client = tracker.client
+    versions = sorted({str(each.run_id) for each in client.search_model_versions() if each.run_id})
+    makers = [*runs_by_id(client, versions).values()]
+    makers += [run for name in _newest_runs(tracker, root) if (run := run_or_none(client, name))]
+    parents = {run.data.tags.get(PARENT, run.info.run_id) for run in makers}
+    found = (artifact(client, parent, "preset.json") for parent in sorted(parents))
+    return [preset for preset in found if isinstance(preset, dict)]
+
+
+def _tracker(config: Path | None) -> Tracker:
+    from flows.config import Preset, read_preset
+
+    default = Preset.model_fields["tracking"].get_default(call_default_factory=True)
+    tracking = read_preset(config).tracking if config else default
+    return open_tracker(tracking.mlflow, tracking.experiment)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _same_store(tracker: Tracker, root: Path, entries: list[Entry]) -> None:
+    """Raises UserError where the newest run is not in this MLflow: then nor are its models."""
+    from mlflow.exceptions import MlflowException
+
+    made = sorted((entry.made, entry.run) for entry in entries if entry.run)
+    run = str(_summary(root).get("mlflow_run_id", "")) or (made[-1][1] if made else "")
+    try:
+        if run:
+            tracker.client.get_run(run)
+    except MlflowException as error:
+        raise UserError(
+            f"MLflow's store does not know the newest run, {run}, so its models cannot be kept; "
+            "name the preset that it was made with: chatmill clean --config PRESET"
+        ) from error
+
+
+def _summary(root: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((root / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def living(folder: Path) -> list[str]:
+    """The MLflow runs whose process is alive."""
+    return [path.name for path in sorted((folder / "alive").glob("*")) if held(path)]
+
+
+def needs(tracker: Tracker, root: Path, alive: list[str]) -> list[Need]:
+    """All that must stay: of running runs, of each registered version and its verdict, of the newest run."""
+    found = [need for run in alive for need in _of_run(tracker, run, RUNNING)]
+    # Of every model of this store; a store that fails must end this, not look empty.
+    for version in tracker.client.search_model_versions():
+        why = f"version {version.version} of {version.name}"
+        found.append(Need(why, digest=version.tags.get("digest", ""), run=version.run_id or ""))
+        if verdict := version.tags.get("gate"):
+            found.append(Need(f"the verdict on {why}", digest=verdict))
+    found += [Need(NEWEST, step["name"], step["key"]) for step in _summary(root).get("stages", [])]
+    last = tracker.client.search_runs(
+        [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    for run in last:
+        parent = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
+        if parent not in alive:
+            found += _of_run(tracker, parent, NEWEST)
+    return found
+
+
+def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Need]:
+    """What a run's stages took or made. Where one has not ended, its key is not known yet.
+
+    Of a run that is alive the whole stage stays, of one that was killed what it began.
+    """
+    experiment = tracker.client.get_run(run).info.experiment_id
+    for child in tracker.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run}'"):
+        stage, key = (child.data.tags.get(f"chatmill.{name}", "") for name in ("stage", "key"))
+        if stage:
+            yield Need(why, stage, key, begun=not key and why != RUNNING)
+
+
+def set_aside(planned: Plan, alive: bool) -> tuple[list[Path], list[Entry]]:
+    """Rename all that goes, under each one's lock: what was renamed, and what a run took meanwhile."""
+    put: list[Path] = []
+    taken: list[Entry] = []
+    for entry, _ in planned.goes:
+        lock = entry.paths[0].parent / f"{entry.key}.lock"
+        with lock.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken.append(entry)
+                continue
+            if entry.kind != HALF and any(
+                held(path) for place in entry.paths for path in place.rglob("training.lock")
+            ):
+                taken.append(entry)
+                continue
+            for path in entry.paths:
+                if path != lock:
+                    put.append(_aside(path))
+            # A running run may wait for this very file: two would then hold two locks of one name.
+            if lock in entry.paths and not alive:
+                lock.unlink(missing_ok=True)
+        if lock not in entry.paths and not alive and not _used(lock):
+            lock.unlink(missing_ok=True)
+    return put, taken
+
+
+def _used(lock: Path) -> bool:
+    return lock.with_suffix("").exists() or lock.with_suffix(".part").exists()
+
+
+def _aside(path: Path) -> Path:
+    """The manifest goes first: what has none is not whole, wherever a kill comes."""
+    try:
+        if path.is_dir():
+            (path / MANIFEST).unlink(missing_ok=True)
+        if path.name.endswith(GONE):
+            return path
+        target = path.with_name(path.name + GONE)
+        delete(target)
+        return path.rename(target)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be removed: {error.strerror}; mend that and clean again"
+        ) from error
+
+
+def delete(path: Path) -> None:
+    """Delete a file or folder that was set aside. Raises UserError where that is not allowed."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be removed: {error.strerror}; mend that and clean again"
+        ) from error
+
+
+def show(console: Console, planned: Plan, dry_run: bool, taken: list[Entry]) -> None:
+    """What goes, one a line; what is kept, by stage and reason; the sums of both."""
+    from rich.table import Table
+
+    now = time.time()
+    goes = [(entry, why) for entry, why in planned.goes if entry not in taken]
+    freed = sum(entry.size for entry, _ in goes)
+    said = "would go" if dry_run else "freed"
+    if goes:
+        table = Table(box=None, pad_edge=False)
+        for column in ("stage", "key", "age", "size", "why"):
+            table.add_column(column, justify="right" if column in ("age", "size") else "left")
+        for entry, why in goes:
+            name = entry.key if entry.kind == "output" else f"{entry.key} ({entry.kind})"
+            table.add_row(
+                escape(entry.stage), name, show_age(now - entry.made), show_size(entry.size), escape(why)
+            )
+        console.print(table)
+    nothing = f"nothing {'would go' if dry_run else 'had to go'}"
+    console.print(f"[bold]{said}: {show_size(freed)} in {len(goes)}[/bold]" if goes else nothing)
+    for entry in taken:
+        console.print(f"{entry.stage} {entry.key} stayed: a run took it meanwhile")
+    counts: Counter[tuple[str, str]] = Counter()
+    sizes: Counter[tuple[str, str]] = Counter()
+    for entry, why in planned.kept:
+        counts[entry.stage, why] += 1
+        sizes[entry.stage, why] += entry.size
+    if counts:
+        table = Table(box=None, pad_edge=False)
+        for column in ("stage", "kept", "size", "why"):
+            table.add_column(column, justify="right" if column in ("kept", "size") else "left")
+        for (stage, why), count in sorted(counts.items()):
+            table.add_row(escape(stage), str(count), show_size(sizes[stage, why]), escape(why))
+        console.print(table)
+        console.print(f"[bold]kept: {show_size(planned.left)} in {len(planned.kept)}[/bold]")

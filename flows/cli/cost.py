@@ -1,0 +1,136 @@
+"""`chatmill cost`: what runs took, what of it was lost to crashes, and what reuse saved."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from flows.cli.lineage import open_store
+from flows.common.terminal import Console
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.tracking.cost import Costs, Sum
+
+BY = ("run", "week", "stage")
+SHORT = 12
+SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+NEXT = {"run": "--by stage shows where it goes", "week": "--by stage shows where it goes",
+        "stage": "--by run shows which runs"}  # fmt: skip
+
+
+def cost(
+    by: Annotated[str, typer.Option("--by", help="run, week or stage.")] = "stage",
+    since: Annotated[str, typer.Option("--since", help="How far back: 30d, 12h, 2w, or all.")] = "30d",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+) -> None:
+    """What runs took in device-hours, tokens and memory; the share lost to crashes and saved by reuse.
+
+    A device-hour is an hour of one GPU, or of one process on CPUs. Lost is what a killed or failed stage took
+    and a later run did not go on with, and of resumed trainings what was done twice. Saved is what reused
+    stages took when they were made.
+    """
+    if by not in BY:
+        raise UserError(f"--by {by} is not known; run, week or stage is right")
+    began = _since(since)
+    client, _ = open_store()
+    from tasks.tracking.cost import in_all, read_costs, summed
+
+    costs = read_costs(client, began)
+    sums, whole = summed(costs.taken, by), in_all(costs.taken)
+    if as_json:
+        told = {"by": by, "since": since, "runs": costs.runs, "unmeasured_runs": costs.unmeasured}
+        print(json.dumps({**told, "rows": [asdict(row) for row in sums], "in_all": asdict(whole)}, indent=1))
+        return
+    console = Console(highlight=False)
+    if not sums:
+        span = "" if since == "all" else f" since {since}"
+        console.print(
+            f"No run{span} has costs; `chatmill run` keeps them, and --since all looks at all runs."
+        )
+        return
+    presets = {one.run: one.preset for one in costs.taken}
+    console.print(_table(by, sums, whole, presets))
+    console.print(_says(whole, costs), soft_wrap=True)
+    console.print(f"[dim]{NEXT[by]}; --json is for programs[/dim]")
+
+
+def _since(text: str) -> float:
+    """Seconds since 1970. Raises UserError for what is no age."""
+    if text == "all":
+        return 0.0
+    number, unit = text[:-1], text[-1:]
+    if unit not in SECONDS or not number.replace(".", "", 1).isdecimal():
+        raise UserError(f"--since {text!r} is no age; write a number and m, h, d or w, as in 30d, or all")
+    return max(0.0, time.time() - float(number) * SECONDS[unit])
+
+
+def _table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -> Table:
+    gpu = whole.gpu_seconds + whole.gpu_saved > 0
+    table = Table(box=None, pad_edge=False)
+    table.add_column(by, no_wrap=True)
+    columns = ["made", "reused", "cut short", "CPU time", *(["GPU time"] if gpu else []), "lost", "saved"]
+    for column in (*columns, "tokens", "memory", *(["GPU memory"] if gpu else [])):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in (*sums, whole):
+        name = row.name
+        if by == "run" and name in presets:
+            name = f"{name[:SHORT]} {presets[name][:20]}"
+        table.add_row(
+            escape(name), f"{row.made}", f"{row.reused}", f"{row.ended}",
+            _hours(row.cpu_seconds), *([_hours(row.gpu_seconds)] if gpu else []),
+            _hours(row.cpu_lost + row.gpu_lost), _hours(row.cpu_saved + row.gpu_saved),
+            _count(row.tokens), _size(row.memory), *([_size(row.gpu_memory)] if gpu else []),
+            style="bold" if row is whole else "", end_section=row is sums[-1],
+        )  # fmt: skip
+    return table
+
+
+def _says(whole: Sum, costs: Costs) -> str:
+    """What the table means, in sentences."""
+    said = []
+    for kind, spent, lost, saved in (
+        ("CPU", whole.cpu_seconds, whole.cpu_lost, whole.cpu_saved),
+        ("GPU", whole.gpu_seconds, whole.gpu_lost, whole.gpu_saved),
+    ):
+        if spent + saved > 0:
+            said.append(
+                f"{costs.runs} runs took {_hours(spent)} of {kind} time; {_share(lost, spent)} of it was "
+                f"lost to crashes, and without reuse it had been {_hours(spent + saved)}: "
+                f"{_share(saved, spent + saved)} was saved."
+            )
+    if whole.repeated_steps:
+        said.append(f"{whole.repeated_steps:,} optimizer steps were done twice.")
+    running = sum(one.state == "running" for one in costs.taken)
+    if running:
+        said.append(f"{running} stages that run, or whose process is gone unseen, are not counted yet.")
+    if costs.unmeasured:
+        said.append(f"{costs.unmeasured} runs are of an older chatmill, which did not measure.")
+    return " ".join(said)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "0%"
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds else "–"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.2f} h"
+
+
+def _count(value: int) -> str:
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= unit:
+            return f"{value / unit:.1f}{name}"
+    return str(value) if value else "–"
+
+
+def _size(value: int) -> str:
+    return f"{value / 1e9:.2f} GB" if value else "–"

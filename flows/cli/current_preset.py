@@ -1,0 +1,58 @@
+"""The preset that a command means where `--config` names none: the one that made data/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from flows.common.terminal import Console
+from flows.common.yaml_reader import read_yaml_file
+from model.errors import UserError
+
+DEMO = Path("configs/demo.yaml")
+
+
+def current_preset(root: Path) -> Path:
+    """Return the preset in configs/ whose sources are those of data.dvc; the demo's where there is none yet.
+
+    Raises:
+        UserError: No preset has these sources, or several have them.
+    """
+    from tasks.dvc.versions import read_pointer
+
+    pointer = read_pointer(root)
+    names = sorted((pointer or {}).get("meta", {}).get("names") or ())
+    if not names:
+        return DEMO
+    fitting = [path for path in sorted((root / "configs").glob("*.yaml")) if _source_names(path) == names]
+    found = [path.relative_to(root) for path in fitting]
+    if len(found) == 1 or DEMO in found:
+        return DEMO if DEMO in found else found[0]
+    said = f"several have them: {', '.join(map(str, found))}" if found else "no preset in configs/ has them"
+    raise UserError(
+        f"data/ was made of the sources {', '.join(names[:5])}{', …' if len(names) > 5 else ''}, and {said}; "
+        "name the preset with --config"
+    )
+
+
+def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
+    """Return the preset that is named, or the current one, of which it says which it is."""
+    if config is not None:
+        return config
+    found = current_preset(root)
+    if found != DEMO:
+        console.print(
+            f"[dim]preset {escape(str(found))}, whose sources made data/; --config names another[/dim]",
+            soft_wrap=True,
+        )
+    return found
+
+
+def _source_names(path: Path) -> list[str]:
+    """The names of a preset's sources in order; none for a file that is no preset."""
+    try:
+        values = read_yaml_file(path)
+        return sorted(str(source["name"]) for source in values["data"]["sources"])
+    except (OSError, UserError, KeyError, TypeError):
+        return []

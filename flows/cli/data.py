@@ -1,0 +1,131 @@
+"""`chatmill data`: which versions of the data there were, and what differs between two of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from flows.common.terminal import Console, one_line
+from tasks.data.records import TYPES
+
+if TYPE_CHECKING:
+    from tasks.data.version_history import Version
+
+data = typer.Typer(help="The versions of the data: which there were, and what differs.", no_args_is_help=True)
+Remote = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A preset, for its data.remote: where versions are fetched from."),
+]
+
+
+@data.command()
+def log(
+    most: Annotated[int, typer.Option("--most", "-n", help="How many (0: all).", min=0)] = 20,
+) -> None:
+    """The versions of data.dvc, the newest first: when, which, its rows, and what made it another one.
+
+    Without git: the versions that were made in this folder.
+    """
+    from tasks.common.git_checkout import git_problem, is_empty, is_shallow
+    from tasks.data import version_history
+
+    console = Console(highlight=False)
+    found, problem = version_history.log(Path.cwd()), git_problem(Path.cwd())
+    if problem:
+        console.print(
+            f"[yellow]{escape(problem)}[/yellow]: only versions made in this folder are listed",
+            soft_wrap=True,
+        )
+    elif is_shallow(Path.cwd()):
+        console.print("[yellow]this clone is shallow[/yellow]: older commits are not listed")
+    if not found:
+        console.print("There is no version of the data yet; `chatmill ingest` makes one.")
+        return
+    for place, version in enumerate(found[: most or None]):
+        before = found[place + 1] if place + 1 < len(found) else None
+        sources = "the first" if before is None else _differs(before, version)
+        date = version.date[:16].replace("T", " ") or "some day"
+        unread = problem and not is_empty(problem)
+        unknown = "[yellow]commit unknown[/yellow]" if unread else "[yellow]not committed[/yellow]"
+        commit = version.commit[:10] or unknown
+        said = f"[bold]{version.hash[:12]}[/bold]  {date}  {commit}  {one_line(version.subject)}"
+        console.print(said.rstrip(), soft_wrap=True)
+        rows = ", ".join(f"{version.rows[kind]:,} {kind}" for kind in TYPES if version.rows.get(kind))
+        console.print(f"              {rows or 'rows not counted'}; {sources}", soft_wrap=True)
+    if most and len(found) > most:
+        console.print(f"{len(found) - most} more: `--most 0` shows all")
+
+
+@data.command()
+def diff(
+    before: Annotated[
+        str, typer.Argument(metavar="[A]", help="A git revision, or a version's hash or its beginning.")
+    ] = "",
+    now: Annotated[
+        str, typer.Argument(metavar="[B]", help="Another, or `working`: data/ as it stands.")
+    ] = "working",
+    rows: Annotated[int, typer.Option("--rows", help="Show so many rows of each.", min=0)] = 0,
+    config: Remote = None,
+) -> None:
+    """Rows added, changed and gone between two versions, by kind and source. HEAD and data/ if none is named.
+
+    What is not on this machine comes from the remote into DVC's cache; data/ stays as it is.
+    """
+    from rich.table import Table
+
+    from flows.servers.environment import prepare
+    from tasks.data import version_history
+    from tasks.data.version_diff import compare
+    from tasks.dvc import remote, versions
+
+    root = Path.cwd()
+    prepare(root)
+    if config is not None:
+        from flows.config import read_preset
+
+        wanted = read_preset(config).data
+        with versions.repository(root) as repo:
+            remote.set_remote(repo, root, wanted.remote, wanted.endpoint)
+    first = version_history.last_accepted(root) if not before else _version(root, before)
+    second = _version(root, now)
+    found = compare(root, first, second, rows)
+    console = Console(highlight=False)
+    console.print(f"[dim]{first[:12]} → {second[:12]}[/dim]")
+    if not found.counts:
+        console.print("no row differs")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rows")
+    table.add_column("source")
+    for column in ("added", "changed", "gone"):
+        table.add_column(column, justify="right")
+    for count in found.counts:
+        numbers = (count.added, count.changed, count.gone)
+        table.add_row(
+            count.kind, escape(count.source), *(f"{number:,}" if number else "" for number in numbers)
+        )
+    sums = (sum(getattr(count, name) for count in found.counts) for name in ("added", "changed", "gone"))
+    table.add_row("[bold]all[/bold]", "", *(f"{total:,}" for total in sums))
+    console.print(table)
+    for example in found.examples:
+        if example.before:
+            console.print(f"[red]- {example.kind}[/red] {escape(example.before)}", soft_wrap=True)
+        if example.now:
+            console.print(f"[green]+ {example.kind}[/green] {escape(example.now)}", soft_wrap=True)
+
+
+def _differs(before: Version, version: Version) -> str:
+    """Why a version is another one than the one before."""
+    sources = "other sources" if before.sources != version.sources else "the same sources"
+    if before.withdrawn == version.withdrawn:
+        return sources
+    return f"{sources}, {'other rows withdrawn' if version.withdrawn else 'no row withdrawn any more'}"
+
+
+def _version(root: Path, name: str) -> str:
+    from tasks.data import version_history
+
+    return name if name == version_history.WORKING else version_history.find(root, name)

@@ -1,0 +1,146 @@
+"""`chatmill ingest --dry-run`: what each source holds and whether a run would go on; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows.common.terminal import Console
+from flows.config import Preset
+from flows.orchestration.progress import number, progress_text, terminal_text
+from model.errors import UserError
+from model.training.launcher import Report
+from tasks.data.records import TYPES, canonical
+from tasks.data.withdrawals import WITHDRAWN
+from tasks.engine.parallel import over_cores
+from tasks.onboarding.source_preview import DryRun, SourcePreview, check_later_stages, dry_run
+from tasks.validation.summary import Findings
+from tasks.validation.training_preflight import missing_rows
+
+WIDTH = 110
+
+
+def show(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> None:
+    """Do what ingestion and validation do in a temporary folder, and show it.
+
+    Args:
+        preset: The preset.
+        root: The project's folder.
+        console: Where it is shown.
+        whole: Whether a stop after ingestion and before the first training is an error too, as of a run.
+
+    Raises:
+        UserError: Ingestion (or a run) would stop; the sentence is the command's own.
+    """
+    console = console or Console(highlight=False)
+    if whole:
+        preset.find_device()
+        preset.check_base(root)
+    notes: tuple[str, ...] = ()
+    later = ""
+    with (
+        over_cores(preset.spread.workers) as spread,
+        progress(console, "checking all rows, as a run does") as report,
+        dry_run(preset.data, preset.checks(), root, report, spread) as found,
+    ):
+        for source in found.sources:
+            for line in described(source, found):
+                console.print(line, soft_wrap=True)
+        for line in summary(found):
+            console.print(line, soft_wrap=True)
+        stop = found.stop
+        if stop is None and found.whole:
+            asked = preset.trainings(root)
+            try:
+                notes = check_later_stages(
+                    found, preset.split, preset.tokens(), asked, root, lambda event: None, spread
+                )
+                later = missing_rows(found.folder / "split")
+            except UserError as error:
+                later = str(error)
+            if whole and later:
+                stop = UserError(later)
+    console.print("Nothing was written.")
+    for sentence in notes:
+        if sentence != later:
+            console.print(f"[yellow]{terminal_text(sentence)}[/yellow]", soft_wrap=True)
+    if stop is not None:
+        raise stop
+    if later:
+        console.print(f"[yellow]`chatmill run` would stop: {terminal_text(later)}[/yellow]", soft_wrap=True)
+    elif found.whole:
+        console.print("Nothing in the data stops a run.")
+    else:
+        console.print("What would be fetched is not checked yet; `chatmill ingest` fetches and checks it.")
+
+
+@contextmanager
+def progress(console: Console, what: str) -> Iterator[Report]:
+    """Yield a report that shows how far the work is: a spinner on a terminal, one line elsewhere."""
+    if not console.is_terminal:
+        console.print(f"[dim]{what}[/dim]")
+    with console.status(what) as status:
+
+        def report(event: dict[str, Any]) -> None:
+            if event["event"] == "message":
+                console.print(f"[dim]{terminal_text(event['text'])}[/dim]", soft_wrap=True)
+            elif event["event"] == "step":
+                status.update(f"{what}: {event['step']}/{event['steps']} {progress_text(event)}")
+
+        yield report
+
+
+def described(source: SourcePreview, found: DryRun) -> Sequence[str]:
+    """The lines about one source, as rich's markup."""
+    lines = [f"[bold]{terminal_text(source.name)}[/bold]"]
+    if source.lacking:
+        return [*lines, *(f"  would be fetched: {terminal_text(what)}" for what in source.lacking), ""]
+    if source.files:
+        files = "1 file" if source.files == 1 else f"{number(source.files)} files"
+        lines.append(f"  {source.format or 'no format'}, {files}, {number(source.bytes)} bytes")
+    if source.fault:
+        return [*lines, f"  [red]stops:[/red] {terminal_text(source.fault)}", ""]
+    if found.rows is not None:
+        total, broken = found.findings.total, found.findings.unreadable
+        counts = {kind: total[kind, source.name] - broken[kind, source.name] for kind in TYPES}
+        faults = sum(broken[kind, source.name] for kind in TYPES)
+        lines.append(f"  {describe_rows(counts, faults)}")
+    lines += [f"  [dim]{terminal_text(_cut(canonical(row)))}[/dim]" for row in source.first]
+    return [*lines, ""]
+
+
+def describe_rows(counts: Mapping[str, int], faults: int) -> str:
+    """Say how many rows of each kind a source has, and how many cannot be read."""
+    held = [f"{number(counts[kind])} {kind}" for kind in TYPES if counts.get(kind)]
+    held += [f"{number(faults)} {'row' if faults == 1 else 'rows'} that cannot be read"] if faults else []
+    return ", ".join(held) or "no row"
+
+
+def summary(found: DryRun) -> Iterator[str]:
+    """The lines about all rows: what is left out, and what each rule sets aside, as rich's markup."""
+    if found.rows is None:
+        return
+    if withdrawn := {kind: n for kind, n in found.rows.withdrawn.items() if n}:
+        counts = ", ".join(f"{number(count)} {kind}" for kind, count in withdrawn.items())
+        yield f"would be left out as withdrawn: {counts} ({WITHDRAWN})"
+    for row in found.findings.table():
+        if row.count:
+            first = f", first {row.examples[0]}" if row.examples else ""
+            total = f"{number(row.count)} of {number(rows_of(found.findings, row.kind))} {row.kind}"
+            yield f"would be set aside: {total}: {terminal_text(row.rule)}{terminal_text(first)}"
+    if not found.findings.rules:
+        totals = [(kind, rows_of(found.findings, kind)) for kind in TYPES]
+        held = ", ".join(f"{number(count)} {kind}" for kind, count in totals if count)
+        if held:
+            yield f"would be set aside: none of {held}"
+
+
+def rows_of(findings: Findings, kind: str) -> int:
+    """How many rows of a kind were held against the rules."""
+    return sum(findings.total[kind, name] for name in findings.sources(kind))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

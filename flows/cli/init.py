@@ -1,0 +1,264 @@
+"""`chatmill init`: a preset for a folder of one's own, from a look at its files and a try of this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.common.terminal import Console
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    from flows.config import Preset
+    from model.nn.transformer import Architecture
+    from tasks.onboarding.folder_scan import Survey
+    from tasks.onboarding.model_sizing import Machine
+    from tasks.validation.summary import Findings
+
+TRIED_SECONDS = 2.5  # of training steps for each shape that is tried; rarely more than three are
+FASTER = 1.5  # times as fast as on all threads is one thread, where that is said
+NAMED = 5  # files that a message names
+CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
+
+
+def propose(folder: Path, name: str, minutes: float, device: str, force: bool, checked: bool = True) -> Path:
+    """Write configs/NAME.yaml for a folder, show what was found and how long a run will take.
+
+    Args:
+        folder: The folder with text, pairs and labels.
+        name: The preset's name; empty for the folder's.
+        minutes: How long a run may take.
+        device: The device of the run: cpu, cuda or auto.
+        force: Whether a preset of that name is written over.
+        checked: Whether the rows are checked as a run checks them.
+
+    Returns:
+        The path of the preset.
+
+    Raises:
+        UserError: The folder has no text, or is one that chatmill writes to, or the preset is there already.
+            Also, once the preset is written, where a run with it would be refused.
+    """
+    from tasks.common.names import slug
+    from tasks.onboarding.folder_scan import check_place, survey
+    from tasks.project.whole_file import write_whole
+
+    root = Path.cwd()
+    check_place(folder, root)
+    name = name or slug(folder.resolve().name)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"--name is {name!r}; letters, digits, dots and dashes are right, as in my-texts")
+    path = root / "configs" / f"{name}.yaml"
+    if path.exists() and not force:
+        raise UserError(
+            f"configs/{path.name} is there already; choose another --name, or write over it with --force"
+        )
+
+    from flows.orchestration.progress import terminal_text
+    from model.training.distributed import find_device
+    from tasks.onboarding import model_sizing, preset_writer
+
+    console = Console(highlight=False)
+    kind = find_device(device)
+    with _life(console, "looking at the files"):
+        found = survey(folder, root)
+    whole = checked and found.size <= CHECKED
+    # Where all rows are checked, the check says what is left aside, with the counts of all rows.
+    _show(found, console, notes=not whole)
+    if not found.sources:
+        raise UserError(_describe_nothing(folder, found))
+    asked = next((source.stop for source in found.sources if source.stop), "")
+    try:
+        with _life(console, "counting words"):
+            measured = preset_writer.measure(found)
+    except UserError as error:
+        if whole:
+            _show_notes(found, console)
+        raise UserError(asked or str(error)) from error
+    with _life(console, "trying how fast this machine trains"):
+        machine = _machine(kind, console)
+        plan = model_sizing.plan(measured.amount, machine, minutes)
+    described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{preset_writer.device_memory(machine)}"
+    notes = [*filter(None, [_describe_unreadable(found)]), *preset_writer.time_notes(plan, minutes)]
+    text = preset_writer.preset(name, device, found, measured, plan, described, notes)
+    preset = _read(text)
+    stop, allowed = "", None
+    if whole:
+        stop, allowed, later = _check(preset, root, console)
+        if allowed:
+            text = preset_writer.preset(name, device, found, measured, plan, described, notes, allowed)
+            _read(text)
+        notes = [*notes, *later]
+    stop = stop or asked
+    path.parent.mkdir(exist_ok=True)
+    write_whole(path, text)
+    console.print(
+        f"{plan.architecture.parameters:,} weights ({preset_writer.bounded_by(plan, measured.amount)}), "
+        f"{plan.sections['pretrain']['steps']:,} steps of pretraining; the whole run takes about "
+        f"{preset_writer.duration(plan.minutes * 60)} here",
+        soft_wrap=True,
+    )
+    for note in [*notes, *preset_writer.missing(found, measured)]:
+        console.print(f"[yellow]{terminal_text(note)}[/yellow]", soft_wrap=True)
+    if allowed:
+        console.print(
+            f"[yellow]validate.quarantine is {allowed.share:g}, so that a run goes on without these rows: "
+            f"{terminal_text('; '.join(allowed.reasons))}[/yellow]",
+            soft_wrap=True,
+        )
+    if checked and found.size > CHECKED:
+        console.print(
+            f"The rows are not checked yet: `chatmill ingest --config configs/{path.name} --dry-run`",
+            soft_wrap=True,
+        )
+    if stop:
+        raise UserError(f"configs/{path.name} is written, but a run with it would be refused: {stop}")
+    runs = f"`chatmill run --config configs/{path.name}` runs it"
+    console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
+    return path
+
+
+def _show_notes(found: Survey, console: Console) -> None:
+    from flows.orchestration.progress import terminal_text
+
+    for source in found.sources:
+        for note in source.notes:
+            line = f"source {source.name}: {note}"
+            console.print(f"[yellow]{terminal_text(line)}[/yellow]", soft_wrap=True)
+
+
+def _show(found: Survey, console: Console, notes: bool) -> None:
+    from flows.cli.ingest_preview import describe_rows
+    from flows.orchestration.progress import terminal_text
+    from tasks.data.records import TYPES
+
+    for source in found.sources:
+        holds = describe_rows(
+            {kind: source.count(kind) for kind in TYPES}, round(source.faults / source.share)
+        )
+        about = "" if source.share == 1 else "about "
+        line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds}"
+        console.print(line, soft_wrap=True)
+        if source.columns:
+            said = ", ".join(f"{own} as {name}" for name, own in source.columns.items())
+            console.print(f"  [yellow]taken by their names: {terminal_text(said)}[/yellow]", soft_wrap=True)
+    if notes:
+        _show_notes(found, console)
+    for other, why in found.others:
+        broken = other in found.unreadable
+        said = f"{'cannot be' if broken else 'not'} read: {terminal_text(other)}: {terminal_text(why)}"
+        console.print(f"[{'yellow' if broken else 'dim'}]{said}[/]", soft_wrap=True)
+
+
+def _describe_nothing(folder: Path, found: Survey) -> str:
+    """Say that no file of a folder can be read, and why the first of them cannot."""
+    names = found.unreadable or [name for name, _ in found.others]
+    why = dict(found.others)[names[0]]
+    if len(names) > 1:
+        none = f"none of the {len(names)} files in {folder} can be read"
+        return f"{none}, so no preset is written; the first: {names[0]}: {why}"
+    return f"the only file in {folder} cannot be read, so no preset is written: {names[0]}: {why}"
+
+
+def _describe_unreadable(found: Survey) -> str:
+    """Say which files a run would do without as they cannot be read; empty where there are none."""
+    names = found.unreadable
+    if not names:
+        return ""
+    named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    what = "it cannot" if len(names) == 1 else "they cannot"
+    return f"Not in the preset, as {what} be read: {named}. A run goes without."
+
+
+def _read(text: str) -> Preset:
+    import yaml
+
+    from flows.config import check_preset
+
+    return check_preset(yaml.safe_load(text))
+
+
+def _check(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:
+    """Check the rows as a run does: why it would be refused, the share to allow, and what else to know."""
+    from flows.cli.ingest_preview import progress
+    from tasks.engine.parallel import over_cores
+    from tasks.onboarding.source_preview import check_later_stages, dry_run
+
+    def quiet(event: dict[str, Any]) -> None:
+        pass
+
+    with (
+        over_cores(preset.spread.workers) as spread,
+        progress(console, "checking all rows, as a run does") as report,
+        dry_run(preset.data, preset.checks(), root, report, spread) as found,
+    ):
+        stop, allowed = str(found.stop or ""), None
+        if stop and found.rows is not None:
+            stop, allowed = _tolerate(preset, found.findings, stop)
+        later: list[str] = []
+        if not stop:
+            asked = preset.trainings(root)
+            try:
+                later += check_later_stages(found, preset.split, preset.tokens(), asked, root, quiet, spread)
+            except UserError as error:
+                later.append(f"`chatmill run` would stop: {error}")
+    return stop, allowed, later
+
+
+def _tolerate(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:
+    """Allow as many bad rows as there are, where they are all that stops a run.
+
+    Returns:
+        Why a run still stops, empty where it goes on, and the share that is allowed.
+    """
+    from dataclasses import replace
+
+    from tasks.onboarding import preset_writer
+    from tasks.validate import stop_reasons
+
+    allowed = preset_writer.allow(findings)
+    if allowed is None:
+        return stop, None
+    left = stop_reasons(replace(preset.checks(), quarantine=allowed.share), findings, {})
+    return (stop, None) if left else ("", allowed)
+
+
+@contextmanager
+def _life(console: Console, what: str) -> Iterator[None]:
+    """Show that work goes on: a spinner on a terminal, a line elsewhere."""
+    if not console.is_terminal:
+        console.print(f"[dim]{what}[/dim]")
+    with console.status(what):
+        yield
+
+
+def _machine(device: str, console: Console) -> Machine:
+    """This machine: it is measured when a shape is tried, and each try is shown."""
+    from model.training import throughput
+    from tasks.onboarding.model_sizing import Machine as Tried
+
+    advised = False
+
+    def measured(shape: Architecture, batch: int) -> float:
+        nonlocal advised
+        found = throughput.measure(shape, batch, device, TRIED_SECONDS).tokens_per_second
+        console.print(
+            f"[dim]  {shape.layers} layers of width {shape.width}: {found:,.0f} tokens/s[/dim]",
+            soft_wrap=True,
+        )
+        if (
+            not advised
+            and (alone := throughput.on_one_thread(shape, batch, device, TRIED_SECONDS / 2)) > FASTER * found
+        ):
+            console.print(
+                f"[yellow]  one thread takes {alone:,.0f} tokens/s, as other programs hold the cores: "
+                "OMP_NUM_THREADS=1 makes init and the run faster[/yellow]",
+                soft_wrap=True,
+            )
+        advised = True
+        return found
+
+    return Tried(device, throughput.memory(device), measured)

@@ -1,0 +1,41 @@
+"""A flow started by a command: with a Prefect server of its own where none runs, until it is through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from flows.common.terminal import Console
+from tasks.project.paths import MLFLOW_FOLDER
+
+if TYPE_CHECKING:
+    from flows.config import Preset
+    from flows.pipeline_run import Outcome
+
+INTERRUPTED = 130
+
+
+def start(name: str, preset: Preset, **more: bool) -> Outcome:
+    """Run `pipeline` or `ingestion`, told `more`. Ctrl-C ends the program with a word and code 130."""
+    from flows.servers.environment import prepare
+    from flows.servers.ephemeral_prefect import OwnServer
+
+    place = prepare(Path.cwd(), preset.tracking.mlflow)
+    server = OwnServer(place)
+    try:
+        # All that takes time is done while the server starts: imports, and opening MLflow's store.
+        from flows import pipeline
+        from flows.orchestration.crash_recovery import present
+        from tasks.tracking.tracker import Tracker
+
+        Tracker(place.mlflow, preset.tracking.experiment, place.root / MLFLOW_FOLDER)
+        server.wait()
+        with present(place):
+            outcome: Outcome = getattr(pipeline, name)(preset, **more)
+        server.settle(outcome.prefect_run_id, len(outcome.stages))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from where this one was")
+        raise typer.Exit(INTERRUPTED) from None
+    return outcome

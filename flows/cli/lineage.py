@@ -1,0 +1,211 @@
+"""`chatmill lineage`: from a model to the bytes that it was made of."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from flows.cli.models import open_tracker
+from flows.common.terminal import Console, one_line, visible
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from rich.tree import Tree
+
+    from tasks.deletion.affected_models import Learned
+    from tasks.tracking.tracker import Tracker
+
+SHOWN = 20
+
+
+def open_store() -> tuple[MlflowClient, Path]:
+    """MLflow's store of this project, and the project's folder."""
+    return open_tracker().client, Path.cwd()
+
+
+def lineage(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="champion, a version's number, NAME/champion or NAME/NUMBER for one of several products, "
+            "or aligned (the last run's).",
+        ),
+    ] = "",
+    row: Annotated[
+        str, typer.Option("--data", help="Which models learned from this row: its id, or 6 characters.")
+    ] = "",
+    annotator: Annotated[
+        str, typer.Option("--annotator", help="Which models learned from this person's labels.")
+    ] = "",
+    diff: Annotated[
+        bool, typer.Option("--diff", help="What differed from the commit in the runs that made it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+) -> None:
+    """Where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
+    if sum(map(bool, (model, row, annotator))) != 1:
+        raise UserError(
+            "name one: a model, --data ROW or --annotator WHO; `chatmill lineage champion` is one"
+        )
+    if row and len(row) < 6:
+        raise UserError(f"--data {row} is too short for an id; at least 6 characters are right")
+    tracker, root = open_tracker(), Path.cwd()
+    client = tracker.client
+    if not model:
+        _learned(tracker, root, row, annotator, as_json)
+        return
+    from tasks.tracking.lineage import diffs, trace
+
+    found = trace(client, model, root)
+    if diff:
+        text = diffs(client, found) or _no_diff(found)
+        # A program that reads it, as git apply does, gets every byte.
+        print(visible(text) if sys.stdout.isatty() else text, end="")
+        return
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    Console(highlight=False).print(drawn(found))
+
+
+def _no_diff(found: Mapping[str, Any]) -> str:
+    if any(stage["git_dirty"] is None for stage in found["stages"]):
+        return "of some stages it is not known whether the code was changed; nothing else differed\n"
+    return "nothing differed from the commit"
+
+
+def drawn(found: dict[str, Any]) -> Tree:
+    """The lineage as a tree for the terminal."""
+    from rich.tree import Tree
+
+    version = f"version {found['version']} of {found['product']}" if found["version"] else found["model"]
+    tree = Tree(f"[bold]{one_line(version)}[/bold]  made by MLflow run {found['mlflow_run']}")
+    tree.add(f"pipeline run {found['pipeline_run'] or 'gone from MLflow'}")
+    changed = {True: ", with changes (`chatmill lineage --diff` shows them)", False: ", nothing changed"}
+    why = f" ({found['git_problem']})" if found.get("git_problem") else ""
+    state = changed.get(found["git_diff"], f"; whether the code was changed is not known{why}")
+    tree.add(escape(f"git commit {found['git_commit'] or 'not known'}{state}"))
+    stages = tree.add("stages")
+    for stage in found["stages"]:
+        maker = stage["pipeline_run"]
+        whose = f"in pipeline run {maker[:8]}" if maker else "whose run is gone from MLflow"
+        commit = f", commit {stage['git_commit'][:10]}" if stage["git_commit"] else ""
+        dirty = " with changes" if stage["git_dirty"] else ""
+        status, run = stage["status"], stage["run"][:8]
+        stages.add(
+            one_line(f"{stage['stage']} {stage['key']}  {status}, made by run {run} {whose}{commit}{dirty}")
+        )
+    data = tree.add(f"data, DVC hash {found['data_hash'] or 'not known'}")
+    digest = found["sources_digest"]
+    sources = data.add(f"sources, digest {digest}" if digest else "sources (their digest was not kept)")
+    for source in found["sources"] or []:
+        _draw_source(sources, source)
+    if found["sources"] is None:
+        sources.add("gone: the pipeline run's preset.json is not there")
+    labels = tree.add("labels by annotator")
+    for who, parts in (found["labels"] or {}).items():
+        labels.add(f"{one_line(who)}: " + ", ".join(f"{count:,} {part}" for part, count in parts.items()))
+    if not found["labels"]:
+        labels.add("none" if found["labels"] == {} else "gone: the split is no longer on disk")
+    around = found["environment"]
+    lock, device = around["lock"] or "not known", around["device"] or "not known"
+    tree.add(one_line(f"environment: lock {lock}, device {device}"))
+    return tree
+
+
+def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
+    known = ("name", "sums", "versions")
+    rest = [f"{name} {_short(value)}" for name, value in source.items() if name not in known]
+    branch = tree.add(one_line(f"{source['name']}: {', '.join(rest)}"))
+    sums = {name: f"sha256 {found}" for name, found in source.get("sums", {}).items()}
+    sums |= source.get("versions", {})
+    for name in list(sums)[:SHOWN]:
+        branch.add(one_line(f"{name}  {sums[name]}"))
+    if len(sums) > SHOWN:
+        branch.add(f"and {len(sums) - SHOWN:,} more: --json has them all")
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _learned(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bool) -> None:
+    """The models that learned from a row or a person, as lines or as JSON."""
+    from tasks.deletion.affected_models import Sought, learned_from
+
+    sought = Sought(row, annotator)
+    found, gone = learned_from(tracker.client, tracker.registries(), root, sought)
+    if as_json:
+        rows = [
+            {
+                "run": each.run, "versions": each.versions, "champion": each.champion,
+                "data_hash": each.data_hash,
+                "rows": {f"{part}/{kind}": count for (kind, part), count in each.rows.items()},
+                "learned": each.learned, "carried": each.carried, "judged": each.judged,
+                "certain": each.certain,
+            }
+            for each in found
+        ]  # fmt: skip
+        print(json.dumps({"models": rows, "splits_gone": gone}, indent=1))
+        return
+    console = Console(highlight=False)
+    show_learned(console, found, gone)
+    for line in _withdrawn(tracker, root, row, annotator, found):
+        console.print(line, soft_wrap=True)
+    console.print("next: `chatmill lineage VERSION` leads from a model back to its data", soft_wrap=True)
+
+
+def _withdrawn(
+    tracker: Tracker, root: Path, row: str, annotator: str, found: Sequence[Learned]
+) -> Iterator[str]:
+    """Yield when and why a row or a person was withdrawn, and the newest versions that have none of it."""
+    from tasks.data.withdrawals import read_withdrawals
+
+    given = [
+        each
+        for each in read_withdrawals(root)
+        if (annotator and each.annotator == annotator) or (row and each.id.startswith(row))
+    ]
+    for each in given:
+        yield f"withdrawn on {each.time[:10]} by {one_line(each.by)}: {one_line(each.why)}"
+    if not given:
+        return
+    had = {version for each in found for version in each.versions}
+    for registry in tracker.registries():
+        newest = next((f"{registry.model}/{version.version}" for version in registry.versions()), "")
+        if newest and newest not in had:
+            yield f"version {one_line(newest)}, the newest, has none of it"
+        elif newest:
+            yield f"version {one_line(newest)}, the newest, still has it; the next run makes one without"
+
+
+def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]) -> None:
+    """Models with what they took of some rows; `gone` are splits that could not be looked into."""
+    lines = []
+    for each in found:
+        named = f"version {one_line(', '.join(each.versions))}" if each.versions else "no version"
+        crown = " (champion)" if each.champion else ""
+        counts = ", ".join(f"{count:,} {kind} in {part}" for (kind, part), count in each.rows.items())
+        lines.append(f"[bold]{named}{crown}[/bold]  run {each.run[:12]}: {counts}")
+        for word, stages in (
+            ("learned", each.learned),
+            ("carried on", each.carried),
+            ("judged", each.judged),
+        ):
+            if stages:
+                lines.append(f"    {word} in {', '.join(stages)}")
+        if not each.certain:
+            lines.append("    unless validation had set them aside: its rows are gone from disk")
+    if gone:
+        lines.append(f"not to be had on disk or by DVC: the data of {len(gone)} splits")
+    if lines:
+        # At once: a call for each of a thousand runs takes a third of a second.
+        console.print("\n".join(lines), soft_wrap=True)

@@ -1,0 +1,324 @@
+"""The command line. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.approve import approve
+from flows.cli.backup import backup, restore
+from flows.cli.clean import clean
+from flows.cli.compare import compare
+from flows.cli.cost import cost
+from flows.cli.data import data
+from flows.cli.launch import INTERRUPTED, start
+from flows.cli.lineage import lineage
+from flows.cli.models import models, open_tracker, rollback
+from flows.cli.notify import notify
+from flows.cli.quarantine import quarantine
+from flows.cli.reproduce import reproduce
+from flows.cli.up import dashboards, down, up
+from flows.cli.why import why
+from flows.cli.withdraw import withdraw
+from flows.common.error_messages import explain_error
+from flows.common.project_folder import check_records, require_access, secure_records
+from flows.common.terminal import Console, visible
+from model.errors import UserError
+from tasks.project.layout_migration import move_to_cache, moved_notice
+from tasks.project.paths import LOGS, RECORDS
+from tasks.project.private_folder import make_private_folder
+
+HELP = """From raw text and people's judgements to a chat model of your own, again and again.
+
+`chatmill run` makes the whole chain, or what changed of it; `chatmill chat` talks with what came out.
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+Config = Annotated[Path, typer.Option("--config", "-c", help="The preset: a YAML file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
+]
+DEMO = Path("configs/demo.yaml")
+# As a shell reports a program that wrote to a reader that was gone.
+BROKEN_PIPE = 128 + signal.SIGPIPE
+FEW_COLLECTIONS = (100_000, 50, 50)
+
+
+@app.callback()
+def prepare_project(context: typer.Context) -> None:
+    """Bring the project's folder to the present layout before any command reads it."""
+    if (Path.cwd() / RECORDS).exists():
+        require_access(Path.cwd())
+        if context.invoked_subcommand != "restore":
+            # That one puts files in the place of whatever is there.
+            check_records(Path.cwd())
+        secure_records(Path.cwd())
+    if moved := move_to_cache(Path.cwd()):
+        Console(stderr=True, highlight=False).print(f"[dim]{moved_notice(moved)}[/dim]", soft_wrap=True)
+
+
+@app.command()
+def run(
+    config: Config = DEMO,
+    changes: Changes = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check whether the data stops the run; write nothing.")
+    ] = False,
+) -> None:
+    """Run the whole chain of a preset: make what changed, reuse the rest.
+
+    Interrupted at any moment, the same command goes on from the last checkpoint.
+    """
+    if dry_run:
+        _dry_run(config, changes, whole=True)
+        return
+    _flow("pipeline", config, changes)
+
+
+@app.command()
+def ingest(
+    config: Config = DEMO,
+    changes: Changes = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what a run would find and whether it would stop; write nothing."
+        ),
+    ] = False,
+) -> None:
+    """Read the sources, check the rows, and make a new version of the data where they changed."""
+    if dry_run:
+        _dry_run(config, changes, whole=False)
+        return
+    _flow("ingestion", config, changes)
+
+
+def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
+    from flows.cli.ingest_preview import show
+    from flows.config import read_preset
+
+    show(read_preset(config, changes or []), Path.cwd(), whole=whole)
+
+
+def _flow(name: str, config: Path, changes: list[str] | None) -> None:
+    from tasks.engine.source_snapshot import take_snapshot
+
+    # Before the stages are imported: the run has one state of the code from here to its end.
+    snapshot = take_snapshot(Path.cwd())
+    from flows.config import read_preset
+
+    try:
+        preset = read_preset(config, changes or [])
+    except UserError:
+        if snapshot:
+            snapshot.discard()
+        raise
+    outcome = start(name, preset)
+    from flows.orchestration.progress import show_outcome
+
+    show_outcome(outcome)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder with your text, pairs and labels.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="The preset's name (empty: the folder's).")] = "",
+    minutes: Annotated[float, typer.Option(help="How long a run may take here.", min=1)] = 60,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or whichever is there.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Write over a preset of that name.")] = False,
+) -> None:
+    """Look at a folder of yours and write a commented preset for it, sized to the data and this machine."""
+    from flows.cli.init import propose
+
+    propose(folder, name, minutes, device, force)
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="base, sft, aligned, champion, NAME/champion, or a model folder."),
+    ] = "aligned",
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="Answer this and leave.")] = "",
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0.0)] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Draw among so many tokens (0: all).", min=0)] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Draw among this share of the probability.", min=0.01, max=1)
+    ] = 0.95,
+    new_tokens: Annotated[int, typer.Option(help="The longest answer.", min=1)] = 96,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
+    system: Annotated[str, typer.Option(help="A line that says how every answer is to be.")] = "",
+) -> None:
+    """Talk with a model; it remembers what was said, and answers come as they are drawn.
+
+    The line `/new` begins afresh; an empty one, or Ctrl-D, ends it.
+    """
+    from flows.cli.chat import talk
+    from tasks.serving.chat import Conversation, Manner, Talker, is_champion, resolve
+
+    champion = open_tracker().champion_folder(model) if is_champion(model) else None
+    folder = resolve(model, Path.cwd(), champion)
+    conversation = Conversation(Talker(folder), system)
+    manner = Manner(new_tokens, temperature, top_k, top_p, seed)
+    notes = Console(stderr=True, highlight=False)
+    if sys.stdin.isatty() and not prompt:
+        notes.print(
+            f"[dim]{model} from {folder}. The demo's was trained on single prompts like: Finish this review: "
+            "The film. /new forgets what was said before.[/dim]"
+        )
+    talk(
+        conversation,
+        manner,
+        [prompt] if prompt else _lines(),
+        lambda piece: print(visible(piece), end="", flush=True),
+        lambda text: notes.print(f"[dim]{_plain(text)}[/dim]", soft_wrap=True),
+    )
+
+
+def _lines() -> Iterator[str]:
+    """What is typed, or piped in, line by line."""
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    console = Console(highlight=False)
+    with suppress(EOFError):
+        while True:
+            yield console.input("[bold]> [/bold]")
+
+
+def main() -> None:
+    """The program. Exit codes: 0 done, 2 the user's or the machine's fault, 1 ours, 130 interrupted."""
+    _open_standard_streams()
+    # Asked to end, it ends as on Ctrl-C: trainings write their checkpoint, runs are closed, servers stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # MLflow's import makes 300,000 objects that all stay: looking through them for rings again and again,
+    # and once more at the end, is a third of the time that a command takes which only reads.
+    gc.set_threshold(*FEW_COLLECTIONS)
+    app.command()(up)
+    app.command()(down)
+    app.command()(dashboards)
+    app.command()(notify)
+    app.command()(models)
+    app.command()(rollback)
+    app.command()(approve)
+    app.command()(why)
+    app.command()(lineage)
+    app.command()(compare)
+    app.command()(cost)
+    app.command()(reproduce)
+    app.add_typer(data, name="data")
+    app.command()(clean)
+    app.command()(backup)
+    app.command()(restore)
+    app.add_typer(quarantine, name="quarantine")
+    app.command()(withdraw)
+    code = _guarded(_run_privately)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _ignore_output()
+        code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else 2
+    gc.freeze()
+    sys.exit(code)
+
+
+def _run_privately() -> object:
+    """Run the command; what it leaves in var/ is for its owner alone."""
+    root = Path.cwd()
+    existed = (root / RECORDS).exists()
+    try:
+        return app(standalone_mode=False)
+    finally:
+        # Some commands write there before they ask for the servers.
+        if not existed and (root / RECORDS).is_dir():
+            make_private_folder(root / RECORDS)
+
+
+def _guarded(action: Callable[[], object]) -> int:
+    try:
+        result = action()
+        return result if isinstance(result, int) else 0
+    except (UserError, typer.TyperException) as error:
+        # A usage error's own text leaves out which option it is about.
+        says = getattr(error, "format_message", error.__str__)()
+        if says:
+            _print_error(f"[red]error:[/red] {_plain(says)}")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BrokenPipeError:
+        _ignore_output()
+        return BROKEN_PIPE
+    except BaseException as error:
+        if said := explain_error(error):
+            if LOGS.parent.exists():
+                _write_log(error)
+            _print_error(f"[red]error:[/red] {_plain(said)}")
+            return 2
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        _print_error(f"[red]chatmill failed:[/red] {_plain(first)} ({_write_log(error)})")
+        return 1
+
+
+def _print_error(text: str) -> None:
+    # Errors may go to a file on the disk that is full; the exit code tells all the same.
+    with suppress(OSError):
+        Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+
+
+def _open_standard_streams() -> None:
+    """Give a program that was started with a closed stream an empty one.
+
+    Else the first file that it opens, as a database, takes the stream's number and is printed into.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A locale may lack the letters of somebody's data.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _ignore_output() -> None:
+    """Let what is still to be printed go nowhere: its reader is gone."""
+    empty = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(empty, 1)
+    os.close(empty)
+
+
+def _plain(text: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))
+
+
+def _write_log(error: BaseException) -> str:
+    """Keep an error's whole text in a file of the project; return the file, or why there is none."""
+    path = LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
+    except OSError as full:
+        return f"no log could be written: {full.strerror}"
+    return f"details: {path}"
+
+
+if __name__ == "__main__":
+    main()

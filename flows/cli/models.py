@@ -1,0 +1,180 @@
+"""`chatmill models` and `chatmill rollback`: the versions, who is champion and why, and another champion."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from calendar import timegm
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from flows.common.terminal import Console
+from model.errors import UserError
+from tasks.project.paths import MLFLOW_FOLDER
+
+if TYPE_CHECKING:
+    from tasks.tracking.alias_changes import Move
+    from tasks.tracking.registry import Registry
+    from tasks.tracking.tracker import Tracker
+
+EXPERIMENT = "chatmill"
+NONE_YET = "No model is registered yet; `chatmill run` registers what it makes."
+# What a person was asked about a version.
+STANDS = {"waits": "[yellow]waits[/yellow]", "refused": "refused", "late": "refused"}
+
+
+def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT, product: str = "") -> Tracker:
+    """MLflow's store of this project, or that of a preset's `tracking`; its registry is the product's."""
+    from flows.servers.environment import prepare
+
+    place = prepare(Path.cwd(), mlflow)
+    # After the environment is set, as MLflow reads it when it is imported.
+    from tasks.tracking.tracker import Tracker
+
+    return Tracker(place.mlflow, experiment, place.root / MLFLOW_FOLDER, *([product] if product else []))
+
+
+def models(
+    product: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="The product (none named: all of them).")
+    ] = "",
+    history: Annotated[
+        bool, typer.Option("--history", help="Every champion there was: since when, by whom, why.")
+    ] = False,
+    named: Annotated[str, typer.Option("--product", "-p", help="The same as NAME.")] = "",
+) -> None:
+    """The registered versions: their figures, who is champion, since when and why, and why one is not.
+
+    A product is the preset's `registry.model`, or its name. Each has its own versions and its own champion.
+    """
+    tracker, console = open_tracker(), Console(highlight=False)
+    registries = tracker.registries(product or named)
+    if not registries:
+        missing = "No model has been champion yet." if history else NONE_YET
+        console.print(missing, soft_wrap=True)
+        return
+    for place, registry in enumerate(registries):
+        if place:
+            console.print()
+        if history:
+            moves = registry.moves()
+            none = f"No model of {registry.product.name} has been champion yet."
+            console.print(_moves(registry, moves) if moves else escape(none))
+        else:
+            _show_versions(tracker, registry, console)
+
+
+def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> None:
+    from tasks.tracking.approval import standing
+    from tasks.tracking.approval import told as told_person
+    from tasks.tracking.lineage import presets_of
+
+    moves, versions = registry.moves(), registry.versions()
+    champion = moves[-1].now if moves else ""
+    presets = presets_of(tracker.client, versions)
+    table = _table("product", "version", "preset", "made", "", "why")
+    for version in versions:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
+        name, stands = str(version.version), standing(version.tags)
+        holds = "[green]champion[/green]" if name == champion else STANDS.get(stands, "")
+        asked = stands and name != champion
+        reason = escape(told_person(version) if asked else version.tags.get("reason", ""))
+        whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))
+        table.add_row(*whose, made, holds, reason)
+    console.print(table)
+    # Figures in words have no room in a column of 80.
+    for version in versions:
+        if said := _figures(version.tags):
+            console.print(f"version {version.version}: {said}")
+    none = f"No version of {escape(registry.product.name)} is champion."
+    console.print(_champion(registry, moves[-1]) if champion else none, soft_wrap=True)
+
+
+def rollback(
+    why: Annotated[str, typer.Option("--why", "-w", help="The reason, kept in the history.")],
+    version: Annotated[
+        str,
+        typer.Argument(
+            metavar="[VERSION]",
+            help="Which, as 3 or NAME/3 (none named: the champion before this one; NAME/ for a product's).",
+        ),
+    ] = "",
+    even_so: Annotated[
+        bool, typer.Option("--even-so", help="Also a version that never passed the gate.")
+    ] = False,
+    product: Annotated[
+        str, typer.Option("--product", "-p", help="The product, where there are several.")
+    ] = "",
+) -> None:
+    """Make an earlier version the champion again, or any that passed the gate.
+
+    The gate does not promote again the model that was rolled back from; one that beats the champion's score
+    still becomes champion, and the run says that it goes over a rollback.
+    """
+    tracker = open_tracker()
+    from tasks.tracking.products import find_product, list_products, split_address
+
+    whose, number = split_address(version)
+    if whose and product and whose != product:
+        raise UserError(f"{version} and --product {product} name different products; leave one out")
+    chosen = find_product(list_products(tracker.client), whose or product, number)
+    registry = tracker.registry_of(chosen)
+    move = registry.rollback(number, why, person(), even_so, tracker.check_files)
+    was = f" instead of version {move.before}" if move.before else ""
+    said = f"version {move.now} of {chosen.name} is now the champion{was}"
+    Console(highlight=False).print(escape(said), soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        # What is short stays whole; a reason has the rest of the line.
+        wide = column == "why"
+        table.add_column(column, no_wrap=not wide, overflow="fold" if wide else "ellipsis")
+    return table
+
+
+def _figures(tags: dict[str, str]) -> str:
+    """Return a version's figures in words."""
+    from tasks.common.metric_labels import metric_words
+    from tasks.tracking.approval import figures
+
+    return escape("; ".join(f"{metric_words(name)}: {value:.3g}" for name, value in figures(tags).items()))
+
+
+def _moves(registry: Registry, moves: list[Move]) -> Table:
+    from tasks.tracking.alias_changes import told
+
+    table = _table("product", "when", "was", "now", "why")
+    for move in moves:
+        names = (move.before or "none", move.now or "none")
+        table.add_row(escape(registry.product.name), _local(move.time), *names, escape(told(move)))
+    return table
+
+
+def _champion(registry: Registry, move: Move) -> str:
+    from tasks.tracking.alias_changes import told
+
+    whose = escape(registry.product.name)
+    return f"champion of {whose}: version {move.now}, since {_local(move.time)} ({escape(told(move))})"
+
+
+def _local(moment: str) -> str:
+    """A time in UTC as this machine's clock shows it."""
+    if not moment:
+        return "unknown"
+    seconds = timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def person() -> str:
+    """Who types."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"

@@ -1,0 +1,50 @@
+"""`chatmill notify`: Prefect's server sends a message where a person should know."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.common.terminal import Console
+from model.errors import UserError
+
+
+def notify(
+    test: Annotated[
+        bool, typer.Option("--test", help="Also send one message now, to see that it arrives.")
+    ] = False,
+) -> None:
+    """Have Prefect's server send a message where a person should know, to the address in CHATMILL_WEBHOOK.
+
+    A run failed or crashed; the gate refused; data was rejected; data drifts; a run is far slower than its
+    past; a model waits for a person. The address is a secret: it is read from the environment, and Prefect
+    keeps it encrypted. Typed again, this changes nothing that is as it should be.
+    """
+    from flows.servers.environment import prepare, webhook
+
+    address = webhook()
+    if not prepare(Path.cwd()).prefect:
+        raise UserError("no Prefect server runs here; `chatmill up` starts it, then type this again")
+    # After the environment is set, as Prefect reads it when it is imported.
+    from prefect.client.orchestration import get_client
+
+    from flows.orchestration.notifications import NOTICES, make_automation, make_block, send
+
+    # Prefect's own services say what they still hold when a program ends; here that is nobody's concern.
+    for service in ("EventsWorker", "APILogWorker"):
+        logging.getLogger(service).setLevel(logging.ERROR)
+    console = Console(highlight=False, soft_wrap=True)
+    block, written = make_block(address)
+    console.print(f"[bold]{'where to':<28}[/bold] {'set' if written else 'is set'}: CHATMILL_WEBHOOK")
+    with get_client(sync_client=True) as client:
+        for notice in NOTICES:
+            console.print(f"[bold]{notice.name:<28}[/bold] {make_automation(client, notice, block)}")
+    if test:
+        send("chatmill: a test", "Messages arrive here.")
+        console.print("one message was sent, and taken")
+    else:
+        console.print("[dim]`chatmill notify --test` sends one message[/dim]")
+    console.print("[dim]To switch one off: Prefect's page, Automations.[/dim]")

@@ -1,0 +1,264 @@
+"""`chatmill quarantine`: the rows that validation set aside, and taking some of them in again."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from flows.common.terminal import Console, visible
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.validation.quarantine import Admission, Aside, Total
+
+quarantine = typer.Typer(
+    help="The rows that were set aside: which, why, and taking them in again.", no_args_is_help=True
+)
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A preset, for its validate.admitted: where admissions stand."),
+]
+SHOWN = {"value": 80, "text": 200, "example": 48}
+
+
+@quarantine.command("list")
+def list_(config: Config = None) -> None:
+    """Counts by rule and source with the first row of each, and who admitted rows."""
+    from rich.table import Table
+
+    from tasks.validation.quarantine import read_admissions, summary
+
+    root, path = Path.cwd(), _path(config)
+    admitted = read_admissions(root, path)
+    totals = summary(root, admitted)
+    console = Console(highlight=False)
+    if totals:
+        table = Table(box=None, pad_edge=False)
+        for column in ("kind", "rule", "source"):
+            table.add_column(column, overflow="fold")
+        for column in ("rows", "admitted"):
+            table.add_column(column, justify="right")
+        table.add_column("for example", overflow="fold")
+        for total in totals:
+            numbers = (f"{number:,}" if number else "" for number in (total.rows, total.admitted))
+            first = f"{total.first.id}  {_short(_said(total.first.row), SHOWN['example'])}"
+            table.add_row(total.kind, escape(total.rule), escape(total.source), *numbers, escape(first))
+        console.print(table)
+    else:
+        console.print("no row is set aside")
+    by = sorted({admission.by for admission in admitted.values()})
+    if admitted:
+        shown = escape(_short(", ".join(by), SHOWN["text"]))
+        console.print(
+            f"{_rows(len(admitted))} admitted by {shown} in {escape(str(path))}; "
+            "`chatmill quarantine show --admitted` says which and why",
+            soft_wrap=True,
+        )
+    waiting = sum(total.admitted for total in totals)
+    if waiting:
+        console.print(f"{_next(config)} takes in the {_rows(waiting)} admitted since", soft_wrap=True)
+    if sum(total.rows for total in totals) > waiting:
+        console.print(
+            "next: `chatmill quarantine show RULE` shows rows; `chatmill quarantine admit ID… --by YOU "
+            "--why TEXT` takes them in, as they are or mended",
+            soft_wrap=True,
+        )
+
+
+@quarantine.command()
+def show(
+    rule: Annotated[
+        str, typer.Argument(metavar="[RULE]", help="A rule's name or a part of it. Empty: every rule.")
+    ] = "",
+    source: Annotated[str, typer.Option("--source", help="Of this source alone.")] = "",
+    most: Annotated[int, typer.Option("--most", "-n", help="How many (0: all).", min=0)] = 20,
+    lines: Annotated[
+        bool, typer.Option("--json", help="As they stand in data/quarantine, to be mended for --fixed.")
+    ] = False,
+    admitted: Annotated[
+        bool, typer.Option("--admitted", help="What was admitted instead: by whom, when and why.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Each row that was set aside: its id and source, where it came from, what broke which rule, its text."""
+    from tasks.validation.quarantine import read_admissions, set_aside, summary
+
+    root, path = Path.cwd(), _path(config)
+    known = read_admissions(root, path)
+    if admitted:
+        if rule or source or lines:
+            raise UserError("--admitted goes with neither a rule, nor --source, nor --json")
+        _show_admitted(list(known.values()), most, path, config)
+        return
+    totals = summary(root, known)
+    rules = _matching(rule, totals)
+    _known_source(source, totals)
+    count = sum(t.rows for t in totals if t.rule in rules and source in ("", t.source))
+    console, notes = Console(highlight=False), Console(highlight=False, stderr=True)
+    found = (row for row in set_aside(root) if row.rule in rules and source in ("", row.source))
+    for aside in islice(found, most or None):
+        if lines:
+            sys.stdout.write(aside.line.encode("utf-8", "replace").decode() + "\n")
+        else:
+            for line in _described(aside, aside.id in known):
+                console.print(line, soft_wrap=True)
+    if not count:
+        notes.print("no row is set aside" + (" for this rule and source" if totals else ""))
+        return
+    if most and count > most:
+        notes.print(f"{count - most:,} more: `--most 0` shows all")
+    notes.print(
+        "next: `chatmill quarantine admit ID… --by YOU --why TEXT` takes rows in as they are; with "
+        "`--fixed FILE` as the file has them, which `show --json` begins",
+        soft_wrap=True,
+    )
+
+
+@quarantine.command()
+def admit(
+    by: Annotated[str, typer.Option("--by", help="Who admits them.")],
+    why: Annotated[str, typer.Option("--why", help="Why they are right, or what was mended.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[IDS]...", help="Rows' ids, or 6 characters of each.")
+    ] = None,
+    fixed: Annotated[
+        Path | None, typer.Option("--fixed", help="Mended rows, one a line, each with the id it came with.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Take rows in again: excused from every rule, or mended and held against the rules as any other.
+
+    Without ids all rows of --fixed. The admissions are a file to commit; a line taken out of it is withdrawn.
+    """
+    from tasks.validation import quarantine as kept
+
+    path = _path(config)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    done = kept.admit(Path.cwd(), path, ids or [], by, why, now, fixed)
+    console = Console(highlight=False)
+    how = "mended" if fixed else "excused from every rule"
+    said = f"{_rows(len(done))} admitted, {how}; {escape(str(path))} says so"
+    console.print(f"{said}: commit it with your presets", soft_wrap=True)
+    console.print(f"next: {_next(config)} takes {'it' if len(done) == 1 else 'them'} in", soft_wrap=True)
+
+
+def _path(config: Path | None) -> Path:
+    from tasks.validation.quarantine import ADMITTED
+
+    config = config or _made_by()
+    if config is None:
+        return Path(ADMITTED)
+    from flows.config import read_preset
+
+    return Path(read_preset(config).validation.admitted)
+
+
+def _next(config: Path | None) -> str:
+    config = config or _made_by()
+    return f"`chatmill run --config {escape(str(config))}`" if config else "`chatmill run`"
+
+
+def _made_by() -> Path | None:
+    """The preset that made data/; None for the demo's, or where it cannot be told."""
+    from flows.cli.current_preset import DEMO, current_preset
+
+    try:
+        found = current_preset(Path.cwd())
+    except UserError:
+        return None
+    return found if found != DEMO else None
+
+
+def _matching(rule: str, totals: Sequence[Total]) -> set[str]:
+    """The rules that are meant: the one of that name, else all that the text is a part of."""
+    rules = {total.rule for total in totals}
+    if not rule or rule in rules:
+        return {rule} if rule else rules
+    found = {name for name in rules if rule.casefold() in name.casefold()}
+    if found:
+        return found
+    near = difflib.get_close_matches(rule, sorted(rules), n=1, cutoff=0.5)
+    names = ", ".join(near or sorted(rules)) or "none"
+    raise UserError(
+        f"no row is set aside by a rule {rule!r}; {'did you mean' if near else 'there are'} {names}"
+    )
+
+
+def _known_source(source: str, totals: Sequence[Total]) -> None:
+    sources = sorted({total.source for total in totals})
+    if source and source not in sources:
+        raise UserError(
+            f"no row of a source {source!r} is set aside; there are {', '.join(sources) or 'none'}"
+        )
+
+
+def _described(aside: Aside, admitted: bool) -> Iterator[str]:
+    mark = "  [green]admitted[/green]" if admitted else ""
+    head = f"[bold]{escape(aside.id)}[/bold]  {aside.kind}  {escape(_short(aside.source, SHOWN['value']))}"
+    yield f"{head}  [red]{escape(aside.rule)}[/red]{mark}"
+    # What rows broke among each other has no value of its own.
+    said = "" if aside.value is None else json.dumps(aside.value, ensure_ascii=False)
+    value = aside.value if isinstance(aside.value, str) else said
+    shown = ": ".join(part for part in (aside.where, _short(value, SHOWN["value"])) if part)
+    if shown:
+        yield f"    {escape(shown)}"
+    yield f"    [dim]{escape(_short(_said(aside.row), SHOWN['text']))}[/dim]"
+
+
+def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, config: Path | None) -> None:
+    """The latest first."""
+    console = Console(highlight=False)
+    if not admissions:
+        console.print(f"no row is admitted in {escape(str(path))}", soft_wrap=True)
+        return
+    for admission in sorted(admissions, key=_made, reverse=True)[: most or None]:
+        how = "as it is" if admission.row is None else "mended"
+        date = admission.time[:16].replace("T", " ")
+        who = escape(_short(admission.by, SHOWN["value"]))
+        console.print(f"[bold]{escape(admission.id)}[/bold]  {date}  {who}  {how}", soft_wrap=True)
+        console.print(f"    {escape(_short(admission.why, SHOWN['text']))}", soft_wrap=True)
+        if admission.row is not None:
+            said = escape(_short(_said(admission.row), SHOWN["text"]))
+            console.print(f"    [dim]{said}[/dim]", soft_wrap=True)
+    if most and len(admissions) > most:
+        console.print(f"{len(admissions) - most:,} more: `--most 0` shows all")
+    console.print(
+        f"next: {_next(config)} takes in what is new; a line taken out of {escape(str(path))} is withdrawn",
+        soft_wrap=True,
+    )
+
+
+def _made(admission: Admission) -> datetime:
+    made = datetime.fromisoformat(admission.time)
+    return made if made.tzinfo else made.replace(tzinfo=UTC)
+
+
+def _said(row: dict[str, Any]) -> str:
+    """What a row holds, broken as it may be; of a row that could not be read, where it is and why."""
+    if row.get("fault"):
+        return str(row["fault"])
+    if "text" in row:
+        return str(row["text"])
+    if "choice" in row:
+        return f"{row.get('prompt')} → {row['choice']} of a: {row.get('a')} | b: {row.get('b')}"
+    scores = f" {row['scores']}" if "scores" in row else ""
+    return f"{row.get('prompt')} → {row.get('completion')}{scores}"
+
+
+def _short(text: str, most: int) -> str:
+    """One line, with what cannot be printed as its escape, as a terminal would obey it."""
+    cut = text if len(text) <= most else f"{text[: most - 1]}…"
+    return visible(cut).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"

@@ -1,0 +1,137 @@
+"""`chatmill reproduce`: a past run made again, reusing nothing of it, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from flows.cli.lineage import open_store
+from flows.common.terminal import Console
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from tasks.reproduction.verdict import StageVerdict
+
+COLOURS = {"identical": "green", "equivalent": "cyan", "diverged": "red", "left out": "dim"}
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """The verdict on a run: by stage, in words, as a table; the versions of its model that now have it."""
+
+    run: str
+    verdicts: list[StageVerdict]
+    says: str
+    sentence: str
+    table: str
+    versions: list[str]
+
+
+def reproduce(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="An MLflow run's id, its beginning, a version, champion, or NAME/champion."
+        ),
+    ],
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Keep the worktree and its outputs in var/cache/reproduce/."),
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Also run a diff that this host has no record of; read it first.")
+    ] = False,
+) -> None:
+    """Make a past run again, reusing nothing of it, and say whether it came out the same.
+
+    A diff that was recorded with the run is run only if this host made that run, or with `--trust`.
+
+    Its code comes back from git with its diff, its data by its version in DVC, its configuration and its
+    packages; each stage is then *identical* in its bits, *equivalent* in its figures, or *diverged*. The
+    verdict is kept with the run in MLflow. Exit code 1 where it diverged. Interrupted, the same command
+    goes on from its own checkpoints.
+    """
+    from tasks.reproduction.reproduce import Failed
+
+    console = Console(highlight=False)
+    client, root = open_store()
+    try:
+        found = made_again(
+            client, root, run, keep, lambda text: console.print(f"[dim]{escape(text)}[/dim]"), trust
+        )
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from where this one was")
+        raise typer.Exit(INTERRUPTED) from None
+    except Failed as error:
+        said = f"[red]no verdict:[/red] {escape(str(error))}; the same command goes on from there"
+        Console(stderr=True, highlight=False).print(said, soft_wrap=True)
+        raise typer.Exit(1) from None
+    console.print()
+    console.print(drawn(found.verdicts))
+    console.print(
+        f"\n[bold {COLOURS[found.says]}]{escape(found.sentence)}[/bold {COLOURS[found.says]}]", soft_wrap=True
+    )
+    noted = "".join(f", version {version}" for version in found.versions)
+    console.print(
+        f"[dim]kept in MLflow with run {found.run[:12]}{noted}: tag chatmill.reproduced, reproduced.md[/dim]",
+        soft_wrap=True,
+    )
+    if found.says == "diverged":
+        if not keep:
+            console.print("[dim]with --keep what came out stays, to be looked at[/dim]")
+        raise typer.Exit(1)
+
+
+def made_again(
+    client: MlflowClient,
+    root: Path,
+    run: str,
+    keep: bool,
+    say: Callable[[str], None],
+    trust: bool = False,
+) -> Reproduced:
+    """Bring a run back, make it anew, judge it, and keep the verdict."""
+    from flows.servers.environment import bare
+    from tasks.common.git_checkout import code_state
+    from tasks.reproduction.environment import interpreter
+    from tasks.reproduction.history import record, repetitions
+    from tasks.reproduction.reproduce import (
+        checked_out,
+        compared_as_then,
+        make_anew,
+        read_original,
+        surroundings,
+    )
+    from tasks.reproduction.verdict import judge, sentence, whole
+
+    original = read_original(client, run)
+    say(f"run {original.run[:12]} ({original.name}) is made again")
+    with checked_out(root, original, keep, say, trust) as checkout:
+        left_out = compared_as_then(client, original, checkout)
+        environment = bare(checkout.project, original.around["threads"])
+        python = interpreter(root, checkout.project, environment, say)
+        made = make_anew(checkout, original, python, environment)
+        around = (original.around, surroundings(environment))
+        known = repetitions(client, original.run, original.stages)
+        verdicts = judge(original.stages, made, known, around, left_out)
+        table, versions = record(client, original.run, verdicts, made, code_state(root).commit)
+    return Reproduced(original.run, verdicts, whole(verdicts), sentence(verdicts), table, versions)
+
+
+def drawn(verdicts: list[StageVerdict]) -> Table:
+    """The verdict stage by stage."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "verdict", "why"):
+        table.add_column(column, no_wrap=column != "why")
+    for each in verdicts:
+        table.add_row(each.stage, Text(each.says, COLOURS[each.says]), escape(each.why))
+    return table

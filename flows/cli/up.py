@@ -1,0 +1,333 @@
+"""chatmill up, down, dashboards: what a team leaves running, started, watched and stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from flows.cli.background import DETACHED, start_in_background
+from flows.cli.up_output import print_login_link, print_running, service_line
+from flows.common.terminal import Console
+from flows.orchestration.preset_deployments import (
+    name_presets,
+    read_deployments,
+    remove_former,
+    write_deployments,
+)
+from flows.servers.commands import Where, mlflow_server, prefect_server
+from flows.servers.credentials import SETTING, is_loopback
+from flows.servers.environment import LOOPBACK, Place, give_prefect, prepare, shown, unbound
+from flows.servers.state_file import Record, Served, held, read_served, record_path, start_lock
+from flows.servers.supervisor import Kept, Service, end_leftovers, stop
+from flows.servers.workers import POOLS, deploy, deployments, make_pools, workers
+from model.errors import UserError
+from tasks.project.database_check import replace_prefect_database
+from tasks.project.paths import MLFLOW_DATABASE, MLFLOW_FOLDER
+
+if TYPE_CHECKING:
+    from tasks.tracking.tracker import Tracker
+
+LOOK_SECONDS = 0.5
+# What workers run has 75 seconds to end, then they as much, the servers 8.
+ENDING_SECONDS = 170.0
+
+PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
+MLflowPort = Annotated[int, typer.Option(help="MLflow's page.", min=1, max=65535)]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        help="The address that both servers listen on, for other hosts to use them (left out: "
+        f"{LOOPBACK}, this machine alone). Both ask for the password in {SETTING}, or one that is made."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to run, and where. `host` is for other hosts to use both servers; None: no other does."""
+
+    command: str
+    host: str | None
+    prefect_port: int
+    mlflow_port: int
+    pools: tuple[str, ...] = tuple(POOLS)
+    deploy: bool = True
+    presets: tuple[Path, ...] = ()
+    gpu_workers: int = 0
+    detached: bool = False
+
+    @property
+    def address(self) -> str:
+        """Where both servers listen."""
+        return self.host or LOOPBACK
+
+
+def up(
+    prefect_port: PrefectPort = 4200,
+    mlflow_port: MLflowPort = 5000,
+    host: Host = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(help="Workers of this pool alone: cpu or gpu. As another host may have the other's."),
+    ] = None,
+    gpu_workers: Annotated[
+        int, typer.Option(help="So many workers share the GPUs (0: one a GPU).", min=0)
+    ] = 0,
+    deploys: Annotated[
+        bool, typer.Option("--deploy/--no-deploy", help="Make the deployments of prefect.yaml.")
+    ] = True,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The preset that the deployments nightly, labels and align run, instead of the one in "
+            "prefect.yaml. May be given several times: further presets get deployments of their own."
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Go on in the background; `chatmill down` stops it.")
+    ] = False,
+) -> None:
+    """Start all that runs unattended: Prefect's and MLflow's servers, a worker a pool, the deployments.
+
+    Goes on until Ctrl-C or `chatmill down`. What dies meanwhile is started again; started twice, it says
+    what is running.
+    """
+    pools = tuple(pool or POOLS)
+    if unknown := [name for name in pools if name not in POOLS]:
+        raise UserError(f"there is no pool {unknown[0]}; --pool {' or --pool '.join(POOLS)} is right")
+    presets = tuple(config or ())
+    if presets and not deploys:
+        raise UserError("--config names what the deployments run, and --no-deploy makes none; leave one out")
+    if presets:
+        # Before anything starts: what is wrong with them is said here.
+        name_presets(Path.cwd(), presets)
+        read_deployments(Path.cwd())
+    if detach:
+        start_in_background(Path.cwd(), sys.argv[1:])
+        return
+    detached = os.environ.pop(DETACHED, "") != ""
+    asked = Asked(
+        "chatmill up", host, prefect_port, mlflow_port, pools, deploys, presets, gpu_workers, detached
+    )
+    _serve(Path.cwd(), asked)
+
+
+def dashboards(prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = None) -> None:
+    """Prefect's and MLflow's own pages with the runs in them, until Ctrl-C: `up` without the rest."""
+    _serve(Path.cwd(), Asked("chatmill dashboards", host, prefect_port, mlflow_port, (), False))
+
+
+def down() -> None:
+    """Stop what `chatmill up` or `chatmill dashboards` started here, and wait until it has ended."""
+    root = Path.cwd()
+    console = Console(highlight=False)
+    served = read_served(root)
+    if served is None:
+        left = _end_last(root)
+        console.print(_ended_left(left) if left else "nothing is running here; `chatmill up` starts it")
+        return
+    os.kill(served.pid, signal.SIGTERM)
+    deadline = time.monotonic() + ENDING_SECONDS
+    with console.status("stopping; a training that runs writes its checkpoint first"):
+        while (still := read_served(root)) and still.pid == served.pid:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{served.command} (process {served.pid}) does not end")
+            time.sleep(0.1)
+    console.print("stopped")
+
+
+def _end_last(root: Path) -> list[str]:
+    """End what a process left that was killed outright; the names of what was still there."""
+    if not record_path(root).exists():
+        return []
+    with held(root) as record:
+        last = record.last() if record else None
+        if record is None or last is None:
+            return []
+        left = end_leftovers(last.processes, root)
+        record.clear()
+        return left
+
+
+def _ended_left(names: list[str]) -> str:
+    return f"ended what a killed `chatmill up` had left: {', '.join(names)}"
+
+
+def _serve(root: Path, asked: Asked) -> None:
+    """All that is asked for, until Ctrl-C or SIGTERM.
+
+    Raises UserError for a port that is taken, RuntimeError for a service that does not stay up.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    with held(root) as record:
+        if record is None:
+            print_running(root, asked.command, console)
+            return
+        last = record.last()
+        record.write(Served(os.getpid(), time.time(), asked.command))
+        if last and (left := end_leftovers(last.processes, root)):
+            console.print(_ended_left(left))
+        try:
+            _Watch(root, asked, record, console).run()
+        finally:
+            record.clear()
+
+
+class _Watch:
+    """The services of one `up`, from their start to their end."""
+
+    def __init__(self, root: Path, asked: Asked, record: Record, console: Console) -> None:
+        self.asked, self.record, self.console = asked, record, console
+        self.root, self.kept = root, list[Kept]()
+        self.served = Served(os.getpid(), time.time(), asked.command)
+
+    def run(self) -> None:
+        """Start, watch, stop."""
+        # Raises UserError for what is no address.
+        is_loopback(self.asked.address)
+        place = prepare(self.root)
+        try:
+            with _ignoring(signal.SIGHUP):
+                self._start(place)
+                while True:
+                    if any([one.look(self._note) for one in self.kept]):
+                        self._write()
+                    time.sleep(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            self.console.print("stopping")
+        finally:
+            # A second Ctrl-C would leave behind what is still ending.
+            with _ignoring(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                stop(self.kept, self._note)
+        self.console.print("stopped")
+
+    def _start(self, place: Place) -> None:
+        wanted: list[Service] = []
+        api, mlflow = place.prefect, ""
+        prefect_at = self._where("Prefect", place.prefect, self.asked.prefect_port)
+        mlflow_at = self._where("MLflow", place.mlflow, self.asked.mlflow_port)
+        if prefect_at:
+            wanted.append(prefect_server(place, prefect_at, mlflow_at))
+            api = f"{prefect_at.address}/api"
+            give_prefect(place.login)
+        if mlflow_at:
+            wanted.append(mlflow_server(place, mlflow_at, prefect_at))
+            mlflow = mlflow_at.address if self.asked.host else ""
+        # Before Prefect is imported here, which reads it then.
+        os.environ["PREFECT_API_URL"] = api
+        with start_lock(self.root, self._say):
+            if prefect_at:
+                if notice := replace_prefect_database(self.root):
+                    self._note(notice)
+                self.served = replace(self.served, prefect=api)
+            if mlflow_at:
+                begins = "opening" if (self.root / MLFLOW_DATABASE).exists() else "creating"
+                self._say(f"{begins} MLflow's database")
+                # Runs create it under a lock that MLflow's server does not know: it must find the tables.
+                _open_tracker(place)
+            if wanted:
+                self._say(f"starting {' and '.join(one.name for one in wanted)}")
+            self._bring_up(wanted)
+        if self.asked.pools:
+            self._say("looking for what killed runs left")
+            for note in _sweep(place):
+                self._note(note)
+            make_pools()
+            self._deploy(place, api)
+            started = workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers)
+            self._say(f"starting the workers {', '.join(one.name for one in started)}")
+            self._bring_up(started)
+        self.served = replace(self.served, mlflow=mlflow, ready=True)
+        self._write()
+        if not self.asked.detached:
+            print_login_link(self.root, self.served, self.console)
+        self.console.print(
+            "[dim]Ctrl-C or `chatmill down` stops all of it. Runs that start meanwhile are seen here.[/dim]"
+        )
+
+    def _where(self, name: str, elsewhere: str, port: int) -> Where | None:
+        """Where a server is to listen; None: another is set. Raises UserError for a port that is taken."""
+        if elsewhere.startswith("http"):
+            self.console.print(f"[bold]{name:<8}[/bold] {shown(elsewhere)}   is set; nothing is started")
+            return None
+        where = Where(self.asked.address, port)
+        if why := unbound(where.host, port):
+            raise UserError(f"{why}; `{self.asked.command} --{name.lower()}-port` takes another port")
+        return where
+
+    def _bring_up(self, services: list[Service]) -> None:
+        started = []
+        for service in services:
+            started.append(Kept(service, self.root))
+            self.kept.append(started[-1])
+        self._write()
+        for one in started:
+            with self.console.status(f"{one.service.name} is starting"):
+                one.wait(self._say)
+            found = one.described()
+            self.console.print(service_line(found.name, found.address, found.shows, found.pid))
+
+    def _deploy(self, place: Place, api: str) -> None:
+        if not self.asked.deploy:
+            return
+        file, names = None, deployments(self.root)
+        if self.asked.presets:
+            file, names = write_deployments(self.root, self.asked.presets)
+        if not names:
+            return
+        self._say("making the deployments of prefect.yaml")
+        failed = deploy(place, api, file)
+        if not failed and (removed := remove_former(names)):
+            self._note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
+        if failed:
+            self._note(f"the deployments of prefect.yaml were not made: {failed}")
+        else:
+            self.console.print(f"[bold]deployed[/bold] {', '.join(names)}")
+
+    def _write(self) -> None:
+        self.served = replace(self.served, processes=tuple(one.described() for one in self.kept))
+        self.record.write(self.served)
+
+    def _say(self, text: str) -> None:
+        self.console.print(f"[dim]{escape(text)}[/dim]")
+
+    def _note(self, text: str) -> None:
+        self.console.print(f"[yellow]{time.strftime('%H:%M:%S')} {escape(text)}[/yellow]")
+
+
+def _open_tracker(place: Place) -> Tracker:
+    # After the environment is set, as MLflow reads it when it is imported.
+    from flows.cli.models import EXPERIMENT
+    from tasks.tracking.tracker import Tracker
+
+    return Tracker(place.mlflow, EXPERIMENT, place.root / MLFLOW_FOLDER)
+
+
+def _sweep(place: Place) -> list[str]:
+    # It asks both servers, which answer by now.
+    from flows.orchestration.crash_recovery import sweep
+
+    return sweep(place, _open_tracker(place))
+
+
+@contextmanager
+def _ignoring(*signals: signal.Signals) -> Iterator[None]:
+    """Without those signals, which are as they were afterwards."""
+    before: list[tuple[signal.Signals, Callable[..., object] | int | None]] = []
+    for sign in signals:
+        before.append((sign, signal.signal(sign, signal.SIG_IGN)))
+    try:
+        yield
+    finally:
+        for sign, was in before:
+            signal.signal(sign, was)

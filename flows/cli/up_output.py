@@ -1,0 +1,54 @@
+"""What `chatmill up` prints about its services and about logging in."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.markup import escape
+
+from flows.common.terminal import Console
+from flows.servers.environment import read_credentials
+from flows.servers.login_links import LINK_SECONDS, LoginLinks
+from flows.servers.state_file import Served, read_served
+from model.errors import UserError
+from tasks.project.paths import SECRETS
+
+LINK_MINUTES = round(LINK_SECONDS / 60)
+
+
+def print_running(root: Path, command: str, console: Console) -> None:
+    """Print what runs here, instead of starting it again; `command` is what was typed.
+
+    Raises:
+        UserError: Another `up` is about to start or to end.
+    """
+    served = read_served(root)
+    if served is None:
+        raise UserError("another `chatmill up` is just starting or stopping here; try again in a moment")
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(served.since))
+    state = "is running" if served.ready else "is starting"
+    console.print(f"{served.command} {state} here since {since} (process {served.pid}):")
+    for one in served.processes:
+        console.print(service_line(one.name, one.address, one.shows, one.pid))
+    if served.ready:
+        print_login_link(root, served, console)
+    then = f", then `{command}` starts what you asked for" if command != served.command else ""
+    console.print(f"[dim]`chatmill down` stops it{then}.[/dim]")
+
+
+def print_login_link(root: Path, served: Served, console: Console) -> None:
+    """Print a link that logs a browser in, once, at the servers that run here."""
+    login, _ = read_credentials(root)
+    links = LoginLinks(root / SECRETS, login)
+    first = next((one.address for one in served.processes if one.address), "")
+    if first:
+        console.print(f"[bold]log in  [/bold] {links.create(first)}")
+        console.print(
+            f"[dim]         opens both pages in a browser, once, within {LINK_MINUTES} minutes[/dim]"
+        )
+
+
+def service_line(name: str, address: str, shows: str, pid: int) -> str:
+    """Return the line about a service: its name, where it is, what it is for."""
+    return f"[bold]{name:<8}[/bold] {address or f'process {pid}':<22} {escape(shows)}"

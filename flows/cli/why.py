@@ -1,0 +1,123 @@
+"""`chatmill why`: made or reused, and what differed from the run before."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from flows.cli.models import open_tracker
+from flows.common.terminal import Console
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from tasks.tracking.cache_explanation import Difference
+    from tasks.tracking.queries import StageRun
+
+DIGEST, SHOWN, LONGEST = 40, 12, 100
+MOST = 40
+
+
+def why(
+    stage: Annotated[str, typer.Argument(help="A stage's name, as in pretrain.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN]", help="A pipeline run's MLflow id, or its beginning; else the newest."
+        ),
+    ] = "",
+) -> None:
+    """Say whether a stage was made or reused, and what differed from the run before.
+
+    Compared: code, parameters, inputs, lock, seed, device, and what the stage reads that no stage made.
+    """
+    client = open_tracker().client
+    # After the environment is set, as MLflow reads it when it is imported.
+    from tasks.tracking.queries import find_stage, stage_before
+
+    found = find_stage(client, stage, run)
+    console = Console(highlight=False)
+    for line in _says(client, found, stage_before(client, found)):
+        console.print(line, soft_wrap=True)
+
+
+def _says(client: MlflowClient, found: StageRun, before: StageRun | None) -> list[str]:
+    """The answer, line by line."""
+    from tasks.tracking.cache_explanation import differences
+    from tasks.tracking.queries import read_past_manifest
+
+    what = found.status or f"not finished ({found.state.lower()})"
+    lines = [f"[bold]{found.stage}[/bold] was [bold]{what}[/bold] in {_named(found)}"]
+    if not found.key:
+        return [*lines, "a stage that did not finish leaves no manifest: there is nothing to compare"]
+    if before is None:
+        return [
+            *lines,
+            f"there is no run before: none of preset {escape(found.preset)} finished this stage earlier",
+        ]
+    lines.append(f"the run before: {_named(before)}, where it was {before.status}")
+    if before.key == found.key:
+        return [*lines, _same(found)]
+    manifests = {each.pipeline: read_past_manifest(client, each) for each in (before, found)}
+    gone = [each for each in (before, found) if manifests[each.pipeline] is None]
+    if gone:
+        whose = " and ".join(f"of {_named(each)}" for each in gone)
+        return [
+            *lines,
+            f"the keys differ ({before.key} → {found.key}), but by what cannot be said: "
+            f"the manifest {whose} is gone from MLflow",
+        ]
+    old, new = manifests[before.pipeline], manifests[found.pipeline]
+    assert old is not None and new is not None
+    return [*lines, *_listed(differences(old, new), before, found)]
+
+
+def _same(found: StageRun) -> str:
+    if found.status == "reused":
+        return "nothing that it depends on differs"
+    return (
+        "nothing that it depends on differs: it was made since its output was gone or not whole, "
+        "or what it wrote outside its folder did not stand any more"
+    )
+
+
+def _listed(differ: list[Difference], before: StageRun, found: StageRun) -> list[str]:
+    if not differ:
+        return [
+            f"the keys differ ({before.key} → {found.key}), but not in what both manifests record: one is of "
+            "an older chatmill, which did not keep what a stage reads that no stage made"
+        ]
+    lines = [
+        f"  {each.kind}  [bold]{escape(each.name)}[/bold]  {_short(each.before)} → {_short(each.now)}"
+        for each in differ[:MOST]
+    ]
+    if len(differ) > MOST:
+        lines.append(f"  and {len(differ) - MOST} more")
+    kinds = {each.kind for each in differ}
+    if "code" in kinds and before.commit and found.commit:
+        lines.append(f"  commits: {before.commit[:SHOWN]} → {found.commit[:SHOWN]}")
+    if "input" in kinds:
+        # No stage makes what drift is compared with.
+        asks = {"champion": "chatmill models --history"}
+        names = ", ".join(
+            asks.get(each.name, f"chatmill why {each.name}") for each in differ if each.kind == "input"
+        )
+        lines.append(f"  why an input differs: {escape(names)}")
+    if found.status == "reused":
+        lines.append("it was reused all the same: an earlier run had made it with all of this")
+    return lines
+
+
+def _named(found: StageRun) -> str:
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.started / 1000))
+    return f"run {found.pipeline[:SHOWN]} ({escape(found.preset)}, {began})"
+
+
+def _short(value: str) -> str:
+    if re.fullmatch(rf"[0-9a-f]{{{DIGEST},}}", value):
+        return value[:SHOWN]
+    return escape(value if len(value) <= LONGEST else f"{value[:LONGEST]}…")

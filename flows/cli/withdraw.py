@@ -1,0 +1,178 @@
+"""`chatmill withdraw`: rows, or a person's labels, leave the data, and the models that had them are named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from flows.cli.current_preset import DEMO, choose_preset
+from flows.common.terminal import Console
+from model.errors import UserError
+from tasks.data.withdrawals import (
+    WITHDRAWN,
+    Withdrawal,
+    gathered,
+    read_withdrawals,
+    read_withdrawn,
+    write_withdrawals,
+)
+
+if TYPE_CHECKING:
+    from flows.config import Preset
+    from tasks.deletion.plan import Leaving
+
+SHOWN = 20
+
+
+def withdraw(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[IDS]...", help="Rows' ids, or 6 characters of each.")
+    ] = None,
+    annotators: Annotated[
+        list[str] | None,
+        typer.Option("--annotator", "-a", help="A person whose labels all leave. May be given again."),
+    ] = None,
+    rows: Annotated[Path | None, typer.Option("--rows", help="A file of rows' ids, one a line.")] = None,
+    by: Annotated[str, typer.Option("--by", help="Who withdraws them.")] = "",
+    why: Annotated[str, typer.Option("--why", "-w", help="The reason, kept with the withdrawal.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would leave and which models had it; write nothing.")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The preset whose data this is (else the one that made data/)."),
+    ] = None,
+) -> None:
+    """Take rows, or all labels of a person, out of the data for good: nothing learns from them again.
+
+    Writes configs/withdrawn.jsonl, makes the data's new version, and lists the models that had them. Without
+    rows or a person: what is withdrawn.
+    """
+    from flows.config import read_preset
+    from tasks.deletion.plan import Asked, find_leaving, read_ids
+
+    console, root = Console(highlight=False), Path.cwd()
+    if not (ids or annotators or rows):
+        _show(console, root)
+        return
+    if not dry_run and (lacks := [name for name, said in (("--why", why), ("--by", by)) if not said.strip()]):
+        raise UserError(f"{' and '.join(lacks)} not given; a withdrawal says who withdraws, and why")
+    config = choose_preset(config, root, console)
+    preset = read_preset(config)
+    named = {**dict.fromkeys(ids or [], ""), **(read_ids(rows) if rows else {})}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    # Of what is only looked at, nobody need say why.
+    by, why = (by, why) if not dry_run else ("nobody", "only shown")
+    asked = Asked(annotators or [], named, by, why, now)
+    found = find_leaving(root, asked, preset.validation.admitted)
+    if dry_run:
+        _show_leaving(console, found, "would leave")
+    elif not _take_out(console, preset, root, found):
+        return
+    _show_models(console, preset, root, found)
+    if dry_run:
+        console.print("Nothing was written.")
+        return
+    console.print(
+        f"`git add {WITHDRAWN} data.dvc` and commit both; what stays elsewhere: docs/withdrawing.md",
+        soft_wrap=True,
+    )
+    command = "chatmill run" if config == DEMO else f"chatmill run --config {config}"
+    console.print(f"next: `{escape(command)}` makes what depends on them", soft_wrap=True)
+
+
+def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> bool:
+    """Write it down, and make the version of the data without it; whether there was anything to do."""
+    from flows.cli.launch import start
+    from flows.servers.environment import prepare
+    from tasks.dvc.versions import check_data
+
+    # Servers that do not answer are said before anything is written.
+    prepare(root, preset.tracking.mlflow)
+    if not found.new and _is_out(root):
+        for each in found.known:
+            console.print(_said(each), soft_wrap=True)
+        console.print("nothing new: this was withdrawn before, and the data is without it", soft_wrap=True)
+        return False
+    # So are a damaged data.dvc, and files that are not chatmill's.
+    check_data(root)
+    write_withdrawals(root, found.new)
+    # Labels that came since are for the deployment that looks for them to announce.
+    start("ingestion", preset, announce=False)
+    _show_leaving(console, found, "left")
+    return True
+
+
+def _is_out(root: Path) -> bool:
+    """Whether data.dvc's version was made without all that is withdrawn."""
+    from tasks.dvc.versions import read_pointer
+
+    meta = (read_pointer(root) or {}).get("meta") or {}
+    return (meta.get("withdrawn") or {}).get("digest", "") == read_withdrawn(root).digest
+
+
+def _show_leaving(console: Console, found: Leaving, how: str) -> None:
+    """What is withdrawn, and how many rows of which file that takes out."""
+    from rich.table import Table
+
+    for each in found.known[:SHOWN]:
+        console.print(_said(each), soft_wrap=True)
+    for each in found.new[:SHOWN]:
+        console.print(escape(_named(each)), soft_wrap=True)
+    if (more := sum(max(0, len(all_of) - SHOWN) for all_of in (found.new, found.known))) > 0:
+        console.print(f"and {more:,} more")
+    table = Table(box=None, pad_edge=False)
+    for column in ("file", "rows"):
+        table.add_column(column, overflow="fold")
+    for column in (how, "lose scores"):
+        table.add_column(column, justify="right")
+    for kind, file in sorted({*found.gone, *found.lessened}):
+        counts = (found.gone[kind, file], found.lessened[kind, file])
+        table.add_row(escape(file), kind, *(f"{count:,}" if count else "" for count in counts))
+    console.print(table if table.row_count else "no row of data/ is among them")
+
+
+def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -> None:
+    """The models that took what is withdrawn, and what each did with it."""
+    from flows.cli.lineage import show_learned
+    from flows.cli.models import open_tracker
+
+    tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
+    # After the environment is set, as MLflow reads it when it is imported.
+    from tasks.deletion.affected_models import Sought, learned_from
+
+    sought = Sought(withdrawn=gathered((*found.new, *found.known)))
+    models, gone = learned_from(tracker.client, tracker.registries(), root, sought)
+    if models or gone:
+        console.print("models that had them, and stay as they are:", soft_wrap=True)
+        show_learned(console, models, gone)
+    else:
+        console.print("no model had them")
+
+
+def _show(console: Console, root: Path) -> None:
+    """What the project has withdrawn, the latest last."""
+    found = read_withdrawals(root)
+    for each in found[-SHOWN:]:
+        console.print(_said(each), soft_wrap=True)
+    if len(found) > SHOWN:
+        console.print(f"the last {SHOWN} of {len(found):,} in {WITHDRAWN}")
+    if not found:
+        console.print("nothing is withdrawn")
+    console.print(
+        "next: `chatmill withdraw --annotator WHO --by YOU --why TEXT` takes a person's labels out, "
+        "`chatmill withdraw ID… --by YOU --why TEXT` rows",
+        soft_wrap=True,
+    )
+
+
+def _said(each: Withdrawal) -> str:
+    return escape(f"{_named(each)}: withdrawn by {each.by}, {each.time[:10]} ({each.why})")
+
+
+def _named(each: Withdrawal) -> str:
+    return f"row {each.id}" if each.id else f"the labels of {each.annotator}"

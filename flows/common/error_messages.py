@@ -1,0 +1,112 @@
+"""Sentences for what a machine refuses: a full disk, a missing permission, a damaged or locked database."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME
+
+ADVICE = {
+    errno.ENOSPC: "make room and run again: what is whole is kept",
+    errno.EDQUOT: "make room within your quota and run again: what is whole is kept",
+    errno.EFBIG: "raise the limit on the size of files and run again",
+    errno.EROFS: "mount it so that it can be written, and run again",
+    errno.EACCES: "make it accessible to your user, or run as its owner",
+    errno.EPERM: "make it accessible to your user, or run as its owner",
+    errno.EIO: "the disk has a fault: look at the system's log; `chatmill restore` brings a backup back",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`) and run again",
+    errno.ENFILE: "close other programs and run again: the system has no more files to open",
+    errno.ENOMEM: "close other programs or use a smaller batch, and run again",
+    errno.ENAMETOOLONG: "shorten the name, or move the project to a folder with a shorter path",
+    errno.ELOOP: "its links lead round in a circle: mend them and run again",
+    errno.ENOTDIR: "a file is where a folder is needed: move it elsewhere and run again",
+    errno.EISDIR: "a folder is where a file is needed: move it elsewhere and run again",
+    errno.ESTALE: "mount the network disk again, and run again",
+    errno.ENOTCONN: "mount the network disk again, and run again",
+    errno.EXDEV: "keep the project's folders on one disk, or run again after moving them",
+    errno.EAGAIN: "close other programs or raise the limit on processes (`ulimit -u`), and run again",
+    errno.EEXIST: "something else of that name is in the way: move it elsewhere and run again",
+    errno.ENOTEMPTY: "files that are not chatmill's are in that folder: move them elsewhere and run again",
+    errno.EBUSY: "another program uses it, or a disk is mounted there: free it and run again",
+    errno.ENXIO: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
+    errno.ENODEV: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
+    errno.ESPIPE: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
+    errno.EUCLEAN: "the disk's file system is damaged: check it (`fsck`) and run again",
+    errno.EREMOTEIO: "the disk has a fault: look at the system's log, and run again",
+    errno.ENOLCK: "the disk gives no locks: keep the project on a disk that does",
+    errno.EMLINK: "the folder has as many entries as its disk allows: move the project to another disk",
+    errno.E2BIG: "shorten the command's arguments",
+}
+# SQLite's own words for the same, as they come through SQLAlchemy and MLflow.
+DATABASE = (
+    ("database or disk is full", "its disk is full; make room and run again: what is whole is kept"),
+    ("database is locked", "another process holds its lock; end that process and run again"),
+    ("disk i/o error", "its disk has a fault or is full; see the system's log, and run again"),
+    ("attempt to write a readonly database", "it cannot be written; make it writable and run again"),
+    ("unable to open database file", "it cannot be opened; make it accessible to your user"),
+    ("database disk image is malformed", "it is damaged; `chatmill restore` brings a backup back"),
+    ("file is not a database", "it is damaged; `chatmill restore` brings a backup back"),
+)
+SCRIPT = re.compile(r"^\s*\[Errno (\d+)\]")
+
+
+def explain_error(error: BaseException) -> str:
+    """Return one sentence with the reason, the path and what to do; empty for an error of another kind."""
+    for each in _chain(error):
+        if said := _explain_database(each) or _explain_system(each):
+            return said
+    return ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it was raised from."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+
+
+def _explain_database(error: BaseException) -> str:
+    module = type(error).__module__.partition(".")[0]
+    if module not in ("sqlite3", "sqlalchemy", "mlflow"):
+        return ""
+    text = str(error).lower()
+    found = next((advice for words, advice in DATABASE if words in text), "")
+    return f"the records' database ({MLFLOW_DATABASE} or {PREFECT_HOME}): {found}" if found else ""
+
+
+def _explain_system(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"there is no memory left; {ADVICE[errno.ENOMEM]}"
+    code, path = 0, ""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
+        # One entry a file: where from, where to, and the reason as text.
+        first = error.args[0][0]
+        if isinstance(first, tuple) and len(first) == 3 and (match := SCRIPT.match(str(first[2]))):
+            code, path = int(match[1]), str(first[1])
+    elif isinstance(error, OSError) and error.errno:
+        names = (error.filename, error.filename2)
+        code, path = error.errno, next((_shown(name) for name in names if name is not None), "")
+    if code not in ADVICE:
+        return ""
+    reason = os.strerror(code)
+    return f"{path}: {reason}; {ADVICE[code]}" if path else f"{reason}; {ADVICE[code]}"
+
+
+def _shown(name: object) -> str:
+    text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
+    try:
+        return os.path.relpath(text) if text.startswith(os.getcwd() + os.sep) else text
+    except OSError:
+        return text

@@ -1,0 +1,144 @@
+"""Reading YAML that anybody may have written, in bounded time and memory, with one sentence for a fault."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model.errors import UserError
+from tasks.data.records import describe_number
+
+LARGEST_BYTES = 1 << 20
+DEEPEST = 50
+LARGEST_NUMBER = 2**63 - 1
+# Nodes with every alias written out: a few lines of aliases can stand for billions.
+MOST_NODES = 200_000
+KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class StrictLoader(yaml.SafeLoader):
+    """YAML's plain values alone; duplicate keys, deep nesting and aliases without end are refused."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node, and refuse one that lies too deep: the composer is recursive."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"nested more than {DEEPEST} levels deep", self.peek_event().start_mark
+            )
+        found = super().compose_node(parent, index)
+        self.depth -= 1
+        return found
+
+    def get_single_node(self) -> Any:
+        """Return the document's root after counting what its aliases stand for."""
+        found = super().get_single_node()
+        if found is not None:
+            _count_nodes(found, {})
+        return found
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        """Return a mapping; a key that stands in it twice is an error, not the last value."""
+        known: dict[Any, int] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in known and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {_short(key.value)} stands twice, first in line {known[name]}",
+                    key.start_mark,
+                )  # fmt: skip
+            if name:
+                known[name] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return a value; one that Python refuses, as a number of 5,000 digits, is an error with its line."""
+        try:
+            found = super().construct_object(node, deep)
+            if isinstance(found, float) and not math.isfinite(found):
+                raise ValueError("a finite number is right")
+            if isinstance(found, int) and abs(found) > LARGEST_NUMBER:
+                raise ValueError("the number is too large")
+            return found
+        except (ValueError, OverflowError) as error:
+            said = f"{_short(getattr(node, 'value', ''))} is no value: {describe_number(error)}"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
+
+
+def _count_nodes(node: Any, known: dict[int, int]) -> int:
+    """Return how many nodes a node is with its aliases written out."""
+    if id(node) in known:
+        if not known[id(node)]:
+            raise yaml.constructor.ConstructorError(None, None, "an alias contains itself", node.start_mark)
+        return known[id(node)]
+    known[id(node)] = 0
+    total = 1
+    if isinstance(node, yaml.MappingNode):
+        total += sum(_count_nodes(key, known) + _count_nodes(value, known) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        total += sum(_count_nodes(each, known) for each in node.value)
+    if total > MOST_NODES:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"its aliases stand for more than {MOST_NODES:,} values", node.start_mark
+        )
+    known[id(node)] = total
+    return total
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return the value of a YAML text; `name` is what messages call it. Raises UserError with the line."""
+    try:
+        # A subclass of SafeLoader: plain values alone, no Python objects.
+        return yaml.load(text, Loader=StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{name}{where}: not YAML ({error.problem or error.context})") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        code = error.character if isinstance(error.character, int) else ord(error.character[:1] or "\0")
+        raise UserError(
+            f"{name}, line {line}: not YAML (the character U+{code:04X} is not allowed)"
+        ) from error
+
+
+def read_yaml_file(path: Path) -> Any:
+    """Return the value of a YAML file. Raises UserError for what is no such file, or too large to be one."""
+    try:
+        kind = path.stat().st_mode
+        for is_kind, word in KINDS:
+            if is_kind(kind):
+                raise UserError(f"{path} is {word}; a preset is a YAML file, as configs/demo.yaml is")
+        # Not waiting: the file may have become a pipe meanwhile.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UserError(f"{path} cannot be read ({why})") from error
+    if len(content) > LARGEST_BYTES:
+        raise UserError(f"{path} is larger than {LARGEST_BYTES >> 20} MB; a preset is a short YAML file")
+    try:
+        return parse_yaml(content.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: not UTF-8 at byte {error.start}") from error
+
+
+def _short(text: Any) -> str:
+    said = str(text)
+    return said if len(said) <= 40 else f"{said[:39]}…"

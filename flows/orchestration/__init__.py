@@ -1,0 +1,5 @@
+"""How a run is carried out: progress, events, notifications, approval, remote stages, recovery after
+crashes.
+
+The order of the stages is in `flows/pipeline.py`; commands and servers have packages of their own.
+"""

@@ -1,0 +1,149 @@
+"""What killed runs leave: found when the next one starts, closed or removed, each with a note of what it was.
+
+A run is alive while its process holds the lock on its file under var/prefect/alive; one that a worker started
+is alive while the process is there whose number the worker wrote down. Other hosts' runs are left to them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+from prefect import tags
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.context import TagsContext
+from prefect.states import Completed, Crashed
+
+from flows.servers.environment import Place
+from tasks.cleanup import crash_cleanup
+from tasks.cleanup.crash_cleanup import free
+from tasks.common.file_lock import alone
+from tasks.project.paths import PREFECT_HOME
+from tasks.tracking.tracker import Tracker
+
+TAG = "process:"
+# Suspended ones have no process, and are to go on.
+OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+
+
+@contextmanager
+def present(place: Place) -> Iterator[None]:
+    """Show for as long as the context lasts that the process of the flow runs started inside is alive.
+
+    They get a tag of their own: Prefect makes a run before any line of it is reached.
+    """
+    name = f"{TAG}{uuid.uuid4().hex}"
+    path = _folder(place) / name
+    with ExitStack() as held:
+        # A sweep that looks between the file's making and its locking would take it for one left behind.
+        with _alone(place):
+            file = held.enter_context(path.open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        held.enter_context(tags(name))
+        yield
+    path.unlink(missing_ok=True)
+
+
+def untagged() -> AbstractContextManager[object]:
+    """Tasks inside do not get the tag of `present`, which is the flow run's.
+
+    Prefect asks its server for a place for each tag of a task, and after five quiet seconds waits two for it.
+    """
+    tagged = TagsContext.get().current_tags
+    return TagsContext(current_tags={tag for tag in tagged if not tag.startswith(TAG)})
+
+
+def sweep(place: Place, tracker: Tracker) -> list[str]:
+    """Close and remove what killed runs left; a sentence about each."""
+    notes = crash_cleanup.sweep(place.root)
+    with _alone(place), get_client(sync_client=True) as client:
+        for run in tracker.abandoned():
+            notes.append("a run that was killed is closed in MLflow as killed")
+            if run:
+                its = FlowRunFilterId(any_=[UUID(run)])
+                notes += [_close(client, found) for found in _open(client, id=its)]
+        notes += _close_of_terminals(client, _folder(place))
+        notes += _close_of_workers(client)
+        _close_tasks(client)
+    return notes
+
+
+def _folder(place: Place) -> Path:
+    folder = place.root / PREFECT_HOME / "alive"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _alone(place: Place) -> Any:
+    return alone(place.root / PREFECT_HOME / "sweeping.lock", lambda event: None, "")
+
+
+def _open(client: SyncPrefectClient, **which: Any) -> list[FlowRun]:
+    """The runs that seem to go on, of all or of `which`, as Prefect's filter has it."""
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state, **which))
+
+
+def _close_of_terminals(client: SyncPrefectClient, folder: Path) -> Iterator[str]:
+    for path in sorted(folder.iterdir()):
+        with free(path) as mine:
+            if mine:
+                for run in _open(client, tags=FlowRunFilterTags(all_=[path.name])):
+                    yield _close(client, run)
+                path.unlink(missing_ok=True)
+
+
+def _close_of_workers(client: SyncPrefectClient) -> Iterator[str]:
+    for run in _open(client):
+        host, _, number = (run.infrastructure_pid or "").rpartition(":")
+        if host == socket.gethostname() and number.isdigit() and not _lives(int(number), run):
+            yield _close(client, run)
+
+
+def _lives(number: int, run: FlowRun) -> bool:
+    """Whether the process is there, and is not a later one that got the number."""
+    try:
+        began = psutil.Process(number).create_time()
+    except psutil.Error:
+        return False
+    return run.start_time is None or began <= run.start_time.timestamp()
+
+
+def _close(client: SyncPrefectClient, run: FlowRun) -> str:
+    """Its tasks with it: Prefect would have them Running for ever."""
+    state: Any = Crashed(message="its process was killed; a later start closed it")
+    client.set_flow_run_state(run.id, state, force=True)
+    was = run.state.type.value.lower() if run.state else "open"
+    return f"the run {run.name} was left {was} in Prefect by a killed process; it is closed as crashed"
+
+
+def _close_tasks(client: SyncPrefectClient) -> None:
+    """Tasks of runs that are over: their states go to the server apart, and one that was away missed them."""
+    going = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
+    over = FlowRunFilterState(type=FlowRunFilterStateType(any_=ENDED))
+    for task in client.read_task_runs(
+        task_run_filter=TaskRunFilter(state=going), flow_run_filter=FlowRunFilter(state=over)
+    ):
+        run = client.read_flow_run(task.flow_run_id) if task.flow_run_id else None
+        done = run is not None and run.state is not None and run.state.is_completed()
+        ended: Any = Completed(message="its end was not told") if done else Crashed(message="its run is over")
+        client.set_task_run_state(task.id, ended, force=True)

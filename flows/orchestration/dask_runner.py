@@ -1,0 +1,102 @@
+"""Shards to a Dask cluster, each as a task of Prefect's Dask task runner."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from contextvars import copy_context
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+
+from model.errors import UserError
+from tasks.engine.parallel import AHEAD
+from tasks.engine.source_snapshot import current_snapshot, use_snapshot
+
+T = TypeVar("T")
+R = TypeVar("R")
+LOCAL = "local"
+LOCAL_WORKERS = 2
+JOIN_SECONDS = 30.0
+
+
+class Cluster:
+    """A Spread over the workers of a Dask scheduler at `address`, or of a small cluster here ("local").
+
+    It is joined, or started, when there is the first work for it. Every worker must see the project's folder
+    under the same path and have this version of chatmill installed. Must be called inside a flow. Raises
+    UserError where the extra `dask` is not installed or no scheduler answers.
+    """
+
+    def __init__(self, address: str, scratch: Path, seconds: float = JOIN_SECONDS) -> None:
+        try:
+            from prefect_dask import DaskTaskRunner
+        except ImportError as error:
+            raise UserError(
+                "spread.dask needs an extra that is not installed; `pip install 'chatmill[dask]'` brings it"
+            ) from error
+        self.address = address
+        here = {
+            "n_workers": LOCAL_WORKERS, "threads_per_worker": 1, "dashboard_address": None,
+            "local_directory": str(scratch),
+        }  # fmt: skip
+        self.runner: Any = (
+            DaskTaskRunner(cluster_kwargs=here)
+            if address == LOCAL
+            else DaskTaskRunner(address=address, client_kwargs={"timeout": seconds})
+        )
+        self.open = ExitStack()
+        self.workers = 0
+        snapshot = current_snapshot()
+        self.sources = str(snapshot.folder) if snapshot else ""
+        # Prefect sends along where a task was submitted, and a task that runs here cannot be sent.
+        self.flow = copy_context()
+
+    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        if not items:
+            return
+        self._start()
+        shard = Task(_call, name=function.__name__, cache_policy=NO_CACHE, persist_result=False)
+        waiting: deque[Any] = deque()
+        for item in items:
+            given = {"folder": self.sources, "function": function, "item": item}
+            waiting.append(self.flow.run(self.runner.submit, shard, given))
+            if len(waiting) == AHEAD * self.workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _start(self) -> None:
+        if self.workers:
+            return
+        try:
+            self.open.enter_context(self.runner)
+            self.workers = sum(self.runner.client.nthreads().values())
+            if self.workers and self.sources:
+                # A worker that runs for days has the code of the day that it was started.
+                self.runner.client.run(use_snapshot, Path(self.sources))
+        except (OSError, ValueError) as error:
+            raise UserError(f"no Dask scheduler answers at {self.address} ({error})") from error
+        if not self.workers:
+            raise UserError(f"the Dask scheduler at {self.address} has no workers; start some")
+
+    def close(self) -> None:
+        """Between stages it stays: joining it costs more than it holds."""
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.open.close()
+
+
+def _call(folder: str, function: Callable[[T], R], item: T) -> R:
+    """Call a function on an item in a worker, with the sources of the run that asks for it."""
+    if folder and use_snapshot(Path(folder)):
+        # A worker that joined after the others has loaded the function from its own sources.
+        function = getattr(import_module(function.__module__), function.__name__)
+    return function(item)

@@ -1,0 +1,87 @@
+"""A deployed run that asks a person: Prefect suspends it, and begins it again when they have decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect import get_client, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
+from prefect.flow_runs import resume_flow_run, suspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+from prefect.states import Completed, State
+
+from flows.cli.models import open_tracker
+from flows.orchestration.events import ASKS, tell
+from tasks.tracking.approval import FLOW_RUN, LATE, UNTIL, WAITS, answers, page, seconds_left, standing, told
+from tasks.tracking.products import version_address
+
+if TYPE_CHECKING:
+    from flows.config import Preset
+
+SOMEBODY = "a person in Prefect's page"
+
+
+class Decision(RunInput):
+    """What Prefect's page asks for when the run is resumed there."""
+
+    approve: bool
+    why: str = ""
+    who: str = SOMEBODY
+
+
+def asked(preset: Preset) -> State | None:
+    """What a person decided about this run's model; until they do, the run is suspended with its evaluation.
+
+    None: no person is asked about a model of this run.
+    """
+    tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment, preset.product)
+    registry, me = tracker.registry, str(flow_run.id)
+    found = next((version for version in registry.versions() if version.tags.get(FLOW_RUN) == me), None)
+    if found is None:
+        return None
+    key = f"version-{found.version}"
+    with get_client(sync_client=True) as client:
+        suspended = key in (client.read_flow_run(UUID(me)).empirical_policy.pause_keys or ())
+    stands = standing(found.tags)
+    # A run that was suspended goes on when they have decided: in time, even where that is over by now.
+    if stands == WAITS or (stands == LATE and suspended):
+        shown = page(found, registry.champion(), answers(tracker.client, found))
+        if not suspended:
+            create_markdown_artifact(shown, key="approval", description="what a person is asked")
+            get_run_logger().info(told(found))
+            address = version_address(found)
+            says = (
+                f"version {found.version} passed the gate; a person is waited for until {found.tags[UNTIL]}"
+            )
+            tell(ASKS, preset.name, says, f"`chatmill approve {address} --show` shows its evaluation")
+        word = suspend_flow_run(
+            wait_for_input=Decision.with_initial_data(description=shown),
+            key=key,
+            timeout=max(1, int(seconds_left(found.tags))),
+        )
+        # Decided by the command, it is decided already.
+        found = registry.client.get_model_version(found.name, found.version)
+        if standing(found.tags) in (WAITS, LATE):
+            decided = registry.decide(
+                str(found.version), word.approve, word.who, word.why, in_time=True, check=tracker.check_files
+            )
+            return Completed(message=decided.says)
+    return Completed(message=f"version {found.version}: {told(found)}")
+
+
+def resume(version: Any, yes: bool, who: str, why: str) -> str:
+    """Let the run that is suspended for a version go on; what became of it, in words."""
+    run, name = UUID(version.tags[FLOW_RUN]), version.tags.get("approval.name", "")
+    try:
+        resume_flow_run(run, run_input={"approve": yes, "who": who, "why": why})
+    except (NotPausedError, ObjectNotFound, FlowPauseTimeout):
+        with get_client(sync_client=True) as client:
+            try:
+                state = client.read_flow_run(run).state
+            except ObjectNotFound:
+                return f"Prefect does not know the run {name} any more"
+        return f"the run {name} is not suspended: {state.name if state else 'it has no state'}"
+    return f"the run {name} goes on, and ends with what you said"

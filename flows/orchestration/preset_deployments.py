@@ -1,0 +1,130 @@
+"""The deployments of prefect.yaml for the presets that `chatmill up --config` names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model.errors import UserError
+from tasks.project.paths import DEPLOYMENTS
+from tasks.project.whole_file import write_whole
+
+FILE = "prefect.yaml"
+# These read one preset, so each preset has its own; `align` is told by an event which of them to run.
+COPIED, SHARED = ("nightly", "labels"), "align"
+# Of a deployment that is not in prefect.yaml: it is removed when no --config names its preset any more.
+TAG = "chatmill-up-config"
+
+
+def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[str]]:
+    """Write a copy of prefect.yaml whose deployments run these presets.
+
+    `nightly` and `labels` run the first preset. Each further preset has deployments of its own, such as
+    `nightly-NAME`. `align` runs any of them. Other deployments stay as they are.
+
+    Returns:
+        The file, and the names of its deployments.
+
+    Raises:
+        UserError: A preset is not right, two have the same name, or prefect.yaml has none of the three.
+    """
+    found = read_deployments(root)
+    if not {one["name"] for one in found["deployments"]} & {*COPIED, SHARED}:
+        raise UserError(
+            f"{root / FILE} has no deployment {', '.join(COPIED)} or {SHARED}, and --config changes these; "
+            "put one there, or leave --config out"
+        )
+    named = name_presets(root, presets)
+    files = list(named.values())
+    made: list[dict[str, Any]] = []
+    for one in found["deployments"]:
+        parameters = one.get("parameters") or {}
+        if one["name"] in COPIED:
+            for place, (name, file) in enumerate(named.items()):
+                further = {"name": f"{one['name']}-{name}", "tags": [*(one.get("tags") or []), TAG]}
+                made.append(
+                    {**one, **(further if place else {}), "parameters": {**parameters, "config": file}}
+                )
+        elif one["name"] == SHARED:
+            given = {**parameters, "config": files[0], "presets": files[1:]}
+            made.append({**one, "parameters": given})
+        else:
+            made.append(one)
+    names = [str(one["name"]) for one in made]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"two deployments would be named {doubled[0]}; rename the one in {FILE}")
+    path = root / DEPLOYMENTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # JSON is YAML too.
+    write_whole(path, json.dumps({**found, "deployments": made}, indent=1))
+    return path, names
+
+
+def name_presets(root: Path, presets: Sequence[Path]) -> dict[str, str]:
+    """Return each preset's file, as a run in `root` finds it, by the end of its deployments' names.
+
+    A file that is named twice counts once.
+
+    Raises:
+        UserError: A preset is not right, or two files have presets of the same name.
+    """
+    # It imports torch, which `chatmill --help` does not need.
+    from flows.config import read_preset
+
+    named: dict[str, str] = {}
+    for path in presets:
+        name = re.sub(r"[^\w.-]+", "-", read_preset(path).name).strip("-") or "preset"
+        inside = path.resolve().is_relative_to(root.resolve())
+        file = os.path.relpath(path.resolve(), root.resolve()) if inside else str(path.resolve())
+        if named.setdefault(name, file) != file:
+            raise UserError(
+                f"{named[name]} and {file} both have the name {name}, which tells their deployments apart; "
+                "change `name` in one of them"
+            )
+    return named
+
+
+def read_deployments(root: Path) -> dict[str, Any]:
+    """Return what prefect.yaml holds. Raises UserError for a file that is missing or not right."""
+    path = root / FILE
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{root} has no {FILE}, which --config takes the deployments from; start `chatmill up` in the "
+            "folder of the project"
+        ) from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    deployments = found.get("deployments") if isinstance(found, dict) else None
+    if not isinstance(deployments, list) or not all(
+        isinstance(one, dict) and "name" in one for one in deployments
+    ):
+        raise UserError(f"{path} has no list `deployments`, each with a name")
+    return dict(found)
+
+
+def remove_former(names: Sequence[str]) -> list[str]:
+    """Remove the deployments from Prefect's server that an earlier --config made, except `names`.
+
+    Their scheduled runs go with them; what they ran stays on Prefect's pages. Returns the removed names.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    made = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    removed = []
+    with get_client(sync_client=True) as client:
+        while former := [
+            one for one in client.read_deployments(deployment_filter=made) if one.name not in names
+        ]:
+            for one in former:
+                client.delete_deployment(one.id)
+                removed.append(one.name)
+    return sorted(removed)

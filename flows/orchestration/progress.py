@@ -1,0 +1,257 @@
+"""What a person sees while a flow runs, and when it has ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from flows.common.terminal import Console, visible
+from tasks.engine.output import Reference
+from tasks.project.paths import REPORT
+
+if TYPE_CHECKING:
+    from tasks.tracking.tracker import Tracker
+
+QUARTERS = 4
+# The figures that a line has room for, the first that a stage has.
+SHOWN = {
+    "split": (("train_text", "texts to train on"), ("test_text", "to test on")),
+    "tokenizer": (("vocabulary", "tokens"), ("bytes_per_token", "bytes each")),
+    "drift": (("drift.past", "measures past their threshold"), ("drift.measures", "in all")),
+    "pretrain": (("bits_per_byte", "bits per byte"),),
+    "sft": (("valid_loss", "held-out loss"),),
+    "reward": (
+        ("pair_accuracy", "of held-out pairs right"),
+        ("linear_pair_accuracy", "the linear yardstick"),
+    ),
+    "rlhf": (
+        ("valid_gain", "above SFT's held-out score"),
+        ("valid_kl", "nats from SFT"),
+        ("valid_loss_increase", "more loss on right answers"),
+        ("valid_prompts", "prompts"),
+        ("best_step", "is the best step"),
+    ),
+    "judge": (("judge", "judges"), ("why", "is why")),
+    "evaluate": (
+        ("reward_gain", "reward above SFT's"),
+        ("loss_increase", "more loss on right answers"),
+        ("kl", "nats from SFT"),
+        ("win_rate", "of prompts won by the judge"),
+    ),
+    "report": (("bytes", "bytes"),),
+}
+# Counts of rows, of which a line names each kind that there is.
+COUNTED = {
+    "ingest": (
+        ("text", "text", "texts"), ("pairs", "pair", "pairs"),
+        ("comparisons", "comparison", "comparisons"), ("ratings", "rating", "ratings"),
+    ),
+    "validate": (
+        ("text_quarantined", "text set aside", "texts set aside"),
+        ("pairs_quarantined", "pair set aside", "pairs set aside"),
+        ("comparisons_quarantined", "comparison set aside", "comparisons set aside"),
+        ("ratings_quarantined", "rating set aside", "ratings set aside"),
+    ),
+    "labels": (
+        ("train_comparisons", "comparison", "comparisons"),
+        ("train_ratings", "rated answer", "rated answers"),
+        ("valid_pairs", "pair held out", "pairs held out"),
+    ),
+}  # fmt: skip
+NO_ROWS = {"ingest": "no rows", "validate": "no row set aside", "labels": "no labels"}
+LIVE = ("loss", "reward", "kl")
+
+
+def number(value: Any) -> str:
+    """A figure in few characters."""
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{int(value):,}" if isinstance(value, int | float) else str(value)
+
+
+def interval(name: str, metrics: dict[str, Any]) -> str:
+    """The interval of a figure and its n, where it has them."""
+    low, high, n = (metrics.get(f"{name}_{end}") for end in ("low", "high", "n"))
+    if low is None or high is None or n is None:
+        return ""
+    return f" [{number(low)} to {number(high)}, n = {number(n)}]"
+
+
+def key_figures(stage: str, metrics: dict[str, Any]) -> str:
+    """A stage's outcome in a few words."""
+    if stage in COUNTED:
+        there = [(int(metrics[name]), *words) for name, *words in COUNTED[stage] if metrics.get(name)]
+        said = (f"{count:,} {one if count == 1 else several}" for count, one, several in there)
+        return ", ".join(said) or NO_ROWS[stage]
+    if stage == "gate" and "passed" in metrics:
+        reason = str(metrics.get("reason") or "")
+        return ("passed" if metrics["passed"] else "refused") + (f": {reason}" if reason else "")
+    found = [
+        f"{number(metrics[name])}{interval(name, metrics)} {words}"
+        for name, words in SHOWN.get(stage, ())
+        if metrics.get(name) is not None
+    ]
+    return ", ".join(found)
+
+
+def terminal_text(text: str) -> str:
+    """Text of the user's as rich's markup, with control characters as escapes."""
+    return escape(visible(text))
+
+
+def seconds(value: float) -> str:
+    """A duration for people."""
+    return f"{value:.1f} s" if value < 100 else f"{int(value) // 60} min {int(value) % 60:02d} s"
+
+
+def progress_text(event: dict[str, Any]) -> str:
+    """The live figures of a step, its pace and the time that is left."""
+    parts = [f"{name} {event['metrics'][name]:.3f}" for name in LIVE if name in event["metrics"]]
+    if event.get("tokens_per_second"):
+        parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
+    if event.get("megabytes_per_second"):
+        parts.append(f"{event['rows']:,} rows")
+        parts.append(byte_rate(event["megabytes_per_second"]))
+    if parts and event.get("seconds_left") is not None:
+        parts.append(f"{seconds(event['seconds_left'])} left")
+    return " · ".join(parts)
+
+
+def byte_rate(megabytes: float) -> str:
+    """Megabytes a second in a unit in which the figure does not round to nothing."""
+    if megabytes >= 0.1:
+        return f"{megabytes:,.1f} MB/s"
+    return f"{megabytes * 1e3:,.1f} kB/s" if megabytes >= 1e-4 else f"{megabytes * 1e6:,.0f} B/s"
+
+
+class Display:
+    """A bar for the stage that runs, a line for each that has ended; on no terminal, a few lines a stage.
+
+    `log` gets the lines too: Prefect's page shows them.
+    """
+
+    def __init__(
+        self, name: str, device: str, log: Callable[[str], None], console: Console | None = None
+    ) -> None:
+        self.console = console or Console(highlight=False)
+        self.log = log
+        self.name, self.device = name, device
+        self.stage = ""
+        self.quarter = 0
+        self.progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description:<9}"), BarColumn(bar_width=28),
+            MofNCompleteColumn(), TextColumn("{task.fields[says]}"),
+            console=self.console, transient=True, disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self.bar: Any = None
+
+    def __enter__(self) -> Display:
+        self.console.print(f"[bold]chatmill[/bold] {terminal_text(self.name)} on {self.device}")
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.progress.__exit__(*error)
+
+    def start(self, stage: str) -> None:
+        """A stage begins."""
+        self.stage, self.quarter = stage, 0
+        self.bar = self.progress.add_task(stage, total=None, says="", completed=0)
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Something happened in the stage."""
+        if event["event"] == "message":
+            self.note(event["text"])
+        elif event["event"] == "step":
+            says = progress_text(event)
+            self.progress.update(self.bar, total=event["steps"], completed=event["step"], says=says)
+            quarter = QUARTERS * event["step"] // max(1, event["steps"])
+            if not self.console.is_terminal and says and quarter > self.quarter:
+                self.quarter = quarter
+                self.console.print(
+                    f"  {self.stage:<9} {event['step']}/{event['steps']} {says}", soft_wrap=True
+                )
+
+    def note(self, text: str) -> None:
+        """A sentence for the person."""
+        self.console.print(f"  [dim]{self.stage:<9} {escape(text)}[/dim]", soft_wrap=True)
+        self.log(f"{self.stage}: {text}")
+
+    def done(self, reference: Reference, took: float) -> None:
+        """A stage has ended."""
+        if self.bar is not None:
+            self.progress.remove_task(self.bar)
+        how = "[cyan]reused[/cyan]" if reference.reused else "[green]made[/green]  "
+        figures = key_figures(reference.stage, reference.metrics)
+        line = f"[bold]{reference.stage:<10}[/bold] {how} {seconds(took):>11}  {terminal_text(figures)}"
+        self.console.print(line, soft_wrap=True)
+        self.log(f"{reference.stage}: {'reused' if reference.reused else 'made'}, {seconds(took)}, {figures}")
+
+
+def show_outcome(outcome: Any, console: Console | None = None) -> None:
+    """The stages in a table, the answers side by side, and what to do next."""
+    console = console or Console(highlight=False)
+    table = Table(
+        title=f"the whole took {seconds(outcome.seconds)}", title_justify="left", box=None, pad_edge=False
+    )
+    for column in ("stage", "", "seconds", "figure"):
+        table.add_column(column, justify="right" if column == "seconds" else "left")
+    for entry in outcome.stages:
+        colour = "cyan" if entry["status"] == "reused" else "green"
+        figures = terminal_text(key_figures(entry["name"], entry["metrics"]))
+        table.add_row(entry["name"], Text(entry["status"], colour), f"{entry['seconds']:.1f}", figures)
+    console.print()
+    console.print(table)
+    folders = {entry["name"]: Path(entry["folder"]) for entry in outcome.stages}
+    if "evaluate" in folders:
+        show_answers(json.loads((folders["evaluate"] / "answers.json").read_text()), console)
+    console.print()
+    if "report" in folders:
+        console.print(f"The story of this training: [bold]{REPORT}[/bold]")
+        # Each on a line of its own: a command that breaks over two lines cannot be copied.
+        console.print("Talk with it: [bold]chatmill chat[/bold]")
+        console.print("Watch the runs: [bold]make dashboards[/bold]")
+    if outcome.waits:
+        console.print(
+            f"Version {outcome.waits} waits for your word: [bold]chatmill approve {outcome.waits}[/bold], "
+            "with --show to see it, with --reject to refuse it",
+            soft_wrap=True,
+        )
+
+
+def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int = 4) -> None:
+    """The same prompts to base, assistant and aligned model, the two turns before each above it."""
+    table = Table(show_lines=True, expand=True)
+    names = (("prompt", "prompt"), ("base", "base"), ("sft", "SFT"), ("aligned", "aligned"))
+    for _, title in names:
+        table.add_column(title, ratio=1, overflow="fold")
+    for row in answers[:most]:
+        # Before the table measures a cell: the console's own escapes would break its lines.
+        cells = [Text(visible(str(row.get(key, ""))).strip()) for key, _ in names]
+        for turn in reversed(row.get("history", [])[-2:]):
+            said = visible(f"{turn['role']}: {turn['content'].strip()}")
+            cells[0] = Text(f"{said}\n", "dim") + cells[0]
+        table.add_row(*cells)
+    console.print()
+    console.print(Panel(table, title="the same prompts, answered by all three", box=SIMPLE))
+
+
+def keep_table(event: dict[str, Any], tracker: Tracker) -> None:
+    """A table that a stage reports, on Prefect's page and with the stage's run in MLflow."""
+    from httpx import HTTPError
+    from prefect.artifacts import create_markdown_artifact
+
+    # A server that is away costs its page a table, not the run its stage: MLflow has it as well.
+    with suppress(HTTPError):
+        create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
+    tracker.text(f"{event['title']}.md", event["markdown"])

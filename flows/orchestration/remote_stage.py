@@ -1,0 +1,222 @@
+"""A stage that uses the device, handed to a worker of the pool that has one, on whatever host it is.
+
+The two sides share Prefect's server, which brings the order, MLflow's, where what the stage says is read, and
+the remote, through which inputs and output go.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling, Crashed
+
+from flows.config import Preset
+from flows.servers.environment import Place
+from model.errors import UserError
+from model.training.launcher import Report
+from tasks.engine.cache_key import code_digest, lock_digest, plain
+from tasks.engine.output import Reference
+from tasks.engine.remote_cache import Store
+from tasks.engine.stage import Stage, Surroundings, bring
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEPLOYMENT = "stage/stage"
+# Tags of a stage's run in MLflow: its output's key, whether that was made, and what the other side says.
+KEY, STATUS, PROGRESS, REFUSED = "chatmill.key", "chatmill.status", "chatmill.progress", "chatmill.refused"
+POLL_SECONDS = 1.0
+# A run that is not taken for so long has perhaps nobody to take it.
+TAKEN_SECONDS = 10.0
+# The other side says every few seconds that it lives.
+SILENT_SECONDS = 180.0
+
+
+def open_store(preset: Preset, root: Path) -> Store | None:
+    """Where outputs are shared; None where they are not."""
+    if not (preset.data.remote and preset.share.outputs):
+        return None
+    return Store(root, preset.data.remote, preset.data.endpoint, needed=bool(preset.placement.train))
+
+
+@dataclass
+class Watched:
+    """What is known of the run on the other side: how far it is, and since when it has said nothing."""
+
+    said: int = 0
+    beat: int = -1
+    since: float = 0.0
+    warned: bool = False
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Runs stages of a preset on the workers of its pool; called with what `Stage.run` is called with."""
+
+    preset: Preset
+    place: Place
+    client: MlflowClient
+    around: Surroundings
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+        return self.preset.placement.train
+
+    def __call__(
+        self, stage: Stage, parameters: Any, inputs: Mapping[str, Reference], report: Report, run: str
+    ) -> Reference:
+        """The output, here too. Figures go from there to the stage's `run` in MLflow, the rest to `report`.
+
+        Raises UserError for what a person can mend, RuntimeError where the other side was lost. On any other
+        end (Ctrl-C) the run there is cancelled: it writes its checkpoint.
+        """
+        if found := self._known(stage, parameters, inputs, report):
+            return found
+        flow_run = self._start(stage, parameters, inputs, run)
+        try:
+            state = self._wait(flow_run, run, report)
+        except BaseException:
+            self._cancel(flow_run)
+            raise
+        tags = self.client.get_run(run).data.tags
+        if refused := tags.get(REFUSED):
+            raise UserError(refused)
+        if not state.is_completed():
+            raise RuntimeError(
+                f"{stage.name} ended {state.name.lower()} on a worker of pool {self.pool} "
+                f"({state.message or 'it said nothing'}); the next start goes on from its last checkpoint"
+            )
+        output = bring(stage.name, tags[KEY], self.around, report)
+        if output is None:
+            raise UserError(
+                f"the output of {stage.name} is not at {self.preset.data.remote} any more; run again"
+            )
+        return replace(output, reused=tags[STATUS] == "reused")
+
+    def _known(
+        self, stage: Stage, parameters: Any, inputs: Mapping[str, Reference], report: Report
+    ) -> Reference | None:
+        """An output of a device that the pool is known to have: no worker needs to be asked."""
+        assert self.around.store is not None
+        for device in self.around.store.devices(self.pool, report):
+            here = replace(self.around, described=device)
+            if found := stage.find(parameters, inputs, here, report):
+                return found
+        return None
+
+    def _start(self, stage: Stage, parameters: Any, inputs: Mapping[str, Reference], run: str) -> UUID:
+        if not self.place.mlflow.startswith("http"):
+            raise UserError(
+                f"placement.train is {self.pool}, and MLflow is a file of this host; name the server that "
+                "all hosts reach in MLFLOW_TRACKING_URI or tracking.mlflow, as in http://HOST:5000"
+            )
+        order = {
+            "preset": self.preset.model_dump(mode="json", by_alias=True),
+            "name": stage.name,
+            "parameters": plain(parameters),
+            "inputs": {name: _sent(found) for name, found in inputs.items() if name in stage.inputs},
+            "run": run,
+            "code": code_digest(stage.function),
+            "lock": lock_digest(),
+        }
+        self._check()
+        name = f"{self.preset.name} · {stage.name}"
+        started = run_deployment(DEPLOYMENT, parameters=order, timeout=0, flow_run_name=name)
+        return cast(FlowRun, started).id
+
+    def _check(self) -> None:
+        """Raises UserError where Prefect's server does not know whom to hand the stage to."""
+        with get_client(sync_client=True) as client:
+            try:
+                pool = client.read_deployment_by_name(DEPLOYMENT).work_pool_name
+            except ObjectNotFound:
+                raise UserError(
+                    f"Prefect's server has no deployment {DEPLOYMENT}; `chatmill up` on its host, or "
+                    "`prefect --no-prompt deploy --all`, makes it"
+                ) from None
+        if pool != self.pool:
+            raise UserError(
+                f"placement.train is {self.pool}, and the deployment {DEPLOYMENT} is for the pool {pool}; "
+                "name that one, or change prefect.yaml and deploy again"
+            )
+
+    def _wait(self, flow_run: UUID, run: str, report: Report) -> Any:
+        """Until the run has ended; its state."""
+        watched = Watched(since=time.monotonic())
+        while True:
+            time.sleep(POLL_SECONDS)
+            try:
+                with get_client(sync_client=True) as client:
+                    state = client.read_flow_run(flow_run).state
+            except httpx.HTTPError:
+                # A server that is away for a while: the stage goes on without it.
+                continue
+            self._tell(run, watched, report)
+            if state is None or state.is_final():
+                return state
+            quiet = time.monotonic() - watched.since
+            if not state.is_running() and quiet > TAKEN_SECONDS and not watched.warned:
+                watched.warned = True
+                self._warn(report)
+            if state.is_running() and watched.beat >= 0 and quiet > SILENT_SECONDS:
+                return self._give_up(flow_run, quiet)
+
+    def _tell(self, run: str, watched: Watched, report: Report) -> None:
+        """Pass on what came since; a server that is away for a while is asked again."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            told = self.client.get_run(run).data.tags.get(PROGRESS)
+        except (MlflowException, OSError):
+            watched.since = time.monotonic()
+            return
+        if not told:
+            return
+        found = json.loads(told)
+        if found["beat"] != watched.beat:
+            watched.beat, watched.since = found["beat"], time.monotonic()
+        for text in found["said"][watched.said :]:
+            report({"event": "message", "text": text})
+        watched.said = len(found["said"])
+        if found["step"]:
+            report(found["step"])
+
+    def _warn(self, report: Report) -> None:
+        with get_client(sync_client=True) as client:
+            workers = client.read_workers_for_work_pool(self.pool)
+        if any(worker.status.value == "ONLINE" for worker in workers):
+            text = f"the workers of pool {self.pool} are busy; waiting for one"
+        else:
+            text = (
+                f"no worker of pool {self.pool} answers; `prefect worker start --pool {self.pool}` on a host "
+                "with the device starts one. Waiting"
+            )
+        report({"event": "message", "text": text})
+
+    def _give_up(self, flow_run: UUID, quiet: float) -> Any:
+        state: Any = Crashed(message=f"nothing was heard of its host for {quiet:.0f} s")
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(flow_run, state, force=True)
+        return state
+
+    def _cancel(self, flow_run: UUID) -> None:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(flow_run).state
+            if state is None or not state.is_final():
+                client.set_flow_run_state(flow_run, Cancelling())
+
+
+def _sent(reference: Reference) -> dict[str, str]:
+    return {"key": reference.key, "digest": reference.digest, "run": reference.run}

@@ -1,0 +1,153 @@
+"""The other side of `elsewhere`: one stage made on the host that has the device, and told of to the flow.
+
+A worker of the pool runs it from the repository that its chatmill is of; see `remote`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from prefect import get_run_logger
+from pydantic import TypeAdapter
+
+from flows.config import check_preset
+from flows.orchestration.progress import keep_table
+from flows.orchestration.remote_stage import KEY, PROGRESS, REFUSED, STATUS, open_store
+from flows.servers.environment import prepare
+from model.errors import UserError
+from model.training.distributed import check_processes, describe_device, find_device
+from tasks.engine.cache_key import code_digest, lock_digest
+from tasks.engine.output import Reference
+from tasks.engine.stage import Stage, Surroundings, bring
+from tasks.evaluate import evaluate
+from tasks.judge import judge
+from tasks.pretrain import pretrain
+from tasks.project.paths import MLFLOW_FOLDER
+from tasks.reward import reward
+from tasks.rlhf import rlhf
+from tasks.sft import sft
+
+if TYPE_CHECKING:
+    from tasks.tracking.tracker import Tracker
+
+STAGES = {found.name: found for found in (pretrain, sft, reward, judge, rlhf, evaluate)}
+BEAT_SECONDS = 2.0
+# A tag of MLflow's has room for 8,000 characters.
+SAID, LONGEST = 20, 300
+
+
+def make_stage(
+    root: Path,
+    preset: dict[str, Any],
+    name: str,
+    parameters: dict[str, Any],
+    inputs: dict[str, dict[str, str]],
+    run: str,
+    code: str,
+    lock: str,
+) -> None:
+    """Make one stage in the project at `root`; the other arguments are those of the flow in `remote`."""
+    given = check_preset(preset)
+    place = prepare(root, given.tracking.mlflow)
+    # After the environment is set, as MLflow reads it when it is imported.
+    from tasks.tracking.tracker import Tracker
+
+    tracker = Tracker(place.mlflow, given.tracking.experiment, place.root / MLFLOW_FOLDER)
+    telling = Telling(tracker, run)
+    with tracker.within(run), telling.beating():
+        try:
+            wanted = _stage(name, code, lock)
+            store = open_store(given, root)
+            device = find_device(given.device)
+            check_processes(device, given.processes)
+            around = Surroundings(root, given.seed, device, given.processes, store=store)
+            found = {stage: _input(stage, of, around, telling) for stage, of in inputs.items()}
+            kind = get_type_hints(wanted.function)["parameters"]
+            asked = TypeAdapter(kind).validate_python(parameters)
+            output = wanted.run(asked, found, around, telling, run=run)
+            assert store is not None
+            store.send(output, telling)
+            store.tell_device(given.placement.train, describe_device(device), telling)
+        except UserError as error:
+            telling.tag(REFUSED, str(error))
+            raise
+        telling.tag(KEY, output.key)
+        telling.tag(STATUS, "reused" if output.reused else "made")
+
+
+def _stage(name: str, code: str, lock: str) -> Stage:
+    """The stage of that name. Raises UserError where this host's code or packages are not the flow's."""
+    if name not in STAGES:
+        raise UserError(
+            f"the worker's chatmill has no stage {name} to run; bring it to the flow's commit there"
+        )
+    found = STAGES[name]
+    if code_digest(found.function) != code:
+        raise UserError(
+            f"the worker's code of {name} differs from the flow's; bring its repository to the same commit "
+            "(`git pull`)"
+        )
+    if lock_digest() != lock:
+        raise UserError(
+            "the worker's requirements.txt differs from the flow's; `git pull` and `make install` there"
+        )
+    return found
+
+
+def _input(stage: str, of: Mapping[str, str], around: Surroundings, telling: Telling) -> Reference:
+    found = bring(stage, of["key"], around, telling)
+    if found is None or found.digest != of["digest"]:
+        raise UserError(
+            f"the worker does not find {stage} {of['key']} at data.remote; is that the same place on both?"
+        )
+    return replace(found, run=of["run"])
+
+
+class Telling:
+    """What a stage says, kept in a tag of its run in MLflow for the flow that waits; called with events."""
+
+    def __init__(self, tracker: Tracker, run: str) -> None:
+        self.tracker, self.run = tracker, run
+        self.step: dict[str, Any] | None = None
+        self.said: list[str] = []
+        self.beat = 0
+        self.over = threading.Event()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.tracker.note(event)
+        if event["event"] == "step":
+            self.step = event
+        elif event["event"] == "message" and len(self.said) < SAID:
+            self.said.append(event["text"][:LONGEST])
+            get_run_logger().info(event["text"])
+        elif event["event"] == "table":
+            keep_table(event, self.tracker)
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Tell every few seconds for as long as the context lasts: that this side lives is told by it too."""
+        thread = threading.Thread(target=self._beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.over.set()
+            thread.join()
+
+    def _beat(self) -> None:
+        while True:
+            self.beat += 1
+            self.tag(PROGRESS, json.dumps({"beat": self.beat, "step": self.step, "said": self.said}))
+            if self.over.wait(BEAT_SECONDS):
+                self.tag(PROGRESS, json.dumps({"beat": self.beat, "step": self.step, "said": self.said}))
+                return
+
+    def tag(self, name: str, value: str) -> None:
+        """Set a tag of the run."""
+        self.tracker.client.set_tag(self.run, name, value)

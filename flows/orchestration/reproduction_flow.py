@@ -1,0 +1,32 @@
+"""The reproduction of a run as a flow: what a schedule starts."""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from flows.cli.lineage import open_store
+from flows.cli.reproduce import made_again
+
+
+@flow(name="reproduce", persist_result=False)
+def reproduction(run: str = "champion") -> str:
+    """Make a run again, reusing nothing of it; the verdict in words. Fails where it diverged.
+
+    `champion` means the champion of each product. A diff that this host has no record of is never run.
+    """
+    from tasks.reproduction.verdict import DIVERGED
+    from tasks.tracking.products import CHAMPION, list_products
+
+    client, root = open_store()
+    products = list_products(client) if run == CHAMPION else []
+    names = [f"{product.model}/{CHAMPION}" for product in products if product.champion] or [run]
+    said, diverged = [], False
+    for name in names:
+        found = made_again(client, root, name, keep=False, say=get_run_logger().info)
+        create_markdown_artifact(found.table, key="reproduced")
+        said.append(f"{name}: {found.sentence}" if len(names) > 1 else found.sentence)
+        diverged |= found.says == DIVERGED
+    if diverged:
+        raise RuntimeError("; ".join(said))
+    return "; ".join(said)

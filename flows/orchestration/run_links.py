@@ -1,0 +1,123 @@
+"""Lead a person from one page of a run to the others: Prefect's, MLflow's, the report.
+
+Holds the names, tags and links that a run gets. Servers and their addresses are started elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from httpx import HTTPError
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.runtime import deployment, flow_run
+
+from flows.servers.environment import LOOPBACK, Place
+from flows.servers.state_file import read_served
+
+PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+# The names of the flows that commands start, as a person types them.
+COMMANDS = {"chatmill": "run", "ingest": "ingest"}
+MAX_KEY_CHARS = 60
+
+
+@dataclass(frozen=True)
+class RunPages:
+    """Addresses of the pages of one pipeline run.
+
+    `prefect` and `mlflow` are the addresses of the two servers' pages, without a slash at the end.
+    """
+
+    prefect: str
+    mlflow: str
+
+    def flow_run(self, run: str) -> str:
+        """Return the address of a flow run's page in Prefect."""
+        return f"{self.prefect}/runs/flow-run/{run}"
+
+    def tracked_run(self, experiment: str, run: str) -> str:
+        """Return the address of a run's page in MLflow."""
+        return f"{self.mlflow}/#/experiments/{experiment}/runs/{run}"
+
+    def model_version(self, model: str, version: str) -> str:
+        """Return the address of a model version's page in MLflow."""
+        return f"{self.mlflow}/#/models/{quote(model, safe='')}/versions/{version}"
+
+
+def find_pages(place: Place) -> RunPages:
+    """Return where the pages of this project's runs are, or will be once `chatmill dashboards` runs.
+
+    A store in a file has no page of its own, and the server that a command starts for itself ends with it.
+    """
+    found = read_served(place.root)
+    api = found.prefect if found and found.prefect else place.prefect
+    tracking = found.mlflow if found and found.mlflow else place.mlflow
+    if not (found and found.prefect) and urlsplit(api).hostname in (None, LOOPBACK, "localhost", "::1"):
+        api = f"http://{LOOPBACK}:{PREFECT_PORT}"
+    if not tracking.startswith("http"):
+        served = [one.address for one in found.processes if one.name == "MLflow"] if found else []
+        tracking = served[0] if served else f"http://{LOOPBACK}:{MLFLOW_PORT}"
+    return RunPages(api.removesuffix("/api").rstrip("/"), tracking.rstrip("/"))
+
+
+def find_trigger() -> str:
+    """Return what started the present flow run: a deployment's name, or the command as a person types it."""
+    flow = str(flow_run.flow_name)
+    return str(deployment.name) if deployment.id else COMMANDS.get(flow, flow.removeprefix("chatmill-"))
+
+
+def tracked_run_name(preset: str) -> str:
+    """Return a name for the present run in MLflow: the preset, what started it and when, to the second."""
+    return f"{preset} · {find_trigger()} · {datetime.now(UTC).strftime('%Y-%m-%d %H:%M:%S')}"
+
+
+def name_flow_run(preset: str) -> None:
+    """Name the present flow run by its preset, what started it and when, and tag it with the first two.
+
+    Prefect's own names, two words drawn at random, cannot be told apart in a list of runs.
+    """
+    trigger = find_trigger()
+    began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    tags = [*flow_run.tags, f"preset:{preset}", f"trigger:{trigger}"]
+    # A server that is away costs the run its name only.
+    with suppress(HTTPError), get_client(sync_client=True) as client:
+        client.update_flow_run(
+            flow_run.id, name=f"{preset} · {trigger} · {began}", tags=list(dict.fromkeys(tags))
+        )
+
+
+def show_tracked_run(preset: str, address: str) -> None:
+    """Put a link to the run in MLflow on the page of the present flow run."""
+    with suppress(HTTPError):
+        create_link_artifact(
+            address,
+            link_text="This run in MLflow",
+            key=_key("mlflow", preset),
+            description="The parameters, metrics and files of every stage.",
+        )
+
+
+def show_outcome_links(preset: str, links: dict[str, str], page: Path, summary: str) -> None:
+    """Put what came out of the run on the page of the present flow run, with links to where it is.
+
+    Args:
+        preset: The preset's name.
+        links: Addresses by the words that are shown.
+        page: The report's file on this machine.
+        summary: A sentence about the model.
+    """
+    lines = [f"- [{words}]({address})" for words, address in links.items()]
+    text = "\n".join([summary, "", *lines, f"- Report: `{page}` on the machine that ran the flow"])
+    with suppress(HTTPError):
+        create_markdown_artifact(text, key=_key("outcome", preset), description="What came out of the run.")
+
+
+def _key(kind: str, preset: str) -> str:
+    """An artifact's key: Prefect takes lower-case letters, digits and dashes, and keeps versions by key."""
+    name = re.sub(r"[^a-z0-9]+", "-", preset.lower()).strip("-")[:MAX_KEY_CHARS].strip("-")
+    return f"{kind}-{name}" if name else kind

@@ -1,0 +1,205 @@
+"""Prefect's and MLflow's servers with their pages, as services."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from dataclasses import dataclass
+
+import psutil
+
+from flows.servers.credentials import Login, is_loopback
+from flows.servers.environment import GUARD, GUARD_SECRETS, LOOPBACK, Place, asked, listed, silent
+from flows.servers.mlflow_auth import write_settings
+from flows.servers.request_guard import GuardSettings
+from flows.servers.supervisor import Service
+from model.errors import UserError
+from tasks.project.paths import LOGS, MLFLOW_FOLDER, SECRETS
+
+EVERYWHERE = ("0.0.0.0", "::")
+HOSTS, ORIGINS = "MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
+PREFECT_ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+# What keeps Prefect's database from growing for ever, unless the environment says otherwise: runs that are
+# over go after 30 days, with their logs and pages, and events after two.
+RETENTION = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
+}
+
+
+@dataclass(frozen=True)
+class Where:
+    """The address that a server listens on, and its port."""
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """As this machine reaches it."""
+        return f"http://{self._with_port(LOOPBACK if self.host in EVERYWHERE else self.host)}"
+
+    @property
+    def hosts(self) -> list[str]:
+        """Every name that a page or a program may rightly ask for it by, an IPv6 address in brackets."""
+        if self.host in EVERYWHERE:
+            found = [LOOPBACK, "localhost", "::1", socket.gethostname(), *_addresses()]
+        else:
+            found = [self.host, *(["localhost"] if is_loopback(self.host) else [])]
+        # A browser asks by the name in lower case.
+        found = [each for name in found for each in (name, name.lower())]
+        return [f"[{name}]" if ":" in name else name for name in dict.fromkeys(found)]
+
+    @property
+    def names(self) -> list[str]:
+        """The same with the port."""
+        return [name if self.port == 80 else f"{name}:{self.port}" for name in self.hosts]
+
+    @property
+    def origins(self) -> list[str]:
+        """The same as a browser has it of its own page."""
+        return [f"http://{name}" for name in self.names]
+
+    def _with_port(self, host: str) -> str:
+        name = f"[{host}]" if ":" in host else host
+        return name if self.port == 80 else f"{name}:{self.port}"
+
+
+def _addresses() -> list[str]:
+    """Of this machine, without those that only its own network card knows."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    every = [one for card in psutil.net_if_addrs().values() for one in card if one.family in families]
+    return [one.address for one in every if "%" not in one.address]
+
+
+def _deaf(address: str, login: Login | None) -> str:
+    """Why a server does not answer to the password; empty where it does."""
+    return silent(address) or ("" if asked(address, login) in (200, 404) else "it refuses the password")
+
+
+def prefect_server(place: Place, where: Where, mlflow: Where | None = None) -> Service:
+    """Prefect's server; its API stands at `/api` of its address. `mlflow` is where MLflow's server is."""
+    api = f"{where.address}/api"
+    login = place.login
+    return Service(
+        "Prefect",
+        prefect_command(where.host, where.port),
+        place.root / LOGS / "prefect-server.log",
+        lambda: _deaf(api, login),
+        "the flow's runs and what they said",
+        where.address,
+        {
+            "PREFECT_API_URL": api,
+            # Prefect takes any key of its logging's settings from there: this is the class of a formatter.
+            "PREFECT_LOGGING_FORMATTERS_STANDARD_": "flows.servers.log_redaction.Redacting",
+            # The page asks the server that it came from, by whatever name that was reached.
+            "PREFECT_UI_API_URL": "/api",
+            **{name: os.environ.get(name, value) for name, value in RETENTION.items()},
+            PREFECT_ORIGINS: listed(PREFECT_ORIGINS, *where.origins),
+            **login.prefect_server,
+            **_guard(place, where, _pages(where, mlflow), stores_login=True, then=mlflow),
+        },
+    )
+
+
+def prefect_command(host: str, port: int) -> tuple[str, ...]:
+    """The command of a Prefect server behind the request guard."""
+    return (
+        sys.executable, "-m", "uvicorn", "--factory", "flows.servers.guarded_apps:prefect_app",
+        "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on",
+    )  # fmt: skip
+
+
+def mlflow_server(place: Place, where: Where, prefect: Where | None = None) -> Service:
+    """MLflow's server over the store that runs write into; files of runs go through it."""
+    login = place.login
+    # What experiments have that were made with a server that passed no files stays where it is.
+    options = (
+        "--host", where.host, "--port", str(where.port), "--workers", "1",
+        "--artifacts-destination", (place.root / MLFLOW_FOLDER / "artifacts").as_uri(),
+    )  # fmt: skip
+    return Service(
+        "MLflow",
+        (sys.executable, "-m", "flows.servers.mlflow_auth", *options),
+        place.root / LOGS / "mlflow-server.log",
+        lambda: _deaf(where.address, login),
+        # Its pages begin with another part of MLflow; no setting of the server changes that.
+        "every stage's figures, files and models (under Model training)",
+        where.address,
+        {
+            # The store's address may hold a password, which a command line would show.
+            "MLFLOW_BACKEND_STORE_URI": place.mlflow,
+            # MLflow's job runner is for judging traces by other models: two more processes that nothing
+            # here asks for.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            # The guard has looked at the name already, with whatever port a tunnel gives it.
+            HOSTS: listed(HOSTS, *where.hosts, *(f"{_pattern(name)}:*" for name in where.hosts)),
+            ORIGINS: listed(ORIGINS, *where.origins),
+            **_protection(place, login),
+            **_guard(place, where, _pages(prefect, where)),
+        },
+    )
+
+
+def _pages(prefect: Where | None, mlflow: Where | None) -> tuple[tuple[str, int], ...]:
+    return tuple((name, at.port) for name, at in (("Prefect", prefect), ("MLflow", mlflow)) if at)
+
+
+def _pattern(name: str) -> str:
+    """A host as MLflow compares it where a `*` follows; a bracket would begin a set of letters."""
+    return name.replace("[", "[[]", 1)
+
+
+def _guard(
+    place: Place,
+    where: Where,
+    pages: tuple[tuple[str, int], ...],
+    stores_login: bool = False,
+    then: Where | None = None,
+) -> dict[str, str]:
+    """The environment of a server's request guard: the names and the pages that may ask it."""
+    origins = [one for name in (ORIGINS, PREFECT_ORIGINS) for one in _named(name)]
+    hosts = [_host_name(one) for one in (*where.hosts, *_named(HOSTS))]
+    hosts += [_host_name(one.partition("://")[2]) for one in origins]
+    settings = GuardSettings(
+        tuple(dict.fromkeys(filter(None, hosts))),
+        tuple(origins),
+        stores_login,
+        then.port if then else 0,
+        pages,
+    )
+    return {GUARD: settings.dump(), GUARD_SECRETS: str(place.root / SECRETS)}
+
+
+def _named(setting: str) -> list[str]:
+    """What a person lists in a setting. Raises UserError for one that stands for every page or name."""
+    found = [part.strip() for part in os.environ.get(setting, "").split(",") if part.strip()]
+    if "*" in found:
+        raise UserError(f"{setting} is *, which lets every web page ask the servers; list the names that may")
+    return found
+
+
+def _host_name(host: str) -> str:
+    """A host of a list without its port, as the guard compares it."""
+    bare = host.strip().lower()
+    if bare.startswith("["):
+        return bare[1:].partition("]")[0]
+    return bare.rpartition(":")[0] if bare.count(":") == 1 else bare
+
+
+def own_guard(place: Place) -> dict[str, str]:
+    """The environment of the guard before a Prefect server that a run starts for itself."""
+    return _guard(place, Where(LOOPBACK, 0), ())
+
+
+def _protection(place: Place, login: Login) -> dict[str, str]:
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(write_settings(place.var, place.mlflow, login.user)),
+        "MLFLOW_AUTH_ADMIN_USERNAME": login.user,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": login.password,
+        # It guards one form of MLflow's pages, for as long as the server runs.
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
+    }

@@ -1,0 +1,152 @@
+"""A Prefect server of the run's own, where none is running; started first, to be up when it is needed."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from flows.common.disk_space import start_failure
+from flows.servers.commands import own_guard, prefect_command
+from flows.servers.credentials import without_secrets
+from flows.servers.environment import (
+    LOOPBACK,
+    Place,
+    free_port,
+    give_prefect,
+    prepare,
+    served,
+    silent,
+    trust_server,
+)
+from flows.servers.state_file import start_lock
+from model.training.launcher import die_with_parent
+from tasks.project.database_check import replace_prefect_database
+from tasks.project.paths import LOGS
+
+STARTING_SECONDS = 90.0
+GRACE_SECONDS = 5.0
+SETTLING_SECONDS = 60.0
+STARTS = 5
+# As Prefect starts its own temporary server: no pages, and only the services that a run needs.
+TEMPORARY = {
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+}
+
+
+class OwnServer:
+    """Prefect's server from now until the program ends; nothing where `place` has one already.
+
+    Prefect would start one by itself, but later, while all else waits, and leave it behind when it is killed.
+    It must be made before Prefect is imported, which reads the address from the environment then, and at
+    its exit still sends what it has to say: what was registered first is ended last.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.over = False
+        self.starting = ExitStack()
+        self.api, self.login = place.prefect, place.login
+        self.log = place.root / LOGS / "prefect-run-server.log"
+        if self.api:
+            return
+        self.starting.enter_context(start_lock(place.root, _say))
+        # `chatmill up` may have started one meanwhile.
+        if served(place.root):
+            self.api = prepare(place.root, place.mlflow).prefect
+            self.starting.close()
+            return
+        if notice := replace_prefect_database(place.root):
+            _say(notice)
+        self.port = free_port()
+        self.api = f"http://{LOOPBACK}:{self.port}/api"
+        self.guard = own_guard(place)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.process = self._start("wb")
+        # The kernel ends a child with the thread that started it: this one lives as long as the program.
+        threading.Thread(target=self._watch, name="prefect", daemon=True).start()
+        os.environ["PREFECT_API_URL"] = self.api
+        trust_server(self.api)
+        give_prefect(self.login)
+        atexit.register(self.stop)
+
+    def _watch(self) -> None:
+        """Start it again where it was killed: its database is whole, and who asks it tries again."""
+        process = self.process
+        starts = 0
+        while process is not None and process.wait() < 0 and not self.over and starts < STARTS:
+            starts += 1
+            process = self.process = self._start("ab")
+
+    def _start(self, mode: str) -> subprocess.Popen[bytes]:
+        environment = {
+            **without_secrets(os.environ), **TEMPORARY, **self.login.prefect_server, **self.guard
+        }  # fmt: skip
+        with self.log.open(mode) as log:
+            return subprocess.Popen(
+                prefect_command(LOOPBACK, self.port), stdout=log, stderr=log, env=environment,
+                start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
+            )  # fmt: skip
+
+    def wait(self) -> None:
+        """Until it answers. Raises RuntimeError where it does not start, UserError where the disk is full."""
+        deadline = time.monotonic() + STARTING_SECONDS
+        with self.starting:
+            while self.process is not None and silent(self.api):
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise start_failure("Prefect's server", self.log)
+                time.sleep(0.1)
+
+    def settle(self, flow_run: str, tasks: int) -> bool:
+        """Wait until it has written down that so many tasks of a flow run are over; whether it has.
+
+        Prefect's tasks send their states as events, which the server keeps for a while before it writes them:
+        ended at once, it would leave tasks Running for ever.
+        """
+        asked = {
+            "flow_runs": {"id": {"any_": [flow_run]}},
+            "task_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}},
+        }
+        deadline = time.monotonic() + SETTLING_SECONDS
+        while self.process is not None:
+            if self._count_tasks(asked) >= tasks:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def _count_tasks(self, asked: dict[str, Any]) -> int:
+        headers = {"Content-Type": "application/json", "Authorization": self.login.header}
+        request = urllib.request.Request(f"{self.api}/task_runs/count", json.dumps(asked).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=GRACE_SECONDS) as answer:
+                return int(json.load(answer))
+        except OSError:
+            return 0
+
+    def stop(self) -> None:
+        """End it."""
+        self.over = True
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,28 @@
+"""Prefect's and MLflow's applications behind the request guard, as uvicorn starts them by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.servers.environment import guard_environment
+from flows.servers.login_links import LoginLinks
+from flows.servers.request_guard import App, GuardSettings, RequestGuard
+
+
+def prefect_app() -> App:
+    """Return Prefect's server and its pages. It asks for the password in PREFECT_SERVER_API_AUTH_STRING."""
+    from prefect.server.api.server import create_app
+
+    return _guarded(create_app(final=True))
+
+
+def mlflow_app() -> App:
+    """Return MLflow's server with its users, as `mlflow server --app-name basic-auth` makes it."""
+    from mlflow.server.auth import create_app
+
+    return _guarded(create_app())
+
+
+def _guarded(app: App) -> App:
+    settings, secrets, login = guard_environment()
+    return RequestGuard(app, GuardSettings.load(settings), LoginLinks(Path(secrets), login))

@@ -1,0 +1,90 @@
+"""One-time login links for a browser, and the sessions that they open.
+
+A link's secret part stands behind `#`, which a browser sends to no server and no log keeps. The page that it
+opens exchanges it for a session: a user and a password of its own that both servers take for 30 days, so the
+browser never holds the password itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.servers.credentials import Login
+from tasks.project.private_folder import make_private_folder, read_or_create
+
+PAGE = "/chatmill-login"
+SESSION_USER = "chatmill-session"
+LINK_SECONDS = 15 * 60.0
+SESSION_SECONDS = 30 * 86400.0
+
+
+@dataclass(frozen=True)
+class LoginLinks:
+    """The links and sessions of one project's servers.
+
+    Attributes:
+        folder: The private folder that holds the key of sessions and a file for each unused link.
+        login: What a session stands for. Another password ends all sessions.
+    """
+
+    folder: Path
+    login: Login
+
+    def create(self, address: str) -> str:
+        """Return a link that logs a browser in at the server at `address`, once."""
+        return f"{address}{PAGE}#{self.create_code()}"
+
+    def create_code(self) -> str:
+        """Return the secret part of a new link."""
+        links = self.folder / "links"
+        make_private_folder(links)
+        self._remove_expired(links)
+        code = secrets.token_urlsafe(32)
+        path = links / _digest(code)
+        path.touch(mode=0o600)
+        return code
+
+    def redeem(self, code: str) -> Login | None:
+        """Return a new session for the secret part of a link; None: it was used, it expired, or never was."""
+        path = self.folder / "links" / _digest(code)
+        try:
+            made = path.stat().st_mtime
+            # Of several that try at once, one removes the file.
+            path.unlink()
+        except OSError:
+            return None
+        age = time.time() - made
+        return self._open_session() if -60 <= age <= LINK_SECONDS else None
+
+    def _open_session(self) -> Login:
+        text = f"{time.time() + SESSION_SECONDS:.0f}.{secrets.token_urlsafe(16)}"
+        return Login(SESSION_USER, f"{text}.{self._sign(text)}")
+
+    def is_session(self, password: str) -> bool:
+        """Whether a password of SESSION_USER belongs to an open session."""
+        text, _, signature = password.rpartition(".")
+        expiry = text.partition(".")[0]
+        if not hmac.compare_digest(self._sign(text).encode(), signature.encode()):
+            return False
+        return time.time() < float(expiry)
+
+    def _sign(self, text: str) -> str:
+        key = read_or_create(self.folder / "session-key", lambda: secrets.token_hex(32))
+        signed = f"{text}\n{_digest(self.login.text)}"
+        return hmac.new(key.encode(), signed.encode(), "sha256").hexdigest()
+
+    def _remove_expired(self, links: Path) -> None:
+        for path in links.iterdir():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > LINK_SECONDS:
+                    path.unlink()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

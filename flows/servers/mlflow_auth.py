@@ -1,0 +1,91 @@
+"""MLflow's server behind the request guard and a password.
+
+`python -m flows.servers.mlflow_auth` takes the options of `mlflow server`.
+
+MLflow makes its first user from the environment, and from then on has the password in its database alone.
+Here the user and the password that are set hold at each start: they are made, or changed, and who was set
+before goes.
+"""
+
+from __future__ import annotations
+
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from model.atomic_file import atomic_path
+
+SECTION, OWN, USERS = "mlflow", "chatmill", "users"
+
+
+def write_settings(var: Path, store: str, user: str) -> Path:
+    """The file that MLflow reads its users' database from; it holds no password.
+
+    `store` is the address of MLflow's own database: one of PostgreSQL's has the users too. The file also
+    lists every user that was set until now.
+    """
+    path = var / "mlflow" / "users.ini"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    where = urlsplit(store)
+    shared = where.scheme.startswith("postgres") and where.password is None
+    database = path.with_suffix(".db")
+    if not shared:
+        database.touch(mode=0o600)
+    settings = ConfigParser(interpolation=None)
+    settings[SECTION] = {
+        # A value's percent sign is a reference to another value, unless it is doubled.
+        "database_uri": (store if shared else f"sqlite:///{database}").replace("%", "%%"),
+        "default_permission": "READ",
+        # To hold a password against its hash takes longer than the request: a good one is known for so many
+        # seconds. There is one process, which forgets it where a user is changed.
+        "auth_cache_ttl_seconds": "300",
+    }
+    settings[OWN] = {USERS: "\n".join(dict.fromkeys([*_users(path), user]))}
+    with atomic_path(path, path.with_suffix(".part")) as part:
+        part.touch(mode=0o600)
+        with part.open("w", encoding="utf-8") as file:
+            settings.write(file)
+    return path
+
+
+def _users(path: Path) -> list[str]:
+    settings = ConfigParser(interpolation=None)
+    settings.read(path, encoding="utf-8")
+    return settings.get(OWN, USERS, fallback="").split("\n") if settings.has_section(OWN) else []
+
+
+def settle(store: Any, user: str, password: str, former: list[str]) -> None:
+    """Have MLflow's `store` know that user, an administrator with that password, and no `former` one."""
+    for name in former:
+        if name != user and store.has_user(name):
+            store.delete_user(name)
+    if not store.has_user(user):
+        store.create_user(user, password, is_admin=True)
+    elif not (store.authenticate_user(user, password) and store.get_user(user).is_admin):
+        store.update_user(user, password=password, is_admin=True)
+
+
+def main(options: list[str]) -> None:
+    """Set the user, then serve until told to end."""
+    # It reads the environment when it is imported.
+    from mlflow.environment_variables import MLFLOW_AUTH_CONFIG_PATH
+    from mlflow.server.auth import auth_config, store
+
+    store.init_db(auth_config.database_uri)
+    assert auth_config.admin_username and auth_config.admin_password
+    former = _users(Path(str(MLFLOW_AUTH_CONFIG_PATH.get())))
+    settle(store, auth_config.admin_username, auth_config.admin_password, former)
+    store.engine.dispose()
+
+    import mlflow.server
+    from mlflow.cli import cli
+
+    # MLflow starts the application that this function names in a process of its own.
+    mlflow.server._find_app = lambda name: "flows.servers.guarded_apps:mlflow_app"
+    cli(["server", "--app-name", "basic-auth", *options])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

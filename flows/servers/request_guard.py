@@ -1,0 +1,262 @@
+"""What stands before Prefect's and MLflow's servers: it refuses requests that a foreign web page makes.
+
+A browser sends a page's request to 127.0.0.1 as readily as to any other host. Three checks keep foreign
+pages out, before the servers ask for the password: the name that the request is for (against DNS rebinding),
+the page that it comes from, and what the browser itself says about both.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlsplit
+
+from flows.servers.credentials import Login
+from flows.servers.login_links import PAGE, SESSION_USER, LoginLinks
+from flows.servers.login_page import login_page
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+SESSION_PATH = "/chatmill-session"
+LONGEST_BODY = 1024
+JSON, HTML = b"application/json", b"text/html; charset=utf-8"
+POLICY_VIOLATION = 1008
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """Who may ask a server.
+
+    Attributes:
+        hosts: The names that the server answers to, without a port; `*` in one stands for anything.
+        origins: The origins of other pages that may ask it, as in https://mill.example.
+        stores_login: Whether the server's page reads user and password from the browser's storage, as
+            Prefect's does; else the browser sends them by itself, as for MLflow's.
+        next_port: The port of the server where a login link goes on to log in; 0: there is none.
+        pages: The name and the port of each server's pages, for the page after the login.
+    """
+
+    hosts: tuple[str, ...]
+    origins: tuple[str, ...] = ()
+    stores_login: bool = False
+    next_port: int = 0
+    pages: tuple[tuple[str, int], ...] = ()
+
+    def dump(self) -> str:
+        """Return the settings as `load` reads them."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> GuardSettings:
+        """Return the settings that `dump` wrote."""
+        found = json.loads(text)
+        found["pages"] = tuple((name, port) for name, port in found["pages"])
+        return cls(**{**found, "hosts": tuple(found["hosts"]), "origins": tuple(found["origins"])})
+
+
+class RequestGuard:
+    """An ASGI application around that of a server."""
+
+    def __init__(self, app: App, settings: GuardSettings, links: LoginLinks) -> None:
+        self.app, self.settings, self.links = app, settings, links
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers: Headers = list(scope["headers"])
+        if why := self.refusal(scope, headers):
+            await _refuse(scope, receive, send, why)
+            return
+        if scope["type"] == "http":
+            if scope["path"] == PAGE:
+                await self._log_in(scope, receive, send, headers)
+                return
+            if scope["path"] == SESSION_PATH:
+                await self._confirm_session(send, headers)
+                return
+            send = _unframed(send)
+        await self.app({**scope, "headers": self._without_session(headers)}, receive, send)
+
+    def refusal(self, scope: Message, headers: Headers) -> str:
+        """Return why a request is refused; empty: it is not."""
+        hosts = _values(headers, b"host")
+        if len(hosts) != 1 or not self._is_own(hosts[0]):
+            return "this server does not answer to the name that it was asked by"
+        origins = _values(headers, b"origin")
+        if any(not self._is_allowed(origin, hosts[0]) for origin in origins):
+            return "this server answers no page of another origin"
+        if origins:
+            return ""
+        # Requests for pictures, scripts and frames have no Origin; browsers name their kind in these instead.
+        site = _values(headers, b"sec-fetch-site")
+        if any(value not in ("same-origin", "none") for value in site) and not _is_navigation(scope, headers):
+            return "this server answers no page of another origin"
+        return ""
+
+    def _is_own(self, host: str) -> bool:
+        """Whether a Host header names this server. Its port says nothing, as a tunnel may change it."""
+        name = _host_name(host)
+        return bool(name) and any(
+            fnmatchcase(name, own) if "*" in own else name == own for own in self.settings.hosts
+        )
+
+    def _is_allowed(self, origin: str, host: str) -> bool:
+        """Whether an Origin header names this server's own pages, or pages that are allowed."""
+        if origin in self.settings.origins:
+            return True
+        scheme, separator, place = origin.partition("://")
+        if scheme not in ("http", "https") or not separator:
+            return False
+        return _with_port(place.lower(), scheme) in (
+            _with_port(host.lower(), scheme),
+            # A proxy with TLS passes on a Host without a port.
+            _with_port(host.lower(), "https"),
+        )
+
+    def _without_session(self, headers: Headers) -> Headers:
+        """The headers as the server knows them: a session's user and password become the real ones."""
+        if not self._session(headers):
+            return headers
+        real = self.links.login.header.encode()
+        return [(name, real if name == b"authorization" else value) for name, value in headers]
+
+    def _session(self, headers: Headers) -> bool:
+        """Whether a request is of an open session."""
+        found = _values(headers, b"authorization")
+        if len(found) != 1:
+            return False
+        scheme, _, text = found[0].partition(" ")
+        try:
+            user, _, password = b64decode(text, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+        return scheme.lower() == "basic" and user == SESSION_USER and self.links.is_session(password)
+
+    async def _log_in(self, scope: Message, receive: Receive, send: Send, headers: Headers) -> None:
+        if scope["method"] == "GET":
+            page, policy = login_page(self.settings.pages)
+            await _answer(send, 200, page.encode(), HTML, [(b"content-security-policy", policy.encode())])
+            return
+        # Only a page's own script sends JSON, and never one of another origin.
+        if scope["method"] != "POST" or _values(headers, b"content-type") != ["application/json"]:
+            await _answer(send, 405, b"{}", JSON)
+            return
+        session = self._redeem(await _body(receive))
+        if session is None:
+            await _answer(send, 403, b"{}", JSON)
+            return
+        said = {
+            "user": session.user, "password": session.password, "stored": self.settings.stores_login,
+            "next": self._next(headers),
+        }  # fmt: skip
+        await _answer(send, 200, json.dumps(said).encode(), JSON)
+
+    def _redeem(self, body: bytes) -> Login | None:
+        try:
+            code = json.loads(body)["code"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        # JSON may name half a character, as in "\ud800", which has no bytes to hash. Links are ASCII.
+        return self.links.redeem(code) if isinstance(code, str) and code.isascii() else None
+
+    def _next(self, headers: Headers) -> str:
+        """The link that logs in at the other server, by the name that this one was asked by."""
+        if not self.settings.next_port:
+            return ""
+        name = _host_name(_values(headers, b"host")[0])
+        shown = f"[{name}]" if ":" in name else name
+        return self.links.create(f"http://{shown}:{self.settings.next_port}")
+
+    async def _confirm_session(self, send: Send, headers: Headers) -> None:
+        """Have the browser keep a session's user and password, as it does after it was asked for them."""
+        if self._session(headers):
+            await _answer(send, 200, b"{}", JSON)
+        else:
+            await _answer(send, 401, b"{}", JSON, [(b"www-authenticate", b'Basic realm="mlflow"')])
+
+
+def _values(headers: Headers, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for found, value in headers if found.lower() == name]
+
+
+def _host_name(host: str) -> str:
+    """The name or address in a Host header, in lower case; empty where it is malformed."""
+    if not host.isascii() or any(letter in host for letter in "@/\\?# \t,"):
+        return ""
+    try:
+        found = urlsplit(f"//{host}")
+        _ = found.port
+        return found.hostname or ""
+    except ValueError:
+        return ""
+
+
+def _with_port(place: str, scheme: str) -> str:
+    bare = place.rpartition("]")[2] if place.startswith("[") else place
+    return place if ":" in bare else f"{place}:{443 if scheme == 'https' else 80}"
+
+
+def _is_navigation(scope: Message, headers: Headers) -> bool:
+    """Whether a person follows a link: the page is theirs alone to see, and GET changes nothing."""
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and _values(headers, b"sec-fetch-mode") == ["navigate"]
+        and _values(headers, b"sec-fetch-dest") == ["document"]
+    )
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    while len(body) <= LONGEST_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+    return b""
+
+
+async def _answer(send: Send, status: int, body: bytes, kind: bytes, more: Headers | None = None) -> None:
+    headers = [
+        (b"content-type", kind),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        *(more or []),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse(scope: Message, receive: Receive, send: Send, why: str) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        # Closed before it is accepted, the browser sees an answer 403.
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": why})
+        return
+    await _answer(send, 403, json.dumps({"detail": why}).encode(), JSON)
+
+
+def _unframed(send: Send) -> Send:
+    """Answers that no foreign page may show in a frame, where it could lead a person's clicks."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers: Headers = list(message.get("headers", []))
+            if not _values(headers, b"x-frame-options"):
+                message = {**message, "headers": [*headers, (b"x-frame-options", b"SAMEORIGIN")]}
+        await send(message)
+
+    return sent

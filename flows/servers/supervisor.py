@@ -1,0 +1,183 @@
+"""Programs that run beside each other until they are told to stop, and are started again when they die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from flows.common.disk_space import is_disk_full, start_failure
+from flows.servers.credentials import without_secrets
+from flows.servers.state_file import Process
+from model.training.launcher import die_with_parent
+
+# A new database on a busy machine takes long. A program that ends before it answers is noticed at once.
+STARTING_SECONDS = 180.0
+WAIT_NOTE_SECONDS = 20.0
+GRACE_SECONDS = 8.0
+# One that ends soon after its start is tried again after 1, 2, 4, 8 and 16 seconds, and then no more.
+LONGEST_TRIES = 5
+STEADY_SECONDS = 60.0
+# Whose a process is: it and all that it starts carry this.
+MARK = "CHATMILL_SERVED_FROM"
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A program that serves: what starts it, where it answers, what it is for.
+
+    `silent` says why it does not answer, and nothing where it does. `environment` is what it gets beside what
+    is set here, of which it inherits no password. `grace`: how many seconds it gets to end.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    silent: Callable[[], str]
+    shows: str
+    address: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    grace: float = GRACE_SECONDS
+
+
+class Kept:
+    """A service and its process, as it is now."""
+
+    def __init__(self, service: Service, root: Path) -> None:
+        self.service, self.root = service, root
+        self.tries = 0
+        self.due = 0.0
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.started = time.monotonic()
+        self.service.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**without_secrets(os.environ), **self.service.environment, MARK: str(self.root)}
+        with self.service.log.open("ab") as log:
+            self.log_begins = log.tell()
+            # A group of its own: Ctrl-C is for the one that watches, which ends the others in their order.
+            return subprocess.Popen(
+                self.service.command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment, start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
+            )  # fmt: skip
+
+    def wait(self, say: Note | None = None) -> None:
+        """Wait until it answers; `say` is told from time to time that it does not.
+
+        Raises:
+            RuntimeError: It ended, or did not answer in time.
+            UserError: The disk is full.
+        """
+        deadline, told = self.started + STARTING_SECONDS, time.monotonic()
+        while (now := time.monotonic()) < deadline and self.process.poll() is None:
+            if not self.service.silent():
+                return
+            if say and now - told > WAIT_NOTE_SECONDS:
+                told, waited = now, now - self.started
+                say(f"{self.service.name} does not answer yet, {waited:.0f} s after its start")
+            time.sleep(0.2)
+        raise start_failure(self.service.name, self.service.log, self.log_begins)
+
+    def look(self, note: Note) -> bool:
+        """Start it again where it has ended; whether it was. Raises RuntimeError where that does not help."""
+        now = time.monotonic()
+        code = self.process.poll()
+        if code is None:
+            return False
+        if not self.due:
+            self.tries = 0 if now - self.started > STEADY_SECONDS else self.tries + 1
+            if self.tries > LONGEST_TRIES:
+                if is_disk_full(self.service.log, self.log_begins):
+                    raise start_failure(self.service.name, self.service.log, self.log_begins)
+                raise RuntimeError(
+                    f"{self.service.name} ended {self.tries} times soon after its start; "
+                    f"{self.service.log} says why"
+                )
+            wait = 2.0 ** max(0, self.tries - 1)
+            self.due = now + wait
+            how = f"was killed (signal {-code})" if code < 0 else f"ended (code {code})"
+            note(f"{self.service.name} {how}; it is started again in {wait:.0f} s ({self.service.log})")
+        if now < self.due:
+            return False
+        # What it started itself may live on, and hold its port.
+        _end_group(self.process.pid, signal.SIGKILL)
+        self.due = 0.0
+        self.process = self._start()
+        return True
+
+    def described(self) -> Process:
+        """As others read of it."""
+        return Process(self.service.name, self.process.pid, self.service.address, self.service.shows)
+
+
+def stop(kept: Iterable[Kept], note: Note) -> None:
+    """End all, workers before the servers that they report to; each has its time, and then is killed."""
+    every = list(kept)
+    workers = [one for one in every if not one.service.address]
+    servers = [one for one in every if one.service.address]
+    _end_runs(workers)
+    for wave in (workers, servers):
+        for one in wave:
+            if one.process.poll() is None:
+                with suppress(ProcessLookupError):
+                    one.process.send_signal(signal.SIGTERM)
+        for one in wave:
+            try:
+                one.process.wait(one.service.grace)
+            except subprocess.TimeoutExpired:
+                note(f"{one.service.name} does not end; it is killed")
+            _end_group(one.process.pid, signal.SIGKILL)
+            one.process.wait()
+
+
+def _end_runs(workers: Iterable[Kept]) -> None:
+    """Ask what workers run to end, and give it the time that its worker has.
+
+    A worker that ends kills it outright; asked, a flow closes its runs, and a training saves.
+    """
+    runs: list[psutil.Process] = []
+    grace = 0.0
+    for one in workers:
+        with suppress(psutil.Error):
+            runs += psutil.Process(one.process.pid).children()
+            grace = max(grace, one.service.grace)
+    for run in runs:
+        with suppress(psutil.Error):
+            run.terminate()
+    psutil.wait_procs(runs, timeout=grace)
+
+
+def _end_group(group: int, sign: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, sign)
+
+
+def end_leftovers(processes: Iterable[Process], root: Path) -> list[str]:
+    """End what a watcher left that was killed itself; the names of what was still there.
+
+    A number may be another process's by now: one that does not carry this folder's mark is left alone.
+    """
+    groups = {one.pid: one.name for one in processes}
+    found: dict[int, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.Error, OSError):
+            group = os.getpgid(process.pid)
+            if group in groups and process.environ().get(MARK) == str(root):
+                found.setdefault(group, []).append(process)
+    left = [process for members in found.values() for process in members]
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        for process in left:
+            with suppress(psutil.Error):
+                process.send_signal(sign)
+        _, left = psutil.wait_procs(left, timeout=GRACE_SECONDS)
+    return [groups[group] for group in found]

@@ -1,0 +1,158 @@
+"""Prefect's pools and the workers that take runs from them: `cpu`, and `gpu` for what trains."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from flows.servers.credentials import CLIENT, SERVERS, SETTING, without_secrets
+from flows.servers.environment import Place, read_credentials
+from flows.servers.supervisor import Service
+from tasks.project.paths import LOGS
+
+POOLS = {
+    "cpu": "chatmill: runs that need no device",
+    "gpu": "chatmill: runs that train, one at a time a worker",
+}
+# A training that is asked to end writes a checkpoint first.
+GRACE_SECONDS = 75.0
+
+
+def devices() -> list[str]:
+    """The CUDA devices that programs started here see, as CUDA_VISIBLE_DEVICES names them."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    lines = [line for line in said.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number in range(len(lines))]
+
+
+def workers(
+    place: Place, api: str, mlflow: str, pools: tuple[str, ...], gpu_workers: int = 0
+) -> list[Service]:
+    """A worker for `cpu`, and one for `gpu` a device; `gpu_workers` so many that share the devices.
+
+    `api` is the address of Prefect's API, `mlflow` that of MLflow's server where runs go through it.
+    """
+    found = devices()
+    count = gpu_workers or max(1, len(found))
+    reached = {
+        "PREFECT_API_URL": api,
+        **({"MLFLOW_TRACKING_URI": mlflow} if mlflow else {}),
+        **credentials(place),
+    }
+    made = []
+    if "cpu" in pools:
+        shows = "runs that need no device, any number at a time"
+        made.append(_worker(place, reached, "cpu", "cpu", 0, shows, None))
+    for number in range(count if "gpu" in pools else 0):
+        name = "gpu" if count == 1 else f"gpu-{number}"
+        shared = found[number::count] if found else None
+        on = f" on device {','.join(shared)}" if shared else ""
+        made.append(_worker(place, reached, name, "gpu", 1, f"runs that train, one at a time{on}", shared))
+    return made
+
+
+def credentials(place: Place) -> dict[str, str]:
+    """What a worker, and a flow that it runs, may say to the servers; each password with its servers."""
+    found = {name: os.environ[name] for name in CLIENT if name in os.environ}
+    login, trusted = read_credentials(place.root)
+    bound = {SETTING: login.text, SERVERS: " ".join(sorted(trusted))} if trusted else {}
+    return {**found, **bound}
+
+
+def _worker(
+    place: Place,
+    reached: dict[str, str],
+    name: str,
+    pool: str,
+    limit: int,
+    shows: str,
+    shared: list[str] | None,
+) -> Service:
+    known = f"{name}@{socket.gethostname()}"
+    # Of the cpu pool's runs, one may wait for another of the same pool: no limit that both count against.
+    limited = ("--limit", str(limit)) if limit else ()
+    environment = dict(reached)
+    if shared is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(shared)
+    return Service(
+        name,
+        (
+            sys.executable, "-m", "prefect", "worker", "start",
+            "--pool", pool, "--type", "process", "--name", known, *limited,
+        ),
+        place.root / LOGS / f"worker-{name}.log",
+        lambda: _unheard(pool, known),
+        shows,
+        environment=environment,
+        grace=GRACE_SECONDS,
+    )  # fmt: skip
+
+
+def make_pools() -> None:
+    """Make the pools that Prefect's server does not have yet."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    with get_client(sync_client=True) as client:
+        known = {pool.name for pool in client.read_work_pools()}
+        for name, description in POOLS.items():
+            if name in known:
+                continue
+            pool = WorkPoolCreate(
+                name=name, type="process", description=description, base_job_template=template
+            )
+            # Another may have made it since.
+            try:
+                client.create_work_pool(pool)
+            except ObjectAlreadyExists:
+                continue
+
+
+def _unheard(pool: str, worker: str) -> str:
+    """Why Prefect's server has not heard of a worker; empty where it has."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for found in client.read_workers_for_work_pool(pool):
+            if found.name == worker and found.status.value == "ONLINE":
+                return ""
+    return "Prefect's server has not heard of it"
+
+
+def deploy(place: Place, api: str, file: Path | None = None) -> str:
+    """Make the deployments of a file (None: prefect.yaml). Returns why Prefect could not, or nothing."""
+    log = place.root / LOGS / "deploy.log"
+    environment = {**without_secrets(os.environ), **credentials(place)}
+    named = ("--prefect-file", str(file)) if file else ()
+    with log.open("wb") as said_to:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", *named],
+            cwd=place.root, stdin=subprocess.DEVNULL, stdout=said_to, stderr=said_to, check=False,
+            env={**environment, "PREFECT_API_URL": api, "COLUMNS": "1000"},
+        )  # fmt: skip
+    if done.returncode == 0:
+        return ""
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"{said[-1] if said else f'code {done.returncode}'} ({log})"
+
+
+def deployments(root: Path) -> list[str]:
+    """The names in prefect.yaml; none where there is no such file."""
+    import yaml
+
+    try:
+        found = yaml.safe_load((root / "prefect.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return [str(one.get("name")) for one in (found or {}).get("deployments") or []]

@@ -1,0 +1,133 @@
+"""Model folders in Hugging Face's Llama layout: config.json, model.safetensors, the tokenizer's two files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.atomic_file import atomic_path
+from model.data.hf_config import load_architecture
+from model.data.tokenizer import SPECIAL, Tokenizer
+from model.data.tokenizer_probe import probe_tokenizer
+from model.data.weights_header import WEIGHTS, check_shapes, weight_files
+from model.errors import UserError
+from model.nn.transformer import Architecture, Transformer
+
+
+def save_model(
+    model: Transformer, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a model and its tokenizer; each file is there whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    with atomic_path(folder / WEIGHTS, folder / f"{WEIGHTS}.part") as part:
+        _save_weights(state, part)
+    a = model.architecture
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": a.vocabulary,
+        "hidden_size": a.width,
+        "intermediate_size": a.hidden,
+        "num_hidden_layers": a.layers,
+        "num_attention_heads": a.heads,
+        "num_key_value_heads": a.kv_heads,
+        "head_dim": a.head,
+        "max_position_embeddings": a.context,
+        "rms_norm_eps": a.norm_eps,
+        "rope_theta": a.rope_theta,
+        "rope_parameters": {"rope_type": "default", "rope_theta": a.rope_theta},
+        "tie_word_embeddings": a.tied,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.end,
+        "pad_token_id": tokenizer.end,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+    }
+    with atomic_path(folder / "config.json", folder / "config.json.part") as part:
+        part.write_text(json.dumps(config, indent=2))
+    tokenizer.save(folder)
+
+
+def _save_weights(state: dict[str, Tensor], path: Path) -> None:
+    """Write tensors to a safetensors file. Raises OSError with the path where the disk is full."""
+    try:
+        save_file(state, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # The library hides the system's error number in its text.
+        if match := re.search(r"os error (\d+)", str(error)):
+            code = int(match[1])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        raise
+
+
+def check_model(folder: Path) -> Architecture:
+    """Check a stranger's model folder: its configuration, the shapes of its weights, its tokenizer.
+
+    Nothing of the model is built, and the tokenizer is tried in a process of its own.
+
+    Raises:
+        UserError: one sentence that names the file and what is wrong with it.
+    """
+    architecture = load_architecture(folder)
+    shapes = check_shapes(folder, architecture)
+    rows, ids = shapes["model.embed_tokens.weight"][0], probe_tokenizer(folder)
+    if ids > rows + len(SPECIAL):
+        raise UserError(
+            f"{folder}: tokenizer.json has tokens up to number {ids - 1}, and the weights have {rows} of them"
+        )
+    return architecture
+
+
+def load_model(
+    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> tuple[Transformer, Tokenizer]:
+    """A model and its tokenizer from any Llama-layout folder, its weights in one file or in shards.
+
+    Where the tokenizer lacks the chat's tokens they are added, and their embeddings start at the mean.
+    Raises UserError where a file is missing, truncated, or does not fit config.json.
+    """
+    folder = Path(folder)
+    architecture = load_architecture(folder)
+    check_shapes(folder, architecture)
+    tokenizer = Tokenizer.load(folder)
+    state = _read_weights(folder)
+    state = {name: value for name, value in state.items() if not name.endswith("rotary_emb.inv_freq")}
+    if architecture.tied:
+        state.pop("lm_head.weight", None)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        if name in state and len(state[name]) < tokenizer.vocabulary:
+            table = state[name]
+            mean = table.float().mean(0, keepdim=True).to(table.dtype)
+            state[name] = torch.cat([table, mean.expand(tokenizer.vocabulary - len(table), -1)])
+    if "model.embed_tokens.weight" in state:
+        rows = len(state["model.embed_tokens.weight"])
+        architecture = Architecture(**{**vars(architecture), "vocabulary": rows})
+    model = Transformer(architecture)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(f"{folder}: the weights do not fit config.json: {first}") from error
+    return model.to(device, dtype).eval(), tokenizer
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        try:
+            state.update(load_file(path))
+        except SafetensorError as error:
+            raise UserError(f"{path} is not whole ({error}); copy or make it again") from error
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error})") from error
+    return state

@@ -1,0 +1,144 @@
+"""The configuration of a model folder in Hugging Face's Llama layout, checked before anything is built."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+from model.nn.transformer import Architecture
+
+CONFIG = "config.json"
+LARGEST_CONFIG = 4 << 20
+# The largest value that is taken for a size; the weights file decides whether it is the right one.
+SIZES = {
+    "vocab_size": 1 << 24,
+    "num_hidden_layers": 10_000,
+    "hidden_size": 1 << 20,
+    "num_attention_heads": 1 << 16,
+    "num_key_value_heads": 1 << 16,
+    "intermediate_size": 1 << 22,
+    # Tables of so many positions are built with the model.
+    "max_position_embeddings": 1 << 20,
+    "head_dim": 1 << 16,
+}
+OPTIONAL = ("num_key_value_heads", "head_dim")
+
+
+def load_architecture(folder: Path) -> Architecture:
+    """Return the shape that config.json describes.
+
+    Raises:
+        UserError: the file is missing or broken, or asks for what this transformer does not have.
+    """
+    path = Path(folder) / CONFIG
+    config = read_json(path, LARGEST_CONFIG)
+    if config.get("model_type") != "llama":
+        raise UserError(f"{path} has model_type {_shown(config.get('model_type'))}; it must be llama")
+    theta = _rope_theta(config, path)
+    if config.get("hidden_act", "silu") != "silu":
+        raise UserError(f"{path} has hidden_act {_shown(config['hidden_act'])}; only silu is supported")
+    if config.get("attention_bias") or config.get("mlp_bias"):
+        raise UserError(f"{path} has biases; only layers without them are supported")
+    if config.get("sliding_window") is not None:
+        raise UserError(f"{path} has a sliding_window; only full attention is supported")
+    if not isinstance(config.get("tie_word_embeddings", False), bool):
+        raise UserError(f"{path}: tie_word_embeddings must be true or false")
+    sizes = {name: _size(config, name, path) for name in SIZES}
+    try:
+        architecture = Architecture(
+            vocabulary=sizes["vocab_size"],
+            layers=sizes["num_hidden_layers"],
+            width=sizes["hidden_size"],
+            heads=sizes["num_attention_heads"],
+            kv_heads=sizes["num_key_value_heads"],
+            hidden=sizes["intermediate_size"],
+            context=sizes["max_position_embeddings"],
+            rope_theta=theta,
+            norm_eps=_positive(config.get("rms_norm_eps", 1e-6), "rms_norm_eps", path),
+            tied=config.get("tie_word_embeddings", False),
+        )
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    if sizes["head_dim"] not in (0, architecture.head):
+        raise UserError(
+            f"{path} has head_dim {sizes['head_dim']}; only {architecture.head} is supported here"
+        )
+    return architecture
+
+
+def read_json(path: Path, largest: int) -> dict[str, Any]:
+    """Read a JSON object of at most `largest` bytes. Raises UserError for anything else."""
+    try:
+        check_file(path)
+        with path.open("rb") as file:
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise UserError(f"{path} has more than {largest:,} bytes; a model folder's is smaller")
+        found = json.loads(content)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from error
+    except RecursionError as error:
+        raise UserError(f"{path} is not JSON of a model folder: it is nested too deep") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    return found
+
+
+def check_file(path: Path) -> None:
+    """Raise UserError unless the path is a regular file, or a link to one."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} is missing; a Llama-layout folder has it") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from error
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path} is not a regular file")
+
+
+def _rope_theta(config: dict[str, Any], path: Path) -> float:
+    """Return the base of the rotary positions. Raises UserError for scaled ones, by either key."""
+    theta = config.get("rope_theta")
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = config.get(key)
+        if rope is None:
+            continue
+        if not isinstance(rope, dict):
+            raise UserError(f"{path}: {key} must be an object, not {_shown(rope)}")
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default":
+            raise UserError(f"{path} has rope_type {_shown(kind)}; only default is supported")
+        theta = rope.get("rope_theta") or theta
+    return _positive(theta or 10000.0, "rope_theta", path)
+
+
+def _size(config: dict[str, Any], name: str, path: Path) -> int:
+    value = config.get(name)
+    if value is None and name in OPTIONAL:
+        return 0
+    if name not in config:
+        raise UserError(f"{path} lacks the key {name!r}, which a Llama's configuration has")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= SIZES[name]:
+        raise UserError(
+            f"{path}: {name} is {_shown(value)}; a whole number from 1 to {SIZES[name]:,} is needed"
+        )
+    return value
+
+
+def _positive(value: Any, name: str, path: Path) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= 1e30 or not math.isfinite(value):
+        raise UserError(f"{path}: {name} is {_shown(value)}; a number above 0 is needed")
+    return float(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**18 else "a very large number"
+    return text if len(text) <= 60 else f"{text[:57]}..."

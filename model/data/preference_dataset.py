@@ -1,0 +1,157 @@
+"""People's preferences for the reward model: groups to learn from, and pairs held out."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.data.chat_template import Row, example_of, examples_of, prompt_key, say_what_is_left_out
+from model.data.dataloader import generator, read_rows
+from model.data.tokenizer import Tokenizer
+from model.nn.losses import bradley_terry_loss
+from model.training.launcher import Report
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts that are compared with each other: token rows, and which of them is better than which."""
+
+    rows: list[list[int]]
+    better: list[int]
+    worse: list[int]
+
+
+class Labels:
+    """The training labels, tokenised: groups of texts as a function of the epoch.
+
+    A conversation longer than the context loses its oldest turns; a text that is longer all the same keeps
+    its last tokens. `prompts` holds a row for each prompt there is.
+    """
+
+    def __init__(
+        self, folder: Path, tokenizer: Tokenizer, context: int, size: int, margin: float, report: Report
+    ) -> None:
+        ratings = read_rows(folder / "train.ratings.jsonl")
+        comparisons = read_rows(folder / "train.comparisons.jsonl")
+        prompts = {prompt_key(row): row for row in [*ratings, *comparisons]}
+        self.prompts: list[Row] = [prompts[key] for key in sorted(prompts)]
+        self.size, self.margin = size, margin
+        rated = examples_of(ratings, tokenizer, context)
+        chosen, rejected = (
+            [
+                example_of({**row, "completion": row[side]}, tokenizer, context, beside=row[other])
+                for row in comparisons
+            ]
+            for side, other in (("chosen", "rejected"), ("rejected", "chosen"))
+        )
+        texts = [*rated, *chosen, *rejected]
+        say_what_is_left_out(texts, "labelled texts", context, "keep their last tokens", report)
+        self.ratings, self.chosen, self.rejected = (
+            [example.tokens[-context:] for example in examples] for examples in (rated, chosen, rejected)
+        )
+        self.scores = [float(row["score"]) for row in ratings]
+        self.strata = _by_stratum(ratings)
+        self.compared = _by_stratum(comparisons)
+        self.groups = sum(len(rows) // size for rows in self.strata.values()) + sum(
+            len(rows) // (size // 2) for rows in self.compared.values()
+        )
+
+    @property
+    def apart(self) -> bool:
+        """Whether any two texts of a stratum are told apart: compared, or rated at least `margin` apart."""
+        rated = ([self.scores[i] for i in rows] for rows in self.strata.values())
+        return bool(self.chosen) or any(max(scores) - min(scores) >= self.margin for scores in rated)
+
+    def epoch(self, seed: int, epoch: int) -> list[Group]:
+        """Every label once, but for what fills no group; the order of the groups is that of the strata."""
+        groups = []
+        for stratum, rows in enumerate(self.strata.values()):
+            for chosen in self._chunks(rows, self.size, generator(seed, epoch, 0, stratum)):
+                groups.append(self._rated(chosen))
+        for stratum, rows in enumerate(self.compared.values()):
+            for chosen in self._chunks(rows, self.size // 2, generator(seed, epoch, 1, stratum)):
+                groups.append(
+                    Group(
+                        [self.chosen[i] for i in chosen] + [self.rejected[i] for i in chosen],
+                        list(range(len(chosen))),
+                        list(range(len(chosen), 2 * len(chosen))),
+                    )
+                )
+        return groups
+
+    @staticmethod
+    def _chunks(rows: list[int], size: int, random: np.random.Generator) -> Iterator[list[int]]:
+        mixed = random.permutation(rows)
+        for start in range(0, len(rows) - size + 1, size):
+            yield mixed[start : start + size].tolist()
+
+    def _rated(self, chosen: list[int]) -> Group:
+        pairs = [
+            (a, b)
+            for a, first in enumerate(chosen)
+            for b, second in enumerate(chosen)
+            if self.scores[first] - self.scores[second] >= self.margin
+        ]
+        return Group([self.ratings[i] for i in chosen], [a for a, _ in pairs], [b for _, b in pairs])
+
+
+def _by_stratum(rows: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
+    strata: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        strata[f"{row['aspect']}/{row['source']}"].append(i)
+    return dict(sorted(strata.items()))
+
+
+class HeldOutPairs:
+    """Held-out pairs of texts of one aspect and source; each text is scored once."""
+
+    def __init__(self, path: Path, tokenizer: Tokenizer, context: int) -> None:
+        pairs = read_rows(path)
+        texts: dict[tuple[int, ...], int] = {}
+        sides = [
+            [
+                texts.setdefault(_last(pair[side], pair[other], tokenizer, context), len(texts))
+                for pair in pairs
+            ]
+            for side, other in (("chosen", "rejected"), ("rejected", "chosen"))
+        ]
+        self.rows = [list(text) for text in texts]
+        self.chosen, self.rejected = (torch.tensor(side, dtype=torch.int64) for side in sides)
+        self.strata = {name: torch.tensor(rows) for name, rows in _by_stratum(pairs).items()}
+
+    def right(self, scores: Tensor) -> Tensor:
+        """Return for each pair 1 where the better text has the higher score, 0.5 for a tie, [P]."""
+        margin = scores[self.chosen] - scores[self.rejected]
+        return (margin > 0).double() + 0.5 * (margin == 0).double()
+
+    def measure(self, scores: Tensor) -> tuple[dict[str, float], float]:
+        """Accuracy by "aspect/source", ties counting half, and the mean loss, of texts' scores [texts]."""
+        margin, right = scores[self.chosen] - scores[self.rejected], self.right(scores)
+        accuracy = {name: right[rows].mean().item() for name, rows in self.strata.items()}
+        loss = bradley_terry_loss(scores[self.chosen], scores[self.rejected]).item()
+        return accuracy, loss / max(1, len(margin))
+
+
+def _last(row: Row, other: Row, tokenizer: Tokenizer, context: int) -> tuple[int, ...]:
+    """The last tokens of one of two texts that are compared, as many as the context holds."""
+    return tuple(example_of(row, tokenizer, context, beside=other["completion"]).tokens[-context:])
+
+
+def headline_accuracy(accuracy: dict[str, float], sources: Sequence[str]) -> float:
+    """Mean of the accuracies over the named sources (all where none is named or none of them is there)."""
+    chosen = [accuracy[name] for name in headline_strata(accuracy, sources)]
+    return sum(chosen) / len(chosen) if chosen else math.nan
+
+
+def headline_strata(strata: Iterable[str], sources: Sequence[str]) -> list[str]:
+    """Return those "aspect/source" whose source is named; all where none is named or none is there."""
+    names = list(strata)
+    return [name for name in names if name.partition("/")[2] in sources] or names

@@ -1,0 +1,83 @@
+"""Try a stranger's tokenizer in a process of its own, whose time and memory are bounded.
+
+A tokenizer.json is a program: its patterns can need more memory than a machine has, or end the process that
+loads it. What goes wrong here is one sentence; in the run itself it would be a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from model.data.hf_config import check_file
+from model.errors import UserError
+from model.training.launcher import child_environment
+
+SECONDS = 30
+CPU_SECONDS = 10
+MEMORY = 4 << 30
+TOKENS_PER_BYTE = 8
+LARGEST = 256 << 20
+PROBE = " ".join(
+    [
+        "".join(map(chr, range(32, 127))) * 4,
+        "a" * 200 + " " * 50 + "\n" * 50 + "0123456789" * 20,
+        "Größe, façade, naïve; Ελληνικά, русский, עברית, العربية, हिन्दी,",
+        "日本語の文章、한국어, 中文。",
+        "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM} e\u0301\u200d \N{GRINNING FACE}",
+    ]
+)
+
+
+def probe_tokenizer(folder: Path) -> int:
+    """Load the tokenizer of a model folder and encode a text with it; return the number above its last id.
+
+    Raises:
+        UserError: it cannot be loaded, or needs more than 10 seconds, 4 GB or 8 tokens a byte for a page.
+    """
+    path = folder / "tokenizer.json"
+    check_file(path)
+    if path.stat().st_size > LARGEST:
+        raise UserError(f"{path} has more than {LARGEST:,} bytes; a model folder's is smaller")
+    few = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**child_environment(), **few, "RUST_BACKTRACE": "0"}
+    command = [sys.executable, "-m", __name__, str(folder)]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=SECONDS, check=False)
+        said = json.loads(done.stdout or b"{}")
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{path} cannot be used: it takes more than {SECONDS} s for a page of text") from None
+    except ValueError:
+        said = {}
+    if "error" in said:
+        raise UserError(said["error"])
+    if done.returncode or "ids" not in said:
+        raise UserError(
+            f"{path} cannot be used: the tokenizer crashed, or needs more than {CPU_SECONDS} s or "
+            f"{MEMORY >> 30} GB for a page of text"
+        )
+    return int(said["ids"])
+
+
+def _main(folder: str) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from model.data.tokenizer import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.load(Path(folder))
+        if len(tokenizer.encode(PROBE)) > TOKENS_PER_BYTE * len(PROBE.encode()):
+            raise UserError(
+                f"{folder}/tokenizer.json cannot be used: it makes far more tokens than there is text"
+            )
+        print(json.dumps({"ids": 1 + max(tokenizer.rules.get_vocab().values())}))
+    except UserError as error:
+        print(json.dumps({"error": str(error)}))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

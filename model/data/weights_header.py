@@ -1,0 +1,133 @@
+"""The tensors that a model folder's safetensors files say they hold, read without the tensors themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from model.data.hf_config import check_file, read_json
+from model.errors import UserError
+from model.nn.transformer import Architecture
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+LARGEST_INDEX = 64 << 20
+# As the format itself has it.
+LARGEST_HEADER = 100_000_000
+DTYPES = ("F64", "F32", "F16", "BF16")
+SHOWN = 60
+Shapes = dict[str, tuple[int, ...]]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a folder's weights: one, or the shards that an index names."""
+    if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
+        names = [WEIGHTS]
+    else:
+        weight_map = read_json(folder / INDEX, LARGEST_INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise UserError(f"{folder / INDEX} lacks weight_map, the object that says where each tensor is")
+        if not all(isinstance(name, str) for name in weight_map.values()):
+            raise UserError(f"{folder / INDEX}: weight_map must name a file for each tensor")
+        names = sorted(set(weight_map.values()))
+    for name in names:
+        path = folder / name
+        if path.parent != folder or name in ("", ".", ".."):
+            raise UserError(f"{folder / INDEX} names {name[:SHOWN]!r}, which is not a file of this folder")
+        if not path.exists():
+            raise UserError(f"{path} is missing; a Llama-layout folder holds its weights in safetensors")
+        check_file(path)
+    return [folder / name for name in names]
+
+
+def read_shapes(path: Path) -> Shapes:
+    """Return the shape of each tensor in a safetensors file. Raises UserError if the file is not whole."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(LARGEST_HEADER, size - 8):
+                raise UserError(f"{path} is not whole (its header is cut); copy or make it again")
+            header = json.loads(file.read(length))
+        shapes: Shapes = {}
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            if entry["dtype"] not in DTYPES:
+                raise UserError(
+                    f"{path}: {name[:SHOWN]} is of type {str(entry['dtype'])[:SHOWN]}; "
+                    f"one of {', '.join(DTYPES)} is needed"
+                )
+            shapes[name] = tuple(int(part) for part in entry["shape"])
+            if int(entry["data_offsets"][1]) > size - 8 - length:
+                raise UserError(f"{path} is not whole ({name[:SHOWN]} ends behind it); copy or make it again")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise UserError(f"{path} is not whole (its header is damaged); copy or make it again") from error
+    return shapes
+
+
+def check_shapes(folder: Path, architecture: Architecture) -> Shapes:
+    """Compare a folder's weights with the architecture of its config.json; return their shapes.
+
+    The number of rows of the two tables may be another than the configuration's, but one for both.
+
+    Raises:
+        UserError: a tensor is missing or has another shape, before any memory for it is taken.
+    """
+    shapes: Shapes = {}
+    for path in weight_files(folder):
+        shapes.update(read_shapes(path))
+    layers = 1 + max((_layer(name) for name in shapes), default=-1)
+    if layers != architecture.layers:
+        raise UserError(
+            f"{folder}: config.json has num_hidden_layers {architecture.layers}, and the weights are of "
+            f"{layers} layers; both must be of one model"
+        )
+    expected = expected_shapes(architecture)
+    for name in shapes:
+        ignored = name.endswith("rotary_emb.inv_freq") or name == "lm_head.weight"
+        if name not in expected and not ignored:
+            raise UserError(f"{folder}: the weights do not fit config.json: Unexpected key {name[:SHOWN]}")
+    for name, wanted in expected.items():
+        found = shapes.get(name)
+        if found is None:
+            raise UserError(f"{folder}: the weights do not fit config.json: Missing key {name}")
+        rows_free = name in ("model.embed_tokens.weight", "lm_head.weight")
+        if found[rows_free:] != wanted[rows_free:] or len(found) != len(wanted) or not found[0]:
+            raise UserError(
+                f"{folder}: the weights do not fit config.json: {name} has the shape {list(found)}, and "
+                f"{list(wanted)} is needed"
+            )
+    return shapes
+
+
+def expected_shapes(architecture: Architecture) -> Shapes:
+    """Return the shape of each tensor that a model of this architecture has."""
+    a = architecture
+    shapes: Shapes = {"model.embed_tokens.weight": (a.vocabulary, a.width), "model.norm.weight": (a.width,)}
+    if not a.tied:
+        shapes["lm_head.weight"] = (a.vocabulary, a.width)
+    for number in range(a.layers):
+        prefix = f"model.layers.{number}"
+        shapes |= {
+            f"{prefix}.self_attn.q_proj.weight": (a.heads * a.head, a.width),
+            f"{prefix}.self_attn.k_proj.weight": (a.kv_heads * a.head, a.width),
+            f"{prefix}.self_attn.v_proj.weight": (a.kv_heads * a.head, a.width),
+            f"{prefix}.self_attn.o_proj.weight": (a.width, a.heads * a.head),
+            f"{prefix}.mlp.gate_proj.weight": (a.hidden, a.width),
+            f"{prefix}.mlp.up_proj.weight": (a.hidden, a.width),
+            f"{prefix}.mlp.down_proj.weight": (a.width, a.hidden),
+            f"{prefix}.input_layernorm.weight": (a.width,),
+            f"{prefix}.post_attention_layernorm.weight": (a.width,),
+        }
+    return shapes
+
+
+def _layer(name: str) -> int:
+    parts = name.split(".")
+    if len(parts) < 3 or parts[:2] != ["model", "layers"] or not parts[2].isdecimal() or len(parts[2]) > 8:
+        return -1
+    return int(parts[2])

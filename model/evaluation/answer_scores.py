@@ -1,0 +1,120 @@
+"""Answers of several models to the same prompts, scored by one scorer: a reward model or a judge.
+
+A champion may have another tokenizer and another context than the candidate. Its answers are scored as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model.data.chat_template import Row
+from model.data.hf_checkpoint import load_model
+from model.data.preference_dataset import HeldOutPairs
+from model.errors import UserError
+from model.evaluation.confidence_intervals import mean_figures
+from model.inference.prompting import Chat
+from model.inference.scoring import Answer, Speaker
+from model.training.distributed import compute_dtype
+from model.training.reward import RewardModel
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """The champion as a speaker; `why` says why it cannot answer, and then there is no speaker.
+
+    `same_tokens`: whether its tokenizer is the candidate's, so that losses a token can be compared.
+    """
+
+    speaker: Speaker | None
+    why: str = ""
+    same_tokens: bool = False
+
+
+def load_opponent(
+    folder: Path | None, candidate: Path, prompts: Sequence[Row], new_tokens: int, device: str
+) -> Opponent:
+    """Load the champion's model, if there is one and it can answer the prompts.
+
+    Args:
+        folder: the champion's model folder; None where there is no champion.
+        candidate: the model folder of the candidate.
+        prompts: the held-out prompts that both are to answer.
+        new_tokens: the longest answer.
+        device: where the model goes.
+    """
+    if folder is None:
+        return Opponent(None)
+    try:
+        model, tokenizer = load_model(folder, dtype=compute_dtype(device), device=device)
+    except (UserError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        return Opponent(None, f"the champion's model cannot be loaded ({error})")
+    context = model.architecture.context
+    room = context - new_tokens
+    chat = Chat(tokenizer, room)
+    misfits = sum(len(chat.example(row).prompt) > room for row in prompts)
+    if misfits:
+        return Opponent(
+            None,
+            f"{misfits} of {len(prompts)} held-out prompts leave no room for an answer in the champion's "
+            f"context of {context} tokens",
+        )
+    same = (folder / TOKENIZER).read_bytes() == (candidate / TOKENIZER).read_bytes()
+    return Opponent(Speaker(model, tokenizer, chat), "", same)
+
+
+def digest_of_rows(rows: Sequence[Row]) -> str:
+    """Return the digest of what was asked, in its order: prompts, their histories and right answers."""
+    asked = [[row.get("history") or [], row["prompt"], row["completion"]] for row in rows]
+    return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+
+
+@torch.no_grad()
+def score_models(
+    scorer: RewardModel,
+    prompts: Sequence[Row],
+    said: Mapping[str, Sequence[Answer]],
+    as_text: Collection[str] = (),
+) -> dict[str, list[float]]:
+    """Score the answers of each model to the same prompts with one scorer, a score a prompt.
+
+    Args:
+        scorer: a reward model, as `load_reward` gives it.
+        prompts: what was asked.
+        said: the answers by model, in the order of the prompts.
+        as_text: the models that have another tokenizer; their answers are encoded anew by the scorer's.
+    """
+    chat = Chat(scorer.tokenizer)
+    scores = {}
+    for name, answers in said.items():
+        if name in as_text:
+            rows = [_encode(chat, row, answer) for row, answer in zip(prompts, answers, strict=True)]
+        else:
+            rows = [answer.row for answer in answers]
+        scores[name] = scorer.score(rows).tolist()
+    return scores
+
+
+def _encode(chat: Chat, row: Row, answer: Answer) -> list[int]:
+    tokens = chat.example({**row, "completion": answer.said}).tokens
+    return tokens if answer.ended else tokens[:-1]
+
+
+@torch.no_grad()
+def score_held_out_pairs(scorer: RewardModel, labels: Path) -> tuple[HeldOutPairs, torch.Tensor]:
+    """Return the test pairs and the scorer's score of each of their texts."""
+    context = scorer.body.architecture.context
+    pairs = HeldOutPairs(labels / "pairs.test.jsonl", scorer.tokenizer, context)
+    return pairs, scorer.raw_scores(pairs.rows).cpu()
+
+
+def gain_figures(name: str, after: Sequence[float], before: Sequence[float], seed: int) -> dict[str, float]:
+    """Return the mean difference of two models' scores, prompt by prompt, with its interval."""
+    return mean_figures(name, [a - b for a, b in zip(after, before, strict=True)], seed)

@@ -1,0 +1,414 @@
+"""What base, assistant and aligned model do with the same held-out text, prompts and questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from model.data.chat_template import Row, prompt_key
+from model.data.dataloader import Example, TokenFile, each_row
+from model.data.hf_checkpoint import load_model
+from model.data.preference_dataset import headline_accuracy, headline_strata
+from model.data.tokenizer import Tokenizer
+from model.errors import UserError
+from model.evaluation.answer_scores import (
+    digest_of_rows,
+    gain_figures,
+    load_opponent,
+    score_held_out_pairs,
+    score_models,
+)
+from model.evaluation.confidence_intervals import (
+    bootstrap_mean_of_means,
+    bootstrap_ratio,
+    mean_figures,
+    share_figures,
+    with_interval,
+)
+from model.evaluation.evaluate_config import EvaluateParameters
+from model.evaluation.interpret import gaze, nearest
+from model.inference.prompting import Chat, FewShot, Plain
+from model.inference.scoring import Answer, Speaker, completion_logprobs, exact_match, f1
+from model.nn.transformer import Transformer
+from model.training.distributed import World, compute_dtype
+from model.training.launcher import Report
+from model.training.pretrain import bits_per_byte, token_lengths
+from model.training.reward import RewardModel, load_reward
+
+ASSISTANTS: tuple[str, ...] = ("sft", "aligned", "champion")
+DOCUMENTS = 64  # test documents that are encoded at a time
+
+
+class HeldOutText(TokenFile):
+    """Documents in a model's own tokens, each with its end token: any tokenizer's model can be measured."""
+
+    def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, tokens: int = 0) -> None:
+        """The documents up to the one with which there are `tokens` tokens (0: all); no more are read."""
+        parts = [np.zeros(0, tokenizer.dtype)]
+        held, documents = 0, iter(texts)
+        while (not tokens or held < tokens) and (some := list(islice(documents, DOCUMENTS))):
+            parts.append(tokenizer.encode_documents(some))
+            held += len(parts[-1])
+        # In memory, where a TokenFile maps a file: both are read alike.
+        self.tokens = np.concatenate(parts)  # type: ignore[assignment]
+        self.lengths = token_lengths(tokenizer)
+
+
+def choose(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]:
+    """The first `count` rows of these sources (empty: all), each prompt once; their order is by digest.
+
+    No more rows are read than that takes.
+    """
+    distinct: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        if len(distinct) == count:
+            break
+        if not sources or row["source"] in sources:
+            distinct.setdefault(prompt_key(row), row)
+    return list(distinct.values())
+
+
+def evaluate(
+    parameters: dict[str, Any],
+    base: str,
+    sft: str,
+    aligned: str,
+    reward: str,
+    split: str,
+    labels: str,
+    embeddings: str,
+    folder: str,
+    seed: int,
+    device: str,
+    report: Report,
+    judge: str = "",
+    champion: str = "",
+) -> dict[str, float]:
+    """Measure three model folders on the test split; the figures, but for those of a lexicon.
+
+    A figure's name begins with the model that it is about. Figures that a gate looks at have an interval of
+    95% and a number of rows under the names NAME_low, NAME_high and NAME_n.
+
+    Args:
+        parameters: as EvaluateParameters has them.
+        base, sft, aligned: model folders.
+        reward: folder of the stage reward, whose model RLHF used.
+        split: folder of the stage split.
+        labels: folder of the stage labels.
+        embeddings: safetensors file with the base's embedding at its "first" and "last" step; or empty.
+        folder: gets completions.jsonl, a row an answer; answers.json, the same prompts side by side;
+            accuracy.json of the reward model on test pairs by "aspect/source"; probes.json; and held_out.json
+            with the digests of what was asked and whether the champion was measured.
+        seed: of the answers and the intervals.
+        device: where the models go.
+        report: takes events.
+        judge: folder of a reward model that judges, trained on other labels; empty where none does.
+        champion: model folder of the champion that is measured beside the candidate; or empty.
+
+    Raises:
+        UserError: no test prompt fits the context.
+    """
+    settings, out = EvaluateParameters.read(parameters), Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    models = {
+        name: load_model(Path(path), dtype=compute_dtype(device), device=device)
+        for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
+    }
+    asked = _ask_what(settings, Path(split), models, report)
+    speakers = _speakers(settings, Path(split), models)
+    opponent = load_opponent(
+        Path(champion) if champion else None, Path(aligned), [*asked.prompts, *asked.questions],
+        settings.new_tokens, device,
+    )  # fmt: skip
+    if opponent.speaker is not None:
+        speakers["champion"] = opponent.speaker
+        models["champion"] = (opponent.speaker.model, opponent.speaker.tokenizer)
+    figures: dict[str, float] = {}
+    losses: dict[str, tuple[list[float], list[int]]] = {}
+    said: dict[str, list[Answer]] = {}
+    replies: dict[str, list[Answer]] = {}
+    for place, (name, speaker) in enumerate(speakers.items()):
+        report({"event": "step", "step": place, "steps": len(speakers), "metrics": {}})
+        said[name] = speaker.answers(asked.prompts, settings.new_tokens, 1.0, seed)
+        replies[name] = speaker.answers(asked.questions, settings.new_tokens, 0.0, seed)
+        measured = {**_shape(said[name]), **_correctness(asked.questions, replies[name])}
+        figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
+        if name != "champion" or opponent.same_tokens:
+            losses[name] = speaker.losses(asked.completions)
+            figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
+    answers = [answer for each in (said, replies) for some in each.values() for answer in some]
+    report({"event": "usage", "tokens": sum(len(answer.tokens) for answer in answers)})
+    figures |= _bits_per_byte(settings, Path(split), models, device)
+    assistants: dict[str, list[Answer]] = {name: said[name] for name in ASSISTANTS if name in said}
+    as_text = () if opponent.same_tokens else ("champion",)
+    critic = load_reward(Path(reward), device, compute_dtype(device))
+    scores = {"reward": score_models(critic, asked.prompts, assistants, as_text)}
+    accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline, seed)
+    figures |= found
+    if judge:
+        second = load_reward(Path(judge), device, compute_dtype(device))
+        scores["judge"] = score_models(second, asked.prompts, assistants, as_text)
+        pairs, raw = score_held_out_pairs(second, Path(labels))
+        figures |= share_figures("judge_test_pair_accuracy", pairs.right(raw).tolist())
+    for scorer, by_model in scores.items():
+        for name, values in by_model.items():
+            figures |= mean_figures(f"{name}_{scorer}", values, seed)
+    figures |= gain_figures("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
+    ended = {name: [float(answer.ended) for answer in said[name]] for name in ("aligned", "sft")}
+    figures |= gain_figures("ends_by_itself_change", ended["aligned"], ended["sft"], seed)
+    ratios = _log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
+    figures |= mean_figures("kl", ratios, seed)
+    figures |= _loss_increase(losses["aligned"], losses["sft"], seed)
+    _write_rows(
+        out / "completions.jsonl",
+        [*_rows(asked.prompts, said, scores), *_rows(asked.questions, replies, {})],
+    )
+    shown = _side_by_side(asked.prompts, said, settings.shown)
+    shown += _side_by_side(asked.questions, replies, settings.shown // 2)
+    held_out = {
+        "prompts": digest_of_rows(asked.prompts),
+        "questions": digest_of_rows(asked.questions),
+        "completions": digest_of_rows(asked.completions),
+        "champion": {"measured": opponent.speaker is not None, "why": opponent.why},
+    }
+    _write(out / "held_out.json", held_out)
+    _write(out / "answers.json", shown)
+    _write(out / "accuracy.json", accuracy)
+    _write(out / "probes.json", _probes(*models["base"], embeddings, settings))
+    return {
+        "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
+        "prompts": float(len(asked.prompts)),
+        "questions": float(len(asked.questions)),
+        "completions": float(len(asked.completions)),
+        **figures,
+    }
+
+
+Models = dict[str, tuple[Transformer, Tokenizer]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The test pairs that are used: for free answers, for right ones, for the loss of completions."""
+
+    prompts: list[Row]
+    questions: list[Row]
+    completions: list[Row]
+
+
+def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report: Report) -> Asked:
+    tokenizer, context = models["sft"][1], _context(models)
+    chat = Chat(tokenizer, context - settings.new_tokens)
+    misfits: set[int] = set()
+    shortened: set[int] = set()
+
+    def fitting() -> Iterator[Row]:
+        for place, row in enumerate(each_row(split / "test" / "pairs")):
+            example = chat.example(row)
+            if not _fits(example, settings.new_tokens, context):
+                misfits.add(place)
+                continue
+            if example.left_out:
+                shortened.add(place)
+            yield row
+
+    prompts = choose(fitting(), settings.sources, settings.prompts)
+    if not prompts:
+        raise UserError(
+            f"no test prompt of {', '.join(settings.sources) or 'any source'} leaves room for an answer in a "
+            f"context of {context} tokens; add pairs, or mend evaluate.sources or evaluate.new_tokens "
+            f"({settings.new_tokens})"
+        )
+    questions = settings.questions if settings.question_sources else 0
+    asked = Asked(
+        prompts,
+        choose(fitting(), settings.question_sources, questions),
+        list(islice(fitting(), settings.completions)),
+    )
+    for places, said in (
+        (shortened, "lose their oldest turns to leave room for an answer"),
+        (misfits, f"do not fit the context of {context} tokens; left out"),
+    ):
+        if places:
+            report({"event": "message", "text": f"{len(places)} test pairs {said}"})
+    return asked
+
+
+def _fits(example: Example, new_tokens: int, context: int) -> bool:
+    return len(example.prompt) + new_tokens <= context and len(example.completion) <= new_tokens
+
+
+def _context(models: Models) -> int:
+    return min(model.architecture.context for model, _ in models.values())
+
+
+def _speakers(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Speaker]:
+    base, tokenizer = models["base"]
+    room = _context(models) - settings.new_tokens
+    shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.few_shot, room)
+    return {
+        "base": Speaker(base, tokenizer, Plain(tokenizer, room)),
+        "few_shot": Speaker(base, tokenizer, shots),
+        **{name: Speaker(*models[name], Chat(models[name][1], room)) for name in ("sft", "aligned")},
+    }
+
+
+def _bits_per_byte(
+    settings: EvaluateParameters, split: Path, models: Models, device: str
+) -> dict[str, float]:
+    wanted = settings.text_sources
+    figures = {}
+    for name, (model, tokenizer) in models.items():
+        context = model.architecture.context
+        rows = each_row(split / "test" / "text")
+        texts = (row["text"] for row in rows if not wanted or row["source"] in wanted)
+        # Windows are read with the token that follows the last; at least one window is.
+        tokens = max(settings.text_tokens, context) + 1 if settings.text_tokens else 0
+        text = HeldOutText(texts, tokenizer, tokens)
+        if text.windows(context):
+            value = bits_per_byte(model, text, World(device=device), settings.text_tokens)
+            figures[f"{name}_bits_per_byte"] = value
+    return figures
+
+
+def _correctness(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[str, float]:
+    """Mean exact match and F1 against each question's references; nothing where nothing was asked."""
+    pairs = [
+        (reply.text, row.get("references") or [row["completion"]])
+        for row, reply in zip(questions, replies, strict=True)
+    ]
+    if not pairs:
+        return {}
+    return {
+        "exact_match": float(np.mean([exact_match(*pair) for pair in pairs])),
+        "f1": float(np.mean([f1(*pair) for pair in pairs])),
+    }
+
+
+def _shape(answers: Sequence[Answer]) -> dict[str, float]:
+    """Share of answers that end by themselves, share that are distinct, mean tokens without the end."""
+    return {
+        **share_figures("ends_by_itself", [answer.ended for answer in answers]),
+        "distinct": len({answer.text for answer in answers}) / len(answers),
+        "length": float(np.mean([len(answer.tokens) for answer in answers])),
+    }
+
+
+def _pair_accuracy(
+    critic: RewardModel, labels: Path, headline: Sequence[str], seed: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the reward model's accuracy on test pairs by "aspect/source", and its headline as a figure."""
+    pairs, scores = score_held_out_pairs(critic, labels)
+    if not pairs.rows:
+        return {}, {}
+    accuracy, right = pairs.measure(scores)[0], pairs.right(scores).numpy()
+    chosen = [right[pairs.strata[name].numpy()] for name in headline_strata(pairs.strata, headline)]
+    interval = bootstrap_mean_of_means(chosen, seed)
+    count = sum(len(rows) for rows in chosen)
+    value = headline_accuracy(accuracy, headline)
+    return accuracy, with_interval("test_pair_accuracy", value, interval, count)
+
+
+def _loss_figures(name: str, sums: Sequence[float], tokens: Sequence[int], seed: int) -> dict[str, float]:
+    """Return the mean loss a token as a figure; 0 of no rows."""
+    if not sums:
+        return {name: 0.0, f"{name}_n": 0.0}
+    interval = bootstrap_ratio(np.array(sums), np.array(tokens, float), seed)
+    return with_interval(name, sum(sums) / sum(tokens), interval, len(sums))
+
+
+def _loss_increase(
+    aligned: tuple[list[float], list[int]], sft: tuple[list[float], list[int]], seed: int
+) -> dict[str, float]:
+    """Return by what share of SFT's the loss on right answers rose, on the same rows."""
+    after, before = np.array(aligned[0]), np.array(sft[0])
+    if not len(after) or not before.sum() > 0:
+        return {}
+    low, high = bootstrap_ratio(after, before, seed)
+    value = float(after.sum() / before.sum()) - 1
+    return with_interval("loss_increase", value, (low - 1, high - 1), len(after))
+
+
+def _log_ratios(
+    aligned: Speaker, sft: Speaker, prompts: Sequence[Row], answers: Sequence[Answer]
+) -> list[float]:
+    """log p(answer) under the aligned model less that under the assistant it was, a row, in nats.
+
+    Its mean over the aligned model's own answers estimates KL(aligned ‖ SFT) of a whole completion.
+    """
+    examples = []
+    for row, answer in zip(prompts, answers, strict=True):
+        prompt = aligned.asking.example(row).prompt
+        examples.append(Example(prompt, answer.row[len(prompt) :]))
+    both = [completion_logprobs(s.model, examples, s.tokenizer.end) for s in (aligned, sft)]
+    return [mine - theirs for mine, theirs in zip(*both, strict=True)]
+
+
+def _rows(
+    rows: Sequence[Row], said: dict[str, list[Answer]], scores: dict[str, dict[str, list[float]]]
+) -> list[dict[str, Any]]:
+    written = []
+    for name, answers in said.items():
+        for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+            described = {
+                "model": name,
+                "source": row["source"],
+                **_put(row),
+                "completion": answer.text,
+                "tokens": len(answer.tokens),
+                "ended": answer.ended,
+                "references": row.get("references") or [row["completion"]],
+            }
+            for scorer, by_model in scores.items():
+                if name in by_model:
+                    described[scorer] = round(by_model[name][i], 6)
+            written.append(described)
+    return written
+
+
+def _side_by_side(rows: Sequence[Row], said: dict[str, list[Answer]], count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            **_put(row),
+            "reference": row["completion"],
+            **{name: answers[i].text for name, answers in said.items() if name != "champion"},
+        }
+        for i, row in enumerate(rows[:count])
+    ]
+
+
+def _put(row: Row) -> dict[str, Any]:
+    """What a model was asked: the prompt, and what was said before it where anything was."""
+    before = {"history": row["history"]} if row.get("history") else {}
+    return {**before, "prompt": row["prompt"]}
+
+
+def _probes(
+    model: Transformer, tokenizer: Tokenizer, embeddings: str, settings: EvaluateParameters
+) -> dict[str, Any]:
+    probes: dict[str, Any] = {"neighbours": [], "attention": None}
+    if embeddings:
+        kept = load_file(embeddings)
+        for word in settings.words:
+            found = {when: nearest(kept[when], tokenizer, word, settings.neighbours) for when in kept}
+            if all(found.values()):
+                probes["neighbours"].append({"word": word, **found})
+    seen = gaze(model, tokenizer, settings.sentence)
+    probes["attention"] = asdict(seen) if seen else None
+    return probes
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8")
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,101 @@
+"""Looking inside a model: which words stand near each other, and where a head looks.
+
+Shapes: V vocabulary, D width, L layers, H heads, T tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.data.tokenizer import Tokenizer
+from model.nn.ops import rotate
+from model.nn.transformer import Attention, Transformer
+
+
+def nearest(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int) -> list[tuple[str, float]]:
+    """The `count` words whose embeddings [V, D] point most nearly where `word`'s does, with their cosines.
+
+    Only tokens that are whole words (a space and letters) are words here. Empty where `word` is none.
+    """
+    words = whole_words(tokenizer)
+    tokens = list(words)
+    if word not in words.values():
+        return []
+    directions = F.normalize(embedding[tokens].float(), dim=-1)
+    own = list(words.values()).index(word)
+    cosines = directions @ directions[own]
+    order = cosines.argsort(descending=True, stable=True).tolist()
+    return [(words[tokens[i]], cosines[i].item()) for i in order if i != own][:count]
+
+
+def whole_words(tokenizer: Tokenizer) -> dict[int, str]:
+    """The tokens that are a space and at least three letters, by id, without the space."""
+    words = {}
+    for token in range(tokenizer.vocabulary):
+        text = tokenizer.piece_bytes(token).decode("utf-8", errors="replace")
+        if text.startswith(" ") and len(text) > 3 and text[1:].isalpha():
+            words[token] = text[1:]
+    return words
+
+
+@torch.no_grad()
+def attention(model: Transformer, tokens: Sequence[int]) -> Tensor:
+    """How much each head looks from each token at each earlier one: [L, H, T, T], rows sum to 1.
+
+    Taken beside the model's own pass, whose fused kernels do not give the weights.
+    """
+    maps: list[Tensor] = []
+
+    def look(module: Attention, inputs: tuple) -> None:
+        shape, (x, angles) = module.architecture, inputs[:2]
+        queries, keys = (
+            rotate(part.view(len(tokens), -1, shape.head).transpose(0, 1)[None], *angles)[0]
+            for part in (module.q_proj(x), module.k_proj(x))
+        )
+        keys = keys.repeat_interleave(shape.heads // shape.kv_heads, 0)
+        scores = (queries @ keys.transpose(-1, -2)).float() / math.sqrt(shape.head)
+        later = torch.ones(len(tokens), len(tokens), dtype=torch.bool, device=x.device).triu(1)
+        maps.append(scores.masked_fill(later, -math.inf).softmax(-1).cpu())
+
+    hooks = [
+        module.register_forward_pre_hook(look) for module in model.modules() if isinstance(module, Attention)
+    ]
+    try:
+        model(torch.tensor([list(tokens)], device=model.model.embed_tokens.weight.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(maps)
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """One head's map of a sentence: `pieces` [T], `weights` [T][T], the head counted from 1."""
+
+    layer: int
+    head: int
+    pieces: list[str]
+    weights: list[list[float]]
+
+
+def gaze(model: Transformer, tokenizer: Tokenizer, sentence: str) -> Gaze | None:
+    """The head that looks most at other words; None for a sentence of fewer than three tokens.
+
+    The first token does not count: heads with nothing to look for rest there (Xiao et al., 2023,
+    arXiv:2309.17453).
+    """
+    tokens = tokenizer.encode(sentence)[: model.architecture.context]
+    if len(tokens) < 3:
+        return None
+    maps = attention(model, tokens)
+    others = maps.tril(-1)[..., 1:].sum((-1, -2))
+    layer, head = divmod(int(others.argmax()), maps.shape[1])
+    pieces = [tokenizer.piece_bytes(token).decode("utf-8", errors="replace") for token in tokens]
+    weights = [[round(weight, 4) for weight in row] for row in maps[layer, head].tolist()]
+    return Gaze(layer + 1, head + 1, pieces, weights)

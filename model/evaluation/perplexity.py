@@ -1,0 +1,48 @@
+"""How surprised a model is by rows that it may never have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from model.data.chat_template import Row
+from model.data.hf_checkpoint import load_model
+from model.evaluation.evaluate import HeldOutText
+from model.inference.prompting import Chat
+from model.inference.scoring import Speaker
+from model.training.distributed import World, compute_dtype
+from model.training.pretrain import bits_per_byte
+
+
+@torch.no_grad()
+def surprise(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tokens: int) -> dict[str, float]:
+    """Losses of the model in `folder`, as evaluation measures them, on about `tokens` tokens of each.
+
+    `bits_per_byte` of the texts, where they fill a context; `completion_loss` of the pairs' completions in
+    nats a token, where one fits. On the CPU.
+    """
+    model, tokenizer = load_model(folder, dtype=compute_dtype("cpu"))
+    context = model.architecture.context
+    figures = {}
+    text = HeldOutText(texts, tokenizer, max(tokens, context) + 1)
+    if text.windows(context):
+        figures["bits_per_byte"] = bits_per_byte(model, text, World(device="cpu"), tokens)
+    speaker = Speaker(model, tokenizer, Chat(tokenizer, context // 2))
+    rows = list(_fitting(speaker, pairs, tokens))
+    if rows:
+        figures["completion_loss"] = speaker.loss(rows)
+    return figures
+
+
+def _fitting(speaker: Speaker, pairs: Iterable[Row], tokens: int) -> Iterator[Row]:
+    """The first pairs that fit the context, up to the one with which there are so many tokens."""
+    held = 0
+    for row in pairs:
+        length = len(speaker.asking.example(row).tokens)
+        if length <= speaker.model.architecture.context:
+            held += length
+            yield row
+        if held >= tokens:
+            break

@@ -1,0 +1,233 @@
+"""The one sampler: batched, with a static key-value cache, each row with its own end and temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.data.dataloader import pad
+from model.errors import UserError
+from model.nn.ops import prefix_sums
+from model.nn.transformer import Cache, Transformer
+
+LOOK_EVERY = 16  # steps on a GPU from one look at the rows that go on to the next
+WARM_STEPS = 2  # steps on a GPU before one is recorded
+
+
+@dataclass
+class Completions:
+    """B answers of at most N tokens, on the CPU.
+
+    `tokens` [B, N] int64 are padded with the end token; `lengths` [B] count the end token where there is
+    one; `ended` [B] says whether there is; `logprobs` [B, N] float32 are those of the whole distribution at
+    the row's temperature (1 where it is 0), 0 on padding.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    ended: Tensor
+    logprobs: Tensor
+
+
+@torch.no_grad()
+def generate(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    end: int,
+    *,
+    temperature: float | Tensor = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    uniforms: Tensor | None = None,
+    seed: int = 0,
+    forbid: Sequence[int] = (),
+    on_token: Callable[[list[int]], None] | None = None,
+) -> Completions:
+    """Continue each prompt until its end token, `new_tokens` tokens, or the model's context.
+
+    `temperature` 0 takes the likeliest token; a tensor [B] gives each row its own. `top_k` (0: all) and
+    `top_p` restrict what is drawn (Fan et al., 2018; Holtzman et al., 2019). `uniforms` [B, N] in [0, 1)
+    decide each draw; without them they come from `seed`. `on_token` gets each step's tokens, one a row.
+    Raises UserError when a prompt is empty or fills the context.
+    """
+    context = model.architecture.context
+    if not prompts:
+        empty = torch.zeros((0, new_tokens), dtype=torch.int64)
+        return Completions(empty, empty.sum(1), empty.sum(1) > 0, empty.float())
+    longest = max(len(prompt) for prompt in prompts)
+    if not all(prompts):
+        raise UserError("a prompt is empty; give it at least one token")
+    if longest >= context:
+        raise UserError(f"a prompt has {longest} tokens, and the context is {context}: no room for an answer")
+    if uniforms is None:
+        uniforms = torch.rand(
+            len(prompts), new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+    steps = min(new_tokens, context - min(len(prompt) for prompt in prompts))
+    batch = _Batch(model, prompts, steps, end, temperature, uniforms, (top_k, top_p, forbid))
+    # A look at which rows go on waits for the device: cheap on a CPU, as long as several steps on a GPU.
+    look_every = LOOK_EVERY if batch.on_gpu and not on_token else 1
+    for step in range(steps):
+        if step == 0:
+            batch.read_prompts()
+        elif step % look_every == 0 and not batch.drop_ended_rows():
+            break
+        else:
+            batch.advance(steps - step)
+        if on_token:
+            on_token(batch.tokens[:, step].tolist())
+    return batch.completions()
+
+
+class _Batch:
+    """Rows that are continued together.
+
+    A step changes tensors in place and never waits for the device. A GPU can so record one step as a CUDA
+    graph and repeat it: launching the some 500 small kernels of a step one by one takes several times as
+    long as running them.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        prompts: Sequence[Sequence[int]],
+        steps: int,
+        end: int,
+        temperature: float | Tensor,
+        uniforms: Tensor,
+        restrictions: tuple[int, float, Sequence[int]],
+    ) -> None:
+        self.model, self.prompts, self.end, self.restrictions = model, prompts, end, restrictions
+        self.device = device = model.model.embed_tokens.weight.device
+        self.on_gpu = device.type == "cuda"
+        rows, new_tokens = uniforms.shape
+        self.longest = max(len(prompt) for prompt in prompts)
+        self.cache = Cache(model, rows, min(self.longest + steps, model.architecture.context))
+        # Of every row, as the caller gets them.
+        self.tokens = torch.full((rows, new_tokens), end, dtype=torch.int64, device=device)
+        self.logprobs = torch.zeros((rows, new_tokens), device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+        # Of the rows that are computed: `active` are their places among all, `live` those that go on.
+        self.active = torch.arange(rows, device=device)
+        self.live = torch.ones(rows, dtype=torch.bool, device=device)
+        self.chosen = torch.zeros(rows, dtype=torch.int64, device=device)
+        self.uniforms = uniforms.to(device, torch.float32)
+        heat = torch.as_tensor(temperature, dtype=torch.float32).expand(rows)
+        self.any_greedy = bool((heat <= 0).any())
+        self.heat = heat.to(device)
+        # Of shape [1]: torch would read an index of shape [] back to the host.
+        self.column = torch.zeros(1, dtype=torch.int64, device=device)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.warm_steps = 0
+
+    def read_prompts(self) -> None:
+        """Fill the cache with the prompts and draw each row's first token."""
+        padded, sizes = (part.to(self.device) for part in pad(self.prompts, self.end, self.longest))
+        hidden = self.model(padded, cache=self.cache)
+        self.cache.lengths, self.cache.filled = sizes, True
+        self._draw(hidden[self.active, sizes - 1])
+
+    def advance(self, steps_left: int) -> None:
+        """Draw the next token of each row; `steps_left` counts this step and those that may follow."""
+        if self.graph is not None:
+            self.graph.replay()
+            return
+        # The first steps run as they are: kernels are chosen and libraries set up in them.
+        if self.on_gpu and self.warm_steps >= WARM_STEPS and steps_left >= LOOK_EVERY:
+            self.graph = torch.cuda.CUDAGraph()
+            # Other threads, such as NCCL's watchdog, may call CUDA during the recording.
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                self._step()
+            self.graph.replay()
+            return
+        self._step()
+        self.warm_steps += 1
+
+    def drop_ended_rows(self) -> bool:
+        """Stop computing rows that have ended, once they are a quarter; return whether any row goes on.
+
+        Until then they are computed along: only at a quarter does copying the others pay.
+        """
+        count = int(self.live.sum())
+        if count and count <= 0.75 * len(self.active):
+            kept = self.live.nonzero().squeeze(1)
+            self.cache.keep(kept)
+            self.active, self.live, self.chosen = self.active[kept], self.live[kept], self.chosen[kept]
+            self.uniforms, self.heat = self.uniforms[kept], self.heat[kept]
+            self.graph, self.warm_steps = None, 0
+        return count > 0
+
+    def completions(self) -> Completions:
+        """All rows' answers, on the CPU."""
+        tokens, lengths = self.tokens.cpu(), self.lengths.cpu()
+        inside = torch.arange(tokens.shape[1]) < lengths.unsqueeze(1)
+        return Completions(tokens, lengths, ((tokens == self.end) & inside).any(1), self.logprobs.cpu())
+
+    def _step(self) -> None:
+        self.cache.lengths.clamp_(max=self.model.architecture.context - 1)
+        hidden = self.model(self.chosen.unsqueeze(1), cache=self.cache)
+        self.cache.lengths += 1
+        self._draw(hidden[:, -1])
+
+    def _draw(self, hidden: Tensor) -> None:
+        """Draw a token a row from its hidden state, [B, D], and note it where the row has not ended."""
+        scores = self.model.logits(hidden).float()
+        uniforms = self.uniforms[:, self.column].squeeze(1)
+        chosen, chances = choose(scores, uniforms, self.heat, *self.restrictions, any_greedy=self.any_greedy)
+        self.tokens[self.active, self.column] = torch.where(self.live, chosen, self.end)
+        self.logprobs[self.active, self.column] = torch.where(self.live, chances, 0.0)
+        self.lengths[self.active] += self.live
+        self.live &= (chosen != self.end) & (self.cache.lengths + 1 < self.model.architecture.context)
+        self.chosen.copy_(chosen)
+        self.column += 1
+
+
+def choose(
+    scores: Tensor,
+    uniforms: Tensor,
+    temperature: Tensor,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    forbid: Sequence[int] = (),
+    any_greedy: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Draw one token a row: logits [B, V], uniforms [B], temperatures [B] -> ids [B], log-probabilities [B].
+
+    By the inverse of the cumulative distribution, so that equal uniforms give equal tokens. The
+    log-probabilities are those before top-k, top-p and `forbid`. `any_greedy` False says that no
+    temperature is 0.
+    """
+    heated = scores / torch.where(temperature > 0, temperature, 1.0).unsqueeze(1)
+    logp = heated.log_softmax(-1)
+    allowed = restrict(logp, top_k, top_p, forbid)
+    reach = prefix_sums(allowed.exp())
+    total = reach[:, -1].clone()
+    drawn = torch.searchsorted(reach, (uniforms * total).unsqueeze(1), right=True).squeeze(1)
+    # Rounding may carry a uniform near 1 past the last token that can be drawn: there the sum is reached.
+    last = torch.searchsorted(reach, total.unsqueeze(1)).squeeze(1)
+    chosen = torch.minimum(drawn, last)
+    if any_greedy:
+        chosen = torch.where(temperature > 0, chosen, allowed.argmax(-1))
+    return chosen, logp.gather(1, chosen.unsqueeze(1)).squeeze(1)
+
+
+def restrict(logp: Tensor, top_k: int, top_p: float, forbid: Sequence[int]) -> Tensor:
+    """Log-probabilities [B, V] with -inf on what must not be drawn; at least one token stays."""
+    if forbid:
+        logp = logp.clone()
+        for token in forbid:  # one by one: an index of several would be copied from the host
+            logp[:, token] = float("-inf")
+    if 0 < top_k < logp.shape[1]:
+        least = logp.topk(top_k, dim=-1).values[:, -1:]
+        logp = logp.masked_fill(logp < least, float("-inf"))
+    if top_p < 1:
+        ordered, places = logp.sort(dim=-1, descending=True, stable=True)
+        shares = ordered.softmax(-1)
+        before = prefix_sums(shares) - shares
+        dropped = torch.zeros_like(logp, dtype=torch.bool).scatter(1, places, before >= top_p)
+        logp = logp.masked_fill(dropped, float("-inf"))
+    return logp

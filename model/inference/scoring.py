@@ -1,0 +1,123 @@
+"""What a model says when it is asked, and how likely it finds what it should have said."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from model.data.chat_template import Row
+from model.data.dataloader import Example, pad
+from model.data.tokenizer import Tokenizer
+from model.inference.generate import generate
+from model.inference.prompting import Asking
+from model.nn.losses import token_logprobs
+from model.nn.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said: its tokens without what ended them, the row that is scored, and the text.
+
+    `said` is the text as it was said; in `text` no space stands before or after it.
+    """
+
+    tokens: list[int]
+    row: list[int]
+    said: str
+    ended: bool
+
+    @property
+    def text(self) -> str:
+        return self.said.strip()
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A model and a way of asking it."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    asking: Asking
+
+    def answers(self, rows: Sequence[Row], new_tokens: int, temperature: float, seed: int) -> list[Answer]:
+        """Answers to the prompts of `rows`, in their order."""
+        if not rows:
+            return []
+        prompts = [self.asking.example(row).prompt for row in rows]
+        said = generate(
+            self.model, prompts, new_tokens, self.tokenizer.end, temperature=temperature, seed=seed
+        )
+        stops = self.asking.stops
+        answers = []
+        for prompt, tokens, length in zip(prompts, said.tokens.tolist(), said.lengths.tolist(), strict=True):
+            kept = tokens[:length]
+            stop = next((place for place, token in enumerate(kept) if token in stops), None)
+            body = kept[:stop]
+            answers.append(Answer(body, prompt + kept, self.tokenizer.decode(body), stop is not None))
+        return answers
+
+    def losses(self, rows: Sequence[Row]) -> tuple[list[float], list[int]]:
+        """Return the loss of each row's completion with its end, in nats, and the number of its tokens.
+
+        Rows that the context does not hold are left out.
+        """
+        examples = [self.asking.example(row) for row in rows]
+        examples = [e for e in examples if len(e.tokens) <= self.model.architecture.context]
+        sums = completion_logprobs(self.model, examples, self.tokenizer.end)
+        return [-value for value in sums], [len(example.completion) for example in examples]
+
+    def loss(self, rows: Sequence[Row]) -> float:
+        """Return the mean loss of the rows' completions and their ends, in nats a token."""
+        sums, tokens = self.losses(rows)
+        return sum(sums) / max(1, sum(tokens))
+
+
+@torch.no_grad()
+def completion_logprobs(
+    model: Transformer, examples: Sequence[Example], padding: int, size: int = 32
+) -> list[float]:
+    """Log-probability of each example's completion after its prompt, in nats, summed over its tokens."""
+    device = model.model.embed_tokens.weight.device
+    # Rows of like length go through together.
+    order = sorted(range(len(examples)), key=lambda i: (len(examples[i].tokens), i))
+    sums = [0.0] * len(examples)
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        tokens = pad([examples[i].tokens for i in chosen], padding)[0].to(device)
+        logprobs = token_logprobs(model.logits(model(tokens[:, :-1])), tokens[:, 1:]).cpu()
+        for i, row in zip(chosen, logprobs, strict=True):
+            first, last = len(examples[i].prompt) - 1, len(examples[i].tokens) - 1
+            sums[i] = row[first:last].sum().item()
+    return sums
+
+
+def normalise_answer(text: str) -> str:
+    """As SQuAD compares answers: lower case, no punctuation, no articles, single spaces.
+
+    Rajpurkar et al., SQuAD, 2016, arXiv:1606.05250.
+    """
+    text = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def exact_match(answer: str, references: Sequence[str]) -> float:
+    """1 when the answer is one of the references, normalised."""
+    return float(normalise_answer(answer) in {normalise_answer(reference) for reference in references})
+
+
+def f1(answer: str, references: Sequence[str]) -> float:
+    """Best harmonic mean, over the references, of precision and recall of words, normalised."""
+    return max((_f1(answer, reference) for reference in references), default=0.0)
+
+
+def _f1(answer: str, reference: str) -> float:
+    said, right = (normalise_answer(text).split() for text in (answer, reference))
+    shared = (Counter(said) & Counter(right)).total()
+    if not said or not right:
+        return float(said == right)
+    return 2 * shared / (len(said) + len(right))

@@ -1,0 +1,5 @@
+"""The trainings: launcher, training loop, optimizer, checkpoints, and one file a recipe (pretraining,
+SFT, reward model, PPO).
+
+The network is in `model/nn/`; what is measured afterwards is in `model/evaluation/`.
+"""

@@ -1,0 +1,132 @@
+"""Checkpoints: all that the next step depends on, written so that a kill at any moment loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.atomic_file import atomic_path
+from model.errors import UserError
+from model.training.distributed import World
+
+KEPT = 2
+DAMAGED = ".damaged"
+NONE = -1  # the step that stands for "no checkpoint" between processes
+
+
+class DamagedFile(Exception):
+    """The bytes of a file are not those that were written; the text says how that was seen."""
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Write `state` as the checkpoint after `step` steps and keep the newest two.
+
+    Written aside, synced and renamed: a checkpoint is there whole or not at all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(_path(folder, step), {"step": step, **state})
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def load_checkpoint(
+    folder: Path, note: Callable[[str], None], world: World | None = None
+) -> dict[str, Any] | None:
+    """Return the newest checkpoint that is not damaged, its tensors on the CPU, or None if there is none.
+
+    The first process chooses the checkpoint and tells the others its step, so that all load the same one. A
+    damaged file is renamed to `NAME.damaged` and named through `note`.
+
+    Raises:
+        UserError: another process does not find the chosen checkpoint.
+        Exception: any error that does not come from the bytes of the file, such as a lack of memory or a
+            failing disk, as it is. No file is touched then.
+    """
+    world = world or World()
+    state = _newest(folder, note) if world.rank == 0 else None
+    step = world.from_first(int(state["step"]) if state else NONE)
+    if world.rank == 0 or step == NONE:
+        return state
+    path = _path(folder, step)
+    if not path.exists():
+        raise UserError(
+            f"process {world.rank} of {world.size} does not find {path}, from which process 0 resumes; "
+            "all processes of a training need the same folder, on a shared file system"
+        )
+    return load_file(path)
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """Load what `write_whole` wrote, onto the CPU. Raises DamagedFile if the bytes are not as written."""
+    # torch does not compare the checksums in the file, so a flipped bit would become a wrong weight.
+    _check_sums(path)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # These are the signs by which torch tells damaged bytes from a lack of memory and all else.
+        damaged = isinstance(error, EOFError) or type(error).__name__ == "UnpicklingError"
+        if not (damaged or (isinstance(error, RuntimeError) and "PytorchStreamReader" in str(error))):
+            raise
+        raise DamagedFile(str(error).partition("\n")[0] or type(error).__name__) from error
+    return state
+
+
+def write_whole(path: Path, state: dict[str, Any]) -> None:
+    """torch.save to a file beside `path`, synced to disk, then renamed over it."""
+    part = path.with_suffix(".part")
+    with atomic_path(path, part), part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to `NAME.damaged`, or `NAME.damaged.2` and so on; return the new path."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}{DAMAGED}{f'.{number}' if number > 1 else ''}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
+def _newest(folder: Path, note: Callable[[str], None]) -> dict[str, Any] | None:
+    for path in _newest_first(folder):
+        try:
+            return load_file(path)
+        except DamagedFile as error:
+            aside = set_aside(path)
+            note(f"{path} is damaged ({error}); it is now {aside.name}, the checkpoint before it is used")
+    return None
+
+
+def _check_sums(path: Path) -> None:
+    """Compare each part of the archive with its CRC-32. Raises DamagedFile, or OSError of the disk."""
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                wrong = archive.testzip()
+        except OSError as error:
+            # A position outside the file, from a damaged directory of the archive.
+            if error.errno != errno.EINVAL:
+                raise
+            raise DamagedFile("not a whole archive") from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Damaged headers raise a dozen kinds of errors: BadZipFile, EOFError, UnicodeDecodeError, ...
+            raise DamagedFile(f"not a whole archive: {type(error).__name__}") from error
+    if wrong is not None:
+        raise DamagedFile(f"the checksum of {wrong} is wrong")
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"{step:08d}.pt"
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.pt"), reverse=True)

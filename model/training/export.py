@@ -1,0 +1,25 @@
+"""From a learner's float32 masters to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.data.hf_checkpoint import save_model
+from model.data.tokenizer import Tokenizer
+from model.nn.transformer import Architecture, Transformer
+from model.training.optimizer import Learner
+
+
+def export(
+    learner: Learner, architecture: Architecture, tokenizer: Tokenizer, folder: Path, inside: str = ""
+) -> None:
+    """Write the masters as a Llama-layout folder, on the first process only.
+
+    `inside` is the prefix of the transformer's names where it is a part of the learner's module.
+    """
+    if learner.world.rank:
+        return
+    state = learner.master_state()
+    model = Transformer(architecture)
+    model.load_state_dict({name: state[inside + name].cpu() for name, _ in model.named_parameters()})
+    save_model(model, tokenizer, folder)

@@ -1,0 +1,270 @@
+"""Start a training function in a process group of its own, and hear from it while it runs.
+
+The group is started by torch's elastic launcher, one process a device: GPU memory is given back when
+it ends, a crash stays inside, and two devices are a number. What the function reports arrives as one
+JSON object a line on the group's standard output; everything else it prints goes to the log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+
+Report = Callable[[dict[str, Any]], None]
+
+# glibc gives freed memory back to the system eagerly, and training asks for the same sizes again each
+# step: keeping it is worth a fifth of the speed on a CPU.
+RUNTIME = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+MODULE = "model.training.launcher"
+JOB = ".job"
+PR_SET_PDEATHSIG = 1
+GRACE_SECONDS = 60.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class TrainingFailed(RuntimeError):
+    """The process group ended without a result; the text names the last error and the log."""
+
+
+def launch(
+    function: Callable[..., dict[str, Any]],
+    arguments: dict[str, Any],
+    *,
+    processes: int = 1,
+    on_event: Report = lambda event: None,
+    log: Path,
+) -> dict[str, Any]:
+    """Run `function(**arguments, report=...)` in its own process group and return its result.
+
+    `arguments` and the result are JSON-able. `on_event` is called with each reported event as it arrives;
+    all else that the group prints goes to the file `log`.
+    Raises UserError when the function did, OSError where its disk was full, TrainingFailed when the group
+    died. On an exception here (Ctrl-C included) the group gets SIGTERM, time to write a checkpoint, and then
+    SIGKILL.
+    """
+    job = {"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments}
+    environment = {**RUNTIME, **child_environment()}
+    # torchrun pins OpenMP to one thread a process unless told otherwise.
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    environment["PYTHONUNBUFFERED"] = "1"
+    # Not on the command line: every user of the machine can read that, and it has room for 128 KB only.
+    order = job_file(log)
+    write_private(order, json.dumps(job))
+    command = [sys.executable, "-m", MODULE, "agent", str(os.getpid()), str(processes), str(order)]
+    with log.open("ab") as errors:
+        group = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+            text=True,
+        )
+        try:
+            return _listen(group, on_event, log)
+        finally:
+            _end(group)
+            order.unlink(missing_ok=True)
+
+
+def child_environment() -> dict[str, str]:
+    """Return an environment in which a Python process imports from the sources of this one."""
+    root = str(Path(__file__).resolve().parents[2])
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        # Else Python would look in the working directory first, whose sources may have changed since.
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+def job_file(log: Path) -> Path:
+    """Return the file that tells the processes of a group what to do; it is there while they run."""
+    return log.with_suffix(JOB)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[str, Any]:
+    result: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    assert group.stdout is not None
+    for line in group.stdout:
+        event = _parse(line)
+        if event is None:
+            with log.open("a") as notes:
+                notes.write(line)
+        elif event["event"] == "result":
+            result = event["value"]
+        elif event["event"] == "error":
+            failure = failure or event
+        else:
+            on_event(event)
+    code = group.wait()
+    if failure and failure["kind"] == "user":
+        raise UserError(failure["text"])
+    if failure and failure["kind"] == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), failure["text"] or str(log.parent))
+    if failure:
+        with log.open("a") as notes:
+            notes.write(failure["traceback"])
+        raise TrainingFailed(f"{failure['text']} (the whole error is in {log})")
+    if result is None:
+        raise TrainingFailed(f"the training process {_last_words(code, log)} (see {log})")
+    return result
+
+
+def _last_words(code: int, log: Path) -> str:
+    """How a group ended that said neither a result nor an error: most often something killed it."""
+    said = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    last = next((line for line in reversed(said) if any(letter.isalnum() for letter in line)), "")
+    killed = re.search(r"Signal \d+ \((SIG[A-Z]+)\) received", last)
+    name = killed[1] if killed else signal.Signals(-code).name if code < 0 else ""
+    if name:
+        memory = "; the system does that where memory runs out" if name == "SIGKILL" else ""
+        return f"was killed ({name}{memory})"
+    return f"ended with code {code} and no result{f': {last}' if last else ''}"
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _end(group: subprocess.Popen[str]) -> None:
+    if group.poll() is None:
+        for sign, grace in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, 5.0)):
+            try:
+                os.killpg(group.pid, sign)
+                group.wait(grace)
+                break
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+    if group.stdout is not None:
+        group.stdout.close()
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process with SIGTERM when the one that started it, `parent`, is gone.
+
+    A flow killed outright cannot end what it started; SIGTERM is the signal that saves a checkpoint.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # One that was killed before this was said to the kernel sends no signal any more.
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _agent(parent: str, processes: str, order: str) -> None:
+    die_with_parent(int(parent))
+    from torch.distributed.run import main as elastic
+
+    worker = ["-m", MODULE, "worker", str(os.getpid()), order]
+    elastic(["--standalone", "--nproc-per-node", processes, *worker])
+
+
+def _worker(parent: str, order: str) -> int:
+    die_with_parent(int(parent))
+    first = os.environ.get("RANK", "0") == "0"
+
+    def report(event: dict[str, Any]) -> None:
+        if first:
+            print(json.dumps(event), flush=True)
+
+    def report_error(kind: str, text: str) -> None:
+        print(
+            json.dumps({"event": "error", "kind": kind, "text": text, "traceback": traceback.format_exc()}),
+            flush=True,
+        )
+
+    task = json.loads(Path(order).read_text(encoding="utf-8"))
+    module, _, name = task["function"].partition(":")
+    try:
+        try:
+            function = getattr(importlib.import_module(module), name)
+            report({"event": "sources", "modules": imported_sources()})
+            value = function(**task["arguments"], report=report)
+            report({"event": "sources", "modules": imported_sources()})
+        finally:
+            _tell_memory()
+    except UserError as error:
+        report_error("user", str(error))
+        return 1
+    except Exception as error:
+        full = _full_disk(error)
+        if full is not None:
+            report_error("full", str(full.filename or ""))
+        else:
+            report_error("crash", f"{type(error).__name__}: {error}")
+        return 1
+    report({"event": "result", "value": value})
+    return 0
+
+
+def imported_sources() -> dict[str, str]:
+    """Return the SHA-256 of each module file that this process imported from its own source tree, by name."""
+    root = Path(__file__).resolve().parents[2]
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        path = Path(getattr(module, "__file__", None) or "/")
+        # A virtual environment may stand inside the tree.
+        own = path.is_relative_to(root) and "site-packages" not in path.parts
+        if own and path.suffix == ".py" and not name.startswith("__"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """The error that says so: torch raises one of its own after it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _tell_memory() -> None:
+    """The most memory that this process held on its GPU, in bytes: each process says its own."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        print(json.dumps({"event": "usage", "gpu_memory": torch.cuda.max_memory_allocated()}), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "agent":
+        _agent(*sys.argv[2:])
+    else:
+        sys.exit(_worker(*sys.argv[2:]))

@@ -1,0 +1,213 @@
+"""Float32 master weights under a module that computes in bfloat16, and the optimizers that step them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from model.training.distributed import World
+
+
+@dataclass(frozen=True)
+class OptimizerParameters:
+    """How weights move.
+
+    `learning_rate` drives AdamW; `muon_learning_rate`, where above 0, drives Muon on the matrices of the
+    blocks, while embeddings, heads and gains stay with AdamW.
+    """
+
+    learning_rate: float = 3e-3
+    muon_learning_rate: float = 0.0
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 1.0
+    warmup: float = 0.02
+    decay: float = 0.4
+    final: float = 0.0
+    derives_rate: ClassVar[bool] = False  # whether a learning rate of 0 stands for a derived one
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if value < 0 or (value == 0 and not (self.derives_rate and name == "learning_rate")):
+                raise ValueError(f"{name} is {value}; it must be above 0")
+        for name in ("muon_learning_rate", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("warmup", "decay", "final"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to below 1")
+        if self.warmup + self.decay > 1:
+            raise ValueError("warmup and decay are shares of the steps; together they must not exceed 1")
+
+    def scale(self, step: int, steps: int) -> float:
+        """Factor on the learning rates at a step: linear warm-up, hold, linear decay.
+
+        Hägele et al., Scaling laws beyond fixed training durations, 2024, arXiv:2405.18392.
+        """
+        done, warmup, decay = step + 1, self.warmup * steps, self.decay * steps
+        if done < warmup:
+            return done / warmup
+        left = (steps - step) / max(decay, 1.0)
+        return self.final + (1 - self.final) * min(1.0, left)
+
+
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrices, roughly: [N, rows, columns] -> the same shape.
+
+    The quintic Newton-Schulz iteration of Jordan et al., Muon, 2024 (kellerjordan.github.io/posts/muon).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon:
+    """Momentum, orthogonalised: one stack of matrices a shape, so that small models stay fast."""
+
+    def __init__(self, matrices: list[Tensor], dtype: torch.dtype, momentum: float = 0.95) -> None:
+        shapes: dict[torch.Size, list[Tensor]] = {}
+        for matrix in matrices:
+            shapes.setdefault(matrix.shape, []).append(matrix)
+        self.stacks = list(shapes.values())
+        self.momentum = momentum
+        self.dtype = dtype
+        self.buffers = [
+            torch.zeros((len(stack), *stack[0].shape), device=stack[0].device) for stack in self.stacks
+        ]
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, weight_decay: float) -> None:
+        """One step on the gradients that the matrices hold."""
+        for stack, buffer in zip(self.stacks, self.buffers, strict=True):
+            gradient = torch.stack([matrix.grad for matrix in stack if matrix.grad is not None])
+            buffer.lerp_(gradient, 1 - self.momentum)
+            update = orthogonalise(gradient.lerp(buffer, self.momentum).to(self.dtype)).float()
+            rows, columns = stack[0].shape
+            # Keeps the size of the update alike for every shape (Liu et al., 2025, arXiv:2502.16982).
+            scale = max(1.0, rows / columns) ** 0.5
+            torch._foreach_mul_(stack, 1 - learning_rate * weight_decay)
+            torch._foreach_add_(stack, list(update.unbind()), alpha=-learning_rate * scale)
+
+
+class Learner:
+    """A module, its float32 master weights and their optimizers: everything that a step changes.
+
+    `module` computes in `dtype`. Where that is float32 its own parameters are the masters; else masters
+    are copies that are stepped in float32 and written back, and gradients of several micro-batches are
+    added up in float32.
+    """
+
+    def __init__(
+        self, module: nn.Module, parameters: OptimizerParameters, dtype: torch.dtype, world: World
+    ) -> None:
+        self.module = module.to(world.device)
+        self.parameters = parameters
+        self.world = world
+        self.names = [name for name, _ in module.named_parameters()]
+        shared = dtype == torch.float32
+        self.masters = [p if shared else p.detach().clone().requires_grad_() for p in module.parameters()]
+        self.module.to(dtype)
+        self.weights = list(self.module.parameters())
+        self.copies = not shared
+        matrices = [
+            master
+            for name, master in zip(self.names, self.masters, strict=True)
+            if parameters.muon_learning_rate > 0 and ".layers." in name and master.ndim == 2
+        ]
+        chosen = {id(matrix) for matrix in matrices}
+        rest = [master for master in self.masters if id(master) not in chosen]
+        self.muon = Muon(matrices, dtype, 0.95) if matrices else None
+        groups = [
+            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": parameters.weight_decay},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.adam = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=parameters.learning_rate, betas=(parameters.beta1, parameters.beta2), fused=True,
+        )  # fmt: skip
+
+    def collect(self) -> None:
+        """Add the module's gradients to the masters' and clear them."""
+        if not self.copies:
+            return
+        for weight, master in zip(self.weights, self.masters, strict=True):
+            if weight.grad is None:
+                continue
+            if master.grad is None:
+                master.grad = weight.grad.float()
+            else:
+                master.grad.add_(weight.grad)
+            weight.grad = None
+
+    def step(self, scale: float) -> float:
+        """Clip, step the masters, write them back; the norm of the gradient before clipping.
+
+        Sums the gradients over the processes first. Raises FloatingPointError, before anything has
+        changed, when the norm is not finite.
+        """
+        gradients = [master.grad for master in self.masters if master.grad is not None]
+        self.world.add(gradients)
+        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.parameters.clip).item()
+        if norm != norm or norm in (float("inf"), float("-inf")):
+            self.forget()
+            raise FloatingPointError("the gradient")
+        for group in self.adam.param_groups:
+            group["lr"] = self.parameters.learning_rate * scale
+        self.adam.step()
+        if self.muon:
+            self.muon.step(self.parameters.muon_learning_rate * scale, self.parameters.weight_decay)
+        self.forget()
+        self.write_back()
+        return norm
+
+    def forget(self) -> None:
+        """Clear every gradient."""
+        for tensor in (*self.masters, *self.weights):
+            tensor.grad = None
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Copy the masters into the module."""
+        if self.copies:
+            torch._foreach_copy_([*self.weights], self.masters)
+
+    def master_state(self) -> dict[str, Tensor]:
+        """Parameters by name, in float32."""
+        return dict(zip(self.names, (master.detach() for master in self.masters), strict=True))
+
+    @torch.no_grad()
+    def load_masters(self, state: dict[str, Tensor]) -> None:
+        """The inverse of master_state: other weights, the optimizers as they are."""
+        torch._foreach_copy_(self.masters, [state[name] for name in self.names])
+        self.write_back()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, as tensors and plain values."""
+        return {
+            "masters": [master.detach() for master in self.masters],
+            "adam": self.adam.state_dict(),
+            "muon": self.muon.buffers if self.muon else [],
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of state_dict, on this process's device."""
+        torch._foreach_copy_(self.masters, state["masters"])
+        self.adam.load_state_dict(state["adam"])
+        if self.muon:
+            torch._foreach_copy_(self.muon.buffers, state["muon"])
+        self.forget()
+        self.write_back()

@@ -1,0 +1,130 @@
+"""What steers PPO, and how what a preset leaves open is derived from the size of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+from model.errors import UserError
+from model.parameter_bounds import MOST_EPOCHS, MOST_SAMPLES, check_bounds
+from model.training.kl_controller import (
+    EVALUATIONS,
+    derive_horizon,
+    derive_learning_rate,
+    derive_max_kl,
+    derive_max_step_kl,
+    derive_steps,
+)
+from model.training.optimizer import OptimizerParameters
+from model.training.trainer import LoopParameters
+
+
+@dataclass(frozen=True)
+class PolicyOptimizerParameters(OptimizerParameters):
+    """How the policy's weights move; a `learning_rate` of 0 is derived from the model and the run."""
+
+    learning_rate: float = 0.0
+    derives_rate: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class PPOParameters(LoopParameters):
+    """How the assistant is aligned; `batch` counts prompts answered a step.
+
+    Each step's answers are learned from in `epochs` passes of `minibatches` optimizer steps. The reward is
+    the model's score at the end token, less `missing_end` where there is none, less `length_weight` times
+    the share by which an answer is shorter than the assistant's mean (short is the easy way out), less
+    `kl_coefficient` times the divergence token by token. The coefficient adapts towards `kl_target` nats a
+    completion over `kl_horizon` answers (`kl_target` 0: it stays). `sources` names the pairs whose prompts
+    are answered (empty: all); an evaluation answers `held_out` of the validation split's.
+
+    A step that moves the policy by more than `max_step_kl` nats an answer, or beyond `max_kl` nats from the
+    assistant, is undone, the learning rate halved, and the step taken again. The result is the evaluated step
+    with the highest held-out score within `max_kl` whose loss on held-out right answers exceeds the
+    assistant's by no more than the share `max_loss_increase`; the assistant itself is step 0. Values of 0 for
+    `steps`, `evaluate_every`, `kl_horizon`, `max_kl`, `max_step_kl` and `optimizer.learning_rate` are derived
+    from the size of the run.
+    """
+
+    steps: int = 0
+    optimizer: PolicyOptimizerParameters = field(default_factory=PolicyOptimizerParameters)
+    least_steps: ClassVar[int] = 0
+
+    sources: tuple[str, ...] = ()
+    new_tokens: int = 64
+    temperature: float = 1.0
+    epochs: int = 4
+    minibatches: int = 2
+    clip: float = 0.2
+    value_clip: float = 0.2
+    value_weight: float = 0.1
+    discount: float = 1.0
+    trace: float = 0.95
+    kl_coefficient: float = 0.15
+    kl_target: float = 6.0
+    kl_horizon: float = 0.0
+    max_kl: float = 0.0
+    max_step_kl: float = 0.0
+    max_loss_increase: float = 0.15
+    missing_end: float = 1.0
+    length_weight: float = 0.0
+    held_out: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("new_tokens", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("temperature", "clip", "value_clip"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in (
+            "value_weight",
+            "kl_coefficient",
+            "kl_target",
+            "kl_horizon",
+            "max_kl",
+            "max_step_kl",
+            "max_loss_increase",
+            "missing_end",
+            "length_weight",
+            "held_out",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        check_bounds(self, 1, MOST_EPOCHS, "epochs")
+        check_bounds(self, 0, MOST_SAMPLES, "held_out")
+        for name in ("discount", "trace"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if self.batch % self.minibatches:
+            raise ValueError(f"minibatches is {self.minibatches}; it must divide batch, {self.batch}")
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Self:
+        """Return the parameters of plain values. Raises UserError naming the key."""
+        try:
+            optimizer = PolicyOptimizerParameters(**values.get("optimizer", {}))
+            return cls(**{**values, "optimizer": optimizer})
+        except (TypeError, ValueError) as error:
+            raise UserError(str(error)) from error
+
+    def derived(self, width: int, prompts: int) -> PPOParameters:
+        """Return the parameters with a value for each 0 that stands for a derived one.
+
+        Args:
+            width: the width of the policy.
+            prompts: the number of training prompts.
+        """
+        steps = self.steps or derive_steps(prompts, self.batch)
+        max_kl = self.max_kl or derive_max_kl(self.kl_target)
+        rate = self.optimizer.learning_rate or derive_learning_rate(width, self.batch / self.minibatches)
+        return replace(
+            self,
+            steps=steps,
+            evaluate_every=self.evaluate_every or max(1, steps // EVALUATIONS),
+            kl_horizon=self.kl_horizon or derive_horizon(steps, self.batch),
+            max_kl=max_kl,
+            max_step_kl=self.max_step_kl or derive_max_step_kl(max_kl),
+            optimizer=replace(self.optimizer, learning_rate=rate),
+        )

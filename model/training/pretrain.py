@@ -1,0 +1,204 @@
+"""Pretraining: random weights learn language by predicting the next token."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.atomic_file import atomic_path
+from model.data.dataloader import TokenFile, WindowOrder
+from model.data.tokenizer import Tokenizer
+from model.errors import UserError
+from model.inference.generate import generate
+from model.nn.losses import next_token_loss
+from model.nn.transformer import Architecture, Transformer
+from model.parameter_bounds import MOST_TOKENS, check_bounds
+from model.training.distributed import World, compute_dtype
+from model.training.export import export
+from model.training.launcher import Report
+from model.training.optimizer import Learner
+from model.training.trainer import Loop, LoopParameters, Recipe, micro_batches, supervised_update
+
+
+@dataclass(frozen=True)
+class PretrainParameters(LoopParameters):
+    """How the base model learns; `batch` counts windows of the architecture's context.
+
+    `evaluate_tokens` bounds the held-out tokens that one evaluation reads (0: all). `prompts` are continued
+    at the first, the middle and the last step, `sample_tokens` long, and kept for the report.
+    """
+
+    evaluate_tokens: int = 0
+    prompts: tuple[str, ...] = ("The ", "In the beginning", "This film")
+    sample_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, 0, math.inf, "evaluate_tokens")
+        check_bounds(self, 1, MOST_TOKENS, "sample_tokens")
+
+
+class Pretraining(Recipe):
+    """Next-token loss on windows of the training text."""
+
+    best_by = "valid_bits_per_byte"
+
+    def __init__(
+        self,
+        parameters: PretrainParameters,
+        architecture: Architecture,
+        tokenizer_folder: Path,
+        folder: Path,
+        seed: int,
+        world: World,
+    ) -> None:
+        self.parameters = parameters
+        self.architecture = architecture
+        self.tokenizer = Tokenizer.load(tokenizer_folder)
+        self.folder = folder
+        self.seed = seed
+        self.world = world
+        self.model = Transformer(architecture).initialise(seed)
+        self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
+        lengths = token_lengths(self.tokenizer)
+        context = architecture.context
+        self.windows = WindowOrder(
+            TokenFile(tokenizer_folder, "train", lengths), context, parameters.batch, seed
+        )
+        self.valid = TokenFile(tokenizer_folder, "valid", lengths)
+        if not self.valid.windows(context):
+            raise UserError(
+                f"the validation text has {len(self.valid.tokens)} tokens, fewer than one window of "
+                f"{context}; add text, or raise split.valid"
+            )
+        self.tokens_per_step = parameters.batch * context
+        self.loss = torch.compile(self._loss) if world.device == "cuda" else self._loss
+
+    def _loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        logits = self.model.logits(self.model(tokens))
+        return next_token_loss(logits.flatten(0, 1), targets.flatten())
+
+    def update(self, step: int) -> dict[str, float]:
+        tokens, targets = (
+            part.to(self.world.device)
+            for part in self.windows.file.read(self.windows.starts(step), self.windows.context)
+        )
+        return supervised_update(
+            self.learner, self.parameters, step, len(tokens), tokens.numel(),
+            lambda part: self.loss(tokens[part], targets[part]),
+        )  # fmt: skip
+
+    def describe(self, step: int) -> str:
+        starts = ", ".join(str(start) for start in self.windows.starts(step)[:8])
+        return f"the windows of the training text that start at tokens {starts}, …"
+
+    def evaluate(self) -> dict[str, float]:
+        return {"valid_bits_per_byte": self.bits_per_byte(self.valid)}
+
+    def bits_per_byte(self, file: TokenFile) -> float:
+        """Held-out loss in bits for each byte of text, over windows from the first on."""
+        return bits_per_byte(
+            self.model, file, self.world, self.parameters.evaluate_tokens, self.parameters.micro_batch or 16
+        )
+
+    def observe(self, step: int) -> None:
+        if self.world.rank:
+            return
+        prompts = [self.tokenizer.encode(prompt) for prompt in self.parameters.prompts]
+        if prompts:
+            completions = generate(
+                self.model, prompts, self.parameters.sample_tokens, self.tokenizer.end,
+                temperature=0.8, seed=self.seed,
+            )  # fmt: skip
+            samples = [
+                {"prompt": prompt, "text": self.tokenizer.decode(row[:length].tolist())}
+                for prompt, row, length in zip(
+                    self.parameters.prompts, completions.tokens, completions.lengths, strict=True
+                )
+            ]
+            path = self.folder / "samples.json"
+            kept = json.loads(path.read_text()) if path.exists() else []
+            kept = [entry for entry in kept if entry["step"] < step] + [{"step": step, "samples": samples}]
+            with atomic_path(path, path.with_suffix(".part")) as part:
+                part.write_text(json.dumps(kept, ensure_ascii=False, indent=1))
+
+
+@torch.no_grad()
+def bits_per_byte(
+    model: Transformer, file: TokenFile, world: World, tokens: int = 0, rows: int = 16
+) -> float:
+    """Loss of a model on a token file in bits per byte of its text: sum of nats / (ln 2 · bytes).
+
+    At most `tokens` tokens are read (0: all), `rows` windows at a time. Independent of the vocabulary, so
+    models with different tokenizers compare (Gao et al., The Pile, 2020, arXiv:2101.00027, section 3.1).
+    """
+    context = model.architecture.context
+    windows = file.windows(context)
+    if tokens:
+        windows = max(1, min(windows, tokens // context))
+    starts = np.arange(windows) * context
+    nats = torch.zeros((), dtype=torch.float64)
+    for part in micro_batches(world.share(windows), rows):
+        inputs, targets = (half.to(world.device) for half in file.read(starts[part], context))
+        nats += next_token_loss(model.logits(model(inputs)).flatten(0, 1), targets.flatten()).item()
+    total = nats.to(torch.float32 if world.device != "cpu" else torch.float64).to(world.device)
+    world.add([total])
+    return total.item() / (math.log(2) * max(1, file.text_bytes(starts, context)))
+
+
+def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
+    """Bytes of text that each token stands for, [vocabulary]; none for the special tokens."""
+    special = {tokenizer.end, tokenizer.user, tokenizer.assistant}
+    return np.array(
+        [0 if i in special else len(tokenizer.piece_bytes(i)) for i in range(tokenizer.vocabulary)]
+    )
+
+
+def train(
+    parameters: dict[str, Any],
+    architecture: dict[str, Any],
+    tokenizer: str,
+    folder: str,
+    seed: int,
+    device: str,
+    report: Report,
+) -> dict[str, float]:
+    """Pretrain from random weights and leave the base model in `folder`/model.
+
+    `tokenizer` is the folder with tokenizer.json and the token files. Beside the model stand curves.jsonl,
+    samples.json and embeddings.safetensors ("first" and "last", [V, D]). Goes on from a checkpoint
+    where the folder holds one. Raises UserError for text smaller than a batch.
+    """
+    world = World.join(device)
+    out = Path(folder)
+    settings = PretrainParameters.read(parameters)
+    shape = Architecture(**architecture)
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = Pretraining(settings, shape, Path(tokenizer), out, seed, world)
+    figures = Loop(recipe, settings, out, seed, report).run()
+    held_out = recipe.bits_per_byte(recipe.valid)
+    export(recipe.learner, shape, recipe.tokenizer, out / "model")
+    if world.rank == 0:
+        _keep_embeddings(recipe, out)
+    return {
+        "bits_per_byte": held_out,
+        "loss": figures["loss"],
+        "tokens": figures["steps"] * recipe.tokens_per_step,
+        "parameters": float(sum(master.numel() for master in recipe.learner.masters)),
+        **{name: figures[name] for name in ("steps", "tokens_per_second", "skipped_batches")},
+    }
+
+
+def _keep_embeddings(recipe: Pretraining, folder: Path) -> None:
+    name = "model.embed_tokens.weight"
+    first = Transformer(recipe.architecture).initialise(recipe.seed).state_dict()[name]
+    last = recipe.learner.master_state()[name].cpu()
+    save_file({"first": first.contiguous(), "last": last.contiguous()}, folder / "embeddings.safetensors")

@@ -1,0 +1,276 @@
+"""The reward model: learns from people's labels which of two answers they prefer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from model.data.chat_template import chat_prompt
+from model.data.dataloader import generator, pad
+from model.data.hf_checkpoint import load_model
+from model.data.preference_dataset import Group, HeldOutPairs, Labels, headline_accuracy
+from model.data.tokenizer import Tokenizer
+from model.errors import UserError
+from model.inference.generate import generate
+from model.nn.losses import bradley_terry_loss
+from model.nn.transformer import Transformer
+from model.parameter_bounds import MOST_SAMPLES, check_bounds
+from model.training.distributed import World, compute_dtype
+from model.training.export import export
+from model.training.launcher import Report
+from model.training.optimizer import Learner
+from model.training.trainer import Loop, LoopParameters, Recipe, supervised_update
+
+TOGETHER = 16  # rows of like length in one pass: fewer leave a CPU idle, more are padded more
+
+
+@dataclass(frozen=True)
+class RewardParameters(LoopParameters):
+    """How preferences are learned; `batch` counts groups of `group` texts.
+
+    In a group of ratings (one aspect and source) every two texts whose mean scores are at least `margin`
+    apart are a pair. `reference` samples of the assistant, `reference_tokens` long at most, give the scores
+    their mean 0 and deviation 1. `headline` names the sources over which `pair_accuracy`
+    is taken (empty: all).
+    """
+
+    group: int = 8
+    margin: float = 1.0
+    reference: int = 256
+    reference_tokens: int = 64
+    headline: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.group < 2 or self.group % 2:
+            raise ValueError(f"group is {self.group}; it must be an even number of texts, 2 or more")
+        if self.margin <= 0:
+            raise ValueError(f"margin is {self.margin}; it must be above 0")
+        if self.reference < 2 or self.reference_tokens < 1:
+            raise ValueError("reference must be at least 2 samples, of at least 1 token (reference_tokens)")
+        check_bounds(self, 2, MOST_SAMPLES, "reference", "group")
+
+
+class RewardModel(nn.Module):
+    """A transformer with one number a text: the head's reading of its last token.
+
+    The head starts at N(0, 1/√(D+1)) (Stiennon et al., 2020); `mean` and `deviation` normalise its scores.
+    """
+
+    def __init__(self, body: Transformer, tokenizer: Tokenizer, seed: int = 0) -> None:
+        super().__init__()
+        self.body = body
+        self.tokenizer = tokenizer
+        width = body.architecture.width
+        self.head = nn.Linear(width, 1)
+        random = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.head.weight.normal_(0, 1 / math.sqrt(width + 1), generator=random)
+            self.head.bias.zero_()
+        self.mean, self.deviation = 0.0, 1.0
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Raw scores in float32: tokens [B, T] right-padded, lengths [B] -> [B]."""
+        hidden = self.body(tokens)
+        last = hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
+        return self.head(last).squeeze(-1).float()
+
+    def raw_scores(self, rows: Sequence[Sequence[int]], size: int = TOGETHER) -> Tensor:
+        """Raw scores of token rows, [B]; rows of like length go through together, so little is padding."""
+        device = self.head.weight.device
+        by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+        parts = []
+        for start in range(0, len(rows), size):
+            tokens, lengths = pad([rows[i] for i in by_length[start : start + size]], self.tokenizer.end)
+            parts.append(self(tokens.to(device), lengths.to(device)))
+        if not parts:
+            return torch.zeros(0, device=device)
+        places = torch.empty(len(rows), dtype=torch.int64)
+        places[by_length] = torch.arange(len(rows))
+        return torch.cat(parts)[places.to(device)]
+
+    @torch.no_grad()
+    def score(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Rewards of token rows (prompt, completion, end), [B] on the CPU, normalised.
+
+        A row longer than the context keeps its last tokens.
+        """
+        context = self.body.architecture.context
+        return (self.raw_scores([row[-context:] for row in rows]).cpu() - self.mean) / self.deviation
+
+
+def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> RewardModel:
+    """The reward model that `train` left in `folder`. Raises UserError where a file is missing or broken."""
+    body, tokenizer = load_model(folder / "model")
+    reward = RewardModel(body, tokenizer)
+    try:
+        head = load_file(folder / "model" / "reward_head.safetensors")
+        figures = json.loads((folder / "model" / "reward.json").read_text())
+        reward.head.load_state_dict(head)
+        reward.mean, reward.deviation = float(figures["mean"]), float(figures["std"])
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder} does not hold a whole reward model ({error}); train it again") from error
+    return reward.to(device, dtype).eval()
+
+
+class Comparing(Recipe):
+    """Bradley-Terry loss on every pair inside groups of texts; each text goes through the model once."""
+
+    best_by = "valid_loss"
+
+    def __init__(
+        self,
+        parameters: RewardParameters,
+        base: Path,
+        labels: Path,
+        seed: int,
+        world: World,
+        report: Report,
+    ) -> None:
+        self.parameters = parameters
+        self.seed = seed
+        self.world = world
+        body, self.tokenizer = load_model(base)
+        context = body.architecture.context
+        self.model = RewardModel(body, self.tokenizer, seed)
+        self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
+        self.labels = Labels(labels, self.tokenizer, context, parameters.group, parameters.margin, report)
+        self.valid = HeldOutPairs(labels / "pairs.valid.jsonl", self.tokenizer, context)
+        if self.labels.groups < parameters.batch:
+            raise UserError(
+                f"the training labels make {self.labels.groups} groups of {parameters.group} texts, fewer "
+                f"than one batch of {parameters.batch}; add labels, or lower reward.batch or reward.group"
+            )
+        if not self.labels.apart:
+            raise UserError(
+                f"all {len(self.labels.ratings)} labels are of one class: no two scores of one aspect and "
+                f"source are {parameters.margin} apart; add other labels, or lower reward.margin"
+            )
+        self.prompts = self._reference_prompts(context)
+        tokens = sum(len(row) for row in self.labels.ratings + self.labels.chosen + self.labels.rejected)
+        self.tokens_per_step = tokens * parameters.batch / self.labels.groups
+        self._groups: tuple[int, list[Group]] = (-1, [])
+
+    def _reference_prompts(self, context: int) -> list[list[int]]:
+        room = context - self.parameters.reference_tokens
+        prompts = [chat_prompt(row, self.tokenizer, room)[0] for row in self.labels.prompts]
+        fitting = [prompt for prompt in prompts if len(prompt) <= room]
+        if len(fitting) < 2:
+            raise UserError(
+                f"reward.reference_tokens: {self.parameters.reference_tokens} tokens of answer leave room "
+                f"for {len(fitting)} of the labels' {len(prompts)} prompts in a context of {context}, and "
+                "at least 2 are needed; lower it, or add labels about other prompts"
+            )
+        return fitting
+
+    def _batch(self, step: int) -> list[Group]:
+        each = self.labels.groups // self.parameters.batch
+        epoch, within = divmod(step, each)
+        if self._groups[0] != epoch:
+            self._groups = (epoch, self.labels.epoch(self.seed, epoch))
+        mixed = generator(self.seed, epoch, 2).permutation(self.labels.groups)
+        start = within * self.parameters.batch
+        return [self._groups[1][i] for i in mixed[start : start + self.parameters.batch]]
+
+    def update(self, step: int) -> dict[str, float]:
+        groups = self._batch(step)
+        pairs = sum(len(group.better) for group in groups)
+        return supervised_update(
+            self.learner, self.parameters, step, len(groups), max(1, pairs),
+            lambda part: self._loss(groups[part]),
+        )  # fmt: skip
+
+    def _loss(self, groups: list[Group]) -> Tensor:
+        scores = self.model.raw_scores([row for group in groups for row in group.rows])
+        first = 0
+        better, worse = [], []
+        for group in groups:
+            better += [first + i for i in group.better]
+            worse += [first + i for i in group.worse]
+            first += len(group.rows)
+        return bradley_terry_loss(scores[better], scores[worse])
+
+    def describe(self, step: int) -> str:
+        text = self.tokenizer.decode(self._batch(step)[0].rows[0])
+        return f"the group of labels with the text {text[:60]!r} and {self.parameters.batch - 1} more groups"
+
+    @torch.no_grad()
+    def accuracy(self) -> tuple[dict[str, float], float]:
+        """Accuracy on held-out pairs by "aspect/source", and their mean loss."""
+        rows = self.valid.rows
+        scores = self.model.raw_scores(rows[self.world.share(len(rows))])
+        return self.valid.measure(self.world.gather(scores, len(rows)).cpu())
+
+    def evaluate(self) -> dict[str, float]:
+        if not self.valid.rows:
+            return {}
+        accuracy, loss = self.accuracy()
+        return {
+            "valid_loss": loss,
+            "pair_accuracy": headline_accuracy(accuracy, self.parameters.headline),
+            **{f"pair_accuracy/{name}": value for name, value in accuracy.items()},
+        }
+
+    @torch.no_grad()
+    def normalise(self, base: Path) -> None:
+        """Set mean and deviation from the assistant's own samples on the labels' prompts."""
+        assistant, tokenizer = load_model(
+            base, dtype=compute_dtype(self.world.device), device=self.world.device
+        )
+        settings, prompts = self.parameters, self.prompts
+        chosen = generator(self.seed, 3).permutation(len(prompts))[: settings.reference]
+        samples = generate(
+            assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end, seed=self.seed
+        )
+        rows = [
+            [*prompts[i], *row[:length].tolist()]
+            for i, row, length in zip(chosen, samples.tokens, samples.lengths, strict=True)
+        ]
+        scores = self.model.raw_scores(rows).cpu()
+        self.model.mean, self.model.deviation = scores.mean().item(), max(scores.std().item(), 1e-6)
+
+    def export(self, folder: Path) -> None:
+        """Write the body in Llama layout, the head and the normalisation beside it."""
+        export(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
+        state = self.learner.master_state()
+        head = {name: state[f"head.{name}"].cpu().contiguous() for name in ("weight", "bias")}
+        save_file(head, folder / "reward_head.safetensors")
+        figures = {"mean": self.model.mean, "std": self.model.deviation}
+        (folder / "reward.json").write_text(json.dumps(figures))
+
+
+def train(
+    parameters: dict[str, Any],
+    base: str,
+    labels: str,
+    folder: str,
+    seed: int,
+    device: str,
+    report: Report,
+) -> dict[str, Any]:
+    """Train a reward model on the labels, from the assistant in `base`; it stands in `folder`/model after.
+
+    accuracy.json holds the held-out accuracy by aspect and source. Raises UserError for labels that are
+    fewer than a batch.
+    """
+    world = World.join(device)
+    out = Path(folder)
+    settings = RewardParameters.read(parameters)
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = Comparing(settings, Path(base), Path(labels), seed, world, report)
+    figures = Loop(recipe, settings, out, seed, report).run()
+    held_out = recipe.evaluate()
+    accuracy, _ = recipe.accuracy()
+    if world.rank == 0:
+        recipe.normalise(Path(base))
+        recipe.export(out / "model")
+        (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
+    return {**held_out, "mean": recipe.model.mean, "deviation": recipe.model.deviation, **figures}

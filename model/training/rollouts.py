@@ -1,0 +1,68 @@
+"""A policy with values, and the answers that it gave: what one step of reinforcement learning works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.nn.transformer import Transformer
+
+
+class ActorCritic(nn.Module):
+    """A policy with a value of each token read off the same trunk; the value head starts at zero."""
+
+    def __init__(self, body: Transformer) -> None:
+        super().__init__()
+        self.body = body
+        self.value = nn.Linear(body.architecture.width, 1)
+        nn.init.zeros_(self.value.weight)
+        nn.init.zeros_(self.value.bias)
+
+    def forward(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, N, V] and values [B, N] at `positions` [B, N] of right-padded rows [B, T]."""
+        hidden = gather_positions(self.body(tokens), positions)
+        return self.body.logits(hidden), self.value(hidden).squeeze(-1).float()
+
+
+def gather_positions(hidden: Tensor, positions: Tensor) -> Tensor:
+    """[B, T, D] at [B, N] -> [B, N, D]."""
+    return hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+
+def completion_positions(prompt_lengths: Tensor, new_tokens: int, width: int) -> Tensor:
+    """Where each completion token is predicted: one before it, [B, new_tokens]; kept inside the row."""
+    steps = torch.arange(new_tokens, device=prompt_lengths.device)
+    return (prompt_lengths.unsqueeze(1) - 1 + steps).clamp(max=width - 1)
+
+
+@dataclass
+class Rollouts:
+    """Answers of one step, all processes' rows in order: B rows, T tokens a row, N tokens a completion."""
+
+    tokens: Tensor  # [B, T] prompt and completion, right-padded
+    positions: Tensor  # [B, N] where the completion is predicted
+    completions: Tensor  # [B, N]
+    mask: Tensor  # [B, N] 1 on real tokens, the end token among them
+    logprobs: Tensor  # [B, N] under the policy that answered
+    reference: Tensor  # [B, N] log-probabilities under the assistant it started as
+    values: Tensor  # [B, N]
+    scores: Tensor  # [B] of the reward model
+    ended: Tensor  # [B] 1 where the answer ended by itself
+
+    def divergence(self) -> Tensor:
+        """log π/π₀ of each token, [B, N]; its sum over a row estimates the KL of a completion in nats."""
+        return (self.logprobs - self.reference) * self.mask
+
+    def figures(self) -> dict[str, float]:
+        """Mean reward, KL in nats a completion, length in tokens, shares that ended and that are distinct."""
+        lengths = self.mask.sum(1).long().tolist()
+        rows = {tuple(row[:n]) for row, n in zip(self.completions.tolist(), lengths, strict=True)}
+        return {
+            "reward": self.scores.mean().item(),
+            "kl": self.divergence().sum(1).mean().item(),
+            "length": self.mask.sum(1).mean().item(),
+            "ends_by_itself": self.ended.mean().item(),
+            "distinct": len(rows) / len(lengths),
+        }

@@ -1,0 +1,402 @@
+"""The one training loop: steps, evaluations, checkpoints, and what happens when something goes wrong.
+
+What is learned, and from which batches, is a Recipe. A step is a function of the weights and of
+(seed, step) alone, so a resumed run sees what an unbroken one saw.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from model.atomic_file import atomic_path
+from model.errors import UserError
+from model.parameter_bounds import MOST_STEPS, check_bounds
+from model.training.checkpoint import (
+    DamagedFile,
+    load_checkpoint,
+    load_file,
+    save_checkpoint,
+    write_whole,
+)
+from model.training.launcher import Report
+from model.training.optimizer import Learner, OptimizerParameters
+
+CURVE_POINTS = 400
+SAVING_SHARE = 0.1
+TRAINING_LOCK = "training.lock"
+BEST = "best.pt"
+# What only a resumption needs.
+TRACES = ("checkpoints", BEST, TRAINING_LOCK)
+SKIPS_ALLOWED = 10
+
+
+@dataclass(frozen=True)
+class LoopParameters:
+    """How long to train, and how often to look.
+
+    `batch` counts the recipe's units (rows, groups, prompts) of one step over all devices; `micro_batch`
+    those that go through the model at once on one device (0: all). `evaluate_every`, `checkpoint_every`
+    count steps (0: never, but for the last); `checkpoint_seconds` is the most work that a kill may cost
+    (0: however much), as long as writing checkpoints takes no more than a tenth of the time. `patience`
+    stops after that many evaluations in a row without a new best held-out loss, and keeps the best weights
+    (0: off).
+    """
+
+    steps: int = 1000
+    batch: int = 16
+    micro_batch: int = 0
+    evaluate_every: int = 0
+    checkpoint_every: int = 200
+    checkpoint_seconds: float = 20.0
+    patience: int = 0
+    optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
+    least_steps: ClassVar[int] = 1  # 0 where a recipe derives the number of steps
+
+    def __post_init__(self) -> None:
+        check_bounds(self, self.least_steps, MOST_STEPS, "steps")
+        check_bounds(self, 1, MOST_STEPS, "batch")
+        check_bounds(
+            self, 0, MOST_STEPS,
+            "micro_batch", "evaluate_every", "checkpoint_every", "checkpoint_seconds", "patience",
+        )  # fmt: skip
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Self:
+        """From plain values, as they arrive in a training process. Raises UserError naming the key."""
+        try:
+            return cls(**{**values, "optimizer": OptimizerParameters(**values.get("optimizer", {}))})
+        except (TypeError, ValueError) as error:
+            raise UserError(str(error)) from error
+
+
+class Recipe(ABC):
+    """What one kind of training adds to the loop."""
+
+    learner: Learner
+    tokens_per_step: float = 0.0
+    best_by: str = ""  # the evaluation that `patience` watches; lower is better
+
+    @abstractmethod
+    def update(self, step: int) -> dict[str, float]:
+        """Take step number `step` (from 0) and return its figures.
+
+        Raises FloatingPointError when the loss or the gradient is not finite.
+        """
+
+    @abstractmethod
+    def describe(self, step: int) -> str:
+        """Which rows step number `step` learns from, in a few words."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures on held-out rows. On every process; the figures are those of all rows together."""
+        return {}
+
+    def observe(self, step: int) -> None:  # noqa: B027
+        """Look at the model after `step` steps; called before the first, in the middle, and at the end."""
+
+    def state(self) -> dict[str, Any]:
+        """What the next step depends on besides the learner: tensors and plain values."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """The inverse of `state`."""
+
+
+def supervised_update(
+    learner: Learner,
+    parameters: LoopParameters,
+    step: int,
+    units: int,
+    weight: float,
+    loss_of: Callable[[slice], Tensor],
+) -> dict[str, float]:
+    """One optimizer step on `units` units: the mean loss, the gradient's norm and the learning rate's factor.
+
+    `loss_of(slice)` is the summed loss of those units; `weight`, what the sums of all processes are divided
+    by, is known before the first backward pass, so the number of micro-batches and processes does not matter.
+    """
+    total = torch.zeros((), device=learner.world.device)
+    for part in micro_batches(learner.world.share(units), parameters.micro_batch):
+        loss = loss_of(part) / weight
+        loss.backward()
+        learner.collect()
+        total += loss.detach()
+    learner.world.add([total])
+    value = total.item()
+    if not math.isfinite(value):
+        learner.forget()
+        raise FloatingPointError("the loss")
+    scale = parameters.optimizer.scale(step, parameters.steps)
+    norm = learner.step(scale)
+    return {"loss": value, "gradient_norm": norm, "learning_rate_scale": scale}
+
+
+def micro_batches(share: slice, size: int) -> Iterator[slice]:
+    """A share of the units in parts of at most `size` (0: whole)."""
+    size = size or max(1, share.stop - share.start)
+    for start in range(share.start, share.stop, size):
+        yield slice(start, min(start + size, share.stop))
+
+
+class Interrupted(SystemExit):
+    """Asked to stop: the checkpoint is written."""
+
+
+class Loop:
+    """Runs a recipe in a folder: `curves.jsonl` grows there, `checkpoints/` holds the newest two."""
+
+    def __init__(
+        self, recipe: Recipe, parameters: LoopParameters, folder: Path, seed: int, report: Report
+    ) -> None:
+        self.recipe = recipe
+        self.parameters = parameters
+        self.folder = folder
+        self.seed = seed
+        self.report = report
+        self.world = recipe.learner.world
+        self.world.check_units(parameters.batch, "batch")
+        self.step = 0
+        self.skipped: list[int] = []
+        self.best = math.inf
+        self.stale = 0
+        self.stopping = False
+        self.figures: dict[str, float] = {}
+        self.seconds = 0.0
+        self.taken = 0
+        self.evaluation_seconds, self.evaluations = 0.0, 0
+        self.saved = time.monotonic()
+        self.saving = 0.0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.world.rank == 0
+
+    def run(self) -> dict[str, float]:
+        """Train to the end, from the newest checkpoint where there is one; the last figures.
+
+        Raises UserError when more than ten batches in one run gave a loss that is not finite.
+        """
+        with self._lock(), self._stop_on_signal():
+            if self._restore():
+                self.report({"event": "resumed", "step": self.step})
+            else:
+                self.recipe.observe(0)
+                self._evaluate()
+                self._save()
+            while self.step < self.parameters.steps and not self._stale():
+                self._take_step()
+                # When a checkpoint is written depends on the clock; what is learned does not depend on that.
+                if self.world.agree(self.stopping or self._due()):
+                    self._save()
+                    if self.world.agree(self.stopping):
+                        raise Interrupted(143)
+            return {**self.figures, **self._finish()}
+
+    def _take_step(self) -> None:
+        if self.step not in self.skipped:
+            began = time.monotonic()
+            try:
+                self.figures = self.recipe.update(self.step)
+            except FloatingPointError as error:
+                self._pass_by(self.step, error)
+                return
+            self.seconds += time.monotonic() - began
+            self.taken += 1
+        self.step += 1
+        self._note(self.figures)
+        parameters = self.parameters
+        last = self.step == parameters.steps
+        if last or (parameters.evaluate_every and self.step % parameters.evaluate_every == 0):
+            self._evaluate()
+        if last or self._stale() or self.step == parameters.steps // 2:
+            self.recipe.observe(self.step)
+        if last or (parameters.checkpoint_every and self.step % parameters.checkpoint_every == 0):
+            self._save()
+
+    def _pass_by(self, step: int, error: FloatingPointError) -> None:
+        rows = self.recipe.describe(step)
+        self._say(f"step {step}: {error} is not finite on {rows}; back to the last checkpoint, without it")
+        skipped = [*self.skipped, step]
+        if len(skipped) > SKIPS_ALLOWED:
+            raise UserError(
+                f"{len(skipped)} batches gave a loss that is not finite, the last at step {step} ({rows}); "
+                "lower optimizer.learning_rate, or look at these rows"
+            )
+        if not self._restore():
+            raise UserError(
+                f"step {step}: {error} is not finite on {rows}, and no checkpoint is left to go back to; "
+                "run again"
+            )
+        self.skipped = sorted({*self.skipped, *skipped})
+
+    def _evaluate(self) -> None:
+        began = time.monotonic()
+        figures = self.recipe.evaluate()
+        self.evaluation_seconds += time.monotonic() - began
+        self.evaluations += 1
+        if not figures:
+            return
+        value = figures.get(self.recipe.best_by, math.inf)
+        if value < self.best:
+            self.best, self.stale = value, 0
+            if self.parameters.patience and self.first:
+                write_whole(self.folder / BEST, dict(self.recipe.learner.master_state()))
+        else:
+            self.stale += 1
+        self._draw(figures)
+        self.report({"event": "evaluation", "step": self.step, "metrics": figures})
+
+    def _stale(self) -> bool:
+        return 0 < self.parameters.patience <= self.stale
+
+    def _finish(self) -> dict[str, float]:
+        if self._stale():
+            self._say(
+                f"stopped after step {self.step}: no better {self.recipe.best_by} than {self.best:.4f} "
+                f"in {self.stale} evaluations"
+            )
+        if self.parameters.patience and self.best < math.inf:
+            self._load_best()
+        self.world.wait()
+        self.report({"event": "usage", "tokens": round(self.recipe.tokens_per_step * self.taken)})
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "steps": float(self.step),
+            "tokens_per_second": self.recipe.tokens_per_step * self.taken / seconds,
+            "skipped_batches": float(len(self.skipped)),
+        }
+
+    def _load_best(self) -> None:
+        """Take the weights of the best evaluation. Raises UserError if their file is lost."""
+        best = self.folder / BEST
+        try:
+            self.recipe.learner.load_masters(load_file(best))
+        except (FileNotFoundError, DamagedFile) as error:
+            what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
+            raise UserError(
+                f"{best} {what}, and it held the best weights; remove {self.folder} to train again"
+            ) from error
+
+    def _note(self, figures: dict[str, float]) -> None:
+        steps = self.parameters.steps
+        if not figures or (self.step % max(1, steps // CURVE_POINTS) and self.step not in (1, steps)):
+            return
+        self._draw(figures)
+        pace = self.seconds / max(self.taken, 1)
+        self.report(
+            {
+                "event": "step",
+                "step": self.step,
+                "steps": steps,
+                "metrics": figures,
+                "tokens_per_second": self.recipe.tokens_per_step / pace if pace else 0.0,
+                "seconds_left": pace * (steps - self.step) + self._evaluation_seconds_left(),
+            }
+        )
+
+    def _evaluation_seconds_left(self) -> float:
+        """Seconds that the evaluations still to come take, each as long as those until now."""
+        every, steps = self.parameters.evaluate_every, self.parameters.steps
+        coming = steps // every - self.step // every if every else 0
+        if self.step < steps and (not every or steps % every):
+            coming += 1
+        return coming * self.evaluation_seconds / max(1, self.evaluations)
+
+    def _draw(self, figures: dict[str, float]) -> None:
+        if self.first:
+            with (self.folder / "curves.jsonl").open("a") as curves:
+                curves.write(json.dumps({"step": self.step, **figures}) + "\n")
+
+    def _say(self, text: str) -> None:
+        self.report({"event": "message", "text": text})
+
+    def _due(self) -> bool:
+        wanted = self.parameters.checkpoint_seconds
+        return wanted > 0 and time.monotonic() - self.saved >= max(wanted, self.saving / SAVING_SHARE)
+
+    def _save(self) -> None:
+        began = time.monotonic()
+        if self.first:
+            state = {
+                "seed": self.seed,
+                "learner": self.recipe.learner.state_dict(),
+                "recipe": self.recipe.state(),
+                "loop": {"skipped": self.skipped, "best": self.best, "stale": self.stale},
+                "figures": self.figures,
+                "pace": [self.seconds, self.taken],
+                "random": torch.get_rng_state(),
+            }
+            save_checkpoint(self.folder / "checkpoints", self.step, state)
+        self.world.wait()
+        self.saved = time.monotonic()
+        self.saving = self.saved - began
+
+    def _restore(self) -> bool:
+        state = load_checkpoint(self.folder / "checkpoints", self._say, self.world)
+        self.step = int(state["step"]) if state else 0
+        if self.first:
+            _truncate(self.folder / "curves.jsonl", self.step if state else -1)
+        if state is None:
+            return False
+        self.recipe.learner.load_state_dict(state["learner"])
+        self.recipe.restore(state["recipe"])
+        self.skipped = [int(step) for step in state["loop"]["skipped"]]
+        self.best, self.stale = float(state["loop"]["best"]), int(state["loop"]["stale"])
+        self.figures = dict(state["figures"])
+        self.seconds, self.taken = float(state["pace"][0]), int(state["pace"][1])
+        torch.set_rng_state(state["random"])
+        if self.step:
+            self._say(f"going on from the checkpoint after step {self.step} of {self.parameters.steps}")
+        return True
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One training at a time in a folder; the lock goes with the process, however it ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.first:
+            yield
+            return
+        with (self.folder / TRAINING_LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _stop_on_signal(self) -> Iterator[None]:
+        def stop(number: int, frame: object) -> None:
+            self.stopping = True
+
+        before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
+        try:
+            yield
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+
+def _truncate(curves: Path, step: int) -> None:
+    """Leave only the points up to `step`: what came after it will be drawn again."""
+    if not curves.exists():
+        return
+    kept = []
+    for line in curves.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            break  # a line half written when the process was killed
+    with atomic_path(curves, curves.with_suffix(".part")) as part:
+        part.write_text("".join(kept))

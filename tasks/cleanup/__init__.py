@@ -1,0 +1,5 @@
+"""What may be removed from a project: outputs, caches, copies in MLflow, logs, and what crashed runs
+left.
+
+Nothing here decides on a record, which only a person may remove.
+"""

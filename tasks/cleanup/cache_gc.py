@@ -1,0 +1,157 @@
+"""Downloads, environments, snapshots and worktrees in `var/cache/`: which may go, and their removal."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.cleanup.output_gc import held, show_age
+from tasks.common.git_checkout import put_away
+from tasks.data.download import address
+from tasks.project.owned_folder import leads_elsewhere, marker_advice
+from tasks.project.paths import DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, SOURCE_SNAPSHOTS
+from tasks.reproduction.reproduce import TREE
+
+# Folders of downloads whose entries are data sets: a preset names them by more than a path.
+DATA_SETS = ("datasets", "huggingface")
+KINDS = {
+    DOWNLOADS: "download",
+    ENVIRONMENTS: "environment of another lock",
+    REPRODUCTIONS: "worktree of a reproduction",
+    SOURCE_SNAPSHOTS: "snapshot of the sources",
+}
+# What chatmill names its entries; another name is left alone. Archives have the names of the package index.
+DIGEST_NAME = re.compile(r"[0-9a-f]{8,64}(\.[a-z]+)*")
+ARCHIVE_NAME = re.compile(r".+\.(whl|zip|tgz|tar\.(gz|bz2|xz))(\.part)?")
+
+
+@dataclass(frozen=True)
+class Cached:
+    """One file or folder of the cache: what it is, its bytes, and when it was last written or used."""
+
+    path: Path
+    kind: str
+    size: int
+    used: float
+
+
+def plan_cache(
+    root: Path, age: float, now: float, presets: Sequence[Mapping[str, Any]], busy: bool
+) -> tuple[list[Cached], list[tuple[Cached, str]]]:
+    """Return what may go and what stays, each with its reason. Nothing is changed.
+
+    Args:
+        root: The project's folder.
+        age: What was used less than so many seconds ago stays.
+        now: The time, in seconds since 1970.
+        presets: The presets of the newest run and of registered versions: what they download stays.
+        busy: Whether a run is alive: all stays then.
+    """
+    named = {name for preset in presets for name in _downloads(preset)}
+    elsewhere = [folder for folder in KINDS if leads_elsewhere(root, folder)]
+    reproduces = any(held(path) for path in (root / REPRODUCTIONS).glob("*.lock"))
+    removed: list[Cached] = []
+    kept: list[tuple[Cached, str]] = []
+    for cached in _survey(root):
+        place = cached.path.relative_to(root)
+        if busy:
+            kept.append((cached, "a running run may read it"))
+        elif linked := [folder for folder in elsewhere if folder in place.parents]:
+            kept.append((cached, marker_advice(linked[0])))
+        elif held(cached.path.with_suffix(".lock")):
+            kept.append((cached, "a process holds its lock"))
+        elif reproduces and place.parent == ENVIRONMENTS:
+            kept.append((cached, "a reproduction may use it"))
+        elif place.is_relative_to(DOWNLOADS) and place.relative_to(DOWNLOADS).parts[0] in named:
+            kept.append((cached, "the newest run or a registered version reads it"))
+        elif now - cached.used <= age:
+            kept.append((cached, f"used less than {show_age(age)} ago"))
+        else:
+            removed.append(cached)
+    return removed, kept
+
+
+def remove_cached(root: Path, cached: Cached) -> bool:
+    """Remove an entry under its lock; False: a process took the lock meanwhile, and it stays."""
+    path = cached.path
+    lock = path.with_suffix(".lock")
+    if path.is_relative_to(root / DOWNLOADS):
+        # Downloads have their locks inside, and only runs take them: none is alive.
+        _delete(path)
+        return True
+    with ExitStack() as stack:
+        if path.parent == root / SOURCE_SNAPSHOTS:
+            # A run that starts looks for its snapshot while it holds this lock.
+            fcntl.flock(stack.enter_context((path.parent / "lock").open("a")), fcntl.LOCK_EX)
+        file = stack.enter_context(lock.open("a"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if path.parent == root / REPRODUCTIONS:
+            put_away(root, path / TREE)
+        _delete(path)
+        lock.unlink(missing_ok=True)
+    return True
+
+
+def _survey(root: Path) -> Iterator[Cached]:
+    for folder, kind in KINDS.items():
+        for path in _entries(root / folder):
+            files = [path, *path.rglob("*")] if path.is_dir() else [path]
+            stats = [file.lstat() for file in files if file.is_file() and not file.is_symlink()]
+            if folder in (ENVIRONMENTS, SOURCE_SNAPSHOTS):
+                # Their files keep the times of packages and sources; the folder's own is that of its use.
+                used = path.stat().st_mtime
+            else:
+                used = max((each.st_mtime for each in stats), default=path.stat().st_mtime)
+            yield Cached(path, kind, sum(each.st_size for each in stats), used)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.glob("*")):
+        if path.suffix == ".lock" or path.is_symlink() or path.name == "lock":
+            continue
+        if path.name == DATA_SETS[0]:
+            yield from (each for each in sorted(path.iterdir()) if not each.is_symlink() and _is_named(each))
+        elif path.name == DATA_SETS[1] or _is_named(path):
+            yield path
+
+
+def _is_named(path: Path) -> bool:
+    """Whether an entry has a name that chatmill gives."""
+    return path.suffix != ".lock" and bool(
+        DIGEST_NAME.fullmatch(path.name) or ARCHIVE_NAME.fullmatch(path.name)
+    )
+
+
+def _downloads(preset: Any) -> Iterable[str]:
+    """Return the names below the folder of downloads of all that a preset fetches."""
+    if isinstance(preset, Mapping):
+        if preset.get("dataset"):
+            yield from DATA_SETS
+        if isinstance(name := preset.get("file"), str):
+            yield Path(name).parts[0] if Path(name).parts else name
+        for value in preset.values():
+            yield from _downloads(value)
+    elif isinstance(preset, list):
+        for value in preset:
+            yield from _downloads(value)
+    elif isinstance(preset, str) and "://" in preset:
+        try:
+            yield address(preset).place.name
+        except ValueError:
+            return
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,267 @@
+"""Which stage outputs may go: what no model, no running run and not the newest run needs, by age and size."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+from tasks.engine.output import MANIFEST
+
+KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.job|\.lock)?(?:\.gone)?)")
+GONE = ".gone"
+RUNNING = "a running run"
+OUTPUT, UNFINISHED, REMAINS, HALF = "output", "unfinished", "remains", "half removed"
+SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+UNITS = {"B": 1, **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}}
+UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Files of var/cache/artifacts/STAGE that are removed together: an output, or what was begun of one."""
+
+    stage: str
+    key: str
+    kind: str
+    paths: tuple[Path, ...]
+    size: int
+    made: float
+    digest: str = ""
+    run: str = ""
+    inputs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """What must stay, and whose it is: by key, content or run; `stage` alone is the whole of that stage.
+
+    `begun` is the last that was begun of the stage.
+    """
+
+    why: str
+    stage: str = ""
+    key: str = ""
+    digest: str = ""
+    run: str = ""
+    begun: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes and what stays, each with its reason; the bytes of both."""
+
+    goes: list[tuple[Entry, str]]
+    kept: list[tuple[Entry, str]]
+
+    @property
+    def freed(self) -> int:
+        """Bytes that go."""
+        return sum(entry.size for entry, _ in self.goes)
+
+    @property
+    def left(self) -> int:
+        """Bytes that stay."""
+        return sum(entry.size for entry, _ in self.kept)
+
+
+def plan(
+    entries: Sequence[Entry],
+    needs: Sequence[Need],
+    now: float,
+    older_than: float,
+    keep_under: int | None,
+    unwanted: Mapping[tuple[str, str], str] = {},
+) -> Plan:
+    """What goes: not needed and older than so many seconds; then the oldest of the rest until under a size.
+
+    What an earlier cleaning left half removed goes whatever its age; what is `unwanted`, by stage and key
+    with the reason, also whatever was made from it, as long as no running run reads it.
+    """
+    wanted = reachable(entries, needs)
+    kept: list[tuple[Entry, str]] = []
+    goes: list[tuple[Entry, str]] = []
+    free: list[Entry] = []
+    for entry in sorted(entries, key=lambda entry: (entry.made, entry.stage, entry.key, entry.kind)):
+        if entry.held:
+            kept.append((entry, "a process holds its lock"))
+        elif entry.kind == HALF and all(path.name.endswith(GONE) for path in entry.paths):
+            goes.append((entry, "half removed before"))
+        elif (reason := unwanted.get((entry.stage, entry.key))) and RUNNING not in wanted.get(
+            (entry.stage, entry.key), ""
+        ):
+            goes.append((entry, reason))
+        elif (why := wanted.get((entry.stage, entry.key))) is not None:
+            kept.append((entry, why))
+        elif entry.kind == HALF:
+            goes.append((entry, "without a manifest, so not whole"))
+        elif now - entry.made > older_than:
+            goes.append((entry, f"unused, older than {show_age(older_than)}"))
+        else:
+            free.append(entry)
+    over = sum(entry.size for entry, _ in kept) + sum(entry.size for entry in free)
+    for entry in free:
+        if keep_under is not None and over > keep_under:
+            goes.append((entry, f"unused, the oldest, to keep under {show_size(keep_under)}"))
+            over -= entry.size
+        else:
+            kept.append((entry, f"unused, younger than {show_age(older_than)}"))
+    return Plan(goes, kept)
+
+
+def reachable(entries: Sequence[Entry], needs: Sequence[Need]) -> dict[tuple[str, str], str]:
+    """Stage and key of all that is needed, directly or as an input of an input, with the first that needs it.
+
+    An input whose own folder is gone stands for those of the same content.
+    """
+    outputs = {(entry.stage, entry.key): entry for entry in entries if entry.kind == OUTPUT}
+    found: dict[tuple[str, str], str] = {}
+    for need in needs:
+        waiting = [(place, need.why) for place in _meant(entries, need)]
+        while waiting:
+            place, why = waiting.pop()
+            if place in found:
+                continue
+            found[place] = why
+            if place in outputs:
+                below = why if why.startswith("an input of ") else f"an input of {why}"
+                for stage, (key, digest) in outputs[place].inputs.items():
+                    places = [(stage, key)] if (stage, key) in outputs else _alike(entries, stage, digest)
+                    waiting.extend((place, below) for place in places)
+    return found
+
+
+def _meant(entries: Sequence[Entry], need: Need) -> list[tuple[str, str]]:
+    if need.key:
+        return [(need.stage, need.key)]
+    if need.begun:
+        begun = [entry for entry in entries if entry.kind == UNFINISHED and entry.stage == need.stage]
+        return [(entry.stage, entry.key) for entry in sorted(begun, key=lambda entry: entry.made)[-1:]]
+    if need.stage:
+        return [(entry.stage, entry.key) for entry in entries if entry.stage == need.stage]
+    return [
+        (entry.stage, entry.key)
+        for entry in entries
+        if (need.digest and entry.digest == need.digest) or (need.run and entry.run == need.run)
+    ]
+
+
+def _alike(entries: Sequence[Entry], stage: str, digest: str) -> list[tuple[str, str]]:
+    return [(entry.stage, entry.key) for entry in entries if (entry.stage, entry.digest) == (stage, digest)]
+
+
+def survey(artifacts: Path) -> list[Entry]:
+    """All that stands in var/cache/artifacts; what is not named like a stage's key is left alone."""
+    found: list[Entry] = []
+    for stage in sorted(path for path in artifacts.glob("*") if path.is_dir() and not path.is_symlink()):
+        by_key: dict[str, dict[str, Path]] = {}
+        for path in sorted(stage.iterdir()):
+            match = KEY.fullmatch(path.name)
+            if match and not path.is_symlink():
+                by_key.setdefault(match[1], {})[match[2]] = path
+        for key, paths in by_key.items():
+            found.extend(_entries(stage.name, key, paths))
+    return found
+
+
+def _entries(stage: str, key: str, paths: dict[str, Path]) -> Iterator[Entry]:
+    """An output with its log and lock; what was begun of it; what is half removed."""
+    manifest = _read(paths[""] / MANIFEST) if "" in paths else None
+    gone = [path for suffix, path in paths.items() if suffix.endswith(GONE)]
+    beside = [paths[suffix] for suffix in (".log", ".job", ".lock") if suffix in paths]
+    busy = held(paths[".lock"]) if ".lock" in paths else False
+    if "" in paths and manifest is None:
+        yield _entry(stage, key, HALF, [paths[""]], busy)
+    if gone:
+        yield _entry(stage, key, HALF, gone, busy)
+    if aside := [paths[suffix] for suffix in (".fetch", ".view") if suffix in paths]:
+        yield _entry(stage, key, HALF, aside, busy)
+    if manifest is not None:
+        given = {name: (str(of["key"]), str(of["digest"])) for name, of in manifest["inputs"].items()}
+        made = (paths[""] / MANIFEST).stat().st_mtime
+        size = sum(_size(path) for path in (paths[""], *beside))
+        told = (str(manifest.get("digest", "")), str(manifest.get("run", "")))
+        yield Entry(stage, key, OUTPUT, (paths[""], *beside), size, made, *told, given, busy)
+        beside = []
+    if ".part" in paths:
+        training = any(held(path) for path in paths[".part"].rglob("training.lock"))
+        yield _entry(stage, key, UNFINISHED, [paths[".part"], *beside], busy or training)
+    elif beside:
+        yield _entry(stage, key, REMAINS, beside, busy)
+
+
+def _entry(stage: str, key: str, kind: str, paths: Sequence[Path], busy: bool) -> Entry:
+    times = [path.stat().st_mtime for path in _files(paths)] or [path.stat().st_mtime for path in paths]
+    return Entry(stage, key, kind, tuple(paths), sum(_size(path) for path in paths), max(times), held=busy)
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    return [
+        file
+        for path in paths
+        for file in ([path] if not path.is_dir() else path.rglob("*"))
+        if file.is_file() and not file.is_symlink()
+    ]
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in _files([path]))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("inputs"), dict) else None
+
+
+def held(path: Path) -> bool:
+    """Whether a live process holds the lock on a file."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def parse_age(text: str) -> float:
+    """Seconds of `30d`, `12h`, `2w` or `90m`. Raises UserError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", text.strip().lower())
+    if not match:
+        raise UserError(f"--older-than {text!r} is no age; write a number and m, h, d or w, as in 30d")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `20GB`, `1.5 TB` or `512MiB`. Raises UserError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", text.strip().upper())
+    if not match or match[2] not in UNITS:
+        raise UserError(f"--keep-under {text!r} is no size; write a number and MB, GB or TB, as in 20GB")
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def show_age(seconds: float) -> str:
+    """An age in its largest fitting unit."""
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= unit:
+            count = f"{seconds / unit:.1f}".removesuffix(".0")
+            return f"{count} {name[:-1] if count == '1' else name}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def show_size(size: int) -> str:
+    """Bytes in their largest fitting unit."""
+    for unit, name in ((1000**4, "TB"), (1000**3, "GB"), (1000**2, "MB"), (1000, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}".replace(".0 ", " ")
+    return f"{size} B"

@@ -1,0 +1,188 @@
+"""What grows beside the outputs of stages, as logs and Prefect's old runs: what may go, and all sizes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tasks.project.layout_migration import DUPLICATES
+from tasks.project.owned_folder import leads_elsewhere
+from tasks.project.paths import (
+    DATA_DOCS,
+    LABELS,
+    LOGS,
+    MLFLOW_DATABASE,
+    MLFLOW_FOLDER,
+    PREFECT_HOME,
+    RECORDS,
+)
+
+PREFECT = PREFECT_HOME / "prefect.db"
+DVC_CACHE = Path(".dvc") / "cache"
+# DVC names a file that it is writing so; a process that lives writes to it within the day.
+TEMPORARY = re.compile(r"\..+\.tmp")
+DAY = 86_400.0
+OVER = "('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
+RUNS = f"select id from flow_run where state_type in {OVER} and end_time < ?"
+TASKS = f"select id from task_run where flow_run_id in ({RUNS})"
+# Children before what they belong to.
+DELETIONS = (
+    f"delete from log where flow_run_id in ({RUNS})",
+    f"delete from artifact where flow_run_id in ({RUNS})",
+    f"delete from task_run_state where task_run_id in ({TASKS})",
+    f"delete from task_run where flow_run_id in ({RUNS})",
+    f"delete from flow_run_state where flow_run_id in ({RUNS})",
+    f"delete from flow_run_input where flow_run_id in ({RUNS})",
+    f"delete from flow_run where state_type in {OVER} and end_time < ?",
+    "delete from event_resources where event_id in (select id from events where occurred < ?)",
+    "delete from events where occurred < ?",
+)
+# What no cleaning removes, with the reason.
+KEPT = (
+    (MLFLOW_DATABASE, "records: runs, the registry and its history"),
+    (PREFECT_HOME, "Prefect's runs that are younger or not over, and its settings"),
+    (LABELS, "records: the labels that were told of"),
+    (LOGS, "younger logs"),
+    (DATA_DOCS, "the pages of the last validation"),
+    (DVC_CACHE, "DVC's versions of the data; `dvc gc` removes those that no commit names"),
+)
+
+
+@dataclass(frozen=True)
+class Remains:
+    """Files or rows that may go: what they are, how many, and their bytes."""
+
+    what: str
+    count: int
+    size: int
+    paths: tuple[Path, ...] = ()
+    before: str = ""
+
+
+def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list[Remains]:
+    """Return what is older than `age` seconds and needed by nothing. Nothing is changed."""
+    logs = [
+        path
+        for path in ([] if leads_elsewhere(root, LOGS) else _files(root / LOGS))
+        if path.suffix == ".log" and now - path.stat().st_mtime > age
+    ]
+    temporary = [
+        path
+        for path in _files(root / DVC_CACHE)
+        if TEMPORARY.fullmatch(path.name) and now - path.stat().st_mtime > max(age, DAY)
+    ]
+    found = [
+        Remains(f"logs in {LOGS}", len(logs), size_of(logs), tuple(logs)),
+        Remains(
+            f"temporary files in {DVC_CACHE} of processes that were killed",
+            len(temporary), size_of(temporary), tuple(temporary),
+        ),
+    ]  # fmt: skip
+    if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
+        files = list(_files(root / DUPLICATES))
+        found.append(Remains(f"duplicates in {DUPLICATES}", len(files), size_of(files), (root / DUPLICATES,)))
+    if prefect_idle and (root / PREFECT).exists():
+        before = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now - age))
+        if count := _count(root, before):
+            size = _size_of_runs(root, before)
+            found.append(Remains("Prefect's runs with their logs and events", count, size, (), before))
+    return [each for each in found if each.count]
+
+
+def remove_remains(root: Path, found: Sequence[Remains]) -> int:
+    """Remove what `find_remains` found; return the bytes that are free now."""
+    freed = 0
+    for each in found:
+        if each.before:
+            freed += _delete_runs(root, each.before)
+            continue
+        for path in each.paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        freed += each.size
+    return freed
+
+
+def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
+    """Return what lies outside of the stages' outputs and stays: path, bytes and why.
+
+    `copies` are bytes in MLflow's folder that are listed apart from its records.
+    """
+    found = [(str(path), size_of(_files(root / path)), why) for path, why in KEPT]
+    records = size_of(_files(root / MLFLOW_FOLDER)) - copies
+    found.append((str(MLFLOW_FOLDER), records, "records: manifests, presets, lineage, diffs and figures"))
+    aside = [path for path in sorted((root / RECORDS).glob("replaced-*")) if path.is_dir()]
+    reason = "records that `chatmill restore` replaced: remove them when you miss nothing"
+    found += [(str(path.relative_to(root)), size_of(_files(path)), reason) for path in aside]
+    return [each for each in found if each[1]]
+
+
+def size_of(paths: Iterator[Path] | Sequence[Path]) -> int:
+    """Return the bytes of files; one that is gone by now counts nothing."""
+    total = 0
+    for path in paths:
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if place.is_file():
+        yield place
+    elif place.is_dir():
+        yield from (path for path in sorted(place.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def _count(root: Path, before: str) -> int:
+    address = f"{(root / PREFECT).absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=5)) as store:
+            return int(store.execute(f"select count(*) from ({RUNS})", (before,)).fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def _delete_runs(root: Path, before: str) -> int:
+    path = root / PREFECT
+    size = _database_size(path)
+    with closing(sqlite3.connect(path, timeout=30)) as store:
+        _prune(store, before)
+    return max(0, size - _database_size(path))
+
+
+def _size_of_runs(root: Path, before: str) -> int:
+    """Return what deleting old runs frees, tried on a copy; 0 where there is no room for one."""
+    path = root / PREFECT
+    with TemporaryDirectory() as folder, suppress(sqlite3.Error, OSError):
+        copy = Path(folder) / path.name
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        with (
+            closing(sqlite3.connect(address, uri=True, timeout=5)) as store,
+            closing(sqlite3.connect(copy)) as other,
+        ):
+            store.backup(other)
+            _prune(other, before)
+        return max(0, _database_size(path) - _database_size(copy))
+    return 0
+
+
+def _prune(store: sqlite3.Connection, before: str) -> None:
+    with store:
+        for statement in DELETIONS:
+            store.execute(statement, (before,))
+    with suppress(sqlite3.OperationalError):  # a disk without room for a copy: the rows are gone anyway
+        store.execute("vacuum")
+    store.execute("pragma wal_checkpoint(truncate)")
+
+
+def _database_size(path: Path) -> int:
+    return size_of([path, path.with_name(f"{path.name}-wal")])

@@ -1,0 +1,5 @@
+"""Helpers without knowledge of stages or data: checksums, file locks, safe names, URLs without secrets,
+git.
+
+Add a helper here only if two packages need it.
+"""

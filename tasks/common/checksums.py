@@ -1,0 +1,77 @@
+"""Checksums of files, each file read once for as long as it stays as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tasks.project.paths import DIGESTS
+from tasks.project.whole_file import write_whole
+
+# File systems take times from a coarse clock: a file may change twice within one tick and show one time.
+SETTLED_NS = 2_000_000_000
+
+
+def file_sum(path: Path, algorithm: str = "sha256") -> str:
+    """Return the checksum of a file (SHA-256 unless told otherwise), read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def file_sums(
+    paths: Sequence[Path], root: Path, algorithm: str = "sha256", cache: Path | None = None
+) -> list[str]:
+    """Return the checksum of each file; one that did not change since it was last read is not read again.
+
+    A file did not change where its inode, size, mtime and ctime are the same. No program can set the ctime:
+    a file with old times that was moved to this place is read. A file that changed less than two seconds ago
+    is not remembered. What is known is kept in var/cache, in the file `cache` of the project if one is given.
+    """
+    kept = root / (cache or DIGESTS)
+    known = _read(kept)
+    found: dict[str, list[object]] = {}
+    for path in paths:
+        name = f"{algorithm}:{os.path.abspath(path)}"
+        before = known.get(name)
+        stamp = _stamp(path)
+        if before and before[:-1] == stamp:
+            found[name] = before
+            continue
+        now = time.time_ns()
+        value = file_sum(path, algorithm)
+        settled = now - stamp[3] > SETTLED_NS
+        # Stamped before it was read: what changed meanwhile is read again.
+        found[name] = [*stamp, value] if settled else [value]
+    fresh = {name: entry for name, entry in found.items() if len(entry) > 1}
+    if any(known.get(name) != entry for name, entry in fresh.items()):
+        _write(kept, {**known, **fresh})
+    return [str(found[f"{algorithm}:{os.path.abspath(path)}"][-1]) for path in paths]
+
+
+def _stamp(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+
+
+def _read(path: Path) -> dict[str, list[object]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: entry for name, entry in found.items() if isinstance(entry, list) and len(entry) == 5}
+
+
+def _write(path: Path, entries: dict[str, list[object]]) -> None:
+    # Two runs at once may each lose what the other kept: it is read again, no more.
+    still = {name: entry for name, entry in entries.items() if Path(name.partition(":")[2]).exists()}
+    # Who may only read, or has a full disk, gets the checksums all the same: they are computed each time.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(still, indent=0))

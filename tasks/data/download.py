@@ -1,0 +1,346 @@
+"""What stands at an address: fetched once, whole and checked; what breaks off goes on where it stopped."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, NamedTuple
+from urllib.error import HTTPError
+from urllib.parse import quote, unquote, urlsplit
+
+from model.errors import UserError
+from model.training.launcher import Report
+from tasks.common import url_secrets
+from tasks.common.checksums import file_sums
+from tasks.data.records import digest
+from tasks.project.paths import DOWNLOADS
+
+SUM = "#sha256="
+PIECE = 1 << 20
+PATIENCE = 30.0  # seconds without a byte
+TRIES = 5
+PAUSE = 0.5  # seconds before the second try; each further one waits twice as long
+AGAIN = (408, 425, 429)  # answers of a server that may be others a moment later, beside 5xx
+
+
+class Address(NamedTuple):
+    """Where a file is, and the SHA-256 that it must have (empty: any)."""
+
+    url: str
+    sha256: str
+
+    @property
+    def shown(self) -> str:
+        """The address for messages: a user before the host and what follows a `?` may be a key."""
+        return url_secrets.shown(self.url)
+
+    @property
+    def whole(self) -> str:
+        """The address to ask. Raises UserError where it is not known here."""
+        return url_secrets.reveal(self.url)
+
+    @property
+    def name(self) -> str:
+        """The file's own name, its ending with it."""
+        path = unquote(url_secrets.PATH_PARAMETER.sub("", urlsplit(self.url).path))
+        return re.sub(r"[^\w.=+@-]", "_", Path(path).name).lstrip(".") or "file"
+
+    @property
+    def place(self) -> Path:
+        """The folder of all that is fetched from here, from the project's folder on."""
+        return DOWNLOADS / digest("url", self.url, self.sha256)
+
+
+class State(NamedTuple):
+    """What a server says of a file: a mark that changes with its content, and its size in bytes."""
+
+    mark: str
+    size: int | None
+
+    @property
+    def key(self) -> str:
+        """The state's digest: another one is another file."""
+        return digest(self.mark, self.size)
+
+
+class Opened(NamedTuple):
+    """A file's bytes from `start` on, as they come; `ends`: whether a break can be told from the end."""
+
+    stream: IO[bytes]
+    state: State
+    start: int
+    ends: bool = True
+
+
+class Broken(Exception):
+    """What may go better a moment later."""
+
+
+def address(text: str) -> Address:
+    """The address and the sum of `URL` or `URL#sha256=SUM`. Raises ValueError where it is neither."""
+    url, _, wanted = text.partition(SUM)
+    parts = urlsplit(url)
+    if not parts.scheme or "://" not in url:
+        raise ValueError(
+            f"urls: {url_secrets.hide_secrets(text)!r} is no address; right is as in https://example.org/texts.jsonl"
+        )
+    if url_secrets.fault(url, url_secrets.NAMED_USERS):
+        raise ValueError(
+            f"urls: the address at {parts.hostname} holds a password or a user, which every run would "
+            "record; fetch it yourself and name it under files"
+        )
+    if name := url_secrets.own_variable(url):
+        raise ValueError(f"urls: the address at {parts.hostname} asks for {name}, {url_secrets.NOT_GIVEN}")
+    if SUM in text and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
+        raise ValueError(f"urls: the sum of {Address(url, '').shown} is {wanted!r}; 64 hex digits are right")
+    return Address(url, wanted.lower())
+
+
+def version(given: Address, root: Path) -> str:
+    """What the content goes by: its sum where one is given, else what the server says of it now.
+
+    Where the server cannot be asked, it is what was fetched last. Raises UserError where there is none.
+    """
+    if given.sha256:
+        return given.sha256
+    try:
+        return ask(given).key
+    except (Broken, UserError) as error:
+        if kept := _last(given, root):
+            return kept.parent.name
+        raise UserError(f"{given.shown} cannot be fetched ({error})") from error
+
+
+def ask(given: Address) -> State:
+    """What the server says of a file. Raises Broken, or UserError."""
+    with _open(given) as opened:
+        return opened.state
+
+
+def fetched(given: Address, root: Path) -> Path | None:
+    """The whole file where it has been fetched already: the pinned one, or the last one that was."""
+    if not given.sha256:
+        return _last(given, root)
+    path = root / given.place / given.name
+    return path if path.exists() else None
+
+
+def download(given: Address, root: Path, report: Report) -> Path:
+    """The file of an address, whole and checked; what was fetched once is not fetched again.
+
+    Without a sum the server is asked whether its file is still the same; one that does not answer leaves the
+    last copy in use. Raises UserError, with both sums where they differ: nothing is left of such a file.
+    """
+    place = root / given.place
+    with _alone(place):
+        kept = fetched(given, root)
+        if kept and given.sha256:
+            _check(given, kept, root)
+            return kept
+        if kept:
+            try:
+                now = place / ask(given).key / given.name
+            except (Broken, UserError) as error:
+                text = f"{given.shown} could not be asked ({error}); what was fetched before is read"
+                report({"event": "message", "text": text})
+                return kept
+            if now.exists():
+                return now
+        return _fetch(given, root, report)
+
+
+def _fetch(given: Address, root: Path, report: Report) -> Path:
+    """Try until it is whole; a try that came no farther than those before it counts against it."""
+    failed, farthest = 0, 0
+    while True:
+        try:
+            return _try(given, root, report)
+        except Broken as error:
+            come = max((part.stat().st_size for part in (root / given.place).rglob("*.part")), default=0)
+            failed, farthest = (0, come) if come > farthest else (failed + 1, farthest)
+            if failed == TRIES:
+                kept = f"; the {come} bytes that came are kept, and the same command goes on" if come else ""
+                raise UserError(f"{given.shown} cannot be fetched ({error}){kept}") from error
+            time.sleep(PAUSE * 2**failed)
+
+
+def _try(given: Address, root: Path, report: Report) -> Path:
+    with _open(given) as opened:
+        state = opened.state
+        path = root / given.place / ("" if given.sha256 else state.key) / given.name
+        if path.exists():
+            return path
+        if not opened.ends and not given.sha256:
+            raise UserError(
+                f"{given.shown}: the server does not say how long it is, so half of it would pass for the "
+                f"whole; give its sum, as in URL{SUM}…"
+            )
+        part = path.with_name(f"{given.name}.{state.key}.part")
+        begun = part.stat().st_size if part.exists() else 0
+        # The mark is in the part's name; where there is none, the sum alone shows whether the rest fits.
+        goes_on = 0 < begun <= (state.size or 0) and bool(state.mark or given.sha256)
+        if not goes_on:
+            _say(given, state, 0, report)
+            _copy(opened, part)
+    if goes_on and begun < (state.size or 0):
+        _say(given, state, begun, report)
+        with _open(given, begun, state) as rest:
+            if rest.state != state:
+                raise Broken("it changed while it was fetched")
+            _copy(rest, part)
+    _finish(given, part, path, state, goes_on, root)
+    return path
+
+
+def _copy(opened: Opened, part: Path) -> None:
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with part.open("ab" if opened.start else "wb") as file:
+            while piece := _read(opened.stream):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"{part.parent}: the disk is full; make room, and the same command goes on"
+        ) from error
+
+
+def _read(stream: IO[bytes]) -> bytes:
+    try:
+        return stream.read(PIECE)
+    except Exception as error:  # Each file system has exceptions of its own.
+        raise Broken(_says(error)) from error
+
+
+def _finish(given: Address, part: Path, path: Path, state: State, went_on: bool, root: Path) -> None:
+    size = part.stat().st_size
+    if state.size is not None and size != state.size:
+        if size > state.size:
+            part.unlink()
+        raise Broken(f"it ended after {size} of {state.size} bytes")
+    if given.sha256:
+        try:
+            _check(given, part, root)
+        except UserError as error:
+            part.unlink()
+            if went_on:
+                raise Broken("what came earlier was of another file") from error
+            raise
+    part.replace(path)
+    for stale in (root / given.place).rglob("*.part"):
+        stale.unlink()
+
+
+def _check(given: Address, path: Path, root: Path) -> None:
+    (found,) = file_sums([path], root)
+    if found != given.sha256:
+        raise UserError(
+            f"{given.shown} has SHA-256 {found}, and the preset says {given.sha256}; nothing was read"
+        )
+
+
+def _say(given: Address, state: State, begun: int, report: Report) -> None:
+    size = "" if state.size is None else f", {state.size} bytes"
+    text = f"fetching {given.shown}{size}" + (f", from byte {begun} on" if begun else "")
+    report({"event": "message", "text": text})
+
+
+def _last(given: Address, root: Path) -> Path | None:
+    """The whole file that was fetched last from an address without a sum."""
+    found = (root / given.place).glob(f"*/{given.name}")
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """One process at a time fetches from an address."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _open(given: Address, start: int = 0, state: State | None = None) -> AbstractContextManager[Opened]:
+    web = urlsplit(given.url).scheme in ("http", "https")
+    return _open_web(given, start, state) if web else _open_other(given, start)
+
+
+@contextmanager
+def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opened]:
+    asked = {"Accept-Encoding": "identity", "User-Agent": "chatmill"}
+    if start:
+        asked["Range"] = f"bytes={start}-"
+        if state and state.mark:
+            asked["If-Range"] = state.mark
+    request = urllib.request.Request(quote(given.whole, safe="%/:=&?~#+!$,;'@()*[]"), headers=asked)
+    try:
+        response = urllib.request.urlopen(request, timeout=PATIENCE)
+    except HTTPError as error:
+        says = f"the server answers {error.code} {error.reason}"
+        if error.code >= 500 or error.code in AGAIN:
+            raise Broken(says) from error
+        raise UserError(f"{given.shown}: {says}") from error
+    except (OSError, HTTPException) as error:
+        raise Broken(_says(error)) from error
+    with response:
+        length, begins, whole = response.headers.get("Content-Length"), 0, None
+        if response.status == 206:
+            told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            if not told or int(told[1]) != start:
+                raise Broken("the server sent another part than was asked for")
+            begins, whole = start, int(told[2])
+        elif length is not None:
+            whole = int(length)
+        tag = response.headers.get("ETag", "")
+        # A weak tag vouches for the meaning, not for the bytes.
+        mark = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+        ends = whole is not None or bool(response.chunked)
+        yield Opened(response, State(mark, whole), begins, ends)
+
+
+@contextmanager
+def _open_other(given: Address, start: int) -> Iterator[Opened]:
+    """Through fsspec; who may read is what its file systems find in the environment or their own files."""
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(given.whole)
+        system.invalidate_cache()
+        told = system.info(path)
+        if told.get("type") == "directory":
+            raise UserError(f"{given.shown} is a folder; name its files")
+        stream = system.open(path, "rb")
+        stream.seek(start)
+    except (UserError, FileNotFoundError, PermissionError, ImportError, ValueError) as error:
+        raise UserError(f"{given.shown}: {_refusal(given, error)}") from error
+    except Exception as error:  # Each file system has exceptions of its own.
+        raise Broken(_says(error)) from error
+    names = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime")
+    mark = next((str(told[name]) for name in names if told.get(name)), "")
+    with stream:
+        yield Opened(stream, State(mark, told.get("size")), start, told.get("size") is not None)
+
+
+def _refusal(given: Address, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, ImportError) and given.url.startswith("s3"):
+        return "reading S3 needs a package that is not installed: pip install 'chatmill[s3]'"
+    return _says(error)
+
+
+def _says(error: Exception) -> str:
+    with suppress(AttributeError):
+        error = error.reason if isinstance(error.reason, Exception) else error  # type: ignore[attr-defined]
+    return url_secrets.hide_secrets((str(error).strip() or type(error).__name__).splitlines()[0])

@@ -1,0 +1,289 @@
+"""Rows in any order become shards in the order of their ids: sorted in runs, then gathered by ranges of ids.
+
+A parser's rows are written in sorted runs that fit into memory; what stands between two ids in all runs
+becomes a shard. Neither how the input was cut nor who did the work shows in what comes out.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from model.errors import UserError
+from tasks.data.formats import File, Reading, Tally, find_format
+from tasks.data.formats.reader import read_rows
+from tasks.data.records import ID, TYPES, Comparison, Rating, canonical, digest, json_line, shards
+from tasks.data.sources import Source, check_annotators
+from tasks.data.withdrawals import Withdrawn
+
+RUN_BYTES = 32 << 20  # what one process sorts in memory
+SHARD_BYTES = 32 << 20
+PREFIXES = 1 << 16  # ranges are bounds of the first four hex digits
+ROW_BYTES = 400  # what Python keeps for a row besides its text
+KINDS = {found: kind for kind, found in TYPES.items()}
+CLAIMS = "claims"
+VOTE = b"vote "  # before the place of a label that names nobody
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files, or parts of files, that one process parses at once: part `number` of source `place`.
+
+    Its runs go into `runs`/KIND, without what is `withdrawn`.
+    """
+
+    source: Source
+    place: int
+    number: int
+    files: tuple[File, ...]
+    format: str
+    reading: Reading
+    runs: Path
+    withdrawn: Withdrawn
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What came out of a part: how many rows, and how many bytes of each kind stand in its runs.
+
+    `written` are the rows of each kind, repeats too, `gone` those that were left out as withdrawn, `lessened`
+    the ratings that lost scores; `tally` is what reading left aside.
+    """
+
+    place: int
+    rows: int
+    tally: Tally
+    sizes: dict[str, int]
+    written: dict[str, int]
+    gone: dict[str, int]
+    lessened: int
+
+
+@dataclass(frozen=True)
+class Range:
+    """The rows of one kind whose id's first four digits are in [first, stop); they become shard `number`."""
+
+    kind: str
+    first: int
+    stop: int
+    number: int
+    runs: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The rows and bytes of a shard."""
+
+    kind: str
+    rows: int
+    size: int
+
+
+def sort_part(part: Part) -> Parsed:
+    """Parse a part into runs: rows by id, each with where it was found, the first of the same id kept.
+
+    Raises UserError for a file that is broken as a whole, and for a label by somebody whom the source does
+    not name.
+    """
+    runs, tally = _Runs(part), Tally()
+    rows = 0
+    gone: dict[str, set[str]] = {}
+    lessened: set[str] = set()
+    written = dict.fromkeys(TYPES, 0)
+    format = find_format(part.format)
+    for found in read_rows(format, part.files, part.reading, tally, part.source.strict):
+        rows += 1
+        kind = KINDS[type(found.row)]
+        row = part.withdrawn.left(found.row) if part.withdrawn else found.row
+        if row is None:
+            gone.setdefault(kind, set()).add(found.row.id)
+            continue
+        if row is not found.row:
+            lessened.add(row.id)
+            found = found._replace(row=row)
+        check_annotators(part.source, found)
+        where = json.dumps(found.where, ensure_ascii=False)
+        written[kind] += 1
+        runs.add(kind, canonical(row), where, found.anonymous and isinstance(row, Comparison | Rating))
+        if found.own:
+            claim = {"id": digest(part.source.name, kind, found.own), "row": row.id}
+            line = json.dumps({**claim, "own": found.own}, ensure_ascii=False, separators=(",", ":"))
+            runs.add(CLAIMS, line, where)
+    runs.flush()
+    counts = {kind: len(ids) for kind, ids in gone.items()}
+    return Parsed(part.place, rows, tally, runs.sizes, written, counts, len(lessened))
+
+
+class _Runs:
+    """Lines that are kept until they fill a run; each run is a file of lines and one of their bounds."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.number = 0
+        self.held = 0
+        self.votes = 0
+        self.rows: dict[str, dict[bytes, tuple[bytes, bytes]]] = {}
+        self.sizes: dict[str, int] = {}
+
+    def add(self, kind: str, line: str, where: str, vote: bool = False) -> None:
+        row, place = line.encode("utf-8", "replace"), where.encode("utf-8", "replace")
+        # The claims of one id are as many as the rows that claim it: the whole line is what must be once.
+        key = row if kind == CLAIMS else row[ID]
+        held = self.rows.setdefault(kind, {})
+        if vote:
+            # Votes that say the same have one id; each is kept, in the order in which they were found.
+            self.votes += 1
+            key, place = key + b"%020d" % self.votes, VOTE + place
+        if key not in held:
+            held[key] = (row, place)
+            self.held += len(row) + len(place) + ROW_BYTES
+            if self.held > RUN_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        for kind, rows in self.rows.items():
+            folder = self.part.runs / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"{self.part.place:06}-{self.part.number:06}-{self.number:06}"
+            sizes = np.zeros(PREFIXES + 1, "<i8")
+            with (folder / f"{name}.rows").open("wb") as file:
+                for key in sorted(rows):
+                    row, place = rows[key]
+                    sizes[int(row[ID][:4], 16) + 1] += file.write(row + b"\n" + place + b"\n")
+                    self.sizes[kind] = self.sizes.get(kind, 0) + len(row) + 1
+            np.cumsum(sizes).astype("<i8").tofile(folder / f"{name}.bounds")
+        self.rows, self.held = {}, 0
+        self.number += 1
+
+
+def ranges(kind: str, size: int, runs: Path, out: Path) -> list[Range]:
+    """Ranges of about SHARD_BYTES each, by the bytes that stand in the runs of a kind: a power of two."""
+    count = shard_count(size)
+    width = PREFIXES // count
+    return [Range(kind, n * width, (n + 1) * width, n, runs, out) for n in range(count)]
+
+
+def shard_count(size: int) -> int:
+    """The power of two that makes shards of SHARD_BYTES at most, were they all the same size."""
+    count = 1
+    while count < PREFIXES and size > count * SHARD_BYTES:
+        count *= 2
+    return count
+
+
+def gather(part: Range) -> Gathered:
+    """Write shard `number` of out/rows/KIND, and of out/origins/KIND where its rows were found.
+
+    The same row is kept once. Labels that name nobody are votes: those that say the same are numbered.
+    """
+    rows: dict[bytes, tuple[bytes, bytes]] = {}
+    votes: Counter[bytes] = Counter()
+    for row, place in _between(part):
+        if place.startswith(VOTE):
+            votes[row[ID]] += 1
+            row, place = _numbered(row, votes[row[ID]]), place.removeprefix(VOTE)
+        rows.setdefault(row[ID], (row, place))
+    size = 0
+    with _shard(part, "rows") as lines, _shard(part, "origins") as places:
+        for key in sorted(rows):
+            row, place = rows[key]
+            size += lines.write(row + b"\n")
+            places.write(place + b"\n")
+    return Gathered(part.kind, len(rows), size)
+
+
+def _numbered(line: bytes, number: int) -> bytes:
+    """Return the row of the second, third, … vote that says the same, by a person of its own.
+
+    The id's first digits stay, so that the row stays in its range. The first vote stays as it is.
+    """
+    if number == 1:
+        return line
+    row = json.loads(line)
+    row["id"] = row["id"][:4] + digest("vote", row["id"], number)[4:]
+    if "annotator" in row:
+        row["annotator"] = f"{row['annotator']}-{number}"
+    else:
+        row["annotators"] = [f"{name}-{number}" for name in row["annotators"]]
+    return json_line(row).encode()
+
+
+def check_claims(part: Range) -> None:
+    """Raises UserError where two rows of a source have one `id` of the user's own and are not the same."""
+    claims: dict[bytes, tuple[bytes, bytes]] = {}
+    for row, place in _between(part):
+        before, there = claims.setdefault(row[ID], (row, place))
+        if before != row:
+            raise UserError(
+                f"{json.loads(there)} and {json.loads(place)}: both have the id {json.loads(row)['own']!r} "
+                "and are not the same; an id of one's own stands for one row"
+            )
+
+
+def _between(part: Range) -> Iterator[tuple[bytes, bytes]]:
+    """The rows of a range in all runs with where they were found, in the order of sources and their files."""
+    for bounds in sorted((part.runs / part.kind).glob("*.bounds")):
+        start, stop = (int(np.fromfile(bounds, "<i8", 1, offset=8 * n)[0]) for n in (part.first, part.stop))
+        if start == stop:
+            continue
+        with bounds.with_suffix(".rows").open("rb") as file:
+            file.seek(start)
+            lines = file.read(stop - start).split(b"\n")
+        yield from zip(lines[:-1:2], lines[1::2], strict=True)
+
+
+def _shard(part: Range, name: str) -> BinaryIO:
+    path = shard_path(part.out / name / part.kind, part.number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("wb")
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a shard stands among those of its kind."""
+    return folder / f"{number:05}.jsonl"
+
+
+def join_shards(folder: Path, count: int) -> None:
+    """Make `count` shards of a folder's, as many times more, by writing neighbours after each other."""
+    found = shards(folder)
+    each = len(found) // count
+    if each == 1:
+        return
+    for number in range(count):
+        first, *others = found[number * each : (number + 1) * each]
+        with first.open("ab") as whole:
+            for path in others:
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, whole, 1 << 20)
+                path.unlink()
+        first.replace(shard_path(folder, number))
+
+
+def cut(files: Sequence[File], unit: str) -> list[tuple[File, ...]]:
+    """The files of a source as what is parsed at once, about RUN_BYTES each where the format allows it."""
+    if unit == "source":
+        return [tuple(files)]
+    pieces = [part for file in files for part in file.parts(RUN_BYTES)] if unit == "line" else list(files)
+    groups: list[list[File]] = []
+    filled = RUN_BYTES
+    for piece in pieces:
+        if filled >= RUN_BYTES:
+            groups.append([])
+            filled = 0
+        groups[-1].append(piece)
+        filled += _bytes(piece)
+    return [tuple(group) for group in groups]
+
+
+def _bytes(file: File) -> int:
+    if file.stop is not None:
+        return file.stop - file.start
+    return (len(file.content) if file.path is None else file.path.stat().st_size) - file.start

@@ -1,0 +1,63 @@
+"""Alpaca: {"instruction", "input", "output"}, where `input` may be empty (Taori et al., 2023).
+
+The prompt has the data's own two shapes: headings over instruction, input and response, and where there is no
+input no heading for it either. `context` is an input too. `system` and `history`, a list of [prompt, answer]
+or of turns, are what was said before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.conversations import (
+    MEDIA,
+    SYSTEM,
+    Said,
+    context_of,
+    conversation,
+    opened,
+    read_history,
+    read_text,
+)
+from tasks.data.formats.row_stream import keys, row_stream
+from tasks.data.records import digest, pair_row
+
+ALONE = "Do what the instruction says.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
+WITH_INPUT = (
+    "Do what the instruction says with the input below it.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
+
+
+KEYS = keys("instruction", "input", "context", "output", "history", "tools", "functions", *SYSTEM, *MEDIA)
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """A Pair a row, and one for each earlier answer in `history`. Raises UserError with file and line.
+
+    A row without an instruction has an empty prompt, which validation puts aside.
+    """
+    instruction, output = (read_text(values, reading.column(key), where) for key in ("instruction", "output"))
+    if not instruction.strip():
+        yield Found(pair_row("", output, reading.source, digest(output)), where)
+        return
+    given = context_of(values, reading, where)
+    asked, answer = Said("user", prompt_of(instruction, given)), Said("assistant", output)
+    turns = opened([*read_history(values.get("history"), where), asked, answer], values, reading, where)
+    yield from conversation(turns, values, reading, where)
+
+
+def prompt_of(instruction: str, given: str) -> str:
+    """The prompt of an instruction: of one shape with an input, of the other without."""
+    template = WITH_INPUT if given.strip() else ALONE
+    return template.format(instruction=instruction.strip(), input=given.strip())
+
+
+def _fits(sample: Sample) -> str:
+    told = sample.items and all({"instruction", "output"} <= item.values.keys() for item in sample.items)
+    return "" if told else "no keys instruction and output"
+
+
+FORMAT = Format("alpaca", row_stream(read_row, KEYS, "pairs"), "line", _fits, "pairs")

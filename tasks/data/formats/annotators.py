@@ -1,0 +1,42 @@
+"""Who gave a label: one name for one person, however the file writes it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.data.formats.field_meanings import is_null_word
+from tasks.data.records import composed
+
+UNKNOWN = "unknown"
+_WHOLE = re.compile(r"[-+]?\d+\.0+")
+_NAMED_BY = ("email", "username", "name", "id", "user_id")
+
+
+def normalize_annotator(given: Any) -> str:
+    """Return the name of a person, empty for nobody.
+
+    3, 3.0, "3", "3.0" and "3 " are one person. Null, NaN, blank text and words as `nan` are nobody.
+    Of an object with several names the e-mail address counts first, the number last. A list of one person
+    is that person.
+    """
+    if isinstance(given, Mapping):
+        return next(filter(None, (normalize_annotator(given.get(key)) for key in _NAMED_BY)), "")
+    if isinstance(given, list) and len(given) == 1:
+        return normalize_annotator(given[0])
+    if isinstance(given, bool) or given is None:
+        return ""
+    if isinstance(given, float):
+        if not math.isfinite(given):
+            return ""
+        return str(int(given)) if given.is_integer() else str(given)
+    if isinstance(given, int):
+        return str(given)
+    if not isinstance(given, str):
+        return ""
+    name = " ".join(composed(given).split())
+    if is_null_word(name):
+        return ""
+    return name.partition(".")[0] if _WHOLE.fullmatch(name) else name

@@ -1,0 +1,417 @@
+"""Argilla's exports: rows of `to_datasets` (Argilla 2), of `format_as("datasets")` (Argilla 1), and records
+as the server's API gives them.
+
+A rating is a Rating; a ranking a Comparison a pair, equal ranks a tie; a label that names an answer
+Comparisons, one that is a number a Rating; a text a Pair whose completion a person wrote, but for a remark (a
+question named so: comment, reason, ...). Only submitted responses count; of several of one person to one
+question on one record the newest does, whichever export holds it. Labels that say nothing about an answer are
+asked about. The nested export of Argilla 2
+(`to_json`) does not say which were discarded and is refused; and its rows give a ranking's values in no
+order, without their ranks, so that of rankings only those with ranks are read.
+
+A row does not say of what type its questions are. `labelling`, or a file named settings.json among the
+source's, does (the export's `.argilla/settings.json`); without it a text must be named in columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.data.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
+from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.field_meanings import is_empty, read_meaning
+from tasks.data.formats.files import BrokenItem
+from tasks.data.formats.label_rows import (
+    Label,
+    answer_key,
+    asked_of,
+    by_rank,
+    chosen,
+    is_remark,
+    labelled_rows,
+    named,
+    number,
+    prompt_key,
+    score_of,
+    text_at,
+    time_of,
+)
+from tasks.data.formats.newest import REPLACED, NewestAnnotations
+from tasks.data.records import Choice, Record, digest
+
+UNANSWERED = "records without a response"
+LEFT_OUT = {"draft": "responses that are drafts", "discarded": "responses that were discarded"}
+ROWS = "dataset.records.to_datasets().to_json(FILE) says it"
+OTHER = {"id", "_server_id", "status", "external_id", "metadata", "vectors"}
+OURS = (".responses", ".responses.users", ".responses.status", ".suggestion", ".suggestion.agent",
+        ".suggestion.score", "-suggestion", "-suggestion-metadata")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a data set asks: the type of each question and its options, and which fields it shows."""
+
+    questions: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+
+
+class Response(NamedTuple):
+    """What one person answered to one question; only what was submitted counts."""
+
+    question: str
+    annotator: str
+    value: Any
+    time: str = ""
+    status: str = "submitted"
+
+
+class Annotated(NamedTuple):
+    """A record: its fields, and everybody's responses about them."""
+
+    where: str
+    number: str
+    fields: dict[str, Any]
+    responses: list[Response]
+
+
+class Said(NamedTuple):
+    """What a response says: of which answers (their keys), and what of them, or an answer of its own."""
+
+    answers: tuple[str, ...]
+    value: Choice | float | None
+    text: str = ""
+
+
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+    """The rows of all records, and a Fault for each that cannot be read."""
+    sources = [file for file in files if _is_settings(file.origin)]
+    if reading.labelling:
+        sources = [File(f"source {reading.source}, labelling", reading.labelling.encode("utf-8", "replace"))]
+    if len(sources) > 1:
+        raise UserError(f"source {reading.source}: {len(sources)} files of settings; one is right")
+    settings = _settings(sources[0]) if sources else Settings()
+    exports = [file for file in files if not _is_settings(file.origin)]
+    newest = NewestAnnotations()
+    for one in _annotated(exports, settings):
+        if isinstance(one, Fault):
+            continue
+        for response in one.responses:
+            newest.add(_key(one, response), response.time)
+    unread, rows = "", 0
+    for one in _annotated(exports, settings):
+        if isinstance(one, Fault):
+            yield one
+            continue
+        kept = [response for response in one.responses if newest.keeps(_key(one, response))]
+        counts = Counter(LEFT_OUT[response.status] for response in kept if response.status != "submitted")
+        counts[REPLACED] = len(one.responses) - len(kept)
+        counts[UNANSWERED] = not one.responses
+        tally.left_out.update({reason: count for reason, count in counts.items() if count})
+        told = [
+            response for response in kept if response.status == "submitted" and response.value is not None
+        ]
+        try:
+            found = list(_rows(one.fields, told, settings, reading, one.where, tally))
+        except UserError as error:
+            yield Fault(one.where, str(error))
+            continue
+        rows += len(found)
+        yield from (Found(row, one.where) for row in found)
+        if told and not unread:
+            unread = f"{one.where}: {told[0].question} says {told[0].value!r:.40}, which"
+    if unread and not rows and not tally.used:
+        raise UserError(
+            f"{unread} names no answer and is no number; say in columns what each label stands for, as in "
+            '{A: response_a, B: response_b} or {good: "1", bad: "0"}'
+        )
+
+
+def _annotated(files: Sequence[File], settings: Settings) -> Iterator[Annotated | Fault]:
+    """The records of all exports, and a Fault for each that cannot be read."""
+    for file in files:
+        for item in _records(file):
+            if isinstance(item, BrokenItem):
+                yield Fault(item.where, item.fault)
+                continue
+            name = item.values.get("id") or item.values.get("external_id")
+            where = f"{item.where}, record {name}" if name else item.where
+            try:
+                responses = list(_responses(item, where))
+                yield Annotated(where, str(name or where), _fields(item.values, settings), responses)
+            except UserError as error:
+                yield Fault(where, str(error))
+
+
+def _key(record: Annotated, response: Response) -> str:
+    """Return what tells a person's response to a question; several people may have no name."""
+    nobody = response.annotator.startswith(UNKNOWN)
+    about = json.dumps(record.fields, sort_keys=True, default=str)
+    return digest(about, response.question, response.annotator, record.number if nobody else "")
+
+
+def _records(file: File) -> Iterator[Item | BrokenItem]:
+    for item in file.all_items():
+        yield from [item] if isinstance(item, BrokenItem) else _unpaged(item)
+
+
+def _unpaged(item: Item) -> list[Item]:
+    """The records of an item: itself, or those of a page of the server's."""
+    page = item.values.get("items")
+    if isinstance(page, list) and page and all(isinstance(record, dict) for record in page):
+        return [Item(record, item.where) for record in page]
+    return [item]
+
+
+def _is_settings(origin: str) -> bool:
+    return origin.replace("\\", "/").rpartition("/")[2] == "settings.json"
+
+
+def _settings(file: File) -> Settings:
+    found = file.document()
+    try:
+        questions = {
+            str(question["name"]): (
+                str(question["settings"]["type"]),
+                tuple(str(option["value"]) for option in question["settings"].get("options") or ()),
+            )
+            for question in found["questions"]
+        }
+        return Settings(questions, tuple(str(shown["name"]) for shown in found.get("fields", ())))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file.origin}: no settings of Argilla's; right are questions, each with name and settings"
+        ) from error
+
+
+def _fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    given = values["fields"] if isinstance(values.get("fields"), dict) else values
+    questions = {name.removesuffix("-suggestion") for name in values if name.endswith("-suggestion")}
+    return {
+        key: value
+        for key, value in given.items()
+        if (key in settings.fields if settings.fields else given is not values or key not in OTHER)
+        and not key.endswith(OURS)
+        and key not in questions
+    }
+
+
+def _responses(item: Item, where: str) -> Iterator[Response]:
+    """The responses of a record, of whichever export it is."""
+    values = item.values
+    if isinstance(values.get("fields"), dict) and "responses" in values:
+        given = values["responses"] or []
+        found = _of_server(given, where) if isinstance(given, list) else _nested(given, where)
+    elif any(key.endswith(".responses") for key in values):
+        found = _flat(values, where)
+    elif any(key.endswith("-suggestion") for key in values):
+        found = _first(values, where)
+    else:
+        raise UserError(
+            f"{where}: keys {', '.join(values) or '(none)'} are no record of Argilla's; export with "
+            "dataset.records.to_datasets().to_json(FILE)"
+        )
+    for response, status in found:
+        if status not in ("submitted", *LEFT_OUT):
+            raise UserError(f"{where}: a response to {response.question} has the status {status!r}; {ROWS}")
+        yield response._replace(status=status)
+
+
+def _of_server(given: list[Any], where: str) -> Iterator[tuple[Response, Any]]:
+    for place, one in enumerate(given):
+        answers = one.get("values") or {} if isinstance(one, dict) else None
+        if not isinstance(answers, dict) or not all(isinstance(answer, dict) for answer in answers.values()):
+            raise UserError(f"{where}: a response is an object with user_id, status and values")
+        time = time_of(one.get("updated_at") or one.get("inserted_at"), where)
+        person = _person(one, place)
+        for question, answer in answers.items():
+            yield Response(question, person, answer.get("value"), time), one.get("status")
+
+
+def _nested(given: Any, where: str) -> Iterator[tuple[Response, Any]]:
+    for question, answers in given.items() if isinstance(given, dict) else ():
+        for place, answer in enumerate(answers if isinstance(answers, list) else ()):
+            if not isinstance(answer, dict) or "status" not in answer:
+                raise UserError(
+                    f"{where}: whether a response to {question} was submitted or discarded is not "
+                    f"said in Argilla's nested export; {ROWS}"
+                )
+            yield Response(question, _person(answer, place), answer.get("value")), answer["status"]
+
+
+def _flat(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
+    for key, answers in values.items():
+        if not key.endswith(".responses") or not answers:
+            continue
+        people, states = values.get(f"{key}.users"), values.get(f"{key}.status")
+        lists = [answers, people, states]
+        if not all(isinstance(one, list) for one in lists) or len({len(one) for one in lists}) != 1:
+            raise UserError(
+                f"{where}: {key}, {key}.users and {key}.status are no lists of one length; {ROWS}"
+            )
+        question = key.removesuffix(".responses")
+        for place, (value, person, status) in enumerate(zip(answers, people, states, strict=True)):  # type: ignore[arg-type]
+            yield Response(question, _person({"user_id": person}, place), value), status
+
+
+def _first(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
+    for key in values:
+        question = key.removesuffix("-suggestion")
+        if question == key or not values.get(question):
+            continue
+        answers = values[question]
+        if isinstance(answers, dict):  # how a table may hold a list of objects
+            answers = _turned(answers)
+        if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+            raise UserError(f"{where}: {question} is no list of responses with user_id, value and status")
+        for place, answer in enumerate(answers):
+            yield Response(question, _person(answer, place), answer.get("value")), answer.get("status")
+
+
+def _person(answer: Mapping[str, Any], place: int) -> str:
+    """Who answered. Nobody knows whether two unknown people are one, so each is one."""
+    return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN}-{place}"
+
+
+def _turned(columns: Mapping[str, Any]) -> list[Any]:
+    rows = itertools.zip_longest(*(one if isinstance(one, list) else [one] for one in columns.values()))
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _rows(
+    fields: Mapping[str, Any],
+    responses: list[Response],
+    settings: Settings,
+    reading: Reading,
+    where: str,
+    tally: Tally,
+) -> Iterator[Record]:
+    labels: list[Label] = []
+    answers: set[str] = set()
+    for response in responses:
+        told = list(_by_fields(response, fields, reading, where, tally))
+        if response.question not in reading.fields:
+            told = list(_said(response, fields, settings, reading, where))
+            if not told:
+                _note_unread(response, settings, where, tally)
+        for said in told:
+            texts = tuple(text_at(fields, key, where) for key in said.answers) or (said.text,)
+            labels.append(Label(response.question, response.annotator, response.time, texts, said.value))
+            answers.update(said.answers)
+    if labels:
+        key = prompt_key(fields, answers, (), reading, where)
+        yield from labelled_rows(asked_of(key, fields, reading, where), labels, reading, where)
+
+
+def _by_fields(
+    response: Response, fields: Mapping[str, Any], reading: Reading, where: str, tally: Tally
+) -> Iterator[Said]:
+    """What the source's fields make of a person's label."""
+    meaning, value = reading.fields.get(response.question), response.value
+    if meaning is None:
+        return
+    tally.used.add(response.question)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if meaning == "ignore" or is_empty(value):
+        return
+    read = read_meaning(response.question, meaning, value)
+    if read is None:
+        raise UserError(
+            f"{where}: {response.question} is {str(value)!r:.60}, which fields does not give a meaning"
+        )
+    texts = [key for key, text in fields.items() if isinstance(text, str)]
+    if read[0] == "verdict":
+        yield Said((answer_key(texts, response.question, reading, where),), float(read[1]))
+
+
+def _note_unread(response: Response, settings: Settings, where: str, tally: Tally) -> None:
+    """Count a response that says nothing about an answer; a label may be a verdict and is asked about."""
+    kind, _ = settings.questions.get(response.question, ("", ()))
+    remark = kind in ("text", "span") or is_remark(response.question)
+    if not is_empty(response.value):
+        value = response.value
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        tally.note_unread(response.question, value, where, "" if remark else "a verdict")
+
+
+def _said(
+    response: Response, fields: Mapping[str, Any], settings: Settings, reading: Reading, where: str
+) -> Iterator[Said]:
+    question, value = response.question, response.value
+    told = reading.columns.get("completion") == question
+    kind, options = settings.questions.get(question, ("text" if told else "", ()))
+    texts = [key for key, text in fields.items() if isinstance(text, str)]
+    if isinstance(value, dict) and "rank" in value:  # how a table may hold a list of objects
+        value = _turned(value)
+    if kind == "span":
+        return
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield Said((answer_key(texts, question, reading, where),), score_of(value, question, where))
+    elif _is_ranking(value):
+        ranks = _ranks(value, question, texts, reading, where)
+        for one, other, choice in by_rank({key: ranks[key] for key in texts if key in ranks}):
+            yield Said((one, other), choice)
+    elif kind == "ranking":
+        raise UserError(
+            f"{where}: {question} gives a ranking without its ranks, as Argilla 2's rows do; take the "
+            "records from the server's API (api/v1/datasets/ID/records?include=responses), which has them"
+        )
+    elif kind == "text" and isinstance(value, str):
+        if value.strip() and not is_remark(question):
+            yield Said((), None, value)
+    else:
+        picked = [value] if isinstance(value, str) else value
+        if not isinstance(picked, list) or not all(isinstance(label, str) for label in picked):
+            raise UserError(f"{where}: {question} says {value!r:.60}, which no question of Argilla's does")
+        pairs = chosen(picked, options, texts, reading)
+        for one, other, choice in pairs:
+            yield Said((one, other), choice)
+        score = number(picked[0], reading) if len(picked) == 1 else None
+        if not pairs and score is not None:
+            yield Said((answer_key(texts, question, reading, where),), score)
+        elif not pairs and not kind and not is_remark(question):
+            raise UserError(
+                f"{where}: whether {question} takes texts, labels or rankings is not said in {value!r:.40}; "
+                "give the export's .argilla/settings.json as labelling, or name a text in columns, as in "
+                f"{{completion: {question}}}"
+            )
+
+
+def _is_ranking(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "rank" in v for v in value)
+
+
+def _ranks(value: list[Any], question: str, texts: list[str], reading: Reading, where: str) -> dict[str, int]:
+    ranks: dict[str, int] = {}
+    for one in value:
+        key = named(str(one.get("value")), texts, reading)
+        if key is None:
+            raise UserError(
+                f"{where}: {question} ranks {one.get('value')!r}, which is none of {', '.join(texts)}; say "
+                f"in columns which it is, as in {{{one.get('value')}: response_1}}"
+            )
+        if not isinstance(one["rank"], int):
+            raise UserError(f"{where}: {question} ranks {key} as {one['rank']!r}; a whole number is right")
+        ranks[key] = one["rank"]
+    return ranks
+
+
+def _fits(sample: Sample) -> str:
+    if _is_settings(sample.name):
+        return "" if '"questions"' in sample.text else "no settings of Argilla's"
+    told = bool(sample.items) and all(
+        (isinstance(values.get("fields"), dict) and "responses" in values)
+        or any(key.endswith((".responses", "-suggestion")) for key in values)
+        for item in sample.items
+        for values, _ in _unpaged(item)
+    )
+    return "" if told else "no responses to questions"
+
+
+FORMAT = Format("argilla", stream, "source", _fits)

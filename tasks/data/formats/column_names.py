@@ -1,0 +1,150 @@
+"""Which of a file's own columns is the prompt, the answer, the choice: by common names for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from tasks.common.names import yaml_text
+
+# Common names, the likeliest first. A name is compared in lower case with one underscore between its words.
+NAMES: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "question", "query", "instruction", "user_prompt", "user_query", "request", "title",
+               "input", "user", "ask", "problem", "post", "frage"),
+    "completion": ("completion", "answer", "response", "output", "reply", "solution", "target", "assistant",
+                   "bot", "body", "content", "text", "antwort"),
+    "a": ("a", "response_a", "answer_a", "output_a", "completion_a", "option_a", "candidate_a", "reply_a",
+          "text_a", "response_1", "answer_1", "output_1", "completion_1", "response1", "answer1", "output1",
+          "model_a"),
+    "b": ("b", "response_b", "answer_b", "output_b", "completion_b", "option_b", "candidate_b", "reply_b",
+          "text_b", "response_2", "answer_2", "output_2", "completion_2", "response2", "answer2", "output2",
+          "model_b"),
+    "choice": ("choice", "preferred", "preference", "winner", "better", "vote", "label", "selected", "pick",
+               "chosen", "best", "verdict"),
+    "chosen": ("chosen", "chosen_response", "preferred_response", "preferred_answer", "accepted",
+               "accepted_response", "better_response", "good_response", "preferred", "winning_response",
+               "response_chosen", "answer_chosen", "good", "better"),
+    "rejected": ("rejected", "rejected_response", "dispreferred_response", "rejected_answer",
+                 "worse_response", "bad_response", "dispreferred", "losing_response", "response_rejected",
+                 "answer_rejected",
+                 "bad", "worse", "non_preferred"),
+    "text": ("text", "body", "content", "article", "document", "passage", "paragraph", "story", "page",
+             "raw_text", "full_text", "content_text"),
+    "annotator": ("annotator", "annotator_id", "rater", "rater_id", "judge", "labeler", "labeller",
+                  "labeler_id", "labeller_id", "voter", "voter_id", "worker", "worker_id", "reviewer",
+                  "reviewer_id", "evaluator", "evaluator_id", "annotated_by", "labeled_by", "labelled_by",
+                  "rated_by", "voted_by", "reviewed_by", "user_id", "user", "username", "user_name"),
+}  # fmt: skip
+# What makes a row of each kind; of what a file has, the first that it has in whole is taken.
+KINDS = (
+    ("rows", ("prompt", "a", "b", "choice")),
+    ("preferences", ("prompt", "chosen", "rejected")),
+    ("rows", ("prompt", "completion")),
+    ("rows", ("text",)),
+)
+# The names that formats know, for files that only spell them in other letters: Prompt, " completion".
+KNOWN = (
+    "prompt", "completion", "text", "a", "b", "choice", "chosen", "rejected", "messages", "conversations",
+    "instruction", "output", "score", "scores", "label", "annotator", "aspect",
+)  # fmt: skip
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
+# A number alone may count from 0 or from 1; behind a word it counts from 1.
+SIDE = re.compile(
+    rf"(?:(?:{SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])(?:_(?:wins|is_better|better))?"
+)
+TIES = frozenset((
+    "tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "no_preference", "no_difference",
+    "about_the_same", "equally_good", "equally_bad", "both_good", "both_bad", "bothgood", "bothbad",
+    "tie_both_good", "tie_both_bad", "tie_bothgood", "tie_bothbad",
+))  # fmt: skip
+
+
+class Guess(NamedTuple):
+    """A format, and which of a file's columns stands for which of its names; `columns` has no equal names."""
+
+    format: str
+    columns: dict[str, str]
+
+
+def plain(name: str) -> str:
+    """A column's name in lower case with one underscore between its words: `Response A` as `response_a`."""
+    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
+    return re.sub(r"[^\w]+|_+", "_", words).strip("_").lower()
+
+
+def guess(keys: Iterable[str]) -> Guess | None:
+    """What the columns are by their names; None where they do not say."""
+    own: dict[str, str] = {}
+    for key in keys:
+        own.setdefault(plain(key), key)
+    for format, names in KINDS:
+        found: dict[str, str] = {}
+        for name in names:
+            taken = found.values()
+            found |= next(
+                ({name: own[known]} for known in NAMES[name] if known in own and own[known] not in taken), {}
+            )
+        if len(found) < len(names):
+            continue
+        if format == "rows" and "completion" in found and own.get("title") == found["prompt"]:
+            # A title with a body is a document more often than a question with its answer.
+            answers = {own.get(known) for known in ("answer", "response", "completion", "output", "reply")}
+            if found["completion"] not in answers:
+                continue
+        if "choice" in found or "chosen" in found:
+            who = next((own[known] for known in NAMES["annotator"] if known in own), "")
+            found |= {"annotator": who} if who else {}
+        return Guess(format, {name: key for name, key in found.items() if name != key})
+    return None
+
+
+def respelled(keys: Iterable[str]) -> dict[str, str]:
+    """Columns that differ from a known name in capitals and white space alone, by that name."""
+    keys = list(keys)
+    found: dict[str, str] = {}
+    for key in keys:
+        name = key.strip().lower()
+        if name != key and name in KNOWN and name not in keys:
+            found.setdefault(name, key)
+    return found
+
+
+def renamed(values: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:
+    """The values under the names that `columns` gives them."""
+    names = {own: name for name, own in columns.items() if own in values}
+    return {names.get(key, key): value for key, value in values.items() if key in names or key not in columns}
+
+
+def plain_choice(value: object, columns: Mapping[str, str]) -> str:
+    """A person's choice as a, b or tie, where it names a side in a usual way; else the value as it is.
+
+    Usual are the letter, the letter or number behind a word (`response_a`, `Model B`, `answer 1`), the name
+    of the column that holds the side, and words for a tie.
+    """
+    said = str(value).strip()
+    word = plain(said)
+    for side in ("a", "b"):
+        if side in columns and word == plain(columns[side]):
+            return side
+    if word in TIES:
+        return "tie"
+    found = SIDE.fullmatch(word)
+    return {"1": "a", "2": "b"}.get(found[1], found[1]) if found else said
+
+
+def is_choice(value: object) -> bool:
+    """Whether a value names one of two sides, or a tie, in a usual way."""
+    return plain_choice(value, {}) in ("a", "b", "tie")
+
+
+def written(columns: Mapping[str, str]) -> str:
+    """The columns as a preset has them."""
+    return f"columns: {{{', '.join(f'{name}: {yaml_scalar(own)}' for name, own in columns.items())}}}"
+
+
+def yaml_scalar(text: str) -> str:
+    """Return a word as a preset has it: in quotes where YAML would read it otherwise."""
+    return text if WORD.fullmatch(text) and text.lower() not in YAML_WORDS else yaml_text(text)

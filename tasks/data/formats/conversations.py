@@ -1,0 +1,385 @@
+"""Conversations: who said what, read from the chat formats' turns and cut into prompts and answers.
+
+Turns of one speaker in a row are joined with a blank line between them, and a turn that says nothing is
+passed over, so that user and assistant always alternate. A mask takes its own turn out of a joined answer;
+the history keeps it. An empty answer at the end stays, for validation to
+put aside with its line; so does what the assistant says before the user's first turn, as history.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.data.formats import Found, Reading, Sample
+from tasks.data.formats.field_meanings import KNOWN, MASKS, flat, is_empty, read_meaning
+from tasks.data.formats.list_literals import holds_turns_text, read_literal, turns_of
+from tasks.data.records import Turn, digest, pair_row
+
+ROLES = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant",
+    "model": "assistant", "bing": "assistant", "bard": "assistant",
+}  # fmt: skip
+TURN_KEYS = frozenset(("role", "from", "author", "content", "value", "text", "tool_calls", "function_call"))
+SYSTEM = ("system", "system_prompt", "system_message")
+CONTEXT = ("input", "context")
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+_MARK = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+
+
+class Said(NamedTuple):
+    """A turn: its role (system, user or assistant), its text, and whether it is an answer to learn.
+
+    Where several turns were joined, `answer` is the text of those that are learned if a mask takes out the
+    others, and `final` says whether the last of them is learned.
+    """
+
+    role: str
+    content: str
+    learned: bool = True
+    answer: str = ""
+    final: bool = True
+
+
+class MaskedAnswer(Exception):
+    """The one answer of a row is marked as not to be learned, so the row gives no record."""
+
+
+def read_conversation(values: Mapping[str, Any], reading: Reading, where: str, key: str) -> Iterator[Found]:
+    """The Pairs of a row that holds a conversation under `key`, and perhaps a system line beside it."""
+    given = there(values, reading.column(key), where)
+    yield from conversation(opened(read_turns(given, where), values, reading, where), values, reading, where)
+
+
+def conversation(
+    turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str
+) -> Iterator[Found]:
+    """A Pair for each answer of a conversation, with what was said before its prompt as `history`.
+
+    A last turn of the user's has no answer and gives none; so a conversation of it alone gives nothing.
+    """
+    group = group_of(turns, values)
+    answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
+    for place in range(1, len(turns)):
+        prompt, answer = turns[place - 1], turns[place]
+        if (prompt.role, answer.role) == ("user", "assistant") and answer.learned:
+            before, text = history(turns[: place - 1]), answer.answer or answer.content
+            row = pair_row(prompt.content, text, reading.source, group, history=before)
+            yield Found(row, where, final=place == answers[-1] and answer.final)
+
+
+def group_of(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
+    """The `group` that a row names, else the digest of the user's first turn.
+
+    So conversations that begin alike, and preferences about them, stand in one split.
+    """
+    named = values.get("group")
+    if isinstance(named, str) and named:
+        return named
+    return digest(next((turn.content for turn in turns if turn.role == "user"), ""))
+
+
+def history(turns: Iterable[Said]) -> list[Turn]:
+    """Turns as a record holds them."""
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def opened(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str) -> list[Said]:
+    """The joined turns after the system line that the row gives, unless they begin with one.
+
+    The line stands under `system`, `system_prompt` or `system_message`. Raises UserError where the row has
+    `tools` or images, and where two of the system lines differ.
+    """
+    refuse_media(values, where)
+    lines = dict.fromkeys(_system_lines(values, reading, where))
+    if turns and turns[0].role == "system":
+        lines[turns[0].content.strip()] = None
+        turns = turns[1:]
+    if len(lines) > 1:
+        raise UserError(f"{where}: there are {len(lines)} system lines that differ; one is right")
+    return joined([*(Said("system", line) for line in lines), *turns], where)
+
+
+def refuse_media(values: Mapping[str, Any], where: str) -> None:
+    """Raise UserError where a row has tools, functions, images, videos or sounds: none is learned here."""
+    for key in ("tools", "functions", *MEDIA):
+        if values.get(key) not in (None, "", [], "[]", {}):
+            raise UserError(
+                f"{where}: {key} cannot be learned here; leave out the conversations that use any"
+            )
+
+
+def _system_lines(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[str]:
+    for name in dict.fromkeys((reading.column("system"), *SYSTEM)):
+        if not is_empty(values.get(name)):
+            yield read_text(values, name, where).strip()
+
+
+def context_of(
+    values: Mapping[str, Any], reading: Reading, where: str, names: Sequence[str] = CONTEXT
+) -> str:
+    """The text that a row gives beside its prompt, under `input` or `context`; empty where there is none."""
+    columns = dict.fromkeys(reading.column(name) for name in names)
+    texts = [read_text(values, name, where).strip() for name in columns if not is_empty(values.get(name))]
+    return "\n\n".join(dict.fromkeys(texts))
+
+
+def read_exchange(
+    prompt: Any,
+    answers: Mapping[str, Any],
+    values: Mapping[str, Any],
+    reading: Reading,
+    where: str,
+    before: Sequence[Said] = (),
+) -> tuple[list[Said], list[str]]:
+    """The turns up to the user's last one, and the answers to it, each a text or a list of turns.
+
+    What was said `before` comes first. What stands under `input` or `context` follows the prompt after a
+    blank line.
+    """
+    if prompt is None:
+        raise UserError(f"{where}: prompt is null; a text is right")
+    turns = asked([*before, *read_prompt(prompt, where)], values, reading, where)
+    if beside := context_of(values, reading, where):
+        *earlier, last = turns
+        turns = [*earlier, last._replace(content=f"{last.content.rstrip()}\n\n{beside}")]
+    said = []
+    for name, answer in answers.items():
+        if isinstance(answer, list | dict):
+            answer = only_answer(read_turns(answer, f"{where}, {name}"), name, where)
+        if not isinstance(answer, str):
+            raise UserError(f"{where}: {name} is {kind_of(answer)}; a text is right")
+        said.append(answer)
+    return turns, said
+
+
+def read_turns(given: object, where: str) -> list[Said]:
+    """The turns of a list of objects with `role` and `content`, or `from` and `value`; of one such object.
+
+    An object with `messages` stands for these. A cell may hold the list as JSON, or as Python prints it. A
+    mask such as `weight: 0` or `train: false` marks an answer that is not learned. Raises UserError with the
+    turn for one of a tool, with anything but text, or of an unknown role.
+    """
+    turns = _unpacked(given, where) if isinstance(given, str) else given
+    if isinstance(turns, dict) and (inner := turns.get("messages", turns.get("conversations"))) is not None:
+        refuse_media(turns, where)
+        turns = inner
+    turns = [turns] if isinstance(turns, dict) else turns
+    if not isinstance(turns, list):
+        raise UserError(f"{where}: {kind_of(given)} where a list of turns is right")
+    return joined((_turn(turn, f"{where}, turn {number}") for number, turn in enumerate(turns, 1)), where)
+
+
+def joined(turns: Iterable[Said], where: str) -> list[Said]:
+    """Turns that alternate, as the module says. Raises UserError for a system line after another turn."""
+    every = list(turns)
+    kept = [turn for turn in every if turn.content.strip()]
+    if every and every[-1].role == "assistant" and not every[-1].content.strip():
+        kept.append(every[-1])
+    whole = []
+    for role, neighbours in groupby(kept, key=lambda turn: turn.role):
+        parts = list(neighbours)
+        spoken = [part for part in parts if part.content.strip()] or parts
+        text = "\n\n".join(part.content for part in spoken)
+        learned = [part.answer or part.content for part in spoken if part.learned]
+        answer = "" if "\n\n".join(learned) == text else "\n\n".join(learned)
+        whole.append(Said(role, text, bool(learned), answer, spoken[-1].learned and spoken[-1].final))
+    if any(turn.role == "system" for turn in whole[1:]):
+        raise UserError(f"{where}: a system line stands after another turn; it is right before all of them")
+    return whole
+
+
+def read_transcript(text: str, where: str) -> list[Said]:
+    r"""The turns of a text in which each begins with "\n\nHuman:" or "\n\nAssistant:".
+
+    Raises UserError where the text begins otherwise.
+    """
+    before, *parts = _MARK.split(text.replace("\r\n", "\n"))
+    if before.strip() or not parts:
+        raise UserError(rf'{where}: {text[:40]!r} begins no transcript; "\n\nHuman:" is right')
+    said = zip(parts[::2], parts[1::2], strict=True)
+    return joined((Said(ROLES[role.lower()], content.strip()) for role, content in said), where)
+
+
+def is_transcript(value: object) -> bool:
+    """Whether a value is a text that begins with a turn of "Human:" or "Assistant:"."""
+    return isinstance(value, str) and bool(_MARK.match(value))
+
+
+def read_prompt(given: object, where: str) -> list[Said]:
+    """The turns of a prompt: a text, a transcript with its open "Assistant:", a list of messages, or none."""
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return []
+    if not isinstance(given, str):
+        return read_turns(given, f"{where}, prompt")
+    turns = read_transcript(given, where) if is_transcript(given) else [Said("user", given)]
+    unfilled = bool(turns) and turns[-1].role == "assistant" and not turns[-1].content
+    return turns[:-1] if unfilled else turns
+
+
+def read_history(given: Any, where: str) -> list[Said]:
+    """What was said before: a list of turns, or of [prompt, answer]. Raises UserError for anything else."""
+    if is_empty(given):
+        return []
+    if isinstance(given, str):
+        try:
+            given = read_literal(given)
+        except ValueError as error:
+            raise UserError(
+                f"{where}: history is {given[:40]!r}; a list of turns, or of [prompt, answer], is right"
+            ) from error
+    if carried(given):
+        return read_turns(given, f"{where}, history")
+    turns = []
+    for turn in given if isinstance(given, list) else [given]:
+        if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(said, str) for said in turn):
+            raise UserError(
+                f"{where}: history is right as a list of turns, or of [prompt, answer], all texts"
+            )
+        turns += [Said("user", turn[0]), Said("assistant", turn[1])]
+    return turns
+
+
+def asked(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str) -> list[Said]:
+    """The turns before an answer, `opened`; the last is the user's, empty where the user says nothing.
+
+    An empty prompt is for validation. Raises UserError where the assistant has spoken last.
+    """
+    before = opened(turns, values, reading, where)
+    if before and before[-1].role == "assistant":
+        raise UserError(f"{where}: the prompt ends in a turn of the assistant's; the user's is right there")
+    spoken = before and before[-1].role == "user"
+    return before if spoken else [*before, Said("user", "")]
+
+
+def shared_turns(chosen: Sequence[Said], rejected: Sequence[Said]) -> int:
+    """How many turns two conversations begin with alike.
+
+    Where they are equal, or one is how the other begins, those before the last answer that both have.
+    """
+    for place, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
+        if (one.role, one.content) != (other.role, other.content):
+            return place
+    shorter = min(len(chosen), len(rejected))
+    answers = (place for place in reversed(range(shorter)) if chosen[place].role == "assistant")
+    return next(answers, shorter)
+
+
+def only_answer(turns: Sequence[Said], name: str, where: str) -> str:
+    """Return what the assistant's one turn says.
+
+    Raises:
+        UserError: There are other turns, or none.
+        MaskedAnswer: The turn is marked as not to be learned.
+    """
+    if not turns:
+        raise UserError(f"{where}: {name} has no answer of the assistant's")
+    if [turn.role for turn in turns] != ["assistant"]:
+        roles = ", ".join(turn.role for turn in turns)
+        raise UserError(f"{where}: {name} ends in the turns {roles}; one of the assistant's is right")
+    if not turns[0].learned:
+        raise MaskedAnswer
+    return turns[0].answer or turns[0].content
+
+
+def there(values: Mapping[str, Any], name: str, where: str) -> Any:
+    """The value of a key. Raises UserError with the keys there are."""
+    if name not in values:
+        raise UserError(f"{where}: no {name}; its keys are {', '.join(values) or '(none)'}")
+    return values[name]
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in the words of JSON."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def read_text(values: Mapping[str, Any], name: str, where: str) -> str:
+    """The text of a key. Raises UserError where there is none."""
+    value = there(values, name, where)
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {name} is {kind_of(value)}; a text is right")
+    return value
+
+
+def fits_conversations(sample: Sample, key: str) -> str:
+    """Why a sample's items are not conversations under `key`, if they are not."""
+    if not sample.items or not all(holds_turns(item.values.get(key)) for item in sample.items):
+        return f"no key {key} with a list of turns"
+    if any({"chosen", "rejected"} <= item.values.keys() for item in sample.items):
+        return "keys chosen and rejected are those of preferences"
+    return ""
+
+
+def holds_turns(value: object) -> bool:
+    """Whether a value looks like a list of turns, or like one written as text."""
+    if isinstance(value, str):
+        return holds_turns_text(value)
+    if isinstance(value, dict):
+        return carried(value)
+    return isinstance(value, list) and all(isinstance(turn, dict) for turn in value)
+
+
+def carried(value: object) -> bool:
+    """Whether a value is one turn or a list of turns: objects with a role and what was said."""
+    if isinstance(value, dict):
+        spoken = {"content", "value", "text"} & value.keys()
+        return bool({"role", "from"} & value.keys() and spoken) or any(
+            isinstance(value.get(name), list) and carried(value[name])
+            for name in ("messages", "conversations")
+        )
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
+
+
+def _unpacked(text: str, where: str) -> object:
+    try:
+        return turns_of(text)
+    except ValueError as error:
+        raise UserError(f"{where}: {text[:40]!r} where a list of turns is right") from error
+
+
+def _turn(turn: object, where: str) -> Said:
+    if not isinstance(turn, dict):
+        raise UserError(f"{where}: {kind_of(turn)} where an object with role and content is right")
+    name = turn.get("role") or turn.get("from")
+    role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    called = next((key for key in ("tool_calls", "function_call") if turn.get(key)), None)
+    if role is None or called:
+        what = called or (f"role {name!r:.40}" if isinstance(name, str) else "a turn without a role")
+        raise UserError(
+            f"{where}: {what} cannot be learned; system, user and assistant are right, and conversations "
+            "with tools are to be left out"
+        )
+    said = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
+    parts = said if isinstance(said, list) else [said]
+    return Said(role, "".join(_part(part, where) for part in parts), _is_learned(turn, where))
+
+
+def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
+    """Whether no mask of a turn says that it is not learned. Raises UserError for one that is neither."""
+    learned = True
+    for name, value in turn.items():
+        if name in TURN_KEYS or is_empty(value) or KNOWN.get(flat(name)) not in MASKS:
+            continue
+        read = read_meaning(name, None, value)
+        if read is None:
+            raise UserError(f"{where}: {name} is {value!r:.40}; 0 or 1, true or false are right")
+        learned = learned and bool(read[1])
+    return learned
+
+
+def _part(part: object, where: str) -> str:
+    text = part.get("text") if isinstance(part, dict) else part
+    if not isinstance(text, str):
+        kind = part.get("type") if isinstance(part, dict) else None
+        what = f"of type {kind!r}" if isinstance(kind, str) else kind_of(part)
+        raise UserError(f"{where}: its content is {what:.48}; a text or a list of text parts is right")
+    return text

@@ -1,0 +1,178 @@
+"""Finding the format of a source's files by looking at each: the one that fits them all, or a question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from model.errors import UserError
+from tasks.data.formats import File, Format, Item, Reading, Sample, find_format, formats
+from tasks.data.formats.column_names import guess, renamed, respelled, written
+from tasks.data.formats.decoding import BLOCK, LARGEST
+from tasks.data.formats.files import CONTAINERS, suffix
+from tasks.data.formats.unsupported_shapes import describe_shape, unreadable_shape
+
+AUTO = "auto"
+ITEMS = 20
+SCANNED = 1000  # items that are looked at for ITEMS that can be read
+TEXT = 1 << 14  # bytes
+NAMED = 12  # keys that a message names
+TABLES = (".csv", ".tsv", ".tab", ".parquet")
+READ_AS_TEXT = (".txt", ".md", ".markdown", ".xml")
+
+
+def choose_reading(files: Sequence[File], name: str, wanted: str, reading: Reading) -> tuple[Format, Reading]:
+    """The format of a source, and its reading with columns that are known names in other capitals."""
+    sample = next((sample for file in files if (sample := look(file)) and sample.items), None)
+    if sample is not None and not reading.columns:
+        reading = replace(reading, columns=respelled(sample.items[0].values))
+    return find(files, name, wanted, reading.columns), reading
+
+
+def find(files: Sequence[File], name: str, wanted: str, columns: Mapping[str, str] | None = None) -> Format:
+    """The format of the source `name`: the one that is named, or with "auto" the only one that fits.
+
+    `columns` are the file's own names for what the formats know by others.
+
+    Found wrongly is worse than asking: raises UserError where several fit, none does, or not all files are of
+    one. Empty files are of any format.
+    """
+    if wanted != AUTO:
+        return find_format(wanted)
+    known = formats()
+    samples = [(file, rename(sample, columns or {})) for file in files if (sample := look(file))]
+    for file, sample in samples:
+        if said := unreadable_shape(sample):
+            raise UserError(f"source {name}: {file.origin} cannot be read: {said}")
+    looks = [(file, tried(sample, known)) for file, sample in samples]
+    if not looks:
+        raise UserError(
+            f"source {name}: {files[0].origin} {describe_empty(files[0])}" + _more(len(files) - 1)
+        )
+    # What reads a whole source at once may do with files of several kinds: one that fits is enough to ask.
+    whole = {n for n, f in known.items() if f.unit == "source" and any(not whys[n] for _, whys in looks)}
+    shared = [n for n in known if all(not whys[n] for _, whys in looks)]
+    if not shared:
+        raise UserError(f"source {name}: {_refusal(looks, dict(samples))}")
+    candidates = [n for n in known if n in shared or n in whole]
+    if len(candidates) > 1:
+        raise UserError(
+            f"source {name}: {looks[0][0].origin} may be {' or '.join(candidates)}; say which, as in "
+            f"format: {candidates[0]}"
+        )
+    return known[candidates[0]]
+
+
+def look(file: File) -> Sample | None:
+    """The first text and objects of a file that can be read; None for a file or a table that is empty."""
+    ending = suffix(file.origin)
+    text = "" if ending == ".parquet" else _text(file)
+    if not text.strip() and ending != ".parquet":
+        return None
+    items: list[Item] = []
+    if ending not in READ_AS_TEXT:
+        try:
+            fault = ""
+            for item in islice(file.all_items(), SCANNED):
+                if isinstance(item, Item):
+                    items.append(item)
+                elif not fault:
+                    fault = item.fault
+                if len(items) == ITEMS:
+                    break
+            if fault and not items:
+                raise UserError(fault)
+        except UserError:
+            if ending in CONTAINERS:
+                raise
+        if not items and ending in TABLES:
+            return None
+    return Sample(file.origin, text, tuple(items))
+
+
+def tried(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
+    """Why a sample is not of each format; empty for those of which it may be.
+
+    Where it is of none, one that most of its items fit is right: the others are rows that cannot be read.
+    """
+    whys = {name: format.fits(sample) for name, format in known.items()}
+    if all(whys.values()) and len(sample.items) > 1:
+        alone = [Sample(sample.name, sample.text, (item,)) for item in sample.items]
+        counts = {name: sum(not format.fits(one) for one in alone) for name, format in known.items()}
+        most = max(counts.values())
+        if 2 * most > len(alone):
+            whys |= {name: "" for name, count in counts.items() if count == most}
+    return whys
+
+
+def _text(file: File) -> str:
+    """Return the first characters of a file; where they are white space, from the first that is none on.
+
+    Raises UserError where so much white space comes first that nobody wrote it.
+    """
+    with file.characters() as stream:
+        head = stream.read(TEXT)
+        read = len(head)
+        while head and not head.strip():
+            if read > LARGEST:
+                raise UserError(f"{file.origin}: begins with more than {LARGEST >> 20} MB of white space")
+            block = stream.read(BLOCK)
+            read += len(block)
+            head = block.lstrip()[:TEXT] or block[:1]
+        return head.decode("utf-8", "replace")
+
+
+def rename(sample: Sample, columns: Mapping[str, str]) -> Sample:
+    """The sample as it is under the names that `columns` gives its keys."""
+    if not columns:
+        return sample
+    items = tuple(item._replace(values=renamed(item.values, columns)) for item in sample.items)
+    return replace(sample, items=items)
+
+
+def why_unknown(sample: Sample) -> str:
+    """Why no format knows a sample, and what to do, in a sentence."""
+    if not sample.items:
+        return "in no known format: it is neither text nor objects with keys"
+    keys = ", ".join(str(key) for key in list(sample.items[0].values)[:NAMED]) or "none"
+    if said := describe_shape(sample):
+        return f"in no known format: {said}"
+    found = guess(sample.items[0].values)
+    if found and found.columns:
+        return (
+            f"in no known format; its keys are {keys}. If they mean what they say, add to the source "
+            f"format: {found.format}, {written(found.columns)}"
+        )
+    return (
+        f"in no known format; its keys are {keys}. Say which is which, as in format: rows, "
+        "columns: {prompt: ..., completion: ...}, or columns: {text: ...}"
+    )
+
+
+def describe_empty(file: File) -> str:
+    """Return why a file that `look` finds nothing in holds no rows, in words that follow its name."""
+    if suffix(file.origin) == ".parquet" or _text(file).strip():
+        return "is empty (it has a header and no row)"
+    with file.characters() as stream:
+        return "holds white space alone" if stream.read(1) else "is empty"
+
+
+def _refusal(looks: Sequence[tuple[File, dict[str, str]]], samples: Mapping[File, Sample]) -> str:
+    first, whys = looks[0]
+    mine = [name for name, why in whys.items() if not why]
+    for file, others in looks:
+        theirs = [name for name, why in others.items() if not why]
+        if not theirs:
+            return f"{file.origin} is {why_unknown(samples[file])}"
+        if not set(mine) & set(theirs):
+            return (
+                f"{first.origin} is {' or '.join(mine)} and {file.origin} is {' or '.join(theirs)}; files of "
+                "one format make a source, so name two"
+            )
+    there = ", ".join(file.origin for file, _ in looks[:3])
+    return f"no one format fits all of {there}" + _more(len(looks) - 3)
+
+
+def _more(count: int) -> str:
+    return f", and {count} more files" if count > 0 else ""

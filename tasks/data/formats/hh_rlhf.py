@@ -1,0 +1,74 @@
+r"""Transcripts of hh-rlhf: {"chosen", "rejected"}, each a whole conversation (Bai et al., 2022).
+
+Turns begin with "\n\nHuman:" and "\n\nAssistant:"; nothing else cuts one, no word that holds these and no
+line that begins with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
+from tasks.data.formats.conversations import is_transcript, read_text, read_transcript, shared_turns
+from tasks.data.formats.preference_fields import preferred
+from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+
+RED_TEAM_FILE = "red_team_attempts"
+RED_TEAM_KEYS = {"transcript", "min_harmlessness_score_transcript", "task_description"}
+
+
+KEYS = keys("chosen", "rejected", *LABEL_KEYS)
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """A Comparison a row: the answers where the two part, which nearly always are the last ones.
+
+    Where they part earlier, what follows is left out: it answers another conversation. Rows whose
+    conversations do not part at an answer to the same prompt compare no two answers and are passed over; two
+    equal conversations are a tie. Raises UserError with file and line.
+    """
+    names = [reading.column(side) for side in ("chosen", "rejected")]
+    chosen, rejected = (read_transcript(read_text(values, name, where), f"{where}, {name}") for name in names)
+    place = shared_turns(chosen, rejected)
+    answers = [turns[place] for turns in (chosen, rejected) if place < len(turns)]
+    part = len(answers) == 2 and (answers[0] != answers[1] or chosen == rejected)
+    roles = [turn.role for turn in (*chosen[place - 1 : place], *answers)]
+    if part and roles == ["user", "assistant", "assistant"]:
+        texts = [turn.content for turn in answers]
+        yield preferred(chosen[:place], texts[0], texts[1], values, reading, where)
+
+
+_rows = row_stream(read_row, KEYS, "comparisons", "rows that compare no two answers to one prompt")
+
+
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+    """The rows of files. Raises UserError for the red-team files."""
+    for file in files:
+        for item in islice(file.all_items(), 1):
+            if isinstance(item, Item) and _red_team(file.origin, item):
+                raise UserError(
+                    f"{item.where}: a red-team transcript, which has no rejected answer and is not meant for "
+                    "training; hh_rlhf reads the files with chosen and rejected"
+                )
+        yield from _rows([file], reading, tally)
+
+
+def _red_team(name: str, item: Item) -> bool:
+    keys = item.values.keys()
+    return RED_TEAM_FILE in name.rpartition("/")[2] or (
+        "transcript" in keys and bool(RED_TEAM_KEYS & keys - {"transcript"})
+    )
+
+
+def _fits(sample: Sample) -> str:
+    if any(_red_team(sample.name, item) for item in sample.items):
+        return "red-team transcripts are not for training"
+    sides = ("chosen", "rejected")
+    told = sample.items and all(is_transcript(item.values.get(s)) for item in sample.items for s in sides)
+    return "" if told else "chosen and rejected are no transcripts of Human: and Assistant:"
+
+
+FORMAT = Format("hh_rlhf", stream, "line", _fits, "comparisons")

@@ -1,0 +1,184 @@
+"""JSON, one value at a time: a line each, the members of an array, or objects one after another."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NoReturn
+
+from model.errors import UserError
+from tasks.data.formats.decoding import BLOCK, LONGEST
+from tasks.data.records import json_fault
+
+# As long as a number, a literal or an escape that a block's end may cut through.
+_TORN = 16
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON; null is right where a value is missing")
+
+
+class _Decoder(json.JSONDecoder):
+    """JSON whose objects may have a key only once; `repeated` is the first key of a value that is not."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_constant=_no_number, object_pairs_hook=self._object)
+        self.repeated = ""
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs) and not self.repeated:
+            names = [name for name, _ in pairs]
+            self.repeated = next(name for name in names if names.count(name) > 1)
+        return found
+
+    def taken(self) -> str:
+        """Return what is wrong with the value that was read last, in a few words; empty for nothing."""
+        repeated, self.repeated = self.repeated, ""
+        return (
+            f"the key {repeated[:40]!r} is there twice; which of them counts is not known" if repeated else ""
+        )
+
+
+_DECODER = _Decoder()
+
+
+def read_json(text: str, where: str) -> Any:
+    """The value of a text. Raises UserError with `where` if it is none."""
+    _DECODER.taken()
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: broken JSON ({fault(error)})") from error
+
+
+def read_object(text: str, where: str) -> dict[str, Any]:
+    """The object that a line of JSON Lines is. Raises UserError with `where` if it is none."""
+    _DECODER.taken()
+    try:
+        found = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: broken JSON ({fault(error)}); each line is one object") from error
+    if said := _DECODER.taken():
+        raise UserError(f"{where}: {said}")
+    if not isinstance(found, dict):
+        raise UserError(f"{where}: {type(found).__name__} where an object is right")
+    return found
+
+
+def fault(error: Exception) -> str:
+    """What is wrong with a JSON text, in a few words."""
+    return json_fault(error)
+
+
+def read_objects(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """The objects of a JSON array, or of objects one after another, each with where it begins.
+
+    The third part is what is wrong with an item that is no object, else empty. At most one item is in memory,
+    beside a block. Raises UserError with file and line where one is broken, or is longer than 64 MB.
+    """
+    text = _Text(file, origin)
+    if text.next() != "[":
+        while text.next():
+            yield text.object(0)
+        return
+    text.place += 1
+    number, goes_on = 1, text.next() != "]"
+    while goes_on:
+        yield text.object(number)
+        if (follows := text.next()) not in (",", "]"):
+            text.fail("after an item of the array, a comma or its end is right")
+        number, goes_on = number + 1, follows == ","
+        text.place += goes_on
+    text.place += 1
+    if text.next():
+        text.fail("more stands after the end of the array")
+
+
+class _Text:
+    """The text of a stream from `place` on; what lies before it is let go of at the next block."""
+
+    def __init__(self, file: BinaryIO, origin: str) -> None:
+        self.file, self.origin = file, origin
+        self.text, self.place, self.line = "", 0, 1
+        self.counted = 0  # up to where `line` counts the lines
+        self.read = 0
+        self.decode = codecs.getincrementaldecoder("utf-8")()
+        self.ended = False
+
+    def more(self, size: int) -> bool:
+        """Read on, about `size` bytes; false at the end of the file."""
+        if self.ended:
+            return False
+        self.count_lines()
+        block = self.file.read(size)
+        self.read += len(block)
+        self.ended = not block
+        try:
+            found = self.decode.decode(block, self.ended)
+        except UnicodeDecodeError as error:
+            offset = self.read - len(error.object) + error.start
+            raise UserError(f"{self.origin}: not UTF-8 at byte {offset}; save it as UTF-8") from error
+        self.text = self.text[self.place :] + found
+        self.place = self.counted = 0
+        return True
+
+    def count_lines(self) -> None:
+        self.line += self.text.count("\n", self.counted, self.place)
+        self.counted = self.place
+
+    def next(self) -> str:
+        """The next character that is no white space; empty at the end."""
+        while True:
+            self.place = _SPACE.match(self.text, self.place).end()  # type: ignore[union-attr]
+            if self.place < len(self.text):
+                return self.text[self.place]
+            if not self.more(BLOCK):
+                return ""
+
+    def object(self, number: int) -> tuple[dict[str, Any], str, str]:
+        """The object that comes next and where it begins, with its number if it is an item of an array."""
+        begins = self.next()
+        where = f"{self.where()}, item {number}" if number else self.where()
+        if begins == "{":
+            _DECODER.taken()
+            found = self.value()
+            said = _DECODER.taken()
+            return found, where, f"{where}: {said}" if said else ""
+        what = repr(begins) if begins else "the end of the file"
+        fault = f"{where}: {what} where an object is right"
+        if begins == '"':
+            fault = f'{where}: a text where an object is right, as in {{"text": "..."}}'
+        if not number or begins in ("", ",", "]"):
+            raise UserError(fault)
+        self.value()
+        _DECODER.taken()
+        return {}, where, fault
+
+    def value(self) -> Any:
+        """The value that begins at `place`."""
+        while True:
+            try:
+                found, self.place = _DECODER.raw_decode(self.text, self.place)
+                return found
+            except json.JSONDecodeError as error:
+                rest = self.text[error.pos :].rstrip()
+                torn = error.msg.startswith("Unterminated") or len(rest) <= _TORN
+                if torn and len(self.text) - self.place > LONGEST:
+                    self.fail(f"longer than {LONGEST >> 20} MB")
+                # Twice as much each time, so that a long value is not read over and over.
+                if not torn or not self.more(max(BLOCK, len(self.text) - self.place)):
+                    self.place = error.pos
+                    self.fail(error.msg)
+            except (ValueError, RecursionError) as error:
+                self.fail(fault(error))
+
+    def where(self) -> str:
+        self.count_lines()
+        return f"{self.origin}, line {self.line}"
+
+    def fail(self, why: str) -> NoReturn:
+        raise UserError(f"{self.where()}: broken JSON ({why})")

@@ -1,0 +1,59 @@
+"""Checks of a row's labels that need several of its keys: who gave them, and the scores of both answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats import Reading
+from tasks.data.formats.annotators import normalize_annotator
+from tasks.data.formats.field_meanings import HIGHER_IS_BETTER, as_score, flat, is_empty, word_set
+from tasks.data.formats.preference_fields import ANNOTATORS
+
+_LOWER = word_set("error errors harm harmful harmfulness loss perplexity rank toxic toxicity")
+
+
+def check_annotators(values: Mapping[str, Any], reading: Reading, where: str) -> None:
+    """Check that what stands where a label names its people names some.
+
+    Raises:
+        UserError: It is true, a list of several people, or an object without a name.
+    """
+    for key in dict.fromkeys((reading.column("annotator"), *ANNOTATORS)):
+        value = values.get(key)
+        if not is_empty(value) and not normalize_annotator(value):
+            raise UserError(f"{where}: {key} is {value!r:.40}; the name or number of one person is right")
+    key = reading.column("annotators")
+    names = values.get(key)
+    for name in names if isinstance(names, list) else []:
+        if not is_empty(name) and not normalize_annotator(name):
+            raise UserError(f"{where}: {key} holds {name!r:.40}; the name or number of one person is right")
+
+
+def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: Reading, where: str) -> None:
+    """Check that the chosen answer of a comparison has no lower score than the rejected one.
+
+    Args:
+        leaves: The paths and values of the row, as `score_chosen` or `chosen[].score`.
+        reading: What the source says of how it is read; keys of its `fields` are passed over.
+        where: The row's place, for messages.
+
+    Raises:
+        UserError: The scores contradict the choice.
+    """
+    scores = {}
+    for path, value in leaves:
+        words = set(flat(path.replace(".", " ").replace("[]", "")).split("_"))
+        if words & HIGHER_IS_BETTER and not words & _LOWER and path not in reading.fields:
+            scores[path] = as_score(value)
+    for path, score in scores.items():
+        other = re.sub("chosen", "rejected", path)
+        worse = scores.get(other)
+        if other != path and score is not None and worse is not None and score < worse:
+            raise UserError(
+                f"{where}: {path} is {score:g} and {other} is {worse:g}, so the rejected answer is the "
+                "better one; correct the row, or say under the source's fields that the score is none, as in "
+                f"fields: {{{path}: ignore}}"
+            )

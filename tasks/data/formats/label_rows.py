@@ -1,0 +1,276 @@
+"""What the exports of labelling tools have in common: who said what about which answers, and rows of it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.data.formats import Reading
+from tasks.data.formats.column_names import TIES
+from tasks.data.formats.conversations import asked, group_of, history, read_prompt, there
+from tasks.data.formats.field_meanings import as_score
+from tasks.data.formats.tables import is_unnamed
+from tasks.data.records import Choice, Record, Turn, comparison_row, pair_row, rating_row
+from tasks.validation.expectations import ASPECTS
+
+PROMPTS = ("prompt", "question", "instruction", "query", "request", "input")
+ANSWERS = ("completion", "response", "answer", "output", "generation")
+ROLES = ("prompt", "completion", "left", "right")
+REMARKS = {"comment", "comments", "explanation", "feedback", "justification", "note", "notes", "rationale",
+           "reason", "remark", "why"}  # fmt: skip
+
+
+class Asked(NamedTuple):
+    """What was answered: the prompt, what was said before it, and what no split may tear."""
+
+    prompt: str
+    history: list[Turn]
+    group: str
+
+
+class Label(NamedTuple):
+    """What a person said with one control: a choice between two answers, a score of one, or an answer."""
+
+    control: str
+    annotator: str
+    time: str
+    answers: tuple[str, ...]
+    value: Choice | float | None = None
+
+
+def labelled_rows(about: Asked, labels: Iterable[Label], reading: Reading, where: str) -> Iterator[Record]:
+    """The rows of one task: Comparisons, Pairs, and a Rating an answer and aspect with everybody's scores.
+
+    Of what one person says about the same answers on one aspect the last counts. Raises UserError where two
+    controls ask the same.
+    """
+    last: dict[tuple[Any, ...], tuple[str, Label]] = {}
+    for one in sorted(labels, key=lambda one: instant(one.time)):
+        aspect = aspect_of(one.control, reading)
+        key = (tuple(sorted(one.answers)), aspect, one.annotator, one.value is None)
+        before = last.pop(key, None)
+        if before and before[1].control != one.control and one.value is not None:
+            raise UserError(
+                f"{where}: {before[1].control} and {one.control} both speak of {aspect}; say in columns what "
+                f"one of them speaks of, as in {{tone: {one.control}}}"
+            )
+        last[key] = (aspect, one)
+    ratings: dict[tuple[str, str], list[Label]] = {}
+    for aspect, one in sorted(last.values(), key=lambda found: (found[1].annotator, found[0])):
+        if len(one.answers) == 2:
+            a, b = one.answers
+            yield comparison_row(
+                about.prompt, a, b, one.value, aspect, one.annotator, reading.source, about.group,  # type: ignore[arg-type]
+                about.history, one.time,
+            )  # fmt: skip
+        elif one.value is None:
+            yield pair_row(about.prompt, one.answers[0], reading.source, about.group, (), about.history)
+        else:
+            ratings.setdefault((one.answers[0], aspect), []).append(one)
+    for (completion, aspect), given in ratings.items():
+        times = [one.time for one in given]
+        yield rating_row(
+            about.prompt, completion, [float(one.value) for one in given],  # type: ignore[arg-type]
+            [one.annotator for one in given], aspect, reading.source, about.group, about.history,
+            times if any(times) else (),
+        )  # fmt: skip
+
+
+def aspect_of(control: str, reading: Reading) -> str:
+    """The aspect that a control speaks of: as columns say, or as its name says, or the reading's own."""
+    for aspect, name in reading.columns.items():
+        if name == control and aspect not in ROLES:
+            return aspect
+    named = set(re.findall("[a-z]+", control.lower())) & set(ASPECTS)
+    return named.pop() if len(named) == 1 else reading.aspect
+
+
+def asked_of(key: str, values: Mapping[str, Any], reading: Reading, where: str) -> Asked:
+    """The prompt under a key: a text, or a list of turns that ends with the user's.
+
+    Raises UserError where it is neither.
+    """
+    value = there(values, key, where)
+    if isinstance(value, list):
+        value = [
+            {"role": turn["author"], **turn} if isinstance(turn, dict) and "author" in turn else turn
+            for turn in value
+        ]
+    turns = asked(read_prompt(value, f"{where}, {key}"), values, reading, f"{where}, {key}")
+    return Asked(turns[-1].content, history(turns[:-1]), group_of(turns, values))
+
+
+def time_of(value: Any, where: str) -> str:
+    """A time as ISO 8601; empty where none is given. Raises UserError where it is no time."""
+    if value is None or value == "":
+        return ""
+    try:
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC).isoformat()
+        datetime.fromisoformat(value)
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise UserError(f"{where}: {value!r} is no time; ISO 8601 is right") from error
+    return str(value)
+
+
+def instant(time: str) -> float:
+    """Seconds since 1970 of a time of `time_of`, one without a zone taken as UTC; before all where empty."""
+    if not time:
+        return float("-inf")
+    moment = datetime.fromisoformat(time)
+    zero = datetime(1970, 1, 1, tzinfo=UTC)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - zero).total_seconds()
+
+
+def text_at(values: Mapping[str, Any], key: str, where: str) -> str:
+    """The text that a task holds under a key. Raises UserError where it holds none."""
+    if not isinstance(values.get(key), str):
+        raise UserError(
+            f"{where}: {key} is {type(values.get(key)).__name__ if key in values else 'missing'}; "
+            f"a text is right, and there are {', '.join(values) or 'no keys'}"
+        )
+    return str(values[key])
+
+
+def prompt_key(
+    values: Mapping[str, Any], answers: Iterable[str], written: Iterable[str], reading: Reading, where: str
+) -> str:
+    """The key that holds the prompt: named in columns, or known by its name, or alone.
+
+    It is none of the `answers`, and one that was `written` about only where no other is left. Raises
+    UserError that says how to name it.
+    """
+    if "prompt" in reading.columns:
+        return reading.columns["prompt"]
+    taken = set(answers)
+    free = [key for key in values if key not in taken and _speaks(values[key]) and not is_unnamed(key)]
+    known = [key for key in free if key.lower() in PROMPTS]
+    for few in (known, [key for key in free if key not in set(written)], free):
+        if len(few) == 1:
+            return few[0]
+    raise UserError(
+        f"{where}: which of {', '.join(values) or 'no keys'} holds the prompt is not known; say so in "
+        "columns, as in {prompt: question}"
+    )
+
+
+def _speaks(value: Any) -> bool:
+    turns = value if isinstance(value, list) else []
+    return isinstance(value, str) or any(
+        isinstance(turn, dict) and {"role", "author"} & turn.keys() for turn in turns
+    )
+
+
+def answer_key(keys: Sequence[str], control: str, reading: Reading, where: str) -> str:
+    """The one of a task's keys that holds the answer that a control is about, where only names tell.
+
+    Raises UserError that says how to name it.
+    """
+    if reading.columns.get("completion") in keys:
+        return reading.columns["completion"]
+    words = f"_{flat(control)}_"
+    mentioned = [key for key in keys if f"_{flat(key)}_" in words and key.lower() not in PROMPTS]
+    known = [key for key in keys if key.lower() in ANSWERS]
+    for few in (mentioned, known):
+        if len(few) == 1:
+            return few[0]
+    raise UserError(
+        f"{where}: which of {', '.join(keys) or 'no keys'} {control} is about is not known; say so in "
+        "columns, as in {completion: response}"
+    )
+
+
+def flat(name: str) -> str:
+    """A name without case, and with one mark between its words, for comparing."""
+    return "_".join(re.findall(r"[^\W_]+", name.casefold()))
+
+
+def named(option: str, keys: Iterable[str], reading: Reading) -> str | None:
+    """The key of the answer that an option names: as columns say, or by its own name."""
+    column = reading.column(option)
+    keys = list(keys)
+    if column in keys:
+        return column
+    alike = [key for key in keys if flat(key) == flat(option)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def number(option: Any, reading: Reading) -> float | None:
+    """The score that an option is: a number, or what columns say it stands for, as in {Good: "1"}."""
+    try:
+        return as_score(reading.column(option) if isinstance(option, str) else float(option))
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def score_of(value: float, control: str, where: str) -> float:
+    """A score as a float. Raises UserError where it is not a finite number."""
+    score = number(value, Reading(""))
+    if score is None:
+        raise UserError(f"{where}: {control} says {value!r:.40}; a finite number is right")
+    return score
+
+
+def chosen(
+    picked: Sequence[str],
+    options: Iterable[str],
+    answers: Sequence[str],
+    reading: Reading,
+    shown: Mapping[str, str] | None = None,
+) -> list[tuple[str, str, Choice]]:
+    """Pairs of answers (by key) and which is better, where the picked options name answers or a tie.
+
+    What was not picked is known from the other options, else from columns, else from keys that are alike but
+    for their last part (answer_a and answer_b, left and right). Empty where no answer is named.
+    """
+    meant = {
+        option: (shown or {}).get(option) or named(option, answers, reading) for option in (*options, *picked)
+    }
+    rivals = [key for key in answers if key in meant.values()]
+    better = [key for key in rivals if key in [meant[option] for option in picked]]
+    tied = bool(picked) and all(flat(option) in TIES for option in picked)
+    if not (better or tied):
+        return []
+    if len(rivals) < 2:
+        rivals = _alike(rivals[0] if rivals else None, answers, reading)
+    return list(best_of(rivals, better))
+
+
+def _alike(key: str | None, answers: Sequence[str], reading: Reading) -> list[str]:
+    columns = [name for role, name in reading.columns.items() if role not in ("prompt", "completion")]
+    groups = [[other for other in answers if other in columns]]
+    for stem in dict.fromkeys(map(_stem, answers)):
+        groups.append([other for other in answers if stem is not None and _stem(other) == stem])
+    few = [group for group in groups if len(group) > 1 and (key is None or key in group)]
+    return few[0] if few and (key is not None or len(few) == 1 or few[0] is groups[0]) else []
+
+
+def _stem(key: str) -> str | None:
+    ends = r"\d+|left|right|first|second|one|two"
+    found = re.fullmatch(rf"(.*?)(?:{ends})|(|.*[\W_])[a-z]", key, re.I)
+    return (found[1] or found[2] or "").casefold() if found else None
+
+
+def best_of(names: Sequence[str], picked: Iterable[str]) -> Iterator[tuple[str, str, Choice]]:
+    """Each picked answer against each that was not; every pair is a tie where none was picked."""
+    chosen = set(picked)
+    for one, other in itertools.combinations(names, 2):
+        if not chosen:
+            yield one, other, "tie"
+        elif (one in chosen) != (other in chosen):
+            yield one, other, "a" if one in chosen else "b"
+
+
+def by_rank(ranks: Mapping[str, int]) -> Iterator[tuple[str, str, Choice]]:
+    """All pairs of what is ranked, of which the lowest rank is best; equal ranks are a tie."""
+    for (one, first), (other, second) in itertools.combinations(ranks.items(), 2):
+        yield one, other, "tie" if first == second else "a" if first < second else "b"
+
+
+def is_remark(control: str) -> bool:
+    """Whether a control's name says that it takes a remark on an answer, and no answer."""
+    return bool(set(flat(control).split("_")) & REMARKS)

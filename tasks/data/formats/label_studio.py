@@ -1,0 +1,300 @@
+"""Label Studio's exports, JSON and JSON_MIN.
+
+A control becomes: Pairwise a Comparison (nothing selected is a tie), Rating a Rating (0 is none), Number a
+Rating, Ranker a Comparison a pair, Choices that name answers Comparisons and those that are numbers, or words
+such as Good and Bad on one answer, a Rating, TextArea a Pair for each text that a person wrote, but for a
+remark (a control named so: comment, reason, ...). Other choices are asked about, other controls counted.
+
+Which answer stands left, and what JSON_MIN's keys are, the labelling configuration says: `labelling`, or an
+.xml file among the source's. An annotation that was cancelled does not count; of several by one person on a
+task the newest does, whichever export it stands in. What is marked as ground truth is kept as said by the
+annotator "ground-truth", so that everybody else can be held against it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.data.formats import Fault, File, Format, Found, Reading, Sample, Tally
+from tasks.data.formats.field_meanings import as_verdict, read_meaning
+from tasks.data.formats.label_rows import (
+    PROMPTS,
+    Label,
+    answer_key,
+    asked_of,
+    by_rank,
+    chosen,
+    flat,
+    instant,
+    is_remark,
+    labelled_rows,
+    number,
+    prompt_key,
+    score_of,
+    text_at,
+)
+from tasks.data.formats.label_studio_config import KINDS, Control, Labelling, read_labelling
+from tasks.data.formats.label_studio_export import (
+    GIVE,
+    MIN_KEYS,
+    Annotation,
+    Result,
+    Task,
+    annotations_of,
+    every_task,
+    newest_annotations,
+    task_key,
+)
+from tasks.data.formats.newest import REPLACED
+from tasks.data.records import Choice, Record
+
+CANCELLED = "annotations that were cancelled"
+UNLABELLED = "tasks without an annotation"
+
+
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+    """The rows of all tasks, and a Fault for each that cannot be read."""
+    texts = [(file.text(), file.origin) for file in files if file.origin.lower().endswith(".xml")]
+    if reading.labelling:
+        texts = [(reading.labelling, f"source {reading.source}, labelling")]
+    if len(texts) > 1:
+        raise UserError(f"source {reading.source}: {len(texts)} labelling configurations; one is right")
+    labelling = read_labelling(*texts[0]) if texts else None
+    exports = [file for file in files if not file.origin.lower().endswith(".xml")]
+    people, newest = newest_annotations(exports, labelling)
+    place = 0
+    for task in every_task(exports, labelling):
+        if isinstance(task, Fault):
+            yield task
+            continue
+        kept = []
+        for annotation in task.annotations:
+            person = people.get(annotation.annotator, annotation.annotator)
+            if newest[task_key(task), person] == place:
+                kept.append(annotation._replace(annotator=person))
+            place += 1
+        _count(tally, REPLACED, len(task.annotations) - len(kept))
+        _count(tally, CANCELLED, task.cancelled)
+        _count(tally, UNLABELLED, not task.annotations)
+        try:
+            found = list(_rows(task._replace(annotations=kept), labelling, reading, tally))
+        except UserError as error:
+            yield Fault(task.where, str(error))
+            continue
+        yield from (Found(row, task.where) for row in found)
+
+
+def _count(tally: Tally, reason: str, count: int) -> None:
+    if count:
+        tally.left_out[reason] += count
+
+
+def _rows(task: Task, labelling: Labelling | None, reading: Reading, tally: Tally) -> Iterator[Record]:
+    labels: list[Label] = []
+    answers: set[str] = set()
+    written: set[str] = set()
+    for annotation in sorted(task.annotations, key=lambda one: instant(one.time)):
+        for result in [*annotation.results, *_ties(annotation, task, labelling, reading)]:
+            if result.kind not in KINDS:
+                _note_unread(result, task, reading, tally)
+                continue
+            control = _control(result, task, labelling)
+            told = list(_said(result, control, task, reading))
+            if not told:
+                _note_unread(result, task, reading, tally)
+            for said in told:
+                texts = tuple(said.answers.values())
+                labels.append(Label(result.control, annotation.annotator, annotation.time, texts, said.value))
+                answers.update(said.answers)
+                written.update(control.targets)
+    if not labels:
+        return
+    shown = {key: task.data[key] for key in labelling.shown if key in task.data} if labelling else task.data
+    key = prompt_key(shown, answers, written, reading, task.where)
+    if key in answers:
+        raise UserError(
+            f"{task.where}: {key} is the prompt and a labelled answer at once; say in columns which key "
+            "holds what, as in {prompt: question, completion: response}"
+        )
+    yield from labelled_rows(asked_of(key, task.data, reading, task.where), labels, reading, task.where)
+
+
+def _note_unread(result: Result, task: Task, reading: Reading, tally: Tally) -> None:
+    """Count what was said with a control that is not read; choices may be a verdict and are asked about."""
+    if reading.fields.get(result.control) == "ignore":
+        tally.used.add(result.control)
+        return
+    values = [value for value in result.value.values() if value not in (None, "", [], 0)]
+    if values:
+        asked = "a verdict" if result.kind in ("choices", "taxonomy") else ""
+        value = values[0][0] if isinstance(values[0], list) and len(values[0]) == 1 else values[0]
+        tally.note_unread(result.control or result.kind, value, task.where, asked)
+
+
+def _ties(annotation: Annotation, task: Task, labelling: Labelling | None, reading: Reading) -> list[Result]:
+    """The ties of an annotation: an export leaves them out."""
+    said = {result.control for result in annotation.results}
+    silent = [
+        name
+        for name, control in (labelling.controls.items() if labelling else ())
+        if control.kind == "pairwise" and name not in said
+    ]
+    if labelling is None and not annotation.results:
+        if _sides(Control("pairwise", (), ()), task, reading) is None:
+            raise UserError(f"{task.where}: an empty result is a tie where two are compared; {GIVE}")
+        silent = ["pairwise"]
+    return [Result(name, "pairwise", {"selected": "tie"}) for name in silent]
+
+
+def _control(result: Result, task: Task, labelling: Labelling | None) -> Control:
+    if labelling is None:
+        return Control(result.kind, tuple(name for name in result.on.split(",") if name in task.data), ())
+    if result.control not in labelling.controls:
+        raise UserError(
+            f"{task.where}: {result.control} is not in the labelling configuration, which has "
+            f"{', '.join(labelling.controls) or 'no control'}"
+        )
+    return labelling.controls[result.control]
+
+
+class Said(NamedTuple):
+    """What one result says: of which answers, by the key that holds each, and what of them."""
+
+    answers: dict[str, str]
+    value: Choice | float | None
+
+
+def _said(result: Result, control: Control, task: Task, reading: Reading) -> Iterator[Said]:
+    value: Any = result.value.get(KINDS[result.kind])
+    if not _sound(result.kind, value):
+        raise UserError(f"{task.where}: {result.control} says {value!r:.60}, which no {result.kind} does")
+    if result.kind == "pairwise":
+        sides = _sides(control, task, reading)
+        if sides is None:
+            raise UserError(f"{task.where}: which answer stands left is not known; {GIVE}")
+        choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
+        yield Said(_texts(sides, task), choice)
+    elif (result.kind == "rating" and value) or (result.kind == "number" and value is not None):
+        yield Said(
+            _texts([_rated(result, control, task, reading)], task),
+            score_of(value, result.control, task.where),
+        )
+    elif result.kind == "ranker":
+        yield from _ranked(result, control, task)
+    elif result.kind == "choices":
+        yield from _chosen(value, result, control, task, reading)
+    elif result.kind == "textarea" and not is_remark(result.control):
+        for text in [value] if isinstance(value, str) else value:
+            if text.strip():
+                yield Said({"": text}, None)
+
+
+def _sound(kind: str, value: Any) -> bool:
+    if kind == "pairwise":
+        return value in ("left", "right", "tie")
+    if kind in ("rating", "number"):
+        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    if kind == "ranker":
+        return isinstance(value, dict | list)
+    texts = [value] if isinstance(value, str) and kind == "textarea" else value
+    return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+
+
+def _texts(keys: Iterable[str], task: Task) -> dict[str, str]:
+    return {key: text_at(task.data, key, task.where) for key in keys}
+
+
+def _sides(control: Control, task: Task, reading: Reading) -> tuple[str, str] | None:
+    """The keys of the left and the right answer, if they are known."""
+    if {"left", "right"} <= reading.columns.keys():
+        return reading.columns["left"], reading.columns["right"]
+    if len(control.targets) == 2:
+        return control.targets[0], control.targets[1]
+    words = {key: flat(key).split("_") for key in task.data}
+    pairs = [
+        (left, right)
+        for left, right in itertools.permutations(words, 2)
+        if "left" in words[left]
+        and ["right" if word == "left" else word for word in words[left]] == words[right]
+    ]
+    return pairs[0] if len(pairs) == 1 else None
+
+
+def _rated(result: Result, control: Control, task: Task, reading: Reading) -> str:
+    """The key of the answer that is rated: the one that the control stands on, unless that is the prompt."""
+    prompts = {*PROMPTS, reading.columns.get("prompt")}
+    if (
+        len(control.targets) == 1
+        and "completion" not in reading.columns
+        and control.targets[0] not in prompts
+    ):
+        return control.targets[0]
+    texts = [key for key, value in task.data.items() if isinstance(value, str)]
+    return answer_key(texts, result.control, reading, task.where)
+
+
+def _ranked(result: Result, control: Control, task: Task) -> Iterator[Said]:
+    value = result.value["ranker"]
+    order = value.get(result.control) if isinstance(value, dict) and len(value) == 1 else value
+    if not isinstance(order, list):
+        raise UserError(
+            f"{task.where}: {result.control} sorts into buckets, and none is said to be the better one; a "
+            "Ranker without buckets is read"
+        )
+    lists = [task.data[key] for key in control.targets or task.data if isinstance(task.data.get(key), list)]
+    items = [item for one in lists for item in one if isinstance(item, dict) and "id" in item]
+    texts = {str(item["id"]): item.get("body") or item.get("title") for item in items}
+    ranks = {str(number): rank for rank, number in enumerate(order)}
+    if not all(isinstance(texts.get(number), str) for number in ranks):
+        raise UserError(
+            f"{task.where}: {result.control} ranks {', '.join(ranks)}, and the texts by id of the task's "
+            f"list are {', '.join(texts) or 'none'}"
+        )
+    # Side by side as the task lists them, so that the better one is not always the first.
+    placed = {number: ranks[number] for number in texts if number in ranks}
+    for one, other, choice in by_rank(placed):
+        yield Said({f"{result.control}: {name}": str(texts[name]) for name in (one, other)}, choice)
+
+
+def _chosen(
+    picked: list[str], result: Result, control: Control, task: Task, reading: Reading
+) -> Iterator[Said]:
+    texts = [key for key, value in task.data.items() if isinstance(value, str)]
+    pairs = chosen(picked, control.options, texts, reading, control.shown)
+    for one, other, choice in pairs:
+        yield Said(_texts((one, other), task), choice)
+    if (
+        not pairs
+        and len(picked) == 1
+        and (score := _score_of_choice(picked[0], result, control, reading)) is not None
+    ):
+        yield Said(_texts([_rated(result, control, task, reading)], task), score)
+
+
+def _score_of_choice(choice: str, result: Result, control: Control, reading: Reading) -> float | None:
+    """Return the score that a choice is: by columns or fields, as a number, or as a word on one answer."""
+    meaning = reading.fields.get(result.control)
+    if meaning is not None:
+        read = read_meaning(result.control, meaning, choice)
+        return float(read[1]) if read and read[0] == "verdict" else None
+    score = number(choice, reading)
+    prompts = {*PROMPTS, reading.columns.get("prompt")}
+    on_answer = len(control.targets) == 1 and control.targets[0] not in prompts
+    return as_verdict(choice) if score is None and on_answer else score
+
+
+def _fits(sample: Sample) -> str:
+    if sample.name.lower().endswith(".xml"):
+        return "" if sample.text.lstrip().startswith("<View") else "no labelling configuration"
+    told = bool(sample.items) and all(
+        item.values.keys() >= MIN_KEYS
+        or (isinstance(item.values.get("data"), dict) and annotations_of(item.values) is not None)
+        for item in sample.items
+    )
+    return "" if told else "no tasks with data and annotations, nor annotator and annotation_id"
+
+
+FORMAT = Format("label_studio", stream, "source", _fits)

@@ -1,0 +1,190 @@
+"""The tasks of Label Studio's exports, JSON and JSON_MIN: what was labelled, by whom and when."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.data.formats import Fault, File, Item
+from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.files import BrokenItem
+from tasks.data.formats.label_rows import instant, time_of
+from tasks.data.formats.label_studio_config import KINDS, Labelling
+from tasks.data.records import digest
+
+GROUND_TRUTH = "ground-truth"
+GIVE = "give the project's labelling configuration as labelling, or its .xml file beside the export"
+MIN_KEYS = {"annotator", "annotation_id", "lead_time"}
+BOOKS = {*MIN_KEYS, "id", "created_at", "updated_at", "agreement"}
+
+
+class Result(NamedTuple):
+    """What was said with one control, and what the export says that the control stands on."""
+
+    control: str
+    kind: str
+    value: Mapping[str, Any]
+    on: str = ""
+
+
+class Annotation(NamedTuple):
+    """What one person said about a task, at one time."""
+
+    annotator: str
+    time: str
+    results: list[Result]
+
+
+class Task(NamedTuple):
+    """What was labelled, and by whom how."""
+
+    where: str
+    number: str
+    data: dict[str, Any]
+    annotations: list[Annotation]
+    cancelled: int = 0
+
+
+def newest_annotations(
+    files: Sequence[File], labelling: Labelling | None
+) -> tuple[dict[str, str], dict[tuple[str, str], int]]:
+    """Return the names of people by their numbers, and which annotation of each on a task is the newest.
+
+    The same task may stand in several exports, and in one a person is a number, in another an object with
+    an address. An annotation is told by its place among all that are read.
+    """
+    people: dict[str, str] = {}
+    seen: list[tuple[str, str, float]] = []
+    for task in every_task(files, labelling, people):
+        if isinstance(task, Task):
+            seen += [(task_key(task), one.annotator, instant(one.time)) for one in task.annotations]
+    newest: dict[tuple[str, str], int] = {}
+    times: dict[tuple[str, str], float] = {}
+    for place, (labelled, annotator, time) in enumerate(seen):
+        key = (labelled, people.get(annotator, annotator))
+        if time >= times.get(key, time):
+            newest[key], times[key] = place, time
+    return people, newest
+
+
+def task_key(task: Task) -> str:
+    """Return what tells a task: its number and what was labelled."""
+    return digest(task.number, json.dumps(task.data, sort_keys=True, default=str))
+
+
+def every_task(
+    files: Sequence[File], labelling: Labelling | None, people: dict[str, str] | None = None
+) -> Iterator[Task | Fault]:
+    for file in files:
+        yield from _tasks(file, labelling, {} if people is None else people)
+
+
+def _tasks(file: File, labelling: Labelling | None, people: dict[str, str]) -> Iterator[Task | Fault]:
+    """The tasks of a file. The rows of one task stand together in JSON_MIN, one an annotation."""
+    for (kind, _), group in itertools.groupby(file.all_items(), _kind_of_item):
+        items = list(group)
+        first = items[0]
+        if isinstance(first, BrokenItem):
+            yield Fault(first.where, first.fault)
+            continue
+        where = f"{first.where}, task {first.values.get('id', 'without an id')}"
+        if kind == "min" and labelling is None:
+            raise UserError(f"{where}: JSON_MIN does not say which keys are labels; {GIVE}")
+        try:
+            if kind == "whole":
+                yield _whole(first, where, people)
+            elif kind == "min" and labelling is not None:
+                yield _least_task([item.values for item in items if isinstance(item, Item)], labelling, where)
+            else:
+                raise UserError(
+                    f"{first.where}: keys {', '.join(first.values) or '(none)'} are no task of Label "
+                    "Studio's; export as JSON or JSON_MIN"
+                )
+        except UserError as error:
+            yield Fault(first.where, str(error))
+
+
+def _kind_of_item(item: Item | BrokenItem) -> tuple[str, str]:
+    """Return of which export an item is, and what tells its task from others."""
+    if isinstance(item, BrokenItem):
+        return "broken", item.where
+    if isinstance(item.values.get("data"), dict) and annotations_of(item.values) is not None:
+        return "whole", item.where
+    if item.values.keys() >= MIN_KEYS:
+        return "min", str(item.values.get("id", item.where))
+    return "other", item.where
+
+
+def _least_task(rows: list[dict[str, Any]], labelling: Labelling, where: str) -> Task:
+    annotations = [_least(row, labelling, where) for row in rows if row["annotation_id"] is not None]
+    kept = rows[0].keys() - labelling.controls.keys() - BOOKS
+    data = {name: value for name, value in rows[0].items() if name in kept}
+    return Task(where, str(rows[0].get("id", where)), data, annotations)
+
+
+def annotations_of(task: Mapping[str, Any]) -> list[Any] | None:
+    given = task.get("annotations", task.get("completions"))
+    return given if isinstance(given, list) else None
+
+
+def _whole(item: Item, where: str, people: dict[str, str]) -> Task:
+    annotations, cancelled = [], 0
+    for place, given in enumerate(annotations_of(item.values) or []):
+        if not isinstance(given, dict) or not isinstance(given.get("result") or [], list):
+            raise UserError(f"{where}: an annotation is an object with a list of results")
+        if given.get("was_cancelled") or given.get("skipped"):
+            cancelled += 1
+            continue
+        _note_person(given.get("completed_by"), people)
+        person = (
+            GROUND_TRUTH
+            if given.get("ground_truth")
+            else _person(given.get("completed_by"), given.get("id", place))
+        )
+        time = time_of(given.get("updated_at") or given.get("created_at"), where)
+        results = [_result(result, where) for result in given.get("result") or []]
+        annotations.append(Annotation(person, time, results))
+    return Task(where, str(item.values.get("id", where)), item.values["data"], annotations, cancelled)
+
+
+def _note_person(given: Any, people: dict[str, str]) -> None:
+    """Note the name of a person whom another export may give by number alone."""
+    if isinstance(given, dict):
+        name = normalize_annotator(given)
+        for key in ("id", "user_id", "username"):
+            if other := normalize_annotator(given.get(key)):
+                people[other] = name
+
+
+def _result(given: Any, where: str) -> Result:
+    if not isinstance(given, dict) or not isinstance(given.get("value", {}), dict):
+        raise UserError(f"{where}: a result is an object with from_name, type and value")
+    kind, value = str(given.get("type", "")).lower(), given.get("value", {})
+    # What was said of a passage in the answer is not said of the answer.
+    kind = "region" if "start" in value else kind
+    return Result(str(given.get("from_name", "")), kind, value, str(given.get("to_name", "")))
+
+
+def _least(row: Mapping[str, Any], labelling: Labelling, where: str) -> Annotation:
+    results = []
+    for name, control in labelling.controls.items():
+        given = row.get(name)
+        for value in given if isinstance(given, list) else [] if given is None else [given]:
+            if isinstance(value, str) and control.kind in ("choices", "textarea"):
+                value = {KINDS[control.kind]: [value]}
+            if isinstance(value, int | float) and control.kind in ("rating", "number"):
+                value = {KINDS[control.kind]: value}
+            if not isinstance(value, dict):
+                raise UserError(f"{where}: {name} is {value!r:.40}, which no {control.kind} says")
+            if "start" not in value:
+                results.append(Result(name, control.kind, value))
+    time = time_of(row.get("updated_at") or row.get("created_at"), where)
+    return Annotation(_person(row["annotator"], row["annotation_id"]), time, results)
+
+
+def _person(given: Any, number: Any) -> str:
+    """Who annotated. Nobody knows whether two unknown people are one, so each is one."""
+    return normalize_annotator(given) or f"{UNKNOWN}-{number}"

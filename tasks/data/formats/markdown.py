@@ -1,0 +1,43 @@
+"""Markdown: each file one document, as it is written.
+
+Headings, lists, emphasis and code stay: a model learns from them to write Markdown, as assistants are asked
+to, and what a renderer leaves of a table or of code is worse text. Front matter says something about the
+document and is not of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from tasks.data.formats import File, Format, Found, Reading, Sample, Tally
+from tasks.data.formats.decoding import LONGEST
+from tasks.data.formats.files import suffix
+from tasks.data.records import text_row
+
+# YAML between lines of ---, or TOML between lines of +++. A first line of --- with anything but a key or a
+# comment under it is a rule, and what follows is text.
+_FRONT = re.compile(
+    r"\A---[ \t]*\n(?=---|[\w\"'-]+[ \t]*:|#)(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
+    r"|\A\+\+\+[ \t]*\n(?:.*\n)*?\+\+\+[ \t]*(?:\n|\Z)"
+)
+
+
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
+    """A Text a file that holds more than front matter. Raises UserError for one of more than 64 MB."""
+    for file in files:
+        text = without_front_matter(file.text(LONGEST).replace("\r\n", "\n")).strip()
+        if text:
+            yield Found(text_row(text, reading.source), file.origin)
+
+
+def without_front_matter(text: str) -> str:
+    """The text after its front matter; all of it where there is none, or it does not end."""
+    return _FRONT.sub("", text, count=1)
+
+
+def _fits(sample: Sample) -> str:
+    return "" if suffix(sample.name) in (".md", ".markdown") else "not a .md file"
+
+
+FORMAT = Format("markdown", stream, "file", _fits)

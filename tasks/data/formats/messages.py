@@ -1,0 +1,28 @@
+"""Chat messages: {"messages": [{"role", "content"}, …]}, several turns with a system line or without.
+
+Content is a text or a list of text parts. Roles, the joining of turns and `weight` are those of turns.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.conversations import MEDIA, SYSTEM, fits_conversations, read_conversation
+from tasks.data.formats.row_stream import keys, row_stream
+
+KEY = "messages"
+KEYS = keys(KEY, "tools", "functions", *SYSTEM, *MEDIA)
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """A Pair for each answer, all of a conversation of one group. Raises UserError with file and line."""
+    yield from read_conversation(values, reading, where, KEY)
+
+
+def _fits(sample: Sample) -> str:
+    return fits_conversations(sample, KEY)
+
+
+FORMAT = Format("messages", row_stream(read_row, KEYS, "pairs"), "line", _fits, "pairs")

@@ -1,0 +1,314 @@
+"""MLflow's traces with what people said of them: what `Trace.to_json` writes, or a table of `search_traces`.
+
+Of the assessments those of source HUMAN count that nothing overrides: a number or a yes or no (1 or 0) is a
+Rating of the trace's answer to its request; a preference, where the outputs hold several answers by key, is
+a Comparison ("a", or {"preference": "a"}); an expectation named expected_response is a Pair. Of several that
+one person said under one name of one trace the newest counts, whichever export holds it. Other words of
+people are asked about. What judges and code say is counted and left out, as is what is said of a part of the
+trace.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.data.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
+from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.conversations import read_turns
+from tasks.data.formats.field_meanings import ZERO_THUMBS, is_empty, read_meaning, scale_of
+from tasks.data.formats.files import BrokenItem
+from tasks.data.formats.label_rows import (
+    ANSWERS,
+    Label,
+    asked_of,
+    chosen,
+    labelled_rows,
+    number,
+    prompt_key,
+    text_at,
+    time_of,
+)
+from tasks.data.formats.newest import REPLACED, NewestAnnotations
+from tasks.data.records import Record, digest
+
+SHORT = 60  # characters; a longer text is a remark
+OTHERS = "assessments by judges and code"
+OF_PART = "assessments of a part of a trace"
+UNANSWERED = "traces with an assessment and without an answer"
+UNJUDGED = "traces that no person judged"
+WRITTEN = "expected_response"
+WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+
+
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+    """The rows of all traces, and a Fault for each that cannot be read."""
+    newest, overridden = NewestAnnotations(), set[str]()
+    for told in _told(files):
+        if isinstance(told, Fault):
+            continue
+        for one in told.human:
+            overridden |= {str(one["overrides"])} if one.get("overrides") else set()
+            if one.get("valid") is False:
+                overridden.add(str(one.get("assessment_id")))
+            newest.add(_key(told, one), _time_of(one, told.where))
+    for told in _told(files):
+        if isinstance(told, Fault):
+            yield told
+            continue
+        kept = [one for one in told.human if newest.keeps(_key(told, one))]
+        kept = [
+            one for one in kept
+            if one.get("valid") is not False and str(one.get("assessment_id", "")) not in overridden
+        ]  # fmt: skip
+        if dropped := len(told.human) - len(kept):
+            tally.left_out[REPLACED] += dropped
+        if told.others:
+            tally.left_out[OTHERS] += told.others
+        if not told.human:
+            tally.left_out[UNJUDGED] += 1
+        try:
+            found = list(_rows(told.trace, kept, reading, told.where, tally))
+        except UserError as error:
+            yield Fault(told.item, str(error))
+            continue
+        yield from (Found(row, told.where) for row in found)
+
+
+class Told(NamedTuple):
+    """A trace with what people said of it: where its item and itself stand, and the assessments."""
+
+    item: str
+    where: str
+    trace: dict[str, Any]
+    human: list[dict[str, Any]]
+    others: int
+
+
+def _told(files: Sequence[File]) -> Iterator[Told | Fault]:
+    """The traces of all exports, and a Fault for each that cannot be read."""
+    for file in files:
+        for item in file.all_items():
+            if isinstance(item, BrokenItem):
+                yield Fault(item.where, item.fault)
+                continue
+            try:
+                trace = _trace(item)
+                where = f"{item.where}, trace {_number(trace) or 'without an id'}"
+                given = trace["info"].get("assessments") or []
+                if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+                    raise UserError(f"{where}: assessments is no list of objects")
+                human = [one for one in given if _is_human(one, where)]
+                for one in human:
+                    _time_of(one, where)
+                yield Told(item.where, where, trace, human, len(given) - len(human))
+            except UserError as error:
+                yield Fault(item.where, str(error))
+
+
+def _number(trace: Mapping[str, Any]) -> str:
+    info = trace["info"]
+    return str(info.get("trace_id") or info.get("request_id") or "")
+
+
+def _key(told: Told, one: Mapping[str, Any]) -> str:
+    """Return what tells what a person said of a trace, or of a part of it, under a name."""
+    person = normalize_annotator(one["source"].get("source_id"))
+    try:
+        _, inputs, outputs = _exchange(told.trace, told.where)
+        exchange = json.dumps([inputs, outputs], sort_keys=True, default=str)
+    except UserError:
+        exchange = ""
+    # Whoever have no name are told apart by what they said.
+    known = person or str(one.get("assessment_id") or one)
+    kind = "expectation" if "expectation" in one else "feedback"
+    return digest(_number(told.trace), exchange, str(one.get("span_id") or ""), _name(one), kind, known)
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    return str(one.get("assessment_name", "feedback"))
+
+
+def _time_of(one: Mapping[str, Any], where: str) -> str:
+    return time_of(one.get("last_update_time") or one.get("create_time"), where)
+
+
+def _trace(item: Item) -> dict[str, Any]:
+    """The trace of an item: itself, or the one that a table's row holds as JSON."""
+    given = item.values.get("trace", item.values)
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{item.where}: trace is broken JSON") from error
+    if not isinstance(given, dict) or not isinstance(given.get("info"), dict):
+        raise UserError(
+            f"{item.where}: keys {', '.join(item.values) or '(none)'} are no trace; what Trace.to_json "
+            "writes is right, a line each, or a table of search_traces"
+        )
+    return given
+
+
+def _rows(
+    trace: Mapping[str, Any], human: list[dict[str, Any]], reading: Reading, where: str, tally: Tally
+) -> Iterator[Record]:
+    if not human:
+        return
+    root, inputs, outputs = _exchange(trace, where)
+    if outputs is None:
+        tally.left_out[UNANSWERED] += 1
+        return
+    labels: list[Label] = []
+    for one in human:
+        if one.get("span_id") and root and str(one["span_id"]).removeprefix("0x") != root:
+            tally.left_out[OF_PART] += 1
+            continue
+        name, person = (
+            _name(one),
+            normalize_annotator(one["source"].get("source_id")) or UNKNOWN,
+        )
+        time = _time_of(one, where)
+        told = list(_said(name, one, outputs, reading, where)) or list(
+            _by_fields(name, one, outputs, reading, where, tally)
+        )
+        if any(isinstance(value, float) for _, value in told):
+            tally.note_scale(name, _scale(one["feedback"]["value"], reading.fields.get(name)), name, where)
+        for texts, value in told:
+            labels.append(Label(name, person, time, texts, value))
+    if labels:
+        shown = {"prompt": inputs} if isinstance(inputs, str | list) else inputs
+        if not isinstance(shown, dict):
+            raise UserError(f"{where}: its request is {type(inputs).__name__}; a text or messages are right")
+        key = "messages" if "messages" in shown else prompt_key(shown, (), (), reading, where)
+        yield from labelled_rows(asked_of(key, shown, reading, where), labels, reading, where)
+
+
+def _is_human(one: Mapping[str, Any], where: str) -> bool:
+    source = one.get("source")
+    if not isinstance(source, dict):
+        raise UserError(f"{where}: an assessment without a source; who made it must be known")
+    return str(source.get("source_type", "")).upper() == "HUMAN"
+
+
+def _exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]:
+    """The root span's id, and the request and response of a trace."""
+    data = trace.get("data")
+    spans = data.get("spans") if isinstance(data, dict) else None
+    for span in spans if isinstance(spans, list) else ():
+        if isinstance(span, dict) and not (span.get("parent_span_id") or span.get("parent_id")):
+            attributes = span.get("attributes")
+            held = attributes if isinstance(attributes, dict) else {}
+            inputs, outputs = held.get("mlflow.spanInputs"), held.get("mlflow.spanOutputs")
+            return _hex(span.get("span_id")), _unpacked(inputs), _unpacked(outputs)
+    if isinstance(data, dict) and {"request", "response"} <= data.keys():
+        return "", _unpacked(data["request"]), _unpacked(data["response"])
+    raise UserError(f"{where}: no spans, and so neither request nor answer; export with include_spans=True")
+
+
+def _hex(span: Any) -> str:
+    """A span's id as assessments name it. The export has it in base 64, older ones as it is."""
+    try:
+        raw = base64.b64decode(str(span), validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    return raw.hex() if len(raw) == 8 else str(span).removeprefix("0x")
+
+
+def _unpacked(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _said(
+    name: str, one: Mapping[str, Any], outputs: Any, reading: Reading, where: str
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    expected = one.get("expectation")
+    if name == WRITTEN and isinstance(expected, dict) and isinstance(expected.get("value"), str):
+        yield (expected["value"],), None
+    feedback = one.get("feedback")
+    value = feedback.get("value") if isinstance(feedback, dict) else None
+    if isinstance(value, dict):
+        value = value.get("preference")
+    if isinstance(value, str) and isinstance(outputs, dict):
+        answers = [key for key, text in outputs.items() if isinstance(text, str)]
+        for a, b, choice in chosen([value], (), answers, reading):
+            yield (text_at(outputs, a, where), text_at(outputs, b, where)), choice
+            value = None
+    score = WORDS.get(value.casefold()) if isinstance(value, str) else None
+    score = number(value, reading) if score is None else score
+    if score is not None:
+        yield (_answer(outputs, reading, where),), score
+
+
+def _scale(value: Any, meaning: Any) -> str:
+    """Return the scale of a score; yes and no are 1 and 0 here. Empty where `fields` maps each value."""
+    if isinstance(meaning, Mapping):
+        return ""
+    return ZERO_THUMBS if value in (0, 1, "0", "1") else scale_of(value, "number")
+
+
+def _by_fields(
+    name: str, one: Mapping[str, Any], outputs: Any, reading: Reading, where: str, tally: Tally
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What the source's fields make of a person's word; a word without a meaning is asked about."""
+    feedback = one.get("feedback")
+    value = feedback.get("value") if isinstance(feedback, dict) else None
+    if is_empty(value):
+        return
+    meaning = reading.fields.get(name)
+    if meaning is None:
+        short = not isinstance(value, str) or len(value) <= SHORT
+        tally.note_unread(name, value, where, "a verdict" if short else "")
+        return
+    tally.used.add(name)
+    read = read_meaning(name, meaning, value)
+    if read is None:
+        raise UserError(f"{where}: {name} is {str(value)!r:.60}, which fields does not give a meaning")
+    if read[0] == "verdict":
+        yield (_answer(outputs, reading, where),), read[1]
+
+
+def _answer(outputs: Any, reading: Reading, where: str) -> str:
+    """The answer in a trace's outputs: a text, a chat completion, messages, or under a key of its own."""
+    if isinstance(outputs, str):
+        return outputs
+    if isinstance(outputs, list):
+        turns = read_turns(outputs, where)
+        if turns and turns[-1].role == "assistant":
+            return turns[-1].content
+    if isinstance(outputs, dict):
+        choices = outputs.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "message" in choices[0]:
+            return _answer([choices[0]["message"]], reading, where)
+        if isinstance(outputs.get("messages"), list):
+            return _answer(outputs["messages"], reading, where)
+        if "content" in outputs:
+            return _answer([{"role": "assistant", **outputs}], reading, where)
+        texts = {key: value for key, value in outputs.items() if isinstance(value, str)}
+        named = [key for key in texts if key == reading.columns.get("completion")]
+        named = named or [key for key in texts if key.lower() in ANSWERS] or list(texts)
+        if len(named) == 1:
+            return texts[named[0]]
+    kind = f"keys {', '.join(outputs)}" if isinstance(outputs, dict) else type(outputs).__name__
+    raise UserError(
+        f"{where}: which part of its response ({kind}) is the answer is not known; say so in columns, as in "
+        "{completion: answer}"
+    )
+
+
+def _fits(sample: Sample) -> str:
+    told = bool(sample.items) and all(
+        "trace" in item.values or {"info", "data"} <= item.values.keys() for item in sample.items
+    )
+    return "" if told else "no traces with info and data"
+
+
+FORMAT = Format("mlflow_feedback", stream, "source", _fits)

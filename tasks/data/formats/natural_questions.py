@@ -1,0 +1,64 @@
+"""Natural Questions, open, with people's judgements of systems' answers (Kwiatkowski et al., 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats import File, Format, Found, Reading, Sample, Tally
+from tasks.data.records import Choice, comparison_row, digest, pair_row
+
+ASPECT, JUDGES = "truthfulness", "nq-judges"
+SHORTEST_WRONG = 4  # what is shorter among the wrong answers is noise of the extraction
+
+
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
+    """A Pair a question; a Comparison for its right answer and each one that was judged wrong.
+
+    Which side the right answer stands on is a matter of the digest, so that no side is the better one. A
+    question that is asked again is passed over.
+    """
+    seen = set()
+    for file in files:
+        for row, where in file.items():
+            question, answers = row.get("question"), row.get("answer")
+            if not isinstance(question, str) or not isinstance(answers, list) or not answers:
+                raise UserError(f"{where}: a question and a list of answers are right")
+            if question in seen:
+                continue
+            seen.add(question)
+            group, right = digest(question), str(answers[0])
+            references = list(dict.fromkeys(str(answer) for answer in answers))
+            yield Found(pair_row(question, right, reading.source, group, references), where)
+            correct, incorrect = (
+                _judged(row, f"def_{kind}correct_predictions", where) for kind in ("", "in")
+            )
+            accepted = {text.casefold() for text in (*references, *correct)}
+            wrong = dict.fromkeys(text.strip() for text in incorrect)
+            for text in wrong:
+                if len(text) < SHORTEST_WRONG or text.casefold() in accepted:
+                    continue
+                first = int(digest(question, text), 16) % 2 == 0
+                a, b = (right, text) if first else (text, right)
+                choice: Choice = "a" if first else "b"
+                yield Found(
+                    comparison_row(question, a, b, choice, ASPECT, JUDGES, reading.source, group), where
+                )
+
+
+def _judged(row: dict[str, Any], key: str, where: str) -> list[str]:
+    found = row.get(key, [])
+    if not isinstance(found, list):
+        raise UserError(f"{where}: {key} is {type(found).__name__}; a list of answers is right")
+    return [str(text) for text in found]
+
+
+def _fits(sample: Sample) -> str:
+    asked = bool(sample.items) and all(
+        "question" in item.values and isinstance(item.values.get("answer"), list) for item in sample.items
+    )
+    return "" if asked else "no question with a list under answer"
+
+
+FORMAT = Format("natural_questions", stream, "source", _fits)

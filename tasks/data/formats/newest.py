@@ -1,0 +1,35 @@
+"""The newest of several annotations of one thing by one person, whichever export of a tool holds it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tasks.data.formats.label_rows import instant
+
+REPLACED = "annotations that a newer one of the same person replaces"
+
+
+class NewestAnnotations:
+    """The newest annotation by key; at equal times, or without times, the one that is read last.
+
+    The exports of a source are read twice: `add` sees all annotations, then `keeps` is asked about each in
+    the same order.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[str, float] = {}
+        self._places: dict[str, int] = {}
+        self._added: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
+
+    def add(self, key: str, time: str) -> None:
+        """Take note of an annotation: what it is of and whose, and when it was made, as of `time_of`."""
+        self._added[key] += 1
+        moment = instant(time)
+        if moment >= self._times.get(key, moment):
+            self._times[key], self._places[key] = moment, self._added[key]
+
+    def keeps(self, key: str) -> bool:
+        """Return whether the next annotation with this key is the newest."""
+        self._asked[key] += 1
+        return self._places.get(key, self._asked[key]) == self._asked[key]

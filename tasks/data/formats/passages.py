@@ -1,0 +1,29 @@
+"""Reading-comprehension data (BoolQ, QuAC, NarrativeQA, DisflQA): objects whose rows share passages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from model.errors import UserError
+from tasks.data.formats import File, Format, Found, Reading, Sample, Tally
+from tasks.data.records import text_row
+
+
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
+    """Each `passage` that is another than the one before, as a Text."""
+    before = ""
+    for file in files:
+        for values, where in file.items():
+            if not isinstance(values.get("passage"), str):
+                raise UserError(f"{where}: no passage; its keys are {', '.join(values)}")
+            passage = values["passage"].strip()
+            if passage and passage != before:
+                yield Found(text_row(passage, reading.source), where)
+            before = passage
+
+
+def _fits(sample: Sample) -> str:
+    return "" if all("passage" in item.values for item in sample.items) and sample.items else "no key passage"
+
+
+FORMAT = Format("passages", stream, "line", _fits)

@@ -1,0 +1,89 @@
+"""What the preference formats share: who gave a label, when, on which aspect, and which side it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from tasks.data.formats import Found, Reading
+from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.conversations import Said, group_of, history
+from tasks.data.records import Choice, comparison_row, digest
+
+ANNOTATORS = (
+    "annotator", "annotator_id", "_annotator_id", "worker", "worker_id", "labeler", "labeler_id", "labeller",
+    "labeller_id", "rater", "rater_id", "voter", "voter_id", "reviewer", "reviewer_id", "evaluator",
+    "evaluator_id", "annotated_by", "labeled_by", "labelled_by", "rated_by", "voted_by", "reviewed_by",
+)  # fmt: skip
+TIMES = ("time", "timestamp", "created_at", "annotated_at")
+_SECONDS = 10**8  # the year 1973: what is less is a year, or how long something took
+_MILLISECONDS = 10**11  # as seconds, the year 5138
+
+
+def preferred(
+    before: Sequence[Said],
+    chosen: str,
+    rejected: str,
+    values: Mapping[str, Any],
+    reading: Reading,
+    where: str,
+) -> Found:
+    """The Comparison of two answers to the last turn of `before`, which is the user's.
+
+    A digest decides which of the two is `a`, so that no side is the better one, and two people who choose
+    otherwise have them on the same sides. Of two equal answers neither was preferred: a tie. An answer of
+    white space alone is empty, and validation puts it aside.
+    """
+    *earlier, prompt = before
+    chosen, rejected = (text if text.strip() else "" for text in (chosen, rejected))
+    low, high = sorted((chosen, rejected))
+    a, b = (low, high) if int(digest(prompt.content, low, high), 16) % 2 else (high, low)
+    choice: Choice = "tie" if a == b else "a" if a == chosen else "b"
+    who = annotator(values, reading)
+    row = comparison_row(
+        prompt.content, a, b, choice, aspect(values, reading), who, reading.source,
+        group_of(before, values), history(earlier), time(values, reading),
+    )  # fmt: skip
+    return Found(row, where, anonymous=who == UNKNOWN)
+
+
+def aspect(values: Mapping[str, Any], reading: Reading) -> str:
+    """The aspect that a row names, else that of its source."""
+    named = values.get(reading.column("aspect"))
+    return named if isinstance(named, str) and named else reading.aspect
+
+
+def annotator(values: Mapping[str, Any], reading: Reading) -> str:
+    """Who gave a label: the first of ANNOTATORS that a row has, else "unknown"."""
+    names = (reading.column("annotator"), *ANNOTATORS)
+    return next(filter(None, (normalize_annotator(values.get(name)) for name in names)), UNKNOWN)
+
+
+def time(values: Mapping[str, Any], reading: Reading) -> str:
+    """When a label was given, as ISO 8601: the first of TIMES that a row has, else empty.
+
+    Seconds or milliseconds since 1970 become a time in UTC. A time written otherwise than ISO 8601 could be
+    read in several ways, and is left out.
+    """
+    found = (iso_time(values.get(name)) for name in (reading.column("time"), *TIMES))
+    return next(filter(None, found), "")
+
+
+def iso_time(value: object) -> str:
+    """A date, a text in ISO 8601, or seconds or milliseconds since 1970, as ISO 8601; else empty."""
+    if isinstance(value, date):
+        return value.isoformat()
+    try:
+        if isinstance(value, str) and not value.isdecimal():
+            datetime.fromisoformat(value.strip())
+            return value.strip()
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return ""
+        seconds = float(value)
+        if not seconds >= _SECONDS:
+            return ""
+        seconds = seconds / 1000 if seconds >= _MILLISECONDS else seconds
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return ""

@@ -1,0 +1,121 @@
+"""Preferences: {"prompt", "chosen", "rejected"}, as texts or as lists of messages.
+
+The prompt is explicit; or it is implicit, what chosen and rejected begin with in common: whole turns of two
+lists of messages, whole words of two texts. A prompt may be a transcript of "Human:" and "Assistant:".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.conversations import (  # fmt: skip
+    MEDIA,
+    SYSTEM,
+    Said,
+    asked,
+    context_of,
+    holds_turns,
+    is_transcript,
+    only_answer,
+    read_history,
+    read_prompt,
+    read_turns,
+    shared_turns,
+    there,
+)
+from tasks.data.formats.field_meanings import is_empty
+from tasks.data.formats.preference_fields import preferred
+from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+
+SIDES = ("chosen", "rejected")
+PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")
+_PROMPTLESS = "no prompt, and {} and {} do not begin alike and end otherwise; give the prompt under prompt"
+
+
+KEYS = keys(
+    *PROMPTS, "input", "context", "history", "chosen", "rejected", "tools", "functions",
+    *SYSTEM, *MEDIA, *LABEL_KEYS,
+)  # fmt: skip
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """A Comparison a row. Raises UserError with file and line.
+
+    Two equal answers are a tie; an empty one is kept, and validation puts it aside with its line.
+    """
+    before, chosen, rejected = _parted(values, reading, where)
+    turns = asked([*read_history(values.get("history"), where), *before], values, reading, where)
+    if beside := context_of(values, reading, where):
+        turns[-1] = turns[-1]._replace(content=f"{turns[-1].content.rstrip()}\n\n{beside}")
+    yield preferred(turns, chosen, rejected, values, reading, where)
+
+
+def _explicit(values: Mapping[str, Any], reading: Reading) -> Any:
+    """What stands under `prompt`, else under the first of the other names of it that is there."""
+    own = values.get(reading.column("prompt"))
+    others = (values[name] for name in PROMPTS if not is_empty(values.get(name)))
+    return next(others, None) if own is None else own
+
+
+def _parted(values: Mapping[str, Any], reading: Reading, where: str) -> tuple[list[Said], str, str]:
+    """What was said before the two answers, and the two answers."""
+    names = [reading.column(side) for side in SIDES]
+    given = [there(values, name, where) for name in names]
+    explicit = _explicit(values, reading)
+    prompt = read_prompt(explicit, where)
+    texts = [side for side in given if isinstance(side, str)]
+    if len(texts) == 2:
+        if is_transcript(texts[0]):
+            raise UserError(f"{where}: {names[0]} is a transcript; format hh_rlhf reads files of them")
+        if explicit is None and not context_of(values, reading, where):
+            return _shared_words(texts, names, where)
+        return prompt, texts[0], texts[1]
+    if texts or None in given:
+        kinds = " and ".join(f"{n} is {type(s).__name__}" for n, s in zip(names, given, strict=True))
+        raise UserError(f"{where}: {kinds}; both are right as texts, or both as lists of messages")
+    chosen, rejected = (read_turns(s, f"{where}, {n}") for n, s in zip(names, given, strict=True))
+    place = shared_turns(chosen, rejected)
+    before = chosen[:place]
+    if explicit is None and not before:
+        raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
+    if before and prompt and not _ends_alike(before, prompt):
+        raise UserError(f"{where}: the prompt is another than {' and '.join(names)} begin with")
+    answers = [
+        only_answer(turns[place:], name, where) for name, turns in zip(names, (chosen, rejected), strict=True)
+    ]
+    return max(before, prompt, key=len), answers[0], answers[1]
+
+
+def _ends_alike(one: Sequence[Said], other: Sequence[Said]) -> bool:
+    """Whether the shorter is how the longer ends: the prompt beside lists often is the last turn only."""
+    said = [[(turn.role, turn.content.strip()) for turn in turns] for turns in (one, other)]
+    short, long = sorted(said, key=len)
+    return long[-len(short) :] == short
+
+
+def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tuple[list[Said], str, str]:
+    words = zip(*(re.findall(r"\s*\S+", text.rstrip()) for text in texts), strict=False)
+    shared = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], words))
+    if not shared.strip() or texts[0] == texts[1]:
+        raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
+    return [Said("user", shared)], texts[0][len(shared) :], texts[1][len(shared) :]
+
+
+def _fits(sample: Sample) -> str:
+    if not sample.items or not all(set(SIDES) <= item.values.keys() for item in sample.items):
+        return "no keys chosen and rejected"
+    for values, _ in sample.items:
+        if is_transcript(values["chosen"]):
+            return "chosen is a transcript of Human: and Assistant:"
+        prompted = any(values.get(name) for name in PROMPTS)
+        if not prompted and not all(holds_turns(values[side]) for side in SIDES):
+            return "no prompt, and chosen and rejected are no lists of messages"
+    return ""
+
+
+FORMAT = Format("preferences", row_stream(read_row, KEYS, "comparisons"), "line", _fits, "comparisons")

@@ -1,0 +1,88 @@
+"""What a preset may say under `fields` of a key that is asked about, so that nothing wrong is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from tasks.data.formats.column_names import yaml_scalar
+from tasks.data.formats.field_meanings import (
+    ACCEPT,
+    FALSE,
+    HIGHER_IS_BETTER,
+    IGNORE,
+    KNOWN,
+    NEGATIVE,
+    POSITIVE,
+    REJECT,
+    TRUE,
+    as_score,
+    flat,
+)
+from tasks.data.formats.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS
+from tasks.data.formats.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
+
+LITERAL = "a list or an object that was written as text"
+VOTES = "a column of one person's votes"
+MASK = "a training mask"
+_NEGATED = frozenset(("dont", "exclude", "ignore", "mask", "masked", "masking", "masks", "no", "not", "skip"))
+# Names of which true says that the row is not to be used, and those of which false does.
+_LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
+    "banned", "blocked", "deleted", "discard", "discarded", "drop", "dropped", "exclude", "excluded", "flag",
+    "flagged", "harmful", "hidden", "opt", "out", "removed", "skip", "skipped", "spam", "toxic", "unsafe",
+))  # fmt: skip
+_KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset(("keep", "kept", "usable", "use", "valid", "verified"))
+
+
+def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: bool) -> str:
+    """Return what `fields` may say of a key, as a preset has it.
+
+    Args:
+        path: The key.
+        looks: What it looks like.
+        values: Its different values, plain words; empty where they are not known.
+        has_pairs: Whether the source has pairs or conversations, on which a verdict can be.
+
+    Returns:
+        A meaning, or a mapping of the values. Where only a person can tell, a row that says anything unclear
+        is left out.
+    """
+    if looks in (LITERAL, VOTES):
+        return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"
+    words = set(flat(path.rpartition(".")[2]).split("_"))
+    known = {value for value in values if value}
+    few = bool(known) and LONG not in known and len(known) <= MOST_VALUES
+    if looks == MASK and (known <= TRUE | FALSE or not few):
+        return "mask" if words & _NEGATED and "loss" not in words else "weight"
+    if looks == MASK:
+        return _mapping(sorted(known))
+    if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):
+        bad, negated = bool(words & _LEFT_OUT), bool(words & {"no", "non", "not", "without", "free"})
+        return "deleted" if bad is not negated else "weight"
+    if has_pairs and KNOWN.get(flat(path)) in ("number", "thumb", "thumb_down", "word"):
+        # Its other values are read already; a mapping would have to name them all.
+        return "verdict"
+    flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)
+    if known and known <= ACCEPT | REJECT | IGNORE and not flags:
+        return "review"
+    if all(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known):
+        scored = any(map(_is_score, known)) and (flags or not known <= TRUE | FALSE)
+        return "verdict" if has_pairs else "ignore" if scored else "review"
+    if few:
+        return _mapping(sorted(known))
+    return "verdict" if has_pairs else "ignore"
+
+
+def _is_score(value: str) -> bool:
+    return as_score(value.replace("_", " ")) is not None
+
+
+def _mapping(values: list[str]) -> str:
+    removed = set(values) & (REMOVED | DRAFTS)
+    said = []
+    for value in values:
+        unclear = "accept" if removed else "ignore"
+        meaning = "ignore" if value in REMOVED | DRAFTS else unclear
+        meaning = "accept" if value in POSITIVE | ACCEPT else meaning
+        meaning = "reject" if value in NEGATIVE | REJECT else meaning
+        said.append(f"{yaml_scalar(value)}: {meaning}")
+    return f"{{{', '.join(said)}}}"

@@ -1,0 +1,80 @@
+"""Snippets rated for their tone by 15 to 100 people each (Hutto & Gilbert, ICWSM 2014).
+
+Two files a source: `*_GroundTruth.txt` with id, mean and text; `*_anonDataRatings.txt` with id, mean,
+deviation and the list of single ratings. An annotator here is a place in that list: no more is known.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Sequence
+
+from model.errors import UserError
+from tasks.data.formats import File, Format, Found, Reading, Sample, Tally
+from tasks.data.records import digest, pair_row, rating_row, text_row
+
+ASPECT = "tone"
+
+
+def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
+    """A Text, a Pair and a Rating a snippet: its first two to four words prompt for the rest.
+
+    The snippet is the group, so its three rows stand in one split. One with too few words is a Text only.
+    """
+    if len(files) != 2:
+        raise UserError(
+            f"source {reading.source}: {len(files)} files; rated_snippets reads two, texts and their ratings"
+        )
+    texts, ratings = files
+    scores: dict[str, list[float]] = {}
+    unread: dict[str, str] = {}
+    for where, (number, _, _, listed) in _fields(ratings, 4):
+        try:
+            scores[number] = [float(score) for score in json.loads(listed)]
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{where}: {listed[:40]!r} is not a list of ratings") from error
+        unread[number] = where
+    seen = set()
+    for where, (number, _, raw) in _fields(texts, 3):
+        if number not in scores:
+            raise UserError(f"{where}: snippet {number} has no ratings in {ratings.origin}")
+        unread.pop(number, None)
+        text = " ".join(html.unescape(raw).split())
+        if text in seen:
+            continue
+        seen.add(text)
+        group = digest(text)
+        yield Found(text_row(text, reading.source), where)
+        words = text.split(" ")
+        first = 2 + int(group, 16) % 3
+        if len(words) <= first:
+            continue
+        prompt = reading.prompt + " ".join(words[:first])
+        completion = " " + " ".join(words[first:])
+        yield Found(pair_row(prompt, completion, reading.source, group), where)
+        annotators = [f"{reading.source}-{place + 1}" for place in range(len(scores[number]))]
+        yield Found(
+            rating_row(prompt, completion, scores[number], annotators, ASPECT, reading.source, group), where
+        )
+
+    for number, where in unread.items():
+        raise UserError(f"{where}: rates snippet {number}, which is not in {texts.origin}")
+
+
+def _fields(file: File, count: int) -> Iterator[tuple[str, list[str]]]:
+    # Not splitlines: a text may hold a line separator of Unicode's.
+    for number, line in enumerate(file.text().replace("\r\n", "\n").split("\n"), 1):
+        if not line.strip():
+            continue
+        where, fields = f"{file.origin}, line {number}", line.split("\t", count - 1)
+        if len(fields) != count:
+            raise UserError(f"{where}: {len(fields)} fields between tabs; {count} are right")
+        yield where, fields
+
+
+def _fits(sample: Sample) -> str:
+    return "" if sample.name.endswith("_GroundTruth.txt") else "not named *_GroundTruth.txt"
+
+
+FORMAT = Format("rated_snippets", stream, "source", _fits)

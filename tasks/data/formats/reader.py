@@ -1,0 +1,104 @@
+"""Reading a source row by row: the one way for `init`, the dry run and ingestion.
+
+`read_rows` gives the rows of some files and counts in a Tally what it reads past. A row that cannot be read
+becomes a record with a `fault`, which validation puts aside with its file and line. Callers then
+- add up the tallies of a source's parts in their order (`Tally.add`),
+- call `Tally.check(source.name, source.fields)`, which stops at keys that look like a verdict or a mask,
+- show `Tally.lines()` to the user.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from model.errors import UserError
+from tasks.data.formats import Fault, File, Format, Found, Reading, Tally
+from tasks.data.records import TYPES, Pair, fault_row
+
+LOOKED = 200  # rows of a file that tell of which kind one is that cannot be read
+KINDS = {found: kind for kind, found in TYPES.items()}
+
+
+def read_rows(
+    format: Format, files: Sequence[File], reading: Reading, tally: Tally, strict: bool = False
+) -> Iterator[Found]:
+    """Yield the rows of files in their order; those that cannot be read as records with a `fault`.
+
+    Args:
+        format: How the files are read.
+        files: Files, or parts of files, of one source.
+        reading: What the source says of how it is read.
+        tally: Counts what is read past; complete when the iterator ends.
+        strict: Stop at the first row that cannot be read.
+
+    Raises:
+        UserError: A file is broken as a whole; or a row is, where `strict` is true.
+    """
+    kinds: dict[str, str] = {}
+    for found in format.stream(files, reading, tally):
+        if isinstance(found, Found):
+            says = _unwritable(found)
+            if not says:
+                tally.rows += 1
+                tally.pairs += isinstance(found.row, Pair)
+                tally.nameless += found.anonymous
+                yield found
+                continue
+            found = Fault(found.where, f"{found.where}: {says}", KINDS[type(found.row)])
+        if strict:
+            raise UserError(f"source {reading.source} is strict: {found.says}")
+        tally.fault(found.says)
+        kind = found.kind or format.kind or _kind_of(format, files, found.where, reading, kinds)
+        yield Found(fault_row(kind, reading.source, found.where, found.says), found.where)
+
+
+def no_rows(source: str, names: str, tally: Tally) -> str:
+    """Return why a source gives no row: it holds none, or none of them can be read."""
+    if tally.faults:
+        none = f"none of {tally.faults:,} rows in {names} can be read"
+        return f"source {source}: {none}; the first: {tally.first_fault}"
+    left_out = "; ".join(line for line in tally.lines() if line.startswith("left out"))
+    return f"source {source}: no rows in {names}" + (f" ({left_out})" if left_out else "")
+
+
+def _unwritable(found: Found) -> str:
+    """Return why a record cannot be written as UTF-8: half of a surrogate pair stands alone in it."""
+    for name, value in vars(found.row).items():
+        if not _is_whole(value):
+            return f"{name} holds half of a character (a lone surrogate); mend the text or leave the row out"
+    return ""
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, str):
+        if value.isascii():
+            return True
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
+    if isinstance(value, dict):
+        return all(map(_is_whole, value.values()))
+    return all(map(_is_whole, value)) if isinstance(value, list) else True
+
+
+def _kind_of(
+    format: Format, files: Sequence[File], where: str, reading: Reading, known: dict[str, str]
+) -> str:
+    """Return the kind of the first row of a file that can be read: what its broken rows are taken for.
+
+    The whole file is looked at, not the part of it that is read here, so that the parts do not show.
+    """
+    file = max(files, key=lambda file: len(file.origin) if where.startswith(file.origin) else 0)
+    if file.origin not in known:
+        whole = dataclasses.replace(file, start=0, stop=None, first=1)
+        rows = (
+            KINDS[type(found.row)]
+            for found in islice(format.stream([whole], reading, Tally()), LOOKED)
+            if isinstance(found, Found)
+        )
+        known[file.origin] = next(rows, "pairs")
+    return known[file.origin]

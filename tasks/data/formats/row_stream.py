@@ -1,0 +1,276 @@
+"""Files whose rows are read one by one: what every such format does with a row before and after reading it.
+
+A format gives a function for one row and the keys that it reads. Here cells that hold turns as text are
+unpacked, words for a missing value are emptied in optional keys, verdicts, masks and deletions beside the
+texts are read (meanings.py), and every other key is counted as one that nothing reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats import Fault, File, Found, Item, Parser, Reading, Tally
+from tasks.data.formats.conversations import TURN_KEYS, MaskedAnswer, carried
+from tasks.data.formats.field_meanings import KNOWN, MASKS, flat, is_empty, is_null_word, read_meaning
+from tasks.data.formats.files import BrokenItem
+from tasks.data.formats.label_checks import check_annotators, check_side_scores
+from tasks.data.formats.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
+from tasks.data.formats.preference_fields import ANNOTATORS, TIMES
+from tasks.data.formats.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
+from tasks.data.formats.verdict_names import looks_like_verdict
+from tasks.data.formats.verdict_values import named_as_verdict
+from tasks.data.records import Comparison, Rating, describe_number
+
+Row = Callable[[Mapping[str, Any], Reading, str], Iterator[Found]]
+LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
+OPTIONAL = frozenset((
+    "annotators", "context", "group", "history", "input", "references", "system", "system_message",
+    "system_prompt", "times", *LABEL_KEYS,
+))  # fmt: skip
+NO_TEXTS = frozenset(("choice", "group", "id", "label", "score", "scores"))
+DEEPEST, MOST_LEAVES = 6, 200
+
+MASKED = "answers marked as not to be learned"
+EMPTY = "rows without an answer to learn"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that a format reads: `own` at the top of a row, `inside` of objects under them.
+
+    `own` is a function of a row where its kind decides. `columns` may give keys other names.
+    """
+
+    own: Callable[[Mapping[str, Any], Reading], frozenset[str]]
+    inside: Mapping[str, frozenset[str]]
+
+
+def keys(*names: str, inside: Mapping[str, Sequence[str]] | None = None) -> Keys:
+    """Return the keys of a format that reads the same ones of every row."""
+    known = frozenset((*names, "group"))
+
+    def own(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
+        return frozenset((*known, *reading.columns.values()))
+
+    return Keys(own, {name: frozenset(inner) for name, inner in (inside or {}).items()})
+
+
+def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> Parser:
+    """Return a parser that reads every item of its files by `row`.
+
+    Args:
+        row: Yields the records of one row; raises UserError where it cannot be read.
+        known: The keys that `row` reads.
+        kind: The kind of a row that cannot be read; empty where rows are of several kinds.
+        nothing: What a row without a record is counted as.
+    """
+
+    def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+        for file in files:
+            for item in file.all_items():
+                if isinstance(item, BrokenItem):
+                    yield Fault(item.where, item.fault, kind)
+                    continue
+                try:
+                    found = list(_records(item, row, known, reading, tally, nothing))
+                except UserError as error:
+                    yield Fault(item.where, str(error), kind)
+                except RecursionError:
+                    yield Fault(item.where, f"{item.where}: nested too deeply", kind)
+                else:
+                    yield from found
+
+    return stream
+
+
+def _records(
+    item: Item, row: Row, known: Keys, reading: Reading, tally: Tally, nothing: str
+) -> Iterator[Found]:
+    values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
+    own = known.own(values, reading)
+    for key in sorted((own - OPTIONAL - NO_TEXTS) & values.keys()):
+        if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
+            tally.note_literal(key, values[key], where)
+    values = {key: value if key in own else _opened(value) for key, value in values.items()}
+    said, values = read_verdicts(values, own, reading, where, tally)
+    masked = tally.left_out[MASKED]
+    # A pair with a verdict is a rating, and a rating has a person and a time.
+    whole = values
+    values = _walked(values, known, reading, where, tally, LABEL_KEYS if said.rates else frozenset())
+    if reason := said.left_out():
+        tally.left_out[reason] += 1
+        return
+    try:
+        found = list(row(values, reading, where))
+    except MaskedAnswer:
+        found, nothing = [], EMPTY
+    if not found:
+        tally.left_out[nothing] += 1
+        if tally.left_out[MASKED] > masked and said.rates:
+            tally.left_out[MASKED_VERDICT] += 1
+        return
+    for one in judged_rows(found, said, item.values, reading, where, tally):
+        if isinstance(one.row, Rating | Comparison):
+            check_annotators(item.values, reading, where)
+        if isinstance(one.row, Comparison) and "chosen" in own:
+            leaves = (leaf for key, value in whole.items() for leaf in _leaves(key, value, 0))
+            check_side_scores(leaves, reading, where)
+        yield one
+
+
+def _opened(value: Any) -> Any:
+    """Return the objects that a text holds, as a table writes them; any other value as it is."""
+    bare = value.strip() if isinstance(value, str) else ""
+    if bare[:1] + bare[-1:] not in ("{}", "[]") or "{" not in bare[:2]:
+        return value
+    try:
+        found = read_literal(bare)
+    except ValueError:
+        return value
+    objects = found if isinstance(found, list) else [found]
+    return found if objects and all(isinstance(one, dict) for one in objects) else value
+
+
+def unpacked_cells(values: Mapping[str, Any], reading: Reading, where: str, tally: Tally) -> dict[str, Any]:
+    """Return a row with turns for texts that hold turns, and nothing for null words in optional keys.
+
+    Raises:
+        UserError: A text begins as turns are written and cannot be read.
+    """
+    optional = OPTIONAL | {own for name, own in reading.columns.items() if name in OPTIONAL}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, str):
+            if is_null_word(value):
+                tally.note_word(key, value, where)
+                value = None if key in optional else value
+            elif holds_turns_text(value):
+                try:
+                    value = turns_of(value)
+                except ValueError as error:
+                    raise UserError(
+                        f"{where}: {key} begins as a list of turns and cannot be read "
+                        f"({describe_number(error)}); write it "
+                        "as JSON"
+                    ) from error
+        elif isinstance(value, float) and value != value:
+            value = None
+        found[str(key)] = value
+    return found
+
+
+def _walked(
+    values: dict[str, Any], known: Keys, reading: Reading, where: str, tally: Tally, also: frozenset[str]
+) -> dict[str, Any]:
+    """Count the keys that nothing reads, also in turns; return the row with the masks of its turns read.
+
+    Args:
+        values: The row.
+        known: The keys that its format reads.
+        reading: What the source says of how it is read.
+        where: The row's place, for messages.
+        tally: Counts the keys.
+        also: Keys that are read of this row beside those of its format.
+    """
+    own = known.own(values, reading) | also
+    found = dict(values)
+    for key, value in values.items():
+        if key not in own:
+            _count_unread(key, value, reading, where, tally)
+        elif carried(value):
+            found[key] = _turns_walked(key, value, reading, where, tally)
+        elif isinstance(value, dict) and key in known.inside:
+            inner = dict(value)
+            for name, held in value.items():
+                if name not in known.inside[key]:
+                    _count_unread(f"{key}.{name}", held, reading, where, tally)
+                elif carried(held):
+                    inner[name] = _turns_walked(f"{key}.{name}", held, reading, where, tally)
+            found[key] = inner
+    return found
+
+
+def _turns_walked(path: str, value: Any, reading: Reading, where: str, tally: Tally) -> Any:
+    """Count the keys of turns that nothing reads; return the turns with what masks say under `weight`."""
+    if isinstance(value, dict):
+        inner = value.get("messages", value.get("conversations"))
+        if carried(inner):
+            name = "messages" if "messages" in value else "conversations"
+            return {**value, name: _turns_walked(f"{path}.{name}", inner, reading, where, tally)}
+        return _turns_walked(path, [value], reading, where, tally)[0]
+    turns = []
+    for number, turn in enumerate(value, 1):
+        kept, learned = {}, True
+        for name, held in turn.items():
+            inside = f"{path}[].{name}"
+            meaning = reading.fields.get(inside)
+            if meaning is not None:
+                tally.used.add(inside)
+            if is_empty(held) or (name in TURN_KEYS and meaning is None):
+                kept[name] = held
+                continue
+            read = read_meaning(name, meaning, held) if meaning or KNOWN.get(flat(name)) in MASKS else None
+            if read is None and meaning is not None:
+                raise UserError(
+                    f"{where}, turn {number}: {inside} is {held!r:.40}, which fields gives no meaning"
+                )
+            if read is None:
+                _count_unread(inside, held, reading, where, tally)
+            elif read[0] == "learn":
+                learned = learned and read[1]
+            elif read[0] in ("review", "deleted"):
+                learned = learned and read[1] in ("accept", False)
+            elif read[0] == "verdict":
+                learned = learned and read[1] > 0
+        if not learned:
+            if _speaks(turn):
+                tally.left_out[MASKED] += 1
+            kept["weight"] = 0
+        turns.append(kept)
+    return turns
+
+
+def _speaks(turn: Mapping[str, Any]) -> bool:
+    """Return whether a turn is the assistant's: others are never learned."""
+    role = str(turn.get("role") or turn.get("from") or "assistant").strip().lower()
+    return role not in ("user", "human", "system", "developer", "prompter")
+
+
+def _count_unread(path: str, value: Any, reading: Reading, where: str, tally: Tally) -> None:
+    """Count the leaves under a key, as `metadata.quality` or `annotations[].label`."""
+    for place, (leaf, held) in enumerate(_leaves(path, value, 0)):
+        if place >= MOST_LEAVES:
+            return
+        if is_empty(held) or _told_of(leaf, reading, tally):
+            continue
+        looks = looks_like_verdict(leaf, held)
+        if not looks and any(named_as_verdict(part, held) for part in leaf.split(".")):
+            looks = "a verdict"
+        tally.note_unread(leaf, held, where, looks)
+        tally.note_values(leaf, held)
+
+
+def _told_of(path: str, reading: Reading, tally: Tally) -> bool:
+    """Return whether `fields` says what a key means, or that everything above it is ignored."""
+    parts = path.split(".")
+    for name in (".".join(parts[:n]) for n in range(1, len(parts) + 1)):
+        for spelled in (name, name.removesuffix("[]")):
+            meaning = reading.fields.get(spelled)
+            if meaning is not None and (spelled == path or meaning == "ignore"):
+                tally.used.add(spelled)
+                return True
+    return False
+
+
+def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth < DEEPEST and isinstance(value, dict):
+        for key, held in value.items():
+            yield from _leaves(f"{path}.{key}", held, depth + 1)
+    elif depth < DEEPEST and isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        for held in value:
+            yield from _leaves(f"{path}[]", held, depth + 1)
+    else:
+        yield path, value

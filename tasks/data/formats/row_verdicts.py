@@ -1,0 +1,287 @@
+"""What keys beside the texts say of a row: verdicts, votes, reviews, masks and deletions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats import Found, Reading, Tally
+from tasks.data.formats.annotators import UNKNOWN
+from tasks.data.formats.field_meanings import KNOWN, flat, is_empty, read_meaning, scale_of
+from tasks.data.formats.list_literals import read_literal
+from tasks.data.formats.preference_fields import annotator, aspect, time
+from tasks.data.records import Comparison, Pair, Rating, Text, rating_row
+
+DELETED = "rows marked as deleted"
+UNLEARNED = "rows marked as not to be learned"
+SKIPPED = "rows that a reviewer skipped"
+REJECTED = "rows that a reviewer rejected"
+EARLIER = "earlier answers of conversations with a verdict on the whole"
+MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
+# Keys of KNOWN whose value is a judgement, so that an empty one says that nobody judged.
+JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
+# What keys with these names hold in data without verdicts may be empty too: a final answer, for one.
+OTHERWISE = frozenset(("answer",))
+UP, DOWN = ("thumbs_up", "thumb_up", "liked"), ("thumbs_down", "thumb_down", "disliked")
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What keys beside the texts say of a row.
+
+    `score` is the verdict under `key`, `votes` are those of people by their columns. `told`: the preset gives
+    the verdict's key its meaning. `unrated` is a key that would hold a verdict, and is empty.
+    """
+
+    score: float | None = None
+    key: str = ""
+    votes: dict[str, float] = field(default_factory=dict)
+    review: str = ""
+    learned: bool = True
+    deleted: bool = False
+    told: bool = False
+    unrated: str = ""
+
+    @property
+    def rates(self) -> bool:
+        """Whether a pair with these verdicts is a rating."""
+        return self.score is not None or bool(self.votes) or self.review == "reject"
+
+    def left_out(self) -> str:
+        """Return why the row is no data; empty where it is some."""
+        if self.deleted:
+            return DELETED
+        if self.review == "ignore":
+            return SKIPPED
+        return "" if self.learned else UNLEARNED
+
+    def plus(self, what: str, value: Any, key: str) -> Verdicts:
+        """Add what one key says, as of `read_meaning`."""
+        if what == "verdict":
+            return replace(self, score=value, key=key)
+        if what == "review":
+            # Of several reviewers' answers the strictest counts.
+            strict = ("reject", "ignore", "accept", "")
+            return replace(self, review=min(self.review, value, key=strict.index))
+        if what == "learn":
+            return replace(self, learned=self.learned and value)
+        return replace(self, deleted=self.deleted or value) if what == "deleted" else self
+
+
+def read_verdicts(
+    values: dict[str, Any], own: frozenset[str], reading: Reading, where: str, tally: Tally
+) -> tuple[Verdicts, dict[str, Any]]:
+    """Read the keys with a known meaning; return what they say, and the row without these keys.
+
+    A key that is not understood stays in the row, and is asked about when the keys that nothing reads are
+    counted.
+    """
+    said, rest = Verdicts(), dict(values)
+    scored: dict[str, float] = {}
+    sides = side_votes(values, reading)
+    for path, value in _told(values, reading):
+        tally.used.add(path)
+        if path in sides:
+            continue
+        meaning, top = reading.fields[path], path.partition(".")[0]
+        if meaning == "text":
+            continue
+        if path == top or meaning == "ignore":
+            rest.pop(path, None)
+        if is_empty(value) and not (path in own or meaning in ("weight", "mask", "deleted", "ignore")):
+            said = replace(said, unrated=path)
+        if is_empty(value) or meaning == "ignore":
+            continue
+        read = read_meaning(path.rpartition(".")[2], meaning, value)
+        if read is not None and read[0] == "verdict" and isinstance(meaning, str):
+            tally.note_scale(aspect(values, reading), scale_of(value, meaning), path, where)
+        if read is None:
+            raise UserError(
+                f"{where}: {path} is {str(value)!r:.60}, which fields does not give a meaning; add it "
+                "there, or leave the row out"
+            )
+        if meaning == "vote":
+            said.votes[path] = read[1]
+            continue
+        if read[0] == "verdict" and path in own:
+            rest[path] = read[1]
+            continue
+        if read[0] == "verdict":
+            scored[path] = read[1]
+        said = replace(said.plus(*read, path), told=True)
+    names = {column: name for name, column in reading.columns.items()}
+    for key, value in values.items():
+        kind = KNOWN.get(flat(names.get(key, key)))
+        if key in own and key not in reading.fields:
+            _note_scales(names.get(key, key), kind, value, key, values, reading, where, tally)
+            continue
+        if kind is None or key in own or key in reading.fields:
+            continue
+        if is_empty(value):
+            if kind in JUDGEMENTS and flat(key) not in OTHERWISE:
+                said = replace(said, unrated=said.unrated or key)
+                rest.pop(key)
+            continue
+        read = read_meaning(key, None, value)
+        if read is None:
+            continue
+        rest.pop(key)
+        if _says_nothing(key, read, values):
+            said = replace(said, unrated=said.unrated or key)
+            continue
+        if read[0] == "verdict":
+            scored[key] = read[1]
+            tally.note_scale(aspect(values, reading), scale_of(value, kind), key, where)
+        said = said.plus(*read, key)
+    if len(set(scored.values())) > 1:
+        first, second = list(scored)[:2]
+        raise UserError(
+            f"{where}: {first} and {second} are two verdicts; say under the source's fields which of them is "
+            f"none, as in fields: {{{second}: ignore}}"
+        )
+    if said.votes and scored:
+        raise UserError(
+            f"{where}: {next(iter(scored))} is a verdict beside the votes of {', '.join(said.votes)}; say "
+            f"under the source's fields that it is none, as in fields: {{{next(iter(scored))}: ignore}}"
+        )
+    return said, rest
+
+
+def side_votes(values: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """Return what people chose of two answers, by the columns that `fields` calls votes.
+
+    Empty where the row has no two answers, or a choice of its own.
+    """
+    a, b, choice = (reading.column(name) in values for name in ("a", "b", "choice"))
+    if not a or not b or choice:
+        return {}
+    return {path: value for path, value in _told(values, reading) if reading.fields[path] == "vote"}
+
+
+def _note_scales(
+    name: str,
+    kind: str | None,
+    value: Any,
+    key: str,
+    values: Mapping[str, Any],
+    reading: Reading,
+    where: str,
+    tally: Tally,
+) -> None:
+    """Take note of the scales of a format's own scores: `score`, `label`, or the list `scores`."""
+    if name == "scores":
+        try:
+            value = read_literal(value) if isinstance(value, str) else value
+        except ValueError:
+            return
+        kind = "number"
+    if kind not in ("number", "word"):
+        return
+    for one in value if isinstance(value, list) else [value]:
+        if not is_empty(one):
+            tally.note_scale(aspect(values, reading), scale_of(one, kind), key, where)
+
+
+def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) -> bool:
+    """Return whether a missing thumb says nothing: it is one down, or another key holds the one down."""
+    flats = {flat(name) for name in values}
+    if flat(key) in DOWN:
+        return read == ("verdict", 1.0)
+    return flat(key) in UP and read == ("verdict", -1.0) and bool(flats & set(DOWN))
+
+
+def _told(values: Mapping[str, Any], reading: Reading) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of the row that `fields` names, also inside objects, with their values."""
+    for path in reading.fields:
+        if "[]" in path:
+            continue
+        if path in values:
+            yield path, values[path]
+            continue
+        inside: Any = values
+        for part in path.split("."):
+            inside = inside.get(part, _MISSING) if isinstance(inside, Mapping) else _MISSING
+        if inside is not _MISSING:
+            yield path, inside
+
+
+def judged_rows(
+    found: list[Found], said: Verdicts, values: Mapping[str, Any], reading: Reading, where: str, tally: Tally
+) -> Iterator[Found]:
+    """Yield the records of a row as its verdicts make them, and count what is left out.
+
+    Args:
+        found: The records of the row, one at least.
+        said: What keys beside the texts say of it.
+        values: The row as its file has it.
+        reading: What the source says of how it is read.
+        where: The row's place, for messages.
+        tally: Counts what is left out.
+    """
+    last = found[-1]
+    if not isinstance(last.row, Pair):
+        if said.review == "reject":
+            tally.left_out[REJECTED] += 1
+            return
+        if said.score is not None or said.votes:
+            _refuse_verdict(last.row, said, values, where, tally)
+        yield from found
+        return
+    if not said.rates:
+        if said.unrated and not said.review:
+            tally.left_out[unrated_reason(said.unrated)] += 1
+            return
+        yield from found
+        return
+    if not last.final:
+        # The verdict was given about the last answer, and must not fall on the one before it.
+        tally.left_out[MASKED_VERDICT] += 1
+        tally.left_out[EARLIER] += len(found)
+        return
+    if len(found) > 1:
+        tally.left_out[EARLIER] += len(found) - 1
+    score = -1.0 if said.review == "reject" else said.score
+    yield _rated(last, said.votes if score is None else {}, score, values, reading)
+
+
+def unrated_reason(key: str) -> str:
+    """Return what pairs are counted as whose verdict is empty."""
+    return (
+        f"pairs that nobody rated, as {key} is empty or says nothing (fields: {{{key}: ignore}} learns them)"
+    )
+
+
+def _refuse_verdict(row: object, said: Verdicts, values: Mapping[str, Any], where: str, tally: Tally) -> None:
+    what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(row), "a row")  # type: ignore[call-overload]
+    if said.votes:
+        raise UserError(
+            f"{where}: fields makes {next(iter(said.votes))} a vote on an answer, and {what} takes none; "
+            "write a row per vote, or say ignore"
+        )
+    if said.told:
+        raise UserError(
+            f"{where}: fields makes {said.key} a verdict, and {what} takes none; review, weight, mask, "
+            "deleted or ignore are right for it"
+        )
+    value = values.get(said.key, said.score)
+    tally.note_unread(said.key, value, where, "a verdict")
+    tally.note_values(said.key, value)
+
+
+def _rated(
+    found: Found, votes: Mapping[str, float], score: float | None, values: Mapping[str, Any], reading: Reading
+) -> Found:
+    """Return a pair as a Rating of its answer: by the people of `votes`, else by whom the row names."""
+    row = found.row
+    assert isinstance(row, Pair)
+    who, when = annotator(values, reading), time(values, reading)
+    people = list(votes) if score is None else [who]
+    scores = list(votes.values()) if score is None else [score]
+    rating = rating_row(
+        row.prompt, row.completion, scores, people, aspect(values, reading), row.source, row.group,
+        row.history, [when] * len(scores) if when else [],
+    )  # fmt: skip
+    return Found(rating, found.where, anonymous=score is not None and who == UNKNOWN)

@@ -1,0 +1,239 @@
+"""Rows of one's own, in JSON or a table: the keys of a row say which record it is.
+
+`text`; `prompt` and `completion`; `prompt`, `a`, `b` and `choice`; `prompt` and `completion` with `score` or
+`scores`. A comparison may have a column per person in place of `choice`. Further `references`, `history`,
+`system`, `input` or `context`, `aspect`, `annotator` or `annotators`, `time` or `times`, `group`, and `id`.
+They may have other names in the file: the source's `columns` say which. A cell of a table holds a list as
+JSON, or as Python prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.column_names import plain_choice
+from tasks.data.formats.conversations import (
+    CONTEXT,
+    MEDIA,
+    SYSTEM,
+    Said,
+    history,
+    kind_of,
+    read_exchange,
+    read_history,
+)
+from tasks.data.formats.field_meanings import as_score, as_verdict, is_empty
+from tasks.data.formats.label_rows import time_of
+from tasks.data.formats.list_literals import read_literal
+from tasks.data.formats.preference_fields import ANNOTATORS
+from tasks.data.formats.row_stream import Keys, row_stream
+from tasks.data.formats.row_verdicts import side_votes
+from tasks.data.formats.unpaired import fits_unpaired
+from tasks.data.records import comparison_row, describe_number, digest, pair_row, rating_row, text_row
+
+KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
+NOTHING = "rows without a vote"
+BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *SYSTEM, *CONTEXT, *MEDIA))
+LABEL = frozenset(("aspect", "time", *ANNOTATORS))
+OWN = {
+    "text": frozenset(("text", "group", "id")),
+    "comparison": BEFORE | LABEL | {"a", "b", "choice"},
+    "rating": BEFORE | LABEL | {"completion", "score", "scores", "annotators", "times"},
+    "pair": BEFORE | {"completion", "references"},
+}
+
+
+def _kind(row: Mapping[str, Any], reading: Reading) -> str:
+    """Return which record the keys of a row make; empty for none."""
+    if {"prompt", "a", "b"} <= row.keys() and ("choice" in row or "vote" in reading.fields.values()):
+        return "comparison"
+    if {"prompt", "completion"} <= row.keys():
+        return "rating" if row.keys() & {"score", "scores"} else "pair"
+    return "text" if "text" in row else ""
+
+
+def _own_keys(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
+    columns = reading.columns
+    there = {name: values[own] for name, own in columns.items() if own in values}
+    kind = _kind({**{key: None for key in values if key not in columns.values()}, **there}, reading)
+    known = OWN.get(kind, OWN["pair"])
+    if kind == "text" and "text" in columns:
+        known = OWN["text"]
+    # A column that has lost its name to another's is none of ours, however it is called.
+    return (known - columns.keys()) | frozenset(columns.values())
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """The record that a row's keys make. Raises UserError with file and line."""
+    row = _named(values, reading, where)
+    kind = _kind(row, reading)
+    if not kind:
+        raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {KNOWN}")
+    if kind == "comparison" and "choice" not in row:
+        # Each person has a column, which fields calls a vote.
+        for person, choice in side_votes(values, reading).items():
+            if not is_empty(choice):
+                name = person if person in values else person.rpartition(".")[2]
+                voted = {**row, "choice": choice, "annotator": name}
+                yield _comparison({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
+        return
+    found = {"text": _text, "comparison": _comparison, "rating": _rating, "pair": _pair}[kind]
+    yield found(row, reading, where)
+
+
+def _named(values: Mapping[str, Any], reading: Reading, where: str) -> Mapping[str, Any]:
+    """The row under the names used here. With a column named as the text, it is a text and nothing else."""
+    if not reading.columns:
+        return values
+    for name, own in reading.columns.items():
+        if own not in values:
+            raise UserError(
+                f"{where}: no column {own}, which columns names for {name}; there are "
+                f"{', '.join(values) or 'none'}"
+            )
+    renamed = {own: name for name, own in reading.columns.items()}
+    # A column that has lost its name to another's is none of ours, however it is called.
+    row = {key: value for key, value in values.items() if key not in reading.columns and key not in renamed}
+    row |= {name: values[own] for name, own in reading.columns.items()}
+    if "text" in reading.columns:
+        row = {key: row[key] for key in ("text", "group", "id") if key in row}
+    return row
+
+
+def _text(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+    if not isinstance(row["text"], str):
+        raise UserError(f"{where}: text is {kind_of(row['text'])}; a text is right")
+    return Found(text_row(row["text"], reading.source, _word(row, "group", where)), where, _own(row))
+
+
+def _comparison(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+    turns, (a, b) = _exchange(row, ("a", "b"), reading, where)
+    who, prompt = _annotator(row) or UNKNOWN, turns[-1].content
+    if row["choice"] is None:
+        raise UserError(f"{where}: choice is null; a, b or tie is right")
+    choice = plain_choice(row["choice"], reading.columns)
+    made = comparison_row(
+        prompt, a, b, choice,  # type: ignore[arg-type]
+        _word(row, "aspect", where) or reading.aspect, who, reading.source, _group(row, turns, where, prompt),
+        history(turns[:-1]), _time(row.get("time"), where),
+    )  # fmt: skip
+    return Found(made, where, anonymous=who == UNKNOWN)
+
+
+def _rating(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+    turns, (completion,) = _exchange(row, ("completion",), reading, where)
+    prompt = turns[-1].content
+    given = _list(row, "scores", "numbers", where) if "scores" in row else [row["score"]]
+    scores = [_number(value, where) for value in given]
+    if not scores:
+        raise UserError(f"{where}: scores is empty; a rating has one at least")
+    one = _annotator(row)
+    named = [normalize_annotator(name) for name in _list(row, "annotators", "names", where)]
+    named = named or [one] * len(scores)
+    annotators = [name or f"{UNKNOWN}-{place}" for place, name in enumerate(named)]
+    if len(annotators) != len(scores):
+        raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; one each is right")
+    time = _time(row.get("time"), where)
+    times = [_time(value, where) for value in _list(row, "times", "times", where)] or [time] * len(scores)
+    if len(times) != len(scores):
+        raise UserError(f"{where}: {len(scores)} scores at {len(times)} times; one each is right")
+    group = _group(row, turns, where, prompt if len(turns) > 1 else prompt + completion)
+    made = rating_row(
+        prompt, completion, scores, annotators, _word(row, "aspect", where) or reading.aspect, reading.source,
+        group, history(turns[:-1]), times if any(times) else (),
+    )  # fmt: skip
+    return Found(made, where, anonymous=not any(named))
+
+
+def _pair(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+    turns, (completion,) = _exchange(row, ("completion",), reading, where)
+    references = [str(reference) for reference in _list(row, "references", "texts", where)]
+    prompt = turns[-1].content
+    group = _group(row, turns, where, prompt)
+    made = pair_row(prompt, completion, reading.source, group, references, history(turns[:-1]))
+    return Found(made, where, _own(row))
+
+
+def _own(row: Mapping[str, Any]) -> str:
+    return "" if is_empty(row.get("id")) else str(row["id"])
+
+
+def _exchange(
+    row: Mapping[str, Any], answers: tuple[str, ...], reading: Reading, where: str
+) -> tuple[list[Said], list[str]]:
+    before = read_history(row.get("history"), where)
+    # The row has the names used here already.
+    plain = Reading(reading.source)
+    return read_exchange(row["prompt"], {name: row[name] for name in answers}, row, plain, where, before)
+
+
+def _group(row: Mapping[str, Any], turns: list[Said], where: str, alone: str) -> str:
+    """The group that a row names, else the digest of what the user said first."""
+    earlier = (turn.content for turn in turns[:-1] if turn.role == "user")
+    return _word(row, "group", where) or digest(next(earlier, alone))
+
+
+def _annotator(row: Mapping[str, Any]) -> str:
+    return next(filter(None, (normalize_annotator(row.get(name)) for name in ANNOTATORS)), "")
+
+
+def _word(row: Mapping[str, Any], key: str, where: str) -> str:
+    """What a name or a number says, as text; empty where it is not there."""
+    value = row.get(key)
+    if value is not None and not isinstance(value, str | int | float):
+        raise UserError(f"{where}: {key} is {type(value).__name__}; a name is right")
+    return "" if value is None else str(value)
+
+
+def _list(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:
+    value = row.get(key)
+    if (isinstance(value, str) and value.lstrip()[:1] in ("[", "(")) or (
+        isinstance(value, str) and "array(" in value
+    ):
+        try:
+            value = read_literal(value)
+        except ValueError as error:
+            raise UserError(f"{where}, {key}: broken JSON ({describe_number(error)})") from error
+    if is_empty(value):
+        return []
+    if isinstance(value, dict) or (isinstance(value, str) and value.lstrip()[:1] == "{"):
+        raise UserError(
+            f"{where}: {key} is an object, and its keys may be people or questions; write {what} in a list, "
+            "with the people under annotators in the same order, or a row per question with its aspect"
+        )
+    if not isinstance(value, list):
+        raise UserError(f"{where}: {key} are {what} in a list, and this is {value!r:.40}")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    """A score: a number, or what reads as one, as "4", "4 stars" or "4/5"; good and bad are 1 and -1."""
+    number = as_score(value)
+    if number is None and isinstance(value, str):
+        number = as_verdict(value)
+    if number is None:
+        raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}")
+    return number
+
+
+def _time(value: Any, where: str) -> str:
+    # Parquet has times of its own.
+    return time_of(value.isoformat() if isinstance(value, date) else value, where)
+
+
+def _fits(sample: Sample) -> str:
+    if not fits_unpaired(sample):
+        return "keys prompt, completion and label are another format's"
+    if any({"instruction", "output"} <= item.values.keys() for item in sample.items):
+        return "keys instruction and output are another format's"
+    known = ({"text"}, {"prompt", "completion"}, {"prompt", "a", "b", "choice"})
+    told = bool(sample.items) and all(any(keys <= i.values.keys() for keys in known) for i in sample.items)
+    return "" if told else f"keys are not {KNOWN}"
+
+
+FORMAT = Format("rows", row_stream(read_row, Keys(_own_keys, {}), nothing=NOTHING), "line", _fits)

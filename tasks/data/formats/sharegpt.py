@@ -1,0 +1,28 @@
+"""ShareGPT: {"conversations": [{"from": "human", "value": …}, {"from": "gpt", …}, …]}, perhaps with `system`.
+
+The other names of the two speakers, and the joining of turns, are those of turns.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.conversations import MEDIA, SYSTEM, fits_conversations, read_conversation
+from tasks.data.formats.row_stream import keys, row_stream
+
+KEY = "conversations"
+KEYS = keys(KEY, "tools", "functions", *SYSTEM, *MEDIA)
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """A Pair for each answer, all of a conversation of one group. Raises UserError with file and line."""
+    yield from read_conversation(values, reading, where, KEY)
+
+
+def _fits(sample: Sample) -> str:
+    return fits_conversations(sample, KEY)
+
+
+FORMAT = Format("sharegpt", row_stream(read_row, KEYS, "pairs"), "line", _fits, "pairs")

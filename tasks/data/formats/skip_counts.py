@@ -1,0 +1,268 @@
+"""What reading leaves aside, counted by key and reason, so that nothing is dropped in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats.field_meanings import find_two_scales, flat
+from tasks.data.formats.proposed_meanings import LITERAL, MASK, VOTES, propose_meaning
+from tasks.data.formats.verdict_values import (
+    MOST_VALUES,
+    describe_votes,
+    find_vote_columns,
+    look_like_verdicts,
+    short_values,
+)
+
+SHOWN = 48  # characters of a sample value
+MOST_KEYS = 500  # different keys that are counted one by one
+VERDICT = "a verdict"
+# Keys that often say who gave a label, and as often whom a conversation was with.
+PEOPLE = frozenset((
+    "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
+    "name", "participant", "person", "user", "user_email", "user_id", "user_name", "username", "who",
+))  # fmt: skip
+NAMED = 12  # keys that are named in a message
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How often a key was met, and the first place and value; `looks` is what it looks like, if asked."""
+
+    count: int
+    where: str
+    sample: str
+    looks: str = ""
+
+    def plus(self, other: Seen) -> Seen:
+        """Add another count of the same key; the first place and sample stay."""
+        return replace(self, count=self.count + other.count)
+
+
+@dataclass
+class Tally:
+    """Counts of one source, or of a part of it; parts are added up with `add` in their order.
+
+    `rows` were read and `faults` could not be. `pairs` of the rows are pairs, `nameless` are labels that name
+    nobody. `unread` are the keys that nothing reads, `asked` those of
+    them that look like a verdict or a training mask and stop the run (`check`). `values` are the different
+    values of unread keys, a few of each: they too may look like verdicts (`asks`). `scales` are those of the
+    verdicts on each aspect, each with the key and the place where it is first. `left_out` counts rows and
+    answers by the reason why they are no data, `words` the cells that hold a word such as `nan`, by key.
+    `used` are the keys of the source's `fields` that were found.
+    """
+
+    rows: int = 0
+    pairs: int = 0
+    nameless: int = 0
+    faults: int = 0
+    first_fault: str = ""
+    unread: dict[str, Seen] = field(default_factory=dict)
+    asked: dict[str, Seen] = field(default_factory=dict)
+    values: dict[str, set[str]] = field(default_factory=dict)
+    scales: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    words: dict[str, Seen] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def fault(self, says: str) -> None:
+        """Count a row that could not be read."""
+        self.faults += 1
+        self.first_fault = self.first_fault or says
+
+    def note_unread(self, path: str, value: Any, where: str, looks: str = "") -> None:
+        """Count a key that nothing reads; `looks` is what it looks like where that must be asked."""
+        seen = Seen(1, where, shown(value), looks)
+        _count(self.unread, path, seen)
+        if looks:
+            _count(self.asked, path, seen)
+
+    def note_values(self, path: str, value: Any) -> None:
+        """Take note of a value of a row's key that nothing reads: all of them may tell what the key is."""
+        self._note_values(path, short_values(value))
+
+    def _note_values(self, path: str, values: Iterable[str]) -> None:
+        held = self.values.get(path)
+        if held is None:
+            if len(self.values) >= MOST_KEYS:
+                return
+            held = self.values[path] = set()
+        for value in values:
+            # One more than the most tells that there are too many, in whatever order parts are added.
+            if len(held) <= MOST_VALUES:
+                held.add(value)
+
+    def note_scale(self, aspect: str, scale: str, key: str, where: str) -> None:
+        """Take note of the scale of a verdict, as `of 5`; nothing of an empty one."""
+        if scale:
+            self.scales.setdefault(aspect, {}).setdefault(scale, (key, where))
+
+    def note_literal(self, key: str, value: str, where: str) -> None:
+        """Count a text that is a list or an object as a program writes it: whether it is meant is asked."""
+        _count(self.asked, key, Seen(1, where, shown(value), LITERAL))
+
+    def note_word(self, key: str, word: str, where: str) -> None:
+        """Count a cell that holds a word for a missing value."""
+        _count(self.words, key, Seen(1, where, shown(word)))
+
+    def add(self, other: Tally) -> None:
+        """Add what was counted in the part that follows."""
+        self.rows += other.rows
+        self.pairs += other.pairs
+        self.nameless += other.nameless
+        self.faults += other.faults
+        self.first_fault = self.first_fault or other.first_fault
+        for name in ("unread", "asked", "words"):
+            for path, seen in getattr(other, name).items():
+                _count(getattr(self, name), path, seen)
+        for path, values in other.values.items():
+            self._note_values(path, sorted(values))
+        for aspect, scales in other.scales.items():
+            for scale, (key, where) in scales.items():
+                self.note_scale(aspect, scale, key, where)
+        self.left_out.update(other.left_out)
+        self.used |= other.used
+
+    def propose(self, path: str, looks: str) -> str:
+        """Return what the preset may say of a key that is asked about."""
+        return propose_meaning(path, looks, self.values.get(path, ()), self.pairs > 0)
+
+    def asks(self) -> dict[str, Seen]:
+        """Return the keys whose meaning the preset must say: by their names, or by all of their values."""
+        people = find_vote_columns({path: self.values[path] for path in self.unread if path in self.values})
+        found = {path: replace(self.unread[path], looks=VOTES) for path in people}
+        found |= {path: seen for path, seen in self.asked.items() if path not in found}
+        for path, seen in self.unread.items():
+            if path not in found and look_like_verdicts(self.values.get(path, ())):
+                found[path] = replace(seen, looks=VERDICT)
+        return found
+
+    def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
+        """Stop at keys whose meaning must be said in the preset first.
+
+        Raises:
+            UserError: A key looks like a verdict or a training mask and nothing reads it; or `fields`, the
+                source's own, names a key that no row has.
+        """
+        asks = self.asks()
+        votes = [path for path, seen in asks.items() if seen.looks == VOTES]
+        if votes:
+            raise UserError(f"source {source}: {self._describe_votes(votes, asks)}{_others(asks, votes)}")
+        for path, seen in asks.items():
+            meaning = self.propose(path, seen.looks)
+            example = f"fields: {{{yaml_key(path)}: {meaning}}}{_example(seen.looks)}"
+            raise UserError(
+                f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
+                f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
+                + _others(asks, [path])
+            )
+        for scales in self.scales.values():
+            if two := find_two_scales(scales):
+                (key, first), (other, second) = (scales[scale] for scale in two)
+                keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
+                raise UserError(
+                    f"source {source}: the scores under {keys} are on two scales, {two[0]} ({first}) and "
+                    f"{two[1]} ({second}); write all on one, or say under the source's fields what each "
+                    "value means, or ignore"
+                )
+        for path in fields or ():
+            if path not in self.used and self.rows + self.faults:
+                raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")
+
+    def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen]) -> str:
+        named = ", ".join(map(shown_key, votes[:NAMED])) + (", …" if len(votes) > NAMED else "")
+        if not self.pairs:
+            fields = ", ".join(f"{yaml_key(path)}: ignore" for path in votes[:NAMED])
+            return (
+                f"{asks[votes[0]].where}: the columns {named} hold a vote each "
+                f"({describe_votes(votes, self.values)}) beside what their rows say. Write a row per vote, "
+                "with the person under annotator, or read past them under the source's fields, as in fields: "
+                f"{{{fields}}}"
+            )
+        fields = ", ".join(f"{yaml_key(path)}: vote" for path in votes[:NAMED])
+        return (
+            f"{asks[votes[0]].where}: the columns {named} look like one per person or per question, with a "
+            f"vote in each ({describe_votes(votes, self.values)}). Where each is a person, say so under the "
+            f"source's fields, as in fields: {{{fields}}}. Else write a row per vote: the person under "
+            "annotator, the question under aspect, the vote under rating. ignore reads past a column"
+        )
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each thing that was left aside, plain text that a terminal can show."""
+        if self.unread:
+            named = sorted(self.unread.items(), key=lambda item: -item[1].count)
+            said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:NAMED])
+            more = f"; and {len(named) - NAMED} more keys" if len(named) > NAMED else ""
+            yield f"keys that nothing reads: {said}{more}"
+        people = [path for path in self.unread if flat(path) in PEOPLE]
+        if self.nameless and people:
+            key = yaml_key(people[0])
+            yield (
+                f"labels that name nobody: {self.nameless:,}; where {shown_key(people[0])} says who "
+                f"gave them, add columns: {{annotator: {key}}} to the source"
+            )
+        for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
+            yield f"left out: {count:,} {reason}"
+        for key, seen in list(self.words.items())[:NAMED]:
+            what = f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {shown(seen.where)}"
+            yield f"words for a missing value: {what}"
+        for key, seen in self.asked.items():
+            if seen.looks == LITERAL:
+                what = f"{seen.count:,} under {shown_key(key)}, as {seen.sample}"
+                yield f"texts that are a list or an object: {what}"
+        if self.faults:
+            first = ascii_controls(self.first_fault)
+            yield f"cannot be read: {self.faults:,} rows, set aside by validation; the first: {first}"
+
+
+def _count(counts: dict[str, Seen], path: str, seen: Seen) -> None:
+    if path not in counts and len(counts) >= MOST_KEYS:
+        path = "(other keys)"
+    before = counts.get(path)
+    counts[path] = before.plus(seen) if before else seen
+
+
+def _others(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
+    names = [shown_key(path) for path in asks if path not in said]
+    more = ", …" if len(names) > NAMED else ""
+    return f" ({len(names)} more such keys: {', '.join(names[:NAMED])}{more})" if names else ""
+
+
+def _example(looks: str) -> str:
+    if looks == LITERAL:
+        return " where it is meant as it stands; or write the text alone into the file"
+    if looks == MASK:
+        return ", or weight, mask, or ignore, which reads past it"
+    return (
+        ", or review, verdict, deleted, a mapping such as {good: 1, bad: -1}, or ignore, which reads past it"
+    )
+
+
+def yaml_key(path: str) -> str:
+    """Return a key as a preset has it: brackets and the like stand in quotes."""
+    key = shown_key(path)
+    return key if key.replace(".", "").replace("_", "").isalnum() else f'"{key}"'
+
+
+def shown(value: Any) -> str:
+    """Return a value as one short line without control characters."""
+    text = value if isinstance(value, str) else repr(value)
+    cut = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return ascii_controls(repr(cut) if isinstance(value, str) else cut)
+
+
+def shown_key(path: str) -> str:
+    """Return a key as one short word without control characters."""
+    cut = path if len(path) <= SHOWN else path[: SHOWN - 1] + "…"
+    return ascii_controls(cut)
+
+
+def ascii_controls(text: str) -> str:
+    """Return a text with what does not print written as an escape."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )

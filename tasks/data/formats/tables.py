@@ -1,0 +1,252 @@
+"""Tables as objects, a row at a time: CSV and TSV with a header, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, BinaryIO, NoReturn
+
+from model.errors import UserError
+from tasks.data.formats.class_labels import class_features, name_classes
+from tasks.data.formats.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED
+
+DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
+LONGEST_NAME = 200
+BATCH = 128  # rows of a Parquet file that are in memory at once
+MOST_COLUMNS = 4096
+MOST_DICTIONARY = 4 << 20  # bytes of a packed dictionary; writers begin a new page at 1 MB
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+
+
+def read_table(
+    lines: Iterable[tuple[int, str]], delimiter: str, origin: str
+) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """The rows of a CSV or TSV file under its first line's names, each with the line on which it begins.
+
+    The third part is what is wrong with a row that has more or fewer cells than columns, else empty.
+
+    Cells are texts; empty lines are passed over. A column without a name, as pandas writes its index, gets
+    one (`unnamed_column`). Raises UserError for a wrong delimiter, for no header or one with a name twice,
+    for more than 4,096 columns, and for a row with quotes that do not close, or of more than 64 MB.
+    """
+    # The one setting there is holds for the whole process; the row's bound below is what counts.
+    csv.field_size_limit(LONGEST)
+    text = _Lines(lines, origin)
+    delimiter = text.delimiter() or delimiter
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    header: list[str] = []
+    rows_read = False
+    while True:
+        text.begin()
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{text.where}: {error}; a cell with quotes, a delimiter or a line's end in it stands in "
+                "double quotes, its own quotes doubled"
+            ) from error
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if not header:
+            header = [cell.strip() for cell in cells]
+            _check_header(header, delimiter, text.where)
+            header = [name or unnamed_column(number) for number, name in enumerate(header, 1)]
+            continue
+        if len(cells) != len(header):
+            if len(header) == 1 and not rows_read:
+                raise UserError(
+                    f"{text.where}: {len(cells)} cells under the one column {header[0][:40]!r}; if that line "
+                    "is a title above the header, remove it"
+                )
+            yield {}, text.where, f"{text.where}: {len(cells)} cells under {len(header)} columns"
+            continue
+        rows_read = True
+        yield dict(zip(header, cells, strict=True)), text.where, ""
+
+
+def unnamed_column(number: int) -> str:
+    """Return what the column at a place is called that has no name; the first column is number 1."""
+    return f"(column {number} without a name)"
+
+
+def is_unnamed(name: str) -> bool:
+    """Return whether a column has its name from `unnamed_column`."""
+    return name.startswith("(column ") and name.endswith(" without a name)")
+
+
+def _split_at_returns(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The lines; of a file whose lines end in a carriage return alone, these lines with their own numbers."""
+    numbered = iter(lines)
+    first = next(numbered, None)
+    if first is None:
+        return
+    number, line = first
+    line = line.lstrip("\ufeff")
+    # A return inside quotes is part of a cell.
+    head = re.sub(r'"[^"]*"', "", line[: LONGEST_NAME * MOST_COLUMNS]).rstrip("\r\n")
+    if "\r" not in head:
+        yield number, line
+        yield from numbered
+        return
+    at = number
+    for _, long in chain([(number, line)], numbered):
+        for part in re.findall(r"[^\r\n]*(?:\r\n|\r|\n|$)", long)[:-1] or [long]:
+            yield at, part
+            at += 1
+
+
+class _Lines:
+    """Lines for the csv module, with where the row begins that it is reading."""
+
+    def __init__(self, lines: Iterable[tuple[int, str]], origin: str) -> None:
+        self.lines, self.origin = _split_at_returns(lines), origin
+        self.size, self.where = 0, origin
+
+    def delimiter(self) -> str:
+        """The delimiter that a first line such as `sep=;` names, as for Excel; that line is passed over."""
+        first = next(self.lines, None)
+        if first is None:
+            return ""
+        found = SEPARATOR_LINE.fullmatch(first[1])
+        if not found:
+            self.lines = chain([first], self.lines)
+        return found[1] if found else ""
+
+    def begin(self) -> None:
+        self.size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self.lines)
+        if not self.size:
+            self.where = f"{self.origin}, line {number}"
+        self.size += len(line)
+        if self.size > LONGEST:
+            raise UserError(
+                f"{self.where}: a row of more than {LONGEST >> 20} MB; a double quote that is opened there "
+                "may not be closed"
+            )
+        return line
+
+
+def _check_header(header: list[str], delimiter: str, where: str) -> None:
+    if len(header) == 1:
+        for other, name in DELIMITERS.items():
+            if other != delimiter and other in header[0]:
+                suffix = {",": ", or name the file .csv", "\t": ", or name the file .tsv"}.get(other, "")
+                raise UserError(
+                    f"{where}: one column, with {name} in its name: {name} is the delimiter, it seems; write "
+                    f"the file with {DELIMITERS[delimiter]} between its columns{suffix}"
+                )
+    if len(header) > 2 and sum(map(bool, header)) == 1:
+        title = next(filter(None, header))
+        raise UserError(
+            f"{where}: one cell, {title[:40]!r}, and no other: it is a title above the header; remove that "
+            "line"
+        )
+    for name in header:
+        if len(name) > LONGEST_NAME or _is_number(name):
+            raise UserError(
+                f"{where}: {name[:40]!r} is no column's name; the first line is the header, with the names"
+            )
+    _check_columns(header, where)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.lower() != "nan"
+
+
+def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The rows of a Parquet file, each with its number, a batch of them in memory at a time.
+
+    Raises UserError where it is none or damaged.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    faults = (
+        pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, EOFError, RecursionError,
+    )  # fmt: skip
+    size = file.seek(0, 2)
+    file.seek(0)
+    try:
+        table = parquet.ParquetFile(file, buffer_size=BLOCK, pre_buffer=False)
+        _check_columns(table.schema.names if table.metadata.num_columns > MOST_COLUMNS else [], origin)
+        _check_columns(table.schema_arrow.names, origin)
+        classes = class_features(table.schema_arrow.metadata)
+        batches = table.iter_batches(batch_size=_rows_at_once(table.metadata), use_threads=False)
+    except faults as error:
+        _refuse(error, origin)
+    number = unpacked = 0
+    while True:
+        try:
+            batch = next(batches, None)
+            unpacked += 0 if batch is None else batch.nbytes
+            if unpacked > max(UNSUSPECTED, RATIO * size):
+                raise UserError(
+                    f"{origin}: unpacks to more than {unpacked} bytes, over {RATIO} times its size; if it is "
+                    "no bomb, write it without dictionaries, or as JSON Lines"
+                )
+            rows = [] if batch is None else batch.to_pylist()
+        except faults as error:
+            _refuse(error, f"{origin}, row {number + 1} or one after it")
+        if batch is None:
+            return
+        for row in rows:
+            number += 1
+            for name, feature in classes.items():
+                row[name] = name_classes(row.get(name), feature)
+            yield row, f"{origin}, row {number}"
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """Return how many rows are unpacked at once: one where a value may be very much larger than the file."""
+    for group in range(metadata.num_row_groups):
+        for place in range(metadata.num_columns):
+            column = metadata.row_group(group).column(place)
+            if column.total_uncompressed_size > max(BLOCK, RATIO * column.total_compressed_size):
+                return 1
+            start, data = column.dictionary_page_offset, column.data_page_offset
+            if start and data - start > MOST_DICTIONARY:
+                return 1
+    return BATCH
+
+
+def _check_columns(names: list[str], origin: str) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise UserError(
+            f"{origin}: {len(names):,} columns, and at most {MOST_COLUMNS:,} are read; leave out those that "
+            "are not needed"
+        )
+    seen: set[str] = set()
+    for name in names:
+        if name in seen and name:
+            raise UserError(f"{origin}: two columns are called {name!r}; a column's name is its own")
+        seen.add(name)
+
+
+def _refuse(error: BaseException, where: str) -> NoReturn:
+    said = " ".join(str(error).split())[:120] or type(error).__name__
+    raise UserError(f"{where}: no Parquet file, or a damaged one ({said})") from error
+
+
+@contextmanager
+def on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
+    """A copy of a stream in a nameless file, for readers that go back and forth."""
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy, BLOCK)
+        copy.seek(0)
+        yield copy

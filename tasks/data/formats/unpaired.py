@@ -1,0 +1,78 @@
+"""Answers that are good or bad one by one: {"prompt", "completion", "label"}, with the label true or false.
+
+A good answer becomes a Rating of +1 and a bad one a Rating of -1, on the aspect that the row or its source
+names. Prompt and completion are texts or lists of messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.annotators import UNKNOWN
+from tasks.data.formats.conversations import (
+    MEDIA,
+    SYSTEM,
+    group_of,
+    history,
+    read_exchange,
+    read_history,
+    there,
+)
+from tasks.data.formats.field_meanings import as_flag, as_verdict, is_empty
+from tasks.data.formats.preference_fields import annotator, aspect, time
+from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.data.records import rating_row
+
+UNRATED = "pairs that nobody rated, as label is empty"
+KEYS = keys(
+    "prompt", "completion", "label", "input", "context", "history", "tools", "functions", *SYSTEM, *MEDIA,
+    *LABEL_KEYS,
+)  # fmt: skip
+
+
+def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+    """A Rating a row. Raises UserError with file and line, also where the label is neither true nor false.
+
+    An empty completion is kept, and validation puts it aside with its line. A row with an empty label gives
+    nothing: nobody rated it.
+    """
+    prompt, completion, label = (
+        there(values, reading.column(key), where) for key in ("prompt", "completion", "label")
+    )
+    if is_empty(label):
+        return
+    flag = as_flag(label)
+    score = as_verdict(label) if flag is None else 1.0 if flag else -1.0
+    if score is None and label not in (1, -1):
+        what = repr(label) if isinstance(label, str | int | float) else type(label).__name__
+        raise UserError(f"{where}: label is {what:.40}; true or false is right")
+    score = float(label) if score is None else score
+    before = read_history(values.get("history"), where)
+    turns, (answer,) = read_exchange(prompt, {"completion": completion}, values, reading, where, before)
+    *earlier, last = turns
+    who, when = annotator(values, reading), time(values, reading)
+    row = rating_row(
+        last.content, answer if answer.strip() else "", [score], [who], aspect(values, reading),
+        reading.source, group_of(turns, values), history(earlier), [when] if when else [],
+    )  # fmt: skip
+    yield Found(row, where, anonymous=who == UNKNOWN)
+
+
+def fits_unpaired(sample: Sample) -> str:
+    """Return why a sample is not of this format; empty where it may be."""
+    if not sample.items or not all(
+        {"prompt", "completion", "label"} <= item.values.keys() for item in sample.items
+    ):
+        return "no keys prompt, completion and label"
+    # Numbers may be classes: they are read as labels only where the format is named.
+    labels = [item.values["label"] for item in sample.items]
+    told = not all(map(is_empty, labels)) and all(
+        as_verdict(label) is not None or is_empty(label) for label in labels
+    )
+    return "" if told else "label is not true or false"
+
+
+FORMAT = Format("unpaired", row_stream(read_row, KEYS, "ratings", UNRATED), "line", fits_unpaired, "ratings")

@@ -1,0 +1,162 @@
+"""Why a file is in no known format: the shapes of data that people often bring, each in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.data.formats import Sample
+from tasks.data.formats.column_names import NAMES, is_choice, plain, written, yaml_scalar
+from tasks.data.formats.field_meanings import is_empty
+
+TURNS = ("messages", "conversations", "conversation", "contents", "turns")
+
+
+def describe_shape(sample: Sample) -> str:
+    """What a file holds that cannot be read as rows, and what to do; empty for a shape that is not known."""
+    if not sample.items:
+        return ""
+    return (
+        unreadable_shape(sample)
+        or _squad(sample)
+        or _several_answers(sample)
+        or _rows_inside(sample)
+        or _conversation(sample)
+        or _label_studio(sample)
+        or _votes(sample)
+    )
+
+
+def unreadable_shape(sample: Sample) -> str:
+    """A shape that no row can be read of although its keys are those of a format; empty for any other."""
+    if not sample.items:
+        return ""
+    first = sample.items[0].values
+    for key in TURNS:
+        turns = first.get(key)
+        if isinstance(turns, Mapping):
+            return f"{key} is an object of lists; a list of objects with role and content is right"
+        if isinstance(turns, list) and any(isinstance(turn, Mapping) and "parts" in turn for turn in turns):
+            return f"{key} has turns of role and parts, as Gemini does; turns of role and content are right"
+        if isinstance(turns, list) and turns and all(isinstance(turn, list | tuple) for turn in turns):
+            return f"{key} is a list of maps or of lists; a list of objects with role and content is right"
+    if len(sample.items) > 1 or not first:
+        return ""
+    if all(isinstance(value, dict) and value and all(map(_is_number, value)) for value in first.values()):
+        return "it is a table as pandas writes it by column; write it with orient='records'"
+    if all(isinstance(value, list) for value in first.values()):
+        lists = list(first.values())
+        flat = not any(isinstance(cell, dict | list) for value in lists for cell in value)
+        if flat and lists[0] and len({len(value) for value in lists}) == 1:
+            return "it holds a list a column; write an object a row"
+    return ""
+
+
+def _is_number(key: Any) -> bool:
+    return str(key).isdigit()
+
+
+def _squad(sample: Sample) -> str:
+    """Questions about a passage, as SQuAD has them."""
+    values = sample.items[0].values
+    articles = values.get("data") if isinstance(values.get("data"), list) else [values]
+    nested = any(isinstance(one, dict) and "paragraphs" in one for one in articles or ())
+    asked = {plain(key) for key in values} & {"question", "prompt", "query"}
+    flat = asked and any(_is_span(values[key]) for key in values if plain(key) in ("answers", "answer"))
+    if not nested and not flat:
+        return ""
+    return (
+        "it is in the shape of SQuAD; write a row a question, with the question as prompt, the passage as "
+        "context, the first answer as completion and all of them as references"
+    )
+
+
+def _is_span(answers: Any) -> bool:
+    """Whether answers stand as texts with their places in the passage, also as a table writes them."""
+    if isinstance(answers, str):
+        return answers.lstrip()[:1] in ("{", "[") and "answer_start" in answers
+    one = answers[0] if isinstance(answers, list) and answers else answers
+    return (
+        isinstance(one, dict) and "text" in one and (isinstance(one["text"], list) or "answer_start" in one)
+    )
+
+
+def _several_answers(sample: Sample) -> str:
+    """Several answers of one prompt in a list of objects."""
+    values = sample.items[0].values
+    if not any(isinstance(value, str) for value in values.values()):
+        return ""
+    for key in ("completions", "responses", "answers", "outputs", "candidates", "generations"):
+        if _is_rows(values.get(key)):
+            return (
+                f"{key} is a list of several answers; write a row an answer, with prompt, completion, score "
+                "and annotator, or a row a pair of them, with prompt, a, b and choice"
+            )
+    return ""
+
+
+def _votes(sample: Sample) -> str:
+    """Two answers without a choice, perhaps with a column per person that holds the side that they chose."""
+    names = {plain(key): key for key in sample.items[0].values}
+    sides = [next((names[name] for name in NAMES[side] if name in names), "") for side in ("a", "b")]
+    if not all(sides) or "choice" in names:
+        return ""
+    people = [
+        key
+        for key in sample.items[0].values
+        if key not in sides and _holds_choices([item.values.get(key) for item in sample.items])
+    ]
+    asked = next((names[name] for name in NAMES["prompt"] if name in names), "...")
+    roles = {"prompt": asked, "a": sides[0], "b": sides[1]}
+    named = {name: own for name, own in roles.items() if name != own}
+    if len(people) < 2 and any(name in names for name in NAMES["choice"]):
+        return ""
+    if len(people) < 2:
+        return (
+            f"{sides[0]} and {sides[1]} are two answers, and no column is the choice between them; where one "
+            f"holds a, b or tie, add to the source format: rows, {written({**named, 'choice': '...'})}"
+        )
+    columns = f", {written(named)}" if named else ""
+    votes = ", ".join(f"{yaml_scalar(name)}: vote" for name in people)
+    return (
+        f"the columns {', '.join(people)} hold a choice each; where each is a person, add to the source "
+        f"format: rows{columns}, fields: {{{votes}}}"
+    )
+
+
+def _holds_choices(values: Sequence[Any]) -> bool:
+    given = [value for value in values if not is_empty(value)]
+    return bool(given) and all(isinstance(value, str) and is_choice(value) for value in given)
+
+
+def _rows_inside(sample: Sample) -> str:
+    values = sample.items[0].values
+    if len(sample.items) > 1:
+        return ""
+    if {"columns", "data"} <= values.keys() and isinstance(values["data"], list):
+        return "it is a table as pandas writes it with orient='split'; write it with orient='records'"
+    rows = [key for key, value in values.items() if _is_rows(value)]
+    if len(rows) == 1 and rows[0] not in TURNS:
+        return f"it is one object whose key {rows[0]!r} holds the rows; write that list alone into the file"
+    return ""
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _conversation(sample: Sample) -> str:
+    values = sample.items[0].values
+    if {"role", "content"} <= values.keys() or {"from", "value"} <= values.keys():
+        return "each object is one turn; write an object a conversation, its turns in a list under messages"
+    for key in ("contents", "turns", "conversation"):
+        if isinstance(values.get(key), list):
+            return f"a conversation stands under {key}; write it under messages, with role and content"
+    return ""
+
+
+def _label_studio(sample: Sample) -> str:
+    values = sample.items[0].values
+    if "result" in values and values.keys() & {"task", "completed_by"}:
+        return "it is one annotation of Label Studio's cloud storage; export the project as JSON instead"
+    return ""

@@ -1,0 +1,149 @@
+"""Keys that look like a verdict or a training mask by their names, or by a word that is always a verdict."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from tasks.data.formats.column_names import is_choice
+from tasks.data.formats.field_meanings import FALSE, TRUE, as_flag, as_score, flat, plain_word, word_set
+from tasks.data.formats.list_literals import read_literal
+
+SHORT = 60  # characters; what is longer is a remark
+LONGEST_LIST = 400  # characters of a text that is a list of short words
+
+VERDICT_WORDS = word_set(
+    """
+    accept acceptable accepted accuracy approval approve approved bad banned best better blocked coherence
+    correct correctness csat decline declined deleted desirable discard discarded dislike disliked dislikes
+    downvote downvoted downvotes drop dropped emoji eval evaluation exclude excluded factuality fail failed
+    faithfulness feedback flag flagged flags fluency good grade graded grades groundedness harmful
+    helpful helpfulness hidden ignore ignored incorrect invalid
+    judge judgement judgment keep kept kto label labels like liked likes loser moderated moderation nps ok
+    okay pass passed points preference preferred quality rank ranking ranks rated
+    reaction reactions rating ratings reject rejected relevance
+    removed reviewed reward rewards satisfaction score scores skip skipped spam star stars thumb thumbs
+    thumbsdown thumbsup toxic toxicity truthfulness unhelpful unsafe upvote upvoted upvotes usable use useful
+    valid verdict verdicts verified vote voted votes winner wrong
+    """
+)
+# True says that the row is not to be used, any word or number may say so, and false says nothing.
+BAD_WORDS = word_set(
+    """
+    abusive archived corrupt corrupted deprecated disabled error erroneous errors hallucinated hallucinates
+    hallucination hallucinations hateful inaccurate inactive junk misleading obsolete offensive opt_out
+    opted optout outdated quarantined retracted revoked superseded trash trashed unusable withdrawn
+    """
+)
+# False says that the row is not to be used, any other word or number may say so, and true says nothing.
+GOOD_WORDS = word_set(
+    """
+    accurate coherent consent consented factual faithful grounded safe truthful
+    """
+)
+# The same, where only true or false are a verdict: a draft may have a number, and a permission a name.
+BAD_FLAGS = word_set(
+    """
+    archive blacklisted broken confidential contaminated delete draft dup dupe duplicate duplicated erased
+    erasure expired forget garbage incomplete irrelevant needs nsfw pii private remove sensitive suspicious
+    truncated unverified
+    """
+)
+GOOD_FLAGS = word_set(
+    """
+    active allow allowed confirmed enabled happy include included permission permitted published relevant
+    resolved satisfied solved trusted visible
+    """
+)
+_TICKS = word_set("x ✓ ✔ ☑ ✅ •")
+_NEGATIONS = word_set("dont free no non not without")
+MASK_WORDS = word_set(
+    """
+    learn learnable learned loss mask masked masking masks supervise supervised train trainable training
+    weight weighting weights
+    """
+)
+# What says something of both answers of a comparison, as `score_chosen`, is in its choice already.
+SIDES = frozenset(("chosen", "rejected"))
+# Of two answers; choices of a question with several answers are texts.
+_CHOICES = word_set("choice pick picked selected selection")
+_FILLERS = word_set("been by has human is user was")
+# Under a verdict or a mask, what these keys hold says whose or which it is.
+_ABOUT = frozenset(("id", "name", "user", "by", "time", "date", "at", "source", "model", "type", "offset"))
+# Settings of programs that have a verdict's word in their name.
+_SETTINGS = word_set("accept_encoding accept_language skip_prompt_formatting skip_special_tokens")
+# What only ever is a verdict, under any name and among any other words.
+_ALWAYS = word_set(
+    """
+    accept accepted approved bad_answer bad_response disapproved do_not_train do_not_use dont_train dont_use
+    hallucinated low_quality no_consent opt_out opted_out reject rejected thumbs_down thumbs_up to_be_deleted
+    unusable wrong_answer 👍 👎
+    """
+)
+
+
+def value_parts(value: Any) -> list[Any]:
+    """Return the items of a list, also of one that a text holds as `a, b` or `["a", "b"]`."""
+    if isinstance(value, str) and len(value) <= LONGEST_LIST:
+        bare = value.strip()
+        if bare[:1] + bare[-1:] == "[]":
+            try:
+                value = read_literal(bare)
+            except ValueError:
+                return [value]
+        elif re.search(r"[,;|\n]", bare):
+            return [part.strip() for part in re.split(r"[,;|\n]+", bare) if part.strip()]
+    return value if isinstance(value, list) else [value]
+
+
+def looks_like_verdict(path: str, value: Any) -> str:
+    """Return "a verdict" or "a training mask" where a key that nothing reads looks like one, else nothing.
+
+    A long text is a remark. A short value that only ever is a verdict, as `reject`, counts under any name,
+    and in a list of tags.
+    """
+    name, last, words = _name_words(path)
+    values = value if isinstance(value, list) else [value]
+    short = [one for one in values if not isinstance(one, str) or len(one) <= SHORT]
+    if any(isinstance(one, dict | list) for one in values):
+        return ""
+    if short and name not in _SETTINGS:
+        if words & MASK_WORDS:
+            return "a training mask"
+        if words & VERDICT_WORDS and not words & SIDES:
+            return "a verdict"
+        if any(_says_unusable(words, one) for one in short):
+            return "a verdict"
+        if words & _CHOICES and any(is_choice(one) or as_score(one) in (1, 2) for one in short):
+            return "a verdict"
+        if words & SIDES and last - _FILLERS <= SIDES and any(as_flag(one) is not None for one in short):
+            return "a verdict"
+    told = _ALWAYS | TRUE | FALSE if last == {"answer"} else _ALWAYS
+    parts = value_parts(value)
+    return "a verdict" if any(plain_word(str(one)) in told for one in parts if _is_short(one)) else ""
+
+
+@lru_cache(maxsize=4096)
+def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    """Return the last name of a path, its words, and the words that say what its values are about."""
+    names = [flat(part) for part in path.split(".")]
+    *above, last = (frozenset(name.split("_")) for name in names)
+    words = last if last & _ABOUT else last.union(*above)
+    return names[-1], last, words | {"opt_out"} if {"opt", "out"} <= words else words
+
+
+def _is_short(value: Any) -> bool:
+    return len(value) <= SHORT if isinstance(value, str) else isinstance(value, bool | int | float)
+
+
+def _says_unusable(words: frozenset[str], value: Any) -> bool:
+    """Return whether a key with these words in its name says that its row is not to be used."""
+    ticked = isinstance(value, str) and value.strip().lower() in _TICKS
+    flag, negated = ticked or as_flag(value), bool(words & _NEGATIONS)
+    bad, good = words & (BAD_WORDS | BAD_FLAGS), words & (GOOD_WORDS | GOOD_FLAGS)
+    if not bad and not good:
+        return False
+    if flag is None:
+        return bool(words & (BAD_WORDS | GOOD_WORDS))
+    return flag is (bool(bad) is not negated)

@@ -1,0 +1,206 @@
+"""Verdicts that only the values of a key tell, names of verdicts in other languages, and columns of votes.
+
+One value says little: `no` may be a language. Here all different values of a key are looked at together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from tasks.data.formats.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, as_score, plain_word
+from tasks.data.formats.verdict_names import looks_like_verdict, value_parts
+
+MOST_VALUES = 12  # different values of a key that says one of a few things
+LONGEST = 40  # characters of such a value
+MOST_POINTS = 10  # a person's score is a small number
+LONG = "\0"  # stands for a value that is no short word or number
+
+
+def _plain(words: str) -> frozenset[str]:
+    return frozenset(map(plain_word, words.split()))
+
+
+# Words that hardly anybody writes but to judge. `yes`, `up`, `right` or `pos` may mean something else.
+_WEAK = frozenset((
+    *TRUE, *FALSE, "up", "down", "like", "right", "pos", "neg", "pass", "ok", "+1", "-1",
+    "positive", "negative",
+))  # fmt: skip
+_JUDGEMENTS = _plain(
+    """
+    broken discard discarded do_not_use dont_use drop_it excellent flagged
+    garbage hallucinated hallucination high_quality invalid keep low_quality mediocre meh needs_changes
+    needs_edit needs_editing needs_fix needs_fixing needs_improvement needs_review needs_revision needs_work
+    nonsense not_good not_helpful not_ok not_okay not_usable perfect so_so spam thumb_down thumb_up
+    to_be_deleted to_be_fixed to_fix unsafe unusable unverified usable verified very_bad very_good very_poor
+    angenommen brauchbar falsch freigegeben genehmigt gut korrekt lösche löschen mangelhaft
+    mittelmäßig nacharbeiten nachbessern richtig schlecht sehr_gut sehr_schlecht unbrauchbar ungenügend
+    ungeeignet abgelehnt verworfen überarbeiten zurückgewiesen
+    accepté accepter approuvé approuver bien bon bonne correcte faux incorrecte mal mauvais mauvaise médiocre
+    passable refusé rejeté rejeter très_bien très_bon à_corriger à_revoir
+    aceptada aceptado aprobada aprobado buena bueno correcta correcto deficiente excelente incorrecta
+    incorrecto mala malo muy_bien muy_bueno muy_mal pésimo rechazada rechazado revisar
+    aceite aceito aprovada aprovado boa bom correto errado incorreto muito_bom mau má péssimo recusado
+    rejeitada rejeitado ruim ótimo
+    accettato approvato buono cattivo corretto da_rivedere ottimo pessimo respinto rifiutato sbagliato
+    scarso scorretto
+    afgekeurd afgewezen fout goed goedgekeurd juist matig slecht uitstekend
+    avvisad dårlig dålig godkjent godkänd godkendt underkänd dobra dobre dobry niepoprawny odrzucony
+    poprawny zaakceptowany zła złe zły iyi kötü doğru onaylandı reddedildi yanlış tốt xấu đúng baik buruk
+    верно неверно неправильно одобрено отклонено отлично плохо плохой правильно принято ужасно хорошо
+    хороший
+    好 差 坏 很好 很差 良好 优秀 不好 正确 錯誤 错误 通过 通過 不通过 拒绝 拒絕 接受 合格 不合格 采纳
+    喜欢 不喜欢 赞 踩 良い よい 悪い 不可 正解 不正解 承認 却下 要修正 差し戻し 不採用 採用
+    좋음 나쁨 좋아요 싫어요 승인 거부 거절 통과 합격 불합격 정답 오답
+    جيد سيئ ممتاز مقبول مرفوض صحيح خطأ अच्छा बुरा सही गलत
+    ✅ ❌ ✔ ✖ ✗ ✓ ○ × ✕ 👍 👎 😀 😊 🙂 😡 😞 🙁 ☹ 💩 👏
+    """
+)
+# A row in such a state was taken out by somebody.
+REMOVED = _plain(
+    """
+    archived banned blocked delete_me deleted deprecated hidden inactive no_consent obsolete opt_out opted_out
+    removed retracted revoked to_delete trash trashed withdrawn archiviert gelöscht papierkorb widerrufen
+    archivé supprimé corbeille archivado borrado eliminado papelera removido excluído eliminato cestino
+    verwijderd удалено 已删除 已刪除 削除済み 삭제됨
+    """
+)
+_STRONG = _JUDGEMENTS | REMOVED | (POSITIVE | NEGATIVE) - _WEAK
+_STARS = frozenset("★☆⭐✩")
+# How far a text is: a draft among these, or alone, is not meant to be learned yet.
+_STAGES = _plain(
+    """
+    accepted active complete completed done draft drafts final finished in_progress in_review live new open
+    published ready released review submitted unfinished wip work_in_progress entwurf fertig brouillon
+    borrador
+    """
+)
+DRAFTS = _plain("draft drafts unfinished wip work_in_progress entwurf brouillon borrador")
+
+# Names of verdicts and scores in other languages; those of English are in meanings.py.
+_NAMES = _plain(
+    """
+    bewertung bewertet beurteilung urteil genehmigt freigegeben abgelehnt gelöscht qualität benotung
+    schulnote wertung korrekt richtig einschätzung stimme evaluation évaluation appréciation approuvé rejeté
+    qualité supprimé jugement correcte valoración calificación puntuación aprobado rechazado calidad correcto
+    eliminado archiviert einwilligung halluziniert papierkorb consentement consentimiento consenso
+    evaluación opinión valutazione voto giudizio approvato rifiutato qualità corretto punteggio
+    avaliação aprovado rejeitado qualidade pontuação julgamento correto beoordeling goedgekeurd afgekeurd
+    kwaliteit oordeel betyg bedömning godkänd kvalitet vurdering godkendt godkjent ocena jakość zatwierdzone
+    оценка одобрено отклонено качество рейтинг оцінка якість değerlendirme puan onay kalite đánh_giá
+    penilaian kualitas التقييم تقييم रेटिंग
+    """
+)
+# Written without spaces between words: one of these anywhere in the name tells.
+_TERMS = tuple(_plain(
+    """
+    评分 评价 质量 审核 评级 评估 打分 評分 評價 品質 評価 判定 採点 承認 평가 점수 평점 승인 품질
+    """
+))  # fmt: skip
+# Names that mean a grade beside a number, and a remark or something else beside a word.
+_GRADES = _plain(
+    "note nota noten notas cijfer karakter arvosana avis not punkt punkte puntos punti punten pontos "
+    "баллы балл 점 分 分数 点 点数 得分"
+)
+
+# Columns of numbers that are no person's votes.
+_QUANTITIES = _plain(
+    """
+    age amount batch chapter char chars characters code column cost count day depth difficulty duration
+    edition epoch fold hour id ids idx index item items layer len length level line lines minute month n no
+    num number order page pages paragraph part parts place port position price priority round row rows
+    seconds section sentence sentences seed serial size split step steps temp temperature time token tokens
+    total turn turns variant verse version volume week width word words x y year z
+    """
+)
+_PEOPLE = re.compile(
+    r"(?:annotator|rater|judge|voter|labell?er|reviewer|evaluator|worker|user|person|expert|coder|r|a|u|p)_?\d+"
+)
+_SIDES = _plain("a b tie response_a response_b model_a model_b answer_a answer_b")
+# Columns that are no person, whatever they hold.
+_NOBODY = _plain(
+    """
+    action arm category check checked comment decision group kind lang language mood opinion outcome result
+    review section sentiment source state status tag tags tone topic type
+    """
+)
+
+
+def named_as_verdict(name: str, value: Any) -> bool:
+    """Return whether a key's name means a verdict or a score in a language other than English."""
+    verdict, grade = _names_verdict(name)
+    return verdict or (grade and as_score(value) is not None)
+
+
+@lru_cache(maxsize=4096)
+def _names_verdict(name: str) -> tuple[bool, bool]:
+    """Return whether a name means a verdict, and whether it means a grade beside a number."""
+    word = plain_word(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name))
+    words = set(re.findall(r"[^\W\d_]+", word))
+    named = bool(words & _NAMES) or word in _NAMES or any(term in word for term in _TERMS)
+    return named, bool(words & _GRADES)
+
+
+def short_values(value: Any) -> Iterable[str]:
+    """Yield what a key's value adds to the different values of the key; LONG for a text or an object."""
+    for one in value_parts(value):
+        if isinstance(one, bool | int | float):
+            yield str(one).lower()
+        elif isinstance(one, str) and len(one) <= LONGEST:
+            yield plain_word(one) or one.strip()
+        else:
+            yield LONG
+
+
+def look_like_verdicts(values: Collection[str]) -> bool:
+    """Return whether the different values of a key are a few words among which a judgement is."""
+    if not values or len(values) > MOST_VALUES or LONG in values:
+        return False
+    if all(set(value) <= _STARS for value in values):
+        return True
+    if set(values) <= _STAGES and set(values) & DRAFTS:
+        return True
+    return any(value in _STRONG for value in values)
+
+
+def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Return the columns that hold a vote each of one person, by whom they are named; empty for none.
+
+    Args:
+        columns: The different values of each key that nothing reads.
+
+    Returns:
+        Their names; at least two that hold judgements, or three that hold small numbers. A column for each
+        question that one person answered looks the same.
+    """
+    judged, scored = [], []
+    for name, values in columns.items():
+        bare = plain_word(name)
+        if ("." in bare and "@" not in bare) or not values or len(values) > MOST_VALUES or LONG in values:
+            continue
+        person = bool(_PEOPLE.fullmatch(bare))
+        words = set(re.findall(r"[^\W\d_]+", bare))
+        if not person and (words & _NOBODY or named_as_verdict(name, "4") or looks_like_verdict(name, "4")):
+            continue
+        told = any(value in _STRONG | _SIDES for value in values)
+        if all(value in _STRONG | _WEAK | _SIDES for value in values) and (told or person):
+            judged.append(name)
+        elif all(map(_is_points, values)) and (person or not words & _QUANTITIES):
+            scored.append((name, person))
+    found = judged if len(judged) > 1 else []
+    if len(scored) > 2 or sum(person for _, person in scored) > 1:
+        found = [*found, *(name for name, _ in scored)]
+    return tuple(name for name in columns if name in found)
+
+
+def _is_points(value: str) -> bool:
+    score = as_score(value.replace("_", " "))
+    return score is not None and 0 <= score <= MOST_POINTS and (2 * score).is_integer()
+
+
+def describe_votes(names: Sequence[str], columns: Mapping[str, Collection[str]]) -> str:
+    """Return what columns of votes hold, in a few words: some of their different values."""
+    values = sorted({value for name in names for value in columns[name]})
+    return ", ".join(map(repr, values[:4])) + (", …" if len(values) > 4 else "")

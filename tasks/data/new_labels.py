@@ -1,0 +1,92 @@
+"""Which labels have come since the last time that somebody was told of labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from model.atomic_file import atomic_path
+from tasks.common.names import file_name
+from tasks.data.records import annotators_of, digest, read_shards
+from tasks.data.withdrawals import rated_of
+from tasks.project.paths import LABELS
+
+KINDS = ("comparisons", "ratings")
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Labels that were accepted and not known before: rows of each kind that hold some, labels by person."""
+
+    rows: dict[str, int]
+    annotators: dict[str, int]
+
+    def __bool__(self) -> bool:
+        return any(self.rows.values())
+
+
+def known_labels(root: Path, preset: str) -> Known:
+    """The labels of a preset that were told of in this folder."""
+    return Known(root / LABELS / f"{file_name(preset)}.npz")
+
+
+class Known:
+    """The file that remembers the labels told of: the digest of the good rows, and eight bytes a label.
+
+    Each score of a rating is one, so that a row is no news because a score left it. `data` is the hash of the
+    data version that they were in. A file that is gone or broken knows none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.digest = self.data = ""
+        self.labels = np.zeros(0, np.uint64)
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                self.labels = found["labels"]
+                self.digest, self.data = str(found["digest"]), str(found["data"])
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return
+
+    def arrived(self, good: Path, found: str) -> Arrivals:
+        """What of the rows in good/KIND is not known; `remember` makes it so."""
+        rows, people = dict.fromkeys(KINDS, 0), Counter[str]()
+        if found == self.digest:
+            return Arrivals(rows, {})
+        known = set(self.labels.tolist())
+        for kind in KINDS:
+            for row in read_shards(good / kind):
+                new = [who for label, who in _labels(row) if label not in known]
+                rows[kind] += bool(new)
+                people.update(new)
+        return Arrivals(rows, dict(sorted(people.items())))
+
+    def remember(self, good: Path, found: str, data: str) -> None:
+        """The labels in good/KIND are known from now on, and no others."""
+        if (found, data) == (self.digest, self.data):
+            return
+        self.labels = np.fromiter(
+            (label for kind in KINDS for row in read_shards(good / kind) for label, _ in _labels(row)),
+            np.uint64,
+        )
+        self.digest, self.data = found, data
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f"{self.path.name}.part")
+        with atomic_path(self.path, part), part.open("wb") as file:
+            np.savez(file, digest=np.array(found), data=np.array(data), labels=self.labels)
+
+
+def _labels(row: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Each label of a row as a number, with who gave it."""
+    if "scores" not in row:
+        yield int(row["id"], 16), row.get("annotator", "")
+        return
+    rated = rated_of(row)
+    for who, score in zip(annotators_of(row), row["scores"], strict=False):
+        yield int(digest(rated, who, score), 16), who

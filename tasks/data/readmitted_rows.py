@@ -1,0 +1,71 @@
+"""Withdrawals that are gone: a version of the data that has rows again which the last one left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.withdrawals import WITHDRAWN, Withdrawn
+from tasks.dvc.versions import read_pointer, replace_text
+
+# What the last version made in this folder left out; beside DVC's cache, which outlives var/.
+LAST = Path(".dvc") / "cache" / "withdrawn.json"
+DIGITS = 16
+
+
+def member_digests(withdrawn: Withdrawn) -> list[str]:
+    """Return a digest of each row and person that is withdrawn, sorted."""
+    return sorted(
+        hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()[:DIGITS]
+        for kind, values in withdrawn.content.items()
+        for value in values
+    )
+
+
+def check_readmitted(root: Path, withdrawn: Withdrawn, allowed: bool) -> None:
+    """Raise UserError where something was withdrawn from the last version and is withdrawn no more.
+
+    The last version is what data.dvc says, and what was last made in this folder. An emptied, torn or stashed
+    file of withdrawals, and a branch without it, would bring rows and people back in silence. `allowed` is
+    the preset's data.readmit.
+    """
+    if allowed:
+        return
+    pointer = read_pointer(root)
+    meta = (pointer["meta"].get("withdrawn") or {}) if pointer else {}
+    before = {*_members(meta), *_last(root)}
+    gone = len(before - set(member_digests(withdrawn)))
+    # An older chatmill noted no members: only that something was withdrawn.
+    if not gone and not (meta and not withdrawn and "members" not in meta):
+        return
+    said = f"{gone:,} of {len(before):,} withdrawals" if gone else "the withdrawals"
+    raise UserError(
+        f"{WITHDRAWN} lacks {said} that the last version of the data had; nothing was changed, as these rows "
+        f"and people would come back. Bring the file back (`git checkout HEAD {WITHDRAWN}`, `git stash pop`, "
+        "or from the branch that has it); to take withdrawals back on purpose, run once with "
+        "`--set data.readmit=true`"
+    )
+
+
+def note_withdrawn(root: Path, withdrawn: Withdrawn) -> None:
+    """Note what the version that data/ holds now left out."""
+    path = root / LAST
+    members = member_digests(withdrawn)
+    if members != sorted(_last(root)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, json.dumps({"members": members}))
+
+
+def _last(root: Path) -> list[str]:
+    try:
+        return _members(json.loads((root / LAST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _members(found: Mapping[str, Any]) -> list[str]:
+    return [str(member) for member in found.get("members") or ()]

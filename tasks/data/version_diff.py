@@ -1,0 +1,274 @@
+"""What came, changed and went between two versions of the data, in a memory that does not grow with them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.data.records import TYPES, naming_row
+from tasks.data.version_history import WORKING
+from tasks.dvc import remote, versions
+
+SHOWN = 200
+
+
+class Count(NamedTuple):
+    """Rows of one kind and source that were added, changed, gone."""
+
+    kind: str
+    source: str
+    added: int
+    changed: int
+    gone: int
+
+
+class Example(NamedTuple):
+    """One row of a difference: what it said before and says now; empty where it was not there."""
+
+    kind: str
+    source: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Counts by kind and source, and the first examples of each kind of change."""
+
+    counts: list[Count]
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two versions: the hashes of its files by path in `data/`, and where a file can be read."""
+
+    name: str
+    files: dict[str, str]
+    place: Callable[[str], Path]
+
+    def shards(self, kind: str, without: set[str]) -> list[tuple[str, str]]:
+        """Path and hash of a kind's shards, in order, but for those of these hashes."""
+        ours = (f"{kind}/", f"{kind}.jsonl")
+        return [
+            (path, self.files[path])
+            for path in sorted(self.files)
+            if path.startswith(ours) and self.files[path] not in without
+        ]
+
+
+def compare(root: Path, before: str, now: str, rows: int = 0) -> Difference:
+    """The difference between two versions; each is a data hash, or "working" for `data/` as it stands.
+
+    A row is *added* or *gone* where its id is on one side only; ids are digests of content. It is *changed*
+    where the id stayed and what stands beside the content did not (source, group, references, time), and
+    where one row took another's place: of n gone and m added of one kind, source and group, the lesser
+    number. A group is what a split must not tear (the passage, the prompt, the review), so a mended answer
+    is a change, and a mended document, which is its own group unless another is given, is one gone and one
+    added.
+
+    Files that both sides have are not read. Those that are not on this machine are brought into DVC's cache;
+    `data/` is left as it is. Raises UserError for a version that is not to be had.
+    """
+
+    if WORKING in (before, now) and not (root / "data").is_dir():
+        raise UserError(f"{root / 'data'} is not there; `chatmill ingest` makes it")
+
+    def action() -> tuple[Side, Side]:
+        with versions.repository(root) as repo:
+            sides = side_of(repo, root, before), side_of(repo, root, now)
+            shared = _shared(*sides)
+            for side in sides:
+                if side.name != WORKING:
+                    bring_files(
+                        repo, side, [found for kind in TYPES for _, found in side.shards(kind, shared)]
+                    )
+            return sides
+
+    first, second = remote.again(action, "the DVC remote")
+    shared = _shared(first, second)
+    with closing(sqlite3.connect("")) as store:  # a file of its own, gone when it is closed
+        store.execute("PRAGMA temp_store = FILE")
+        store.execute("CREATE TABLE loose (kind, source, grp, side, id, says)")
+        store.execute("CREATE TABLE matched (kind, source, id, before, now)")  # NULL: not there
+        for kind in TYPES:
+            parts = _lines(first, kind, shared), _lines(second, kind, shared)
+            for old, new in _beside(*parts):
+                _note(store, kind, old, new, rows > 0)
+        _match(store)
+        return Difference(_counts(store), _examples(store, rows) if rows else [])
+
+
+def _shared(first: Side, second: Side) -> set[str]:
+    return set(first.files.values()) & set(second.files.values())
+
+
+def side_of(repo: Any, root: Path, version: str) -> Side:
+    """A version's files. Raises UserError for one that is not to be had."""
+    if version == WORKING:
+        return Side(WORKING, versions.folder_listing(root), lambda path: root / "data" / path)
+    store = repo.cache.local
+    files = remote.listing(store, version)
+    if files is None:
+        remote.copy(_remote(repo, version), store, [version])
+        files = remote.listing(store, version)
+    if files is None:
+        raise UserError(_absent(version))
+    return Side(version, files, lambda path: Path(store.oid_to_path(files[path])))
+
+
+def bring_files(repo: Any, side: Side, hashes: list[str]) -> None:
+    """Have files of a version in DVC's cache. Raises UserError where they are not to be had."""
+    store = repo.cache.local
+    if not remote.unsound(store, hashes):
+        return
+    if not remote.copy(_remote(repo, side.name), store, hashes):
+        raise UserError(_absent(side.name))
+
+
+def _remote(repo: Any, version: str) -> Any:
+    if not repo.config["core"].get("remote"):
+        raise UserError(
+            f"version {_short(version)} is not in DVC's cache on this machine, and no remote is known; give "
+            "the preset whose data.remote has it: `chatmill data diff --config ...`"
+        )
+    return remote.open_remote(repo)
+
+
+def _absent(version: str) -> str:
+    return (
+        f"version {_short(version)} is not to be had: neither DVC's cache on this machine nor the remote has "
+        "all of it; on a machine that has it, `dvc push` sends it"
+    )
+
+
+def _short(version: str) -> str:
+    return version[:12]
+
+
+class Line(NamedTuple):
+    """A row as it stands in a shard: its id, and the canonical line."""
+
+    id: str
+    text: str
+
+
+def _lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
+    """The rows of a kind in order of ids. Raises UserError where they are not in order."""
+    last = ""
+    for path, _ in side.shards(kind, shared):
+        place = side.place(path)
+        with (
+            naming_row(place, f"data/{path} of {side.name}"),
+            place.open(encoding="utf-8", newline="\n") as file,
+        ):
+            for number, text in enumerate(file, 1):
+                found = _id(text, f"data/{path} of {side.name}, line {number}")
+                if found < last:
+                    raise UserError(
+                        f"data/{path} of {side.name}, line {number}: id {found} stands after {last}; rows "
+                        "are sorted by id, `chatmill ingest` makes them so"
+                    )
+                last = found
+                yield Line(found, text)
+
+
+def _id(line: str, where: str) -> str:
+    # Canonical lines begin with the id; parsing all of each would take most of the time.
+    if line.startswith('{"id":"'):
+        return line[7 : line.index('"', 7)]
+    try:
+        return str(json.loads(line)["id"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{where}: not a row; `chatmill ingest` makes data/ again") from error
+
+
+def _beside(first: Iterator[Line], second: Iterator[Line]) -> Iterator[tuple[Line | None, Line | None]]:
+    """What differs of two sorted sequences, side by side where the id is the same."""
+    old, new = next(first, None), next(second, None)
+    while old is not None or new is not None:
+        if new is None or (old is not None and old.id < new.id):
+            yield old, None
+            old = next(first, None)
+        elif old is None or new.id < old.id:
+            yield None, new
+            new = next(second, None)
+        else:
+            if old.text != new.text:
+                yield old, new
+            old, new = next(first, None), next(second, None)
+
+
+def _note(store: sqlite3.Connection, kind: str, old: Line | None, new: Line | None, shown: bool) -> None:
+    was, is_now = (_row(line, kind) if line else {} for line in (old, new))
+    if old and new:
+        texts = (_says(was), _says(is_now)) if shown else ("", "")
+        store.execute("INSERT INTO matched VALUES (?, ?, ?, ?, ?)", (kind, is_now["source"], new.id, *texts))
+        return
+    row, side = (was, "gone") if old else (is_now, "added")
+    values = (kind, row["source"], row["group"], side, row["id"], _says(row) if shown else "")
+    store.execute("INSERT INTO loose VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+def _row(line: Line, kind: str) -> dict[str, Any]:
+    try:
+        row = TYPES[kind](**json.loads(line.text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"data/{kind}: the row {line.id} is broken; `chatmill ingest` makes it again"
+        ) from error
+    return vars(row)
+
+
+def _says(row: dict[str, Any]) -> str:
+    """What a row holds, short enough to be shown; of a label also what was judged."""
+    if "text" in row:
+        said = row["text"]
+    elif "choice" in row:
+        said = f"{row['prompt']} → {row['choice']} of a: {row['a']} | b: {row['b']} ({row['annotator']})"
+    else:
+        scores = f" ({', '.join(f'{score:g}' for score in row['scores'])})" if "scores" in row else ""
+        said = f"{row['prompt']} → {row['completion']}{scores}"
+    return " ".join(f"{said} [{row['source']}]".split())[:SHOWN]
+
+
+def _match(store: sqlite3.Connection) -> None:
+    """Put what went and what came of one group side by side, in order of ids."""
+    store.execute("""
+        INSERT INTO matched
+        SELECT kind, source, MAX(id), MAX(CASE side WHEN 'gone' THEN says END),
+               MAX(CASE side WHEN 'added' THEN says END)
+        FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY kind, source, grp, side ORDER BY id) AS place
+              FROM loose)
+        GROUP BY kind, source, grp, place
+    """)
+
+
+def _counts(store: sqlite3.Connection) -> list[Count]:
+    found = store.execute("""
+        SELECT kind, source, SUM(before IS NULL), SUM(before IS NOT NULL AND now IS NOT NULL),
+               SUM(now IS NULL)
+        FROM matched GROUP BY kind, source ORDER BY source
+    """)
+    order = list(TYPES)
+    return sorted((Count(*row) for row in found), key=lambda count: order.index(count.kind))
+
+
+def _examples(store: sqlite3.Connection, rows: int) -> list[Example]:
+    """The first `rows` by id of what came, changed and went, of each kind."""
+    query = """
+        SELECT kind, source, COALESCE(before, ''), COALESCE(now, '') FROM matched
+        WHERE kind = ? AND (before IS NOT NULL) = ? AND (now IS NOT NULL) = ? ORDER BY id LIMIT ?
+    """
+    return [
+        Example(*row)
+        for kind in TYPES
+        for was, is_now in ((0, 1), (1, 1), (1, 0))
+        for row in store.execute(query, (kind, was, is_now, rows))
+    ]

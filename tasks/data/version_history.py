@@ -1,0 +1,136 @@
+"""Which versions of the data there were: data.dvc over git's history, and what this folder made besides."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+from tasks.dvc.versions import POINTER, parse_pointer, read_pointer, remembered
+
+WORKING = "working"
+SHORTEST = 4
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version: its hash, the rows by kind, and the digest of the sources it was made of.
+
+    `date` is when it was committed, or made where it is not (ISO 8601; empty: not known); `commit` and
+    `subject` are empty where it is not committed. `sources` differ from those of the version before where
+    the rows differ for that reason, and not for another parser's sake; so do `withdrawn` where other rows
+    were left out as withdrawn (empty: none).
+    """
+
+    hash: str
+    date: str
+    commit: str
+    subject: str
+    rows: dict[str, int]
+    sources: str
+    withdrawn: str = ""
+
+
+def log(root: Path) -> list[Version]:
+    """The versions that can be named here, the newest first; a version that came back stands there twice.
+
+    First what data.dvc names without a commit; then git's history of data.dvc, and among it by date what
+    was made in this folder and never committed. Without git, what was made in this folder.
+    """
+    committed = _committed(root)
+    hashes = {version.hash for version in committed}
+    now = read_pointer(root)
+    made = {entry["md5"]: entry["made"] for entry in remembered(root)}
+    loose = [
+        _version(entry, entry["made"])
+        for entry in reversed(remembered(root))
+        if entry["md5"] not in hashes and (now is None or entry["md5"] != now["md5"])
+    ]
+    # Stable: commits of one second stay in git's order.
+    past = sorted([*committed, *loose], key=lambda version: version.date, reverse=True)
+    if now is not None and not (committed and committed[0].hash == now["md5"]):
+        return [_version(now, made.get(now["md5"], "")), *past]
+    return past
+
+
+def _version(pointer: dict[str, Any], date: str, commit: str = "", subject: str = "") -> Version:
+    meta = pointer["meta"]
+    rows = {str(kind): int(count) for kind, count in (meta.get("rows") or {}).items()}
+    withdrawn = str((meta.get("withdrawn") or {}).get("digest", ""))
+    return Version(pointer["md5"], date, commit, subject, rows, str(meta.get("sources", "")), withdrawn)
+
+
+def _committed(root: Path) -> list[Version]:
+    """data.dvc at each commit that changed it, in git's order, but for those that removed or broke it."""
+    listed = _git(root, "log", "--format=%H%x00%cI%x00%s", "--", POINTER)
+    found = []
+    for line in (listed or "").splitlines():
+        commit, date, subject = line.split("\0", 2)
+        text = _git(root, "show", f"{commit}:./{POINTER}")
+        try:
+            pointer = parse_pointer(text or "", Path(f"{commit[:10]}:{POINTER}"))
+        except UserError:
+            continue
+        made = datetime.fromisoformat(date).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        found.append(_version(pointer, made, commit, subject))
+    return found
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """What git says; None where it is not there, or says no."""
+    command = ["git", "-C", str(root), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def find(root: Path, name: str) -> str:
+    """The hash of the version that is called so: a git revision, or a hash of the data or its beginning.
+
+    A git revision goes first. Raises UserError where there is none, or more than one.
+    """
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    if commit is not None:
+        text = _git(root, "show", f"{commit.strip()}:./{POINTER}")
+        if text is None:
+            raise UserError(f"{POINTER} is not there at {name}; `chatmill data log` lists the versions")
+        return str(parse_pointer(text, Path(f"{name}:{POINTER}"))["md5"])
+    plain = name.lower().removesuffix(".dir")
+    if re.fullmatch(rf"[0-9a-f]{{{SHORTEST},32}}", plain):
+        hashes = dict.fromkeys(version.hash for version in log(root) if version.hash.startswith(plain))
+        if len(hashes) == 1:
+            return next(iter(hashes))
+        if hashes:
+            raise UserError(f"{name} begins {_join(hashes)}; write more of the one that is meant")
+    raise UserError(
+        f"{name} is no version: neither a git revision nor {SHORTEST} or more digits of the hash of one; "
+        "`chatmill data log` lists them"
+    )
+
+
+def _join(hashes: Sequence[str] | dict[str, None]) -> str:
+    return " and ".join(text.removesuffix(".dir") for text in hashes)
+
+
+def last_accepted(root: Path) -> str:
+    """The version to compare with where none is named: that of HEAD, or without git the one before this.
+
+    Raises UserError where there is none.
+    """
+    if _git(root, "show", f"HEAD:./{POINTER}") is not None:
+        return find(root, "HEAD")
+    now = read_pointer(root)
+    past = [version.hash for version in log(root) if now is None or version.hash != now["md5"]]
+    if not past:
+        raise UserError(
+            "there is no earlier version of the data to compare with: data.dvc is not committed, and none "
+            "was made here before"
+        )
+    return past[0]

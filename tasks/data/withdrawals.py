@@ -1,0 +1,190 @@
+"""Rows and people that were withdrawn: whatever the sources hold, no model learns from them again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.audit_log import append, brief, check_signed, numbered
+from tasks.data.records import (
+    ID,
+    TYPES,
+    Comparison,
+    Rating,
+    Record,
+    annotators_of,
+    digest,
+    json_line,
+    naming_row,
+    rating_row,
+    shards,
+)
+
+WITHDRAWN = "configs/withdrawn.jsonl"
+LABELS = ("comparisons", "ratings")
+WHOLE = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """A row, or a person with every label of theirs, that somebody withdraws. `time` is ISO 8601.
+
+    `rated` goes with the id of a rating and says what was rated, as a rating has another id with each score.
+    """
+
+    by: str
+    why: str
+    time: str
+    id: str = ""
+    annotator: str = ""
+    rated: str = ""
+
+    @property
+    def line(self) -> str:
+        """How it stands in the file."""
+        names = ("id", "rated", "annotator", "by", "why", "time")
+        return json_line({name: getattr(self, name) for name in names if getattr(self, name)})
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """What is not learned from: ids of rows, names of people, and what was rated (as `rated_of` says it)."""
+
+    ids: frozenset[str] = frozenset()
+    annotators: frozenset[str] = frozenset()
+    rated: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.ids or self.annotators or self.rated)
+
+    @property
+    def content(self) -> dict[str, list[str]]:
+        """It in plain values and in order, for a key; what is empty is left out."""
+        found = {field.name: sorted(getattr(self, field.name)) for field in fields(self)}
+        return {name: values for name, values in found.items() if values}
+
+    @property
+    def digest(self) -> str:
+        """What data.dvc knows it by; empty where nothing is withdrawn."""
+        text = json.dumps(self.content, sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() if self else ""
+
+    def left(self, row: Record) -> Record | None:
+        """What of a row may be learned from: the row itself, a rating with fewer scores, or nothing."""
+        if row.id in self.ids:
+            return None
+        if isinstance(row, Comparison):
+            return None if row.annotator in self.annotators else row
+        if not isinstance(row, Rating):
+            return row
+        if self.rated and rated_of(vars(row)) in self.rated:
+            return None
+        kept = self._without_people(row)
+        return kept if kept is None or kept.id not in self.ids else None
+
+    def _without_people(self, row: Rating) -> Rating | None:
+        if not self.annotators.intersection(row.annotators):
+            return row
+        named = [*row.annotators, *[""] * (len(row.scores) - len(row.annotators))]
+        kept = [place for place in range(len(row.scores)) if named[place] not in self.annotators]
+        if not kept:
+            return None
+        people = [row.annotators[place] for place in kept if place < len(row.annotators)]
+        times = [row.times[place] for place in kept if place < len(row.times)]
+        return rating_row(
+            row.prompt, row.completion, [row.scores[place] for place in kept], people, row.aspect,
+            row.source, row.group, row.history, times if any(times) else (),
+        )  # fmt: skip
+
+    def touches(self, kind: str, line: bytes) -> bool:
+        """Whether a row as it stands in a shard, or a score in it, is withdrawn."""
+        # Canonical lines begin with the id; those mended by hand may not.
+        canonical = line.startswith(b'{"id":"')
+        number = line[ID].decode() if canonical else str(json.loads(line)["id"])
+        if number in self.ids:
+            return True
+        if kind not in LABELS or not (self.annotators or self.rated):
+            return False
+        row = json.loads(line)
+        return not self.annotators.isdisjoint(annotators_of(row)) or (
+            kind == "ratings" and rated_of(row) in self.rated
+        )
+
+
+def rated_of(row: Mapping[str, Any]) -> str:
+    """What a rating rates: the digest of answer and aspect, whoever gave which score."""
+    said = [row.get("history") or [], row["prompt"], row["completion"], row["aspect"]]
+    return digest("rated", *said)
+
+
+def read_withdrawals(root: Path) -> list[Withdrawal]:
+    """The lines of the project's file. No file: none.
+
+    Raises UserError with file and line for a line that is no withdrawal.
+    """
+    file = root / WITHDRAWN
+    if not file.exists():
+        return []
+    if not file.is_file():
+        raise UserError(f"{WITHDRAWN} is no file; a file of withdrawals, one a line, is right")
+    return [
+        _withdrawal(values, f"{WITHDRAWN}, line {line}") for line, values in numbered(file, str(WITHDRAWN))
+    ]
+
+
+def read_withdrawn(root: Path) -> Withdrawn:
+    """What the project's file withdraws, who said so and why left aside."""
+    return gathered(read_withdrawals(root))
+
+
+def gathered(withdrawals: Iterable[Withdrawal]) -> Withdrawn:
+    """Withdrawals as what they withdraw."""
+    found = list(withdrawals)
+    ids, people, rated = (
+        frozenset(filter(None, (getattr(one, name) for one in found)))
+        for name in ("id", "annotator", "rated")
+    )
+    return Withdrawn(ids, people, rated)
+
+
+def write_withdrawals(root: Path, withdrawals: Iterable[Withdrawal]) -> None:
+    """Add lines to the project's file, all or none. Raises UserError where it cannot be written."""
+    append(root, WITHDRAWN, (each.line for each in withdrawals), lambda: read_withdrawals(root))
+
+
+def held(data: Path, withdrawn: Withdrawn) -> Counter[str]:
+    """How many rows of the folder data/ are withdrawn or have a score that is, by kind."""
+    found: Counter[str] = Counter()
+    for kind in TYPES:
+        if withdrawn.ids or kind in LABELS:
+            for path in shards(data / kind):
+                with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
+                    found[kind] += sum(withdrawn.touches(kind, line) for line in lines)
+    return +found
+
+
+def _withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
+    check_signed(values, place, ("by", "why", "time"))
+    known = {field.name for field in fields(Withdrawal)}
+    if unknown := [name for name in values if name not in known]:
+        raise UserError(
+            f"{place}: {unknown[0]} is not known; a withdrawal has id or annotator, by, why and time"
+        )
+    for name in ("id", "annotator", "rated"):
+        if name in values and (not isinstance(values[name], str) or not values[name]):
+            raise UserError(f"{place}: {name} is {brief(values[name])}; a text is right")
+    if ("id" in values) == ("annotator" in values):
+        raise UserError(f"{place}: a withdrawal names one, an id or an annotator")
+    for name in ("id", "rated"):
+        if name in values and not WHOLE.fullmatch(values[name]):
+            raise UserError(f"{place}: {name} is {brief(values[name])}; 16 hex digits are right")
+    if "rated" in values and "id" not in values:
+        raise UserError(f"{place}: rated goes with the id of a rating, which is not there")
+    return Withdrawal(**values)

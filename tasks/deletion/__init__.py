@@ -1,0 +1,5 @@
+"""What follows from a request to delete rows or a person's labels: the rows, the affected models and the
+outputs that hold them.
+
+The requests themselves are in `tasks/data/withdrawals.py`.
+"""

@@ -1,0 +1,288 @@
+"""From a row, or a person who labelled, to the models that learned from it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mlflow import MlflowClient
+
+from model.errors import UserError
+from model.evaluation.evaluate_config import REWARD_MODEL
+from tasks.common.names import shown_name
+from tasks.data.groups import group_of
+from tasks.data.records import TYPES, annotators_of, naming_row, shards
+from tasks.data.version_diff import bring_files, side_of
+from tasks.data.withdrawals import Withdrawn
+from tasks.dvc import remote, versions
+from tasks.engine.output import is_undamaged
+from tasks.project.paths import ARTIFACTS
+from tasks.split import SPLITS, SplitParameters, split_of
+from tasks.tracking.lineage import PARENT, UNNAMED, data_hash, holder, runs_by_id
+from tasks.tracking.products import split_address
+from tasks.tracking.queries import COST_TAG, PIPELINES, PRESET, search
+from tasks.tracking.registry import Registry
+
+LABELS = ("comparisons", "ratings")
+# Which stages read what, by kind of row and part of the split: those that learn, and those that only judge.
+LEARN = {
+    "text": ("tokenizer", "pretrain"),
+    "pairs": ("tokenizer", "sft", "rlhf"),
+    **dict.fromkeys(LABELS, ("reward", "judge")),
+}
+JUDGE = {
+    ("text", "valid"): ("pretrain",), ("pairs", "valid"): ("sft", "rlhf"),
+    **{(kind, "valid"): ("reward", "evaluate") for kind in LABELS},
+}  # fmt: skip
+ORDER = ("tokenizer", "pretrain", "sft", "reward", "judge", "rlhf", "evaluate")
+CARRIED = {
+    "text": ("sft", "reward", "judge", "rlhf"),
+    "pairs": ("reward", "judge"),
+    **dict.fromkeys(LABELS, ("rlhf",)),
+}
+
+
+class Sought(NamedTuple):
+    """What is looked for: the beginning of a row's id, or a person; or all that was withdrawn."""
+
+    row: str = ""
+    annotator: str = ""
+    withdrawn: Withdrawn = Withdrawn()
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One pipeline run with what it took: rows by kind and part.
+
+    `versions` are those it registered, as NAME/NUMBER.
+    """
+
+    run: str
+    versions: tuple[str, ...]
+    champion: bool
+    data_hash: str
+    rows: dict[tuple[str, str], int]
+    stages: tuple[str, ...]
+    certain: bool
+
+    @property
+    def learned(self) -> list[str]:
+        """The stages that were trained on these rows."""
+        return self._of([name for kind, part in self.rows if part == "train" for name in LEARN[kind]])
+
+    @property
+    def carried(self) -> list[str]:
+        """The stages that began from, or were led by, a model that was."""
+        direct = self.learned
+        found = self._of([name for kind, part in self.rows if part == "train" for name in CARRIED[kind]])
+        return [name for name in found if name not in direct]
+
+    @property
+    def judged(self) -> list[str]:
+        """The stages that only measured with these rows."""
+        kinds = [(kind, part) for kind, part in self.rows if part != "train"]
+        return self._of([name for found in kinds for name in JUDGE.get(found, ("evaluate",))])
+
+    def _of(self, names: list[str]) -> list[str]:
+        return [name for name in self.stages if name in names]
+
+
+def learned_from(
+    client: MlflowClient, registries: Sequence[Registry], root: Path, sought: Sought
+) -> tuple[list[Learned], list[str]]:
+    """The pipeline runs that took these rows, the newest first, and the split keys that could not be read.
+
+    Where a split is gone from disk, its version's rows come from DVC, and each row's part follows from its
+    group. Raises UserError for a row or a person that none of the runs knows; that none learned from what was
+    withdrawn is no fault.
+    """
+    champions: set[str] = set()
+    named: dict[str, list[str]] = {}
+    for registry in registries:
+        for version in registry.versions():
+            named.setdefault(str(version.run_id), []).append(f"{version.name}/{version.version}")
+        if champion := registry.champion():
+            champions.add(f"{champion.name}/{champion.version}")
+    splits: dict[str, tuple[Counter[tuple[str, str]], bool] | None] = {}
+    ids: set[str] = set()
+    people: set[str] = set()
+    took = {}
+    runs = _stages_by_run(client)
+    for run, stages in runs.items():
+        if (split := stages.get("split")) is None:
+            continue
+        if split.key not in splits:
+            splits[split.key] = _rows(client, root, run, split, sought, ids, people)
+        counted = splits[split.key]
+        if counted is not None and counted[0]:
+            took[run] = counted
+    concerned = _concerned(rows for rows, _ in took.values())
+    judges = _trained_judges(client, {run: runs[run] for run in took}) if "judge" in concerned else set()
+    found = []
+    for run, (rows, certain) in took.items():
+        stages = runs[run]
+        made = stages["rlhf"].holder if "rlhf" in stages else ""
+        mine = tuple(sorted(named.get(made, ()), key=_by_number))
+        names = tuple(name for name in concerned if name in stages and (name != "judge" or run in judges))
+        holds = bool(champions & set(mine))
+        found.append(Learned(run, mine, holds, stages["split"].data, dict(rows), names, certain))
+    if len(ids) > 1:
+        raise UserError(
+            f"{sought.row} begins more than one id ({', '.join(sorted(ids)[:3])}); give more of it"
+        )
+    gone = [key for key, counted in splits.items() if counted is None]
+    if not found and not gone and not sought.withdrawn:
+        raise UserError(_unknown(sought, people))
+    return found, gone
+
+
+def _trained_judges(client: MlflowClient, runs: Mapping[str, Mapping[str, Finished]]) -> set[str]:
+    """Return those of the pipeline runs whose judge is a reward model: a lexicon learned from no label."""
+    holders = {run: stages["judge"].holder for run, stages in runs.items() if "judge" in stages}
+    # Many runs reuse one judge, and MLflow takes a millisecond to read a run.
+    known = runs_by_id(client, sorted(set(holders.values())))
+    trained = {run for run, judge in known.items() if judge.data.params.get("kind") == REWARD_MODEL}
+    found = {run for run, judge in holders.items() if judge in trained}
+    if known.keys() >= set(holders.values()):
+        return found
+    # A run that held a judge is gone from MLflow; those that reused it have the same parameters.
+    reused = search(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
+    return found | {run.data.tags.get(PARENT, "") for run in reused}
+
+
+def _by_number(address: str) -> tuple[str, int]:
+    product, version = split_address(address)
+    return product, int(version)
+
+
+def _unknown(sought: Sought, people: set[str]) -> str:
+    if sought.row:
+        return f"no run has learned from a row {sought.row}; ids stand in data/ and in the quarantine's list"
+    near = difflib.get_close_matches(sought.annotator, sorted(people), n=1, cutoff=0.4)
+    there = ", ".join(map(shown_name, sorted(people)[:9])) or "none"
+    hint = f"did you mean {shown_name(near[0])}?" if near else f"there are {there}"
+    return f"no run has labels by {sought.annotator!r}; {hint}"
+
+
+class Finished(NamedTuple):
+    """A stage of a pipeline run that came to its end: its key, the run with its files, its data's hash."""
+
+    key: str
+    holder: str
+    data: str
+
+
+def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
+    """The stages of each pipeline run that came to their end, the newest run first.
+
+    Pipeline runs note their stages in their tags, so that one search finds all. Of older runs, which do not,
+    each stage is searched for: a run costs MLflow a millisecond, and each has thirteen stages.
+    """
+    found: dict[str, dict[str, Finished]] = {}
+    older = False
+    for run in search(client, PIPELINES):
+        noted = {
+            tag.removeprefix(COST_TAG): json.loads(value)
+            for tag, value in run.data.tags.items()
+            if tag.startswith(COST_TAG)
+        }
+        found[run.info.run_id] = {
+            stage: Finished(told["key"], told["holder"], told["data"])
+            for stage, told in noted.items()
+            if "key" in told
+        }
+        older |= PRESET not in run.data.tags or any("key" not in told for told in noted.values())
+    for stage in ("split", *ORDER) if older else ():
+        ended = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'"
+        for child in search(client, ended):
+            finished = Finished(child.data.tags["chatmill.key"], holder(child), data_hash(child) or "")
+            stages = found.setdefault(child.data.tags.get(PARENT, ""), {})
+            stages.setdefault(stage, finished)
+    return found
+
+
+def _concerned(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
+    """The stages that read such rows, or go on from what did, in the chain's order."""
+    names = set()
+    for kind, part in {found for each in rows for found in each}:
+        names |= {*LEARN[kind], *CARRIED[kind], *JUDGE.get((kind, part), ("evaluate",)), "rlhf"}
+    return [name for name in ORDER if name in names]
+
+
+def _rows(
+    client: MlflowClient,
+    root: Path,
+    run: str,
+    split: Finished,
+    sought: Sought,
+    ids: set[str],
+    people: set[str],
+) -> tuple[Counter[tuple[str, str]], bool] | None:
+    """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
+    kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABELS
+    counts: Counter[tuple[str, str]] = Counter()
+    folder = root / ARTIFACTS / "split" / split.key
+    if is_undamaged(folder, root):
+        for part in SPLITS:
+            for kind in kinds:
+                for path in shards(folder / part / kind):
+                    counts[kind, part] += sum(1 for _ in _fitting(path, kind, sought, ids, people))
+        return +counts, True
+    within = f"tags.`{PARENT}` = '{run}' and tags.`chatmill.key` LIKE '%' and tags.`chatmill.stage` ="
+    params = search(client, f"{within} 'split'", most=1)[0].data.params
+    parameters = SplitParameters(float(params["valid"]), float(params["test"]), params.get("salt", ""))
+    files = _version_files(root, split.data, kinds)
+    if files is None:
+        return None
+    for kind, path in files:
+        for line in _fitting(path, kind, sought, ids, people):
+            counts[kind, split_of(group_of(line), parameters)] += 1
+    checked = search(client, f"{within} 'validate'", most=1)
+    figures = checked[0].data.metrics if checked else {}
+    return +counts, all(not figures.get(f"{kind}_quarantined", 1) for kind, _ in counts)
+
+
+def _version_files(root: Path, version: str, kinds: tuple[str, ...]) -> list[tuple[str, Path]] | None:
+    def action() -> list[tuple[str, Path]]:
+        with versions.repository(root) as repo:
+            side = side_of(repo, root, version)
+            found = [(kind, *shard) for kind in kinds for shard in side.shards(kind, set())]
+            bring_files(repo, side, [digest for _, _, digest in found])
+            return [(kind, side.place(path)) for kind, path, _ in found]
+
+    try:
+        return remote.again(action, "the DVC remote") if version else None
+    except UserError:
+        return None
+
+
+def _fitting(path: Path, kind: str, sought: Sought, ids: set[str], people: set[str]) -> Iterator[bytes]:
+    """The lines of a shard that are sought, read one at a time."""
+    with naming_row(path, _shown(path)), closing(path.open("rb")) as lines:
+        for line in lines:
+            if sought.withdrawn:
+                if sought.withdrawn.touches(kind, line):
+                    yield line
+            elif sought.row:
+                # Canonical lines begin with the id; those mended by hand may not.
+                canonical = line.startswith(b'{"id":"')
+                number = line[7:23].decode() if canonical else str(json.loads(line)["id"])
+                if number.startswith(sought.row):
+                    ids.add(number)
+                    yield line
+            else:
+                names = {who or UNNAMED for who in annotators_of(json.loads(line))}
+                people |= names
+                if sought.annotator in names:
+                    yield line
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)

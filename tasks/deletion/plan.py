@@ -1,0 +1,220 @@
+"""What a withdrawal takes out of data/: looked up there, row by row, before anything is written."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import eq
+from pathlib import Path
+
+from model.errors import UserError
+from tasks.common.names import shown_name
+from tasks.data.records import ID, TYPES, annotators_of, naming_row, shards
+from tasks.data.withdrawals import LABELS, Withdrawal, gathered, rated_of, read_withdrawals
+from tasks.dvc import versions
+from tasks.ingestion.row_origins import find_origins, read_places
+from tasks.validation.quarantine import ADMITTED, read_admissions
+
+SHORTEST = 6  # characters of an id that stand for the whole of it
+NAMED = 3  # of several, as many are named in a message
+GIVEN = re.compile(rf"[0-9a-f]{{{SHORTEST},16}}")
+PLACE = re.compile(r", (line|item|row|record|task|trace|turn|paragraph) .*$")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who withdraws what and why: people by name, rows by id with the place where each id was given."""
+
+    people: Sequence[str]
+    ids: Mapping[str, str]
+    by: str
+    why: str
+    time: str
+
+
+@dataclass
+class Leaving:
+    """What is new, what was withdrawn already, and what leaves data/ by it.
+
+    `gone` counts rows by kind and the file they came from, `lessened` ratings that stay with fewer scores.
+    """
+
+    new: list[Withdrawal] = field(default_factory=list)
+    known: list[Withdrawal] = field(default_factory=list)
+    gone: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lessened: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def read_ids(path: Path) -> dict[str, str]:
+    """Rows' ids by a file's lines, each with its place. Raises UserError for a line that is no id."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file; a file of rows' ids, one a line, is right")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    found = {line.strip(): f"{path}, line {number}: " for number, line in enumerate(lines, 1) if line.strip()}
+    if not found:
+        raise UserError(f"{path} holds no id; a file of rows' ids, one a line, is right")
+    return found
+
+
+def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> Leaving:
+    """Look up what is asked for among the rows of data/, and what of it is withdrawn already.
+
+    An id may be its first 6 characters or more, where they begin but one. A row that was mended by hand, in
+    the file `admitted`, to be a person's label leaves by its id. Raises UserError for the first id or person
+    that is neither in data/ nor withdrawn, with the nearest that is.
+    """
+    if not (root / "data").is_dir():
+        raise UserError("there is no data/ here yet; `chatmill ingest` makes it, then rows can be withdrawn")
+    _check(asked)
+    known = read_withdrawals(root)
+    mended = {
+        number: set(annotators_of(admission.row)) - {""}
+        for number, admission in read_admissions(root, admitted).items()
+        if admission.row and ("choice" in admission.row or "scores" in admission.row)
+    }
+    search = _Search(asked, known, mended)
+    for kind in TYPES:
+        for path, lines in _shards(root, kind):
+            with naming_row(path, f"data/{kind}/{path.name}"):
+                for line, where in lines:
+                    search.look(kind, line, where)
+    ids = {given: search.whole(given, root) for given in asked.ids} | search.mended
+    for name in asked.people:
+        if name not in search.people and name not in search.withdrawn.annotators:
+            raise UserError(_stranger(name, search.people))
+    return search.leaving(ids)
+
+
+def _check(asked: Asked) -> None:
+    for name, said in (("by", asked.by), ("why", asked.why)):
+        if not said.strip():
+            raise UserError(f"{name} is empty; a withdrawal says who withdraws and why")
+    if not asked.people and not asked.ids:
+        raise UserError("nothing is named; give --annotator WHO, rows' ids, or --rows FILE")
+    for name in asked.people:
+        if not name.strip():
+            raise UserError("annotator is empty; rows of people who are not named are withdrawn by their ids")
+    for given, place in asked.ids.items():
+        if not GIVEN.fullmatch(given):
+            raise UserError(
+                f"{place}{given!r} is no row's id; 16 hex digits, or the first {SHORTEST} or more, are right"
+            )
+
+
+class _Search:
+    """What has been seen of data/ until now."""
+
+    def __init__(self, asked: Asked, known: Sequence[Withdrawal], mended: Mapping[str, set[str]]) -> None:
+        self.asked, self.known, self.mended_for = asked, known, mended
+        self.withdrawn = gathered(known)
+        self.wanted = frozenset(asked.people)
+        self.people: set[str] = set()
+        self.lengths = sorted({len(given) for given in asked.ids})
+        # By what was given: the whole ids that it begins, with what each rates.
+        self.found: dict[str, dict[str, str]] = {given: {} for given in asked.ids}
+        for number in self.withdrawn.ids:
+            for given in self._given(number):
+                self.found[given].setdefault(number, "")
+        self.mended: dict[str, tuple[str, str]] = {}
+        self.gone: Counter[tuple[str, str]] = Counter()
+        self.lessened: Counter[tuple[str, str]] = Counter()
+
+    def _given(self, number: str) -> set[str]:
+        return {number[:length] for length in self.lengths} & self.found.keys()
+
+    def look(self, kind: str, line: bytes, where: str) -> None:
+        """Take note of a row of data/: does it leave, whole or in part?"""
+        number = line[ID].decode()
+        asked_for = self._given(number)
+        row = json.loads(line) if kind in LABELS and (self.wanted or asked_for) else {}
+        rated = rated_of(row) if kind == "ratings" and row else ""
+        for given in asked_for:
+            # More than are named would tell nothing, and the whole id counts however many it begins.
+            if len(self.found[given]) <= NAMED or number == given:
+                self.found[given][number] = rated
+        people = set(annotators_of(row)) if row and self.wanted else set()
+        now = self.mended_for.get(number, people) if row else people
+        self.people |= (people | now) - {""}
+        by_hand = bool(now & self.wanted) and not people & self.wanted
+        if by_hand:
+            self.mended[number] = (number, rated)
+        if asked_for or by_hand or (people and people <= self.wanted):
+            self.gone[kind, where] += 1
+        elif people & self.wanted:
+            self.lessened[kind, where] += 1
+
+    def whole(self, given: str, root: Path) -> tuple[str, str]:
+        """The one row that is meant, and what it rates."""
+        matches, place = self.found[given], self.asked.ids[given]
+        if given in matches:
+            return given, matches[given]
+        if not matches:
+            near = _like(given, root)
+            hint = f"did you mean {near}?" if near else "`chatmill data diff --rows 3` shows how rows read"
+            raise UserError(f"{place}{given} is no row of data/; {hint}")
+        if len(matches) > 1:
+            begun = ", ".join(list(matches)[:NAMED])
+            raise UserError(f"{place}{given} begins more than one id ({begun}); give more characters of it")
+        return next(iter(matches.items()))
+
+    def leaving(self, ids: Mapping[str, tuple[str, str]]) -> Leaving:
+        """What was found, as lines for the file and as counts."""
+        by, why, time = self.asked.by.strip(), self.asked.why.strip(), self.asked.time
+        rows, people = dict(ids.values()), dict.fromkeys(self.asked.people)
+        known = [each for each in self.known if each.id in rows or each.annotator in people]
+        new = [Withdrawal(by, why, time, annotator=name) for name in people]
+        new += [Withdrawal(by, why, time, id=number, rated=rated) for number, rated in rows.items()]
+        new = [
+            each
+            for each in new
+            if each.annotator not in self.withdrawn.annotators and each.id not in self.withdrawn.ids
+        ]
+        return Leaving(new, known, self.gone, self.lessened)
+
+
+def _stranger(name: str, people: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(people), n=1, cutoff=0.4)
+    there = ", ".join(map(shown_name, sorted(people)[:9])) or "none"
+    hint = f"did you mean {shown_name(near[0])}?" if near else f"there are {there}"
+    return f"no label in data/ is by {name!r}; {hint} (what came since is read by `chatmill ingest`)"
+
+
+def _like(given: str, root: Path) -> str:
+    """The id in data/ that agrees with a given one in most places, and more than half; empty: none does."""
+    best, most = "", len(given) // 2
+    for kind in TYPES:
+        for path in shards(root / "data" / kind):
+            with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
+                for line in lines:
+                    number = line[ID].decode()
+                    alike = sum(map(eq, given, number))
+                    if alike > most:
+                        best, most = number, alike
+    return best
+
+
+def _shards(root: Path, kind: str) -> Iterator[tuple[Path, Iterator[tuple[bytes, str]]]]:
+    """The shards of data/, each with its rows and the file that each row came from.
+
+    Where the file is not known, a row has its source.
+    """
+    pointer = versions.read_pointer(root)
+    origins = find_origins(root, pointer["md5"]) if pointer else None
+    for path in shards(root / "data" / kind):
+        yield path, _lines(path, read_places(origins / kind / path.name) if origins else None)
+
+
+def _lines(path: Path, places: Iterator[str] | None) -> Iterator[tuple[bytes, str]]:
+    with path.open("rb") as lines:
+        for line in lines:
+            if places:
+                yield line, PLACE.sub("", next(places, ""))
+            else:
+                yield line, f"source {json.loads(line).get('source')}"

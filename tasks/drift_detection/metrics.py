@@ -1,0 +1,226 @@
+"""The measures of drift: each a distance between two versions of the data, and its threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from model.data.tokenizer import Tokenizer
+from model.evaluation.perplexity import surprise
+from tasks.drift_detection.distances import Distance, jensen_shannon, kolmogorov_smirnov, laid_out
+from tasks.drift_detection.profile import IDS_IN_ALL, Kind, Profile, Sample, encoded, read_ids, sampled
+from tasks.reporting.charts import number
+
+GAP, ROOT = "Kolmogorov-Smirnov", "Jensen-Shannon"
+COMMONEST = 1000  # words that the distance of vocabularies is taken over
+MEDIAN = 2  # among the quantiles of a profile
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The distance, by subject, past which a measure is told of.
+
+    `lengths` and the scores of `labels` by Kolmogorov and Smirnov, `vocabulary`, `sources` and the choices of
+    `labels` by the root of Jensen and Shannon's divergence. `new_words` is by how much the share of words
+    outside the champion's commonest rose, `unknown_pieces` the share of tokens that its training text lacks,
+    `agreement` how far alpha fell. `bytes_per_token` and `loss` are relative to the champion's own.
+    """
+
+    lengths: float = 0.1
+    vocabulary: float = 0.2
+    new_words: float = 0.05
+    sources: float = 0.2
+    unknown_pieces: float = 0.01
+    bytes_per_token: float = 0.1
+    labels: float = 0.1
+    agreement: float = 0.1
+    loss: float = 0.1
+
+    def __post_init__(self) -> None:
+        for each in fields(Bars):
+            bar = getattr(self, each.name)
+            if not (bar >= 0 and math.isfinite(bar)):
+                raise ValueError(f"{each.name} is {bar}; a threshold is a number from 0")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One distance: `name` is its subject and what of it, `of` says in words what `before` and `now` are.
+
+    `chance` is what chance alone may give, where that is known (0: it is not).
+    """
+
+    name: str
+    of: str
+    before: float
+    now: float
+    distance: float
+    bar: float
+    by: str
+    chance: float = 0.0
+
+    @property
+    def past(self) -> bool:
+        """Whether it is past its threshold, and further than chance alone would put it."""
+        return self.distance > max(self.bar, self.chance)
+
+    def cells(self) -> list[str]:
+        """As a row of a table."""
+        numbers = [number(float(f"{value:.4g}")) for value in (self.before, self.now)]
+        chance = f"{self.chance:.2g}" if self.chance else ""
+        told = [f"{self.distance:.3g}", f"{self.bar:g}", chance, "yes" if self.past else ""]
+        return [self.name, f"{self.of} ({self.by})", *numbers, *told]
+
+    @property
+    def multiple(self) -> float:
+        """Its distance as a multiple of its threshold; of a threshold of 0, 0 or 1."""
+        return self.distance / self.bar if self.bar else float(self.distance > 0)
+
+
+@dataclass(frozen=True)
+class Newness:
+    """The rows of a kind that the champion's version did not hold: ids, and their share of the sample.
+
+    `reach` is the share of all rows that was looked through.
+    """
+
+    ids: frozenset[str]
+    share: float
+    reach: float
+
+
+def new_rows(samples: Mapping[str, Sample], champion: Path) -> dict[str, Newness]:
+    """By kind, what of the samples is not in the champion's: among the ids that both samples would hold."""
+    known = read_ids(champion)
+    before = Profile.read(champion).kinds
+    found = {}
+    for kind, sample in samples.items():
+        share = min(sample.share, before[kind].share if kind in before else 1.0)
+        both = [number for number in sample.ids if int(number, 16) < share * IDS_IN_ALL]
+        new = frozenset(number for number in both if number not in known.get(kind, ()))
+        found[kind] = Newness(new, len(new) / max(1, len(both)), share)
+    return found
+
+
+def profiles_apart(
+    before: Profile, now: Profile, samples: Mapping[str, Sample], bars: Bars, rows: int
+) -> Iterator[Measure]:
+    """All that two profiles tell, kind by kind, then the labels. What has few rows on a side is left out."""
+    for kind, old in before.kinds.items():
+        if kind in now.kinds and min(old.rows, now.kinds[kind].rows) >= rows:
+            yield from _kinds_apart(kind, old, now.kinds[kind], samples[kind], bars)
+    yield from _labels_apart(before, now, bars, rows)
+    for stratum, agreed in before.agreement.items():
+        other = now.agreement.get(stratum)
+        if other is None or min(agreed.items, other.items) < rows:
+            continue
+        if agreed.alpha is not None and other.alpha is not None:
+            fell = max(0.0, agreed.alpha - other.alpha)
+            yield Measure(
+                f"agreement/{stratum}", "Krippendorff's alpha", agreed.alpha, other.alpha, fell,
+                bars.agreement, "fall",
+            )  # fmt: skip
+
+
+def _kinds_apart(kind: str, old: Kind, new: Kind, sample: Sample, bars: Bars) -> Iterator[Measure]:
+    medians = (old.quantiles[MEDIAN], new.quantiles[MEDIAN])
+    lengths = kolmogorov_smirnov(old.lengths, new.lengths)
+    yield _measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, GAP)
+    if old.words and new.words:
+        # Of words that the champion's profile does not name, how many it held is known in all.
+        counts = (list(old.top.values()), [sample.words[word] for word in old.top])
+        words = jensen_shannon(*map(_first, counts, (old.words, new.words)))
+        outside = (old.words - sum(counts[0]), new.words - sum(counts[1]))
+        distinct = (old.distinct, new.distinct)
+        yield _measure(f"vocabulary/{kind}", "different words", distinct, words, bars.vocabulary, ROOT)
+        shares = (outside[0] / old.words, outside[1] / new.words)
+        more = max(0.0, shares[1] - shares[0])
+        of = "share of words outside the champion's commonest"
+        yield Measure(f"new_words/{kind}", of, *shares, more, bars.new_words, "rise")
+    mix = jensen_shannon(*laid_out(old.sources, new.sources))
+    several = (len(old.sources), len(new.sources))
+    yield _measure(f"sources/{kind}", "sources", several, mix, bars.sources, ROOT)
+
+
+def _first(counts: list[int], total: int) -> list[int]:
+    """The champion's commonest words, and all others as one: rare words differ by chance."""
+    return [*counts[:COMMONEST], total - sum(counts[:COMMONEST])]
+
+
+def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Iterator[Measure]:
+    for stratum, old in before.scores.items():
+        new = now.scores.get(stratum, {})
+        if min(sum(old.values()), sum(new.values())) < rows:
+            continue
+        values = sorted({*old, *new}, key=float)
+        apart = kolmogorov_smirnov(*([found.get(value, 0) for value in values] for found in (old, new)))
+        means = (_mean(old), _mean(new))
+        yield _measure(f"labels/{stratum}", "score, mean", means, apart, bars.labels, GAP)
+    for stratum, old in before.choices.items():
+        new = now.choices.get(stratum, {})
+        if min(sum(old.values()), sum(new.values())) < rows:
+            continue
+        apart = jensen_shannon(*laid_out(old, new))
+        shares = (old.get("a", 0) / sum(old.values()), new.get("a", 0) / sum(new.values()))
+        yield _measure(f"labels/{stratum}", "share of choices of a", shares, apart, bars.labels, ROOT)
+
+
+def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: Bars) -> Iterator[Measure]:
+    """The sampled text in the champion's own tokens: those it never met, and how far a token reaches."""
+    counts, size = encoded(Tokenizer.load(model), split, share)
+    total, known = int(counts.sum()), before.pieces.known
+    known = known[: len(counts)]
+    if not (total and before.pieces.tokens):
+        return
+    unknown = float(counts[: len(known)][~known].sum() + counts[len(known) :].sum()) / total
+    of = "share of tokens that the champion's training text lacks"
+    yield Measure("unknown_pieces/text", of, 0.0, unknown, unknown, bars.unknown_pieces, "share")
+    reach = (before.pieces.bytes / before.pieces.tokens, size / total)
+    apart = abs(reach[1] / reach[0] - 1)
+    of = "bytes a token of the champion's"
+    yield Measure("bytes_per_token/text", of, *reach, apart, bars.bytes_per_token, "relative difference")
+
+
+def surprised(
+    model: Path,
+    held_out: Mapping[str, float],
+    new: Mapping[str, Newness],
+    split: Path,
+    bars: Bars,
+    rows: int,
+    tokens: int,
+) -> Iterator[Measure]:
+    """The champion's loss on rows that its version did not hold, against its loss on what it held out."""
+    enough = {kind for kind, each in new.items() if len(each.ids) >= rows}
+    if not enough & {"text", "pairs"}:
+        return
+    chosen: dict[str, Iterator[dict[str, Any]]] = {
+        kind: _chosen(split, kind, new[kind]) if kind in enough else iter(()) for kind in ("text", "pairs")
+    }
+    texts = (row["text"] for row in chosen["text"])
+    losses = surprise(model, texts, chosen["pairs"], tokens)
+    for kind, name, of in (
+        ("text", "bits_per_byte", "champion's bits per byte: held out, new"),
+        ("pairs", "completion_loss", "champion's nats a token of the answer: held out, new"),
+    ):
+        if name in losses and held_out.get(name):
+            rise = max(0.0, losses[name] / held_out[name] - 1)
+            both = (held_out[name], losses[name])
+            yield Measure(f"loss/{kind}", of, *both, rise, bars.loss, "relative rise")
+
+
+def _chosen(split: Path, kind: str, new: Newness) -> Iterator[dict[str, Any]]:
+    return (row for row in sampled(split, kind, new.reach) if row["id"] in new.ids)
+
+
+def _measure(
+    name: str, of: str, both: tuple[float, float], distance: Distance, bar: float, by: str
+) -> Measure:
+    return Measure(name, of, *both, round(distance.value, 6), bar, by, round(distance.chance, 6))
+
+
+def _mean(counts: Mapping[str, int]) -> float:
+    return sum(float(value) * count for value, count in counts.items()) / sum(counts.values())

@@ -1,0 +1,305 @@
+"""The key of a stage: what its output depends on, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tasks.engine.source_snapshot import KEPT_MODULES, ORIGIN
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("tasks", "model")
+# What stands around every stage decides when it is made, not what comes out.
+AROUND = (
+    "tasks.engine.stage",
+    "tasks.engine.output",
+    "tasks.engine.cache_key",
+    "tasks.engine.parallel",
+    "tasks.engine.source_snapshot",
+)
+# How far the system's word on when a process began may be from the file system's clock.
+CLOCK_SECONDS = 2.0
+LOCK = "requirements.txt"
+
+
+def stage_key(
+    name: str,
+    function: Callable[..., Any],
+    parameters: Any,
+    inputs: Mapping[str, str],
+    surroundings: Mapping[str, Any],
+) -> str:
+    """The first 20 hex digits of the digest of all that a stage's output depends on.
+
+    `inputs` are digests by stage name of what is read of them: an input that was made anew and came out the
+    same leaves the key as it was. `surroundings` are the seed, the kind of device and the like, where the
+    stage asks.
+    """
+    whole = {
+        "stage": name,
+        "code": code_digest(function),
+        "lock": lock_digest(),
+        "parameters": plain(parameters),
+        "inputs": dict(inputs),
+        "surroundings": dict(surroundings),
+    }
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def plain(parameters: Any) -> Any:
+    """Parameters as JSON-able values."""
+    values = (
+        asdict(parameters) if is_dataclass(parameters) and not isinstance(parameters, type) else parameters
+    )
+    return json.loads(json.dumps(values, default=str))
+
+
+def code_digest(function: Callable[..., Any]) -> str:
+    """Digest of every definition that a function at the top of its module reaches in tasks/ and model/.
+
+    Comments, docstrings and layout do not count, nor what else stands in the files that are reached.
+    """
+    return source_digest(ROOT, _module_of(function), function.__name__)
+
+
+def definitions(function: Callable[..., Any]) -> dict[str, str]:
+    """Digest of each definition that `code_digest` takes in, by its dotted name.
+
+    A module's own name stands for its statements that define nothing.
+    """
+    found = reached(ROOT, _module_of(function), function.__name__)
+    return {".".join(filter(None, names)): each.meaning for names, each in found.items()}
+
+
+def changed_source(function: Callable[..., Any], imported: Mapping[str, str]) -> Path | None:
+    """Return a file that `code_digest` took in and that is not what ran or what it was; None: all are.
+
+    `imported` holds SHA-256 digests of module files as another process imported them, by module name.
+    """
+    began = psutil.Process().create_time()
+    for module in sorted({module for module, _ in reached(ROOT, _module_of(function), function.__name__)}):
+        source = read_source(ROOT, module)
+        loaded = getattr(sys.modules.get(module), "__file__", None)
+        moved = loaded is not None and Path(loaded).resolve() != source.path.resolve()
+        elsewhere = moved and module not in KEPT_MODULES
+        other = imported.get(module, source.digest) != source.digest
+        try:
+            # This process may have imported the file before the key was computed, so a change since counts.
+            changed = source.path.stat().st_ctime > began + CLOCK_SECONDS
+            now = hashlib.sha256(source.path.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return source.path
+        if elsewhere or other or now != source.digest or (changed and ROOT == ORIGIN):
+            return source.path
+    return None
+
+
+def _module_of(function: Callable[..., Any]) -> str:
+    place = Path(inspect.getfile(function)).resolve().relative_to(ROOT)
+    return ".".join(place.with_suffix("").parts)
+
+
+@cache
+def source_digest(root: Path, module: str, name: str) -> str:
+    """`code_digest` of the function `name` in `module` of the source tree at `root`."""
+    parts = [[*place, found.meaning] for place, found in reached(root, module, name).items()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def reached(root: Path, module: str, name: str) -> dict[tuple[str, str], Definition]:
+    """The definitions that one names, directly or not, by module and name, in order of these.
+
+    A module that is touched also brings its statements that define nothing (name ""): an import runs them.
+    """
+    if name not in read_source(root, module).defined:
+        raise ValueError(f"{module} has no {name} at its top level; a stage's function stands there")
+    found: dict[tuple[str, str], Definition] = {}
+    waiting = [(module, name)]
+    while waiting:
+        place = waiting.pop()
+        if place in found:
+            continue
+        source = read_source(root, place[0])
+        found[place] = source.defined[place[1]] if place[1] else source.loose
+        waiting.append((place[0], ""))
+        for chain in found[place].chains:
+            waiting.extend(_resolve(root, place[0], chain))
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The statements that give one name its value, docstrings taken out."""
+
+    statements: list[ast.stmt] = field(default_factory=list)
+
+    @cached_property
+    def meaning(self) -> str:
+        """Digest of the syntax."""
+        dumped = "\n".join(ast.dump(statement) for statement in self.statements)
+        return hashlib.sha256(dumped.encode()).hexdigest()
+
+    @cached_property
+    def chains(self) -> list[tuple[str, ...]]:
+        """Every name that is used, with the attributes that follow it: `a.b.c` as (a, b, c)."""
+        found: dict[tuple[str, ...], None] = {}
+        inner: set[ast.AST] = set()
+        for node in (node for statement in self.statements for node in ast.walk(statement)):
+            chain: list[str] = []
+            step: ast.AST = node
+            while isinstance(step, ast.Attribute):
+                chain.append(step.attr)
+                inner.add(step.value)
+                step = step.value
+            if isinstance(step, ast.Name) and node not in inner:
+                found.setdefault((step.id, *reversed(chain)))
+        return list(found)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module's top level: what it defines, what its imports bind, and the statements that do neither."""
+
+    path: Path
+    digest: str
+    defined: dict[str, Definition] = field(default_factory=dict)
+    imported: dict[str, list[str]] = field(default_factory=dict)
+    loose: Definition = field(default_factory=Definition)
+
+
+@cache
+def read_source(root: Path, module: str) -> Source:
+    """Parse a module. Imports inside functions bind like those at the top."""
+    path = _file_of(root, module)
+    assert path is not None, module
+    content = path.read_bytes()
+    tree = ast.parse(content, str(path))
+    source = Source(path, hashlib.sha256(content).hexdigest())
+    for node in ast.walk(tree):
+        _without_docstring(node)
+        for name, target in _bindings(node):
+            source.imported.setdefault(name, []).append(target)
+    for statement in tree.body:
+        names = _defines(statement)
+        for name in names:
+            source.defined.setdefault(name, Definition()).statements.append(statement)
+        if not names and not isinstance(statement, ast.Import | ast.ImportFrom):
+            source.loose.statements.append(statement)
+    return source
+
+
+def _without_docstring(node: ast.AST) -> None:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+        node.body = node.body[1:]
+
+
+def _bindings(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The names that an import binds, each with what it stands for, dotted."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            first = alias.name.partition(".")[0]
+            yield (alias.asname, alias.name) if alias.asname else (first, first)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        for alias in node.names:
+            yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _defines(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
+        targets = [statement.target]
+    # An assignment to an attribute or an item changes something else: it counts as loose.
+    if any(not isinstance(node, ast.Name | ast.Tuple) for node in targets):
+        return []
+    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+
+
+def _resolve(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The definitions in the project that a chain of names means inside a module."""
+    source = read_source(root, module)
+    if chain[0] in source.defined:
+        yield module, chain[0]
+    for target in source.imported.get(chain[0], ()):
+        yield from _look_up(root, (*target.split("."), *chain[1:]))
+
+
+def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Definitions by their whole dotted name; a module that is named as such brings all it has."""
+    if parts[0] not in ROOMS:
+        return
+    size = next((n for n in range(len(parts), 0, -1) if _file_of(root, ".".join(parts[:n]))), 0)
+    module = ".".join(parts[:size])
+    if not size or module in AROUND:
+        return
+    source = read_source(root, module)
+    rest = parts[size:]
+    if rest and rest[0] != "*":
+        # A name that a package only passes on is looked for where it comes from.
+        yield from _resolve(root, module, rest)
+    else:
+        yield from ((module, name) for name in source.defined)
+
+
+@cache
+def _file_of(root: Path, module: str) -> Path | None:
+    place = root.joinpath(*module.split("."))
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.exists():
+            return path
+    return None
+
+
+@cache
+def lock_digest(root: Path = ROOT) -> str:
+    """Digest of a project's lock: which packages, at which versions."""
+    lines = (root / LOCK).read_text(encoding="utf-8").splitlines()
+    pins = sorted(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    return hashlib.sha256("\n".join(pins).encode()).hexdigest()
+
+
+def folder_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
+    """SHA-256 of a folder's content: every file's path and bytes, in order of path."""
+    return sums_digest(file_sums(folder, without))
+
+
+def file_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """SHA-256 of each file in a folder by its path there, in order of path.
+
+    `without` names files and folders that stand at its top and do not count.
+    """
+    sums = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name.partition("/")[0] in without:
+            continue
+        with path.open("rb") as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def output_digest(sums: Mapping[str, str], apart: Collection[str] = ()) -> str:
+    """Return the digest of an output; folders at its top that are `apart` do not count."""
+    return sums_digest({name: found for name, found in sums.items() if name.partition("/")[0] not in apart})
+
+
+def sums_digest(sums: Mapping[str, str]) -> str:
+    """One digest of files' paths and sums, in the order that they are in."""
+    whole = hashlib.sha256()
+    for name, found in sums.items():
+        whole.update(f"{name}\0{found}\n".encode())
+    return whole.hexdigest()

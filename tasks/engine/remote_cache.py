@@ -1,0 +1,271 @@
+"""Outputs of stages shared between hosts, at the remote that keeps the versions of the data.
+
+Files stand among DVC's own objects, by the hash of their content: what data and outputs have in common is
+there once. `chatmill/STAGE/KEY.json` lists an output's files and holds its manifest; it is written last, so
+that what has a listing is whole. What comes is held against the SHA-256 sums in the listing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from model.errors import UserError
+from model.training.launcher import Report
+from tasks.dvc import remote as remotes
+from tasks.dvc import versions
+from tasks.engine.cache_key import file_sums, output_digest
+from tasks.engine.output import (
+    MANIFEST,
+    SEAL,
+    DamagedOutput,
+    Reference,
+    put,
+    seal,
+    verify_output,
+    write_manifest,
+)
+
+FOLDER = "chatmill"
+POOLS = "pools"
+T = TypeVar("T")
+
+
+class DamagedListing(UserError):
+    """What stands where a listing should be is none, or not that one."""
+
+
+@dataclass
+class Store:
+    """Outputs at a remote. Where they are not `needed`, one that does not answer is asked once a run."""
+
+    root: Path
+    remote: str
+    endpoint: str = ""
+    needed: bool = False
+    away: bool = False
+
+    def send(self, output: Reference, report: Report) -> None:
+        """Send a whole output. One that was reused and is listed is taken as there.
+
+        Raises UserError where the store is needed and cannot be written.
+        """
+        folder = Path(output.path)
+        try:
+            manifest = verify_output(folder, self.root)
+        except DamagedOutput as error:
+            raise UserError(
+                f"{error}, so it is not shared; run again to make {output.stage} again"
+            ) from error
+        if manifest is None:
+            raise UserError(f"{folder} is missing; run again to make {output.stage} again")
+
+        def action(place: Place) -> None:
+            path = place.listing(output.stage, output.key)
+            if not output.reused or not place.fs.exists(path):
+                sums = manifest["sums"]
+                objects = {name: _md5(folder / name) for name in sums}
+                place.add([folder / name for name in objects], list(objects.values()))
+                place.write(path, {"manifest": manifest, "objects": objects, "sums": sums})
+
+        self._tried(action, report)
+
+    def fetch(self, stage: str, key: str, folder: Path, report: Report) -> dict[str, Any] | None:
+        """Bring an output to `folder`, whole or not at all: its manifest, or None where it is not there.
+
+        Beside the folder it is put together first. What is damaged there is named, removed from the store and
+        not used: whoever has the output sends it again. Raises UserError where the store is needed and cannot
+        be read.
+        """
+
+        def action(place: Place) -> dict[str, Any] | None:
+            path = place.listing(stage, key)
+            try:
+                found = place.read(path)
+                if found is None:
+                    return None
+                manifest, objects, sums = _checked(found, stage, key, path)
+            except DamagedListing as error:
+                place.forget(path, [])
+                report({"event": "message", "text": f"{error}; it is removed, and the output is not used"})
+                return None
+            part = folder.with_suffix(".fetch")
+            shutil.rmtree(part, ignore_errors=True)
+            try:
+                if not place.get(objects, part):
+                    return None
+                if spoilt := _differ(part, sums):
+                    place.forget(path, [objects[name] for name in spoilt])
+                    text = f"{stage}: {spoilt[0]} at {self.remote} is damaged; the output there is not used"
+                    report({"event": "message", "text": text})
+                    return None
+                _put(part, folder, manifest)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            size = sum(manifest["files"].values())
+            report({"event": "message", "text": f"fetched from {self.remote} ({size / 1e6:,.1f} MB)"})
+            return manifest
+
+        return self._tried(action, report)
+
+    def tell_device(self, pool: str, device: str, report: Report) -> None:
+        """Note what kind of device a pool's worker has: it enters the keys of what is made there."""
+
+        def action(place: Place) -> None:
+            path = place.listing(POOLS, pool)
+            known = _devices(place, pool)
+            if device not in known:
+                place.write(path, {"devices": sorted([*known, device])})
+
+        self._tried(action, report)
+
+    def devices(self, pool: str, report: Report) -> list[str]:
+        """The kinds of device that a pool's workers have told."""
+        return self._tried(lambda place: _devices(place, pool), report) or []
+
+    def _tried(self, action: Callable[[Place], T], report: Report) -> T | None:
+        if self.away:
+            return None
+
+        def opened() -> T:
+            with versions.repository(self.root) as repo:
+                remotes.set_remote(repo, self.root, self.remote, self.endpoint)
+                return action(Place(remotes.open_remote(repo), repo.cloud.get_remote().path))
+
+        try:
+            try:
+                return remotes.again(opened, self.remote)
+            except OSError as error:
+                raise UserError(f"{self.remote} cannot be read or written ({error})") from error
+        except UserError as error:
+            if self.needed:
+                raise
+            self.away = True
+            report({"event": "message", "text": f"outputs are not shared in this run: {error}"})
+            return None
+
+
+@dataclass(frozen=True)
+class Place:
+    """An open remote: DVC's store of objects there, and the path that it has there."""
+
+    objects: Any
+    path: str
+
+    @property
+    def fs(self) -> Any:
+        """Its file system."""
+        return self.objects.fs
+
+    def listing(self, stage: str, key: str) -> str:
+        """Where the listing of an output stands."""
+        return str(self.fs.join(self.path, FOLDER, stage, f"{key}.json"))
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """A JSON object, or None where there is none. Raises DamagedListing for anything else."""
+        try:
+            with self.fs.open(path, "rb") as file:
+                found = json.loads(file.read())
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise DamagedListing(f"{path} is not a listing of chatmill's")
+        return found
+
+    def write(self, path: str, value: dict[str, Any]) -> None:
+        """Write a JSON object, whole or not at all."""
+        with TemporaryDirectory(prefix="chatmill-") as scratch:
+            file = Path(scratch) / "listing"
+            file.write_text(json.dumps(value), encoding="utf-8")
+            self.fs.put_file(str(file), path)
+
+    def add(self, files: list[Path], hashes: list[str]) -> None:
+        """Send the files whose content is not there."""
+        lacking = set(remotes.lacking(self.objects, sorted(set(hashes))))
+        chosen = {name: str(file) for name, file in zip(hashes, files, strict=True) if name in lacking}
+        if chosen:
+            self.objects.add(list(chosen.values()), _local(), list(chosen))
+
+    def get(self, objects: dict[str, str], folder: Path) -> bool:
+        """Bring files, given as hashes by path, to a folder; whether all are there."""
+        from dvc_objects.fs.generic import transfer
+
+        if remotes.lacking(self.objects, sorted(set(objects.values()))):
+            return False
+        targets = [folder / name for name in objects]
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = [self.objects.oid_to_path(name) for name in objects.values()]
+        if sources:
+            transfer(self.fs, sources, _local(), [str(target) for target in targets])
+        return True
+
+    def forget(self, path: str, hashes: list[str]) -> None:
+        """Take a listing away, and the objects that are not what their name says."""
+        self.fs.remove(path)
+        for name in sorted(set(hashes)):
+            self.objects.delete(name)
+
+
+def _devices(place: Place, pool: str) -> list[str]:
+    """The devices in a pool's listing; none in a damaged one, which the next worker writes again."""
+    try:
+        found = (place.read(place.listing(POOLS, pool)) or {}).get("devices", [])
+    except DamagedListing:
+        found = []
+    return [str(device) for device in found] if isinstance(found, list) else []
+
+
+def _checked(
+    found: dict[str, Any], stage: str, key: str, path: str
+) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """A listing's manifest, hashes and sums. DamagedListing for another's, or one that leads outside."""
+    try:
+        manifest, objects, sums = found["manifest"], found["objects"], found["sums"]
+        same = (manifest["stage"], manifest["key"]) == (stage, key) and manifest["sums"] == sums
+        digest = output_digest(sums, manifest.get("apart", ()))
+        same = same and manifest["digest"] == digest and manifest[SEAL] == seal(manifest)
+        inside = all(_inside(name) for name in objects)
+        whole = set(objects) == set(sums) == set(manifest["files"])
+    except (KeyError, TypeError, AttributeError):
+        same = inside = whole = False
+    if not (same and inside and whole):
+        raise DamagedListing(f"{path} is not the listing of {stage} {key}")
+    return manifest, objects, sums
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and name != MANIFEST
+
+
+def _differ(folder: Path, sums: dict[str, str]) -> list[str]:
+    found = file_sums(folder)
+    return [name for name in sums if found.get(name) != sums[name]]
+
+
+def _put(part: Path, folder: Path, manifest: dict[str, Any]) -> None:
+    """Make a folder that is put together the output; what a run of this host began of it goes."""
+    write_manifest(part, manifest)
+    put(part, folder)
+    shutil.rmtree(folder.with_suffix(".part"), ignore_errors=True)
+
+
+def _md5(path: Path) -> str:
+    from dvc_data.hashfile.hash import file_md5
+
+    return str(file_md5(str(path)))
+
+
+def _local() -> Any:
+    from dvc.fs import LocalFileSystem
+
+    return LocalFileSystem()

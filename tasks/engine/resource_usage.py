@@ -1,0 +1,170 @@
+"""What making a stage's output takes: device-seconds, memory, tokens; over all attempts where it resumes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from model.training.launcher import Report
+
+SPENT = "spent.json"
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an output took, its earlier attempts with it; memory in bytes, None: there is no such thing.
+
+    `device_seconds` are seconds times the devices (on a CPU: processes) that were held. `memory` is the most
+    that the process and those it started held at once, `gpu_memory` the most on one device. `lost` are the
+    device-seconds of what was done and had to be done again, `repeated` the optimizer steps among them.
+    `runs` are the earlier attempts' MLflow runs.
+    """
+
+    device: str = "cpu"
+    devices: int = 1
+    seconds: float = 0.0
+    device_seconds: float = 0.0
+    memory: int | None = None
+    gpu_memory: int | None = None
+    tokens: int | None = None
+    lost: float = 0.0
+    repeated: int = 0
+    runs: tuple[str, ...] = ()
+
+
+@dataclass
+class Attempts:
+    """What earlier attempts left: their cost, and by step the device-seconds that led to it, none lost."""
+
+    cost: Cost
+    steps: list[tuple[int, float]] = field(default_factory=list)
+
+
+class Meter:
+    """Measures for as long as its context lasts. `cost` is what all attempts together took.
+
+    Where the output `resumes`, what was spent stands in the folder `part` from one attempt to the next.
+    """
+
+    def __init__(
+        self, part: Path, device: str, devices: int, report: Report, run: str = "", resumes: bool = False
+    ) -> None:
+        self.path = part / SPENT if resumes else None
+        self.forward, self.run = report, run
+        self.before = _read(self.path)
+        self.cost = replace(self.before.cost, device=device, devices=devices)
+        self.steps: list[tuple[int, float]] = []
+        self.settled = not self.before.cost.device_seconds
+        self.began = 0.0
+        self.ended = threading.Event()
+        self.looking = threading.Thread(target=self._look_often, name="meter", daemon=True)
+        self.here = psutil.Process()
+        self.others: set[int] = set()
+
+    def __enter__(self) -> Meter:
+        self.began = time.monotonic()
+        # A server that the program started before is no part of the stage.
+        self.others = {process.pid for process in self.here.children(recursive=True)}
+        self._look()
+        self.looking.start()
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self.ended.set()
+        self.looking.join()
+        self._look()
+        if kind:
+            self._keep()
+            return
+        self._resumed_from(0)
+        if self.path:
+            for path in (self.path, self.path.with_suffix(".new")):
+                path.unlink(missing_ok=True)
+
+    def report(self, event: dict[str, Any]) -> None:
+        """Take what an event says of the cost; pass on all others."""
+        if event["event"] == "usage":
+            self._use(event)
+            return
+        if event["event"] == "resumed":
+            self._resumed_from(event["step"])
+            return
+        if event["event"] == "step" and self.path:
+            self.steps.append((int(event["step"]), self._spent() - self.cost.lost))
+        self.forward(event)
+
+    def _use(self, event: dict[str, Any]) -> None:
+        if event.get("gpu_memory"):
+            most = max(self.cost.gpu_memory or 0, int(event["gpu_memory"]))
+            self.cost = replace(self.cost, gpu_memory=most)
+        if event.get("tokens"):
+            self.cost = replace(self.cost, tokens=int(event["tokens"]))
+
+    def _resumed_from(self, step: int) -> None:
+        """What the attempt before had done after `step` is done again; said once an attempt."""
+        if self.settled:
+            return
+        self.settled = True
+        whole = self.before.cost.device_seconds
+        kept = max((spent for done, spent in self.before.steps if done <= step), default=0.0)
+        last = max((done for done, _ in self.before.steps), default=step)
+        lost = whole - kept
+        repeated = self.before.cost.repeated + max(0, last - step)
+        self.cost = replace(self.cost, lost=round(lost, 3), repeated=repeated)
+        self.steps = [(done, spent) for done, spent in self.before.steps if done <= step] + self.steps
+
+    def _spent(self) -> float:
+        own = (time.monotonic() - self.began) * self.cost.devices
+        return round(self.before.cost.device_seconds + own, 3)
+
+    def _look_often(self) -> None:
+        while not self.ended.wait(LOOK_SECONDS):
+            self._look()
+            self._keep()
+
+    def _look(self) -> None:
+        used = self.here.memory_info().rss
+        for process in self.here.children(recursive=True):
+            if process.pid not in self.others:
+                with suppress(psutil.Error):
+                    used += process.memory_info().rss
+        self.cost = replace(
+            self.cost,
+            seconds=round(self.before.cost.seconds + time.monotonic() - self.began, 3),
+            device_seconds=self._spent(),
+            memory=max(self.cost.memory or 0, used),
+        )
+
+    def _keep(self) -> None:
+        if self.path is None:
+            return
+        runs = tuple(dict.fromkeys([*self.cost.runs, self.run] if self.run else self.cost.runs))
+        # Who has not come to its checkpoint yet may be killed again: then all since that is lost.
+        steps = self.steps if self.settled else self.before.steps
+        text = json.dumps({"cost": asdict(replace(self.cost, runs=runs)), "steps": steps})
+        part = self.path.with_suffix(".new")
+        with suppress(OSError):
+            part.write_text(text)
+            part.replace(self.path)
+
+
+def _read(path: Path | None) -> Attempts:
+    try:
+        found = json.loads(path.read_text()) if path else {}
+        cost = Cost(**{**found["cost"], "runs": tuple(found["cost"]["runs"])})
+        return Attempts(cost, [(int(step), float(spent)) for step, spent in found["steps"]])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return Attempts(Cost())
+
+
+def plain_cost(cost: Cost) -> dict[str, Any]:
+    """As a manifest has it: what there is none of is left out."""
+    return {name: value for name, value in asdict(cost).items() if value not in (None, (), "")}

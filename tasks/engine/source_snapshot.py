@@ -1,0 +1,197 @@
+"""A copy of the program's sources, taken when a run starts, from which the whole run imports.
+
+The cache keys, the recorded git diff and the code that runs then describe the same files, whatever a person
+edits, pulls or checks out while the run goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib
+import os
+import shutil
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from model.errors import UserError
+from tasks.project.paths import RECORDS, SOURCE_SNAPSHOTS
+from tasks.project.private_folder import make_private_folder
+
+PACKAGES = ("flows", "tasks", "model")
+LOCK_FILE = "requirements.txt"
+# The folder that this copy of the program was started from.
+ORIGIN = Path(__file__).resolve().parents[2]
+# Both sides of a snapshot share them: the error that the command line catches, and this module's state.
+KEPT_MODULES = ("model", "model.errors", "tasks", __name__)
+# A process that has loaded one of these has built its stages already: it keeps the code that it has.
+STAGES_LOADED = ("flows.pipeline_run", "flows.config")
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The sources of a run: where the copy is, its digest, and the state of git that it was taken in."""
+
+    folder: Path
+    digest: str
+    code: Any
+    lock: IO[str]
+    first: Path | None = None  # the highest folder that was made for it, if any was
+
+    def discard(self) -> None:
+        """Remove what was made for a run that does not begin: a refused preset leaves nothing behind."""
+        if self.first is not None:
+            shutil.rmtree(self.first, ignore_errors=True)
+
+
+_taken: list[Snapshot] = []
+_switching = threading.Lock()
+
+
+def current_snapshot() -> Snapshot | None:
+    """Return the snapshot that this process imports from; None if it imports from the installed files."""
+    return _taken[-1] if _taken else None
+
+
+def take_snapshot(root: Path) -> Snapshot | None:
+    """Copy the sources to var/cache/sources/DIGEST of the project and import from there from now on.
+
+    Call it before the modules that define the stages are imported. In a process that has imported them, such
+    as a notebook, nothing is done and None is returned; the check before an output is published remains.
+
+    Raises:
+        OSError: the folder cannot be written.
+        UserError: the sources change again and again meanwhile.
+    """
+    if _taken or any(name in sys.modules for name in STAGES_LOADED):
+        return current_snapshot()
+    from tasks.common.git_checkout import code_state
+
+    for _ in range(ATTEMPTS):
+        files = read_sources(ORIGIN)
+        code = code_state(root)
+        if read_sources(ORIGIN) == files:
+            break
+    else:
+        raise UserError(f"the sources in {ORIGIN} change while the run starts; start it again")
+    digest = sources_digest(files)
+    above = (root / SOURCE_SNAPSHOTS, *(root / SOURCE_SNAPSHOTS).parents)
+    first = next((path for path in reversed(above) if not path.exists()), None)
+    if not (root / RECORDS).exists():
+        make_private_folder(root / RECORDS)
+    lock = _store((root / SOURCE_SNAPSHOTS).resolve(), digest, files)
+    folder = (root / SOURCE_SNAPSHOTS / digest).resolve()
+    import_from(folder)
+    _taken.append(Snapshot(folder, digest, code, lock, first))
+    return _taken[-1]
+
+
+def use_snapshot(folder: Path) -> bool:
+    """Import from the snapshot of a run that another process has taken; False if that is done already.
+
+    Raises:
+        UserError: this machine does not have that folder.
+    """
+    with _switching:
+        if sys.modules["tasks"].__path__[0] == str(folder / "tasks"):
+            return False
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder} is not there on {socket.gethostname()}; every worker must see the project's "
+                "folder under the same path"
+            )
+        import_from(folder)
+        return True
+
+
+def import_from(folder: Path) -> None:
+    """Import the modules of the program from `folder` from now on, those that are already loaded as well.
+
+    Processes that this one spawns inherit it by `sys.path`.
+    """
+    # A worker that serves one run after another has the snapshot of the run before in it.
+    sys.path[:] = [
+        str(folder),
+        *(entry for entry in sys.path if Path(entry).parent.name != SOURCE_SNAPSHOTS.name),
+    ]
+    for name in PACKAGES:
+        if name in sys.modules:
+            sys.modules[name].__path__[:] = [str(folder / name)]
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("tasks", "model") and name not in KEPT_MODULES:
+            del sys.modules[name]
+            # A package has its modules as attributes too: `from tasks import x` would find the old one.
+            parent, _, last = name.rpartition(".")
+            vars(sys.modules.get(parent, sys)).pop(last if parent in sys.modules else "", None)
+    importlib.invalidate_caches()
+
+
+def read_sources(root: Path) -> dict[str, bytes]:
+    """Return the files of the program's packages and its lock file, by path."""
+    paths = [path for name in PACKAGES for path in sorted((root / name).rglob("*"))]
+    found = {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in [*paths, root / LOCK_FILE]
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+    return dict(sorted(found.items()))
+
+
+def sources_digest(files: dict[str, bytes]) -> str:
+    """Return the first 20 hex digits of the digest of paths and bytes."""
+    whole = hashlib.sha256()
+    for name, content in files.items():
+        whole.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    return whole.hexdigest()[:20]
+
+
+def _store(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
+    """Write the copy unless it is there, remove those that no run uses; a shared lock on the copy."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        folder = place / digest
+        if folder.exists() and sources_digest(read_sources(folder)) != digest:
+            shutil.rmtree(folder)
+        if not folder.exists():
+            part = place / f"{digest}.part"
+            try:
+                _write(part, files)
+                part.rename(folder)
+            except BaseException:
+                # On a full disk it would take the room that the next run needs.
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+        lock = (place / f"{digest}.lock").open("a")
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        # A cleaning goes by the time of the last use.
+        os.utime(folder)
+        for path in sorted(place.iterdir()):
+            if path.is_dir() and path != folder:
+                _remove_unused(path)
+    return lock
+
+
+def _write(part: Path, files: dict[str, bytes]) -> None:
+    shutil.rmtree(part, ignore_errors=True)
+    for name, content in files.items():
+        path = part / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(0o444)
+
+
+def _remove_unused(folder: Path) -> None:
+    lock = folder.with_suffix(".lock")
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)

@@ -1,0 +1,398 @@
+"""What every stage shares: its key, its folder, its manifest, and the choice to make it or reuse it.
+
+A stage is a plain function `name(parameters, <a Path an input stage>, out, report, ...)`: it reads, calls
+one function, writes into `out`, and returns figures. Here is what happens around it.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from model.errors import UserError
+from model.training.launcher import FULL, Report
+from tasks.common.file_lock import alone
+from tasks.engine import device_lock
+from tasks.engine.cache_key import (
+    changed_source,
+    code_digest,
+    definitions,
+    file_sums,
+    lock_digest,
+    output_digest,
+    plain,
+    stage_key,
+    sums_digest,
+)
+from tasks.engine.output import (
+    LOCK,
+    MANIFEST,
+    PART,
+    VIEW,
+    WAITS,
+    DamagedOutput,
+    Reference,
+    check_output,
+    is_undamaged,
+    make_reference,
+    put,
+    read_manifest,
+    sizes,
+    usable_output,
+    write_manifest,
+)
+from tasks.engine.parallel import Spread, in_turn
+from tasks.engine.resource_usage import Meter, plain_cost
+from tasks.project.paths import ARTIFACTS
+
+if TYPE_CHECKING:
+    from tasks.engine.remote_cache import Store
+
+SURROUNDINGS = ("seed", "device", "processes")
+BROKEN = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ETIMEDOUT)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run gives every stage: the project's folder, the seed, the device, how many processes train.
+
+    `spread` is where work over many shards goes, `store` where outputs are shared with other hosts; like
+    `processes`, they are part of no key. `described` is the kind of device of another host, for its keys.
+    """
+
+    root: Path
+    seed: int = 0
+    device: str = "cpu"
+    processes: int = 1
+    spread: Spread = in_turn
+    store: Store | None = None
+    described: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's function with its name and the names of the stages that it reads.
+
+    `reads` names, by input, the folders of it that the function sees, `*` for any name: what else changes in
+    that input is no reason to make this stage anew. An input without such names is seen whole.
+    A stage that reads what no stage made says what that is: `outside(parameters, root)` enters its key. One
+    that also writes outside its folder says by `stands(folder, root)` whether that is still as it left it, or
+    could be put there again.
+    Folders of its output that are `apart` are no part of the output's digest.
+    One that `resumes` is handed the folder that a killed run of it left; the others begin with an empty one.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    function: Callable[..., dict[str, Any]]
+    outside: Callable[[Any, Path], Any] | None = None
+    stands: Callable[[Path, Path], bool] | None = None
+    resumes: bool = False
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
+
+    def __call__(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        return self.function(*arguments, **named)
+
+    def asks_for(self, name: str) -> bool:
+        """Whether the function has a parameter of that name."""
+        return name in inspect.signature(self.function).parameters
+
+    def holds(self, around: Surroundings) -> tuple[str, int]:
+        """The kind of device that it holds while it is made, cpu or cuda, and how many (cpu: processes)."""
+        kind = around.device.partition(":")[0] if self.asks_for("device") else "cpu"
+        return kind, around.processes if self.asks_for("processes") else 1
+
+    def key(self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings) -> str:
+        """What decides between making and reusing."""
+        return self._key(parameters, inputs, self._asked(parameters, around))
+
+    def _key(self, parameters: Any, inputs: Mapping[str, Reference], asked: Mapping[str, Any]) -> str:
+        digests = {name: self._read_of(inputs[name]) for name in self.inputs if name in inputs}
+        return stage_key(self.name, self.function, parameters, digests, asked)
+
+    def _read_of(self, reference: Reference) -> str:
+        """Digest of what this stage reads of an input: the whole, or the folders that it names."""
+        if reference.stage not in self.reads:
+            return reference.digest
+        manifest = read_manifest(Path(reference.path))
+        if manifest is None:
+            raise RuntimeError(
+                f"{reference.path} is gone or not whole; a new run makes {reference.stage} again"
+            )
+        # Outputs that an older chatmill made are as good; their manifests lack the sums of single files.
+        sums = manifest.get("sums") or file_sums(Path(reference.path), without=(MANIFEST,))
+        patterns = self.reads[reference.stage]
+        return sums_digest({name: found for name, found in sums.items() if _within(name, patterns)})
+
+    def _asked(self, parameters: Any, around: Surroundings) -> dict[str, Any]:
+        """What of its surroundings enters the key."""
+        from model.training.distributed import describe_device
+
+        asked: dict[str, Any] = {name: getattr(around, name) for name in SURROUNDINGS if self.asks_for(name)}
+        if "device" in asked:
+            asked["device"] = around.described or describe_device(around.device)
+        # How many processes share the work does not change what comes out (law 5).
+        asked.pop("processes", None)
+        if self.outside is not None:
+            asked["outside"] = self.outside(parameters, around.root)
+        return asked
+
+    def find(
+        self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings, report: Report
+    ) -> Reference | None:
+        """The output of this key where it is here or in the store; nothing is made."""
+        return bring(self.name, self.key(parameters, inputs, around), around, report)
+
+    def run(
+        self,
+        parameters: Any,
+        inputs: Mapping[str, Reference],
+        around: Surroundings,
+        report: Report,
+        run: str = "",
+    ) -> Reference:
+        """Reuse the output of this key, or make it; another process making the same one is waited for.
+
+        What an earlier run finished and had no time to put in its place is reused too. Raises UserError where
+        the disk is full or cannot be written: what is whole stays, what was begun goes unless it resumes.
+        """
+        asked = self._asked(parameters, around)
+        key = self._key(parameters, inputs, asked)
+        folder = around.root / ARTIFACTS / self.name / key
+        part = folder.with_suffix(PART)
+        with self._room(part), alone(folder.with_suffix(LOCK), report, WAITS):
+            if is_undamaged(part, around.root):
+                put(part, folder)
+            known = usable_output(self.name, folder, around.root, report) or _fetched(
+                self.name, key, folder, around, report
+            )
+            if known and (self.stands is None or self.stands(folder, around.root)):
+                return make_reference(folder, known, reused=True)
+            if part.exists() and not self.resumes:
+                shutil.rmtree(part)
+            part.mkdir(parents=True, exist_ok=True)
+            (part / MANIFEST).unlink(missing_ok=True)
+            self._check_inputs(inputs, around)
+            view = folder.with_suffix(VIEW)
+            with self._arguments(inputs, around, view) as arguments, self._device(around, report):
+                began = time.monotonic()
+                meter = Meter(part, *self.holds(around), report, run, self.resumes)
+                imported: dict[str, str] = {}
+
+                def listen(event: dict[str, Any]) -> None:
+                    if event["event"] == "sources":
+                        imported.update(event["modules"])
+                    else:
+                        meter.report(event)
+
+                with meter:
+                    metrics = self.function(parameters, **arguments, out=part, report=listen)
+            self._check_code(part, imported)
+            traces = self._traces()
+            sums = file_sums(part, without=(MANIFEST, *traces))
+            manifest = {
+                "stage": self.name,
+                "key": key,
+                **self._described(parameters, inputs, around, asked),
+                "seconds": round(time.monotonic() - began, 3),
+                "cost": plain_cost(meter.cost),
+                "metrics": metrics,
+                "digest": output_digest(sums, self.apart),
+                **({"apart": list(self.apart)} if self.apart else {}),
+                "files": sizes(part, without=traces),
+                "sums": sums,
+                "run": run,
+            }
+            write_manifest(part, manifest)
+            # Not before: a run killed until here goes on from them.
+            _remove(part / name for name in traces)
+            put(part, folder)
+            return make_reference(folder, manifest, reused=False)
+
+    def _check_inputs(self, inputs: Mapping[str, Reference], around: Surroundings) -> None:
+        """Raise UserError if an input was damaged since it was made or last used."""
+        for name in self.inputs:
+            if name in inputs:
+                try:
+                    check_output(inputs[name], around.root)
+                except DamagedOutput as error:
+                    raise UserError(
+                        f"{error}, so {self.name} cannot use it; run again to make it again"
+                    ) from error
+
+    def _check_code(self, part: Path, imported: Mapping[str, str]) -> None:
+        """Raise UserError, and remove the output, if code ran that is not the code of its key."""
+        changed = changed_source(self.function, imported)
+        if changed is not None:
+            # Its checkpoints too: they are of that other code.
+            shutil.rmtree(part)
+            raise UserError(
+                f"{changed} changed while {self.name} was made, so its output is not kept; run again"
+            )
+
+    def _described(
+        self,
+        parameters: Any,
+        inputs: Mapping[str, Reference],
+        around: Surroundings,
+        asked: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        from model.training.distributed import describe_device
+
+        return {
+            "parameters": plain(parameters),
+            "inputs": {
+                name: {
+                    "key": inputs[name].key,
+                    "digest": inputs[name].digest,
+                    "read": self._read_of(inputs[name]),
+                }
+                for name in self.inputs
+                if name in inputs
+            },
+            "code": code_digest(self.function),
+            "definitions": definitions(self.function),
+            "surroundings": plain(asked),
+            "lock": lock_digest(),
+            "device": describe_device(around.device),
+            "seed": around.seed,
+        }
+
+    def _traces(self) -> tuple[str, ...]:
+        """What in the folder serves a resumption alone."""
+        if not self.resumes:
+            return ()
+        from model.training.trainer import TRACES
+
+        return TRACES
+
+    @contextmanager
+    def _arguments(
+        self, inputs: Mapping[str, Reference], around: Surroundings, view: Path
+    ) -> Iterator[dict[str, Any]]:
+        """What the function is given. Of an input of which it names folders, it gets these and no others."""
+        given: dict[str, Any] = {
+            name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
+        }
+        for name in ("root", "spread", *SURROUNDINGS):
+            if self.asks_for(name):
+                given[name] = getattr(around, name)
+        _remove([view])
+        try:
+            for name, patterns in self.reads.items():
+                if given[name] is not None:
+                    given[name] = _view(given[name], patterns, view / name)
+            yield given
+        finally:
+            _remove([view])
+
+    def _device(self, around: Surroundings, report: Report) -> AbstractContextManager[None]:
+        """The device, for a stage that asks for it: one such stage at a time has it."""
+        if not self.asks_for("device"):
+            return nullcontext()
+        return device_lock.using(around.device, self.holds(around)[1], around.root, report)
+
+    @contextmanager
+    def _room(self, part: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in CLOSED and Path(error.filename or part).is_relative_to(part.parent.parent):
+                raise UserError(
+                    f"{error.filename or part.parent} cannot be written ({os.strerror(error.errno or 0)}); "
+                    "make it writable and run again: what is whole is kept"
+                ) from error
+            if error.errno in BROKEN:
+                raise UserError(
+                    f"{error.filename or part.parent} cannot be read or written "
+                    f"({os.strerror(error.errno or 0)}); check the disk and run again: what is whole is kept"
+                ) from error
+            if error.errno not in FULL:
+                raise
+            if not self.resumes:
+                shutil.rmtree(part, ignore_errors=True)
+            raise UserError(
+                f"the disk of {error.filename or part.parent} is full; make room and run again: "
+                f"what other stages made is kept, and {self.name} "
+                f"{'goes on from its last checkpoint' if self.resumes else 'begins anew'}"
+            ) from error
+
+
+def stage(
+    inputs: tuple[str, ...] = (),
+    outside: Callable[[Any, Path], Any] | None = None,
+    stands: Callable[[Path, Path], bool] | None = None,
+    resumes: bool = False,
+    reads: Mapping[str, tuple[str, ...]] | None = None,
+    apart: tuple[str, ...] = (),
+) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
+    """Make a stage of a function; `inputs` name the stages whose folders it takes. The rest is in `Stage`."""
+
+    def decorate(function: Callable[..., dict[str, Any]]) -> Stage:
+        return Stage(function.__name__, inputs, function, outside, stands, resumes, reads or {}, apart)
+
+    return decorate
+
+
+def bring(stage: str, key: str, around: Surroundings, report: Report) -> Reference | None:
+    """An output by its key, from this host or from the store; None where neither has it.
+
+    Raises UserError for a stage or a key that is no plain name: they come from other hosts, by tags of MLflow
+    and parameters of Prefect, and become a path.
+    """
+    if not (re.fullmatch("[a-z][a-z_]*", stage) and re.fullmatch("[0-9a-f]{8,64}", key)):
+        raise UserError(
+            f"{stage[:80]!r} with the key {key[:80]!r} names no output of a stage; nothing was read"
+        )
+    folder = around.root / ARTIFACTS / stage / key
+    with alone(folder.with_suffix(LOCK), report, WAITS):
+        known = usable_output(stage, folder, around.root, report) or _fetched(
+            stage, key, folder, around, report
+        )
+    return make_reference(folder, known, reused=True) if known else None
+
+
+def _fetched(
+    stage: str, key: str, folder: Path, around: Surroundings, report: Report
+) -> dict[str, Any] | None:
+    return around.store.fetch(stage, key, folder, report) if around.store else None
+
+
+def _within(file: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file's path leads through a folder that `Path.glob` would find by one of the patterns."""
+    parts = PurePosixPath(file).parts[:-1]
+    return any(
+        PurePosixPath(*parts[:depth]).match(pattern)
+        for pattern in patterns
+        if 0 < (depth := len(PurePosixPath(pattern).parts)) <= len(parts)
+    )
+
+
+def _view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
+    """`place` with links to what matches in `folder`: a stage cannot read what its key leaves out."""
+    place.mkdir(parents=True)
+    for pattern in patterns:
+        for found in sorted(folder.glob(pattern)):
+            link = place / found.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(found.resolve())
+    return place
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

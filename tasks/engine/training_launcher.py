@@ -1,0 +1,43 @@
+"""How the stages that train start their training: in a process group of its own, with plain arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model.training.launcher import Report, launch
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where a stage trains and who hears of it; called with a `train` function of model/."""
+
+    out: Path
+    report: Report
+    seed: int
+    device: str
+    processes: int
+
+    def __call__(
+        self, train: Callable[..., dict[str, Any]], parameters: Any, **inputs: Any
+    ) -> dict[str, Any]:
+        """The figures of `train`, which leaves its model in `out`; its log stands beside that folder.
+
+        `parameters` is a dataclass, `inputs` are folders and plain values.
+        """
+        arguments = {name: str(value) if isinstance(value, Path) else value for name, value in inputs.items()}
+        return launch(
+            train,
+            {
+                **arguments,
+                "parameters": asdict(parameters),
+                "folder": str(self.out),
+                "seed": self.seed,
+                "device": self.device,
+            },
+            processes=self.processes,
+            on_event=self.report,
+            log=self.out.with_suffix(".log"),
+        )

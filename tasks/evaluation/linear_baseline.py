@@ -1,0 +1,80 @@
+"""What a linear model makes of the same labels: the yardstick beside the reward model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.data.dataloader import read_rows
+from tasks.common.names import stratum_key
+
+WORDS = r"(?u)\b\w+\b|[!?]"
+
+
+def linear_accuracy(labels: Path) -> dict[str, float]:
+    """Accuracy on the held-out validation pairs by "aspect/source", of one linear model an aspect and source.
+
+    On words and pairs of words, weighted by rarity: ridge regression to the mean score where texts are rated,
+    logistic regression on the difference of two texts where they are compared.
+    """
+    ratings = read_rows(labels / "train.ratings.jsonl")
+    comparisons = read_rows(labels / "train.comparisons.jsonl")
+    pairs = read_rows(labels / "pairs.valid.jsonl")
+    accuracy: dict[str, float] = {}
+    for stratum in sorted({_stratum(row) for row in pairs}):
+        held_out = [row for row in pairs if _stratum(row) == stratum]
+        rated = [row for row in ratings if _stratum(row) == stratum]
+        compared = [row for row in comparisons if _stratum(row) == stratum]
+        sides = [[_text(row[side]) for row in held_out] for side in ("chosen", "rejected")]
+        if len(rated) > 1:
+            chosen, rejected = _ridge(rated, *sides)
+        elif len(compared) > 1:
+            chosen, rejected = _logistic(compared, *sides)
+        else:
+            continue
+        right = (chosen > rejected) + 0.5 * (chosen == rejected)
+        accuracy[stratum] = float(np.mean(right))
+    return accuracy
+
+
+def _ridge(rated: list[dict[str, Any]], *sides: list[str]) -> list[np.ndarray]:
+    from sklearn.linear_model import Ridge
+
+    words = _words()
+    features = words.fit_transform([_text(row) for row in rated])
+    model = Ridge(alpha=1.0, solver="sparse_cg", random_state=0).fit(
+        features, [row["score"] for row in rated]
+    )
+    return [model.predict(words.transform(side)) for side in sides]
+
+
+def _logistic(compared: list[dict[str, Any]], *sides: list[str]) -> list[np.ndarray]:
+    from sklearn.linear_model import LogisticRegression
+
+    words = _words()
+    texts = [_text({**row, "completion": row[side]}) for side in ("chosen", "rejected") for row in compared]
+    features = words.fit_transform(texts)
+    difference = features[: len(compared)] - features[len(compared) :]
+    # Each pair in both orders, so that neither side is the class.
+    both = np.concatenate([np.ones(len(compared)), np.zeros(len(compared))])
+    from scipy.sparse import vstack
+
+    model = LogisticRegression(fit_intercept=False, max_iter=300).fit(vstack([difference, -difference]), both)
+    return [words.transform(side) @ model.coef_[0] for side in sides]
+
+
+def _words() -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=WORDS)
+
+
+def _stratum(row: dict[str, Any]) -> str:
+    return stratum_key(row["aspect"], row["source"])
+
+
+def _text(row: dict[str, Any]) -> str:
+    before = [turn["content"] for turn in row.get("history", [])]
+    return " ".join([*before, row["prompt"], row["completion"]])

@@ -1,0 +1,212 @@
+"""Scores of models, and the comparison of a candidate's score with the champion's.
+
+Two scores may be compared only if they measure the same thing in the same way: the same figure in the same
+direction, given by the same judge, which learned from the same data, on the same held-out prompts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.common.metric_labels import metric_words
+
+# What two scores must share, with the words that a message uses for it.
+IDENTITY = {
+    "name": "figure",
+    "higher_is_better": "direction",
+    "judge": "judge",
+    "judge_data": "data of the judge",
+    "prompts": "held-out prompts",
+}
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure of one model, with all that another score must share to be comparable with it.
+
+    Args:
+        name: the figure, as evaluate and the gate call it.
+        value: the figure of this model.
+        higher_is_better: the direction of the figure.
+        judge: digest of the judge's weights or rules; empty where the figure needs no judge.
+        judge_data: digest of the data that the judge learned from; empty where it learned from none.
+        prompts: digest of the held-out prompts or rows, in the order in which they were used.
+        n: number of prompts or rows.
+        interval: ends of the 95% interval of the value; None where none was computed.
+    """
+
+    name: str
+    value: float
+    higher_is_better: bool = True
+    judge: str = ""
+    judge_data: str = ""
+    prompts: str = ""
+    n: int = 0
+    interval: tuple[float, float] | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Score:
+        """Return the score of plain values; keys that this version does not know are left out."""
+        known = {field.name for field in fields(cls)}
+        found = {name: value for name, value in values.items() if name in known}
+        if found.get("interval") is not None:
+            low, high = found["interval"]
+            found["interval"] = (float(low), float(high))
+        return cls(**found)
+
+    def beats(self, other: Score) -> bool:
+        """Return whether this value is strictly better. NaN beats nothing and loses to every number."""
+        if math.isnan(self.value):
+            return False
+        if math.isnan(other.value):
+            return True
+        return self.value > other.value if self.higher_is_better else self.value < other.value
+
+    def __str__(self) -> str:
+        bounds = f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]" if self.interval else ""
+        return f"{self.value:.4g}{bounds}{f' (n = {self.n:,})' if self.n else ''}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The candidate's score beside the champion's, both measured in one run of evaluate.
+
+    Args:
+        candidate: the score of the model that the run made.
+        champion: the score of the champion's model; None where it was not scored in this run.
+        champion_model: digest of the champion's model that was scored, as in its version's tag `digest`.
+        why: why the champion was not scored, in words; empty where it was, or where there is none.
+    """
+
+    candidate: Score
+    champion: Score | None = None
+    champion_model: str = ""
+    why: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return what verdict.json holds under the key `comparison`."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Comparison:
+        """Return the comparison that `plain` gave."""
+        champion = values.get("champion")
+        return cls(
+            Score.read(values["candidate"]),
+            Score.read(champion) if champion else None,
+            str(values.get("champion_model") or ""),
+            str(values.get("why") or ""),
+        )
+
+
+def read_comparison(folder: Path) -> Comparison | None:
+    """Return the comparison in a gate's verdict.json; None where the file or the comparison is missing."""
+    try:
+        found = json.loads((folder / "verdict.json").read_text(encoding="utf-8")).get("comparison")
+    except (OSError, ValueError, RecursionError):
+        return None
+    return Comparison.read(found) if found else None
+
+
+def difference(one: Score, other: Score) -> str:
+    """Return why two scores cannot be compared, in words; empty where they can."""
+    unlike = [name for name in IDENTITY if getattr(one, name) != getattr(other, name)]
+    if not unlike:
+        return ""
+    shown = (f"{IDENTITY[name]} {_brief(one, name)} and {_brief(other, name)}" for name in unlike)
+    return f"they differ in {'; '.join(shown)}"
+
+
+def _brief(score: Score, name: str) -> str:
+    value = getattr(score, name)
+    if name == "name":
+        return metric_words(score.name)
+    if name == "higher_is_better":
+        return "higher is better" if value else "lower is better"
+    return str(value)[:SHOWN] or "none"
+
+
+def score_tags(score: Score, comparison: Comparison | None = None) -> dict[str, str]:
+    """Return the tags of a registered version that hold its score, and the champion's of the same run."""
+    tags = {
+        "score": str(score.value),
+        "score.name": score.name,
+        "score.direction": "higher" if score.higher_is_better else "lower",
+        "score.judge": score.judge,
+        "score.judge_data": score.judge_data,
+        "score.prompts": score.prompts,
+        "score.n": str(score.n or ""),
+        "score.interval": json.dumps(score.interval) if score.interval else "",
+    }
+    if comparison and comparison.champion and not difference(score, comparison.champion):
+        tags |= {
+            "champion.model": comparison.champion_model,
+            "champion.score": str(comparison.champion.value),
+        }
+    return {name: value for name, value in tags.items() if value}
+
+
+def tagged_score(tags: Mapping[str, str]) -> Score | None:
+    """Return a version's score; None where its tags do not say what was measured, as in older versions."""
+    if "score.name" not in tags:
+        return None
+    interval = tags.get("score.interval")
+    return Score.read(
+        {
+            "name": tags["score.name"],
+            "value": float(tags.get("score", "nan")),
+            "higher_is_better": tags.get("score.direction") != "lower",
+            "judge": tags.get("score.judge", ""),
+            "judge_data": tags.get("score.judge_data", ""),
+            "prompts": tags.get("score.prompts", ""),
+            "n": int(tags.get("score.n", 0)),
+            "interval": json.loads(interval) if interval else None,
+        }
+    )
+
+
+def champions_score(tags: Mapping[str, str], champion: Mapping[str, str]) -> Score | None:
+    """Return the champion's score to hold against a candidate's; None where nobody knows how it was measured.
+
+    Args:
+        tags: the candidate's tags. They hold the champion's score of the same run, if it was this champion.
+        champion: the champion's tags. Its own score counts only where the run did not score it.
+    """
+    mine = tagged_score(tags)
+    if mine and tags.get("champion.model") and tags["champion.model"] == champion.get("digest"):
+        return replace(mine, value=float(tags["champion.score"]), interval=None)
+    return tagged_score(champion)
+
+
+def compared(
+    tags: Mapping[str, str], champion: Mapping[str, str], version: str, why: str = ""
+) -> tuple[bool, str]:
+    """Return whether a candidate's score beats the champion's, and the reason in words.
+
+    Args:
+        tags: the candidate's tags.
+        champion: the tags of the champion.
+        version: the champion's version, for the words.
+        why: why the champion was not scored beside the candidate, if that is known.
+    """
+    mine, best = tagged_score(tags), champions_score(tags, champion)
+    stays = f"the champion, version {version}, stays: "
+    if mine is None:
+        return False, f"{stays}this version does not say what its score measures"
+    if best is None:
+        why = why or "its version does not say what its score measures"
+        return False, f"{stays}the two cannot be compared, as {why}"
+    if unlike := difference(mine, best):
+        return False, f"{stays}the two scores cannot be compared, as {f'{why}, and ' if why else ''}{unlike}"
+    if mine.beats(best):
+        return True, f"{metric_words(mine.name)}: {mine.value:.4g} beats version {version}'s {best.value:.4g}"
+    return (
+        False,
+        f"{stays}{metric_words(mine.name)}: {best.value:.4g}, and this version has {mine.value:.4g}",
+    )

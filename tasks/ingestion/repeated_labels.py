@@ -1,0 +1,139 @@
+"""One person's labels of the same answers that agree count once: the newest, or the first without times.
+
+Labels that contradict each other all stay: validation sets them aside.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from model.atomic_file import atomic_path
+from tasks.data.formats.label_rows import instant
+from tasks.data.records import Comparison, Found, Rating, Record, parse_lines, shards
+from tasks.data.withdrawals import Withdrawn
+from tasks.ingestion.row_origins import read_places
+from tasks.validation.exact_dedup import hashed, is_nobody
+
+KINDS = ("comparisons", "ratings")
+
+
+class Label(NamedTuple):
+    """What one person said of an answer, or of two: `key` tells who and of what, `verdict` what."""
+
+    key: int
+    verdict: int
+    time: float = -math.inf
+    where: str = ""
+
+
+def label_of(row: Mapping[str, Any], where: str = "") -> Label | None:
+    """Return the label that a row is; None for a row that is none, of several people or of nobody."""
+    asked = [row.get(name) for name in ("aspect", "source", "history", "prompt")]
+    if "choice" in row:
+        who, time = row.get("annotator"), row.get("time")
+        sides = sorted((str(row.get("a")), str(row.get("b"))))
+        better = row.get(str(row["choice"])) if row["choice"] in ("a", "b") else ""
+        about, verdict = json.dumps([who, *asked, *sides]), hashed(f"{row['choice'] == 'tie'} {better}")
+    elif len(row.get("scores") or ()) == 1:
+        who, time = next(iter(row.get("annotators") or ()), None), next(iter(row.get("times") or ()), "")
+        score = row["scores"][0]
+        about, verdict = json.dumps([who, *asked, row.get("completion")]), int(score > 0) - int(score < 0)
+    else:
+        return None
+    if is_nobody(who) or row.get("fault"):
+        return None
+    return Label(hashed(about), verdict, instant(str(time or "")), where)
+
+
+def find_repeated(labels: Iterable[tuple[int, Label]]) -> set[int]:
+    """Return the places of labels that another one of the same person stands for.
+
+    Args:
+        labels: Labels with a place each.
+    """
+    by_key: dict[int, list[tuple[int, Label]]] = {}
+    for place, label in labels:
+        by_key.setdefault(label.key, []).append((place, label))
+    repeated: set[int] = set()
+    for several in by_key.values():
+        verdicts = {label.verdict for _, label in several} - {0}
+        if len(several) > 1 and len(verdicts) < 2:
+            newest = max(label.time for _, label in several)
+            kept = min((_in_order(label.where), place) for place, label in several if label.time == newest)[1]
+            repeated |= {place for place, _ in several if place != kept}
+    return repeated
+
+
+def _in_order(where: str) -> list[Any]:
+    """Return what sorts the places of rows as they stand in their files: line 10 after line 9."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", where)]
+
+
+def keep_each_once(every: Sequence[Found], seen: Collection[str], withdrawn: Withdrawn) -> list[Record]:
+    """Return the rows of a source that ingestion keeps: none that is withdrawn, and each only once.
+
+    Labels that name nobody are votes, and all of them stay.
+
+    Args:
+        every: The rows as they were read.
+        seen: The ids of the rows of sources before it.
+        withdrawn: What is withdrawn.
+    """
+    kept: list[Record] = []
+    places: list[str] = []
+    taken = set(seen)
+    for found in every:
+        row = withdrawn.left(found.row) if withdrawn else found.row
+        vote = found.anonymous and isinstance(row, Comparison | Rating)
+        if row is None or (row.id in taken and not vote):
+            continue
+        taken.add(row.id)
+        kept.append(row)
+        places.append(found.where)
+    labels = [label_of(vars(row), where) for row, where in zip(kept, places, strict=True)]
+    repeated = find_repeated((place, label) for place, label in enumerate(labels) if label)
+    return [row for place, row in enumerate(kept) if place not in repeated]
+
+
+def drop_repeated_labels(out: Path) -> dict[str, int]:
+    """Take repeated labels out of out/rows and out/origins; return how many of each kind."""
+    dropped = {}
+    for kind in KINDS:
+        keys = np.fromiter((label.key if label else 0 for label in _labels(out, kind)), np.uint64)
+        known, counts = np.unique(keys, return_counts=True)
+        several = frozenset(known[counts > 1].tolist()) - {0}
+        if not several:
+            continue
+        found = ((place, label) for place, label in enumerate(_labels(out, kind)) if label)
+        repeated = find_repeated((place, label) for place, label in found if label.key in several)
+        if repeated:
+            dropped[kind] = len(repeated)
+            for name in ("rows", "origins"):
+                _write_without(shards(out / name / kind), repeated)
+    return dropped
+
+
+def _labels(out: Path, kind: str) -> Iterator[Label | None]:
+    for path in shards(out / "rows" / kind):
+        with path.open("rb") as file:
+            places = read_places(out / "origins" / kind / path.name)
+            yield from map(label_of, parse_lines(file, str(path)), places)
+
+
+def _write_without(paths: Iterable[Path], places: set[int]) -> None:
+    """Write files again without the lines at some places, counted over all of them."""
+    number = 0
+    for path in paths:
+        part = path.with_suffix(".part")
+        with atomic_path(path, part), path.open("rb") as reads, part.open("wb") as writes:
+            for line in reads:
+                if number not in places:
+                    writes.write(line)
+                number += 1

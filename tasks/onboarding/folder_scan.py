@@ -1,0 +1,399 @@
+"""A look at somebody's folder: which files hold text, pairs or labels, in which format, and how much."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from model.errors import UserError
+from tasks.common.names import slug, unused, yaml_text
+from tasks.data.formats import File, Format, Found, Reading, Tally, find_format, formats
+from tasks.data.formats.column_names import Guess, guess, respelled, written
+from tasks.data.formats.detect import describe_empty, look, rename, tried, why_unknown
+from tasks.data.formats.reader import no_rows, read_rows
+from tasks.data.formats.unsupported_shapes import unreadable_shape
+from tasks.data.records import TYPES, Record, Text
+from tasks.data.sources import ENDINGS
+from tasks.data.withdrawals import Withdrawn, read_withdrawn
+from tasks.ingestion.repeated_labels import keep_each_once
+from tasks.project.paths import RECORDS
+
+PACKED = (".gz", ".zst")
+WHOLE = {".json", ".parquet"}  # cannot be cut after a line
+CONFIGURATION = ".xml"  # of a labelling tool, beside its exports
+READ = 8 << 20  # bytes of a source that are read; of what is longer, the rest is taken to be alike
+ROWS = 50_000
+OWN_FOLDERS = ("data", "data.part", str(RECORDS), ".dvc")  # chatmill writes, replaces and deletes files there
+FEW = 50  # text files; fewer are cut at blank lines, so that some documents can be held out
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A source that a folder offers: its globs, its format, and what was read of it.
+
+    `columns` are its own names, where they are taken for what formats know by others. `share` is the part
+    that was read; `rows` are of that part. `notes` say what reading left aside, a line each. `asked` are keys
+    whose meaning the preset must say, with what it may say; until it does, a run ends with `stop`.
+    `faults` counts rows that cannot be read.
+    """
+
+    name: str
+    format: str
+    files: tuple[str, ...]
+    columns: dict[str, str]
+    documents: Literal["file", "paragraph"]
+    size: int
+    share: float
+    rows: tuple[Record, ...]
+    notes: tuple[str, ...] = ()
+    asked: dict[str, str] = field(default_factory=dict)
+    stop: str = ""
+    faults: int = 0
+
+    def count(self, kind: str) -> int:
+        """Rows of a kind in the whole source, about."""
+        return round(len(self.of(kind)) / self.share)
+
+    def of(self, kind: str) -> list[Record]:
+        """The rows of a kind that were read."""
+        return [row for row in self.rows if type(row) is TYPES[kind]]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found in a folder: sources, and files that are none, each with the reason.
+
+    `unreadable` are those of the others that should be data by their names, and cannot be read.
+    """
+
+    sources: list[Proposal]
+    others: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        """Rows of a kind in all sources, about."""
+        return sum(source.count(kind) for source in self.sources)
+
+    def of(self, kind: str) -> list[Record]:
+        """The rows of a kind that were read."""
+        return [row for source in self.sources for row in source.of(kind)]
+
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of all documents, about."""
+        return sum(
+            round(sum(len(row.text.encode()) for row in source.rows if isinstance(row, Text)) / source.share)
+            for source in self.sources
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files of all sources."""
+        return sum(source.size for source in self.sources)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row was read."""
+        return all(source.share == 1 for source in self.sources)
+
+
+def survey(folder: Path, root: Path) -> Survey:
+    """Look at the files of a folder; globs are written from `root` on. Hidden files are passed over.
+
+    A file whose format is not clear, or that breaks off, is among the others with the reason. Raises
+    UserError where the folder is missing or empty.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; the one with your text, pairs and labels is right")
+    others: list[tuple[str, str]] = []
+    unreadable: list[str] = []
+    known: dict[Path, Guess] = {}
+    seen: set[str] = set()
+    withdrawn = read_withdrawn(root)
+    paths = _files(folder, root)
+    saved = _saved_sets(paths)
+    others += [(_shown(place, root), _dataset(_shown(place, root))) for place in saved]
+    for path in paths:
+        name = _shown(path, root)
+        if any(path.is_relative_to(place) for place in saved):
+            continue
+        if not _is_unicode(name):
+            others.append((name, "its name is not UTF-8, so no preset can name it; rename it"))
+            continue
+        if _ending(path) not in (*ENDINGS, CONFIGURATION):
+            others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
+            continue
+        try:
+            known[path] = _format(path, name)
+        except UserError as error:
+            others.append((name, _why(name, error)))
+            unreadable += [name] if _ending(path) != CONFIGURATION else []
+    sources: list[Proposal] = []
+    for place, paths in _grouped(folder, known):
+        own = Path(_plain(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
+        name = unused(slug(place[0] or own), [source.name for source in sources])
+        try:
+            globs = _globs(place, paths, folder, root)
+            sources.append(_read(name, known[paths[0]], globs, paths, root, seen, withdrawn))
+        except UserError as error:
+            together = find_format(known[paths[0]].format).unit == "source"
+            # Files that make sense together only are not tried alone: each would lack the others.
+            whole, broken = ([], []) if together else _sorted_out(paths, known[paths[0]], root)
+            failed = broken or [(", ".join(_globs(place, paths, folder, root)), str(error))]
+            others += failed
+            unreadable += [name for name, _ in failed]
+            if broken and whole:
+                globs = _globs(place, whole, folder, root)
+                sources.append(_read(name, known[whole[0]], globs, whole, root, seen, withdrawn))
+    if not known and not others:
+        raise UserError(f"{folder} holds no file; put your text, pairs and labels there")
+    return Survey(sources, others, unreadable)
+
+
+def check_place(folder: Path, root: Path) -> None:
+    """Raise UserError for a folder that is, holds or lies in one that chatmill writes to.
+
+    Args:
+        folder: The user's folder. Links are followed, and spellings that name one folder are one folder.
+        root: The project's folder.
+    """
+    real = folder.resolve()
+    for name in OWN_FOLDERS:
+        own = root / name
+        places = {root.resolve() / name, own.resolve()}
+        if _lies_in(real, own) or real in places:
+            relation = "is" if _is_same(real, own) or real in places else "lies in"
+        elif any(_lies_in(place, real) for place in places):
+            relation = "holds"
+        else:
+            continue
+        there = f"{name}/ of this project"
+        raise UserError(
+            f"{folder} {relation} {there}, which chatmill writes to and empties; put your own files into a "
+            "folder beside it, such as texts/, and run `chatmill init texts`"
+        )
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Whether `folder` is `path` or one of the folders above it, by inode where both exist."""
+    return any(one == folder or _is_same(one, folder) for one in (path, *path.parents))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Of files that cannot be read together, those that can be read alone, and the others with the reason."""
+    whole, broken = [], []
+    for path in paths:
+        name = _shown(path, root)
+        try:
+            _read(slug(path.stem), found, (name,), [path], root, set(), Withdrawn())
+            whole.append(path)
+        except UserError as error:
+            broken.append((name, _why(name, error)))
+    return whole, broken
+
+
+def _why(name: str, error: UserError) -> str:
+    """An error's text without the source and the file that it begins with."""
+    said = re.sub(r"^source [^\s:]*: ", "", str(error))
+    return said.removeprefix(f"{name}, ").removeprefix(f"{name}: ")
+
+
+def _files(folder: Path, root: Path) -> list[Path]:
+    """Return the files below a folder in the order of their paths, without hidden ones.
+
+    Links to folders are followed, but no folder is entered twice, so a loop of links ends. Raises UserError
+    for a link into a folder that chatmill writes to.
+    """
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        state = here.stat()
+        if (state.st_dev, state.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in (*folders, *names):
+            if (here / name).is_symlink():
+                check_place(here / name, root)
+        found += [here / name for name in names if not name.startswith(".") and (here / name).is_file()]
+    return sorted(found)
+
+
+def _shown(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether a file's name is UTF-8; Python holds other bytes as halves of surrogate pairs."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain(path: Path) -> str:
+    """The name without the ending of its packing."""
+    return next((path.name[: -len(end)] for end in PACKED if path.name.lower().endswith(end)), path.name)
+
+
+def _ending(path: Path) -> str:
+    return Path(_plain(path)).suffix.lower()
+
+
+def _format(path: Path, name: str) -> Guess:
+    """The one format that a file is in, with columns of its own that are known by common names.
+
+    Raises UserError that names the candidates, or its keys.
+    """
+    file = File(name, path=path)
+    sample = look(file)
+    if sample is None:
+        raise UserError(f"{name}: it {describe_empty(file)}")
+    if said := unreadable_shape(sample):
+        raise UserError(f"{name}: {said}")
+    columns = respelled(sample.items[0].values) if sample.items else {}
+    known = formats()
+    fitting = [one for one, why_not in tried(rename(sample, columns), known).items() if not why_not]
+    if len(fitting) == 1:
+        return Guess(fitting[0], columns)
+    found = guess(sample.items[0].values) if sample.items and not fitting else None
+    if found and not known[found.format].fits(rename(sample, found.columns)):
+        return found
+    if fitting:
+        raise UserError(
+            f"{name}: may be {' or '.join(fitting)}; say which, as in {{name: ..., files: {name}, "
+            f"format: {fitting[0]}}}"
+        )
+    raise UserError(f"{name}: {why_unknown(sample)}")
+
+
+def _saved_sets(paths: Sequence[Path]) -> list[Path]:
+    """The folders among the files' that `save_to_disk` of the `datasets` library wrote, outermost first."""
+    marks = {path.parent for path in paths if path.name in ("dataset_dict.json", "dataset_info.json")}
+    marks = {
+        place for place in marks if (place / "dataset_dict.json").exists() or (place / "state.json").exists()
+    }
+    return [place for place in sorted(marks) if not any(other in marks for other in place.parents)]
+
+
+def _dataset(name: str) -> str:
+    return (
+        "a data set that save_to_disk wrote; add it to data.sources as in "
+        f"{{name: {yaml_text(slug(Path(name).name))}, dataset: {yaml_text(name)}}}"
+    )
+
+
+def _grouped(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str, str], list[Path]]]:
+    """Files that make a source together: of one subfolder (or none), one ending, one format."""
+    groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
+    for path, found in known.items():
+        name = f"{found.format} {written(found.columns)}"
+        inner = path.relative_to(folder).parts
+        # The whole ending, packing and all, as a glob must match it.
+        ending = path.name[len(Path(_plain(path)).stem) :]
+        groups[inner[0] if len(inner) > 1 else "", ending, name].append(path)
+    for top, ending, name in list(groups):
+        # A labelling configuration is read with the exports that it is about.
+        exports = [key for key in groups if (key[0], key[2]) == (top, name) and key[1] != CONFIGURATION]
+        if ending == CONFIGURATION and exports:
+            configurations = groups.pop((top, ending, name))
+            for key in exports:
+                groups[key] += configurations
+    return [((top, ending), groups[top, ending, name]) for top, ending, name in sorted(groups)]
+
+
+def _globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Path) -> tuple[str, ...]:
+    """One glob where it matches these files alone; else their names."""
+    top, ending = place
+    base = folder / top if top else folder
+    deep = any(len(path.relative_to(base).parts) > 1 for path in paths)
+    pattern = f"{glob.escape(_shown(base, root))}/{'**/' if deep else ''}*{glob.escape(ending)}"
+    matched = [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]
+    if len(paths) > 1 and sorted(_shown(path, root) for path in matched if path.is_file()) == sorted(
+        _shown(path, root) for path in paths
+    ):
+        return (pattern,)
+    return tuple(_shown(path, root) for path in paths)
+
+
+def _read(
+    name: str,
+    guessed: Guess,
+    globs: tuple[str, ...],
+    paths: Sequence[Path],
+    root: Path,
+    seen: set[str],
+    withdrawn: Withdrawn,
+) -> Proposal:
+    """Rows of a source, of at most about READ bytes of it, without those that ingestion leaves out.
+
+    `seen` are the rows of the sources before it; this source's are added. Raises UserError for a file that is
+    broken.
+    """
+    known = find_format(guessed.format)
+    prose = known.unit == "file" and _ending(paths[0]) in (".txt", ".md")
+    documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < FEW else "file"
+    reading = replace(Reading(name), documents=documents, columns=guessed.columns)
+    size = sum(path.stat().st_size for path in paths)
+    every: list[Found] = []
+    read, tally = 0, Tally()
+    for files, covered in _batches(known, paths, root):
+        found = islice(read_rows(known, files, reading, tally), ROWS - len(every))
+        every += [one for one in found if not one.row.fault]
+        read += covered
+        if read >= READ or len(every) >= ROWS:
+            break
+    rows = keep_each_once(every, seen, withdrawn)
+    stop = ""
+    try:
+        tally.check(name)
+    except UserError as error:
+        stop = str(error)
+    if not every and not stop:
+        raise UserError(no_rows(name, ", ".join(globs), tally))
+    seen |= {row.id for row in rows}
+    # A whole file that held more rows than are read says by its last how far that was, roughly.
+    whole = [one.row for one in every]
+    share = min(1.0, read / size) if len(every) < ROWS else min(1.0, _bytes(whole) / size)
+    meanings = {path: tally.propose(path, key.looks) for path, key in tally.asks().items()}
+    return Proposal(
+        name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
+        tuple(tally.lines()), meanings, stop, tally.faults,
+    )  # fmt: skip
+
+
+def _batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[tuple[list[File], int]]:
+    """The files one by one with their sizes, or all at once where they make sense together only."""
+    files = [File(_shown(path, root), path=path) for path in paths]
+    if known.unit == "source":
+        yield files, sum(path.stat().st_size for path in paths)
+        return
+    for file, path in zip(files, paths, strict=True):
+        size = path.stat().st_size
+        if size > READ and not file.packing and _ending(path) not in WHOLE:
+            with path.open("rb") as stream:
+                head = stream.read(READ)
+            cut = head[: head.rfind(b"\n") + 1] or head
+            yield [File(file.origin, content=cut)], len(cut)
+        else:
+            yield [file], size
+
+
+def _bytes(rows: Sequence[Record]) -> int:
+    return sum(len(str(value)) for row in rows for value in vars(row).values())

@@ -1,0 +1,455 @@
+"""A preset for somebody's folder: what was found in it, measured, and written with the reasons beside it."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.errors import UserError
+from tasks.common.names import stratum_key, yaml_comment, yaml_text
+from tasks.data.formats.column_names import written
+from tasks.data.formats.skip_counts import yaml_key
+from tasks.data.records import TYPES, Comparison, Pair, Rating, Record, Text
+from tasks.onboarding import model_sizing
+from tasks.onboarding.folder_scan import Survey
+from tasks.onboarding.model_sizing import Amount, Machine, Plan
+from tasks.split import SPLITS, SplitParameters, split_of
+from tasks.validation.expectations import ASPECTS, Limits
+from tasks.validation.summary import Findings
+
+SAMPLE = 4_000_000  # characters that a trial tokenizer is trained on
+PAIRS = 2000  # whose lengths are measured
+SHARES = (0.05, 0.1, 0.15, 0.2, 0.25)
+SALTS = ("", "1", "2", "3", "4")
+LARGE = 2_000_000_000  # bytes of text; of that much, a hundredth is enough to hold out
+LEAST_HELD_OUT = 200  # bytes of text in validation and in test
+ASKED = 12  # keys that a comment proposes `fields` for
+MOST_BAD = 0.2  # of a kind's rows; where more break a rule, something is wrong with the data
+SMALLEST = (300, 280, 265)  # vocabularies of text that cannot fill even the smallest usual one
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the preset is made of, besides the survey: how to split, and what there is to learn from."""
+
+    split: SplitParameters
+    amount: Amount
+    aspects: tuple[str, ...]
+    openings: tuple[str, ...]
+
+
+def measure(found: Survey) -> Measured:
+    """Split the rows that were read, train a trial tokenizer on them, and count in its tokens.
+
+    Raises UserError where there is no text, or too little of it to hold any out.
+    """
+    texts = [row for row in found.of("text") if isinstance(row, Text)]
+    if not texts:
+        there = ", ".join(f"{found.count(kind)} {kind}" for kind in TYPES if found.count(kind)) or "nothing"
+        raise UserError(
+            f"there is no text to learn language from ({there} in {len(found.sources)} sources); add .txt or "
+            ".md files, or rows with the key text"
+        )
+    split = choose_split(found)
+    train = {kind: _in(found.of(kind), "train", split) for kind in TYPES}
+    pairs = [row for row in train["pairs"] if isinstance(row, Pair)]
+    spoken = [*(row.text for row in train["text"] if isinstance(row, Text)), *map(_spoken, pairs)]
+    floor = model_sizing.character_floor(Counter("".join(_first(spoken, SAMPLE))))
+    usual = model_sizing.vocabulary(found.text_bytes())
+    tokenizer = _trial(spoken, max(usual, floor))
+    sample = _first([row.text for row in texts], SAMPLE)
+    a_byte = len(tokenizer.encode_documents(sample)) / max(1, sum(len(text.encode()) for text in sample))
+    whole = found.text_bytes() * a_byte
+    size = max(1, sum(len(row.text.encode()) for row in texts))
+    trained, held_out = (_weight(texts, name, split) / size for name in ("train", "valid"))
+    prompts, completions = _lengths(tokenizer, pairs[:PAIRS])
+    rated = [row for row in train["ratings"] if isinstance(row, Rating)]
+    compared = [row for row in train["comparisons"] if isinstance(row, Comparison) and row.choice != "tie"]
+    means = [row.score for row in rated]
+    scale = {kind: found.count(kind) / max(1, len(found.of(kind))) for kind in TYPES}
+    return Measured(
+        split,
+        Amount(
+            tokenizer.vocabulary,
+            round(whole * trained),
+            max(1, round(whole * held_out)),
+            round(len(pairs) * scale["pairs"]),
+            round(len({(row.prompt, len(row.history)) for row in pairs}) * scale["pairs"]),
+            model_sizing.quantile(prompts, 0.95),
+            model_sizing.quantile(completions, 0.95),
+            sum(completions) / max(1, len(completions)),
+            _strata(rated, scale["ratings"]),
+            _strata(compared, scale["comparisons"]),
+            (min(means, default=0.0), max(means, default=0.0)),
+            split.valid / (1 - split.valid - split.test),
+        ),
+        tuple(sorted({row.aspect for row in rated} | {row.aspect for row in compared})),
+        _openings([row.text for row in texts]),
+    )
+
+
+def choose_split(found: Survey) -> SplitParameters:
+    """The smallest shares that hold out text, pairs and labels, tried on the rows themselves.
+
+    A split goes by the digests of groups, so of few groups chance may hold out none. Raises UserError where
+    no text can be held out.
+    """
+    if found.text_bytes() > LARGE:
+        return SplitParameters(0.01, 0.01)
+    good: SplitParameters | None = None
+    for share in SHARES:
+        for salt in SALTS:
+            tried = SplitParameters(share, share, salt)
+            if min(_weight(found.of("text"), name, tried) for name in SPLITS) < LEAST_HELD_OUT:
+                continue
+            good = good or tried
+            kinds = [kind for kind in ("pairs", "comparisons", "ratings") if found.count(kind)]
+            if all(_in(found.of(kind), name, tried) for kind in kinds for name in SPLITS):
+                return tried
+    if good is None:
+        documents = found.count("text")
+        raise UserError(
+            f"{documents} documents of {found.text_bytes():,} bytes are too little: some must be held out "
+            "for validation and for the test; add text"
+        )
+    return good
+
+
+def _in(rows: Iterable[Record], name: str, split: SplitParameters) -> list[Record]:
+    return [row for row in rows if split_of(row.group, split) == name]
+
+
+def _weight(rows: Iterable[Record], name: str, split: SplitParameters) -> int:
+    """Bytes of the documents in a split."""
+    return sum(len(row.text.encode()) for row in _in(rows, name, split) if isinstance(row, Text))
+
+
+def _trial(texts: Sequence[str], wanted: int) -> Tokenizer:
+    """A tokenizer of the largest vocabulary up to `wanted` that these texts can fill."""
+    sample = _first(texts, SAMPLE)
+    sizes = [size for size in reversed(model_sizing.VOCABULARIES) if size < wanted]
+    for size in [wanted, *sizes, *SMALLEST]:
+        try:
+            return train_tokenizer(sample, size)
+        except UserError:
+            continue
+    raise UserError("the text has hardly two words alike, so no vocabulary can be learned from it; add text")
+
+
+def _first(texts: Iterable[str], characters: int) -> list[str]:
+    chosen = []
+    for text in texts:
+        if characters <= 0:
+            break
+        chosen.append(text[:characters])
+        characters -= len(text)
+    return chosen
+
+
+def _spoken(row: Pair) -> str:
+    return "".join([*(turn["content"] for turn in row.history), row.prompt, row.completion])
+
+
+def _lengths(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
+    """Tokens of each prompt with what was said before and the chat's marks, and of each completion."""
+    prompts = [
+        2
+        + 2 * len(row.history)
+        + len(tokenizer.encode("".join([*(t["content"] for t in row.history), row.prompt])))
+        for row in pairs
+    ]
+    return prompts, [1 + len(tokenizer.encode(row.completion)) for row in pairs]
+
+
+def _strata(rows: Sequence[Rating | Comparison], scale: float) -> dict[str, int]:
+    counts = Counter(stratum_key(row.aspect, row.source) for row in rows)
+    return {name: round(count * scale) for name, count in sorted(counts.items())}
+
+
+def _openings(texts: Sequence[str]) -> tuple[str, ...]:
+    """The first words of three documents, which the model is shown going on with."""
+    words = (" ".join(text.split()[:3]) for text in texts[:: max(1, len(texts) // 3)])
+    return tuple(dict.fromkeys(word for word in words if word and len(word) < 60))[:3]
+
+
+def missing(found: Survey, measured: Measured) -> list[str]:
+    """What the chain lacks of this folder, a sentence each."""
+    said = []
+    if not found.count("pairs"):
+        said.append(
+            "There are no pairs of prompt and completion: the run makes the base model and stops at sft; add "
+            'rows such as {"prompt": ..., "completion": ...}.'
+        )
+    amount = measured.amount
+    if not amount.rated and not amount.compared:
+        said.append(
+            "There are no labels: the run stops after sft, as the reward model has nothing to learn from; "
+            'add rows such as {"prompt": ..., "a": ..., "b": ..., "choice": "a"}, or with a score.'
+        )
+    elif not amount.compared and amount.scores[0] == amount.scores[1]:
+        said.append("All scores are the same, so no preference can be learned from them; add others.")
+    elif model_sizing.label_groups(amount, 2) < 2:
+        said.append("The labels are too few for one step of the reward model; add labels.")
+    return said
+
+
+def preset(
+    name: str,
+    device: str,
+    found: Survey,
+    measured: Measured,
+    plan: Plan,
+    machine: str,
+    notes: Sequence[str] = (),
+    allowed: Allowed | None = None,
+) -> str:
+    """Return the preset as YAML, with a comment wherever a number has a reason.
+
+    Args:
+        name: The preset's name.
+        device: The device that it names.
+        found: What the folder holds.
+        measured: How the rows are split, and what there is to learn from.
+        plan: The model's size and the numbers of the trainings.
+        machine: The machine in words.
+        notes: Further sentences for the comment at the top.
+        allowed: The share of rows that may be set aside, where the usual one would stop a run.
+    """
+    amount, shape = measured.amount, plan.architecture
+    about = "" if found.whole else "about "
+    counted = ", ".join(f"{about}{found.count(kind):,} {kind}" for kind in TYPES)
+    stages = ", ".join(f"{stage} {duration(value)}" for stage, value in plan.seconds.items())
+    lines = [
+        *_comment(
+            "Written by `chatmill init` from a look at the files; every number may be changed. It found "
+            f"{counted}; {about}{found.text_bytes():,} bytes of text."
+        ),
+        *_comment(f"A run takes about {duration(sum(plan.seconds.values()))} here ({machine}): {stages}."),
+        *(line for text in [*notes, *missing(found, measured)] for line in _comment(text)),
+        f"name: {yaml_text(name)}",
+        "seed: 1",
+        f"device: {device}",
+        "",
+        "data:",
+        "  sources:",
+        *(line for source in found.sources for line in _source(source)),
+        *_others(found),
+        *_validation(measured, allowed),
+        "",
+        "split: # shares of the groups that are held out: the smallest that leave some of each kind there",
+        f"  valid: {measured.split.valid}",
+        f"  test: {measured.split.test}",
+        *([f"  salt: {yaml_text(measured.split.salt)}"] if measured.split.salt else []),
+        "",
+        f"tokenizer: # {_why_so_many(amount.vocabulary, found)}",
+        f"  vocabulary: {amount.vocabulary}",
+        "",
+        *_comment(
+            f"{shape.parameters:,} weights, {bounded_by(plan, amount)}. Hoffmann et al. (2022, "
+            f"arXiv:2203.15556): about {model_sizing.TOKENS_A_WEIGHT} tokens a weight are right. "
+            f"Muennighoff et "
+            f"al. (2023, arXiv:2305.16264): {model_sizing.PASSES} passes over a text are worth "
+            f"nearly as much as "
+            f"fresh text. Here are {about}{amount.text_tokens:,} tokens to train on, and "
+            f"{plan.trained_tokens:,} are taken in."
+        ),
+        "architecture:",
+        f"  layers: {shape.layers}",
+        f"  width: {shape.width}",
+        f"  heads: {shape.heads}",
+        f"  context: {shape.context} # tokens; 95% of prompts take up to {amount.prompt}, of completions "
+        f"{amount.completion}",
+        "",
+        *_sections(plan, measured),
+        "",
+        *_comment(
+            "Which model may be champion: it must gain reward over the SFT model, keep its loss on right "
+            "answers, and stay near it. The judge is a second reward model with labels of its own."
+        ),
+        "gate:",
+        "  least: {reward_gain: 0.01, aligned_ends_by_itself: 0.8, aligned_distinct: 0.8, length_ratio: 0.5}",
+        "  most: {loss_increase: 0.15, kl: 15.0}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _why_so_many(vocabulary: int, found: Survey) -> str:
+    """Why the vocabulary has its size."""
+    if vocabulary > model_sizing.vocabulary(found.text_bytes()):
+        return "as many as the frequent characters of this script take"
+    return f"{model_sizing.BYTES_A_TOKEN:,} bytes of text for each token, where there is as much"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, 108, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def _source(source: Any) -> list[str]:
+    holds = ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind))
+    names = [yaml_text(name) for name in source.files]
+    files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+    extra = f", {written(source.columns)}" if source.columns else ""
+    extra += ", documents: paragraph" if source.documents == "paragraph" else ""
+    return [
+        f"    # {'' if source.share == 1 else 'about '}{holds}",
+        *_asked(source),
+        f"    - {{name: {yaml_text(source.name)}, files: {files}, format: {source.format}{extra}}}",
+    ]
+
+
+def _asked(source: Any) -> list[str]:
+    """The comment that proposes `fields` for keys whose meaning a run must know."""
+    if not source.asked:
+        return []
+    asked = list(source.asked.items())
+    shown = ", ".join(
+        f"{yaml_comment(yaml_key(path))}: {yaml_comment(meaning)}" for path, meaning in asked[:ASKED]
+    )
+    more = f" ({len(asked) - ASKED} more keys)" if len(asked) > ASKED else ""
+    return [
+        "    # A run stops until this source says what these keys mean, as in the next line. Right are",
+        "    # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {good: 1, bad: -1}.",
+        f"    # fields: {{{shown}}}{more}",
+    ]
+
+
+def _others(found: Survey) -> list[str]:
+    if not found.others:
+        return []
+    shown = [f"  #   {yaml_comment(name)}: {yaml_comment(why)}" for name, why in found.others[:20]]
+    more = len(found.others) - len(shown)
+    return ["  # Not read:", *shown, *([f"  #   and {more} more"] if more else [])]
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The share of rows that may be set aside, and what the rows break, a sentence a rule."""
+
+    share: float
+    reasons: tuple[str, ...]
+
+
+def allow(findings: Findings) -> Allowed | None:
+    """The share that lets a run go on without the rows that break a rule; None where it is above MOST_BAD."""
+    shares = []
+    for kind in TYPES:
+        total = sum(findings.total[kind, name] for name in findings.sources(kind))
+        broken = sum(findings.broken[kind, name] for name in findings.sources(kind))
+        shares.append(broken / max(1, total))
+    share = max(shares)
+    if not 0 < share <= MOST_BAD:
+        return None
+    # A little more than there is now, as the next rows may be a little worse.
+    rounded = math.ceil(share * 1.25 * 100) / 100
+    reasons = (f"{row.count:,} {row.kind}: {row.rule}" for row in findings.table() if row.count)
+    return Allowed(max(rounded, 0.02), tuple(reasons))
+
+
+def bounded_by(plan: Plan, amount: Amount) -> str:
+    """What bounds the model, in words; of the time, how much of the text it leaves."""
+    if plan.bound != "the time":
+        return f"bounded by {plan.bound}"
+    wanted = min(
+        model_sizing.PASSES * amount.text_tokens, model_sizing.TOKENS_A_WEIGHT * plan.architecture.parameters
+    )
+    if plan.trained_tokens >= wanted * 0.8:
+        return "bounded by the time"
+    return (
+        f"bounded by the time: {plan.trained_tokens:,} tokens are taken in, where {wanted:,} would be right"
+    )
+
+
+def time_notes(plan: Plan, minutes: float) -> list[str]:
+    """What a user should know about the time of a run, a sentence each."""
+    notes = []
+    if plan.minutes > minutes * 1.05:
+        stage = max(plan.seconds, key=lambda name: plan.seconds[name])
+        what = "what is not training" if stage == "the rest" else stage
+        notes.append(
+            f"--minutes {minutes:g} cannot be kept: the shortest run that makes sense takes about "
+            f"{duration(plan.minutes * 60)} here, {duration(plan.seconds[stage])} of them for {what}."
+        )
+    if plan.sensible_minutes:
+        notes.append(
+            "The time is too short for whole sentences: from about "
+            f"{duration(plan.sensible_minutes * 60)} on, as in --minutes {math.ceil(plan.sensible_minutes)}, "
+            "answers end and make sense."
+        )
+    return notes
+
+
+def _validation(measured: Measured, allowed: Allowed | None) -> list[str]:
+    """What of validation's limits these rows would break."""
+    limits, (low, high) = Limits(), measured.amount.scores
+    lines = []
+    if low < limits.lowest or high > limits.highest:
+        lines += [f"    lowest: {min(low, limits.lowest):g}", f"    highest: {max(high, limits.highest):g}"]
+    if set(measured.aspects) - set(ASPECTS):
+        every = sorted({*ASPECTS, *measured.aspects})
+        lines.append(f"    aspects: [{', '.join(map(yaml_text, every))}]")
+    lines = ["  limits: # as far as these labels go", *lines] if lines else []
+    if allowed:
+        lines += [
+            f"  # A run goes on without these rows: {yaml_comment(reason)}" for reason in allowed.reasons
+        ]
+        lines.append(f"  quarantine: {allowed.share:g} # the share of a kind's rows that may be set aside")
+    return ["", "validate:", *lines] if lines else []
+
+
+def _sections(plan: Plan, measured: Measured) -> list[str]:
+    units = {
+        "pretrain": "windows of the context", "sft": "rows of the context, packed with several pairs each",
+        "reward": "groups of texts that are compared with each other", "rlhf": "prompts answered a step",
+    }  # fmt: skip
+    notes = {
+        "prompts": "test prompts that are answered, or as many as there are",
+        "micro_batch": "of these at once",
+        "length_weight": "else short answers are the easy way out",
+        "max_kl": "nats an answer from the SFT model: a step beyond is undone",
+    }
+    lines: list[str] = []
+    for stage, section in plan.sections.items():
+        values = dict(section)
+        rates = [name for name in ("learning_rate", "muon_learning_rate") if name in values]
+        optimizer = ", ".join(f"{name}: {_number(values.pop(name))}" for name in rates)
+        if stage == "reward":
+            lines += [
+                "labels:",
+                f"  margin: {_number(values['margin'])} # an eighth of the scale of the scores",
+                "",
+            ]
+        lines.append(f"{stage}:")
+        for key, value in values.items():
+            said = units[stage] if key == "batch" else notes.get(key, "")
+            note = f" # {said}" if said else ""
+            if value or key != "micro_batch":
+                lines.append(f"  {key}: {_number(value)}{note}")
+        if stage == "pretrain" and measured.openings:
+            lines.append(f"  prompts: [{', '.join(map(yaml_text, measured.openings))}]")
+        if stage == "evaluate" and measured.openings:
+            lines.append(f"  sentence: {yaml_text(measured.openings[0])} # cut into tokens in the report")
+        lines += [f"  optimizer: {{{optimizer}}}"] if optimizer else []
+        lines.append("")
+    return lines[:-1]
+
+
+def _number(value: float) -> str:
+    # YAML takes 3e-05 for a word.
+    return str(value) if isinstance(value, int) else f"{value:.10f}".rstrip("0").rstrip(".")
+
+
+def duration(seconds: float) -> str:
+    """A time in words, rounded as an estimate should be."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def device_memory(machine: Machine) -> str:
+    """A machine's memory in words; empty where it is not known."""
+    return f", {machine.memory / 1e9:.0f} GB of memory" if machine.memory else ""

@@ -1,0 +1,293 @@
+"""A dry run of the data: ingestion and validation as a run makes them, in a temporary folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from model.data.tokenizer import train_tokenizer
+from model.errors import UserError
+from model.training.launcher import Report
+from tasks.data import huggingface
+from tasks.data.download import Broken, ask, fetched
+from tasks.data.formats import File, Tally
+from tasks.data.formats.detect import choose_reading
+from tasks.data.formats.reader import read_rows
+from tasks.data.readmitted_rows import check_readmitted
+from tasks.data.records import Record, shards
+from tasks.data.sources import DataParameters, Source, read_source, reading_of, without_ignored
+from tasks.data.withdrawals import WITHDRAWN, held, read_withdrawn
+from tasks.dvc import versions
+from tasks.engine.parallel import Spread, in_turn
+from tasks.ingest import Rows, describe_version, make_rows
+from tasks.project.paths import DOWNLOADS
+from tasks.split import SplitParameters, split
+from tasks.tokenizer import TokenizerParameters, sample, tokenizer
+from tasks.validate import ValidateParameters, accepted_rows, check_rows, refusal
+from tasks.validation.summary import Findings
+from tasks.validation.training_preflight import Trainings, check_trainings
+
+LARGE = 32_000_000  # bytes of training text
+SAMPLE = 4_000_000  # bytes of it that a tokenizer is learned from where there are more than that
+FIRST = 3  # rows of a source that are shown
+
+
+@dataclass(frozen=True)
+class SourcePreview:
+    """A source before it is read: its format, its files and its first rows.
+
+    `lacking` names what would be fetched, so that nothing is known of its rows. `fault` is the sentence that
+    ingestion stops with at this source.
+    """
+
+    name: str
+    format: str = ""
+    files: int = 0
+    bytes: int = 0
+    first: tuple[Record, ...] = ()
+    lacking: tuple[str, ...] = ()
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What ingestion and validation make of the sources that are here.
+
+    `rows` is ingestion's outcome (None: it stops), `findings` that of validation. `folder` holds the output
+    of both for as long as the dry run is open. `stop` is the error that a run ends with, None if it goes on.
+    """
+
+    sources: tuple[SourcePreview, ...]
+    folder: Path
+    rows: Rows | None = None
+    findings: Findings = field(default_factory=Findings)
+    stop: UserError | None = None
+
+    @property
+    def good_rows(self) -> Path:
+        """The folder with the output of validation."""
+        return self.folder / "validate"
+
+    @property
+    def whole(self) -> bool:
+        """Whether every source was read."""
+        return not any(source.lacking for source in self.sources)
+
+
+@contextmanager
+def dry_run(
+    parameters: DataParameters,
+    checks: ValidateParameters,
+    root: Path,
+    report: Report,
+    spread: Spread = in_turn,
+) -> Iterator[DryRun]:
+    """Run ingestion and validation on a temporary folder; the project is read and stays as it is.
+
+    The stages' own functions do the work, so rules, counts and the verdict are those of a run. A source that
+    is not here yet is named and left out: a dry run fetches nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="chatmill-") as name:
+        folder = Path(name)
+        if parameters.version:
+            yield _check_version(parameters, checks, root, folder, report, spread)
+            return
+        sources = tuple(preview(source, parameters, root) for source in parameters.sources)
+        yield _check_sources(parameters, sources, checks, root, folder, report, spread)
+
+
+def preview(source: Source, parameters: DataParameters, root: Path) -> SourcePreview:
+    """Look at the files and the first rows of a source; what is not here yet is named, not fetched."""
+    found = SourcePreview(source.name)
+    try:
+        if lacking := tuple(_lacking(source, parameters, root)):
+            return replace(found, lacking=lacking)
+        files = without_ignored(_local_files(source, parameters, root), source)
+        found = replace(found, files=len(files), bytes=sum(map(_size, files)))
+        known, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
+        found = replace(found, format=known.name)
+        rows = read_rows(known, files, reading, Tally(), source.strict or parameters.strict)
+        first = islice((one.row for one in rows if not one.row.fault), FIRST)
+        return replace(found, first=tuple(first))
+    except UserError as error:
+        return replace(found, fault=str(error))
+
+
+def _check_sources(
+    parameters: DataParameters,
+    sources: tuple[SourcePreview, ...],
+    checks: ValidateParameters,
+    root: Path,
+    folder: Path,
+    report: Report,
+    spread: Spread,
+) -> DryRun:
+    found = DryRun(sources, folder)
+    lacking = {source.name for source in sources if source.lacking}
+    here = tuple(source for source in parameters.sources if source.name not in lacking)
+    if not here:
+        return found
+    read = _Reader(folder)
+    withdrawn = read_withdrawn(root)
+    known = replace(parameters, sources=here)
+    try:
+        versions.check_data(root)
+        check_readmitted(root, withdrawn, parameters.readmit)
+        rows = make_rows(known, root, folder / "ingest", report, spread, withdrawn, read)
+    except UserError as error:
+        return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))
+    now = {"md5": "", "meta": describe_version(parameters, {"digest": ""}, rows, withdrawn)}
+    return _check_rows(replace(found, rows=rows), checks, now, root, report, spread)
+
+
+def _check_rows(
+    found: DryRun,
+    checks: ValidateParameters,
+    now: Mapping[str, Any],
+    root: Path,
+    report: Report,
+    spread: Spread,
+) -> DryRun:
+    before = accepted_rows(checks, root, now) if found.whole else {}
+    try:
+        findings, stops = check_rows(
+            checks, found.folder / "ingest", found.good_rows, report, root, spread, before
+        )
+    except UserError as error:
+        return replace(found, stop=error)
+    stop = refusal(stops, findings, kept=False) if stops else None
+    return replace(found, findings=findings, stop=stop)
+
+
+def _with_faults(
+    sources: tuple[SourcePreview, ...], parameters: DataParameters, root: Path, folder: Path, read: _Reader
+) -> tuple[SourcePreview, ...]:
+    """The sources, each with the sentence that ingestion stops with where it reads this one alone."""
+
+    def quiet(event: dict[str, Any]) -> None:
+        pass
+
+    faults = {}
+    for number, source in enumerate(parameters.sources):
+        try:
+            alone = replace(parameters, sources=(source,))
+            make_rows(alone, root, folder / f"source-{number}", quiet, in_turn, read_withdrawn(root), read)
+        except UserError as error:
+            faults[source.name] = str(error)
+    return tuple(replace(source, fault=faults.get(source.name, "")) for source in sources)
+
+
+def _check_version(
+    parameters: DataParameters,
+    checks: ValidateParameters,
+    root: Path,
+    folder: Path,
+    report: Report,
+    spread: Spread,
+) -> DryRun:
+    """Check the rows of a version that stands for the sources, where data/ holds it."""
+    known = versions.read_pointer(root)
+    found = DryRun((), folder)
+    if known is None or known["md5"] != parameters.version:
+        named = known["md5"] if known else "none"
+        return replace(
+            found, stop=UserError(f"data.version is {parameters.version}, and data.dvc names {named}")
+        )
+    if not (root / "data").is_dir() or versions.folder_hash(root) != known["md5"]:
+        missing = SourcePreview("data", lacking=(f"version {known['md5'][:12]} from DVC's cache or remote",))
+        return replace(found, sources=(missing,))
+    withdrawn = read_withdrawn(root)
+    if withdrawn and (still := held(root / "data", withdrawn)):
+        counts = " and ".join(f"{count:,} {kind}" for kind, count in still.items())
+        stop = UserError(
+            f"data.version is {parameters.version}, which holds {counts} that {WITHDRAWN} withdraws"
+        )
+        return replace(found, stop=stop)
+    (folder / "ingest").mkdir()
+    (folder / "ingest" / "rows").symlink_to((root / "data").resolve(), target_is_directory=True)
+    rows = Rows(dict(known["meta"].get("rows") or {}), {}, {})
+    return _check_rows(replace(found, rows=rows), checks, known, root, report, spread)
+
+
+def check_later_stages(
+    found: DryRun,
+    parameters: SplitParameters,
+    tokens: TokenizerParameters,
+    asked: Trainings,
+    root: Path,
+    report: Report,
+    spread: Spread = in_turn,
+) -> tuple[str, ...]:
+    """Split the good rows of an open dry run, and check that they fill what every training asks for.
+
+    Of more than `LARGE` bytes of text the tokenizer is learned from a part, and the text is taken to fill the
+    batches of pretraining.
+
+    Returns:
+        What a user should know, as of `check_trainings`.
+
+    Raises:
+        UserError: A run would stop before its first training.
+    """
+    parts, encoder = found.folder / "split", found.folder / "tokenizer"
+    for folder in (parts, encoder):
+        folder.mkdir()
+    split(parameters, validate=found.good_rows, out=parts, report=report, spread=spread)
+    size = sum(path.stat().st_size for path in shards(parts / "train" / "text"))
+    if size > LARGE and not tokens.base:
+        learned = [path for kind in ("text", "pairs") for path in shards(parts / "train" / kind)]
+        train_tokenizer(sample(learned, SAMPLE), tokens.vocabulary).save(encoder)
+    else:
+        tokenizer(tokens, split=parts, out=encoder, report=report, root=root, spread=spread)
+    return check_trainings(asked, parts, encoder)
+
+
+class _Reader:
+    """Finds the files of a source that is here, and keeps what must be converted in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, source: Source, parameters: DataParameters, root: Path, report: Report) -> list[File]:
+        if source.dataset:
+            return [
+                File(
+                    f"{source.wanted.shown}.parquet", path=huggingface.table(source.wanted, root, self.folder)
+                )
+            ]
+        return _local_files(source, parameters, root)
+
+
+def _local_files(source: Source, parameters: DataParameters, root: Path) -> list[File]:
+    if source.dataset:
+        return [huggingface.head(source.wanted, root, FIRST)[0]]
+    if source.urls:
+        # Whether a server has a newer file is asked by ingestion, which would fetch it.
+        return [File(a.shown, path=fetched(a, root)) for a in source.addresses]
+    return read_source(source, parameters, root, lambda event: None)
+
+
+def _lacking(source: Source, parameters: DataParameters, root: Path) -> Iterator[str]:
+    """What ingestion would fetch, with its size where the server says it."""
+    if source.archive:
+        archive = parameters.archives[source.archive]
+        if not (root / DOWNLOADS / archive.file).exists():
+            yield f"{archive.package} ({archive.file})"
+    for given in source.addresses:
+        if fetched(given, root) is None:
+            try:
+                size = ask(given).size
+            except Broken as error:
+                raise UserError(f"{given.shown} cannot be fetched ({error})") from error
+            yield given.shown + (f" ({size} bytes)" if size is not None else "")
+    if source.dataset and not huggingface.is_saved(source.wanted, root):
+        yield f"the data set {source.wanted.shown} at revision {source.revision or '(none is given)'}"
+
+
+def _size(file: File) -> int:
+    return file.path.stat().st_size if file.path else len(file.content)

@@ -1,0 +1,241 @@
+"""The folder data/: which files chatmill wrote there, and how all rows are replaced in one step.
+
+`data/.chatmill` holds the list of these files and, for a moment, the rows that take the place of others. It
+lies inside data/, so that every rename stays on one disk wherever data/ is mounted. DVC ignores it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from model.atomic_file import atomic_path
+from model.errors import UserError
+from tasks.data.records import TYPES
+from tasks.project.owned_folder import MARKER
+
+STATE = ".chatmill"
+LIST = "files.json"
+QUARANTINE = "quarantine"
+# Left alone where they lie in data/: they keep an empty folder in git, or come with a file system.
+TOLERATED = (".gitignore", ".gitkeep", ".keep", ".DS_Store", "lost+found")
+SHARD = re.compile(rf"(?:{'|'.join(TYPES)})/[0-9]{{5,}}\.jsonl")
+# A version of before there were shards was a file a kind.
+FORMER = tuple(f"{kind}.jsonl" for kind in TYPES)
+PIECE = 1 << 20
+FIRST = b'{"id":"'  # what a canonical row begins with
+ADVICE = (
+    "chatmill replaces all that is in data/, so files of your own belong elsewhere: move them to another "
+    "folder, as in `mv data my-texts && mkdir data`, name that folder in the preset, and run again"
+)
+
+
+class Damaged(Exception):
+    """A file whose content is not what its hash says."""
+
+
+def data_files(data: Path) -> dict[str, Path]:
+    """Return the files of data/ by their names from there, without what DVC ignores.
+
+    A link to a folder, a socket and the like count as files: chatmill makes none of them.
+    """
+    found: dict[str, Path] = {}
+    if data.is_dir():
+        for entry in sorted(os.scandir(data), key=lambda entry: entry.name):
+            if entry.name not in (STATE, QUARANTINE, *TOLERATED):
+                found |= {path.relative_to(data).as_posix(): path for path in _walk(Path(entry.path))}
+    return dict(sorted(found.items()))
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if path.is_symlink() or not path.is_dir():
+        yield path
+        return
+    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+        yield from _walk(Path(entry.path))
+
+
+def foreign_files(data: Path) -> list[str]:
+    """Return the files in data/ that chatmill's own list does not name."""
+    listed = _listed(data)
+    return [name for name, path in data_files(data).items() if name not in listed or not _is_regular(path)]
+
+
+def is_quarantine(name: str) -> bool:
+    """Tell whether a file below data/quarantine has a name that validation writes or wrote."""
+    return bool(SHARD.fullmatch(name)) or name in FORMER
+
+
+def foreign_quarantine(data: Path) -> list[str]:
+    """Return the files below data/quarantine that validation did not write."""
+    folder = data / QUARANTINE
+    names = [path.relative_to(folder).as_posix() for path in _walk(folder)] if folder.is_dir() else []
+    return [f"{QUARANTINE}/{name}" for name in names if name != MARKER and not is_quarantine(name)]
+
+
+def _is_regular(path: Path) -> bool:
+    # A link to a file is how DVC itself may place a shard.
+    return path.is_file() and (not path.is_symlink() or stat.S_ISREG(path.stat().st_mode))
+
+
+def _listed(data: Path) -> set[str]:
+    try:
+        found = json.loads((data / STATE / LIST).read_text(encoding="utf-8"))
+        return {str(name) for name in found["files"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+
+
+def list_files(data: Path, names: Iterable[str]) -> None:
+    """Note which files in data/ are chatmill's."""
+    with writing(data):
+        (data / STATE).mkdir(parents=True, exist_ok=True)
+        about = "Files in data/ that chatmill wrote and may replace."
+        with (
+            atomic_path(data / STATE / LIST, data / STATE / f"{LIST}.part") as part,
+            part.open("w", encoding="utf-8") as file,
+        ):
+            json.dump({"about": about, "files": sorted(names)}, file, indent=0)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def check_place(root: Path) -> Path:
+    """Return the project's data/. Raises UserError where it is a file, or a link that leads nowhere."""
+    data = root / "data"
+    if data.is_symlink() and not data.exists():
+        raise UserError(
+            f"data is a link to {os.readlink(data)}, which is not there; mount or create that folder"
+        )
+    if data.exists() and not data.is_dir():
+        raise UserError(f"data is a file, and chatmill keeps its rows in a folder of that name. {ADVICE}")
+    return data
+
+
+def lies_in_data(path: Path, root: Path) -> bool:
+    """Tell whether a path is the project's data/, or lies in it."""
+    return path.resolve().is_relative_to((root / "data").resolve())
+
+
+def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str] | None = None) -> None:
+    """Make copies of `files` (names as in data/) all rows of data/.
+
+    They are copied inside data/ first, then take the place of the others kind by kind. A kill leaves a state
+    that `finish_replacement` completes.
+
+    Raises:
+        UserError: data/ holds a file that is not chatmill's, or cannot be written.
+        Damaged: a file has not the MD5 that `hashes` names; data/ is as it was.
+    """
+    if strange := [name for name in files if not SHARD.fullmatch(name)]:
+        raise UserError(f"the version holds {strange[0]!r}, which is no file of rows; nothing was written")
+    data = check_place(root)
+    if foreign := foreign_files(data):
+        raise UserError(refusal(foreign))
+    finish_replacement(data)
+    new, part = data / STATE / "new", data / STATE / "new.part"
+    with writing(data):
+        try:
+            for kind in TYPES:
+                (part / kind).mkdir(parents=True, exist_ok=True)
+            for name, path in files.items():
+                found = copy_file(path, part / name)
+                if hashes is not None and found != hashes[name]:
+                    raise Damaged(f"{path} has the MD5 {found}, and {hashes[name]} is right")
+            # A kill between here and the end leaves old and new files: all of them are chatmill's.
+            list_files(data, {*_listed(data), *files})
+            part.rename(new)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        finish_replacement(data)
+
+
+def finish_replacement(data: Path) -> None:
+    """Complete a replacement of rows that a kill interrupted; throw away one that was not whole."""
+    state = data / STATE
+    if not state.is_dir():
+        return
+    new, old = state / "new", state / "old"
+    with writing(data):
+        _remove(state / "new.part")
+        if new.exists():
+            for kind in TYPES:
+                if (new / kind).exists():
+                    _remove(old / kind)
+                    old.mkdir(exist_ok=True)
+                    if (data / kind).exists():
+                        (data / kind).rename(old / kind)
+                    (new / kind).rename(data / kind)
+            for name in _listed(data) & set(FORMER):
+                (data / name).unlink(missing_ok=True)
+            list_files(data, (name for name in data_files(data) if SHARD.fullmatch(name)))
+            _remove(new)
+        _remove(old)
+
+
+def is_interrupted(data: Path) -> bool:
+    """Tell whether a kill left a replacement half done."""
+    return any((data / STATE / name).exists() for name in ("new.part", "new", "old"))
+
+
+def holds_rows_alone(folder: Path) -> bool:
+    """Tell whether each file below a folder is a shard of canonical rows."""
+    for path in _walk(folder):
+        if not (_is_regular(path) and SHARD.fullmatch(f"{path.parent.name}/{path.name}")):
+            return False
+        with path.open("rb") as file:
+            if file.read(len(FIRST)) not in (FIRST, b""):
+                return False
+    return True
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def copy_file(source: Path, target: Path) -> str:
+    """Copy a file and return the MD5 of what was written."""
+    made = hashlib.md5(usedforsecurity=False)
+    with source.open("rb") as reads, target.open("wb") as writes:
+        while piece := reads.read(PIECE):
+            made.update(piece)
+            writes.write(piece)
+    return made.hexdigest()
+
+
+def refusal(foreign: list[str]) -> str:
+    """Say which files in data/ are not chatmill's, and what to do."""
+    if len(foreign) == 1:
+        what = f"data/{foreign[0]} is not a file that chatmill wrote"
+    else:
+        what = f"data/{foreign[0]} and {len(foreign) - 1:,} more are not files that chatmill wrote"
+    return f"{what}; nothing was changed. {ADVICE}"
+
+
+@contextmanager
+def writing(data: Path) -> Iterator[None]:
+    """Turn what the disk of data/ refuses into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or data
+        why = os.strerror(error.errno) if error.errno else str(error)
+        todo = {
+            errno.ENOSPC: "make room, and run again",
+            errno.EDQUOT: "make room, and run again",
+            errno.EROFS: "mount it so that it can be written, and run again",
+            errno.EACCES: "make it writable, and run again",
+            errno.EPERM: "make it writable, and run again",
+            errno.EIO: "the disk has a fault: look at the system's log, and run again",
+        }.get(error.errno or 0, "mend that, and run again")
+        raise UserError(f"{place} cannot be written or read ({why}); {todo}") from error

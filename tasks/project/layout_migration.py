@@ -1,0 +1,140 @@
+"""Move what can be computed again from `var/`, where earlier versions kept it, to `var/cache/`."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from model.errors import UserError
+from tasks.project.owned_folder import ABOUT, MARKER
+from tasks.project.paths import (
+    ARTIFACTS,
+    CACHE,
+    DASK,
+    DATA_DOCS,
+    DIGESTS,
+    DOWNLOADS,
+    ENVIRONMENTS,
+    LAYOUT_LOCK,
+    MLFLOW_FOLDER,
+    RECORDS,
+    REPRODUCTIONS,
+)
+
+MOVED = (ARTIFACTS, DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, DATA_DOCS, DASK, DIGESTS)
+# What cannot be moved because an entry of the same name is in the cache already.
+DUPLICATES = CACHE / "duplicates"
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+OTHER_DISK = (errno.EXDEV, errno.EBUSY)
+# var/artifacts/STAGE/KEY is the deepest entry that two versions of chatmill could both have made.
+DEPTH = 2
+
+
+def move_to_cache(root: Path) -> list[str]:
+    """Move each folder of the former layout by a rename; return the names of those that were moved.
+
+    Nothing moves where the project cannot be written. Raises UserError while a run of the former version is
+    alive.
+    """
+    if not list(_former(root)):
+        return []
+    try:
+        with (root / LAYOUT_LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _check_idle(root)
+            (root / CACHE).mkdir(exist_ok=True)
+            moved = []
+            for there, here in _former(root):
+                _move(there, here, root)
+                moved.append(there.name)
+    except OSError as error:
+        if error.errno in CLOSED:
+            return []
+        raise
+    if REPRODUCTIONS.name in moved:
+        _repair_worktrees(root)
+    return moved
+
+
+def moved_notice(names: list[str]) -> str:
+    """Return the sentence that tells a person what `move_to_cache` moved."""
+    return f"moved {', '.join(names)} from {RECORDS}/ to {CACHE}/: what lies there can be computed again"
+
+
+def _former(root: Path) -> Iterator[tuple[Path, Path]]:
+    """The folders that lie where earlier versions kept them, with where they go."""
+    for path in MOVED:
+        there, here = root / RECORDS / path.name, root / path
+        if not there.is_symlink() and not there.exists():
+            continue
+        # A link from one to the other is the former place and the present one at once.
+        if there.resolve() != here.resolve():
+            yield there, here
+
+
+def _check_idle(root: Path) -> None:
+    alive = (root / MLFLOW_FOLDER / "alive").glob("*")
+    for path in [*alive, *(root / RECORDS / ARTIFACTS.name).glob("*/*.lock")]:
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"a run that an earlier version of chatmill started still writes to {RECORDS}; "
+                    f"let it end or stop it, and run this again"
+                ) from None
+
+
+def _move(there: Path, here: Path, root: Path) -> None:
+    if there.is_symlink():
+        target = there.resolve()
+        if not here.exists():
+            here.symlink_to(target)
+        there.unlink()
+    elif here.exists():
+        _merge(there, here, root, DEPTH if there.name == ARTIFACTS.name else 1)
+    else:
+        try:
+            there.rename(here)
+        except OSError as error:
+            if error.errno not in OTHER_DISK:
+                raise
+            # A mounted disk cannot be renamed; its files stay on it and are found through a link.
+            here.symlink_to(there.resolve())
+            with suppress(OSError):
+                (here / MARKER).write_text(ABOUT, encoding="utf-8")
+
+
+def _merge(there: Path, here: Path, root: Path, depth: int) -> None:
+    """Move the entries that the cache lacks; set the others aside."""
+    if depth == 0 or not (there.is_dir() and here.is_dir()):
+        _set_aside(there, root)
+        return
+    for path in sorted(there.iterdir()):
+        if (here / path.name).exists():
+            _merge(path, here / path.name, root, depth - 1)
+        else:
+            path.rename(here / path.name)
+    there.rmdir()
+
+
+def _set_aside(path: Path, root: Path) -> None:
+    place = root / DUPLICATES / path.relative_to(root / RECORDS)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir():
+        shutil.rmtree(place)
+    path.replace(place)
+
+
+def _repair_worktrees(root: Path) -> None:
+    """Tell git where the worktrees of kept reproductions are now."""
+    trees = [str(path) for path in sorted((root / REPRODUCTIONS).glob("*/tree")) if path.is_dir()]
+    if trees:
+        with suppress(FileNotFoundError):
+            words = ["git", "-C", str(root), "worktree", "repair", *trees]
+            subprocess.run(words, capture_output=True, check=False)

@@ -1,0 +1,327 @@
+"""The chapters of the report: each function turns what a stage left behind into what is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from tasks.common.metric_labels import MEASURES, SPEAKERS, metric_words
+from tasks.common.names import split_stratum
+from tasks.reporting.charts import Line, against_bars, dot_plot, heat_map, interval, line_chart, number, trail
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The rows of a stage's curves.jsonl, one quantity at a time."""
+
+    rows: Sequence[dict[str, float]]
+
+    def of(self, name: str) -> list[tuple[float, float]]:
+        """(step, value) where the quantity was measured."""
+        return [(row["step"], row[name]) for row in self.rows if name in row]
+
+
+Chart = dict[str, str | Markup]
+
+
+def charts(*wanted: tuple[str, str, Markup | None]) -> list[Chart]:
+    """Those (title, caption, picture) that have a picture."""
+    return [{"title": title, "caption": caption, "svg": svg} for title, caption, svg in wanted if svg]
+
+
+def tiles(figures: dict[str, float]) -> list[dict[str, str]]:
+    """The few figures that say how it went, in the order of the stages."""
+    wanted = (
+        ("base_bits_per_byte", "{:.2f}", "bits to store one byte of text the base model never saw"),
+        ("aligned_ends_by_itself", "{:.0%}", "of the aligned assistant’s answers end by themselves"),
+        ("test_pair_accuracy", "{:.0%}", "of text pairs the reward model orders as people did"),
+        ("reward_gain", "{:+.2f}", "reward, aligned against assistant"),
+        ("loss_increase", "{:+.0%}", "loss on right answers, aligned against assistant"),
+        ("judge_gain", "{:+.2f}", "judge’s score, aligned against assistant"),
+        ("win_rate", "{:.0%}", "of prompts won by the aligned assistant"),
+        ("kl", "{:.1f}", "nats of divergence paid for it, an answer"),
+    )
+    return [
+        {"figure": _shown(form, figures[name]), "words": words + _spread(form, name, figures)}
+        for name, form, words in wanted
+        if name in figures
+    ]
+
+
+def _spread(form: str, name: str, figures: dict[str, float]) -> str:
+    """The interval of a figure and its n as words after it; nothing where it has none."""
+    low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
+    if low is None or high is None or n is None:
+        return ""
+    return f" (95%: {_shown(form, low)} to {_shown(form, high)}; n = {n:,.0f})"
+
+
+def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
+    """A row of the data as a person reads it: names and what stands under them."""
+    if kind == "text":
+        return [("", _cut(row["text"]))]
+    asked = [*said_before(row), ("prompt", _cut(row["prompt"]))]
+    if kind == "comparisons":
+        chosen = {"a": "the first", "b": "the second", "tie": "neither"}[row["choice"]]
+        return [
+            *asked,
+            ("first answer", _cut(row["a"])),
+            ("second answer", _cut(row["b"])),
+            ("better", chosen),
+        ]
+    answer = ("answer", _cut(row["completion"].strip()))
+    if kind == "pairs":
+        return [*asked, answer]
+    scores = row["scores"]
+    mean = _shown("{:+.2f}", sum(scores) / len(scores))
+    given = ", ".join(_shown("{:+g}", score) if score else "0" for score in scores[:25])
+    more = f" and {len(scores) - 25} more" if len(scores) > 25 else ""
+    people = "1 person" if len(scores) == 1 else f"{len(scores)} people"
+    return [*asked, answer, (f"its {row['aspect']}, by {people}", f"{given}{more}: {mean} on average")]
+
+
+def said_before(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was said before a row's prompt as a person reads it: who said it, and what."""
+    names = {"system": "system line", "user": "earlier prompt", "assistant": "earlier answer"}
+    return [(names[turn["role"]], _cut(turn["content"].strip())) for turn in row.get("history", [])]
+
+
+def _cut(text: str, length: int = 320) -> str:
+    return text if len(text) <= length else text[:length].rsplit(" ", 1)[0] + " …"
+
+
+def pretraining(
+    points: Curve, samples: Sequence[dict[str, Any]], probes: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Curves, samples of the same beginnings, neighbours and a map of attention."""
+    drawn = charts(
+        (
+            "Training text",
+            "Loss in nats a token, by step; faint: each batch, strong: moving average.",
+            line_chart([Line("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
+        ),
+        (
+            "Held-out text",
+            "Bits per byte, by step.",
+            line_chart([Line("held out", points.of("valid_bits_per_byte"), "held")], "step", "bits per byte"),
+        ),
+    )
+    seen = probes.get("attention")
+    neighbours = [
+        {"word": row["word"], **{when: [(word, f"{near:.2f}") for word, near in row[when]]
+                                 for when in ("first", "last")}}
+        for row in probes.get("neighbours", [])
+    ]  # fmt: skip
+    if not (drawn or samples or seen):
+        return None
+    return {
+        "charts": drawn,
+        "samples": [
+            {"title": f"After {moment['step']:,} steps" if moment["step"] else "Before the first step",
+             "samples": moment["samples"]}
+            for moment in samples
+        ],
+        "neighbours": neighbours,
+        "attention": heat_map(seen["pieces"], seen["weights"]) if seen else None,
+        "attention_width": 30 * len(seen["pieces"]) + 136 if seen else 0,
+        "layer": seen["layer"] if seen else 0,
+        "head": seen["head"] if seen else 0,
+    }  # fmt: skip
+
+
+def finetuning(points: Curve, figures: dict[str, float]) -> dict[str, Any] | None:
+    """Curves, and how many answers end by themselves."""
+    drawn = charts(
+        (
+            "Answers it practised on",
+            "Loss in nats a token of the answer, by step.",
+            line_chart([Line("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
+        ),
+        (
+            "Answers it never saw",
+            "Held-out loss in nats a token of the answer, by step.",
+            line_chart([Line("held out", points.of("valid_loss"), "held")], "step", "held-out loss"),
+        ),
+    )
+    if not drawn:
+        return None
+    ends = {
+        key: _share(name, figures)
+        for key, name in (("ends", "sft_ends_by_itself"), ("base_ends", "base_ends_by_itself"))
+    }
+    return {"charts": drawn, **ends}
+
+
+def _share(name: str, figures: dict[str, float]) -> str:
+    """A share with its interval and n as words; empty where it was not measured."""
+    if name not in figures:
+        return ""
+    low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
+    said = f"{figures[name]:.0%}"
+    if low is None or high is None or not n:
+        return said
+    return f"{said} (95%: {abs(low):.0%} to {high:.0%}, n = {n:,.0f})"
+
+
+def agreement(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:
+    """How far people agree, by aspect and source."""
+    forms = {
+        "items": "{:,.0f}", "annotators": "{:,.0f}", "ratings": "{:,.0f}",
+        "alpha": "{:.2f}", "pair_agreement": "{:.0%}",
+    }  # fmt: skip
+    return [
+        {
+            **dict(zip(("aspect", "source"), split_stratum(name), strict=True)),
+            **{key: _shown(form, row.get(key)) for key, form in forms.items()},
+        }
+        for name, row in sorted(found.items())
+    ]
+
+
+def drifted(found: dict[str, Any]) -> dict[str, Any] | None:
+    """The table and the picture of how this data differs from the champion's; nothing without a champion."""
+    measures = found.get("measures") or []
+    if not measures:
+        return None
+    rows = [
+        {
+            **{name: each[name] for name in ("name", "of", "past")},
+            **{name: number(float(f"{each[name]:.4g}")) for name in ("before", "now")},
+            **{name: f"{each[name]:.2g}" for name in ("distance", "bar")},
+        }
+        for each in measures
+    ]
+    multiples = [(each["name"], each["multiple"], each["past"]) for each in measures]
+    new = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
+    return {"says": found["says"], "version": found["against"], "new": new, "rows": rows,
+            "picture": against_bars(multiples)}  # fmt: skip
+
+
+def preferences(
+    points: Curve, accuracy: dict[str, float], yardstick: dict[str, float]
+) -> dict[str, Any] | None:
+    """Curves, and accuracy on held-out pairs by "aspect/source", beside the yardstick's."""
+    drawn = charts(
+        (
+            "Pairs it practised on",
+            "Loss by step: 0.69 is guessing.",
+            line_chart([Line("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
+        ),
+        (
+            "Pairs it never saw",
+            "Share of held-out pairs in people’s order, by step.",
+            line_chart([Line("held out", points.of("pair_accuracy"), "held")], "step", "accuracy"),
+        ),
+    )
+    rows = []
+    for name, share in sorted(accuracy.items()):
+        dots = [("reward model", "train", share)]
+        if name in yardstick:
+            dots.append(("linear yardstick", "quiet", yardstick[name]))
+        rows.append((" · ".join(split_stratum(name)[::-1]), dots))
+    if not drawn and not rows:
+        return None
+    return {
+        "charts": drawn,
+        "accuracy": dot_plot(rows, 0.5, "guessing"),
+        "yardstick": any(len(dots) > 1 for _, dots in rows),
+    }
+
+
+def alignment(points: Curve) -> dict[str, Any] | None:
+    """Reward, divergence and length by step, and reward against divergence."""
+    drawn = charts(
+        (
+            "Reward",
+            "Mean score of a step’s answers; 0 is the assistant before RLHF.",
+            line_chart([Line("reward", points.of("reward"), "aligned", noisy=True)], "step", "reward"),
+        ),
+        (
+            "Divergence",
+            "KL from the assistant it was, in nats an answer.",
+            line_chart([Line("KL", points.of("kl"), "aligned", noisy=True)], "step", "KL"),
+        ),
+        (
+            "Length",
+            "Tokens an answer: short ones are the easy way out.",
+            line_chart([Line("length", points.of("length"), "aligned", noisy=True)], "step", "tokens"),
+        ),
+        (
+            "Price of divergence",
+            "What a nat costs in reward; it adapts to hold the divergence near its target.",
+            line_chart([Line("price", points.of("kl_coefficient"), "aligned")], "step", "coefficient"),
+        ),
+    )
+    rewards = dict(points.of("reward"))
+    path = [(kl, rewards[step]) for step, kl in points.of("kl") if step in rewards]
+    return {"charts": drawn, "trail": trail(path, "KL, nats an answer", "reward")} if drawn else None
+
+
+def examination(figures: dict[str, float]) -> dict[str, Any]:
+    """The table of all models, and the judge's comparison."""
+    rows = []
+    for measure, words, form in MEASURES:
+        values = [figures.get(f"{name}_{measure}") for name, _ in SPEAKERS]
+        if any(value is not None for value in values):
+            rows.append({"measure": words, "shown": [_shown(form, value) for value in values]})
+    judged = None
+    if "win_rate" in figures:
+        share, low, high = (figures[name] for name in ("win_rate", "win_rate_low", "win_rate_high"))
+        pairs = "judge_test_pair_accuracy"
+        judged = {
+            "lexicon": figures.get("judge") == "lexicon",
+            "reliable": bool(figures.get("judge_reliable", 1)),
+            "accuracy": _shown("{:.0%}", figures.get(pairs)) + _spread("{:.0%}", pairs, figures),
+            "before": _shown("{:+.2f}", figures["sft_judge"]),
+            "after": _shown("{:+.2f}", figures["aligned_judge"]),
+            "rate": f"{share:.0%}",
+            "range": f"{low:.0%} to {high:.0%}",
+            "interval": interval(share, low, high, "win rate"),
+        }
+    note = ""
+    if figures:
+        note = f"Measured on {figures.get('prompts', 0):,.0f} prompts"
+        note += f" and {figures['questions']:,.0f} questions" if figures.get("questions") else ""
+        note += " of the test split."
+        if "length_ratio" in figures:
+            ratio = f"{figures['length_ratio']:.0%}"
+            note += f" The aligned assistant’s answers are {ratio} as long as the assistant’s."
+    return {"examination": rows, "examination_note": note, "judged": judged}
+
+
+def _shown(form: str, value: float | None) -> str:
+    """A number as it is printed, with a true minus; nothing where there is none."""
+    return "" if value is None or math.isnan(value) else form.format(value).replace("-", "−")
+
+
+def _check_spread(check: dict[str, Any]) -> str:
+    """The interval and the n of a gate's check as words."""
+    low, high = check.get("interval") or (None, None)
+    shown = f" [{_shown('{:.2f}', low)} to {_shown('{:.2f}', high)}]" if low is not None else ""
+    return f"{shown} (n = {check['n']:,.0f})" if check.get("n") else shown
+
+
+def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Whether the aligned model was let through, why, and each bar beside what was measured."""
+    if not verdict:
+        return None
+    checks = [
+        {
+            "name": metric_words(check["name"]),
+            "value": (_shown("{:.2f}", check["value"]) or "missing") + _check_spread(check),
+            "bar": f"{check['side']} {check['bar']:g}",
+            "passed": check["passed"],
+        }
+        for check in verdict["checks"]
+    ]
+    failed = [check for check in checks if not check["passed"]]
+    if failed:
+        reason = "; ".join(f"{each['name']}: {each['value']}, {each['bar']} is required" for each in failed)
+    else:
+        reason = verdict["reason"]
+    title = "The gate let it through:" if verdict["passed"] else "The gate did not let it through:"
+    return {"passed": verdict["passed"], "title": title, "reason": reason, "checks": checks}

@@ -1,0 +1,221 @@
+"""The data of a past run, brought into a checkout: from its sources as they were, or from DVC."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+from tasks.data import huggingface
+from tasks.data.download import fetched
+from tasks.data.sources import Archive, DataParameters, Source, listed, own_files, sources_digest
+from tasks.data.withdrawals import WITHDRAWN, Withdrawal, Withdrawn, read_withdrawn
+from tasks.dvc import versions
+from tasks.project.paths import DOWNLOADS
+
+SHOWN = 12
+# What says where a run is kept, shared and told of, and not what it makes: a run made anew keeps to itself.
+ELSEWHERE = ("tracking", "share", "placement")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The preset that reads what was placed, and where the data came from, in words.
+
+    These also say where rows are among it that were withdrawn since.
+    """
+
+    preset: dict[str, Any]
+    how: str
+
+
+def place_data(
+    root: Path, project: Path, preset: Mapping[str, Any], version: str, ingest: Mapping[str, Any] | None
+) -> Placed:
+    """Have a checkout of the project at `root` find the data of a run.
+
+    Sources that are here, and as they were then by what its manifest of `ingest` recorded, are read again.
+    Else the version stands for them, from DVC's cache or the remote. What was withdrawn then, and no more, is
+    left out again. Raises UserError where neither is there.
+    """
+    given = _absolute(copy.deepcopy(dict(preset)), root)
+    data = given["data"]
+    remote, endpoint = str(data.get("remote") or ""), str(data.get("endpoint") or "")
+    data.update(remote="", endpoint="", accept=False, readmit=False)
+    _link(root, project, given)
+    since = _withdraw_as_then(root, project, ingest)
+    recorded = _recorded(ingest)
+    known = _parameters(data)
+    if known and _all_here(known, root) and recorded in _digests(known, root, project):
+        (project / versions.POINTER).unlink(missing_ok=True)
+        return Placed(given, f"read again from its sources, which are as they were{since}")
+    if version and versions.bring(root, version, project, remote, endpoint):
+        meta = {
+            "sources": recorded,
+            "names": sorted(source["name"] for source in data["sources"]),
+            "rows": _counts(ingest),
+        }
+        versions.write_pointer(project, version, meta)
+        if not versions.checkout(project):
+            raise UserError(f"version {version[:SHOWN]} of the data is damaged in DVC's cache")
+        if "version" in data:
+            data["version"] = version
+        return Placed(given, f"its version in DVC stands for its sources{since}")
+    if known and recorded in _digests(known, root, project):
+        (project / versions.POINTER).unlink(missing_ok=True)
+        return Placed(given, f"fetched again from its sources{since}")
+    where = f" nor at {remote}" if remote else ""
+    raise UserError(
+        f"the data of that run, version {version[:SHOWN] or 'not known'}, is not in DVC's cache{where}, "
+        "and its sources are gone or have changed"
+    )
+
+
+def standalone(preset: Mapping[str, Any]) -> dict[str, Any]:
+    """The preset for a run that keeps to its own folder: on this machine, recorded nowhere else."""
+    kept = {name: value for name, value in preset.items() if name not in ELSEWHERE}
+    if isinstance(kept.get("promote"), dict):
+        # A person was asked then; nothing of this run is put to use.
+        kept["promote"] = {name: value for name, value in kept["promote"].items() if name != "approval"}
+    if kept.get("spread"):
+        kept["spread"] = {**kept["spread"], "dask": ""}
+    return kept
+
+
+def _parameters(data: Mapping[str, Any]) -> DataParameters | None:
+    """The data's parameters as the code here knows them; None where that knows other ones."""
+    known = {field.name for field in fields(Source)}
+    try:
+        sources = tuple(
+            Source(**{name: _tuple(value) for name, value in source.items() if name in known})
+            for source in data["sources"]
+        )
+        archives = {name: Archive(**values) for name, values in (data.get("archives") or {}).items()}
+        return DataParameters(sources, archives)
+    except (TypeError, ValueError, KeyError, UserError):
+        return None
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _digests(data: DataParameters, *roots: Path) -> Iterator[str]:
+    """What the sources go by now, seen from each folder: files that lead out of it are named from there."""
+    for root in roots:
+        try:
+            yield sources_digest(data, root)
+        except UserError:
+            continue
+
+
+def _all_here(data: DataParameters, root: Path) -> bool:
+    """Whether nothing would have to be fetched."""
+    return all(
+        (not source.archive or (root / DOWNLOADS / data.archives[source.archive].file).exists())
+        and all(fetched(address, root) for address in source.addresses)
+        and (not source.dataset or huggingface.is_saved(source.wanted, root))
+        for source in data.sources
+    )
+
+
+def _recorded(ingest: Mapping[str, Any] | None) -> str:
+    """The digest of the sources that a manifest of ingestion holds; older ones hold it alone."""
+    outside = ((ingest or {}).get("surroundings") or {}).get("outside") or ""
+    return str(outside["digest"] if isinstance(outside, Mapping) else outside)
+
+
+def _withdraw_as_then(root: Path, project: Path, ingest: Mapping[str, Any] | None) -> str:
+    """Have the checkout leave out what the run left out; in words, whether more was withdrawn since.
+
+    Who withdrew it and why is told by the project's own file; what counts here is the rows.
+    """
+    outside = ((ingest or {}).get("surroundings") or {}).get("outside") or {}
+    content = (outside.get("withdrawn") or {}) if isinstance(outside, Mapping) else {}
+    then = Withdrawn(**{name: frozenset(values) for name, values in content.items()})
+    if then != read_withdrawn(project):
+        said = {"by": "the run", "why": "withdrawn when it was made", "time": "1970-01-01T00:00:00+00:00"}
+        ids, rated = sorted(then.ids), sorted(then.rated)
+        lines = [Withdrawal(**said, annotator=name) for name in sorted(then.annotators)]
+        lines += [Withdrawal(**said, id=number) for number in ids]
+        # Which id went with what was rated does not matter: either has the row left out.
+        lines += [Withdrawal(**said, id=ids[0], rated=number) for number in rated]
+        file = project / WITHDRAWN
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{line.line}\n" for line in lines), encoding="utf-8")
+    now = read_withdrawn(root)
+    since = now.ids - then.ids or now.annotators - then.annotators
+    return "; rows that were withdrawn since are among it" if since else ""
+
+
+def _counts(ingest: Mapping[str, Any] | None) -> dict[str, int]:
+    metrics = (ingest or {}).get("metrics") or {}
+    return {name: value for name, value in metrics.items() if isinstance(value, int)}
+
+
+def _absolute(preset: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The preset with paths that lead out of the project's folder as they are seen from anywhere."""
+    data = preset["data"]
+    for source in data["sources"]:
+        if files := source.get("files"):
+            outside = [_from_anywhere(name, root) for name in listed(files)]
+            source["files"] = outside[0] if isinstance(files, str) else outside
+        for name in ("labelling", "dataset"):
+            if source.get(name):
+                source[name] = _from_anywhere(source[name], root)
+    if preset.get("base"):
+        preset["base"] = _from_anywhere(preset["base"], root)
+    if (preset.get("validate") or {}).get("admitted"):
+        preset["validate"]["admitted"] = _from_anywhere(preset["validate"]["admitted"], root)
+    if data.get("remote") and "://" not in data["remote"]:
+        data["remote"] = str((root / data["remote"]).resolve())
+    return preset
+
+
+def _from_anywhere(name: str, root: Path) -> str:
+    return os.path.normpath(root / name) if os.path.normpath(name).startswith("..") else name
+
+
+def _link(root: Path, project: Path, preset: Mapping[str, Any]) -> None:
+    """Have the checkout see downloads, and the files that the preset names and git does not hold."""
+    validate = preset.get("validate") or {}
+    names = [preset.get("base") or "", validate.get("admitted") or "", str(DOWNLOADS)]
+    names += [
+        path.relative_to(root).as_posix()
+        for pattern in validate.get("benchmarks") or ()
+        for path in root.glob(pattern)
+    ]
+    for source in preset["data"]["sources"]:
+        names += [source.get("labelling") or "", source.get("dataset") or ""]
+        names += _matched(source, root)
+    for name in filter(None, names):
+        there, here = project / name, root / name
+        # Nothing is made outside of the checkout, whatever the preset in MLflow names.
+        if (
+            not os.path.isabs(name)
+            and not os.path.normpath(name).startswith("..")
+            and here.exists()
+            and not there.exists()
+        ):
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(here.resolve())
+
+
+def _matched(source: Mapping[str, Any], root: Path) -> list[str]:
+    """A source's own files and folders, as they are named from the project's folder."""
+    found = []
+    for pattern in listed(source.get("files") or ()):
+        if os.path.isabs(pattern):
+            continue
+        if (root / pattern).is_dir():
+            found.append(pattern)
+        with_pattern = Source(source["name"], files=pattern)
+        try:
+            found += [os.path.relpath(path, root) for path in own_files(with_pattern, root)]
+        except UserError:
+            continue
+    return found

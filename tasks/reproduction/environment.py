@@ -1,0 +1,81 @@
+"""The packages of another lock, in an environment of their own under var/cache/, made once by pip."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from model.errors import UserError
+from tasks.engine.cache_key import LOCK, lock_digest
+from tasks.project.owned_folder import claim_folder, remove_folder
+from tasks.project.paths import ENVIRONMENTS
+
+WHOLE = "installed"
+SIGNS = (WHOLE, "pyvenv.cfg")  # what an older chatmill, which wrote no marker, left there
+FIRST = "torch=="
+
+
+def interpreter(
+    root: Path, project: Path, environment: Mapping[str, str], say: Callable[[str], None]
+) -> Path:
+    """The Python that has the packages of the lock of the checkout `project`: this one where it is the same.
+
+    pip is run with `environment`. Raises UserError where the packages cannot be installed; what was begun is
+    taken away.
+    """
+    digest = lock_digest(project)
+    if digest == lock_digest():
+        return Path(sys.executable)
+    folder = root / ENVIRONMENTS / digest
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_whole(folder):
+            say(f"the packages of its lock go to {folder.relative_to(root)}; this takes minutes, once")
+            try:
+                _make(folder, project / LOCK, environment)
+            except BaseException:
+                remove_folder(folder, SIGNS)
+                raise
+        # A cleaning goes by the time of the last use.
+        os.utime(folder)
+    return folder / "bin" / "python"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether it was made to its end, and by the Python that is here now."""
+    made = folder / WHOLE
+    return made.exists() and made.read_text() == platform.python_version()
+
+
+def _make(folder: Path, lock: Path, environment: Mapping[str, str]) -> None:
+    remove_folder(folder, SIGNS)
+    claim_folder(folder)
+    python = str(folder / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    pins = [line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines()]
+    # torch by itself and by its exact version first: pip then takes the build that is at hand here.
+    first = [pin for pin in pins if pin.startswith(FIRST)]
+    for words in (
+        [sys.executable, "-m", "venv", str(folder)],
+        *([[*pip, *first]] if first else []),
+        [*pip, "-r", str(lock)],
+    ):
+        done = subprocess.run(words, capture_output=True, text=True, env=dict(environment), check=False)
+        if done.returncode:
+            raise UserError(
+                f"the packages of that commit's {LOCK} could not be installed ({_why(done)}); with them at "
+                "hand, or a network, the same command goes on"
+            )
+    (folder / WHOLE).write_text(platform.python_version())
+
+
+def _why(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    told = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
+    return (told or lines or ["pip does not say why"])[-1].strip()

@@ -1,0 +1,367 @@
+"""A past run brought back, its code in a worktree with its data and its configuration, and run anew."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from model.errors import UserError
+from model.training.distributed import describe_processor
+from model.training.launcher import die_with_parent
+from tasks.common.git_checkout import UNKNOWN, Code, bring_back, put_away
+from tasks.common.names import plain_keys
+from tasks.engine.output import MANIFEST, read_manifest
+from tasks.project.owned_folder import check_folder, claim_folder, remove_folder
+from tasks.project.paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
+from tasks.project.whole_file import write_whole
+from tasks.reproduction.data import Placed, place_data, standalone
+from tasks.reproduction.known_code import check_plain, check_trusted
+from tasks.reproduction.verdict import Made
+from tasks.tracking.champion_input import fetch_opponent, opponent_digest
+from tasks.tracking.lineage import artifact, artifact_text, children, data_hash, holder
+from tasks.tracking.products import MODEL, product_named
+from tasks.tracking.reference_version import STAGE as CHAMPION
+from tasks.tracking.reference_version import bring, of_version
+from tasks.tracking.registered_model import DamagedModel
+from tasks.tracking.registry import Registry
+from tasks.tracking.run_diff import find_run
+
+TREE, PRESET, READY = "tree", "preset.json", "ready.json"
+# By name in words, the tag of the run that holds it.
+AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
+SHOWN = 12
+ENDING_SECONDS = 90.0
+DATA_STAGES = {"ingest", "validate"}
+# What the gate and the report say follows from evaluate.
+FOLLOW_EVALUATE = ("evaluate", "gate", "report")
+
+
+class Failed(Exception):
+    """The run made anew did not come to its end; what it left stays, and a rerun goes on from there."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A run as MLflow holds it: what must be brought back, and what came out."""
+
+    run: str
+    name: str
+    code: Code
+    preset: dict[str, Any]
+    data: str
+    around: dict[str, str]
+    stages: list[Made]
+
+    @property
+    def command(self) -> str:
+        """The command that makes its stages: all of them, or the data's alone."""
+        return "ingest" if {made.stage for made in self.stages} <= DATA_STAGES else "run"
+
+
+def read_original(client: MlflowClient, name: str) -> Original:
+    """The run of an id or its beginning, a version, or champion.
+
+    Raises UserError where there is none, it did not finish, was made outside of git, or lacks its preset.
+    """
+    parent = find_run(client, name)
+    run, tags = parent.info.run_id, parent.data.tags
+    if parent.info.status != "FINISHED":
+        raise UserError(
+            f"run {run[:SHOWN]} did not finish ({parent.info.status.lower()}); "
+            "one that finished can be made again"
+        )
+    commit = tags.get("git.commit", "")
+    if commit in ("", UNKNOWN):
+        why = tags.get("git.problem") or "it was made outside of git"
+        raise UserError(
+            f"the code of run {run[:SHOWN]} is not known, so it cannot be brought back ({why}); runs in a "
+            "repository that git reads can be made again"
+        )
+    if (dirty := tags.get("git.dirty")) not in ("true", "false"):
+        why = tags.get("git.problem") or f"git.dirty is {dirty}"
+        raise UserError(
+            f"it is not known whether the code of run {run[:SHOWN]} was changed, so it cannot be brought "
+            f"back ({why})"
+        )
+    preset = artifact(client, run, "preset.json")
+    if preset is None:
+        raise UserError(f"run {run[:SHOWN]} has no preset.json in MLflow any more; its configuration is gone")
+    diff = artifact_text(client, run, "git.diff") if dirty == "true" else ""
+    if dirty == "true" and not (diff or "").strip():
+        raise UserError(
+            f"run {run[:SHOWN]} was of changed code, and its git.diff is gone from MLflow or empty; without "
+            "it another program would be run"
+        )
+    found = children(client, parent)
+    code, data = Code(commit, diff or ""), next((hash for hash in map(data_hash, found) if hash), "")
+    check_plain(run[:SHOWN], code, data, preset)
+    return Original(
+        run,
+        parent.info.run_name or "",
+        code,
+        preset,
+        data,
+        {name: _tag(tags, tag) for name, tag in AROUND.items()},
+        [_made(client, child) for child in found if "chatmill.digest" in child.data.tags],
+    )
+
+
+def _tag(tags: Mapping[str, str], name: str) -> str:
+    """A tag of a run; of the number of threads, which enters an environment, a number alone."""
+    value = tags.get(name, "")
+    return value if name != "threads" or (value.isascii() and value.isdecimal()) else ""
+
+
+def _made(client: MlflowClient, run: Run) -> Made:
+    manifest = artifact(client, holder(run), MANIFEST)
+    figures = manifest["metrics"] if manifest else plain_keys(run.data.metrics)
+    return Made(run.data.tags["chatmill.stage"], run.data.tags["chatmill.digest"], figures, manifest)
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """Where a run is made anew: the project's folder in its worktree, and how its data came there."""
+
+    project: Path
+    preset: Path
+    data: str
+
+
+@contextmanager
+def checked_out(
+    root: Path, original: Original, keep: bool, say: Callable[[str], None], trust: bool = False
+) -> Iterator[Checkout]:
+    """The run's code, data and configuration in var/cache/reproduce/RUN, until the verdict is given.
+
+    What an interrupted reproduction left there is gone on from. At the end the folder goes, unless `keep`;
+    where the run failed or was interrupted it stays. Raises UserError for what cannot be brought back, and
+    leaves nothing then; also for code and stores that this host does not know, unless they are to be trusted.
+    """
+    if not trust:
+        check_trusted(root, original.run[:SHOWN], original.code, original.preset)
+    folder = (root / REPRODUCTIONS / original.run[:SHOWN]).resolve()
+    claim_folder(folder, (TREE, PRESET, READY))
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"run {original.run[:SHOWN]} is being reproduced already; let it finish"
+            ) from error
+        ready = _ready(folder)
+        if ready:
+            say(f"going on from {_shown(folder, root)}, where this was interrupted")
+        else:
+            with_diff = " with its diff" if original.code.diff else ""
+            say(f"bringing back commit {original.code.commit[:SHOWN]}{with_diff}")
+            ready = _prepare(root, original, folder)
+        say(f"its data, {original.data[:SHOWN]}: {ready.data}; what follows is shown by its own code")
+        try:
+            yield ready
+        except UserError:
+            # It cannot be done here: nothing is there to be gone on from.
+            _remove(root, folder)
+            raise
+        if keep:
+            (folder / READY).unlink()
+            say(f"all of it stays in {_shown(folder, root)}, until the run is reproduced again")
+        else:
+            _remove(root, folder)
+        folder.with_suffix(".lock").unlink()
+
+
+def _ready(folder: Path) -> Checkout | None:
+    """What was brought back to its end and not yet judged."""
+    try:
+        found = json.loads((folder / READY).read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    project = folder / found["project"]
+    return Checkout(project, folder / PRESET, found["data"]) if project.is_relative_to(folder) else None
+
+
+def _prepare(root: Path, original: Original, folder: Path) -> Checkout:
+    try:
+        project = bring_back(root, original.code, folder / TREE)
+        _link_former_layout(project)
+        ingest = next((made.manifest for made in original.stages if made.stage == "ingest"), None)
+        placed: Placed = place_data(root, project, original.preset, original.data, ingest)
+        preset = folder / PRESET
+        preset.write_text(json.dumps(standalone(placed.preset), indent=1), encoding="utf-8")
+        ready = Checkout(project, preset, placed.how)
+        write_whole(
+            folder / READY, json.dumps({"project": str(project.relative_to(folder)), "data": placed.how})
+        )
+        return ready
+    except BaseException:
+        _remove(root, folder)
+        raise
+
+
+def _link_former_layout(project: Path) -> None:
+    """Lead code that keeps outputs directly in var/ to var/cache/, where this code looks for them."""
+    (project / CACHE).mkdir(parents=True, exist_ok=True)
+    for path in (ARTIFACTS, DOWNLOADS):
+        link = project / RECORDS / path.name
+        if not link.exists():
+            link.symlink_to(path.relative_to(RECORDS))
+
+
+def _remove(root: Path, folder: Path) -> None:
+    check_folder(folder)
+    put_away(root, folder / TREE)
+    remove_folder(folder)
+
+
+def compared_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+    """Have the checkout's drift and evaluate compare with the champion of then.
+
+    Its own registry has no champion. That one's profile and model come from MLflow. Returns the stages that
+    are left out, by name, with the reason: what they were compared with is gone.
+    """
+    return {
+        **_drift_as_then(client, original, checkout),
+        **_evaluate_as_then(client, original, checkout),
+    }
+
+
+def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+    given, stage = _champion_of(original, "drift")
+    if not given:
+        return {}
+    version = stage["metrics"]["against"]
+    found = next(
+        (
+            each
+            for each in (of_version(one, version) for one in _registries(client, original))
+            if each and each.digest == given
+        ),
+        None,
+    )
+    if found is None:
+        return {"drift": f"what champion {version} was then, MLflow does not hold any more"}
+    try:
+        brought = bring(found, client, client.tracking_uri, checkout.project, lambda event: None)
+    except DamagedModel as error:
+        return {"drift": str(error)}
+    if brought is None:
+        return {"drift": f"the profile of champion {version}'s data is gone from MLflow"}
+    _set(checkout, "drift", "reference", found.key)
+    return {}
+
+
+def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+    given, _ = _champion_of(original, "evaluate")
+    if not given:
+        return {}
+    for registry in _registries(client, original):
+        for version in registry.versions():
+            if opponent_digest(version) == given:
+                uri, project = client.tracking_uri, checkout.project
+                try:
+                    found = fetch_opponent(version, uri, project, lambda event: None)
+                except DamagedModel as error:
+                    return dict.fromkeys(FOLLOW_EVALUATE, str(error))
+                _set(checkout, "registry", "compare_with", found.key)
+                return {}
+    why = "the champion's model that was scored beside it is gone from MLflow"
+    return dict.fromkeys(FOLLOW_EVALUATE, why)
+
+
+def _champion_of(original: Original, stage: str) -> tuple[str, dict[str, Any]]:
+    """The digest of the champion that a stage was given ("": none), and the stage's manifest."""
+    manifest = next((made.manifest for made in original.stages if made.stage == stage), None) or {}
+    given = manifest.get("inputs", {}).get(CHAMPION) or {}
+    return str(given.get("digest", "")), dict(manifest)
+
+
+def _registries(client: MlflowClient, original: Original) -> list[Registry]:
+    """That of the run's product, and that of before there were products."""
+    preset = original.preset
+    name = (preset.get("registry") or {}).get("model") or preset.get("name") or MODEL
+    products = dict.fromkeys((product_named(str(name)), product_named(MODEL)))
+    return [Registry(client, nullcontext, product) for product in products]
+
+
+def _set(checkout: Checkout, section: str, key: str, value: str) -> None:
+    preset = json.loads(checkout.preset.read_text(encoding="utf-8"))
+    preset[section] = {**(preset.get(section) or {}), key: value}
+    checkout.preset.write_text(json.dumps(preset, indent=1), encoding="utf-8")
+
+
+def make_anew(
+    checkout: Checkout, original: Original, python: Path, environment: Mapping[str, str]
+) -> dict[str, Made]:
+    """Run the checkout's own code on its own var/; what each stage left, by name.
+
+    What it shows is shown. Raises Failed where it does not come to its end. On an exception here (Ctrl-C
+    included) it is asked to end, which saves checkpoints, and waited for.
+    """
+    words = [
+        str(python), "-m", "flows.cli.main", original.command, "--config", str(checkout.preset),
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        words,
+        cwd=checkout.project,
+        env=dict(environment),
+        start_new_session=True,
+        preexec_fn=partial(die_with_parent, os.getpid()),
+    )
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(ENDING_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+        raise
+    made = read_made(checkout.project)
+    if code:
+        done = [each.stage for each in original.stages if each.stage in made]
+        after = f"after {done[-1]}" if done else "before its first stage was done"
+        raise Failed(f"the run of that code ended {after} with exit code {code}; see above for what it said")
+    return made
+
+
+def read_made(project: Path) -> dict[str, Made]:
+    """What each stage left under a checkout's own var/, by name: the newest, where one was made twice."""
+    made: dict[str, tuple[float, Made]] = {}
+    for path in sorted((project / ARTIFACTS).glob(f"*/*/{MANIFEST}")):
+        found = read_manifest(path.parent)
+        written = path.stat().st_mtime
+        # What drift compares with was not made here.
+        if found and found["stage"] != CHAMPION and written >= made.get(found["stage"], (0.0,))[0]:
+            made[found["stage"]] = (
+                written,
+                Made(found["stage"], found["digest"], found["metrics"], found),
+            )
+    return {stage: each for stage, (_, each) in made.items()}
+
+
+def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+    """What is recorded of a run's surroundings, of the one made anew: as `original.around`."""
+    threads = environment.get("OMP_NUM_THREADS", "")
+    return {
+        "threads": threads,
+        "processor": describe_processor(),
+        "python": platform.python_version(),
+    }
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root.resolve()).as_posix()

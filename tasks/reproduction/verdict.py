@@ -1,0 +1,268 @@
+"""Whether a run made again is the same: stage by stage, by its bits, or else by its figures.
+
+How far figures of one training differ when it is repeated is learned from repetitions that came out in other
+bits. Where there are fewer than three of these, a default holds: about what three seeds of the demo differ by
+(docs/RESULTS.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import Any
+
+from tasks.tracking.cache_explanation import Difference, differences
+from tasks.tracking.run_diff import LAST_STEP, TRAININGS, is_speed
+
+IDENTICAL, EQUIVALENT, DIVERGED = "identical", "equivalent", "diverged"
+# Of a stage that could not be made from what it was made of then: no verdict, and none on the run by it.
+LEFT_OUT = "left out"
+REPETITIONS = 3
+CONFIDENCE = 0.99
+HASH = "data_hash"
+# Where rows were found is told otherwise when a version of the data stands for its sources.
+PLACES = {"ingest": ("origins/",), "validate": ("quarantine/", "report.md", "data_docs/")}
+# By the end of a figure's name: the share of its value, and the amount, that it may differ by.
+DEFAULTS: tuple[tuple[tuple[str, ...], float, float], ...] = (
+    (("loss", "bits_per_byte"), 0.02, 0.0),
+    (("accuracy", "ends_by_itself", "distinct", "win_rate", "ends_by_itself_change"), 0.0, 0.05),
+    (("kl",), 0.2, 0.0),
+    (("judge", "judge_gain", "score", "loss_increase"), 0.0, 0.05),
+    (("reward", "reward_gain", "gain"), 0.0, 0.1),
+    (("length", "length_ratio", "mean", "deviation", "bytes"), 0.1, 0.0),
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage left: the digest of its output, its figures, its manifest where it is at hand."""
+
+    stage: str
+    digest: str
+    figures: Mapping[str, Any]
+    manifest: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that differs, and by how much it may: `about` its value, or the mean of repetitions."""
+
+    name: str
+    before: Any
+    now: Any
+    about: float
+    tolerance: float
+    learned: int
+
+    @property
+    def within(self) -> bool:
+        """Whether it is in its tolerance."""
+        both = (self.before, self.now)
+        if not all(isinstance(value, int | float) for value in both):
+            return bool(self.before == self.now)
+        return abs(self.now - self.about) <= self.tolerance
+
+    def __str__(self) -> str:
+        how = f"{self.learned} repetitions" if self.learned else "default"
+        bound = f"allowed {_short(self.about)} ± {self.tolerance:.2g}, {how}"
+        if not isinstance(self.now, int | float) or isinstance(self.now, bool) or not self.tolerance:
+            bound = "must be the same"
+        return f"{self.name} {_short(self.before)} → {_short(self.now)} ({bound})"
+
+
+@dataclass(frozen=True)
+class StageVerdict:
+    """One stage: what it is, why, the figures that differ, and what differs in what it was made of."""
+
+    stage: str
+    says: str
+    why: str
+    figures: tuple[Figure, ...] = ()
+    differ: tuple[Difference, ...] = field(default=())
+
+
+def judge(
+    before: Sequence[Made],
+    now: Mapping[str, Made],
+    repetitions: Mapping[str, Sequence[Made]],
+    around: tuple[Mapping[str, str], Mapping[str, str]],
+    left_out: Mapping[str, str] | None = None,
+) -> list[StageVerdict]:
+    """Every stage of a run against what its repetition left, in order; `left_out` says why one is not judged.
+
+    `repetitions` are others of the same stages, whose figures say what may differ; `around` is what was
+    recorded of the surroundings of both runs: threads, processor and the like, by name.
+    """
+    no = left_out or {}
+    return [
+        StageVerdict(made.stage, LEFT_OUT, no[made.stage])
+        if made.stage in no
+        else _judge(made, now.get(made.stage), repetitions.get(made.stage, ()), around)
+        for made in before
+    ]
+
+
+def whole(verdicts: Sequence[StageVerdict]) -> str:
+    """The verdict on the run: the worst of its stages."""
+    said = {each.says for each in verdicts}
+    return next(word for word in (DIVERGED, EQUIVALENT, IDENTICAL) if word in said or word == IDENTICAL)
+
+
+def sentence(verdicts: Sequence[StageVerdict]) -> str:
+    """The verdict in words, with the first stage that differs and what differs in its inputs."""
+    says = whole(verdicts)
+    no = "".join(f"; {each.stage} is left out: {each.why}" for each in verdicts if each.says == LEFT_OUT)
+    verdicts = [each for each in verdicts if each.says != LEFT_OUT]
+    if says == IDENTICAL:
+        return f"identical: all {len(verdicts)} stages came out in the same bits{no}"
+    first = next(each for each in verdicts if each.says != IDENTICAL)
+    same = sum(each.says == IDENTICAL for each in verdicts)
+    cause = f"bits differ from {first.stage} on: {inputs_in_words(first)}"
+    if says == EQUIVALENT:
+        return (
+            f"equivalent: {same} of {len(verdicts)} stages in the same bits, the others' figures within "
+            f"their tolerance; {cause}{no}"
+        )
+    worst = next(each for each in verdicts if each.says == DIVERGED)
+    return f"diverged at {worst.stage}: {worst.why}; {cause}{no}"
+
+
+def inputs_in_words(verdict: StageVerdict, most: int = 4) -> str:
+    """What differs in what a stage was made of."""
+    if not verdict.differ:
+        return (
+            "of its code, data, parameters, packages, device and threads nothing differs that was recorded, "
+            "so it does not repeat itself here"
+        )
+    told = [
+        f"{each.kind} {each.name} {_brief(each.before)} → {_brief(each.now)}".replace("  ", " ")
+        for each in verdict.differ[:most]
+    ]
+    more = f" and {len(verdict.differ) - most} more" if len(verdict.differ) > most else ""
+    return f"{', '.join(told)}{more}"
+
+
+def _judge(
+    before: Made,
+    now: Made | None,
+    repeated: Sequence[Made],
+    around: tuple[Mapping[str, str], Mapping[str, str]],
+) -> StageVerdict:
+    if now is None:
+        return StageVerdict(before.stage, DIVERGED, "it was not made this time")
+    if before.digest == now.digest:
+        return StageVerdict(before.stage, IDENTICAL, "")
+    if _same_rows(before, now):
+        return StageVerdict(before.stage, IDENTICAL, "the rows; where they were found is told otherwise")
+    figures = tuple(_figures(before, now, repeated))
+    differ = tuple(_differ(before, now, around))
+    beyond = [figure for figure in figures if not figure.within]
+    if beyond:
+        return StageVerdict(before.stage, DIVERGED, "; ".join(map(str, beyond[:3])), figures, differ)
+    files = _files(before, now)
+    why = f"in other bits ({files}); " if files else "in other bits; "
+    learned = max((figure.learned for figure in figures), default=0)
+    how = f"learned from {learned} repetitions" if learned else "the default"
+    why += f"figures within their tolerance, {how}" if figures else "the same figures"
+    return StageVerdict(before.stage, EQUIVALENT, why, figures, differ)
+
+
+def _same_rows(before: Made, now: Made) -> bool:
+    """Whether a stage of the data has the same rows; by each file's sum, or by DVC's hash of them all."""
+    places = PLACES.get(before.stage)
+    if not places:
+        return False
+    sums = [_sums(made) for made in (before, now)]
+    if sums[0] is None or sums[1] is None:
+        hashes = [made.figures.get(HASH) for made in (before, now)]
+        return hashes[0] is not None and hashes[0] == hashes[1]
+    kept = [{n: s for n, s in found.items() if not n.startswith(places)} for found in sums if found]
+    return len(kept) == 2 and kept[0] == kept[1]
+
+
+def _sums(made: Made) -> Mapping[str, str] | None:
+    found: Mapping[str, str] | None = (made.manifest or {}).get("sums")
+    return found
+
+
+def _files(before: Made, now: Made, most: int = 3) -> str:
+    """The files that differ; nothing where a manifest is of before they were summed."""
+    one, two = _sums(before), _sums(now)
+    if one is None or two is None:
+        return ""
+    names = [name for name in sorted({*one, *two}) if one.get(name) != two.get(name)]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _figures(before: Made, now: Made, repeated: Sequence[Made]) -> list[Figure]:
+    """Those that differ; speed is none, nor is what only repetitions could judge where these are few."""
+    # Repetitions in the same bits tell nothing of how far other bits may go.
+    others = list({made.digest: made for made in (before, *repeated) if made.digest != now.digest}.values())
+    found = []
+    for name in dict.fromkeys([*before.figures, *now.figures]):
+        old, new = before.figures.get(name), now.figures.get(name)
+        if old == new or is_speed(name) or (isinstance(old, str) and name != HASH):
+            continue
+        if not _is_number(old) or not _is_number(new):
+            found.append(Figure(name, old, new, math.nan, 0.0, 0))
+            continue
+        values = [float(made.figures.get(name, math.nan)) for made in others]
+        values = [value for value in values if math.isfinite(value)]
+        if len(values) >= REPETITIONS and (spread := stdev(values)):
+            half = _quantile(len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
+            found.append(Figure(name, old, new, mean(values), half, len(values)))
+        elif before.stage not in TRAININGS or name not in LAST_STEP:
+            about = float(before.figures[name])
+            found.append(Figure(name, old, new, about, _default(name, about), 0))
+    return found
+
+
+def _quantile(freedom: int) -> float:
+    """Of Student's t: with it, one more repetition lies inside with CONFIDENCE (a prediction interval)."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _default(name: str, value: float) -> float:
+    """How far a figure may differ where no repetitions tell; 0 for counts."""
+    # The first part names a figure; what follows a slash is of which aspect and source.
+    plain = name.split("/")[0].removesuffix("_low").removesuffix("_high")
+    for ends, share, amount in DEFAULTS:
+        if any(plain == end or plain.endswith(f"_{end}") for end in ends):
+            return max(share * abs(value), amount)
+    return 0.0
+
+
+def _differ(before: Made, now: Made, around: tuple[Mapping[str, str], Mapping[str, str]]) -> list[Difference]:
+    """What differs in all that a stage was made of, as far as it was recorded."""
+    found = []
+    if before.manifest and now.manifest:
+        # Where versions of the data are kept, and whether one stands for its sources, was set for this run.
+        found = [
+            each
+            for each in differences(before.manifest, now.manifest)
+            if before.stage != "ingest" or each.kind not in ("parameter", "outside")
+        ]
+        if before.manifest["device"] != now.manifest["device"] and "device" not in {e.kind for e in found}:
+            found.append(Difference("device", "", before.manifest["device"], now.manifest["device"]))
+    one, two = around
+    return found + [
+        Difference(name, "", one[name], two[name])
+        for name in one
+        if one[name] and name in two and one[name] != two[name]
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _brief(value: str) -> str:
+    return value if len(value) <= 40 else f"{value[:12]}…"

@@ -1,0 +1,72 @@
+"""The champion's model as an input of evaluate, so that it is scored beside the candidate in one run.
+
+The folder is var/cache/artifacts/champion/KEY with champion.json and model/, as for the stage drift. The key
+depends on the digest of the model alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from model.training.launcher import Report
+from tasks.common.file_lock import alone
+from tasks.drift_detection.profile import ABOUT, MODEL
+from tasks.engine.cache_key import file_sums
+from tasks.engine.output import LOCK, PART, WAITS, Reference, put, sizes, usable_output, write_manifest
+from tasks.project.paths import ARTIFACTS
+from tasks.tracking.reference_version import STAGE, link
+from tasks.tracking.registered_model import download_model
+
+
+def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Reference:
+    """Return the model of a registered version as a stage takes it.
+
+    Args:
+        version: a version of the registered model, with the tag `digest`.
+        uri: the address of MLflow's store.
+        root: the project's folder.
+        report: takes the events of waiting for another process.
+
+    Raises:
+        DamagedModel: MLflow's store has lost the model, or has other files than were registered.
+    """
+    about, digest = _about(version), opponent_digest(version)
+    folder = root / ARTIFACTS / STAGE / digest[:20]
+    with alone(folder.with_suffix(LOCK), report, WAITS):
+        if not usable_output(STAGE, folder, root, report):
+            _fetch(version, uri, folder, about, digest)
+    return Reference(STAGE, folder.name, str(folder), digest, True, 0.0, {}, str(version.run_id))
+
+
+def opponent_digest(version: Any) -> str:
+    """Return the digest that evaluate's manifest has of a champion that was scored."""
+    return hashlib.sha256(_about(version).encode()).hexdigest()
+
+
+def _about(version: Any) -> str:
+    return json.dumps({"model": version.tags.get("digest", "")})
+
+
+def _fetch(version: Any, uri: str, folder: Path, about: str, digest: str) -> None:
+    began = time.monotonic()
+    part = folder.with_suffix(PART)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        shutil.copytree(download_model(version, uri), part / MODEL, copy_function=link)
+        (part / ABOUT).write_text(about, encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    manifest = {
+        "stage": STAGE, "key": folder.name, "digest": digest, "inputs": {}, "metrics": {},
+        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": file_sums(part),
+        "run": str(version.run_id),
+    }  # fmt: skip
+    write_manifest(part, manifest)
+    put(part, folder)

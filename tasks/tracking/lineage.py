@@ -1,0 +1,291 @@
+"""From a model back to the bytes: the runs that made it, its data, its sources, the people who labelled.
+
+What MLflow or the disk no longer holds is None in what comes back, and said as such.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+
+from model.errors import UserError
+from tasks.common.git_checkout import UNKNOWN
+from tasks.data.records import annotators_of, naming_row
+from tasks.engine.output import is_undamaged
+from tasks.project.paths import ARTIFACTS
+from tasks.tracking.products import CHAMPION, find_version, is_version, split_address
+
+ALIGNED, DIFF = "aligned", "git.diff"
+# A registered model: the run's file that holds its lineage, and the tag of its version that names that file.
+LINEAGE_FILE, LINEAGE_TAG = "lineage.json", "lineage"
+MOST = 1000
+DIRTY = {"true": True, "false": False}
+PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
+
+
+def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
+    """The run that holds a model, and its version as NAME/NUMBER ("": not asked for by one).
+
+    Raises UserError where there is no such model.
+    """
+    if name == ALIGNED:
+        wanted = "tags.`chatmill.stage` = 'rlhf' and attributes.status = 'FINISHED'"
+        found = client.search_runs(experiments(client), wanted, max_results=1, order_by=["start_time DESC"])
+        if not found:
+            raise UserError("no run has made an aligned model yet: `chatmill run` makes one")
+        return found[0].data.tags.get("chatmill.reuses") or found[0].info.run_id, ""
+    if not is_version(name):
+        raise UserError(
+            f"{name!r} is no model: give {CHAMPION}, a version's number or {ALIGNED}; with several products "
+            f"NAME/{CHAMPION} or NAME/NUMBER"
+        )
+    version = find_version(client, name)
+    return str(version.run_id), f"{version.name}/{version.version}"
+
+
+def presets_of(client: MlflowClient, versions: Sequence[Any]) -> dict[str, str]:
+    """Return the preset of each registered version by its number; older ones have it in their run's name."""
+    found = {str(each.version): str(each.tags["preset"]) for each in versions if "preset" in each.tags}
+    lacking = {str(each.version): str(each.run_id) for each in versions if "preset" not in each.tags}
+    runs = runs_by_id(client, sorted({run for run in lacking.values() if run}))
+    names = {run: runs[run].info.run_name or "" for run in runs}
+    return found | {
+        version: names[run].partition(" · ")[0] for version, run in lacking.items() if names.get(run)
+    }
+
+
+def experiments(client: MlflowClient) -> list[str]:
+    """The ids of all experiments of the store."""
+    return [found.experiment_id for found in client.search_experiments()]
+
+
+def run_or_none(client: MlflowClient, run: str) -> Run | None:
+    """The run, or None where the store does not know it."""
+    try:
+        return client.get_run(run) if run else None
+    except MlflowException:
+        return None
+
+
+def children(client: MlflowClient, parent: Run) -> list[Run]:
+    """The runs of the stages of a pipeline run, in their order."""
+    within = f"tags.`{PARENT}` = '{parent.info.run_id}'"
+    return list(client.search_runs([parent.info.experiment_id], within, order_by=["start_time ASC"]))
+
+
+def artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
+    """The JSON file of a run, by it or by its id, or None where it is gone."""
+    try:
+        return json.loads(artifact_text(client, run, name) or "")
+    except (ValueError, RecursionError):
+        return None
+
+
+def artifact_text(client: MlflowClient, run: Run | str, name: str) -> str | None:
+    """The file of a run, by it or by its id, or None where it is gone."""
+    with TemporaryDirectory() as folder:
+        try:
+            # By its address: by the run's id, MLflow reads that run three times over.
+            address = (client.get_run(run) if isinstance(run, str) else run).info.artifact_uri
+            found = download_artifacts(
+                artifact_uri=f"{address}/{name}", dst_path=folder, tracking_uri=client.tracking_uri
+            )
+            # Line ends of a diff are part of it.
+            return Path(found).read_bytes().decode("utf-8")
+        except (MlflowException, OSError, ValueError):
+            return None
+
+
+def holder(run: Run) -> str:
+    """The run that holds a stage's files: the one it reuses, or itself."""
+    return str(run.data.tags.get("chatmill.reuses") or run.info.run_id)
+
+
+def makers(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
+    """The runs that hold these stages' files, by id; those that are gone from MLflow are left out."""
+    known = {run.info.run_id: run for run in runs}
+    others = sorted({holder(run) for run in runs} - known.keys())
+    known |= runs_by_id(client, others)
+    return {run: known[run] for run in map(holder, runs) if run in known}
+
+
+def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
+    """The runs of these ids that the store has, in one search for each thousand."""
+    known: dict[str, Run] = {}
+    for start in range(0, len(runs), MOST):
+        some = runs[start : start + MOST]
+        named = ", ".join(f"'{run}'" for run in some)
+        found = client.search_runs(
+            experiments(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(some)
+        )
+        known |= {run.info.run_id: run for run in found}
+    return known
+
+
+def upstream(runs: Iterable[Run], last: str) -> list[Run]:
+    """Of a pipeline's stage runs, those that the one held by `last` was made from, and itself."""
+    by_holder = {holder(run): run for run in runs}
+    wanted, waiting = set(), [last]
+    while waiting:
+        name = waiting.pop()
+        if name in by_holder and name not in wanted:
+            wanted.add(name)
+            waiting += [
+                each for each in by_holder[name].data.tags.get("chatmill.inputs", "").split(",") if each
+            ]
+    return [run for name, run in by_holder.items() if name in wanted]
+
+
+def described_sources(
+    preset: Mapping[str, Any] | None, identities: Iterable[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]] | None:
+    """Each source with what names its bytes: files, addresses, a data set's revision, an archive's pin.
+
+    `identities` are those that ingestion's manifest keeps: `sums` has the SHA-256 of each local file,
+    `versions` what each address went by.
+    """
+    if not preset or "data" not in preset:
+        return None
+    archives = preset["data"].get("archives") or {}
+    told = ("name", "format", "archive", "members", "files", "urls", "dataset", "subset", "revision")
+    known = {each["name"]: each for each in identities}
+    described = []
+    for source in preset["data"].get("sources", []):
+        row = {name: source[name] for name in told if source.get(name)}
+        if source.get("archive") in archives:
+            row["pin"] = archives[source["archive"]]
+        identity = known.get(source["name"], {})
+        sums = {**identity.get("files", {}), **identity.get("labelling", {})}
+        versions = {url["url"]: url["version"] for url in identity.get("urls", ())}
+        row |= {name: value for name, value in (("sums", sums), ("versions", versions)) if value}
+        described.append(row)
+    return described
+
+
+def diffs(client: MlflowClient, found: Mapping[str, Any]) -> str:
+    """What differed from the commits that made a traced model's stages, as `git apply` takes it.
+
+    Each diff has a line before it that says whose it is. Empty where nothing differed.
+    """
+    makers: dict[str, list[Mapping[str, Any]]] = {}
+    for stage in found["stages"]:
+        if stage["git_dirty"]:
+            makers.setdefault(stage["pipeline_run"], []).append(stage)
+    parts = []
+    for run, stages in makers.items():
+        named = ", ".join(stage["stage"] for stage in stages)
+        parts.append(f"# commit {stages[0]['git_commit']}, pipeline run {run}: {named}\n")
+        parts.append(artifact_text(client, run, DIFF) or "# gone from MLflow\n")
+    return "".join(parts)
+
+
+def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
+    """How many labels each annotator gave, by part of the split; None where the split is gone from disk.
+
+    Rows are read one at a time.
+    """
+    if not folder.is_dir():
+        return None
+    counts: dict[str, Counter[str]] = {}
+    for part in ("train", "valid", "test"):
+        for kind in LABELS:
+            for path in sorted((folder / part / kind).glob("*.jsonl")):
+                with naming_row(path, os.path.relpath(path)), path.open(encoding="utf-8") as lines:
+                    for line in lines:
+                        row = json.loads(line)
+                        for who in annotators_of(row):
+                            counts.setdefault(who or UNNAMED, Counter())[part] += 1
+    return {who: dict(counts[who]) for who in sorted(counts)}
+
+
+def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
+    """All that is known of where a model comes from.
+
+    Raises UserError where there is no such model, or its run is gone from MLflow.
+    """
+    held, address = model_run(client, name)
+    product, version = split_address(address)
+    made = run_or_none(client, held)
+    if made is None:
+        raise UserError(f"MLflow no longer has the run {held} that made {name}: nothing leads further back")
+    parent = run_or_none(client, made.data.tags.get(PARENT, ""))
+    runs = upstream(children(client, parent), held) if parent else [made]
+    made_by = makers(client, runs)
+    stages = [_stage(run, made_by.get(holder(run))) for run in runs]
+    keys = {stage["stage"]: stage["key"] for stage in stages}
+    tags = (parent or made).data.tags
+    split = root / ARTIFACTS / "split" / keys.get("split", "gone")
+    ingest = next((made_by.get(stage["run"]) for stage in stages if stage["stage"] == "ingest"), None)
+    manifest = (artifact(client, ingest, "manifest.json") if ingest else None) or {}
+    made_of = (manifest.get("surroundings") or {}).get("outside")
+    # Manifests of older runs have the digest alone.
+    made_of = made_of if isinstance(made_of, dict) else {"digest": made_of}
+    preset = artifact(client, parent, "preset.json") if parent else None
+    labels = count_labels(split) if is_undamaged(split, root) else None
+    if labels is None:
+        labels = _recorded_labels(client, parent, product, version)
+    return {
+        "model": name,
+        "product": product or None,
+        "version": version or None,
+        "mlflow_run": held,
+        "pipeline_run": parent.info.run_id if parent else None,
+        "prefect_run": tags.get("prefect.flow_run_id"),
+        "git_commit": _commit(tags),
+        "git_diff": DIRTY.get(tags.get("git.dirty", "")) if _commit(tags) else None,
+        "git_problem": tags.get("git.problem"),
+        "data_hash": data_hash(made),
+        "stages": stages,
+        "sources": described_sources(preset, made_of.get("sources", ())),
+        "sources_digest": made_of.get("digest"),
+        "labels": labels,
+        "environment": {"lock": tags.get("lock.digest"), "device": tags.get("device")},
+    }
+
+
+def _recorded_labels(
+    client: MlflowClient, parent: Run | None, model: str, version: str
+) -> dict[str, Any] | None:
+    """Labels by annotator as they were counted when the model was registered; None where nothing says so."""
+    address = client.get_model_version(model, version).tags.get(LINEAGE_TAG, "") if version else ""
+    run = run_or_none(client, address.removeprefix("runs:/").partition("/")[0]) if address else parent
+    return ((artifact(client, run, LINEAGE_FILE) if run else None) or {}).get("labels")
+
+
+def data_hash(run: Run) -> str | None:
+    """DVC's hash of the data that a stage's run names."""
+    for given in run.inputs.dataset_inputs if run.inputs else []:
+        found = json.loads(given.dataset.source).get("md5")
+        if found:
+            return str(found)
+    return None
+
+
+def _commit(tags: Mapping[str, str]) -> str | None:
+    """The commit; None where it is not known, as older runs say by an empty text."""
+    found = tags.get("git.commit")
+    return None if found in ("", UNKNOWN) else found
+
+
+def _stage(run: Run, maker: Run | None) -> dict[str, Any]:
+    tags = run.data.tags
+    return {
+        "stage": tags.get("chatmill.stage", ""),
+        "key": tags.get("chatmill.key", ""),
+        "status": tags.get("chatmill.status", "not finished"),
+        "run": holder(run),
+        "pipeline_run": maker.data.tags.get(PARENT) if maker else None,
+        "git_commit": _commit(maker.data.tags) if maker else None,
+        "git_dirty": DIRTY.get(maker.data.tags.get("git.dirty", "")) if maker else None,
+        "digest": tags.get("chatmill.digest"),
+    }

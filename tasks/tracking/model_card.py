@@ -1,0 +1,139 @@
+"""Where a model comes from, on its version's page in MLflow: in short, as tags, and whole as a file."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from tasks.common.git_checkout import UNKNOWN
+from tasks.common.metric_labels import metric_words
+from tasks.evaluation.scores import tagged_score
+from tasks.tracking.approval import figures
+from tasks.tracking.lineage import LINEAGE_FILE, LINEAGE_TAG, trace
+from tasks.tracking.registry import Registry
+
+LONGEST = 5000  # characters that MLflow's database has room for
+SHOWN = 20  # annotators and files that are named; the file has all
+
+
+def describe(registry: Registry, version: str, run: str, root: Path) -> None:
+    """Write a version's lineage on its page, once; `run` is the pipeline run that keeps the whole of it.
+
+    The tag `lineage` comes last: a version whose process was killed before is described by the next run.
+    """
+    client, model = registry.client, registry.model
+    tags = client.get_model_version(model, version).tags
+    if LINEAGE_TAG in tags:
+        return
+    found = trace(client, f"{model}/{version}", root)
+    client.log_text(run, json.dumps(found, indent=1), LINEAGE_FILE)
+    client.update_model_version(model, version, written(found, run, tags))
+    for name, value in {**_tags(found), LINEAGE_TAG: f"runs:/{run}/{LINEAGE_FILE}"}.items():
+        client.set_model_version_tag(model, version, name, value)
+
+
+def _tags(found: Mapping[str, Any]) -> dict[str, str]:
+    around = found["environment"]
+    values = {
+        "git.commit": found["git_commit"] or UNKNOWN,
+        "git.dirty": UNKNOWN if found["git_diff"] is None else str(found["git_diff"]).lower(),
+        "data.hash": found["data_hash"],
+        "sources.digest": found["sources_digest"],
+        "lock.digest": around["lock"],
+        "device": around["device"],
+        "pipeline.run": found["pipeline_run"],
+        "prefect.flow_run_id": found["prefect_run"],
+    }
+    return {name: str(value) for name, value in values.items() if value}
+
+
+def written(found: Mapping[str, Any], run: str, tags: Mapping[str, str] | None = None) -> str:
+    """Return a traced model as Markdown, short enough for MLflow; the run's lineage.json has the whole.
+
+    It begins with the verdict of the gate and the figures, which the version's `tags` hold.
+    """
+    address = shlex.quote(f"{found['product']}/{found['version']}")
+    rest = f"\nThe whole: `{LINEAGE_FILE}` of run {run}, or `chatmill lineage {address}`.\n"
+    kept = ""
+    for line in chain(_verdict(tags or {}), _lines(found)):
+        if len(kept) + len(line) + 1 + len("…\n") + len(rest) > LONGEST:
+            kept += "…\n"
+            break
+        kept += f"{line}\n"
+    return kept + rest
+
+
+def _verdict(tags: Mapping[str, str]) -> Iterator[str]:
+    """Whether the gate let the model through, why, and what it looked at."""
+    if "passed" not in tags:
+        return
+    says = "Passed the gate" if tags["passed"] == "true" else "Did not pass the gate"
+    yield f"**{says}**: {as_markdown(tags.get('reason', 'no reason is kept'))}"
+    yield ""
+    if score := tagged_score(tags):
+        yield f"- score: {as_markdown(f'{metric_words(score.name)}: {score}')}"
+    if "champion.score" in tags:
+        yield f"- the champion of then, in the same run: {as_markdown(tags['champion.score'][:8])}"
+    if values := figures(tags):
+        said = (f"{as_markdown(metric_words(name))}: {value:.4g}" for name, value in values.items())
+        yield f"- figures: {'; '.join(said)}"
+    yield f"- preset {as_markdown(tags.get('preset', 'not known'))}"
+    yield ""
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    dirty = {True: ", with changes (`git.diff` in the pipeline run)", False: ", nothing changed"}
+    yield f"Pipeline run `{found['pipeline_run'] or 'not known'}`"
+    yield ""
+    changed = dirty.get(found["git_diff"], "; whether it was changed is not known")
+    why = f" ({as_markdown(found['git_problem'])})" if found.get("git_problem") else ""
+    yield f"- code: commit `{found['git_commit'] or 'not known'}`{changed}{why}"
+    yield f"- data: DVC hash `{found['data_hash'] or 'not known'}`"
+    around = found["environment"]
+    yield f"- environment: lock `{around['lock'] or 'not known'}`, device {around['device'] or 'not known'}"
+    yield from ("", "Stages:", "", "| stage | key | | commit |", "|---|---|---|---|")
+    for stage in found["stages"]:
+        changed = " with changes" if stage["git_dirty"] else ""
+        commit = f"`{stage['git_commit'][:10]}`{changed}" if stage["git_commit"] else ""
+        yield f"| {stage['stage']} | `{stage['key']}` | {stage['status']} | {commit} |"
+    yield from _labels(found["labels"])
+    yield from ("", "Sources:", "")
+    for source in found["sources"] or []:
+        yield f"- {as_markdown(source['name'])}{_pinned(source)}"
+        sums = {**source.get("sums", {}), **source.get("versions", {})}
+        for name in list(sums)[:SHOWN]:
+            yield f"  - {as_markdown(name)}: `{sums[name]}`"
+        if len(sums) > SHOWN:
+            yield f"  - and {len(sums) - SHOWN:,} more"
+
+
+def _labels(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
+    if not labels:
+        return
+    yield from ("", "Labels:", "", "| labels by | train | valid | test |", "|---|---|---|---|")
+    most = sorted(labels, key=lambda who: (-sum(labels[who].values()), who))
+    for who in most[:SHOWN]:
+        counts = " | ".join(f"{labels[who].get(part, 0):,}" for part in ("train", "valid", "test"))
+        yield f"| {as_markdown(who)} | {counts} |"
+    if len(most) > SHOWN:
+        yield f"| and {len(most) - SHOWN:,} more | | | |"
+
+
+def _pinned(source: Mapping[str, Any]) -> str:
+    if "pin" in source:
+        pin = source["pin"]
+        return f": {as_markdown(str(pin.get('package', source['archive'])))}, sha256 `{pin['sha256']}`"
+    if "dataset" in source:
+        revision = f" at `{source['revision']}`" if source.get("revision") else ""
+        return f": {as_markdown(source['dataset'])}{revision}"
+    return ""
+
+
+def as_markdown(text: str) -> str:
+    """A name as Markdown shows it, whatever is in it."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in flat)

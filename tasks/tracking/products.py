@@ -1,0 +1,132 @@
+"""Products: each has its own registered model in MLflow, with its own versions and its own champion.
+
+A product is the preset's `registry.model`, or its `name`. A store of before there were products has all
+versions in the registered model `chatmill`, which is listed as a product of that name.
+"""
+
+from __future__ import annotations
+
+import shlex
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from model.errors import UserError
+from tasks.common.names import is_blank
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
+
+MODEL, CHAMPION = "chatmill", "champion"
+PRODUCT = "chatmill.product"
+# MLflow refuses / and :, and its filters have no way to escape a quote.
+ESCAPED = "%/:'\"\\"
+LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product by the name that people use, and its registered model's name in MLflow.
+
+    `champion` is the version with the alias when the store was asked; empty: none, or it was not asked.
+    """
+
+    name: str
+    model: str
+    champion: str = ""
+
+
+def product_named(name: str) -> Product:
+    """Return the product of a preset. Raises UserError for a name that no registered model can have."""
+    if is_blank(name):
+        raise UserError("registry.model is empty and so is the preset's name; set one of them")
+    model = "".join(_escaped(letter) for letter in name)
+    if len(model) > LONGEST or model in (".", ".."):
+        raise UserError(
+            f"{name[:40]!r} cannot name a registered model in MLflow; set registry.model to a name of 1 to "
+            f"{LONGEST} letters"
+        )
+    return Product(name, model)
+
+
+def _escaped(letter: str) -> str:
+    if letter in ESCAPED or unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
+    return letter
+
+
+def list_products(client: MlflowClient) -> list[Product]:
+    """Return the products that have versions, by name; registered models of other programs are left out."""
+    found, token = [], None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        found += [known for model in page if (known := product_of(model)) and model.latest_versions]
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda product: product.name)
+
+
+def product_of(model: RegisteredModel) -> Product | None:
+    """Return the product that a registered model belongs to; None where another program made it."""
+    name = model.tags.get(PRODUCT, MODEL if model.name == MODEL else "")
+    return Product(name, model.name, str(model.aliases.get(CHAMPION, ""))) if name else None
+
+
+def find_product(products: Iterable[Product], wanted: str = "", example: str = CHAMPION) -> Product:
+    """Return the product of a name, or the only one. Raises UserError where it is unclear which is meant.
+
+    `example` is what the command was asked for, for the message.
+    """
+    there = list(products)
+    if wanted:
+        found = [product for product in there if wanted in (product.name, product.model)]
+        if not found:
+            names = ", ".join(product.name for product in there) or "none"
+            raise UserError(f"there is no product {wanted!r}; there are: {names}")
+        return found[0]
+    if not there:
+        raise UserError("no model is registered yet; `chatmill run` registers what it makes")
+    if len(there) > 1:
+        names = ", ".join(product.name for product in there)
+        one = shlex.quote(f"{there[0].name}/{example}")
+        raise UserError(f"there are several products: {names}; name one, as in {one}")
+    return there[0]
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Split NAME/champion or NAME/3 into product and version; the product is empty where none is named."""
+    product, _, version = address.rpartition("/")
+    return product, version
+
+
+def is_version(address: str) -> bool:
+    """Return whether a text has the form of a version: champion or a number, after NAME/ or not."""
+    version = split_address(address)[1]
+    return version == CHAMPION or (version.isascii() and version.isdecimal() and len(version) < 6)
+
+
+def find_version(client: MlflowClient, address: str) -> Any:
+    """Return the registered version that an address names.
+
+    Raises UserError where there is none, or several products have one.
+    """
+    from mlflow.exceptions import MlflowException
+
+    wanted, name = split_address(address)
+    product = find_product(list_products(client), wanted, name)
+    try:
+        if name == CHAMPION:
+            return client.get_model_version_by_alias(product.model, CHAMPION)
+        return client.get_model_version(product.model, name)
+    except MlflowException:
+        which = CHAMPION if name == CHAMPION else f"version {name}"
+        raise UserError(
+            f"MLflow has no {which} of {product.name}; `chatmill models` lists the versions"
+        ) from None
+
+
+def version_address(version: Any) -> str:
+    """Return how a version is named on the command line, as NAME/3, quoted for a shell."""
+    return shlex.quote(f"{version.name}/{version.version}")

@@ -1,0 +1,206 @@
+"""What a version of the data is compared with: the champion that learned from other data.
+
+Its profile and its model are kept with its runs in MLflow, so its data need not be here any more. They are
+brought to var/cache/artifacts/champion/KEY, beside the outputs of stages, and go when nothing needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from model.errors import UserError
+from model.training.launcher import Report
+from tasks.common.file_lock import alone
+from tasks.drift_detection.profile import ABOUT, FILE, IDS, MODEL
+from tasks.engine.cache_key import file_sums
+from tasks.engine.output import (
+    LOCK,
+    PART,
+    WAITS,
+    Reference,
+    put,
+    read_manifest,
+    sizes,
+    usable_output,
+    write_manifest,
+)
+from tasks.project.paths import ARTIFACTS
+from tasks.tracking.lineage import PARENT, artifact_text, children, data_hash, holder, run_or_none
+from tasks.tracking.queries import search
+from tasks.tracking.registered_model import MissingModel, download_model
+from tasks.tracking.registry import Registry
+
+STAGE = "champion"
+# What evaluation says of the aligned model, by the names that the champion's losses go by here.
+HELD_OUT = {"bits_per_byte": "aligned_bits_per_byte", "completion_loss": "aligned_completion_loss"}
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A version of the model, and what it learned from: the data's hash.
+
+    `model` and `profile` are the digests of what its stages rlhf and drift left, `held_out` its losses on
+    what it held out. `runs` are those two stages' runs, `registered` is the registered model's name.
+    """
+
+    version: str
+    data: str
+    model: str
+    profile: str
+    held_out: dict[str, float]
+    runs: tuple[str, str]
+    registered: str
+
+    @property
+    def about(self) -> str:
+        """What does not depend on where it is kept, as JSON."""
+        kept = {name: value for name, value in asdict(self).items() if name not in ("runs", "registered")}
+        return json.dumps(kept, indent=1)
+
+    @property
+    def digest(self) -> str:
+        """Of all that it is."""
+        return hashlib.sha256(self.about.encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """The name of its folder."""
+        return self.digest[:20]
+
+
+def newest_other(registry: Registry, data: str) -> tuple[Baseline | None, str]:
+    """The newest champion, now or before, that learned from other data than this; why there is none, if a
+    person can do something about it.
+    """
+    known = {str(found.version): found for found in registry.versions()}
+    for version in dict.fromkeys(move.now for move in reversed(registry.moves())):
+        if version not in known:
+            continue
+        made = run_or_none(registry.client, str(known[version].run_id))
+        learned = data_hash(made) if made else None
+        if not learned or learned == data:
+            continue
+        found = _described(registry.client, known[version], learned)
+        if found is None:
+            return None, (
+                f"champion {version} learned from other data, and what that looked like was not kept then; "
+                "of the next champion it is"
+            )
+        return found, ""
+    return None, ""
+
+
+def of_version(registry: Registry, version: str) -> Baseline | None:
+    """The same of one version; None where MLflow no longer has what it takes."""
+    found = next((each for each in registry.versions() if str(each.version) == version), None)
+    made = run_or_none(registry.client, str(found.run_id)) if found else None
+    learned = data_hash(made) if made else None
+    return _described(registry.client, found, learned) if learned else None
+
+
+def _described(client: MlflowClient, version: Any, data: str) -> Baseline | None:
+    made = str(version.run_id)
+    stages: dict[str, Run] = {}
+    for pipeline in _pipelines(client, made):
+        for run in children(client, pipeline):
+            tags = run.data.tags
+            # A run that was killed may lack files.
+            if run.info.status == "FINISHED" and tags.get("chatmill.key") and data_hash(run) == data:
+                stages.setdefault(tags.get("chatmill.stage", ""), run)
+        # Else a later run with the same model has what this one was killed before, or was too old for.
+        if {"drift", "evaluate"} <= stages.keys():
+            break
+    if "drift" not in stages:
+        return None
+    figures = stages["evaluate"].data.metrics if "evaluate" in stages else {}
+    held_out = {name: round(figures[of], 6) for name, of in HELD_OUT.items() if of in figures}
+    model, profile = version.tags.get("digest", ""), stages["drift"].data.tags["chatmill.digest"]
+    runs = (made, holder(stages["drift"]))
+    return Baseline(str(version.version), data, model, profile, held_out, runs, str(version.name))
+
+
+def _pipelines(client: MlflowClient, made: str) -> Iterator[Run]:
+    """The pipeline runs that made or reused a model, the oldest first."""
+    first = run_or_none(client, client.get_run(made).data.tags.get(PARENT, ""))
+    if first:
+        yield first
+    oldest = ("attributes.start_time ASC",)
+    for run in search(client, f"tags.`chatmill.reuses` = '{made}'", order=oldest):
+        if found := run_or_none(client, run.data.tags.get(PARENT, "")):
+            yield found
+
+
+def bring(found: Baseline, client: MlflowClient, uri: str, root: Path, report: Report) -> Reference | None:
+    """It as a stage takes it, fetched unless it is there; None where its profile is gone from MLflow.
+
+    Without its model, where that is gone. Raises DamagedModel where a file of it is not what was registered.
+    """
+    folder = root / ARTIFACTS / STAGE / found.key
+    with alone(folder.with_suffix(LOCK), report, WAITS):
+        if not usable_output(STAGE, folder, root, report) and not _fetch(found, client, uri, folder):
+            return None
+    return Reference(STAGE, found.key, str(folder), found.digest, True, 0.0, {}, found.runs[0])
+
+
+def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> bool:
+    began = time.monotonic()
+    texts = {name: artifact_text(client, found.runs[1], name) for name in (FILE, IDS)}
+    model: Path | None = None
+    with suppress(MissingModel, MlflowException):
+        model = download_model(client.get_model_version(found.registered, found.version), uri)
+    part = folder.with_suffix(PART)
+    if None in texts.values():
+        return False
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        for name, text in texts.items():
+            (part / name).write_text(text or "", encoding="utf-8")
+        (part / ABOUT).write_text(found.about, encoding="utf-8")
+        if model:
+            shutil.copytree(model, part / MODEL, copy_function=link)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    manifest = {
+        "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
+        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": file_sums(part),
+        "run": found.runs[0],
+    }  # fmt: skip
+    write_manifest(part, manifest)
+    put(part, folder)
+    return True
+
+
+def link(there: str, here: str) -> None:
+    """The file under another name; copied where the disk is another one."""
+    try:
+        os.link(there, here)
+    except OSError:
+        shutil.copy2(there, here)
+
+
+def named(key: str, root: Path, preset_key: str = "drift.reference") -> Reference:
+    """One that was brought before, by its key. Raises UserError where it is not there."""
+    folder = root / ARTIFACTS / STAGE / key
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(
+            f"{preset_key} is {key}; there is no such folder in {ARTIFACTS}/{STAGE}: leave it empty, "
+            "and the registry says which champion to compare with"
+        )
+    return Reference(STAGE, key, str(folder), manifest["digest"], True, 0.0, {}, manifest["run"])

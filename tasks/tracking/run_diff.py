@@ -1,0 +1,213 @@
+"""What differs between two pipeline runs: code, data, parameters, lock, device, figures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from model.errors import UserError
+from tasks.common.names import plain_keys
+from tasks.tracking.lineage import (
+    PARENT,
+    artifact,
+    children,
+    data_hash,
+    holder,
+    makers,
+    model_run,
+    run_or_none,
+)
+from tasks.tracking.products import is_version
+from tasks.tracking.queries import search
+
+GONE = "gone"
+AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
+
+
+TRAININGS = ("pretrain", "sft", "reward", "judge", "rlhf")
+# Of the last step's batch alone: they say little of a training.
+LAST_STEP = {
+    "loss", "gradient_norm", "learning_rate_scale", "reward", "kl", "length", "ends_by_itself", "distinct",
+    "length_ratio", "kl_coefficient", "policy_loss", "value_loss", "clipped_share", "entropy", "step_kl",
+    "kl_after", "undone", "first_ratio_off", "learning_rate",
+}  # fmt: skip
+# The held-out rows that the figures of a stage were measured on: kinds of rows, by part of the split.
+LABELS = ("comparisons", "ratings")
+HELD_OUT: dict[str, dict[str, tuple[str, ...]]] = {
+    "pretrain": {"valid": ("text",)},
+    "sft": {"valid": ("pairs",)},
+    "reward": {"valid": LABELS},
+    "rlhf": {"valid": ("pairs",)},
+    "evaluate": {"test": ("text", "pairs", *LABELS), "valid": LABELS},
+    "gate": {"test": ("text", "pairs", *LABELS), "valid": LABELS},
+}
+MODEL, LAST, MACHINE = "model", "last step", "machine"
+APART = {
+    LAST: "figures of the last step's batch alone, which differ from step to step",
+    MACHINE: "speed and cost, of the machine and what else ran on it",
+}
+UNLIKE = (
+    "* measured on other held-out rows: these figures cannot be compared. `held-out rows` above shows which "
+    "rows differ, with their number and digest."
+)
+# Where the figures that decide come first.
+FIRST = ("gate", "evaluate", "rlhf", "reward", "sft", "pretrain")
+
+# What a stage took, not what came out: it differs from run to run.
+SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
+
+
+def is_speed(figure: str) -> bool:
+    """Whether a figure tells of the machine and not of the model."""
+    return figure.startswith((*SPEED, "cost/")) or figure.endswith((*SPEED, "_per_second", "_bytes_peak"))
+
+
+def tells_of(stage: str, figure: str) -> str:
+    """Return what a figure tells of: the model, a training's last step alone, or the machine."""
+    if is_speed(figure):
+        return MACHINE
+    return LAST if stage in TRAININGS and figure in LAST_STEP else MODEL
+
+
+def is_apart(row: Difference, what: str) -> bool:
+    """Return whether a figure tells of the last step alone, or of the machine."""
+    return row.kind == "figure" and tells_of(row.stage, row.name) == what
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out rows of one kind in one part of the split: how many, and a digest of them all."""
+
+    n: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.n:,} rows, {self.digest[:8]}" if self.digest else f"{self.n:,} rows"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one pipeline run, by stage where it is a stage's."""
+
+    run: str
+    around: dict[str, str]
+    parameters: dict[str, dict[str, str]] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    held_out: dict[str, HeldOut] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs; None: that run has no such thing. `change`: of figures, second less first.
+
+    `unlike` says that a figure was measured on other held-out rows, so that its change means little.
+    """
+
+    kind: str
+    stage: str
+    name: str
+    before: Any
+    now: Any
+    change: float | None = None
+    unlike: bool = False
+
+
+def find_run(client: MlflowClient, name: str) -> Run:
+    """The pipeline run of an MLflow id or its beginning, a stage's run, a version's number, or champion.
+
+    Raises UserError where there is none, or a beginning fits several.
+    """
+    run = run_or_none(client, name) if len(name) == 32 else None
+    if run is None and is_version(name):
+        run = run_or_none(client, model_run(client, name)[0])
+    if run is None:
+        fits = search(client, f"attributes.run_id LIKE '{name}%'", most=2) if name.isalnum() else []
+        if len(fits) != 1:
+            said = (
+                "fits several runs: give more of it" if fits else "is no run: MLflow's page lists their ids"
+            )
+            raise UserError(f"{name!r} {said}, or give a model's version, as 3 or NAME/3")
+        run = fits[0]
+    parent = run.data.tags.get(PARENT, "")
+    above = run_or_none(client, parent) if parent else run
+    if above is None:
+        raise UserError(f"the pipeline run {parent} of {name!r} is gone from MLflow: compare another")
+    return above
+
+
+def facts(client: MlflowClient, parent: Run) -> Facts:
+    """What MLflow holds of a pipeline run and its stages."""
+    tags = parent.data.tags
+    known = Facts(parent.info.run_id, {name: tags.get(tag, GONE) for name, tag in AROUND.items()})
+    preset = artifact(client, parent, "preset.json") or {}
+    known.around["seed"] = str(preset.get("seed", GONE))
+    runs = children(client, parent)
+    made_by = makers(client, runs)
+    for run in runs:
+        name = run.data.tags.get("chatmill.stage", "")
+        known.parameters[name] = plain_keys(run.data.params)
+        # What was reused has the figures of its training with the run that made it.
+        maker = made_by.get(holder(run), run)
+        known.figures[name] = plain_keys(maker.data.metrics)
+        manifest = artifact(client, made_by[holder(run)], "manifest.json") if holder(run) in made_by else None
+        known.code[name] = (manifest or {}).get("code", GONE)
+        if name == "split":
+            known.held_out.update(_held_out(manifest or {}, known.figures[name]))
+        known.around.setdefault("data", data_hash(run) or GONE)
+    known.around.setdefault("data", GONE)
+    return known
+
+
+def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict[str, HeldOut]:
+    """The held-out rows that a split has, by part and kind as in `test pairs`, from its manifest."""
+    sums = manifest.get("sums") or {}
+    found = {}
+    for part in ("valid", "test"):
+        for kind in ("text", "pairs", *LABELS):
+            mine = sorted((name, each) for name, each in sums.items() if name.startswith(f"{part}/{kind}/"))
+            digest = hashlib.sha256(repr(mine).encode()).hexdigest() if mine else ""
+            if mine or f"{part}_{kind}" in figures:
+                found[f"{part} {kind}"] = HeldOut(int(figures.get(f"{part}_{kind}", 0)), digest)
+    return found
+
+
+def _unlike_held_out(stage: str, names: Iterable[str]) -> bool:
+    """Whether the figures of a stage were measured on some of these held-out rows."""
+    parts = HELD_OUT.get(stage, {})
+    return any(f"{part} {kind}" in names for part, kinds in parts.items() for kind in kinds)
+
+
+def differences(before: Facts, now: Facts) -> list[Difference]:
+    """All that differs, what causes first, figures last."""
+    found = [Difference("run", "", *row) for row in _unlike(before.around, now.around)]
+    found += [Difference("code", stage, "", one, two) for stage, one, two in _unlike(before.code, now.code)]
+    for stage, one, two in _stages(before.parameters, now.parameters):
+        found += [Difference("parameter", stage, *row) for row in _unlike(one, two)]
+    held_out = _unlike(before.held_out, now.held_out)
+    found += [Difference("held-out rows", "split", *row) for row in held_out]
+    exams = {name for name, _, _ in held_out}
+    figures = []
+    for stage, one, two in _stages(before.figures, now.figures):
+        other = _unlike_held_out(stage, exams)
+        for name, old, new in _unlike(one, two):
+            change = new - old if old is not None and new is not None else None
+            unlike = other and tells_of(stage, name) == MODEL
+            figures.append(Difference("figure", stage, name, old, new, change, unlike))
+    return found + sorted(
+        figures, key=lambda row: FIRST.index(row.stage) if row.stage in FIRST else len(FIRST)
+    )
+
+
+def _unlike(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    names = dict.fromkeys([*one, *two])
+    return [(name, one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)]
+
+
+def _stages(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(name, one.get(name, {}), two.get(name, {})) for name in dict.fromkeys([*one, *two])]

@@ -1,0 +1,163 @@
+"""Two runs side by side on one page: what differs, and the curves of their trainings over each other."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tasks.reporting.charts import Line, line_chart
+from tasks.reporting.template import STYLE
+from tasks.tracking.lineage import artifact_text, children, holder, makers
+from tasks.tracking.run_diff import APART, LAST, MACHINE, UNLIKE, Difference, is_apart, is_speed
+
+CURVES = "curves.jsonl"
+# Of one run, the tone of its curves in the page's style.
+TONES = ("train", "aligned")
+SHOWN, LONGEST = 12, 60
+SECTIONS = (
+    ("run", "Code, data and surroundings"),
+    ("held-out rows", "Held-out rows"),
+    ("code", "Code by stage"),
+    ("parameter", "Parameters"),
+    ("figure", "Figures"),
+)
+OWN = """
+header h1 { font-size: 1.7rem; } td, th { white-space: nowrap; } h2 { margin-top: 3.2rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.2rem; }
+.charts figure { margin: 1rem 0; }
+.run { white-space: nowrap; } .mark { display: inline-block; width: .7em; height: .7em; border-radius: 50%; }
+.mark.train { background: var(--sft); } .mark.aligned { background: var(--aligned); }
+"""
+PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ names[0] }} and {{ names[1] }}</title><style>{{ style }}</style></head>
+<body>
+<header><h1>What differs between two runs</h1>
+<p class="lede">{% for name in names %}<span class="run"><span class="mark {{ tones[loop.index0] }}"></span> {{ name }}
+<span class="small">{{ titles[loop.index0] }}</span></span>{{ ' and ' if not loop.last }}{% endfor %}</p></header>
+<main>
+{% if not sections %}<p>Nothing differs.</p>{% endif %}
+{% for section in sections %}<h2>{{ section.title }}</h2>
+{% if section.note %}<p class="note">{{ section.note }}</p>{% endif %}
+<div class="scroll"><table><tr>{% if section.stages %}<th>stage{% endif %}<th>what{% for name in names %}<th{% if section.numbers %} class="n"{% endif %}>{{ name }}{% endfor %}{% if section.numbers %}<th class="n">change{% endif %}</tr>
+{% for row in section.rows %}<tr>{% if section.stages %}<td>{{ row.stage }}{% endif %}<td data-name="what">{{ row.name }}{% for value in row.shown %}<td data-name="{{ names[loop.index0] }}"{% if section.numbers %} class="n"{% endif %}>{{ value }}{% endfor %}{% if section.numbers %}<td class="n" data-name="change">{{ row.change }}{% endif %}</tr>
+{% endfor %}</table></div>
+{% endfor %}
+{% for stage in stages %}<h2>{{ stage.name }}</h2>
+<div class="charts wide">{% for chart in stage.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}</figure>
+{% endfor %}</div>
+{% if stage.note %}<p class="note">{{ stage.note }}</p>{% endif %}
+{% endfor %}
+</main>
+<footer class="note">One file: nothing on this page is fetched from anywhere.</footer>
+</body>
+</html>
+"""  # noqa: E501
+
+
+def contrast(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Difference]) -> str:
+    """The page of two pipeline runs, from what differs between them and the curves that MLflow keeps."""
+    names = [run.info.run_id[:8] for run in runs]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string(PAGE).render(
+        style=Markup(STYLE + OWN),
+        names=names,
+        titles=[run.info.run_name or "" for run in runs],
+        tones=TONES,
+        sections=list(_sections(found)),
+        stages=_stages(client, runs, names),
+    )
+
+
+def _sections(found: Sequence[Difference]) -> list[dict[str, Any]]:
+    sections = []
+    for kind, title in SECTIONS:
+        rows = [row for row in found if row.kind == kind and not any(is_apart(row, what) for what in APART)]
+        sections.append(_section(title, rows, UNLIKE if any(row.unlike for row in rows) else ""))
+    for title, what in (("Last step", LAST), ("Speed and cost", MACHINE)):
+        apart = [row for row in found if is_apart(row, what)]
+        sections.append(_section(title, apart, f"{APART[what][:1].upper()}{APART[what][1:]}."))
+    return [section for section in sections if section["rows"]]
+
+
+def _section(title: str, rows: Sequence[Difference], note: str = "") -> dict[str, Any]:
+    return {
+        "title": title,
+        "note": note,
+        "stages": any(row.stage for row in rows),
+        "numbers": any(row.kind == "figure" for row in rows),
+        "rows": [
+            {
+                "stage": row.stage,
+                "name": row.name.replace("_", " ") if row.kind == "figure" else row.name,
+                "shown": [_shown(row.before), _shown(row.now)],
+                "change": "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}",
+            }
+            for row in rows
+        ],
+    }
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = f"{value:.5g}" if isinstance(value, float) else str(value)
+    if re.fullmatch("[0-9a-f]{32,}(\\.dir)?", text):
+        return text[:SHOWN]
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _stages(client: MlflowClient, runs: tuple[Run, Run], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Each training with a chart a quantity; the second run's curve lies over the first's."""
+    curves = [_curves(client, run) for run in runs]
+    stages = []
+    for stage in dict.fromkeys(stage for each in curves for stage in each):
+        pair = [each.get(stage, {}) for each in curves]
+        quantities = dict.fromkeys(name for each in pair for name in each)
+        charts = []
+        for quantity in quantities:
+            lines = [
+                Line(name, each.get(quantity, []), tone)
+                for name, each, tone in zip(names, pair, TONES, strict=True)
+            ]
+            svg = line_chart(lines, "step", quantity.replace("_", " "))
+            if svg is not None:
+                charts.append({"title": quantity.replace("_", " "), "svg": svg})
+        note = (
+            "Both runs have the same curves here: the second hides the first." if pair[0] == pair[1] else ""
+        )
+        stages.append({"name": f"Training: {stage}", "charts": charts, "note": note})
+    return [stage for stage in stages if stage["charts"]]
+
+
+def _curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """By stage and quantity, the points of each training; speed is none of them."""
+    found = {}
+    runs = children(client, parent)
+    made_by = makers(client, runs)
+    for run in runs:
+        points: dict[str, list[tuple[float, float]]] = {}
+        for row in _rows(client, made_by.get(holder(run))):
+            for name, value in row.items():
+                if name not in ("step", "learning_rate_scale") and "/" not in name and not is_speed(name):
+                    points.setdefault(name, []).append((float(row["step"]), float(value)))
+        if points:
+            found[run.data.tags.get("chatmill.stage", "")] = points
+    return found
+
+
+def _rows(client: MlflowClient, run: Run | None) -> list[dict[str, Any]]:
+    """A training's curves; none where it has none, or they are gone."""
+    try:
+        text = artifact_text(client, run, CURVES) if run else None
+        return [json.loads(line) for line in (text or "").splitlines()]
+    except ValueError:
+        return []

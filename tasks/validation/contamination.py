@@ -1,0 +1,96 @@
+"""Text that a benchmark holds too, found by n-grams of 13 words.
+
+After Brown et al. 2020, "Language Models are Few-Shot Learners", appendix C: lower case, no punctuation. An
+example of 8 to 12 words is one n-gram of its own; a shorter one is not looked for, as too many texts would
+hold it by chance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.errors import UserError
+from tasks.data.ngrams import gram_hashes, word_hashes
+
+WORDS = 13
+FEWEST = 8
+# The top bits of a hash say how many words it is of, so that a sorted array holds each size in one stretch.
+SIZE_BITS = 3
+SHIFT = np.uint64(64 - SIZE_BITS)
+SIZES = range(FEWEST, WORDS + 1)
+# Where the stretch of each size begins, and where the last one ends.
+EDGES = np.arange(len(SIZES) + 1, dtype=np.uint64) << SHIFT
+
+
+def grams_of(paths: Sequence[Path]) -> np.ndarray:
+    """Hashes of the n-grams of the files' texts: uint64 [grams], sorted, each once.
+
+    A `.jsonl` file's texts are all string values in its lines, at any depth; a `.txt` file is one text.
+    UserError if a file cannot be read as what its ending says.
+    """
+    grams = [np.empty(0, dtype=np.uint64)]
+    for path in paths:
+        for text in _texts(path):
+            words = word_hashes(text)
+            if len(words) >= FEWEST:
+                grams.append(_marked(words, [min(len(words), WORDS)]))
+    return np.unique(np.concatenate(grams))
+
+
+def overlaps(text: str, grams: np.ndarray) -> bool:
+    """Whether the text holds an n-gram of `grams`, which `grams_of` gave."""
+    words = word_hashes(text)
+    if len(words) < FEWEST:
+        return False
+    edges = np.searchsorted(grams, EDGES)
+    held = [size for size in SIZES if size <= len(words) and edges[size - FEWEST] < edges[size - FEWEST + 1]]
+    if not held:
+        return False
+    # Sorted, as neighbours are found in the same part of a large array.
+    sought = np.sort(_marked(words, held))
+    places = np.minimum(np.searchsorted(grams, sought), len(grams) - 1)
+    return bool((grams[places] == sought).any())
+
+
+def _marked(words: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    marks = np.array(sizes, dtype=np.uint64) - np.uint64(FEWEST) << SHIFT
+    return gram_hashes(words, *sizes) >> np.uint64(SIZE_BITS) | np.repeat(
+        marks, [len(words) - size + 1 for size in sizes]
+    )
+
+
+def _texts(path: Path) -> Iterator[str]:
+    if path.suffix not in (".jsonl", ".txt"):
+        raise UserError(f"{path}: a benchmark's texts are in a .jsonl or a .txt file")
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            if path.suffix == ".txt":
+                yield file.read()
+                return
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield from _strings(_value(line, f"{path}, line {number}"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+
+
+def _value(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON; each line must be one JSON value") from error
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)

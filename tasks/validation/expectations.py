@@ -1,0 +1,377 @@
+"""The rules that data must keep, as Great Expectations suites: one a record type."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from model.errors import UserError
+from tasks.common.names import is_blank
+from tasks.validation import pii, unicode_scripts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Control characters but tab and line ends, the replacement character, and what is no character at all.
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ufffe\uffff]")
+UNPRINTABLE_ASCII = bytes(byte for byte in range(128) if UNPRINTABLE.match(chr(byte)))
+ASPECTS = ("truthfulness", "helpfulness", "harmlessness", "tone")
+STRINGS = {
+    "text": ("text",),
+    "pairs": ("prompt", "completion"),
+    "comparisons": ("prompt", "a", "b", "aspect", "annotator"),
+    "ratings": ("prompt", "completion", "aspect"),
+}
+NAMES = ("aspect", "annotator")  # one word, where the others are what somebody wrote
+ANSWERS = ("completion", "a", "b")  # one character is an answer
+COMMON = ("id", "source", "group")
+READABLE = "the row can be read"
+IN_SCRIPT = 0.9  # of a text's letters: a name or a quotation may be in another
+ACROSS = (
+    "one person, one choice: they disagree",
+    "content is not there twice",
+    "held out of training",
+    "nothing like it",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the rules measure against: lengths in characters, scores, the aspects there are."""
+
+    shortest: int = 2
+    longest: int = 1_000_000
+    lowest: float = -10.0
+    highest: float = 10.0
+    aspects: tuple[str, ...] = ASPECTS
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shortest <= self.longest:
+            raise ValueError(f"shortest is {self.shortest}; it must be from 1 to longest, {self.longest}")
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest is {self.lowest}; it must be below highest, {self.highest}")
+        if any(map(is_blank, self.aspects)):
+            raise ValueError("aspects has an empty name in it; a name with a letter is right")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All that a row must keep. `own` are the preset's further rules of a kind; `personal` refuses such data.
+
+    `benchmark` says of a text whether it stands in a benchmark; without it nobody asks.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    scripts: tuple[str, ...] = ()
+    personal: bool = False
+    own: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    benchmark: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A rule that was broken, by the rows at these places in the table; `column` holds what broke it.
+
+    `says` is why the rule could not be held against the table at all.
+    """
+
+    rule: str
+    rows: tuple[int, ...]
+    column: str = ""
+    says: str = ""
+
+
+def check(kind: str, table: pd.DataFrame, rules: Rules) -> list[Failure]:
+    """Hold a table of records against the suite of its rows; the failures in the order of the rules."""
+    return _hold(kind, derived(kind, table, rules), expectations(kind, rules))
+
+
+def check_across(kind: str, marks: pd.DataFrame) -> list[Failure]:
+    """Hold what comparing rows with all others found, a column of true and false a rule of ACROSS."""
+    return _hold(kind, marks, across_expectations())
+
+
+def across_expectations() -> list[Any]:
+    """The suite of what rows keep among each other."""
+    from great_expectations import expectations as gxe
+
+    return [
+        gxe.ExpectColumnValuesToBeInSet(column=rule, value_set=[False], meta={"rule": rule, "about": ""})
+        for rule in ACROSS
+    ]
+
+
+def check_totals(
+    kind: str, totals: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]
+) -> list[Failure]:
+    """Hold figures of the whole table (its count of rows, largest shares) against their bounds."""
+    import pandas as pd
+    from great_expectations import expectations as gxe
+
+    suite = [
+        gxe.ExpectColumnValuesToBeBetween(
+            column=name, min_value=least, max_value=None if math.isinf(most) else most,
+            meta={"rule": name, "about": name},
+        )
+        for name, (least, most) in bounds.items()
+    ]  # fmt: skip
+    failures = []
+    for failed in _hold(kind, pd.DataFrame([{"place": 0, **totals}]), suite):
+        value, (least, most) = totals[failed.rule], bounds[failed.rule]
+        wanted = f"at least {least:g}" if value < least else f"at most {most:g}"
+        failures.append(Failure(failed.rule, (), failed.rule, f"{value:g}; {wanted} is wanted"))
+    return failures
+
+
+def _hold(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[Failure]:
+    """The failures of a suite whose expectations name their rule and the column it is about in `meta`."""
+    import great_expectations as gx
+
+    batch = _source(kind).get_batch({"dataframe": table})
+    form = {"result_format": "COMPLETE", "unexpected_index_column_names": ["place"]}
+    whole = gx.ExpectationSuite(name=kind, expectations=list(suite))
+    results = {
+        r.expectation_config.meta["rule"]: r for r in batch.validate(whole, result_format=form).results
+    }
+    failures = []
+    for expectation in suite:
+        rule = expectation.meta["rule"]
+        result = results[rule]
+        if result.success:
+            continue
+        found = result.result.get("unexpected_index_list") or ()
+        rows = tuple(sorted({int(row["place"]) for row in found}))
+        says = "" if rows else _why(result)
+        failures.append(Failure(rule, rows, expectation.meta["about"], says))
+    return failures
+
+
+@cache
+def _source(kind: str) -> Any:
+    """Great Expectations' way to a data frame, quiet, made once a process and kind."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return (
+        context.data_sources.add_pandas(kind)
+        .add_dataframe_asset(kind)
+        .add_batch_definition_whole_dataframe(kind)
+    )
+
+
+def _why(result: Any) -> str:
+    info = result.exception_info or {}
+    inner = next((value for value in info.values() if isinstance(value, dict)), info)
+    return str(inner.get("exception_message") or result.result.get("observed_value") or "it does not hold")
+
+
+def expectations(kind: str, rules: Rules) -> list[Any]:
+    """The suite of a record type: the rules that every row keeps by itself."""
+    from great_expectations import expectations as gxe
+
+    limits = rules.limits
+
+    def named(rule: str, about: str, make: Any, **settings: Any) -> Any:
+        return make(meta={"rule": rule, "about": about}, **settings)
+
+    def true(rule: str, about: str, column: str) -> Any:
+        return named(rule, about, gxe.ExpectColumnValuesToBeInSet, column=column, value_set=[True])
+
+    suite: list[Any] = [true(READABLE, "fault", "fault:none")]
+    for column in (*COMMON, *STRINGS[kind]):
+        suite += [
+            named(f"{column} is there", column, gxe.ExpectColumnValuesToNotBeNull, column=column),
+            true(f"{column} is a string", column, f"{column}:string"),
+        ]
+    for column in STRINGS[kind]:
+        bounds = {"min_value": _shortest(column, limits), "max_value": limits.longest}
+        lengths = gxe.ExpectColumnValuesToBeBetween
+        suite += [
+            named(f"{column} has a fit length", column, lengths, column=f"{column}:length", **bounds),
+            true(f"{column} is printable", column, f"{column}:printable"),
+        ]
+    for column in written(kind):
+        if rules.scripts:
+            suite.append(true(f"{column} is in {' or '.join(rules.scripts)}", column, f"{column}:script"))
+        if rules.benchmark:
+            suite.append(true(f"{column} is in no benchmark", column, f"{column}:benchmark"))
+    if rules.personal:
+        suite += [
+            true(f"{column} is free of personal data", column, f"{column}:personal") for column in told(kind)
+        ]
+    if kind in ("comparisons", "ratings"):
+        known = {"column": "aspect", "value_set": list(limits.aspects)}
+        suite.append(named("aspect is known", "aspect", gxe.ExpectColumnValuesToBeInSet, **known))
+    if kind == "comparisons":
+        choices = {"column": "choice", "value_set": ["a", "b", "tie"]}
+        suite.append(named("choice is known", "choice", gxe.ExpectColumnValuesToBeInSet, **choices))
+    if kind == "ratings":
+        scores = {"min_value": limits.lowest, "max_value": limits.highest}
+        between = gxe.ExpectColumnValuesToBeBetween
+        suite += [
+            named("scores are there", "scores", between, column="count", min_value=1),
+            true("each score has its annotator", "annotators", "paired"),
+            named("lowest score in range", "scores", between, column="lowest", **scores),
+            named("highest score in range", "scores", between, column="highest", **scores),
+        ]
+    never = named(
+        "id is unique", "id", gxe.ExpectColumnValuesToBeInSet, column="id repeats", value_set=[False]
+    )
+    suite.append(never)
+    taken = [*ACROSS, *(expectation.meta["rule"] for expectation in suite)]
+    return [*suite, *own_expectations(kind, rules.own.get(kind, ()), taken)]
+
+
+def own_expectations(
+    kind: str, rules: Sequence[Mapping[str, Any]], taken: Collection[str] = ACROSS
+) -> list[Any]:
+    """The preset's own rules of a kind: expectations of Great Expectations by name, with their arguments.
+
+    Raises UserError for a name, an argument or a column that there is not, with the nearest right one.
+    """
+    from great_expectations import expectations as gxe
+    from great_expectations.expectations.expectation import ColumnMapExpectation
+
+    kinds: dict[str, Any] = {
+        name: found
+        for name, found in vars(gxe).items()
+        if isinstance(found, type) and issubclass(found, ColumnMapExpectation)
+    }
+    columns = (*COMMON, *STRINGS[kind], *(("choice",) if kind == "comparisons" else ()))
+    made, taken = [], set(taken)
+    for number, rule in enumerate(rules):
+        where = f"validate.rules.{kind}.{number}"
+        arguments = dict(rule)
+        name, column = str(arguments.pop("expectation", "")), arguments.get("column")
+        if name not in kinds:
+            raise UserError(
+                f"{where}: {name or 'expectation'!r} is no rule of single rows; {_nearest(name, kinds)}"
+            )
+        if column not in columns:
+            raise UserError(f"{where}: column is {column!r}; {kind} has {', '.join(columns)}")
+        says = str(arguments.pop("rule", f"{name} of {column}, rule {number + 1}"))
+        if says in taken:
+            raise UserError(
+                f"{where}: a rule named {says!r} is there already; give this one a name of its own"
+            )
+        taken.add(says)
+        known: dict[str, Any] = getattr(kinds[name], "model_fields", None) or getattr(
+            kinds[name], "__fields__", {}
+        )
+        for argument in arguments:
+            if argument not in known:
+                raise UserError(f"{where}: {name} has no {argument}; {_nearest(argument, known)}")
+        try:
+            made.append(kinds[name](**arguments, meta={"rule": says, "about": column}))
+        except (ValueError, TypeError) as error:
+            first = str(error).strip().splitlines()[-1].strip()
+            raise UserError(f"{where}: {name} does not take these arguments ({first})") from error
+    return made
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known)[:8])}, …"
+
+
+def written(kind: str) -> tuple[str, ...]:
+    """The columns that hold what somebody wrote."""
+    return tuple(column for column in STRINGS[kind] if column not in NAMES)
+
+
+def told(kind: str) -> tuple[str, ...]:
+    """The columns where somebody may be named: what was written, right answers, what was said before."""
+    beside = {"text": (), "pairs": ("references", "history")}
+    return (*written(kind), *beside.get(kind, ("history",)))
+
+
+def said(value: Any) -> list[str]:
+    """The texts of a column's value: a text, a list of texts, or the turns of a conversation."""
+    if isinstance(value, str):
+        return [value]
+    listed = value if isinstance(value, list) else []
+    return [str(part.get("content")) if isinstance(part, dict) else str(part) for part in listed]
+
+
+def derived(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    """What the rules look at: the table's columns where they are strings, and what was found about them."""
+    import pandas as pd
+
+    faults = table["fault"].tolist() if "fault" in table else [""] * len(table)
+    found: dict[str, Any] = {
+        "place": range(len(table)),
+        "fault:none": [not is_fault(value) for value in faults],
+    }
+    for column in (*COMMON, *STRINGS[kind]):
+        values = table[column].tolist() if column in table else [None] * len(table)
+        found[f"{column}:string"] = [isinstance(value, str) or _missing(value) for value in values]
+        found[column] = [value if isinstance(value, str) else None for value in values]
+    for column in STRINGS[kind]:
+        texts = [value or "" for value in found[column]]
+        there = [value is not None for value in found[column]]
+        found[f"{column}:length"] = [len(t) if is_ else None for t, is_ in zip(texts, there, strict=True)]
+        found[f"{column}:printable"] = [printable(text) for text in texts]
+        if column in NAMES:
+            continue
+        if rules.scripts:
+            found[f"{column}:script"] = [
+                unicode_scripts.share_in(t, rules.scripts) >= IN_SCRIPT for t in texts
+            ]
+        if rules.benchmark:
+            found[f"{column}:benchmark"] = [not rules.benchmark(text) for text in texts]
+    if rules.personal:
+        for column in told(kind):
+            values = table[column].tolist() if column in table else [None] * len(table)
+            found[f"{column}:personal"] = [not pii.find("\n".join(said(value))) for value in values]
+    if kind == "comparisons":
+        found["choice"] = table["choice"].tolist() if "choice" in table else [None] * len(table)
+    if kind == "ratings":
+        found |= _scores(table)
+    out = pd.DataFrame(found)
+    out["id repeats"] = out["id"].duplicated() & out["id"].notna()
+    return out
+
+
+def _scores(table: pd.DataFrame) -> dict[str, list[Any]]:
+    lists = [value if isinstance(value, list) else [] for value in table["scores"]]
+    numbers = [
+        [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)] for values in lists
+    ]
+    return {
+        "count": [len(values) for values in lists],
+        "paired": [
+            isinstance(who, list) and len(who) == len(values) == len(kept)
+            for who, values, kept in zip(table["annotators"], lists, numbers, strict=True)
+        ],
+        "lowest": [min(values, default=0.0) for values in numbers],
+        "highest": [max(values, default=0.0) for values in numbers],
+    }
+
+
+def is_fault(value: Any) -> bool:
+    """Return whether a row's `fault` says something: the row could not be read."""
+    return isinstance(value, str) and bool(value)
+
+
+def _shortest(column: str, limits: Limits) -> int:
+    return 1 if column in (*NAMES, *ANSWERS) else limits.shortest
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def printable(text: str) -> bool:
+    """Whether a text is without control characters and the like, and in Unicode's composed form."""
+    if text.isascii():
+        raw = text.encode()
+        return len(raw.translate(None, UNPRINTABLE_ASCII)) == len(raw)
+    return UNPRINTABLE.search(text) is None and unicodedata.is_normalized("NFC", text)

@@ -1,0 +1,237 @@
+"""Near duplicates: MinHash (Broder 1997) of runs of words, and locality-sensitive hashing in bands.
+
+After Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better": texts as sets of runs of 5
+words. Signatures are `rensa`'s. Banding (Leskovec et al., "Mining of Massive Datasets", chapter 3) proposes
+pairs; their whole signatures decide.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tasks.data.ngrams import BASE, gram_hashes, mixed, word_hashes
+
+PERMUTATIONS = 128
+SHINGLE = 5
+SEED = 42
+MARK = np.dtype([("shard", "u4"), ("place", "u4")])
+# Rows of one pass over a band, and of a file read at once: what bounds the memory.
+BLOCK = 4_000_000
+READ = 65_536
+# Texts signed at once: the library hands each signature over as a list of Python numbers.
+TOGETHER = 4096
+# Pairs at the threshold that the bands should propose.
+RECALL = 0.99
+# In a bucket up to this size every pair is compared; in a larger one, all rows with so many in turn.
+ALL_PAIRS = 32
+PAIRS = 32_768
+
+
+def sign(texts: Sequence[str]) -> np.ndarray:
+    """MinHash signatures of texts: uint32 [texts, PERMUTATIONS], the same for the same text always.
+
+    A text below 5 words is one shingle; one without words is known by its characters.
+    """
+    parts = [_signed(texts[start : start + TOGETHER]) for start in range(0, len(texts), TOGETHER)]
+    return np.concatenate([np.empty((0, PERMUTATIONS), dtype=np.uint32), *parts])
+
+
+def _signed(texts: Sequence[str]) -> np.ndarray:
+    from rensa import RMinHash  # type: ignore[import-untyped]
+
+    shingles = [_shingles(text) for text in texts]
+    offsets = np.cumsum([0, *map(len, shingles)], dtype=np.uint64)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+        np.concatenate(shingles), offsets, PERMUTATIONS, SEED
+    )
+    return np.array(matrix.to_rows(), dtype=np.uint32)
+
+
+def near_marks(signatures: Sequence[Path], ids: Sequence[Path], threshold: float) -> np.ndarray:
+    """The rows to leave out, in order: `MARK` [rows].
+
+    `signatures[i]` and `ids[i]` are shard i's .npy files: uint32 [rows, permutations] and uint64 [rows]. Rows
+    whose estimated Jaccard similarity is at least `threshold` are linked; of each connected group all rows
+    but the one with the smallest id are marked. The bands propose at least RECALL of the pairs at the
+    threshold. In a bucket of more than ALL_PAIRS rows each row is compared with ALL_PAIRS others at most, so
+    a link within a crowd may be missed.
+
+    Memory holds BLOCK band hashes at a time, and the rows that were linked. ValueError if the threshold is
+    not above 0 and at most 1, or files do not fit each other.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the threshold is {threshold}; it must be above 0, and 1 at most")
+    table = _Table(signatures)
+    names = [np.load(path, mmap_mode="r") for path in ids]
+    if [len(name) for name in names] != [len(shard) for shard in table.shards]:
+        raise ValueError("signatures and ids do not have the same shards and rows")
+    groups = _Groups()
+    if table.rows:
+        for rows, starts in _buckets(table, band_rows(table.permutations, threshold)):
+            _link(table, rows, starts, threshold, groups)
+    return _marks(table, names, groups)
+
+
+def band_rows(permutations: int, threshold: float) -> int:
+    """The rows of a band: as many as still propose RECALL of the pairs at the threshold, at least one."""
+    return max(
+        size
+        for size in range(1, permutations + 1)
+        if size == 1 or 1 - (1 - threshold**size) ** (permutations // size) >= RECALL
+    )
+
+
+class _Table:
+    """The signatures of all shards as one table, read from the files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.shards = [np.load(path, mmap_mode="r") for path in paths]
+        self.starts = np.cumsum([0, *map(len, self.shards)], dtype=np.int64)
+        self.rows = int(self.starts[-1])
+        widths = {shard.shape[1] for shard in self.shards if len(shard)}
+        if len(widths) > 1:
+            raise ValueError(f"signatures are of different lengths: {sorted(widths)}")
+        self.permutations = widths.pop() if widths else PERMUTATIONS
+
+    def where(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shard and place of rows of the table."""
+        shards = np.searchsorted(self.starts, rows, side="right") - 1
+        return shards, rows - self.starts[shards]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return _gather(self.shards, *self.where(rows))
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The first row's number and the signatures of READ rows or fewer, in order."""
+        for start, shard in zip(self.starts, self.shards, strict=False):
+            for first in range(0, len(shard), READ):
+                yield int(start) + first, shard[first : first + READ]
+
+
+def _gather(shards: Sequence[np.ndarray], at: np.ndarray, places: np.ndarray) -> np.ndarray:
+    held = np.unique(at)
+    found = np.empty((len(at), *shards[held[0]].shape[1:]), dtype=shards[held[0]].dtype)
+    for shard in held:
+        chosen = at == shard
+        found[chosen] = shards[shard][places[chosen]]
+    return found
+
+
+class _Groups:
+    """Sets of linked rows (union-find); a row that was never linked takes no memory."""
+
+    def __init__(self) -> None:
+        self.parents: dict[int, int] = {}
+
+    def root(self, row: int) -> int:
+        parents = self.parents
+        top = row
+        while (above := parents.get(top, top)) != top:
+            top = above
+        while row != top:
+            parents[row], row = top, parents[row]
+        return top
+
+    def join(self, one: int, other: int) -> None:
+        low, high = sorted((self.root(one), self.root(other)))
+        self.parents.setdefault(low, low)
+        self.parents[high] = low
+
+
+def _shingles(text: str) -> np.ndarray:
+    words = word_hashes(text)
+    if not len(words):
+        words = word_hashes("".join(f"x{ord(character):x}" for character in text) or "x")
+    return np.unique(gram_hashes(words, min(SHINGLE, len(words))))
+
+
+def _buckets(table: _Table, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of equal band hashes side by side, and where each bucket starts (and the last one ends)."""
+    parts = -(-table.rows // BLOCK)
+    step = 2**64 // parts + 1
+    for band in range(table.permutations // size):
+        for part in range(parts):
+            hashes, rows = _band(table, slice(band * size, (band + 1) * size), part * step, (part + 1) * step)
+            order = np.argsort(hashes, kind="stable")
+            hashes, rows = hashes[order], rows[order]
+            alike = np.concatenate(([False], hashes[1:] == hashes[:-1], [False]))
+            kept = alike[:-1] | alike[1:]
+            if kept.any():
+                yield rows[kept], np.append(np.flatnonzero(~alike[:-1][kept]), kept.sum())
+
+
+def _band(table: _Table, columns: slice, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    hashes, rows = [], []
+    for first, block in table.blocks():
+        found = _row_hashes(block[:, columns])
+        chosen = np.flatnonzero((found >= np.uint64(low)) & (found <= np.uint64(min(high, 2**64) - 1)))
+        hashes.append(found[chosen])
+        rows.append(chosen + first)
+    return np.concatenate(hashes), np.concatenate(rows)
+
+
+def _row_hashes(values: np.ndarray) -> np.ndarray:
+    total = np.zeros(len(values), dtype=np.uint64)
+    for column in values.T:
+        total = mixed(total * BASE + column)
+    return total
+
+
+def _link(table: _Table, rows: np.ndarray, starts: np.ndarray, threshold: float, groups: _Groups) -> None:
+    pairs = _pairs(rows, starts, groups)
+    while chunk := list(itertools.islice(pairs, PAIRS)):
+        ones, others = np.array(chunk, dtype=np.int64).T
+        for place in np.flatnonzero(_alike(table, ones, others, threshold)):
+            groups.join(int(ones[place]), int(others[place]))
+    for start, stop in itertools.pairwise(starts.tolist()):
+        if stop - start > ALL_PAIRS:
+            _link_crowd(table, rows[start:stop], threshold, groups)
+
+
+def _pairs(rows: np.ndarray, starts: np.ndarray, groups: _Groups) -> Iterator[tuple[int, int]]:
+    listed = rows.tolist()
+    for start, stop in itertools.pairwise(starts.tolist()):
+        if stop - start <= ALL_PAIRS:
+            for one, other in itertools.combinations(listed[start:stop], 2):
+                if groups.root(one) != groups.root(other):
+                    yield one, other
+
+
+def _link_crowd(table: _Table, rows: np.ndarray, threshold: float, groups: _Groups) -> None:
+    left = rows
+    for _ in range(ALL_PAIRS):
+        if len(left) < 2:
+            return
+        leader, left = int(left[0]), left[1:]
+        kept = []
+        for first in range(0, len(left), PAIRS):
+            others = left[first : first + PAIRS]
+            alike = _alike(table, np.full(len(others), leader), others, threshold)
+            for row in others[alike].tolist():
+                groups.join(leader, row)
+            kept.append(others[~alike])
+        left = np.concatenate(kept)
+
+
+def _alike(table: _Table, ones: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarray:
+    same = (table[ones] == table[others]).sum(axis=1)
+    return same >= threshold * table.permutations
+
+
+def _marks(table: _Table, ids: Sequence[np.ndarray], groups: _Groups) -> np.ndarray:
+    rows = np.array(sorted(groups.parents), dtype=np.int64)
+    if not len(rows):
+        return np.empty(0, dtype=MARK)
+    roots = np.array([groups.root(row) for row in rows.tolist()])
+    shards, places = table.where(rows)
+    order = np.lexsort((rows, _gather(ids, shards, places), roots))
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = roots[order][1:] != roots[order][:-1]
+    left_out = np.sort(order[~first])
+    marks = np.empty(len(left_out), dtype=MARK)
+    marks["shard"], marks["place"] = shards[left_out], places[left_out]
+    return marks

@@ -1,0 +1,255 @@
+"""Rows that were set aside: which, why, and which of them people have admitted again."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from model.errors import UserError
+from tasks.data.audit_log import append, brief, check_signed, numbered
+from tasks.data.records import TYPES, json_line, read_shards
+
+ADMITTED = "configs/admitted.jsonl"
+ADDED = ("rule", "where", "value")  # what a row that was set aside holds besides its own keys
+SHORTEST = 6  # characters of an id that stand for the whole of it
+NAMED = 3  # of several, as many are named in a message
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A row that somebody takes in although it was set aside: `row` where it was mended, else as it is.
+
+    `time` is ISO 8601.
+    """
+
+    id: str
+    by: str
+    why: str
+    time: str
+    row: dict[str, Any] | None = None
+
+
+class Aside(NamedTuple):
+    """A row that was set aside: the rule it breaks, the file and line it came from, what broke the rule."""
+
+    kind: str
+    row: dict[str, Any]
+    rule: str
+    where: str
+    value: Any
+
+    @property
+    def id(self) -> str:
+        """The row's id; empty where it has none."""
+        return str(self.row.get("id") or "")
+
+    @property
+    def source(self) -> str:
+        """The source of the row; empty where none is named."""
+        return str(self.row.get("source") or "")
+
+    @property
+    def line(self) -> str:
+        """The row as it stands in data/quarantine."""
+        added = {"rule": self.rule, "where": self.where, "value": self.value}
+        return json_line({**self.row, **added})
+
+
+@dataclass(frozen=True)
+class Total:
+    """How many rows of one kind and source break one rule, how many of them are admitted, and the first."""
+
+    kind: str
+    rule: str
+    source: str
+    rows: int
+    admitted: int
+    first: Aside
+
+
+def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admission]:
+    """Admissions by row id; of several of one row the last counts. No file: none.
+
+    Raises UserError with file and line for a line that is no admission.
+    """
+    file = root / path
+    if not file.exists():
+        return {}
+    if not file.is_file():
+        raise UserError(f"{path} is no file; a file of admissions, one a line, is right")
+    return {
+        found.id: found
+        for found in (
+            _admission(values, f"{path}, line {line}") for line, values in numbered(file, str(path))
+        )
+    }
+
+
+def set_aside(root: Path) -> Iterator[Aside]:
+    """The rows of data/quarantine, one at a time, in order of kind and id."""
+    for kind in TYPES:
+        for row in read_shards(root / "data" / "quarantine" / kind):
+            rule, where, value = (row.pop(name, "") for name in ADDED)
+            yield Aside(kind, row, str(rule), str(where), value)
+
+
+def summary(root: Path, admitted: Container[str] = ()) -> list[Total]:
+    """Counts by kind, rule and source: the kinds in their order, the largest count first."""
+    totals: dict[tuple[str, str, str], Total] = {}
+    for aside in set_aside(root):
+        key = (aside.kind, aside.rule, aside.source)
+        before = totals.get(key) or Total(*key, 0, 0, aside)
+        taken = before.admitted + (aside.id in admitted)
+        totals[key] = replace(before, rows=before.rows + 1, admitted=taken)
+    order = list(TYPES)
+    return sorted(
+        totals.values(), key=lambda total: (order.index(total.kind), -total.rows, total.rule, total.source)
+    )
+
+
+def admit(
+    root: Path, path: Path | str, ids: Sequence[str], by: str, why: str, time: str, fixed: Path | None = None
+) -> list[Admission]:
+    """Write down that rows of the quarantine are taken in: as they are, or as `fixed` has them.
+
+    An id may be its first 6 characters or more, where they begin but one. `fixed` is a file of JSON Lines,
+    whole rows with the ids they came with; a line of data/quarantine that was mended will do. With it `ids`
+    may be empty: all its rows are admitted. Raises UserError, and writes nothing, for the first fault.
+    """
+    for name, said in (("by", by), ("why", why)):
+        if not said.strip():
+            raise UserError(f"{name} is empty; an admission says who admits a row and why")
+    mended = _read_fixed(fixed) if fixed else {}
+    if not ids and not mended:
+        raise UserError("no row is named; give the ids of rows that `chatmill quarantine show` lists")
+    kinds = _kinds(root, list(ids or mended))
+    rows = {number: _mended(number, kinds[number], mended, fixed) for number in kinds} if fixed else {}
+    if spare := [number for number in mended if number not in kinds]:
+        raise UserError(
+            f"{mended[spare[0]][0]}: the row {spare[0]} is not among the ids that are given; "
+            "name it too, or give no id to admit all rows of the file"
+        )
+    if unread := [] if fixed else _unreadable(root, kinds):
+        raise UserError(
+            f"{unread[0].id} could not be read ({unread[0].row['fault']}); mend it in its file, or give the "
+            "whole row as it should be with --fixed"
+        )
+    admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
+    append(root, path, map(_written, admissions), lambda: read_admissions(root, path))
+    return admissions
+
+
+def _unreadable(root: Path, ids: Container[str]) -> list[Aside]:
+    """Return the first of the rows with these ids that could not be read, if there is one."""
+    found = (aside for aside in set_aside(root) if aside.id in ids and aside.row.get("fault"))
+    return list(islice(found, 1))
+
+
+def misfit(kind: str, row: dict[str, Any]) -> str:
+    """Why an object is no row of a kind: a field is missing, unknown or of another type. Else nothing."""
+    known = {field.name: str(field.type) for field in fields(TYPES[kind])}
+    for field in fields(TYPES[kind]):
+        if field.name not in row and field.default is MISSING and field.default_factory is MISSING:
+            return f"{field.name} is missing"
+    for name, value in row.items():
+        if name not in known:
+            return f"{name} is not known; the fields of {kind} are {', '.join(known)}"
+        if not _fits(value, known[name]):
+            return f"{name} is {brief(value)}; {_meant(known[name])} is right"
+        if name == "fault" and value:
+            return "fault says why the row could not be read; leave it out of a row that was mended"
+    return ""
+
+
+def _admission(values: dict[str, Any], place: str) -> Admission:
+    row = values.get("row")
+    known = {field.name for field in fields(Admission)}
+    check_signed(values, place, ("id", "by", "why", "time"))
+    if unknown := [name for name in values if name not in known]:
+        raise UserError(f"{place}: {unknown[0]} is not known; an admission has id, by, why, time and row")
+    if row is not None and not (isinstance(row, dict) and row.get("id") == values["id"]):
+        raise UserError(f"{place}: row is not the row {values['id']}; a mended row keeps the id it came with")
+    if row is not None and all(misfit(kind, row) for kind in TYPES):
+        raise UserError(f"{place}: row is no whole row of {' or '.join(TYPES)}; every field of one is right")
+    return Admission(**values)
+
+
+def _read_fixed(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Mended rows by id, each with its place, without what the quarantine adds to a row."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file; a file of mended rows, one a line, is right")
+    mended: dict[str, tuple[str, dict[str, Any]]] = {}
+    for line, row in numbered(path, str(path)):
+        place, number = f"{path}, line {line}", row.get("id")
+        if not isinstance(number, str) or not number:
+            raise UserError(f"{place}: id is {brief(number)}; a mended row keeps the id it came with")
+        if number in mended:
+            raise UserError(f"{place}: the row {number} is there twice; once is right")
+        mended[number] = place, {name: value for name, value in row.items() if name not in ADDED}
+    if not mended:
+        raise UserError(f"{path} holds no row; a file of mended rows, one a line, is right")
+    return mended
+
+
+def _mended(
+    number: str, kinds: set[str], mended: dict[str, tuple[str, dict[str, Any]]], fixed: Path | None
+) -> dict[str, Any]:
+    if number not in mended:
+        raise UserError(f"{fixed} holds no row {number}; admit it without a file of mended rows")
+    place, row = mended[number]
+    faults = {kind: misfit(kind, row) for kind in sorted(kinds)}
+    if all(faults.values()):
+        kind, fault = next(iter(faults.items()))
+        raise UserError(f"{place}: this is no row of {kind}: {fault}")
+    return row
+
+
+def _kinds(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
+    """The whole ids in the order in which they are given, with the kinds of rows that have them."""
+    for given in ids:
+        if len(given) < SHORTEST:
+            raise UserError(f"{given!r} is too short for an id; at least {SHORTEST} characters are right")
+    found: dict[str, dict[str, set[str]]] = {given: {} for given in ids}
+    lengths = sorted({len(given) for given in ids})
+    for aside in set_aside(root):
+        for given in {aside.id[:length] for length in lengths} & found.keys():
+            # More than are named would tell nothing, and the whole id counts however many it begins.
+            if len(found[given]) <= NAMED or aside.id in (given, *found[given]):
+                found[given].setdefault(aside.id, set()).add(aside.kind)
+    whole: dict[str, set[str]] = {}
+    for given, matches in found.items():
+        number = given if given in matches else next(iter(matches), "")
+        if not matches:
+            raise UserError(f"{given} is not in the quarantine; `chatmill quarantine show` lists what is")
+        if len(matches) > 1 and number != given:
+            begun = ", ".join(list(matches)[:NAMED])
+            raise UserError(f"{given} begins more than one id ({begun}); give more characters of it")
+        whole[number] = matches[number]
+    return whole
+
+
+def _written(admission: Admission) -> str:
+    values = {name: value for name, value in vars(admission).items() if value is not None}
+    return json_line(values)
+
+
+def _fits(value: Any, wanted: str) -> bool:
+    if wanted.startswith("list["):
+        return isinstance(value, list) and all(_fits(item, wanted[5:-1]) for item in value)
+    if wanted == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted == "Turn":
+        return (
+            isinstance(value, dict)
+            and value.keys() == {"role", "content"}
+            and all(isinstance(said, str) for said in value.values())
+        )
+    return isinstance(value, str)
+
+
+def _meant(wanted: str) -> str:
+    lists = {"str": "texts", "float": "numbers", "Turn": "turns with role and content"}
+    return f"a list of {lists[wanted[5:-1]]}" if wanted.startswith("list[") else "a text"

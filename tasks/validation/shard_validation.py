@@ -1,0 +1,240 @@
+"""One shard through validation: looked at by itself, then sifted by what was found about all of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.common.names import shorten
+from tasks.data.records import json_line, parse_lines
+from tasks.validation import contamination, exact_dedup, near_dedup, pii
+from tasks.validation.expectations import ACROSS, Failure, Limits, Rules, check, check_across, said, told
+from tasks.validation.quarantine import Admission
+
+EXAMPLES = 3
+SHOWN = 60
+SHOWN_FAULT = 240  # characters of why a row cannot be read
+
+
+@dataclass(frozen=True)
+class Looking:
+    """A shard to look at, with the rules. Digests for comparing it with others go into `work`."""
+
+    kind: str
+    number: int
+    rows: Path
+    origins: Path
+    work: Path
+    limits: Limits
+    scripts: tuple[str, ...]
+    personal: str
+    near: bool
+    own: Mapping[str, Sequence[Mapping[str, Any]]]
+    grams: Path | None
+    admitted: Mapping[str, Admission]
+
+    def lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Each row as its line and its values; one that was mended by hand as it is now."""
+        with self.rows.open("rb") as file:
+            for line in file:
+                (values,) = parse_lines([line], str(self.rows))
+                admission = self.admitted.get(str(values.get("id")))
+                if admission and admission.row is not None:
+                    values = {**admission.row, "id": values["id"]}
+                    line = _line(values)
+                yield line, values
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a shard broke by itself, its size, and what the balance of its labels is counted from."""
+
+    kind: str
+    rows: int
+    size: int
+    failures: tuple[Failure, ...]
+    excused: frozenset[int]
+    sources: Counter[str]
+    shares: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+def look(task: Looking) -> Looked:
+    """Hold a shard against the rules of single rows, and note digests of its rows for those of all."""
+    import pandas as pd
+
+    table = [values for _, values in task.lines()]
+    name = f"{task.number:05}.npy"
+    places = list(enumerate(table))
+    content = [exact_dedup.content_record(task.kind, row, task.number, place) for place, row in places]
+    exact_dedup.save_records(task.work / "content" / task.kind / name, content)
+    if task.kind == "ratings":
+        ratings = [exact_dedup.rating_record(row, task.number, place) for place, row in places]
+        exact_dedup.save_records(task.work / "whole" / task.kind / name, ratings)
+    if task.kind in ("comparisons", "ratings"):
+        choices = [
+            found
+            for place, row in places
+            for found in exact_dedup.choice_records(task.kind, row, task.number, place)
+        ]
+        exact_dedup.save_records(task.work / "choices" / task.kind / name, choices)
+    if task.near and task.kind == "text":
+        _save(
+            task.work / "signatures" / task.kind / name,
+            near_dedup.sign([str(row.get("text")) for row in table]),
+        )
+        ids = np.array([int(str(row["id"]), 16) for row in table], "<u8")
+        _save(task.work / "ids" / task.kind / name, ids)
+    grams = np.load(task.grams, mmap_mode="r") if task.grams else None
+    rules = Rules(
+        task.limits,
+        task.scripts,
+        task.personal == "quarantine",
+        task.own,
+        (lambda text: contamination.overlaps(text, grams)) if grams is not None else None,
+    )
+    excused = {
+        place
+        for place, row in places
+        if (admission := task.admitted.get(str(row.get("id"))))
+        and admission.row is None
+        and not row.get("fault")
+    }
+    failures = check(task.kind, pd.DataFrame(table), rules) if table else []
+    return Looked(
+        task.kind,
+        len(table),
+        task.rows.stat().st_size,
+        tuple(failures),
+        frozenset(excused),
+        Counter(str(row.get("source")) for row in table),
+        _shares(task.kind, table),
+    )
+
+
+def _shares(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
+    table = [row for row in table if not row.get("fault")]
+    if kind == "comparisons":
+        return {name: Counter(str(row.get(name)) for row in table) for name in ("annotator", "choice")}
+    if kind == "ratings":
+        return {"annotator": Counter(str(who) for row in table for who in row.get("annotators") or ())}
+    return {}
+
+
+@dataclass(frozen=True)
+class Sifting:
+    """A shard with what is known of it: what it broke by itself, and how its rows stand to all others."""
+
+    looking: Looking
+    looked: Looked
+    marks: np.ndarray
+    out: Path
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """How many rows were kept; of those set aside, how many of each source broke each rule, with examples."""
+
+    kept: int
+    broken: Counter[tuple[str, str]]
+    examples: dict[str, tuple[str, ...]]
+
+
+def sift(task: Sifting) -> Sifted:
+    """Write good rows to out/rows and the others to out/quarantine, under the first rule that each breaks."""
+    looking, looked = task.looking, task.looked
+    first = _first_rules(task)
+    kept, broken = 0, Counter[tuple[str, str]]()
+    examples: dict[str, tuple[str, ...]] = {}
+    name = looking.rows.name
+    folders = [task.out / folder / looking.kind for folder in ("rows", "quarantine")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    with (folders[0] / name).open("wb") as good, (folders[1] / name).open("wb") as aside:
+        for place, ((line, values), where) in enumerate(
+            zip(looking.lines(), _origins(looking), strict=False)
+        ):
+            if place not in first or place in looked.excused:
+                good.write(_masked(line, values, looking))
+                kept += 1
+                continue
+            rule, column = first[place]
+            value = values.get(column) if column else None
+            aside.write(_line({**values, "rule": rule, "where": where, "value": value}))
+            broken[str(values.get("source")), rule] += 1
+            if len(examples.get(rule, ())) < EXAMPLES:
+                examples[rule] = (*examples.get(rule, ()), _example(values, column, where))
+    return Sifted(kept, broken, examples)
+
+
+def _first_rules(task: Sifting) -> dict[int, tuple[str, str]]:
+    """The first rule that each broken row breaks, with the column that holds what broke it, by its place."""
+    import pandas as pd
+
+    failures = list(task.looked.failures)
+    if len(task.marks):
+        marks = pd.DataFrame({"place": range(task.looked.rows), **dict.fromkeys(ACROSS, False)})
+        for number, rule in enumerate(ACROSS):
+            marks.loc[task.marks["place"][task.marks["rule"] == number], rule] = True
+        failures += check_across(task.looking.kind, marks)
+    first: dict[int, tuple[str, str]] = {}
+    for failure in failures:
+        for place in failure.rows:
+            first.setdefault(place, (failure.rule, failure.column))
+    return first
+
+
+def _origins(looking: Looking) -> Iterator[str]:
+    if not looking.origins.exists():
+        while True:
+            yield ""
+    with looking.origins.open(encoding="utf-8") as file:
+        for line in file:
+            yield str(json.loads(line))
+
+
+def _masked(line: bytes, values: dict[str, Any], looking: Looking) -> bytes:
+    if looking.personal != "mask":
+        return line
+    masked = {
+        column: _mask(values[column])
+        for column in told(looking.kind)
+        if any(pii.find(text) for text in said(values.get(column)))
+    }
+    # The id stays: it says which row this was, whatever is shown of it.
+    return _line({**values, **masked}) if masked else line
+
+
+def _mask(value: Any) -> Any:
+    if isinstance(value, str):
+        return pii.mask(value)
+    return [
+        {**part, "content": pii.mask(str(part["content"]))} if isinstance(part, dict) else _mask(part)
+        for part in value
+    ]
+
+
+def _example(values: Mapping[str, Any], column: str, where: str) -> str:
+    where = where or str(values.get("source"))
+    if column == "fault":
+        # The sentence names the place itself.
+        return f"{where}: {shorten(str(values['fault']).removeprefix(where).lstrip(',: '), SHOWN_FAULT)}"
+    broke = values.get(column) if column else None
+    shown = (
+        broke if broke is not None else values.get("text") or values.get("completion") or values.get("prompt")
+    )
+    return f"{where}: {shorten(str(shown), SHOWN)!r}"
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return (json_line(values) + "\n").encode("utf-8", "replace")
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)

@@ -1,0 +1,122 @@
+"""What validation found: counts by kind, source and rule, and the same as a table, a report and data docs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model.training.launcher import Report
+from tasks.data.records import TYPES
+from tasks.project.data_folder import is_quarantine
+from tasks.project.owned_folder import replace_folder
+from tasks.project.paths import DATA_DOCS
+from tasks.validation.expectations import READABLE
+from tasks.validation.quarantine import Admission
+from tasks.validation.shard_validation import EXAMPLES, Looked, Sifted
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A rule that rows of a kind broke: how many, and three of them. A count of 0: the table broke it."""
+
+    kind: str
+    rule: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass
+class Findings:
+    """The findings of all shards, added up one by one; small whatever the data's size."""
+
+    kept: Counter[str] = field(default_factory=Counter)
+    total: Counter[tuple[str, str]] = field(default_factory=Counter)
+    broken: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unreadable: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rules: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    shares: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    faults: dict[str, dict[str, str]] = field(default_factory=dict)
+    tables: list[Broken] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for kind in TYPES:
+            for name in ("annotator", "choice"):
+                self.shares.setdefault((kind, name), Counter())
+
+    def add(self, kind: str, looked: Looked, sifted: Sifted) -> None:
+        """Take in a shard."""
+        self.kept[kind] += sifted.kept
+        for source, count in looked.sources.items():
+            self.total[kind, source] += count
+        for (source, rule), count in sifted.broken.items():
+            self.broken[kind, source] += count
+            self.unreadable[kind, source] += count if rule == READABLE else 0
+            self.rules[kind, rule] += count
+            known = self.examples.get((kind, rule), ())
+            self.examples[kind, rule] = (*known, *sifted.examples.get(rule, ()))[:EXAMPLES]
+        for name, counts in looked.shares.items():
+            self.shares[kind, name].update(counts)
+        for failure in looked.failures:
+            if failure.says:
+                self.faults.setdefault(kind, {})[failure.rule] = failure.says
+
+    def sources(self, kind: str) -> list[str]:
+        """The sources that rows of a kind came from."""
+        return sorted(source for found, source in self.total if found == kind)
+
+    def metrics(self) -> dict[str, int]:
+        """Rows that were kept and that were set aside, by kind."""
+        aside = {kind: sum(n for (found, _), n in self.rules.items() if found == kind) for kind in TYPES}
+        return {kind: self.kept[kind] for kind in TYPES} | {
+            f"{kind}_quarantined": aside[kind] for kind in TYPES
+        }
+
+    def table(self) -> list[Broken]:
+        """Every rule that was broken, in the order of kinds, the most broken first."""
+        rows = [
+            Broken(kind, rule, count, self.examples.get((kind, rule), ()))
+            for kind in TYPES
+            for (found, rule), count in sorted(self.rules.items(), key=lambda item: (-item[1], item[0]))
+            if found == kind
+        ]
+        return [*self.tables, *rows]
+
+    def lines(self) -> str:
+        """The table for a terminal."""
+        return "\n".join(
+            f"  {row.kind}  {row.rule}  {row.count or 'the table'}"
+            + "".join(f"\n      {e}" for e in row.examples)
+            for row in self.table()
+        )
+
+
+def publish(
+    findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, report: Report
+) -> None:
+    """Write report.md and report.json, copy quarantine and data_docs to where people look, and report."""
+    header = ["rows", "rule", "broken by", "for example"]
+    cells = [
+        [row.kind, row.rule, str(row.count or "the table"), "<br>".join(row.examples)]
+        for row in findings.table()
+    ]
+    table = [header, ["---"] * 4, *([cell.replace("|", "\\|") for cell in line] for line in cells)]
+    if not cells:
+        table.append(["all", "every rule", "none", ""])
+    markdown = "\n".join("| " + " | ".join(line) + " |" for line in table)
+    if admitted:
+        who = Counter(admission.by for admission in admitted.values())
+        named = ", ".join(f"{count} by {name}" for name, count in sorted(who.items()))
+        markdown += f"\n\nLet in by hand: {named}."
+    metrics = findings.metrics()
+    counts = ", ".join(f"{metrics[kind]} {kind}" for kind in TYPES)
+    (out / "report.md").write_text(f"# What validation found\n\nGood rows: {counts}.\n\n{markdown}\n")
+    (out / "report.json").write_text(json.dumps({"metrics": metrics, "broken": cells}, indent=1))
+    kept = root / "data" / "quarantine"
+    replace_folder(out / "quarantine" if findings.rules else None, kept, is_quarantine)
+    pages = {f"{kind}.html" for kind in TYPES} | {path.name for path in (out / "data_docs").iterdir()}
+    replace_folder(out / "data_docs", root / DATA_DOCS, pages.__contains__)
+    report({"event": "table", "title": "validation", "markdown": markdown})

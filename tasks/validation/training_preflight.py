@@ -1,0 +1,281 @@
+"""Checks before training: whether the splits fill the batches and contexts that each training asks for."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from model.data.chat_template import Row, chat_prompt, example_of, prompt_key
+from model.data.dataloader import Packing, TokenFile, WindowOrder, each_row
+from model.data.tokenizer import Tokenizer
+from model.errors import UserError
+from model.evaluation.evaluate_config import EvaluateParameters
+from model.inference.prompting import Chat
+from model.training.ppo_config import PPOParameters
+from model.training.pretrain import PretrainParameters
+from model.training.reward import RewardParameters
+from model.training.sft import SFTParameters
+from tasks.common.names import stratum_key
+from tasks.data.annotator_agreement import Agreement
+from tasks.data.groups import describe_few_groups
+from tasks.data.records import shards
+from tasks.labels import Comparisons, Kept, LabelsParameters, Ratings, find_judge_share, refuse_one_class
+from tasks.split import SPLITS
+
+LABELS = ("comparisons", "ratings")
+FEW = 5  # held-out rows; a share of fewer tells nothing
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What the trainings of a preset ask of the data. `adopted`: the base model is taken from elsewhere."""
+
+    context: int
+    adopted: bool = False
+    pretrain: PretrainParameters = field(default_factory=PretrainParameters)
+    sft: SFTParameters = field(default_factory=SFTParameters)
+    labels: LabelsParameters = field(default_factory=LabelsParameters)
+    reward: RewardParameters = field(default_factory=RewardParameters)
+    rlhf: PPOParameters = field(default_factory=PPOParameters)
+    evaluate: EvaluateParameters = field(default_factory=EvaluateParameters)
+
+
+def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str, ...]:
+    """Check every training against the split and the tokenizer, before the first of them starts.
+
+    Of large data no more is read than shows that there is enough.
+
+    Args:
+        asked: What the trainings need.
+        split: The output of the stage split.
+        tokenizer: The output of the stage tokenizer; its token files may be missing where the text is large.
+
+    Returns:
+        What a user should know, a sentence each: kinds of rows of which a split has none, or so few that
+        figures tell little, and, first, why the run ends before its last stage where it does.
+
+    Raises:
+        UserError: There are rows, and too few of them for a training; names each such stage.
+    """
+    encoder = Tokenizer.load(tokenizer)
+    faults = _Faults()
+    if not asked.adopted and (tokenizer / "tokens.json").exists():
+        faults.note("pretrain", lambda: _check_text(asked, tokenizer))
+    missing = missing_rows(split)
+    if _rows_by_split(split, "pairs"):
+        faults.note("sft", lambda: _check_pairs(asked, split, encoder))
+    if not missing:
+        faults.note("reward", lambda: _check_labels(asked, split, encoder))
+        faults.note("rlhf", lambda: _check_prompts(asked, split, encoder))
+        faults.note("evaluate", lambda: _check_test_pairs(asked, split, encoder))
+    uneven = tuple(filter(None, (_describe_empty(split, kind) for kind in ("pairs", *LABELS))))
+    if faults.found:
+        raise UserError(". ".join([f"nothing was trained, as a later stage would stop: {faults}", *uneven]))
+    few = () if missing else tuple(filter(None, (_few_prompts(asked, split, encoder), _few_choices(split))))
+    return (*([missing] if missing else []), *uneven, *few)
+
+
+def missing_rows(split: Path) -> str:
+    """Say why a run ends before its last stage, as a kind of rows is missing altogether; else empty."""
+    if not _rows_by_split(split, "pairs"):
+        return "there are no pairs: the run makes the base model and ends at sft; add pairs"
+    if not any(_rows_by_split(split, kind) for kind in LABELS):
+        return "there are no labels: the run ends after sft; add ratings or comparisons"
+    return ""
+
+
+def _rows_by_split(split: Path, kind: str) -> list[str]:
+    """The splits that have rows of a kind."""
+    return [name for name in SPLITS if any(path.stat().st_size for path in shards(split / name / kind))]
+
+
+def _describe_empty(split: Path, kind: str) -> str:
+    """Say of a kind of rows that a split has none, and why; empty where each split has some, or none has."""
+    there = _rows_by_split(split, kind)
+    empty = [name for name in SPLITS if name not in there]
+    if not there or not empty:
+        return ""
+    few = describe_few_groups(kind, (path for name in there for path in shards(split / name / kind)))
+    advice = (
+        few or f"add {kind}, or raise {' and '.join(f'split.{name}' for name in empty if name != 'train')}"
+    )
+    return f"None of the {kind} fall into the {' and '.join(empty)} split: {advice}"
+
+
+class _Faults:
+    """The stages that would stop, each with its sentence."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def note(self, stage: str, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except UserError as error:
+            self.found[stage] = str(error)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{stage}: {sentence}" for stage, sentence in self.found.items())
+
+
+def _check_text(asked: Trainings, tokenizer: Path) -> None:
+    vocabulary = int(json.loads((tokenizer / "tokens.json").read_text())["vocabulary"])
+    lengths = np.zeros(vocabulary, np.int64)
+    WindowOrder(TokenFile(tokenizer, "train", lengths), asked.context, asked.pretrain.batch, 0)
+    held_out = TokenFile(tokenizer, "valid", lengths)
+    if not held_out.windows(asked.context):
+        raise UserError(
+            f"the validation text has {len(held_out.tokens)} tokens, fewer than one window of "
+            f"{asked.context}; add text, or raise split.valid"
+        )
+
+
+def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
+    """Raise UserError where the training pairs fill fewer rows than a batch of SFT."""
+    context, batch = asked.context, asked.sft.batch
+    lengths: list[int] = []
+    filled = 0
+    for row in each_row(split / "train" / "pairs"):
+        length = len(example_of(row, tokenizer, context + 1).tokens) - 1
+        lengths.append(length)
+        filled += length if length <= context else 0
+        if filled >= batch * context:
+            return
+    rows = len(Packing.make(lengths, context).rows)
+    if rows < batch:
+        raise UserError(
+            f"the training pairs fill {rows} rows of {context} tokens, fewer than one batch of {batch}; add "
+            "pairs, or lower sft.batch"
+        )
+
+
+def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
+    """Raise UserError where the training labels make fewer groups than a batch, or are all of one class."""
+    settings = asked.reward
+    compared, strata, apart = Counter[str](), Counter[str](), False
+    prompts: dict[tuple[str, str], Row] = {}
+    share = find_judge_share(split / "train", asked.labels)
+    comparisons = Comparisons(split / "train", asked.labels, Kept(share))
+    groups = 0
+    for choice in comparisons.decided():
+        compared[stratum_key(choice.aspect, choice.source)] += 1
+        apart = True
+        _remember_prompt(prompts, {"prompt": choice.prompt, "history": choice.history}, asked, tokenizer)
+        groups = sum(count // (settings.group // 2) for count in compared.values())
+        if groups >= settings.batch and len(prompts) > 1:
+            return
+    ratings = Ratings(split / "train", asked.labels, Kept(share))
+    for rating in ratings.read(defaultdict(Agreement)):
+        strata[stratum_key(rating.aspect, rating.source)] += 1
+        _remember_prompt(prompts, {"prompt": rating.prompt, "history": rating.history}, asked, tokenizer)
+    refuse_one_class(ratings, comparisons, asked.labels.margin)
+    groups += sum(count // settings.group for count in strata.values())
+    if groups < settings.batch:
+        raise UserError(
+            f"the training labels make {groups} groups of {settings.group} texts, fewer than one batch of "
+            f"{settings.batch}; add labels, or lower reward.batch or reward.group"
+            + (f"; labels.judge_share keeps {share:.0%} of them for the judge" if share else "")
+        )
+    if not apart and all(high - low < settings.margin for low, high in ratings.ends.values()):
+        raise UserError(
+            f"all {ratings.count} labels are of one class: no two scores of one aspect and source are "
+            f"{settings.margin} apart; add other labels, or lower reward.margin"
+        )
+    if len(prompts) < 2:
+        raise UserError(
+            f"reward.reference_tokens: {settings.reference_tokens} tokens of answer leave room for "
+            f"{len(prompts)} of the labels' prompts in a context of {asked.context}, and at least 2 are "
+            "needed; lower it, or add labels about other prompts"
+        )
+
+
+def _remember_prompt(
+    prompts: dict[tuple[str, str], Row], row: Row, asked: Trainings, tokenizer: Tokenizer
+) -> None:
+    """Note a prompt that leaves room for a reference answer, as long as fewer than two are known."""
+    room = asked.context - asked.reward.reference_tokens
+    if len(prompts) < 2 and len(chat_prompt(row, tokenizer, room)[0]) <= room:
+        prompts.setdefault(prompt_key(row), row)
+
+
+def _check_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
+    """Raise UserError where fewer training prompts than a batch of RLHF leave room for an answer."""
+    settings = asked.rlhf
+    room = asked.context - settings.new_tokens
+    if room < 1:
+        raise UserError(
+            f"rlhf.new_tokens is {settings.new_tokens} and the context {asked.context}: no prompt fits "
+            "before it"
+        )
+    rows = _of_sources(each_row(split / "train" / "pairs"), settings.sources)
+    fitting = (row for row in rows if len(chat_prompt(row, tokenizer, room)[0]) <= room)
+    count = sum(1 for _ in islice(fitting, settings.batch))
+    if count < settings.batch:
+        raise UserError(
+            f"{count} prompts fit rlhf.sources and the context of {asked.context} tokens, fewer than one "
+            f"batch of {settings.batch}; add pairs, or lower rlhf.batch or rlhf.new_tokens"
+        )
+
+
+def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
+    """Say that the models are judged on few prompts; empty where they are enough."""
+    settings = asked.evaluate
+    room = asked.context - settings.new_tokens
+    prompts: set[tuple[str, str]] = set()
+    for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
+        if len(chat_prompt(row, tokenizer, room)[0]) <= room:
+            prompts.add(prompt_key(row))
+        if len(prompts) >= FEW:
+            return ""
+    count = f"{len(prompts)} test prompt{'' if len(prompts) == 1 else 's'}"
+    labels = sum(_count(split / "train" / kind) for kind in LABELS)
+    return (
+        f"The models are judged on {count} alone, and learn from {labels:,} labels: the prompts are those of "
+        f"pairs. Add pairs, or raise split.test, so that there are {FEW} test prompts or more"
+    )
+
+
+def _few_choices(split: Path) -> str:
+    """Say that few comparisons are held out beside many ratings; empty where there are none, or enough."""
+    held_out = _count(split / "test" / "comparisons")
+    if held_out >= FEW:
+        return ""
+    trained, ratings = (_count(split / "train" / kind) for kind in LABELS)
+    if not 0 < trained + held_out <= ratings:
+        return ""
+    figure = f"{held_out} held-out comparison{'' if held_out == 1 else 's'}"
+    return (
+        f"The reward model learns from {trained:,} comparisons beside {ratings:,} ratings, and its figure on "
+        f"comparisons is of {figure}, which tells little. Add comparisons"
+    )
+
+
+def _count(folder: Path) -> int:
+    """How many rows the shards of a folder hold."""
+    return sum(path.read_bytes().count(b"\n") for path in shards(folder))
+
+
+def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
+    """Raise UserError where no test pair leaves room for an answer in evaluation."""
+    settings = asked.evaluate
+    chat = Chat(tokenizer, asked.context - settings.new_tokens)
+    for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
+        example = chat.example(row)
+        fits = len(example.prompt) + settings.new_tokens <= asked.context
+        if fits and len(example.completion) <= settings.new_tokens:
+            return
+    raise UserError(
+        f"no test prompt of {', '.join(settings.sources) or 'any source'} leaves room for an answer in a "
+        f"context of {asked.context} tokens; add pairs, or change evaluate.sources or evaluate.new_tokens "
+        f"({settings.new_tokens})"
+    )
+
+
+def _of_sources(rows: Iterator[Row], sources: tuple[str, ...]) -> Iterator[Row]:
+    return (row for row in rows if not sources or row["source"] in sources)

@@ -1,0 +1,170 @@
+"""`make bench`: ours and the peers' training step, generation and encoding on this machine's CPU."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# As model.training.launcher does for every training: it counts for both sides alike.
+if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+    from model.training.launcher import RUNTIME
+
+    os.execve(
+        sys.executable, [sys.executable, "-m", "tests.benchmarks", *sys.argv[1:]], {**os.environ, **RUNTIME}
+    )
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from model.data.hf_checkpoint import load_model, save_model
+from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.inference.generate import generate
+from model.nn.losses import next_token_loss
+from model.nn.transformer import Architecture, Transformer
+from model.training.distributed import World, compute_dtype
+from model.training.optimizer import Learner, OptimizerParameters
+from tasks.data.records import read_shards
+from tests.benchmarks.pairing import Ratio, pair
+
+STEP = Architecture(vocabulary=4096, layers=6, width=384, heads=6, context=256)
+ROWS = 8
+PROMPT, NEW = 64, 64
+
+
+def corpus() -> list[str]:
+    """Texts to encode: the data where it was ingested, else made of words with Zipf's shares."""
+    if found := [row["text"] for row in read_shards(Path("data/text"))]:
+        return found
+    random = np.random.default_rng(0)
+    letters = np.array(list("etaoinshrdlucmfwypvbgk"))
+    shares = 1 / np.arange(1, 23)
+    words = [
+        "".join(random.choice(letters, size=n, p=shares / shares.sum())) for n in random.integers(2, 11, 8000)
+    ]
+    zipf = 1 / np.arange(1, 8001)
+    return [" ".join(random.choice(words, size=120, p=zipf / zipf.sum())) + ".\n" for _ in range(6000)]
+
+
+def training(folder: Path, dtype: torch.dtype, tokenizer: Tokenizer) -> Ratio:
+    """One whole step at 12.2M weights: forward, loss in float32, backward, clip, AdamW, both fused."""
+    from transformers import LlamaForCausalLM
+
+    save_model(Transformer(STEP).initialise(0), tokenizer, folder)
+    model, _ = load_model(folder)
+    learner = Learner(model, OptimizerParameters(learning_rate=3e-4), compute_dtype("cpu"), World())
+    theirs = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).train()
+    optimizer = torch.optim.AdamW(
+        theirs.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+    )
+    random = torch.Generator().manual_seed(0)
+    tokens = torch.randint(STEP.vocabulary, (ROWS, STEP.context + 1), generator=random)
+    inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+    def our_step() -> None:
+        loss = next_token_loss(model.logits(model(inputs)).flatten(0, 1), targets.flatten()) / inputs.numel()
+        loss.backward()
+        learner.collect()
+        learner.step(1.0)
+
+    def their_step() -> None:
+        logits = theirs(inputs, use_cache=False).logits
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    same = dtype == compute_dtype("cpu")
+    name = "the same dtype" if same else "theirs float32"
+    return pair(
+        f"training step, {name}", our_step, their_step, 1.15 if same else 1.9, 9,
+        f"{inputs.numel()} tokens",
+    )  # fmt: skip
+
+
+def generation(folder: Path) -> Ratio:
+    """32 prompts of 64 tokens, 64 new ones each, in the same dtype; the end token is forbidden to both."""
+    from transformers import LlamaForCausalLM
+
+    dtype = compute_dtype("cpu")
+    model, tokenizer = load_model(folder, dtype)
+    theirs = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    random = torch.Generator().manual_seed(1)
+    prompts = torch.randint(3, STEP.vocabulary, (32, PROMPT), generator=random)
+
+    def ours() -> None:
+        made = generate(model, prompts.tolist(), NEW, tokenizer.end, seed=1, forbid=(tokenizer.end,))
+        assert made.lengths.tolist() == [NEW] * 32
+
+    def peers() -> None:
+        with torch.no_grad():
+            made = theirs.generate(
+                prompts, attention_mask=torch.ones_like(prompts), do_sample=True, top_k=0, min_new_tokens=NEW,
+                max_new_tokens=NEW, pad_token_id=tokenizer.end, eos_token_id=tokenizer.end,
+            )  # fmt: skip
+        assert made.shape == (32, PROMPT + NEW)
+
+    return pair("generate, 32 prompts of 64", ours, peers, 1.5, 5, f"{32 * NEW} tokens")
+
+
+def encoding(tokenizer: Tokenizer, texts: list[str]) -> list[Ratio]:
+    """A corpus to ids, one thread on both sides, when most words were met before and when none was.
+
+    The ids must be identical.
+    """
+    amount = f"{sum(len(text.encode()) for text in texts) / 1e6:.1f} MB"
+
+    def theirs() -> list[list[int]]:
+        return [tokenizer.rules.encode(text, add_special_tokens=False).ids for text in texts]
+
+    assert [tokenizer.encode(text) for text in texts] == theirs(), "the ids are not identical"
+
+    def known() -> None:
+        tokenizer.encode_documents(texts)
+
+    def afresh() -> None:
+        Tokenizer(tokenizer.rules).encode_documents(texts)
+
+    return [
+        pair("encode, words met before", known, theirs, 8.0, 5, amount),
+        pair("encode, every word new", afresh, theirs, 0.0, 5, amount),
+    ]
+
+
+def main() -> int:
+    import tempfile
+
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    console = Console(width=110)
+    texts = corpus()
+    tokenizer = train_tokenizer(texts, STEP.vocabulary)
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        with console.status("training step, the same dtype"):
+            ratios.append(training(Path(folder), compute_dtype("cpu"), tokenizer))
+        if compute_dtype("cpu") != torch.float32:
+            with console.status("training step, float32"):
+                ratios.append(training(Path(folder), torch.float32, tokenizer))
+        with console.status("generation"):
+            ratios.append(generation(Path(folder)))
+    with console.status("encoding"):
+        ratios += encoding(tokenizer, texts)
+    table = Table(title=f"ours against transformers, tokenizers · {torch.get_num_threads()} threads")
+    for column in ("", "amount", "ours s", "theirs s", "ratio", "bar", ""):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True, min_width=len(column))
+    for ratio in ratios:
+        table.add_row(
+            ratio.what, ratio.amount, f"{ratio.ours:.3f}", f"{ratio.theirs:.3f}", f"{ratio.value:.2f}",
+            *((f"{ratio.bar:.2f}", "met" if ratio.met else "missed") if ratio.bar else ("", "")),
+        )  # fmt: skip
+    console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

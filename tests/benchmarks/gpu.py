@@ -1,0 +1,182 @@
+"""`python -m tests.benchmarks.gpu`: training and sampling on one GPU, at the shape of configs/gpu.yaml.
+
+Imports model/ only, so that it runs where Prefect, MLflow and DVC are not installed. `--tiny` tries it out on
+a CPU. Each part prints one line of JSON when it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from model.inference.generate import generate
+from model.nn.transformer import Architecture, Transformer
+from model.training.distributed import World, compute_dtype, compute_repeatably
+from model.training.optimizer import Learner, OptimizerParameters
+from model.training.ppo import Aligning, PPOParameters
+from model.training.pretrain import Pretraining
+from model.training.sft import Finetuning
+from model.training.trainer import LoopParameters, supervised_update
+
+PEAK = 989e12  # dense bfloat16 FLOP/s of an H100 SXM and of an H200
+MUON = OptimizerParameters(muon_learning_rate=0.02)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured: a shape, rows of one pass, prompts of one PPO step and their new tokens."""
+
+    architecture: Architecture
+    rows: int
+    prompts: int
+    new_tokens: int
+    prompt_tokens: int = 64
+
+
+WHOLE = Size(
+    Architecture(layers=12, width=768, heads=12, hidden=2048, context=1024, vocabulary=50304), 64, 256, 256
+)
+TINY = Size(Architecture(layers=2, width=64, heads=4, context=64, vocabulary=512), 4, 8, 24, 8)
+
+
+def model_flops(shape: Architecture) -> float:
+    """FLOPs of a token's forward and backward pass; docs/gpu.md has the formula."""
+    looked_up = 0 if shape.tied else shape.vocabulary * shape.width
+    return 6 * (shape.parameters - looked_up) + 12 * shape.layers * shape.width * shape.context
+
+
+def finish(device: str) -> float:
+    """Wait for the device and return the time in seconds."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def seconds_of(device: str, function: Callable[[int], object], rounds: int, warm: int) -> float:
+    """Return the median time of a call with the round's number, after `warm` calls that do not count."""
+    took = []
+    for number in range(warm + rounds):
+        began = finish(device)
+        function(number)
+        took.append(finish(device) - began)
+    return statistics.median(took[warm:])
+
+
+def training(size: Size, device: str, packed: bool) -> dict[str, Any]:
+    """One step of pretraining, or of fine-tuning on six packed documents a row: tokens/s, MFU and memory."""
+    shape, rows = size.architecture, size.rows
+    model = Transformer(shape).initialise(0)
+    learner = Learner(model, MUON, compute_dtype(device), World(device=device))
+    random = torch.Generator().manual_seed(0)
+    x = torch.randint(shape.vocabulary, (2 * rows, shape.context), generator=random).to(device)
+    y = x.roll(-1, 1)
+    places = torch.arange(shape.context, device=device)
+    documents = (places * 6 // shape.context).expand(2 * rows, -1).contiguous()
+    holder: Any = SimpleNamespace(model=model)
+    if packed:
+        loss = lambda part: Finetuning._loss(holder, x[part], y[part], documents[part])  # noqa: E731
+    else:
+        loss = lambda part: Pretraining._loss(holder, x[part], y[part])  # noqa: E731
+    compiled = torch.compile(loss) if device == "cuda" else loss
+    parameters = LoopParameters(steps=100, micro_batch=rows, optimizer=MUON)
+
+    def step(number: int) -> None:
+        supervised_update(learner, parameters, number, 2 * rows, x.numel(), compiled)
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = seconds_of(device, step, rounds=8, warm=3)
+    rate = x.numel() / seconds
+    return {
+        "tokens_per_second": round(rate),
+        "mfu": round(rate * model_flops(shape) / PEAK, 3),
+        "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 1) if device == "cuda" else None,
+    }
+
+
+def sampling(size: Size, device: str, rows: int) -> dict[str, Any]:
+    """Tokens a second beside transformers' `generate`, in turn, at a number of rows."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    a, new, dtype = size.architecture, size.new_tokens // 2, compute_dtype(device)
+    ours = Transformer(a).initialise(0).to(device, dtype).eval()
+    configuration = LlamaConfig(
+        vocab_size=a.vocabulary, hidden_size=a.width, intermediate_size=a.hidden, num_hidden_layers=a.layers,
+        num_attention_heads=a.heads, num_key_value_heads=a.kv_heads, max_position_embeddings=a.context,
+        tie_word_embeddings=True, pad_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    theirs = LlamaForCausalLM(configuration).to(device, dtype).eval()
+    random = torch.Generator().manual_seed(0)
+    prompts = torch.randint(3, a.vocabulary, (rows, size.prompt_tokens), generator=random)
+    there = prompts.to(device)
+
+    def peer(number: int) -> None:
+        with torch.no_grad():
+            theirs.generate(
+                there, attention_mask=torch.ones_like(there), do_sample=True, top_k=0,
+                min_new_tokens=new, max_new_tokens=new,
+            )  # fmt: skip
+
+    def own(number: int) -> None:
+        generate(ours, prompts.tolist(), new, end=0, forbid=(0,), seed=number)
+
+    seconds = {name: seconds_of(device, each, 3, 1) for name, each in (("ours", own), ("peer", peer))}
+    return {f"{name}_tokens_per_second": round(rows * new / taken) for name, taken in seconds.items()} | {
+        "ours_over_peer": round(seconds["peer"] / seconds["ours"], 2)
+    }
+
+
+def alignment(size: Size, device: str) -> dict[str, Any]:
+    """One PPO step, of one epoch in four minibatches, in seconds."""
+    a = size.architecture
+    random = torch.Generator().manual_seed(0)
+    prompts = [
+        torch.randint(3, a.vocabulary, (size.prompt_tokens,), generator=random).tolist()
+        for _ in range(size.prompts)
+    ]
+    policy, reference = (Transformer(a).initialise(0) for _ in range(2))
+    tokenizer: Any = SimpleNamespace(end=0, decode=lambda ids: "")
+    parameters = PPOParameters(
+        steps=10, batch=size.prompts, micro_batch=size.rows, minibatches=4, new_tokens=size.new_tokens,
+        epochs=1, optimizer=OptimizerParameters(learning_rate=1e-6),
+    )  # fmt: skip
+
+    def distinct_share(rows: list[list[int]]) -> torch.Tensor:
+        return torch.tensor([len(set(row)) / len(row) for row in rows])
+
+    recipe: Any = Aligning(
+        parameters, policy, reference, tokenizer, distinct_share, prompts, [], 1, World(device=device)
+    )
+    return {"step_seconds": round(seconds_of(device, recipe.update, rounds=3, warm=1), 3)}
+
+
+def main() -> None:
+    """Measure each part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="a small model on the CPU: does it run at all")
+    size, device = (TINY, "cpu") if parser.parse_args().tiny else (WHOLE, "cuda")
+    if device == "cuda":
+        print(torch.cuda.get_device_name(0), torch.__version__, flush=True)
+    # First: deterministic arithmetic refuses operations of transformers' generate.
+    for rows in (1, 32, 256):
+        print(f"sampling {rows} rows", json.dumps(sampling(size, device, rows)), flush=True)
+    for repeatable in (False, True):
+        if repeatable and device == "cuda":
+            compute_repeatably()
+        for name, packed in (("pretraining", False), ("fine-tuning, packed", True)):
+            torch.compiler.reset()
+            found = {"repeatable": repeatable, **training(size, device, packed)}
+            print(name, json.dumps(found), flush=True)
+    print("ppo", json.dumps(alignment(size, device)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

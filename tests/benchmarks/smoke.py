@@ -1,0 +1,56 @@
+"""A folder in which the smoke preset runs, and programs that are timed in it as a person starts them."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.servers.environment import QUIET, bare
+
+REPOSITORY = Path(__file__).parents[2]
+SMOKE = REPOSITORY / "configs" / "smoke.yaml"
+
+
+def lay(root: Path) -> None:
+    """Put there what the smoke preset reads."""
+    (root / "tests" / "exports").mkdir(parents=True)
+    (root / "tests" / "exports" / "smoke").symlink_to(REPOSITORY / "tests" / "exports" / "smoke")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """When a program began and ended, in seconds since 1970, and the seconds of processors that it took.
+
+    What else runs on the machine makes the span longer, the processors' seconds hardly.
+    """
+
+    began: float
+    ended: float
+    processor: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+def call(root: Path, module: str, *words: str) -> Timed:
+    """Run a module of this repository in that folder. Raises RuntimeError where it fails."""
+    before, began = _processor(), time.time()
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], cwd=root, env={**bare(REPOSITORY), **QUIET},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    ended = time.time()
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr)
+    return Timed(began, ended, _processor() - before)
+
+
+def _processor() -> float:
+    """Seconds of all children that are over, and of theirs that they waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,200 @@
+"""`chatmill clean` with real stages, real locks and the real registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli.clean import clean
+from model.errors import UserError
+from model.training.launcher import Report
+from tasks.cleanup.output_gc import parse_age, parse_size, survey
+from tasks.engine.output import MANIFEST, Reference
+from tasks.engine.stage import Surroundings, stage
+from tasks.tracking.tracker import Tracker
+from tests.flows.cli_runner import call, of
+
+MODEL = "chatmill"
+HOLD = """
+import fcntl, sys, time
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@dataclass(frozen=True)
+class Words:
+    word: str = "a"
+
+
+@stage()
+def first(parameters: Words, out: Path, report: Report) -> dict[str, Any]:
+    """A file."""
+    (out / "words.txt").write_text(parameters.word * 1000)
+    return {}
+
+
+@stage(inputs=("first",))
+def second(parameters: Words, first: Path, out: Path, report: Report) -> dict[str, Any]:
+    """A file of a file."""
+    (out / "words.txt").write_text((first / "words.txt").read_text() + parameters.word)
+    return {}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def tracker(root: Path) -> Tracker:
+    (root / "var").mkdir()
+    return Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
+
+
+def make(root: Path, word: str, days: float, tracker: Tracker | None = None) -> list[Reference]:
+    """Both stages of a word, made so many days ago."""
+    around = Surroundings(root)
+    made: list[Reference] = []
+    for one in (first, second):
+        inputs = {found.stage: found for found in made}
+        if tracker:
+            with tracker.open_stage(one.name, {}, []) as run:
+                made.append(one.run(Words(word), inputs, around, lambda event: None, run=run))
+                tracker.close_stage(made[-1], "")
+        else:
+            made.append(one.run(Words(word), inputs, around, lambda event: None))
+        then = time.time() - days * 86400
+        os.utime(Path(made[-1].path) / MANIFEST, (then, then))
+    return made
+
+
+def say(*words: str) -> str:
+    return call(of(clean), *words).output
+
+
+def there(made: list[Reference]) -> list[bool]:
+    return [Path(one.path).exists() for one in made]
+
+
+def test_without_anything_there_is_one_sentence(root: Path) -> None:
+    assert say().count("\n") == 1 and "nothing to clean" in say()
+    assert not (root / "var").exists()
+
+
+def test_old_ones_go_and_a_dry_run_only_says_so(root: Path, tracker: Tracker) -> None:
+    old, young = make(root, "a", 30), make(root, "b", 2)
+    said = say("--dry-run")
+    assert old[0].key in said and "would go" in said and "older than 14 days" in said
+    assert there(old + young) == [True] * 4
+    assert "freed" in say()
+    assert there(old + young) == [False, False, True, True]
+    names = [
+        path.name for path in (root / "var" / "cache" / "artifacts").rglob("*") if old[0].key in path.name
+    ]
+    assert names == []
+
+
+def test_by_size_the_oldest_unused_go_first(root: Path, tracker: Tracker) -> None:
+    words = [make(root, word, days) for word, days in (("a", 3), ("b", 2), ("c", 1))]
+    whole = sum(entry.size for entry in survey(root / "var" / "cache" / "artifacts"))
+    assert "the oldest, to keep under" in say("--keep-under", f"{whole - 100}B")
+    assert [all(there(made)) for made in words] == [False, True, True]
+
+
+def test_models_the_newest_run_and_what_they_read_stay(root: Path, tracker: Tracker) -> None:
+    with tracker.open_run("demo", {}, {}, ""):
+        model, run = make(root, "model", 90, tracker), tracker.run
+    tracker.client.create_registered_model(MODEL)
+    tags = {"digest": model[1].digest}
+    tracker.client.create_model_version(MODEL, str(root), model[1].run, tags=tags)
+    newest, other = make(root, "newest", 80), make(root, "other", 70)
+    steps = [{"name": newest[1].stage, "key": newest[1].key}]
+    (root / "var" / "summary.json").write_text(json.dumps({"stages": steps, "mlflow_run_id": run}))
+    # Another run is the newest in MLflow, so that only the version speaks for the model.
+    time.sleep(0.01)
+    with tracker.open_run("later", {}, {}, ""):
+        pass
+    said = say("--keep-under", "1B")
+    assert f"an input of version 1 of {MODEL}" in said and "an input of the newest run" in said
+    assert there(model + newest) == [True] * 4 and there(other) == [False, False]
+    assert "more than the 1 B asked for" in said
+
+
+def test_what_a_living_process_uses_stays(root: Path, tracker: Tracker) -> None:
+    locked = make(root, "locked", 90)
+    part = root / "var" / "cache" / "artifacts" / "train" / ("a" * 20 + ".part") / "checkpoints"
+    part.mkdir(parents=True)
+    (part / "training.lock").touch()
+    dead = part.parent.parent / ("b" * 20 + ".part")
+    dead.mkdir()
+    (dead / "step-7.pt").write_text("weights")
+    os.utime(dead / "step-7.pt", (0, 0))
+    os.utime(part / "training.lock", (0, 0))
+    locks = [Path(locked[1].path).with_suffix(".lock"), part / "training.lock"]
+    holders = [
+        subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) for path in locks
+    ]
+    try:
+        for holder in holders:
+            assert holder.stdout is not None and holder.stdout.readline()
+        assert "a process holds its lock" in say()
+        assert there(locked) == [False, True] and part.exists() and not dead.exists()
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.communicate()
+    say()
+    assert there(locked) == [False, False] and not part.exists()
+
+
+def test_what_a_running_run_took_stays_with_the_whole_stage_it_is_at(root: Path, tracker: Tracker) -> None:
+    old = make(root, "old", 60)
+    with tracker.open_run("demo", {}, {}, ""):
+        used = make(root, "used", 90, tracker)
+        # One that follows is newer, so the alive file alone speaks for this run.
+        tracker.client.create_run(tracker.experiment)
+        with tracker.open_stage("second", {}, []):
+            assert "a running run" in say()
+            assert there(used) == [True, True] and there(old) == [True, True]
+    say()
+    assert there(old) == [False, False]
+
+
+def test_what_a_killed_clean_left_is_not_whole_and_goes(root: Path, tracker: Tracker) -> None:
+    made = make(root, "a", 0)
+    folder = Path(made[1].path)
+    folder.rename(folder.with_name(folder.name + ".gone"))
+    (Path(made[0].path) / MANIFEST).unlink()
+    assert "half removed before" in say()
+    assert there(made) == [False, False] and not folder.with_name(folder.name + ".gone").exists()
+    assert not replace(made[1]).reused and make(root, "a", 0)[1].digest == made[1].digest
+
+
+def test_another_store_is_refused(root: Path, tracker: Tracker) -> None:
+    made = make(root, "a", 90)
+    (root / "var" / "summary.json").write_text(json.dumps({"stages": [], "mlflow_run_id": "0" * 32}))
+    with pytest.raises(UserError, match="does not know the newest run"):
+        say()
+    assert there(made) == [True, True]
+
+
+def test_ages_and_sizes_are_read_or_refused() -> None:
+    assert (parse_age("30d"), parse_age("12h")) == (30 * 86400, 12 * 3600)
+    assert (parse_size("20GB"), parse_size("1.5 KiB")) == (20 * 1000**3, 1536)
+    for wrong, read in (("soon", parse_age), ("20", parse_size)):
+        with pytest.raises(UserError, match="write a number"):
+            read(wrong)

@@ -1,0 +1,164 @@
+"""`chatmill compare` and its page, on what the real Tracker wrote of small stages."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli.compare import compare
+from model.errors import UserError
+from tasks.engine.stage import Surroundings, stage
+from tasks.tracking.tracker import Tracker
+from tests.flows.cli_runner import call, of
+
+
+@dataclass(frozen=True)
+class Training:
+    steps: int = 4
+    note: str = "plain"
+
+
+@stage()
+def ingest(parameters: dict[str, Any], out: Path, report: Any) -> dict[str, Any]:
+    (out / "rows.txt").write_text("rows")
+    return {"text": 3}
+
+
+@stage(inputs=("ingest",))
+def sft(parameters: Training, ingest: Path, out: Path, report: Any, seed: int) -> dict[str, Any]:
+    """Curves and figures that follow from the parameters, its speed among them."""
+    speed = {"tokens_per_second": 9.0 * parameters.steps}
+    rows = [{"step": n, "loss": 4.0 - n / parameters.steps, **speed} for n in range(5)]
+    (out / "curves.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"kl": 4.0 / parameters.steps, **speed}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder with four runs, by name: the second has other parameters, the third is the first again."""
+    root = tmp_path_factory.mktemp("project")
+    tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
+    runs, made = {}, {}
+    for name, parameters, commit, data in (
+        ("first", Training(), "a" * 40, "0123.dir"),
+        ("second", Training(8, "<b>bold</b>"), "b" * 40, "4567.dir"),
+        ("again", Training(), "a" * 40, "0123.dir"),
+    ):
+        tags = {"prefect.flow_run_id": "flow", "git.commit": commit, "git.dirty": "false", "device": "cpu"}
+        with tracker.open_run(name, {"preset.json": json.dumps({"seed": 1})}, tags, "note"):
+            inputs: dict[str, Any] = {}
+            for each, given in ((ingest, {}), (sft, parameters)):
+                with tracker.open_stage(each.name, given, []) as run:
+                    found = each.run(given, inputs, Surroundings(root), lambda event: None, run=run)
+                    held = tracker.close_stage(found, data)
+                inputs[each.name] = type(found)(**{**vars(found), "run": held})
+            made[name] = inputs["sft"].run
+        runs[name] = tracker.run
+    tracker.client.create_registered_model("chatmill")
+    tracker.client.create_model_version("chatmill", "file:///gone", made["first"])
+    tracker.client.create_model_version("chatmill", "file:///gone", made["second"])
+    tracker.client.set_registered_model_alias("chatmill", "champion", "2")
+    return root, runs
+
+
+@pytest.fixture
+def root(project: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project[0])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return project[0]
+
+
+@pytest.fixture
+def runs(project: tuple[Path, dict[str, str]]) -> dict[str, str]:
+    return project[1]
+
+
+def say(*words: str) -> str:
+    return call(of(compare), *words).output
+
+
+def rows(said: str) -> list[list[str]]:
+    return [re.split(r"\s{2,}", line.strip()) for line in said.splitlines()]
+
+
+def page(root: Path, runs: dict[str, str], *names: str) -> str:
+    return (root / "var" / f"compare-{'-'.join(runs[name][:8] for name in names)}.html").read_text()
+
+
+def test_what_differs_is_told_and_speed_stands_apart(root: Path, runs: dict[str, str]) -> None:
+    said = say(runs["first"], runs["second"][:10])
+    told, speed = said.split("speed and cost, of the machine")
+    assert ["parameter", "sft", "steps", "4", "8"] in rows(told)
+    assert ["figure", "sft", "kl", "1", "0.5", "-0.5"] in rows(told)
+    assert ["run", "git commit", "a" * 40, "b" * 40] in rows(told)
+    assert ["run", "data", "0123.dir", "4567.dir"] in rows(told)
+    assert "ingest" not in told and "tokens_per_second" not in told
+    assert ["figure", "sft", "tokens_per_second", "36", "72", "+36"] in rows(speed)
+    assert f"var/compare-{runs['first'][:8]}-{runs['second'][:8]}.html" in said
+
+
+def test_the_page_has_both_curves_and_fetches_nothing(root: Path, runs: dict[str, str]) -> None:
+    say("1", "champion")
+    found = page(root, runs, "first", "second")
+    assert found.startswith("<!doctype html>") and not list((root / "var").glob("*.part"))
+    assert all(runs[name][:8] in found for name in ("first", "second"))
+    assert "<h2>Training: sft</h2>" in found and "<h2>Training: ingest</h2>" not in found
+    # A chart of the loss with a line each; of speed there is none.
+    assert found.count("<svg") == 1 and len(re.findall(r'class="line \w+"', found)) == 2
+    assert "Speed and cost" in found and found.index("Speed and cost") > found.index("Parameters")
+    # What somebody wrote is text here, not a part of the page.
+    assert "<b>bold" not in found and "&lt;b&gt;bold&lt;/b&gt;" in found
+    assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org)", found)
+
+
+def test_a_run_that_reused_all_differs_in_nothing(root: Path, runs: dict[str, str]) -> None:
+    said = say(runs["first"], runs["again"])
+    assert "nothing differs" in said and "figure" not in said
+    found = page(root, runs, "first", "again")
+    assert "Nothing differs" in found
+    # The curves of what was reused are those of the run that made it.
+    assert found.count("<svg") == 1 and "Both runs have the same curves" in found
+
+
+def test_files_that_are_gone_leave_the_rest(root: Path, runs: dict[str, str], tmp_path: Path) -> None:
+    # The database stays where it is: MLflow keeps it open.
+    artifacts = root / "var" / "mlflow" / "artifacts"
+    shutil.copytree(artifacts, tmp_path / "artifacts")
+    for name in ("curves.jsonl", "manifest.json"):
+        for path in artifacts.rglob(name):
+            path.unlink()
+    try:
+        assert ["parameter", "sft", "steps", "4", "8"] in rows(say(runs["first"], runs["second"]))
+        assert "<svg" not in page(root, runs, "first", "second")
+    finally:
+        shutil.copytree(tmp_path / "artifacts", artifacts, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nothing", "'nothing' is no run: MLflow's page lists their ids"),
+        ("9", "MLflow has no version 9 of chatmill"),
+        ("'", '"\'" is no run'),
+    ],
+)
+def test_what_is_no_run_is_one_sentence(root: Path, runs: dict[str, str], name: str, says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)):
+        say(name, runs["first"])
+
+
+def test_a_beginning_that_fits_several_asks_for_more(root: Path, runs: dict[str, str]) -> None:
+    # Letters: digits alone are the number of a version.
+    tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
+    found = tracker.client.search_runs([tracker.experiment])
+    firsts = [run.info.run_id[0] for run in found]
+    while not (twice := [first for first in firsts if first.isalpha() and firsts.count(first) > 1]):
+        firsts.append(tracker.client.create_run(tracker.experiment).info.run_id[0])
+    with pytest.raises(UserError, match="fits several runs: give more of it"):
+        say(twice[0], runs["first"])

@@ -1,0 +1,133 @@
+"""`chatmill lineage --data` and `--annotator` on a real store, with the split on disk and without it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from flows.cli.lineage import lineage
+from model.errors import UserError
+from tasks.data.records import TYPES, rating_row, text_row, write_rows
+from tasks.deletion.affected_models import Finished, _trained_judges
+from tasks.dvc import versions
+from tasks.engine.stage import Surroundings, stage
+from tasks.split import SplitParameters, split
+from tasks.tracking.tracker import Tracker
+from tests.flows.cli_runner import call, of
+
+TEXTS = [text_row(f"text {n}", "tales") for n in range(40)]
+RATED = [rating_row(f"p{n}", "c", [1.0, 2.0], ["ann", "bob"], "tone", "film", f"g{n}") for n in range(40)]
+
+
+@stage()
+def validate(parameters, out, report, root):
+    for kind in TYPES:
+        shutil.copytree(root / "data" / kind, out / "rows" / kind)
+    return {f"{kind}_quarantined": 0 for kind in TYPES}
+
+
+@stage(inputs=("split",))
+def reward(parameters, split, out, report):
+    return {}
+
+
+@stage(inputs=("split",))
+def rlhf(parameters, split, out, report):
+    return {}
+
+
+def say(*words):
+    return call(of(lineage), *words).stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    for kind in TYPES:
+        rows = {"text": TEXTS, "ratings": RATED}.get(kind, [])
+        write_rows(root / "data" / kind / "00000.jsonl", rows)
+    version = versions.add(root, "", {"sources": "a"})
+    tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
+    made = {}
+    with tracker.open_run("demo", {}, {"prefect.flow_run_id": "f"}, "note"):
+        for each in (validate, split, reward, rlhf):
+            parameters = SplitParameters(0.2, 0.2) if each is split else {}
+            with tracker.open_stage(each.name, parameters, []) as run:
+                found = each.run(parameters, made, Surroundings(root), lambda event: None, run=run)
+                held = tracker.close_stage(found, version)
+            made[each.name] = type(found)(**{**vars(found), "run": held})
+    tracker.client.create_registered_model("chatmill")
+    tracker.client.create_model_version("chatmill", "file:///gone", made["rlhf"].run)
+    tracker.client.set_registered_model_alias("chatmill", "champion", "1")
+    return root
+
+
+@pytest.fixture
+def root(project, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return project
+
+
+def test_a_person_and_a_row_lead_to_the_model_with_the_split_and_without(root):
+    asked = (("--annotator", "ann"), ("--data", TEXTS[0].id[:8]), ("--data", RATED[0].id))
+    before = [json.loads(say(*words, "--json"))["models"] for words in asked]
+    person = before[0][0]
+    assert person["versions"] == ["chatmill/1"] and person["champion"] and person["certain"]
+    assert sum(person["rows"].values()) == len(RATED) and person["rows"]["train/ratings"] > 10
+    assert person["learned"] == ["reward"] and person["carried"] == ["rlhf"]
+    assert [list(each[0]["rows"].values()) for each in before[1:]] == [[1], [1]]
+    assert "version chatmill/1 (champion)" in say("--annotator", "bob")
+    shutil.rmtree(root / "var" / "cache" / "artifacts" / "split")
+    assert [json.loads(say(*words, "--json"))["models"] for words in asked] == before
+
+
+def test_of_a_withdrawn_person_it_says_when_and_which_version_has_none(root):
+    path = root / "configs" / "withdrawn.jsonl"
+    path.parent.mkdir()
+    signed = {"by": "max", "why": "asked to be left out", "time": "2026-03-04T05:06:07+00:00"}
+    path.write_text(json.dumps({"annotator": "ann", **signed}) + "\n")
+    client = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow").client
+    try:
+        said = say("--annotator", "ann")
+        assert "withdrawn on 2026-03-04 by max: asked to be left out" in said
+        assert "version chatmill/1, the newest, still has it" in said
+        assert "withdrawn" not in say("--annotator", "bob")
+        client.create_model_version("chatmill", "file:///gone", None)
+        assert "version chatmill/2, the newest, has none of it" in say("--annotator", "ann")
+    finally:
+        client.delete_model_version("chatmill", "2")
+        path.unlink()
+        path.parent.rmdir()
+
+
+def test_whom_nobody_knows_is_one_sentence(root):
+    with pytest.raises(UserError, match="no run has labels by 'anm'; did you mean ann"):
+        say("--annotator", "anm")
+    with pytest.raises(UserError, match="no run has learned from a row ffffffff"):
+        say("--data", "ffffffff")
+    for words in ((), ("1", "--annotator", "ann"), ("--data", "ab")):
+        with pytest.raises(UserError):
+            say(*words)
+
+
+def test_only_a_trained_judge_has_learned_from_labels(tmp_path):
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "chatmill", tmp_path / "mlflow")
+    runs, holders = [], []
+    for kind in ("reward_model", "lexicon", "reward_model"):
+        with tracker.open_run("demo", {}, {"prefect.flow_run_id": "f"}, "note"):
+            with tracker.open_stage("judge", {"kind": kind}, []) as judge:
+                pass
+            runs.append(tracker.run)
+            holders.append(judge)
+    noted = {run: {"judge": Finished("k", judge, "")} for run, judge in zip(runs, holders, strict=True)}
+    assert _trained_judges(tracker.client, noted) == {runs[0], runs[2]}
+    # Reused: the run that holds the judge's files says what it is.
+    reused = {**noted, runs[1]: noted[runs[0]]}
+    assert _trained_judges(tracker.client, reused) == set(runs)
+    # Gone from MLflow: the runs that reused it say so.
+    gone = {run: {"judge": Finished("k", "0" * 32, "")} for run in runs}
+    assert _trained_judges(tracker.client, gone) == {runs[0], runs[2]}
+    assert _trained_judges(tracker.client, {runs[0]: {}}) == set()

@@ -1,0 +1,53 @@
+"""`chatmill models` and `chatmill rollback` as a person sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.cli import models
+from model.errors import UserError
+from tasks.engine.output import Reference
+from tests.flows.cli_runner import call, of
+
+
+def say(*words: str) -> str:
+    return call(of(models.models, models.rollback), *words).output
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def test_versions_the_champion_a_rollback_and_the_history(project):
+    assert "No model is registered yet" in say("models")
+    assert "No model has been champion yet" in say("models", "--history")
+    tracker = models.open_tracker()
+    for digest, score in (("a", 0.1), ("b", 0.2)):
+        run = tracker.client.create_run(tracker.experiment).info.run_id
+        aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+        metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
+        tracker.register(aligned, Reference("gate", digest, "", digest, False, 0.1, metrics))
+    shown = say("models").splitlines()
+    assert shown[1].split()[:3] == ["chatmill", "2", "chatmill"]
+    assert "champion" in shown[1]
+    assert "champion" not in shown[2]
+    assert shown[3:5] == ["version 2: score: 0.2", "version 1: score: 0.1"]
+    assert shown[5].startswith("champion of chatmill: version 2, since 20")
+    assert "(the gate: all [4] thresholds" in shown[5]
+    assert "Missing option" in say("rollback")
+    assert say("rollback", "--why", "rude [b]").strip() == (
+        "version 1 of chatmill is now the champion instead of version 2"
+    )
+    # The same again is done already.
+    say("rollback", "1", "--why", "rude [b]")
+    with pytest.raises(UserError, match="champion already"):
+        say("rollback", "1", "--why", "rude")
+    assert "(" + models.person() + ": rude [b])" in say("models")
+    when, *moves = say("models", "--history").splitlines()
+    assert when.split() == ["product", "when", "was", "now", "why"] and len(moves) == 3
+    assert "rude [b]" in moves[2] and moves[0].split()[3:5] == ["none", "1"]

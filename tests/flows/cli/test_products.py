@@ -1,0 +1,206 @@
+"""Several products in one store: each has its own versions and champion."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.cli import approve, lineage, models
+from flows.config import check_preset, read_preset
+from model.errors import UserError
+from tasks.engine.stage import Reference
+from tasks.serving.chat import is_champion
+from tasks.tracking.approval import Question
+from tasks.tracking.products import CHAMPION, MODEL, is_version, product_named
+from tasks.tracking.run_diff import find_run
+from tasks.tracking.tracker import Tracker
+from tests.flows.cli_runner import call, of
+
+ODD = 'Größe: "50%/year" & it\'s [red] (2024)'
+
+
+def say(*words: str) -> str:
+    commands = of(models.models, models.rollback, approve.approve, lineage.lineage)
+    return call(commands, *words).output
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Make a database once, as making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    at(root)
+    return (root / "var" / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def project(tmp_path: Path, template: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "mlflow.db").write_bytes(template)
+    return tmp_path
+
+
+def at(root: Path, product: str = MODEL) -> Tracker:
+    (root / "var").mkdir(exist_ok=True)
+    return Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow", product)
+
+
+def made(
+    root: Path, product: str, digest: str, score: float, question: Question | None = None, preset: str = ""
+) -> str:
+    """Register a model of a product; its version."""
+    tracker = at(root, product)
+    name = f"{preset or product} · rlhf"
+    run = tracker.client.create_run(tracker.experiment, run_name=name).info.run_id
+    tracker.client.log_text(run, json.dumps({"weights": digest}), "model/config.json")
+    aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+    verdict = Reference(
+        "gate", "g", "", f"{digest}{score}", False, 0.1, {"passed": 1, "reason": "good", "score": score}
+    )
+    return tracker.register(aligned, verdict, question, preset or product).version
+
+
+def champions(root: Path) -> dict[str, str]:
+    found = at(root).client.search_registered_models()
+    return {model.name: str(model.aliases.get(CHAMPION, "")) for model in found}
+
+
+def test_each_product_has_its_own_versions_and_champion(project: Path) -> None:
+    assert [made(project, "demo", "a", 0.9), made(project, "press", "b", 0.1)] == ["1", "1"]
+    assert made(project, "press", "c", 0.2) == "2"
+    # The lower score of another product is no matter.
+    assert champions(project) == {"demo": "1", "press": "2"}
+    shown = say("models")
+    assert re.search(r"demo +1 +demo .*champion", shown) and re.search(r"press +2 +press .*champion", shown)
+    assert "champion of demo: version 1" in shown and "champion of press: version 2" in shown
+    for words in (("models", "press"), ("models", "--product", "press")):
+        assert "demo" not in say(*words) and "press" in say(*words)
+    assert "press" in say("models", "--history") and "demo" not in say("models", "press", "--history")
+    with pytest.raises(UserError, match="there is no product 'pres'; there are: demo, press"):
+        say("models", "pres")
+
+
+def test_a_command_that_could_mean_several_products_asks(project: Path) -> None:
+    for product, digest in (("demo", "a"), ("demo", "b"), ("press", "c"), ("press", "d")):
+        made(project, product, digest, ord(digest) / 1000)
+    asks = "several products: demo, press; name one, as in demo/"
+    for words in (("rollback", "--why", "x"), ("rollback", "1", "--why", "x"), ("lineage", CHAMPION)):
+        with pytest.raises(UserError, match=asks):
+            say(*words)
+    with pytest.raises(UserError, match=asks):
+        at(project).champion_folder()
+    folder = at(project).champion_folder("press/champion")
+    assert folder and json.loads((folder / "config.json").read_text()) == {"weights": "d"}
+    assert "version 1 of press is now the champion" in say("rollback", "press/1", "--why", "rude")
+    assert champions(project) == {"demo": "2", "press": "1"}
+    assert "version 1 of demo is now" in say("rollback", "--product", "demo", "--why", "rude")
+    assert "version 2 of demo is now" in say("rollback", "2", "--product", "demo", "--why", "no, 2")
+    assert "version 1 of demo is now" in say("rollback", "demo/", "--why", "rude all the same")
+    with pytest.raises(UserError, match="name different products"):
+        say("rollback", "press/1", "--product", "demo", "--why", "rude")
+    assert "version 1 of press" in say("lineage", "press/champion")
+    client = at(project).client
+    for address in ("press/1", "press/champion", "press/2"):
+        run = client.get_model_version("press", "2" if address.endswith("2") else "1").run_id
+        assert find_run(client, address).info.run_id == run
+
+
+def test_a_person_decides_about_a_version_of_one_product(project: Path) -> None:
+    made(project, "demo", "a", 0.1)
+    for product, digest in (("demo", "b"), ("press", "c")):
+        made(project, product, digest, 0.2, Question(1, f"run-of-{product}"))
+    with pytest.raises(UserError, match=r"more than one version is meant \(.*demo/2.*"):
+        say("approve")
+    assert "version 1 of press is now the champion" in say("approve", "press/1", "--why", "reads well")
+    assert "chat --model press/champion" in say("approve", "press/1")
+    assert "version 2 of demo was refused" in say("approve", "run-of-demo", "--reject", "--why", "rude")
+    assert champions(project) == {"demo": "1", "press": "1"}
+    with pytest.raises(UserError, match="press/2 is no version"):
+        say("approve", "press/2")
+
+
+def test_a_store_of_before_there_were_products(project: Path) -> None:
+    """Versions of two presets are in the registered model chatmill, without a tag of any new kind."""
+    client = at(project).client
+    client.create_registered_model(MODEL)
+    model = project / "model"
+    model.mkdir()
+    for number, (preset, score) in enumerate((("demo", "0.1"), ("press", "0.2")), 1):
+        run = client.create_run("0", run_name=f"{preset} · rlhf", tags={"chatmill.stage": "rlhf"}).info.run_id
+        tags = {"score": score, "passed": "true", "digest": f"old{number}", "reason": "good"}
+        client.create_model_version(MODEL, model.as_uri(), run, tags=tags)
+    client.set_registered_model_alias(MODEL, CHAMPION, "2")
+    shown = say("models")
+    assert re.search(r"chatmill +1 +demo ", shown) and re.search(r"chatmill +2 +press .*champion", shown)
+    assert "version 2 of chatmill" in say("lineage", CHAMPION)
+    assert "version 1 of chatmill is now the champion" in say("rollback", "1", "--why", "rude")
+    # The first of a product is its champion; a model that was thrown out before is none.
+    made(project, "press", "old2", 0.9)
+    assert champions(project) == {MODEL: "1", "press": ""}
+    assert "not promoted again" in say("models", "press")
+    made(project, "press", "new", 0.1)
+    assert champions(project) == {MODEL: "1", "press": "2"}
+    # Of the old store nobody knows what its scores measured.
+    made(project, MODEL, "newer", 9.0, preset="demo")
+    assert champions(project)[MODEL] == "1"
+    assert "does not say what its score measures" in say("models", MODEL)
+
+
+@pytest.mark.parametrize(
+    "name", [ODD, "映画のレビュー", "a/b:c", "%2F", "..", "x" * 200, "tab\there", "\u202eevil"]
+)
+def test_any_name_of_a_preset_can_be_a_product(project: Path, name: str) -> None:
+    if name == "..":
+        with pytest.raises(UserError, match=r"set registry.model"):
+            product_named(name)
+        return
+    assert made(project, name, "a", 0.1) == made(project, "other", "b", 0.1) == "1"
+    model = product_named(name).model
+    assert not set(model) & set("/:'\"\u202e\t")
+    assert champions(project) == {model: "1", "other": "1"}
+    made(project, name, "c", 0.2)
+    assert say("rollback", "--product", name, "--why", "rude") and champions(project)[model] == "1"
+    assert say("rollback", f"{model}/2", "--why", "not rude") and champions(project)[model] == "2"
+    assert say("rollback", f"{name}/1", "--why", "rude after all") and champions(project)[model] == "1"
+
+
+def test_names_that_differ_have_registered_models_that_differ() -> None:
+    names = ["a/b", "a:b", "a%2Fb", "a%3Ab", "a b", "a'b", 'a"b', "a\\b", "ab", "a\u200bb"]
+    assert len({product_named(name).model for name in names}) == len(names)
+
+
+def test_a_registered_model_of_another_program_is_left_alone(project: Path) -> None:
+    client = at(project).client
+    client.create_registered_model("taken")
+    client.create_model_version("taken", "file:///other", tags={"score": "1"})
+    assert "No model is registered yet" in say("models")
+    with pytest.raises(UserError, match=r"registered model taken that chatmill did not make.*registry.model"):
+        made(project, "taken", "a", 0.1)
+    assert len(client.search_model_versions("name='taken'")) == 1
+
+
+def test_the_preset_says_its_product() -> None:
+    preset = read_preset(Path(__file__).parents[3] / "configs" / "smoke.yaml")
+    assert preset.product == "smoke"
+    values = preset.model_dump(mode="json", by_alias=True)
+    assert check_preset({**values, "registry": {"model": "assistant"}}).product == "assistant"
+    with pytest.raises(UserError, match=r"registry\.modle is not known"):
+        check_preset({**values, "registry": {"modle": "assistant"}})
+
+
+def test_which_texts_name_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("champion", "3", "demo/champion", "demo/12", "a/b/champion"):
+        assert is_version(text)
+    for text in ("", "demo", "demo/", "1" * 32, "٣", "aligned", "0x1"):
+        assert not is_version(text)
+    monkeypatch.chdir(tmp_path)
+    assert is_champion("models/champion")
+    # A folder that is here is a folder.
+    (tmp_path / "models" / "champion").mkdir(parents=True)
+    (tmp_path / "models" / "champion" / "config.json").write_text("{}")
+    assert not is_champion("models/champion")

@@ -1,0 +1,153 @@
+"""`chatmill quarantine`: what was set aside as a person reads it, and taking rows in again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.quarantine import _said, quarantine
+from model.errors import UserError
+from tasks.data.records import pair_row, text_row
+from tasks.validation.quarantine import read_admissions
+from tests.flows.cli_runner import call
+
+
+def invoke(*words: str) -> tuple[str, str]:
+    """What was printed, and what was noted beside it."""
+    done = call(quarantine, *words)
+    return done.stdout, done.stderr
+
+
+def say(*words: str) -> str:
+    return "".join(invoke(*words))
+
+
+def lay(root: Path, kind: str, *rows: dict) -> None:
+    folder = root / "data" / "quarantine" / kind
+    folder.mkdir(parents=True)
+    (folder / "00000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A project with two texts and a pair set aside, and their ids."""
+    monkeypatch.chdir(tmp_path)
+    texts = [
+        dataclasses.asdict(text_row(text, source))
+        for text, source in (("[b]\x1b[2J", "tales"), ("x", "notes"))
+    ]
+    pair = dataclasses.asdict(pair_row("Why?", "So " * 200, "chat", "g"))
+    where = "texts/a.txt, line"
+    lay(
+        tmp_path, "text",
+        {**texts[0], "rule": "text is printable", "where": f"{where} 3", "value": "\x1b"},
+        {**texts[1], "rule": "text has a fit length", "where": f"{where} 7", "value": 1},
+    )  # fmt: skip
+    lay(
+        tmp_path,
+        "pairs",
+        {**pair, "rule": "completion has a fit length", "where": "c.csv, row 2", "value": 600},
+    )
+    return [row["id"] for row in (*texts, pair)]
+
+
+def test_where_nothing_is_set_aside_there_is_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert say("list") == "no row is set aside\n"
+    assert say("show") == "no row is set aside\n"
+    assert "no row is admitted in configs/admitted.jsonl" in say("show", "--admitted")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_counts_by_rule_and_source(ids: list[str]) -> None:
+    head, *lines = say("list").splitlines()
+    assert head.split() == ["kind", "rule", "source", "rows", "admitted", "for", "example"]
+    assert [line.split()[:1] for line in lines[:3]] == [["text"], ["text"], ["pairs"]]
+    printable = next(line for line in lines if "text is printable" in line)
+    assert printable.split()[4:] == ["tales", "1", ids[0], r"[b]\x1b[2J"]
+    assert "chatmill quarantine show RULE" in lines[-1]
+
+
+def test_each_row_is_shown_with_where_and_what(ids: list[str]) -> None:
+    said = say("show").splitlines()
+    assert said[:3] == [
+        f"{ids[0]}  text  tales  text is printable",
+        r"    texts/a.txt, line 3: \x1b",
+        r"    [b]\x1b[2J",
+    ]
+    assert said[7] == "    c.csv, row 2: 600"
+    assert said[8].startswith("    Why? → So So") and len(said[8]) == 204 and said[8].endswith("…")
+    assert "--by YOU --why TEXT" in said[-1]
+
+
+def test_rows_of_a_rule_and_a_source_alone(ids: list[str]) -> None:
+    assert ids[0] in say("show", "text is printable") and ids[1] not in say("show", "text is printable")
+    part = say("show", "FIT LENGTH")
+    assert ids[1] in part and ids[2] in part and ids[0] not in part
+    assert ids[2] not in say("show", "fit length", "--source", "notes")
+    assert "no row is set aside for this rule and source" in say("show", "printable", "--source", "notes")
+    assert "2 more: `--most 0`" in say("show", "--most", "1")
+    assert "more" not in say("show", "--most", "0")
+    with pytest.raises(UserError, match=r"did you mean text is printable"):
+        say("show", "text is prinatble")
+    with pytest.raises(UserError, match=r"there are chat, notes, tales"):
+        say("show", "--source", "tale")
+
+
+def test_what_is_admitted_is_told_with_who_and_why(tmp_path: Path, ids: list[str]) -> None:
+    said = say("admit", ids[0][:6], ids[1], "--by", "Ann", "--why", "a [red]poem")
+    assert "2 rows admitted, excused from every rule; configs/admitted.jsonl says so" in said
+    assert "`chatmill run` takes them in" in said
+    assert read_admissions(tmp_path).keys() == set(ids[:2])
+    listed = say("list")
+    assert "2 rows admitted by Ann in configs/admitted.jsonl" in listed
+    assert "`chatmill run` takes in the 2 rows admitted since" in listed
+    assert say("show").count("admitted\n") == 2
+    told = say("show", "--admitted")
+    assert ids[0] in told and ids[1] in told and "Ann  as it is" in told and "a [red]poem" in told
+    assert "1 more: `--most 0`" in say("show", "--admitted", "--most", "1")
+    with pytest.raises(UserError, match="--admitted goes with"):
+        say("show", "text", "--admitted")
+
+
+def test_rows_are_mended_by_their_own_lines(tmp_path: Path, ids: list[str]) -> None:
+    lines, notes = invoke("show", "printable", "--json")
+    assert "--fixed FILE" in notes
+    row = json.loads(lines)
+    assert (row["id"], row["value"]) == (ids[0], "\x1b")
+    Path("mended.jsonl").write_text(json.dumps({**row, "text": "A tale."}) + "\n")
+    said = say("admit", "--fixed", "mended.jsonl", "--by", "Ann", "--why", "escapes taken out")
+    assert "1 row admitted, mended" in said and "takes it in" in said
+    wanted = {name: row[name] for name in ("id", "source", "group", "fault")} | {"text": "A tale."}
+    assert read_admissions(tmp_path)[ids[0]].row == wanted
+    assert "A tale." in say("show", "--admitted")
+
+
+def test_who_and_why_are_asked_for(tmp_path: Path, ids: list[str]) -> None:
+    done = CliRunner().invoke(quarantine, ["admit", ids[0], "--why", "so"])
+    assert done.exit_code == 2 and "--by" in done.output
+    with pytest.raises(UserError, match="why is empty"):
+        say("admit", ids[0], "--by", "Ann", "--why", "")
+    with pytest.raises(UserError, match="nothing is not in the quarantine"):
+        say("admit", "nothing", "--by", "Ann", "--why", "so")
+    assert not (tmp_path / "configs").exists()
+
+
+def test_a_preset_says_where_admissions_stand(tmp_path: Path, ids: list[str]) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\ndata: {sources: [{name: a, files: x, format: rows}]}\nvalidate: {admitted: mine.jsonl}\n"
+    )
+    said = say("admit", ids[0], "--by", "Ann", "--why", "so", "-c", "mine.yaml")
+    assert "mine.jsonl says so" in said and "`chatmill run --config mine.yaml` takes it in" in said
+    assert read_admissions(tmp_path, "mine.jsonl").keys() == {ids[0]}
+    assert "1 row admitted by Ann in mine.jsonl" in say("list", "-c", "mine.yaml")
+
+
+@pytest.mark.parametrize("kind", ["text", "choice", "scores"])
+def test_a_row_that_could_not_be_read_is_shown_by_its_fault(kind: str) -> None:
+    fault = "a.csv, row 3: completion is null; a text is right"
+    assert _said({"prompt": "", kind: "", "fault": fault}) == fault

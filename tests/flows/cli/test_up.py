@@ -1,0 +1,335 @@
+"""What runs unattended: real servers and workers, started, killed, started again and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from subprocess import PIPE
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from flows.servers.credentials import Login, stored_login
+from flows.servers.environment import asked, bare, free_port, silent
+from flows.servers.state_file import Served, read_served
+from flows.servers.supervisor import MARK, Kept, Service, stop
+from tests.integration.two_hosts import own_address, until
+
+REPOSITORY = Path(__file__).parents[3]
+PASSWORD = "nobody-guesses-this"
+
+
+HOST = own_address()
+
+
+def chatmill(root: Path, *words: str, code: int = 0, **settings: str) -> str:
+    command = [sys.executable, "-m", "flows.cli.main", *words]
+    environment = {**bare(REPOSITORY), "COLUMNS": "120", **settings}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def running(root: Path) -> Served:
+    found = read_served(root)
+    assert found is not None
+    return found
+
+
+def of(root: Path) -> list[psutil.Process]:
+    """Every process that serves from a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(root):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("served")
+    yield place
+    chatmill(place, "down")
+
+
+def files_of_runs(root: Path, mlflow: str, login: Login) -> None:
+    """What goes through the server stands where one without it finds it, and the other way round."""
+    from mlflow import MlflowClient
+
+    from tasks.tracking.tracker import Tracker
+
+    folder = root / "var" / "mlflow"
+    local = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", folder)
+    before = local.client.create_experiment("before", (folder / "artifacts").as_uri())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in login.client.items():
+            patch.setenv(name, value)
+        client = MlflowClient(mlflow, mlflow)
+        for experiment in (local.experiment, before, client.create_experiment("by the server")):
+            run = client.create_run(experiment)
+            client.log_text(run.info.run_id, "said through the server", "first.txt")
+            local.client.log_text(run.info.run_id, "said to the store", "second.txt")
+            names = {file.path for file in client.list_artifacts(run.info.run_id)}
+            assert names == {"first.txt", "second.txt"}
+            [kept] = folder.glob(f"artifacts/**/{run.info.run_id}/artifacts")
+            assert {path.name for path in kept.iterdir()} == names
+            read = Path(client.download_artifacts(run.info.run_id, "second.txt")).read_text()
+            assert read == "said to the store"
+            scheme = run.info.artifact_uri.partition(":")[0]
+            assert scheme == ("file" if experiment == before else "mlflow-artifacts")
+
+
+def status(address: str, body: bytes | None, **headers: str) -> int:
+    """The HTTP status of a question; a body without a type stays without one, as a page may send it."""
+    parts = urlsplit(address)
+    connection = HTTPConnection(parts.netloc, timeout=30)
+    connection.request("POST" if body else "GET", parts.path, body, headers)
+    return connection.getresponse().status
+
+
+def talk(address: str, token: str, **headers: str) -> str:
+    """What Prefect's WebSocket for events answers to a password."""
+    try:
+        with connect(address, subprotocols=[Subprotocol("prefect")], additional_headers=headers) as socket:
+            socket.send(json.dumps({"type": "auth", "token": token}))
+            return str(json.loads(socket.recv(30))["type"])
+    except (InvalidStatus, ConnectionClosed) as refused:
+        return type(refused).__name__
+
+
+def refuse_foreign_pages(prefect: str, mlflow: str, login: Login) -> None:
+    """Nothing that a web page of another origin sends reaches a server, not even with the password."""
+    flow = b'{"name": "foreign"}'
+    known = {"Authorization": login.header}
+    own = urlsplit(prefect).netloc
+    socket = prefect.replace("http:", "ws:") + "/events/in"
+    foreign: list[dict[str, str]] = [
+        {"Origin": "http://localhost:9998"}, {"Origin": "null"}, {"Host": "evil.example"},
+        {"Host": "evil.example:4200", "Origin": "http://evil.example:4200"},
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
+    ]  # fmt: skip
+    for headers in foreign:
+        for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/json"}):
+            more = {**known, **headers, **kind}
+            assert status(f"{prefect}/flows/", flow, **more) == 403
+            assert status(f"{mlflow}/api/2.0/mlflow/experiments/create", flow, **more) == 403
+        assert status(f"{prefect}/admin/version", None, **known, **headers) == 403
+        assert talk(socket, login.text, **headers) == "InvalidStatus"
+    # Without the password, the same from nowhere in particular.
+    assert status(f"{prefect}/flows/", flow) == status(f"{mlflow}/", None) == 401
+    assert talk(socket, "guessed") == "ConnectionClosedError"
+    assert talk(socket, login.text) == talk(socket, login.text, Origin=f"http://{own}") == "auth_success"
+    assert status(f"{prefect}/flows/filter", b"{}", **known, Origin=f"http://{own}") == 200
+    request = urllib.request.Request(
+        f"{prefect}/flows/filter", b"{}", {**known, "Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert not [one for one in json.load(answer) if one["name"] == "foreign"]
+
+
+def log_in(link: str) -> str:
+    """Follow a login link as its page does; the next link. With what it gives, the server answers."""
+    address, _, code = link.partition("#")
+    server = address.removesuffix("/chatmill-login")
+    request = urllib.request.Request(
+        address, json.dumps({"code": code}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        session = json.load(answer)
+    login = Login(session["user"], session["password"])
+    question = f"{server}/api/admin/version" if session["stored"] else f"{server}/"
+    assert status(question, None) == 401 and status(question, None, Authorization=login.header) == 200
+    return str(session["next"])
+
+
+def guarded(root: Path, said: str) -> None:
+    """With a password both servers answer, without it neither; it stands nowhere."""
+    login, served = Login("ann", PASSWORD), running(root)
+    prefect, mlflow = served.prefect, served.processes[1].address
+    for address in (prefect, mlflow):
+        assert address.startswith(f"http://{HOST}:") and silent(address) == ""
+        assert asked(address, None) == asked(address, Login("ann", "another password")) == 401
+        assert asked(address, login) == 200
+    refuse_foreign_pages(prefect, mlflow, login)
+    files_of_runs(root, mlflow, login)
+
+    # A command here says it where it asks a server, and one without it says what to do.
+    assert "No model is registered" in chatmill(root, "models", CHATMILL_PASSWORD=login.text)
+    assert "set CHATMILL_PASSWORD=" in chatmill(root, "models", code=2)
+
+    shown = [word for process in psutil.process_iter(["cmdline"]) for word in process.info["cmdline"] or ()]
+    assert not any(PASSWORD in word for word in (*shown, said))
+    written = [path for path in root.rglob("*") if path.is_file()]
+    assert written and not any(PASSWORD.encode() in path.read_bytes() for path in written)
+
+
+# What a run does before its first stage.
+BEGIN_RUN = """
+from pathlib import Path
+from flows.servers.ephemeral_prefect import OwnServer
+from flows.servers.environment import prepare
+
+place = prepare(Path.cwd())
+server = OwnServer(place)
+from tasks.tracking.tracker import Tracker
+
+Tracker(place.mlflow, "chatmill", place.root / "var" / "mlflow")
+server.wait()
+print(server.process is not None, server.api)
+"""
+
+
+@contextmanager
+def begun_run(root: Path) -> Iterator[list[str]]:
+    """A run that begins in a process of its own; afterwards: whether it had its own server, and where."""
+    words = [sys.executable, "-c", BEGIN_RUN]
+    found: list[str] = []
+    with subprocess.Popen(words, cwd=root, env=bare(REPOSITORY), stdout=PIPE, stderr=PIPE, text=True) as run:
+        yield found
+        said, failed = run.communicate(timeout=180)
+    assert run.returncode == 0 and "Traceback" not in failed, failed
+    found += said.split()
+
+
+def test_up_starts_all_and_down_stops_all(root: Path) -> None:
+    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    # Both would create the databases in the same second.
+    with begun_run(root) as beside:
+        said = chatmill(root, "up", "--detach", *ports)
+    served = running(root)
+    assert len(beside) == 2 and "MLflow's database" in said and "starting Prefect and MLflow" in said
+    with begun_run(root) as later:
+        pass
+    assert later == ["False", served.prefect]
+    assert served.ready and [one.name for one in served.processes] == ["Prefect", "MLflow", "cpu", "gpu"]
+    assert all(one.address in said for one in served.processes)
+    for one in served.processes[:2]:
+        assert one.address.startswith("http://127.0.0.1:")
+        assert silent(f"{one.address}/api" if one.name == "Prefect" else one.address) == ""
+    own = stored_login(root)
+    for one in served.processes[:2]:
+        address = f"{one.address}/api" if one.name == "Prefect" else one.address
+        assert asked(address, None) == 401 and asked(address, own) == 200
+    links = re.findall(r"http\S+/chatmill-login#\S+", said)
+    assert len(links) == 1 and log_in(log_in(links[0])) == ""
+    # Commands here find it, and no log has it or a link.
+    assert "No model is registered" in chatmill(
+        root, "models", MLFLOW_TRACKING_URI=served.processes[1].address
+    )
+    written = b"".join(path.read_bytes() for path in (root / "var" / "logs").iterdir())
+    assert own.password.encode() not in written and b"chatmill-login#" not in written
+    assert own.password not in said
+    again = chatmill(root, "up", *ports)
+    assert re.findall(r"http\S+/chatmill-login#\S+", again) not in ([], links)
+    assert f"process {served.pid}" in again and "is running here since" in again
+    assert running(root) == served
+
+    # One that dies is started again, on its port, and `up.json` has its new number.
+    os.kill(served.processes[1].pid, signal.SIGKILL)
+    until(lambda: running(root).processes[1].pid != served.processes[1].pid, 60, "another start")
+    until(lambda: silent(served.processes[1].address) == "", 60, "an answer")
+    assert "MLflow was killed (signal 9)" in (root / "var" / "logs" / "up.log").read_text()
+
+    # Killed itself, it takes all with it.
+    os.kill(served.pid, signal.SIGKILL)
+    until(lambda: not of(root), 60, "their end")
+    assert read_served(root) is None
+    assert "nothing is running here" in chatmill(root, "down")
+
+    guarded(
+        root, chatmill(root, "up", "--detach", "--host", HOST, *ports, CHATMILL_PASSWORD=f"ann:{PASSWORD}")
+    )
+    assert "stopped" in chatmill(root, "down")
+    assert read_served(root) is None and of(root) == []
+    assert (root / "var" / "up.json").read_text() == ""
+
+
+def test_what_does_not_start_in_the_background_says_why_once(tmp_path: Path) -> None:
+    said = chatmill(tmp_path, "up", "--detach", "--host", "no-such-name", code=2)
+    assert said.count("error:") == said.count("no-such-name is no address") == 1
+    (tmp_path / "var" / "mlflow").write_text("in the way")
+    for words in (("dashboards",), ("up", "--detach")):
+        said = chatmill(tmp_path, *words, code=2, CHATMILL_PASSWORD=f"ann:{PASSWORD}")
+        assert said.count("error:") == said.count("var/mlflow is a file") == 1 and PASSWORD not in said
+    # Of a failure that nothing explains, the log has more.
+    (tmp_path / "var" / "mlflow").unlink()
+    broken = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "none", "CHATMILL_PASSWORD": f"ann:{PASSWORD}"}
+    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    said = chatmill(tmp_path, "up", "--detach", *ports, code=1, **broken)
+    assert said.count("details:") == said.count("chatmill failed:") == 1 and PASSWORD not in said
+
+
+# As Prefect's worker: told to end, it kills what it runs.
+WORKER = """
+import signal, subprocess, sys
+run = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+def end(*_):
+    run.kill()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+while True:
+    run.wait()
+    signal.pause()
+"""
+RUN = """
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    pathlib.Path("saved").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path("running").touch()
+signal.pause()
+"""
+
+
+def test_what_a_worker_runs_is_asked_to_end_before_the_worker_is(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", WORKER, RUN)
+    worker = Kept(Service("cpu", command, tmp_path / "log", lambda: "", "runs", grace=20), tmp_path)
+    until((tmp_path / "running").exists, 60, "its start")
+    stop([worker], pytest.fail)
+    assert (tmp_path / "saved").exists() and worker.process.poll() == 0
+
+
+def test_what_a_killed_one_left_is_taken_away(tmp_path: Path) -> None:
+    left = subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: str(tmp_path)}, start_new_session=True)
+    other = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        processes = [
+            {"name": name, "pid": one.pid, "address": "", "shows": ""}
+            for name, one in (("MLflow", left), ("cpu", other))
+        ]
+        (tmp_path / "var").mkdir()
+        record = {"pid": 1, "since": 0.0, "command": "chatmill up", "processes": processes}
+        (tmp_path / "var" / "up.json").write_text(json.dumps(record))
+        # Ended, it is gone only when its parent has been told; that is this process.
+        parent = threading.Thread(target=left.wait)
+        parent.start()
+        assert "had left: MLflow" in chatmill(tmp_path, "down")
+        parent.join(5)
+        assert left.poll() == -signal.SIGTERM
+        # A number may have gone to another program meanwhile.
+        assert other.poll() is None
+    finally:
+        left.kill()
+        other.kill()
+        left.wait()
+        other.wait()

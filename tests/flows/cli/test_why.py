@@ -1,0 +1,134 @@
+"""`chatmill why` on what the real Tracker wrote of small stages."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flows.cli.why import why
+from model.errors import UserError
+from tasks.engine.stage import Surroundings, stage
+from tasks.tracking.tracker import Tracker
+
+app = typer.Typer()
+app.command()(why)
+
+
+@dataclass(frozen=True)
+class Words:
+    words: str = "a"
+
+
+@stage()
+def write(parameters: Words, out: Path, report):
+    """A file of words."""
+    if parameters.words == "fail":
+        raise UserError("the words are wrong")
+    (out / "words.txt").write_text(parameters.words)
+    return {}
+
+
+def quiet(event):
+    pass
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A database made once: making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    Tracker(f"sqlite:///{root / 'mlflow.db'}", "tests", root / "mlflow")
+    return (root / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def root(tmp_path, template, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "mlflow.db").write_bytes(template)
+    return tmp_path
+
+
+def pipeline(root: Path, words: str, preset: str = "demo", commit: str = "abc") -> str:
+    """One run of a chain of one stage; its id."""
+    # Runs are told apart by the millisecond that they began in.
+    time.sleep(0.005)
+    tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "here", root / "var" / "mlflow")
+    tags = {"prefect.flow_run_id": "flow", "git.commit": commit}
+    with (
+        tracker.open_run(preset, {}, tags, "note"),
+        tracker.open_stage("write", Words(words), []) as run,
+    ):
+        tracker.close_stage(write.run(Words(words), {}, Surroundings(root), quiet, run=run), "")
+    return tracker.run
+
+
+def say(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return str(done.output)
+
+
+def test_without_a_run_there_is_a_word(root):
+    with pytest.raises(UserError, match="no pipeline run yet"):
+        say("write")
+
+
+def test_the_first_run_has_none_before_it(root):
+    pipeline(root, "a", preset="smoke")
+    first = pipeline(root, "a")
+    said = say("write")
+    assert f"write was reused in run {first[:12]} (demo" in said
+    assert "there is no run before" in said
+
+
+def test_made_with_another_parameter_reused_when_it_is_back(root):
+    first, second, third, fourth = (pipeline(root, words) for words in ("a", "b", "a", "a"))
+    said = say("write", second)
+    assert "was made" in said and f"the run before: run {first[:12]}" in said
+    assert "parameter  words  a → b" in said
+    said = say("write", third[:10])
+    assert "was reused" in said and "words  b → a" in said and "reused all the same" in said
+    said = say("write")
+    assert f"in run {fourth[:12]}" in said and "nothing that it depends on differs" in said
+
+
+def test_an_output_that_was_taken_away_is_the_reason(root):
+    pipeline(root, "a")
+    shutil.rmtree(root / "var" / "cache" / "artifacts")
+    pipeline(root, "a")
+    assert "made since its output was gone" in say("write")
+
+
+def test_a_manifest_that_is_gone_is_said(root):
+    first = pipeline(root, "a")
+    pipeline(root, "b")
+    for path in (root / "var" / "mlflow" / "artifacts").rglob("manifest.json"):
+        path.unlink()
+    said = say("write")
+    assert f"the manifest of run {first[:12]}" in said and "is gone from MLflow" in said
+
+
+def test_a_stage_that_failed_is_passed_over_and_has_no_manifest(root):
+    first = pipeline(root, "a")
+    with pytest.raises(UserError):
+        pipeline(root, "fail")
+    assert "not finished (failed)" in say("write")
+    pipeline(root, "b")
+    assert f"the run before: run {first[:12]}" in say("write")
+
+
+def test_what_is_not_there_is_one_sentence(root):
+    pipeline(root, "a")
+    with pytest.raises(UserError, match=r"has no stage sift: it came to write"):
+        say("sift")
+    for run in ("zzz", "'"):
+        with pytest.raises(UserError, match="no pipeline run whose id begins with"):
+            say("write", run)

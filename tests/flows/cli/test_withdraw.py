@@ -1,0 +1,79 @@
+"""`chatmill withdraw` as a person reads it: what is withdrawn, what would leave, what is not said well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.cli.withdraw import withdraw
+from model.errors import UserError
+from tasks.data.sources import DataParameters, Source
+from tasks.data.withdrawals import WITHDRAWN, Withdrawal, write_withdrawals
+from tasks.engine.stage import Surroundings
+from tasks.ingest import ingest
+from tasks.project.paths import ARTIFACTS
+from tests.flows.cli_runner import call, of
+
+SIGNED = {"why": "asked to [be] left out", "time": "2026-01-31T12:00:00+00:00"}
+PRESET = "name: mine\ndata:\n  sources:\n    - {name: mine, files: labels.jsonl}\n"
+
+
+def say(*words: str) -> str:
+    return call(of(withdraw), *words).output
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def test_a_fresh_folder_has_a_friendly_word(root: Path) -> None:
+    said = say()
+    assert "nothing is withdrawn" in said and "next: `chatmill withdraw --annotator WHO" in said
+    (root / "mine.yaml").write_text(PRESET)
+    with pytest.raises(UserError, match="there is no data/ here yet; `chatmill ingest` makes it"):
+        say("--annotator", "ann", "--why", "w", "--by", "max", "--config", "mine.yaml")
+
+
+def test_what_is_withdrawn_is_listed_with_who_and_why(root: Path) -> None:
+    write_withdrawals(
+        root, [Withdrawal("max", **SIGNED, annotator="ann"), Withdrawal("eve", **SIGNED, id="0" * 16)]
+    )
+    said = say()
+    assert "the labels of ann: withdrawn by max, 2026-01-31 (asked to [be] left out)" in said
+    assert f"row {'0' * 16}: withdrawn by eve" in said
+
+
+def test_a_dry_run_shows_what_would_leave_and_writes_nothing(root: Path) -> None:
+    label = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
+    lines = [json.dumps({**label, "annotator": name}) for name in ("ann", "ben")]
+    (root / "labels.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (root / "mine.yaml").write_text(PRESET)
+    source = Source("mine", files="labels.jsonl")
+    ingest.run(DataParameters((source,)), {}, Surroundings(root), lambda event: None)
+    said = say("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
+    assert "labels.jsonl  comparisons            1" in said
+    assert "no model had them" in said and "Nothing was written" in said
+    assert not (root / WITHDRAWN).exists()
+    with pytest.raises(UserError, match="--why and --by not given"):
+        say("--annotator", "ann", "--config", "mine.yaml")
+
+
+def test_files_are_named_though_the_rows_were_not_read_again(root: Path) -> None:
+    label = {"prompt": "p", "a": "x", "b": "y", "choice": "a", "annotator": "ann"}
+    (root / "labels.jsonl").write_text(json.dumps(label) + "\n")
+    (root / "mine.yaml").write_text(PRESET)
+    parameters = DataParameters((Source("mine", files="labels.jsonl"),))
+    for given in (parameters, replace(parameters, strict=True)):
+        ingest.run(given, {}, Surroundings(root), lambda event: None)
+    asked = ("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
+    assert "labels.jsonl  comparisons            1" in say(*asked)
+    shutil.rmtree(root / ARTIFACTS)
+    said = say(*asked)
+    assert "source mine  comparisons" in said and "data/" not in said

@@ -1,0 +1,94 @@
+"""What a machine refuses is one sentence with the path and what to do; a closed stream breaks nothing."""
+
+import errno
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from flows.cli.main import _guarded
+from flows.common.error_messages import explain_error
+from flows.servers.environment import bare
+from tests.benchmarks.smoke import REPOSITORY
+
+
+def caught(action):
+    try:
+        action()
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_explain_error_names_path_reason_and_remedy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code, words in ((errno.ENOSPC, "make room"), (errno.EIO, "fault"), (errno.EROFS, "mount")):
+        error = OSError(code, "x", str(tmp_path / "var" / "file"))
+        said = explain_error(error)
+        assert said.startswith(f"var/file: {os.strerror(code)}; ") and words in said
+    (tmp_path / "file").write_text("")
+    assert "a folder is needed" in explain_error(caught(lambda: (tmp_path / "file" / "x").open()))
+    (tmp_path / "full" / "x").mkdir(parents=True)
+    assert "not chatmill's" in explain_error(caught((tmp_path / "full").rmdir))
+    assert "in the way" in explain_error(caught((tmp_path / "file").mkdir))
+    os.mkfifo(tmp_path / "pipe")
+    nobody_reads = caught(lambda: os.open(tmp_path / "pipe", os.O_WRONLY | os.O_NONBLOCK))
+    assert explain_error(nobody_reads).startswith("pipe: No such device or address; it is a named pipe")
+    assert "too long" in explain_error(caught(lambda: (tmp_path / ("é" * 200)).open())).lower()
+    assert explain_error(ValueError("x")) == "" and explain_error(FileNotFoundError(2, "x", "y")) == ""
+
+
+def test_explain_error_finds_the_reason_behind_other_errors(tmp_path):
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "a").write_text("x" * 9)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limit[1]))
+    try:
+        error = caught(lambda: shutil.copytree(tmp_path / "from", tmp_path / "to"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert isinstance(error, shutil.Error) and "size of files" in explain_error(error)
+    wrapped = RuntimeError("no more")
+    wrapped.__cause__ = OSError(errno.EDQUOT, "x", b"/disk/\xff")
+    assert explain_error(wrapped).startswith("/disk/")
+    assert "memory" in explain_error(ExceptionGroup("two", [ValueError(), MemoryError()]))
+
+
+def test_explain_error_knows_the_words_of_a_database(tmp_path):
+    path = tmp_path / "a.db"
+    path.write_bytes(b"no database, and longer than that" * 99)
+    with sqlite3.connect(path) as store:
+        assert "damaged" in explain_error(caught(lambda: store.execute("select * from sqlite_master")))
+    locked = MlflowException("(sqlite3.OperationalError) database is locked [SQL: insert]")
+    assert "another process holds" in explain_error(locked)
+    assert "full" in explain_error(sqlite3.OperationalError("database or disk is full"))
+
+
+def test_guarded_ends_in_two_without_a_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def full():
+        raise OSError(errno.ENOSPC, "x", "place")
+
+    assert _guarded(full) == 2 and not (tmp_path / "var").exists()
+    assert capsys.readouterr().err == (
+        "error: place: No space left on device; make room and run again: what is whole is kept\n"
+    )
+
+
+@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "| head -c 1", "> /dev/full"])
+def test_a_command_outlives_its_streams(tmp_path, streams):
+    words = f"{sys.executable} -m flows.cli.main quarantine --help {streams}"
+    said = f"{words}; echo $? ${{PIPESTATUS[0]}}"
+    environment = {**bare(REPOSITORY), "LC_ALL": "en_US.ISO-8859-1", "TERM": "", "HOME": ""}
+    done = subprocess.run(
+        ["bash", "-c", said], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stdout + done.stderr and "Exception ignored" not in done.stderr
+    code = done.stdout.split()[-1]
+    assert code in (("2",) if "full" in streams else ("0", "141", "1")), done

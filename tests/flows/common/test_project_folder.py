@@ -1,0 +1,169 @@
+"""The project's var/: its owner's alone from the first command on, and one sentence for everybody else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.common import project_folder
+from flows.common.project_folder import check_records, prepare_records, require_access, secure_records
+from flows.servers.environment import bare
+from model.errors import UserError
+
+REPOSITORY = Path(__file__).parents[3]
+# Root reads and writes everything, unless these rights are taken from it.
+AS_ANY_USER = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner,-chown")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_it_is_private_from_the_start(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        prepare_records(tmp_path)
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "var") == 0o700
+
+
+@pytest.mark.parametrize("wide", [0o755, 0o770, 0o777, 0o701, 0o2750])
+def test_wider_permissions_are_taken_away_and_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wide: int
+) -> None:
+    var = tmp_path / "var"
+    (var / "prefect").mkdir(parents=True)
+    var.chmod(wide)
+    secure_records(tmp_path)
+    assert mode(var) == wide & ~0o077
+    assert "other users of this machine could enter var/" in capsys.readouterr().err
+    prepare_records(tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_of_another_program_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "var" / "log").mkdir(parents=True)
+    (tmp_path / "var").chmod(0o755)
+    secure_records(tmp_path)
+    assert mode(tmp_path / "var") == 0o755
+    changed: list[Path] = []
+    monkeypatch.setattr(project_folder, "make_private_folder", changed.append)
+    with pytest.raises(UserError, match="/var is the machine's own"):
+        prepare_records(Path("/"))
+    secure_records(Path("/"))
+    assert changed == []
+
+
+def test_a_file_in_its_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("mine")
+    with pytest.raises(UserError, match="var is a file"):
+        prepare_records(tmp_path)
+    assert (tmp_path / "var").read_text() == "mine"
+
+
+def chatmill(root: Path, *words: str) -> tuple[int, str]:
+    """The exit code of a command of a user without root's rights, and what it says."""
+    taken = AS_ANY_USER if os.geteuid() == 0 else ()
+    done = subprocess.run(
+        [*taken, sys.executable, "-m", "flows.cli.main", *words], cwd=root, env=bare(REPOSITORY),
+        capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
+@pytest.mark.parametrize("words", [("models",), ("up",), ("down",), ("clean", "--dry-run"), ("run",)])
+def test_a_user_who_may_not_use_it_gets_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
+    project = tmp_path / "project"
+    (project / "var" / "prefect").mkdir(parents=True)
+    (project / "configs").symlink_to(REPOSITORY / "configs")
+    (project / "var").chmod(0o500)
+    if os.geteuid() == 0:
+        os.chown(project / "var", 65534, 65534)
+    code, said = chatmill(project, *words)
+    assert code == 2 and said.count("\n") == 0 and said.startswith("error: ") and "/var " in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir(mode=0o500)
+    if os.geteuid() == 0:
+        os.chown(project, 65534, 65534)
+        project.chmod(0o555)
+    for words in (("models",), ("up", "--detach")):
+        code, said = chatmill(project, *words)
+        assert (code, said.count("\n")) == (2, 0) and "cannot be written (Permission denied)" in said
+
+
+def test_access_is_enough_for_its_owner(tmp_path: Path) -> None:
+    prepare_records(tmp_path)
+    require_access(tmp_path)
+
+
+def _make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        # The path of a socket may have a hundred characters or so.
+        here = os.open(path.parent, os.O_RDONLY)
+        made.bind(f"/proc/self/fd/{here}/{path.name}")
+        os.close(here)
+
+
+@pytest.mark.parametrize("make", [_make_pipe, _make_socket, Path.mkdir])
+@pytest.mark.parametrize(
+    "name", ["var/stores.json", "var/summary.json", "var/mlflow.db", "data.dvc", ".dvc/config"]
+)
+def test_what_is_no_file_is_named_and_never_read(
+    tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / name
+    (tmp_path / "var").mkdir()
+    path.parent.mkdir(exist_ok=True)
+    make(path)
+    said = {_make_pipe: "a named pipe", _make_socket: "a socket"}.get(make, "a folder")
+    with pytest.raises(
+        UserError, match=rf"^{name} is {said}, and chatmill keeps a file of that name; move it"
+    ):
+        prepare_records(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["var/cache", "var/mlflow", "var/prefect", "var/known_code", ".dvc/cache"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"^{name} is a file, and chatmill keeps a folder of that name"):
+        prepare_records(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_links_to_files_and_folders_are_right(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "cache").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "stores.json").write_text("{}")
+    (tmp_path / "var").mkdir()
+    for name in ("cache", "stores.json"):
+        (tmp_path / "var" / name).symlink_to(tmp_path / "elsewhere" / name)
+    check_records(tmp_path)
+
+
+def test_every_command_names_it_but_the_one_that_replaces_it(tmp_path: Path) -> None:
+    (tmp_path / "var" / "prefect").mkdir(parents=True)
+    os.mkfifo(tmp_path / "var" / "stores.json")
+    for words in (("models",), ("cost",), ("quarantine", "list")):
+        code, said = chatmill(tmp_path, *words)
+        assert (code, said.count("\n")) == (2, 0) and "var/stores.json is a named pipe" in said
+    code, said = chatmill(tmp_path, "restore", "gone.tar")
+    assert code == 2 and "gone.tar is no file" in said

@@ -1,0 +1,94 @@
+"""Presets that are no presets: one sentence, soon, and nothing read without end."""
+
+import os
+import socket
+import time
+
+import pytest
+
+from flows.common.yaml_reader import LARGEST_BYTES, parse_yaml, read_yaml_file
+from flows.config import read_preset
+from model.errors import UserError
+
+DATA = "name: x\ndata: {sources: [{name: s, files: a.txt}]}\n"
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("# nothing\n---\n", "is empty"),
+        ("- name: x\n", "is a list"),
+        ("just words", "is a value"),
+        ("name: x\n\tdata: y\n", "line 2"),
+        ("name: a\x00b\n", r"line 1: not YAML \(the character U\+0000"),
+        ("name: x\nseed: \x1b\n", r"line 2: not YAML \(the character U\+001B"),
+        ("a: " + "[" * 5000, "nested more than 50"),
+        ("a: " + "{b: " * 4000, "nested more than 50"),
+        ("".join(f"{' ' * n}k:\n" for n in range(900)), "nested more than 50"),
+        ("name: x\nseed: " + "9" * 5000, "line 2.*is no value"),
+        ("name: x\nseed: 0x" + "f" * 5000, "line 2.*too large"),
+        ("name: x\nseed: .inf\n", "line 2.*finite"),
+        ("name: x\nseed: 2024-99-99\n", "line 2.*is no value"),
+        (BOMB, "aliases stand for more than"),
+        ("a: &a [*a]\n", "contains itself"),
+        ("a: &a {b: *a}\n", "contains itself"),
+        ("name: x\nseed: 1\nseed: 2\n", "line 3: not YAML .the key seed stands twice, first in line 2"),
+        (DATA + "sft:\n  steps: 1\n  batch: 2\n  steps: 3\n", "line 6.*steps stands twice"),
+        ("? [a]\n: b\n", "unhashable"),
+        ("name: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
+        ("a: b\n---\nc: d\n", "line 2"),
+        ("k" * 100_000 + ": 1\n", "not"),
+        (DATA + "q" * 1000 + ": 1\n", "is not known"),
+        (DATA + "seed: " + "w" * 100_000, "seed"),
+        (DATA + "1: 2\n", "1 is not known"),
+        (DATA + "~: 2\n", "None is not known"),
+    ],
+)
+def test_read_preset_refuses_other_text_with_one_sentence(tmp_path, text, says):
+    path = tmp_path / "preset.yaml"
+    path.write_text(text, encoding="utf-8")
+    began = time.monotonic()
+    with pytest.raises(UserError, match=says) as found:
+        read_preset(path)
+    assert time.monotonic() - began < 10 and len(str(found.value)) < 600 and "\n" not in str(found.value)
+
+
+def test_read_yaml_file_refuses_what_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "large").write_bytes(b"#" * (LARGEST_BYTES + 1))
+    (tmp_path / "latin").write_bytes("name: x\nbase: caf\xe9\n".encode("latin-1"))
+    wanted = {
+        tmp_path: "is a folder", tmp_path / "pipe": "is a pipe", tmp_path / "socket": "is a socket",
+        tmp_path / "loop": "cannot be read", tmp_path / "nowhere": "cannot be read",
+        tmp_path / "large": "larger than 1 MB", tmp_path / "latin": "line 2: not UTF-8",
+    }  # fmt: skip
+    for path, says in wanted.items():
+        with pytest.raises(UserError, match=says):
+            read_preset(path)
+    for name in ("/dev/zero", "/dev/null"):
+        with pytest.raises(UserError, match="is a device"):
+            read_preset(type(tmp_path)(name))
+
+
+def test_parse_yaml_keeps_anchors_and_merges():
+    found = parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]\n", "here")
+    assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": [{"x": 1, "y": 2}] * 2}
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=[", "seed=\x00", "a=" + "[" * 99, "seed: 3", "=1", "seed=1e", "..=1"]
+)
+def test_changes_that_are_none_are_refused(tmp_path, change):
+    path = tmp_path / "preset.yaml"
+    path.write_text(DATA)
+    with pytest.raises(UserError):
+        read_preset(path, [change])
+    assert read_yaml_file(path)["name"] == "x"

@@ -1,0 +1,102 @@
+"""The same shards on a Dask cluster of two workers: the same bytes, and errors as they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("prefect_dask")
+
+from prefect import flow, task
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.config import check_preset
+from flows.orchestration.dask_runner import Cluster
+from model.errors import UserError
+from tasks.data.sources import DataParameters, Source
+from tasks.engine.cache_key import folder_digest
+from tasks.engine.parallel import Spread, in_turn
+from tasks.ingest import make_rows
+from tasks.split import SplitParameters, split
+from tasks.tokenizer import TokenizerParameters, tokenizer
+from tests.tasks.engine.test_parallel import process_of, refuse
+
+
+@pytest.fixture(scope="module")
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def quiet(event: dict[str, Any]) -> None:
+    pass
+
+
+def path_to_tokens(root: Path, out: Path, spread: Spread) -> str:
+    """Ingest, split and tokenise; the digest of all that was written."""
+    parameters = DataParameters(tuple(Source(name, "rows", files=f"{name}.jsonl") for name in "abc"))
+    make_rows(parameters, root, out / "good", quiet, spread)
+    (out / "tokens").mkdir()
+    split(SplitParameters(0.1, 0.1), validate=out / "good", out=out / "parts", report=quiet, spread=spread)
+    tokenizer(
+        TokenizerParameters(300), split=out / "parts", out=out / "tokens", report=quiet, root=root,
+        spread=spread,
+    )  # fmt: skip
+    return folder_digest(out)
+
+
+def test_two_workers_of_a_cluster_write_the_same_bytes(prefect: None, tmp_path: Path) -> None:
+    for start, name in enumerate("abc"):
+        texts = [f"the film number {n} of {name if n % 3 else 'all'} is good" for n in range(200 + start)]
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    here = path_to_tokens(tmp_path, tmp_path / "here", in_turn)
+
+    @flow(name="cluster", persist_result=False)
+    def spread_out() -> tuple[str, set[int]]:
+        with Cluster("local", tmp_path / "scratch") as spread:
+            # A stage is a task that holds on to the whole run, the cluster among it.
+            @task(name="stage", persist_result=False)
+            def stage() -> tuple[str, set[int]]:
+                workers = set(spread(process_of, range(12)))
+                with pytest.raises(UserError, match=r"^row 3 is wrong$"):
+                    list(spread(refuse, range(9)))
+                return path_to_tokens(tmp_path, tmp_path / "there", spread), workers
+
+            return stage()
+
+    there, workers = spread_out()
+    assert there == here
+    assert len(workers) == 2 and os.getpid() not in workers
+
+
+def test_a_scheduler_that_is_not_there_is_said(prefect: None, tmp_path: Path) -> None:
+    @flow(name="nowhere", persist_result=False)
+    def nowhere() -> None:
+        with Cluster("tcp://127.0.0.1:9", tmp_path, seconds=1.0) as spread:
+            list(spread(process_of, [1]))
+
+    with pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        nowhere()
+
+
+def test_without_the_extra_one_sentence_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    with pytest.raises(UserError, match=r"pip install 'chatmill\[dask\]'"):
+        Cluster("local", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"dask": "here"}, r"spread\.dask.*tcp://HOST:8786"), ({"workers": -1}, r"spread\.workers")],
+)
+def test_where_work_goes_is_checked(values: dict[str, Any], said: str) -> None:
+    sources = {"name": "x", "data": {"sources": [{"name": "a", "format": "rows", "files": "a.jsonl"}]}}
+    with pytest.raises(UserError, match=said):
+        check_preset({**sources, "spread": values})

@@ -1,0 +1,208 @@
+"""What a person sees, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from flows.orchestration.progress import (
+    Display,
+    byte_rate,
+    key_figures,
+    number,
+    seconds,
+    show_answers,
+    show_outcome,
+)
+from flows.pipeline_run import Outcome
+from tasks.engine.output import Reference
+
+DONE = Reference("pretrain", "k", "/p", "d", False, 61.0, {"bits_per_byte": 1.9834, "steps": 40.0})
+
+
+def screen(terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=100, force_terminal=terminal, highlight=False)
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def train(display: Display, steps: int = 40) -> None:
+    display.start("pretrain")
+    for step in range(1, steps + 1):
+        display.show(
+            {
+                "event": "step",
+                "step": step,
+                "steps": steps,
+                "metrics": {"loss": 1 / step},
+                "tokens_per_second": 12345.6,
+                "seconds_left": float(steps - step),
+            }
+        )
+    display.progress.refresh()
+    display.show({"event": "message", "text": "going on from [step 3]"})
+    display.done(DONE, 61.0)
+
+
+def test_without_a_terminal_lines_are_few_and_plain() -> None:
+    console, log = screen(), []
+    with Display("demo", "cpu", log.append, console) as display:
+        train(display)
+        display.start("pretrain")
+        display.done(replace(DONE, reused=True), 0.1)
+    lines = written(console).splitlines()
+    assert lines[0] == "chatmill demo on cpu"
+    assert lines[1] == "  pretrain  10/40 loss 0.100 · 12,346 tokens/s · 30.0 s left"
+    assert [line.split()[1] for line in lines[1:5]] == ["10/40", "20/40", "30/40", "40/40"]
+    assert lines[5] == "  pretrain  going on from [step 3]"
+    assert lines[6].split() == ["pretrain", "made", "61.0", "s", "1.983", "bits", "per", "byte"]
+    assert lines[7].split()[1] == "reused"
+    assert log == [
+        "pretrain: going on from [step 3]",
+        "pretrain: made, 61.0 s, 1.983 bits per byte",
+        "pretrain: reused, 0.1 s, 1.983 bits per byte",
+    ]
+    assert "\x1b" not in written(console)
+
+
+def test_on_a_terminal_a_bar_shows_pace_and_time_left() -> None:
+    console = screen(terminal=True)
+    with Display("demo", "cpu", print, console) as display:
+        train(display)
+    assert "tokens/s" in written(console) and "left" in written(console)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.12345, "0.123"), (3.0, "3"), (1234567, "1,234,567"), (812.55, "813"), ("a", "a")]
+)
+def test_figures_are_short(value: object, text: str) -> None:
+    assert number(value) == text
+
+
+def test_durations_are_for_people() -> None:
+    assert [seconds(value) for value in (0.04, 99.0, 125.0)] == ["0.0 s", "99.0 s", "2 min 05 s"]
+
+
+def test_a_figure_that_a_stage_did_not_leave_is_left_out() -> None:
+    assert key_figures("reward", {"pair_accuracy": 0.8125}) == "0.812 of held-out pairs right"
+    assert key_figures("nothing", {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("stage", "metrics", "says"),
+    [
+        ("ingest", {"text": 104, "pairs": 400, "comparisons": 290, "ratings": 0},
+         "104 texts, 400 pairs, 290 comparisons"),
+        ("ingest", {"text": 1, "pairs": 0, "comparisons": 0, "ratings": 1}, "1 text, 1 rating"),
+        ("ingest", {"text": 0, "pairs": 0, "comparisons": 1200, "ratings": 0}, "1,200 comparisons"),
+        ("validate", {"text_quarantined": 0, "pairs_quarantined": 0, "comparisons_quarantined": 16},
+         "16 comparisons set aside"),
+        ("validate", {"text_quarantined": 1, "ratings_quarantined": 2},
+         "1 text set aside, 2 ratings set aside"),
+        ("validate", {"text_quarantined": 0, "pairs_quarantined": 0}, "no row set aside"),
+        ("labels", {"train_ratings": 0, "train_comparisons": 240, "valid_pairs": 23.0},
+         "240 comparisons, 23 pairs held out"),
+        ("labels", {"train_ratings": 557.0, "train_comparisons": 1, "valid_pairs": 1917.0},
+         "1 comparison, 557 rated answers, 1,917 pairs held out"),
+    ],
+)  # fmt: skip
+def test_a_line_names_every_kind_of_row_that_there_is(stage: str, metrics: dict[str, Any], says: str) -> None:
+    assert key_figures(stage, metrics) == says
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "says"),
+    [
+        (12.34, "12.3 MB/s"),
+        (0.1, "0.1 MB/s"),
+        (0.0123, "12.3 kB/s"),
+        (0.00001, "10 B/s"),
+        (2500.0, "2,500.0 MB/s"),
+    ],
+)
+def test_a_slow_pace_does_not_round_to_nothing(megabytes: float, says: str) -> None:
+    assert byte_rate(megabytes) == says
+
+
+def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> None:
+    folder = tmp_path / "evaluate"
+    folder.mkdir()
+    answer = {
+        "prompt": "Finish this",
+        "base": "[bold]",
+        "sft": " film.",
+        "aligned": " joy.",
+        "reference": "x",
+    }
+    (folder / "answers.json").write_text(json.dumps([answer]))
+    stages = [
+        {"name": "pretrain", "status": "made", "seconds": 61.0, "folder": "/p", "metrics": DONE.metrics},
+        {"name": "evaluate", "status": "reused", "seconds": 0.1, "folder": str(folder), "metrics": {}},
+        {"name": "report", "status": "made", "seconds": 0.2, "folder": "/r", "metrics": {"bytes": 7}},
+    ]
+    console = screen()
+    show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), console)
+    text = written(console)
+    for part in ("pretrain", "made", "61.0", "1.983 bits per byte", "reused", "film.", "joy.", "[bold]"):
+        assert part in text
+    assert "make dashboards" in text and "chatmill chat" in text
+
+
+def test_work_over_shards_says_rows_and_megabytes() -> None:
+    console = screen()
+    event = {"event": "step", "steps": 4, "metrics": {}, "rows": 12345, "megabytes_per_second": 31.25}
+    with Display("demo", "cpu", lambda text: None, console) as display:
+        display.start("ingest")
+        display.show({**event, "step": 4, "seconds_left": 0.0})
+    assert "ingest    4/4 12,345 rows · 31.2 MB/s · 0.0 s left" in written(console)
+
+
+def test_the_turns_before_a_prompt_stand_above_it() -> None:
+    history = [{"role": role, "content": f" {role} says [b]x "} for role in ("system", "user", "assistant")]
+    console = screen()
+    show_answers([{"prompt": "why?", "history": history, "sft": "so"}], console)
+    text = written(console)
+    assert text.index("user: user") < text.index("assistant: ") < text.index("why?")
+    assert "system" not in text and "[b]x" in text
+
+
+@pytest.mark.parametrize("control", ["\x1b[31m", "\x07\x08", "\r", "\x9b2J", "\u202e", "\x00"])
+def test_answers_hold_no_control_characters_and_keep_their_columns(control: str) -> None:
+    row = {
+        "prompt": f"why{control}?",
+        "base": f"{control}so",
+        "sft": f"{control * 9} {'x' * 30}",
+        "aligned": "no",
+    }
+    history = [{"role": "user", "content": f"hi{control}"}]
+    console = screen()
+    show_answers([{**row, "history": history}], console)
+    text = written(console)
+    assert control not in text and control.encode("unicode_escape").decode() in text
+    # A cell measured before its escapes would be wider than its column.
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("metrics", "says"),
+    [
+        ({"passed": 1, "reason": "all 3 thresholds are met"}, "passed: all 3 thresholds are met"),
+        (
+            {"passed": 0, "reason": "kl is 20, at most 15 is wanted"},
+            "refused: kl is 20, at most 15 is wanted",
+        ),
+        ({"passed": 0}, "refused"),
+        ({}, ""),
+    ],
+)
+def test_the_gate_says_its_verdict_in_words(metrics: dict[str, Any], says: str) -> None:
+    assert key_figures("gate", metrics) == says

@@ -1,0 +1,59 @@
+"""Addresses of a run's pages, and the keys of what Prefect shows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.orchestration.run_links import _key, find_pages
+from flows.servers.credentials import Login
+from flows.servers.environment import Place
+from flows.servers.state_file import Process, Served, held
+
+LOGIN = Login("user", "a long password")
+
+
+@pytest.mark.parametrize(
+    ("prefect", "mlflow", "pages"),
+    [
+        ("", "sqlite:///x", ("http://127.0.0.1:4200", "http://127.0.0.1:5000")),
+        # A command's own server ends with it, and the port is another each time.
+        ("http://127.0.0.1:8721/api", "sqlite:///x", ("http://127.0.0.1:4200", "http://127.0.0.1:5000")),
+        ("http://main:4200/api", "http://main:5000/", ("http://main:4200", "http://main:5000")),
+        (
+            "https://prefect.example/api",
+            "postgresql://x",
+            ("https://prefect.example", "http://127.0.0.1:5000"),
+        ),
+    ],
+)
+def test_pages_are_found_for_every_kind_of_server(
+    tmp_path: Path, prefect: str, mlflow: str, pages: tuple[str, str]
+) -> None:
+    found = find_pages(Place(tmp_path, mlflow, prefect, LOGIN))
+    assert (found.prefect, found.mlflow) == pages
+
+
+def test_servers_that_run_now_are_linked_by_their_own_ports(tmp_path: Path) -> None:
+    with held(tmp_path) as record:
+        assert record is not None
+        shows = (Process("MLflow", 1, "http://127.0.0.1:5055", ""),)
+        record.write(Served(1, 0.0, "up", "http://127.0.0.1:4242/api", "", True, shows))
+        found = find_pages(Place(tmp_path, "sqlite:///x", "http://127.0.0.1:4242/api", LOGIN))
+    assert (found.prefect, found.mlflow) == ("http://127.0.0.1:4242", "http://127.0.0.1:5055")
+    assert found.flow_run("7") == "http://127.0.0.1:4242/runs/flow-run/7"
+    assert found.model_version("a b/c", "3") == "http://127.0.0.1:5055/#/models/a%20b%2Fc/versions/3"
+
+
+@pytest.mark.parametrize(
+    ("preset", "key"),
+    [
+        ("demo", "mlflow-demo"),
+        ("Größe & Co. (2)", "mlflow-gr-e-co-2"),
+        ("日本語", "mlflow"),
+        ("x" * 99, "mlflow-" + "x" * 60),
+    ],
+)
+def test_artifact_key_has_only_what_prefect_takes(preset: str, key: str) -> None:
+    assert _key("mlflow", preset) == key

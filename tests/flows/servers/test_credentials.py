@@ -1,0 +1,159 @@
+"""The password before both servers: what is one, who is given it, and who MLflow's users are then."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from flows.servers.commands import Where, mlflow_server, prefect_server
+from flows.servers.credentials import (
+    SECRET_VARIABLES,
+    is_loopback,
+    known_login,
+    origin,
+    read_login,
+    stored_login,
+)
+from flows.servers.environment import Place, bare
+from flows.servers.mlflow_auth import write_settings
+from model.errors import UserError
+
+REPOSITORY = Path(__file__).parents[3]
+SETTLED = """
+import sys
+from flows.servers.mlflow_auth import settle
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+store = SqlAlchemyStore()
+store.init_db(f"sqlite:///{sys.argv[1]}/users.db")
+settle(store, "ann", "first password", ["ann"])
+store.create_user("colleague", "their own password")
+settle(store, "ann", "second password", ["ann"])
+assert not store.authenticate_user("ann", "first password")
+assert store.authenticate_user("ann", "second password") and store.get_user("ann").is_admin
+settle(store, "colleague", "third password", ["ann", "colleague"])
+assert [user.username for user in store.list_users()] == ["colleague"]
+assert store.authenticate_user("colleague", "third password") and store.get_user("colleague").is_admin
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("secret", "is not a user and a password"),
+        (":secret", "is not a user and a password"),
+        ("ann:", "is not a user and a password"),
+        ("ann:secret", "is 6 characters long"),
+        ("ann:password1234", "MLflow once shipped"),
+        ("ann:a very sécret word", "not plain ASCII"),
+        ("ann b:a very secret word", "not plain ASCII"),
+    ],
+)
+def test_what_is_no_password_is_said_without_it(text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as refused:
+        read_login(text)
+    assert "USER:PASSWORD is right" in str(refused.value) and "secret" not in str(refused.value)
+
+
+def test_each_server_is_told_what_its_clients_know() -> None:
+    login = read_login("ann:a:long:password")
+    assert (login.user, login.password) == ("ann", "a:long:password") and "long" not in repr(login)
+    for address in ("http://there:5000", "http://there:4200/api"):
+        assert known_login(login.client, address) == login and known_login({}, address) is None
+    assert known_login({}, "http://ann:a%3Along%3Apassword@there") == login
+
+
+def test_what_is_this_machines_own_alone() -> None:
+    assert is_loopback("127.0.0.1") and is_loopback("127.0.0.7") and is_loopback("localhost")
+    assert is_loopback("::1") and not is_loopback("0.0.0.0") and not is_loopback("192.0.2.1")
+
+
+def test_a_server_answers_to_its_own_names() -> None:
+    assert Where("127.0.0.1", 5000).names == ["127.0.0.1:5000", "localhost:5000"]
+    assert Where("192.0.2.7", 5000).names == ["192.0.2.7:5000"]
+    assert Where("fd00::7", 80).origins == ["http://[fd00::7]"]
+    everywhere = Where("0.0.0.0", 5000)
+    assert {"127.0.0.1:5000", "localhost:5000", "[::1]:5000"} < set(everywhere.names)
+    assert everywhere.address == "http://127.0.0.1:5000" and not any("*" in name for name in everywhere.names)
+    assert Where("fd00::7", 5000).hosts == ["[fd00::7]"]
+    # A browser writes a name in lower case.
+    assert Where("LOCALHOST", 80).names == ["LOCALHOST", "localhost"]
+
+
+def test_the_projects_own_password_is_created_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: stored_login(tmp_path).text, range(24)))
+    assert len(made) == 1 and len(made.pop()) > 32
+    folder = tmp_path / "var" / "secrets"
+    path = folder / "password"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [each.name for each in folder.iterdir()] == ["password"]
+    path.chmod(0o644)
+    stored_login(tmp_path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for damaged in (
+        b"",
+        b"nothing",
+        b"chatmill:short",
+        b"\xff" * 40,
+        b"chatmill:\xc6" + b"x" * 20,
+        bytes(41),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="holds no user and password; delete it"):
+            stored_login(tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["MLFLOW_SERVER_ALLOWED_HOSTS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"])
+def test_no_setting_lets_every_page_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv(setting, "mill.example, *")
+    place = Place(tmp_path, "sqlite:///somewhere.db", "", read_login("ann:a long password"))
+    for server in (prefect_server, mlflow_server):
+        with pytest.raises(UserError, match=f"{setting} is \\*"):
+            server(place, Where("127.0.0.1", 5000))
+
+
+def test_a_server_gets_its_own_password_and_no_other(tmp_path: Path) -> None:
+    where, login = Where("192.0.2.7", 5000), read_login("ann:a long password")
+    place = Place(tmp_path, "sqlite:///somewhere.db", "", login)
+    prefect, mlflow = prefect_server(place, where), mlflow_server(place, where)
+    assert set(SECRET_VARIABLES) & set(prefect.environment) == {"PREFECT_SERVER_API_AUTH_STRING"}
+    given = {"MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
+    assert set(SECRET_VARIABLES) & set(mlflow.environment) == given
+    assert "a long password" not in " ".join((*prefect.command, *mlflow.command, repr(place)))
+    settings = Path(mlflow.environment["MLFLOW_AUTH_CONFIG_PATH"])
+    assert stat.S_IMODE(settings.stat().st_mode) == 0o600 and "long" not in settings.read_text()
+    assert stat.S_IMODE(settings.with_suffix(".db").stat().st_mode) == 0o600
+
+
+def test_mlflows_users_are_in_its_postgresql_where_it_has_one(tmp_path: Path) -> None:
+    for store, users in (
+        ("postgresql://ann%40here@db:5432/mill_mlflow", "postgresql://ann%%40here@db:5432/mill_mlflow"),
+        ("postgresql://ann:secret@db/mill", f"sqlite:///{tmp_path}/mlflow/users.db"),
+    ):
+        settings = write_settings(tmp_path, store, "ann").read_text()
+        assert f"database_uri = {users}\n" in settings and "secret" not in settings
+
+
+def test_the_user_that_is_set_is_mlflows_administrator(tmp_path: Path) -> None:
+    settings = write_settings(tmp_path, "", "ann")
+    write_settings(tmp_path, "", "bob")
+    assert write_settings(tmp_path, "", "ann").read_text().count("bob") == 1
+    environment = {
+        **bare(REPOSITORY), "MLFLOW_AUTH_CONFIG_PATH": str(settings), "MLFLOW_DISABLE_TELEMETRY": "true",
+    }  # fmt: skip
+    words = [sys.executable, "-c", SETTLED, str(tmp_path)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_servers_are_compared_by_their_origin() -> None:
+    assert origin("http://ann:secret@MAIN:5000/api") == origin("http://main:5000") == "http://main:5000"
+    assert origin("https://main") == "https://main:443" != origin("http://main")
+    for address in ("", "sqlite:///var/mlflow.db", "postgresql://db/mill", "http://", "http://main:port"):
+        assert origin(address) == ""

@@ -1,0 +1,94 @@
+"""Both servers on a real PostgreSQL; and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.servers.database import make_databases, read_database
+from flows.servers.environment import bare, prepare
+from model.errors import UserError
+from tests.benchmarks.postgres import PASSWORD, REPOSITORY, crowd, postgresql, programs
+
+TASKS = 50
+wanted = pytest.mark.skipif(programs() is None, reason="PostgreSQL is not installed (Debian's postgresql)")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with postgresql() as found:
+        yield found
+
+
+@pytest.fixture
+def _own_environment() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@wanted
+def test_no_state_of_many_tasks_is_lost(tmp_path: Path, address: str) -> None:
+    found = crowd(tmp_path, address, TASKS)
+    assert found["total"] == sum(range(TASKS))
+    # A run's own Prefect server asks for the password that is set, as one that stays does.
+    assert found["stranger"] == 401
+    assert found["prefect"] == {"COMPLETED": TASKS} and found["mlflow"] == {"FINISHED": TASKS}
+    assert found["metrics"] == {"number": found["total"]}
+    assert not list((tmp_path / "var").rglob("*.db"))
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written and not any(PASSWORD.encode() in path.read_bytes() for path in written)
+
+    # Every command reads there.
+    environment = {**bare(REPOSITORY), "CHATMILL_DATABASE": address}
+    words = [sys.executable, "-m", "flows.cli.main", "models"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "No model is registered yet" in done.stdout
+
+
+@wanted
+@pytest.mark.usefixtures("_own_environment")
+def test_both_databases_are_made_once(tmp_path: Path, address: str) -> None:
+    for name in ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+    os.environ["CHATMILL_DATABASE"] = address.replace("/mill", "/other")
+    for _ in range(2):
+        place = prepare(tmp_path)
+        assert place.mlflow.endswith("/other_mlflow") and PASSWORD not in place.mlflow
+    prefect = os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    assert prefect.startswith("postgresql+asyncpg://") and prefect.endswith("/other_prefect")
+    assert PASSWORD not in prefect
+
+
+@wanted
+def test_a_wrong_password_is_one_sentence_without_it(address: str) -> None:
+    database = read_database(address.replace(PASSWORD, "guessed"))
+    with pytest.raises(UserError, match="password authentication failed") as failed:
+        make_databases(database)
+    assert "guessed" not in str(failed.value) and "\n" not in str(failed.value)
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match=r"PostgreSQL at 127\.0\.0\.1:9 \(CHATMILL_DATABASE\)"):
+        make_databases(read_database("postgresql://someone:secret@127.0.0.1:9/mill"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("mysql://someone:secret@host/mill", "begins with mysql"),
+        ("postgresql://host/mill", "lacks a user"),
+        ("postgresql://someone:secret@host", "lacks a user, a host or a name"),
+        ("postgresql://someone:secret@host:port/mill", "is not an address"),
+    ],
+)
+def test_an_address_that_is_wrong_says_what_is_right(given: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as failed:
+        read_database(given)
+    assert "secret" not in str(failed.value) and "is right" in str(failed.value)

@@ -1,0 +1,255 @@
+"""The guard before both servers: which requests reach them, and how a browser logs in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from flows.servers.credentials import Login
+from flows.servers.login_links import LINK_SECONDS, SESSION_USER, LoginLinks
+from flows.servers.login_page import login_page
+from flows.servers.request_guard import GuardSettings, RequestGuard
+
+LOGIN = Login("ann", "a long password")
+OWN = "http://127.0.0.1:4200"
+SETTINGS = GuardSettings(
+    ("127.0.0.1", "localhost", "::1", "mill", "*.team.example"), ("https://mill.example",), True, 5000,
+    (("Prefect", 4200), ("MLflow", 5000)),
+)  # fmt: skip
+
+
+async def answer(request: Request) -> JSONResponse:
+    return JSONResponse({"authorization": request.headers.get("authorization", "")})
+
+
+async def talk(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("hello")
+    await socket.close()
+
+
+@pytest.fixture
+def guard(tmp_path: Path) -> RequestGuard:
+    app = Starlette(routes=[Route("/api", answer, methods=["GET", "POST"]), WebSocketRoute("/in", talk)])
+    return RequestGuard(app, SETTINGS, LoginLinks(tmp_path / "secrets", LOGIN))
+
+
+@pytest.fixture
+def client(guard: RequestGuard) -> TestClient:
+    return TestClient(guard, base_url=OWN)
+
+
+def is_answered(client: TestClient, headers: dict[str, str], method: str = "POST") -> bool:
+    """Whether a request comes through, by HTTP and by WebSocket alike."""
+    code = client.request(method, "/api", headers=headers, content=b"[]").status_code
+    assert code in (200, 403)
+    try:
+        with client.websocket_connect("/in", headers={"host": "127.0.0.1:4200", **headers}) as socket:
+            assert socket.receive_text() == "hello"
+        heard = True
+    except WebSocketDisconnect as closed:
+        assert closed.code == 1008
+        heard = False
+    assert heard == (code == 200)
+    return heard
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:4200",
+        "localhost:4200",
+        "LOCALHOST:4200",
+        "localhost:18000",
+        "[::1]:4200",
+        "mill",
+        "a.team.example",
+    ],
+)
+def test_a_server_answers_to_its_own_names(client: TestClient, host: str) -> None:
+    assert is_answered(client, {"host": host})
+    assert is_answered(client, {"host": host, "origin": f"http://{host.lower()}"})
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "evil.example:4200", "127.0.0.1.evil.example", "localhost.evil.example:4200",
+        "0.0.0.0", "[::]", "127.0.0.2:4200", "team.example", "", "localhost@evil.example",
+        "evil.example#localhost", "localhost:4200, evil.example", "localhost:port", 
+        "a.team.example.evil.example", "2130706433:4200",
+    ],
+)  # fmt: skip
+def test_a_rebound_name_is_refused(client: TestClient, host: str) -> None:
+    assert not is_answered(client, {"host": host})
+    assert not is_answered(client, {"host": host, "origin": f"http://{host}"})
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example", "http://localhost:9998", "http://127.0.0.1:9998", "http://127.0.0.1", "null",
+        "",
+        "http://127.0.0.1:42000", "http://localhost:4200", "http://127.0.0.1:4200.evil.example", "file://",
+        "chrome-extension://127.0.0.1:4200", "http://mill.example", "https://mill.example.evil",
+        "ftp://127.0.0.1:4200", "//127.0.0.1:4200", "http://evil.example@127.0.0.1:4200",
+    ],
+)  # fmt: skip
+def test_a_page_of_another_origin_is_refused(client: TestClient, origin: str) -> None:
+    for method in ("POST", "GET"):
+        assert not is_answered(client, {"origin": origin}, method)
+
+
+def test_own_pages_and_allowed_ones_are_answered(client: TestClient) -> None:
+    assert is_answered(client, {"origin": OWN})
+    assert is_answered(client, {"origin": "https://mill.example"})
+    # Behind a proxy with TLS the page is the server's own, too.
+    assert is_answered(client, {"host": "mill", "origin": "https://mill"})
+    # Programs send no Origin.
+    assert is_answered(client, {})
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "something-new"])
+def test_pictures_scripts_and_frames_of_other_pages_are_refused(client: TestClient, site: str) -> None:
+    def code(**more: str) -> int:
+        headers = {"sec-fetch-site": site, **{f"sec-fetch-{name}": value for name, value in more.items()}}
+        return client.get("/api", headers=headers).status_code
+
+    assert code(mode="no-cors", dest="image") == code(mode="cors", dest="empty") == 403
+    assert code(mode="navigate", dest="iframe") == 403
+    # A person may follow a link to a page of the server's.
+    assert code(mode="navigate", dest="document") == 200
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.post("/api", headers=headers).status_code == 403
+
+
+def test_no_foreign_page_frames_an_answer(client: TestClient) -> None:
+    assert client.get("/api").headers["x-frame-options"] == "SAMEORIGIN"
+
+
+def log_in(client: TestClient, code: object, **headers: str) -> Any:
+    told = {"content-type": "application/json", "origin": OWN, **headers}
+    return client.post("/chatmill-login", content=json.dumps({"code": code}), headers=told)
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
+def test_a_link_logs_in_once(guard: RequestGuard, client: TestClient) -> None:
+    link = guard.links.create(OWN)
+    address, _, code = link.partition("#")
+    assert address == f"{OWN}/chatmill-login" and len(code) > 40
+    assert client.get("/chatmill-login").status_code == 200
+    session = log_in(client, code).json()
+    assert session["stored"] and session["user"] == SESSION_USER and LOGIN.password not in str(session)
+    # The server gets the real password, and only for a session that is open.
+    known = basic(session["user"], session["password"])
+    assert client.get("/api", headers=known).json() == {"authorization": LOGIN.header}
+    assert client.get("/chatmill-session", headers=known).status_code == 200
+    assert log_in(client, code).status_code == 403
+    # The other server's link, by the name that the browser knows this machine by.
+    assert re.fullmatch(r"http://127\.0\.0\.1:5000/chatmill-login#.{43}", session["next"])
+    second = log_in(
+        client, session["next"].partition("#")[2], host="localhost:4200", origin="http://localhost:4200"
+    )
+    assert second.json()["next"].startswith("http://localhost:5000/chatmill-login#")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["", "x", "../password", "../../../etc/passwd", None, 3, ["a"], {"a": 1}, "é" * 150, "\ud800", "a\udfff"],
+)
+def test_what_is_no_link_opens_nothing(guard: RequestGuard, client: TestClient, code: object) -> None:
+    guard.links.create(OWN)
+    assert log_in(client, code).status_code == 403
+    assert len(list((guard.links.folder / "links").iterdir())) == 1
+
+
+@pytest.mark.parametrize("body", [b"[" * 1000, b'{"code":' * 128, b"\xff\xfe", b'{"code"', b"1" * 1000, b""])
+def test_a_body_that_is_no_login_opens_nothing(client: TestClient, body: bytes) -> None:
+    headers = {"content-type": "application/json", "origin": OWN}
+    assert client.post("/chatmill-login", content=body, headers=headers).status_code == 403
+
+
+def test_a_login_is_asked_for_by_the_page_alone(guard: RequestGuard, client: TestClient) -> None:
+    code = guard.links.create_code()
+    assert log_in(client, code, origin="http://localhost:9998").status_code == 403
+    assert log_in(client, code, **{"content-type": "text/plain"}).status_code == 405
+    assert client.put("/chatmill-login").status_code == 405
+    assert (
+        client.post(
+            "/chatmill-login", content=b"x" * 100_000, headers={"content-type": "application/json"}
+        ).status_code
+        == 403
+    )
+    assert log_in(client, code).status_code == 200
+
+
+def test_a_link_expires(guard: RequestGuard) -> None:
+    links = guard.links
+    old, new, ahead = (links.create_code() for _ in range(3))
+    files = sorted((links.folder / "links").iterdir(), key=lambda path: path.stat().st_mtime)
+    assert len(files) == 3 and all(path.stat().st_mode & 0o777 == 0o600 for path in files)
+    from flows.servers.login_links import _digest
+
+    for code, age in ((old, LINK_SECONDS + 1), (ahead, -3600)):
+        os.utime(links.folder / "links" / _digest(code), (time.time() - age,) * 2)
+    assert links.redeem(old) is None and links.redeem(ahead) is None
+    os.utime(links.folder / "links" / _digest(new), (time.time() - LINK_SECONDS + 60,) * 2)
+    assert links.redeem(new)
+
+
+def test_a_session_ends_with_its_time_its_password_and_its_key(
+    guard: RequestGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = guard.links
+    session = links.redeem(links.create_code())
+    assert session is not None and links.is_session(session.password)
+    expiry, nonce, signature = session.password.split(".")
+    for forged in (
+        f"9{expiry}.{nonce}.{signature}",
+        f"{expiry}.{nonce}.",
+        "",
+        "..",
+        f"{expiry}.{nonce}",
+        "é.é.é",
+    ):
+        assert not links.is_session(forged)
+    assert not LoginLinks(links.folder, Login("ann", "another password")).is_session(session.password)
+    assert not LoginLinks(links.folder.parent / "other", LOGIN).is_session(session.password)
+    monkeypatch.setattr(time, "time", lambda: float(expiry) + 1)
+    assert not links.is_session(session.password)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Basic", "Basic !", "Bearer x", "Basic " + b64encode(b"chatmill-session:\xff").decode()]
+)
+def test_another_authorization_is_the_servers_to_judge(client: TestClient, header: str) -> None:
+    assert client.get("/api", headers={"authorization": header}).json()["authorization"] == header.strip()
+    found = client.get("/chatmill-session", headers={"authorization": header})
+    assert found.status_code == 401 and found.headers["www-authenticate"] == 'Basic realm="mlflow"'
+
+
+def test_the_login_page_runs_its_own_script_alone() -> None:
+    page, policy = login_page(SETTINGS.pages)
+    [nonce] = set(re.findall(r'nonce="([^"]+)"', page))
+    assert f"script-src 'nonce-{nonce}'" in policy and "default-src 'none'" in policy
+    assert '[["Prefect", 4200], ["MLflow", 5000]]' in page and login_page(())[0] != login_page(())[0]
+
+
+def test_settings_come_back_as_they_were() -> None:
+    assert GuardSettings.load(SETTINGS.dump()) == SETTINGS

@@ -1,0 +1,144 @@
+"""A preset that is wrong says where, and what would be right."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from flows.config import Preset, check_preset, read_preset
+from model.errors import UserError
+from model.nn.transformer import Architecture, Transformer
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SMALLEST = "name: mine\ndata: {sources: [{name: tales, files: '*.txt', format: plain}]}\n"
+
+
+@pytest.fixture
+def preset(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALLEST)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_presets_that_come_along_are_right(path: Path) -> None:
+    assert read_preset(path).name == path.stem
+
+
+def test_the_large_preset_has_124_million_weights() -> None:
+    import torch
+
+    preset = read_preset(CONFIGS / "gpu.yaml")
+    with torch.device("meta"):
+        model = Transformer(
+            Architecture(vocabulary=preset.tokenizer.vocabulary, **asdict(preset.architecture))
+        )
+    assert 123e6 < sum(weight.numel() for weight in model.parameters()) < 125e6
+    shape = preset.architecture
+    assert (shape.layers, shape.width, shape.heads, shape.context) == (12, 768, 12, 1024)
+
+
+def test_changes_from_the_command_line_are_yaml_values(preset: Path) -> None:
+    changes = ["rlhf.steps=40", "reward.headline=[film, tweets]", "gate.least={kl: 2}", "device=cpu"]
+    found = read_preset(preset, [*changes, "rlhf.optimizer.learning_rate=1.0e-4"])
+    assert found.rlhf.steps == 40
+    assert found.rlhf.optimizer.learning_rate == 1e-4
+    assert found.reward.headline == ("film", "tweets")
+    assert found.gate.least == {"kl": 2.0}
+    assert found.device == "cpu"
+
+
+def test_a_preset_survives_being_plain_values(preset: Path) -> None:
+    # Prefect stores a flow's parameters as JSON and makes the preset of them again.
+    found = read_preset(preset, ["rlhf.steps=40"])
+    assert Preset.model_validate(found.model_dump(mode="json", by_alias=True)) == found
+
+
+def test_rules_of_ones_own_are_checked_with_the_preset(preset: Path) -> None:
+    rule = "{expectation: ExpectColumnValuesToMatchRegex, column: text, regex: mill}"
+    found = read_preset(preset, [f"validate.rules={{text: [{rule}]}}"])
+    assert found.validation.rules["text"][0]["regex"] == "mill"
+    assert Preset.model_validate(found.model_dump(mode="json", by_alias=True)) == found
+    with pytest.raises(UserError, match=r"validate\.rules\.text\.0: .*did you mean .*MatchRegex"):
+        read_preset(preset, [f"validate.rules={{text: [{rule.replace('Regex', 'Regx')}]}}"])
+
+
+def test_a_source_says_its_own_share_of_bad_rows(preset: Path) -> None:
+    found = read_preset(preset)
+    source = replace(found.data.sources[0], quarantine=0.5)
+    own = found.model_copy(update={"data": replace(found.data, sources=(source, *found.data.sources[1:]))})
+    assert own.checks().sources == {source.name: 0.5}
+    assert found.checks().sources == {}
+
+
+def test_a_base_model_brings_its_tokenizer(preset: Path) -> None:
+    assert read_preset(preset).tokens().base == ""
+    assert read_preset(preset, ["base=var/other"]).tokens().base == "var/other"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("rlhf.stepz=40", r"^rlhf\.stepz is not known; did you mean rlhf\.steps\?$"),
+        ("rhlf.steps=40", r"^rhlf is not known; did you mean rlhf\?$"),
+        ("rlhf.optimizer.learning_rat=1", r"^rlhf\.optimizer\.learning_rat is not known; .*learning_rate\?$"),
+        ("layers=4", r"^layers is not known; did you mean architecture\.layers\?$"),
+        ("tracking.mlflo=x", r"^tracking\.mlflo is not known; did you mean tracking\.mlflow\?$"),
+        ("rlhf.steps=-3", r"^rlhf\.steps is -3"),
+        ("rlhf.steps=many", r"^rlhf\.steps is 'many'; a whole number is right"),
+        ("split.valid=0.9", r"^split\.valid is 0\.9"),
+        ("processes=0", r"^processes"),
+        ("rlhf.steps", r"KEY=VALUE"),
+        ("rlhf.steps=[1", r"not YAML"),
+        ("name.inner=1", r"name has no keys inside"),
+        ("pretrain.optimizer.learning_rate=nan", r"^pretrain\.optimizer\.learning_rate is nan; a finite"),
+        ("rlhf.optimizer.learning_rate='Infinity'", r"^rlhf\.optimizer\.learning_rate is inf; a finite"),
+        ("sft.optimizer.muon_learning_rate='-inf'", r"^sft\.optimizer\.muon_learning_rate.*(-inf|finite)"),
+        ("reward.optimizer.learning_rate='1e999'", r"^reward\.optimizer\.learning_rate is inf; a finite"),
+        ("tokenizer.vocabulary=10000001", r"^tokenizer\.vocabulary is 10000001; it must be at most 10000000"),
+        ("tokenizer.vocabulary=123456789012345678", r"^tokenizer\.vocabulary is 1234\d+; it must be at most"),
+        ("tokenizer.vocabulary=258", r"^tokenizer\.vocabulary is 258"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(preset: Path, change: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read_preset(preset, [change])
+
+
+def test_an_unknown_key_inside_a_list_is_named() -> None:
+    source = {"name": "tales", "files": "*.txt", "formt": "plain"}
+    with pytest.raises(UserError, match=r"^data\.sources\.formt is not known; did you mean .*format\?$"):
+        check_preset({"name": "mine", "data": {"sources": [source]}})
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(UserError, match=r"^name is missing$"):
+        check_preset({"data": {"sources": [{"name": "tales", "files": "*.txt", "format": "plain"}]}})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: [a\nseed: 1\n", r"mine\.yaml, line 2: not YAML"),
+        ("just words", r"a preset has keys"),
+        ("", r"a preset has keys"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_named(preset: Path, text: str, says: str) -> None:
+    preset.write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_preset(preset)
+
+
+def test_a_file_that_is_not_text_is_named(preset: Path) -> None:
+    preset.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(UserError, match=r"mine\.yaml, line 1: not UTF-8 at byte 6"):
+        read_preset(preset)
+
+
+def test_a_file_that_is_missing_is_named_with_those_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    with pytest.raises(UserError, match=r"configs/dmo\.yaml does not exist; .*configs/demo\.yaml"):
+        read_preset(Path("configs/dmo.yaml"))

@@ -1,0 +1,264 @@
+"""The whole chain on the smoke preset, as a person runs it: by the command line, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.servers.environment import bare
+from tests.benchmarks.smoke import REPOSITORY, SMOKE, lay
+from tests.chaos.__main__ import survive
+
+STAGES = [
+    "ingest", "validate", "split", "tokenizer", "drift", "pretrain", "sft",
+    "labels", "reward", "judge", "rlhf", "evaluate", "gate", "report",
+]  # fmt: skip
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "flows.cli.main", *words]
+
+
+def environment() -> dict[str, str]:
+    # The tests' own settings of Prefect and MLflow are no part of a person's surroundings.
+    return {**bare(REPOSITORY), "COLUMNS": "120"}
+
+
+def chatmill(root: Path, *words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        command(*words), cwd=root, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def summary(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / "var" / "summary.json").read_text())
+    return found
+
+
+def statuses(root: Path) -> dict[str, str]:
+    return {entry["name"]: entry["status"] for entry in summary(root)["stages"]}
+
+
+def asked(store: Path, query: str) -> list[Any]:
+    with sqlite3.connect(store) as opened:
+        return opened.execute(query).fetchall()
+
+
+def mlflow(root: Path, query: str) -> list[Any]:
+    return asked(root / "var" / "mlflow.db", query)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the chain has run once."""
+    place = tmp_path_factory.mktemp("project")
+    lay(place)
+    said = chatmill(place, "run", "--config", str(SMOKE))
+    assert "the same prompts, answered by all three" in said
+    assert "var/report.html" in said
+    return place
+
+
+def test_every_stage_is_made_once_and_says_what_came_out(root: Path) -> None:
+    found = summary(root)
+    assert [entry["name"] for entry in found["stages"]] == STAGES
+    assert set(statuses(root).values()) == {"made"}
+    told = {"seconds", "prefect_run_id", "mlflow_run_id", "data_hash", "git_commit", "waits"}
+    assert set(found) == {"stages", *told}
+    metrics = {entry["name"]: entry["metrics"] for entry in found["stages"]}
+    assert {"bits_per_byte", "tokens_per_second"} <= set(metrics["pretrain"])
+    assert {"pair_accuracy", "linear_pair_accuracy"} <= set(metrics["reward"])
+    assert {"sft_ends_by_itself", "judge_gain", "kl", "win_rate", "aligned_distinct", "loss_increase"} <= set(
+        metrics["evaluate"]
+    )
+    for entry in found["stages"]:
+        manifest = json.loads((Path(entry["folder"]) / "manifest.json").read_text())
+        assert (manifest["stage"], manifest["key"]) == (entry["name"], entry["key"])
+    page = (root / "var" / "report.html").read_text()
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+
+
+def test_every_stage_has_its_run_in_mlflow(root: Path) -> None:
+    runs = mlflow(
+        root, "select r.name, r.status, r.run_uuid from runs r join tags t using (run_uuid) "
+        "where t.key = 'chatmill.stage'"
+    )  # fmt: skip
+    assert {name for name, _, _ in runs} >= {f"smoke · {stage}" for stage in STAGES}
+    tags = dict(
+        mlflow(root, f"select key, value from tags where run_uuid = '{summary(root)['mlflow_run_id']}'")
+    )
+    assert tags["prefect.flow_run_id"] == summary(root)["prefect_run_id"]
+    losses = mlflow(root, "select count(*) from metrics where key = 'loss' and step > 0")
+    assert losses[0][0] > 100
+
+
+def test_every_stage_is_a_task_in_prefect_that_waits_for_nothing(root: Path) -> None:
+    tasks = asked(root / "var" / "prefect" / "prefect.db", "select name, state_name, tags from task_run")
+    assert {name.rpartition("-")[0] for name, _, _ in tasks} == set(STAGES)
+    # For a tag Prefect asks its server for a place, which takes two seconds after a training.
+    assert {(state, tags) for _, state, tags in tasks} == {("Completed", "[]")}
+
+
+def test_a_rerun_reuses_all_and_registers_nothing_new(root: Path) -> None:
+    before = [entry["key"] for entry in summary(root)["stages"]]
+    versions = mlflow(root, "select count(*) from model_versions")
+    chatmill(root, "run", "--config", str(SMOKE))
+    assert set(statuses(root).values()) == {"reused"}
+    assert [entry["key"] for entry in summary(root)["stages"]] == before
+    assert mlflow(root, "select count(*) from model_versions") == versions
+    named = mlflow(root, "select count(*) from tags where key = 'chatmill.reuses'")
+    assert named[0][0] == len(STAGES)
+    database = root / "var" / "prefect" / "prefect.db"
+    newest = summary(root)["prefect_run_id"]
+    states = asked(database, f"select state_name from task_run where flow_run_id = '{newest}'")
+    assert states == [("Cached",)] * len(STAGES)
+
+
+def test_run_is_named_tagged_and_linked_on_every_page(root: Path) -> None:
+    found, database = summary(root), root / "var" / "prefect" / "prefect.db"
+    run, tracked = found["prefect_run_id"], found["mlflow_run_id"]
+    ((name, tags),) = asked(database, f"select name, tags from flow_run where id = '{run}'")
+    assert re.fullmatch(r"smoke · run · \d{4}-\d\d-\d\d \d\d:\d\d", name)
+    assert {"preset:smoke", "trigger:run"} < set(json.loads(tags))
+    shown = asked(database, f"select key, data from artifact where flow_run_id = '{run}' and key is not null")
+    artifacts = dict(shown)
+    assert tracked in artifacts["mlflow-smoke"]
+    page = (root / "var" / "report.html").read_text()
+    for place in (artifacts["outcome-smoke"], page):
+        assert f"/runs/flow-run/{run}" in place and f"/runs/{tracked}" in place and "/versions/" in place
+
+
+def test_killed_at_any_moment_it_ends_as_one_that_nobody_killed(root: Path, tmp_path: Path) -> None:
+    assert survive(tmp_path, kills=3, seed=1, unbroken=root) == []
+
+
+# The chain as far as the comparison, twice, and the events that Prefect's server then has of it.
+COMPARED = """
+import json, sys, time
+from pathlib import Path
+from flows.servers.environment import prepare
+prepare(Path.cwd())
+from prefect import flow
+from prefect.client.orchestration import get_client
+from flows.config import read_preset
+from flows.pipeline_run import Running
+from tasks.drift import drift
+from tasks.ingest import ingest
+from tasks.split import split
+from tasks.tokenizer import tokenizer
+from tasks.validate import validate
+
+@flow(name="compared", persist_result=False)
+def compared(preset):
+    with Running(preset) as run:
+        good = run(validate, preset.checks(), run(ingest, preset.data))
+        parts = run(split, preset.split, good)
+        found = run.against_champion(drift, preset.drift, parts, run(tokenizer, preset.tokens(), parts))
+        return found.key, found.reused
+
+@flow(name="twice", persist_result=False)
+def twice(preset):
+    made = [compared(preset) for _ in range(2)]
+    told, deadline = [], time.monotonic() + 60
+    with get_client(sync_client=True) as client:
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.5)
+            wanted = {"filter": {"event": {"name": ["chatmill.drift"]}}}
+            told = client._client.post("/events/filter", json=wanted).json()["events"]
+    return {"made": made, "told": [event["payload"] for event in told]}
+
+print("compared", json.dumps(twice(read_preset(Path(sys.argv[1])), return_state=False)))
+"""
+
+
+def test_other_labels_are_compared_with_the_champions_data(root: Path, tmp_path: Path) -> None:
+    # In a copy: the tests that follow go on from the data as it was.
+    root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
+    rows = [json.loads(line) for line in (root / "tests/exports/smoke/comparisons.jsonl").open()]
+    labels = root / "comparisons.jsonl"
+    labels.write_text("".join(json.dumps(row | {"choice": "a"}) + "\n" for row in rows))
+    config = root / "other.yaml"
+    files = "tests/exports/smoke/comparisons.jsonl"
+    config.write_text(SMOKE.read_text().replace(files, labels.name))
+    words = [sys.executable, "-c", COMPARED, str(config)]
+    done = subprocess.run(words, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("compared ")]
+    found = json.loads(line.partition(" ")[2])
+    # The same again is reused, and nobody is told of it twice.
+    (key, reused), again = found["made"]
+    assert not reused and again == [key, True]
+    notes = [text for text in done.stdout.splitlines() if "1 of 21 measures past their threshold" in text]
+    assert len([text for text in notes if not text.startswith("compared ")]) == 2
+    [told] = found["told"]
+    assert told["past"] == ["labels/helpfulness/chat"] and [(told["champion"],)] == mlflow(
+        root, "select cast(version as text) from registered_model_aliases where alias = 'champion'"
+    )
+    names = {name for (name,) in mlflow(root, "select distinct key from metrics where key like 'drift.%'")}
+    assert {"drift.labels/helpfulness/chat", "drift.unknown_pieces/text", "drift.past"} <= names
+    kept = {path.name for path in next((root / "var" / "mlflow").rglob("drift.svg")).parent.iterdir()}
+    assert {"drift.md", "drift.csv", "drift.json", "profile.json", "rows.txt"} <= kept
+    made = json.loads((root / "var" / "cache" / "artifacts" / "drift" / key / "manifest.json").read_text())
+    assert made["inputs"]["champion"]["digest"]
+
+
+def test_the_models_that_came_out_are_listed_and_talk(root: Path) -> None:
+    assert "champion" in chatmill(root, "models")
+    for model in ("base", "sft", "aligned", "champion"):
+        words = ("chat", "--model", model, "--prompt", "Finish this review: the film", "--new-tokens", "8")
+        assert chatmill(root, *words).strip()
+
+
+def test_a_person_s_labels_are_withdrawn(root: Path) -> None:
+    words = ("--annotator", "person-3", "--why", "asked to", "--by", "max", "--config", str(SMOKE))
+    before = (root / "data.dvc").read_text()
+    said = chatmill(root, "withdraw", *words)
+    assert "(champion)" in said and "learned in reward" in said
+    assert "smoke/comparisons.jsonl  comparisons   100" in said and "were accepted" not in said
+    assert (root / "data.dvc").read_text() != before
+    assert "nothing new" in chatmill(root, "withdraw", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run", "--config", "none.yaml"), "none.yaml does not exist"),
+        (("run", "--config", str(SMOKE), "--set", "rlhf.stepz=4"), "did you mean rlhf.steps?"),
+        (("run", "--config", str(SMOKE), "--set", "tracking.mlflow=http://127.0.0.1:9"), "does not answer"),
+        (("chat", "--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_a_person_got_wrong_is_one_sentence(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    said = chatmill(tmp_path, *words, code=2)
+    assert says in said and len(said.strip().splitlines()) == 1
+
+
+def test_without_its_cache_a_project_keeps_its_records_and_makes_the_same_again(
+    root: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
+    commands = (("models",), ("models", "--history"), ("lineage", "champion", "--json"), ("cost", "--json"))
+    before = [chatmill(root, *words) for words in commands]
+    answer = ("chat", "--model", "champion", "--temperature", "0", "--prompt", "What did the miller keep?")
+    said, data = chatmill(root, *answer), (root / "data.dvc").read_text()
+    would = chatmill(root, "clean", "--dry-run", "--older-than", "0m")
+    gone = chatmill(root, "clean", "--older-than", "0m")
+    assert re.search(r"would go: \d+ Prefect's runs", would) and "var/mlflow.db" in would
+    assert re.findall(r"\d+ Prefect's runs", would) == re.findall(r"\d+ Prefect's runs", gone)
+    assert asked(root / "var" / "prefect" / "prefect.db", "select count(*) from task_run") == [(0,)]
+    shutil.rmtree(root / "var" / "cache")
+    assert [chatmill(root, *words) for words in commands] == before and chatmill(root, *answer) == said
+    chatmill(root, "ingest", "--config", str(SMOKE))
+    assert (root / "data.dvc").read_text() == data
+    assert chatmill(root, "models", "--history") == before[1]

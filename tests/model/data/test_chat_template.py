@@ -1,0 +1,273 @@
+"""Several turns: laid out as the chat template has them, learned from, cut at the oldest where too long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.chat_template import Row, Turn, chat_prompt, example_of, newest, prompt_key, running_text
+from model.data.hf_checkpoint import load_model
+from model.data.preference_dataset import HeldOutPairs, Labels
+from model.evaluation.evaluate import choose
+from model.inference.prompting import Chat, FewShot, Plain
+from model.inference.scoring import completion_logprobs
+from model.training import sft
+from model.training.ppo import read_prompts
+from tests.model.conftest import Language, write_rows
+
+
+def turns(*said: str) -> list[Turn]:
+    """What was said in turn by a user and an assistant; a system line begins with "sys:"."""
+    speakers = iter(("user", "assistant") * len(said))
+    return [
+        {"role": "system" if text.startswith("sys:") else next(speakers), "content": text} for text in said
+    ]
+
+
+TALK = turns("sys: be warm", "the film", " is good", "the story", " is dull")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def listener(said: list[str]) -> Any:
+    def report(event: dict[str, Any]) -> None:
+        if event["event"] == "message":
+            said.append(event["text"])
+
+    return report
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [],
+        turns("the film", " is good"),
+        TALK,
+        turns("sys: be warm"),
+        turns("sys: be warm", "sys: and short"),
+        [{"role": "assistant", "content": "hello"}],
+        [{"role": "system", "content": "be warm"}, {"role": "assistant", "content": "hello\n"}],
+        turns("the film", " is good", "sys: now be cold"),
+        turns("{{ the }} film\n\n", "", " ", "'"),
+    ],
+)
+def test_the_template_and_prompt_lay_out_alike(
+    before: list[Turn], language: Language, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    language.model(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    messages = [*before, {"role": "user", "content": "this camera"}]
+    ids = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert ids == language.tokenizer.prompt("this camera", before)
+
+
+def test_a_system_line_stands_before_the_users_first_text(language: Language) -> None:
+    tokenizer = language.tokenizer
+    first, answer, asked = (
+        tokenizer.encode(text) for text in ("sys: be warm\n\nthe film", " is good", "the story")
+    )
+    user, assistant = tokenizer.user, tokenizer.assistant
+    assert tokenizer.prompt("the story", TALK[:3]) == [
+        user, *first, assistant, *answer, tokenizer.end, user, *asked, assistant,
+    ]  # fmt: skip
+
+
+def test_as_much_of_the_end_is_kept_as_fits() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(300):
+        roles = random.choice(["user", "assistant", "system"], size=random.integers(0, 12), p=[0.4, 0.4, 0.2])
+        history = [{"role": str(role), "content": f"{i}"} for i, role in enumerate(roles)]
+        costs = random.integers(1, 9, size=len(history))
+
+        def cost(kept: Sequence[Turn], costs: np.ndarray = costs) -> int:
+            return int(sum(costs[int(turn["content"])] for turn in kept))
+
+        room = int(random.integers(0, 50))
+        kept = list(newest(history, cost, room))
+        system = [turn for turn in history if turn["role"] == "system"]
+        assert [turn for turn in kept if turn["role"] == "system"] == system
+        others = [turn for turn in history if turn["role"] != "system"]
+        spoken = [turn for turn in kept if turn["role"] != "system"]
+        assert others[len(others) - len(spoken) :] == spoken
+        assert cost(kept) <= room or kept == system
+        if kept != history:
+            assert not spoken or spoken[0]["role"] == "user"
+            # The next turn of the user's further back does not fit.
+            gone = others[: len(others) - len(spoken)]
+            back = max((i for i, turn in enumerate(gone) if turn["role"] == "user"), default=0)
+            assert cost([*gone[back:], *kept]) > room
+
+
+def test_an_example_is_cut_to_length_at_its_oldest_turns(language: Language) -> None:
+    row: Row = {"prompt": "the music", "completion": " is moving", "history": TALK}
+    whole = example_of(row, language.tokenizer)
+    assert whole.left_out == 0 and whole.prompt == language.tokenizer.prompt("the music", TALK)
+    exact = example_of(row, language.tokenizer, len(whole.tokens))
+    assert exact == whole
+    cut = example_of(row, language.tokenizer, len(whole.tokens) - 1)
+    assert cut.left_out == 2
+    assert cut.prompt == language.tokenizer.prompt("the music", [TALK[0], *TALK[3:]])
+    least = example_of(row, language.tokenizer, 3)
+    assert least.left_out == 4 and least.prompt == language.tokenizer.prompt("the music", TALK[:1])
+    # Beside a longer answer it follows no more turns than that one.
+    longer = " is moving and I would say so again."
+    room = len(example_of({**row, "completion": longer}, language.tokenizer).tokens) - 1
+    assert example_of(row, language.tokenizer, room).left_out == 0
+    assert example_of(row, language.tokenizer, room, beside=longer).left_out == 2
+
+
+def test_rows_without_turns_are_laid_out_as_ever(language: Language) -> None:
+    tokenizer = language.tokenizer
+    expected = [tokenizer.user, *tokenizer.encode("the film"), tokenizer.assistant]
+    for row in ({"prompt": "the film"}, {"prompt": "the film", "history": []}):
+        assert chat_prompt(row, tokenizer) == chat_prompt(row, tokenizer, 1) == (expected, 0)
+
+
+def test_prompts_are_told_apart_by_what_was_said_before() -> None:
+    plain: Row = {"prompt": "why?", "source": "chat"}
+    first, second = ({**plain, "history": turns(text, "no")} for text in ("one", "two"))
+    assert choose([plain, first, first, second, plain], [], 9) == [plain, first, second]
+    assert prompt_key(first) == prompt_key(
+        {**plain, "history": [dict(reversed(t.items())) for t in first["history"]]}
+    )
+
+
+def test_ways_of_asking_put_the_turns_first(language: Language) -> None:
+    tokenizer = language.tokenizer
+    row: Row = {"prompt": "the music", "completion": " is warm", "source": "film", "history": TALK}
+    text = "sys: be warm\n\nthe film is good\n\nthe story is dull\n\nthe music"
+    assert running_text("the music", TALK) == text
+    assert Plain(tokenizer).example(row).prompt == tokenizer.encode(text)
+    assert Chat(tokenizer).example(row).prompt == tokenizer.prompt("the music", TALK)
+    room = len(tokenizer.encode(text)) - 1
+    cut = Plain(tokenizer, room).example(row)
+    assert cut.left_out == 2
+    assert cut.prompt == tokenizer.encode("sys: be warm\n\nthe story is dull\n\nthe music")
+    shots = FewShot(tokenizer, [row], 1, 2 * len(tokenizer.encode(text)) + 20).example(row)
+    assert shots.prompt == [*Plain(tokenizer).example(row).tokens, *tokenizer.encode(text)]
+
+
+def finetune(language: Language, tmp_path: Path, rows: list[Row], said: list[str], **settings: Any) -> Path:
+    for split in ("train", "valid"):
+        write_rows(tmp_path / "split" / split / "pairs" / "00000.jsonl", rows)
+    parameters = {
+        "steps": 40, "batch": 2, "checkpoint_every": 40, "optimizer": {"learning_rate": 0.01}, **settings,
+    }  # fmt: skip
+    base = language.model(tmp_path / "base")
+    sft.train(parameters, str(base), str(tmp_path / "split"), str(tmp_path / "out"), 1, "cpu", listener(said))
+    return tmp_path / "out" / "model"
+
+
+def test_what_was_said_before_decides_the_answer(language: Language, tmp_path: Path, said: list[str]) -> None:
+    moods = {"be glad": " is wonderful", "be sad": " is terrible"}
+    rows: list[Row] = [
+        {"prompt": f"{subject}", "completion": answer, "source": "chat", "history": turns(mood, "yes")}
+        for subject in ("the film", "the story", "the actor", "the music")
+        for mood, answer in moods.items()
+    ] * 6
+    model, tokenizer = load_model(finetune(language, tmp_path, rows, said))
+    assert said == []
+    for mood, right in moods.items():
+        asked: Row = {"prompt": "the film", "history": turns(mood, "yes")}
+        chances = {
+            answer: completion_logprobs(
+                model, [example_of({**asked, "completion": answer}, tokenizer)], tokenizer.end
+            )[0]
+            for answer in moods.values()
+        }
+        assert max(chances, key=lambda answer: chances[answer]) == right
+
+
+def test_long_conversations_lose_turns_and_long_pairs_are_left_out_and_both_are_said(
+    language: Language, tmp_path: Path, said: list[str]
+) -> None:
+    short: Row = {"prompt": "the film", "completion": " is good.", "source": "chat"}
+    talk: Row = {**short, "history": turns(*["the story is good"] * 20)}
+    long: Row = {**short, "prompt": "the film " * 40}
+    finetune(language, tmp_path, [short] * 30 + [talk] * 2 + [long], said, steps=1)
+    assert said == [
+        f"{count} of 33 {name} pairs {fate}"
+        for name in ("training", "validation")
+        for count, fate in (
+            (2, "are conversations longer than the context; their oldest turns are left out"),
+            (1, "are longer than the context and are left out"),
+        )
+    ]
+
+
+def label_rows(history: list[Turn]) -> dict[str, list[dict[str, Any]]]:
+    compared: Row = {
+        "history": history, "prompt": "the music", "chosen": " is warm", "rejected": " is cold" * 5,
+        "aspect": "tone", "source": "chat",
+    }  # fmt: skip
+    rated: Row = {
+        "history": history, "prompt": "the music", "completion": " is warm", "score": 2.0,
+        "aspect": "tone", "source": "chat",
+    }  # fmt: skip
+    return {"train.ratings": [rated], "train.comparisons": [compared]}
+
+
+def test_labels_follow_the_turns_they_were_given_after(
+    language: Language, tmp_path: Path, said: list[str]
+) -> None:
+    tokenizer = language.tokenizer
+    for name, rows in label_rows(TALK).items():
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+    labels = Labels(tmp_path, tokenizer, 500, 2, 1.0, listener(said))
+    before = tokenizer.prompt("the music", TALK)
+    assert labels.ratings == labels.chosen == [[*before, *tokenizer.encode(" is warm"), tokenizer.end]]
+    assert [prompt_key(row) for row in labels.prompts] == [
+        prompt_key({"prompt": "the music", "history": TALK})
+    ]
+    assert said == []
+    # Too long: both sides follow the same turns, though one alone would have room for more.
+    Labels(tmp_path, tokenizer, len(labels.rejected[0]), 2, 1.0, listener(said))
+    assert said == []
+    tight = Labels(tmp_path, tokenizer, len(labels.rejected[0]) - 1, 2, 1.0, listener(said))
+    cut = tokenizer.prompt("the music", [TALK[0], *TALK[3:]])
+    assert tight.chosen[0][: len(cut)] == tight.rejected[0][: len(cut)] == cut
+    assert tight.ratings == labels.ratings
+    assert said == [
+        "2 of 3 labelled texts are conversations longer than the context; their oldest turns are left out"
+    ]
+    tiny = Labels(tmp_path, tokenizer, 4, 2, 1.0, listener(said))
+    assert tiny.rejected == [labels.rejected[0][-4:]]
+    assert said[-1] == "3 of 3 labelled texts are longer than the context and keep their last tokens"
+
+
+def test_held_out_texts_are_told_apart_by_their_turns(language: Language, tmp_path: Path) -> None:
+    side: Row = {"prompt": "the music", "completion": " is warm"}
+    after: Row = {**side, "history": TALK}
+    common = {"aspect": "tone", "source": "chat", "gap": 1.0}
+    write_rows(
+        tmp_path / "pairs.jsonl",
+        [{"chosen": side, "rejected": after, **common}, {"chosen": after, "rejected": side, **common}],
+    )
+    pairs = HeldOutPairs(tmp_path / "pairs.jsonl", language.tokenizer, 500)
+    assert pairs.rows == [example_of(row, language.tokenizer).tokens for row in (side, after)]
+    assert pairs.measure(torch.tensor([1.0, 0.0]))[0] == {"tone/chat": 0.5}
+
+
+def test_prompts_of_rlhf_follow_their_turns_and_what_leaves_no_room_is_said(
+    language: Language, tmp_path: Path, said: list[str]
+) -> None:
+    tokenizer = language.tokenizer
+    row: Row = {"prompt": "the music", "completion": " is warm", "source": "chat"}
+    rows = [row, {**row, "history": TALK}, {**row, "prompt": "the music " * 40}]
+    write_rows(tmp_path / "pairs" / "00000.jsonl", rows)
+    whole = [tokenizer.prompt("the music"), tokenizer.prompt("the music", TALK)]
+    assert read_prompts(tmp_path / "pairs", [], tokenizer, len(whole[1]), listener(said)) == whole
+    assert said == ["1 of 3 prompts leave no room for an answer; left out"]
+    cut = [whole[0], tokenizer.prompt("the music", [TALK[0], *TALK[3:]])]
+    assert read_prompts(tmp_path / "pairs", [], tokenizer, len(whole[1]) - 1, listener(said)) == cut
+    assert "1 of 3 prompts lose their oldest turns to leave room for an answer" in said

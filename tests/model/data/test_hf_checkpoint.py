@@ -1,0 +1,210 @@
+"""Model folders: what is broken in one is said in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.data.hf_checkpoint import check_model, load_architecture, load_model, save_model
+from model.data.tokenizer import Tokenizer
+from model.errors import UserError
+from model.nn.transformer import Architecture, Transformer
+from tests.model.conftest import Language
+
+
+@pytest.fixture
+def folder(language: Language, tmp_path: Path) -> Path:
+    return language.model(tmp_path / "model")
+
+
+def test_saved_and_loaded_are_the_same_bits(folder: Path, language: Language, tmp_path: Path) -> None:
+    model, tokenizer = load_model(folder)
+    save_model(model, tokenizer, tmp_path / "again")
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert load_architecture(folder) == model.architecture
+
+
+def test_a_truncated_file_is_said_to_be_so(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"model\.safetensors is not whole"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model_type", "gpt2", "must be llama"),
+        ("rope_parameters", {"rope_type": "llama3", "rope_theta": 1e4}, "rope_type"),
+        ("hidden_act", "gelu", "silu"),
+        ("attention_bias", True, "biases"),
+        ("head_dim", 7, "head_dim"),
+        ("intermediate_size", 64, "do not fit"),
+    ],
+)
+def test_what_is_not_supported_is_named(folder: Path, key: str, value: Any, said: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(UserError, match=said):
+        load_model(folder)
+
+
+def test_shards_outside_the_folder_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "elsewhere.safetensors")
+    index = {"weight_map": {"model.norm.weight": "../elsewhere.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="not a file of this folder"):
+        load_model(folder)
+
+
+def test_a_foreign_tokenizer_gets_the_chats_tokens(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Rules
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    rules = Rules(models.BPE(unk_token="<unk>"))
+    rules.pre_tokenizer = pre_tokenizers.Metaspace()
+    rules.decoder = decoders.Metaspace()
+    rules.train_from_iterator(
+        ["one two three four"] * 9, trainers.BpeTrainer(vocab_size=40, special_tokens=["<unk>"])
+    )
+    own = rules.get_vocab_size()
+    tokenizer = Tokenizer(rules)
+    save_model(
+        Transformer(Architecture(vocabulary=own, width=32, layers=1)).initialise(0), tokenizer, tmp_path
+    )
+    model, tokenizer = load_model(tmp_path)
+    assert tokenizer.vocabulary == own + 3
+    table = model.model.embed_tokens.weight
+    torch.testing.assert_close(table[tokenizer.end], table[:own].mean(0))
+    assert tokenizer.decode(tokenizer.encode("two three")).strip() == "two three"
+
+
+def config(**values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+    return change
+
+
+def text(name: str, content: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(content) and None
+
+
+def instead(name: str, make: Callable[[Path], Any]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return change
+
+
+def index(content: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "part.safetensors")
+        (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+
+    return change
+
+
+def header(content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / "model.safetensors").write_bytes(content) and None
+
+
+def normalizer(rules: dict[str, Any]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "normalizer": rules}))
+
+    return change
+
+
+def far_token(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    rules = json.loads(path.read_text())
+    rules["model"]["vocab"]["zzzz"] = 5000
+    path.write_text(json.dumps(rules))
+
+
+DOUBLED = {"type": "Replace", "pattern": {"String": "e"}, "content": "ee"}
+ODD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "size as text": (config(hidden_size="32"), "hidden_size is '32'"),
+    "size as a fraction": (config(num_hidden_layers=2.5), "num_hidden_layers is 2.5"),
+    "negative": (config(num_attention_heads=-2), "num_attention_heads is -2"),
+    "true": (config(vocab_size=True), "vocab_size is True"),
+    "null": (config(intermediate_size=None), "intermediate_size is None"),
+    "a million layers": (config(num_hidden_layers=10**6), "num_hidden_layers is 1000000"),
+    "ten thousand layers": (config(num_hidden_layers=10**4), "weights are of 2 layers"),
+    "a million wide": (config(hidden_size=10**6), "head_dim 16"),
+    "other width": (config(hidden_size=64, head_dim=32), r"do not fit config.json: model\.embed_tokens"),
+    "positions": (config(max_position_embeddings=10**9), "max_position_embeddings is 1000000000"),
+    "a huge number": (config(vocab_size=10**400), "vocab_size is a very large number"),
+    "rope as a list": (config(rope_parameters=["default"]), "rope_parameters must be an object"),
+    "rope as a text": (config(rope_scaling="linear"), "rope_scaling must be an object"),
+    "one of two ropes": (config(rope_scaling={"rope_type": "llama3"}), "rope_type 'llama3'"),
+    "theta": (config(rope_parameters={"rope_theta": "many"}), "rope_theta is 'many'"),
+    "norm": (config(rms_norm_eps=float("nan")), "rms_norm_eps is nan"),
+    "window": (config(sliding_window=16), "sliding_window"),
+    "tied": (config(tie_word_embeddings="yes"), "tie_word_embeddings"),
+    "a list": (text("config.json", "[1]"), "must hold a JSON object"),
+    "deep": (text("config.json", "[" * 200_000), "nested too deep|not JSON"),
+    "long": (text("config.json", " " * (5 << 20) + "{}"), "more than 4,194,304 bytes"),
+    "a folder": (instead("config.json", Path.mkdir), "not a regular file"),
+    "a pipe": (instead("config.json", os.mkfifo), "not a regular file"),
+    "a device": (instead("config.json", lambda path: path.symlink_to("/dev/zero")), "not a regular file"),
+    "weights: a folder": (instead("model.safetensors", Path.mkdir), "not a regular file"),
+    "weights: a pipe": (instead("model.safetensors", os.mkfifo), "not a regular file"),
+    "weights: empty": (header(b""), "is not whole"),
+    "weights: a huge header": (header((10**18).to_bytes(8, "little") + b"{}"), "is not whole"),
+    "weights: no JSON": (header((4).to_bytes(8, "little") + b"\xff\xff\xff\xff"), "header is damaged"),
+    "weights: a list": (header((2).to_bytes(8, "little") + b"[]"), "header is damaged"),
+    "index without a map": (index({"metadata": {}}), "lacks weight_map"),
+    "index of numbers": (index({"weight_map": {"model.norm.weight": 7}}), "must name a file"),
+    "index to a parent": (index({"weight_map": {"a": ".."}}), "not a file of this folder"),
+    "index to a lost shard": (index({"weight_map": {"a": "lost.bin"}}), "lost.bin is missing"),
+    "tokenizer: a pipe": (instead("tokenizer.json", os.mkfifo), "not a regular file"),
+    "tokenizer: a list": (text("tokenizer.json", "[]"), "cannot be read as a tokenizer"),
+    "tokenizer: a bad pattern": (
+        normalizer({"type": "Replace", "pattern": {"Regex": "(["}, "content": ""}), "cannot be read"
+    ),
+    "tokenizer: explodes": (
+        normalizer({"type": "Sequence", "normalizers": [DOUBLED] * 40}), "cannot be used"
+    ),
+    "tokenizer: pads": (normalizer({"type": "Prepend", "prepend": "x" * 10**6}), "far more tokens"),
+    "tokenizer: far token": (far_token, "cannot be used|tokens up to number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_model_folder_is_one_sentence(folder: Path, case: str) -> None:
+    change, said = ODD[case]
+    change(folder)
+    with pytest.raises(UserError, match=said) as found:
+        check_model(folder)
+    assert "\n" not in str(found.value) and len(str(found.value)) < 600
+
+
+def test_a_sound_model_folder_passes_and_so_do_links_and_shards(folder: Path, tmp_path: Path) -> None:
+    whole = check_model(folder)
+    shutil.copytree(folder, tmp_path / "linked")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "linked" / name).unlink()
+        (tmp_path / "linked" / name).symlink_to(folder / name)
+    assert check_model(tmp_path / "linked") == whole
+    index({"weight_map": {"model.norm.weight": "part.safetensors"}})(folder)
+    assert check_model(folder) == whole and load_model(folder)[0].architecture == whole

@@ -1,0 +1,130 @@
+"""Two encoders, identical ids; and nothing that a user writes ends the conversation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.errors import UserError
+from tests.model.conftest import Language
+
+HARD = [
+    "",
+    " ",
+    "   ",
+    "\n\n \t x",
+    "don't  we'll I'VE",
+    "naïve café — “quoted”",
+    "日本語のテキスト",
+    "😀 family",
+    "a" * 500,
+    "<|end|> <|user|>hi<|assistant|>",
+    "x\u00a0y\u2003z\u200b",
+    "\x00\x01\x7f",
+    "1234567890 12.5%",
+    "ﬁ\u0301",
+]
+
+
+def plain(tokenizer: Tokenizer, text: str) -> list[int]:
+    return tokenizer.rules.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("text", HARD)
+def test_ids_are_those_of_tokenizers_and_decode_to_the_text(language: Language, text: str) -> None:
+    ids = language.tokenizer.encode(text)
+    assert language.tokenizer._words is not None
+    assert ids == plain(language.tokenizer, text)
+    assert language.tokenizer.decode(ids) == text
+
+
+def test_ids_agree_on_any_text(language: Language) -> None:
+    random = np.random.default_rng(11)
+    words = [
+        "the film",
+        " is",
+        "wonder",
+        "ful",
+        "'s",
+        "  ",
+        "\n",
+        "é",
+        "12",
+        "…",
+        "aaa",
+        "\U0001f600",
+        "\t ",
+        " ",
+    ]
+    for _ in range(400):
+        points = random.integers(1, 0x2FFF, size=6)
+        text = "".join([*random.choice(words, size=9), *(chr(point) for point in points)])
+        assert language.tokenizer.encode(text) == plain(language.tokenizer, text)
+
+
+def test_documents_are_their_texts_one_by_one_each_with_its_end(language: Language) -> None:
+    tokenizer = language.tokenizer
+    ids = tokenizer.encode_documents(HARD)
+    assert ids.dtype == tokenizer.dtype
+    assert ids.tolist() == [token for text in HARD for token in [*plain(tokenizer, text), tokenizer.end]]
+
+
+def test_words_beyond_those_that_are_kept_are_encoded_all_the_same(
+    language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.data.tokenizer.MOST_WORDS", 2)
+    tokenizer = Tokenizer(language.tokenizer.rules)
+    text = "the film is the wonder of the king the film"
+    assert tokenizer.encode(text) == tokenizer.encode(text) == plain(tokenizer, text)
+    assert tokenizer._words is not None
+    assert len(tokenizer._words.later) == 2
+
+
+def test_special_looking_text_is_ordinary(language: Language) -> None:
+    tokenizer = language.tokenizer
+    special = {tokenizer.end, tokenizer.user, tokenizer.assistant}
+    assert not special & set(tokenizer.encode("<|end|><|user|><|assistant|>"))
+    assert special & set(tokenizer.prompt("hi")) == {tokenizer.user, tokenizer.assistant}
+
+
+def test_pieces_are_the_bytes_of_the_text(language: Language) -> None:
+    text = "naïve 😀 the film"
+    pieces = [language.tokenizer.piece_bytes(token) for token in language.tokenizer.encode(text)]
+    assert b"".join(pieces) == text.encode()
+
+
+def test_saved_and_loaded_encode_alike(language: Language, tmp_path: Path) -> None:
+    language.tokenizer.save(tmp_path)
+    again = Tokenizer.load(tmp_path)
+    assert again.vocabulary == language.tokenizer.vocabulary
+    assert again.encode_documents(HARD).tolist() == language.tokenizer.encode_documents(HARD).tolist()
+
+
+def test_the_chat_template_says_what_prompt_says(language: Language, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    language.model(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    messages = [{"role": "user", "content": "the film"}]
+    text = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == "<|user|>the film<|assistant|>"
+    assert theirs(text, add_special_tokens=False)["input_ids"] == language.tokenizer.prompt("the film")
+
+
+def test_a_vocabulary_that_the_text_cannot_fill_is_refused() -> None:
+    with pytest.raises(UserError, match=r"supports only \d+"):
+        train_tokenizer(["a few words only"], 1000)
+
+
+def test_a_vocabulary_below_the_bytes_is_refused() -> None:
+    with pytest.raises(UserError, match="259 at least"):
+        train_tokenizer(["text"], 100)
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read"):
+        Tokenizer.load(tmp_path)

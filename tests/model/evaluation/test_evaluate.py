@@ -1,0 +1,327 @@
+"""What evaluation measures, on a language small enough to know the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from model.data.dataloader import Example
+from model.data.hf_checkpoint import load_model, save_model
+from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.errors import UserError
+from model.evaluation.evaluate import HeldOutText, choose, evaluate
+from model.evaluation.evaluate_config import EvaluateParameters
+from model.inference.generate import generate
+from model.inference.prompting import Chat, FewShot, Plain
+from model.inference.scoring import completion_logprobs, exact_match, f1, normalise_answer
+from model.nn.transformer import Architecture, Transformer
+from model.training.distributed import World
+from model.training.pretrain import bits_per_byte
+
+CONTEXT, NEW = 64, 16
+WORDS = ("film", "story", "camera", "actor", "scene", "music")
+
+
+def pair(i: int, source: str = "film") -> dict[str, Any]:
+    word = WORDS[i % len(WORDS)]
+    prompt = f"Who made the {word} number {i}?" if source == "nq" else f"Finish this: the {word} {i}"
+    completion = f"Mister {word}" if source == "nq" else f"is {'good' if i % 2 else 'bad'} and long"
+    row = {"id": f"{i:016x}", "prompt": prompt, "completion": completion, "source": source, "group": str(i)}
+    return {**row, "references": [completion, "nobody"]}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    texts = [row["prompt"] + " " + row["completion"] for i in range(300) for row in (pair(i), pair(i, "nq"))]
+    return train_tokenizer(texts, 330)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Folders of the stages that evaluation reads; the aligned model is the assistant and a little noise."""
+    root = tmp_path_factory.mktemp("stages")
+    for split, start in (("train", 0), ("test", 300)):
+        rows = [pair(start + i, source) for i in range(30) for source in ("film", "nq")]
+        write(root / "split" / split / "pairs" / "00000.jsonl", rows)
+        write(
+            root / "split" / split / "text" / "00000.jsonl",
+            [{"text": f"the {word} was good . " * 20, "source": "books"} for word in WORDS],
+        )
+    good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))
+    compared = {"chosen": good, "rejected": bad, "aspect": "tone", "source": "film", "gap": 3.0}
+    write(root / "labels" / "pairs.test.jsonl", [compared, {**compared, "source": "nq"}])
+    shape = Architecture(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=CONTEXT)
+    models = {
+        name: Transformer(shape).initialise(seed) for name, seed in (("base", 1), ("sft", 2), ("reward", 3))
+    }
+    models["aligned"] = Transformer(shape).initialise(2)
+    with torch.no_grad():
+        noise = torch.Generator().manual_seed(5)
+        for parameter in models["aligned"].parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=noise)
+    for name, model in models.items():
+        save_model(model, tokenizer, root / name / "model")
+    head = {"weight": torch.ones(1, 32), "bias": torch.zeros(1)}
+    save_file(head, root / "reward" / "model" / "reward_head.safetensors")
+    (root / "reward" / "model" / "reward.json").write_text('{"mean": 0.0, "std": 1.0}')
+    kept = {name: models["base"].model.embed_tokens.weight.detach().clone() for name in ("first", "last")}
+    save_file(kept, root / "embeddings.safetensors")
+    return {
+        "base": str(root / "base" / "model"),
+        "sft": str(root / "sft" / "model"),
+        "aligned": str(root / "aligned" / "model"),
+        "reward": str(root / "reward"),
+        "split": str(root / "split"),
+        "labels": str(root / "labels"),
+        "embeddings": str(root / "embeddings.safetensors"),
+        "seed": 1,
+        "device": "cpu",
+    }
+
+
+def run(world: dict[str, Any], out: Path, **parameters: Any) -> dict[str, float]:
+    settings = {
+        "prompts": 12, "sources": ["film"], "questions": 8, "question_sources": ["nq"], "new_tokens": NEW,
+        "few_shot": 1, "shown": 4, "words": ["good", "zeppelin"], "sentence": "the film was good",
+        **parameters,
+    }  # fmt: skip
+    return evaluate(settings, **world, folder=str(out), report=lambda event: None)
+
+
+def test_every_figure_and_file(world: dict[str, Any], tmp_path: Path) -> None:
+    figures = run(world, tmp_path)
+    names = {
+        "kl",
+        "reward_gain",
+        "loss_increase",
+        "length_ratio",
+        "test_pair_accuracy",
+        "prompts",
+        "questions",
+    }
+    assert names <= set(figures) and not {"ends_by_itself", "distinct"} & set(figures)
+    for model in ("base", "few_shot", "sft", "aligned"):
+        for measure in ("ends_by_itself", "distinct", "length", "completion_loss", "exact_match", "f1"):
+            assert f"{model}_{measure}" in figures
+    for model in ("base", "sft", "aligned"):
+        assert 0 < figures[f"{model}_bits_per_byte"] < 20
+    assert figures["prompts"] == 12 and figures["questions"] == 8
+    for name, n in (
+        ("reward_gain", 12), ("kl", 12), ("loss_increase", 60), ("ends_by_itself_change", 12),
+    ):  # fmt: skip
+        assert (
+            figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"] and figures[f"{name}_n"] == n
+        )
+    ratio = figures["aligned_completion_loss"] / figures["sft_completion_loss"]
+    assert figures["loss_increase"] == pytest.approx(ratio - 1)
+    rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
+    assert len(rows) == 4 * (12 + 8)
+    assert {row["model"] for row in rows if "reward" in row} == {"sft", "aligned"}
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert len(answers) == 4 + 2
+    assert set(answers[0]) == {"prompt", "reference", "base", "few_shot", "sft", "aligned"}
+    probes = json.loads((tmp_path / "probes.json").read_text())
+    assert [found["word"] for found in probes["neighbours"]] == ["good"]
+    assert len(probes["attention"]["pieces"]) == len(probes["attention"]["weights"])
+    assert set(json.loads((tmp_path / "accuracy.json").read_text())) == {"tone/film", "tone/nq"}
+
+
+def test_the_same_seed_gives_the_same_bytes(world: dict[str, Any], tmp_path: Path) -> None:
+    assert run(world, tmp_path / "a") == run(world, tmp_path / "b")
+    for name in ("completions.jsonl", "answers.json", "probes.json", "accuracy.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_model_against_itself_has_no_divergence(world: dict[str, Any], tmp_path: Path) -> None:
+    figures = run({**world, "aligned": world["sft"]}, tmp_path)
+    assert figures["kl"] == figures["loss_increase"] == figures["reward_gain"] == 0
+    assert figures["length_ratio"] == 1
+    assert figures["sft_reward"] == figures["aligned_reward"]
+
+
+def test_divergence_is_positive_on_average(world: dict[str, Any], tmp_path: Path) -> None:
+    assert run(world, tmp_path, prompts=30)["kl"] > 0
+
+
+def test_text_of_other_sources_is_not_measured(world: dict[str, Any], tmp_path: Path) -> None:
+    assert "base_bits_per_byte" not in run(world, tmp_path, text_sources=["film"])
+
+
+def test_without_kept_embeddings_or_questions_the_rest_is_measured(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    figures = run({**world, "embeddings": ""}, tmp_path, question_sources=[], sentence="x")
+    assert "sft_exact_match" not in figures and figures["questions"] == 0
+    assert json.loads((tmp_path / "probes.json").read_text()) == {"neighbours": [], "attention": None}
+
+
+def test_no_prompt_that_fits_is_the_users_fault(world: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"evaluate\.sources"):
+        run(world, tmp_path, sources=["tweets"])
+    with pytest.raises(UserError, match=r"evaluate\.new_tokens"):
+        run(world, tmp_path, new_tokens=CONTEXT)
+
+
+def test_parameters_out_of_range_are_named() -> None:
+    with pytest.raises(UserError, match=r"evaluate\.prompts is 0"):
+        EvaluateParameters.read({"prompts": 0})
+    with pytest.raises(UserError, match=r"evaluate\.promts"):
+        EvaluateParameters.read({"promts": 3})
+
+
+def test_logprobs_of_completions_are_the_samplers(world: dict[str, Any], tokenizer: Tokenizer) -> None:
+    model, _ = load_model(Path(world["sft"]))
+    prompts = [tokenizer.prompt(pair(i)["prompt"]) for i in range(5)]
+    said = generate(model, prompts, NEW, tokenizer.end, seed=4)
+    lengths = said.lengths.tolist()
+    examples = [
+        Example(prompt, row[:length])
+        for prompt, row, length in zip(prompts, said.tokens.tolist(), lengths, strict=True)
+    ]
+    sums = [row[:length].sum().item() for row, length in zip(said.logprobs, lengths, strict=True)]
+    assert completion_logprobs(model, examples, tokenizer.end, size=2) == pytest.approx(sums, abs=1e-3)
+
+
+def test_answers_are_compared_as_squad_does() -> None:
+    assert normalise_answer("The  Quick, brown fox!") == "quick brown fox"
+    assert exact_match("an Apple.", ["apple", "pear"]) == 1
+    assert exact_match("apples", ["apple"]) == 0
+    assert f1("the red apple", ["green apple", "red apple pie"]) == pytest.approx(2 * 2 / 5)
+    assert f1("", ["apple"]) == 0
+    assert f1("apple", []) == 0
+
+
+def test_ways_of_asking(tokenizer: Tokenizer) -> None:
+    row = pair(3)
+    chat, plain = Chat(tokenizer).example(row), Plain(tokenizer).example(row)
+    assert chat.prompt == tokenizer.prompt(row["prompt"])
+    assert chat.completion[-1] == plain.completion[-1] == tokenizer.end
+    assert tokenizer.decode(plain.tokens) == f"{row['prompt']} {row['completion']}"
+
+
+def test_few_shot_examples_stand_before_the_prompt_as_documents(tokenizer: Tokenizer) -> None:
+    shots = [pair(i, source) for i in range(10) for source in ("film", "nq")]
+    row, asked = pair(30), Plain(tokenizer).example(pair(30))
+    before = [Plain(tokenizer).example(shot).tokens for shot in shots if shot["source"] == "film"]
+    room = len(asked.prompt) + 2 * max(len(tokens) for tokens in before)
+    few = FewShot(tokenizer, shots, 2, room).example(row)
+    assert few.prompt == [*before[0], *before[1], *asked.prompt]
+    assert few.completion == asked.completion
+    assert few.prompt.count(tokenizer.end) == 2
+    # Fewer where more do not fit; none for a source without examples, nor where there is no room.
+    assert FewShot(tokenizer, shots, 9, room).example(row).prompt == few.prompt
+    assert FewShot(tokenizer, shots, 0, room).example(row) == asked
+    assert FewShot(tokenizer, shots, 2, room).example(pair(30, "tweets")) == Plain(tokenizer).example(
+        pair(30, "tweets")
+    )
+    assert FewShot(tokenizer, shots, 2, 3).example(row) == asked
+
+
+def test_prompts_are_chosen_once_and_in_order() -> None:
+    rows = [pair(1), pair(1), pair(2, "nq"), pair(3), pair(4)]
+    assert choose(rows, ["film"], 2) == [pair(1), pair(3)]
+    assert len(choose(rows, [], 9)) == 4
+
+
+def test_turns_are_put_before_the_prompt_and_written_beside_the_answers(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    before = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
+    before.append({"role": "assistant", "content": "hello"})
+    talk = {**pair(1), "history": before}
+    endless = {**pair(2), "history": [before[1], before[2]] * 30}
+    for split in ("train", "test"):
+        write(tmp_path / "split" / split / "pairs" / "00000.jsonl", [pair(1), talk, endless, talk])
+        text = [{"text": f"the {word} was good . " * 20, "source": "books"} for word in WORDS]
+        write(tmp_path / "split" / split / "text" / "00000.jsonl", text)
+    said: list[str] = []
+    settings = {"prompts": 9, "new_tokens": NEW, "few_shot": 1, "shown": 3}
+
+    def report(event: dict[str, Any]) -> None:
+        said.extend([event["text"]] if event["event"] == "message" else [])
+
+    changed = {**world, "split": str(tmp_path / "split"), "folder": str(tmp_path / "out")}
+    assert evaluate(settings, **changed, report=report)["prompts"] == 3
+    assert said == ["1 test pairs lose their oldest turns to leave room for an answer"]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "completions.jsonl").read_text().splitlines()]
+    assert [row.get("history") for row in rows] == [None, before, endless["history"]] * 4
+    answers = json.loads((tmp_path / "out" / "answers.json").read_text())
+    assert [answer.get("history") for answer in answers] == [None, before, endless["history"]]
+
+
+def test_no_more_text_is_read_than_is_measured(world: dict[str, Any], tokenizer: Tokenizer) -> None:
+    read: list[str] = []
+
+    def texts() -> Iterator[str]:
+        for i in range(10_000):
+            read.append(f"the film number {i} was good .")
+            yield read[-1]
+
+    some = HeldOutText(texts(), tokenizer, 500)
+    assert 500 <= len(some.tokens) < 3000 and len(read) < 200
+    every = HeldOutText(texts(), tokenizer)
+    assert every.tokens.tolist() == tokenizer.encode_documents(read[-10_000:]).tolist()
+    assert every.tokens[: len(some.tokens)].tolist() == some.tokens.tolist()
+    model, _ = load_model(Path(world["base"]))
+    for tokens in (500, CONTEXT, 1):
+        bounded = HeldOutText(texts(), tokenizer, max(tokens, CONTEXT) + 1)
+        measured = [bits_per_byte(model, text, World(), tokens) for text in (bounded, every)]
+        assert measured[0] == measured[1]
+
+
+def test_a_judge_scores_both_assistants_and_is_tried_on_test_pairs(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    figures = run({**world, "judge": world["reward"]}, tmp_path)
+    assert figures["aligned_judge"] == pytest.approx(figures["aligned_reward"])
+    assert figures["judge_test_pair_accuracy_n"] == 2
+    rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
+    assert {row["model"] for row in rows if "judge" in row} == {"sft", "aligned"}
+
+
+def test_the_champion_answers_the_same_prompts_in_the_same_run(world: dict[str, Any], tmp_path: Path) -> None:
+    alone = run(world, tmp_path / "alone")
+    figures = run({**world, "champion": world["aligned"], "judge": world["reward"]}, tmp_path / "both")
+    for measure in ("reward", "judge", "completion_loss", "ends_by_itself", "bits_per_byte", "f1"):
+        assert figures[f"champion_{measure}"] == pytest.approx(figures[f"aligned_{measure}"])
+    assert all(figures[name] == value for name, value in alone.items()), "the candidate's figures are its own"
+    held_out = [json.loads((tmp_path / name / "held_out.json").read_text()) for name in ("alone", "both")]
+    assert held_out[0]["prompts"] == held_out[1]["prompts"]
+    assert [found["champion"]["measured"] for found in held_out] == [False, True]
+
+
+def test_a_champion_with_another_tokenizer_is_scored_as_text(world: dict[str, Any], tmp_path: Path) -> None:
+    tokenizer = train_tokenizer([pair(i)["prompt"] + pair(i)["completion"] for i in range(40)] * 9, 290)
+    shape = Architecture(vocabulary=290, layers=1, width=16, heads=2, context=CONTEXT)
+    save_model(Transformer(shape).initialise(9), tokenizer, tmp_path / "other")
+    figures = run({**world, "champion": str(tmp_path / "other")}, tmp_path / "out")
+    assert figures["champion_reward_n"] == 12
+    assert "champion_completion_loss" not in figures, "losses of other tokens are not compared"
+
+
+@pytest.mark.parametrize("fault", ["gone", "short", "broken"])
+def test_a_champion_that_cannot_answer_is_left_out_with_a_reason(
+    world: dict[str, Any], tmp_path: Path, tokenizer: Tokenizer, fault: str
+) -> None:
+    folder = tmp_path / "champion"
+    if fault == "short":
+        shape = Architecture(vocabulary=tokenizer.vocabulary, layers=1, width=16, heads=2, context=NEW + 2)
+        save_model(Transformer(shape).initialise(9), tokenizer, folder)
+    elif fault == "broken":
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    figures = run({**world, "champion": str(folder)}, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "held_out.json").read_text())["champion"]
+    assert not found["measured"] and "champion_reward" not in figures
+    assert ("context" if fault == "short" else "cannot be loaded") in found["why"]

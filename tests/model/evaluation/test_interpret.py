@@ -1,0 +1,79 @@
+"""Neighbours by cosine, and attention weights that are those of the model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.evaluation.interpret import attention, gaze, nearest, whole_words
+from model.nn.transformer import Architecture, Attention, Transformer
+
+TEXTS = ["the good film and the great film", "a good story and a great story", "the king was good"] * 40
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(TEXTS, 289)
+
+
+def test_nearest_words_come_first(tokenizer: Tokenizer) -> None:
+    places = {word: token for token, word in whole_words(tokenizer).items()}
+    assert {"good", "great", "film"} <= set(places)
+    embedding = torch.randn(tokenizer.vocabulary, 8, generator=torch.Generator().manual_seed(1))
+    embedding[places["great"]] = 3 * embedding[places["good"]]
+    found = nearest(embedding, tokenizer, "good", 2)
+    assert found[0] == ("great", pytest.approx(1.0, abs=1e-5))
+    assert len(found) == 2 and found[1][1] < 1
+    assert "good" not in [word for word, _ in found]
+
+
+def test_a_word_that_is_no_token_has_no_neighbours(tokenizer: Tokenizer) -> None:
+    assert nearest(torch.ones(tokenizer.vocabulary, 4), tokenizer, "zeppelin", 3) == []
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_attention_is_what_the_model_does(tokenizer: Tokenizer, kv_heads: int) -> None:
+    shape = Architecture(
+        vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=4, kv_heads=kv_heads, context=16
+    )
+    model = Transformer(shape).initialise(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 5  # far from uniform
+    tokens = tokenizer.encode("the good film and the king")
+    maps = attention(model, tokens)
+    assert maps.shape == (2, 4, len(tokens), len(tokens))
+    assert torch.allclose(maps.sum(-1), torch.ones(2, 4, len(tokens)), atol=1e-5)
+    assert not maps.triu(1).any()
+
+    # The weights, applied to the values, give what the layer's own attention gives.
+    seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    hooks = [
+        module.register_forward_hook(lambda m, inputs, output: seen.update({m.layer: (inputs[0], output)}))
+        for module in model.modules()
+        if isinstance(module, Attention)
+    ]
+    with torch.no_grad():
+        model(torch.tensor([tokens]))
+    for hook in hooks:
+        hook.remove()
+    for module in (m for m in model.modules() if isinstance(m, Attention)):
+        x, output = seen[module.layer]
+        values = module.v_proj(x).view(len(tokens), kv_heads, shape.head).transpose(0, 1)
+        mixed = maps[module.layer] @ values.repeat_interleave(4 // kv_heads, 0)
+        assert torch.allclose(
+            module.o_proj(mixed.transpose(0, 1).reshape(1, len(tokens), -1)), output, atol=1e-4
+        )
+
+
+def test_the_shown_head_is_named_and_short_sentences_are_not_shown(tokenizer: Tokenizer) -> None:
+    model = Transformer(
+        Architecture(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=16)
+    ).initialise(0)
+    seen = gaze(model, tokenizer, "the good film")
+    assert seen is not None
+    assert 1 <= seen.layer <= 2 and 1 <= seen.head <= 2
+    assert "".join(seen.pieces) == "the good film"
+    assert len(seen.weights) == len(seen.pieces)
+    assert gaze(model, tokenizer, "the") is None

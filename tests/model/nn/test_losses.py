@@ -1,0 +1,104 @@
+"""Each loss against its definition, written out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.nn.losses import (
+    bradley_terry_loss,
+    entropy,
+    generalised_advantages,
+    next_token_loss,
+    policy_loss,
+    token_logprobs,
+    value_loss,
+    whiten,
+)
+
+
+@pytest.fixture
+def random() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def test_next_token_loss_is_reduced_in_float32(random: torch.Generator) -> None:
+    logits = torch.randn(500, 64, generator=random).bfloat16()
+    targets = torch.randint(64, (500,), generator=random)
+    targets[::3] = -100
+    expected = F.cross_entropy(logits.double(), targets, reduction="sum")
+    assert next_token_loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_token_logprobs_are_those_of_log_softmax(random: torch.Generator) -> None:
+    logits = torch.randn(3, 5, 11, generator=random)
+    tokens = torch.randint(11, (3, 5), generator=random)
+    expected = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(token_logprobs(logits, tokens), expected)
+
+
+def test_entropy_of_a_uniform_distribution_is_its_logarithm() -> None:
+    assert entropy(torch.zeros(2, 8)).tolist() == pytest.approx([math.log(8)] * 2)
+
+
+def test_bradley_terry_is_the_likelihood_of_the_preferences() -> None:
+    chosen, rejected = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 3.0])
+    likelihood = torch.sigmoid(chosen - rejected)
+    assert bradley_terry_loss(chosen, rejected).item() == pytest.approx(-likelihood.log().sum().item())
+
+
+def test_whitened_values_have_deviation_one_over_real_tokens_only(random: torch.Generator) -> None:
+    values = torch.randn(4, 6, generator=random) * 3 + 2
+    mask = (torch.arange(6) < torch.tensor([[6], [3], [1], [4]])).float()
+    values[mask == 0] = 1e6
+    white, kept = whiten(values, mask), whiten(values, mask, keep_mean=True)
+    real = white[mask == 1]
+    assert real.mean().item() == pytest.approx(0, abs=1e-5)
+    assert real.std(correction=0).item() == pytest.approx(1, rel=1e-4)
+    assert kept[mask == 1].mean().item() == pytest.approx(values[mask == 1].mean().item(), rel=1e-4)
+    assert white[mask == 0].abs().sum() == 0
+
+
+def test_advantages_are_the_discounted_sums_of_surprises(random: torch.Generator) -> None:
+    rewards, values = torch.randn(2, 5, generator=random), torch.randn(2, 5, generator=random)
+    mask = torch.tensor([[1.0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    rewards, values = rewards * mask, values * mask
+    discount, trace = 0.9, 0.8
+    advantages, returns = generalised_advantages(rewards, values, mask, discount, trace)
+    for b, length in enumerate((5, 3)):
+        for t in range(length):
+            expected = 0.0
+            for k in range(t, length):
+                following = values[b, k + 1].item() if k + 1 < length else 0.0
+                surprise = rewards[b, k].item() + discount * following - values[b, k].item()
+                expected += (discount * trace) ** (k - t) * surprise
+            assert advantages[b, t].item() == pytest.approx(expected, abs=1e-5)
+            assert returns[b, t].item() == pytest.approx(expected + values[b, t].item(), abs=1e-5)
+    assert advantages[1, 3:].abs().sum() == 0
+
+
+def test_policy_loss_is_minus_the_advantage_while_nothing_moved() -> None:
+    logprobs, advantages = torch.tensor([[-1.0, -2.0, -9.0]]), torch.tensor([[0.5, -2.0, 7.0]])
+    loss, clipped = policy_loss(logprobs, logprobs, advantages, torch.tensor([[1.0, 1.0, 0.0]]), 0.2)
+    assert loss.item() == pytest.approx(1.5)
+    assert clipped.item() == 0
+
+
+def test_policy_loss_gives_no_credit_beyond_the_clip() -> None:
+    old = torch.zeros(1, 2)
+    new = torch.log(torch.tensor([[2.0, 0.1]])).requires_grad_()
+    loss, clipped = policy_loss(new, old, torch.tensor([[1.0, -1.0]]), torch.ones(1, 2), 0.2)
+    loss.backward()
+    assert loss.item() == pytest.approx(-1.2 + 0.8)
+    assert clipped.item() == 2
+    assert new.grad is not None and new.grad.abs().sum() == 0
+
+
+def test_value_loss_takes_the_worse_of_clipped_and_plain() -> None:
+    loss = value_loss(
+        torch.tensor([[1.0]]), torch.tensor([[0.0]]), torch.tensor([[1.0]]), torch.ones(1, 1), 0.2
+    )
+    assert loss.item() == pytest.approx(0.5 * 0.8**2)

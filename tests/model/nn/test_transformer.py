@@ -1,0 +1,141 @@
+"""The transformer against transformers' Llama, and against itself in other layouts of the same rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.data.hf_checkpoint import load_model, save_model
+from model.data.tokenizer import Tokenizer
+from model.nn.losses import next_token_loss
+from model.nn.transformer import Architecture, Transformer
+from tests.model.conftest import Language
+
+SHAPES = {
+    "tied": Architecture(vocabulary=300, layers=2, width=48, heads=4, context=32),
+    "grouped": Architecture(vocabulary=300, layers=3, width=64, heads=8, kv_heads=2, context=32, tied=False),
+    "one key head": Architecture(
+        vocabulary=300, layers=2, width=64, heads=4, kv_heads=1, hidden=96, rope_theta=5e5, context=32
+    ),
+}
+
+
+def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(300, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def tokenizer(language: Language) -> Tokenizer:
+    return language.tokenizer
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_equal_those_of_transformers_on_the_folder(
+    shape: str, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    ours = Transformer(SHAPES[shape]).initialise(1)
+    save_model(ours, tokenizer, tmp_path)
+    theirs = LlamaForCausalLM.from_pretrained(tmp_path).eval()
+    x = tokens(3, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.logits(ours(x)), theirs(x).logits, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_folder_that_transformers_saved_is_read(shape: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    a = SHAPES[shape]
+    torch.manual_seed(2)
+    theirs = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=a.vocabulary, hidden_size=a.width, intermediate_size=a.hidden,
+            num_hidden_layers=a.layers, num_attention_heads=a.heads, num_key_value_heads=a.kv_heads,
+            max_position_embeddings=a.context, rms_norm_eps=a.norm_eps, tie_word_embeddings=a.tied,
+            rope_parameters={"rope_type": "default", "rope_theta": a.rope_theta},
+        )
+    ).eval()  # fmt: skip
+    theirs.save_pretrained(tmp_path, max_shard_size="100KB")
+    tokenizer.save(tmp_path)
+    ours, _ = load_model(tmp_path)
+    x = tokens(2, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.logits(ours(x)), theirs(x).logits, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_equal_those_of_transformers(
+    dtype: torch.dtype, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """Our derivatives by hand, of the norm and the rotation, against autograd's."""
+    from transformers import LlamaForCausalLM
+
+    ours = Transformer(SHAPES["grouped"]).initialise(1)
+    save_model(ours, tokenizer, tmp_path)
+    theirs = LlamaForCausalLM.from_pretrained(tmp_path)
+    ours = ours.to(dtype)
+    x, y = tokens(4, 32), tokens(4, 32, seed=1)
+    next_token_loss(ours.logits(ours(x)).flatten(0, 1), y.flatten()).backward()
+    next_token_loss(theirs(x).logits.flatten(0, 1), y.flatten()).backward()
+    expected = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        assert parameter.grad is not None
+        reference = expected[name].grad
+        error = (parameter.grad.float() - reference).norm() / reference.norm()
+        assert error < (1e-4 if dtype == torch.float32 else 0.05), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_documents_do_not_see_each_other(dtype: torch.dtype) -> None:
+    model = Transformer(SHAPES["grouped"]).initialise(1).to(dtype)
+    first, second = tokens(1, 12), tokens(1, 20, seed=1)
+    documents = torch.tensor([[0] * 12 + [1] * 20])
+    with torch.no_grad():
+        packed = model(torch.cat([first, second], 1), documents=documents)
+        alone = torch.cat([model(first), model(second)], 1)
+        other = model(torch.cat([tokens(1, 12, seed=9), second], 1), documents=documents)
+    # Rotary positions are relative: a document reads the same wherever in the row it stands.
+    torch.testing.assert_close(packed, alone, atol=1e-5 if dtype == torch.float32 else 0.06, rtol=0.02)
+    assert torch.equal(packed[:, 12:], other[:, 12:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_padding_on_the_right_changes_nothing(dtype: torch.dtype) -> None:
+    model = Transformer(SHAPES["tied"]).initialise(1).to(dtype)
+    x = tokens(2, 20)
+    padded = torch.cat([x[:1, :12], torch.zeros(1, 8, dtype=torch.int64)], 1)
+    with torch.no_grad():
+        whole, short = model(torch.cat([padded, x[1:]])), model(x[:1, :12])
+    torch.testing.assert_close(
+        whole[:1, :12], short, atol=1e-5 if dtype == torch.float32 else 0.05, rtol=0.02
+    )
+
+
+def test_fresh_weights_depend_on_the_seed_alone() -> None:
+    one, same, other = (Transformer(SHAPES["tied"]).initialise(seed) for seed in (1, 1, 2))
+    name = "model.layers.1.mlp.down_proj.weight"
+    assert torch.equal(one.state_dict()[name], same.state_dict()[name])
+    assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_count_of_weights_is_right(shape: str) -> None:
+    model = Transformer(SHAPES[shape])
+    assert SHAPES[shape].parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("heads", {"width": 100, "heads": 3}),
+        ("kv_heads", {"heads": 4, "kv_heads": 3}),
+        ("layers", {"layers": 0}),
+    ],
+)
+def test_impossible_shapes_are_refused_by_name(key: str, values: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=key):
+        Architecture(vocabulary=300, **values)

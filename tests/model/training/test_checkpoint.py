@@ -1,0 +1,165 @@
+"""Checkpoints: only damaged bytes make one unusable, nothing is removed, and all processes load the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.errors import UserError
+from model.training.checkpoint import load_checkpoint, save_checkpoint, write_whole
+from model.training.distributed import World
+from model.training.launcher import Report, launch
+from model.training.trainer import Loop
+from tests.model.training.test_trainer import Line, parameters, run
+
+
+def saved(folder: Path, steps: tuple[int, ...] = (1, 2, 3)) -> Path:
+    for step in steps:
+        save_checkpoint(folder, step, {"value": torch.full((4000,), float(step))})
+    return sorted(folder.glob("*.pt"))[-1]
+
+
+def test_save_checkpoint_keeps_the_newest_two(tmp_path: Path) -> None:
+    saved(tmp_path, (0, 1, 2, 3, 4))
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["00000003.pt", "00000004.pt"]
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 8]) + data[place + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda data: data[:500],
+    "cut at the end": lambda data: data[:-1],
+    "empty": lambda data: b"",
+    "text": lambda data: b"not a checkpoint\n" * 40,
+    "zeros": lambda data: bytes(len(data)),
+    "block of zeros": lambda data: data[:4096] + bytes(4096) + data[8192:],
+    "bit in a tensor": lambda data: flipped(data, len(data) // 2),
+    "bit in the directory": lambda data: flipped(data, len(data) - 150),
+    "bit in the pickle": lambda data: flipped(data, data.index(b"value")),
+    "doubled": lambda data: data[: len(data) // 2] * 2,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_load_checkpoint_sets_a_damaged_file_aside(tmp_path: Path, damage: str) -> None:
+    newest = saved(tmp_path)
+    harmed = DAMAGES[damage](newest.read_bytes())
+    newest.write_bytes(harmed)
+    said: list[str] = []
+    state = load_checkpoint(tmp_path, said.append)
+    assert state is not None and state["step"] == 2 and (state["value"] == 2).all()
+    assert len(said) == 1 and newest.name in said[0]
+    assert newest.with_name("00000003.pt.damaged").read_bytes() == harmed
+
+
+def test_load_checkpoint_never_overwrites_a_file_that_was_set_aside(tmp_path: Path) -> None:
+    for content in (b"one", b"two"):
+        (tmp_path / "00000009.pt").write_bytes(content)
+        assert load_checkpoint(tmp_path, lambda text: None) is None
+    assert (tmp_path / "00000009.pt.damaged").read_bytes() == b"one"
+    assert (tmp_path / "00000009.pt.damaged.2").read_bytes() == b"two"
+
+
+def test_load_checkpoint_raises_an_error_of_the_disk_and_touches_nothing(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "00000004.pt").mkdir()
+    with pytest.raises(IsADirectoryError):
+        load_checkpoint(tmp_path, lambda text: None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002.pt", "00000003.pt", "00000004.pt"]
+
+
+def test_load_checkpoint_raises_for_want_of_memory_and_touches_nothing(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 7, {"value": torch.ones(100_000_000)})
+    code = (
+        "import resource, sys; from pathlib import Path; import psutil\n"
+        "from model.training.checkpoint import load_checkpoint\n"
+        "room = psutil.Process().memory_info().vms + 150_000_000\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (room, room))\n"
+        "load_checkpoint(Path(sys.argv[1]), print)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert ended.returncode == 1 and "allocate memory" in ended.stderr and not ended.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["00000007.pt"]
+
+
+def restoring(folders: list[str], report: Report) -> dict[str, Any]:
+    world = World.join("cpu")
+    state = load_checkpoint(
+        Path(folders[world.rank]), lambda text: report({"event": "message", "text": text}), world
+    )
+    step = torch.tensor(float(state["step"] if state else -1))
+    world.add([step])
+    return {"sum": step.item(), "rank": world.rank}
+
+
+def test_two_processes_load_the_checkpoint_that_the_first_chose(tmp_path: Path) -> None:
+    newest = saved(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:-9])
+    said: list[dict[str, Any]] = []
+    found = launch(
+        restoring, {"folders": [str(tmp_path)] * 2}, processes=2, on_event=said.append, log=tmp_path / "log"
+    )
+    assert found["sum"] == 4.0  # both resume from step 2
+    messages = [event["text"] for event in said if event["event"] == "message"]
+    assert len(messages) == 1 and newest.with_name("00000003.pt.damaged").exists()
+
+
+def test_a_process_that_lacks_the_checkpoint_is_told(tmp_path: Path) -> None:
+    saved(tmp_path / "first")
+    (tmp_path / "second").mkdir()
+    with pytest.raises(UserError, match=r"process 1 of 2 does not find .*second/00000003\.pt.*shared file"):
+        launch(
+            restoring,
+            {"folders": [str(tmp_path / "first"), str(tmp_path / "second")]},
+            processes=2,
+            log=tmp_path / "log",
+        )
+
+
+def test_a_run_resumes_from_a_checkpoint_that_more_gpus_wrote(tmp_path: Path) -> None:
+    whole = Line(parameters())
+    run(whole, tmp_path / "whole")
+    run(Line(parameters(steps=10)), tmp_path / "part")
+    newest = sorted((tmp_path / "part" / "checkpoints").glob("*.pt"))[-1]
+    state = torch.load(newest, weights_only=True)
+    write_whole(newest, {**state, "random_cuda": [torch.zeros(16, dtype=torch.uint8)] * 8})
+    resumed = Line(parameters(optimizer=whole.parameters.optimizer))
+    run(resumed, tmp_path / "part")
+    assert resumed.taken == list(range(10, 20))
+
+
+def test_the_best_weights_are_loaded_or_their_loss_is_told(tmp_path: Path) -> None:
+    settings = {"steps": 12, "evaluate_every": 1, "patience": 30}
+    run(Line(parameters(**settings)), tmp_path)
+    best = tmp_path / "best.pt"
+    best.write_bytes(best.read_bytes()[:-40] + os.urandom(40))
+    with pytest.raises(UserError, match=r"best\.pt is damaged .*remove .* to train again"):
+        run(Line(parameters(**settings)), tmp_path)
+    best.unlink()
+    with pytest.raises(UserError, match=r"best\.pt is missing"):
+        run(Line(parameters(**settings)), tmp_path)
+
+
+def test_a_step_cannot_be_passed_by_without_a_checkpoint_to_go_back_to(tmp_path: Path) -> None:
+    recipe = Line(parameters(), bad=(8,))
+    loop = Loop(recipe, recipe.parameters, tmp_path, 1, lambda event: None)
+    original = recipe.update
+
+    def harmed(step: int) -> dict[str, float]:
+        if step == 8:
+            for path in (tmp_path / "checkpoints").glob("*.pt"):
+                path.write_bytes(b"")
+        return original(step)
+
+    recipe.update = harmed  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="no checkpoint is left"):
+        loop.run()

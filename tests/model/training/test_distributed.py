@@ -1,0 +1,53 @@
+"""Fewer units or GPUs than processes are refused in one sentence, before anything waits for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from flows.config import read_preset
+from model.errors import UserError
+from model.training import pretrain
+from model.training.distributed import check_processes
+from model.training.launcher import launch
+from tests.model.conftest import Language
+from tests.model.training.test_recipes import pretraining
+
+SMOKE = Path(__file__).parents[3] / "configs" / "smoke.yaml"
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (["processes=2", "sft.batch=1"], "sft.batch is 1, and processes is 2"),
+        (["processes=3", "pretrain.batch=2"], "pretrain.batch is 2, and processes is 3"),
+        (["processes=8"], "reward.batch is 4, and processes is 8"),
+        (["processes=4", "rlhf.batch=6"], "rlhf.batch / rlhf.minibatches is 3, and processes is 4"),
+        (["processes=4", "rlhf.held_out=3"], "rlhf.held_out is 3, and processes is 4"),
+    ],
+)
+def test_a_preset_with_fewer_units_than_processes_is_refused(changes: list[str], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read_preset(SMOKE, changes)
+
+
+def test_as_many_units_as_processes_are_enough() -> None:
+    assert read_preset(SMOKE, ["processes=4"]).processes == 4
+    assert read_preset(SMOKE, ["processes=4", "rlhf.held_out=0"]).rlhf.held_out == 0
+
+
+def test_a_training_of_fewer_units_than_processes_says_so(language: Language, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="batch is 1, and processes is 2"):
+        launch(
+            pretrain.train, {**pretraining(language, batch=1), "folder": str(tmp_path / "out")},
+            processes=2, log=tmp_path / "log",
+        )  # fmt: skip
+
+
+def test_more_processes_than_gpus_are_refused() -> None:
+    check_processes("cpu", 99)
+    count = torch.cuda.device_count()
+    with pytest.raises(UserError, match=rf"processes is {count + 1}, and torch sees {count} GPU"):
+        check_processes("cuda", count + 1)

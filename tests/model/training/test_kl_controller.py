@@ -1,0 +1,145 @@
+"""Derived settings, the estimate of divergence, the brake and the best step."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from model.training.kl_controller import (
+    BestStep,
+    StepBrake,
+    derive_learning_rate,
+    derive_steps,
+    estimate_kl,
+)
+from model.training.ppo_config import PolicyOptimizerParameters, PPOParameters
+
+
+@pytest.mark.parametrize(
+    ("width", "answers", "rate"), [(128, 64, 8e-4), (768, 64, 3e-5), (2048, 512, 3e-5), (64, 2, 1.4e-4)]
+)
+def test_learning_rate_follows_width_and_answers(width: int, answers: float, rate: float) -> None:
+    assert derive_learning_rate(width, answers) == pytest.approx(rate, rel=0.02)
+
+
+def test_learning_rate_falls_with_width_and_rises_with_answers() -> None:
+    by_width = [derive_learning_rate(width, 64) for width in (96, 192, 384, 576, 1024)]
+    by_answers = [derive_learning_rate(256, answers) for answers in (1, 4, 16, 64, 256)]
+    assert by_width == sorted(by_width, reverse=True) and by_answers == sorted(by_answers)
+
+
+@pytest.mark.parametrize(("prompts", "batch", "steps"), [(24, 8, 20), (1000, 64, 63), (10**6, 64, 300)])
+def test_steps_follow_the_prompts(prompts: int, batch: int, steps: int) -> None:
+    assert derive_steps(prompts, batch) == steps
+
+
+@pytest.mark.parametrize(("batch", "prompts"), [(8, 20), (64, 900), (256, 50_000)])
+def test_what_is_left_open_is_derived(batch: int, prompts: int) -> None:
+    found = PPOParameters(batch=batch).derived(96, prompts)
+    answers = found.steps * batch
+    assert found.kl_horizon < answers, "the price can move within the run"
+    assert found.max_kl == 2 * found.kl_target and found.max_step_kl < found.kl_target
+    assert 0 < found.optimizer.learning_rate < 1e-3 and 0 < found.evaluate_every < found.steps
+    assert found.derived(96, prompts) == found
+
+
+def test_what_is_given_stays() -> None:
+    given = PPOParameters(
+        steps=7, evaluate_every=3, kl_horizon=5.0, max_kl=4.0, max_step_kl=2.0,
+        optimizer=PolicyOptimizerParameters(learning_rate=0.01),
+    )  # fmt: skip
+    assert given.derived(96, 100) == given
+
+
+@pytest.mark.parametrize(("key", "value"), [("max_kl", -1.0), ("max_step_kl", -0.1), ("steps", -1)])
+def test_values_below_zero_are_refused_by_name(key: str, value: float) -> None:
+    with pytest.raises(ValueError, match=key):
+        PPOParameters(**{key: value})
+
+
+@pytest.mark.parametrize("p", [(0.5, 0.25, 0.125, 0.125), (0.125, 0.125, 0.25, 0.5), (0.7, 0.1, 0.1, 0.1)])
+def test_the_estimate_is_right_on_average_over_what_another_policy_samples(p: tuple[float, ...]) -> None:
+    # One row for each eighth of the sampling policy's probability, so the mean is the expectation.
+    sampler = torch.tensor([0.5, 0.25, 0.125, 0.125])
+    tokens = torch.tensor([0, 0, 0, 0, 1, 1, 2, 3])
+    policy, reference = torch.tensor(p), torch.tensor([0.1, 0.2, 0.3, 0.4])
+    exact = (policy * (policy / reference).log()).sum().item()
+    found = estimate_kl(
+        policy.log()[tokens].unsqueeze(1), reference.log()[tokens].unsqueeze(1),
+        (policy / sampler)[tokens].unsqueeze(1), torch.ones(8, 1),
+    )  # fmt: skip
+    assert found == pytest.approx(exact, abs=1e-6)
+
+
+def test_the_estimate_is_of_a_whole_answer_and_counts_real_tokens() -> None:
+    logprobs, other = torch.full((2, 3), -1.0), torch.full((2, 3), -1.5)
+    mask = torch.tensor([[1.0, 1, 1], [1, 0, 0]])
+    token = math.exp(-0.5) - 1 + 0.5
+    assert estimate_kl(logprobs, other, torch.ones(2, 3), mask) == pytest.approx(2 * token)
+    assert estimate_kl(logprobs, logprobs, torch.ones(2, 3), mask) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved", "too_far"),
+    [
+        (0.0, 0.5, 0.5, False),
+        (0.0, 9.9, 9.9, True),
+        (11.9, 12.1, 0.2, True),
+        (14.0, 13.0, 0.2, False),  # it leads back
+        (3.0, math.nan, 0.1, True),
+        (3.0, 4.0, math.inf, True),
+    ],
+)
+def test_the_brake(before: float, after: float, moved: float, too_far: bool) -> None:
+    assert StepBrake(12.0, 1.5).is_too_far(before, after, moved) is too_far
+
+
+def test_each_undone_step_halves_the_rate() -> None:
+    brake = StepBrake(12.0, 1.5)
+    for _ in range(3):
+        brake.slow_down()
+    assert (brake.undone, brake.rate) == (3, 0.125)
+
+
+def test_the_best_step_is_the_highest_score_within_the_bound() -> None:
+    best = BestStep(6.0)
+    weight = torch.zeros(2)
+    for step, (score, kl) in enumerate([(0.0, 0.0), (0.4, 2.0), (0.9, 6.5), (0.3, 1.0), (math.nan, 1.0)]):
+        best.consider(step, score, kl, {"w": weight})
+        weight += 1
+    assert (best.step, best.score, best.first) == (1, 0.4, 0.0)
+    assert best.weights is not None and best.weights["w"].tolist() == [1.0, 1.0]
+    other = BestStep(6.0)
+    other.restore(best.state())
+    assert other == best
+
+
+@pytest.mark.parametrize(
+    ("losses", "best", "passed_over"),
+    [
+        ([2.0, 2.2, 2.25, 2.29], 3, 0),  # all within
+        ([2.0, 2.1, 2.4, 9.0], 1, 2),
+        ([2.0, 2.31, 2.4, 9.0], 0, 3),
+        ([2.0, 3.0, 2.1, 1.0], 3, 1),  # one that came back is a result again
+        ([math.nan, math.nan, math.nan, math.nan], 3, 0),  # there are no right answers
+    ],
+)
+def test_a_step_that_lost_right_answers_is_passed_over(
+    losses: list[float], best: int, passed_over: int
+) -> None:
+    found = BestStep(6.0, 0.15)
+    for step, loss in enumerate(losses):
+        found.consider(step, 0.1 * step, 1.0, {"w": torch.full((1,), float(step))}, loss)
+    assert (found.step, found.passed_over) == (best, passed_over)
+    other = BestStep(6.0, 0.15)
+    other.restore(found.state())
+    assert other.state() == found.state() or math.isnan(other.first_loss)
+
+
+def test_a_start_that_nothing_beats_stays_the_best() -> None:
+    best = BestStep(6.0)
+    for step, score in enumerate([0.1, 0.1, -0.5]):
+        best.consider(step, score, 1.0 * step, {"w": torch.full((1,), float(step))})
+    assert best.step == 0 and best.weights is not None and best.weights["w"].item() == 0

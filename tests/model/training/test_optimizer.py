@@ -1,0 +1,108 @@
+"""Masters in float32, copies in bfloat16, and steps that happen whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from model.training.distributed import World
+from model.training.optimizer import Learner, OptimizerParameters, orthogonalise
+
+
+class Layered(nn.Module):
+    """Two matrices where the transformer has its blocks, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.model = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])})
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.model["layers"]:
+            x = torch.tanh(layer(x))
+        return self.head(x)
+
+
+MUON = OptimizerParameters(learning_rate=0.01, muon_learning_rate=0.02)
+
+
+def train(learner: Learner, steps: int, first: int = 0) -> float:
+    dtype = learner.weights[0].dtype
+    value = 0.0
+    for step in range(first, first + steps):
+        x = torch.randn(32, 8, generator=torch.Generator().manual_seed(step))
+        loss = ((learner.module(x.to(dtype)).float() - x.sum(1, keepdim=True)) ** 2).mean()
+        loss.backward()
+        learner.collect()
+        learner.step(1.0)
+        value = loss.item()
+    return value
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("parameters", [OptimizerParameters(learning_rate=0.01), MUON])
+def test_steps_lower_the_loss(dtype: torch.dtype, parameters: OptimizerParameters) -> None:
+    learner = Learner(Layered(), parameters, dtype, World())
+    assert train(learner, 200) < 0.5 * train(Learner(Layered(), parameters, dtype, World()), 1)
+
+
+def test_masters_stay_in_float32_and_copies_follow() -> None:
+    learner = Learner(Layered(), MUON, torch.bfloat16, World())
+    train(learner, 3)
+    for master, weight in zip(learner.masters, learner.weights, strict=True):
+        assert master.dtype == torch.float32 and weight.dtype == torch.bfloat16
+        assert torch.equal(master.bfloat16(), weight)
+        assert weight.grad is None and master.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_restored_learner_goes_on_in_the_same_bits(dtype: torch.dtype) -> None:
+    whole = Learner(Layered(), MUON, dtype, World())
+    train(whole, 3)
+    state = copy.deepcopy(whole.state_dict())
+    train(whole, 3, first=3)
+    resumed = Learner(Layered(), MUON, dtype, World())
+    resumed.load_state_dict(state)
+    train(resumed, 3, first=3)
+    for one, other in zip(whole.masters, resumed.masters, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    learner = Learner(Layered(), MUON, torch.float32, World())
+    train(learner, 1)
+    before = [master.detach().clone() for master in learner.masters]
+    (learner.module(torch.ones(1, 8)) * float("inf")).sum().backward()
+    with pytest.raises(FloatingPointError):
+        learner.step(1.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.masters, strict=True))
+    assert all(master.grad is None for master in learner.masters)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16), (3, 8, 32), (1, 32, 8)])
+def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, ...]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalise(matrices))
+    assert values.min() > 0.4 and values.max() < 1.3
+
+
+def test_the_schedule_warms_up_holds_and_decays() -> None:
+    parameters = OptimizerParameters(warmup=0.1, decay=0.5, final=0.1)
+    scales = [parameters.scale(step, 100) for step in range(100)]
+    assert scales[0] == pytest.approx(0.1)
+    assert scales[9:50] == [1.0] * 41
+    assert all(a > b for a, b in itertools.pairwise(scales[51:]))
+    assert scales[99] == pytest.approx(0.1 + 0.9 / 50)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("clip", 0), ("learning_rate", -1.0), ("warmup", 1.5), ("beta2", 2.0), ("decay", 0.99)]
+)
+def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
+    with pytest.raises(ValueError, match=key):
+        OptimizerParameters(**{key: value})

@@ -1,0 +1,319 @@
+"""Every training stage: it learns, and killed and resumed it ends in the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.data.dataloader import read_rows
+from model.errors import UserError
+from model.training import ppo, pretrain, reward, sft
+from model.training.launcher import launch
+from model.training.reward import load_reward
+from model.training.trainer import TRACES
+from tests.model.conftest import CONTEXT, DEVICE, Killed, Language, write_rows
+
+Train = Callable[[Path, Callable[[dict[str, Any]], None]], dict[str, Any]]
+FAST = {"learning_rate": 0.01}
+
+
+def quiet(event: dict[str, Any]) -> None:
+    pass
+
+
+def digest(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path: path.relative_to(folder) for path in files}
+    return {
+        str(name): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path, name in names.items()
+        if name.parts[0] not in TRACES
+    }
+
+
+def pretraining(language: Language, **settings: Any) -> dict[str, Any]:
+    return {
+        "parameters": {
+            "steps": 30, "batch": 8, "evaluate_every": 10, "checkpoint_every": 7,
+            "prompts": ["the film", "the"], "optimizer": {**FAST, "muon_learning_rate": 0.02}, **settings,
+        },
+        "architecture": {"vocabulary": 300, "layers": 2, "width": 32, "heads": 2, "context": CONTEXT},
+        "tokenizer": str(language.tokens), "seed": 5, "device": DEVICE,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The chain, each stage from the one before."""
+    root = tmp_path_factory.mktemp("chain")
+    folders = {name: root / name for name in ("pretrain", "sft", "reward", "rlhf")}
+    for name in folders:
+        stage(name, language, folders)(folders[name], quiet)
+    return folders
+
+
+def stage(name: str, language: Language, made: dict[str, Path], **settings: Any) -> Train:
+    """A stage's training as a function of its folder and its reporter."""
+
+    def train(folder: Path, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": DEVICE, "report": report}
+        loop = {"checkpoint_every": 7, "evaluate_every": 10, "optimizer": FAST}
+        if name == "pretrain":
+            return pretrain.train(**{**pretraining(language, **settings), **common})
+        if name == "sft":
+            parameters = {**loop, "steps": 60, "batch": 4, **settings}
+            return sft.train(parameters, str(made["pretrain"] / "model"), str(language.split), **common)
+        if name == "reward":
+            parameters = {
+                **loop,
+                "steps": 30,
+                "batch": 8,
+                "reference": 16,
+                "reference_tokens": 12,
+                **settings,
+            }
+            return reward.train(parameters, str(made["sft"] / "model"), str(language.labels), **common)
+        parameters = {
+            **loop, "steps": 6, "batch": 16, "new_tokens": 16, "checkpoint_every": 2, "evaluate_every": 3,
+            "held_out": 8, "optimizer": {"learning_rate": 1e-3}, **settings,
+        }  # fmt: skip
+        return ppo.train(
+            parameters, str(made["sft"] / "model"), str(made["reward"]), str(language.split), **common
+        )
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("name", "kills"), [("pretrain", (3, 20)), ("sft", (1, 45)), ("reward", (15,)), ("rlhf", (1, 5))]
+)
+def test_killed_and_resumed_ends_in_the_same_bits(
+    name: str,
+    kills: tuple[int, ...],
+    language: Language,
+    trained: dict[str, Path],
+    tmp_path: Path,
+    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+) -> None:
+    train = stage(name, language, trained)
+    for step in kills:
+        with pytest.raises(Killed):
+            train(tmp_path / name, killed_at(step))
+        assert list((tmp_path / name / "checkpoints").glob("*.pt"))
+    train(tmp_path / name, quiet)
+    assert digest(tmp_path / name) == digest(trained[name])
+
+
+def test_what_only_a_resumption_needs_stands_apart(trained: dict[str, Path]) -> None:
+    for folder in trained.values():
+        names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+        others = [name.name for name in names if name.parts[0] not in TRACES]
+        assert not any(name.endswith((".part", ".pt", ".lock")) for name in others)
+
+
+def curve(folder: Path, name: str) -> list[float]:
+    rows = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    return [row[name] for row in rows if name in row]
+
+
+def test_each_stage_learns(trained: dict[str, Path]) -> None:
+    bits = curve(trained["pretrain"], "valid_bits_per_byte")
+    assert bits[-1] < 0.6 * bits[0]
+    losses = curve(trained["sft"], "valid_loss")
+    assert losses[-1] < 0.5 * losses[0]
+    assert curve(trained["reward"], "pair_accuracy")[-1] > 0.95
+
+
+def test_samples_are_kept_from_the_first_middle_and_last_step(trained: dict[str, Path]) -> None:
+    kept = json.loads((trained["pretrain"] / "samples.json").read_text())
+    assert [entry["step"] for entry in kept] == [0, 15, 30]
+    assert [sample["prompt"] for sample in kept[0]["samples"]] == ["the film", "the"]
+
+
+def test_scores_are_normalised_and_prefer_what_people_prefer(
+    trained: dict[str, Path], language: Language
+) -> None:
+    model = load_reward(trained["reward"], "cpu")
+    prompt = language.tokenizer.prompt("Finish: the film")
+    rows = [
+        [*prompt, *language.tokenizer.encode(text), language.tokenizer.end]
+        for text in (" is wonderful from start to end.", " is awful from start to end.")
+    ]
+    good, bad = model.score(rows).tolist()
+    assert good > bad
+    assert model.deviation > 0
+
+
+def test_two_processes_draw_the_curve_of_one(language: Language, tmp_path: Path) -> None:
+    curves = {}
+    for processes in (1, 2):
+        arguments = {**pretraining(language, steps=12), "folder": str(tmp_path / str(processes))}
+        launch(pretrain.train, arguments, processes=processes, log=tmp_path / "log")
+        curves[processes] = curve(tmp_path / str(processes), "loss")
+    assert len(curves[1]) == 12
+    assert curves[2] == pytest.approx(curves[1], rel=5e-3)
+
+
+def test_early_stop_keeps_the_best_weights(language: Language, tmp_path: Path) -> None:
+    settings = {"steps": 400, "evaluate_every": 5, "patience": 2, "optimizer": {"learning_rate": 0.05}}
+    figures = pretrain.train(**pretraining(language, **settings), folder=str(tmp_path), report=quiet)
+    bits = curve(tmp_path, "valid_bits_per_byte")
+    assert figures["steps"] < 400
+    assert figures["bits_per_byte"] == pytest.approx(min(bits), rel=1e-2)
+
+
+TOO_FAST = {"steps": 6, "max_kl": 2.0, "max_step_kl": 0.2, "optimizer": {"learning_rate": 0.02}}
+
+
+def test_undone_steps_resume_to_the_same_bits(
+    language: Language,
+    trained: dict[str, Path],
+    tmp_path: Path,
+    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+) -> None:
+    train = stage("rlhf", language, trained, **TOO_FAST)
+    whole = train(tmp_path / "whole", quiet)
+    for step in (1, 3, 5):
+        with pytest.raises(Killed):
+            train(tmp_path / "resumed", killed_at(step))
+    assert train(tmp_path / "resumed", quiet)["undone_steps"] == whole["undone_steps"] > 0
+    assert digest(tmp_path / "resumed") == digest(tmp_path / "whole")
+
+
+def test_two_processes_undo_the_steps_of_one(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    figures = {}
+    for processes in (1, 2):
+        arguments = {
+            "parameters": {"batch": 16, "new_tokens": 16, "held_out": 8, "evaluate_every": 3, **TOO_FAST},
+            "policy": str(trained["sft"] / "model"), "reward": str(trained["reward"]),
+            "prompts": str(language.split), "folder": str(tmp_path / str(processes)),
+            "seed": 5, "device": "cpu",
+        }  # fmt: skip
+        figures[processes] = launch(ppo.train, arguments, processes=processes, log=tmp_path / "log")
+    # Later steps sample other answers where the processes' sums are rounded otherwise.
+    for name in ("undone", "learning_rate", "step_kl", "reward"):
+        one, two = (curve(tmp_path / str(processes), name) for processes in (1, 2))
+        assert len(one) == len(two) == 6 and two[0] == pytest.approx(one[0], rel=0.05)
+    assert curve(tmp_path / "1", "undone")[0] > 1
+    assert all(found["undone_steps"] > 1 for found in figures.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("pretrain", "pretrain.batch"), ("sft", "sft.batch"), ("rlhf", "rlhf.batch")]
+)
+def test_less_than_a_batch_is_refused(
+    name: str, key: str, language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=key):
+        stage(name, language, trained, batch=4096)(tmp_path, quiet)
+
+
+def test_labels_fewer_than_a_batch_are_refused(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"reward\.batch"):
+        stage("reward", language, trained, batch=4096)(tmp_path, quiet)
+
+
+def test_answers_that_leave_no_room_for_a_prompt_are_refused(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"rlhf\.new_tokens"):
+        stage("rlhf", language, trained, new_tokens=CONTEXT)(tmp_path, quiet)
+
+
+def test_prompts_of_labels_that_leave_no_room_for_an_answer_are_refused_at_once(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=r"reward\.reference_tokens: 47 .* room for 0 of the labels' 7 prompts"
+    ):
+        stage("reward", language, trained, reference_tokens=CONTEXT - 1)(tmp_path, quiet)
+    assert not (tmp_path / "curves.jsonl").exists()
+
+
+def test_labels_of_one_class_are_refused(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in ("train.ratings", "train.comparisons", "pairs.valid"):
+        rows = read_rows(language.labels / f"{name}.jsonl") if name != "train.comparisons" else []
+        write_rows(tmp_path / "labels" / f"{name}.jsonl", [{**row, "score": 1.0} for row in rows])
+    other = Language.__new__(Language)
+    other.__dict__.update(language.__dict__, labels=tmp_path / "labels")
+    with pytest.raises(UserError, match=r"all 600 labels are of one class.*reward\.margin"):
+        stage("reward", other, trained)(tmp_path / "out", quiet)
+
+
+def test_prompts_longer_than_the_context_are_left_out_and_said(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    long = {"prompt": "the film " * 40, "completion": " is good.", "source": "film"}
+    for split in ("train", "valid"):
+        rows = read_rows(language.split / split / "pairs")
+        write_rows(tmp_path / "split" / split / "pairs" / "00000.jsonl", [*rows, long])
+    said: list[str] = []
+    other = Language.__new__(Language)
+    other.__dict__.update(language.__dict__, split=tmp_path / "split")
+
+    def report(event: dict[str, Any]) -> None:
+        if event["event"] == "message":
+            said.append(event["text"])
+
+    figures = stage("sft", other, trained, steps=2)(tmp_path / "out", report)
+    assert figures["too_long"] == 1
+    assert any("longer than the context" in text for text in said)
+
+
+def test_a_broken_line_is_named(language: Language, trained: dict[str, Path], tmp_path: Path) -> None:
+    other = Language.__new__(Language)
+    other.__dict__.update(language.__dict__, split=tmp_path / "split")
+    shard = tmp_path / "split" / "train" / "pairs" / "00000.jsonl"
+    write_rows(shard, [{"prompt": "a", "completion": "b"}])
+    with shard.open("a") as file:
+        file.write('{"prompt": \n')
+    with pytest.raises(UserError, match=r"train/pairs/00000\.jsonl, line 2"):
+        stage("sft", other, trained)(tmp_path / "out", quiet)
+
+
+def test_conversations_go_through_the_chain_and_resume_to_the_same_bits(
+    language: Language,
+    trained: dict[str, Path],
+    tmp_path: Path,
+    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+) -> None:
+    history = [
+        {"role": "system", "content": "say"},
+        {"role": "user", "content": "the film"},
+        {"role": "assistant", "content": " is good"},
+    ]
+    talk = Language.__new__(Language)
+    talk.__dict__.update(language.__dict__, split=tmp_path / "split", labels=tmp_path / "labels")
+    for name in ("train", "valid"):
+        rows = [{**row, "history": history} for row in read_rows(language.split / name / "pairs")]
+        write_rows(talk.split / name / "pairs" / "00000.jsonl", rows)
+        for kind in ("ratings", "comparisons"):
+            rows = read_rows(language.labels / f"{name}.{kind}.jsonl")
+            write_rows(
+                talk.labels / f"{name}.{kind}.jsonl",
+                [{**row, "history": history[i % 2 :]} for i, row in enumerate(rows)],
+            )
+    pairs = read_rows(language.labels / "pairs.valid.jsonl")
+    sides = [{key: {**pair[key], "history": history} for key in ("chosen", "rejected")} for pair in pairs]
+    write_rows(talk.labels / "pairs.valid.jsonl", [{**p, **s} for p, s in zip(pairs, sides, strict=True)])
+    made = {run: {**trained} for run in ("whole", "resumed")}
+    for name, steps, kill in (("sft", 12, 8), ("reward", 10, 8), ("rlhf", 4, 3)):
+        for run, folders in made.items():
+            folders[name] = tmp_path / run / name
+            train = stage(name, talk, folders, steps=steps)
+            if run == "resumed":
+                with pytest.raises(Killed):
+                    train(folders[name], killed_at(kill))
+            train(folders[name], quiet)
+        assert digest(made["whole"][name]) == digest(made["resumed"][name])

@@ -1,0 +1,160 @@
+"""The loop when things go wrong, on a recipe small enough to see through."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from model.data.dataloader import generator
+from model.errors import UserError
+from model.training.distributed import World
+from model.training.optimizer import Learner, OptimizerParameters
+from model.training.trainer import Interrupted, Loop, LoopParameters, Recipe, supervised_update
+
+
+class Line(Recipe):
+    """Fits y = 3x; chosen batches hold a value that is not finite."""
+
+    best_by = "valid_loss"
+    tokens_per_step = 4.0
+
+    def __init__(self, parameters: LoopParameters, bad: tuple[int, ...] = ()) -> None:
+        torch.manual_seed(0)
+        self.parameters = parameters
+        self.bad = bad
+        self.learner = Learner(nn.Linear(1, 1), parameters.optimizer, torch.float32, World())
+        self.taken: list[int] = []
+
+    def update(self, step: int) -> dict[str, float]:
+        x = torch.from_numpy(generator(1, step).normal(size=(4, 1))).float()
+        if step in self.bad:
+            x[2] = float("nan")
+        figures = supervised_update(
+            self.learner, self.parameters, step, 4, 4.0,
+            lambda part: ((self.learner.module(x[part]) - 3 * x[part]) ** 2).sum(),
+        )  # fmt: skip
+        self.taken.append(step)
+        return figures
+
+    def describe(self, step: int) -> str:
+        return f"rows {4 * step} to {4 * step + 3}"
+
+    def evaluate(self) -> dict[str, float]:
+        return {"valid_loss": (self.learner.module.weight.item() - 3) ** 2}
+
+    def weight(self) -> float:
+        return float(self.learner.module.weight.item())
+
+
+def parameters(**settings: Any) -> LoopParameters:
+    chosen = {
+        "steps": 20,
+        "batch": 4,
+        "checkpoint_every": 5,
+        "optimizer": OptimizerParameters(0.1),
+        **settings,
+    }
+    return LoopParameters(**chosen)
+
+
+def run(recipe: Line, folder: Path, said: list[str] | None = None) -> dict[str, float]:
+    def report(event: dict[str, Any]) -> None:
+        if said is not None and event["event"] == "message":
+            said.append(event["text"])
+
+    return Loop(recipe, recipe.parameters, folder, 1, report).run()
+
+
+def test_a_loss_that_is_not_finite_names_the_batch_and_is_passed_by(tmp_path: Path) -> None:
+    said: list[str] = []
+    recipe = Line(parameters(), bad=(8,))
+    figures = run(recipe, tmp_path, said)
+    assert figures["skipped_batches"] == 1
+    assert any("step 8: the loss is not finite on rows 32 to 35" in text for text in said)
+    # Back to the checkpoint after step 5, and on without batch 8.
+    assert recipe.taken == [0, 1, 2, 3, 4, 5, 6, 7, 5, 6, 7, *range(9, 20)]
+
+
+def test_what_was_passed_by_stays_so_after_a_kill(tmp_path: Path) -> None:
+    whole = Line(parameters(), bad=(8,))
+    run(whole, tmp_path / "whole")
+    short = Line(parameters(), bad=(8,))
+    loop = Loop(short, short.parameters, tmp_path / "killed", 1, lambda event: None)
+    original = short.update
+
+    def killed(step: int) -> dict[str, float]:
+        if step == 12:
+            raise KeyboardInterrupt
+        return original(step)
+
+    short.update = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    resumed = Line(parameters(), bad=(8,))
+    run(resumed, tmp_path / "killed")
+    assert resumed.taken == list(range(10, 20))
+    assert resumed.weight() == whole.weight()
+    assert (tmp_path / "whole/curves.jsonl").read_text() == (tmp_path / "killed/curves.jsonl").read_text()
+
+
+def test_many_such_batches_stop_the_training(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="11 batches gave a loss that is not finite"):
+        run(Line(parameters(), bad=tuple(range(2, 14))), tmp_path)
+
+
+def test_a_request_to_stop_leaves_a_checkpoint_of_the_very_step(tmp_path: Path) -> None:
+    recipe = Line(parameters())
+    original = recipe.update
+
+    def asked(step: int) -> dict[str, float]:
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(step)
+
+    recipe.update = asked  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        run(recipe, tmp_path)
+    resumed = Line(parameters())
+    run(resumed, tmp_path)
+    assert resumed.taken[0] == 8
+
+
+def test_a_half_written_line_of_the_curve_is_dropped(tmp_path: Path) -> None:
+    run(Line(parameters(steps=5)), tmp_path)
+    with (tmp_path / "curves.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    run(Line(parameters(steps=5)), tmp_path)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
+    assert max(steps) == 5
+
+
+def test_patience_counts_evaluations_without_a_new_best(tmp_path: Path) -> None:
+    settings = {
+        "steps": 400,
+        "evaluate_every": 1,
+        "patience": 3,
+        "optimizer": OptimizerParameters(0.9, weight_decay=0),
+    }
+    recipe = Line(parameters(**settings))
+    said: list[str] = []
+    figures = run(recipe, tmp_path, said)
+    assert figures["steps"] < 400
+    assert any("stopped after step" in text for text in said)
+
+
+@pytest.mark.parametrize("key", ["steps", "batch", "micro_batch", "patience", "checkpoint_every"])
+def test_values_out_of_range_are_refused_by_name(key: str) -> None:
+    with pytest.raises(ValueError, match=key):
+        parameters(**{key: -1})
+
+
+def test_an_unknown_key_is_an_error_of_the_users() -> None:
+    with pytest.raises(UserError, match="stepz"):
+        LoopParameters.read({"stepz": 3})

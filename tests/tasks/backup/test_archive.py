@@ -1,0 +1,208 @@
+"""Records in one file and back: consistent, checked, all or none, and nothing replaced without a word."""
+
+import fcntl
+import io
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tarfile
+from contextlib import closing
+
+import pytest
+
+from flows.cli.backup import backup
+from flows.servers.environment import bare
+from model.errors import UserError
+from tasks.backup.archive import INTENTION, finish_restore, restore_backup, write_backup
+from tests.benchmarks.smoke import REPOSITORY
+
+
+def lay(root, word="first"):
+    files = {
+        "mlflow/artifacts/1/run/artifacts/model/model.safetensors": word * 5000,
+        "labels/über & so.npz": word, "summary.json": "{}", "report.html": word, "stores.json": "{}",
+        "compare-a-b.html": word, "mlflow/users.db": "secret", "mlflow/lock": "", "up.json": "",
+        "prefect/prefect.db": "secret", "logs/a.log": "secret", "cache/artifacts/x": "again",
+        "credentials.json": "secret",
+    }  # fmt: skip
+    for name, text in files.items():
+        path = root / "var" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with closing(sqlite3.connect(root / "var" / "mlflow.db")) as store, store:
+        store.execute("create table t (a text)")
+        store.execute("insert into t values (?)", (word,))
+
+
+def word_of(root):
+    with closing(sqlite3.connect(root / "var" / "mlflow.db")) as store:
+        return store.execute("select a from t").fetchone()[0]
+
+
+@pytest.fixture
+def project(tmp_path):
+    lay(tmp_path / "project")
+    return tmp_path / "project"
+
+
+@pytest.mark.parametrize("name", ["records.tar", "records.tar.gz", "ünd so"])
+def test_records_come_back_as_they_were_and_nothing_else(project, tmp_path, name):
+    made = write_backup(project, tmp_path / name)
+    assert made.files == 7 and b"secret" not in (tmp_path / name).read_bytes()
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    (tmp_path / "new").mkdir()
+    found, aside = restore_backup(tmp_path / "new", tmp_path / name)
+    assert (found.files, aside) == (7, None) and word_of(tmp_path / "new") == "first"
+    there = tmp_path / "new" / "var"
+    assert (there / "labels" / "über & so.npz").read_text() == "first"
+    assert not (there / "prefect").exists() and not list(there.glob("restoring*"))
+    assert not list((project / "var").glob("chatmill-backup-*")) and not list(tmp_path.glob("*.part"))
+
+
+def test_a_backup_is_consistent_while_the_database_is_written(project, tmp_path):
+    with closing(sqlite3.connect(project / "var" / "mlflow.db")) as store:
+        store.execute("insert into t values ('not committed')")
+        write_backup(project, tmp_path / "a.tar")
+        store.rollback()
+    (tmp_path / "new").mkdir()
+    restore_backup(tmp_path / "new", tmp_path / "a.tar")
+    with closing(sqlite3.connect(tmp_path / "new" / "var" / "mlflow.db")) as store:
+        assert store.execute("select count(*) from t").fetchone() == (1,)
+
+
+def test_what_is_there_is_replaced_by_force_alone_and_kept(project, tmp_path):
+    write_backup(project, tmp_path / "a.tar")
+    with pytest.raises(UserError, match="exists"):
+        write_backup(project, tmp_path / "a.tar")
+    write_backup(project, tmp_path / "a.tar", force=True)
+    other = tmp_path / "other"
+    lay(other, "second")
+    with pytest.raises(UserError, match="--force"):
+        restore_backup(other, tmp_path / "a.tar")
+    assert word_of(other) == "second"
+    _, aside = restore_backup(other, tmp_path / "a.tar", force=True)
+    assert word_of(other) == "first" and (aside / "report.html").read_text() == "second"
+    assert (other / "var" / "mlflow" / "users.db").exists() and (other / "var" / "cache").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "member", "link", "outside"])
+def test_what_is_no_whole_backup_changes_nothing(project, tmp_path, damage):
+    path = tmp_path / "a.tar"
+    write_backup(project, path)
+    whole = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(whole[: len(whole) * 2 // 3])
+    elif damage == "flip":
+        place = whole.index(b"firstfirst") + 3
+        path.write_bytes(whole[:place] + b"X" + whole[place + 1 :])
+    elif damage in ("empty", "text"):
+        path.write_bytes(b"" if damage == "empty" else b"no archive " * 999)
+    else:
+        names = {"member": "up.json", "link": "summary.json", "outside": "labels/../../evil"}
+        with tarfile.open(path, "w") as archive:
+            about = tarfile.TarInfo(names[damage])
+            about.type = tarfile.SYMTYPE if damage == "link" else tarfile.REGTYPE
+            about.linkname = "/etc/passwd"
+            archive.addfile(about, io.BytesIO())
+    other = tmp_path / "other"
+    lay(other, "second")
+    before = sorted(str(found) for found in other.rglob("*"))
+    with pytest.raises(UserError):
+        restore_backup(other, path, force=True)
+    assert sorted(str(found) for found in other.rglob("*")) == before and word_of(other) == "second"
+    assert not (tmp_path / "evil").exists()
+
+
+def test_nothing_is_restored_under_a_living_run(project, tmp_path):
+    write_backup(project, tmp_path / "a.tar")
+    (project / "var" / "mlflow" / "alive").mkdir()
+    for name in ("mlflow/alive/0123", "up.json"):
+        with (project / "var" / name).open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            with pytest.raises(UserError, match="end it before"):
+                restore_backup(project, tmp_path / "a.tar", force=True)
+
+
+@pytest.mark.parametrize("moves", [0, 2, 4, 7, 9, 12])
+def test_a_restoration_that_was_killed_is_completed(project, tmp_path, monkeypatch, moves):
+    write_backup(project, tmp_path / "a.tar")
+    other = tmp_path / "other"
+    lay(other, "second")
+    done, rename = [], type(other).rename
+
+    def dying(self, target):
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(target)
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(other), "rename", dying)
+        with pytest.raises(KeyboardInterrupt):
+            restore_backup(other, tmp_path / "a.tar", force=True)
+    assert (other / INTENTION).exists()
+    finish_restore(other)
+    assert word_of(other) == "first" and not (other / INTENTION).exists()
+    [aside] = (other / "var").glob("replaced-*")
+    assert (aside / "labels" / "über & so.npz").read_text() == "second"
+    assert sorted(os.listdir(other / "var" / "labels")) == ["über & so.npz"]
+    assert json.loads((other / "var" / "summary.json").read_text()) == {}
+
+
+def test_there_is_nothing_to_back_up_in_a_new_project(tmp_path):
+    with pytest.raises(UserError, match="no records here yet"):
+        write_backup(tmp_path, tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))]
+)
+def test_a_pipe_or_a_device_is_not_replaced(project, tmp_path, make):
+    target = tmp_path / "target"
+    try:
+        make(target)
+    except PermissionError:
+        pytest.skip("devices are made by root")
+    before = target.stat()
+    with pytest.raises(UserError, match="target is no file, and is not replaced"):
+        write_backup(project, target, force=True)
+    assert target.stat().st_ino == before.st_ino and target.stat().st_mode == before.st_mode
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
+def test_a_project_that_may_only_be_read_is_backed_up_and_leaves_nothing_else(project, tmp_path):
+    target = tmp_path / "out" / "records.tar"
+    target.parent.mkdir()
+    for folder, _, files in os.walk(project / "var"):
+        os.chmod(folder, 0o500)
+        for name in files:
+            os.chmod(os.path.join(folder, name), 0o400)
+    # Root writes to everything, unless these rights are taken from it.
+    taken = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    done = subprocess.run(
+        [*taken, sys.executable, "-m", "flows.cli.main", "backup", str(target)], cwd=project,
+        env=bare(REPOSITORY), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in target.parent.iterdir()] == ["records.tar"]
+    (tmp_path / "new").mkdir()
+    restore_backup(tmp_path / "new", target)
+    assert word_of(tmp_path / "new") == "first"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database at all"])
+def test_the_command_refuses_records_without_their_registry(project, tmp_path, monkeypatch, content):
+    monkeypatch.chdir(project)
+    for name in ("CHATMILL_DATABASE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    database = project / "var" / "mlflow.db"
+    database.unlink()
+    if content is not None:
+        database.write_bytes(content)
+    with pytest.raises(UserError, match=r"var/mlflow\.db, which h.*(missing|empty|damaged).*restore"):
+        backup(tmp_path / "a.tar")
+    assert not (tmp_path / "a.tar").exists()

@@ -1,0 +1,86 @@
+"""What killed runs leave is found, named and taken away; what is alive is left alone."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tasks.cleanup.crash_cleanup import sweep
+
+KEY = "0123456789abcdef0123"
+SLEEPS = "import time; time.sleep(600)"
+
+
+def begun(root: Path, stage: str) -> Path:
+    part = root / "var" / "cache" / "artifacts" / stage / f"{KEY}.part"
+    part.mkdir(parents=True)
+    (part / "first").write_text("half")
+    return part
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
+
+
+def test_nothing_to_sweep_is_silent(tmp_path: Path) -> None:
+    assert sweep(tmp_path) == []
+
+
+def test_what_is_half_written_goes_and_checkpoints_stay(tmp_path: Path) -> None:
+    half, training = begun(tmp_path, "split"), begun(tmp_path, "sft")
+    (training / "checkpoints").mkdir()
+    (training / "checkpoints" / "00000040.pt").write_text("weights")
+    (half.parent / f"{KEY}.view").mkdir()
+    removed = half.parent / f"{KEY}.gone"
+    removed.mkdir()
+    said = "\n".join(sweep(tmp_path))
+    assert "split: what a killed run had half written is removed" in said
+    assert "sft: a training was killed; its checkpoint after step 40 is kept" in said
+    assert "half removed is gone" in said
+    assert not half.exists() and not removed.exists() and not (half.parent / f"{KEY}.view").exists()
+    assert (training / "checkpoints" / "00000040.pt").exists()
+
+
+def test_what_a_live_run_makes_is_left_alone(tmp_path: Path) -> None:
+    part = begun(tmp_path, "split")
+    with (part.parent / f"{KEY}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert sweep(tmp_path) == [] and part.exists()
+    assert len(sweep(tmp_path)) == 1 and not part.exists()
+
+
+def test_a_training_without_its_run_is_ended(tmp_path: Path) -> None:
+    part, other = begun(tmp_path, "sft"), begun(tmp_path, "rlhf")
+    jobs = [str(folder.with_suffix(".job")) for folder in (part, tmp_path / "elsewhere.part")]
+    left, alive = (
+        subprocess.Popen([sys.executable, "-c", SLEEPS, "model.training.launcher", "worker", job])
+        for job in jobs
+    )
+    try:
+        said = "\n".join(sweep(tmp_path))
+        assert f"sft: process {left.pid} worked on without the run that had started it" in said
+        assert left.poll() is not None and alive.poll() is None and not other.exists()
+    finally:
+        for process in (left, alive):
+            process.kill()
+            process.wait()
+
+
+def test_dvcs_list_of_locks_loses_the_dead_and_keeps_the_living(tmp_path: Path) -> None:
+    folder = tmp_path / ".dvc" / "tmp"
+    folder.mkdir(parents=True)
+    # What DVC itself writes of a process; this one lives.
+    mine = {"pid": os.getpid(), "cmd": " ".join(sys.argv[:1])}
+    dead = {"pid": gone(), "cmd": "chatmill run"}
+    (folder / "rwlock").write_text(json.dumps({"write": {"data": dead}, "read": {"data": [mine, dead]}}))
+    [said] = sweep(tmp_path)
+    assert f"({dead['pid']})" in said
+    assert json.loads((folder / "rwlock").read_text()) == {"write": {}, "read": {"data": [mine]}}
+    (folder / "rwlock").write_text('{"write": ')
+    assert "cut short" in sweep(tmp_path)[0] and not (folder / "rwlock").exists()

@@ -1,0 +1,113 @@
+"""`clean` and the sweep at a start take nothing that chatmill did not make, whatever a link leads to."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.cleanup.cache_gc import plan_cache, remove_cached
+from tasks.cleanup.crash_cleanup import sweep
+from tasks.cleanup.output_gc import survey
+from tasks.cleanup.record_gc import find_remains, remove_remains
+from tasks.project.owned_folder import MARKER
+from tasks.project.paths import (
+    ARTIFACTS,
+    CACHE,
+    DOWNLOADS,
+    ENVIRONMENTS,
+    LOGS,
+    REPRODUCTIONS,
+    SOURCE_SNAPSHOTS,
+)
+
+DAY = 86_400.0
+KEY, RUN = "0123456789abcdef0123", "0123abcd"
+CLEANED = (DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, SOURCE_SNAPSHOTS)
+# Names that a person's folders have, and those of chatmill's own entries.
+FOREIGN = ("thesis.pdf", "photos/2024/a.jpg", "project/notes.part", ".hidden", "run.LOG", "x.gone/y")
+OURS = ("old.whl", f"{RUN}/a", f"{KEY}/rows", "words-1.0.tar.gz", "old.log")
+
+
+def lay(place: Path, *names: str) -> list[Path]:
+    made = []
+    for name in names:
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+        made.append(path)
+    for path in [*place.rglob("*"), place]:
+        os.utime(path, (time.time() - 90 * DAY,) * 2)
+    return made
+
+
+def clean(root: Path) -> list[str]:
+    """Do what `chatmill clean` does below the cache and with logs; why each entry stays."""
+    removed, kept = plan_cache(root, 0.0, time.time(), [], busy=False)
+    for each in removed:
+        assert remove_cached(root, each)
+    remove_remains(root, find_remains(root, 0.0, time.time(), prefect_idle=True))
+    sweep(root)
+    return [why for _, why in kept]
+
+
+@pytest.mark.parametrize("folder", [*CLEANED, LOGS], ids=str)
+@pytest.mark.parametrize("above", [False, True], ids=["itself", "above"])
+def test_clean_takes_nothing_through_a_link(tmp_path: Path, folder: Path, above: bool) -> None:
+    root, other = tmp_path / "project", tmp_path / "other"
+    linked = folder.parent if above and folder != LOGS else folder
+    mine = lay(other / folder.relative_to(linked), *FOREIGN, *OURS)
+    (root / linked).parent.mkdir(parents=True)
+    (root / linked).symlink_to(other)
+    reasons = clean(root)
+    assert all(path.exists() for path in mine)
+    assert folder == LOGS or any(f"touch {folder}/{MARKER}" in why for why in reasons)
+    # With the marker the same entries go, and what has another name stays.
+    (root / folder / MARKER).write_text("")
+    clean(root)
+    gone = {path.name for path in mine if not path.exists()}
+    assert gone and gone <= {Path(name).name for name in OURS}
+
+
+@pytest.mark.parametrize("folder", [*CLEANED, LOGS], ids=str)
+def test_clean_takes_nothing_of_another_name(tmp_path: Path, folder: Path) -> None:
+    mine = lay(tmp_path / folder, *FOREIGN)
+    clean(tmp_path)
+    assert all(path.exists() for path in mine)
+
+
+def test_var_itself_may_be_a_link(tmp_path: Path) -> None:
+    root, other = tmp_path / "project", tmp_path / "disk"
+    root.mkdir()
+    other.mkdir()
+    (root / "var").symlink_to(other)
+    [old] = lay(root / DOWNLOADS, "old.whl")
+    clean(root)
+    assert not old.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["mine.part", "mine.view", "mine.job", "mine.gone", f"{KEY}0.part", "photos"]
+)
+@pytest.mark.parametrize("link", [False, True])
+def test_outputs_are_told_from_other_files_by_their_names(tmp_path: Path, name: str, link: bool) -> None:
+    root, other = tmp_path / "project", tmp_path / "other"
+    (root / CACHE).mkdir(parents=True)
+    if link:
+        other.mkdir()
+        (root / ARTIFACTS).symlink_to(other)
+    mine = lay(root / ARTIFACTS / "sft", f"{name}/a", f"{name}/b/c")
+    half = lay(root / ARTIFACTS / "sft", f"{KEY}.part/half")
+    assert len(sweep(root)) == 1 and not half[0].exists()
+    assert all(path.exists() for path in mine)
+    assert {entry.key for entry in survey(root / ARTIFACTS)} == {KEY}, "the lock of the sweep"
+
+
+def test_a_data_set_that_is_a_link_stays(tmp_path: Path) -> None:
+    mine = lay(tmp_path / "other", "rows.parquet")
+    (tmp_path / DOWNLOADS / "datasets").mkdir(parents=True)
+    (tmp_path / DOWNLOADS / "datasets" / ("dd" * 8)).symlink_to(tmp_path / "other")
+    clean(tmp_path)
+    assert mine[0].exists()

@@ -1,0 +1,44 @@
+"""What grows beside the outputs of stages goes by age; a dry run says the same and changes nothing."""
+
+import os
+import time
+
+from tasks.cleanup.record_gc import find_remains, kept_elsewhere, remove_remains
+
+HOUR = 3600.0
+
+
+def lay(root, name, hours):
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * 10)
+    then = time.time() - hours * HOUR
+    os.utime(path, (then, then))
+    return path
+
+
+def test_old_logs_and_temporary_files_go_and_all_else_stays(tmp_path):
+    old = [
+        lay(tmp_path, "var/logs/a.log", 400),
+        lay(tmp_path, ".dvc/cache/files/md5/ab/.cd.x1Y.tmp", 400),
+        lay(tmp_path, "var/cache/duplicates/artifacts/sft/x", 0),
+    ]
+    stays = [
+        lay(tmp_path, "var/logs/b.log", 1),
+        lay(tmp_path, ".dvc/cache/files/md5/ab/.ef.tmp", 1),
+        lay(tmp_path, ".dvc/cache/files/md5/ab/cdef", 400),
+        lay(tmp_path, "var/labels/demo.npz", 400),
+        lay(tmp_path, "var/replaced-2026/mlflow.db", 400),
+    ]
+    found = find_remains(tmp_path, 300 * HOUR, time.time(), prefect_idle=True)
+    assert [each.count for each in found] == [1, 1, 1] and all(path.exists() for path in [*old, *stays])
+    assert remove_remains(tmp_path, found) == 30
+    assert not any(path.exists() for path in old) and all(path.exists() for path in stays)
+    assert find_remains(tmp_path, 300 * HOUR, time.time(), prefect_idle=True) == []
+    sizes = {path: size for path, size, _ in kept_elsewhere(tmp_path)}
+    assert sizes == {"var/logs": 10, ".dvc/cache": 20, "var/labels": 10, "var/replaced-2026": 10}
+
+
+def test_a_file_of_dvc_that_is_being_written_stays_whatever_the_age_asked_for(tmp_path):
+    lay(tmp_path, ".dvc/cache/files/md5/ab/.cd.x1Y.tmp", 2)
+    assert find_remains(tmp_path, 0.0, time.time(), prefect_idle=True) == []

@@ -1,0 +1,75 @@
+"""The code of a run: recorded with what git was never told, and brought back as it was."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.common.git_checkout import Code, bring_back, code_state, put_away
+
+
+def git(root: Path, *words: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", str(root), *who, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project in a folder of its repository."""
+    project = tmp_path / "repository" / "project"
+    (project / "tasks").mkdir(parents=True)
+    (project / "tasks" / "one.py").write_bytes(b"a = 1\r\nb = 2\n")
+    (project / "picture").write_bytes(b"\0\1")
+    (project / ".gitignore").write_text("var/\nignored.py\n")
+    git(tmp_path, "init", "-q", "repository")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "one")
+    return project
+
+
+def test_without_git_there_is_no_state(tmp_path: Path) -> None:
+    found = code_state(tmp_path)
+    assert (found.commit, found.diff) == ("", "") and "in no git repository" in found.problem
+
+
+def test_what_is_committed_has_no_diff(root: Path) -> None:
+    found = code_state(root)
+    assert len(found.commit) == 40 and found.diff == ""
+
+
+def test_a_changed_tree_comes_back_with_new_files_of_the_rooms(root: Path, tmp_path: Path) -> None:
+    # A person's settings would leave the prefixes out and let another program write the diff.
+    for setting in (("diff.noprefix", "true"), ("diff.external", "false"), ("color.diff", "always")):
+        git(root, "config", *setting)
+    wanted = {
+        "tasks/one.py": b"a = 3\r\nb = 2\n",
+        "picture": b"\0\2",
+        "tasks/new.py": b"c = 'gr\xc3\xbcn'\n",
+        "tasks/empty.py": b"",
+    }
+    for name, content in {**wanted, "tasks/ignored.py": b"x", "notes.py": b"y", "data.py": b"z"}.items():
+        (root / name).write_bytes(content)
+    state = code_state(root)
+    git(root, "stash", "-u")
+    tree = root / "var" / "cache" / "reproduce" / "tree"
+    project = bring_back(root, state, tree)
+    assert project == tree / "project"
+    assert {name: (project / name).read_bytes() for name in wanted} == wanted
+    assert not (project / "tasks" / "ignored.py").exists() and not (project / "notes.py").exists()
+    put_away(root, tree)
+    said = subprocess.run(["git", "-C", root, "worktree", "list"], capture_output=True, text=True, check=True)
+    assert not tree.exists() and len(said.stdout.splitlines()) == 1
+
+
+def test_what_cannot_come_back_is_one_sentence_and_leaves_nothing(root: Path, tmp_path: Path) -> None:
+    tree, commit = root / "var" / "tree", code_state(root).commit
+    with pytest.raises(UserError, match="git fetch"):
+        bring_back(root, Code("12" * 20, ""), tree)
+    with pytest.raises(UserError, match="does not fit its commit"):
+        bring_back(root, Code(commit, "--- a/no\n+++ b/no\n@@ -1 +1 @@\n-a\n+b\n"), tree)
+    with pytest.raises(UserError, match="in no git repository"):
+        bring_back(tmp_path, Code(commit, ""), tree)
+    assert not tree.exists()

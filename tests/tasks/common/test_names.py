@@ -1,0 +1,74 @@
+"""Names that users choose: those that show nothing are refused, and keys made of them never collide."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from flows.config import check_preset
+from model.errors import UserError
+from tasks.common.names import is_blank, mlflow_key, plain_key, shorten, split_stratum, stratum_key
+
+BLANK = ("", "   ", "\t\n", "\x00", "\x1b\x7f", "\u200b\u200d", "\u00a0\u3000", "\u2028", "\u3164", "\ufeff ")
+VISIBLE = ("a", " a ", "0", "-", "質問", "🙂", "\u0301a", "x\x00")
+
+
+@pytest.mark.parametrize("name", BLANK)
+def test_names_that_show_nothing_are_blank(name: str) -> None:
+    assert is_blank(name)
+
+
+@pytest.mark.parametrize("name", VISIBLE)
+def test_other_names_are_not(name: str) -> None:
+    assert not is_blank(name)
+
+
+def values(**changed: Any) -> dict[str, Any]:
+    source = {"name": "tales", "files": "*.txt", "format": "plain", **changed.pop("source", {})}
+    return {"name": "mine", "data": {"sources": [source]}, **changed}
+
+
+@pytest.mark.parametrize("blank", ["", " \t", "\x00\x07", "\u200b"])
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [
+        (lambda name: {"name": name}, "name"),
+        (lambda name: {"source": {"name": name}}, "data.sources.0"),
+        (lambda name: {"source": {"aspect": name}}, "aspect"),
+        (lambda name: {"source": {"columns": {name: "column"}}}, "columns"),
+        (lambda name: {"source": {"annotators": ["ann", name]}}, "annotators"),
+        (lambda name: {"labels": {"aspects": [name]}}, "labels.aspects"),
+        (lambda name: {"validate": {"limits": {"aspects": [name]}}}, "aspects"),
+        (lambda name: {"registry": {"model": name or " "}}, "registry.model"),
+    ],
+)
+def test_a_preset_with_a_name_that_shows_nothing_is_refused(where: Any, key: str, blank: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check_preset(values(**where(blank)))
+    assert key in str(refused.value) and str(refused.value).isprintable()
+
+
+def test_strata_have_keys_of_their_own_and_are_read_back() -> None:
+    parts = ("a", "a/b", "b", "b/c", "/", "a%2Fb", "%2F", "%", "a%25", "c")
+    pairs = list(itertools.product(parts, repeat=2))
+    keys = [stratum_key(*pair) for pair in pairs]
+    assert len(set(keys)) == len(keys) and [split_stratum(key) for key in keys] == pairs
+    tracked = [mlflow_key(f"accuracy/{key}") for key in keys]
+    assert len(set(tracked)) == len(keys) and [plain_key(key) for key in tracked] == [
+        f"accuracy/{key}" for key in keys
+    ]
+    assert stratum_key("tone", "films/old") == "tone/films/old"
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "cut"),
+    [
+        ("as it is", 8, "as it is"), ("cut between words here", 17, "cut between…"), ("", 3, ""),
+        ("x" * 30, 10, "x" * 9 + "…"), ("a " + "y" * 30, 10, "a yyyyyyy…"),
+        ("質問は何ですか、教えて", 8, "質問は何ですか…"),
+    ],
+)  # fmt: skip
+def test_texts_are_cut_between_words(text: str, most: int, cut: str) -> None:
+    assert shorten(text, most) == cut and len(cut) <= most

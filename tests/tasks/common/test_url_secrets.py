@@ -1,0 +1,176 @@
+"""Secrets in addresses: asked with, and neither recorded nor shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.config import check_preset
+from model.errors import UserError
+from tasks.common import url_secrets
+from tasks.common.url_secrets import conceal, hide_secrets, reveal, shown
+from tasks.data.download import address
+from tasks.data.sources import DataParameters, Source
+from tasks.dvc import remote
+from tasks.engine.stage import Surroundings
+from tasks.ingest import ingest
+from tests.tasks.data.test_download import Served, served  # noqa: F401  a fixture
+
+SECRET = "TOPSECRETQUERY"
+
+
+@pytest.mark.parametrize(
+    ("url", "recorded"),
+    [
+        ("https://h/a.txt", "https://h/a.txt"),
+        ("https://h/a.txt?sig=abc", "https://h/a.txt?sig=***"),
+        (
+            "https://h/a.txt?format=csv&id=12&API_KEY=x#sha256=00",
+            "https://h/a.txt?format=csv&id=12&API_KEY=***#sha256=00",
+        ),
+        (
+            "https://h/a?X-Amz-Credential=a%2Fb&X-Amz-Date=2",
+            "https://h/a?X-Amz-Credential=***&X-Amz-Date=***",
+        ),
+        ("https://h/a?sv=2020&se=2026-01-01&sr=b&sig=q%3D", "https://h/a?sv=***&se=***&sr=***&sig=***"),
+        ("https://h/a?sig=${SIGNATURE}", "https://h/a?sig=${SIGNATURE}"),
+    ],
+)
+def test_conceal_hides_values_and_is_stable(url: str, recorded: str) -> None:
+    assert conceal(url) == recorded == conceal(recorded)
+
+
+def test_conceal_keeps_a_digest_of_what_may_name_the_file() -> None:
+    one, other = conceal("https://h/a?name=first%20file"), conceal("https://h/a?name=second")
+    assert one != other and "first" not in one and "second" not in other
+    assert conceal(one) == one and reveal(one) == "https://h/a?name=first%20file"
+    assert SECRET not in conceal(f"https://h/a?{SECRET}")
+
+
+def test_reveal_from_the_environment_or_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    url_secrets.use_environment({"SIGNATURE": "s1"})
+    assert reveal("https://h/a?sig=${SIGNATURE}") == "https://h/a?sig=s1"
+    with pytest.raises(UserError, match="https://h/a needs OTHER, which is not set"):
+        reveal("https://h/a?sig=${OTHER}")
+    monkeypatch.setattr(url_secrets, "_known", {})
+    for recorded in ("https://h/a?sig=***", "https://h/a?n=~0123456789ab&x=1"):
+        with pytest.raises(UserError, match="the query of https://h/a was not recorded"):
+            reveal(recorded)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"cannot reach https://h/a?sig={SECRET}",
+        f"'http://{SECRET}@h/b' failed",
+        f"x s3://u:{SECRET}@b/c?v={SECRET} y",
+    ],
+)
+def test_hide_secrets_in_a_text(text: str) -> None:
+    assert SECRET not in hide_secrets(text) and "://" in hide_secrets(text)
+    assert shown(f"http://{SECRET}@h/b?x={SECRET}") == "http://h/b"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tracking": {"mlflow": f"http://{SECRET}@h:5000"}},
+        {"tracking": {"mlflow": f"http://h:5000/?token={SECRET}"}},
+        {"spread": {"dask": f"tcp://{SECRET}@h:8786"}},
+        {"spread": {"dask": f"tcp://h:8786?token={SECRET}"}},
+        {"data": {"sources": [{"name": "s", "urls": f"https://{SECRET}@h/a.txt"}]}},
+        {"data": {"sources": [{"name": "s", "urls": f"https://me:{SECRET}@h/a.txt"}]}},
+        {"data": {"remote": f"s3://{SECRET}@bucket/x"}},
+        {"data": {"remote": f"https://h/x?token={SECRET}"}},
+        {"data": {"endpoint": f"https://{SECRET}@h"}},
+        {"data": {"sources": [{"name": "s", "files": f"https://{SECRET}@h/a?{SECRET}"}]}},
+        {
+            "data": {
+                "archives": {
+                    "a": {"package": f"x @ https://{SECRET}@h/x.whl", "file": "x.whl", "sha256": "0"}
+                }
+            }
+        },
+    ],
+)
+def test_preset_with_a_secret_is_refused_without_showing_it(values: dict[str, Any]) -> None:
+    data = {"sources": [{"name": "s", "files": "a.txt"}], **values.get("data", {})}
+    with pytest.raises(UserError) as caught:
+        check_preset({"name": "x", **values, "data": data})
+    assert SECRET not in str(caught.value)
+
+
+def test_remote_with_a_user_that_belongs_to_it_is_taken() -> None:
+    assert remote.secret("ssh://me@host/versions") == "" == remote.secret("abfs://box@account/versions")
+
+
+def test_addresses_that_differ_in_a_secret_alone_are_refused() -> None:
+    with pytest.raises(ValueError, match="https://h/a is there twice"):
+        DataParameters(tuple(Source(f"s{key}", urls=f"https://h/a?key={key}") for key in "ab"))
+
+
+def test_signature_rotates_and_nothing_records_it(
+    tmp_path: Path,
+    served: Served,  # noqa: F811
+) -> None:
+    served.files["/texts/a.txt"] = b"one\n"
+    base = served.url.rpartition("/")[0]
+    outcomes = []
+    for number in range(2):
+        preset = DataParameters((Source("s", urls=f"{base}/a.txt?sig={SECRET}{number}&id=1"),))
+        said: list[Any] = []
+        outcomes.append(ingest.run(preset, {}, Surroundings(tmp_path), said.append))
+        assert SECRET not in str(said) and SECRET not in str(preset)
+    assert outcomes[0].key == outcomes[1].key and outcomes[1].reused
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "filecache::http://joe:PW@127.0.0.1/a.jsonl", "simplecache::zip::https://joe@host/a.zip",
+        "https://joe:US/PW@host/a.csv",
+    ],
+)  # fmt: skip
+def test_fault_sees_a_user_in_a_chain_and_a_password_with_a_slash(url: str) -> None:
+    assert url_secrets.fault(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1]:80/a", "http://[::ffff:7f00:1]/a", "https://host:8080/a", "filecache::s3://bucket/a",
+        "http://${HOST}:${PORT}/a",
+    ],
+)  # fmt: skip
+def test_fault_takes_hosts_with_ports_and_chains(url: str) -> None:
+    assert url_secrets.fault(url) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://h/data/rows.csv;jsessionid={SECRET}",
+        f"https://h/a;PHPSESSID={SECRET}/rows.csv?page=2",
+        f"https://h/rows.csv;v={SECRET};token={SECRET}?sig={SECRET}#part",
+    ],
+)
+def test_parameters_in_a_path_are_hidden_as_the_query_is(url: str) -> None:
+    recorded = url_secrets.conceal(url)
+    assert SECRET not in recorded and url_secrets.reveal(recorded) == url
+    assert SECRET not in shown(url) + hide_secrets(f"cannot reach {url}")
+    given = address(recorded)
+    assert SECRET not in given.name and (given.name == "rows.csv")
+    assert url_secrets.conceal(recorded) == recorded
+
+
+def test_a_fragment_behind_a_hidden_query_is_taken() -> None:
+    recorded = url_secrets.conceal(f"https://h/a.csv?sig={SECRET}")
+    for fragment in ("#row=4", "#top", "#a?b=c"):
+        assert url_secrets.reveal(recorded + fragment) == f"https://h/a.csv?sig={SECRET}{fragment}"
+    unknown = "https://h/a.csv;jsessionid=***?x=1"
+    with pytest.raises(UserError, match="was not recorded"):
+        url_secrets.reveal(unknown)

@@ -1,0 +1,44 @@
+"""Exports read as a source of them is, and what came out of them as plain values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.data.formats import File, Found, Reading, find_format
+from tasks.data.records import Comparison, Pair, Rating
+
+EXPORTS = Path(__file__).parents[3] / "exports"
+
+
+def sample(name: str) -> File:
+    return File(name, path=EXPORTS / name)
+
+
+def lines(*rows: Any) -> File:
+    return File("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+
+
+def read(name: str, *files: File, **told: Any) -> list[Found]:
+    return list(find_format(name).parse(files, Reading(source="mine", **told)))
+
+
+def rows(name: str, *files: File, **told: Any) -> list[Any]:
+    return [found.row for found in read(name, *files, **told)]
+
+
+def comparisons(found: list[Any]) -> list[tuple[str, ...]]:
+    return [
+        (row.a, row.b, row.choice, row.aspect, row.annotator) for row in found if isinstance(row, Comparison)
+    ]
+
+
+def ratings(found: list[Any]) -> list[tuple[Any, ...]]:
+    return [
+        (row.completion, row.scores, row.annotators, row.aspect) for row in found if isinstance(row, Rating)
+    ]
+
+
+def pairs(found: list[Any]) -> list[tuple[str, str]]:
+    return [(row.prompt, row.completion) for row in found if isinstance(row, Pair)]

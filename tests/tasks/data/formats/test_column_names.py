@@ -1,0 +1,180 @@
+"""Columns by their common names, and shapes of data that no row can be read of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, Reading
+from tasks.data.formats.column_names import guess, plain_choice, respelled, written
+from tasks.data.formats.detect import choose_reading, find
+from tasks.data.records import Comparison, Pair, Text
+
+
+def rows(file: File, wanted: str = "auto", **columns: str) -> list[Any]:
+    known, reading = choose_reading([file], "mine", wanted, Reading("mine", columns=columns))
+    return [found.row for found in known.parse([file], reading)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "format", "columns"),
+    [
+        ("question answer", "rows", "columns: {prompt: question, completion: answer}"),
+        ("id query response", "rows", "columns: {prompt: query, completion: response}"),
+        ("input output split", "rows", "columns: {prompt: input, completion: output}"),
+        ("request reply", "rows", "columns: {prompt: request, completion: reply}"),
+        ("User Query|Solution", "rows", 'columns: {prompt: "User Query", completion: Solution}'),
+        ("title body", "rows", "columns: {text: body}"),
+        ("title answer", "rows", "columns: {prompt: title, completion: answer}"),
+        ("url article", "rows", "columns: {text: article}"),
+        ("question response_a response_b winner rater", "rows",
+         "columns: {prompt: question, a: response_a, b: response_b, choice: winner, annotator: rater}"),
+        ("prompt answer1 answer2 preference", "rows",
+         "columns: {a: answer1, b: answer2, choice: preference}"),
+        ("query preferred_response dispreferred_response", "preferences",
+         "columns: {prompt: query, chosen: preferred_response, rejected: dispreferred_response}"),
+        ("instruction chosen_response rejected_response", "preferences",
+         "columns: {prompt: instruction, chosen: chosen_response, rejected: rejected_response}"),
+    ],
+)  # fmt: skip
+def test_common_names_are_known(keys: str, format: str, columns: str) -> None:
+    found = guess(keys.split("|") if "|" in keys else keys.split())
+    assert found is not None and (found.format, written(found.columns)) == (format, columns)
+
+
+@pytest.mark.parametrize("keys", ["id name", "width height", "lat lon time", "a b"])
+def test_names_that_say_nothing_are_no_guess(keys: str) -> None:
+    assert guess(keys.split()) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("A", "a"), (" b ", "b"), ("response_b", "b"), ("Model A", "a"), ("answer 2", "b"), ("Option B", "b"),
+        ("assistant_a", "a"), ("Tie", "tie"), ("equal", "tie"), ("gpt-4", "a"), ("Claude", "b"),
+        ("left", "left"), ("1", "1"), ("cab", "cab"), ("Both bad", "tie"),
+        ("tie (bothbad)", "tie"), ("Neither", "tie"), ("neither of them", "neither of them"),
+    ],
+)  # fmt: skip
+def test_a_choice_is_read_in_its_usual_spellings(value: str, says: str) -> None:
+    assert plain_choice(value, {"a": "gpt-4", "b": "claude"}) == says
+
+
+def test_columns_without_a_format_find_the_format() -> None:
+    file = File("a.csv", b"question,answer\nWhy?,So.\n")
+    (row,) = rows(file, prompt="question", completion="answer")
+    assert isinstance(row, Pair) and (row.prompt, row.completion) == ("Why?", "So.")
+    (row,) = rows(File("a.csv", b"n,body\n1,A text.\n"), text="body")
+    assert isinstance(row, Text) and row.text == "A text."
+    compared = File("a.csv", b"q,x,y,who\nWhy?,So.,No.,y\n")
+    (row,) = rows(compared, prompt="q", a="x", b="y", choice="who")
+    assert isinstance(row, Comparison) and row.choice == "b"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"Prompt,Completion\nWhy?,So.\n"),
+        ("a.csv", b"PROMPT;x\n".replace(b";x", b",COMPLETION") + b"Why?,So.\n"),
+        ("a.tsv", b" Prompt \tcompletion\nWhy?\tSo.\n"),
+        ("a.jsonl", b'{"Prompt": "Why?", "completion ": "So."}\n'),
+        ("a.csv", b"sep=;\r\nprompt;completion\r\nWhy?;So.\r\n"),
+        ("a.csv", b"sep=,\nprompt,completion\nWhy?,So.\n"),
+        ("a.csv", b'"sep=|"\nPrompt|Completion\nWhy?|So.\n'),
+        ("a.csv", b"prompt,completion\rWhy?,So.\r"),
+        ("a.csv", b'prompt,completion\r"Why?",So.'),
+        ("a.csv", b"\xef\xbb\xbf\xef\xbb\xbfprompt,completion\nWhy?,So.\n"),
+        ("a.csv", b'\xef\xbb\xbf"Prompt","Completion"\rWhy?,So.\r'),
+        ("a.jsonl", b'\xef\xbb\xbf{"prompt": "Why?", "completion": "So."}\n'),
+    ],
+)
+def test_spellings_marks_and_line_ends_are_read(name: str, content: bytes) -> None:
+    (row,) = rows(File(name, content))
+    assert (row.prompt, row.completion) == ("Why?", "So.")
+    (row,) = rows(File(name, content), "rows")
+    assert (row.prompt, row.completion) == ("Why?", "So.")
+
+
+def test_returns_inside_quotes_stay_and_lines_keep_their_numbers() -> None:
+    file = File("a.csv", b'prompt,completion\rWhy?,"One.\rTwo."\rHow?,So,\r')
+    known, reading = choose_reading([file], "mine", "rows", Reading("mine"))
+    with pytest.raises(UserError, match=r"a\.csv, line 4: 3 cells under 2 columns"):
+        list(known.parse([file], reading))
+    (row,) = rows(File("a.csv", b'prompt,completion\rWhy?,"One.\rTwo."\r'))
+    assert "One." in row.completion and "Two." in row.completion
+    (row,) = rows(File("a.csv", b'prompt,completion\nWhy?,"One.\rTwo."\n'))
+    assert row.completion == "One.\rTwo."
+
+
+def test_a_name_that_is_there_in_two_spellings_is_not_renamed() -> None:
+    assert respelled(["prompt", "Prompt", "Completion"]) == {"completion": "Completion"}
+    assert respelled(["prompt", "completion"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("a.json", {"rows": [{"prompt": "P", "completion": "r"}]}, "object whose key 'rows' holds the rows"),
+        ("a.json", {"meta": {"n": 1}, "examples": [{"text": "P"}]}, "whose key 'examples' holds the rows"),
+        ("a.json", {"prompt": {"0": "P", "1": "Q"}, "completion": {"0": "r", "1": "s"}}, "orient='records'"),
+        ("a.json", {"data": [{"title": "T", "paragraphs": [{"context": "C", "qas": []}]}]}, "shape of SQuAD"),
+        ("a.json", {"question": "Q", "context": "C", "answers": {"text": ["A"], "answer_start": [1]}},
+         "shape of SQuAD; write a row a question"),
+        ("a.json", {"prompt": "Q", "context": "C", "answer": {"text": ["A"], "answer_start": [1]}}, "SQuAD"),
+        ("a.json", {"query": "Q", "answers": "{'text': array(['A']), 'answer_start': array([1])}"}, "SQuAD"),
+        ("a.json", {"question": "Q", "answers": [{"text": "A", "answer_start": 1}]}, "shape of SQuAD"),
+        ("a.jsonl", {"prompt": "P", "response_a": "A", "response_b": "B", "winner": "model_b"},
+         "columns: {a: response_a, b: response_b, choice: winner}"),
+        ("a.json", {"prompt": "P", "a": "A", "b": "B", "votes": {"ana": "a"}},
+         "a and b are two answers, and no column is the choice between them"),
+        ("a.json", {"title": "T", "paragraphs": [{"context": "C", "qas": []}]}, "shape of SQuAD"),
+        ("a.json", {"instruction": "P", "completions": [{"response": "A", "score": 3}]}, "several answers;"),
+        ("a.json", {"prompt": "P", "answer_1": "A", "answer_2": "B", "ana": "a", "ben": "Answer 2", "e": ""},
+         "the columns ana, ben hold a choice each"),
+        ("a.json", {"frage": "P", "Response A": "A", "Response B": "B", "r1": "A", "r2": "both bad"},
+         "the columns r1, r2 hold a choice each; where each is a person, add to the source format: rows"),
+        ("a.json", {"columns": ["text"], "index": [0], "data": [["T"]]}, "orient='split'"),
+        ("a.json", {"text": ["One.", "Two."]}, "it holds a list a column; write an object a row"),
+        ("a.jsonl", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}, "contents has turns of"),
+        ("a.jsonl", {"messages": [{"role": "model", "parts": [{"text": "Hi"}]}]}, "as Gemini does; turns"),
+        ("a.jsonl", {"messages": {"role": ["user"], "content": ["Hi"]}}, "messages is an object of lists"),
+        ("a.jsonl", {"messages": [[["role", "user"], ["content", "Hi"]]]}, "messages is a list of maps"),
+        ("a.jsonl", {"role": "user", "content": "Hi"}, "each object is one turn"),
+        ("a.jsonl", {"conversation": [{"role": "user", "content": "Hi"}]}, "stands under conversation"),
+        ("a.json", {"id": 3, "task": {"id": 1}, "result": [], "completed_by": 2}, "Label Studio's cloud"),
+        ("a.jsonl", {"question": "Q", "answer": "A"}, "columns: {prompt: question, completion: answer}"),
+        ("a.jsonl", {"width": 1, "height": 2}, "its keys are width, height. Say which is which"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_says_why_in_one_sentence(name: str, value: object, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        find([File(name, json.dumps(value).encode())], "mine", "auto")
+    assert says in str(error.value) and len(str(error.value)) < 260
+
+
+@pytest.mark.parametrize("content", [b"prompt,completion\n", b"text\n\n", b"sep=;\nprompt;completion\n"])
+def test_a_table_without_rows_is_empty(content: bytes) -> None:
+    with pytest.raises(UserError, match=r"a\.csv is empty \(it has a header and no row\)"):
+        find([File("a.csv", content)], "mine", "auto")
+    (row,) = rows(File("b.csv", b"text\nA text.\n"))
+    assert find([File("a.csv", content), File("b.csv", b"text\nA text.\n")], "mine", "auto").name == "rows"
+    assert isinstance(row, Text)
+
+
+def test_an_empty_parquet_is_empty(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"text": pyarrow.array([], "string")}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="is empty"):
+        find([File("a.parquet", path=tmp_path / "a.parquet")], "mine", "auto")
+
+
+@pytest.mark.parametrize("content", [b"Survey of May\nprompt,completion\nP,r\n", b"Survey,,\na,b,c\nP,r,x\n"])
+def test_a_title_above_the_header_is_said(content: bytes) -> None:
+    with pytest.raises(UserError, match="title above the header"):
+        find([File("a.csv", content)], "mine", "auto")

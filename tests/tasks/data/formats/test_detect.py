@@ -1,0 +1,105 @@
+"""A format is found by looking, and asked for where looking is not enough."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, formats
+from tasks.data.formats.detect import find
+
+EXPORTS = Path(__file__).parents[3] / "exports"
+
+
+def lines(*rows: object) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def found(*files: tuple[str, bytes], wanted: str = "auto") -> str:
+    return find([File(name, content) for name, content in files], "mine", wanted).name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format"),
+    [
+        ("a.txt", b"Some words.", "plain"),
+        ("a.txt.gz", gzip.compress(b"Some words.", mtime=0), "plain"),
+        ("a.md", b"# Title\n\nSome words.", "markdown"),
+        ("a.jsonl", lines({"text": "a"}, {"prompt": "a", "completion": "b"}), "rows"),
+        ("a.ndjson", lines({"text": "a"}), "rows"),
+        ("a.json", b'[{"instruction": "a", "input": "", "output": "b"}]', "alpaca"),
+        ("a.csv", b"prompt,completion\na,b\n", "rows"),
+        ("a.tsv", b"passage\tquestion\nSome words.\twhy\n", "passages"),
+        ("a", lines({"text": "a"}), "rows"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(lines({"messages": [{"role": "user", "content": "a"},
+                                              {"role": "assistant", "content": "b"}]}), mtime=0),
+            "messages",
+        ),
+    ],
+)  # fmt: skip
+def test_one_that_fits_is_found(name: str, content: bytes, format: str) -> None:
+    assert found((name, content)) == format
+
+
+def test_every_sample_is_found_or_asked_about() -> None:
+    """No sample is taken for another format than its own."""
+    wrong = []
+    for path in sorted(path for path in EXPORTS.iterdir() if path.is_file() and path.suffix != ".py"):
+        own = [name for name in formats() if path.name.startswith(name)]
+        try:
+            taken = find([File(path.name, path=path)], "mine", "auto").name
+        except UserError:
+            continue
+        # Half of a source by itself looks like any text.
+        if own and taken not in own and path.name != "rated_snippets_anonDataRatings.txt":
+            wrong.append((path.name, taken))
+    assert wrong == []
+
+
+def test_a_named_format_is_not_looked_for() -> None:
+    assert found(("a.jsonl", lines({"text": "a"})), wanted="plain") == "plain"
+    with pytest.raises(UserError, match="format 'plian' is not known; there are plain,"):
+        found(("a.jsonl", b""), wanted="plian")
+
+
+def test_a_file_in_no_known_format_says_its_keys_and_what_to_do() -> None:
+    with pytest.raises(UserError) as caught:
+        found(("labels.jsonl", lines({"verdict": "good"})))
+    says = str(caught.value)
+    assert says.startswith("source mine: labels.jsonl is in no known format; its keys are verdict. ")
+    assert "columns: {prompt: ..., completion: ...}" in says and len(says) < 240
+
+
+def test_several_that_fit_are_candidates() -> None:
+    row = {"question": "who", "answer": ["me"], "passage": "I did it."}
+    with pytest.raises(UserError, match=r"a\.jsonl may be passages or natural_questions; say which"):
+        found(("a.jsonl", lines(row)))
+
+
+def test_a_format_of_two_files_is_not_taken_for_plain_text() -> None:
+    files = [("x_GroundTruth.txt", b"1\t2.0\tGood."), ("x_anonDataRatings.txt", b"1\t2.0\t0.5\t[2]")]
+    with pytest.raises(UserError, match="may be plain or rated_snippets; say which, as in format: plain"):
+        found(*files)
+
+
+def test_files_of_two_formats_are_named() -> None:
+    with pytest.raises(UserError, match=r"a\.txt is plain and b\.jsonl is rows; files of one format"):
+        found(("a.txt", b"words"), ("b.jsonl", lines({"text": "a"})))
+
+
+def test_an_empty_file_is_of_any_format() -> None:
+    assert found(("a.jsonl", b"\n"), ("b.jsonl", lines({"text": "a"}))) == "rows"
+    with pytest.raises(UserError, match=r"source mine: a\.jsonl is empty, and 1 more files"):
+        found(("a.jsonl", b""), ("b.jsonl", b" \n"))
+
+
+def test_a_broken_line_is_named_while_looking() -> None:
+    assert found(("a.jsonl", b'{"text": \n' + lines({"text": "a"}))) == "rows"
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1: "):
+        found(("a.jsonl", b'{"text": \n{"text"\n'))

@@ -1,0 +1,352 @@
+"""Verdicts, training masks and deletions beside the texts, and the keys that nothing reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, Found, Reading, Tally, find_format
+from tasks.data.formats.detect import find
+from tasks.data.formats.field_meanings import as_flag, as_review, as_score, as_verdict, check_fields
+from tasks.data.formats.reader import read_rows
+from tasks.data.formats.verdict_names import looks_like_verdict
+from tasks.data.records import Comparison, Pair, Rating, Text
+
+PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
+ALPACA = {"instruction": "Name a bird.", "input": "", "output": "A robin."}
+TURNS = [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "A robin."}]
+CHAT = {"messages": TURNS}
+SHARE = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}
+
+
+def read(*rows: Any, **told: Any) -> tuple[list[Found], Tally]:
+    """Read rows of JSON Lines in the format that is found."""
+    file = File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    tally = Tally()
+    name = find([file], "mine", told.pop("format", "auto")).name
+    return list(read_rows(find_format(name), [file], Reading("mine", **told), tally)), tally
+
+
+@pytest.mark.parametrize("row", [PAIR, ALPACA, CHAT, SHARE])
+@pytest.mark.parametrize(
+    ("key", "value", "score"),
+    [
+        ("label", False, -1.0), ("kto_tag", "false", -1.0), ("kto_tag", 0, -1.0),
+        ("thumbs_down", True, -1.0),
+        ("thumbs_up", 1, 1.0), ("feedback", "👎", -1.0),
+        ("feedback", "Thumbs up", 1.0), ("label", "Good.", 1.0), ("verdict", "BAD!", -1.0),
+        ("rating", "2/5", 2.0),
+        ("stars", "★★☆☆☆", 2.0), ("stars", "1 star", 1.0), ("score", 0, 0.0), ("quality", "bad", -1.0),
+        ("liked", "no", -1.0), ("desirable", True, 1.0), ("answer", "reject", -1.0), ("approved", "No", -1.0),
+    ],
+)  # fmt: skip
+def test_a_pair_with_a_verdict_is_a_rating(row: dict[str, Any], key: str, value: Any, score: float) -> None:
+    (found,), tally = read({**row, key: value, "annotator": "ana"})
+    assert isinstance(found.row, Rating)
+    assert (found.row.scores, found.row.annotators) == ([score], ["ana"])
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("more", "left_out"),
+    [
+        ({"deleted": True}, "deleted"), ({"is_deleted": "yes"}, "deleted"), ({"removed": 1}, "deleted"),
+        ({"answer": "ignore"}, "skipped"), ({"train": False}, "not to be learned"),
+        ({"loss_mask": "0"}, "not to be learned"), ({"weight": "0.0"}, "not to be learned"),
+        ({"masked": "True"}, "not to be learned"), ({"trainable": "no"}, "not to be learned"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("row", [PAIR, ALPACA, CHAT, {"text": "Some words."}])
+def test_rows_that_are_not_to_be_learned_are_left_out_and_counted(
+    row: dict[str, Any], more: dict[str, Any], left_out: str
+) -> None:
+    found, tally = read({**row, **more}, row)
+    assert len(found) == 1 and len(tally.left_out) == 1
+    ((reason, count),) = tally.left_out.items()
+    assert left_out in reason and count == 1
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"weight": 0}, {"weight": "0"}, {"weight": 0.0}, {"train": False}, {"training": "false"},
+        {"trainable": "No"}, {"loss": False}, {"loss_mask": 0}, {"mask": True}, {"masked": "1"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("chat", [CHAT, SHARE])
+def test_a_masked_turn_is_history_and_no_answer(chat: dict[str, Any], mask: dict[str, Any]) -> None:
+    ((key, turns),) = chat.items()
+    again = [turns[0], {**turns[1], **mask}, turns[0], turns[1]]
+    (found,), tally = read({key: again})
+    assert isinstance(found.row, Pair) and len(found.row.history) == 2
+    assert tally.left_out == {"answers marked as not to be learned": 1}
+
+
+def test_masks_that_say_learn_change_nothing() -> None:
+    for mask in ({"weight": 1}, {"train": "true"}, {"mask": 0}, {"loss": None}):
+        (found,), tally = read({"messages": [TURNS[0], {**TURNS[1], **mask}]})
+        assert isinstance(found.row, Pair) and not tally.left_out and not tally.unread
+
+
+def test_what_a_reviewer_accepted_is_learned_and_a_rejected_text_is_not() -> None:
+    (pair,), _ = read({**PAIR, "answer": "accept"})
+    assert isinstance(pair.row, Pair)
+    (text,), tally = read({"text": "one", "answer": "accept"}, {"text": "two", "answer": "reject"})
+    assert isinstance(text.row, Text) and tally.left_out == {"rows that a reviewer rejected": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "path"),
+    [
+        ({**PAIR, "label": 3}, "label"), ({**PAIR, "metadata": {"quality": "so so"}}, "metadata.quality"),
+        ({**CHAT, "upvotes": -4}, "upvotes"), ({"text": "a b", "label": 2}, "label"),
+        ({"text": "a b", "score": 0.2}, "score"), ({**ALPACA, "state": "rejected"}, "state"),
+        ({"text": "a b", "annotations": [{"label": 7}]}, "annotations[].label"),
+        ({"messages": [TURNS[0], {**TURNS[1], "score": 1}]}, "messages[].score"),
+        ({**PAIR, "weight": 0.5}, "weight"), ({**PAIR, "tokenMask": [0, 1]}, "tokenMask"),
+        ({"prompt": "p", "chosen": "a", "rejected": "b", "is_valid": False}, "is_valid"),
+        ({"prompt": "p", "completion": "c", "label": True, "score": 3}, "score"),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_verdict_is_asked_about(row: dict[str, Any], path: str) -> None:
+    _, tally = read(row)
+    assert list(tally.asked) == [path]
+    with pytest.raises(
+        UserError, match=r"source mine: a\.jsonl, line 1: the key .* fields: \{.*: \w+\}.*, or ignore"
+    ) as told:
+        tally.check("mine")
+    assert f"the key {path} is" in str(told.value)
+    _, tally = read(row, fields={path: "ignore"})
+    tally.check("mine", {path: "ignore"})
+
+
+@pytest.mark.parametrize(
+    ("row", "who"),
+    [
+        ({**PAIR, "rating": 4.0, "annotator_id": 7.0}, "7"),
+        ({**ALPACA, "stars": 2, "voter": " Björn "}, "Björn"),
+        ({**CHAT, "thumbs": "down", "reviewed_by": "chen", "timestamp": "2026-03-01T10:00:00Z"}, "chen"),
+        ({**PAIR, "review_result": "reject", "labeller_id": 3}, "3"),
+    ],
+)
+def test_who_gave_a_verdict_is_read_and_not_said_to_be_unread(row: dict[str, Any], who: str) -> None:
+    (found,), tally = read(row)
+    assert isinstance(found.row, Rating)
+    assert found.row.annotators == [who]
+    assert list(tally.lines()) == []
+
+
+def test_who_wrote_an_answer_is_no_annotator_of_it() -> None:
+    _, tally = read({**PAIR, "reviewer": "chen"})
+    assert list(tally.lines()) == ["keys that nothing reads: reviewer (1, as 'chen')"]
+
+
+def test_other_keys_are_named_with_a_count_and_a_sample() -> None:
+    rows = [{**PAIR, "topic": "bi\x1b[2Jrds", "meta": {"page": n}, "empty": None} for n in range(3)]
+    found, tally = read(*rows)
+    assert len(found) == 3
+    tally.check("mine")
+    (line,) = tally.lines()
+    assert line == r"keys that nothing reads: topic (3, as 'bi\x1b[2Jrds'); meta.page (3, as 0)"
+
+
+@pytest.mark.parametrize(
+    ("meaning", "value", "kind", "scores"),
+    [
+        ({"good": 1, "bad": -1}, "bad", Rating, [-1.0]), ({"good": 1, "bad": -1}, "GOOD", Rating, [1.0]),
+        ({"1": 4.5}, 1.0, Rating, [4.5]), ({"ok": "accept"}, "ok", Pair, None),
+        ({"no": "reject"}, "no", Rating, [-1.0]), ({"hm": "ignore"}, "hm", None, None),
+        ("verdict", 7, Rating, [7.0]), ("review", "approved", Pair, None), ("weight", 0, None, None),
+        ("mask", 0, Pair, None), ("deleted", "true", None, None), ("ignore", "bad", Pair, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_preset_says_what_a_key_means(
+    meaning: Any, value: Any, kind: Any, scores: Any, nested: bool
+) -> None:
+    row, path = ({"meta": {"q": value}}, "meta.q") if nested else ({"q": value}, "q")
+    found, tally = read({**PAIR, **row}, fields={path: meaning})
+    assert [type(one.row) for one in found] == ([kind] if kind else [])
+    if scores:
+        assert found[0].row.scores == scores  # type: ignore[union-attr]
+    assert not tally.asked and sum(tally.left_out.values()) == (kind is None)
+
+
+def test_a_value_that_fields_does_not_name_is_a_row_that_cannot_be_read() -> None:
+    found, tally = read({**PAIR, "q": "meh"}, {**PAIR, "q": "good"}, fields={"q": {"good": 1}})
+    assert found[0].row.fault.startswith("a.jsonl, line 1: q is 'meh', which fields does not give a meaning")
+    assert tally.faults == 1 and isinstance(found[1].row, Rating)
+
+
+def test_a_key_of_fields_that_no_row_has_is_refused() -> None:
+    _, tally = read(PAIR, fields={"qualty": "ignore"})
+    with pytest.raises(UserError, match="fields names the key qualty, which no row has"):
+        tally.check("mine", {"qualty": "ignore"})
+
+
+def test_two_verdicts_that_differ_are_asked_about_in_the_row() -> None:
+    found, _ = read({**CHAT, "score": 1, "quality": "bad"}, CHAT)
+    assert "score and quality are two verdicts" in found[0].row.fault
+    found, _ = read({**CHAT, "score": 1, "quality": "bad"}, fields={"quality": "ignore"})
+    assert found[0].row.scores == [1.0]  # type: ignore[union-attr]
+
+
+def test_both_thumbs() -> None:
+    for up, down, score in ((True, False, 1.0), (False, True, -1.0), (1, 0, 1.0), (None, True, -1.0)):
+        (found,), _ = read({**PAIR, "thumbs_up": up, "thumbs_down": down})
+        assert found.row.scores == [score]  # type: ignore[union-attr]
+    for row in (
+        {"thumbs_up": 0, "thumbs_down": 0},
+        {"thumbs_down": False},
+        {"liked": "no", "disliked": "no"},
+    ):
+        found, tally = read({**PAIR, **row})
+        assert not found and "nobody rated" in next(iter(tally.left_out))
+
+
+def test_scores_of_both_answers_are_no_verdict_on_the_comparison() -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 8.5, "rejected_score": 2}
+    (found,), tally = read(row)
+    assert isinstance(found.row, Comparison) and not tally.asked and len(tally.unread) == 2
+
+
+def test_context_is_part_of_the_prompt_and_the_system_line_of_the_history() -> None:
+    row = {"prompt": "Sum up:", "input": "A long story.", "system_prompt": "Be kind."}
+    (pair,), _ = read({**row, "completion": "Short."})
+    (rating,), _ = read({**row, "completion": "Short.", "label": False})
+    (choice,), _ = read({**row, "chosen": "Short.", "rejected": "No."})
+    for found in (pair, rating, choice):
+        assert found.row.prompt == "Sum up:\n\nA long story."  # type: ignore[union-attr]
+        assert found.row.history == [{"role": "system", "content": "Be kind."}]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("key", ["images", "tools", "functions", "audios"])
+def test_what_cannot_be_learned_sets_its_row_aside(key: str) -> None:
+    found, tally = read({**CHAT, key: ["x"]}, CHAT)
+    assert f"{key} cannot be learned here" in found[0].row.fault and tally.faults == 1
+    found, tally = read({**CHAT, key: []}, CHAT)
+    assert not tally.faults and len(found) == 2
+
+
+def test_words_for_a_missing_value_are_counted_and_empty_in_optional_keys() -> None:
+    rows = [{**ALPACA, "input": word} for word in ("nan", "None", "N/A", "<NA>", "NaT", "null")]
+    found, tally = read(*rows)
+    assert all("Input" not in one.row.prompt for one in found)  # type: ignore[union-attr]
+    assert tally.words["input"].count == 6 and tally.words["input"].where == "a.jsonl, line 1"
+    (found,), tally = read({**PAIR, "completion": "None"})
+    assert found.row.completion == "None" and tally.words["completion"].count == 1  # type: ignore[union-attr]
+
+
+def test_spellings() -> None:
+    assert [as_flag(v) for v in (True, 0, 1.0, "YES", "0.0", "off", 2, "maybe", None)] == [
+        True, False, True, True, False, False, None, None, None,
+    ]  # fmt: skip
+    numbers = ("4", "4,5", "4/5", "4 out of 5", "1 star", "⭐️⭐️", "-2", 3, True, "x", "nan")
+    assert [as_score(v) for v in numbers] == [
+        4.0, 4.5, 4.0, 4.0, 1.0, 2.0, -2.0, 3.0, None, None, None,
+    ]  # fmt: skip
+    assert [as_verdict(v) for v in ("+1", "-1", "Thumbs-Down", "👍", "so so", 1)] == [
+        1,
+        -1,
+        -1,
+        1,
+        None,
+        None,
+    ]
+    assert [as_review(v) for v in ("Accepted", False, "skip", "x")] == ["accept", "reject", "ignore", None]
+
+
+def test_long_remarks_and_texts_are_no_verdict() -> None:
+    assert not looks_like_verdict(
+        "feedback", "The answer was a little short, but it named the bird well. " * 2
+    )
+    assert not looks_like_verdict("topic", "birds") and not looks_like_verdict("language", "en")
+    assert looks_like_verdict("isGood", True) == "a verdict" == looks_like_verdict("n", "thumbs_down")
+    assert looks_like_verdict("m.lossWeights", [1.0]) == "a training mask"
+
+
+def test_fields_are_checked() -> None:
+    wrong: dict[str, Any] = {"a": "verdikt", "b": {}, "c": {"x": "maybe"}, "d": {"x": True}, "e": "weight"}
+    assert [said.split()[1] for said in check_fields(wrong)] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("row", "scores"),
+    [
+        ({"👍": True, "👎": False}, [1.0]), ({"👍": 0, "👎": 1}, [-1.0]), ({"👎🏿": "yes"}, [-1.0]),
+        ({"feedback": "👎🏽"}, [-1.0]), ({"vote": "👍\ufe0f"}, [1.0]), ({"👍🏻": "no"}, [-1.0]),
+    ],
+)  # fmt: skip
+def test_thumbs_as_pictures_of_any_colour_are_read(row: dict[str, Any], scores: list[float]) -> None:
+    (found,), tally = read({**PAIR, **row})
+    assert isinstance(found.row, Rating) and found.row.scores == scores
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"feedback": {"value": "meh"}}, {"labels": {"spam": {"value": 0.9, "count": 3}}},
+        {"ratings": {"anna": 2}}, {"votes": [{"by": "ana", "is": "no"}]},
+        {"review": {"scores": {"overall": "4"}}}, {"loss": {"assistant": False}},
+    ],
+)  # fmt: skip
+def test_what_stands_under_a_verdict_is_asked_about(row: dict[str, Any]) -> None:
+    _, tally = read({**PAIR, **row})
+    with pytest.raises(UserError, match="looks like a"):
+        tally.check("mine")
+    (key,) = row
+    _, tally = read({**PAIR, **row}, fields={key: "ignore"})
+    tally.check("mine", {key: "ignore"})
+
+
+@pytest.mark.parametrize(
+    "row", [{"meta": {"page": 3}}, {"rating_source": {"id": 3}}, {"kind": {"name": "x"}}]
+)
+def test_what_is_no_verdict_is_not_asked_about(row: dict[str, Any]) -> None:
+    _, tally = read(
+        {**PAIR, **row}, **({"fields": {"rating_source": "ignore"}} if "rating" in str(row) else {})
+    )
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["A robin.", "A wren."]', "['A robin.' 'A wren.']", "['A robin.', \"It's a wren.\"]",
+        '{"reply": "A robin."}', "{'answer': 'A robin.', 'sure': True}", ' [\n "A robin." ]\n',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["completion", "prompt"])
+def test_a_list_or_an_object_written_as_text_is_asked_about(text: str, key: str) -> None:
+    rows = [{**PAIR, key: text}, PAIR]
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match=rf"the key {key} is .* written as text; .*{key}: text"):
+        tally.check("mine")
+    found, tally = read(*rows, fields={key: "text"})
+    tally.check("mine", {key: "text"})
+    assert getattr(found[0].row, key).strip() == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1] is the first.", "[link](x)", "{ x for x in y }", "[]", "[3, 4]", '["open', "[see 'here']", "{}"],
+)
+def test_a_text_with_brackets_is_a_text(text: str) -> None:
+    (found,), tally = read({**PAIR, "completion": text})
+    tally.check("mine")
+    assert isinstance(found.row, Pair) and found.row.completion == text
+
+
+def test_a_list_in_a_key_that_is_no_text_is_not_asked_about() -> None:
+    _, tally = read({**PAIR, "tags": '["a", "b"]', "references": ["A robin."]})
+    tally.check("mine")
+    assert any("tags (1, as" in line for line in tally.lines())
+
+
+def test_what_a_spreadsheet_writes_for_an_error_is_counted() -> None:
+    found, tally = read(*({**PAIR, "completion": word} for word in ("#REF!", "#DIV/0!", "#Name?")))
+    assert len(found) == 3 and "3 under completion, as '#REF!'" in next(tally.lines())

@@ -1,0 +1,378 @@
+"""Files of every container, packing and encoding give the same objects; what is broken is one sentence."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from model.errors import UserError
+from tasks.data.formats import decoding, json_stream, tables
+from tasks.data.formats.files import BrokenItem, File, Item
+
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "Who keeps the mill?", "completion": "The miller — of old.", "n": "1"},
+    {"prompt": 'A "quoted"\nquestion, with a comma', "completion": "", "n": "2"},
+    {"prompt": "\ttabs; and 🌾", "completion": "[1]", "n": "3"},
+]
+
+
+def table(rows: list[dict[str, Any]], delimiter: str = ",", end: str = "\n") -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator=end)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def parquet_of(rows: list[dict[str, Any]], **options: Any) -> bytes:
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), sink, **options)
+    return sink.getvalue()
+
+
+CONTAINERS = {
+    "rows.jsonl": "".join(json.dumps(row) + "\n\n" for row in ROWS).encode(),
+    "rows.ndjson": "\r\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS).encode(),
+    "array.json": json.dumps(ROWS, indent=2).encode(),
+    "short.json": json.dumps(ROWS, separators=(",", ":"), ensure_ascii=False).encode(),
+    "lines.json": "".join(json.dumps(row) + "\n" for row in ROWS).encode(),
+    "spread.json": "".join(json.dumps(row, indent=4) + "\n" for row in ROWS).encode(),
+    "unnamed": json.dumps(ROWS).encode(),
+    "table.csv": table(ROWS),
+    "dos.CSV": table(ROWS, end="\r\n"),
+    "table.tsv": table(ROWS, "\t"),
+    "table.parquet": parquet_of(ROWS),
+}
+PACKED = {"": bytes, ".gz": gzip.compress, ".zst": lambda raw: pyarrow.compress(raw, "zstd", asbytes=True)}
+
+
+def values(file: File) -> list[dict[str, Any]]:
+    return [item.values for item in file.items()]
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_container_gives_the_same_objects(name: str, suffix: str, tmp_path: Path) -> None:
+    content = PACKED[suffix](CONTAINERS[name])
+    path = tmp_path / "anything"
+    path.write_bytes(content)
+    assert values(File(name + suffix, content)) == ROWS
+    assert values(File(name + suffix, path=path)) == ROWS
+
+
+def test_items_say_where_they_stand() -> None:
+    def places(name: str) -> list[str]:
+        return [item.where.removeprefix(f"{name}, ") for item in File(name, CONTAINERS[name]).items()]
+
+    assert places("rows.jsonl") == ["line 1", "line 3", "line 5"]
+    assert places("array.json") == ["line 2, item 1", "line 7, item 2", "line 12, item 3"]
+    assert places("short.json") == ["line 1, item 1", "line 1, item 2", "line 1, item 3"]
+    assert places("spread.json") == ["line 1", "line 6", "line 11"]
+    # The second row stands on two lines.
+    assert places("table.csv") == ["line 2", "line 3", "line 5"]
+    assert places("table.parquet") == ["row 1", "row 2", "row 3"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", [name for name in CONTAINERS if name != "table.parquet"])
+def test_text_with_a_mark_is_read_and_said(name: str, encoding: str, tmp_path: Path) -> None:
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    path = tmp_path / "marked"
+    path.write_bytes((mark + CONTAINERS[name].decode()).encode(encoding))
+    file = File(name, path=path)
+    assert values(file) == ROWS
+    assert file.text() == CONTAINERS[name].decode()
+    told = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le"}.get(encoding, encoding)
+    assert file.encoding() == told
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}', r"a\.jsonl, line 2: not UTF-8 at byte 16"),
+        ("a.jsonl", b'\xef\xbb\xbf{"a": "\xe9"}', r"a\.jsonl, line 1: not UTF-8 at byte 10"),
+        ("a.json", b'[{"a": 1},\n{"a": "\xe9"}]', r"a\.json: not UTF-8 at byte 18"),
+        ("a.csv", b"text\none\ntw\xe9\n", r"a\.csv, line 3: not UTF-8 at byte 11"),
+        ("a.jsonl", '{"a": "ü"}'.encode("utf-16-le"), r"a\.jsonl: UTF-16 without a mark; save it as UTF-8"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-32"), r"a\.jsonl: UTF-32; save it as UTF-8"),
+        ("a.jsonl", b'\xff\xfe{\0"\0\x00\xd8a\0', r"a\.jsonl: not UTF-16 at byte 6"),
+        ("a.jsonl", b"\xff\xfe{\0}\0\n", r"a\.jsonl: not UTF-16 at byte 6"),
+    ],
+)
+def test_other_bytes_are_refused_with_their_place(name: str, content: bytes, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        values(File(name, content))
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-9], lambda raw: raw[:40], lambda raw: b"no" + raw])
+def test_a_packed_file_that_is_cut_off_or_damaged(suffix: str, damage: Any) -> None:
+    raw = "".join(json.dumps({"text": f"line {n * n}"}) + "\n" for n in range(1000)).encode()
+    with pytest.raises(UserError, match=rf"a\.jsonl\{suffix}: cannot be unpacked after \d+ bytes"):
+        values(File(f"a.jsonl{suffix}", damage(PACKED[suffix](raw))))
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.txt"])
+def test_a_zip_bomb_is_left_unpacked(name: str, suffix: str) -> None:
+    bomb = PACKED[suffix]((b" " * (1 << 20) + b"\n") * 70)
+    file = File(name + suffix, bomb)
+    with pytest.raises(UserError, match=r"unpacks to more than 67108864 bytes, over 200 times its size"):
+        file.text() if name == "a.txt" else values(file)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.txt"])
+def test_a_line_of_100_mb_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "long"
+    with path.open("wb") as file:
+        file.write(b"text\n")
+        for _ in range(100):
+            file.write(b"a" * (1 << 20))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=rf"{name}, line 2: longer than 64 MB"):
+        list(File(name, path=path).text_lines())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 << 20
+
+
+def test_a_json_array_is_the_same_however_its_blocks_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"text": 'a \\ " 🌾 \n', "list": [{}, [], {"x": [True, False, None]}], "f": -1.5e-7},
+        {},
+        {"spaces": " " * 90, "ü": 12345678901234567890},
+    ]
+    for text in (json.dumps(rows), json.dumps(rows, indent=40), json.dumps(rows, ensure_ascii=False)):
+        for block in (*range(1, 30), 64, 200):
+            monkeypatch.setattr(json_stream, "BLOCK", block)
+            assert values(File("a.json", text.encode())) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('[{"a": 1}\n {"a": 2}]', "line 2: broken JSON .after an item of the array, a comma"),
+        ('[{"a": 1},\n', "line 2, item 2: the end of the file where an object is right"),
+        ('[{"a": 1}\n', "line 2: broken JSON .after an item"),
+        ('[{"a": 1},]', "line 1, item 2: ']' where an object is right"),
+        ('[{"a": 1}]\n[]', "line 2: broken JSON .more stands after the end"),
+        ("[1, 2]", "line 1, item 1: '1' where an object is right"),
+        ('"text"', "line 1: a text where an object is right"),
+        ('[{"a": 1},\n {"a": tru}]', "line 2: broken JSON .Expecting value"),
+        ('{"a": 1}\n{"a": "b', "line 2: broken JSON .Unterminated string"),
+        ('[{"a": NaN}]', "line 1: broken JSON .NaN is no JSON; null is right"),
+        ('[{"a": ' + "[" * 200_000, "line 1: broken JSON .nested too deeply"),
+        ('[{"a": ' + "9" * 5000 + "}]", "line 1: broken JSON .a number has more than 4,300 digits"),
+    ],
+)
+def test_broken_json_is_named_with_its_line(content: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"^a.json, {said}"):
+        values(File("a.json", content.encode()))
+
+
+@pytest.mark.parametrize("line", ["[" * 200_000, '{"a": Infinity}', "9" * 5000, '{"a": "\x01"}', "{}{}"])
+def test_broken_lines_are_one_error(line: str) -> None:
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1: broken JSON"):
+        values(File("a.jsonl", line.encode()))
+    with pytest.raises(UserError, match=r"a\.json: broken JSON"):
+        File("a.json", line.encode()).document()
+
+
+def test_a_value_or_row_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "LONGEST", 1000)
+    monkeypatch.setattr(json_stream, "BLOCK", 100)
+    with pytest.raises(UserError, match=r"a\.json, line 1: broken JSON \(longer than"):
+        values(File("a.json", b'[{"a": "' + b"b" * 5000 + b'"}]'))
+    monkeypatch.setattr(tables, "LONGEST", 1000)
+    with pytest.raises(UserError, match=r"a\.csv, line 2: a row of more than"):
+        values(File("a.csv", b'text\n"' + b"b\n" * 5000))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "a.csv", "prompt;completion\na;b\n",
+            "line 1: one column, with a semicolon in its name: a semicolon is the delimiter, it seems; write "
+            "the file with a comma between its columns$",
+        ),
+        ("a.csv", "prompt\tcompletion\n", "line 1: one column, with a tab .* or name the file .tsv"),
+        ("a.tsv", "prompt,completion\n", "line 1: one column, with a comma .* or name the file .csv"),
+        ("a.csv", "a,b\n1,2\n\n1,2,3\n", "line 4: 3 cells under 2 columns"),
+        ("a.csv", 'a,b\n"1\n",2\n1\n', "line 4: 1 cells under 2 columns"),
+        ("a.csv", "a,b,a\n", "line 1: two columns are called 'a'"),
+        ("a.csv", ",,a\n", "line 1: one cell, 'a', and no other: it is a title above"),
+        ("a.csv", "The film was good.,4.5\n", "line 1: '4.5' is no column's name; the first line"),
+        ("a.csv", "word " * 50 + "\n", "line 1: 'word word .*' is no column's name"),
+        ("a.csv", 'a,b\n1,2\n"1,2\n3,4\n', "line 3: unexpected end of data; a cell with quotes"),
+        ("a.csv", 'a,b\n"1"x,2\n', "line 2: ',' expected after"),
+    ],
+)  # fmt: skip
+def test_a_table_that_is_wrong_is_named_with_its_line(name: str, content: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"^{name}, {said}"):
+        values(File(name, content.encode()))
+
+
+def test_a_table_may_have_an_index_and_empty_lines() -> None:
+    content = b',text , n\n\n0,a  b,1\n\n1,"",2\n'
+    index = "(column 1 without a name)"
+    rows = [{index: "0", "text": "a  b", "n": "1"}, {index: "1", "text": "", "n": "2"}]
+    assert values(File("a.csv", content)) == rows
+    assert (
+        values(File("a.csv", b"\n")) == values(File("a.csv", b"")) == values(File("a.csv", b"text\n")) == []
+    )
+
+
+def test_parquet_is_read_over_batches_and_row_groups() -> None:
+    rows = [{"text": f"row {n}", "turns": [{"role": "user", "n": n}]} for n in range(tables.BATCH * 3 + 5)]
+    found = list(File("a.parquet", parquet_of(rows, row_group_size=200)).items())
+    assert [item.values for item in found] == rows
+    assert found[-1].where == f"a.parquet, row {len(rows)}"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"text\nno parquet\n", CONTAINERS["table.parquet"][:-30], b"PAR1" * 20]
+)
+def test_what_is_no_parquet_file(content: bytes) -> None:
+    with pytest.raises(UserError, match=r"^a\.parquet.*: no Parquet file, or a damaged one \("):
+        values(File("a.parquet", content))
+
+
+def test_a_column_that_is_not_there_is_told_with_those_that_are() -> None:
+    (item, *_) = File("a.parquet", CONTAINERS["table.parquet"]).items()
+    assert item.value("n") == "1"
+    with pytest.raises(
+        UserError, match=r"a\.parquet, row 1: no key or column text; there are prompt, completion, n$"
+    ):
+        item.value("text")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for read in (File.text, values, lambda file: file.parts(10)):
+        with pytest.raises(UserError, match=r"gone: cannot be opened \(No such file or directory\)"):
+            read(File("gone", path=tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("block", [3, 64, 1 << 18])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_parts_hold_the_rows_of_the_whole(
+    mark: str, end: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "BLOCK", block)
+    lines = [json.dumps({"text": "ü" * (n * 7 % 90), "n": n}, ensure_ascii=False) for n in range(40)]
+    lines[5:5] = ["", "   ", ""]
+    lines[20] = json.dumps({"text": "long " * 200})
+    path = tmp_path / "rows"
+    for last in ("", end, end * 3):
+        path.write_text(mark + end.join(lines) + last, encoding="utf-8", newline="")
+        whole = File("rows.jsonl", path=path)
+        expected: list[Item] = list(whole.items())
+        assert len(expected) == 40
+        for size in (1, 2, 50, 100, 333, 1000, path.stat().st_size - 1):
+            parts = whole.parts(size)
+            assert [item for part in parts for item in part.items()] == expected
+            assert all(a.stop == b.start for a, b in pairwise(parts))
+            # Each part is as long as asked and no longer than its last line makes it.
+            assert all(part.stop - part.start >= size for part in parts[:-1])  # type: ignore[operator]
+        assert len(whole.parts(50)) > 20
+        assert whole.parts(path.stat().st_size) == [whole]
+
+
+def test_an_error_in_a_part_has_its_place_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n{"a": "\xe9"}\n')
+    *_, last = File("a.jsonl", path=path).parts(5)
+    with pytest.raises(UserError, match=r"a\.jsonl, line 3: not UTF-8 at byte 28"):
+        values(last)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.parquet", "a.jsonl.gz", "utf16.jsonl", "array"])
+def test_what_cannot_be_cut_stays_whole(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "whole"
+    contents = {
+        "a.json": CONTAINERS["array.json"], "a.csv": CONTAINERS["table.csv"],
+        "a.parquet": CONTAINERS["table.parquet"], "a.jsonl.gz": gzip.compress(CONTAINERS["rows.jsonl"]),
+        "utf16.jsonl": CONTAINERS["rows.jsonl"].decode().encode("utf-16"), "array": CONTAINERS["array.json"],
+    }  # fmt: skip
+    path.write_bytes(contents[name])
+    file = File(name, path=path)
+    assert file.parts(10) == [file]
+    assert values(file) == ROWS
+    held = File("a.jsonl", CONTAINERS["rows.jsonl"])
+    assert held.parts(10) == [held]
+
+
+def table_file(columns: dict[str, Any], features: dict[str, Any] | None = None) -> File:
+    table = pyarrow.table(columns)
+    if features:
+        told = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": told})
+    sink = io.BytesIO()
+    parquet.write_table(table, sink, compression="zstd")
+    return File("a.parquet", sink.getvalue())
+
+
+def test_classes_are_read_by_their_names() -> None:
+    def feature(*names: str) -> dict[str, Any]:
+        return {"_type": "ClassLabel", "names": list(names)}
+
+    columns = {"label": [0, 1, -1, None], "all": [[1, 0], [], [0], [1]], "n": [0, 1, 2, 3]}
+    features = {
+        "label": feature("good", "bad"), "all": {"_type": "List", "feature": feature("x", "y")},
+        "n": {"_type": "Value", "dtype": "int64"},
+    }  # fmt: skip
+    found = [item.values for item in table_file(columns, features).items()]
+    assert [row["label"] for row in found] == ["good", "bad", None, None]
+    assert [row["all"] for row in found] == [["y", "x"], [], ["x"], ["y"]]
+    assert [row["n"] for row in found] == [0, 1, 2, 3]
+
+
+def test_a_parquet_bomb_ends_in_a_sentence() -> None:
+    text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 2000, pyarrow.int32()), ["a" * (1 << 20)])
+    bomb = table_file({"text": text})
+    assert len(bomb.content) < 10_000
+    with pytest.raises(
+        UserError, match=r"a\.parquet: unpacks to more than \d+ bytes, over 200 times its size"
+    ):
+        sum(1 for _ in bomb.items())
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.parquet"])
+def test_tables_of_very_many_columns_are_refused_at_once(name: str) -> None:
+    names = [f"c{n}" for n in range(6000)]
+    if name == "a.parquet":
+        given = table_file({column: [1] for column in names})
+    else:
+        given = File(name, ("," if name == "a.csv" else "\t").join(names).encode() + b"\n")
+    with pytest.raises(UserError, match=r"6,000 columns, and at most 4,096 are read"):
+        list(given.items())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"prompt": "a?", "completion": "b", "label": true, "label": false}',
+        '{"prompt": "a?", "completion": "b", "completion": "c"}',
+        '{"prompt": "a?", "completion": "b", "meta": {"x": {"k": 1, "k": 1}}}',
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_an_object_with_a_key_twice_costs_its_row(name: str, row: str) -> None:
+    sound = '{"prompt": "c?", "completion": "d"}'
+    rows = [sound, row, sound]
+    text = "\n".join(rows) if name == "a.jsonl" else f"[{', '.join(rows)}]"
+    items = list(File(name, text.encode()).all_items())
+    assert [isinstance(one, Item) for one in items] == [True, False, True]
+    broken = items[1]
+    assert isinstance(broken, BrokenItem) and "is there twice" in broken.fault and "2" in broken.where

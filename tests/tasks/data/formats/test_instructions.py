@@ -1,0 +1,228 @@
+"""Instructions and conversations: each format on its sample with its traps, and on what is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, Item, Reading, Sample, find_format, formats
+from tasks.data.records import Found, Pair, canonical, digest, pair_row
+
+EXPORTS = Path(__file__).parents[3] / "exports"
+CONVERSATIONS = {"sharegpt": "conversations", "messages": "messages"}
+
+
+def read(name: str, *rows: dict[str, Any], **told: Any) -> list[Found]:
+    """What a format finds in its sample of tests/exports, or in objects given."""
+    file = File(f"{name}.jsonl", path=EXPORTS / f"{name}.jsonl")
+    if rows:
+        file = File("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    return list(find_format(name).parse([file], Reading(source="mine", **told)))
+
+
+def pairs(name: str, *rows: dict[str, Any], **told: Any) -> list[Pair]:
+    found = [found.row for found in read(name, *rows, **told)]
+    assert all(isinstance(row, Pair) for row in found)
+    return found  # type: ignore[return-value]
+
+
+def said(row: Pair) -> list[str]:
+    return [f"{turn['role']}: {turn['content']}" for turn in row.history]
+
+
+def talk(*turns: str, name: str = "messages") -> dict[str, Any]:
+    """A row of chat messages: "u …" for the user, "a …" for the assistant, "s …" for a system line."""
+    roles = {"u": "user", "a": "assistant", "s": "system"}
+    said = [{"role": roles[turn[0]], "content": turn[1:].removeprefix(" ")} for turn in turns]
+    return {CONVERSATIONS[name]: said}
+
+
+def test_an_instruction_with_input_has_another_prompt_than_one_without() -> None:
+    alone, with_input, blank, *_ = pairs("alpaca")
+    assert alone.prompt.endswith("### Instruction:\nName what the mill grinds.\n\n### Response:\n")
+    assert "### Input:" not in alone.prompt and alone.completion == "Grain."
+    assert with_input.prompt.endswith(
+        "### Instruction:\nMake the sentence shorter.\n\n"
+        "### Input:\nThe mill, which is old, stands near the river.\n\n### Response:\n"
+    )
+    assert with_input.prompt.partition("\n")[0] != alone.prompt.partition("\n")[0]
+    # White space is no input, and braces in an instruction are the user's own.
+    assert "### Input:" not in blank.prompt and "Say {good} morning." in blank.prompt
+    assert alone.group == digest(alone.prompt) and alone.source == "mine"
+
+
+def test_an_instruction_has_what_was_said_before() -> None:
+    earlier, last, unasked = pairs("alpaca")[3:]
+    assert (earlier.prompt, earlier.completion) == ("Does the mill run in summer?", "Every day.")
+    assert said(earlier) == ["system: Be brief."]
+    assert said(last) == [
+        "system: Be brief.", "user: Does the mill run in summer?", "assistant: Every day.",
+    ]  # fmt: skip
+    assert last.completion == "Hardly." and last.group == earlier.group
+    # Validation puts an empty prompt aside with its line; a template would have hidden it.
+    assert unasked.prompt == "" and unasked.completion == "Nothing was asked."
+
+
+def test_instructions_may_have_other_keys() -> None:
+    (row,) = pairs("alpaca", {"task": "Count.", "output": "One."}, columns={"instruction": "task"})
+    assert "Count." in row.prompt and row.completion == "One."
+
+
+def test_a_conversation_is_a_pair_for_each_answer_with_what_was_said_before() -> None:
+    first, second = pairs("sharegpt")[:2]
+    assert (first.prompt, first.completion) == ("What turns the wheel?", "Water.")
+    assert said(first) == ["system: You know mills."]
+    assert (second.prompt, second.completion) == ("Always?", "In some mills wind.")
+    assert said(second) == [*said(first), "user: What turns the wheel?", "assistant: Water."]
+    assert first.group == second.group == digest("What turns the wheel?")
+    assert first.id != second.id
+
+
+def test_conversations_of_other_tools_with_their_traps() -> None:
+    greeted, waited, empty = pairs("sharegpt")[2:]
+    # A greeting is history, two turns of the user's are one, and the last has no answer.
+    assert said(greeted) == ["assistant: How can I help?"]
+    assert greeted.prompt == "I have a question.\n\nWho owns the mill?"
+    assert greeted.completion == "The miller."
+    # An empty turn is none: what the user says before and after it stands together.
+    assert (waited.prompt, waited.history) == ("Is it open?\n\nHello?", [])
+    # An empty conversation and one without an answer give nothing; an empty last answer is for validation.
+    assert empty.completion == "" and said(empty) == ["system: You know mills."]
+
+
+def test_where_a_conversation_stands_is_kept() -> None:
+    found = read("sharegpt")
+    assert [one.where for one in found] == [f"sharegpt.jsonl, line {n}" for n in (1, 1, 2, 3, 6)]
+
+
+def test_messages_have_parts_and_answers_that_are_not_learned() -> None:
+    one, two, parts, kind = pairs("messages")
+    assert said(one) == ["system: Answer in one word."]
+    assert [turn["role"] for turn in two.history] == ["system", "user", "assistant"]
+    assert (parts.prompt, parts.completion) == ("What is flour made of?", "Of grain.")
+    # Conversations that begin with the same words are of one group, so that a split does not part them.
+    assert one.group == two.group == parts.group
+    # Weight 0: not an answer to learn, though it was said.
+    assert kind.completion == "It happens to all of us."
+    assert said(kind)[-1] == "assistant: Your fault." and said(kind)[0] == "system: Be kind."
+    assert kind.group == "bread"
+
+
+def test_a_table_holds_a_conversation_as_json() -> None:
+    turns = json.dumps(talk("u one", "a two")["messages"])
+    (row,) = pairs("messages", {"messages": turns})
+    assert (row.prompt, row.completion) == ("one", "two")
+
+
+def test_two_system_lines_that_differ_are_refused() -> None:
+    (row,) = pairs(
+        "messages", {**talk("s mine", "u one", "a two"), "system": "mine", "system_prompt": "mine "}
+    )
+    assert said(row) == ["system: mine"]
+    with pytest.raises(UserError, match="line 1: there are 2 system lines that differ"):
+        pairs("messages", {**talk("s mine", "u one", "a two"), "system": "yours"})
+
+
+def test_a_pair_without_history_is_the_row_that_it_was() -> None:
+    (row,) = pairs("messages", talk("u one", "a two"))
+    assert canonical(row) == canonical(pair_row("one", "two", "mine", digest("one")))
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        (["u one", "u two", "a three", "a four"], [("one\n\ntwo", "three\n\nfour")]),
+        (["u one", "a", "u two", "a three"], [("one\n\ntwo", "three")]),
+        (["u one", "a two", "u three"], [("one", "two")]),
+        (["a one", "u two", "a three"], [("two", "three")]),
+        (["u one", "a two", "u ", "a "], [("one", "two")]),
+        (["s one", "s two", "u three"], []),
+        (["u one"], []),
+        ([], []),
+    ],
+)
+def test_turns_alternate(name: str, turns: list[str], expected: list[tuple[str, str]]) -> None:
+    assert [(row.prompt, row.completion) for row in pairs(name, talk(*turns, name=name))] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "says"),
+    [
+        ("alpaca", {"output": "a"}, "line 1: no instruction; its keys are output"),
+        ("alpaca", {"instruction": "a", "output": None}, "line 1: output is null; a text is right"),
+        (
+            "alpaca",
+            {"instruction": "a", "input": 3, "output": "b"},
+            "line 1: input is a number; a text is right",
+        ),
+        (
+            "alpaca",
+            {"instruction": "a", "output": "b", "history": [["c"]]},
+            r"line 1: history is right as a list of turns, or of \[prompt, answer\]",
+        ),
+        ("sharegpt", {"messages": []}, "line 1: no conversations; its keys are messages"),
+        ("sharegpt", {"conversations": 3}, "line 1: a number where a list of turns is right"),
+        ("sharegpt", {"conversations": "hello"}, "line 1: 'hello' where a list of turns is right"),
+        ("sharegpt", {"conversations": ["hello"]}, "line 1, turn 1: a text where an object with role"),
+        (
+            "sharegpt",
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "observation", "value": "b"}]},
+            "line 1, turn 2: role 'observation' cannot be learned; system, user and assistant are right",
+        ),
+        ("messages", {"messages": [{"content": "a"}]}, "turn 1: a turn without a role cannot be learned"),
+        ("messages", {"messages": [{"role": ["a"], "content": "a"}]}, "a turn without a role"),
+        (
+            "messages",
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+            "turn 1: tool_calls cannot be learned",
+        ),
+        ("messages", {"messages": [], "tools": [{"type": "function"}]}, "line 1: tools cannot be learned"),
+        ("messages", {"messages": [{"role": "user"}]}, "turn 1: its content is null; a text or"),
+        (
+            "messages",
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}]},
+            "turn 1: its content is of type 'image_url'; a text or a list of text parts is right",
+        ),
+        ("messages", talk("u one", "s two"), "line 1: a system line stands after another turn"),
+        ("messages", {"messages": [], "system": 3}, "line 1: system is a number; a text is right"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_line(name: str, row: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read(name, row)
+
+
+def test_what_stands_before_a_broken_row_is_given_first() -> None:
+    rows = [talk("u one", "a two"), {"messages": 3}]
+    file = File("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    found = find_format("messages").parse([file], Reading("mine"))
+    assert next(found).where == "given.jsonl, line 1"
+    with pytest.raises(UserError, match=r"given\.jsonl, line 2"):
+        next(found)
+
+
+def sample(rows: Sequence[dict[str, Any]]) -> Sample:
+    return Sample("given.jsonl", "", tuple(Item(row, f"line {n}") for n, row in enumerate(rows, 1)))
+
+
+@pytest.mark.parametrize("name", ["alpaca", "sharegpt", "messages"])
+def test_a_sample_fits_its_own_format_only(name: str) -> None:
+    lines = (EXPORTS / f"{name}.jsonl").read_text().splitlines()
+    looked_at = sample([json.loads(line) for line in lines])
+    assert [known for known, form in formats().items() if not form.fits(looked_at)] == [name]
+
+
+def test_conversations_beside_preferences_are_not_taken_for_conversations() -> None:
+    row = {**talk("u one", "a two"), "chosen": [], "rejected": []}
+    assert "preferences" in find_format("messages").fits(sample([row]))
+
+
+def test_instructions_with_their_whole_text_beside_them_are_instructions() -> None:
+    row = {"instruction": "Count.", "input": "", "output": "One.", "text": "### Instruction: Count. One."}
+    assert [known for known, form in formats().items() if not form.fits(sample([row]))] == ["alpaca"]

@@ -1,0 +1,316 @@
+"""What Label Studio exports, read from samples with their traps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, Reading, Tally, find_format
+from tasks.data.formats.label_studio_config import read_labelling
+from tasks.data.formats.reader import read_rows
+from tasks.data.records import Rating, digest
+from tests.tasks.data.formats.export_reader import (
+    EXPORTS,
+    comparisons,
+    lines,
+    pairs,
+    ratings,
+    read,
+    rows,
+    sample,
+)
+
+XML = (EXPORTS / "label_studio.xml").read_text()
+
+
+def task(result: list[Any] | None, data: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """A task of Label Studio's with one annotation."""
+    annotation = {"id": 1, "completed_by": 7, "result": result or [], "created_at": "2026-03-01T10:00:00Z"}
+    told = data or {"prompt": "Who?", "answer_left": "The miller.", "answer_right": "Nobody."}
+    return {"id": 5, "data": told, "annotations": [annotation | more]}
+
+
+def result(kind: str, name: str = "control", on: str = "x", **value: Any) -> dict[str, Any]:
+    return {"from_name": name, "to_name": on, "type": kind, "value": value}
+
+
+def counted(*files: File, **told: Any) -> tuple[list[Any], Tally]:
+    """The rows of files and what reading them left aside."""
+    tally = Tally()
+    found = read_rows(find_format("label_studio"), files, Reading("mine", **told), tally)
+    return [one.row for one in found], tally
+
+
+def test_pairwise_choices_follow_the_labelling_configuration() -> None:
+    found = rows("label_studio", sample("label_studio.json"), labelling=XML)
+    assert comparisons(found) == [
+        # Left is reply_b, as the configuration has it; ann's later choice counts, though listed first.
+        ("Grain.", "Stones.", "b", "helpfulness", "7"),
+        ("Grain.", "Stones.", "a", "helpfulness", "ann@mill.example"),
+        # Choices that name answers compare them.
+        ("Stones.", "Grain.", "b", "truthfulness", "ann@mill.example"),
+        # An empty result is a tie, and so is the choice of both.
+        ("Near water.", "By the river.", "tie", "helpfulness", "7"),
+        ("Near water.", "By the river.", "b", "helpfulness", "ann@mill.example"),
+        ("By the river.", "Near water.", "tie", "truthfulness", "ann@mill.example"),
+        # A known item is kept apart from what the same person said otherwise.
+        ("The miller.", "Nobody.", "b", "helpfulness", "9"),
+        ("The miller.", "Nobody.", "a", "helpfulness", "ground-truth"),
+    ]
+    first = found[0]
+    assert (first.prompt, first.source, first.time) == (
+        "What does a mill grind?", "mine", "2026-03-01T11:00:00.000000Z",
+    )  # fmt: skip
+    assert {row.group for row in found[:5]} == {digest("What does a mill grind?")}
+
+
+def test_ratings_of_an_answer_are_one_row_and_nought_is_none() -> None:
+    found = rows("label_studio", sample("label_studio.json"), labelling=XML)
+    # The aspect is in the control's name; who cancelled does not count; 0 stars are no rating.
+    assert ratings(found) == [("Grain.", [2.0, 5.0], ["7", "ann@mill.example"], "tone")]
+    (rating,) = (row for row in found if isinstance(row, Rating))
+    assert rating.times == ["2026-03-01T11:00:00.000000Z", "2026-03-02T10:00:00.000000Z"]
+
+
+def test_what_a_person_wrote_is_a_pair_and_a_reason_is_not() -> None:
+    found = rows("label_studio", sample("label_studio.json"), labelling=XML)
+    asked = "What does a mill grind?"
+    assert sorted(pairs(found)) == [(asked, "Grain"), (asked, "Grain, mostly wheat.")]
+
+
+def test_both_exports_of_a_project_give_the_same_rows() -> None:
+    whole = read("label_studio", sample("label_studio.json"), labelling=XML)
+    # JSON_MIN does not mark what is known, so the sample of it is without that task.
+    least = rows("label_studio", sample("label_studio_min.json"), labelling=XML)
+    assert least == [found.row for found in whole if "task 3" not in found.where]
+    assert whole[0].where.startswith("label_studio.json") and whole[0].where.endswith("task 1")
+
+
+def test_the_configuration_is_found_beside_the_export() -> None:
+    beside = rows("label_studio", sample("label_studio.xml"), sample("label_studio_min.json"))
+    assert beside == rows("label_studio", sample("label_studio_min.json"), labelling=XML)
+    with pytest.raises(UserError, match="2 labelling configurations; one is right"):
+        read("label_studio", sample("label_studio.xml"), sample("label_studio.xml"))
+
+
+def test_without_a_configuration_sides_are_told_by_keys_or_columns_or_not_at_all() -> None:
+    left = lines(task([result("pairwise", selected="left")]))
+    assert comparisons(rows("label_studio", left)) == [("The miller.", "Nobody.", "a", "helpfulness", "7")]
+    assert comparisons(rows("label_studio", lines(task([]))))[0][2] == "tie"
+    data = {"prompt": "Who?", "text1": "The miller.", "text2": "Nobody."}
+    unclear = lines(task([result("pairwise", selected="left")], data))
+    with pytest.raises(UserError, match=r"line 1, task 5: which answer stands left is not known; give the"):
+        read("label_studio", unclear)
+    with pytest.raises(UserError, match=r"an empty result is a tie where two are compared; give the"):
+        read("label_studio", lines(task([], data)))
+    named = rows("label_studio", unclear, columns={"left": "text2", "right": "text1"})
+    assert comparisons(named)[0][:3] == ("Nobody.", "The miller.", "a")
+    with pytest.raises(UserError, match=r"JSON_MIN does not say which keys are labels; give the project's"):
+        read("label_studio", sample("label_studio_min.json"))
+
+
+def test_of_several_annotations_by_one_person_the_last_counts_as_a_whole() -> None:
+    one = task(
+        [result("rating", "truthfulness", "response", rating=5)], {"prompt": "Who?", "response": "Me."}
+    )
+    later = one["annotations"][0] | {
+        "result": [result("rating", "tone", "response", rating=2)], "updated_at": "2026-03-01T12:30:00+02:00",
+    }  # fmt: skip
+    one["annotations"].insert(0, later)  # 10:30 in UTC: after the other, at 10:00
+    assert ratings(rows("label_studio", lines(one))) == [("Me.", [2.0], ["7"], "tone")]
+
+
+def test_unknown_people_are_not_taken_for_one() -> None:
+    one = task(
+        [result("rating", "stars", "reply", rating=2)], {"prompt": "Who?", "reply": "I."}, completed_by=None
+    )
+    one["annotations"].append(one["annotations"][0] | {"id": 2})
+    assert ratings(rows("label_studio", lines(one)))[0][1:3] == ([2.0, 2.0], ["unknown-1", "unknown-2"])
+
+
+def test_columns_say_what_a_control_speaks_of() -> None:
+    said = [result("rating", name, "reply", rating=stars) for name, stars in (("quality", 2), ("manners", 4))]
+    given = lines(task(said, {"prompt": "Who?", "reply": "I."}))
+    with pytest.raises(
+        UserError, match="quality and manners both speak of helpfulness; say in columns what one"
+    ):
+        read("label_studio", given)
+    found = ratings(rows("label_studio", given, columns={"tone": "manners"}))
+    assert [(row[1], row[3]) for row in found] == [([2.0], "helpfulness"), ([4.0], "tone")]
+
+
+def test_a_ranker_gives_all_pairs_side_by_side_as_listed() -> None:
+    items = [{"id": name, "title": f"model {name}", "body": f"Answer {name}."} for name in "xyz"]
+    ranked = task(
+        [result("ranker", "rank", "items", ranker={"rank": ["z", "x", "y"]})],
+        {"prompt": "Who?", "items": items},
+    )
+    assert [row[:3] for row in comparisons(rows("label_studio", lines(ranked)))] == [
+        ("Answer x.", "Answer y.", "a"), ("Answer x.", "Answer z.", "b"), ("Answer y.", "Answer z.", "b"),
+    ]  # fmt: skip
+    sorted_ = task(
+        [result("ranker", "rank", "items", ranker={"_": ["z"], "good": ["x", "y"]})],
+        {"prompt": "Who?", "items": items},
+    )
+    with pytest.raises(UserError, match="rank sorts into buckets, and none is said to be the better one"):
+        read("label_studio", lines(sorted_))
+    ranked["annotations"][0]["result"][0]["value"]["ranker"]["rank"] = ["z", "w"]
+    with pytest.raises(
+        UserError, match=r"rank ranks z, w, and the texts by id of the task's list are x, y, z"
+    ):
+        read("label_studio", lines(ranked))
+
+
+def test_choices_are_what_columns_say_they_stand_for() -> None:
+    data = {"prompt": "Who?", "answer_1": "The miller.", "answer_2": "Nobody."}
+    picked = lines(task([result("choices", "preference", "prompt", choices=["B"])], data))
+    columns = {"A": "answer_1", "B": "answer_2"}
+    assert comparisons(rows("label_studio", picked, columns=columns))[0][:3] == (
+        "The miller.",
+        "Nobody.",
+        "b",
+    )
+    found, tally = counted(picked)
+    assert not found and tally.asked["preference"].sample == "'B'"
+    ((rating,), tally) = counted(picked, columns={"completion": "answer_2"}, fields={"preference": {"B": 3}})
+    assert rating.scores == [3.0] and not tally.asked
+    good = lines(
+        task([result("choices", "verdict", "reply", choices=["Good"])], {"prompt": "Who?", "reply": "I."})
+    )
+    assert ratings(rows("label_studio", good, columns={"Good": "1"})) == [("I.", [1.0], ["7"], "helpfulness")]
+
+
+def test_a_conversation_before_the_answer_is_its_history() -> None:
+    talk = [
+        {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello."},
+        {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Who are you?"},
+    ]  # fmt: skip
+    said = task([result("rating", "tone", "reply", rating=3)], {"talk": talk, "reply": "The miller."})
+    (row,) = rows("label_studio", lines(said))
+    assert row.prompt == "Who are you?" and row.history == talk[:3] and row.group == digest("Hello.")
+
+
+def test_a_control_on_the_prompt_rates_the_answer() -> None:
+    sloppy = task(
+        [result("rating", "stars", "prompt", rating=3)], {"prompt": "Who?", "response": "The miller."}
+    )
+    (row,) = rows("label_studio", lines(sloppy))
+    assert (row.prompt, row.completion) == ("Who?", "The miller.")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"text": "a"}, r"line 1: keys text are no task of Label Studio's; export as JSON or JSON_MIN"),
+        (task(["x"]), r"task 5: a result is an object with from_name, type and value"),
+        (task([result("pairwise", selected="middle")]), r"control says 'middle', which no pairwise does"),
+        (task([result("rating", "stars", "prompt", rating=2)]), r"which of .* stars is about is not known"),
+        (task([], created_at="yesterday"), r"task 5: 'yesterday' is no time; ISO 8601 is right"),
+        (
+            task([result("rating", "a", "reply", rating=2), result("rating", "b", "reply", rating=4)],
+                 {"prompt": "Who?", "reply": "I."}),
+            r"a and b both speak of helpfulness; say in columns",
+        ),
+        (
+            task([result("pairwise", selected="left")], {"one": "a", "left": "b", "right": "c", "two": "d"}),
+            r"which of one, left, right, two holds the prompt is not known; say so in columns",
+        ),
+        (task([result("pairwise")]), r"task 5: control says None, which no pairwise does"),
+        (task([], {"prompt": "a", "left": 3, "right": "c"}), r"task 5: left is int; a text is right"),
+    ],
+)  # fmt: skip
+def test_what_label_studio_does_not_write_is_named_with_its_task(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read("label_studio", lines(given))
+
+
+def test_a_control_that_the_configuration_lacks_is_named() -> None:
+    with pytest.raises(
+        UserError, match=r"stars is not in the labelling configuration, which has better, tone"
+    ):
+        read("label_studio", lines(task([result("rating", "stars", rating=2)])), labelling=XML)
+
+
+@pytest.mark.parametrize(
+    ("xml", "said"),
+    [
+        ("<View><Text name='a'</View>", r"config.xml, line 1: broken XML"),
+        (
+            '<!DOCTYPE v [<!ENTITY a "b"><!ENTITY c "&a;&a;">]><View>&c;</View>',
+            "needs no DTD, and none is read",
+        ),
+        ('<!DOCTYPE v SYSTEM "file:///etc/hostname"><View/>', "needs no DTD, and none is read"),
+        ("", "broken XML"),
+    ],
+)
+def test_a_configuration_is_read_without_entities(xml: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_labelling(xml, "config.xml")
+
+
+LEFT, RIGHT = (result("pairwise", selected=side) for side in ("left", "right"))
+
+
+def test_of_two_exports_of_a_task_the_newest_annotation_counts() -> None:
+    old = lines(task([RIGHT], id=1, updated_at="2026-03-01T10:00:00Z"))
+    new = lines(task([LEFT], id=1, updated_at="2026-03-08T10:00:00Z"))
+    for files in ((old, new), (new, old)):
+        found, tally = counted(*files)
+        assert comparisons(found) == [("The miller.", "Nobody.", "a", "helpfulness", "7")]
+        assert tally.left_out == {"annotations that a newer one of the same person replaces": 1}
+
+
+def test_a_person_by_number_and_by_object_is_one() -> None:
+    ana = {"id": 7, "email": "ana@mill.example", "first_name": "Ana"}
+    other = {"prompt": "Where?", "answer_left": "Here.", "answer_right": "There."}
+    by_number = lines(task([LEFT]), {**task([RIGHT], other), "id": 6})
+    by_object = lines(task([LEFT], completed_by=ana, id=2, updated_at="2026-03-02T10:00:00Z"))
+    by_text = lines({**task([LEFT], other, completed_by="7.0", id=3), "id": 9})
+    found, _ = counted(by_number, by_object, by_text)
+    assert {row.annotator for row in found} == {"ana@mill.example"} and len(found) == 3
+
+
+def test_the_same_number_of_another_task_is_another_annotation() -> None:
+    other = {"prompt": "Where?", "answer_left": "Here.", "answer_right": "There."}
+    assert len(counted(lines(task([LEFT])), lines({**task([LEFT], other), "id": 5}))[0]) == 2
+
+
+def test_every_text_of_a_text_area_is_an_answer() -> None:
+    data = {"prompt": "Name a bird."}
+    given = lines(
+        task([result("textarea", "answer", "p", text=["A robin.", " ", "A wren.", "An owl."])], data)
+    )
+    assert [row.completion for row in counted(given)[0]] == ["A robin.", "A wren.", "An owl."]
+
+
+def test_numbers_are_scores_and_nought_is_one() -> None:
+    data = {"prompt": "Who?", "reply": "I."}
+    given = lines(*(task([result("number", "score", "reply", number=n)], data, id=n) for n in (0, 4, -2.5)))
+    assert [row.scores for row in counted(given, lines())[0]][-1] == [-2.5]
+    texts = "<Text name='p' value='$prompt'/><Text name='r' value='$reply'/>"
+    small = f"<View>{texts}<Number name='n' toName='r'/></View>"
+    row = {"id": 1, **data, "n": 3, "annotator": 5, "annotation_id": 1, "lead_time": 1.0}
+    (rating,), _ = counted(lines(row), labelling=small)
+    assert (rating.completion, rating.scores, rating.annotators) == ("I.", [3.0], ["5"])
+
+
+def test_one_bad_task_costs_one_task() -> None:
+    good, bad = task([LEFT]), {**task([result("pairwise", selected="up")]), "id": 6}
+    found, tally = counted(lines(good, bad, {"id": 7}, {**good, "id": 8}))
+    assert [bool(row.fault) for row in found] == [False, True, True, False]
+    assert tally.faults == 2 and "task 6" in tally.first_fault
+
+
+def test_words_about_one_answer_are_a_verdict_on_it() -> None:
+    data = {"prompt": "Who?", "reply": "I."}
+    for word, score in (("Good", 1.0), ("thumbs down", -1.0), ("4 stars", 4.0)):
+        given = lines(task([result("choices", "q", "reply", choices=[word])], data))
+        assert [row.scores for row in counted(given)[0]] == [[score]]
+    found, tally = counted(lines(task([result("choices", "q", "prompt", choices=["Good"])], data)))
+    assert not found and list(tally.asked) == ["q"]
+    _, tally = counted(
+        lines(task([result("choices", "q", "prompt", choices=["Good"])], data)), fields={"q": "ignore"}
+    )
+    assert not tally.asked and tally.used == {"q"}

@@ -1,0 +1,86 @@
+"""All labelling tools alike: a sample is of one format, and what is damaged is one error of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import Sample, find_format
+from tasks.data.formats.files import Item
+from tasks.data.records import Record
+from tests.tasks.data.formats.export_reader import EXPORTS, lines, rows, sample
+from tests.tasks.data.formats.test_argilla import SETTINGS
+from tests.tasks.data.formats.test_label_studio import XML, result, task
+from tests.tasks.data.formats.test_mlflow_feedback import assessment, trace
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "told"),
+    [
+        ("label_studio", "label_studio.json", {"labelling": XML}),
+        ("label_studio", "label_studio_min.json", {"labelling": XML}),
+        ("argilla", "argilla.jsonl", {"labelling": SETTINGS}),
+        ("argilla", "argilla_1.jsonl", {"columns": {"completion": "corrected"}}),
+        ("argilla", "argilla_server.jsonl", {}),
+    ],
+)
+def test_a_sample_is_of_one_format_and_read_twice_the_same(
+    name: str, file: str, told: dict[str, Any]
+) -> None:
+    items = tuple(sample(file).items())
+    look = Sample(file, (EXPORTS / file).read_text(), items)
+    for other in ("label_studio", "argilla", "mlflow_feedback"):
+        assert (find_format(other).fits(look) == "") == (other == name)
+    assert rows(name, sample(file), **told) == rows(name, sample(file), **told)
+
+
+def test_a_row_of_ones_own_is_of_no_labelling_tool() -> None:
+    look = Sample("rows.jsonl", "", (Item({"prompt": "a", "completion": "b", "score": 1}, "line 1"),))
+    for name in ("label_studio", "argilla", "mlflow_feedback"):
+        assert find_format(name).fits(look)
+
+
+RANKED = task(
+    [result("ranker", "rank", "items", ranker={"rank": ["y", "x"]})],
+    {"prompt": "Who?", "items": [{"id": "x", "body": "I."}, {"id": "y", "title": "We."}]},
+)
+
+
+def damaged(value: Any) -> list[Any]:
+    """A JSON value with each of its parts, one at a time, made something else or taken away."""
+    others: list[Any] = []
+    if isinstance(value, dict):
+        for key in value:
+            others += [{**value, key: other} for other in damaged(value[key])]
+            others.append({name: kept for name, kept in value.items() if name != key})
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            others += [[*value[:place], other, *value[place + 1 :]] for other in damaged(one)]
+    return [*others, None, 7, "x", [], {}, [None], 10**400]
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "told"),
+    [
+        ("label_studio", task([result("pairwise", "better", selected="left")], ground_truth=True), {}),
+        ("label_studio", next(sample("label_studio_min.json").items()).values, {"labelling": XML}),
+        ("label_studio", RANKED, {}),
+        ("argilla", next(sample("argilla.jsonl").items()).values, {"labelling": SETTINGS}),
+        ("argilla", next(sample("argilla_server.jsonl").items()).values, {}),
+        ("argilla", next(sample("argilla_1.jsonl").items()).values, {"columns": {"completion": "corrected"}}),
+        ("mlflow_feedback", trace(assessment({"preference": "a"}), outputs={"a": "I.", "b": "We."}), {}),
+    ],
+)  # fmt: skip
+def test_damaged_records_give_rows_or_one_error_of_ours(name: str, record: Any, told: dict[str, Any]) -> None:
+    read_ones = 0
+    for one in damaged(record):
+        if not isinstance(one, dict):
+            continue
+        try:
+            found: list[Record] = rows(name, lines(one), **told)
+            read_ones += bool(found)
+        except UserError as error:
+            assert str(error).startswith("given.jsonl, line 1")
+    assert read_ones > 0

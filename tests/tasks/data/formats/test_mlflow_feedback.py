@@ -1,0 +1,190 @@
+"""What people said of traces in MLflow, read from a real store and from traces made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, Found, Reading, Tally
+from tasks.data.formats.mlflow_feedback import FORMAT
+from tasks.data.records import Rating
+from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ratings, read, rows
+
+
+def trace(*assessments: dict[str, Any], inputs: Any = "Who?", outputs: Any = "The miller.") -> dict[str, Any]:
+    attributes = {"mlflow.spanInputs": json.dumps(inputs), "mlflow.spanOutputs": json.dumps(outputs)}
+    span = {"span_id": "KJ/dPraLyYY=", "parent_span_id": None, "attributes": attributes}
+    return {"info": {"trace_id": "tr-1", "assessments": list(assessments)}, "data": {"spans": [span]}}
+
+
+def assessment(value: Any, name: str = "helpfulness", by: str = "ann", **more: Any) -> dict[str, Any]:
+    given = {
+        "assessment_name": name,
+        "source": {"source_type": "HUMAN", "source_id": by},
+        "feedback": {"value": value},
+        "create_time": "2026-03-01T10:00:00Z",
+        "last_update_time": "2026-03-01T10:00:00Z",
+        "valid": True,
+    }
+    return given | more
+
+
+def test_a_real_stores_traces_give_what_people_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+    from mlflow.entities import AssessmentSource
+
+    def source(person: str, kind: str = "HUMAN") -> AssessmentSource:
+        return AssessmentSource(kind, person)
+
+    # MLflow also sets the environment, for children: what was there comes back after this test.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    try:
+        experiment = mlflow.create_experiment("labels", artifact_location=(tmp_path / "artifacts").as_uri())
+        asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+        span = mlflow.start_span_no_context(
+            "answer", inputs={"messages": asked}, experiment_id=experiment
+        )  # an active experiment would outlive this test
+        span.end(outputs={"choices": [{"message": {"role": "assistant", "content": "The miller."}}]})
+        number = span.trace_id
+        mlflow.flush_trace_async_logging()
+
+        def say(value: Any, by: AssessmentSource, name: str = "truthfulness") -> Any:
+            return mlflow.log_feedback(trace_id=number, name=name, value=value, source=by)
+
+        say(False, source("bob"))
+        first = say(2, source("ann"))
+        mlflow.override_feedback(
+            trace_id=number, assessment_id=first.assessment_id, value=5, source=source("ann")
+        )
+        say(1, source("judge", "LLM_JUDGE"))
+        say(1, source("check.py", "CODE"))
+        say("too short", source("ann"), "remark")
+        mlflow.log_expectation(
+            trace_id=number, name="expected_response", value="The miller runs it.", source=source("ann")
+        )
+        (found,) = mlflow.search_traces(locations=[experiment], return_type="list")
+        table = mlflow.search_traces(locations=[experiment]).to_json(orient="records", lines=True)
+    finally:
+        # Its own answer to where it would be, set again, would have every later test's MLflow there.
+        mlflow.set_tracking_uri(None)
+
+    read_back = rows("mlflow_feedback", File("traces.jsonl", found.to_json().encode()))
+    assert ratings(read_back) == [("The miller.", [5.0, 0.0], ["ann", "bob"], "truthfulness")]
+    assert pairs(read_back) == [("Who?", "The miller runs it.")]
+    (rating,) = (row for row in read_back if isinstance(row, Rating))
+    assert rating.history == [{"role": "system", "content": "Be brief."}]
+    assert all(time.endswith("Z") for time in rating.times) and len(rating.times) == 2
+    assert rows("mlflow_feedback", File("table.jsonl", table.encode())) == read_back
+
+
+def test_what_is_said_of_a_trace_is_a_rating_or_a_preference() -> None:
+    given = lines(
+        trace(assessment("yes"), assessment(0.5, by="bob"), inputs={"question": "Who?", "top_k": 3}),
+        trace(
+            assessment({"preference": "B"}, span_id="289fdd3eb68bc986"), assessment("tie", by="bob"),
+            outputs={"a": "The miller.", "b": "Nobody."},
+        ),
+        trace(assessment(3, span_id="0000000000000001")),  # said of a part of the trace
+        trace(assessment(3), outputs=None),  # nothing was answered
+        trace(),
+    )  # fmt: skip
+    found = rows("mlflow_feedback", given)
+    assert ratings(found) == [("The miller.", [1.0, 0.5], ["ann", "bob"], "helpfulness")]
+    assert [row[2:] for row in comparisons(found)] == [
+        ("b", "helpfulness", "ann"), ("tie", "helpfulness", "bob"),
+    ]  # fmt: skip
+
+
+def test_of_one_persons_assessments_of_a_trace_the_last_counts() -> None:
+    later = assessment(1, last_update_time="2026-03-02T10:00:00Z")
+    assert ratings(rows("mlflow_feedback", lines(trace(later, assessment(4)))))[0][1] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"text": "a"}, r"line 1: keys text are no trace; what Trace.to_json writes is right"),
+        ({"trace": "{"}, r"line 1: trace is broken JSON"),
+        (trace(assessment(1)) | {"data": {"spans": []}}, r"trace tr-1: no spans, .* include_spans=True"),
+        (trace(assessment(1, source=None)), r"trace tr-1: an assessment without a source"),
+        (
+            trace(assessment(1), outputs={"x": "a", "y": "b"}),
+            r"its response \(keys x, y\) is the answer is not known",
+        ),
+        (trace(assessment(1), inputs=3), r"its request is int; a text or messages are right"),
+        (trace(assessment(1), inputs={"x": "a", "y": "b"}), r"which of x, y holds the prompt is not known"),
+    ],
+)
+def test_what_mlflow_does_not_write_is_named_with_its_trace(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read("mlflow_feedback", lines(given))
+
+
+@pytest.mark.parametrize("value", ["mostly right", "meh", "partly", {"grade": "C"}])
+def test_a_persons_word_without_a_meaning_is_asked_about(value: Any) -> None:
+    said = {
+        "assessment_name": "quality", "source": {"source_type": "HUMAN", "source_id": "ana"},
+        "feedback": {"value": value},
+    }  # fmt: skip
+    trace = {
+        "info": {"trace_id": "t1", "assessments": [said]},
+        "data": {"request": "Name a bird.", "response": "A robin."},
+    }
+    file, tally = File("a.jsonl", json.dumps(trace).encode()), Tally()
+    assert list(FORMAT.stream([file], Reading("mine"), tally)) == []
+    with pytest.raises(UserError, match=r"the key quality is .* and looks like a verdict"):
+        tally.check("mine")
+    if isinstance(value, str):
+        reading, tally = Reading("mine", fields={"quality": {value: 0.5}}), Tally()
+        (found,) = FORMAT.stream([file], reading, tally)
+        assert isinstance(found, Found) and isinstance(found.row, Rating) and found.row.scores == [0.5]
+        tally.check("mine", reading.fields)
+
+
+def exported(*exports: dict[str, Any]) -> tuple[list[Any], Tally]:
+    files = [File(f"{n}.jsonl", json.dumps(export).encode()) for n, export in enumerate(exports)]
+    tally = Tally()
+    found = [one.row for one in FORMAT.stream(files, Reading("mine"), tally) if isinstance(one, Found)]
+    return found, tally
+
+
+LATER = {"last_update_time": "2026-03-05T10:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "scores"),
+    [
+        (assessment(1), assessment(5, **LATER), {"ann": 5.0}),
+        (assessment(1, **LATER), assessment(5), {"ann": 1.0}),
+        (assessment(4), assessment(4), {"ann": 4.0}),
+        (assessment(4), assessment(2, by="bob"), {"ann": 4.0, "bob": 2.0}),
+        (assessment(4, assessment_id="x"), assessment(4, assessment_id="x", valid=False), {}),
+        (assessment(4, assessment_id="x"), assessment(2, by="bob", overrides="x"), {"bob": 2.0}),
+    ],
+)  # fmt: skip
+def test_of_two_exports_a_persons_newest_assessment_counts(
+    first: dict[str, Any], second: dict[str, Any], scores: dict[str, float]
+) -> None:
+    found, tally = exported(trace(first), trace(second))
+    told = {name: score for row in found for name, score in zip(row.annotators, row.scores, strict=True)}
+    assert told == scores and sum(len(row.scores) for row in found) == len(scores)
+    assert tally.left_out["annotations that a newer one of the same person replaces"] == 2 - len(scores)
+
+
+def test_traces_with_other_ids_are_other_traces_and_what_is_passed_over_is_counted() -> None:
+    other = trace(assessment(2))
+    other["info"]["trace_id"] = "tr-2"
+    judged = trace(assessment(1, source={"source_type": "CODE", "source_id": "check.py"}), outputs="Nobody.")
+    found, tally = exported(
+        trace(assessment(1)), other, judged, trace(assessment(1, span_id="01"), outputs="X.")
+    )
+    assert [row.scores for row in found] == [[1.0], [2.0]]
+    assert tally.left_out == {
+        "assessments by judges and code": 1, "traces that no person judged": 1,
+        "assessments of a part of a trace": 1,
+    }  # fmt: skip

@@ -1,0 +1,148 @@
+"""Scores on two scales, in one column or in several, and numbers that can be read in two ways."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, Found, Reading, Tally, find_format
+from tasks.data.formats.detect import choose_reading
+from tasks.data.formats.field_meanings import as_score
+from tasks.data.formats.reader import read_rows
+from tasks.data.records import Rating
+
+PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
+TRACE = {
+    "info": {"trace_id": "t"},
+    "data": {"request": '"Name a bird."', "response": '"A robin."', "spans": []},
+}
+
+
+def read(*rows: Any, format: str = "auto", **told: Any) -> tuple[list[Found], Tally]:
+    file = File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    tally = Tally()
+    known, reading = choose_reading([file], "mine", format, Reading("mine", **told))
+    return list(read_rows(find_format(known.name), [file], reading, tally)), tally
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["4/5", "7/10", "3/5"], r"of 5 \(a.jsonl, line 1\) and of 10 \(a.jsonl, line 2\)"),
+        (["80%", "4 of 5"], "% .* and of 5"), (["3 out of 4 stars", "9/10"], "of 4 .* of 10"),
+        (["2/10", 3, 4], "plain numbers to 5 .* and of 10"), ([85, "80%"], "plain numbers .* and %"),
+        (["4", "good", "2"], "words .* and plain numbers to 5"), ([True, 3.5], "words .* plain numbers to 5"),
+        ([10, "bad"], "words .* and plain numbers"), ([0, "good"], "words .* plain numbers to 5"),
+        (["★★★", 70], "stars .* and plain numbers"), ([1, "1/5"], "of 5 .* and 1 and -1"),
+        (["4 stars", "thumbs down"], "words .* plain numbers to 5"), (["👍", "3/5"], "words .* and of 5"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["rating", "score", "meta.mark"])
+def test_scores_on_two_scales_are_refused(values: list[Any], says: str, key: str) -> None:
+    told = {"fields": {key: "verdict"}} if "." in key else {}
+    rows = [{**PAIR, "meta": {"mark": value}} if told else {**PAIR, key: value} for value in values]
+    _, tally = read(*rows, **told)
+    with pytest.raises(UserError, match=f"the scores under {key} are on two scales, {says}"):
+        tally.check("mine", told.get("fields"))
+    meaning = {str(value): 1.0 for value in values}
+    if key != "score":
+        _, tally = read(*rows, fields={key: meaning})
+        tally.check("mine", {key: meaning})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["80%", "7 %"], ["4/5", "3/5"], [4, "4 stars", "★★", 0], [85, 3, 12.5], ["good", "bad", True, "👎"],
+        ["good", -1, 1], ["+1", "-1", 1.0], [0, -2, 7], [None, 4, ""], [0.25, 1, "0"], [-1, 0, 1],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["rating", "score", "scores"])
+def test_scores_on_one_scale_are_read(values: list[Any], key: str) -> None:
+    rows = [{**PAIR, key: [value] if key == "scores" else value} for value in values]
+    _, tally = read(*rows)
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"scores": [4, "80%"]}], [{"scores": "[4, 2]"}, {"scores": "['good']"}],
+        [{"rating": 4}, {"thumbs": "down"}], [{"stars": "2/5"}, {"grade": 9}],
+    ],
+)  # fmt: skip
+def test_two_scales_in_one_list_or_in_two_keys_are_refused(rows: list[dict[str, Any]]) -> None:
+    _, tally = read(*({**PAIR, **row} for row in rows))
+    with pytest.raises(UserError, match="on two scales"):
+        tally.check("mine")
+
+
+def test_votes_of_two_people_on_two_scales_are_refused() -> None:
+    told = {"anna": "vote", "ben": "vote"}
+    _, tally = read({**PAIR, "anna": 4, "ben": "bad"}, {**PAIR, "anna": 2, "ben": "good"}, fields=told)
+    with pytest.raises(UserError, match="the scores under ben and anna are on two scales, words"):
+        tally.check("mine", told)
+
+
+def test_each_aspect_may_have_a_scale_of_its_own() -> None:
+    rows = [{**PAIR, "score": "80%", "aspect": "tone"}, {**PAIR, "score": 4, "aspect": "helpfulness"}]
+    found, tally = read(*rows)
+    tally.check("mine")
+    assert len(found) == 2
+
+
+def test_scales_are_told_alike_however_a_source_is_cut() -> None:
+    whole = Tally()
+    for value in (4, 2, "90%"):
+        whole.add(read({**PAIR, "rating": value})[1])
+    with pytest.raises(UserError, match=r"plain numbers to 5 .* and %"):
+        whole.check("mine")
+
+
+@pytest.mark.parametrize("values", [[4, "no"], ["yes", 3], [1, 0.5, "80%"]])
+def test_feedback_in_traces_on_two_scales_is_refused(values: list[Any]) -> None:
+    def trace(number: int, value: Any) -> dict[str, Any]:
+        made = {
+            "assessment_id": f"a{number}", "assessment_name": "quality", "feedback": {"value": value},
+            "source": {"source_type": "HUMAN", "source_id": "ana"},
+        }  # fmt: skip
+        return {"info": {"trace_id": f"t{number}", "assessments": [made]}, "data": TRACE["data"]}
+
+    _, tally = read(*map(trace, range(len(values)), values))
+    with pytest.raises(UserError, match="the scores under quality are on two scales"):
+        tally.check("mine")
+    _, tally = read(*map(trace, range(4), ["yes", 0, True, "no"]))
+    tally.check("mine")
+
+
+@pytest.mark.parametrize("value", ["1,000", "12,500", "-3,250 points", "1,000/5"])
+def test_a_number_that_may_be_a_thousand_is_asked_about(value: str) -> None:
+    assert as_score(value) is None
+    found, tally = read({**PAIR, "score": value}, {**PAIR, "score": 3})
+    assert tally.faults == 1 and value in found[0].row.fault
+    _, tally = read({**PAIR, "rating": value})
+    with pytest.raises(UserError, match=r"the key rating is .* looks like a verdict"):
+        tally.check("mine")
+
+
+def test_decimals_with_a_comma_are_read() -> None:
+    assert [as_score(value) for value in ("4,5", "0,125", "12,75", "3,5/5")] == [4.5, 0.125, 12.75, 3.5]
+
+
+@pytest.mark.parametrize("values", [[1, 0, -1, 0], ["1", "-1", "0"], [0.0, -1.0, 1.0]])
+@pytest.mark.parametrize("key", ["thumbs", "label"])
+def test_a_zero_among_thumbs_of_one_and_minus_one_is_asked_about(values: list[Any], key: str) -> None:
+    rows = [{**PAIR, key: value} for value in values]
+    _, tally = read(*rows, format="unpaired" if key == "label" else "auto")
+    with pytest.raises(UserError, match=rf"{key} are on two scales, .* say under the source's fields"):
+        tally.check("mine")
+    if key == "label":
+        return
+    meaning = {"1": 1.0, "-1": -1.0, "0": "ignore", "0.0": "ignore", "1.0": 1.0, "-1.0": -1.0}
+    found, tally = read(*rows, fields={key: meaning})
+    tally.check("mine", {key: meaning})
+    assert sorted(one.row.score for one in found if isinstance(one.row, Rating)) == [-1.0, 1.0]
+    read(*({**PAIR, key: value} for value in (1, 0, 1)))[1].check("mine")

@@ -1,0 +1,165 @@
+"""Plain text, Markdown, and rows of one's own in tables, with their traps."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from model.errors import UserError
+from tasks.data.formats import File, Found, Reading, Sample, find_format, formats, plain
+from tasks.data.formats.markdown import without_front_matter
+from tasks.data.records import Comparison, Pair, Rating, Text, digest
+
+EXPORTS = Path(__file__).parents[3] / "exports"
+
+
+def parse(name: str, file: File | str, **reading: Any) -> list[Found]:
+    given = File(file, path=EXPORTS / file) if isinstance(file, str) else file
+    return list(find_format(name).parse([given], Reading("mine", **reading)))
+
+
+def test_paragraphs_are_documents_with_their_lines() -> None:
+    found = parse("plain", "plain_paragraphs.txt", documents="paragraph")
+    assert [(one.row.text, one.where) for one in found if isinstance(one.row, Text)] == [
+        ("The harbour was quiet.\nOnly two boats lay there.", "plain_paragraphs.txt, line 1"),
+        ("The old mill\n    stood still.", "plain_paragraphs.txt, line 6"),
+        ("A teacher sold letters.", "plain_paragraphs.txt, line 10"),
+    ]
+    (whole,) = parse("plain", "plain_paragraphs.txt")
+    assert isinstance(whole.row, Text) and whole.row.text.count("\n") == 9 and "\r" not in whole.row.text
+
+
+def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "LONGEST", 20)
+    file = File("a.txt", b"short.\n\nthis line\nand this line\n")
+    with pytest.raises(UserError, match=r"a\.txt, line 3: a paragraph of more than"):
+        parse("plain", file, documents="paragraph")
+    with pytest.raises(UserError, match=r"a\.txt: above .* too large .*; documents: paragraph makes"):
+        parse("plain", file)
+
+
+def test_bytes_that_are_no_text_are_named_in_paragraphs_too() -> None:
+    with pytest.raises(UserError, match=r"a\.txt, line 3: not UTF-8 at byte 7"):
+        parse("plain", File("a.txt", b"one\n\ntw\xe9"), documents="paragraph")
+
+
+def test_markdown_stays_as_it_is_without_its_front_matter() -> None:
+    ((row, where, *_),) = parse("markdown", "markdown.md")
+    assert isinstance(row, Text) and where == "markdown.md"
+    assert row.text.startswith("# The mill\n\nThe mill stands *near* the river.\n\n---\n\n| year")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('---\n"title": a\n...\nText', "Text"),
+        ("---\n# only a comment\n---\n", ""),
+        ("---\n---\nText", "Text"),
+        ('+++\ntitle = "a"\n+++\nText', "Text"),
+        ("---\n\nA rule above.\n\n---\n\nMore.", "---\n\nA rule above.\n\n---\n\nMore."),
+        ("---\ntitle: it never ends\n\nText", "---\ntitle: it never ends\n\nText"),
+        ("Text\n---\na: b\n---\n", "Text\n---\na: b\n---\n"),
+    ],
+)
+def test_front_matter_is_what_is_marked_as_such(text: str, left: str) -> None:
+    assert without_front_matter(text) == left
+
+
+COLUMNS = {
+    "prompt": "question", "completion": "answer", "score": "stars", "annotator": "who", "time": "when",
+    "aspect": "says", "id": "item",
+}  # fmt: skip
+
+
+def test_a_table_of_ratings_under_its_own_names() -> None:
+    first, second, third = parse("rows", "rows_ratings.csv", columns=COLUMNS, aspect="tone")
+    assert isinstance(first.row, Rating) and isinstance(second.row, Rating) and isinstance(third.row, Rating)
+    assert (first.row.prompt, first.row.completion) == ('Who sold "grain"?', "The miller,\nof course.")
+    assert (first.row.scores, first.row.annotators, first.row.times) == (
+        [4.5], ["ann"], ["2026-03-01T10:00:00Z"],
+    )  # fmt: skip
+    assert (second.row.scores, second.row.annotators, second.row.times) == ([2.0], ["bob"], [])
+    assert first.row.id != second.row.id and first.row.group == second.row.group
+    assert (third.row.aspect, third.row.annotators) == ("tone", ["unknown-0"])
+    assert third.where == "rows_ratings.csv, line 7"
+    # Two people's labels of one thing may share its id.
+    assert not first.own and not second.own
+
+
+def test_lists_in_a_tables_cells_and_what_was_said_before() -> None:
+    ((row, *_),) = parse("rows", "rows_lists.tsv")
+    assert isinstance(row, Rating)
+    assert (row.scores, row.annotators, row.times) == ([3.0, 4.5], ["ann", "bob"], ["2026-03-01", ""])
+    assert row.history == [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "What is ground?"},
+        {"role": "assistant", "content": "Grain."},
+    ]
+    assert row.group == digest("What is ground?")
+
+
+def test_a_column_is_text_if_columns_say_so() -> None:
+    sink = io.BytesIO()
+    table = pyarrow.table({"prompt": ["a"], "completion": ["b"], "text": [7], "body": ["Grain."], "id": [3]})
+    parquet.write_table(table, sink)
+    (found,) = parse("rows", File("a.parquet", sink.getvalue()), columns={"text": "body"})
+    assert isinstance(found.row, Text) and found.row.text == "Grain." and found.own == "3"
+    with pytest.raises(
+        UserError,
+        match=r"a\.parquet, row 1: no column words, which columns names for text; there are prompt, "
+        "completion, text, body, id",
+    ):
+        parse("rows", File("a.parquet", sink.getvalue()), columns={"text": "words"})
+
+
+def test_names_may_be_exchanged() -> None:
+    file = File("a.jsonl", b'{"prompt": "the answer", "completion": "the question"}')
+    ((row, *_),) = parse("rows", file, columns={"prompt": "completion", "completion": "prompt"})
+    assert isinstance(row, Pair) and (row.prompt, row.completion) == ("the question", "the answer")
+
+
+def test_times_of_parquet_are_written_out() -> None:
+    sink = io.BytesIO()
+    row = {"prompt": "p", "a": "x", "b": "y", "choice": "b", "time": datetime(2026, 3, 1, 10)}
+    parquet.write_table(pyarrow.Table.from_pylist([row]), sink)
+    ((found, *_),) = parse("rows", File("a.parquet", sink.getvalue()))
+    assert isinstance(found, Comparison)
+    assert (found.time, found.annotator, found.choice) == ("2026-03-01T10:00:00", "unknown", "b")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('"score": "so so"', "scores are numbers, and this is 'so so'"),
+        ('"score": true', "scores are numbers, and this is True"),
+        ('"score": "nan"', "scores are numbers, and this is 'nan'"),
+        ('"score": 1e999', "scores are numbers, and this is inf"),
+        ('"score": null', "scores are numbers, and this is None"),
+        ('"scores": []', "scores is empty; a rating has one at least"),
+        ('"scores": "[1, "', "scores: broken JSON"),
+        ('"scores": [1, 2], "times": ["2026-03-01"]', "2 scores at 1 times; one each is right"),
+        ('"score": 1, "time": "yesterday"', "'yesterday' is no time; ISO 8601 is right"),
+        ('"references": "Grain."', "references are texts in a list, and this is 'Grain.'"),
+        ('"history": "before"', "history is 'before'; a list of turns, or of"),
+        ('"group": ["a"]', "group is list; a name is right"),
+    ],
+)
+def test_what_a_row_cannot_say(more: str, said: str) -> None:
+    file = File("a.jsonl", f'{{"prompt": "p", "completion": "c", {more}}}'.encode())
+    with pytest.raises(UserError, match=rf"^a\.jsonl, line 1(, \w+)?: {said}|^a\.jsonl, line 1, {said}"):
+        parse("rows", file)
+
+
+@pytest.mark.parametrize(
+    ("name", "format_"),
+    [("a.txt", "plain"), ("a.TXT.gz", "plain"), ("a.md", "markdown"), ("b/a.markdown.zst", "markdown")],
+)
+def test_text_is_found_by_its_suffix(name: str, format_: str) -> None:
+    fitting = [found.name for found in formats().values() if not found.fits(Sample(name, "A text."))]
+    assert fitting == [format_]

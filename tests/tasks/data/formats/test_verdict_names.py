@@ -1,0 +1,220 @@
+"""Keys that carry a verdict, a deletion or a refusal by name or value, and ordinary keys that do not."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, Found, Reading, Tally, find_format
+from tasks.data.formats.detect import choose_reading
+from tasks.data.formats.field_meanings import flat
+from tasks.data.formats.reader import read_rows
+from tasks.data.records import Comparison, Pair, Rating
+
+PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
+CHAT = {"messages": [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": "A robin."}]}
+CHOICE = {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "No."}
+
+
+def read(*rows: Any, **told: Any) -> tuple[list[Found], Tally]:
+    file = File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    tally = Tally()
+    known, reading = choose_reading([file], "mine", "auto", Reading("mine", **told))
+    return list(read_rows(find_format(known.name), [file], reading, tally)), tally
+
+
+@pytest.mark.parametrize("row", [PAIR, CHAT, {"text": "Some words."}])
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("status", ["active", "deleted"]), ("state", ["trash", "inbox"]), ("lifecycle", ["Archived"]),
+        ("record_state", ["live", "withdrawn"]), ("zustand", ["aktiv", "gelöscht"]), ("stage", ["draft"]),
+        ("name", ["draft", "final"]), ("version", ["WIP", "published"]),
+        ("hallucinated", [False, True]), ("is_hallucination", [1]), ("hallucinations", [2]),
+        ("has_error", ["yes"]), ("errors", [3]), ("error", ["timeout"]), ("archived", [True]),
+        ("opt_out", [True]), ("optOut", ["true"]), ("opted_out", [1]), ("consent", [False]),
+        ("consent", ["withdrawn"]), ("user_consent", ["no"]), ("consented", [0]), ("is_safe", [True, False]),
+        ("enabled", [False]), ("published", ["no"]), ("is_draft", [True]), ("duplicate", [True]),
+        ("no_error", [False]), ("error_free", ["no"]), ("rejected", [True]), ("is_chosen", [False]),
+        ("quarantined", ["true"]), ("superseded_by", ["row 5"]), ("delete?", ["x", ""]), ("is_dup", [1]),
+        ("gdpr_erasure", [True]), ("needs_edit", ["yes"]), ("customer_happy", ["no"]), ("Punkte", ["3"]),
+        ("nps", [9]), ("contains_pii", [True]), ("resolved", [False]), ("nsfw", ["✓"]),
+        ("meta.retracted", [True]), ("einwilligung", [False]), ("withdrawn", ["on request"]),
+        ("tags", [["birds", "rejected"], ["trees"]]), ("tags", ["birds, rejected", "trees"]),
+        ("labels_", ['["birds", "do not use"]']), ("keywords", ["a|b|low-quality"]),
+        ("tags", [*([f"tag {n}"] for n in range(20)), ["x", "Do not use"]]),
+    ],
+)  # fmt: skip
+def test_a_key_that_says_that_rows_are_not_to_be_used_is_asked_about(
+    row: dict[str, Any], key: str, values: list[Any]
+) -> None:
+    outer, _, inner = key.partition(".")
+    rows = [{**row, outer: {inner: value} if inner else value} for value in values]
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match=f"the key {re.escape(key)} is .* looks like a verdict; .*fields: "):
+        tally.check("mine")
+    _, tally = read(*rows, fields={key: "ignore"})
+    tally.check("mine", {key: "ignore"})
+
+
+@pytest.mark.parametrize("row", [PAIR, CHAT, {"text": "Some words."}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"status": "closed"}, {"state": "Texas"}, {"stage": "final"}, {"draft": False}, {"archived": False},
+        {"has_error": False}, {"hallucinated": 0}, {"consent": True}, {"opt_out": "no"}, {"active": True},
+        {"no_error": True}, {"author": "[deleted]"}, {"topic": "error handling"}, {"draft": "3rd"},
+        {"tags": ["bad-request", "python"]}, {"tags": "safety, consent, archives"}, {"is_duplicate": False},
+        {"skip_prompt_formatting": False}, {"header": {"accept-language": "en"}}, {"safe": True},
+        {"expired": False}, {"private": "Ryan"}, {"needs": "a reply"}, {"solved": 1}, {"delete?": ""},
+        {"broken": "glass"}, {"permission": "CC-BY"}, {"truncated": False}, {"published": "2020-01-01"},
+        {"chosen_by": "lottery"}, {"note": "first, accept the terms of use; then read on, page by page"},
+    ],
+)  # fmt: skip
+def test_ordinary_keys_are_not_asked_about(row: dict[str, Any], more: dict[str, Any]) -> None:
+    _, tally = read({**row, **more})
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "\uff4c\uff41\uff42\uff45\uff4c", "l\u0430bel", "la\u200bbel", "\ufefflabel", "LABEL",
+        "lab\u0435\u217c", " Label ",
+    ],
+)  # fmt: skip
+def test_a_verdict_under_a_name_that_only_looks_like_a_known_one_is_read(key: str) -> None:
+    (found,), tally = read({**PAIR, key: False})
+    tally.check("mine")
+    assert isinstance(found.row, Rating) and found.row.scores == [-1.0]
+
+
+def test_names_in_another_script_stay_as_they_are() -> None:
+    assert flat("\u0441\u043e\u0440\u0442") == "\u0441\u043e\u0440\u0442"
+    assert flat("r\u0430ting") == "rating" == flat("\uff32ating") and flat("s\u0441\u043ere") == "score"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"score_chosen": 2, "score_rejected": 5}, "score_chosen is 2 and score_rejected is 5"),
+        ({"chosen-rating": "1 star", "rejected-rating": "4 stars"}, "chosen-rating is 1"),
+        ({"meta": {"reward_chosen": -3.5, "reward_rejected": 0.25}}, "meta.reward_chosen is -3.5"),
+        ({"chosenScore": 0, "rejectedScore": 0.5}, "chosenScore is 0"),
+    ],
+)  # fmt: skip
+def test_a_chosen_answer_with_the_lower_score_is_a_row_that_cannot_be_read(
+    more: dict[str, Any], says: str
+) -> None:
+    found, tally = read({**CHOICE, **more}, CHOICE)
+    assert tally.faults == 1 and says in found[0].row.fault and isinstance(found[1].row, Comparison)
+    path = re_path(more)
+    found, tally = read({**CHOICE, **more}, CHOICE, fields={path: "ignore"})
+    tally.check("mine", {path: "ignore"})
+    assert not tally.faults and len(found) == 2
+
+
+def re_path(more: dict[str, Any]) -> str:
+    ((key, value), *_) = more.items()
+    return f"{key}.{next(iter(value))}" if isinstance(value, dict) else key
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"score_chosen": 5, "score_rejected": 2}, {"score_chosen": 2, "score_rejected": 2},
+        {"rank_chosen": 1, "rank_rejected": 2}, {"chosen_length": 3, "rejected_length": 9},
+        {"score_chosen": 2}, {"toxicity_score_chosen": 0.1, "toxicity_score_rejected": 0.9},
+    ],
+)  # fmt: skip
+def test_scores_that_agree_with_the_choice_or_are_of_another_kind_are_no_contradiction(more: Any) -> None:
+    (found,), tally = read({**CHOICE, **more})
+    assert isinstance(found.row, Comparison) and not tally.faults
+
+
+def test_scores_in_the_turns_of_both_answers_are_compared() -> None:
+    def turns(score: float) -> list[dict[str, Any]]:
+        answer = {"role": "assistant", "content": f"A {score}.", "score": score}
+        return [{"role": "user", "content": "A bird?"}, answer]
+
+    (found,), tally = read({"chosen": turns(1), "rejected": turns(4)})
+    assert tally.faults == 1 and "chosen[].score is 1 and rejected[].score is 4" in found.row.fault
+
+
+@pytest.mark.parametrize("who", [True, ["ana", "ben"], {"role": "expert"}, [True]])
+@pytest.mark.parametrize(
+    "row",
+    [{**PAIR, "score": 3}, {**PAIR, "rating": 3}, {**PAIR, "label": True}, CHOICE,
+     {"prompt": "p", "a": "x", "b": "y", "choice": "a"}],
+)  # fmt: skip
+def test_an_annotator_that_names_nobody_is_a_row_that_cannot_be_read(row: Any, who: Any) -> None:
+    found, tally = read({**row, "annotator": who}, row)
+    assert tally.faults == 1 and "the name or number of one person is right" in found[0].row.fault
+
+
+def test_a_list_of_one_annotator_is_that_person() -> None:
+    for who, name in ((["3"], "3"), ([4.0], "4"), ([{"email": "ana@x.org"}], "ana@x.org")):
+        (found,), _ = read({**PAIR, "rating": 3, "annotator": who})
+        assert found.row.annotators == [name]  # type: ignore[union-attr]
+    found, tally = read({**PAIR, "scores": [1, 2], "annotators": ["ana", True]}, {**PAIR, "scores": [1]})
+    assert tally.faults == 1 and "annotators holds True" in found[0].row.fault
+
+
+@pytest.mark.parametrize("scores", [{"ana": 1}, '{"ana": 1, "ben": 2}', {"clarity": 3, "depth": 4}])
+def test_scores_in_an_object_say_what_to_write(scores: Any) -> None:
+    found, tally = read({**PAIR, "scores": scores}, {**PAIR, "scores": [1]})
+    assert tally.faults == 1
+    assert "scores is an object, and its keys may be people or questions; write" in found[0].row.fault
+
+
+@pytest.mark.parametrize("key", ["user", "userName", "grader", "by"])
+def test_a_key_that_may_name_the_annotator_is_offered_and_read(key: str) -> None:
+    rows = [{**PAIR, "score": n, key: f"p{n}"} for n in range(3)]
+    _, tally = read(*rows)
+    assert (
+        f"labels that name nobody: 3; where {key} says who gave them, add columns: {{annotator: {key}}}"
+        in (" ".join(tally.lines()))
+    )
+    found, tally = read(*rows, columns={"annotator": key})
+    assert [one.row.annotators for one in found] == [["p0"], ["p1"], ["p2"]]  # type: ignore[union-attr]
+    assert not [*tally.lines()]
+    _, tally = read({**PAIR, key: "p"})
+    assert "annotator" not in " ".join(tally.lines())
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "values", "meaning"),
+    [
+        (PAIR, "upvotes", [3, -4], "verdict"), (PAIR, "status", ["bad", "good"], "verdict"),
+        (PAIR, "state", ["active", "deleted"], "{active: accept, deleted: ignore}"),
+        (PAIR, "archived", [True], "deleted"), (PAIR, "consent", [False, True], "weight"),
+        (PAIR, "is_valid", [True, False], "weight"), (PAIR, "no_error", [False], "weight"),
+        (PAIR, "state", ["needs work", "done"], "{done: ignore, needs_work: ignore}"),
+        (PAIR, "state", ["rejected", "accepted"], "review"), (PAIR, "toxicity", [0.3], "verdict"),
+        (PAIR, "rating", [4, "very good"], "verdict"), (CHOICE, "score_a", [1], "ignore"),
+        (PAIR, "label", ["good", "maybe"], "verdict"), (PAIR, "label", [1, "bad"], "verdict"),
+        (PAIR, "skip_training", [True], "mask"), (PAIR, "use_for_training", [False], "weight"),
+        (PAIR, "feedback", [f"fine {n}" for n in range(30)], "verdict"),
+        ({"text": "Words."}, "edu_score", [2.5], "ignore"), ({"text": "Words."}, "liked", ["ok!"], "review"),
+        (CHOICE, "approved_by_lead", ["yes", "no"], "review"), (CHOICE, "verified", [True], "weight"),
+    ],
+)  # fmt: skip
+def test_what_is_proposed_learns_nothing_that_a_person_refused(
+    row: dict[str, Any], key: str, values: list[Any], meaning: str
+) -> None:
+    rows = [{**row, key: value} for value in values]
+    _, tally = read(*rows)
+    with pytest.raises(UserError) as told:
+        tally.check("mine")
+    assert f"as in fields: {{{key}: {meaning}}}" in str(told.value)
+
+
+def test_a_proposed_mapping_reads_the_values_that_it_is_of() -> None:
+    rows = [{**PAIR, "state": value} for value in ("Needs work!", "deleted", "Löschen", "fine")]
+    meaning = {"needs_work": "reject", "deleted": "ignore", "loschen": "ignore", "fine": "accept"}
+    found, tally = read(*rows, fields={"state": meaning})
+    assert [type(one.row) for one in found] == [Rating, Pair] and not tally.faults

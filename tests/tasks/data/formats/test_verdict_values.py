@@ -1,0 +1,252 @@
+"""Verdicts told by values, by names in other languages, by an empty value, and by a column per person."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.formats import File, Found, Reading, Tally, find_format
+from tasks.data.formats.detect import choose_reading
+from tasks.data.formats.field_meanings import as_score
+from tasks.data.formats.reader import no_rows, read_rows
+from tasks.data.records import Pair, Rating
+
+PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
+ROWS: list[dict[str, Any]] = [
+    PAIR,
+    {"instruction": "Name a bird.", "input": "", "output": "A robin."},
+    {"messages": [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": "A robin."}]},
+]
+
+
+def read(*rows: Any, **told: Any) -> tuple[list[Found], Tally]:
+    return read_file(File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()), **told)
+
+
+def read_file(file: File, **told: Any) -> tuple[list[Found], Tally]:
+    tally = Tally()
+    known, reading = choose_reading([file], "mine", "auto", Reading("mine", **told))
+    return list(read_rows(find_format(known.name), [file], reading, tally)), tally
+
+
+@pytest.mark.parametrize("row", [*ROWS, {"text": "Some words."}])
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("status", ["needs work", "done", "done"]), ("stand", ["überarbeiten", "fertig", "offen"]),
+        ("出来", ["悪い", "普通", "普通"]), ("etat", ["À revoir", "terminé", "terminé"]),
+        ("zeichen", ["❌", "✅", "✅"]), ("mark", ["★★", "★★★", "★★"]), ("check", ["Needs review", "", None]),
+        ("review", ["bad", "bad", "bad"]), ("notes", [["reject"], ["x"], []]),
+        ("итог", ["плохо", "хорошо", "-"]),
+    ],
+)  # fmt: skip
+def test_a_key_whose_values_look_like_verdicts_is_asked_about(row: Any, key: str, values: list[Any]) -> None:
+    _, tally = read(*({**row, key: value} for value in values))
+    with pytest.raises(UserError, match=f"the key {key} is .* looks like a verdict; .*fields: "):
+        tally.check("mine")
+    _, tally = read(*({**row, key: value} for value in values), fields={key: "ignore"})
+    tally.check("mine", {key: "ignore"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("Bewertung", 2), ("qualité", "moyenne"), ("calificación", "3 de 5"), ("оценка", 5), ("评分", 3),
+        ("回答の評価", "C"), ("genehmigt", False), ("nota", 7.5), ("note", "4/6"), ("품질점수", 88),
+        ("meta.beoordeling", "x"),
+    ],
+)  # fmt: skip
+def test_a_name_of_a_verdict_in_another_language_is_asked_about(key: str, value: Any) -> None:
+    outer, _, inner = key.partition(".")
+    _, tally = read({**PAIR, outer: {inner: value} if inner else value})
+    with pytest.raises(UserError, match=f"the key {key} is .* looks like a verdict"):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("language", ["no", "en"]), ("position", ["right", "left"]), ("word_class", ["pos", "verb"]),
+        ("note", ["see page three", "draft"]), ("has_code", [True, False]), ("direction", ["up", "down"]),
+        ("sentiment", ["positive", "negative"]), ("title", [f"good {n}" for n in range(9)]),
+        ("topic", ["bad", *(f"topic {n}" for n in range(20))]), ("state", ["open", "closed"]),
+        ("kind", ["not bad at all, I would say " * 3]), ("level", [3, 4]),
+    ],
+)  # fmt: skip
+def test_a_key_that_says_something_else_is_only_named(key: str, values: list[Any]) -> None:
+    _, tally = read(*({**PAIR, key: value} for value in values))
+    tally.check("mine")
+    assert tally.unread[key].count == len(values)
+
+
+def test_values_are_told_alike_however_a_source_is_cut() -> None:
+    parts = [read({**PAIR, "state": value})[1] for value in ("open", "bad", "shut")]
+    whole, again = Tally(), Tally()
+    for part in parts:
+        whole.add(part)
+    for part in reversed(parts):
+        again.add(part)
+    assert [*whole.asks()] == [*again.asks()] == ["state"]
+    many = [read({**PAIR, "state": f"{n}"})[1] for n in range(30)]
+    for part in many:
+        whole.add(part)
+    assert not whole.asks()
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(
+    ("key", "full", "empty", "score"),
+    [
+        ("rating", 5, None, 5.0), ("stars", "★★", "", 2.0), ("label", False, None, -1.0),
+        ("feedback", "👍", " ", 1.0), ("kto_tag", "true", "nan", 1.0), ("quality", "bad", [], -1.0),
+        ("accepted", False, None, -1.0), ("grade", 2, "None", 2.0), ("thumbs", "down", None, -1.0),
+    ],
+)  # fmt: skip
+def test_a_pair_without_its_rating_is_no_right_answer(
+    row: Any, key: str, full: Any, empty: Any, score: float
+) -> None:
+    (found,), tally = read({**row, key: full}, {**row, key: empty}, {**row, key: empty})
+    assert isinstance(found.row, Rating) and found.row.scores == [score]
+    assert [*tally.left_out.values()] == [2]
+    assert any(f"2 pairs that nobody rated, as {key} is empty" in line for line in tally.lines())
+    if key != "label":
+        every, tally = read({**row, key: full}, {**row, key: empty}, fields={key: "ignore"})
+        assert [type(one.row) for one in every] == [Pair, Pair] and not tally.left_out
+
+
+def test_a_file_that_nobody_rated_gives_no_row_and_says_why() -> None:
+    found, tally = read({**PAIR, "rating": None}, {**PAIR, "rating": ""})
+    assert not found
+    assert "left out: 2 pairs that nobody rated, as rating is empty" in no_rows("mine", "a.jsonl", tally)
+
+
+@pytest.mark.parametrize("meaning", ["verdict", {"fine": 1, "meh": -1}, "review"])
+def test_an_empty_verdict_that_the_preset_names_is_none(meaning: Any) -> None:
+    given = {"verdict": 3, "review": "accept"}.get(meaning, "fine") if isinstance(meaning, str) else "fine"
+    found, tally = read({**PAIR, "m": {"q": given}}, {**PAIR, "m": {"q": None}}, fields={"m.q": meaning})
+    assert len(found) == 1 and [*tally.left_out.values()] == [1]
+
+
+def test_an_answer_that_is_accepted_needs_no_rating_and_an_empty_final_answer_is_no_verdict() -> None:
+    (found,), _ = read({**PAIR, "accepted": True, "rating": None})
+    assert isinstance(found.row, Pair)
+    (found,), _ = read({**ROWS[2], "answer": ""})
+    assert isinstance(found.row, Pair)
+
+
+def test_percentages_are_scores() -> None:
+    assert [as_score(v) for v in ("85%", "7 %", "12.5%", "%", "5%%")] == [85.0, 7.0, 12.5, None, None]
+
+
+WIDE = {
+    "words": ("anna,ben,carl", ["chosen,rejected,chosen", "rejected,chosen,"], [[1, -1, 1], [-1, 1]]),
+    "stars": ("anna,ben,carl", ["5,4,1", "2,,3"], [[5, 4, 1], [2, 3]]),
+    "thumbs": ("rater_1,rater_2", ["👍,👎", "👎,👎"], [[1, -1], [-1, -1]]),
+    "numbered": ("annotator1,annotator2", ["4 stars,5 stars", "1 star,"], [[4, 5], [1]]),
+    "addresses": ("ana@x.org,ben@x.org", ["good,bad", "bad,bad"], [[1, -1], [-1, -1]]),
+    "german": ("Anna,Jörg", ["gut,schlecht", "schlecht,gut"], None),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_a_column_of_votes_per_person_is_asked_about_and_read(name: str) -> None:
+    people, votes, scores = WIDE[name]
+    rows = [f"Q{n}?,A{n}.,{vote}" for n, vote in enumerate(votes)]
+    file = File("v.csv", "\n".join([f"prompt,completion,{people}", *rows, ""]).encode())
+    _, tally = read_file(file)
+    first, *_ = people.split(",")
+    with pytest.raises(UserError, match=rf"the columns {first}, .* one per person .*{first}\"?: vote"):
+        tally.check("mine")
+    if scores is None:
+        told: Any = {person: {"gut": 1, "schlecht": -1} for person in people.split(",")}
+        return
+    told = dict.fromkeys(people.split(","), "vote")
+    found, tally = read_file(file, fields=told)
+    tally.check("mine", told)
+    assert [one.row.scores for one in found] == scores  # type: ignore[union-attr]
+    assert found[0].row.annotators == people.split(",")  # type: ignore[union-attr]
+
+
+def test_a_row_that_nobody_voted_on_is_left_out_and_one_verdict_beside_votes_is_asked_about() -> None:
+    told = {"anna": "vote", "ben": "vote"}
+    found, tally = read({**PAIR, "anna": "", "ben": None}, {**PAIR, "anna": 1, "ben": 2}, fields=told)
+    assert len(found) == 1 and [*tally.left_out.values()] == [1]
+    found, _ = read({**PAIR, "anna": 1, "ben": 2, "rating": 3}, {**PAIR, "anna": 1}, fields=told)
+    assert "rating is a verdict beside the votes of anna, ben" in found[0].row.fault
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"turns": 2, "level": 3, "page": 1}, {"side": "left", "direction": "up"},
+        {"has_code": 1, "is_long": 0},
+        {"source": "web", "topic": "birds", "lang": "no"}, {"x": 1, "y": 2, "z": 3},
+    ],
+)  # fmt: skip
+def test_columns_that_are_no_votes_are_only_named(row: dict[str, Any]) -> None:
+    _, tally = read({**PAIR, **row}, {**PAIR, **row})
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "unread"),
+    [
+        (",prompt,completion", "0,Who?,I.", {"(column 1 without a name)": 1}),
+        ("prompt,completion,,", "Who?,I.,,", {}),
+        (
+            "prompt,,completion,",
+            "Who?,x,I.,y",
+            {"(column 2 without a name)": 1, "(column 4 without a name)": 1},
+        ),
+    ],
+)
+def test_columns_without_a_name_are_counted(header: str, row: str, unread: dict[str, int]) -> None:
+    (found,), tally = read_file(File("a.csv", f"{header}\n{row}\n".encode()))
+    assert isinstance(found.row, Pair) and (found.row.prompt, found.row.completion) == ("Who?", "I.")
+    assert {name: seen.count for name, seen in tally.unread.items()} == unread
+
+
+def test_a_verdict_in_a_column_without_a_name_is_asked_about_and_read() -> None:
+    file = File("a.csv", b"prompt,completion,\nWho?,I.,bad\nWhat?,It.,good\n")
+    _, tally = read_file(file)
+    with pytest.raises(UserError, match=r"the key \(column 3 without a name\) is 'bad' and looks like"):
+        tally.check("mine")
+    found, tally = read_file(file, fields={"(column 3 without a name)": "verdict"})
+    assert [one.row.scores for one in found] == [[-1.0], [1.0]]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("cell", "path"),
+    [
+        ('{"rating": 2}', "meta.rating"), ("{'review': {'quality': 'bad'}}", "meta.review.quality"),
+        ('[{"verdict": "no"}]', "meta[].verdict"), ('{"state": "rejected", "page": 3}', "meta.state"),
+    ],
+)  # fmt: skip
+def test_a_verdict_in_a_cell_with_an_object_is_asked_about(cell: str, path: str) -> None:
+    _, tally = read({**PAIR, "meta": cell})
+    assert [*tally.asks()] == [path]
+
+
+def test_a_verdict_in_a_cell_with_an_object_is_read_where_the_preset_says_so() -> None:
+    rows = [{**PAIR, "meta": json.dumps({"rating": score})} for score in (2, 5)]
+    found, tally = read(*rows, fields={"meta.rating": "verdict"})
+    tally.check("mine", {"meta.rating": "verdict"})
+    assert [one.row.scores for one in found] == [[2.0], [5.0]]  # type: ignore[union-attr]
+    (one,), tally = read({**PAIR, "meta": "{not an object}", "code": "[1, 2]", "empty": "{}"})
+    assert isinstance(one.row, Pair) and not tally.asks()
+
+
+@pytest.mark.parametrize("row", [*ROWS, {"text": "Some words."}])
+@pytest.mark.parametrize("values", [["0", "2", "42"], ["no", "yes", "no"], [False, True, True], [1, 0, 7]])
+def test_final_answers_that_are_flags_are_no_reviews_and_are_asked_about(row: Any, values: list[Any]) -> None:
+    rows = [{**row, "answer": value} for value in values]
+    found, tally = read(*rows)
+    assert len(found) == 3 and not any(isinstance(one.row, Rating) for one in found)
+    with pytest.raises(UserError, match=r"the key answer is .* looks like a verdict"):
+        tally.check("mine")
+    found, tally = read(*rows, fields={"answer": "ignore"})
+    tally.check("mine", {"answer": "ignore"})
+    assert len(found) == 3

@@ -1,0 +1,21 @@
+"""Reading a source as ingestion does, for the tests of the places that sources come from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tasks.data.package_archive import Archive
+from tasks.data.sources import DataParameters, Source, read_source
+
+
+def read(source: Source, root: Path, said: list[str] | None = None, **packed: Archive) -> list[bytes]:
+    files = read_source(
+        source, DataParameters((source,), packed), root,
+        lambda event: said.append(event["text"]) if said is not None else None,
+    )  # fmt: skip
+    return [file.stream().read() for file in files]
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

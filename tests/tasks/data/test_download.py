@@ -1,0 +1,284 @@
+"""Addresses: fetched once and checked, gone on with after a break; S3 likewise."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data import download
+from tasks.data.sources import DataParameters, Source, sources_digest
+from tests.tasks.data.source_reader import read, sha
+
+
+@dataclass
+class Served:
+    """Files of a server on the loopback; what was asked of it, and how it misbehaves."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    breaks: list[int] = field(default_factory=list)  # bytes after which each next answer ends
+    marks: bool = True
+    ranges: bool = True
+    length: bool = True
+    status: int = 0
+    url: str = ""
+
+
+def handler(served: Served) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range", "")
+            content = served.files.get(self.path.partition("?")[0])
+            served.asked.append(wanted)
+            if content is None or served.status:
+                self.send_error(served.status or 404)
+                return
+            # Before the answer: at its head who asks may hang up, and ask again at once.
+            end = served.breaks.pop(0) if served.breaks else None
+            mark = f'"{sha(content)[:8]}"' if served.marks else ""
+            start = 0
+            if served.ranges and wanted and self.headers.get("If-Range", mark) == mark:
+                start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            else:
+                self.send_response(200)
+            if mark:
+                self.send_header("ETag", mark)
+            if served.length:
+                self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            self.wfile.write(content[start:][:end])
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    return Handler
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    found = Served({"/texts/a.jsonl": b'{"text": "a"}\n' * 1000})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(found))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    found.url = f"http://127.0.0.1:{server.server_port}/texts/a.jsonl"
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def parts(root: Path) -> list[Path]:
+    return sorted((root / "var").rglob("*.part"))
+
+
+def test_what_was_fetched_once_is_not_fetched_again(served: Served, tmp_path: Path) -> None:
+    content = served.files["/texts/a.jsonl"]
+    pinned = Source("s", urls=f"{served.url}#sha256={sha(content)}")
+    said: list[str] = []
+    assert read(pinned, tmp_path, said) == [content] and said == [f"fetching {served.url}, 14000 bytes"]
+    served.asked.clear()
+    assert read(pinned, tmp_path, said) == [content]
+    assert served.asked == [] and len(said) == 1 and parts(tmp_path) == []
+
+
+def test_without_a_sum_the_server_is_asked_and_a_changed_file_fetched(served: Served, tmp_path: Path) -> None:
+    source = Source("s", urls=served.url)
+    parameters = DataParameters((source,))
+    said: list[str] = []
+    before = sources_digest(parameters, tmp_path)
+    assert read(source, tmp_path, said) == read(source, tmp_path, said)
+    assert len(said) == 1 and sources_digest(parameters, tmp_path) == before
+    served.files["/texts/a.jsonl"] = b'{"text": "new"}\n'
+    assert sources_digest(parameters, tmp_path) != before
+    assert read(source, tmp_path, said) == [b'{"text": "new"}\n'] and len(said) == 2
+
+
+def test_a_server_that_is_gone_leaves_the_last_copy_in_use(served: Served, tmp_path: Path) -> None:
+    source = Source("s", urls=served.url)
+    content, before = read(source, tmp_path), sources_digest(DataParameters((source,)), tmp_path)
+    served.status = 503
+    said: list[str] = []
+    assert read(source, tmp_path, said) == content
+    assert "what was fetched before is read" in said[0]
+    assert sources_digest(DataParameters((source,)), tmp_path) == before
+
+
+def test_a_break_goes_on_where_it_stopped(served: Served, tmp_path: Path) -> None:
+    # The first answer of a try is only looked at where something is there already.
+    served.breaks = [5000, 14000]
+    assert read(Source("s", urls=served.url), tmp_path) == [served.files["/texts/a.jsonl"]]
+    assert served.asked == ["", "", "bytes=5000-"]
+
+
+def test_a_killed_download_goes_on_in_the_next_run(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source("s", urls=served.url)
+    monkeypatch.setattr(download, "TRIES", 1)
+    served.breaks = [5000, 14000, 0]
+    with pytest.raises(
+        UserError, match=r"it ended after 5000 of 14000 bytes\); the 5000 bytes that came are kept"
+    ):
+        read(source, tmp_path)
+    (part,) = parts(tmp_path)
+    assert part.stat().st_size == 5000
+    assert [path for path in part.parent.iterdir() if path.name == "a.jsonl"] == []
+    served.asked.clear()
+    served.breaks = []
+    said: list[str] = []
+    assert read(source, tmp_path, said) == [served.files["/texts/a.jsonl"]]
+    assert served.asked == ["", "bytes=5000-"] and said[0].endswith("14000 bytes, from byte 5000 on")
+    assert parts(tmp_path) == []
+
+
+def test_what_changed_meanwhile_is_not_put_together(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source("s", urls=served.url)
+    monkeypatch.setattr(download, "TRIES", 1)
+    served.breaks = [5000, 14000, 0]
+    with pytest.raises(UserError, match="5000 of 14000"):
+        read(source, tmp_path)
+    served.breaks = []
+    served.files["/texts/a.jsonl"] = b'{"text": "b"}\n' * 1000
+    assert read(source, tmp_path) == [b'{"text": "b"}\n' * 1000]
+
+
+@pytest.mark.parametrize("trait", ["ranges", "marks"])
+def test_a_server_that_cannot_go_on_is_read_from_the_start(
+    served: Served, tmp_path: Path, trait: str
+) -> None:
+    setattr(served, trait, False)
+    served.breaks = [5000]
+    assert read(Source("s", urls=served.url), tmp_path) == [served.files["/texts/a.jsonl"]]
+
+
+def test_a_rest_that_does_not_fit_is_fetched_whole(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a mark the sum alone tells that the file was another when it broke off."""
+    served.marks = False
+    right = served.files["/texts/a.jsonl"]
+    source = Source("s", urls=f"{served.url}#sha256={sha(right)}")
+    served.files["/texts/a.jsonl"] = b"x" * len(right)
+    served.breaks = [5000, 14000, 0]
+    with monkeypatch.context() as once:
+        once.setattr(download, "TRIES", 1)
+        with pytest.raises(UserError, match="5000 of 14000"):
+            read(source, tmp_path)
+    served.files["/texts/a.jsonl"], served.breaks = right, []
+    assert read(source, tmp_path) == [right]
+
+
+def test_a_wrong_sum_shows_both_and_leaves_nothing(served: Served, tmp_path: Path) -> None:
+    content = served.files["/texts/a.jsonl"]
+    with pytest.raises(UserError) as caught:
+        read(Source("s", urls=f"{served.url}?key=secret#sha256={'f' * 64}"), tmp_path)
+    assert sha(content) in str(caught.value) and "f" * 64 in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert [path for path in (tmp_path / "var").rglob("a.jsonl*")] == []
+
+
+def test_a_half_without_a_length_is_not_taken_for_the_whole(served: Served, tmp_path: Path) -> None:
+    content = served.files["/texts/a.jsonl"]
+    served.length = False
+    with pytest.raises(UserError, match="does not say how long it is"):
+        read(Source("s", urls=served.url), tmp_path)
+    assert read(Source("s", urls=f"{served.url}#sha256={sha(content)}"), tmp_path) == [content]
+
+
+def test_what_is_not_there_is_said_at_once(served: Served, tmp_path: Path) -> None:
+    gone = served.url.replace("a.jsonl", "gone.jsonl")
+    with pytest.raises(UserError, match=r"gone\.jsonl: the server answers 404"):
+        read(Source("s", urls=gone), tmp_path)
+    assert len(served.asked) == 1
+
+
+def test_a_server_in_trouble_is_asked_again(served: Served, tmp_path: Path) -> None:
+    served.status = 503
+    with pytest.raises(UserError, match=r"cannot be fetched \(the server answers 503"):
+        read(Source("s", urls=served.url), tmp_path)
+    assert len(served.asked) == download.TRIES
+
+
+def test_an_address_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "far.txt").write_text("far")
+    source = Source("s", urls=f"file://{tmp_path}/far.txt")
+    assert read(source, tmp_path) == [b"far"]
+    with pytest.raises(UserError, match=r"gone\.txt: there is no such file"):
+        read(Source("s", urls=f"file://{tmp_path}/gone.txt"), tmp_path)
+    with pytest.raises(UserError, match=r"is a folder; name its files"):
+        read(Source("s", urls=f"file://{tmp_path}"), tmp_path)
+    with pytest.raises(UserError, match=r"nosuch://x/a\.txt: Protocol not known: nosuch"):
+        read(Source("s", urls="nosuch://x/a.txt"), tmp_path)
+
+
+def test_a_full_disk_is_said(served: Served, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    with pytest.raises(UserError, match="the disk is full; make room"):
+        download._copy(
+            download.Opened(io.BytesIO(b"words" * 9), download.State("", 45), 0), Path("/dev/full")
+        )
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(
+        ip_address="127.0.0.1", port=0, verbose=False
+    )
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    values = {
+        "ENDPOINT_URL": address,
+        "ACCESS_KEY_ID": "x",
+        "SECRET_ACCESS_KEY": "x",
+        "DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    import boto3
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    client = boto3.client("s3", endpoint_url=address)
+    client.create_bucket(Bucket="corpus")
+    yield client
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_s3(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    content = os.urandom(3 << 20)
+    s3.put_object(Bucket="corpus", Key="a/b.txt", Body=content)
+    source = Source("s", urls="s3://corpus/a/b.txt")
+    before = sources_digest(DataParameters((source,)), tmp_path)
+    said: list[str] = []
+    assert read(source, tmp_path, said) == read(source, tmp_path, said) == [content] and len(said) == 1
+    given = source.addresses[0]
+    whole = download.fetched(given, tmp_path)
+    assert whole is not None
+    # As a killed run leaves it: the first part under another name.
+    part = whole.with_name(f"b.txt.{download.ask(given).key}.part")
+    part.write_bytes(content[: 1 << 20])
+    whole.unlink()
+    assert read(source, tmp_path, said) == [content] and said[1].endswith("from byte 1048576 on")
+    s3.put_object(Bucket="corpus", Key="a/b.txt", Body=b"new")
+    assert sources_digest(DataParameters((source,)), tmp_path) != before
+    assert read(source, tmp_path) == [b"new"]
+    with pytest.raises(UserError, match=r"s3://corpus/none\.txt: there is no such file"):
+        read(Source("s", urls="s3://corpus/none.txt"), tmp_path)

@@ -1,0 +1,96 @@
+"""Which labels are new since the last time that somebody was told of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows import deployments
+from flows.config import check_preset
+from tasks.data.new_labels import known_labels
+from tasks.data.records import rating_row, write_rows
+from tasks.engine.stage import Surroundings
+from tasks.ingest import ingest
+from tasks.validate import validate
+from tasks.validation.quarantine import admit, set_aside
+
+
+def lay(rows: Path, *people: str) -> None:
+    for kind in ("comparisons", "ratings"):
+        (rows / kind).mkdir(parents=True, exist_ok=True)
+    """A rating for each word; of several people where a word joins them by a plus."""
+    ratings = [
+        rating_row("the film", f" is {place}", [1.0] * len(who.split("+")), who.split("+"), "tone", "s", "g")
+        for place, who in enumerate(people)
+    ]
+    write_rows(rows / "ratings" / "00000.jsonl", ratings)
+
+
+def test_labels_are_told_of_once(tmp_path: Path) -> None:
+    lay(tmp_path / "rows", "ann", "ben")
+    known = known_labels(tmp_path, "a/preset")
+    came = known.arrived(tmp_path / "rows", "first")
+    assert came.rows == {"comparisons": 0, "ratings": 2} and came.annotators == {"ann": 1, "ben": 1}
+    known.remember(tmp_path / "rows", "first", "data-1")
+
+    again = known_labels(tmp_path, "a/preset")
+    assert again.data == "data-1" and not again.arrived(tmp_path / "rows", "first")
+    lay(tmp_path / "rows", "ann", "ben", "cay")
+    assert again.arrived(tmp_path / "rows", "second").annotators == {"cay": 1}
+    # Another preset's labels are its own, and a file that is broken knows none.
+    assert known_labels(tmp_path, "other").arrived(tmp_path / "rows", "second").rows["ratings"] == 3
+    again.path.write_bytes(b"half")
+    assert known_labels(tmp_path, "a/preset").arrived(tmp_path / "rows", "second").rows["ratings"] == 3
+
+
+def test_labels_that_are_gone_are_no_news(tmp_path: Path) -> None:
+    lay(tmp_path / "rows", "ann", "ben")
+    known = known_labels(tmp_path, "demo")
+    known.remember(tmp_path / "rows", "first", "data-1")
+    lay(tmp_path / "rows", "ann")
+    assert not known.arrived(tmp_path / "rows", "second")
+
+
+def test_a_rating_that_lost_a_score_is_no_news_and_one_that_got_one_is(tmp_path: Path) -> None:
+    lay(tmp_path / "rows", "ann+ben", "ben")
+    known = known_labels(tmp_path, "demo")
+    known.remember(tmp_path / "rows", "first", "data-1")
+    lay(tmp_path / "rows", "ben", "ben")
+    assert not known.arrived(tmp_path / "rows", "second")
+    lay(tmp_path / "rows", "ann+ben", "ben+cay")
+    came = known.arrived(tmp_path / "rows", "third")
+    assert came.rows["ratings"] == 1 and came.annotators == {"cay": 1}
+
+
+def test_rows_that_are_admitted_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    label = {"prompt": "What is old?", "a": "The mill.", "b": "Us?", "choice": "a", "annotator": "ann"}
+    rows = [{"text": "The mill is old."}, label, {**label, "a": "The \u0000 mill."}]
+    (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    preset = check_preset(
+        {
+            "name": "mine",
+            "data": {"sources": [{"name": "s", "files": "a.jsonl"}]},
+            "validate": {"quarantine": 0.5},
+        }
+    )
+    around = Surroundings(tmp_path, preset.seed)
+
+    def made() -> str:
+        data = ingest.run(preset.data, {}, around, print)
+        good = validate.run(preset.checks(), {"ingest": data}, around, print)
+        folder, version = Path(good.path) / "rows", str(data.metrics["data_hash"])
+        known = known_labels(tmp_path, "mine")
+        came = known.arrived(folder, good.digest)
+        known.remember(folder, good.digest, version)
+        assert came.rows["comparisons"] == 1
+        return version
+
+    version = made()
+    assert deployments._told(preset) == version
+    (row,) = set_aside(tmp_path)
+    admit(tmp_path, preset.validation.admitted, [row.id], "max", "meant", "2026-01-31T12:00:00+00:00")
+    assert deployments._told(preset) == ""
+    assert made() == version and deployments._told(preset) == version

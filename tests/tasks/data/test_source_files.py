@@ -1,0 +1,77 @@
+"""Files of a source: loops of links end, each real file counts once, and no pipe is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.sources import Source, own_files
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("a.txt", "sub/b.txt", "sub/deep/c.txt", "sub/notes.pdf", ".hidden/d.txt"):
+        (tmp_path / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / name).write_text(name)
+    return tmp_path
+
+
+def names(root: Path, *files: str) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in own_files(Source("s", files=files), root)]
+
+
+ALL = ["texts/a.txt", "texts/sub/b.txt", "texts/sub/deep/c.txt"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("links", [["."], [".", "."], ["..", "sub"], ["sub", "sub/deep", ".", "../texts"]])
+@pytest.mark.parametrize("pattern", ["texts", "texts/**/*.txt", "t*/**/*.txt"])
+def test_loops_of_links_end_and_count_each_file_once(root: Path, links: list[str], pattern: str) -> None:
+    for number, target in enumerate(links):
+        (root / "texts" / f"z{number}").symlink_to(target)
+    (root / "texts" / "sub" / "deep" / "up").symlink_to("../..")
+    assert names(root, pattern) == ALL
+
+
+def test_links_to_one_file_count_once(root: Path) -> None:
+    (root / "texts" / "b1.txt").symlink_to("a.txt")
+    (root / "texts" / "b2.txt").symlink_to("b1.txt")
+    assert names(root, "texts") == ALL
+    assert names(root, "texts/*.txt", "texts") == ALL
+    assert names(root, "texts/b2.txt", "texts/a.txt") == ["texts/b2.txt"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("texts/*.txt", ["texts/a.txt"]),
+        ("texts/**/c.txt", ["texts/sub/deep/c.txt"]),
+        ("**/*.txt", ALL),
+        ("texts/**", [*ALL[:2], ALL[2], "texts/sub/notes.pdf"]),
+        ("texts/sub/**/*.txt", ALL[1:]),
+        ("texts/**/deep/*", ALL[2:]),
+    ],
+)
+def test_globs_as_python_has_them(root: Path, pattern: str, found: list[str]) -> None:
+    assert names(root, pattern) == found
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("files", ["texts", "texts/*", "texts/**/*.txt", "texts/sub/pipe.txt"])
+def test_pipes_devices_and_dangling_links_are_refused(root: Path, files: str) -> None:
+    deep = files != "texts/*"
+    pipe = root / "texts" / ("sub/pipe.txt" if deep else "pipe.txt")
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match=r"source s: .*pipe\.txt is a named pipe"):
+        names(root, files)
+    pipe.unlink()
+    pipe.symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"pipe\.txt is a device"):
+        names(root, files)
+    pipe.unlink()
+    pipe.symlink_to("/nowhere.txt")
+    with pytest.raises(UserError, match=r"pipe\.txt leads nowhere"):
+        names(root, files)

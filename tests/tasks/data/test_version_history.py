@@ -1,0 +1,99 @@
+"""The versions that there were: listed, and found by revision and by hash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.data import version_history
+from tasks.dvc import versions
+from tests.tasks.dvc_project import git, lay, meta, texts, three_texts
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return three_texts(tmp_path / "project")
+
+
+def test_the_log_has_every_version_that_was_committed_and_the_one_that_is_not(root: Path) -> None:
+    git(root, "init", "-q")
+    first = versions.add(root, "", meta("a", text=3))
+    git(root, "add", "data.dvc")
+    git(root, "commit", "-qm", "The first labels")
+    lay(root, *texts("one", "two"))
+    never = versions.add(root, "", meta("b", text=2))
+    lay(root, *texts("one"))
+    second = versions.add(root, "", meta("b", text=1))
+    git(root, "commit", "-qam", "Fewer")
+    lay(root, *texts("one", "nine"))
+    third = versions.add(root, "", meta("c", text=2))
+    found = version_history.log(root)
+    assert found[0].hash == third and found[0].commit == ""
+    assert {version.hash for version in found} == {first, never, second, third}
+    committed = [version for version in found if version.commit]
+    assert [version.hash for version in committed] == [second, first]
+    assert [version.subject for version in committed] == ["Fewer", "The first labels"]
+    assert committed[0].rows == {"text": 1} and committed[0].sources == "b"
+    assert all(version.date for version in found)
+    assert version_history.last_accepted(root) == second
+
+
+def test_without_git_the_versions_of_this_folder_are_known(root: Path) -> None:
+    first = versions.add(root, "", meta("a", text=3))
+    lay(root, *texts("one", "two"))
+    second = versions.add(root, "", meta("b", text=2))
+    assert [version.hash for version in version_history.log(root)] == [second, first]
+    assert version_history.last_accepted(root) == first
+    assert version_history.find(root, first[:8]) == first
+
+
+def test_a_version_that_comes_back_is_remembered_once(root: Path) -> None:
+    first = versions.add(root, "", meta("a", text=3))
+    lay(root, *texts("one", "two"))
+    versions.add(root, "", meta("b", text=2))
+    lay(root, *texts("one", "two", "three"))
+    assert versions.add(root, "", meta("a", text=3)) == first
+    assert len(versions.remembered(root)) == 2
+
+
+def test_there_is_nothing_to_compare_with_before_the_second_version(root: Path) -> None:
+    versions.add(root, "", meta("a", text=3))
+    with pytest.raises(UserError, match="there is no earlier version"):
+        version_history.last_accepted(root)
+
+
+def test_a_version_is_found_by_revision_and_by_hash(root: Path) -> None:
+    git(root, "init", "-q")
+    first = versions.add(root, "", meta("a", text=3))
+    git(root, "add", "data.dvc")
+    git(root, "commit", "-qm", "a")
+    git(root, "tag", "labels-1")
+    (root / "other").write_text("x")
+    git(root, "add", "other")
+    git(root, "commit", "-qm", "b")
+    for name in ("labels-1", "HEAD", "HEAD~1", git(root, "rev-parse", "HEAD"), first, first[:6], first[:32]):
+        assert version_history.find(root, name) == first
+    git(root, "rm", "-q", "data.dvc")
+    git(root, "commit", "-qm", "c")
+    with pytest.raises(UserError, match=r"data\.dvc is not there at HEAD"):
+        version_history.find(root, "HEAD")
+
+
+@pytest.mark.parametrize("name", ["nothing", "abc", "--all", "zzzzzz", ""])
+def test_what_is_no_version_is_said(root: Path, name: str) -> None:
+    versions.add(root, "", meta("a", text=3))
+    with pytest.raises(UserError, match="is no version: neither a git revision nor 4 or more digits"):
+        version_history.find(root, name)
+
+
+def test_a_beginning_that_two_versions_share_names_both(root: Path) -> None:
+    entries = [{"md5": f"abcd{n}{'0' * 27}.dir", "meta": {}, "made": ""} for n in (1, 2)]
+    path = root / versions.KNOWN
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"md5": "tor')
+    with pytest.raises(UserError, match=r"abcd begins abcd2\d+ and abcd1\d+; write more"):
+        version_history.find(root, "abcd")
+    assert version_history.find(root, "abcd1") == entries[0]["md5"]

@@ -1,0 +1,475 @@
+"""What is withdrawn leaves the data, whatever the sources hold, and comes back by no other way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import pipeline
+from flows.config import Preset, read_preset
+from model.errors import UserError
+from tasks.cleanup.output_gc import RUNNING, Need, plan, survey
+from tasks.common.file_lock import alone
+from tasks.data.readmitted_rows import LAST, member_digests
+from tasks.data.records import comparison_row, rating_row, read_rows, read_shards, text_row
+from tasks.data.sources import DataParameters, Source
+from tasks.data.withdrawals import (
+    WITHDRAWN,
+    Withdrawal,
+    Withdrawn,
+    held,
+    rated_of,
+    read_withdrawn,
+    write_withdrawals,
+)
+from tasks.deletion.output_erasure import holding
+from tasks.deletion.plan import Asked, Leaving, find_leaving, read_ids
+from tasks.dvc import versions
+from tasks.engine.output import Reference, read_manifest
+from tasks.engine.stage import Stage, Surroundings
+from tasks.ingest import WAITS, ingest
+from tasks.onboarding.source_preview import dry_run
+from tasks.project.paths import DATA_LOCK
+from tasks.reproduction.data import place_data
+from tasks.validate import ValidateParameters, accepted_rows
+
+REPOSITORY = Path(__file__).parents[3]
+NOW = "2026-01-31T12:00:00+00:00"
+SIGNED = {"by": "max", "why": "asked for", "time": NOW}
+OWN = Source("mine", "rows", files="texts/*.jsonl")
+LABEL = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
+RATED = {"prompt": "q", "completion": "z", "scores": [1.0, 2.0], "annotators": ["ann", "ben"]}
+
+
+def write(root: Path, *lines: dict[str, Any], name: str = "a") -> None:
+    (root / "texts").mkdir(parents=True, exist_ok=True)
+    (root / "texts" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def make(root: Path, parameters: DataParameters | None = None) -> Reference:
+    """Ingestion as a run does it."""
+    return ingest.run(parameters or DataParameters((OWN,)), {}, Surroundings(root), lambda event: None)
+
+
+def withdraw(root: Path, people: list[str], ids: list[str]) -> Leaving:
+    found = find_leaving(root, Asked(people, dict.fromkeys(ids, ""), **SIGNED))
+    write_withdrawals(root, found.new)
+    return found
+
+
+def ids(root: Path, kind: str) -> list[str]:
+    return [row["id"] for row in read_shards(root / "data" / kind)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project whose data has two texts, labels by ann and ben, and one rating by both."""
+    labels = [{**LABEL, "annotator": name} for name in ("ann", "ben")]
+    write(tmp_path, {"text": "one"}, {"text": "two"}, *labels)
+    write(tmp_path, RATED, {"text": "one"}, name="b")
+    make(tmp_path)
+    return tmp_path
+
+
+def test_what_is_left_of_a_row() -> None:
+    gone = Withdrawn(annotators=frozenset({"ann"}))
+    label = comparison_row("p", "x", "y", "a", "tone", "ann", "s", "g")
+    text = text_row("ann", "s")
+    assert gone.left(label) is None and gone.left(text) is text
+    both = rating_row("p", "c", [1, 2, 3], ["ann", "ben", "cay"], "tone", "s", "g", (), ["1", "", "3"])
+    assert gone.left(both) == rating_row("p", "c", [2, 3], ["ben", "cay"], "tone", "s", "g", (), ["", "3"])
+    assert gone.left(rating_row("p", "c", [1], ["ann"], "tone", "s", "g")) is None
+    # A time is nothing without any; a score without a name is nobody's.
+    one = rating_row("p", "c", [1, 2], ["ann"], "tone", "s", "g", (), ["1", ""])
+    assert gone.left(one) == rating_row("p", "c", [2], [], "tone", "s", "g")
+    # A rating that was withdrawn stays away when somebody adds a score, which gives it another id.
+    again = Withdrawn(frozenset({both.id}), rated=frozenset({rated_of(vars(both))}))
+    assert again.left(both) is None
+    assert again.left(rating_row("p", "c", [1, 5], ["ann", "dee"], "tone", "s", "g")) is None
+    assert again.left(rating_row("p", "c", [1, 5], ["ann", "dee"], "helpfulness", "s", "g")) is not None
+
+
+def test_a_person_s_labels_leave_as_a_new_version(root: Path) -> None:
+    before = versions.read_pointer(root)
+    found = withdraw(root, ["ann"], [])
+    assert found.gone == {("comparisons", "texts/a.jsonl"): 1}
+    assert found.lessened == {("ratings", "texts/b.jsonl"): 1}
+    after = make(root)
+    assert [row.annotator for row in read_rows(root / "data" / "comparisons", "comparisons")] == ["ben"]
+    [rating] = read_rows(root / "data" / "ratings", "ratings")
+    assert (rating.scores, rating.annotators) == ([2.0], ["ben"])
+    assert rating.id == rating_row("q", "z", [2.0], ["ben"], "helpfulness", "s", "g").id
+    assert before and after.metrics["data_hash"] != before["md5"]
+    meta = yaml.safe_load((root / "data.dvc").read_text())["meta"]
+    # The sources are what they were: this is told apart from other ones.
+    assert meta["sources"] == before["meta"]["sources"] and "withdrawn" not in before["meta"]
+    members = member_digests(read_withdrawn(root))
+    withdrawn = {"digest": read_withdrawn(root).digest, "members": members, "rows": {"comparisons": 1}}
+    assert len(members) == 1 and meta["withdrawn"] == withdrawn
+    assert make(root).reused
+    again = find_leaving(root, Asked(["ann"], {}, **SIGNED))
+    assert again.new == [] and [each.by for each in again.known] == ["max"] and not again.gone
+    # Who said so, when and why make no other version; taking the line out brings the labels back.
+    (root / WITHDRAWN).write_text((root / WITHDRAWN).read_text().replace("asked for", "left the team"))
+    assert make(root).reused
+    (root / WITHDRAWN).unlink()
+    again_in = DataParameters((OWN,), readmit=True)
+    assert make(root, again_in).metrics["data_hash"] == before["md5"] and len(ids(root, "comparisons")) == 2
+    # Asked for once, they are back.
+    assert make(root).reused and len(ids(root, "comparisons")) == 2
+
+
+def test_rows_leave_from_every_source_that_has_them(root: Path) -> None:
+    number = text_row("one", "mine").id
+    (rating,) = ids(root, "ratings")
+    found = withdraw(root, [], [number[:6], rating])
+    assert {each.id for each in found.new} == {number, rating}
+    make(root)
+    assert ids(root, "text") == [text_row("two", "mine").id] and ids(root, "ratings") == []
+    # It stays away though cay scores it now.
+    scores = {"scores": [1.0, 2.0, 3.0], "annotators": ["ann", "ben", "cay"]}
+    write(root, {**RATED, **scores}, {"text": "one"}, name="b")
+    make(root)
+    assert ids(root, "text") == [text_row("two", "mine").id] and ids(root, "ratings") == []
+
+
+def test_a_row_that_was_mended_to_be_a_person_s_leaves_by_its_id(root: Path) -> None:
+    (row,) = [row for row in read_shards(root / "data" / "comparisons") if row["annotator"] == "ann"]
+    mended = {"id": row["id"], **SIGNED, "row": {**row, "annotator": "cay"}}
+    (root / "configs").mkdir()
+    (root / "configs" / "admitted.jsonl").write_text(json.dumps(mended) + "\n")
+    found = withdraw(root, ["cay"], [])
+    assert [each.id or each.annotator for each in found.new] == ["cay", row["id"]]
+    make(root)
+    assert [row["annotator"] for row in read_shards(root / "data" / "comparisons")] == ["ben"]
+
+
+def test_a_source_may_lose_all_its_rows_and_its_stranger(root: Path) -> None:
+    withdraw(root, ["ann"], ids(root, "text"))
+    apart = [Source(name, "rows", files=f"texts/{name}.jsonl", annotators=("ben",)) for name in "ab"]
+    make(root, DataParameters(tuple(apart)))
+    assert ids(root, "text") == [] and len(ids(root, "ratings")) == 1
+
+
+@pytest.mark.parametrize(
+    ("people", "given", "says"),
+    [
+        (["anm"], [], "no label in data/ is by 'anm'; did you mean ann"),
+        ([" "], [], "annotator is empty"),
+        ([], ["ab"], "'ab' is no row's id"),
+        ([], ["0123456789abcdef"], "0123456789abcdef is no row of data/; "),
+        ([], [], "nothing is named"),
+    ],
+)
+def test_who_or_what_is_not_there_is_one_sentence(
+    root: Path, people: list[str], given: list[str], says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        withdraw(root, people, given)
+    assert not (root / WITHDRAWN).exists()
+
+
+def test_a_mistyped_id_leads_to_the_right_one_with_the_line_of_the_file(root: Path) -> None:
+    number = ids(root, "text")[0]
+    wrong = number[:3] + ("0" if number[3] != "0" else "1") + number[4:]
+    (root / "ids.txt").write_text(f"{number}\n\n{wrong}\n")
+    with pytest.raises(UserError, match=rf"ids\.txt, line 3: {wrong} is no row.*did you mean {number}"):
+        find_leaving(root, Asked([], read_ids(root / "ids.txt"), **SIGNED))
+    for text, says in (("", "holds no id"), ("\xff\xfe", "not UTF-8")):
+        (root / "ids.txt").write_bytes(text.encode("latin-1"))
+        with pytest.raises(UserError, match=says):
+            read_ids(root / "ids.txt")
+    with pytest.raises(UserError, match="is no file"):
+        read_ids(root / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ({**SIGNED}, "names one, an id or an annotator"),
+        ({**SIGNED, "id": "0" * 16, "annotator": "a"}, "names one, an id or an annotator"),
+        ({**SIGNED, "id": "xyz"}, 'id is "xyz"; 16 hex digits are right'),
+        ({**SIGNED, "annotator": 7}, "annotator is 7; a text is right"),
+        ({**SIGNED, "annotator": "a", "who": "b"}, "who is not known"),
+        ({**SIGNED, "annotator": "a", "time": "soon"}, "ISO 8601 is right"),
+        ({"annotator": "a", "why": "w", "time": NOW}, "by is null"),
+    ],
+)
+def test_a_line_that_is_no_withdrawal_is_named_and_nothing_is_made(
+    root: Path, line: dict[str, Any], says: str
+) -> None:
+    good = json.dumps({"annotator": "ann", **SIGNED})
+    (root / "configs").mkdir(exist_ok=True)
+    (root / WITHDRAWN).write_text(f"{good}\n{json.dumps(line)}\n")
+    with pytest.raises(UserError, match=rf"{WITHDRAWN}, line 2: .*{says}"):
+        make(root)
+    with pytest.raises(UserError, match="line 2"):
+        write_withdrawals(root, [Withdrawal(**SIGNED, annotator="ben")])
+    assert len((root / WITHDRAWN).read_text().splitlines()) == 2
+
+
+def test_a_version_that_is_pinned_must_be_without_them(root: Path) -> None:
+    pinned = versions.read_pointer(root)
+    withdraw(root, ["ann"], [])
+    assert pinned and held(root / "data", read_withdrawn(root)) == {"comparisons": 1, "ratings": 1}
+    with pytest.raises(UserError, match=r"holds 1 comparisons and 1 ratings that configs/withdrawn\.jsonl"):
+        make(root, DataParameters((OWN,), version=pinned["md5"]))
+    now = make(root).metrics["data_hash"]
+    assert make(root, DataParameters((OWN,), version=now)).metrics["data_hash"] == now
+
+
+def test_a_withdrawal_is_no_shrinking_and_other_losses_are(root: Path) -> None:
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", "-C", str(root), *who, *words], check=True, capture_output=True)
+
+    git("init")
+    git("add", "data.dvc")
+    git("commit", "-m", "accepted")
+    withdraw(root, ["ann", "ben"], [])
+    make(root)
+    assert accepted_rows(ValidateParameters(), root) == {
+        "text": 2,
+        "pairs": 0,
+        "comparisons": 0,
+        "ratings": 0,
+    }
+    git("add", "data.dvc")
+    git("commit", "-m", "without them")
+    write(root, {"text": "two"})
+    write(root, RATED, name="b")
+    make(root)
+    assert accepted_rows(ValidateParameters(), root)["text"] == 2
+
+
+def test_a_dry_run_leaves_them_out_too(root: Path) -> None:
+    withdraw(root, ["ann"], [text_row("one", "mine").id])
+    with dry_run(DataParameters((OWN,)), ValidateParameters(), root, lambda event: None) as found:
+        assert found.rows is not None
+        assert found.rows.counts == {"text": 1, "pairs": 0, "comparisons": 1, "ratings": 1}
+        assert found.rows.withdrawn == {"text": 1, "comparisons": 1}
+
+
+@pytest.mark.parametrize("withdrawn_then", [True, False])
+def test_a_past_run_is_made_again_with_what_it_had(root: Path, withdrawn_then: bool) -> None:
+    if withdrawn_then:
+        withdraw(root, ["ann"], ids(root, "ratings"))
+    made = make(root)
+    manifest = read_manifest(Path(made.path))
+    withdraw(root, ["ben"], [])
+    tree = root / "var" / "cache" / "reproduce" / "tree"
+    tree.mkdir(parents=True)
+    source = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
+    preset = {"name": "mine", "data": {"sources": [source], "version": ""}}
+    placed = place_data(root, tree, preset, made.metrics["data_hash"], manifest)
+    assert placed.how.endswith("; rows that were withdrawn since are among it")
+    here = Source("mine", "rows", files=placed.preset["data"]["sources"][0]["files"])
+    assert make(tree, DataParameters((here,))).metrics["data_hash"] == made.metrics["data_hash"]
+
+
+def test_a_file_that_changes_while_it_is_read_makes_no_version(root: Path) -> None:
+    before = (root / "data.dvc").read_bytes()
+
+    def report(event: dict[str, Any]) -> None:
+        if event["event"] != "message":
+            write(root, {"text": "four"}, {"text": "five"}, name="b")
+
+    write(root, {"text": "three"}, name="b")
+    out = root / "out"
+    with pytest.raises(UserError, match=r"source mine: texts/b\.jsonl changed while it was read"):
+        ingest(DataParameters((OWN,)), out=out, report=report, root=root)
+    assert (root / "data.dvc").read_bytes() == before
+    assert not any(row.text == "three" for row in read_rows(root / "data" / "text", "text"))
+
+
+def test_two_ingestions_of_one_project_take_turns(root: Path) -> None:
+    before, waits = (root / "data.dvc").read_bytes(), Event()
+
+    def report(event: dict[str, Any]) -> None:
+        if event.get("text") == WAITS:
+            waits.set()
+
+    write(root, {"text": "three"})
+    work = {"out": root / "out", "report": report, "root": root}
+    with alone(root / DATA_LOCK, lambda event: None, ""):
+        other = Thread(target=ingest, args=(DataParameters((OWN,)),), kwargs=work)
+        other.start()
+        assert waits.wait(30) and (root / "data.dvc").read_bytes() == before
+    other.join(60)
+    assert len(ids(root, "text")) == 2 and (root / "data.dvc").read_bytes() != before
+
+
+class Keys:
+    """A run that makes the data's stages, and of every other one knows what it would be: its key."""
+
+    found: dict[str, Reference]
+
+    def __init__(self, preset: Preset) -> None:
+        self.around = Surroundings(Path.cwd(), preset.seed)
+        self.found = Keys.found = {}
+
+    def __enter__(self) -> Keys:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def check_base(self) -> None:
+        """Nothing is trained here."""
+
+    def check_trainings(self, parts: Reference, tokens: Reference) -> None:
+        """The tokenizer is not made here."""
+
+    def __call__(self, stage: Stage, parameters: Any, *inputs: Reference) -> Reference:
+        given = {each.stage: each for each in inputs}
+        if stage.name in ("ingest", "validate", "split"):
+            made = stage.run(parameters, given, self.around, lambda event: None)
+        else:
+            key = stage.key(parameters, given, self.around)
+            made = Reference(stage.name, key, "", key, True, 0.0, {})
+        self.found[stage.name] = made
+        return made
+
+    against_champion = __call__
+
+    def opponent(self, aligned: Reference) -> tuple[Reference, ...]:
+        """Nothing was registered, so no champion is compared."""
+        return ()
+
+    def register(self, *outputs: Reference) -> None:
+        pass
+
+    publish = register
+
+
+@pytest.fixture
+def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Preset]:
+    (tmp_path / "tests" / "exports").mkdir(parents=True)
+    shutil.copytree(REPOSITORY / "tests" / "exports" / "smoke", tmp_path / "tests" / "exports" / "smoke")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "Running", Keys)
+    yield read_preset(REPOSITORY / "configs" / "smoke.yaml")
+
+
+def test_only_what_depends_on_a_person_s_labels_is_made_again(smoke: Preset) -> None:
+    def outputs() -> dict[str, Reference]:
+        pipeline.pipeline.fn(smoke)
+        return dict(Keys.found)
+
+    root, data = Path.cwd(), ("ingest", "validate", "split")
+    before = outputs()
+    withdraw(root, ["person-3"], [])
+    after = outputs()
+    same = [name for name in before if before[name].digest == after[name].digest]
+    assert same == ["tokenizer", "pretrain", "sft"]
+    parts = [Path(after["split"].path) / part for part in ("train", "valid", "test")]
+    assert not any(held(part, read_withdrawn(root)) for part in parts)
+    # What was made before goes, though a model was made from it, as long as no running run reads it.
+    entries = survey(root / "var" / "cache" / "artifacts")
+    found = holding(entries, read_withdrawn(root))
+    assert sorted(found) == sorted((name, before[name].key) for name in data)
+    for why, goes in (("version 1 of chatmill", 3), (RUNNING, 0)):
+        needs = [Need(why, "split", before["split"].key), Need("x", "ingest", after["ingest"].key)]
+        planned = plan(entries, needs, time.time(), 3600.0, None, found)
+        assert len(planned.goes) == goes
+
+
+def emptied(root: Path) -> None:
+    (root / WITHDRAWN).write_text("")
+
+
+def torn(root: Path) -> None:
+    lines = (root / WITHDRAWN).read_text().splitlines(keepends=True)
+    (root / WITHDRAWN).write_text("".join(lines[:-1]))
+
+
+def other_branch(root: Path) -> None:
+    """Both files as they were before anything was withdrawn."""
+    (root / WITHDRAWN).unlink()
+    (root / "data.dvc").write_text((root / "before.dvc").read_text())
+
+
+def cloned(root: Path) -> None:
+    """data.dvc alone was committed."""
+    (root / WITHDRAWN).unlink()
+    shutil.rmtree(root / ".dvc")
+    shutil.rmtree(root / "var")
+
+
+def another_person(root: Path) -> None:
+    """As many withdrawals as before, and one of them is of somebody else."""
+    text = (root / WITHDRAWN).read_text()
+    (root / WITHDRAWN).write_text(text.replace('"annotator":"ben"', '"annotator":"zoe"'))
+
+
+def of_an_older_chatmill(root: Path) -> None:
+    """It noted the digest of all withdrawals alone."""
+    cloned(root)
+    pointer = yaml.safe_load((root / "data.dvc").read_text())
+    del pointer["meta"]["withdrawn"]["members"]
+    (root / "data.dvc").write_text(yaml.safe_dump(pointer))
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [emptied, torn, other_branch, cloned, another_person, of_an_older_chatmill],
+    ids=lambda one: one.__name__,
+)
+def test_version_with_fewer_withdrawals_is_refused_unless_asked_for(root: Path, lose: Any) -> None:
+    shutil.copy(root / "data.dvc", root / "before.dvc")
+    withdraw(root, ["ann", "ben"], [])
+    make(root)
+    now = (root / "data.dvc").read_text()
+    lose(root)
+    pointer = (root / "data.dvc").read_text()
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"withdrawn\.jsonl lacks .*data\.readmit=true"):
+            make(root)
+        assert ids(root, "comparisons") == [] and (root / "data.dvc").read_text() == pointer
+    with dry_run(DataParameters((OWN,)), ValidateParameters(), root, lambda event: None) as found:
+        assert "withdrawn.jsonl lacks" in str(found.stop)
+    assert make(root, DataParameters((OWN,), readmit=True)).metrics["comparisons"] > 0
+    assert make(root).metrics["comparisons"] > 0
+    assert (root / "data.dvc").read_text() != now
+
+
+def test_what_the_last_version_left_out_is_noted_when_it_is_reused(root: Path) -> None:
+    withdraw(root, ["ann"], [])
+    make(root)
+    (root / LAST).unlink()
+    assert make(root).reused and (root / LAST).exists()
+    (root / LAST).write_text("[torn")
+    assert make(root).reused
+    more = withdraw(root, ["ben"], [])
+    assert more.new and make(root).metrics["comparisons"] == 0
+
+
+DAMAGES = {
+    "cut short": lambda content: content[: len(content) // 2],
+    "random bytes": lambda content: b"\xff\x9c" * 200 + b"\n" + content,
+    "a list": lambda content: content + b"[1, 2]\n",
+    "no id": lambda content: b'{"prompt": "p"}\n' + content,
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_of_rows_is_named_with_its_line(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, {**LABEL, "annotator": "ann"}, RATED)
+    make(tmp_path)
+    path = next((tmp_path / "data" / "ratings").glob("*.jsonl"))
+    path.chmod(0o644)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
+        find_leaving(tmp_path, Asked(["ann"], {}, **SIGNED))
+    with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
+        held(tmp_path / "data", Withdrawn(annotators=frozenset(["nobody"])))

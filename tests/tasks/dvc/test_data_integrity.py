@@ -1,0 +1,295 @@
+"""data/ and data.dvc name what a run learned from; a damaged cache or remote is mended."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from model.errors import UserError
+from tasks.cleanup.crash_cleanup import sweep
+from tasks.common import checksums
+from tasks.data import version_history
+from tasks.data.sources import DataParameters
+from tasks.dvc import remote as remotes
+from tasks.dvc import versions
+from tasks.engine.stage import Surroundings
+from tasks.ingest import ingest
+from tasks.project.paths import DIGESTS
+from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
+from tests.tasks.test_ingest import OWN, first, write
+
+LABELS = [
+    {"prompt": f"p{number}", "a": "x", "b": "y", "choice": "a", "annotator": "ann"} for number in range(9)
+]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    project = tmp_path / "project"
+    write(project, {"text": "one"}, {"text": "two"}, {"prompt": "a", "completion": "b"}, *LABELS)
+    return project
+
+
+def make(root: Path, remote: str = "", said: list[str] | None = None) -> tuple[bool, str]:
+    """Run the stage; whether it was reused, and the hash that it names."""
+    notes: list[str] = [] if said is None else said
+    made = ingest.run(
+        DataParameters((OWN,), remote=remote),
+        {},
+        Surroundings(root),
+        lambda event: notes.append(str(event.get("text", ""))),
+    )
+    return made.reused, str(made.metrics["data_hash"])
+
+
+def flip(path: Path, place: int = 40) -> None:
+    """Damage one byte; size and times stay."""
+    state, mode = path.stat(), path.stat().st_mode
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1
+    path.write_bytes(bytes(content))
+    path.chmod(mode)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def objects(folder: Path) -> list[Path]:
+    """The files of a version in a cache or a folder that is a remote, the largest first."""
+    found = [path for path in (folder / "files" / "md5").glob("*/*") if path.suffix != ".dir"]
+    return sorted(found, key=lambda path: -path.stat().st_size)
+
+
+def test_edit_that_keeps_the_length_and_is_undone(root: Path) -> None:
+    source = root / "texts" / "a.jsonl"
+    before = source.read_text()
+    named = make(root)[1]
+    source.write_text(before.replace('"choice": "a"', '"choice": "b"', 1))
+    other = make(root)[1]
+    assert other != named
+    source.write_text(before)
+    assert make(root)[1] == named == versions.folder_hash(root) == versions.read_pointer(root)["md5"]  # type: ignore[index]
+    source.write_text(before.replace('"choice": "a"', '"choice": "b"', 1))
+    assert make(root)[1] == other == versions.read_pointer(root)["md5"]  # type: ignore[index]
+    assert make(root) == (True, other)
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "gone", "zeros"])
+def test_damaged_data_is_made_again(root: Path, damage: str) -> None:
+    named = make(root)[1]
+    whole, path = contents(root), first(root)
+    if damage == "bit":
+        flip(path)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-5])
+    elif damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(bytes(path.stat().st_size))
+    said: list[str] = []
+    assert make(root, said=said) == (False, named) and contents(root) == whole
+    assert any("data/ is not what data.dvc says" in text for text in said)
+
+
+def test_file_that_replaces_another_with_its_size_and_times_is_read(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path, text in ((one, "aaaa"), (other, "bbbb")):
+        path.write_text(text)
+        os.utime(path, ns=(10**18, 10**18))
+    before = checksums.file_sums([one], tmp_path)
+    other.replace(one)
+    os.utime(one, ns=(10**18, 10**18))
+    assert checksums.file_sums([one], tmp_path) != before
+    in_place = checksums.file_sums([one], tmp_path)
+    one.write_text("cccc")
+    os.utime(one, ns=(10**18, 10**18))
+    assert checksums.file_sums([one], tmp_path) != in_place
+
+
+def test_file_that_is_remembered_is_read_again_after_any_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checksums, "SETTLED_NS", -1)
+    path = tmp_path / "file"
+    path.write_text("aaaa")
+    sums = [checksums.file_sums([path], tmp_path)]
+    kept = json.loads((tmp_path / DIGESTS).read_text())
+    assert len(kept) == 1
+    path.write_text("bbbb")
+    os.utime(path, ns=(10**18, 10**18))
+    sums.append(checksums.file_sums([path], tmp_path))
+    assert sums[0] != sums[1]
+    assert checksums.file_sums([path], tmp_path, "md5") != sums[1]
+
+
+def make_killed_at(root: Path, name: str) -> None:
+    """Make a version and kill it before the file of that name is renamed to its place."""
+    whole = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if target.name == name:
+            raise KeyboardInterrupt
+        return whole(path, target)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", replace)
+        make(root)
+
+
+def test_kill_before_the_pointer_is_renamed_leaves_the_former_version(root: Path) -> None:
+    make(root)
+    before = (root / "data.dvc").read_bytes()
+    write(root, {"text": "three"}, name="b")
+    make_killed_at(root, "data.dvc")
+    assert (root / "data.dvc").read_bytes() == before
+    (root / "texts" / "b.jsonl").unlink()
+    # As before: the rows are of these sources, and no others.
+    assert make(root)[1] == yaml.safe_load(before)["outs"][0]["md5"] == versions.folder_hash(root)
+    assert b'"three"' not in b"".join(contents(root).values())
+    # A process that the system kills cannot remove what it had written until then.
+    (root / "data.dvc.part").write_bytes(before[:20])
+    assert any("data.dvc.part" in note for note in sweep(root)) and not (root / "data.dvc.part").exists()
+
+
+def test_kill_after_the_pointer_is_renamed_is_completed(root: Path) -> None:
+    named = make(root)[1]
+    write(root, {"text": "three"}, name="b")
+    make_killed_at(root, "versions.jsonl")
+    other = make(root)[1]
+    assert [entry["md5"] for entry in versions.remembered(root)] == [named, other]
+    assert {entry["meta"]["rows"]["text"] for entry in versions.remembered(root)} == {2, 3}
+    assert [version.rows["text"] for version in version_history.log(root)] == [3, 2]
+
+
+def test_pointer_keeps_what_somebody_added(root: Path) -> None:
+    make(root)
+    found = yaml.safe_load((root / "data.dvc").read_text())
+    assert set(found["outs"][0]) == {"md5", "size", "nfiles", "hash", "path"}
+    (root / "data.dvc").write_text(yaml.safe_dump({**found, "desc": "our labels"}, sort_keys=False))
+    write(root, {"text": "three"}, name="b")
+    make(root)
+    assert yaml.safe_load((root / "data.dvc").read_text())["desc"] == "our labels"
+
+
+def test_damaged_cache_is_mended_before_it_is_sent(root: Path, tmp_path: Path) -> None:
+    make(root)
+    cache, remote = root / ".dvc" / "cache", tmp_path / "remote"
+    flip(objects(cache)[0])
+    flip(objects(cache)[1], 3)
+    make(root)  # reused: nothing is sent
+    shutil.rmtree(root / "var")
+    make(root, str(remote))
+    for path in (*objects(cache), *objects(remote)):
+        assert checksums.file_sum(path, "md5") == path.parent.name + path.name
+    clone = bare_clone(root, tmp_path)
+    assert versions.pull(clone, str(remote)) and contents(clone) == contents(root)
+
+
+def test_damaged_cache_that_nothing_can_mend_is_not_sent(tmp_path: Path) -> None:
+    root = three_texts(tmp_path / "project")
+    versions.add(root, "", meta("a", text=3))
+    flip(objects(root / ".dvc" / "cache")[0])
+    lay(root, *texts("other"))
+    with pytest.raises(UserError, match="is not here whole"):
+        versions.push(root, str(tmp_path / "remote"))
+    assert not list((tmp_path / "remote").rglob("*.dir"))
+    # Nor is it taken for the version.
+    assert not versions.checkout(root)
+    assert b"other" in b"".join(contents(root).values())
+
+
+@pytest.mark.parametrize("listing", [False, True])
+def test_damaged_remote_folder_heals_from_any_sound_copy(root: Path, tmp_path: Path, listing: bool) -> None:
+    remote = tmp_path / "remote"
+    make(root, str(remote))
+    flip(next(remote.rglob("*.dir")) if listing else objects(remote)[0])
+    # A clone that has the sources finds the remote damaged, makes the rows, and mends it.
+    clone = bare_clone(root, tmp_path)
+    shutil.copytree(root / "texts", clone / "texts")
+    assert make(clone, str(remote))[1] == versions.folder_hash(root)
+    for path in objects(remote):
+        assert checksums.file_sum(path, "md5") == path.parent.name + path.name
+    third = tmp_path / "third"
+    third.mkdir()
+    shutil.copy(root / "data.dvc", third)
+    assert versions.pull(third, str(remote)) and contents(third) == contents(root)
+
+
+def test_damaged_cache_is_replaced_from_the_remote(root: Path, tmp_path: Path) -> None:
+    remote = str(tmp_path / "remote")
+    make(root, remote)
+    whole = contents(root)
+    flip(objects(root / ".dvc" / "cache")[0])
+    shutil.rmtree(root / "data")
+    assert versions.pull(root, remote) and contents(root) == whole
+    assert versions.checkout(root)
+
+
+def test_listing_that_leads_out_of_data_is_refused(tmp_path: Path) -> None:
+    root = three_texts(tmp_path / "project")
+    version = versions.add(root, "", meta("a", text=3))
+    content = json.dumps([{"md5": "0" * 32, "relpath": "../../stolen"}]).encode()
+    evil = versions._hash_of(content)
+    place = root / ".dvc/cache/files/md5" / evil[:2] / evil[2:]
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(content)
+    (root / ".dvc/cache/files/md5/00").mkdir(exist_ok=True)
+    (root / ".dvc/cache/files/md5/00" / ("0" * 30)).write_text("stolen")
+    (root / "data.dvc").write_text((root / "data.dvc").read_text().replace(version, evil))
+    with pytest.raises(UserError, match="no file of rows"):
+        versions.checkout(root)
+    assert not (tmp_path / "stolen").exists()
+
+
+def test_half_written_objects_of_the_cache_are_swept(tmp_path: Path) -> None:
+    root = three_texts(tmp_path / "project")
+    versions.add(root, "", meta("a", text=3))
+    cache = root / ".dvc" / "cache" / "files" / "md5"
+    left = [cache / "ab" / ".x7f.tmp", cache / ".abc.tmp"]
+    alive = cache / "cd" / ".live.tmp"
+    for path in (*left, alive):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    before = objects(root / ".dvc" / "cache")
+    with alive.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert len(sweep(root)) == 2
+    assert not any(path.exists() for path in left) and alive.exists()
+    alive.unlink()
+    assert objects(root / ".dvc" / "cache") == [path for path in before if path.exists() and path not in left]
+    assert versions.checkout(root)
+
+
+def test_store_object_is_whole_or_not_there(tmp_path: Path) -> None:
+    root = three_texts(tmp_path / "project")
+    with versions.repository(root) as repo, first(root).open("rb") as stream:
+        store = repo.cache.local
+        assert not remotes.store_object(store, "0" * 32, stream)
+        assert not list(Path(store.path).rglob("*")) or not any(
+            path.is_file() for path in Path(store.path).rglob("*")
+        )
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EIO])
+def test_checksums_that_cannot_be_remembered_are_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    file = tmp_path / "a"
+    file.write_text("text")
+    os.utime(file, (1, 1))
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(checksums, "SETTLED_NS", -1)
+    monkeypatch.setattr(Path, "write_text", refuse)
+    right = hashlib.sha256(b"text").hexdigest()
+    assert checksums.file_sums([file], tmp_path) == [right] == checksums.file_sums([file], tmp_path)
+    assert not list(tmp_path.rglob("*.part"))

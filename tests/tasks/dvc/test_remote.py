@@ -1,0 +1,201 @@
+"""Versions of the data in a bucket of S3: kept and given back, and what a server or a key refuses."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.servers.environment import free_port
+from model.errors import UserError
+from tasks.dvc import remote as remotes
+from tasks.dvc import versions
+from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
+
+BUCKET = "chatmill-versions"
+SECRET = "not-to-be-written-anywhere"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return three_texts(tmp_path / "project")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remotes, "WAITS", (0.05, 0.1))
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def serve(port: int) -> Any:
+    """moto's S3 on loopback, with an empty bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    endpoint = f"http://127.0.0.1:{port}"
+    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=BUCKET)
+    return server
+
+
+@pytest.fixture
+def endpoint(aws: None) -> Iterator[str]:
+    port = free_port()
+    server = serve(port)
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+REMOTE = f"s3://{BUCKET}/kept"
+
+
+def test_a_bucket_keeps_versions_and_gives_them_back(root: Path, tmp_path: Path, endpoint: str) -> None:
+    first = versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    lay(root, *texts("one", "two", "three", "four"))
+    assert versions.add(root, REMOTE, meta("b", text=4), endpoint) != first
+    clone = bare_clone(root, tmp_path)
+    assert versions.pull(clone, REMOTE, endpoint)
+    assert contents(clone) == contents(root)
+    assert versions.pull(clone, REMOTE, endpoint)
+
+
+def test_nothing_secret_is_written(root: Path, tmp_path: Path, endpoint: str) -> None:
+    versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    written = [path for path in root.rglob("*") if path.is_file()]
+    assert any(endpoint.encode() in path.read_bytes() for path in written)
+    for path in written:
+        assert SECRET.encode() not in path.read_bytes() and b"somebody" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("remote", "endpoint", "names"),
+    [
+        ("s3://me:word@bucket/x", "", "data.remote"),
+        ("s3://bucket/x", "https://me:word@store.example", "data.endpoint"),
+        ("https://store.example/x?token=abc", "", "data.remote"),
+    ],
+)
+def test_an_address_with_a_password_is_refused(root: Path, remote: str, endpoint: str, names: str) -> None:
+    with pytest.raises(UserError, match=rf"^{names} holds a password or a query; credentials are taken"):
+        versions.add(root, remote, meta("a", text=3), endpoint)
+    assert not (root / ".dvc" / "config.local").exists()
+
+
+def test_a_server_that_comes_late_is_waited_for(
+    root: Path, tmp_path: Path, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remotes, "WAITS", (0.5, 1.0, 2.0, 4.0, 8.0))
+    port, started = free_port(), []
+
+    def late() -> None:
+        time.sleep(1.0)
+        started.append(serve(port))
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    try:
+        versions.add(root, REMOTE, meta("a", text=3), f"http://127.0.0.1:{port}")
+        assert versions.pull(bare_clone(root, tmp_path), REMOTE, f"http://127.0.0.1:{port}")
+    finally:
+        thread.join()
+        started[0].stop()
+
+
+def test_a_server_that_is_gone_is_one_sentence_and_the_version_stands(
+    root: Path, aws: None, quick: None
+) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(UserError, match=rf"^{REMOTE} does not answer \(.*\); nothing was lost, try again$"):
+        versions.add(root, REMOTE, meta("a", text=3), address)
+    pointer = versions.read_pointer(root)
+    assert pointer is not None and pointer["md5"] == versions.folder_hash(root)
+
+
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waited: list[float] = []
+    monkeypatch.setattr(remotes.time, "sleep", waited.append)
+    return waited
+
+
+def test_a_missing_bucket_is_said_at_once(root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = tried(monkeypatch)
+    with pytest.raises(UserError, match=r"^s3://no-such-bucket/x: there is no such bucket; make it"):
+        versions.add(root, "s3://no-such-bucket/x", meta("a", text=3), endpoint)
+    assert waited == []
+
+
+def test_missing_credentials_are_said_at_once(
+    root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    waited = tried(monkeypatch)
+    with pytest.raises(UserError, match="there are no credentials; set AWS_ACCESS_KEY_ID"):
+        versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    assert waited == []
+
+
+def test_refused_credentials_are_said_at_once(
+    root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # From here on moto looks at who asks, and it knows nobody.
+    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
+    waited = tried(monkeypatch)
+    with pytest.raises(UserError, match=rf"^{REMOTE} refuses these credentials \(InvalidAccessKeyId\)"):
+        versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    assert waited == []
+
+
+def test_what_a_remote_needs_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dvc_s3", None)
+    with pytest.raises(UserError, match=r"needs DVC's plugin for s3; `pip install chatmill\[s3\]`"):
+        versions.add(root, REMOTE, meta("a", text=3))
+
+
+def test_an_address_that_dvc_does_not_know_is_named(root: Path) -> None:
+    with pytest.raises(UserError, match=r"^data\.remote ftps://x/y is no address that DVC knows"):
+        versions.add(root, "ftps://x/y", meta("a", text=3))
+
+
+def test_a_damaged_bucket_is_mended_by_who_makes_the_rows_again(
+    root: Path, tmp_path: Path, endpoint: str
+) -> None:
+    import boto3
+
+    version = versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    client = boto3.client("s3", endpoint_url=endpoint)
+    found = client.list_objects_v2(Bucket=BUCKET)["Contents"]
+    key = max((each for each in found if not each["Key"].endswith(".dir")), key=lambda each: each["Size"])[
+        "Key"
+    ]
+    content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    client.put_object(Bucket=BUCKET, Key=key, Body=content[:-1] + b"?")
+    clone = bare_clone(root, tmp_path)
+    assert not versions.pull(clone, REMOTE, endpoint)
+    lay(clone, *texts("one", "two", "three"))
+    assert versions.folder_hash(clone) == version
+    versions.push(clone, REMOTE, endpoint, doubted=True)
+    assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == content
+    third = tmp_path / "third"
+    third.mkdir()
+    (third / "data.dvc").write_text((root / "data.dvc").read_text())
+    assert versions.pull(third, REMOTE, endpoint) and contents(third) == contents(root)

@@ -1,0 +1,184 @@
+"""A stage's key changes with what its output depends on, and with nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.cache_key import ROOT, folder_digest, reached, source_digest, stage_key
+from tasks.engine.output import Reference
+from tasks.engine.stage import Surroundings
+from tasks.gate import GateParameters, gate
+
+TREE = {
+    "tasks/__init__.py": "",
+    "model/__init__.py": "",
+    "tasks/engine/cache_key.py": "",
+    "tasks/engine/stage.py": "def stage(function):\n    return function\n",
+    "tasks/sift.py": '''
+"""One stage."""
+from model.nn import ops as sums
+from tasks.engine.stage import stage
+from tasks.data.ngrams import SMALL, Kept
+
+def threshold(value):
+    return sums.double(value) + SMALL
+
+def unused(value):
+    return value - 1
+
+@stage
+def sift(parameters: Kept, out):
+    """Sift."""
+    return threshold(parameters.size)
+''',
+    "tasks/grind.py": "from tasks.engine.stage import stage\n\n"
+    "@stage\ndef grind(parameters, out):\n    return 3\n",
+    "tasks/data/ngrams.py": """
+SMALL = 3
+LARGE = 9
+LIMITS = {}
+LIMITS["word"] = 4
+
+class Kept:
+    size = 1
+
+    def half(self):
+        return late(self.size)
+
+def late(value):
+    from model.deep.below import under
+    return under(value)
+
+def other():
+    return LARGE
+""",
+    "model/nn/ops.py": "def double(n):\n    return 2 * n\n\ndef triple(n):\n    return 3 * n\n",
+    "model/deep/__init__.py": "",
+    "model/deep/below.py": "def under(value):\n    return value\n",
+}
+NUMBERS = count()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Writes the little project, with one edit, into a folder of its own, and returns sift's digest."""
+
+    def digest(file: str = "", old: str = "", new: str = "") -> str:
+        root = tmp_path / str(next(NUMBERS))
+        for name, text in TREE.items():
+            if name == file:
+                assert old in text
+                text = text.replace(old, new)
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return source_digest(root, "tasks.sift", "sift")
+
+    return digest
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("tasks/sift.py", "parameters.size)", "parameters.size + 1)"),
+        ("tasks/sift.py", "+ SMALL", "- SMALL"),
+        ("tasks/data/ngrams.py", "SMALL = 3", "SMALL = 4"),
+        ("tasks/data/ngrams.py", "size = 1", "size = 2"),
+        ("tasks/data/ngrams.py", '["word"] = 4', '["word"] = 5'),
+        ("tasks/data/ngrams.py", "return under(value)", "return -under(value)"),
+        ("model/nn/ops.py", "2 * n", "n + n"),
+        ("model/deep/below.py", "return value", "return value or 0"),
+    ],
+)
+def test_it_changes_with_the_code_that_is_reached(tree, file, old, new):
+    assert tree(file, old, new) != tree()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("tasks/sift.py", "value - 1", "value - 2"),
+        ("tasks/sift.py", '"""Sift."""', '"""Sift well."""'),
+        ("tasks/sift.py", "def threshold", "# a word\n\ndef threshold"),
+        ("tasks/data/ngrams.py", "LARGE = 9", "LARGE = 8"),
+        ("tasks/engine/stage.py", "return function", "return (function)  # as it is"),
+        ("tasks/engine/stage.py", "return function", "print(function)\n    return function"),
+        ("tasks/grind.py", "return 3", "return 4"),
+        ("model/nn/ops.py", "3 * n", "4 * n"),
+    ],
+)
+def test_it_does_not_change_with_other_code(tree, file, old, new):
+    assert tree(file, old, new) == tree()
+
+
+def test_a_stage_is_a_function_at_the_top_of_its_module(tmp_path, tree):
+    tree()
+    root = next(path for path in tmp_path.iterdir())
+    with pytest.raises(ValueError, match="no grindstone at its top level"):
+        source_digest(root, "tasks.grind", "grindstone")
+
+
+def test_no_stage_reaches_another_stage():
+    """A stage's function, and what it alone needs, does not enter the key of another."""
+    names = [path.stem for path in sorted((ROOT / "tasks").glob("*.py")) if _is_stage(path)]
+    assert len(names) == 14
+    for name in names:
+        found = {place for place in reached(ROOT, f"tasks.{name}", name) if place[0] != f"tasks.{name}"}
+        assert not found & {(f"tasks.{other}", other) for other in names}
+
+
+def _is_stage(path: Path) -> bool:
+    return re.search(rf"^@stage[^@]*?\)\ndef {path.stem}\(", path.read_text(), re.MULTILINE) is not None
+
+
+@dataclass(frozen=True)
+class Size:
+    size: int = 1
+
+
+def key(parameters=Size(), inputs=None, surroundings=None):
+    return stage_key(
+        "gate", gate.function, parameters, inputs or {"evaluate": "aa"}, surroundings or {"seed": 1}
+    )
+
+
+def test_it_changes_with_parameters_inputs_and_surroundings():
+    keys = [key(), key(Size(2)), key(inputs={"evaluate": "bb"}), key(surroundings={"seed": 2})]
+    assert len(set(keys)) == 4
+    assert key() == key(Size(1))
+
+
+def evaluated(digest: str, **changes: object) -> dict[str, Reference]:
+    values = {"key": "k", "path": "/p", "reused": False, "seconds": 1.0, "metrics": {}} | changes
+    return {"evaluate": Reference(stage="evaluate", digest=digest, **values)}
+
+
+def test_an_input_counts_by_its_content_alone(tmp_path):
+    around = Surroundings(tmp_path)
+    same = gate.key(
+        GateParameters(), evaluated("aa", key="other", path="/q", reused=True, seconds=9.0), around
+    )
+    assert same == gate.key(GateParameters(), evaluated("aa"), around)
+    assert same != gate.key(GateParameters(), evaluated("bb"), around)
+
+
+def test_what_a_stage_does_not_ask_for_is_not_in_its_key(tmp_path):
+    keys = {gate.key(GateParameters(), evaluated("aa"), around) for around in (
+        Surroundings(tmp_path), Surroundings(tmp_path / "elsewhere", seed=7, processes=4),
+    )}  # fmt: skip
+    assert len(keys) == 1
+
+
+def test_a_folder_is_digested_by_names_and_bytes(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("1")
+    before = folder_digest(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    assert folder_digest(tmp_path, without=("manifest.json",)) == before
+    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
+    assert folder_digest(tmp_path, without=("manifest.json",)) != before

@@ -1,0 +1,109 @@
+"""Stages that ask for a device have it one at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from model.errors import UserError
+from model.training.launcher import Report
+from tasks.engine.device_lock import WAITS, device_locks
+from tasks.engine.stage import Surroundings, stage
+
+
+@dataclass(frozen=True)
+class Steps:
+    steps: int = 1
+    waits: bool = False
+
+
+@stage()
+def train(parameters: Steps, out: Path, report: Report, root: Path, device: str) -> dict[str, Any]:
+    """Says when it has the device, and when it no longer needs it."""
+    with (root / "told").open("a") as told:
+        told.write(f"{parameters.steps} begins\n")
+        told.flush()
+        while parameters.waits and not (root / "enough").exists():
+            time.sleep(0.01)
+        told.write(f"{parameters.steps} ends\n")
+    return {}
+
+
+@stage()
+def count(parameters: Steps, out: Path, report: Report) -> dict[str, Any]:
+    """Needs no device."""
+    return {}
+
+
+def in_process(made: str, parameters: Steps, root: Path, said: Any) -> None:
+    globals()[made].run(parameters, {}, Surroundings(root), said.put)
+
+
+def start(*arguments: Any) -> Any:
+    process = multiprocessing.get_context("spawn").Process(target=in_process, args=arguments)
+    process.start()
+    return process
+
+
+def training(root: Path, said: Any) -> Any:
+    """A process that has the device until there is a file `enough`."""
+    first = start("train", Steps(1, waits=True), root, said)
+    while not (root / "told").exists() or not (root / "told").read_text():
+        time.sleep(0.01)
+    return first
+
+
+def test_two_trainings_of_different_configurations_go_in_turn(tmp_path: Path) -> None:
+    said = multiprocessing.get_context("spawn").Queue()
+    first = training(tmp_path, said)
+    second = start("train", Steps(2), tmp_path, said)
+    assert said.get(timeout=90) == {"event": "message", "text": WAITS}
+    # What needs no device does not wait for it.
+    began = time.monotonic()
+    count.run(Steps(), {}, Surroundings(tmp_path), said.put)
+    assert time.monotonic() - began < 5 and first.is_alive()
+    (tmp_path / "enough").touch()
+    first.join(90), second.join(90)
+    assert (first.exitcode, second.exitcode) == (0, 0)
+    assert (tmp_path / "told").read_text().split("\n")[:4] == ["1 begins", "1 ends", "2 begins", "2 ends"]
+
+
+def test_who_waits_hears_an_interrupt_and_a_killed_one_gives_the_device_back(tmp_path: Path) -> None:
+    said = multiprocessing.get_context("spawn").Queue()
+    first = training(tmp_path, said)
+    second = start("train", Steps(2), tmp_path, said)
+    assert said.get(timeout=90)["text"] == WAITS
+    time.sleep(0.2)
+    os.kill(second.pid, signal.SIGINT)
+    second.join(30)
+    assert second.exitcode == 1 and first.is_alive()
+    os.kill(first.pid, signal.SIGKILL)
+    first.join(5)
+    third = start("train", Steps(3), tmp_path, said)
+    third.join(90)
+    assert third.exitcode == 0
+
+
+def test_a_gpu_is_one_for_all_folders_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda place: SimpleNamespace(uuid=("b", "a")[place])
+    )
+    folder = tmp_path / f"chatmill-devices-{os.getuid()}"
+    assert device_locks("cuda", 1, tmp_path / "one") == [folder / "b.lock"]
+    assert device_locks("cuda", 2, tmp_path / "other") == [folder / "a.lock", folder / "b.lock"]
+    assert device_locks("cpu", 2, tmp_path / "one") == [tmp_path / "one" / "var" / "devices" / "cpu.lock"]
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(UserError, match="is not a folder of yours alone"):
+        device_locks("cuda", 1, tmp_path)

@@ -1,0 +1,181 @@
+"""Work over many items: the same results in the same order, and nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from model.errors import UserError
+from tasks.engine.parallel import AHEAD, Spread, in_turn, over_cores, paced
+
+HERE = Path(__file__).resolve().parents[3]
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def process_of(number: int) -> int:
+    return os.getpid()
+
+
+def late_at_first(number: int) -> int:
+    time.sleep(0.3 if number == 0 else 0.0)
+    return number
+
+
+def late(number: int) -> int:
+    time.sleep(0.3)
+    return number
+
+
+def refuse(number: int) -> int:
+    if number >= 3:
+        raise UserError(f"row {number} is wrong")
+    return number
+
+
+def fill(number: int) -> int:
+    with Path("/dev/full").open("wb") as file:
+        return file.write(b"rows")
+
+
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def mark(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def wait(path: Path) -> None:
+    path.touch()
+    time.sleep(60)
+
+
+@pytest.fixture(scope="module")
+def cores() -> Any:
+    with over_cores(2, patience=0.0) as spread:
+        yield spread
+
+
+def test_results_come_in_order_however_long_each_takes(cores: Spread) -> None:
+    assert list(cores(late_at_first, range(6))) == list(range(6))
+    assert list(cores(square, range(9))) == list(in_turn(square, range(9)))
+
+
+def test_the_processes_are_kept_from_one_call_to_the_next(cores: Spread) -> None:
+    both = set(cores(process_of, range(8))) | set(cores(process_of, range(8)))
+    assert os.getpid() not in both and len(both) <= 2
+
+
+def test_little_work_stays_in_this_process() -> None:
+    before = multiprocessing.active_children()
+    with over_cores(2) as spread:
+        assert set(spread(process_of, range(20))) == {os.getpid()}
+        assert multiprocessing.active_children() == before
+
+
+def test_much_work_goes_to_others_once_it_took_long() -> None:
+    with over_cores(2, patience=0.2) as spread:
+        assert list(spread(late, range(4))) == [0, 1, 2, 3]
+        assert spread.pool is not None
+
+
+def test_one_slow_item_before_quick_ones_is_no_reason_to_start_processes() -> None:
+    with over_cores(2, patience=0.2) as spread:
+        assert list(spread(late_at_first, range(4))) == [0, 1, 2, 3]
+        assert spread.pool is None
+
+
+def test_an_error_comes_as_it_is_and_the_first_in_order(cores: Spread) -> None:
+    came = []
+    with pytest.raises(UserError, match=r"^row 3 is wrong$"):
+        for number in cores(refuse, range(9)):
+            came.append(number)
+    assert came == [0, 1, 2]
+    with pytest.raises(OSError) as caught:
+        list(cores(fill, [1, 2]))
+    assert caught.value.errno == errno.ENOSPC
+    assert list(cores(square, [2, 3])) == [4, 9]
+
+
+def test_a_killed_process_is_said_in_one_sentence() -> None:
+    with over_cores(2, patience=0.0) as spread, pytest.raises(UserError, match=r"spread\.workers lower"):
+        list(spread(die, [1, 2]))
+
+
+def test_no_more_are_handed_out_than_are_waited_for(cores: Spread, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n:02}" for n in range(40)]
+    results = cores(mark, paths)
+    assert next(results) == paths[0]
+    time.sleep(0.3)
+    assert len(list(tmp_path.iterdir())) <= 2 * AHEAD
+    assert list(results) == paths[1:]
+
+
+def test_what_is_given_up_ends(tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    with over_cores(2, patience=0.0) as spread:
+        results = spread(wait, [tmp_path / "a", tmp_path / "b"])
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_at(tmp_path / "a")
+            next(results)
+        del results
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    assert set(multiprocessing.active_children()) <= before
+
+
+def interrupt_at(path: Path) -> None:
+    """Ctrl-C to this process as soon as the file is there."""
+    command = (
+        "import os, pathlib, signal, time\n"
+        f"while not pathlib.Path({str(path)!r}).exists(): time.sleep(0.05)\n"
+        f"os.kill({os.getpid()}, signal.SIGINT)"
+    )
+    subprocess.Popen([sys.executable, "-c", command])
+
+
+def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from pathlib import Path\n"
+        "from tasks.engine.parallel import over_cores\n"
+        "from tests.tasks.engine.test_parallel import wait\n"
+        "if __name__ == '__main__':\n"
+        f"    list(over_cores(2, patience=0.0)(wait, [Path({str(tmp_path)!r}) / n for n in 'ab']))\n"
+    )
+    with subprocess.Popen([sys.executable, str(program)], env={**os.environ, "PYTHONPATH": str(HERE)}) as run:
+        until(lambda: all((tmp_path / name).exists() for name in "ab"))
+        children = psutil.Process(run.pid).children(recursive=True)
+        assert len(children) >= 2
+        run.kill()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+
+
+def until(true: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_paced_work_says_rows_and_megabytes() -> None:
+    said: list[dict[str, Any]] = []
+    assert list(paced([1, 2, 3], 3, said.append, lambda n: (n, n * 1_000_000))) == [1, 2, 3]
+    assert [(event["step"], event["rows"]) for event in said] == [(1, 1), (2, 3), (3, 6)]
+    assert all(event["megabytes_per_second"] > 0 for event in said) and said[-1]["seconds_left"] == 0

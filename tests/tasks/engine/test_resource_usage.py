@@ -1,0 +1,85 @@
+"""What a stage takes is measured, over all attempts of one that goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.engine.resource_usage import SPENT, Meter, plain_cost
+
+HOLDS = "import time; kept = bytearray(200_000_000); print('ready', flush=True); time.sleep(30)"
+
+
+def step(number: int) -> dict[str, Any]:
+    return {"event": "step", "step": number, "steps": 10, "metrics": {}}
+
+
+def test_memory_counts_what_the_stage_starts_and_not_what_ran_before(tmp_path: Path) -> None:
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen([sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        return process
+
+    before = start()
+    try:
+        with Meter(tmp_path, "cpu", 1, lambda event: None) as alone:
+            pass
+        with Meter(tmp_path, "cpu", 1, lambda event: None) as both:
+            during = start()
+            time.sleep(0.8)
+            during.kill()
+            during.communicate()
+    finally:
+        before.kill()
+        before.communicate()
+    assert alone.cost.memory is not None and both.cost.memory is not None
+    assert both.cost.memory > alone.cost.memory + 190_000_000
+
+
+def test_what_events_say_is_kept_and_the_others_go_on(tmp_path: Path) -> None:
+    heard: list[dict[str, Any]] = []
+    with Meter(tmp_path, "cuda", 2, heard.append) as meter:
+        for event in ({"gpu_memory": 5}, {"gpu_memory": 7}, {"gpu_memory": 6}, {"tokens": 40}):
+            meter.report({"event": "usage", **event})
+        meter.report(step(1))
+        time.sleep(0.2)
+    assert heard == [step(1)]
+    assert (meter.cost.gpu_memory, meter.cost.tokens) == (7, 40)
+    assert meter.cost.device_seconds == pytest.approx(2 * meter.cost.seconds, abs=0.02)
+    assert not (tmp_path / SPENT).exists()
+    assert "lost" in plain_cost(meter.cost) and "runs" not in plain_cost(meter.cost)
+
+
+def test_who_goes_on_adds_what_was_spent_and_says_what_was_lost(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Meter(tmp_path, "cpu", 1, lambda event: None, "a", True) as first:
+        for number in range(1, 5):
+            time.sleep(0.3)
+            first.report(step(number))
+        time.sleep(0.6)
+        raise KeyboardInterrupt
+    left = json.loads((tmp_path / SPENT).read_text())
+    assert left["cost"]["runs"] == ["a"]
+    with Meter(tmp_path, "cpu", 1, lambda event: None, "b", True) as second:
+        second.report({"event": "resumed", "step": 2})
+        second.report(step(3))
+        time.sleep(0.2)
+    assert second.cost.runs == ("a",)
+    assert second.cost.repeated == 2
+    assert 1.9 < second.cost.device_seconds < 3
+    assert second.cost.lost == pytest.approx(1.2, abs=0.3)
+    assert not (tmp_path / SPENT).exists()
+
+
+def test_who_begins_anew_lost_all_that_was_spent(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Meter(tmp_path, "cpu", 1, lambda event: None, "a", True) as first:
+        time.sleep(0.7)
+        raise KeyboardInterrupt
+    with Meter(tmp_path, "cpu", 1, lambda event: None, "b", True) as second:
+        pass
+    assert second.cost.lost == pytest.approx(first.cost.device_seconds, abs=0.3)

@@ -1,0 +1,254 @@
+"""A stage is made once a key, whole or not at all, by one process at a time."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.engine.output import MANIFEST, read_manifest
+from tasks.engine.parallel import over_cores
+from tasks.engine.stage import Surroundings, stage
+
+
+@dataclass(frozen=True)
+class Words:
+    words: tuple[str, ...] = ("a", "b")
+    seconds: float = 0.0
+
+
+@stage()
+def write(parameters: Words, out: Path, report, root: Path):
+    """A file of words; `made` counts how often."""
+    with (root / "made").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    (out / "first.txt").write_text("half")
+    time.sleep(parameters.seconds)
+    if "fail" in parameters.words:
+        raise UserError("the words are wrong")
+    (out / "words.txt").write_text(" ".join(parameters.words))
+    report({"event": "message", "text": "written"})
+    return {"words": len(parameters.words)}
+
+
+@stage(inputs=("write", "other"))
+def count(parameters: Words, write: Path, other: Path | None, out: Path, report, seed: int):
+    """How many words stand in the file."""
+    words = len((write / "words.txt").read_text().split())
+    (out / "count.json").write_text(json.dumps({"words": words, "other": other and str(other), "seed": seed}))
+    return {"words": words}
+
+
+@stage()
+def divide(parameters: Words, out: Path, report):
+    """Words and labels of two parts."""
+    for part in ("train", "test"):
+        for kind in ("words", "labels"):
+            (out / part / kind).mkdir(parents=True)
+            (out / part / kind / "0").write_text(" ".join(parameters.words) if kind == "labels" else part)
+    return {}
+
+
+@stage(inputs=("divide",), reads={"divide": ("*/words",)})
+def look(parameters: Words, divide: Path, out: Path, report):
+    """What there is to see of an input."""
+    seen = sorted(path.relative_to(divide).as_posix() for path in divide.glob("*/*/*"))
+    (out / "seen").write_text(" ".join(seen))
+    return {}
+
+
+@stage(resumes=True)
+def climb(parameters: Words, out: Path, report):
+    """Goes on from where it was killed."""
+    for step in range(1, 4):
+        mark = out / f"step-{step}"
+        if not mark.exists():
+            mark.touch()
+            time.sleep(parameters.seconds)
+    return {"steps": 3}
+
+
+@stage(stands=lambda folder, root: (root / "data").exists())
+def publish(parameters: Words, out: Path, report, root: Path):
+    """Writes outside its folder too."""
+    (root / "data").write_text("rows")
+    (out / "rows").write_text("rows")
+    return {}
+
+
+@stage()
+def fill(parameters: Words, out: Path, report):
+    """Writes more than there is room for."""
+    (out / "first.txt").write_text("half")
+    Path("/dev/full").write_text("words")
+    return {}
+
+
+@stage()
+def share(parameters: Words, out: Path, report, spread):
+    """Work over shards."""
+    return {"squares": list(spread(abs, [-1, -2]))}
+
+
+def quiet(event):
+    pass
+
+
+def made(root: Path) -> int:
+    return len((root / "made").read_text().split())
+
+
+def test_made_then_reused(tmp_path):
+    around = Surroundings(tmp_path)
+    first = write.run(Words(), {}, around, quiet, run="run-1")
+    second = write.run(Words(), {}, around, quiet, run="run-2")
+    assert (first.reused, second.reused) == (False, True)
+    assert replace(first, reused=True) == second and second.run == "run-1"
+    assert made(tmp_path) == 1
+    assert Path(first.path) == tmp_path / "var" / "cache" / "artifacts" / "write" / first.key
+    manifest = json.loads((Path(first.path) / MANIFEST).read_text())
+    wanted = {
+        "stage",
+        "key",
+        "parameters",
+        "inputs",
+        "code",
+        "lock",
+        "device",
+        "seconds",
+        "metrics",
+        "digest",
+    }
+    assert wanted <= set(manifest)
+    assert manifest["parameters"] == {"words": ["a", "b"], "seconds": 0.0}
+
+
+def test_another_parameter_makes_another_folder(tmp_path):
+    around = Surroundings(tmp_path)
+    first = write.run(Words(), {}, around, quiet)
+    other = write.run(Words(("c",)), {}, around, quiet)
+    assert first.key != other.key and not other.reused and Path(first.path).exists()
+
+
+def test_inputs_arrive_as_folders_and_what_is_asked_for_with_them(tmp_path):
+    around = Surroundings(tmp_path, seed=5)
+    words = write.run(Words(), {}, around, quiet)
+    found = count.run(Words(), {"write": words}, around, quiet)
+    assert json.loads((Path(found.path) / "count.json").read_text()) == {"words": 2, "other": None, "seed": 5}
+    assert read_manifest(Path(found.path))["inputs"] == {
+        "write": {"key": words.key, "digest": words.digest, "read": words.digest}
+    }
+
+
+def test_of_an_input_a_stage_sees_what_it_names_and_only_that_decides(tmp_path):
+    around = Surroundings(tmp_path)
+    first = look.run(Words(), {"divide": divide.run(Words(), {}, around, quiet)}, around, quiet)
+    assert (Path(first.path) / "seen").read_text() == "test/words/0 train/words/0"
+    relabelled = divide.run(Words(("c",)), {}, around, quiet)
+    assert not relabelled.reused
+    assert look.run(Words(), {"divide": relabelled}, around, quiet) == replace(first, reused=True)
+    told = read_manifest(Path(first.path))["inputs"]["divide"]
+    assert told["read"] != told["digest"]
+    assert look.key(Words(), {"divide": relabelled}, around) == first.key
+
+
+def test_an_input_made_anew_with_the_same_content_stops_the_change(tmp_path):
+    around = Surroundings(tmp_path)
+    first = count.run(Words(), {"write": write.run(Words(), {}, around, quiet)}, around, quiet)
+    slower = write.run(Words(seconds=0.01), {}, around, quiet)
+    assert not slower.reused
+    assert count.run(Words(), {"write": slower}, around, quiet) == replace(first, reused=True)
+
+
+def test_it_is_called_as_a_plain_function_too(tmp_path):
+    assert write(Words(), out=tmp_path, report=quiet, root=tmp_path) == {"words": 2}
+
+
+def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):
+    around = Surroundings(tmp_path)
+    with pytest.raises(UserError, match="the words are wrong"):
+        write.run(Words(("fail",)), {}, around, quiet)
+    [part] = (tmp_path / "var" / "cache" / "artifacts" / "write").glob("*.part")
+    (part / "left-over").touch()
+    with pytest.raises(UserError):
+        write.run(Words(("fail",)), {}, around, quiet)
+    assert [path.name for path in part.iterdir()] == ["first.txt"]
+
+
+def test_what_it_wrote_outside_must_stand(tmp_path):
+    around = Surroundings(tmp_path)
+    assert not publish.run(Words(), {}, around, quiet).reused
+    assert publish.run(Words(), {}, around, quiet).reused
+    (tmp_path / "data").unlink()
+    assert not publish.run(Words(), {}, around, quiet).reused
+    assert (tmp_path / "data").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_begun_is_gone(tmp_path):
+    around = Surroundings(tmp_path)
+    kept = write.run(Words(), {}, around, quiet)
+    with pytest.raises(UserError, match=r"the disk of .* is full; make room .* fill begins anew"):
+        fill.run(Words(), {}, around, quiet)
+    assert not list((tmp_path / "var" / "cache" / "artifacts" / "fill").glob("*.part"))
+    assert read_manifest(Path(kept.path))
+
+
+def test_where_work_goes_is_given_and_no_part_of_the_key(tmp_path):
+    first = share.run(Words(), {}, Surroundings(tmp_path), quiet)
+    with over_cores(2) as spread:
+        second = share.run(Words(), {}, Surroundings(tmp_path, spread=spread), quiet)
+    assert second.reused and first.metrics == {"squares": [1, 2]}
+
+
+# A fork would take along whatever the tests before left in this process.
+FRESH = multiprocessing.get_context("spawn")
+
+
+def in_process(name, parameters, root, said):
+    globals()[name].run(parameters, {}, Surroundings(root), said.put)
+
+
+def start(stage_made, *arguments):
+    process = FRESH.Process(target=in_process, args=(stage_made.name, *arguments))
+    process.start()
+    return process
+
+
+def test_a_second_process_waits_and_reuses(tmp_path):
+    said = FRESH.Queue()
+    # Longer than a process takes to start.
+    slow = Words(seconds=8.0)
+    first = start(write, slow, tmp_path, said)
+    while not (tmp_path / "made").exists():
+        time.sleep(0.01)
+    second = start(write, slow, tmp_path, said)
+    first.join(60), second.join(60)
+    assert (first.exitcode, second.exitcode) == (0, 0)
+    assert made(tmp_path) == 1
+    texts = [said.get(timeout=5)["text"] for _ in range(2)]
+    assert texts == ["another run is making this stage; waiting for it", "written"]
+
+
+def test_what_a_killed_run_left_is_gone_on_from(tmp_path):
+    said = FRESH.Queue()
+    process = start(climb, Words(seconds=30.0), tmp_path, said)
+    folder = tmp_path / "var" / "cache" / "artifacts" / "climb"
+    while not list(folder.glob("*.part/step-1")):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(20)
+    assert not [path for path in folder.iterdir() if path.is_dir() and path.suffix != ".part"]
+    began = time.monotonic()
+    [part] = folder.glob("*.part")
+    (part / "step-2").touch()
+    (part / "step-3").touch()
+    found = climb.run(Words(seconds=30.0), {}, Surroundings(tmp_path), quiet)
+    assert time.monotonic() - began < 10
+    assert sorted(path.name for path in Path(found.path).glob("step-*")) == ["step-1", "step-2", "step-3"]

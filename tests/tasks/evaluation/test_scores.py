@@ -1,0 +1,57 @@
+"""Which scores may be compared, and which of two is better."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.evaluation.scores import Comparison, Score, difference, read_comparison
+
+GAIN = Score("reward_gain", 0.25, True, "weights-of-judge", "labels-of-judge", "prompts-1", 64, (0.1, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "kl"}, "figure mean reward, aligned less assistant and divergence from the assistant"),
+        ({"higher_is_better": False}, "direction higher is better and lower is better"),
+        ({"judge": ""}, "judge weights-of-j and none"),
+        ({"judge_data": "other labels"}, "data of the judge labels-of-ju and other labels"),
+        ({"prompts": "prompts-2"}, "held-out prompts prompts-1 and prompts-2"),
+    ],
+)
+def test_scores_of_different_things_are_not_compared(changes: dict[str, object], says: str) -> None:
+    assert says in difference(GAIN, replace(GAIN, **changes))
+
+
+def test_value_n_and_interval_do_not_make_scores_different() -> None:
+    assert difference(GAIN, replace(GAIN, value=0.1, n=3, interval=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "higher", "better"),
+    [
+        (0.3, 0.2, True, True), (0.3, 0.2, False, False), (0.2, 0.3, False, True), (0.2, 0.2, True, False),
+        (0.2, 0.2, False, False), (math.nan, 0.1, True, False), (0.1, math.nan, False, True),
+        (-math.inf, math.nan, True, True),
+    ],
+)  # fmt: skip
+def test_the_direction_decides_which_is_better(mine: float, other: float, higher: bool, better: bool) -> None:
+    assert Score("x", mine, higher).beats(Score("x", other, higher)) is better
+
+
+def test_a_comparison_survives_verdict_json(tmp_path: Path) -> None:
+    assert read_comparison(tmp_path) is None
+    for found in (
+        Comparison(GAIN, replace(GAIN, value=0.1), "digest-of-champion"),
+        Comparison(replace(GAIN, interval=None), None, "", "the champion's model is gone from MLflow"),
+    ):
+        (tmp_path / "verdict.json").write_text(json.dumps({"passed": True, "comparison": found.plain()}))
+        assert read_comparison(tmp_path) == found
+    (tmp_path / "verdict.json").write_text('{"passed": true}')
+    assert read_comparison(tmp_path) is None
+    assert str(GAIN) == "0.25 [0.1, 0.4] (n = 64)"

@@ -1,0 +1,216 @@
+"""Sizes for a preset: what bounds a model, and numbers that every stage accepts."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from model.data.tokenizer import train_tokenizer
+from model.nn.transformer import Architecture
+from model.training.ppo_config import PPOParameters
+from model.training.pretrain import PretrainParameters
+from model.training.reward import RewardParameters
+from model.training.sft import SFTParameters
+from tasks.onboarding.model_sizing import (
+    LADDER,
+    TOKENS_A_WEIGHT,
+    Amount,
+    Machine,
+    Plan,
+    character_floor,
+    label_groups,
+    margin,
+    plan,
+    vocabulary,
+)
+
+KINDS = {
+    "pretrain": PretrainParameters, "sft": SFTParameters, "reward": RewardParameters, "rlhf": PPOParameters,
+}  # fmt: skip
+MUCH = Amount(
+    4096, 3_000_000_000, 20_000_000, pairs=50_000, prompts=40_000, prompt=60, completion=120, answer=80.0,
+    rated={"tone/film": 9000}, compared={"helpfulness/chat": 20_000}, scores=(-4.0, 4.0),
+)  # fmt: skip
+LITTLE = Amount(
+    320, 6000, 400, pairs=30, prompts=25, prompt=12, completion=20, answer=9.0,
+    compared={"helpfulness/chat": 6},
+)  # fmt: skip
+
+
+def machine(flops: float, memory: int = 0) -> Machine:
+    return Machine("cpu", memory, lambda shape, batch: flops / (6 * shape.parameters))
+
+
+def test_a_little_text_bounds_the_model_and_a_lot_leaves_it_to_the_time() -> None:
+    some = replace(MUCH, text_tokens=20_000_000)
+    small = plan(some, machine(1e15), minutes=600)
+    assert small.bound == "the text"
+    assert small.architecture.parameters <= some.text_tokens * 4 / TOKENS_A_WEIGHT
+    large = plan(MUCH, machine(1e13), minutes=30)
+    assert large.bound == "the time"
+    assert large.architecture.parameters > small.architecture.parameters
+
+
+def test_compute_is_spent_at_about_twenty_tokens_a_weight() -> None:
+    found = plan(MUCH, machine(4e14), minutes=240)
+    assert 10 < found.trained_tokens / found.architecture.parameters <= 25
+
+
+def test_memory_bounds_the_model() -> None:
+    found = plan(MUCH, machine(1e18, memory=4 << 30), minutes=600)
+    assert found.bound == "the memory"
+    assert found.architecture.parameters * 26 <= 2 << 30
+    assert 0 < found.sections["pretrain"]["micro_batch"] < found.sections["pretrain"]["batch"]
+
+
+def test_hardly_any_text_gets_the_smallest_model() -> None:
+    found = plan(LITTLE, machine(2e10), minutes=10)
+    assert (found.architecture.layers, found.architecture.width) == LADDER[0][:2]
+    assert found.bound == "what is worth training at all"
+    assert found.architecture.context * 2 <= LITTLE.valid_tokens
+
+
+@pytest.mark.parametrize("minutes", [1, 15, 60, 1000])
+@pytest.mark.parametrize("flops", [1e9, 3e10, 1e12, 4e14])
+def test_the_time_asked_for_is_about_kept(minutes: float, flops: float) -> None:
+    found = plan(MUCH, machine(flops), minutes)
+    # A machine this slow cannot take the fewest steps sooner.
+    assert found.minutes <= max(minutes, 3 if flops > 2e9 else 45)
+
+
+@pytest.mark.parametrize("minutes", [2, 4, 10, 30, 120])
+@pytest.mark.parametrize(
+    "amount", [LITTLE, replace(LITTLE, text_tokens=2_000_000, valid_tokens=100_000, pairs=900)]
+)
+def test_a_short_time_is_kept_or_it_is_said_from_when_on_answers_make_sense(
+    amount: Amount, minutes: float
+) -> None:
+    found = plan(amount, machine(4e9), minutes)
+    assert found.minutes <= minutes
+    if found.sensible_minutes:
+        assert found.bound == "the time" and found.sensible_minutes > minutes
+        longer = plan(amount, machine(4e9), found.sensible_minutes)
+        assert not longer.sensible_minutes and longer.trained_tokens > found.trained_tokens
+    else:
+        assert found.trained_tokens >= min(2 * found.architecture.parameters, 3 * amount.text_tokens)
+
+
+def test_evaluations_are_counted_and_bounded() -> None:
+    rows = {"rated": {"tone/film": 200_000}, "compared": {"helpfulness/chat": 200_000}}
+    for amount in (MUCH, replace(MUCH, **rows), replace(MUCH, pairs=1_000_000, held_out=0.4)):
+        for minutes in (5, 60):
+            found = plan(amount, machine(3e11), minutes)
+            section = found.sections["pretrain"]
+            evaluations = section["steps"] // section["evaluate_every"] + 2
+            assert evaluations * section["evaluate_tokens"] / 3 < 0.3 * found.trained_tokens
+            alone = found.trained_tokens / found.tokens_per_second
+            assert alone < found.seconds["pretrain"] < alone * 1.3 + 5
+            assert found.minutes <= minutes or amount.held_out == 0.4
+
+
+def test_what_bounds_the_model_is_named_truly() -> None:
+    text = replace(MUCH, text_tokens=2_000_000, valid_tokens=100_000)
+    assert plan(text, machine(2e9), minutes=5).bound == "the time"
+    assert plan(text, machine(1e15), minutes=60).bound == "the text"
+    assert plan(MUCH, machine(2e9), minutes=5).bound == "the time"
+
+
+@pytest.mark.parametrize("amount", [MUCH, LITTLE, replace(LITTLE, compared={"a/b": 1})])
+@pytest.mark.parametrize("flops", [3e10, 4e14])
+@pytest.mark.parametrize("memory", [0, 2 << 30, 80 << 30])
+def test_every_section_is_one_that_its_stage_accepts(amount: Amount, flops: float, memory: int) -> None:
+    found = plan(amount, machine(flops, memory), 60)
+    assert list(found.sections) == [*KINDS, "evaluate"]
+    for stage in KINDS:
+        section = found.sections[stage]
+        rates = {name: section[name] for name in ("learning_rate", "muon_learning_rate") if name in section}
+        values = {name: value for name, value in section.items() if name not in rates}
+        parameters = KINDS[stage].read({**values, "optimizer": rates})
+        assert 0 < parameters.evaluate_every <= parameters.steps
+    check_batches(amount, found)
+
+
+def check_batches(amount: Amount, found: Plan) -> None:
+    """What the trainings themselves refuse: batches that the rows cannot fill."""
+    context = found.architecture.context
+    assert found.sections["pretrain"]["batch"] <= amount.text_tokens // context - 2
+    assert found.sections["sft"]["batch"] <= max(1, amount.pairs * (amount.prompt + amount.answer) / context)
+    group = int(found.sections["reward"]["group"])
+    assert found.sections["reward"]["batch"] <= max(1, label_groups(amount, group))
+    assert found.sections["rlhf"]["batch"] <= amount.prompts
+    assert found.sections["rlhf"]["new_tokens"] + amount.prompt <= max(context, amount.prompt + context // 2)
+
+
+def test_without_pairs_or_labels_there_is_no_section_for_them() -> None:
+    assert list(plan(replace(LITTLE, compared={}), machine(1e10), 10).sections) == ["pretrain", "sft"]
+    assert list(plan(Amount(320, 6000, 400), machine(1e10), 10).sections) == ["pretrain"]
+
+
+def test_few_labels_make_small_groups() -> None:
+    found = plan(replace(LITTLE, compared={"a/b": 9}), machine(1e10), 10)
+    assert found.sections["reward"]["group"] == 2
+    assert plan(MUCH, machine(1e10), 10).sections["reward"]["group"] == 8
+
+
+@pytest.mark.parametrize(
+    ("scores", "wanted"),
+    [((-4.0, 4.0), 1.0), ((1.0, 5.0), 0.5), ((0.0, 1.0), 0.1), ((0.0, 100.0), 10.0), ((3.0, 3.0), 1.0)],
+)
+def test_the_margin_goes_with_the_scale(scores: tuple[float, float], wanted: float) -> None:
+    assert margin(*scores) == wanted
+
+
+def test_the_vocabulary_goes_with_the_text() -> None:
+    sizes = [vocabulary(size) for size in (1_000, 2_000_000, 13_000_000, 10**9, 10**12)]
+    assert sizes == [320, 512, 4096, 50304, 50304]
+
+
+JAPANESE = (
+    "京都 寿司 食べる なら どこ が いい です か 駅前 の 店 おすすめ 静か な 朝 に 古い 寺 を 歩く 雨 "
+    "降る 川 沿い 桜 咲く 季節 友人 会う 電車 乗る 本 読む 窓 開ける 猫 眠る 山 登る 海 見る 料理 作る "
+    "学校 先生 話す 音楽 聞く 夏 祭り 花火 冬 雪 積もる 温泉 手紙 書く 市場 魚 野菜 畑"
+)
+ARABIC = (
+    "في السوق القديم يقدمون الكشري لذيذا أين آكل صباحا شاي مع النعناع الكتاب على الطاولة "
+    "والبنت تقرأ قصة طويلة "
+    "عن البحر والسفن الرجل يبيع الخبز الطازج قرب المسجد الكبير المدينة هادئة ليلا والقمر فوق النيل"
+)
+GERMAN = (
+    "Am Marktplatz gibt es sehr gute Klöße und dunkles Bier. Die Mühle steht am Fluss, das Mädchen grüßt die "
+    "Händler. Über den Dächern fällt Schnee; der Bäcker öffnet früh. Größere Straßen führen zum Bahnhof."
+)
+HAN = " ".join(chr(0x4E00 + 7 * n) for n in range(1200))  # as many characters as daily Chinese takes
+
+
+@pytest.mark.parametrize(
+    ("words", "gap", "most"), [(JAPANESE, "", 1.0), (ARABIC, " ", 0.6), (GERMAN, " ", 0.6), (HAN, "", 1.3)]
+)
+def test_the_vocabulary_covers_the_script(words: str, gap: str, most: float) -> None:
+    drawn = random.Random(3)
+    known = words.split()
+    # Words by Zipf's law: the first are met far more often than the last.
+    weights = [1 / (place + 5) for place in range(len(known))]
+    texts = [gap.join(drawn.choices(known, weights, k=60)) + "." for _ in range(500)]
+    characters = Counter("".join(texts))
+    size = max(vocabulary(sum(len(text.encode()) for text in texts)), character_floor(characters))
+    tokenizer = train_tokenizer(texts, size)
+    assert sum(len(tokenizer.encode(text)) for text in texts) / characters.total() < most
+
+
+def test_a_text_in_ascii_asks_for_no_further_tokens() -> None:
+    assert character_floor(Counter("The mill turns, and turns again. " * 50)) == 0
+    assert character_floor(Counter("A café, once.")) == 0
+    assert character_floor({chr(0x4E00 + n): 9 for n in range(30_000)}) <= 50304
+
+
+def test_the_larger_shapes_are_those_of_the_presets() -> None:
+    for layers, width, heads in LADDER:
+        Architecture(layers=layers, width=width, heads=heads, vocabulary=320)
+    assert (4, 128, 4) in LADDER and (12, 768, 12) in LADDER
+    found = plan(replace(MUCH, vocabulary=50304), machine(4e14), minutes=10_000)
+    assert found.sections["pretrain"]["learning_rate"] == 0.003
+    assert found.sections["sft"]["learning_rate"] == 0.0002
+    assert found.sections["rlhf"]["learning_rate"] == 0.00003

@@ -1,0 +1,49 @@
+"""A text file is there whole or not at all, and nothing is left beside it."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.project.whole_file import write_whole
+
+
+@contextmanager
+def _room_for(size: int) -> Iterator[None]:
+    """No file of this process may become larger."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("text", ["", "one line\n", "über 日本 \U0001f600\r\n" * 1000])
+def test_a_file_is_written_whole_over_what_was_there(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.html"
+    path.write_text("before")
+    write_whole(path, text)
+    assert path.read_bytes() == text.encode() and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text("before")
+    with _room_for(1000), pytest.raises(OSError, match="too large"):
+        write_whole(path, "x" * 5000)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_the_place_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    (path / "mine").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write_whole(path, "text")
+    assert list(tmp_path.iterdir()) == [path] and (path / "mine").is_dir()

@@ -1,0 +1,34 @@
+"""The packages of another lock: made once in a folder of their own, or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.engine.cache_key import LOCK, ROOT, lock_digest
+from tasks.reproduction.environment import interpreter
+
+
+def test_the_same_lock_needs_no_environment_and_another_one_is_made_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert interpreter(tmp_path, ROOT, os.environ, said.append) == Path(sys.executable) and not said
+    project = tmp_path / "other"
+    project.mkdir()
+    (project / LOCK).write_text("# No package at all.\n")
+    found = interpreter(tmp_path, project, os.environ, said.append)
+    assert found == tmp_path / "var" / "cache" / "environments" / lock_digest(project) / "bin" / "python"
+    assert found.exists() and len(said) == 1
+    assert interpreter(tmp_path, project, os.environ, said.append) == found and len(said) == 1
+
+
+def test_packages_that_cannot_be_had_leave_nothing(tmp_path: Path) -> None:
+    project = tmp_path / "other"
+    project.mkdir()
+    (project / LOCK).write_text("no-such-package==1.0\n")
+    with pytest.raises(UserError, match="no-such-package"):
+        interpreter(tmp_path, project, {**os.environ, "PIP_NO_INDEX": "1"}, lambda text: None)
+    assert not (tmp_path / "var" / "cache" / "environments" / lock_digest(project)).exists()

@@ -1,0 +1,114 @@
+"""Bringing a run back and making it anew: interrupted, failed, kept; on a small project."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.common.git_checkout import code_state
+from tasks.data.sources import DataParameters, Source
+from tasks.engine.output import read_manifest
+from tasks.engine.stage import Surroundings
+from tasks.ingest import ingest
+from tasks.reproduction.known_code import remember
+from tasks.reproduction.reproduce import Failed, Original, checked_out, make_anew
+from tasks.reproduction.verdict import Made
+
+SOURCE = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
+# As chatmill's own: asked to end it ends, here with a note of it.
+COMMAND = """
+import json, pathlib, signal, sys, time
+assert sys.argv[1] == "ingest" and "tracking" not in json.loads(pathlib.Path(sys.argv[3]).read_text())
+def end(*_):
+    pathlib.Path("ended").touch()
+    sys.exit(130)
+signal.signal(signal.SIGTERM, end)
+pathlib.Path("began").touch()
+if not pathlib.Path("ended").exists():
+    time.sleep(60)
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in (
+        ("flows/cli/main.py", COMMAND),
+        ("flows/__init__.py", ""),
+        ("texts/a.jsonl", json.dumps({"text": "one"}) + "\n"),
+        (".gitignore", "var/\ndata/\n"),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "one"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    return tmp_path
+
+
+@pytest.fixture
+def original(root: Path) -> Original:
+    reference = ingest.run(DataParameters((Source(**SOURCE),)), {}, Surroundings(root), lambda event: None)
+    made = Made("ingest", reference.digest, reference.metrics, read_manifest(Path(reference.path)))
+    preset: dict[str, Any] = {"tracking": {}, "data": {"sources": [SOURCE], "version": ""}}
+    version, code = str(reference.metrics["data_hash"]), code_state(root)
+    remember(root, code, json.dumps(preset))
+    return Original("12" * 16, "mine", code, preset, version, {}, [made])
+
+
+def test_interrupted_it_waits_for_what_it_started_and_goes_on_from_there(
+    root: Path, original: Original
+) -> None:
+    said: list[str] = []
+    environment = {**os.environ, "PYTHONPATH": ""}
+
+    def attempt() -> None:
+        with checked_out(root, original, False, said.append) as checkout:
+            began = checkout.project / "began"
+            signal.signal(signal.SIGALRM, lambda *_: began.exists() and signal.raise_signal(signal.SIGINT))
+            signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+            try:
+                make_anew(checkout, original, Path(sys.executable), environment)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        attempt()
+    assert time.monotonic() - start < 30
+    (tree,) = (root / "var" / "cache" / "reproduce").glob("*/tree")
+    assert (tree / "ended").exists() and "read again from its sources" in said[-1]
+    (tree / "began").unlink()
+    (tree / "flows" / "command.py").write_text("import sys; sys.exit(3)")
+    with pytest.raises(Failed, match="before its first stage was done with exit code 3"):
+        attempt()
+    assert any("going on from var/cache/reproduce/" in text for text in said)
+
+
+def test_at_the_end_nothing_stays_but_what_is_kept(root: Path, original: Original) -> None:
+    said: list[str] = []
+    with checked_out(root, original, True, said.append) as kept:
+        pass
+    assert kept.project.exists() and "stays in var/cache/reproduce/" in said[-1]
+    # What was kept is done: the next reproduction begins anew, so that it takes nothing of that one over.
+    (kept.project / "left").touch()
+    with checked_out(root, original, False, said.append) as checkout:
+        assert not (checkout.project / "left").exists()
+        with (
+            pytest.raises(UserError, match="being reproduced already"),
+            checked_out(root, original, False, said.append),
+        ):
+            pass
+    assert not list((root / "var" / "cache" / "reproduce").iterdir())
+    with pytest.raises(UserError, match="no package"), checked_out(root, original, False, said.append):
+        raise UserError("no package can be had")
+    assert not list((root / "var" / "cache" / "reproduce").glob("*/*"))

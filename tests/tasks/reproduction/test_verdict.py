@@ -1,0 +1,116 @@
+"""Identical, equivalent, diverged: on digests, on figures, and on what a stage was made of."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.reproduction.verdict import Made, judge, sentence, whole
+
+SAME = ({}, {})
+
+
+def manifest(**changed):
+    around = {"seed": 1, "device": "cpu"}
+    plain = {
+        "key": "k", "code": "c", "definitions": {"model.training.sft.loss": "one"},
+        "parameters": {"steps": 4},
+        "inputs": {"split": {"key": "s", "digest": "d"}}, "lock": "l", "device": "cpu", "seed": 1,
+        "surroundings": around, "sums": {"model/model.safetensors": "a", "curves.jsonl": "b"},
+    }  # fmt: skip
+    return {**plain, **changed}
+
+
+def made(stage="sft", digest="one", manifest=None, **figures):
+    return Made(stage, digest, figures, manifest)
+
+
+def verdict(before, now, *repeated, around=SAME):
+    (found,) = judge([before], {now.stage: now} if now else {}, {before.stage: repeated}, around)
+    return found
+
+
+def test_the_same_bits_are_identical_whatever_the_speed():
+    found = verdict(made(valid_loss=1.0, tokens_per_second=1.0), made(valid_loss=1.0, tokens_per_second=9.0))
+    assert found.says == "identical" and sentence([found]) == (
+        "identical: all 1 stages came out in the same bits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "before", "now", "says"),
+    [
+        ("sft", "valid_loss", 1.0, 1.019, "equivalent"),
+        ("sft", "valid_loss", 1.0, 1.021, "diverged"),
+        ("evaluate", "ends_by_itself", 0.90, 0.94, "equivalent"),
+        ("evaluate", "ends_by_itself", 0.90, 0.84, "diverged"),
+        ("reward", "pair_accuracy/tone/film", 0.9, 0.84, "diverged"),
+        ("rlhf", "valid_kl", 10.0, 11.9, "equivalent"),
+        ("rlhf", "policy_loss", 0.1, -0.1, "equivalent"),
+        ("rlhf", "tokens_per_second", 10.0, 1.0, "equivalent"),
+        ("split", "train_text", 10, 11, "diverged"),
+        ("gate", "passed", 1, 0, "diverged"),
+        ("gate", "reason", "0.91 is above", "0.92 is above", "equivalent"),
+        ("gate", "score", None, 0.2, "diverged"),
+    ],
+)
+def test_other_bits_are_judged_by_figures_with_a_default(stage, name, before, now, says):
+    found = verdict(made(stage, "one", **{name: before}), made(stage, "two", **{name: now}))
+    assert found.says == says, found
+
+
+def test_repetitions_in_other_bits_say_how_far_a_figure_may_go():
+    before, now = made(valid_loss=1.0), made(digest="now", valid_loss=1.03)
+    few = [made(digest="two", valid_loss=1.02)]
+    assert verdict(before, now, *few).says == "diverged"
+    more = [*few, made(digest="three", valid_loss=1.01)]
+    found = verdict(before, now, *more)
+    # Of 1.00, 1.01 and 1.02: 1.01 ± 9.925 × 0.01 × √(4/3), Student's t for 99% and two degrees of freedom.
+    assert found.says == "equivalent" and "learned from 3 repetitions" in found.why
+    assert found.figures[0].tolerance == pytest.approx(0.1146, abs=1e-4)
+    # The same bits again are no further repetition, nor is what is judged.
+    assert verdict(before, now, *few, made(digest="two", valid_loss=1.02), now).says == "diverged"
+    assert verdict(before, made(digest="now", valid_loss=1.2), *more).says == "diverged"
+
+
+def test_rows_from_a_version_of_the_data_are_the_same_rows():
+    one = {"rows/text/0.jsonl": "a", "origins/text/0.jsonl": "b"}
+    before = made("ingest", "one", manifest(sums=one), data_hash="h")
+    now = made("ingest", "two", manifest(sums={**one, "origins/text/0.jsonl": "c"}), data_hash="h")
+    assert verdict(before, now).says == "identical" and "where they were found" in verdict(before, now).why
+    other = made("ingest", "two", manifest(sums={**one, "rows/text/0.jsonl": "c"}), data_hash="g")
+    assert verdict(before, other).says == "diverged"
+    # A manifest of before files were summed has only DVC's hash.
+    assert verdict(made("ingest", "one", data_hash="h"), now).says == "identical"
+
+
+def test_the_first_stage_that_differs_is_named_with_what_differs_in_its_inputs():
+    stages = [made("split", "a"), made("sft", "b", manifest(), valid_loss=1.0), made("rlhf", "c", valid_kl=1)]
+    now = {
+        "split": made("split", "a"),
+        "sft": made(
+            "sft",
+            "x",
+            manifest(key="other", definitions={"model.training.sft.loss": "two"}, code="d"),
+            valid_loss=1.01,
+        ),
+        "rlhf": made("rlhf", "y", valid_kl=3.0),
+    }
+    around = ({"threads": "2", "python": ""}, {"threads": "1", "python": "3.11"})
+    verdicts = judge(stages, now, {}, around)
+    assert [each.says for each in verdicts] == ["identical", "equivalent", "diverged"] == [
+        *["identical", "equivalent"], whole(verdicts)
+    ]  # fmt: skip
+    says = sentence(verdicts)
+    assert says.startswith("diverged at rlhf: valid_kl 1 → 3") and "bits differ from sft on" in says
+    assert (
+        "code model.training.sft.loss one → two" in says and "threads 2 → 1" in says and "python" not in says
+    )
+
+
+def test_nothing_recorded_differs_and_a_stage_is_gone():
+    files = {"model/model.safetensors": "z", "curves.jsonl": "b"}
+    found = verdict(made(manifest=manifest()), made(digest="two", manifest=manifest(sums=files)))
+    assert found.says == "equivalent" and "(model/model.safetensors)" in found.why
+    assert "does not repeat itself here" in sentence([found])
+    gone = verdict(made(), None)
+    assert gone.says == "diverged" and "was not made" in gone.why

@@ -1,0 +1,84 @@
+"""Which champion a new model is compared with, and how its model comes to evaluate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.output import Reference, read_manifest
+from tasks.tracking.champion_input import fetch_opponent
+from tasks.tracking.registered_model import MissingModel
+from tasks.tracking.tracker import Tracker
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Make a database once, as making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    at(root)
+    return (root / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, template: bytes) -> Tracker:
+    (tmp_path / "mlflow.db").write_bytes(template)
+    return at(tmp_path)
+
+
+def at(root: Path) -> Tracker:
+    return Tracker(f"sqlite:///{root / 'mlflow.db'}", "tests", root / "mlflow")
+
+
+def champion(tracker: Tracker, digest: str, score: float) -> None:
+    """Register a model that becomes the champion."""
+    run = tracker.client.create_run(tracker.experiment).info.run_id
+    tracker.client.log_text(run, json.dumps({"weights": digest}), "model/config.json")
+    aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+    metrics = {"passed": 1, "reason": "good", "score": score}
+    assert tracker.register(
+        aligned, Reference("gate", "g", "", f"{digest}{score}", False, 0.1, metrics)
+    ).champion
+
+
+def opponent(tracker: Tracker, digest: str) -> str:
+    found = tracker.registry.opponent(digest)
+    return str(found.version) if found else ""
+
+
+def test_a_repeated_run_is_compared_with_the_same_version(tracker: Tracker) -> None:
+    assert opponent(tracker, "a") == ""
+    champion(tracker, "a", 0.1)
+    assert opponent(tracker, "a") == "" and opponent(tracker, "b") == "1"
+    champion(tracker, "b", 0.2)
+    assert opponent(tracker, "b") == "1" and opponent(tracker, "a") == "2" == opponent(tracker, "c")
+    champion(tracker, "c", 0.3)
+    tracker.registry.rollback("", "rude", "ann")
+    # The champion is b again: b is compared with what it was compared with, c with b.
+    assert opponent(tracker, "b") == "1" and opponent(tracker, "c") == "2"
+
+
+def test_the_champions_model_is_an_input_named_by_its_bits(tracker: Tracker, tmp_path: Path) -> None:
+    champion(tracker, "a", 0.1)
+    [version] = tracker.registry.versions()
+    found = fetch_opponent(version, tracker.uri, tmp_path, lambda event: None)
+    assert found and found.stage == "champion"
+    assert json.loads((Path(found.path) / "model" / "config.json").read_text()) == {"weights": "a"}
+    assert json.loads((Path(found.path) / "champion.json").read_text()) == {"model": "a"}
+    assert (read_manifest(Path(found.path)) or {})["digest"] == found.digest
+    # It is fetched once: without the store the folder still answers.
+    assert fetch_opponent(version, "sqlite:////nowhere", tmp_path, lambda event: None) == found
+
+
+def test_a_model_that_mlflow_lost_is_no_opponent(tracker: Tracker, tmp_path: Path) -> None:
+    champion(tracker, "a", 0.1)
+    [version] = tracker.registry.versions()
+    for path in list((tmp_path / "mlflow").rglob("model")):
+        shutil.rmtree(path)
+    with pytest.raises(MissingModel, match=r"version 1 of chatmill: MLflow's store does not give"):
+        fetch_opponent(version, tracker.uri, tmp_path, lambda event: None)
+    assert not [
+        path for path in (tmp_path / "var" / "cache" / "artifacts" / "champion").iterdir() if path.is_dir()
+    ]

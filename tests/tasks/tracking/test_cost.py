@@ -1,0 +1,86 @@
+"""Costs are added up from MLflow alone: what was spent, what was lost, what reuse saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+from tasks.engine.output import Reference
+from tasks.tracking.cost import in_all, read_costs, summed
+from tasks.tracking.tracker import Tracker
+
+
+def made(stage: str, folder: Path, reused: bool = False, **cost: Any) -> Reference:
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"device": "cpu", "devices": 1, "seconds": 10.0, "device_seconds": 10.0, "lost": 0.0, **cost}
+    return Reference(stage, "k", str(folder), "d", reused, 10.0, {}, "", whole)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs: one whole, one whose training is killed and that reuses, one that goes on with it."""
+    place = tmp_path_factory.mktemp("project")
+    tracker = Tracker(f"sqlite:///{place}/var/mlflow.db", "chatmill", place / "var" / "mlflow")
+
+    @contextmanager
+    def run() -> Iterator[None]:
+        with tracker.open_run("smoke", {}, {"prefect.flow_run_id": "f"}, "n"):
+            yield
+
+    def close(stage: str, **told: Any) -> None:
+        with tracker.open_stage(stage, {}, []):
+            tracker.close_stage(made(stage, place / stage, **told), "")
+
+    with run():
+        close("ingest", memory=3_000)
+        close("sft", device="cuda", device_seconds=100.0, tokens=5_000, gpu_memory=9_000)
+    killed = ""
+    with pytest.raises(KeyboardInterrupt), run():
+        close("ingest", reused=True)
+        with tracker.open_stage("sft", {}, [], ("cuda", 2)) as killed:
+            raise KeyboardInterrupt
+    with run():
+        close("ingest", reused=True)
+        close("sft", device="cuda", device_seconds=50.0, lost=20.0, repeated=7, runs=[killed], tokens=1_000)
+    with pytest.raises(ValueError, match="bad"), run(), tracker.open_stage("evaluate", {}, [], ("cpu", 3)):
+        raise ValueError("bad")
+    return place
+
+
+def test_resumed_work_is_no_loss_and_reuse_is_saved(root: Path) -> None:
+    tracker = Tracker(f"sqlite:///{root}/var/mlflow.db", "chatmill", root / "var" / "mlflow")
+    costs = read_costs(tracker.client, 0.0)
+    assert (costs.runs, costs.unmeasured) == (4, 0)
+    whole = in_all(costs.taken)
+    assert (whole.made, whole.reused, whole.ended) == (3, 2, 1)
+    assert whole.gpu_seconds == 150 and whole.gpu_lost == 20 and whole.repeated_steps == 7
+    assert whole.cpu_saved == 20 and whole.gpu_saved == 0
+    assert 10 <= whole.cpu_seconds < 20 and whole.cpu_lost == pytest.approx(whole.cpu_seconds - 10)
+    stages = {row.name: row for row in summed(costs.taken, "stage")}
+    assert next(iter(stages)) == "sft"
+    assert (stages["sft"].tokens, stages["sft"].gpu_memory, stages["ingest"].memory) == (6_000, 9_000, 3_000)
+    assert len(summed(costs.taken, "run")) == 4
+    assert read_costs(tracker.client, 4e9).taken == []
+
+
+def test_the_command_says_what_it_means(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/var/mlflow.db")
+    from flows.cli.cost import cost
+
+    if not any(command.callback is cost for command in app.registered_commands):
+        app.command()(cost)
+    said = CliRunner().invoke(app, ["cost", "--by", "run"]).output
+    assert "13.3% of it was lost" in said and "7 optimizer steps were done twice" in said
+    assert max(map(len, said.split("4 runs took")[0].splitlines())) <= 100
+    told = json.loads(CliRunner().invoke(app, ["cost", "--json"]).output)
+    assert told["in_all"]["gpu_seconds"] == 150
+    assert CliRunner().invoke(app, ["cost", "--since", "soon"]).exit_code != 0

@@ -1,0 +1,97 @@
+"""Figures reach an MLflow server that goes away for a while, and nobody waits for it meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+
+from flows.servers.commands import Where, mlflow_server
+from flows.servers.credentials import read_login
+from flows.servers.environment import LOOPBACK, Place, free_port
+from flows.servers.supervisor import Kept
+from tasks.tracking import metric_queue
+from tasks.tracking.metric_queue import Sender
+
+Start = Callable[[], Kept]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a server at `MLFLOW_TRACKING_URI`, again and again over the same store."""
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{LOOPBACK}:{port}")
+    # Its own tries would only make the test longer.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    login = read_login("sender:as-nobody-else-does")
+    for name, value in login.client.items():
+        monkeypatch.setenv(name, value)
+    place = Place(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "", login)
+    started = []
+
+    def start() -> Kept:
+        started.append(Kept(mlflow_server(place, Where(LOOPBACK, port)), tmp_path))
+        started[-1].wait()
+        return started[-1]
+
+    yield start
+    for server in started:
+        end(server)
+
+
+def end(server: Kept) -> None:
+    """With the processes that it started, as the machine's end would."""
+    with suppress(ProcessLookupError):
+        os.killpg(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+
+
+def figures(first: int, last: int) -> list[Metric]:
+    return [Metric("loss", 1 / step, int(time.time() * 1000), step) for step in range(first, last)]
+
+
+def test_figures_are_held_while_the_server_is_away(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LATE_SECONDS", "AGAIN_SECONDS", "FLUSH_SECONDS"):
+        monkeypatch.setattr(metric_queue, name, 0.2)
+    server = start()
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    run = client.create_run(client.create_experiment("away")).info.run_id
+    sender = Sender(client)
+    sender.put(run, figures(1, 600))
+    sender.drain(lambda text: None)
+    assert len(client.get_metric_history(run, "loss")) == 599
+
+    end(server)
+    said: list[str] = []
+    began = time.monotonic()
+    for step in range(600, 700):
+        sender.put(run, figures(step, step + 1))
+    assert time.monotonic() - began < 0.5
+    while not said:
+        said += filter(None, [sender.news()])
+        time.sleep(0.1)
+    assert "MLflow does not answer" in said[0]
+    with pytest.raises(RuntimeError, match="100 figures wait for it"):
+        sender.drain(said.append, patience=0.5)
+
+    sender.put(run, figures(700, 710))
+    start()
+    sender.drain(said.append)
+    assert said[-1] == "MLflow answers again; what was held is sent"
+    assert [point.step for point in client.get_metric_history(run, "loss")][-10:] == [*range(700, 710)]
+
+
+def test_what_mlflow_refuses_is_not_sent_again(start: Start) -> None:
+    start()
+    sender = Sender(MlflowClient(os.environ["MLFLOW_TRACKING_URI"]))
+    sender.put("0" * 32, figures(1, 2))
+    with pytest.raises(MlflowException, match="not found"):
+        sender.drain(lambda text: None)

@@ -1,0 +1,178 @@
+"""Which champion a version of the data is compared with, and how it comes back; on a real store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.common.git_checkout import Code
+from tasks.drift_detection.profile import ABOUT, FILE, IDS
+from tasks.engine.output import Reference, read_manifest
+from tasks.engine.stage import Stage, Surroundings, stage
+from tasks.reproduction.reproduce import Checkout, Original, compared_as_then
+from tasks.reproduction.verdict import IDENTICAL, Made, judge, sentence, whole
+from tasks.tracking.reference_version import Baseline, bring, named, newest_other, of_version
+from tasks.tracking.tracker import Tracker
+
+
+def quiet(event: dict[str, Any]) -> None:
+    pass
+
+
+@stage()
+def ingest(parameters, out, report):
+    return {"data_hash": parameters["data"]}
+
+
+@stage(inputs=("ingest", "champion"))
+def drift(parameters, ingest, champion, out, report):
+    (out / FILE).write_text(json.dumps(parameters))
+    (out / IDS).write_text("text 0123\n")
+    return {"against": json.loads((champion / ABOUT).read_text())["version"]} if champion else {}
+
+
+@stage(inputs=("ingest",))
+def rlhf(parameters, ingest, out, report):
+    (out / "model").mkdir()
+    (out / "model" / "config.json").write_text(json.dumps(parameters))
+    return {}
+
+
+@stage(inputs=("rlhf",))
+def evaluate(parameters, rlhf, out, report):
+    return {"aligned_bits_per_byte": parameters["bits"], "aligned_completion_loss": 3.0}
+
+
+@dataclass
+class Team:
+    """A folder with a store of its own."""
+
+    root: Path
+    tracker: Tracker
+
+    def chain(self, data: str, score: float, without: tuple[str, ...] = ()) -> dict[str, Reference]:
+        """A run on a version of the data, whose model beats the champion with a higher score."""
+        made: dict[str, Reference] = {}
+        with self.tracker.open_run("demo", {}, {}, "note"):
+            if found := self.champion(data):
+                reference = bring(found, self.tracker.client, self.tracker.uri, self.root, quiet)
+                assert reference
+                made["champion"] = reference
+            for each in (ingest, drift, rlhf, evaluate):
+                if each.name not in without:
+                    made[each.name] = self._make(each, {"data": data, "bits": 2 - score}, made)
+        metrics = {"passed": 1, "reason": "good", "score": score}
+        verdict = Reference("gate", "g", "", f"{data}{score}", False, 0.1, metrics)
+        self.tracker.register(made["rlhf"], verdict)
+        return made
+
+    def _make(self, each: Stage, parameters: dict[str, Any], made: dict[str, Reference]) -> Reference:
+        parents = [made[name].run for name in each.inputs if name in made]
+        with self.tracker.open_stage(each.name, parameters, parents) as run:
+            reference = each.run(parameters, made, Surroundings(self.root), quiet, run=run)
+            return replace(reference, run=self.tracker.close_stage(reference, parameters["data"]))
+
+    def champion(self, data: str) -> Baseline | None:
+        """What data is compared with."""
+        return newest_other(self.tracker.registry, data)[0]
+
+
+def at(root: Path) -> Team:
+    return Team(root, Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow"))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database made once: making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    at(root)
+    return (root / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def team(tmp_path: Path, template: bytes) -> Team:
+    (tmp_path / "mlflow.db").write_bytes(template)
+    return at(tmp_path)
+
+
+def test_the_newest_champion_that_learned_from_other_data(team: Team) -> None:
+    assert newest_other(team.tracker.registry, "one") == (None, "")
+    team.chain("one", 0.1)
+    # Its own data is compared with nothing, before and after it is the champion: its stage is reused.
+    assert team.champion("one") is None
+    first = team.champion("two")
+    assert first and (first.version, first.data) == ("1", "one")
+    assert first.held_out == {"bits_per_byte": 1.9, "completion_loss": 3.0}
+    made = team.chain("two", 0.2)
+    assert made["drift"].metrics == {"against": "1"}
+    assert team.champion("two") == first
+    again = team.chain("two", 0.2)
+    assert again["drift"].reused and again["drift"].key == made["drift"].key
+    third = team.champion("three")
+    assert third and third.version == "2" and third.digest != first.digest
+    team.tracker.registry.rollback("", "rude", "ann")
+    assert team.champion("two") == first and team.champion("three") == first
+
+
+def test_it_comes_back_without_the_folder_that_made_it(team: Team) -> None:
+    made = team.chain("one", 0.1)
+    found = team.champion("two")
+    assert found
+    elsewhere = team.root / "elsewhere"
+    client, uri = team.tracker.client, team.tracker.uri
+    reference = bring(found, client, uri, elsewhere, quiet)
+    assert reference and reference.run == made["rlhf"].run
+    folder = Path(reference.path)
+    assert read_manifest(folder) and json.loads((folder / FILE).read_text())["data"] == "one"
+    assert (folder / "model" / "config.json").read_bytes() == (
+        Path(made["rlhf"].path) / "model" / "config.json"
+    ).read_bytes()
+    assert named(found.key, elsewhere) == reference
+    # It is there now: MLflow may lose it.
+    there = Path(client.get_run(made["drift"].run).info.artifact_uri.removeprefix("mlflow-artifacts:/"))
+    for name in (FILE, IDS):
+        (team.root / "mlflow" / "artifacts" / there / name).unlink()
+    assert bring(found, client, uri, elsewhere, quiet) == reference
+    assert bring(found, client, uri, team.root / "third", quiet) is None
+    assert not list((team.root / "third").rglob("*.json"))
+    with pytest.raises(UserError, match="reference is 12ab"):
+        named("12ab", elsewhere)
+
+
+def test_a_champion_of_before_there_were_profiles_is_said(team: Team) -> None:
+    team.chain("one", 0.1, without=("drift",))
+    found, why = newest_other(team.tracker.registry, "two")
+    assert found is None and "champion 1 learned from other data" in why
+    # A later run with the same model has its profile.
+    team.chain("one", 0.1)
+    later = team.champion("two")
+    assert later and later.version == "1"
+
+
+def test_a_run_made_again_is_compared_as_it_was_then(team: Team, tmp_path: Path) -> None:
+    team.chain("one", 0.1)
+    made = team.chain("two", 0.2)["drift"]
+    manifest = read_manifest(Path(made.path))
+    before = Made("drift", made.digest, made.metrics, manifest)
+    original = Original("12" * 16, "mine", Code("", ""), {}, "two", {}, [before])
+    checkout = Checkout(tmp_path / "tree", tmp_path / "preset.json", "")
+    checkout.preset.write_text(json.dumps({"drift": {"loss": 0.2}}))
+    assert compared_as_then(team.tracker.client, original, checkout) == {}
+    preset = json.loads(checkout.preset.read_text())["drift"]
+    assert preset["loss"] == 0.2 and manifest
+    reference = named(preset["reference"], checkout.project)
+    assert reference.digest == manifest["inputs"]["champion"]["digest"]
+
+    team.tracker.client.delete_model_version("chatmill", "1")
+    left_out = compared_as_then(team.tracker.client, original, checkout)
+    assert "champion 1" in left_out["drift"]
+    other = Made("gate", "same", {})
+    verdicts = judge([before, other], {"gate": other}, {}, ({}, {}), left_out)
+    assert [each.says for each in verdicts] == ["left out", IDENTICAL] and whole(verdicts) == IDENTICAL
+    assert "all 1 stages" in sentence(verdicts) and "drift is left out: what champion 1" in sentence(verdicts)
+    assert of_version(team.tracker.registry, "1") is None

@@ -1,0 +1,160 @@
+"""A registered version whose files in MLflow's store were changed is refused by name, whoever reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.backup.archive import write_backup
+from tasks.engine.cache_key import file_sums, output_digest
+from tasks.engine.output import MANIFEST, Reference, read_manifest, sizes, write_manifest
+from tasks.tracking.champion_input import fetch_opponent
+from tasks.tracking.registered_model import DamagedModel, MissingModel
+from tasks.tracking.tracker import Tracker
+
+Damage = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a project once with two versions that passed, as making a database takes seconds."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "var" / "mlflow" / "artifacts").mkdir(parents=True)
+    tracker = at(root)
+    for key, score in (("a", 0.1), ("b", 0.2)):
+        folder = root / "out" / key
+        (folder / "model" / "extra").mkdir(parents=True)
+        (folder / "model" / "config.json").write_text(json.dumps({"weights": key}))
+        (folder / "model" / "model.safetensors").write_bytes(key.encode() * 100)
+        (folder / "model" / "extra" / "notes.txt").write_text(key)
+        sums = file_sums(folder)
+        manifest = {
+            "stage": "rlhf", "key": key, "digest": output_digest(sums), "metrics": {}, "seconds": 1.0,
+            "sums": sums, "files": sizes(folder),
+        }  # fmt: skip
+        write_manifest(folder, manifest)
+        with tracker.open_run("demo", {}, {}, f"flow-{key}"), tracker.open_stage("rlhf", {}, []):
+            made = Reference("rlhf", key, str(folder), manifest["digest"], False, 1.0, {})
+            made = Reference(**{**vars(made), "run": tracker.close_stage(made, "1.dir")})
+        gate = {"passed": 1, "reason": "good", "score": score}
+        assert tracker.register(made, Reference("gate", key, "", key, False, 0.1, gate)).champion
+        assert read_manifest(folder)
+    return root
+
+
+@pytest.fixture
+def project(tmp_path: Path, registered: Path) -> Path:
+    shutil.copytree(registered, tmp_path / "project")
+    return tmp_path / "project"
+
+
+def at(root: Path) -> Tracker:
+    return Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "tests", root / "var" / "mlflow")
+
+
+def place(project: Path, number: int) -> Path:
+    """Return the folder of a version's model in MLflow's store."""
+    version = next(found for found in at(project).registry.versions() if int(found.version) == number)
+    (found,) = project.glob(f"var/mlflow/artifacts/**/{version.run_id}/artifacts/model")
+    return found
+
+
+def cut(model: Path) -> None:
+    (model / "model.safetensors").write_bytes(b"b" * 99)
+
+
+def turn_over(model: Path) -> None:
+    (model / "model.safetensors").write_bytes(b"b" * 99 + b"c")
+
+
+def empty(model: Path) -> None:
+    (model / "config.json").write_bytes(b"")
+
+
+def remove_nested(model: Path) -> None:
+    (model / "extra" / "notes.txt").unlink()
+
+
+def add_shards(model: Path) -> None:
+    (model / "model.safetensors.index.json").write_text("{}")
+
+
+def replace_by_folder(model: Path) -> None:
+    (model / "config.json").unlink()
+    (model / "config.json").mkdir()
+
+
+def replace_by_pipe(model: Path) -> None:
+    (model / "config.json").unlink()
+    os.mkfifo(model / "config.json")
+
+
+def break_link(model: Path) -> None:
+    (model / "config.json").unlink()
+    (model / "config.json").symlink_to("nowhere")
+
+
+def forge_manifest(model: Path) -> None:
+    (model / "config.json").write_text("{}")
+    manifest = json.loads((model.parent / MANIFEST).read_text())
+    manifest["sums"] = file_sums(model.parent, (MANIFEST,))
+    write_manifest(model.parent, manifest)
+
+
+def damage_manifest(model: Path) -> None:
+    (model.parent / MANIFEST).write_text("[1, 2")
+
+
+def remove_manifest(model: Path) -> None:
+    (model.parent / MANIFEST).unlink()
+
+
+DAMAGES = [
+    (cut, "model/model.safetensors"), (turn_over, "model/model.safetensors"), (empty, "model/config.json"),
+    (remove_nested, "model/extra/notes.txt"), (add_shards, "model/model.safetensors.index.json"),
+    (replace_by_folder, "model/config.json"), (replace_by_pipe, "model/config.json"),
+    (break_link, "model/config.json"), (forge_manifest, MANIFEST), (damage_manifest, MANIFEST),
+    (remove_manifest, MANIFEST),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "name"), DAMAGES)
+def test_damaged_champion_is_refused_with_version_and_file(project: Path, damage: Damage, name: str) -> None:
+    tracker, model = at(project), place(project, 2)
+    assert tracker.champion_folder() == model
+    damage(model)
+    says = rf"version 2 of chatmill: {model.parent / name} is not the file that was registered.*restore"
+    with pytest.raises(DamagedModel, match=says):
+        tracker.champion_folder()
+    [second, first] = tracker.registry.versions()
+    with pytest.raises(DamagedModel, match="version 2"):
+        fetch_opponent(second, tracker.uri, project, lambda event: None)
+    assert not list(project.glob("var/cache/artifacts/champion/*.part"))
+    assert fetch_opponent(first, tracker.uri, project, lambda event: None)
+    [said] = write_backup(project, project / "a.tar").damaged
+    assert f"version 2 of chatmill: var/{(model.parent / name).relative_to(project / 'var')}" in said
+
+
+def test_a_removed_model_folder_is_told_and_backed_up_around(project: Path) -> None:
+    model = place(project, 1)
+    assert write_backup(project, project / "a.tar").damaged == ()
+    shutil.rmtree(model)
+    tracker = at(project)
+    with pytest.raises(MissingModel, match="version 1 of chatmill: MLflow's store does not give the folder"):
+        tracker.check_files(tracker.registry.versions()[1])
+    assert len(write_backup(project, project / "b.tar").damaged) == 1
+
+
+@pytest.mark.parametrize("damage", [cut, add_shards, remove_manifest])
+def test_rollback_refuses_a_damaged_version(project: Path, damage: Damage) -> None:
+    damage(place(project, 1))
+    tracker = at(project)
+    with pytest.raises(UserError, match="version 1 of chatmill"):
+        tracker.registry.rollback("1", "rude", "ann", check=tracker.check_files)
+    assert str(tracker.registry.champion().version) == "2" and len(tracker.registry.moves()) == 2

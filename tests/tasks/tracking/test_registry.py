@@ -1,0 +1,284 @@
+"""Which version is champion, how it came to be, and how a person goes back."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.engine.output import Reference
+from tasks.tracking.alias_changes import ELSEWHERE, GATE, PERSON
+from tasks.tracking.approval import LATE, REFUSED, UNTIL, Question, evaluation, find, standing
+from tasks.tracking.products import CHAMPION, MODEL
+from tasks.tracking.registry import Registered, Registry
+from tasks.tracking.tracker import Tracker
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A database made once: making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    at(root)
+    return (root / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def registry(tmp_path, template):
+    (tmp_path / "mlflow.db").write_bytes(template)
+    return at(tmp_path).registry
+
+
+def at(root: Path) -> Tracker:
+    return Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
+
+
+def register(
+    registry: Registry, digest: str, score: float | None, passed: bool = True, gate: str = "", path: str = "",
+    question: Question | None = None,
+) -> Registered:  # fmt: skip
+    run = registry.client.create_run("0").info.run_id
+    aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+    reason = "all 4 thresholds are met" if passed else "kl is 20, at most 12 is wanted"
+    metrics = {"passed": int(passed), "reason": reason, "score": score}
+    verdict = Reference("gate", "g", path, gate or f"{digest}-{score}-{passed}", False, 0.1, metrics)
+    return registry.register(aligned, verdict, f"file:///models/{digest}", question)
+
+
+def trail(registry: Registry) -> list[tuple[str, str, str]]:
+    return [(move.before, move.now, move.by) for move in registry.moves()]
+
+
+def champion(registry: Registry) -> str:
+    found = registry.champion()
+    return str(found.version) if found else ""
+
+
+def three(registry: Registry) -> None:
+    for digest, score in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
+        register(registry, digest, score)
+
+
+def test_the_gates_moves_are_kept_with_reason_and_time(registry):
+    assert registry.moves() == []
+    three(registry)
+    register(registry, "d", 0.2)
+    assert trail(registry) == [("", "1", GATE), ("1", "2", GATE), ("2", "3", GATE)]
+    last = registry.moves()[-1]
+    assert last.why == "all 4 thresholds are met; score: 0.3 beats version 2's 0.2"
+    assert last.time.endswith("Z") and last.time[:4].isdigit()
+    # Another client of the same store reads the same.
+    assert Registry(registry.client, registry.alone).moves() == registry.moves()
+
+
+def test_without_a_version_the_champion_before_and_then_the_one_before_that(registry):
+    three(registry)
+    move = registry.rollback("", " rude ", "ann")
+    assert (move.before, move.now, move.by, move.who, move.why) == ("3", "2", PERSON, "ann", "rude")
+    assert champion(registry) == "2"
+    assert registry.rollback("", "still rude", "ann").now == "1"
+    with pytest.raises(UserError, match="no champion before version 1"):
+        registry.rollback("", "and again", "ann")
+    assert trail(registry)[3:] == [("3", "2", PERSON), ("2", "1", PERSON)]
+    assert registry.rollback("3", "it was the labels", "bob").before == "1"
+    assert registry.rollback("", "it was not", "bob").now == "1"
+
+
+def test_one_that_was_deleted_is_passed_over(registry):
+    three(registry)
+    registry.client.delete_model_version(MODEL, "2")
+    assert registry.rollback("", "rude", "ann").now == "1"
+
+
+def test_it_refuses_in_one_sentence(registry):
+    with pytest.raises(UserError, match="no champion before the first"):
+        registry.rollback("", "rude", "ann")
+    three(registry)
+    register(registry, "bad", 0.9, passed=False)
+    for version, why, says in (
+        ("9", "rude", "there is no version 9 of chatmill; there are: 1, 2, 3, 4"),
+        ("x", "rude", "there is no version x"),
+        ("3", "rude", "version 3 of chatmill is the champion already"),
+        ("4", "rude", r"version 4 of chatmill never passed the gate \(kl is 20.*--even-so"),
+        ("2", "  ", "wants its reason"),
+        ("2", "x" * 2001, "2,001 characters"),
+    ):
+        with pytest.raises(UserError, match=says):
+            registry.rollback(version, why, "ann")
+    assert champion(registry) == "3" and len(registry.moves()) == 3
+    assert registry.rollback("4", "needed today", "ann", even_so=True).now == champion(registry) == "4"
+
+
+def test_what_was_rolled_back_from_is_not_promoted_again(registry):
+    three(registry)
+    registry.rollback("", "rude", "ann")
+    again = register(registry, "c", 0.3)
+    assert again.version == "3" and not again.champion
+    assert "not promoted again" in again.says and "(ann: rude)" in again.says
+    # Nor under another verdict, as when a threshold was changed.
+    other = register(registry, "c", 0.3, gate="other")
+    assert other.version == "4" and not other.champion and "not promoted again" in other.says
+    assert champion(registry) == "2"
+    registry.rollback("3", "it was the labels", "ann")
+    assert register(registry, "c", 0.3).champion
+
+
+def test_a_better_one_goes_over_a_rollback_and_says_so(registry):
+    three(registry)
+    registry.rollback("1", "rude", "ann")
+    better = register(registry, "d", 0.15)
+    assert better.champion and "over" not in better.version
+    assert "it beats version 1, which was made champion at" in better.says and "by ann: rude" in better.says
+    assert trail(registry)[-1] == ("1", "4", GATE)
+
+
+def test_what_something_else_moved_is_written_down(registry):
+    three(registry)
+    registry.client.set_registered_model_alias(MODEL, CHAMPION, "1")
+    assert trail(registry)[-1] == ("3", "1", ELSEWHERE) and registry.moves()[-1].time == ""
+    registry.rollback("2", "rude", "ann")
+    assert trail(registry)[3:] == [("3", "1", ELSEWHERE), ("1", "2", PERSON)]
+    registry.client.delete_registered_model_alias(MODEL, CHAMPION)
+    assert trail(registry)[-1] == ("2", "", ELSEWHERE)
+    assert register(registry, "e", 0.05).champion
+
+
+def test_a_registry_from_before_moves_were_kept(registry):
+    client = registry.client
+    client.create_registered_model(MODEL)
+    for score, reason in (
+        ("0.1", "all 4 thresholds are met"),
+        ("0.05", "the champion, version 1, has 0.1; this has 0.05"),
+        ("9", "kl is 20, at most 12 is wanted"),
+    ):
+        client.create_model_version(MODEL, "file:///m", tags={"score": score, "reason": reason})
+    client.set_registered_model_alias(MODEL, CHAMPION, "1")
+    assert trail(registry) == [("", "1", ELSEWHERE)]
+    with pytest.raises(UserError, match="never passed"):
+        registry.rollback("3", "rude", "ann")
+    registry.rollback("2", "rude", "ann")
+    assert trail(registry) == [("", "1", ELSEWHERE), ("1", "2", PERSON)]
+
+
+def test_a_champion_whose_score_is_not_known_stays(registry):
+    register(registry, "a", None, passed=False)
+    assert not register(registry, "b", None).champion
+    registry.rollback("2", "better than none", "ann")
+    stays = register(registry, "c", 9.0)
+    assert not stays.champion and "does not say what its score measures" in stays.says
+
+
+def test_a_version_holds_what_the_gate_looked_at(registry, tmp_path):
+    checks = [{"name": "kl", "value": 6.5}, {"name": "gone", "value": None}]
+    (tmp_path / "verdict.json").write_text(json.dumps({"checks": checks, "by": "gain", "score": 0.4}))
+    register(registry, "a", 0.4, path=str(tmp_path))
+    [version] = registry.versions()
+    assert json.loads(version.tags["figures"]) == {"kl": 6.5, "gain": 0.4}
+    assert version.tags["passed"] == "true"
+
+
+ASKS = Question(1, "run-of-mlflow", "run-of-prefect", "brave-otter")
+
+
+def stands(registry: Registry, version: str) -> str:
+    return standing(registry.client.get_model_version(MODEL, version).tags)
+
+
+def test_one_that_a_person_is_asked_about_waits_and_their_word_moves_the_alias(registry):
+    three(registry)
+    asked = register(registry, "d", 0.4, question=ASKS)
+    assert asked.waits and not asked.champion and "`chatmill approve chatmill/4`" in asked.says
+    assert champion(registry) == "3" and len(registry.moves()) == 3
+    # The same again, asked or not, is neither a second version nor a champion.
+    for question in (ASKS, None):
+        again = register(registry, "d", 0.4, question=question)
+        assert again.version == "4" and again.waits and champion(registry) == "3"
+    for name in ("", "4", "run-of-m", "run-of-prefect", "brave-otter"):
+        assert find(registry.versions(), name).version == 4
+    decided = registry.decide("4", True, "ann", "reads well")
+    assert decided == Registered("4", True, "version 4 of chatmill is now the champion instead of version 3")
+    assert trail(registry)[-1] == ("3", "4", PERSON) and registry.moves()[-1].why == "reads well"
+    # Said again, nothing changes; the other word is refused.
+    assert registry.decide("4", True, "bob", "").champion and len(registry.moves()) == 4
+    with pytest.raises(UserError, match=r"version 4 of chatmill: approved by ann at .*: reads well"):
+        registry.decide("4", False, "bob", "rude")
+    registry.rollback("", "rude after all", "ann")
+    assert "rude after all" in register(registry, "d", 0.4, question=ASKS).says
+    # One that is no better needs nobody.
+    assert not register(registry, "e", 0.1, question=ASKS).waits
+
+
+def test_what_a_person_refused_stays_out_under_every_verdict(registry):
+    three(registry)
+    register(registry, "d", 0.4, question=ASKS)
+    assert registry.decide("4", False, "ann", "rude").says == (
+        "version 4 of chatmill was refused by ann; the champion stays version 3"
+    )
+    assert stands(registry, "4") == REFUSED
+    assert "refused by ann" in register(registry, "d", 0.4).says
+    other = register(registry, "d", 0.5, gate="other")
+    assert other.version == "5" and not other.champion and "refused by ann" in other.says
+    assert champion(registry) == "3" and len(registry.moves()) == 3
+    assert registry.rollback("4", "it was the labels", "ann").now == champion(registry)
+
+
+def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
+    three(registry)
+    for digest, score in (("d", 0.4), ("e", 0.5)):
+        register(registry, digest, score, question=ASKS)
+    with pytest.raises(UserError, match=r"more than one version is meant \(chatmill/5, chatmill/4\)"):
+        find(registry.versions(), "")
+    assert registry.decide("5", True, "ann", "").champion
+    late = registry.decide("4", True, "ann", "")
+    assert not late.champion and "version 5, stays: score: 0.5, and this version has 0.4" in late.says
+    assert champion(registry) == "5"
+
+    register(registry, "f", 0.6, question=ASKS)
+    registry.client.set_model_version_tag(MODEL, "6", UNTIL, "2001-01-01T00:00:00Z")
+    assert stands(registry, "6") == LATE
+    with pytest.raises(UserError, match=r"nobody decided until 2001.*chatmill rollback chatmill/6 --why"):
+        registry.decide("6", True, "ann", "")
+    assert not register(registry, "f", 0.6).champion
+    # A word in time counts, however long its run took to begin again.
+    assert registry.decide("6", True, "ann", "", in_time=True).champion
+    for name, says in (
+        ("", "no model waits"),
+        ("9", "9 is no version or run"),
+        ("run", "run is no"),
+    ):
+        with pytest.raises(UserError, match=says):
+            find(registry.versions(), name)
+
+
+def test_the_evaluation_stands_beside_the_champions(registry, tmp_path):
+    register(registry, "a", 0.1)
+    (tmp_path / "verdict.json").write_text(
+        json.dumps({"checks": [{"name": "kl", "value": 6.5}], "by": "score", "score": 0.4})
+    )
+    register(registry, "b", 0.4, path=str(tmp_path), question=ASKS)
+    found = find(registry.versions(), "")
+    assert evaluation(found, registry.champion()) == [
+        ("divergence from the assistant, nats an answer", "6.5", ""),
+        ("score", "0.4", "0.1"),
+    ]
+
+
+def test_two_hundred_versions_are_read_at_once(registry):
+    registry.client.create_registered_model(MODEL)
+    for number in range(200):
+        registry.client.create_model_version(MODEL, "file:///m", tags={"score": str(number)})
+        tag = {
+            "before": str(number or ""),
+            "now": str(number + 1),
+            "by": GATE,
+            "who": "",
+            "why": "",
+            "time": "",
+        }
+        registry.client.set_registered_model_tag(MODEL, f"chatmill.move.{number + 1:06}.a", json.dumps(tag))
+    registry.client.set_registered_model_alias(MODEL, CHAMPION, "200")
+    began = time.monotonic()
+    assert len(registry.versions()) == len(registry.moves()) == 200
+    assert time.monotonic() - began < 3

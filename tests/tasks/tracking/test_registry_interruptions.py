@@ -1,0 +1,211 @@
+"""Changes of the registry that end at any single request to MLflow, and the same command given again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.engine.output import Reference
+from tasks.tracking.alias_changes import GATE, PERSON
+from tasks.tracking.approval import Question, standing
+from tasks.tracking.products import CHAMPION, MODEL
+from tasks.tracking.registry import Registered, Registry
+from tasks.tracking.tracker import Tracker
+
+ASKS = Question(1, "run-of-mlflow")
+# More than any of the changes takes; each test says that it reached the end.
+MOST = 60
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Dying:
+    """A client of MLflow whose n-th request is the last one, before or after the server has taken it."""
+
+    def __init__(self, client: Any, last: int, taken: bool) -> None:
+        self.client, self.left, self.taken = client, last, taken
+
+    def __getattr__(self, name: str) -> Any:
+        request = getattr(self.client, name)
+
+        def asked(*words: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+            if self.left == 0:
+                if self.taken:
+                    request(*words, **named)
+                raise Killed
+            return request(*words, **named)
+
+        return asked
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Make a database once, as making one takes seconds: three models, and a fourth that waits."""
+    root = tmp_path_factory.mktemp("store")
+    registry = at(root).registry
+    for digest, score in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
+        register(registry, digest, score)
+    register(registry, "d", 0.4, question=ASKS)
+    return (root / "mlflow.db").read_bytes()
+
+
+def at(root: Path) -> Tracker:
+    return Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
+
+
+def register(
+    registry: Registry, digest: str, score: float, gate: str = "", question: Question | None = None
+) -> Registered:
+    run = "0" * 32
+    aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+    metrics = {"passed": 1, "reason": "all 4 thresholds are met", "score": score}
+    verdict = Reference("gate", "g", "", gate or f"{digest}-{score}", False, 0.1, metrics)
+    return registry.register(aligned, verdict, f"file:///models/{digest}", question)
+
+
+def rollback(registry: Registry) -> Any:
+    return registry.rollback("", "rude", "ann")
+
+
+def rollback_to_first(registry: Registry) -> Any:
+    return registry.rollback("1", "rude", "ann")
+
+
+def approve(registry: Registry) -> Any:
+    return registry.decide("4", True, "ann", "reads well")
+
+
+def refuse(registry: Registry) -> Any:
+    return registry.decide("4", False, "ann", "rude")
+
+
+def promote(registry: Registry) -> Any:
+    return register(registry, "e", 0.5)
+
+
+THREE = [("", "1", GATE), ("1", "2", GATE), ("2", "3", GATE)]
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("change", "move", "out"),
+    [
+        (rollback, ("3", "2", PERSON), "c"),
+        (rollback_to_first, ("3", "1", PERSON), "c"),
+        (approve, ("3", "4", PERSON), ""),
+        (refuse, None, "d"),
+        (promote, ("3", "5", GATE), ""),
+    ],
+)
+def test_the_same_command_again_completes_what_was_begun(
+    template: bytes,
+    tmp_path: Path,
+    change: Callable[[Registry], Any],
+    move: tuple[str, str, str] | None,
+    out: str,
+    taken: bool,
+) -> None:
+    """`out` is the model that a person threw out: the gate does not promote it under another verdict."""
+    after = [*THREE, move] if move else THREE
+    reached = 0
+    for last in range(1, MOST):
+        (tmp_path / "mlflow.db").write_bytes(template)
+        registry = at(tmp_path).registry
+        client = registry.client
+        registry.client = Dying(client, last, taken)  # type: ignore[assignment]
+        try:
+            change(registry)
+        except Killed:
+            reached = last
+        registry.client = client
+        change(registry)
+        assert [(found.before, found.now, found.by) for found in registry.moves()] == after, last
+        champion = str(client.get_model_version_by_alias(MODEL, CHAMPION).version)
+        assert champion == after[-1][1], last
+        assert not [tag for tag in client.get_registered_model(MODEL).tags if "pending" in tag]
+        if move and move[2] == PERSON:
+            assert (registry.moves()[-1].who, registry.moves()[-1].why)[0] == "ann"
+            assert registry.moves()[-1].why == ("reads well" if change is approve else "rude")
+        if change in (approve, refuse):
+            tags = client.get_model_version(MODEL, "4").tags
+            assert standing(tags) == ("approved" if change is approve else "refused"), last
+            assert tags["approval.who"] == "ann"
+        if out:
+            again = register(registry, out, 0.9, gate="another verdict")
+            assert not again.champion and ("not promoted again" in again.says or "refused by" in again.says)
+            assert str(client.get_model_version_by_alias(MODEL, CHAMPION).version) == champion
+        if reached < last:
+            break
+    assert 3 < reached < MOST - 1
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["before", "after"])
+def test_another_command_first_finishes_what_was_begun(template: bytes, tmp_path: Path, taken: bool) -> None:
+    """A rollback from version 3 is killed; then a run makes version 3's model again."""
+    for last in range(1, MOST):
+        (tmp_path / "mlflow.db").write_bytes(template)
+        registry = at(tmp_path).registry
+        client = registry.client
+        registry.client = Dying(client, last, taken)  # type: ignore[assignment]
+        try:
+            rollback(registry)
+        except Killed:
+            registry.client = client
+        else:
+            break
+        again = register(registry, "c", 0.9, gate="another verdict")
+        holder = str(client.get_model_version_by_alias(MODEL, CHAMPION).version)
+        found = [(move.before, move.now) for move in registry.moves()]
+        # Either nothing was begun, and the model is as good as any other, or all of it was done.
+        if ("3", "2") in found:
+            assert holder == "2" and not again.champion and registry.moves()[-1].why == "rude"
+        else:
+            assert found == [("", "1"), ("1", "2"), ("2", "3"), ("3", "5")] and holder == "5"
+
+
+def roll_back_halfway(template: bytes, root: Path) -> Registry:
+    """Return a registry whose rollback was killed before the alias was moved."""
+    (root / "mlflow.db").write_bytes(template)
+    registry = at(root).registry
+
+    def dies(*words: Any) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(registry.client, "set_registered_model_alias", dies)
+        rollback(registry)
+    return registry
+
+
+def test_reading_finishes_what_was_begun(template: bytes, tmp_path: Path) -> None:
+    registry = roll_back_halfway(template, tmp_path)
+    client = registry.client
+    assert str(client.get_model_version_by_alias(MODEL, CHAMPION).version) == "3"
+    champion = registry.champion()
+    assert champion and str(champion.version) == "2" and registry.moves()[-1].why == "rude"
+
+
+def test_an_alias_that_was_moved_meanwhile_is_left_where_it_is(template: bytes, tmp_path: Path) -> None:
+    registry = roll_back_halfway(template, tmp_path)
+    client = registry.client
+    client.set_registered_model_alias(MODEL, CHAMPION, "1")
+    assert str(registry.champion().version) == "1"
+    assert [(move.before, move.now) for move in registry.moves()][3:] == [("3", "2"), ("2", "1")]
+    # Version 3 was thrown out all the same.
+    assert not register(registry, "c", 0.9, gate="another verdict").champion
+
+
+def test_a_model_that_other_means_threw_out_is_not_promoted_again(template: bytes, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(template)
+    registry = at(tmp_path).registry
+    registry.client.set_registered_model_alias(MODEL, CHAMPION, "1")
+    again = register(registry, "c", 0.9, gate="another verdict")
+    assert not again.champion and "moved by other means" in again.says

@@ -1,0 +1,167 @@
+"""What MLflow holds of a run, and which model becomes the champion."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.output import Reference
+from tasks.tracking.products import CHAMPION, MODEL
+from tasks.tracking.tracker import Tracker, flat
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A database made once: making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
+    return (root / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def tracker(tmp_path, template):
+    (tmp_path / "mlflow.db").write_bytes(template)
+    return at(tmp_path)
+
+
+def at(root: Path) -> Tracker:
+    return Tracker(f"sqlite:///{root / 'mlflow.db'}", "tests", root / "mlflow")
+
+
+def output(root: Path, stage: str = "rlhf", key: str = "k1", **changes) -> Reference:
+    folder = root / stage / key
+    (folder / "model").mkdir(parents=True, exist_ok=True)
+    digest = changes.get("digest", f"digest-{key}")
+    (folder / "manifest.json").write_text(json.dumps({"digest": digest}))
+    (folder / "model" / "config.json").write_text("{}")
+    lines = [{"step": step, "loss": 1 / step} for step in (1, 2, 3)]
+    (folder / "curves.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    values = {
+        "digest": digest,
+        "reused": False,
+        "seconds": 2.5,
+        "metrics": {"loss": 0.5, "steps": 3},
+    }
+    return Reference(stage=stage, key=key, path=str(folder), **(values | changes))
+
+
+def verdict(score: float | None, passed: bool = True) -> Reference:
+    metrics = {"passed": int(passed), "reason": "kl is 20, at most 12 is wanted", "score": score}
+    return Reference("gate", "g", "", f"verdict-{score}-{passed}", False, 0.1, metrics)
+
+
+def track(tracker: Tracker, reference: Reference, parents=()) -> Reference:
+    """Log one stage, in a parent run of its own."""
+    with (
+        tracker.open_run("demo", {"preset.json": "{}"}, {"git.commit": "abc"}, "note"),
+        tracker.open_stage(reference.stage, {"optimizer": {"learning_rate": 0.1}}, list(parents)),
+    ):
+        for step in range(1, 1200):
+            tracker.note({"event": "step", "step": step, "metrics": {"loss": 1 / step}})
+        run = tracker.close_stage(reference, "0123.dir")
+    return Reference(**{**vars(reference), "run": run})
+
+
+def test_a_stage_is_a_child_with_figures_files_and_data(tracker, tmp_path):
+    made = track(tracker, output(tmp_path), parents=["one", "two"])
+    run = tracker.client.get_run(made.run)
+    assert run.data.tags["mlflow.parentRunId"] == tracker.run
+    assert run.data.tags["chatmill.inputs"] == "one,two"
+    assert run.data.tags["git.commit"] == "abc" and run.data.tags["chatmill.status"] == "made"
+    assert run.data.tags["chatmill.seconds"] == "2.5"
+    assert run.data.params == {"optimizer.learning_rate": "0.1"}
+    assert len(tracker.client.get_metric_history(made.run, "loss")) == 1200
+    assert json.loads(run.inputs.dataset_inputs[0].dataset.source)["md5"] == "0123.dir"
+    names = {file.path for file in tracker.client.list_artifacts(made.run)}
+    assert names == {"manifest.json", "curves.jsonl", "curves.png", "model"}
+    assert run.info.status == tracker.client.get_run(tracker.run).info.status == "FINISHED"
+
+
+def test_one_reused_names_the_run_it_reuses(tracker, tmp_path):
+    made = track(tracker, output(tmp_path))
+    again = track(tracker, output(tmp_path, reused=True, run=made.run))
+    assert again.run == made.run
+    [child] = tracker.client.search_runs([tracker.experiment], f"tags.`mlflow.parentRunId` = '{tracker.run}'")
+    assert child.data.tags["chatmill.reuses"] == made.run
+    assert not tracker.client.list_artifacts(child.info.run_id)
+
+
+def test_one_made_under_another_store_is_kept_in_this_one(tracker, tmp_path):
+    found = track(tracker, output(tmp_path, reused=True, run="0" * 32))
+    assert found.run != "0" * 32
+    assert "chatmill.reuses" not in tracker.client.get_run(found.run).data.tags
+    assert tracker.client.list_artifacts(found.run, "model")
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_run_that_ends_badly_says_so(tracker, error, status):
+    with (
+        pytest.raises(error),
+        tracker.open_run("demo", {}, {}, "note"),
+        tracker.open_stage("sft", {}, []) as stage,
+    ):
+        raise error
+    assert [tracker.client.get_run(run).info.status for run in (tracker.run, stage)] == [status, status]
+    assert list(tracker.abandoned()) == []
+
+
+def linger(root: Path, runs) -> None:
+    tracker = at(root)
+    with tracker.open_run("demo", {}, {}, "flow-7"), tracker.open_stage("sft", {}, []) as stage:
+        runs.put((tracker.run, stage))
+        time.sleep(60)
+
+
+def test_what_a_killed_process_left_open_is_closed(tracker, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    runs = context.Queue()
+    process = context.Process(target=linger, args=(tmp_path, runs))
+    process.start()
+    left = runs.get(timeout=60)
+    assert list(tracker.abandoned()) == []
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert list(tracker.abandoned()) == ["flow-7"]
+    assert [tracker.client.get_run(run).info.status for run in left] == ["KILLED", "KILLED"]
+    assert list(tracker.abandoned()) == []
+
+
+def test_the_first_that_passes_is_champion_and_a_better_one_takes_over(tracker, tmp_path):
+    first = track(tracker, output(tmp_path, key="a"))
+    assert tracker.register(first, verdict(0.4)).champion
+    worse = tracker.register(track(tracker, output(tmp_path, key="b")), verdict(0.3))
+    assert not worse.champion and "score: 0.4, and this version has 0.3" in worse.says
+    better = tracker.register(track(tracker, output(tmp_path, key="c")), verdict(0.5))
+    assert better.champion and better.version == "3"
+    assert tracker.registry.champion().version == 3
+    assert (tracker.champion_folder() / "config.json").exists()
+    assert [version.version for version in tracker.registry.versions()] == [3, 2, 1]
+
+
+def test_one_that_does_not_pass_is_kept_with_the_reason(tracker, tmp_path):
+    refused = tracker.register(track(tracker, output(tmp_path)), verdict(9.0, passed=False))
+    assert not refused.champion and tracker.registry.champion() is None and tracker.champion_folder() is None
+    [version] = tracker.registry.versions()
+    assert version.tags["reason"] == "kl is 20, at most 12 is wanted"
+    assert CHAMPION not in version.aliases
+
+
+def test_the_same_model_is_registered_once(tracker, tmp_path):
+    made = track(tracker, output(tmp_path))
+    first = tracker.register(made, verdict(0.4))
+    again = tracker.register(made, verdict(0.4))
+    assert again.version == first.version and again.champion
+    assert len(tracker.client.search_model_versions(f"name='{MODEL}'")) == 1
+
+
+def test_parameters_are_named_by_their_place():
+    nested = {"a": {"b": 1}, "sources": [{"name": "x"}, {"name": "y"}], "words": ["p", "q"]}
+    assert dict(flat(nested)) == {
+        "a.b": "1", "sources.0.name": "x", "sources.1.name": "y", "words": "['p', 'q']",
+    }  # fmt: skip

@@ -1,0 +1,117 @@
+"""Texts that a benchmark holds too: n-grams of 13 words, and shorter examples whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.errors import UserError
+from tasks.data.ngrams import gram_hashes, word_hashes
+from tasks.validation.contamination import grams_of, overlaps
+
+LONG = [f"word{number}" for number in range(20)]
+SHORT = "What is the capital city of France, please?"
+
+
+@pytest.fixture
+def grams(tmp_path: Path) -> np.ndarray:
+    path = tmp_path / "bench.jsonl"
+    rows = [
+        {"question": " ".join(LONG), "choices": [{"text": SHORT}], "n": 3},
+        {"question": "only seven words are here in all"},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n\n", encoding="utf-8")
+    return grams_of([path])
+
+
+def test_every_run_of_thirteen_words_counts_once(grams: np.ndarray) -> None:
+    assert grams.dtype == np.uint64
+    assert len(grams) == len(LONG) - 13 + 1 + 1
+    assert (np.diff(grams) > 0).all()
+
+
+@pytest.mark.parametrize("first", range(8))
+def test_thirteen_words_in_a_row_overlap(grams: np.ndarray, first: int) -> None:
+    run = " ".join(LONG[first : first + 13])
+
+    assert overlaps(f"before it, {run} and after", grams)
+    assert overlaps(run.upper().replace(" ", ',\n"'), grams)
+
+
+def test_twelve_words_in_a_row_do_not(grams: np.ndarray) -> None:
+    assert not overlaps(" ".join([*LONG[:12], "other", *LONG[13:]]), grams)
+    assert not overlaps(" ".join(LONG[:12]), grams)
+    assert not overlaps(" ".join(reversed(LONG)), grams)
+
+
+def test_a_short_example_counts_whole(grams: np.ndarray) -> None:
+    words = SHORT.split()
+
+    assert overlaps(f"They asked me: {SHORT} I did not know what to say to them then", grams)
+    assert overlaps(SHORT.lower(), grams)
+    assert not overlaps(" ".join(words[:-1]) + " then", grams)
+    assert not overlaps("only seven words are here in all", grams)
+
+
+def test_nothing_overlaps_with_nothing(grams: np.ndarray, tmp_path: Path) -> None:
+    assert not overlaps("", grams)
+    assert not overlaps(" ".join(LONG), grams_of([]))
+
+
+def test_a_text_file_is_one_text(tmp_path: Path) -> None:
+    path = tmp_path / "poem.txt"
+    path.write_text("\ufeff" + "\n".join(LONG), encoding="utf-8")
+
+    assert overlaps(" ".join(LONG[:13]), grams_of([path]))
+
+
+def test_a_script_without_spaces_has_a_word_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "poem.txt"
+    path.write_text("春眠不覺曉，處處聞啼鳥。", encoding="utf-8")
+
+    assert overlaps("孟浩然：春眠不覺曉處處聞啼鳥夜來風雨聲", grams_of([path]))
+    assert not overlaps("孟浩然：春眠不覺曉處處聞啼", grams_of([path]))
+
+
+def test_hashes_are_the_same_in_another_process() -> None:
+    code = "from tasks.data.ngrams import *; print(gram_hashes(word_hashes('One two, three!'), 2).tolist())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout.strip() == str(gram_hashes(word_hashes("one TWO three"), 2).tolist())
+    assert word_hashes("don't do_it — now").tolist() == word_hashes("dont doit now").tolist()
+    assert word_hashes("\ud800 a").size == 1
+
+
+def test_hashes_are_spread_and_mind_order() -> None:
+    words = word_hashes(" ".join(map(str, range(20_000))))
+    grams = gram_hashes(words, 13)
+
+    assert len(np.unique(grams)) == len(grams) == 20_000 - 12
+    assert np.bincount(grams >> np.uint64(60), minlength=16).min() > 1000
+    assert gram_hashes(words[:2], 2) != gram_hashes(words[:2][::-1], 2)
+    assert not gram_hashes(words[:2], 3).size
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", b'{"a": "b"}\n{"a":\n', "a.jsonl, line 2: not JSON"),
+        ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1: not JSON"),
+        ("a.txt", b"\xff\xfe", "a.txt: not UTF-8"),
+        ("a.csv", b"a,b", r"a .jsonl or a .txt file"),
+        ("a.txt", None, "a.txt: cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, name: str, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(UserError, match=says):
+        grams_of([tmp_path / name])

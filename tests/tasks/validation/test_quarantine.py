@@ -1,0 +1,268 @@
+"""The quarantine: what was set aside, and taking rows in again without losing a word of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.records import Record, comparison_row, pair_row, rating_row, text_row
+from tasks.validation.quarantine import Admission, admit, misfit, read_admissions, set_aside, summary
+
+NOW = "2026-01-31T12:00:00+00:00"
+PATH = "configs/admitted.jsonl"
+TURNS = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
+
+
+def plain(row: Record) -> dict[str, Any]:
+    return dataclasses.asdict(row)
+
+
+def lay(root: Path, kind: str, rows: Sequence[dict[str, Any]], shard: int = 0) -> None:
+    folder = root / "data" / "quarantine" / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{shard:05}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def broken(row: dict[str, Any], rule: str = "text is printable", value: Any = "\x00") -> dict[str, Any]:
+    return {**row, "rule": rule, "where": "texts/a.txt, line 3", "value": value}
+
+
+def texts(count: int, source: str = "tales", **changes: Any) -> list[dict[str, Any]]:
+    return [{**plain(text_row(f"text {number}", source)), **changes} for number in range(count)]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[dict[str, Any]]:
+    rows = sorted(texts(4), key=lambda row: row["id"])
+    lay(tmp_path, "text", [broken(row) for row in rows[:2]])
+    lay(tmp_path, "text", [broken(row) for row in rows[2:]], 1)
+    return rows
+
+
+def take(root: Path, ids: Sequence[str], **changes: Any) -> list[Admission]:
+    given = {"by": "Ann", "why": "it is a poem", "time": NOW, **changes}
+    return admit(root, PATH, ids, **given)
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_rows_come_with_what_they_break_over_all_shards_and_kinds(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    assert list(set_aside(tmp_path / "nowhere")) == []
+    pair = plain(pair_row("Why?", "So.", "chat", "g", history=TURNS))
+    lay(tmp_path, "pairs", [broken(pair, "completion has a fit length", 3)])
+    found = list(set_aside(tmp_path))
+    assert [aside.row for aside in found] == [*rows, pair]
+    assert [aside.kind for aside in found] == ["text"] * 4 + ["pairs"]
+    last = found[-1]
+    assert (last.rule, last.where, last.value) == ("completion has a fit length", "texts/a.txt, line 3", 3)
+    assert json.loads(last.line) == broken(pair, "completion has a fit length", 3)
+
+
+def test_the_summary_counts_by_rule_and_source(tmp_path: Path) -> None:
+    poems = [{**row, "id": f"poem {row['id']}"} for row in texts(3, "poems")]
+    tales = texts(3)
+    shelf = [*map(broken, tales[:2]), *map(broken, poems), broken(tales[2], "id is unique")]
+    lay(tmp_path, "text", shelf)
+    lay(tmp_path, "ratings", [broken(plain(rating_row("a", "b", [1.0], ["x"], "tone", "s", "g")), "scores")])
+    found = summary(tmp_path, {poems[0]["id"], poems[2]["id"], "another"})
+    assert [(t.kind, t.rule, t.source, t.rows, t.admitted) for t in found] == [
+        ("text", "text is printable", "poems", 3, 2),
+        ("text", "text is printable", "tales", 2, 0),
+        ("text", "id is unique", "tales", 1, 0),
+        ("ratings", "scores", "s", 1, 0),
+    ]
+    assert found[0].first.row == poems[0]
+
+
+def test_what_is_admitted_is_read_as_it_was_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    assert read_admissions(tmp_path, PATH) == {}
+    done = take(tmp_path, [rows[1]["id"], rows[0]["id"][:6]], by=" Ann ", why="„gut“")
+    wanted = [Admission(row["id"], "Ann", "„gut“", NOW) for row in (rows[1], rows[0])]
+    assert done == wanted
+    assert list(read_admissions(tmp_path, PATH).values()) == wanted
+    first = json.loads((tmp_path / PATH).read_text(encoding="utf-8").splitlines()[0])
+    assert first == {"id": rows[1]["id"], "by": "Ann", "why": "„gut“", "time": NOW}
+
+
+def test_of_one_row_the_last_admission_counts_and_the_first_stays_written(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    take(tmp_path, [rows[0]["id"]])
+    before = (tmp_path / PATH).read_bytes()
+    (tmp_path / PATH).write_bytes(before.rstrip(b"\n"))  # as an editor may leave it
+    take(tmp_path, [rows[0]["id"]], by="Ben")
+    assert (tmp_path / PATH).read_bytes().startswith(before)
+    assert [found.by for found in read_admissions(tmp_path, PATH).values()] == ["Ben"]
+
+
+def test_mended_rows_are_admitted_whole(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    better = {**rows[0], "text": "mended"}
+    # A line of the quarantine, mended, may keep what the quarantine added.
+    fixed = write(tmp_path / "fixed.jsonl", broken(better), {**rows[2], "text": "too"})
+    done = take(tmp_path, [], fixed=fixed)
+    assert {found.id: found.row for found in done} == {
+        rows[0]["id"]: better,
+        rows[2]["id"]: {**rows[2], "text": "too"},
+    }
+    assert read_admissions(tmp_path, PATH)[rows[0]["id"]].row == better
+    assert take(tmp_path, [rows[0]["id"][:8], rows[2]["id"]], fixed=fixed) == done
+
+
+def test_an_id_that_is_whole_counts_although_it_begins_another(tmp_path: Path) -> None:
+    short, long = texts(1, id="tale-1")[0], texts(1, id="tale-10")[0]
+    lay(tmp_path, "text", [broken(short), broken(long)])
+    assert [found.id for found in take(tmp_path, ["tale-1"])] == ["tale-1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"by": " "}, r"by is empty"),
+        ({"why": ""}, r"why is empty"),
+        ({"ids": []}, r"no row is named"),
+        ({"ids": ["tale"]}, r"'tale' is too short for an id; at least 6"),
+        ({"ids": ["tale-3"]}, r"tale-3 is not in the quarantine"),
+        ({"ids": ["tale-100", "tale-3"]}, r"tale-3 is not in the quarantine"),
+        ({"ids": ["tale-1"]}, r"tale-1 begins more than one id \(tale-100, tale-101, tale-102\)"),
+    ],
+)
+def test_an_admission_with_a_fault_writes_nothing(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    lay(tmp_path, "text", [broken(texts(1, id=f"tale-{number}")[0]) for number in range(100, 120)])
+    with pytest.raises(UserError, match=says):
+        take(tmp_path, **{"ids": ["tale-100"], **changes})
+    assert not (tmp_path / "configs").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([], r"fixed.jsonl holds no row;"),
+        ([{"text": "a"}], r"fixed.jsonl, line 1: id is null"),
+        ([{"id": "tale-9", "text": "a"}], r"fixed.jsonl holds no row tale-1"),
+        ([{"id": "tale-1", "text": "a"}], r"line 1: this is no row of text: source is missing"),
+        ([{"group": 3}], r"line 1: this is no row of text: group is 3; a text is right"),
+        ([{"prompt": "Why?"}], r"prompt is not known; the fields of text are id, text, source, group"),
+        ([{}, {}], r"line 2: the row tale-1 is there twice"),
+        ([{}, {"id": "tale-2"}], r"line 2: the row tale-2 is not among the ids"),
+    ],
+)
+def test_a_file_of_mended_rows_is_right_or_refused(
+    tmp_path: Path, lines: list[dict[str, Any]], says: str
+) -> None:
+    row = texts(1, id="tale-1")[0]
+    lay(tmp_path, "text", [broken(row), broken({**row, "id": "tale-2"})])
+    whole = [line if "text" in line else {**row, **line} for line in lines]
+    if lines == [{"text": "a"}]:
+        whole = lines
+    with pytest.raises(UserError, match=says):
+        take(tmp_path, ["tale-1"], fixed=write(tmp_path / "fixed.jsonl", *whole))
+    assert not (tmp_path / "configs").exists()
+    with pytest.raises(UserError, match=r"none.jsonl is no file"):
+        take(tmp_path, ["tale-1"], fixed=tmp_path / "none.jsonl")
+
+
+def test_a_pair_is_no_mended_text(tmp_path: Path) -> None:
+    lay(tmp_path, "text", [broken(texts(1, id="tale-1")[0])])
+    fixed = write(tmp_path / "fixed.jsonl", {**plain(pair_row("Why?", "So.", "chat", "g")), "id": "tale-1"})
+    with pytest.raises(UserError, match=r"this is no row of text"):
+        take(tmp_path, [], fixed=fixed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("text", text_row("a", "s")),
+        ("pairs", pair_row("a", "b", "s", "g", history=TURNS)),
+        ("comparisons", comparison_row("a", "b", "c", "tie", "tone", "ann", "s", "g", TURNS, NOW)),
+        ("ratings", rating_row("a", "b", [1, 2.5], ["ann", "ben"], "tone", "s", "g", TURNS, [NOW, NOW])),
+    ],
+)
+def test_every_record_fits_its_own_kind_alone(kind: str, row: Record) -> None:
+    values = plain(row)
+    assert misfit(kind, values) == ""
+    assert all(
+        misfit(other, values) for other in ("text", "pairs", "comparisons", "ratings") if other != kind
+    )
+    for name in values:
+        if name not in ("history", "time", "times", "fault"):
+            assert misfit(kind, {k: v for k, v in values.items() if k != name}) == f"{name} is missing"
+        assert misfit(kind, {**values, name: {"a": 1}}).startswith(f"{name} is {{")
+    assert "history" not in values or "turns with role" in misfit(
+        kind, {**values, "history": [{"role": "user"}]}
+    )
+    assert "scores" not in values or "a list of numbers" in misfit(kind, {**values, "scores": [True]})
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", r"admitted.jsonl, line 3: broken JSON"),
+        ('{"id":"a","by":"b","why":"c"}', r"admitted.jsonl, line 3: time is null; a text is right"),
+        ('{"id":"a","by":" ","why":"c","time":"2026-01-31"}', r"line 3: by is \" \""),
+        ('{"id":"a","by":"b","why":"c","time":"today"}', r"line 3: time is \"today\"; ISO 8601"),
+        ('{"id":"a","by":"b","why":"c","time":"2026-01-31","rwo":{}}', r"line 3: rwo is not known"),
+        (
+            '{"id":"a","by":"b","why":"c","time":"2026-01-31","row":{"id":"b"}}',
+            r"line 3: row is not the row a",
+        ),
+        (
+            '{"id":"a","by":"b","why":"c","time":"2026-01-31","row":{"id":"a","text":"b"}}',
+            r"line 3: row is no whole row of text or pairs or comparisons or ratings",
+        ),
+    ],
+)
+def test_a_broken_admission_is_named_and_nothing_added_to_it(
+    tmp_path: Path, rows: list[dict[str, Any]], line: str, says: str
+) -> None:
+    (tmp_path / "configs").mkdir()
+    text = f'{{"id":"a","by":"b","why":"c","time":"2026-01-31"}}\n\n{line}\n'
+    (tmp_path / PATH).write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_admissions(tmp_path, PATH)
+    with pytest.raises(UserError, match=says):
+        take(tmp_path, [rows[0]["id"]])
+    assert (tmp_path / PATH).read_text() == text
+
+
+def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    take(tmp_path, [rows[0]["id"]])
+    before = (tmp_path / PATH).read_bytes()
+    (tmp_path / "configs" / "admitted.jsonl.part").mkdir()
+    with pytest.raises(UserError, match=r"admitted.jsonl could not be written \(Is a directory\)"):
+        take(tmp_path, [rows[1]["id"]])
+    assert (tmp_path / PATH).read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"could not be written"):
+        admit(tmp_path, "file/admitted.jsonl", [rows[0]["id"]], "Ann", "so", NOW)
+
+
+def _take_each(root: Path, ids: list[str]) -> None:
+    for number in ids:
+        take(root, [number])
+
+
+def test_two_who_admit_at_once_lose_nothing(tmp_path: Path) -> None:
+    many = texts(40)
+    lay(tmp_path, "text", [broken(row) for row in many])
+    ids = [row["id"] for row in many]
+    context = get_context("spawn")
+    processes = [context.Process(target=_take_each, args=(tmp_path, half)) for half in (ids[:20], ids[20:])]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert read_admissions(tmp_path, PATH).keys() == set(ids)
+    assert [path.name for path in (tmp_path / "configs").iterdir()] == ["admitted.jsonl"]

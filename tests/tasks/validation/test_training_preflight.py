@@ -1,0 +1,243 @@
+"""What the data must hold for each training is checked before the first of them starts."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from model.evaluation.evaluate_config import EvaluateParameters
+from model.training.ppo_config import PPOParameters
+from model.training.pretrain import PretrainParameters
+from model.training.reward import RewardParameters
+from model.training.sft import SFTParameters
+from tasks.data.records import (
+    TYPES,
+    Record,
+    comparison_row,
+    digest,
+    pair_row,
+    rating_row,
+    text_row,
+    write_rows,
+)
+from tasks.data.sources import DataParameters, Source
+from tasks.engine.stage import Surroundings
+from tasks.ingest import ingest
+from tasks.onboarding.source_preview import check_later_stages, dry_run
+from tasks.split import SplitParameters, split, split_of
+from tasks.tokenizer import TokenizerParameters, tokenizer
+from tasks.validate import ValidateParameters
+from tasks.validation.training_preflight import Trainings, check_trainings
+
+TALE = "the mill turns slowly under a grey sky while rain falls on old stone and wood near"
+WORDS = TALE.split(" ")
+SPLIT = SplitParameters(0.15, 0.15)
+TOKENS = TokenizerParameters(300)
+ASKED = Trainings(
+    32,
+    pretrain=PretrainParameters(batch=4),
+    sft=SFTParameters(batch=4),
+    reward=RewardParameters(batch=2, group=4, reference_tokens=8),
+    rlhf=PPOParameters(batch=8, minibatches=2, new_tokens=12),
+    evaluate=EvaluateParameters(new_tokens=12),
+)
+
+
+def quiet(event: dict[str, Any]) -> None:
+    pass
+
+
+def say(number: int, words: int = 4) -> str:
+    drawn = random.Random(number)
+    return f"{number} " + " ".join(drawn.choice(WORDS) for _ in range(words))
+
+
+def texts(count: int = 60) -> list[Record]:
+    return [text_row(say(n, 30), "books") for n in range(count)]
+
+
+def pairs(count: int = 60, group: str = "", words: int = 3) -> list[Record]:
+    return [pair_row(say(n, words), say(n + 900, 2), "chat", group or digest("p", n)) for n in range(count)]
+
+
+def comparisons(count: int = 60, choice: str = "a", words: int = 3) -> list[Record]:
+    return [
+        comparison_row(
+            say(n, words), say(n, 2), say(n + 50, 2),
+            choice, "tone", "ana", "chat", digest("c", n),  # type: ignore[arg-type]
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def ratings(count: int = 60, score: float | None = None) -> list[Record]:
+    return [
+        rating_row(say(n, 3), say(n, 2), [score or n % 5], ["ana"], "tone", "film", digest("r", n))
+        for n in range(count)
+    ]
+
+
+def prepared(root: Path, rows: Sequence[Record]) -> tuple[Path, Path]:
+    """The outputs of the stages split and tokenizer for these rows."""
+    for kind, found in TYPES.items():
+        kept = [row for row in rows if type(row) is found]
+        write_rows(root / "good" / "rows" / kind / "00000.jsonl", kept)
+    parts, tokens = root / "split", root / "tokenizer"
+    for folder in (parts, tokens):
+        folder.mkdir()
+    split(SPLIT, validate=root / "good", out=parts, report=quiet)
+    tokenizer(TOKENS, split=parts, out=tokens, report=quiet, root=root)
+    return parts, tokens
+
+
+def check(root: Path, rows: Sequence[Record], asked: Trainings = ASKED) -> tuple[str, ...]:
+    return check_trainings(asked, *prepared(root, rows))
+
+
+def test_enough_of_everything_passes(tmp_path: Path) -> None:
+    assert check(tmp_path, [*texts(), *pairs(), *comparisons(), *ratings()]) == ()
+
+
+@pytest.mark.parametrize("labels", [comparisons(), ratings()])
+def test_one_kind_of_labels_is_enough(tmp_path: Path, labels: list[Record]) -> None:
+    assert check(tmp_path, [*texts(), *pairs(), *labels]) == ()
+
+
+def held_out(rows: Sequence[Record], kept: int) -> list[Record]:
+    """The rows without most of those that fall into the test split."""
+    test = [row for row in rows if split_of(row.group, SPLIT) == "test"]
+    assert len(test) > kept
+    return [row for row in rows if row not in test[kept:]]
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [(1, "judged on 1 test prompt alone, and learn from"), (3, "judged on 3 test prompts alone"), (6, "")],
+)
+def test_few_test_prompts_beside_many_labels_are_said(tmp_path: Path, kept: int, says: str) -> None:
+    found = check(tmp_path, [*texts(), *held_out(pairs(), kept), *ratings()])
+    assert (says in " ".join(found) and len(found) == 1) if says else found == ()
+
+
+@pytest.mark.parametrize(
+    ("compared", "kept", "says"),
+    [(60, 1, "is of 1 held-out comparison,"), (40, 2, "is of 2 held-out comparisons,"), (60, 6, "")],
+)
+def test_few_held_out_comparisons_beside_many_ratings_are_said(
+    tmp_path: Path, compared: int, kept: int, says: str
+) -> None:
+    labels = [*held_out(comparisons(compared), kept), *ratings(90)]
+    found = check(tmp_path, [*texts(), *pairs(), *labels])
+    assert (says in " ".join(found) and len(found) == 1) if says else found == ()
+
+
+def test_a_kind_that_is_missing_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    for name, rows, says in (
+        ("a", texts(), "there are no pairs: the run makes the base model and ends at sft"),
+        ("b", [*texts(), *pairs()], "there are no labels: the run ends after sft"),
+        ("c", [*texts(), *comparisons()], "there are no pairs"),
+    ):
+        assert says in check(tmp_path / name, rows)[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "says"),
+    [
+        (texts(), {"pretrain": PretrainParameters(batch=640)}, "pretrain: the training text fills"),
+        (pairs(), {"sft": SFTParameters(batch=64)}, "sft: the training pairs fill"),
+        (pairs(6), {}, "sft: the training pairs fill"),
+        (pairs(words=60), {}, "sft: the training pairs fill 0 rows of 32 tokens, fewer than one batch of 4"),
+        (comparisons(3), {}, "reward: the training labels make"),
+        (comparisons(choice="tie"), {}, r"reward: all \d+ labels are of one class"),
+        (ratings(score=3), {}, r"reward: all \d+ labels are of one class"),
+        (comparisons(words=60), {}, "reward: reward.reference_tokens: 8 tokens of answer leave room for 0"),
+        (pairs(), {"rlhf": PPOParameters(batch=64, new_tokens=12)}, "rlhf: .*one batch of 64"),
+        (pairs(), {"rlhf": PPOParameters(batch=8, new_tokens=32)}, "new_tokens is 32 and the context 32"),
+        (pairs(), {"evaluate": EvaluateParameters(new_tokens=1)}, "evaluate: no test prompt of any source"),
+        (pairs(), {"evaluate": EvaluateParameters(sources=("film",))}, "no test prompt of film"),
+    ],
+)  # fmt: skip
+def test_what_a_later_stage_would_stop_at_is_said_first(
+    tmp_path: Path, rows: list[Record], changes: dict[str, Any], says: str
+) -> None:
+    others = [texts(), pairs(), comparisons()]
+    if type(rows[0]) is TYPES["ratings"]:
+        others = others[:2]
+    kept = [one for kind in others if type(kind[0]) is not type(rows[0]) for one in kind]
+    with pytest.raises(UserError, match=f"nothing was trained, as a later stage would stop: .*{says}"):
+        check(tmp_path, [*kept, *rows], replace(ASKED, **changes))
+
+
+def test_all_stages_that_would_stop_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        check(tmp_path, [*texts(), *pairs(4), *comparisons(3)])
+    for stage in ("sft", "reward", "rlhf"):
+        assert f"{stage}: " in str(error.value).lower()
+
+
+@pytest.mark.parametrize(
+    ("group", "says"),
+    [
+        (
+            "control",
+            "all 60 pairs are of one group ('control'), and a group is never split; if the column group "
+            'means something else, set columns: {group: ""} at its source',
+        ),
+        (
+            digest("same"),
+            "all 60 pairs are of one group, as they share a prompt; add rows about other prompts",
+        ),
+    ],
+)
+def test_a_group_of_all_rows_is_the_reason(tmp_path: Path, group: str, says: str) -> None:
+    with pytest.raises(UserError, match=r"None of the pairs fall into the .* split: " + re.escape(says)):
+        check(tmp_path, [*texts(), *pairs(group=group), *comparisons()])
+
+
+def test_texts_of_few_groups_are_refused_by_the_split(tmp_path: Path) -> None:
+    rows = [text_row(say(n, 30), "books", f"shelf {n % 2}") for n in range(60)]
+    with pytest.raises(UserError, match=r"none of the 60 texts falls .*60 text are of 2 groups, 30 of them"):
+        check(tmp_path, rows)
+
+
+def test_no_text_is_said_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no text to learn language from; add a source of texts"):
+        check(tmp_path, pairs())
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_a_group_column_can_be_ignored(tmp_path: Path, format: str) -> None:
+    rows = [(f"Question {n}?", f"Answer {n}.", "control") for n in range(30)]
+    if format == "csv":
+        text = "prompt,completion,group\n" + "".join(",".join(row) + "\n" for row in rows)
+    else:
+        text = "".join(f'{{"prompt": "{p}", "completion": "{c}", "group": "{g}"}}\n' for p, c, g in rows)
+    (tmp_path / f"a.{format}").write_text(text)
+    source = Source("own", files=f"a.{format}", columns={"group": ""})
+    around = Surroundings(tmp_path, 1, "cpu", 1)
+    made = ingest.run(DataParameters((source,)), {}, around, quiet)
+    (shard,) = (Path(made.path) / "rows" / "pairs").glob("*.jsonl")
+    assert made.metrics["pairs"] == 30 and '"group":"control"' not in shard.read_text()
+    with pytest.raises(ValueError, match="columns: 'prompt' stands for no column"):
+        Source("own", files="a.csv", columns={"prompt": ""})
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_the_dry_run_says_it_too(tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if large:
+        monkeypatch.setattr("tasks.onboarding.source_preview.LARGE", 1000)
+    lines = [f'{{"text": "{say(n, 30)}"}}\n' for n in range(80)]
+    lines += [f'{{"prompt": "Q {n}?", "completion": "A {n}.", "group": "all"}}\n' for n in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    sources = DataParameters((Source("own", files="a.jsonl", format="rows"),))
+    with dry_run(sources, ValidateParameters(), tmp_path, quiet) as found:
+        notes = check_later_stages(found, SplitParameters(0.1, 0.1, "1"), TOKENS, ASKED, tmp_path, quiet)
+    assert notes[0].startswith("there are no labels")
+    assert "None of the pairs fall into the valid and test split: all 40 pairs are of one group" in notes[1]

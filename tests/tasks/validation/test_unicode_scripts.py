@@ -1,0 +1,67 @@
+"""The share of a text's letters in a script."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from tasks.validation.unicode_scripts import SCRIPTS, known, share_in
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("Latin", "Straße, Łódź, Việt, ａｂｃ"),
+        ("Cyrillic", "Привіт, свет"),
+        ("Greek", "Καλημέρα"),
+        ("Han", "漢字，汉字"),
+        ("Arabic", "مرحبا"),
+        ("Hebrew", "שלום"),
+        ("Devanagari", "नमस्ते"),
+        ("Hiragana", "ひらがな"),
+        ("Katakana", "カタカナー ｶﾅ"),
+        ("Hangul", "한글"),
+        ("Thai", "ภาษาไทย"),
+        ("Georgian", "ქართული"),
+    ],
+)
+def test_each_script_is_its_own(script: str, text: str) -> None:
+    assert share_in(text, [script]) == 1.0
+    assert share_in(text, [name for name in SCRIPTS if name != script]) == 0.0
+
+
+def test_a_share_is_of_letters_alone() -> None:
+    assert share_in("abc где 123, ...!", ["Latin"]) == 0.5
+    assert share_in("abc где 漢字", ["Latin", "Cyrillic"]) == 0.75
+    assert share_in("abc где 漢字", ["Latin", "Latin"]) == 3 / 8
+    # Gothic is no script of the list, and a letter all the same.
+    assert share_in("a\U00010330", ["Latin"]) == 0.5
+
+
+def test_ascii_is_latin() -> None:
+    assert share_in("plain text", ["Latin", "Greek"]) == 1.0
+    assert share_in("plain text", ["Greek"]) == 0.0
+
+
+@pytest.mark.parametrize("text", ["", "123 ...", "١٢٣", "\ud800"])
+def test_a_text_without_letters_has_none_that_are_wrong(text: str) -> None:
+    assert share_in(text, ["Greek"]) == 1.0
+
+
+def test_the_names_agree_with_the_names_of_characters() -> None:
+    for script in ("Armenian", "Bengali", "Ethiopic", "Khmer", "Tamil", "Telugu", "Tibetan"):
+        letters = [
+            chr(point)
+            for point in range(0x3000)
+            if unicodedata.name(chr(point), "").startswith(f"{script.upper()} ") and chr(point).isalpha()
+        ]
+        assert len(letters) > 20
+        assert share_in("".join(letters), [script]) == 1.0
+
+
+def test_an_unknown_name_is_told() -> None:
+    assert known("Latin")
+    assert not known("latin")
+    with pytest.raises(ValueError, match="no script is called 'Latn'"):
+        share_in("text", ["Latn"])
