@@ -29,6 +29,7 @@ lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: develop
 	$(BIN)/python -m pytest $(ARGS)

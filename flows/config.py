@@ -35,14 +35,15 @@ from model.training.reward import RewardParameters
 from model.training.sft import SFTParameters
 from tasks.common import url_secrets
 from tasks.common.names import name_fault
+from tasks.data.base_model import base_folder
+from tasks.data.ratings import LabelsParameters
 from tasks.data.sources import DataParameters
+from tasks.data.splits import SplitParameters
 from tasks.drift import DriftParameters
 from tasks.gate import GateParameters
 from tasks.judge import JudgeParameters
-from tasks.labels import LabelsParameters
 from tasks.report import ReportParameters
-from tasks.split import SplitParameters
-from tasks.tokenizer import TokenizerParameters, base_folder
+from tasks.tokenizer import TokenizerParameters
 from tasks.tracking.products import product_named
 from tasks.validate import ValidateParameters
 from tasks.validation.training_preflight import Trainings

@@ -232,7 +232,7 @@ def _handled(preset: Preset, data_hash: str) -> str:
 
     Rows that were admitted since make other good rows of the same version.
     """
-    from flows.cli.models import open_tracker
+    from flows.orchestration.tracker import open_tracker
 
     tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
     # After the environment is set, as MLflow reads it when it is imported.

@@ -27,7 +27,8 @@ from model.evaluation.answer_scores import gain_figures
 from model.evaluation.confidence_intervals import mean_figures, wilson_interval, with_interval
 from model.evaluation.evaluate import evaluate as measure
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
-from model.training.launcher import Report, launch
+from model.events import Report
+from model.training.launcher import launch
 from tasks.drift_detection.profile import ABOUT, MODEL
 from tasks.engine.stage import stage
 from tasks.evaluation.lexicon import score_tone

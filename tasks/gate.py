@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.metric_labels import metric_words
 from tasks.engine.stage import stage
 from tasks.evaluate import HELD_OUT, METRICS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.file_lock import alone
 from tasks.data.external_sort import (
     CLAIMS,
@@ -23,10 +23,10 @@ from tasks.data.external_sort import (
     shard_count,
     sort_part,
 )
-from tasks.data.formats import File, Tally
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.files import suffix
+from tasks.data.formats.files import File, suffix
 from tasks.data.formats.reader import no_rows
+from tasks.data.formats.skip_counts import Tally
 from tasks.data.readmitted_rows import check_readmitted, member_digests, note_withdrawn
 from tasks.data.records import TYPES, shards
 from tasks.data.sources import (

@@ -17,14 +17,15 @@ from typing import Any
 from model.data.dataloader import each_row
 from model.errors import UserError
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL
+from model.events import Report
 from model.training import reward as training
-from model.training.launcher import Report
 from model.training.reward import RewardParameters
 from tasks.common.names import stratum_key
+from tasks.data.ratings import LEAST_JUDGE_TEXTS
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import Training
 from tasks.evaluation.lexicon import digest_lexicon
-from tasks.labels import JUDGE, LEAST_JUDGE_TEXTS
+from tasks.labels import JUDGE
 
 RECORD = "judge.json"
 

@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from model.data.dataloader import generator
-from model.errors import UserError
-from model.training.launcher import Report
-from tasks.common.names import is_blank, stratum_key
+from model.events import Report
 from tasks.data.annotator_agreement import Agreement
-from tasks.data.formats.label_rows import instant
-from tasks.data.records import Comparison, Rating, digest, read_shards
+from tasks.data.ratings import (
+    EVERY,
+    LEAST_JUDGE_TEXTS,
+    Comparisons,
+    Kept,
+    LabelsParameters,
+    Ratings,
+    find_judge_share,
+    refuse_one_class,
+)
+from tasks.data.records import Comparison, Rating
+from tasks.data.splits import SPLITS
 from tasks.engine.stage import stage
-from tasks.split import SPLITS
-from tasks.validation.exact_dedup import is_nobody
 
 JUDGE = "judge"  # the folder of the labels that are kept for the judge
-# Fewer texts than these teach a reward model nothing that could be relied on. Ours.
-LEAST_JUDGE_TEXTS = 100
-PAIRED = 2048  # texts of one aspect and source that are paired: their pairs grow with the square
-
-
-@dataclass(frozen=True)
-class LabelsParameters:
-    """Which labels count: `aspects` (empty: all), and texts with at least `annotators` scores.
-
-    Held-out pairs are texts of one aspect and source whose means are at least `margin` apart, at most
-    `pairs` of them a source, drawn by seed. `judge_share` of the groups of training labels are kept for a
-    second reward model, the judge: the one that RLHF uses never sees them. Bai et al., Training a helpful and
-    harmless assistant, 2022 (arXiv:2204.05862) so judge RLHF by a preference model of other labels.
-    """
-
-    aspects: tuple[str, ...] = ()
-    annotators: int = 1
-    margin: float = 1.0
-    pairs: int = 2000
-    judge_share: float = 0.3
-
-    def __post_init__(self) -> None:
-        if any(map(is_blank, self.aspects)):
-            said = ascii(list(self.aspects))
-            raise ValueError(f"aspects is {said}, with an empty name in it; an empty list means all aspects")
-        if self.annotators < 1 or self.pairs < 1:
-            raise ValueError("annotators and pairs must be at least 1")
-        if self.margin <= 0:
-            raise ValueError(f"margin is {self.margin}; it must be above 0")
-        if not 0 <= self.judge_share <= 0.5:
-            raise ValueError(f"judge_share is {self.judge_share}; it is a share, from 0 to 0.5")
 
 
 @stage(inputs=("split",), reads={"split": ("*/ratings", "*/comparisons")})
@@ -108,40 +79,6 @@ TOO_FEW = (
 )
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Which groups of labels are read: those of the judge, or those of the reward model."""
-
-    share: float = 0.0
-    judge: bool = False
-
-    def holds(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a row is read. A group's part depends on its own digest alone."""
-        if not self.share:
-            return not self.judge
-        place = int(hashlib.sha256(f"judge:{values['group']}".encode()).hexdigest()[:13], 16) / 16**13
-        return (place < self.share) == self.judge
-
-
-EVERY = Kept()
-
-
-def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
-    """Return the share of the groups that is kept for the judge; 0 where a part would be too few texts."""
-    if not parameters.judge_share:
-        return 0.0
-    kept, texts = Kept(parameters.judge_share, True), {True: 0, False: 0}
-    for kind, size in (("comparisons", 2), ("ratings", 1)):
-        for values in read_shards(train / kind):
-            if not parameters.aspects or values["aspect"] in parameters.aspects:
-                texts[kept.holds(values)] += size if values.get("choice") != "tie" else 0
-            # The rows of large data need not all be read to know that there are enough.
-            if min(texts[True], texts[False] / 2) >= LEAST_JUDGE_TEXTS:
-                return parameters.judge_share
-    enough = texts[True] >= LEAST_JUDGE_TEXTS and texts[False] >= texts[True]
-    return parameters.judge_share if enough else 0.0
-
-
 def _keep_for_judge(
     train: Path,
     parameters: LabelsParameters,
@@ -158,126 +95,6 @@ def _keep_for_judge(
     decided = map(_comparison, comparisons.decided())
     figures["judge_comparisons"] = _write(out / "train.comparisons.jsonl", decided)
     _write(out / "pairs.valid.jsonl", ())
-
-
-class Ratings:
-    """The ratings of a split that count, one at a time, and what is remembered of those that were read.
-
-    `first` holds the first PAIRED of each aspect and source, `ends` the lowest and highest mean.
-    """
-
-    def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
-        self.folder, self.parameters, self.kept = split / "ratings", parameters, kept
-        self.count = 0
-        self.first: dict[str, list[Rating]] = defaultdict(list)
-        self.ends: dict[str, tuple[float, float]] = {}
-
-    def read(self, agreed: dict[str, Agreement]) -> Iterator[Rating]:
-        """Each rating; `agreed` counts what people agree on, by "aspect/source"."""
-        for row in whole_ratings(self.folder, self.kept):
-            wanted = not self.parameters.aspects or row.aspect in self.parameters.aspects
-            if not wanted or len(row.scores) < self.parameters.annotators:
-                continue
-            stratum = stratum_key(row.aspect, row.source)
-            agreed[stratum].add(row.scores, row.annotators)
-            if len(self.first[stratum]) < PAIRED:
-                self.first[stratum].append(row)
-            low, high = self.ends.get(stratum, (row.score, row.score))
-            self.ends[stratum] = min(low, row.score), max(high, row.score)
-            self.count += 1
-            yield row
-
-
-def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
-    """The ratings of a folder of shards, all of one answer as one; those that stood in several rows last."""
-
-    def rows() -> Iterator[dict[str, Any]]:
-        return (values for values in read_shards(folder) if kept.holds(values))
-
-    subjects = np.fromiter((_subject(values) for values in rows()), np.uint64)
-    known, counts = np.unique(subjects, return_counts=True)
-    several = frozenset(known[counts > 1].tolist())
-    held: dict[int, Rating] = {}
-    for values in rows():
-        subject, row = _subject(values), Rating(**values)
-        if subject not in several:
-            yield _each_once(row)
-        elif subject not in held:
-            held[subject] = _with_times(row)
-        else:
-            before, row = held[subject], _with_times(row)
-            held[subject] = replace(
-                before,
-                scores=before.scores + row.scores,
-                annotators=before.annotators + row.annotators,
-                times=before.times + row.times,
-            )
-    yield from map(_each_once, held.values())
-
-
-def _with_times(row: Rating) -> Rating:
-    """Return a rating with a time for each score, empty where none is known."""
-    return row if len(row.times) == len(row.scores) else replace(row, times=[""] * len(row.scores))
-
-
-def _each_once(row: Rating) -> Rating:
-    """Return a rating with one score of each person who is named: the newest, or the first without times."""
-    if len(set(row.annotators)) == len(row.annotators) or len(row.annotators) != len(row.scores):
-        return row
-    row = _with_times(row)
-    kept: dict[str, int] = {}
-    for place, name in enumerate(row.annotators):
-        key = f"{name} {place}" if is_nobody(name) else name
-        if key not in kept or instant(row.times[place]) > instant(row.times[kept[key]]):
-            kept[key] = place
-    places = sorted(kept.values())
-    return replace(
-        row,
-        scores=[row.scores[place] for place in places],
-        annotators=[row.annotators[place] for place in places],
-        times=[row.times[place] for place in places],
-    )
-
-
-def _subject(values: Mapping[str, Any]) -> int:
-    """What was rated, on which aspect."""
-    names = ("history", "prompt", "completion", "aspect", "source")
-    return int(digest(*(values.get(name) or "" for name in names)), 16)
-
-
-class Comparisons:
-    """The comparisons of a split that count; `ties` and `choices` are how many of those that were read."""
-
-    def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
-        self.folder, self.parameters, self.kept = split / "comparisons", parameters, kept
-        self.ties = self.choices = 0
-
-    def decided(self) -> Iterator[Comparison]:
-        """Each comparison that is no tie."""
-        self.ties = self.choices = 0
-        rows = (values for values in read_shards(self.folder) if self.kept.holds(values))
-        for row in (Comparison(**values) for values in rows):
-            if self.parameters.aspects and row.aspect not in self.parameters.aspects:
-                continue
-            if row.choice == "tie":
-                self.ties += 1
-            else:
-                self.choices += 1
-                yield row
-
-
-def refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) -> None:
-    """Raise UserError where labels hold no preference: there are none, or all are of one class."""
-    count = ratings.count + comparisons.ties + comparisons.choices
-    if not count:
-        raise UserError(
-            "there are no labels to learn preferences from; add ratings or comparisons to data.sources"
-        )
-    if not comparisons.choices and all(high - low < margin for low, high in ratings.ends.values()):
-        raise UserError(
-            f"all {count} labels are of one class: no two scores are {margin} "
-            "apart and every comparison is a tie; nothing can be learned from them"
-        )
 
 
 def rated_pairs(

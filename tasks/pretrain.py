@@ -9,15 +9,15 @@ from typing import Any
 from model.data.dataloader import TokenFile
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer
+from model.events import Report
 from model.nn.transformer import Architecture, Shape
 from model.training import pretrain as training
 from model.training.distributed import World
-from model.training.launcher import Report
 from model.training.pretrain import PretrainParameters
+from tasks.data.base_model import base_folder
 from tasks.engine.cache_key import folder_digest
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import Training
-from tasks.tokenizer import base_folder
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from model.data.dataloader import each_row
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.names import is_blank
 from tasks.engine.stage import stage
 from tasks.reporting.sections import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from model.data.preference_dataset import headline_accuracy
+from model.events import Report
 from model.training import reward as training
-from model.training.launcher import Report
 from model.training.reward import RewardParameters
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import Training

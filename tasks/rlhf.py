@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from model.events import Report
 from model.training import ppo as training
-from model.training.launcher import Report
 from model.training.ppo_config import PPOParameters
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import Training

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from model.events import Report
 from model.training import sft as training
-from model.training.launcher import Report
 from model.training.sft import SFTParameters
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import Training

@@ -13,12 +13,12 @@ from typing import Any
 
 from model.data.tokenizer import Tokenizer as Encoder
 from model.data.tokenizer import train_tokenizer
-from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
+from tasks.data.base_model import base_folder
 from tasks.data.records import shards
+from tasks.data.splits import SPLITS
 from tasks.engine.parallel import Spread, in_turn, paced
 from tasks.engine.stage import stage
-from tasks.split import SPLITS
 
 BATCH_CHARACTERS = 1 << 22
 
@@ -46,14 +46,6 @@ class TokenizerParameters:
             raise ValueError(f"vocabulary is {self.vocabulary}; it must be at most {LARGEST_VOCABULARY}")
         if self.sample_bytes < 1:
             raise ValueError(f"sample_bytes is {self.sample_bytes}; it must be 1 at least")
-
-
-def base_folder(base: str, root: Path) -> Path:
-    """The model folder that a preset's `base` names. Raises UserError where there is none."""
-    folder = root / base
-    if not folder.is_dir():
-        raise UserError(f"base: {folder} is not a folder; a model folder in Llama layout is right")
-    return folder
 
 
 def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:

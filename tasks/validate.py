@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.checksums import file_sums
 from tasks.data.records import TYPES, shards
 from tasks.dvc import versions

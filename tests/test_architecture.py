@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
+
+from tasks.data.records import TYPES
+from tasks.project.data_folder import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {"model": {"model"}, "tasks": {"model", "tasks"}, "flows": {"model", "tasks", "flows"}}
@@ -67,6 +71,7 @@ def test_the_environment_is_read_in_flows_alone() -> None:
         ROOT / name
         for name in (
             "model/training/launcher.py",
+            "model/processes.py",
             "model/training/distributed.py",
             "tasks/data/package_archive.py",
         )
@@ -91,3 +96,88 @@ def test_nothing_happens_at_import(room: str) -> None:
         or (isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant))
     ]
     assert not breaches
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the three packages by its dotted name."""
+    found = {}
+    for path in (path for room in ROOMS for path in files(room)):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(path: Path, known: Collection[str]) -> set[str]:
+    """Return the project's modules that a file imports anywhere, for types as well."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in known else str(node.module) for name in names}
+    return found & set(known)
+
+
+def find_circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules that import each other in a loop."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            new = graph[waiting.pop()] - seen
+            seen |= new
+            waiting += new
+        return seen
+
+    reach = {name: reachable(name) for name in graph}
+    circles = {tuple(sorted(other for other in reach[name] if name in reach[other])) for name in graph}
+    return [list(circle) for circle in sorted(circles) if circle]
+
+
+def test_find_circles_reports_a_loop_and_nothing_else() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
+    assert find_circles(graph) == [["b", "c"]]
+
+
+def test_no_two_files_import_each_other() -> None:
+    known = modules()
+    graph = {name: imports_of(path, known) - {name} for name, path in known.items()}
+    assert find_circles(graph) == []
+
+
+def test_packages_import_downwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == 0
+
+
+def test_tasks_holds_only_stages() -> None:
+    pipeline = imports_of(ROOT / "flows" / "pipeline.py", modules())
+    own = [path for path in (ROOT / "tasks").glob("*.py") if path.name != "__init__.py"]
+    assert [path.name for path in own if f"tasks.{path.stem}" not in pipeline] == []
+    assert [path.name for path in own if "@stage" not in path.read_text()] == []
+
+
+def test_packages_of_tasks_import_no_stage() -> None:
+    # Onboarding runs stages on samples.
+    known = modules()
+    stages = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py")} - {"tasks.__init__"}
+    breaches = [
+        f"{name}: {', '.join(sorted(found))}"
+        for name, path in known.items()
+        if name.startswith("tasks.") and name not in stages and not name.startswith("tasks.onboarding.")
+        if (found := imports_of(path, known) & stages)
+    ]
+    assert breaches == []
+
+
+def test_every_package_says_what_belongs_there() -> None:
+    packages = [path for path in modules().values() if path.name == "__init__.py"]
+    said = [ast.get_docstring(ast.parse(path.read_text())) or "" for path in packages]
+    short = [path.parent.name for path, text in zip(packages, said, strict=True) if text.count(".") < 2]
+    assert short == []
+
+
+def test_the_data_folder_knows_every_kind_of_record() -> None:
+    assert tuple(TYPES) == KINDS

@@ -10,8 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.models import open_tracker, person
+from flows.cli.models import person
 from flows.common.terminal import Console
+from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from flows.cli.models import open_tracker
 from flows.common.terminal import Console
+from flows.orchestration.tracker import open_tracker
 from flows.servers.state_file import read_served
 from model.errors import UserError
 from tasks.cleanup.output_gc import (
@@ -213,7 +213,7 @@ def _newest_runs(tracker: Tracker, root: Path) -> list[str]:
 
 def _needed_presets(tracker: Tracker, root: Path) -> list[dict[str, Any]]:
     """Return the presets of the newest run and of the runs that registered versions come from."""
-    from tasks.tracking.lineage import PARENT, artifact, run_or_none, runs_by_id
+    from tasks.tracking.queries import PARENT, artifact, run_or_none, runs_by_id
 
     client = tracker.client
     versions = sorted({str(each.run_id) for each in client.search_model_versions() if each.run_id})

@@ -8,8 +8,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.lineage import open_store
 from flows.common.terminal import Console
+from flows.orchestration.tracker import open_store
 from tasks.project.paths import RECORDS
 from tasks.project.whole_file import write_whole
 

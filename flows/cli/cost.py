@@ -11,8 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.lineage import open_store
 from flows.common.terminal import Console
+from flows.orchestration.tracker import open_store
 from model.errors import UserError
 
 if TYPE_CHECKING:

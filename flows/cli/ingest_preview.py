@@ -11,7 +11,7 @@ from flows.common.terminal import Console
 from flows.config import Preset
 from flows.orchestration.progress import number, progress_text, terminal_text
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.data.records import TYPES, canonical
 from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.parallel import over_cores

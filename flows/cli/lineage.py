@@ -11,23 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from flows.cli.models import open_tracker
 from flows.common.terminal import Console, one_line, visible
+from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from rich.tree import Tree
 
     from tasks.deletion.affected_models import Learned
     from tasks.tracking.tracker import Tracker
 
 SHOWN = 20
-
-
-def open_store() -> tuple[MlflowClient, Path]:
-    """MLflow's store of this project, and the project's folder."""
-    return open_tracker().client, Path.cwd()
 
 
 def lineage(

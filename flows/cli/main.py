@@ -24,7 +24,7 @@ from flows.cli.cost import cost
 from flows.cli.data import data
 from flows.cli.launch import INTERRUPTED, start
 from flows.cli.lineage import lineage
-from flows.cli.models import models, open_tracker, rollback
+from flows.cli.models import models, rollback
 from flows.cli.notify import notify
 from flows.cli.quarantine import quarantine
 from flows.cli.reproduce import reproduce
@@ -34,6 +34,7 @@ from flows.cli.withdraw import withdraw
 from flows.common.error_messages import explain_error
 from flows.common.project_folder import check_records, require_access, secure_records
 from flows.common.terminal import Console, visible
+from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 from tasks.project.layout_migration import move_to_cache, moved_notice
 from tasks.project.paths import LOGS, RECORDS

@@ -6,7 +6,6 @@ import os
 import pwd
 import time
 from calendar import timegm
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,29 +13,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.common.terminal import Console
+from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
-from tasks.project.paths import MLFLOW_FOLDER
 
 if TYPE_CHECKING:
     from tasks.tracking.alias_changes import Move
     from tasks.tracking.registry import Registry
     from tasks.tracking.tracker import Tracker
 
-EXPERIMENT = "chatmill"
 NONE_YET = "No model is registered yet; `chatmill run` registers what it makes."
 # What a person was asked about a version.
 STANDS = {"waits": "[yellow]waits[/yellow]", "refused": "refused", "late": "refused"}
-
-
-def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT, product: str = "") -> Tracker:
-    """MLflow's store of this project, or that of a preset's `tracking`; its registry is the product's."""
-    from flows.servers.environment import prepare
-
-    place = prepare(Path.cwd(), mlflow)
-    # After the environment is set, as MLflow reads it when it is imported.
-    from tasks.tracking.tracker import Tracker
-
-    return Tracker(place.mlflow, experiment, place.root / MLFLOW_FOLDER, *([product] if product else []))
 
 
 def models(

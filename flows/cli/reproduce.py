@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,28 +9,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.lineage import open_store
 from flows.common.terminal import Console
+from flows.orchestration.reproduction import made_again
+from flows.orchestration.tracker import open_store
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from tasks.reproduction.verdict import StageVerdict
 
 COLOURS = {"identical": "green", "equivalent": "cyan", "diverged": "red", "left out": "dim"}
 INTERRUPTED = 130
-
-
-@dataclass(frozen=True)
-class Reproduced:
-    """The verdict on a run: by stage, in words, as a table; the versions of its model that now have it."""
-
-    run: str
-    verdicts: list[StageVerdict]
-    says: str
-    sentence: str
-    table: str
-    versions: list[str]
 
 
 def reproduce(
@@ -89,42 +73,6 @@ def reproduce(
         if not keep:
             console.print("[dim]with --keep what came out stays, to be looked at[/dim]")
         raise typer.Exit(1)
-
-
-def made_again(
-    client: MlflowClient,
-    root: Path,
-    run: str,
-    keep: bool,
-    say: Callable[[str], None],
-    trust: bool = False,
-) -> Reproduced:
-    """Bring a run back, make it anew, judge it, and keep the verdict."""
-    from flows.servers.environment import bare
-    from tasks.common.git_checkout import code_state
-    from tasks.reproduction.environment import interpreter
-    from tasks.reproduction.history import record, repetitions
-    from tasks.reproduction.reproduce import (
-        checked_out,
-        compared_as_then,
-        make_anew,
-        read_original,
-        surroundings,
-    )
-    from tasks.reproduction.verdict import judge, sentence, whole
-
-    original = read_original(client, run)
-    say(f"run {original.run[:12]} ({original.name}) is made again")
-    with checked_out(root, original, keep, say, trust) as checkout:
-        left_out = compared_as_then(client, original, checkout)
-        environment = bare(checkout.project, original.around["threads"])
-        python = interpreter(root, checkout.project, environment, say)
-        made = make_anew(checkout, original, python, environment)
-        around = (original.around, surroundings(environment))
-        known = repetitions(client, original.run, original.stages)
-        verdicts = judge(original.stages, made, known, around, left_out)
-        table, versions = record(client, original.run, verdicts, made, code_state(root).commit)
-    return Reproduced(original.run, verdicts, whole(verdicts), sentence(verdicts), table, versions)
 
 
 def drawn(verdicts: list[StageVerdict]) -> Table:

@@ -307,7 +307,7 @@ class _Watch:
 
 def _open_tracker(place: Place) -> Tracker:
     # After the environment is set, as MLflow reads it when it is imported.
-    from flows.cli.models import EXPERIMENT
+    from flows.orchestration.tracker import EXPERIMENT
     from tasks.tracking.tracker import Tracker
 
     return Tracker(place.mlflow, EXPERIMENT, place.root / MLFLOW_FOLDER)

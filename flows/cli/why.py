@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from flows.cli.models import open_tracker
 from flows.common.terminal import Console
+from flows.orchestration.tracker import open_tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -139,7 +139,7 @@ def _show_leaving(console: Console, found: Leaving, how: str) -> None:
 def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -> None:
     """The models that took what is withdrawn, and what each did with it."""
     from flows.cli.lineage import show_learned
-    from flows.cli.models import open_tracker
+    from flows.orchestration.tracker import open_tracker
 
     tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
     # After the environment is set, as MLflow reads it when it is imported.

@@ -13,8 +13,8 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
-from flows.cli.models import open_tracker
 from flows.orchestration.events import ASKS, tell
+from flows.orchestration.tracker import open_tracker
 from tasks.tracking.approval import FLOW_RUN, LATE, UNTIL, WAITS, answers, page, seconds_left, standing, told
 from tasks.tracking.products import version_address
 

@@ -24,7 +24,7 @@ from prefect.states import Cancelling, Crashed
 from flows.config import Preset
 from flows.servers.environment import Place
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.engine.cache_key import code_digest, lock_digest, plain
 from tasks.engine.output import Reference
 from tasks.engine.remote_cache import Store

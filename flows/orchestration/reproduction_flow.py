@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from flows.cli.lineage import open_store
-from flows.cli.reproduce import made_again
+from flows.orchestration.reproduction import made_again
+from flows.orchestration.tracker import open_store
 
 
 @flow(name="reproduce", persist_result=False)

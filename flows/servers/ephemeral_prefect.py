@@ -28,7 +28,7 @@ from flows.servers.environment import (
     trust_server,
 )
 from flows.servers.state_file import start_lock
-from model.training.launcher import die_with_parent
+from model.processes import die_with_parent
 from tasks.project.database_check import replace_prefect_database
 from tasks.project.paths import LOGS
 

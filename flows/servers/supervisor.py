@@ -17,7 +17,7 @@ import psutil
 from flows.common.disk_space import is_disk_full, start_failure
 from flows.servers.credentials import without_secrets
 from flows.servers.state_file import Process
-from model.training.launcher import die_with_parent
+from model.processes import die_with_parent
 
 # A new database on a busy machine takes long. A program that ends before it answers is noticed at once.
 STARTING_SECONDS = 180.0

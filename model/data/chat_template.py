@@ -9,7 +9,7 @@ from typing import Any
 
 from model.data.dataloader import Example, Examples
 from model.data.tokenizer import Tokenizer
-from model.training.launcher import Report
+from model.events import Report
 
 Turn = Mapping[str, str]
 Row = dict[str, Any]

@@ -16,8 +16,8 @@ from torch import Tensor
 from model.data.chat_template import Row, example_of, examples_of, prompt_key, say_what_is_left_out
 from model.data.dataloader import generator, read_rows
 from model.data.tokenizer import Tokenizer
+from model.events import Report
 from model.nn.losses import bradley_terry_loss
-from model.training.launcher import Report
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from model.data.hf_config import check_file
 from model.errors import UserError
-from model.training.launcher import child_environment
+from model.processes import child_environment
 
 SECONDS = 30
 CPU_SECONDS = 10

@@ -34,11 +34,11 @@ from model.evaluation.confidence_intervals import (
 )
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.interpret import gaze, nearest
+from model.events import Report
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import Answer, Speaker, completion_logprobs, exact_match, f1
 from model.nn.transformer import Transformer
 from model.training.distributed import World, compute_dtype
-from model.training.launcher import Report
 from model.training.pretrain import bits_per_byte, token_lengths
 from model.training.reward import RewardModel, load_reward
 

@@ -7,7 +7,6 @@ JSON object a line on the group's standard output; everything else it prints goe
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import importlib
@@ -23,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-
-Report = Callable[[dict[str, Any]], None]
+from model.events import FULL, Report
+from model.processes import child_environment, die_with_parent, write_private
 
 # glibc gives freed memory back to the system eagerly, and training asks for the same sizes again each
 # step: keeping it is worth a fifth of the speed on a CPU.
@@ -35,9 +34,7 @@ RUNTIME = {
 }
 MODULE = "model.training.launcher"
 JOB = ".job"
-PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 60.0
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class TrainingFailed(RuntimeError):
@@ -85,28 +82,9 @@ def launch(
             order.unlink(missing_ok=True)
 
 
-def child_environment() -> dict[str, str]:
-    """Return an environment in which a Python process imports from the sources of this one."""
-    root = str(Path(__file__).resolve().parents[2])
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-        # Else Python would look in the working directory first, whose sources may have changed since.
-        "PYTHONSAFEPATH": "1",
-    }
-
-
 def job_file(log: Path) -> Path:
     """Return the file that tells the processes of a group what to do; it is there while they run."""
     return log.with_suffix(JOB)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only this user can read."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[str, Any]:
@@ -173,19 +151,6 @@ def _end(group: subprocess.Popen[str]) -> None:
                 continue
     if group.stdout is not None:
         group.stdout.close()
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process with SIGTERM when the one that started it, `parent`, is gone.
-
-    A flow killed outright cannot end what it started; SIGTERM is the signal that saves a checkpoint.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # One that was killed before this was said to the kernel sends no signal any more.
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _agent(parent: str, processes: str, order: str) -> None:

@@ -21,6 +21,7 @@ from model.data.dataloader import Example, each_row, generator, order, pad
 from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
+from model.events import Report
 from model.inference.generate import generate
 from model.nn.losses import (
     entropy,
@@ -34,7 +35,6 @@ from model.nn.transformer import Transformer
 from model.training.distributed import World, compute_dtype
 from model.training.export import export
 from model.training.kl_controller import BestStep, StepBrake, estimate_kl
-from model.training.launcher import Report
 from model.training.optimizer import Learner
 from model.training.ppo_config import PPOParameters
 from model.training.reward import load_reward

@@ -17,13 +17,13 @@ from model.atomic_file import atomic_path
 from model.data.dataloader import TokenFile, WindowOrder
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
+from model.events import Report
 from model.inference.generate import generate
 from model.nn.losses import next_token_loss
 from model.nn.transformer import Architecture, Transformer
 from model.parameter_bounds import MOST_TOKENS, check_bounds
 from model.training.distributed import World, compute_dtype
 from model.training.export import export
-from model.training.launcher import Report
 from model.training.optimizer import Learner
 from model.training.trainer import Loop, LoopParameters, Recipe, micro_batches, supervised_update
 

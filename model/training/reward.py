@@ -19,13 +19,13 @@ from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import Group, HeldOutPairs, Labels, headline_accuracy
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
+from model.events import Report
 from model.inference.generate import generate
 from model.nn.losses import bradley_terry_loss
 from model.nn.transformer import Transformer
 from model.parameter_bounds import MOST_SAMPLES, check_bounds
 from model.training.distributed import World, compute_dtype
 from model.training.export import export
-from model.training.launcher import Report
 from model.training.optimizer import Learner
 from model.training.trainer import Loop, LoopParameters, Recipe, supervised_update
 

@@ -14,11 +14,11 @@ from model.data.chat_template import examples_of, say_what_is_left_out
 from model.data.dataloader import Examples, PackedBatch, Packing, each_row, order
 from model.data.hf_checkpoint import load_architecture, load_model
 from model.errors import UserError
+from model.events import Report
 from model.nn.losses import next_token_loss
 from model.nn.transformer import Transformer
 from model.training.distributed import World, compute_dtype
 from model.training.export import export
-from model.training.launcher import Report
 from model.training.optimizer import Learner
 from model.training.trainer import Loop, LoopParameters, Recipe, micro_batches, supervised_update
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
+from model.events import Report
 from model.parameter_bounds import MOST_STEPS, check_bounds
 from model.training.checkpoint import (
     DamagedFile,
@@ -31,7 +32,6 @@ from model.training.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from model.training.launcher import Report
 from model.training.optimizer import Learner, OptimizerParameters
 
 CURVE_POINTS = 400

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run
 
 from tasks.cleanup.output_gc import RUNNING, show_age
-from tasks.tracking.lineage import PARENT, children, holder, run_or_none, runs_by_id
+from tasks.tracking.queries import PARENT, children, holder, run_or_none, runs_by_id
 from tasks.tracking.tracker import CLEANED
 
 COPIES = ("model", "data_docs", "curves.png", "curves.jsonl")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model.training.launcher import Report
+from model.events import Report
 
 # What a user gets who may read a folder and not write to it.
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)

@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common import url_secrets
 from tasks.common.checksums import file_sums
 from tasks.data.records import digest

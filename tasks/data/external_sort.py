@@ -17,8 +17,11 @@ from typing import BinaryIO
 import numpy as np
 
 from model.errors import UserError
-from tasks.data.formats import File, Reading, Tally, find_format
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
 from tasks.data.formats.reader import read_rows
+from tasks.data.formats.registry import find_format
+from tasks.data.formats.skip_counts import Tally
 from tasks.data.records import ID, TYPES, Comparison, Rating, canonical, digest, json_line, shards
 from tasks.data.sources import Source, check_annotators
 from tasks.data.withdrawals import Withdrawn

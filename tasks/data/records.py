@@ -328,3 +328,21 @@ def annotators_of(row: Mapping[str, Any]) -> list[str]:
         return [row.get("annotator", "")]
     named = list(row.get("annotators", []))
     return named + [""] * (len(row["scores"]) - len(named))
+
+
+ASPECTS = ("truthfulness", "helpfulness", "harmlessness", "tone")
+
+STRINGS = {
+    "text": ("text",),
+    "pairs": ("prompt", "completion"),
+    "comparisons": ("prompt", "a", "b", "aspect", "annotator"),
+    "ratings": ("prompt", "completion", "aspect"),
+}
+
+
+NOBODY = "unknown"
+
+
+def is_nobody(annotator: object) -> bool:
+    """Return whether a label names nobody as its author."""
+    return not isinstance(annotator, str) or not annotator or annotator.startswith(NOBODY)

@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.checksums import file_sums
 from tasks.common.names import is_blank, name_fault
 from tasks.common.url_secrets import conceal, same_but_for_secrets, shown
 from tasks.data import huggingface
 from tasks.data.download import Address, address, download, version
-from tasks.data.formats import File, Found, Reading, find_format
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.base import Reading
 from tasks.data.formats.detect import AUTO
 from tasks.data.formats.field_meanings import check_fields
-from tasks.data.formats.files import suffix
+from tasks.data.formats.files import File, suffix
+from tasks.data.formats.registry import find_format
 from tasks.data.package_archive import Archive, fetch, outside, read_member
-from tasks.data.records import Comparison, Rating
+from tasks.data.records import Comparison, Found, Rating
 from tasks.data.source_files import match_files
 from tasks.dvc.remote import secret
 from tasks.project.data_folder import lies_in_data

@@ -19,15 +19,24 @@ from model.evaluation.evaluate_config import REWARD_MODEL
 from tasks.common.names import shown_name
 from tasks.data.groups import group_of
 from tasks.data.records import TYPES, annotators_of, naming_row, shards
+from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.data.version_diff import bring_files, side_of
 from tasks.data.withdrawals import Withdrawn
 from tasks.dvc import remote, versions
 from tasks.engine.output import is_undamaged
 from tasks.project.paths import ARTIFACTS
-from tasks.split import SPLITS, SplitParameters, split_of
-from tasks.tracking.lineage import PARENT, UNNAMED, data_hash, holder, runs_by_id
 from tasks.tracking.products import split_address
-from tasks.tracking.queries import COST_TAG, PIPELINES, PRESET, search
+from tasks.tracking.queries import (
+    COST_TAG,
+    PARENT,
+    PIPELINES,
+    PRESET,
+    UNNAMED,
+    data_hash,
+    holder,
+    runs_by_id,
+    search,
+)
 from tasks.tracking.registry import Registry
 
 LABELS = ("comparisons", "ratings")

@@ -20,9 +20,9 @@ from model.data.tokenizer import Tokenizer
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.ngrams import words_of
+from tasks.data.ratings import whole_ratings
 from tasks.data.records import TYPES, annotators_of, digest, read_shards, shards
-from tasks.labels import whole_ratings
-from tasks.split import SPLITS
+from tasks.data.splits import SPLITS
 
 FILE, IDS = "profile.json", "rows.txt"
 # Beside them in what a champion is compared by: which it is, and its model.

@@ -303,3 +303,16 @@ def sums_digest(sums: Mapping[str, str]) -> str:
     for name, found in sums.items():
         whole.update(f"{name}\0{found}\n".encode())
     return whole.hexdigest()
+
+
+def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested values as `a.b.0.c` and text."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from flat(value, f"{prefix}{key}.")
+    elif isinstance(values, list) and any(isinstance(value, Mapping) for value in values):
+        for place, value in enumerate(values):
+            yield from flat(value, f"{prefix}{place}.")
+    else:
+        # The last dot is this function's; a name of a person's may end in one.
+        yield prefix.removesuffix("."), str(values)

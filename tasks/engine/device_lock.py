@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.file_lock import alone
 from tasks.project.paths import DEVICE_LOCKS
 

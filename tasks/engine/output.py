@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.checksums import file_sums
 from tasks.project.paths import OUTPUT_DIGESTS
 

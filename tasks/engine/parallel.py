@@ -14,7 +14,8 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol, TypeVar
 
 from model.errors import UserError
-from model.training.launcher import Report, die_with_parent
+from model.events import Report
+from model.processes import die_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")

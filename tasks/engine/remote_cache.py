@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
 from tasks.engine.cache_key import file_sums, output_digest

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from model.training.launcher import Report
+from model.events import Report
 
 SPENT = "spent.json"
 LOOK_SECONDS = 0.5

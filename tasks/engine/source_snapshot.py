@@ -27,7 +27,7 @@ LOCK_FILE = "requirements.txt"
 # The folder that this copy of the program was started from.
 ORIGIN = Path(__file__).resolve().parents[2]
 # Both sides of a snapshot share them: the error that the command line catches, and this module's state.
-KEPT_MODULES = ("model", "model.errors", "tasks", __name__)
+KEPT_MODULES = ("model", "model.errors", "tasks", "tasks.engine", __name__)
 # A process that has loaded one of these has built its stages already: it keeps the code that it has.
 STAGES_LOADED = ("flows.pipeline_run", "flows.config")
 ATTEMPTS = 5
@@ -119,9 +119,10 @@ def import_from(folder: Path) -> None:
         str(folder),
         *(entry for entry in sys.path if Path(entry).parent.name != SOURCE_SNAPSHOTS.name),
     ]
-    for name in PACKAGES:
-        if name in sys.modules:
-            sys.modules[name].__path__[:] = [str(folder / name)]
+    # Packages that stay loaded find their modules in the copy from now on.
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in PACKAGES and hasattr(module, "__path__"):
+            module.__path__[:] = [str(folder.joinpath(*name.split(".")))]
     for name in list(sys.modules):
         if name.partition(".")[0] in ("tasks", "model") and name not in KEPT_MODULES:
             del sys.modules[name]

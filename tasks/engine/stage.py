@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
-from model.training.launcher import FULL, Report
+from model.events import FULL, Report
 from tasks.common.file_lock import alone
 from tasks.engine import device_lock
 from tasks.engine.cache_key import (

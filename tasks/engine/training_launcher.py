@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.training.launcher import Report, launch
+from model.events import Report
+from model.training.launcher import launch
 
 
 @dataclass(frozen=True)

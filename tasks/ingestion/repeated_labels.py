@@ -16,10 +16,10 @@ import numpy as np
 
 from model.atomic_file import atomic_path
 from tasks.data.formats.label_rows import instant
-from tasks.data.records import Comparison, Found, Rating, Record, parse_lines, shards
+from tasks.data.records import Comparison, Found, Rating, Record, is_nobody, parse_lines, shards
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.row_origins import read_places
-from tasks.validation.exact_dedup import hashed, is_nobody
+from tasks.validation.exact_dedup import hashed
 
 KINDS = ("comparisons", "ratings")
 

@@ -14,12 +14,15 @@ from typing import Literal
 
 from model.errors import UserError
 from tasks.common.names import slug, unused, yaml_text
-from tasks.data.formats import File, Format, Found, Reading, Tally, find_format, formats
+from tasks.data.formats.base import Format, Reading
 from tasks.data.formats.column_names import Guess, guess, respelled, written
 from tasks.data.formats.detect import describe_empty, look, rename, tried, why_unknown
+from tasks.data.formats.files import File
 from tasks.data.formats.reader import no_rows, read_rows
+from tasks.data.formats.registry import find_format, formats
+from tasks.data.formats.skip_counts import Tally
 from tasks.data.formats.unsupported_shapes import unreadable_shape
-from tasks.data.records import TYPES, Record, Text
+from tasks.data.records import TYPES, Found, Record, Text
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once

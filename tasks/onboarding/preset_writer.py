@@ -14,12 +14,12 @@ from model.errors import UserError
 from tasks.common.names import stratum_key, yaml_comment, yaml_text
 from tasks.data.formats.column_names import written
 from tasks.data.formats.skip_counts import yaml_key
-from tasks.data.records import TYPES, Comparison, Pair, Rating, Record, Text
+from tasks.data.records import ASPECTS, TYPES, Comparison, Pair, Rating, Record, Text
+from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.onboarding import model_sizing
 from tasks.onboarding.folder_scan import Survey
 from tasks.onboarding.model_sizing import Amount, Machine, Plan
-from tasks.split import SPLITS, SplitParameters, split_of
-from tasks.validation.expectations import ASPECTS, Limits
+from tasks.validation.expectations import Limits
 from tasks.validation.summary import Findings
 
 SAMPLE = 4_000_000  # characters that a trial tokenizer is trained on

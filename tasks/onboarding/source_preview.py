@@ -12,21 +12,23 @@ from typing import Any
 
 from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.data import huggingface
 from tasks.data.download import Broken, ask, fetched
-from tasks.data.formats import File, Tally
 from tasks.data.formats.detect import choose_reading
+from tasks.data.formats.files import File
 from tasks.data.formats.reader import read_rows
+from tasks.data.formats.skip_counts import Tally
 from tasks.data.readmitted_rows import check_readmitted
 from tasks.data.records import Record, shards
 from tasks.data.sources import DataParameters, Source, read_source, reading_of, without_ignored
+from tasks.data.splits import SplitParameters
 from tasks.data.withdrawals import WITHDRAWN, held, read_withdrawn
 from tasks.dvc import versions
 from tasks.engine.parallel import Spread, in_turn
 from tasks.ingest import Rows, describe_version, make_rows
 from tasks.project.paths import DOWNLOADS
-from tasks.split import SplitParameters, split
+from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, sample, tokenizer
 from tasks.validate import ValidateParameters, accepted_rows, check_rows, refusal
 from tasks.validation.summary import Findings

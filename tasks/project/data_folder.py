@@ -19,17 +19,18 @@ from pathlib import Path
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
-from tasks.data.records import TYPES
 from tasks.project.owned_folder import MARKER
 
+# The kinds of records, each a folder of shards; `tasks.data.records.TYPES` has their classes.
+KINDS = ("text", "pairs", "comparisons", "ratings")
 STATE = ".chatmill"
 LIST = "files.json"
 QUARANTINE = "quarantine"
 # Left alone where they lie in data/: they keep an empty folder in git, or come with a file system.
 TOLERATED = (".gitignore", ".gitkeep", ".keep", ".DS_Store", "lost+found")
-SHARD = re.compile(rf"(?:{'|'.join(TYPES)})/[0-9]{{5,}}\.jsonl")
+SHARD = re.compile(rf"(?:{'|'.join(KINDS)})/[0-9]{{5,}}\.jsonl")
 # A version of before there were shards was a file a kind.
-FORMER = tuple(f"{kind}.jsonl" for kind in TYPES)
+FORMER = tuple(f"{kind}.jsonl" for kind in KINDS)
 PIECE = 1 << 20
 FIRST = b'{"id":"'  # what a canonical row begins with
 ADVICE = (
@@ -144,7 +145,7 @@ def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str
     new, part = data / STATE / "new", data / STATE / "new.part"
     with writing(data):
         try:
-            for kind in TYPES:
+            for kind in KINDS:
                 (part / kind).mkdir(parents=True, exist_ok=True)
             for name, path in files.items():
                 found = copy_file(path, part / name)
@@ -168,7 +169,7 @@ def finish_replacement(data: Path) -> None:
     with writing(data):
         _remove(state / "new.part")
         if new.exists():
-            for kind in TYPES:
+            for kind in KINDS:
                 if (new / kind).exists():
                     _remove(old / kind)
                     old.mkdir(exist_ok=True)

@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 
 from tasks.common.names import plain_keys
 from tasks.reproduction.verdict import Made, StageVerdict, sentence, whole
-from tasks.tracking.lineage import artifact, children, experiments, holder
 from tasks.tracking.products import list_products
+from tasks.tracking.queries import artifact, children, experiments, holder
 
 KEPT, TABLE = "reproductions.json", "reproduced.md"
 TAG = "chatmill.reproduced"

@@ -19,8 +19,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from model.errors import UserError
+from model.processes import die_with_parent
 from model.training.distributed import describe_processor
-from model.training.launcher import die_with_parent
 from tasks.common.git_checkout import UNKNOWN, Code, bring_back, put_away
 from tasks.common.names import plain_keys
 from tasks.engine.output import MANIFEST, read_manifest
@@ -31,8 +31,8 @@ from tasks.reproduction.data import Placed, place_data, standalone
 from tasks.reproduction.known_code import check_plain, check_trusted
 from tasks.reproduction.verdict import Made
 from tasks.tracking.champion_input import fetch_opponent, opponent_digest
-from tasks.tracking.lineage import artifact, artifact_text, children, data_hash, holder
 from tasks.tracking.products import MODEL, product_named
+from tasks.tracking.queries import artifact, artifact_text, children, data_hash, holder
 from tasks.tracking.reference_version import STAGE as CHAMPION
 from tasks.tracking.reference_version import bring, of_version
 from tasks.tracking.registered_model import DamagedModel
@@ -302,6 +302,12 @@ def _set(checkout: Checkout, section: str, key: str, value: str) -> None:
     checkout.preset.write_text(json.dumps(preset, indent=1), encoding="utf-8")
 
 
+def command_module(project: Path) -> str:
+    """Return the module of the command line in a checkout; in older commits it has another name."""
+    own = project / "flows" / "cli" / "main.py"
+    return "flows.cli.main" if own.exists() else "flows.command"
+
+
 def make_anew(
     checkout: Checkout, original: Original, python: Path, environment: Mapping[str, str]
 ) -> dict[str, Made]:
@@ -311,7 +317,8 @@ def make_anew(
     included) it is asked to end, which saves checkpoints, and waited for.
     """
     words = [
-        str(python), "-m", "flows.cli.main", original.command, "--config", str(checkout.preset),
+        str(python), "-m", command_module(checkout.project), original.command, "--config",
+        str(checkout.preset),
     ]  # fmt: skip
     process = subprocess.Popen(
         words,

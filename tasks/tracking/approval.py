@@ -137,8 +137,7 @@ def figures(tags: Mapping[str, str]) -> dict[str, float]:
 
 def answers(client: MlflowClient, version: Any) -> list[dict[str, Any]]:
     """The prompts that were answered side by side in the run that asks; none where they are not kept."""
-    from tasks.tracking.lineage import artifact
-    from tasks.tracking.queries import find_stage
+    from tasks.tracking.queries import artifact, find_stage
 
     try:
         holder = find_stage(client, "evaluate", version.tags[RUN]).holder
@@ -150,7 +149,7 @@ def answers(client: MlflowClient, version: Any) -> list[dict[str, Any]]:
 
 def page(version: Any, champion: Any, rows: list[dict[str, Any]], most: int = 4) -> str:
     """The evaluation as Markdown, for Prefect's page."""
-    from tasks.tracking.model_card import as_markdown
+    from tasks.tracking.markdown import as_markdown
 
     against = f"champion, version {champion.version}" if champion else "no champion yet"
     lines = [f"# Shall version {version.version} of {as_markdown(version.name)} become the champion?", ""]

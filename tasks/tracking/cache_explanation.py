@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.tracking.tracker import flat
+from tasks.engine.cache_key import flat
 
 NONE = "none"
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.file_lock import alone
 from tasks.drift_detection.profile import ABOUT, MODEL
 from tasks.engine.cache_key import file_sums

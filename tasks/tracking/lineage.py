@@ -10,13 +10,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.common.git_checkout import UNKNOWN
@@ -24,13 +21,25 @@ from tasks.data.records import annotators_of, naming_row
 from tasks.engine.output import is_undamaged
 from tasks.project.paths import ARTIFACTS
 from tasks.tracking.products import CHAMPION, find_version, is_version, split_address
+from tasks.tracking.queries import (
+    LABELS,
+    PARENT,
+    UNNAMED,
+    artifact,
+    artifact_text,
+    children,
+    data_hash,
+    experiments,
+    holder,
+    makers,
+    run_or_none,
+    runs_by_id,
+)
 
 ALIGNED, DIFF = "aligned", "git.diff"
 # A registered model: the run's file that holds its lineage, and the tag of its version that names that file.
 LINEAGE_FILE, LINEAGE_TAG = "lineage.json", "lineage"
-MOST = 1000
 DIRTY = {"true": True, "false": False}
-PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
 
 def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
@@ -62,74 +71,6 @@ def presets_of(client: MlflowClient, versions: Sequence[Any]) -> dict[str, str]:
     return found | {
         version: names[run].partition(" · ")[0] for version, run in lacking.items() if names.get(run)
     }
-
-
-def experiments(client: MlflowClient) -> list[str]:
-    """The ids of all experiments of the store."""
-    return [found.experiment_id for found in client.search_experiments()]
-
-
-def run_or_none(client: MlflowClient, run: str) -> Run | None:
-    """The run, or None where the store does not know it."""
-    try:
-        return client.get_run(run) if run else None
-    except MlflowException:
-        return None
-
-
-def children(client: MlflowClient, parent: Run) -> list[Run]:
-    """The runs of the stages of a pipeline run, in their order."""
-    within = f"tags.`{PARENT}` = '{parent.info.run_id}'"
-    return list(client.search_runs([parent.info.experiment_id], within, order_by=["start_time ASC"]))
-
-
-def artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
-    """The JSON file of a run, by it or by its id, or None where it is gone."""
-    try:
-        return json.loads(artifact_text(client, run, name) or "")
-    except (ValueError, RecursionError):
-        return None
-
-
-def artifact_text(client: MlflowClient, run: Run | str, name: str) -> str | None:
-    """The file of a run, by it or by its id, or None where it is gone."""
-    with TemporaryDirectory() as folder:
-        try:
-            # By its address: by the run's id, MLflow reads that run three times over.
-            address = (client.get_run(run) if isinstance(run, str) else run).info.artifact_uri
-            found = download_artifacts(
-                artifact_uri=f"{address}/{name}", dst_path=folder, tracking_uri=client.tracking_uri
-            )
-            # Line ends of a diff are part of it.
-            return Path(found).read_bytes().decode("utf-8")
-        except (MlflowException, OSError, ValueError):
-            return None
-
-
-def holder(run: Run) -> str:
-    """The run that holds a stage's files: the one it reuses, or itself."""
-    return str(run.data.tags.get("chatmill.reuses") or run.info.run_id)
-
-
-def makers(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
-    """The runs that hold these stages' files, by id; those that are gone from MLflow are left out."""
-    known = {run.info.run_id: run for run in runs}
-    others = sorted({holder(run) for run in runs} - known.keys())
-    known |= runs_by_id(client, others)
-    return {run: known[run] for run in map(holder, runs) if run in known}
-
-
-def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
-    """The runs of these ids that the store has, in one search for each thousand."""
-    known: dict[str, Run] = {}
-    for start in range(0, len(runs), MOST):
-        some = runs[start : start + MOST]
-        named = ", ".join(f"'{run}'" for run in some)
-        found = client.search_runs(
-            experiments(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(some)
-        )
-        known |= {run.info.run_id: run for run in found}
-    return known
 
 
 def upstream(runs: Iterable[Run], last: str) -> list[Run]:
@@ -260,15 +201,6 @@ def _recorded_labels(
     address = client.get_model_version(model, version).tags.get(LINEAGE_TAG, "") if version else ""
     run = run_or_none(client, address.removeprefix("runs:/").partition("/")[0]) if address else parent
     return ((artifact(client, run, LINEAGE_FILE) if run else None) or {}).get("labels")
-
-
-def data_hash(run: Run) -> str | None:
-    """DVC's hash of the data that a stage's run names."""
-    for given in run.inputs.dataset_inputs if run.inputs else []:
-        found = json.loads(given.dataset.source).get("md5")
-        if found:
-            return str(found)
-    return None
 
 
 def _commit(tags: Mapping[str, str]) -> str | None:

@@ -14,6 +14,7 @@ from tasks.common.metric_labels import metric_words
 from tasks.evaluation.scores import tagged_score
 from tasks.tracking.approval import figures
 from tasks.tracking.lineage import LINEAGE_FILE, LINEAGE_TAG, trace
+from tasks.tracking.markdown import as_markdown
 from tasks.tracking.registry import Registry
 
 LONGEST = 5000  # characters that MLflow's database has room for
@@ -131,9 +132,3 @@ def _pinned(source: Mapping[str, Any]) -> str:
         revision = f" at `{source['revision']}`" if source.get("revision") else ""
         return f": {as_markdown(source['dataset'])}{revision}"
     return ""
-
-
-def as_markdown(text: str) -> str:
-    """A name as Markdown shows it, whatever is in it."""
-    flat = " ".join(text.split())
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in flat)

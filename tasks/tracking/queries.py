@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
 from tasks.engine.output import MANIFEST
-from tasks.tracking.lineage import artifact, experiments
 
 # Other teams' runs in a shared store have no flow run.
 PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LIKE '%'"
@@ -170,3 +174,85 @@ def _stage_run(pipeline: Run, child: Run) -> StageRun:
         tags.get("chatmill.reuses", child.info.run_id),
         pipeline.data.tags.get("git.commit", ""),
     )
+
+
+MOST = 1000
+
+PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
+
+
+def experiments(client: MlflowClient) -> list[str]:
+    """The ids of all experiments of the store."""
+    return [found.experiment_id for found in client.search_experiments()]
+
+
+def run_or_none(client: MlflowClient, run: str) -> Run | None:
+    """The run, or None where the store does not know it."""
+    try:
+        return client.get_run(run) if run else None
+    except MlflowException:
+        return None
+
+
+def children(client: MlflowClient, parent: Run) -> list[Run]:
+    """The runs of the stages of a pipeline run, in their order."""
+    within = f"tags.`{PARENT}` = '{parent.info.run_id}'"
+    return list(client.search_runs([parent.info.experiment_id], within, order_by=["start_time ASC"]))
+
+
+def artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
+    """The JSON file of a run, by it or by its id, or None where it is gone."""
+    try:
+        return json.loads(artifact_text(client, run, name) or "")
+    except (ValueError, RecursionError):
+        return None
+
+
+def artifact_text(client: MlflowClient, run: Run | str, name: str) -> str | None:
+    """The file of a run, by it or by its id, or None where it is gone."""
+    with TemporaryDirectory() as folder:
+        try:
+            # By its address: by the run's id, MLflow reads that run three times over.
+            address = (client.get_run(run) if isinstance(run, str) else run).info.artifact_uri
+            found = download_artifacts(
+                artifact_uri=f"{address}/{name}", dst_path=folder, tracking_uri=client.tracking_uri
+            )
+            # Line ends of a diff are part of it.
+            return Path(found).read_bytes().decode("utf-8")
+        except (MlflowException, OSError, ValueError):
+            return None
+
+
+def holder(run: Run) -> str:
+    """The run that holds a stage's files: the one it reuses, or itself."""
+    return str(run.data.tags.get("chatmill.reuses") or run.info.run_id)
+
+
+def makers(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
+    """The runs that hold these stages' files, by id; those that are gone from MLflow are left out."""
+    known = {run.info.run_id: run for run in runs}
+    others = sorted({holder(run) for run in runs} - known.keys())
+    known |= runs_by_id(client, others)
+    return {run: known[run] for run in map(holder, runs) if run in known}
+
+
+def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
+    """The runs of these ids that the store has, in one search for each thousand."""
+    known: dict[str, Run] = {}
+    for start in range(0, len(runs), MOST):
+        some = runs[start : start + MOST]
+        named = ", ".join(f"'{run}'" for run in some)
+        found = client.search_runs(
+            experiments(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(some)
+        )
+        known |= {run.info.run_id: run for run in found}
+    return known
+
+
+def data_hash(run: Run) -> str | None:
+    """DVC's hash of the data that a stage's run names."""
+    for given in run.inputs.dataset_inputs if run.inputs else []:
+        found = json.loads(given.dataset.source).get("md5")
+        if found:
+            return str(found)
+    return None

@@ -22,7 +22,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.common.file_lock import alone
 from tasks.drift_detection.profile import ABOUT, FILE, IDS, MODEL
 from tasks.engine.cache_key import file_sums
@@ -38,8 +38,7 @@ from tasks.engine.output import (
     write_manifest,
 )
 from tasks.project.paths import ARTIFACTS
-from tasks.tracking.lineage import PARENT, artifact_text, children, data_hash, holder, run_or_none
-from tasks.tracking.queries import search
+from tasks.tracking.queries import PARENT, artifact_text, children, data_hash, holder, run_or_none, search
 from tasks.tracking.registered_model import MissingModel, download_model
 from tasks.tracking.registry import Registry
 

@@ -21,7 +21,7 @@ from tasks.engine.cache_key import output_digest
 from tasks.engine.output import MANIFEST, SEAL, seal
 from tasks.project.paths import RECORDS
 from tasks.tracking.artifact_hosts import PROXIED
-from tasks.tracking.lineage import artifact, run_or_none
+from tasks.tracking.queries import artifact, run_or_none
 
 DIGEST = "chatmill.digest"
 ADVICE = (

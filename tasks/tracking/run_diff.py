@@ -12,18 +12,9 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.common.names import plain_keys
-from tasks.tracking.lineage import (
-    PARENT,
-    artifact,
-    children,
-    data_hash,
-    holder,
-    makers,
-    model_run,
-    run_or_none,
-)
+from tasks.tracking.lineage import model_run
 from tasks.tracking.products import is_version
-from tasks.tracking.queries import search
+from tasks.tracking.queries import PARENT, artifact, children, data_hash, holder, makers, run_or_none, search
 
 GONE = "gone"
 AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}

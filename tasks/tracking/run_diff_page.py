@@ -14,7 +14,7 @@ from mlflow.entities import Run
 
 from tasks.reporting.charts import Line, line_chart
 from tasks.reporting.template import STYLE
-from tasks.tracking.lineage import artifact_text, children, holder, makers
+from tasks.tracking.queries import artifact_text, children, holder, makers
 from tasks.tracking.run_diff import APART, LAST, MACHINE, UNLIKE, Difference, is_apart, is_speed
 
 CURVES = "curves.jsonl"

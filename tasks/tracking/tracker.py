@@ -21,7 +21,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 
 from tasks.common.file_lock import CLOSED as READ_ONLY
 from tasks.common.names import mlflow_key
-from tasks.engine.cache_key import plain
+from tasks.engine.cache_key import flat, plain
 from tasks.engine.output import MANIFEST, Reference
 from tasks.project.database_check import check_experiment, store_key
 from tasks.project.paths import STORES
@@ -409,19 +409,6 @@ def _is_whole(run: Run) -> bool:
 def _identity(experiment: Any) -> str:
     """Return what tells an experiment from another one of its name; empty for none."""
     return f"{experiment.experiment_id} {experiment.creation_time}" if experiment else ""
-
-
-def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested values as `a.b.0.c` and text."""
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from flat(value, f"{prefix}{key}.")
-    elif isinstance(values, list) and any(isinstance(value, Mapping) for value in values):
-        for place, value in enumerate(values):
-            yield from flat(value, f"{prefix}{place}.")
-    else:
-        # The last dot is this function's; a name of a person's may end in one.
-        yield prefix.removesuffix("."), str(values)
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, Any]:

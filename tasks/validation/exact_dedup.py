@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.validation.expectations import STRINGS
+from tasks.data.records import STRINGS, is_nobody
 
 RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("place", "<u4")])
 MARK = np.dtype([("shard", "<u4"), ("place", "<u4"), ("rule", "<u4")])
 TOGETHER = 1 << 21  # records that are sorted at once: 50 MB
 CONTRADICTS, REPEATS, TORN, NEAR = range(4)  # places of the rules in tasks.validation.expectations.ACROSS
-NOBODY = "unknown"
 
 
 def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
@@ -64,11 +63,6 @@ def choice_records(
         score = scores[0]
         if isinstance(score, int | float) and score:
             yield hashed(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
-
-
-def is_nobody(annotator: object) -> bool:
-    """Return whether a label names nobody as its author."""
-    return not isinstance(annotator, str) or not annotator or annotator.startswith(NOBODY)
 
 
 def hashed(text: str) -> int:

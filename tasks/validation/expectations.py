@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
 from tasks.common.names import is_blank
+from tasks.data.records import ASPECTS, STRINGS
 from tasks.validation import pii, unicode_scripts
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 # Control characters but tab and line ends, the replacement character, and what is no character at all.
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ufffe\uffff]")
 UNPRINTABLE_ASCII = bytes(byte for byte in range(128) if UNPRINTABLE.match(chr(byte)))
-ASPECTS = ("truthfulness", "helpfulness", "harmlessness", "tone")
-STRINGS = {
-    "text": ("text",),
-    "pairs": ("prompt", "completion"),
-    "comparisons": ("prompt", "a", "b", "aspect", "annotator"),
-    "ratings": ("prompt", "completion", "aspect"),
-}
 NAMES = ("aspect", "annotator")  # one word, where the others are what somebody wrote
 ANSWERS = ("completion", "a", "b")  # one character is an answer
 COMMON = ("id", "source", "group")

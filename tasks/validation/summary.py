@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.training.launcher import Report
+from model.events import Report
 from tasks.data.records import TYPES
 from tasks.project.data_folder import is_quarantine
 from tasks.project.owned_folder import replace_folder

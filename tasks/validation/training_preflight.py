@@ -24,9 +24,16 @@ from model.training.sft import SFTParameters
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.groups import describe_few_groups
+from tasks.data.ratings import (
+    Comparisons,
+    Kept,
+    LabelsParameters,
+    Ratings,
+    find_judge_share,
+    refuse_one_class,
+)
 from tasks.data.records import shards
-from tasks.labels import Comparisons, Kept, LabelsParameters, Ratings, find_judge_share, refuse_one_class
-from tasks.split import SPLITS
+from tasks.data.splits import SPLITS
 
 LABELS = ("comparisons", "ratings")
 FEW = 5  # held-out rows; a share of fewer tells nothing

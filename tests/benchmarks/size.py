@@ -121,11 +121,12 @@ class Memory:
 def measure(text: Path, workers: int) -> Measured:
     """Take the text through the four stages in a fresh project with that many processes."""
     from tasks.data.sources import DataParameters, Source
+    from tasks.data.splits import SplitParameters
     from tasks.engine.output import Reference
     from tasks.engine.parallel import over_cores
     from tasks.engine.stage import Stage, Surroundings
     from tasks.ingest import ingest
-    from tasks.split import SplitParameters, split
+    from tasks.split import split
     from tasks.tokenizer import TokenizerParameters, tokenizer
     from tasks.validate import ValidateParameters, validate
 

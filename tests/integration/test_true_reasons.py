@@ -11,8 +11,8 @@ import pytest
 
 from flows.common.yaml_reader import parse_yaml
 from model.errors import UserError
-from tasks.data.formats import File
 from tasks.data.formats.detect import describe_empty, look
+from tasks.data.formats.files import File
 from tasks.data.formats.json_stream import read_objects
 from tasks.data.records import parse_lines
 from tasks.dvc.versions import read_pointer

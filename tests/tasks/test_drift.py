@@ -16,13 +16,15 @@ import pytest
 from model.evaluation.perplexity import surprise
 from model.nn.transformer import Shape
 from model.training.pretrain import PretrainParameters, train
-from tasks.data.formats import File, Reading, find_format
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
+from tasks.data.formats.registry import find_format
 from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row, write_rows
+from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.drift import DriftParameters, drift, read_drift
 from tasks.drift_detection.distances import jensen_shannon, kolmogorov_smirnov
 from tasks.drift_detection.profile import ABOUT, FILE, IDS, Profile, read_ids
 from tasks.reporting.sections import drifted
-from tasks.split import SPLITS, SplitParameters, split_of
 from tasks.tokenizer import TokenizerParameters, tokenizer
 
 REPOSITORY = Path(__file__).parent.parent.parent

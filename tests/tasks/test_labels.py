@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Reading, find_format
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
+from tasks.data.formats.registry import find_format
+from tasks.data.ratings import LabelsParameters
 from tasks.data.records import TYPES, Comparison, Record, comparison_row, rating_row, write_rows
-from tasks.labels import LabelsParameters, labels
-from tasks.split import SPLITS, SplitParameters, split_of
+from tasks.data.splits import SPLITS, SplitParameters, split_of
+from tasks.labels import labels
 
 FILE = "train.comparisons.jsonl"
 SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
@@ -163,7 +166,7 @@ def test_what_was_said_before_stays_with_the_labels(tmp_path: Path) -> None:
 
 
 def test_of_very_many_texts_the_first_are_paired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.labels.PAIRED", 4)
+    monkeypatch.setattr("tasks.data.ratings.PAIRED", 4)
     rows = [rating_row("a", f"{i}", [float(i)], ["x"], "tone", "s", f"{i}") for i in range(40)]
     labels(LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", report=quiet, seed=1)
     held_out = lines(tmp_path / "out" / "pairs.valid.jsonl")

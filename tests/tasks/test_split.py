@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Reading, find_format
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
+from tasks.data.formats.registry import find_format
 from tasks.data.groups import group_of
 from tasks.data.records import TYPES, canonical, pair_row, read_rows, text_row, write_rows
-from tasks.split import SPLITS, SplitParameters, split, split_of
+from tasks.data.splits import SPLITS, SplitParameters, split_of
+from tasks.split import split
 
 SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
 

@@ -11,9 +11,9 @@ import pytest
 
 from model.data.tokenizer import Tokenizer
 from tasks.data.records import canonical, pair_row, text_row
+from tasks.data.splits import SPLITS
 from tasks.engine.cache_key import folder_digest
 from tasks.engine.parallel import Spread, in_turn, over_cores
-from tasks.split import SPLITS
 from tasks.tokenizer import TokenizerParameters, sample, tokenizer
 
 TEXTS = [f"the film number {n} is good, and the {n % 7}th of its kind\n\nagain " for n in range(300)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.conversations import (
     MEDIA,
     SYSTEM,
@@ -22,7 +22,7 @@ from tasks.data.formats.conversations import (
     read_text,
 )
 from tasks.data.formats.row_stream import keys, row_stream
-from tasks.data.records import digest, pair_row
+from tasks.data.records import Found, digest, pair_row
 
 ALONE = "Do what the instruction says.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
 WITH_INPUT = (

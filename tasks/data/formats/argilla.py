@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.field_meanings import is_empty, read_meaning
-from tasks.data.formats.files import BrokenItem
+from tasks.data.formats.files import BrokenItem, File, Item
 from tasks.data.formats.label_rows import (
     Label,
     answer_key,
@@ -43,7 +43,8 @@ from tasks.data.formats.label_rows import (
     time_of,
 )
 from tasks.data.formats.newest import REPLACED, NewestAnnotations
-from tasks.data.records import Choice, Record, digest
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Choice, Fault, Found, Record, digest
 
 UNANSWERED = "records without a response"
 LEFT_OUT = {"draft": "responses that are drafts", "discarded": "responses that were discarded"}

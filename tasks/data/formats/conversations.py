@@ -14,10 +14,10 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats import Found, Reading, Sample
+from tasks.data.formats.base import Reading, Sample
 from tasks.data.formats.field_meanings import KNOWN, MASKS, flat, is_empty, read_meaning
 from tasks.data.formats.list_literals import holds_turns_text, read_literal, turns_of
-from tasks.data.records import Turn, digest, pair_row
+from tasks.data.records import Found, Turn, digest, pair_row
 
 ROLES = {
     "system": "system", "developer": "system",

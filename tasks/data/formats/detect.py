@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import islice
 
 from model.errors import UserError
-from tasks.data.formats import File, Format, Item, Reading, Sample, find_format, formats
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.column_names import guess, renamed, respelled, written
 from tasks.data.formats.decoding import BLOCK, LARGEST
-from tasks.data.formats.files import CONTAINERS, suffix
+from tasks.data.formats.files import CONTAINERS, File, Item, suffix
+from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import describe_shape, unreadable_shape
 
 AUTO = "auto"

@@ -11,10 +11,13 @@ from itertools import islice
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.conversations import is_transcript, read_text, read_transcript, shared_turns
+from tasks.data.formats.files import File, Item
 from tasks.data.formats.preference_fields import preferred
 from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Fault, Found
 
 RED_TEAM_FILE = "red_team_attempts"
 RED_TEAM_KEYS = {"transcript", "min_harmlessness_score_transcript", "task_description"}

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import Reading
 from tasks.data.formats.annotators import normalize_annotator
+from tasks.data.formats.base import Reading
 from tasks.data.formats.field_meanings import HIGHER_IS_BETTER, as_score, flat, is_empty, word_set
 from tasks.data.formats.preference_fields import ANNOTATORS
 

@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats import Reading
+from tasks.data.formats.base import Reading
 from tasks.data.formats.column_names import TIES
 from tasks.data.formats.conversations import asked, group_of, history, read_prompt, there
 from tasks.data.formats.field_meanings import as_score
 from tasks.data.formats.tables import is_unnamed
-from tasks.data.records import Choice, Record, Turn, comparison_row, pair_row, rating_row
-from tasks.validation.expectations import ASPECTS
+from tasks.data.records import ASPECTS, Choice, Record, Turn, comparison_row, pair_row, rating_row
 
 PROMPTS = ("prompt", "question", "instruction", "query", "request", "input")
 ANSWERS = ("completion", "response", "answer", "output", "generation")

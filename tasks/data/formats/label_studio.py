@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats import Fault, File, Format, Found, Reading, Sample, Tally
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.field_meanings import as_verdict, read_meaning
+from tasks.data.formats.files import File
 from tasks.data.formats.label_rows import (
     PROMPTS,
     Label,
@@ -49,7 +50,8 @@ from tasks.data.formats.label_studio_export import (
     task_key,
 )
 from tasks.data.formats.newest import REPLACED
-from tasks.data.records import Choice, Record
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Choice, Fault, Found, Record
 
 CANCELLED = "annotations that were cancelled"
 UNLABELLED = "tasks without an annotation"

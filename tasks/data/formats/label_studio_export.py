@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats import Fault, File, Item
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.files import BrokenItem
+from tasks.data.formats.files import BrokenItem, File, Item
 from tasks.data.formats.label_rows import instant, time_of
 from tasks.data.formats.label_studio_config import KINDS, Labelling
-from tasks.data.records import digest
+from tasks.data.records import Fault, digest
 
 GROUND_TRUTH = "ground-truth"
 GIVE = "give the project's labelling configuration as labelling, or its .xml file beside the export"

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tasks.data.formats import File, Format, Found, Reading, Sample, Tally
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.decoding import LONGEST
-from tasks.data.formats.files import suffix
-from tasks.data.records import text_row
+from tasks.data.formats.files import File, suffix
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Found, text_row
 
 # YAML between lines of ---, or TOML between lines of +++. A first line of --- with anything but a key or a
 # comment under it is a rule, and what follows is text.

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.conversations import MEDIA, SYSTEM, fits_conversations, read_conversation
 from tasks.data.formats.row_stream import keys, row_stream
+from tasks.data.records import Found
 
 KEY = "messages"
 KEYS = keys(KEY, "tools", "functions", *SYSTEM, *MEDIA)

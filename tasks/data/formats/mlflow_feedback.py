@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats import Fault, File, Format, Found, Item, Reading, Sample, Tally
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.conversations import read_turns
 from tasks.data.formats.field_meanings import ZERO_THUMBS, is_empty, read_meaning, scale_of
-from tasks.data.formats.files import BrokenItem
+from tasks.data.formats.files import BrokenItem, File, Item
 from tasks.data.formats.label_rows import (
     ANSWERS,
     Label,
@@ -34,7 +34,8 @@ from tasks.data.formats.label_rows import (
     time_of,
 )
 from tasks.data.formats.newest import REPLACED, NewestAnnotations
-from tasks.data.records import Record, digest
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Fault, Found, Record, digest
 
 SHORT = 60  # characters; a longer text is a remark
 OTHERS = "assessments by judges and code"

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import File, Format, Found, Reading, Sample, Tally
-from tasks.data.records import Choice, comparison_row, digest, pair_row
+from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.files import File
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Choice, Found, comparison_row, digest, pair_row
 
 ASPECT, JUDGES = "truthfulness", "nq-judges"
 SHORTEST_WRONG = 4  # what is shorter among the wrong answers is noise of the extraction

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.conversations import SYSTEM, asked, only_answer, read_turns, there
 from tasks.data.formats.preference_fields import preferred
 from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.data.records import Found
 
 KEYS = ("input", "preferred_output", "non_preferred_output")
 

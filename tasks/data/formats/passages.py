@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats import File, Format, Found, Reading, Sample, Tally
-from tasks.data.records import text_row
+from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.files import File
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Found, text_row
 
 
 def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from tasks.data.formats import Found, Reading
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.base import Reading
 from tasks.data.formats.conversations import Said, group_of, history
-from tasks.data.records import Choice, comparison_row, digest
+from tasks.data.records import Choice, Found, comparison_row, digest
 
 ANNOTATORS = (
     "annotator", "annotator_id", "_annotator_id", "worker", "worker_id", "labeler", "labeler_id", "labeller",

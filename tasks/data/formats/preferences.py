@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import Format, Found, Reading, Sample
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.conversations import (  # fmt: skip
     MEDIA,
     SYSTEM,
@@ -31,6 +31,7 @@ from tasks.data.formats.conversations import (  # fmt: skip
 from tasks.data.formats.field_meanings import is_empty
 from tasks.data.formats.preference_fields import preferred
 from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.data.records import Found
 
 SIDES = ("chosen", "rejected")
 PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")

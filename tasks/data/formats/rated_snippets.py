@@ -11,8 +11,10 @@ import json
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats import File, Format, Found, Reading, Sample, Tally
-from tasks.data.records import digest, pair_row, rating_row, text_row
+from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.files import File
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Found, digest, pair_row, rating_row, text_row
 
 ASPECT = "tone"
 

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from model.errors import UserError
-from tasks.data.formats import Fault, File, Format, Found, Reading, Tally
-from tasks.data.records import TYPES, Pair, fault_row
+from tasks.data.formats.base import Format, Reading
+from tasks.data.formats.files import File
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import TYPES, Fault, Found, Pair, fault_row
 
 LOOKED = 200  # rows of a file that tell of which kind one is that cannot be read
 KINDS = {found: kind for kind, found in TYPES.items()}

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import Fault, File, Found, Item, Parser, Reading, Tally
+from tasks.data.formats.base import Parser, Reading
 from tasks.data.formats.conversations import TURN_KEYS, MaskedAnswer, carried
 from tasks.data.formats.field_meanings import KNOWN, MASKS, flat, is_empty, is_null_word, read_meaning
-from tasks.data.formats.files import BrokenItem
+from tasks.data.formats.files import BrokenItem, File, Item
 from tasks.data.formats.label_checks import check_annotators, check_side_scores
 from tasks.data.formats.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.data.formats.preference_fields import ANNOTATORS, TIMES
 from tasks.data.formats.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
+from tasks.data.formats.skip_counts import Tally
 from tasks.data.formats.verdict_names import looks_like_verdict
 from tasks.data.formats.verdict_values import named_as_verdict
-from tasks.data.records import Comparison, Rating, describe_number
+from tasks.data.records import Comparison, Fault, Found, Rating, describe_number
 
 Row = Callable[[Mapping[str, Any], Reading, str], Iterator[Found]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))

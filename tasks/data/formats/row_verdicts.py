@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import Found, Reading, Tally
 from tasks.data.formats.annotators import UNKNOWN
+from tasks.data.formats.base import Reading
 from tasks.data.formats.field_meanings import KNOWN, flat, is_empty, read_meaning, scale_of
 from tasks.data.formats.list_literals import read_literal
 from tasks.data.formats.preference_fields import annotator, aspect, time
-from tasks.data.records import Comparison, Pair, Rating, Text, rating_row
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Comparison, Found, Pair, Rating, Text, rating_row
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"

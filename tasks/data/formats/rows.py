@@ -14,8 +14,8 @@ from datetime import date
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import Format, Found, Reading, Sample
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.column_names import plain_choice
 from tasks.data.formats.conversations import (
     CONTEXT,
@@ -34,7 +34,7 @@ from tasks.data.formats.preference_fields import ANNOTATORS
 from tasks.data.formats.row_stream import Keys, row_stream
 from tasks.data.formats.row_verdicts import side_votes
 from tasks.data.formats.unpaired import fits_unpaired
-from tasks.data.records import comparison_row, describe_number, digest, pair_row, rating_row, text_row
+from tasks.data.records import Found, comparison_row, describe_number, digest, pair_row, rating_row, text_row
 
 KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
 NOTHING = "rows without a vote"

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats import Format, Found, Reading, Sample
 from tasks.data.formats.annotators import UNKNOWN
+from tasks.data.formats.base import Format, Reading, Sample
 from tasks.data.formats.conversations import (
     MEDIA,
     SYSTEM,
@@ -24,7 +24,7 @@ from tasks.data.formats.conversations import (
 from tasks.data.formats.field_meanings import as_flag, as_verdict, is_empty
 from tasks.data.formats.preference_fields import annotator, aspect, time
 from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
-from tasks.data.records import rating_row
+from tasks.data.records import Found, rating_row
 
 UNRATED = "pairs that nobody rated, as label is empty"
 KEYS = keys(

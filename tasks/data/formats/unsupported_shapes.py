@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.data.formats import Sample
+from tasks.data.formats.base import Sample
 from tasks.data.formats.column_names import NAMES, is_choice, plain, written, yaml_scalar
 from tasks.data.formats.field_meanings import is_empty
 

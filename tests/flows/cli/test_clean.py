@@ -15,7 +15,7 @@ import pytest
 
 from flows.cli.clean import clean
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.cleanup.output_gc import parse_age, parse_size, survey
 from tasks.engine.output import MANIFEST, Reference
 from tasks.engine.stage import Surroundings, stage

@@ -10,10 +10,11 @@ import pytest
 from flows.cli.lineage import lineage
 from model.errors import UserError
 from tasks.data.records import TYPES, rating_row, text_row, write_rows
+from tasks.data.splits import SplitParameters
 from tasks.deletion.affected_models import Finished, _trained_judges
 from tasks.dvc import versions
 from tasks.engine.stage import Surroundings, stage
-from tasks.split import SplitParameters, split
+from tasks.split import split
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli_runner import call, of
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import models
+from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 from tasks.engine.output import Reference
 from tests.flows.cli_runner import call, of
@@ -26,7 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_versions_the_champion_a_rollback_and_the_history(project):
     assert "No model is registered yet" in say("models")
     assert "No model has been champion yet" in say("models", "--history")
-    tracker = models.open_tracker()
+    tracker = open_tracker()
     for digest, score in (("a", 0.1), ("b", 0.2)):
         run = tracker.client.create_run(tracker.experiment).info.run_id
         aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)

@@ -18,6 +18,7 @@ from rich.tree import Tree
 from flows.cli import lineage, models
 from flows.cli.data import data
 from flows.common.terminal import Console, VisibleRecord, one_line, visible
+from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 from tasks.deletion.plan import _stranger
 from tasks.dvc import versions
@@ -89,7 +90,7 @@ def test_every_command_prints_through_this_console() -> None:
 @pytest.mark.parametrize("attack", [*ATTACKS, MARKUP], ids=ascii)
 def test_names_in_the_registry(attack: str, registry_of_one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(registry_of_one)
-    tracker = models.open_tracker()
+    tracker = open_tracker()
     attack = attack.encode("utf-8", "replace").decode()
     for tag in ("preset", "reason"):
         tracker.client.set_model_version_tag("chatmill", "1", tag, attack)
@@ -109,7 +110,7 @@ def registry_of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        tracker = models.open_tracker()
+        tracker = open_tracker()
         run = tracker.client.create_run(tracker.experiment).info.run_id
         aligned = Reference("rlhf", "a", "", "a", False, 1.0, {}, run)
         metrics = {"passed": 1, "reason": "good", "score": 0.5}

@@ -20,10 +20,11 @@ from flows.config import check_preset
 from flows.orchestration.dask_runner import Cluster
 from model.errors import UserError
 from tasks.data.sources import DataParameters, Source
+from tasks.data.splits import SplitParameters
 from tasks.engine.cache_key import folder_digest
 from tasks.engine.parallel import Spread, in_turn
 from tasks.ingest import make_rows
-from tasks.split import SplitParameters, split
+from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tests.tasks.engine.test_parallel import process_of, refuse
 

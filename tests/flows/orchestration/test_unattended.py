@@ -44,6 +44,7 @@ from flows.orchestration.flow_run_pruning import KEPT_LOOKS
 from flows.orchestration.notifications import NOTICES
 from flows.orchestration.preset_deployments import name_presets, remove_former, write_deployments
 from flows.orchestration.slow_stage_alert import watched
+from flows.orchestration.tracker import open_tracker
 from flows.pipeline_run import Running, _bounded
 from flows.servers import workers
 from flows.servers.commands import Where, prefect_server
@@ -322,7 +323,7 @@ def test_people_are_told_by_a_webhook(
         for untold in (True, False, False):
             judging(0.3, untold)
     assert tell(DRIFT, "smoke", "unknown pieces are 4%", "`chatmill data log` lists them")
-    past = made_seconds(models.open_tracker().client, "smoke", "gate")
+    past = made_seconds(open_tracker().client, "smoke", "gate")
     assert past and all(0 < seconds < 30 for seconds in past)
     with watched("gate", "smoke", lambda: [*past, 0.1, 0.1, 0.1, 0.1, 0.1], least=0.1):
         slow = came("a run of smoke is slow")

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from model.errors import UserError
+from model.events import Report
 from model.training.checkpoint import load_checkpoint, save_checkpoint, write_whole
 from model.training.distributed import World
-from model.training.launcher import Report, launch
+from model.training.launcher import launch
 from model.training.trainer import Loop
 from tests.model.training.test_trainer import Line, parameters, run
 

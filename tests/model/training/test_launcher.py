@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from model.training.launcher import Report, TrainingFailed, launch
+from model.events import Report
+from model.training.launcher import TrainingFailed, launch
 
 
 def counting(steps: int, report: Report) -> dict[str, Any]:

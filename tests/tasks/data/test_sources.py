@@ -12,8 +12,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.common import checksums
-from tasks.data.formats import Found
-from tasks.data.records import comparison_row, rating_row, text_row
+from tasks.data.records import Found, comparison_row, rating_row, text_row
 from tasks.data.sources import (
     DataParameters,
     Source,

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.engine.device_lock import WAITS, device_locks
 from tasks.engine.stage import Surroundings, stage
 

@@ -12,7 +12,7 @@ import pytest
 
 from flows.servers.environment import free_port
 from model.errors import UserError
-from model.training.launcher import Report
+from model.events import Report
 from tasks.dvc import remote as remotes
 from tasks.engine.remote_cache import Store
 from tasks.engine.stage import Surroundings, bring, stage

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tasks.data.ratings import whole_ratings
 from tasks.data.records import TYPES, rating_row, read_shards, write_rows
 from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import Withdrawal, write_withdrawals
-from tasks.labels import whole_ratings
 from tasks.onboarding.folder_scan import survey
 from tasks.onboarding.source_preview import dry_run
 from tasks.validate import ValidateParameters

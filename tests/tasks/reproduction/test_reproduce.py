@@ -47,7 +47,7 @@ def root(tmp_path: Path) -> Path:
         ("texts/a.jsonl", json.dumps({"text": "one"}) + "\n"),
         (".gitignore", "var/\ndata/\n"),
     ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     who = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "one"]):

@@ -8,7 +8,7 @@ from mlflow.utils.validation import _validate_metric_name, _validate_param_name
 
 from tasks.common.names import LONGEST_KEY, file_name, mlflow_key, plain_key
 from tasks.data.new_labels import known_labels
-from tasks.tracking.tracker import flat
+from tasks.engine.cache_key import flat
 
 NAMES = [
     "plain_name/helpfulness/chat",

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.cache_key import flat
 from tasks.engine.output import Reference
 from tasks.tracking.products import CHAMPION, MODEL
-from tasks.tracking.tracker import Tracker, flat
+from tasks.tracking.tracker import Tracker
 
 
 @pytest.fixture(scope="module")

@@ -28,10 +28,11 @@ from tasks.data.records import (
     write_rows,
 )
 from tasks.data.sources import DataParameters, Source
+from tasks.data.splits import SplitParameters, split_of
 from tasks.engine.stage import Surroundings
 from tasks.ingest import ingest
 from tasks.onboarding.source_preview import check_later_stages, dry_run
-from tasks.split import SplitParameters, split, split_of
+from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tasks.validate import ValidateParameters
 from tasks.validation.training_preflight import Trainings, check_trainings

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.data.formats import File, Found, Reading, find_format
-from tasks.data.records import Comparison, Pair, Rating
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
+from tasks.data.formats.registry import find_format
+from tasks.data.records import Comparison, Found, Pair, Rating
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Found, Reading, Tally, find_format
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
 from tasks.data.formats.newest import REPLACED
 from tasks.data.formats.reader import read_rows
+from tasks.data.formats.registry import find_format
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Found
 from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ratings, read, rows, sample
 
 ANN, BOB, EVE = (f"00000000-0000-0000-0000-{number:012d}" for number in (1, 2, 3))

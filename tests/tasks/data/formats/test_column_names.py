@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Reading
+from tasks.data.formats.base import Reading
 from tasks.data.formats.column_names import guess, plain_choice, respelled, written
 from tasks.data.formats.detect import choose_reading, find
+from tasks.data.formats.files import File
 from tasks.data.records import Comparison, Pair, Text
 
 

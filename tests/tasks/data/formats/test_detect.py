@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, formats
 from tasks.data.formats.detect import find
+from tasks.data.formats.files import File
+from tasks.data.formats.registry import formats
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Found, Reading, Tally, find_format
+from tasks.data.formats.base import Reading
 from tasks.data.formats.detect import find
 from tasks.data.formats.field_meanings import as_flag, as_review, as_score, as_verdict, check_fields
+from tasks.data.formats.files import File
 from tasks.data.formats.reader import read_rows
+from tasks.data.formats.registry import find_format
+from tasks.data.formats.skip_counts import Tally
 from tasks.data.formats.verdict_names import looks_like_verdict
-from tasks.data.records import Comparison, Pair, Rating, Text
+from tasks.data.records import Comparison, Found, Pair, Rating, Text
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 ALPACA = {"instruction": "Name a bird.", "input": "", "output": "A robin."}

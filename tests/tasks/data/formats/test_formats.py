@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Reading, find_format
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
+from tasks.data.formats.registry import find_format
 from tasks.data.records import Comparison, Pair, Rating, Text, digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"

@@ -20,8 +20,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from model.errors import UserError
-from tasks.data.formats import File, Found, Reading, formats
-from tasks.data.records import Record, canonical
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
+from tasks.data.formats.registry import formats
+from tasks.data.records import Found, Record, canonical
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 # No examples are kept and no seed is drawn: the same damage every time.

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Item, Reading, Sample, find_format, formats
+from tasks.data.formats.base import Reading, Sample
+from tasks.data.formats.files import File, Item
+from tasks.data.formats.registry import find_format, formats
 from tasks.data.records import Found, Pair, canonical, digest, pair_row
 
 EXPORTS = Path(__file__).parents[3] / "exports"

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Reading, Tally, find_format
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
 from tasks.data.formats.label_studio_config import read_labelling
 from tasks.data.formats.reader import read_rows
+from tasks.data.formats.registry import find_format
+from tasks.data.formats.skip_counts import Tally
 from tasks.data.records import Rating, digest
 from tests.tasks.data.formats.export_reader import (
     EXPORTS,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import Sample, find_format
+from tasks.data.formats.base import Sample
 from tasks.data.formats.files import Item
+from tasks.data.formats.registry import find_format
 from tasks.data.records import Record
 from tests.tasks.data.formats.export_reader import EXPORTS, lines, rows, sample
 from tests.tasks.data.formats.test_argilla import SETTINGS

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from tasks.data.formats import File, Found, Reading, Tally, find_format
+from tasks.data.formats.base import Reading
 from tasks.data.formats.detect import find
+from tasks.data.formats.files import File
 from tasks.data.formats.reader import read_rows
+from tasks.data.formats.registry import find_format
 from tasks.data.formats.row_verdicts import MASKED_VERDICT
-from tasks.data.records import Comparison, Pair, Rating
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Comparison, Found, Pair, Rating
 
 MASKS: list[dict[str, Any]] = [{"weight": 0}, {"train": "false"}, {"masked": True}, {"loss_mask": 0.0}]
 

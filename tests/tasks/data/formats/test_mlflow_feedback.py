@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Found, Reading, Tally
+from tasks.data.formats.base import Reading
+from tasks.data.formats.files import File
 from tasks.data.formats.mlflow_feedback import FORMAT
-from tasks.data.records import Rating
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Found, Rating
 from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ratings, read, rows
 
 

@@ -12,8 +12,10 @@ import pyarrow.parquet
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Item, Reading, Sample, find_format, formats
+from tasks.data.formats.base import Reading, Sample
+from tasks.data.formats.files import File, Item
 from tasks.data.formats.preference_fields import iso_time
+from tasks.data.formats.registry import find_format, formats
 from tasks.data.records import Comparison, Found, Rating, Record, digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"

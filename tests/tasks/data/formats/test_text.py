@@ -12,9 +12,12 @@ import pytest
 from pyarrow import parquet
 
 from model.errors import UserError
-from tasks.data.formats import File, Found, Reading, Sample, find_format, formats, plain
+from tasks.data.formats import plain
+from tasks.data.formats.base import Reading, Sample
+from tasks.data.formats.files import File
 from tasks.data.formats.markdown import without_front_matter
-from tasks.data.records import Comparison, Pair, Rating, Text, digest
+from tasks.data.formats.registry import find_format, formats
+from tasks.data.records import Comparison, Found, Pair, Rating, Text, digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats import File, Found, Reading, Tally, find_format
+from tasks.data.formats.base import Reading
 from tasks.data.formats.detect import choose_reading
 from tasks.data.formats.field_meanings import as_score
+from tasks.data.formats.files import File
 from tasks.data.formats.reader import no_rows, read_rows
-from tasks.data.records import Pair, Rating
+from tasks.data.formats.registry import find_format
+from tasks.data.formats.skip_counts import Tally
+from tasks.data.records import Found, Pair, Rating
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 ROWS: list[dict[str, Any]] = [

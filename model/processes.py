@@ -1,0 +1,43 @@
+"""Child processes: their environment, their private files, and their end when the parent ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def child_environment() -> dict[str, str]:
+    """Return an environment in which a Python process imports from the sources of this one."""
+    root = str(Path(__file__).resolve().parents[1])
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        # Else Python would look in the working directory first, whose sources may have changed since.
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process with SIGTERM when the one that started it, `parent`, is gone.
+
+    A flow killed outright cannot end what it started; SIGTERM is the signal that saves a checkpoint.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # One that was killed before this was said to the kernel sends no signal any more.
+    if os.getppid() != parent:
+        os._exit(1)

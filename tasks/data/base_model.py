@@ -1,0 +1,15 @@
+"""The folder of a base model that a preset names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.errors import UserError
+
+
+def base_folder(base: str, root: Path) -> Path:
+    """The model folder that a preset's `base` names. Raises UserError where there is none."""
+    folder = root / base
+    if not folder.is_dir():
+        raise UserError(f"base: {folder} is not a folder; a model folder in Llama layout is right")
+    return folder
