@@ -26,10 +26,10 @@ from flows.config_types import check_values, said_value
 from model.data.hf_checkpoint import check_model, load_architecture
 from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL, EvaluateParameters
-from model.nn.transformer import Architecture, Shape
+from model.nn.transformer import ModelConfig, Shape
 from model.parameter_bounds import check_bounds
 from model.training.distributed import DEVICES, check_memory, check_processes, find_device, too_few_units
-from model.training.ppo_config import PPOParameters
+from model.training.ppo_config import PPOConfig
 from model.training.pretrain import PretrainParameters
 from model.training.reward import RewardParameters
 from model.training.sft import SFTParameters
@@ -76,12 +76,12 @@ class Tracking(BaseModel):
     @classmethod
     def _no_password(cls, address: str) -> str:
         # A preset is shown by Prefect and kept by MLflow.
-        if url_secrets.fault(address):
+        if url_secrets.secret_problem(address):
             raise UserError(
                 "tracking.mlflow holds a password or a user; set MLFLOW_TRACKING_URI in the environment "
                 "instead"
             )
-        if "?" in address and url_secrets.conceal(address) != address:
+        if "?" in address and url_secrets.conceal_secrets(address) != address:
             raise UserError(
                 "tracking.mlflow holds a query; set MLFLOW_TRACKING_URI in the environment instead"
             )
@@ -102,9 +102,9 @@ class Spreading(BaseModel):
     @field_validator("dask")
     @classmethod
     def _address(cls, address: str) -> str:
-        if url_secrets.fault(address) or "?" in address:
+        if url_secrets.secret_problem(address) or "?" in address:
             raise ValueError(
-                f"dask: {url_secrets.shown(address)} with a user, a password or a query is recorded"
+                f"dask: {url_secrets.display_url(address)} with a user, a password or a query is recorded"
             )
         if address not in ("", "local") and not urlsplit(address).hostname:
             raise ValueError(f"dask is {address}; local or a scheduler's address is right, tcp://HOST:8786")
@@ -182,7 +182,7 @@ class Preset(BaseModel):
     sft: SFTParameters = Field(default_factory=SFTParameters)
     labels: LabelsParameters = Field(default_factory=LabelsParameters)
     reward: RewardParameters = Field(default_factory=RewardParameters)
-    rlhf: PPOParameters = Field(default_factory=PPOParameters)
+    rlhf: PPOConfig = Field(default_factory=PPOConfig)
     evaluate: EvaluateParameters = Field(default_factory=EvaluateParameters)
     gate: GateParameters = Field(default_factory=GateParameters)
     promote: Promotion = Field(default_factory=Promotion)
@@ -271,8 +271,8 @@ class Preset(BaseModel):
         device = find_device(self.device)
         check_processes(device, self.processes)
         if not self.base:
-            shape = Architecture(vocabulary=self.tokenizer.vocabulary, **asdict(self.architecture))
-            check_memory(shape.parameters, device)
+            shape = ModelConfig(vocabulary=self.tokenizer.vocabulary, **asdict(self.architecture))
+            check_memory(shape.num_parameters, device)
         return device
 
     def check_base(self, root: Path) -> str:
@@ -294,7 +294,7 @@ class Preset(BaseModel):
             f"{context:,} tokens"
         )
 
-    def checks(self) -> ValidateParameters:
+    def validation_parameters(self) -> ValidateParameters:
         """Validation's parameters, with the share of bad rows that single sources allow."""
         own = {
             source.name: source.quarantine for source in self.data.sources if source.quarantine is not None
@@ -305,11 +305,11 @@ class Preset(BaseModel):
         """Return the labels' parameters; only a judge that is a reward model needs labels of its own."""
         return self.labels if self.evaluate.judge == REWARD_MODEL else replace(self.labels, judge_share=0.0)
 
-    def judging(self) -> JudgeParameters:
+    def judge_parameters(self) -> JudgeParameters:
         """Return the judge's parameters: what judges, and how a reward model learns."""
         return JudgeParameters(self.evaluate.judge, self.reward)
 
-    def trainings(self, root: Path) -> Trainings:
+    def training_requirements(self, root: Path) -> Trainings:
         """Return what the trainings ask of the data, for the check before the first of them."""
         context = load_architecture(base_folder(self.base, root)).context if self.base else None
         return Trainings(
@@ -317,7 +317,7 @@ class Preset(BaseModel):
             self.label_parts(), self.reward, self.rlhf, self.evaluate,
         )  # fmt: skip
 
-    def tokens(self) -> TokenizerParameters:
+    def tokenizer_parameters(self) -> TokenizerParameters:
         """The tokenizer's parameters: a base model from elsewhere brings its own tokenizer."""
         return replace(self.tokenizer, base=self.base) if self.base else self.tokenizer
 
@@ -332,7 +332,7 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
         found = "is empty" if values is None else f"is a {'list' if isinstance(values, list) else 'value'}"
         raise UserError(f"{path} {found}, and a preset has keys; configs/demo.yaml shows which there are")
     for change in changes:
-        _change(values, change)
+        _apply_change(values, change)
     return check_preset(values)
 
 
@@ -360,7 +360,7 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
         raise UserError(f"{where}{': ' if where else ''}{said}{given}") from error
 
 
-def _change(values: dict[str, Any], change: str) -> None:
+def _apply_change(values: dict[str, Any], change: str) -> None:
     name, equals, text = change.partition("=")
     if not equals or not name:
         raise UserError(f"--set {change}: KEY=VALUE is right, as in rlhf.steps=40")

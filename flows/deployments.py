@@ -26,7 +26,7 @@ from prefect.states import Completed, State, StateType
 if TYPE_CHECKING:
     from flows.config import Preset
     from flows.pipeline_run import Outcome
-    from tasks.engine.output import Reference
+    from tasks.engine.output import StageOutput
 
 DEMO = "configs/demo.yaml"
 # In one of these it has read, or is going to read, the data of all events before it.
@@ -42,19 +42,19 @@ NOTHING_NEW = "nothing new since the data"
 @flow(name="chatmill-nightly", persist_result=False)
 def nightly(config: str = DEMO, changes: list[str] | None = None) -> State:
     """The whole chain; what did not change is reused."""
-    preset = _preset(config, changes)
-    if answered := _answered(preset):
+    preset = _read_deployed_preset(config, changes)
+    if answered := _read_decision(preset):
         return answered
     from flows.pipeline import pipeline
 
-    return _ended(preset, pipeline.fn(preset))
+    return _finish_or_suspend(preset, pipeline.fn(preset))
 
 
 @flow(name="chatmill-labels", persist_result=False)
 def labels(config: str = DEMO, changes: list[str] | None = None) -> State:
     """What the sources hold by now as a new version of the data; new labels among it start `align`."""
-    preset = _preset(config, changes)
-    if data := _told(preset):
+    preset = _read_deployed_preset(config, changes)
+    if data := _notified_hash(preset):
         _prune_looks()
         return Completed(message=f"{NOTHING_NEW} {data[:12]}")
     from flows.pipeline import ingestion
@@ -85,16 +85,16 @@ def align(
     chosen = _named_preset(announced, named)
     if chosen is None:
         return Completed(message=_not_named(announced, named))
-    preset = _preset(chosen, changes)
-    if answered := _answered(preset):
+    preset = _read_deployed_preset(chosen, changes)
+    if answered := _read_decision(preset):
         return answered
-    if data_hash and (newer := _newer()):
+    if data_hash and (newer := _find_newer_run()):
         return Completed(message=f"run {newer} was asked for later and reads these labels too")
-    if data_hash and (run := _handled(preset, data_hash)):
+    if data_hash and (run := _find_handling_run(preset, data_hash)):
         return Completed(message=f"MLflow run {run[:12]} learned from the data {data_hash[:12]} already")
     from flows.pipeline import pipeline
 
-    return _ended(preset, pipeline.fn(preset))
+    return _finish_or_suspend(preset, pipeline.fn(preset))
 
 
 def _named_preset(announced: str, presets: list[str]) -> str | None:
@@ -121,26 +121,26 @@ def _not_named(announced: str, presets: list[str]) -> str:
     )
 
 
-def _ended(preset: Preset, outcome: Outcome) -> State:
+def _finish_or_suspend(preset: Preset, outcome: Outcome) -> State:
     """The end of a run; where a person is asked about what came out, it is suspended until they decided."""
     if outcome.waits:
-        from flows.orchestration.human_approval import asked
+        from flows.orchestration.human_approval import await_decision
 
-        if state := asked(preset):
+        if state := await_decision(preset):
             return state
     return Completed(message=f"MLflow run {outcome.mlflow_run_id[:12]}")
 
 
-def _answered(preset: Preset) -> State | None:
+def _read_decision(preset: Preset) -> State | None:
     """What a person decided about the model of this run, which was suspended for it; None: it begins."""
     if preset.promote.approval != "human":
         return None
-    from flows.orchestration.human_approval import asked
+    from flows.orchestration.human_approval import await_decision
 
-    return asked(preset)
+    return await_decision(preset)
 
 
-def _preset(config: str, changes: list[str] | None) -> Preset:
+def _read_deployed_preset(config: str, changes: list[str] | None) -> Preset:
     from tasks.engine.source_snapshot import take_snapshot
 
     # Before the stages are imported: the run has one state of the code from here to its end.
@@ -158,7 +158,7 @@ def _preset(config: str, changes: list[str] | None) -> Preset:
     return preset
 
 
-def _told(preset: Preset) -> str:
+def _notified_hash(preset: Preset) -> str:
     """The data's hash where sources and admissions are as they were when labels were last looked for.
 
     Asked every few minutes, most often with nothing new: that is to leave no run in MLflow each time.
@@ -166,7 +166,7 @@ def _told(preset: Preset) -> str:
     from tasks.data.new_labels import known_labels
 
     known = known_labels(Path.cwd(), preset.name)
-    rows, good = _found(preset)
+    rows, good = _current_data(preset)
     told = rows and rows.metrics["data_hash"] == known.data and good and good.digest == known.digest
     return known.data if told else ""
 
@@ -181,18 +181,20 @@ def _prune_looks() -> None:
             prune_looks(client, me.deployment_id, NOTHING_NEW)
 
 
-def _found(preset: Preset) -> tuple[Reference | None, Reference | None]:
+def _current_data(preset: Preset) -> tuple[StageOutput | None, StageOutput | None]:
     """The data of the sources as they are now and the good rows of it, where a run has made them."""
-    from tasks.engine.stage import Surroundings
+    from tasks.engine.stage import StageContext
     from tasks.ingest import ingest
     from tasks.validate import validate
 
-    around = Surroundings(Path.cwd(), preset.seed)
-    rows = ingest.find(preset.data, {}, around, lambda event: None)
-    return rows, rows and validate.find(preset.checks(), {"ingest": rows}, around, lambda event: None)
+    around = StageContext(Path.cwd(), preset.seed)
+    rows = ingest.find_output(preset.data, {}, around, lambda event: None)
+    return rows, rows and validate.find_output(
+        preset.validation_parameters(), {"ingest": rows}, around, lambda event: None
+    )
 
 
-def _newer() -> str:
+def _find_newer_run() -> str:
     """The name of a run of this deployment for the same preset that was asked for after this one."""
     with get_client(sync_client=True) as client:
         me = client.read_flow_run(flow_run.id)
@@ -212,12 +214,12 @@ def _newer() -> str:
         if run.id != me.id
         and run.created
         and run.created > me.created
-        and _same(run.parameters, me.parameters)
+        and _is_same_preset(run.parameters, me.parameters)
     ]
     return later[0].name if later else ""
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _is_same_preset(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two runs are for the same preset."""
 
     def asked(run: dict[str, Any]) -> tuple[str | None, list[str]]:
@@ -227,7 +229,7 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return asked(one) == asked(other)
 
 
-def _handled(preset: Preset, data_hash: str) -> str:
+def _find_handling_run(preset: Preset, data_hash: str) -> str:
     """The last whole run of the preset in MLflow, if it read this version of the data and its good rows.
 
     Rows that were admitted since make other good rows of the same version.
@@ -242,5 +244,5 @@ def _handled(preset: Preset, data_hash: str) -> str:
     if not run or read != data_hash:
         return ""
     taken = read_past_manifest(tracker.client, find_stage(tracker.client, "validate", run))
-    _, good = _found(preset)
+    _, good = _current_data(preset)
     return run if good and taken and taken["digest"] == good.digest else ""

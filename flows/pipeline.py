@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.config import Preset
-from flows.pipeline_run import Outcome, Running
+from flows.pipeline_run import Outcome, PipelineRun
 from tasks.drift import drift
 from tasks.evaluate import evaluate
 from tasks.gate import gate
@@ -26,34 +26,34 @@ from tasks.validate import validate
 def pipeline(preset: Preset) -> Outcome:
     """Make what changed, reuse the rest; the outcome is also in var/summary.json."""
     base = BaseParameters(preset.architecture, preset.pretrain, preset.base)
-    with Running(preset) as run:
+    with PipelineRun(preset) as run:
         run.check_base()
         rows = run(ingest, preset.data)
-        good = run(validate, preset.checks(), rows)
+        good = run(validate, preset.validation_parameters(), rows)
         parts = run(split, preset.split, good)
-        tokens = run(tokenizer, preset.tokens(), parts)
+        tokens = run(tokenizer, preset.tokenizer_parameters(), parts)
         run.check_trainings(parts, tokens)
         change = run.against_champion(drift, preset.drift, parts, tokens)
         trained = run(pretrain, base, tokens)
         assistant = run(sft, preset.sft, parts, trained)
         preferences = run(labels, preset.label_parts(), parts)
         critic = run(reward, preset.reward, assistant, preferences)
-        second = run(judge, preset.judging(), assistant, preferences)
+        second = run(judge, preset.judge_parameters(), assistant, preferences)
         aligned = run(rlhf, preset.rlhf, parts, assistant, critic)
         models = (trained, assistant, preferences, critic, second, aligned)
-        figures = run(evaluate, preset.evaluate, parts, *models, *run.opponent(aligned))
+        figures = run(evaluate, preset.evaluate, parts, *models, *run.fetch_opponent(aligned))
         verdict = run(gate, preset.gate, figures)
-        run.register(aligned, verdict)
+        run.register_model(aligned, verdict)
         page = run(report, preset.report, good, parts, tokens, change, *models, figures, verdict)
-        return run.publish(page)
+        return run.publish_report(page)
 
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)
 def ingestion(preset: Preset, announce: bool = True) -> Outcome:
     """The first two stages alone: the data's new version, checked, and its new labels announced."""
-    with Running(preset) as run:
+    with PipelineRun(preset) as run:
         rows = run(ingest, preset.data)
-        good = run(validate, preset.checks(), rows)
+        good = run(validate, preset.validation_parameters(), rows)
         if announce:
-            run.announce(good)
-        return run.outcome()
+            run.announce_labels(good)
+        return run.collect_outcome()

@@ -19,11 +19,11 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, State
 
 from flows.config import Preset
-from flows.orchestration.crash_recovery import sweep, untagged
-from flows.orchestration.dask_runner import Cluster
-from flows.orchestration.events import DATA, DRIFT, GATE, LABELS, tell
-from flows.orchestration.progress import Display, keep_table
-from flows.orchestration.remote_stage import Elsewhere, open_store
+from flows.orchestration.crash_recovery import recover_crashed_runs, without_run_tag
+from flows.orchestration.dask_runner import DaskRunner
+from flows.orchestration.events import DATA, DRIFT, GATE, LABELS, emit_run_event
+from flows.orchestration.progress import ProgressDisplay, keep_table
+from flows.orchestration.remote_stage import RemoteStageRunner, open_store
 from flows.orchestration.run_links import (
     find_pages,
     name_flow_run,
@@ -31,24 +31,24 @@ from flows.orchestration.run_links import (
     show_tracked_run,
     tracked_run_name,
 )
-from flows.orchestration.slow_stage_alert import watched
-from flows.servers.environment import prepare, threads
+from flows.orchestration.slow_stage_alert import alert_when_slow
+from flows.servers.environment import prepare_environment, thread_count
 from model.training.distributed import describe_processor
 from tasks.common.git_checkout import UNKNOWN, code_state
 from tasks.data.new_labels import known_labels
 from tasks.drift import DriftParameters, read_drift
 from tasks.engine.cache_key import lock_digest
-from tasks.engine.output import Reference, check_output
-from tasks.engine.parallel import Cores, over_cores
+from tasks.engine.output import StageOutput, check_output
+from tasks.engine.parallel import ProcessPool, process_pool
 from tasks.engine.source_snapshot import current_snapshot
-from tasks.engine.stage import Stage, Surroundings
+from tasks.engine.stage import Stage, StageContext
 from tasks.evaluate import CHAMPION
 from tasks.project.paths import DASK, MLFLOW_FOLDER, REPORT, SUMMARY
 from tasks.project.whole_file import write_whole
 from tasks.reporting.template import add_run_links
-from tasks.reproduction.known_code import remember
-from tasks.tracking.approval import Question
-from tasks.validate import DataRefused
+from tasks.reproduction.known_code import remember_code
+from tasks.tracking.approval import ApprovalRequest
+from tasks.validate import ValidationFailed
 from tasks.validation.training_preflight import check_trainings
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ class Outcome:
     waits: str = ""
 
 
-class Running:
+class PipelineRun:
     """Calls stages; what they report goes to the display and to MLflow, what they leave to the next."""
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
-        self.place = prepare(Path.cwd(), preset.tracking.mlflow)
+        self.place = prepare_environment(Path.cwd(), preset.tracking.mlflow)
         # After the environment is set, as MLflow reads it when it is imported.
         from tasks.tracking.tracker import Tracker
 
@@ -84,33 +84,33 @@ class Running:
         self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, folder, preset.product)
         self.tracker.registry.check()
         device = preset.find_device()
-        self.spread, self.store = self._spread(), open_store(preset, self.place.root)
-        self.around = Surroundings(
+        self.spread, self.store = self._open_spread(), open_store(preset, self.place.root)
+        self.around = StageContext(
             self.place.root, preset.seed, device, preset.processes, self.spread, self.store
         )
-        self.display = Display(preset.name, device, get_run_logger().info)
+        self.display = ProgressDisplay(preset.name, device, get_run_logger().info)
         snapshot = current_snapshot()
         self.code = snapshot.code if snapshot else code_state(self.place.root)
         self.stages: list[dict[str, Any]] = []
-        self.references: dict[str, Reference] = {}
+        self.references: dict[str, StageOutput] = {}
         self.states: dict[str, Any] = {}
         self.pages = find_pages(self.place)
         self.flow_run, self.waits = str(flow_run.id), ""
         self.version = self.model_says = self.unopposed = ""
         self.open = ExitStack()
 
-    def _spread(self) -> Cores | Cluster:
+    def _open_spread(self) -> ProcessPool | DaskRunner:
         if not self.preset.spread.dask:
-            return over_cores(self.preset.spread.workers)
-        return Cluster(self.preset.spread.dask, self.place.root / DASK)
+            return process_pool(self.preset.spread.workers)
+        return DaskRunner(self.preset.spread.dask, self.place.root / DASK)
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> PipelineRun:
         tags = {
             "prefect.flow_run_id": self.flow_run,
             **self.code.tags(),
             "lock.digest": lock_digest(),
             "device": self.around.device,
-            "threads": threads(self.preset.processes),
+            "threads": thread_count(self.preset.processes),
             "processor": describe_processor(),
             "python": platform.python_version(),
         }
@@ -118,42 +118,42 @@ class Running:
         files = {"preset.json": json.dumps(values, indent=1)}
         if self.code.diff:
             files["git.diff"] = self.code.diff
-        notes = sweep(self.place, self.tracker)
-        remember(self.place.root, self.code, files["preset.json"])
+        notes = recover_crashed_runs(self.place, self.tracker)
+        remember_code(self.place.root, self.code, files["preset.json"])
         name = tracked_run_name(self.preset.name)
         self.open.enter_context(
             self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run, run_name=name)
         )
         name_flow_run(self.preset.name)
         show_tracked_run(self.preset.name, self._tracked_page)
-        self.open.enter_context(untagged())
+        self.open.enter_context(without_run_tag())
         self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
         if self.code.problem:
             says = "the code of this run is recorded as unknown, so it cannot be reproduced"
-            self.display.note(f"{says}: {self.code.problem}")
+            self.display.show_note(f"{says}: {self.code.problem}")
         for note in notes:
-            self.display.note(note)
+            self.display.show_note(note)
         if notes:
-            self.tracker.text("swept.txt", "".join(f"{note}\n" for note in notes))
+            self.tracker.log_text("swept.txt", "".join(f"{note}\n" for note in notes))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, DataRefused):
+        if isinstance(error, ValidationFailed):
             says = str(error).partition("\n")[0]
-            tell(DATA, self.preset.name, says, "`chatmill quarantine list` shows the rows")
+            emit_run_event(DATA, self.preset.name, says, "`chatmill quarantine list` shows the rows")
         self.open.__exit__(kind, error, trace)
 
-    def __call__(self, stage: Stage, parameters: Any, *inputs: Reference) -> Reference:
+    def __call__(self, stage: Stage, parameters: Any, *inputs: StageOutput) -> StageOutput:
         """Make or reuse one stage's output."""
 
         @task(
             name=stage.name, cache_policy=NO_CACHE, persist_result=False, description=stage.function.__doc__
         )
-        def made(references: list[Reference]) -> State[Reference]:
-            found = self._make(stage, parameters, {each.stage: each for each in references})
+        def made(references: list[StageOutput]) -> State[StageOutput]:
+            found = self._make_stage(stage, parameters, {each.stage: each for each in references})
             self.references[stage.name] = found
             # By its name the state shows on Prefect's page that nothing was computed.
             how = ("Cached", "the output of an earlier run is used") if found.reused else ("Completed", None)
@@ -166,22 +166,24 @@ class Running:
         self.states[stage.name] = made(known)
         return self.references[stage.name]
 
-    def _make(self, stage: Stage, parameters: Any, inputs: dict[str, Reference]) -> Reference:
+    def _make_stage(self, stage: Stage, parameters: Any, inputs: dict[str, StageOutput]) -> StageOutput:
         began = time.monotonic()
-        self.display.start(stage.name)
+        self.display.start_stage(stage.name)
         parents = [found.run for found in inputs.values()]
         with self.tracker.open_stage(stage.name, parameters, parents, stage.holds(self.around)) as run:
             try:
-                with watched(stage.name, self.preset.name, partial(self._past, stage.name)):
-                    reference = self._run(stage, parameters, inputs, run)
+                with alert_when_slow(stage.name, self.preset.name, partial(self._past_durations, stage.name)):
+                    reference = self._run_stage(stage, parameters, inputs, run)
             finally:
                 # A training that follows has the machine to itself.
                 self.spread.close()
             whose = self.references.get("ingest", reference)
-            held = self.tracker.close_stage(reference, str(whose.metrics["data_hash"]), self.display.note)
+            held = self.tracker.close_stage(
+                reference, str(whose.metrics["data_hash"]), self.display.show_note
+            )
             reference = replace(reference, run=held)
         seconds = time.monotonic() - began
-        self.display.done(reference, seconds)
+        self.display.finish_stage(reference, seconds)
         self.stages.append(
             {
                 "name": stage.name,
@@ -195,76 +197,82 @@ class Running:
         )
         return reference
 
-    def _run(self, stage: Stage, parameters: Any, inputs: dict[str, Reference], run: str) -> Reference:
+    def _run_stage(
+        self, stage: Stage, parameters: Any, inputs: dict[str, StageOutput], run: str
+    ) -> StageOutput:
         """Here, or where the device is; then shared."""
         if self.preset.placement.train and stage.asks_for("device"):
             if self.store is not None and CHAMPION in inputs:
                 # It comes from the registry, and so no stage has shared it.
-                self.store.send(inputs[CHAMPION], self._report)
-            elsewhere = Elsewhere(self.preset, self.place, self.tracker.client, self.around)
-            return elsewhere(stage, parameters, inputs, self.display.show, run)
-        reference = stage.run(parameters, inputs, self.around, self._report, run=run)
+                self.store.send_output(inputs[CHAMPION], self._report_event)
+            elsewhere = RemoteStageRunner(self.preset, self.place, self.tracker.client, self.around)
+            return elsewhere(stage, parameters, inputs, self.display.show_event, run)
+        reference = stage.run(parameters, inputs, self.around, self._report_event, run=run)
         if self.store is not None:
-            self.store.send(reference, self._report)
+            self.store.send_output(reference, self._report_event)
         return reference
 
-    def _past(self, stage: str) -> list[float]:
+    def _past_durations(self, stage: str) -> list[float]:
         from tasks.tracking.queries import made_seconds
 
         return made_seconds(self.tracker.client, self.preset.name, stage)
 
-    def _report(self, event: dict[str, Any]) -> None:
-        self.display.show(event)
-        self.tracker.note(event)
-        if told := self.tracker.sender.news():
-            self.display.note(told)
+    def _report_event(self, event: dict[str, Any]) -> None:
+        self.display.show_event(event)
+        self.tracker.log_event(event)
+        if told := self.tracker.sender.status_message():
+            self.display.show_note(told)
         if event["event"] == "table":
             keep_table(event, self.tracker)
 
-    def against_champion(self, stage: Stage, parameters: DriftParameters, *inputs: Reference) -> Reference:
+    def against_champion(
+        self, stage: Stage, parameters: DriftParameters, *inputs: StageOutput
+    ) -> StageOutput:
         """Make or reuse a stage that also reads the champion that learned from other data, if there is one.
 
         What is past its threshold is told by `chatmill.drift`, once.
         """
-        champion = self._champion(parameters.reference)
+        champion = self._fetch_champion(parameters.reference)
         given = (*inputs, champion) if champion else inputs
         reference = self(stage, replace(parameters, reference=""), *given)
         found = read_drift(Path(reference.path))
         if found.past:
-            self.display.note(found.says)
+            self.display.show_note(found.says)
             then = "`chatmill data diff` shows what came and went; MLflow has the table, with stage drift"
             data = str(self.references["ingest"].metrics["data_hash"])
             self._tell_once(reference, DRIFT, then=then, data_hash=data, **asdict(found))
         return reference
 
-    def _champion(self, reference: str) -> Reference | None:
-        from tasks.tracking.reference_version import bring, named, newest_other
+    def _fetch_champion(self, reference: str) -> StageOutput | None:
+        from tasks.tracking.reference_version import fetch_reference_version, find_by_key, newest_other
         from tasks.tracking.registered_model import DamagedModel
 
         if reference:
-            return named(reference, self.place.root)
+            return find_by_key(reference, self.place.root)
         data = str(self.references["ingest"].metrics["data_hash"])
         found, why = newest_other(self.tracker.registry, data)
         if why:
-            self.display.note(why)
+            self.display.show_note(why)
         if found is None:
             return None
         try:
-            return bring(found, self.tracker.client, self.tracker.uri, self.place.root, self._report)
+            return fetch_reference_version(
+                found, self.tracker.client, self.tracker.uri, self.place.root, self._report_event
+            )
         except DamagedModel as error:
-            self.display.note(f"{error}; the data is not compared with what it learned from")
+            self.display.show_note(f"{error}; the data is not compared with what it learned from")
             return None
 
-    def opponent(self, aligned: Reference) -> tuple[Reference, ...]:
+    def fetch_opponent(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
         """Return the champion's model as a further input of evaluate: one reference, or none.
 
         None: there is no champion yet, or MLflow has not the files that were registered; the reason is kept
         for `register`.
         """
-        from tasks.tracking.reference_version import named
+        from tasks.tracking.reference_version import find_by_key
 
         if wanted := self.preset.registration.compare_with:
-            return (named(wanted, self.place.root, "registry.compare_with"),)
+            return (find_by_key(wanted, self.place.root, "registry.compare_with"),)
         from tasks.tracking.champion_input import fetch_opponent
         from tasks.tracking.registered_model import DamagedModel, MissingModel
 
@@ -272,85 +280,87 @@ class Running:
         if version is None:
             return ()
         try:
-            return (fetch_opponent(version, self.tracker.uri, self.place.root, self._report),)
+            return (fetch_opponent(version, self.tracker.uri, self.place.root, self._report_event),)
         except DamagedModel as error:
             gone = isinstance(error, MissingModel)
             what = "is gone from MLflow" if gone else "is not the one that was registered"
             self.unopposed = f"the model of version {version.version} {what}"
-            self.display.note(f"{error}; it cannot be scored beside the new model")
+            self.display.show_note(f"{error}; it cannot be scored beside the new model")
             return ()
 
     def check_base(self) -> None:
         """Raise UserError if the model that the preset begins from cannot be used."""
         if unused := self.preset.check_base(self.place.root):
-            self.display.note(unused)
+            self.display.show_note(unused)
 
-    def check_trainings(self, parts: Reference, tokens: Reference) -> None:
+    def check_trainings(self, parts: StageOutput, tokens: StageOutput) -> None:
         """Check that the data fills what every training asks for, before the first of them starts.
 
         Raises:
             UserError: A later stage would stop.
         """
-        asked = self.preset.trainings(self.place.root)
+        asked = self.preset.training_requirements(self.place.root)
         for sentence in check_trainings(asked, Path(parts.path), Path(tokens.path)):
-            self.display.note(sentence)
+            self.display.show_note(sentence)
 
-    def register(self, aligned: Reference, verdict: Reference) -> Registered:
+    def register_model(self, aligned: StageOutput, verdict: StageOutput) -> Registered:
         """Give the aligned model its version and page; the alias where it passed and beats the champion."""
-        from tasks.tracking.model_card import describe
+        from tasks.tracking.model_card import write_model_card
 
         for output in (aligned, verdict):
             check_output(output, self.place.root)
         registered = self.tracker.register(
-            aligned, verdict, self._question(), self.preset.name, self.unopposed
+            aligned, verdict, self._approval_request(), self.preset.name, self.unopposed
         )
         self.waits = registered.version if registered.waits else ""
         self.version, self.model_says = registered.version, registered.says
-        describe(self.tracker.registry, registered.version, self.tracker.run, self.place.root)
-        self.display.note(registered.says)
+        write_model_card(self.tracker.registry, registered.version, self.tracker.run, self.place.root)
+        self.display.show_note(registered.says)
         if not verdict.metrics["passed"]:
             beside = " beside the champion" if self.tracker.registry.champion() else ""
             then = f"`chatmill models` shows version {registered.version}{beside}"
             self._tell_once(verdict, GATE, f"the gate refused: {verdict.metrics['reason']}", then)
         return registered
 
-    def _tell_once(self, output: Reference, event: str, says: str, then: str, **payload: Any) -> None:
+    def _tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
         """Tell of an output, unless that was done: the run that made it may have been killed before."""
         if self.tracker.is_told(output):
             return
-        if tell(event, self.preset.name, says, then, **payload):
+        if emit_run_event(event, self.preset.name, says, then, **payload):
             self.tracker.set_told(output)
         else:
-            self.display.note("Prefect's server does not answer; the next run tells it of this")
+            self.display.show_note("Prefect's server does not answer; the next run tells it of this")
 
-    def _question(self) -> Question | None:
+    def _approval_request(self) -> ApprovalRequest | None:
         """What a person is asked about a model that passed; None: nobody is."""
         if self.preset.promote.approval != "human":
             return None
         # Prefect suspends runs of deployments alone.
         asks = (self.flow_run, str(flow_run.name)) if deployment.id else ()
-        return Question(self.preset.promote.hours, self.tracker.run, *asks)
+        return ApprovalRequest(self.preset.promote.hours, self.tracker.run, *asks)
 
-    def announce(self, good: Reference) -> None:
+    def announce_labels(self, good: StageOutput) -> None:
         """Emit `labels.ingested` where labels were accepted that nobody was told of; it starts `align`."""
         known = known_labels(self.place.root, self.preset.name)
         rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
-        if came := known.arrived(rows, good.digest):
+        if came := known.find_new_labels(rows, good.digest):
             told = " and ".join(f"{count:,} new {kind}" for kind, count in came.rows.items() if count)
             says = f"{told} by {len(came.annotators):,} people were accepted"
             then = "`chatmill data diff` shows them"
-            self.display.note(says)
-            holds = {"data_hash": data, "config": self._config(), **_bounded(asdict(came))}
-            if not tell(LABELS, self.preset.name, says, then, **holds):
-                self.display.note("Prefect's server does not answer; the next run tells it of these labels")
+            self.display.show_note(says)
+            holds = {"data_hash": data, "config": self._preset_path(), **_limit_arrivals(asdict(came))}
+            if not emit_run_event(LABELS, self.preset.name, says, then, **holds):
+                self.display.show_note(
+                    "Prefect's server does not answer; the next run tells it of these labels"
+                )
                 return
-        known.remember(rows, good.digest, data)
+        known.remember_labels(rows, good.digest, data)
 
-    def _config(self) -> str:
+    def _preset_path(self) -> str:
         """The preset's file as a deployment names it; a run of a terminal was handed the preset itself."""
         return flow_run.parameters.get("config") or f"configs/{self.preset.name}.yaml"
 
-    def outcome(self) -> Outcome:
+    def collect_outcome(self) -> Outcome:
         """What came out of the stages until now."""
         return Outcome(
             self.stages,
@@ -363,15 +373,15 @@ class Running:
             self.waits,
         )
 
-    def publish(self, report: Reference) -> Outcome:
+    def publish_report(self, report: StageOutput) -> Outcome:
         """The outcome of the whole chain, in var/summary.json too, and its page as var/report.html."""
         check_output(report, self.place.root)
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
-        links, shown = self._links(), self.place.root / REPORT
+        links, shown = self._page_links(), self.place.root / REPORT
         note = "These pages open while `chatmill dashboards` or `chatmill up` runs."
         write_whole(shown, add_run_links(page, links, note))
         show_outcome_links(self.preset.name, links, shown, self.model_says)
-        whole = self.outcome()
+        whole = self.collect_outcome()
         self.tracker.is_whole(whole.data_hash)
         write_whole(self.place.root / SUMMARY, json.dumps(asdict(whole), indent=1))
         return whole
@@ -380,7 +390,7 @@ class Running:
     def _tracked_page(self) -> str:
         return self.pages.tracked_run(self.tracker.experiment, self.tracker.run)
 
-    def _links(self) -> dict[str, str]:
+    def _page_links(self) -> dict[str, str]:
         """Addresses of this run's other pages, by the words that are shown."""
         model = self.tracker.registry.model
         links = {"Run in Prefect": self.pages.flow_run(self.flow_run), "Run in MLflow": self._tracked_page}
@@ -389,7 +399,7 @@ class Running:
         return links
 
 
-def _bounded(arrivals: dict[str, Any]) -> dict[str, Any]:
+def _limit_arrivals(arrivals: dict[str, Any]) -> dict[str, Any]:
     """Arrived labels as an event holds them: who gave the most, and how many people there are.
 
     Prefect's server drops an event of more than 1.5 MB without a word.

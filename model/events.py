@@ -6,6 +6,6 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-Report = Callable[[dict[str, Any]], None]
+EventCallback = Callable[[dict[str, Any]], None]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

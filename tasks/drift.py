@@ -12,21 +12,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.events import Report
+from model.events import EventCallback
 from tasks.common.names import name_fault
 from tasks.drift_detection import profile
 from tasks.drift_detection.metrics import (
     Bars,
     Measure,
     Newness,
+    measure_loss_drift,
     new_rows,
     profiles_apart,
-    surprised,
     tokens_apart,
 )
 from tasks.drift_detection.profile import ABOUT, MODEL
 from tasks.engine.stage import stage
-from tasks.reporting.charts import against_bars, standalone
+from tasks.reporting.charts import against_bars, standalone_svg
 from tasks.reporting.template import STYLE
 
 TABLE, CELLS, PICTURE, FOUND = "drift.md", "drift.csv", "drift.svg", "drift.json"
@@ -64,20 +64,20 @@ def drift(
     tokenizer: Path,
     champion: Path | None,
     out: Path,
-    report: Report,
+    report: EventCallback,
 ) -> dict[str, Any]:
     """profile.json and rows.txt, for later versions; drift.json, drift.md, drift.csv and drift.svg.
 
     Without a champion that learned from other data there is no table. Past a threshold is no error.
     """
-    samples = profile.take(split, parameters.sample_bytes)
-    now = profile.make(split, tokenizer, samples)
+    samples = profile.take_samples(split, parameters.sample_bytes)
+    now = profile.make_profile(split, tokenizer, samples)
     now.write(out)
     profile.write_ids(samples, out)
     described: dict[str, Any] = {f"rows/{kind}": len(sample.ids) for kind, sample in samples.items()}
     if champion is None:
         report({"event": "message", "text": NOTHING})
-        _write(out, {"against": None, "says": NOTHING, "new": {}, "measures": []})
+        _write_profile(out, {"against": None, "says": NOTHING, "new": {}, "measures": []})
         return described
     about = json.loads((champion / ABOUT).read_text())
     before = profile.Profile.read(champion)
@@ -87,12 +87,12 @@ def drift(
     found = {
         "against": about["version"],
         "data": about["data"],
-        "says": says(about["version"], measures),
+        "says": drift_sentence(about["version"], measures),
         "new": {kind: each.share for kind, each in new.items()},
         "measures": [{**asdict(each), "multiple": each.multiple, "past": each.past} for each in measures],
     }
-    _write(out, found)
-    _publish(out, found, measures, report)
+    _write_profile(out, found)
+    _publish_results(out, found, measures, report)
     figures = {f"drift.{each.name}": each.distance for each in measures}
     shares = {f"drift.new/{kind}": each.share for kind, each in new.items()}
     past = {"drift.measures": len(measures), "drift.past": sum(each.past for each in measures)}
@@ -124,7 +124,7 @@ def _by_model(
     new: Mapping[str, Newness],
     split: Path,
     samples: Mapping[str, profile.Sample],
-    report: Report,
+    report: EventCallback,
 ) -> Iterator[Measure]:
     """What the champion itself says of the data: its tokenizer of all, its loss of what is new."""
     if not (champion / MODEL).is_dir():
@@ -134,12 +134,12 @@ def _by_model(
         report({"event": "message", "text": text})
         return
     yield from tokens_apart(champion / MODEL, before, split, samples["text"].share, parameters)
-    yield from surprised(
+    yield from measure_loss_drift(
         champion / MODEL, about["held_out"], new, split, parameters, parameters.rows, parameters.loss_tokens
     )
 
 
-def says(version: str, measures: Sequence[Measure]) -> str:
+def drift_sentence(version: str, measures: Sequence[Measure]) -> str:
     """What came out in one sentence."""
     past = [each for each in measures if each.past]
     against = f"against the data that champion {version} learned from"
@@ -149,11 +149,13 @@ def says(version: str, measures: Sequence[Measure]) -> str:
     return f"{len(past)} of {len(measures)} measures past their threshold, {against}: {named}"
 
 
-def _write(out: Path, found: Mapping[str, Any]) -> None:
+def _write_profile(out: Path, found: Mapping[str, Any]) -> None:
     (out / FOUND).write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def _publish(out: Path, found: Mapping[str, Any], measures: Sequence[Measure], report: Report) -> None:
+def _publish_results(
+    out: Path, found: Mapping[str, Any], measures: Sequence[Measure], report: EventCallback
+) -> None:
     """The table for people and for programs, and the picture."""
     header = ["measure", "of", "champion's data", "this data", "distance", "threshold", "by chance", "past"]
     rows = [each.cells() for each in measures]
@@ -166,5 +168,5 @@ def _publish(out: Path, found: Mapping[str, Any], measures: Sequence[Measure], r
     (out / TABLE).write_text(f"# Drift\n\n{markdown}\n", encoding="utf-8")
     picture = against_bars([(each.name, each.multiple, each.past) for each in measures])
     if picture:
-        (out / PICTURE).write_text(standalone(picture, STYLE), encoding="utf-8")
+        (out / PICTURE).write_text(standalone_svg(picture, STYLE), encoding="utf-8")
     report({"event": "table", "title": "drift", "markdown": markdown})

@@ -27,8 +27,8 @@ from model.evaluation.answer_scores import gain_figures
 from model.evaluation.confidence_intervals import mean_figures, wilson_interval, with_interval
 from model.evaluation.evaluate import evaluate as measure
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
-from model.events import Report
-from model.training.launcher import launch
+from model.events import EventCallback
+from model.training.launcher import launch_training
 from tasks.drift_detection.profile import ABOUT, MODEL
 from tasks.engine.stage import stage
 from tasks.evaluation.lexicon import score_tone
@@ -55,7 +55,7 @@ def evaluate(
     rlhf: Path,
     champion: Path | None,
     out: Path,
-    report: Report,
+    report: EventCallback,
     seed: int,
     device: str,
 ) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def evaluate(
     embeddings = pretrain / "embeddings.safetensors"
     judging = read_judge(judge)
     plain = {name: value for name, value in asdict(parameters).items() if name != "judge"}
-    figures: dict[str, Any] = launch(
+    figures: dict[str, Any] = launch_training(
         measure,
         {
             "parameters": plain,
@@ -89,18 +89,18 @@ def evaluate(
     figures["judge"] = judging.kind
     figures["judge_reliable"] = float(_is_reliable(judging.kind, figures))
     if judging.kind == REWARD_MODEL and not figures["judge_reliable"]:
-        report({"event": "message", "text": _unreliable(figures)})
+        report({"event": "message", "text": _explain_unreliable(figures)})
     held_out = json.loads((out / HELD_OUT).read_text(encoding="utf-8"))
     held_out |= {"judge": asdict(judging), "reward": asdict(describe_reward_model(reward, labels))}
     if champion:
         about = json.loads((champion / ABOUT).read_text(encoding="utf-8"))
         held_out["champion"] |= {"model": about["model"]}
-    _write(out / HELD_OUT, held_out)
-    _write(out / METRICS, figures)
+    _write_json(out / HELD_OUT, held_out)
+    _write_json(out / METRICS, figures)
     return figures
 
 
-def _write(path: Path, value: object) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -149,7 +149,7 @@ def _is_reliable(kind: str, figures: dict[str, float]) -> bool:
     return kind != NONE
 
 
-def _unreliable(figures: dict[str, float]) -> str:
+def _explain_unreliable(figures: dict[str, float]) -> str:
     if not figures.get("judge_test_pair_accuracy_n"):
         return "there are no test pairs to try the judge on, so its word does not count"
     share, low, high, n = (figures[f"judge_test_pair_accuracy{end}"] for end in ("", "_low", "_high", "_n"))

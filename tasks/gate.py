@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.events import Report
+from model.events import EventCallback
 from tasks.common.metric_labels import metric_words
 from tasks.engine.stage import stage
 from tasks.evaluate import HELD_OUT, METRICS
@@ -78,7 +78,9 @@ class GateParameters:
         for section in ("least", "most"):
             for name in getattr(self, section):
                 if name not in KNOWN:
-                    raise ValueError(f"{section}.{name} is no figure of evaluate{_near(name, KNOWN)}")
+                    raise ValueError(
+                        f"{section}.{name} is no figure of evaluate{_nearest_names(name, KNOWN)}"
+                    )
         if self.score and _measure_of(self.score) not in MEASURES:
             scores = [f"aligned_{name}" for name in MEASURES]
             raise ValueError(
@@ -94,7 +96,7 @@ KNOWN = frozenset(
 )
 
 
-def _near(name: str, known: frozenset[str]) -> str:
+def _nearest_names(name: str, known: frozenset[str]) -> str:
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists them"
 
@@ -104,7 +106,7 @@ def _measure_of(score: str) -> str:
 
 
 @stage(inputs=("evaluate",))
-def gate(parameters: GateParameters, evaluate: Path, out: Path, report: Report) -> dict[str, Any]:
+def gate(parameters: GateParameters, evaluate: Path, out: Path, report: EventCallback) -> dict[str, Any]:
     """verdict.json: passed, the reason, the score, each check, and the comparison with the champion.
 
     Refusing is a result, not an error.
@@ -115,25 +117,25 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, report: Report) 
         if old in parameters.least or old in parameters.most:
             text = f"gate: {old} is an old name and is read as {new}; write {new} in the preset"
             report({"event": "message", "text": text})
-    found = verdict(parameters, figures)
+    found = judge_figures(parameters, figures)
     compared = compare_with_champion(parameters, figures, held_out)
-    found |= {"by": compared.candidate.name, "score": _number(compared.candidate.value)}
+    found |= {"by": compared.candidate.name, "score": _as_number(compared.candidate.value)}
     found["comparison"] = compared.plain()
     (out / "verdict.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return {"passed": int(found["passed"]), "reason": found["reason"], "score": found["score"]}
 
 
-def verdict(parameters: GateParameters, figures: Mapping[str, Any]) -> dict[str, Any]:
+def judge_figures(parameters: GateParameters, figures: Mapping[str, Any]) -> dict[str, Any]:
     """Compare each figure with its threshold. A figure that is missing, or not a number, fails."""
-    least, most = thresholds(parameters, figures)
-    checks = [_check(name, bar, figures, True) for name, bar in least.items()]
-    checks += [_check(name, bar, figures, False) for name, bar in most.items()]
+    least, most = effective_thresholds(parameters, figures)
+    checks = [_check_threshold(name, bar, figures, True) for name, bar in least.items()]
+    checks += [_check_threshold(name, bar, figures, False) for name, bar in most.items()]
     failed = [check for check in checks if not check["passed"]]
     reason = "; ".join(check["says"] for check in failed) or _all_met(len(checks))
     return {"passed": not failed, "reason": reason, "checks": checks}
 
 
-def thresholds(
+def effective_thresholds(
     parameters: GateParameters, figures: Mapping[str, Any]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the thresholds, least and most, with the defaults for figures that the preset does not name."""
@@ -160,7 +162,7 @@ def _all_met(count: int) -> str:
     return f"all {count} thresholds are met"
 
 
-def _check(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> dict[str, Any]:
+def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> dict[str, Any]:
     side = "at least" if least else "at most"
     value = figures.get(name)
     passed = value is not None and (value >= bar if least else value <= bar)
@@ -191,7 +193,7 @@ def compare_with_champion(
     """
     by = _measure_of(parameters.score) or ("judge" if figures.get("judge_reliable") else "reward")
     there = held_out["champion"]
-    candidate, champion = (_score(by, model, figures, held_out) for model in ("aligned", "champion"))
+    candidate, champion = (_model_score(by, model, figures, held_out) for model in ("aligned", "champion"))
     why = there.get("why", "")
     if not there["measured"]:
         return Comparison(candidate, None, there.get("model", ""), why)
@@ -203,7 +205,7 @@ def compare_with_champion(
     return Comparison(candidate, champion, there.get("model", ""))
 
 
-def _score(by: str, model: str, figures: Mapping[str, Any], held_out: Mapping[str, Any]) -> Score:
+def _model_score(by: str, model: str, figures: Mapping[str, Any], held_out: Mapping[str, Any]) -> Score:
     measure, name = MEASURES[by], f"{model}_{by}"
     scorer = held_out.get(measure.scorer, {})
     low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
@@ -222,5 +224,5 @@ def _score(by: str, model: str, figures: Mapping[str, Any], held_out: Mapping[st
     )
 
 
-def _number(value: float) -> float | None:
+def _as_number(value: float) -> float | None:
     return None if math.isnan(value) else value

@@ -10,39 +10,39 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from model.events import Report
-from tasks.common.file_lock import alone
+from model.events import EventCallback
+from tasks.common.file_lock import exclusive_lock
 from tasks.data.external_sort import (
     CLAIMS,
-    Part,
+    ParseTask,
     check_claims,
-    cut,
-    gather,
+    cut_files,
+    gather_range,
     join_shards,
-    ranges,
+    key_ranges,
     shard_count,
     sort_part,
 )
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.files import File, suffix
+from tasks.data.formats.files import SourceFile, unpacked_suffix
 from tasks.data.formats.reader import no_rows
-from tasks.data.formats.skip_counts import Tally
+from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.readmitted_rows import check_readmitted, member_digests, note_withdrawn
-from tasks.data.records import TYPES, shards
+from tasks.data.records import TYPES, list_shards
 from tasks.data.sources import (
     DataParameters,
     Source,
     check_still,
-    identities,
     identities_digest,
     read_source,
     reading_of,
+    source_identities,
     without_ignored,
 )
-from tasks.data.withdrawals import WITHDRAWN, Withdrawn, held, read_withdrawn
+from tasks.data.withdrawals import WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.engine.output import MANIFEST
-from tasks.engine.parallel import Spread, in_turn, paced
+from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 from tasks.ingestion.repeated_labels import drop_repeated_labels
 from tasks.ingestion.row_origins import find_origins, write_places
@@ -54,7 +54,7 @@ SHOWN = 3
 WAITS = "another run makes data/; waiting for it"
 
 
-SourceReader = Callable[[Source, DataParameters, Path, Report], list[File]]
+SourceReader = Callable[[Source, DataParameters, Path, EventCallback], list[SourceFile]]
 
 
 class Rows(NamedTuple):
@@ -68,45 +68,45 @@ class Rows(NamedTuple):
     repeats: dict[str, int]
 
 
-def _stands(folder: Path, root: Path) -> bool:
+def _output_is_current(folder: Path, root: Path) -> bool:
     """Tell whether data/ and data.dvc are what an earlier run left, by content.
 
     Where there is no data/ yet, as on another host, and data.dvc names these rows, they are put there.
     """
     known = versions.read_pointer(root)
-    wanted = str(_manifest(folder)["metrics"].get("data_hash", ""))
+    wanted = str(_read_manifest(folder)["metrics"].get("data_hash", ""))
     if known is None or known["md5"] != wanted:
         return False
-    with alone(root / DATA_LOCK, lambda event: None, WAITS):
+    with exclusive_lock(root / DATA_LOCK, lambda event: None, WAITS):
         versions.claim_data(root)
         # Its key has these parameters, so they are those of this run.
-        readmit = bool(_manifest(folder)["parameters"].get("readmit"))
+        readmit = bool(_read_manifest(folder)["parameters"].get("readmit"))
         check_readmitted(root, read_withdrawn(root), readmit)
         if not data_folder.data_files(root / "data"):
-            publish(folder / "rows", root)
+            publish_rows(folder / "rows", root)
         stands = versions.folder_hash(root) == wanted
         if stands and versions.is_kept(root):
             note_withdrawn(root, read_withdrawn(root))
         return stands
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return found
 
 
 def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
     """What the rows are made of: the sources' digest, what the bytes of each go by, and what is withdrawn."""
-    found = identities(parameters, root)
+    found = source_identities(parameters, root)
     made_of = {"digest": identities_digest(parameters, found), "sources": found}
     withdrawn = read_withdrawn(root)
-    return {**made_of, "withdrawn": withdrawn.content} if withdrawn else made_of
+    return {**made_of, "withdrawn": withdrawn.withdrawals_content} if withdrawn else made_of
 
 
 # The same rows stand elsewhere when a version of the data stands for its sources.
-@stage(outside=_made_of, stands=_stands, apart=("origins",))
+@stage(outside=_made_of, stands=_output_is_current, apart=("origins",))
 def ingest(
-    parameters: DataParameters, out: Path, report: Report, root: Path, spread: Spread = in_turn
+    parameters: DataParameters, out: Path, report: EventCallback, root: Path, spread: ParallelMap = serial_map
 ) -> dict[str, Any]:
     """Rows of every source in out/rows, the same bytes as in root/data; metrics are counts and the hash.
 
@@ -116,7 +116,7 @@ def ingest(
     what cannot be read, or changes while it is.
     """
     # Two presets of one project have one data/: what stands there must be what data.dvc says.
-    with alone(root / DATA_LOCK, report, WAITS):
+    with exclusive_lock(root / DATA_LOCK, report, WAITS):
         versions.claim_data(root)
         withdrawn = read_withdrawn(root)
         check_readmitted(root, withdrawn, parameters.readmit)
@@ -129,35 +129,40 @@ def ingest(
 
 
 def _from_sources(
-    parameters: DataParameters, out: Path, report: Report, root: Path, spread: Spread, withdrawn: Withdrawn
+    parameters: DataParameters,
+    out: Path,
+    report: EventCallback,
+    root: Path,
+    spread: ParallelMap,
+    withdrawn: Withdrawn,
 ) -> dict[str, Any]:
     made_of = _made_of(parameters, root)
     known = versions.read_pointer(root)
     followed = known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept
-    restored = known is not None and followed and _restored(root, known["md5"], parameters, report)
+    restored = known is not None and followed and _restore_version(root, known["md5"], parameters, report)
     if restored and known:
-        _copy(root, out, known["md5"])
+        _copy_rows(root, out, known["md5"])
     else:
         made = make_rows(parameters, root, out, report, spread, withdrawn)
         check_still(parameters, root, made_of["sources"])
-        publish(out / "rows", root)
+        publish_rows(out / "rows", root)
         if known and followed:
             found = versions.folder_hash(root)
             if found != known["md5"]:
-                raise UserError(versions.mismatch(known, found))
+                raise UserError(versions.explain_mismatch(known, found))
         else:
             meta = describe_version(parameters, made_of, made, withdrawn)
-            found = versions.add(root, parameters.remote, meta, parameters.endpoint)
+            found = versions.add_version(root, parameters.remote, meta, parameters.endpoint)
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             report({"event": "message", "text": text})
     if followed:
-        versions.push(root, parameters.remote, parameters.endpoint, doubted=not restored)
+        versions.push_data(root, parameters.remote, parameters.endpoint, doubted=not restored)
     pointer = versions.read_pointer(root)
     assert pointer is not None
-    return _figures(pointer)
+    return _version_metrics(pointer)
 
 
-def _figures(pointer: Mapping[str, Any]) -> dict[str, Any]:
+def _version_metrics(pointer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metrics of a version: its rows and those that were there again, by kind, and its hash."""
     meta = pointer["meta"]
     repeats = {f"repeated_{kind}": count for kind, count in (meta.get("repeats") or {}).items()}
@@ -166,7 +171,7 @@ def _figures(pointer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_of(meta: Mapping[str, Any], made_of: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
     """Whether a version was made of these sources without these rows."""
-    same = (meta.get("withdrawn") or {}).get("digest", "") == withdrawn.digest
+    same = (meta.get("withdrawn") or {}).get("digest", "") == withdrawn.withdrawals_digest
     return bool(meta.get("sources") == made_of["digest"]) and same
 
 
@@ -181,11 +186,14 @@ def describe_version(
     if not withdrawn:
         return meta
     members = member_digests(withdrawn)
-    return {**meta, "withdrawn": {"digest": withdrawn.digest, "members": members, "rows": made.withdrawn}}
+    return {
+        **meta,
+        "withdrawn": {"digest": withdrawn.withdrawals_digest, "members": members, "rows": made.withdrawn},
+    }
 
 
 def _from_version(
-    parameters: DataParameters, out: Path, report: Report, root: Path, withdrawn: Withdrawn
+    parameters: DataParameters, out: Path, report: EventCallback, root: Path, withdrawn: Withdrawn
 ) -> dict[str, Any]:
     """The rows of the version that data.dvc names, whatever became of their sources."""
     known = versions.read_pointer(root)
@@ -195,23 +203,25 @@ def _from_version(
             "bring that data.dvc back first, as in `git checkout COMMIT data.dvc`"
         )
     stands = versions.folder_hash(root) == known["md5"]
-    if not (stands or versions.checkout(root) or _restored(root, known["md5"], parameters, report)):
+    if not (
+        stands or versions.checkout_data(root) or _restore_version(root, known["md5"], parameters, report)
+    ):
         raise UserError(
             f"version {known['md5'][:12]} is neither in data/ nor in DVC's cache"
             f"{f' nor at {parameters.remote}' if parameters.remote else ''}; without data.version it is made "
             "from its sources"
         )
-    if withdrawn and (found := held(root / "data", withdrawn)):
+    if withdrawn and (found := count_withdrawn(root / "data", withdrawn)):
         counts = " and ".join(f"{count:,} {kind}" for kind, count in found.items())
         raise UserError(
             f"data.version is {parameters.version}, which holds {counts} that {WITHDRAWN} withdraws; take "
             "data.version out of the preset, and a version without them is made from its sources"
         )
-    _copy(root, out, known["md5"])
-    return _figures(known)
+    _copy_rows(root, out, known["md5"])
+    return _version_metrics(known)
 
 
-def _copy(root: Path, out: Path, version: str) -> None:
+def _copy_rows(root: Path, out: Path, version: str) -> None:
     """Copy data/, and where its rows were found as far as a run is left here that read the sources."""
     for kind in TYPES:
         copy_folder(root / "data" / kind, out / "rows" / kind)
@@ -222,7 +232,7 @@ def _copy(root: Path, out: Path, version: str) -> None:
         write_places(out)
 
 
-def _restored(root: Path, wanted: str, parameters: DataParameters, report: Report) -> bool:
+def _restore_version(root: Path, wanted: str, parameters: DataParameters, report: EventCallback) -> bool:
     """Return whether data/ is what data.dvc says, or could be made so from the remote."""
     found = versions.folder_hash(root)
     if found == wanted:
@@ -231,15 +241,15 @@ def _restored(root: Path, wanted: str, parameters: DataParameters, report: Repor
         text = "data/ is not what data.dvc says; its rows are replaced by those of that version"
         report({"event": "message", "text": text})
     # Not from DVC's cache: rows that are made from their sources know where they stand in them.
-    return bool(parameters.remote) and versions.pull(root, parameters.remote, parameters.endpoint)
+    return bool(parameters.remote) and versions.pull_data(root, parameters.remote, parameters.endpoint)
 
 
 def make_rows(
     parameters: DataParameters,
     root: Path,
     out: Path,
-    report: Report,
-    spread: Spread,
+    report: EventCallback,
+    spread: ParallelMap,
     withdrawn: Withdrawn | None = None,
     read: SourceReader = read_source,
 ) -> Rows:
@@ -250,14 +260,14 @@ def make_rows(
     without a row, and for an `id` that means two rows.
     """
     runs = out / "runs"
-    parts = list(plan(parameters, root, runs, report, withdrawn or Withdrawn(), read))
+    parts = list(plan_parsing(parameters, root, runs, report, withdrawn or Withdrawn(), read))
     sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
     found = [0] * len(parameters.sources)
     gone, lessened = dict.fromkeys(TYPES, 0), 0
     whole = dict.fromkeys(TYPES, 0)
-    tallies = [Tally() for _ in parameters.sources]
+    tallies = [SkipCounts() for _ in parameters.sources]
     parsed = spread(sort_part, parts)
-    for part in paced(parsed, len(parts), report, lambda part: (part.rows, sum(part.sizes.values()))):
+    for part in report_pace(parsed, len(parts), report, lambda part: (part.rows, sum(part.sizes.values()))):
         found[part.place] += part.rows
         tallies[part.place].add(part.tally)
         lessened += part.lessened
@@ -275,14 +285,14 @@ def make_rows(
         tally.check(source.name, source.fields)
         if not tally.rows:
             names = [file.origin for part in parts if part.place == number for file in part.files]
-            raise UserError(no_rows(source.name, _named(names), tally))
+            raise UserError(no_rows(source.name, _name_origins(names), tally))
     if sizes[CLAIMS]:
-        for _ in spread(check_claims, ranges(CLAIMS, sizes[CLAIMS], runs, out)):
+        for _ in spread(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass
-    wanted = [part for kind in TYPES for part in ranges(kind, sizes[kind], runs, out)]
+    wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out)]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
-    gathered = spread(gather, wanted)
-    for shard in paced(gathered, len(wanted), report, lambda shard: (shard.rows, shard.size)):
+    gathered = spread(gather_range, wanted)
+    for shard in report_pace(gathered, len(wanted), report, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
     shutil.rmtree(runs)
@@ -317,36 +327,36 @@ def _left_out(gone: Mapping[str, int], lessened: int) -> str:
     return f"left out: {', '.join(parts)}" if parts else ""
 
 
-def plan(
+def plan_parsing(
     parameters: DataParameters,
     root: Path,
     runs: Path,
-    report: Report,
+    report: EventCallback,
     withdrawn: Withdrawn,
     read: SourceReader = read_source,
-) -> Iterator[Part]:
+) -> Iterator[ParseTask]:
     """What is parsed: every source's files, cut or put together to parts that a process reads at once."""
     for number, source in enumerate(parameters.sources):
         files = without_ignored(read(source, parameters, root, report), source)
         found, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         if marked := [file.origin for file in files if _is_utf16(file)]:
-            text = f"source {source.name}: {_named(marked)} read as UTF-16, as the mark in front says"
+            text = f"source {source.name}: {_name_origins(marked)} read as UTF-16, as the mark in front says"
             report({"event": "message", "text": text})
-        for part, group in enumerate(cut(files, found.unit)):
+        for part, group in enumerate(cut_files(files, found.unit)):
             asked = replace(source, strict=source.strict or parameters.strict)
-            yield Part(asked, number, part, group, found.name, reading, runs, withdrawn)
+            yield ParseTask(asked, number, part, group, found.name, reading, runs, withdrawn)
 
 
-def _is_utf16(file: File) -> bool:
-    return suffix(file.origin) != ".parquet" and file.encoding() != "utf-8"
+def _is_utf16(file: SourceFile) -> bool:
+    return unpacked_suffix(file.origin) != ".parquet" and file.encoding() != "utf-8"
 
 
-def _named(origins: Sequence[str]) -> str:
+def _name_origins(origins: Sequence[str]) -> str:
     others = f" and {len(origins) - SHOWN} more files" if len(origins) > SHOWN else ""
     return f"{', '.join(origins[:SHOWN])}{others}"
 
 
-def publish(rows: Path, root: Path) -> None:
+def publish_rows(rows: Path, root: Path) -> None:
     """Make the shards of a folder those of data/."""
-    found = {f"{kind}/{path.name}": path for kind in TYPES for path in shards(rows / kind)}
+    found = {f"{kind}/{path.name}": path for kind in TYPES for path in list_shards(rows / kind)}
     data_folder.replace_rows(root, found)

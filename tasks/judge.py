@@ -17,13 +17,13 @@ from typing import Any
 from model.data.dataloader import each_row
 from model.errors import UserError
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL
-from model.events import Report
+from model.events import EventCallback
 from model.training import reward as training
 from model.training.reward import RewardParameters
 from tasks.common.names import stratum_key
 from tasks.data.ratings import LEAST_JUDGE_TEXTS
 from tasks.engine.stage import stage
-from tasks.engine.training_launcher import Training
+from tasks.engine.training_launcher import TrainingLauncher
 from tasks.evaluation.lexicon import digest_lexicon
 from tasks.labels import JUDGE
 
@@ -61,7 +61,7 @@ def judge(
     sft: Path,
     labels: Path,
     out: Path,
-    report: Report,
+    report: EventCallback,
     seed: int,
     device: str,
     processes: int,
@@ -73,24 +73,24 @@ def judge(
     if parameters.kind != REWARD_MODEL:
         digest = digest_lexicon() if parameters.kind == LEXICON else ""
         why = "evaluate.judge is none" if parameters.kind == NONE else ""
-        return _keep(out, Scorer(parameters.kind, digest, why=why))
+        return _keep_scorer(out, Scorer(parameters.kind, digest, why=why))
     kept = labels / JUDGE
     if not kept.exists():
         why = f"fewer than {LEAST_JUDGE_TEXTS} labelled texts would be left for a judge"
-        return _keep(out, Scorer(NONE, why=why))
+        return _keep_scorer(out, Scorer(NONE, why=why))
     try:
         settings = fit_to_labels(parameters.reward, labels, kept)
-        start = Training(out, report, seed, device, processes)
-        figures = start(training.train, settings, base=sft / "model", labels=kept)
+        start = TrainingLauncher(out, report, seed, device, processes)
+        figures = start(training.train_reward, settings, base=sft / "model", labels=kept)
     except UserError as error:
         report({"event": "message", "text": f"there is no judge: {error}"})
-        return _keep(out, Scorer(NONE, why=str(error)))
+        return _keep_scorer(out, Scorer(NONE, why=str(error)))
     (out / "accuracy.json").unlink(missing_ok=True)
     figures = {name: value for name, value in figures.items() if not name.startswith("pair_accuracy")}
-    return {**figures, **_keep(out, describe_reward_model(out, kept))}
+    return {**figures, **_keep_scorer(out, describe_reward_model(out, kept))}
 
 
-def _keep(out: Path, scorer: Scorer) -> dict[str, Any]:
+def _keep_scorer(out: Path, scorer: Scorer) -> dict[str, Any]:
     (out / RECORD).write_text(json.dumps(asdict(scorer), indent=1), encoding="utf-8")
     return {"judge": scorer.kind, **({"why": scorer.why} if scorer.why else {})}
 
@@ -109,10 +109,10 @@ def describe_reward_model(folder: Path, labels: Path) -> Scorer:
     """
     names = ("train.ratings.jsonl", "train.comparisons.jsonl")
     weights = (path for path in sorted((folder / "model").rglob("*")) if path.is_file())
-    return Scorer(REWARD_MODEL, _digest(weights), _digest(labels / name for name in names))
+    return Scorer(REWARD_MODEL, _files_digest(weights), _files_digest(labels / name for name in names))
 
 
-def _digest(files: Iterable[Path]) -> str:
+def _files_digest(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -125,15 +125,15 @@ def fit_to_labels(reward: RewardParameters, labels: Path, kept: Path) -> RewardP
 
     Groups and batches shrink where the labels do not fill them. There are no held-out pairs to stop early by.
     """
-    group = next((size for size in (reward.group, 4, 2) if _groups(kept, size) >= 4), 2)
-    groups = max(1, _groups(kept, group))
+    group = next((size for size in (reward.group, 4, 2) if _count_groups(kept, size) >= 4), 2)
+    groups = max(1, _count_groups(kept, group))
     batch = min(reward.batch, groups)
-    passes = reward.steps * reward.batch / max(1, _groups(labels, reward.group))
+    passes = reward.steps * reward.batch / max(1, _count_groups(labels, reward.group))
     steps = max(1, min(reward.steps, round(passes * groups / batch)))
     return replace(reward, group=group, batch=batch, steps=steps, evaluate_every=0, patience=0)
 
 
-def _groups(folder: Path, size: int) -> int:
+def _count_groups(folder: Path, size: int) -> int:
     """How many groups of texts the training labels make, as the reward model's training counts them."""
     count = 0
     for name, texts in (("ratings", 1), ("comparisons", 2)):

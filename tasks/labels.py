@@ -9,8 +9,8 @@ from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
-from model.data.dataloader import generator
-from model.events import Report
+from model.data.dataloader import seeded_rng
+from model.events import EventCallback
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.ratings import (
     EVERY,
@@ -31,7 +31,7 @@ JUDGE = "judge"  # the folder of the labels that are kept for the judge
 
 @stage(inputs=("split",), reads={"split": ("*/ratings", "*/comparisons")})
 def labels(
-    parameters: LabelsParameters, split: Path, out: Path, report: Report, seed: int
+    parameters: LabelsParameters, split: Path, out: Path, report: EventCallback, seed: int
 ) -> dict[str, float]:
     """SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl, pairs.test.jsonl and agreement.json.
 
@@ -50,21 +50,25 @@ def labels(
         kept = Kept(share, False) if name == "train" else EVERY
         ratings = Ratings(split / name, parameters, kept)
         comparisons = Comparisons(split / name, parameters, kept)
-        figures[f"{name}_ratings"] = _write(out / f"{name}.ratings.jsonl", map(_rating, ratings.read(agreed)))
-        figures[f"{name}_comparisons"] = _write(
-            out / f"{name}.comparisons.jsonl", map(_comparison, comparisons.decided())
+        figures[f"{name}_ratings"] = _write_rows(
+            out / f"{name}.ratings.jsonl", map(_rating_values, ratings.read(agreed))
+        )
+        figures[f"{name}_comparisons"] = _write_rows(
+            out / f"{name}.comparisons.jsonl", map(_comparison_values, comparisons.decided())
         )
         if name == "train":
             refuse_one_class(ratings, comparisons, parameters.margin)
         else:
-            pairs = chain(rated_pairs(ratings.first, parameters, seed), map(_pair, comparisons.decided()))
-            figures[f"{name}_pairs"] = _write(out / f"pairs.{name}.jsonl", pairs)
+            pairs = chain(
+                rated_pairs(ratings.first, parameters, seed), map(_comparison_pair, comparisons.decided())
+            )
+            figures[f"{name}_pairs"] = _write_rows(out / f"pairs.{name}.jsonl", pairs)
     agreement = {
         stratum: {
             "items": found.items,
             "annotators": len(found.annotators),
             "ratings": found.ratings,
-            "alpha": found.alpha,
+            "alpha": found.krippendorff_alpha,
             "pair_agreement": found.of_pairs,
         }
         for stratum, found in sorted(agreed.items())
@@ -90,11 +94,11 @@ def _keep_for_judge(
     """Write the judge's labels as the reward model's training reads them, without held-out pairs."""
     kept = Kept(share, True)
     ratings, comparisons = Ratings(train, parameters, kept), Comparisons(train, parameters, kept)
-    rows = map(_rating, ratings.read(agreed))
-    figures["judge_ratings"] = _write(out / "train.ratings.jsonl", rows)
-    decided = map(_comparison, comparisons.decided())
-    figures["judge_comparisons"] = _write(out / "train.comparisons.jsonl", decided)
-    _write(out / "pairs.valid.jsonl", ())
+    rows = map(_rating_values, ratings.read(agreed))
+    figures["judge_ratings"] = _write_rows(out / "train.ratings.jsonl", rows)
+    decided = map(_comparison_values, comparisons.decided())
+    figures["judge_comparisons"] = _write_rows(out / "train.comparisons.jsonl", decided)
+    _write_rows(out / "pairs.valid.jsonl", ())
 
 
 def rated_pairs(
@@ -110,42 +114,42 @@ def rated_pairs(
             for a, b in combinations(rows, 2)
             if abs(a.score - b.score) >= parameters.margin
         ]
-        chosen = generator(seed, 11, number).permutation(len(apart))[: parameters.pairs]
+        chosen = seeded_rng(seed, 11, number).permutation(len(apart))[: parameters.pairs]
         for better, worse in (apart[i] for i in sorted(chosen)):
-            sides = {"chosen": _side(better), "rejected": _side(worse)}
+            sides = {"chosen": _answer_fields(better), "rejected": _answer_fields(worse)}
             gap = round(better.score - worse.score, 6)
             yield {**sides, "aspect": better.aspect, "source": better.source, "gap": gap}
 
 
-def _pair(row: Comparison) -> dict[str, Any]:
+def _comparison_pair(row: Comparison) -> dict[str, Any]:
     """A comparison as a pair to be right about."""
-    plain = _comparison(row)
-    sides = {side: {**_asked(row), "completion": plain[side]} for side in ("chosen", "rejected")}
+    plain = _comparison_values(row)
+    sides = {side: {**_prompt_fields(row), "completion": plain[side]} for side in ("chosen", "rejected")}
     return {**sides, "aspect": row.aspect, "source": row.source, "gap": 0.0}
 
 
-def _asked(row: Rating | Comparison) -> dict[str, Any]:
+def _prompt_fields(row: Rating | Comparison) -> dict[str, Any]:
     before = {"history": row.history} if row.history else {}
     return {**before, "prompt": row.prompt}
 
 
-def _side(row: Rating) -> dict[str, Any]:
-    return {**_asked(row), "completion": row.completion}
+def _answer_fields(row: Rating) -> dict[str, Any]:
+    return {**_prompt_fields(row), "completion": row.completion}
 
 
-def _rating(row: Rating) -> dict[str, Any]:
-    return {**_side(row), "score": round(row.score, 6), "aspect": row.aspect, "source": row.source}
+def _rating_values(row: Rating) -> dict[str, Any]:
+    return {**_answer_fields(row), "score": round(row.score, 6), "aspect": row.aspect, "source": row.source}
 
 
-def _comparison(row: Comparison) -> dict[str, Any]:
+def _comparison_values(row: Comparison) -> dict[str, Any]:
     chosen, rejected = (row.a, row.b) if row.choice == "a" else (row.b, row.a)
     return {
-        **_asked(row), "chosen": chosen, "rejected": rejected,
+        **_prompt_fields(row), "chosen": chosen, "rejected": rejected,
         "aspect": row.aspect, "source": row.source,
     }  # fmt: skip
 
 
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:

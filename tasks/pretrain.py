@@ -9,15 +9,15 @@ from typing import Any
 from model.data.dataloader import TokenFile
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer
-from model.events import Report
-from model.nn.transformer import Architecture, Shape
+from model.events import EventCallback
+from model.nn.transformer import ModelConfig, Shape
 from model.training import pretrain as training
-from model.training.distributed import World
+from model.training.distributed import ProcessGroup
 from model.training.pretrain import PretrainParameters
 from tasks.data.base_model import base_folder
 from tasks.engine.cache_key import folder_digest
 from tasks.engine.stage import stage
-from tasks.engine.training_launcher import Training
+from tasks.engine.training_launcher import TrainingLauncher
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def pretrain(
     parameters: BaseParameters,
     tokenizer: Path,
     out: Path,
-    report: Report,
+    report: EventCallback,
     root: Path,
     seed: int,
     device: str,
@@ -46,18 +46,18 @@ def pretrain(
 ) -> dict[str, Any]:
     """The base model in out/model, its curves, samples and embeddings beside it."""
     if parameters.base:
-        return _adopt(base_folder(parameters.base, root), tokenizer, out, parameters.training, device)
+        return _adopt_base(base_folder(parameters.base, root), tokenizer, out, parameters.training, device)
     vocabulary = Tokenizer.load(tokenizer).vocabulary
-    shape = asdict(Architecture(vocabulary=vocabulary, **asdict(parameters.architecture)))
-    start = Training(out, report, seed, device, processes)
-    return start(training.train, parameters.training, architecture=shape, tokenizer=tokenizer)
+    shape = asdict(ModelConfig(vocabulary=vocabulary, **asdict(parameters.architecture)))
+    start = TrainingLauncher(out, report, seed, device, processes)
+    return start(training.train_base, parameters.training, architecture=shape, tokenizer=tokenizer)
 
 
-def _adopt(
+def _adopt_base(
     folder: Path, tokenizer: Path, out: Path, parameters: PretrainParameters, device: str
 ) -> dict[str, Any]:
     model, encoder = load_model(folder, device=device)
     save_model(model, encoder, out / "model")
     held_out = TokenFile(tokenizer, "valid", training.token_lengths(encoder))
-    bits = training.bits_per_byte(model, held_out, World(device=device), parameters.evaluate_tokens)
-    return {"bits_per_byte": bits, "parameters": model.architecture.parameters}
+    bits = training.bits_per_byte(model, held_out, ProcessGroup(device=device), parameters.evaluate_tokens)
+    return {"bits_per_byte": bits, "parameters": model.architecture.num_parameters}

@@ -13,23 +13,23 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from model.data.dataloader import each_row
-from model.events import Report
+from model.events import EventCallback
 from tasks.common.names import is_blank
 from tasks.engine.stage import stage
 from tasks.reporting.sections import (
     SPEAKERS,
     Curve,
-    agreement,
-    alignment,
-    drifted,
-    examination,
-    finetuning,
-    gated,
+    agreement_section,
+    drift_section,
+    evaluation_section,
+    figure_tiles,
+    gate_section,
     in_words,
-    preferences,
-    pretraining,
+    pretraining_section,
+    reward_section,
+    rlhf_section,
     said_before,
-    tiles,
+    sft_section,
 )
 from tasks.reporting.template import PAGE, RUN_LINKS, STYLE
 
@@ -69,39 +69,41 @@ def report(
     evaluate: Path | None,
     gate: Path | None,
     out: Path,
-    report: Report,
+    report: EventCallback,
 ) -> dict[str, float]:
     """report.html in `out`: the same bytes for the same inputs. What a stage did not leave is left out."""
-    figures = _read(evaluate, "metrics.json", {})
-    probes = _read(evaluate, "probes.json", {})
-    page = render(
+    figures = _read_json(evaluate, "metrics.json", {})
+    probes = _read_json(evaluate, "probes.json", {})
+    page = render_page(
         title=parameters.title,
-        tiles=tiles(figures),
-        verdict=gated(_read(gate, "verdict.json", None)),
+        tiles=figure_tiles(figures),
+        verdict=gate_section(_read_json(gate, "verdict.json", None)),
         answers=[
             {**asked, "before": said_before(asked)}
-            for asked in _read(evaluate, "answers.json", [])[: parameters.answers]
+            for asked in _read_json(evaluate, "answers.json", [])[: parameters.answers]
         ],
         **source_table(split),
-        examples=examples(split),
-        quarantine=quarantine(validate),
-        tokens=token_counts(_read(tokenizer, "tokens.json", {})),
-        drift=drifted(_read(drift, "drift.json", {})),
+        examples=first_examples(split),
+        quarantine=quarantine_counts(validate),
+        tokens=token_counts(_read_json(tokenizer, "tokens.json", {})),
+        drift=drift_section(_read_json(drift, "drift.json", {})),
         pieces=(probes.get("attention") or {}).get("pieces", []),
-        pretrain=pretraining(curve(pretrain), _read(pretrain, "samples.json", []), probes),
-        sft=finetuning(curve(sft), figures),
-        agreement=agreement(_read(labels, "agreement.json", {})),
-        reward=preferences(
-            curve(reward), _read(reward, "accuracy.json", {}), _read(reward, "yardstick.json", {})
+        pretrain=pretraining_section(read_curve(pretrain), _read_json(pretrain, "samples.json", []), probes),
+        sft=sft_section(read_curve(sft), figures),
+        agreement=agreement_section(_read_json(labels, "agreement.json", {})),
+        reward=reward_section(
+            read_curve(reward),
+            _read_json(reward, "accuracy.json", {}),
+            _read_json(reward, "yardstick.json", {}),
         ),
-        rlhf=alignment(curve(rlhf)),
-        **examination(figures),
+        rlhf=rlhf_section(read_curve(rlhf)),
+        **evaluation_section(figures),
     )
     (out / "report.html").write_text(page, encoding="utf-8")
     return {"bytes": float(len(page.encode()))}
 
 
-def render(**parts: Any) -> str:
+def render_page(**parts: Any) -> str:
     """The page from its parts; everything but the figures is escaped. A part that is empty is left out."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     footer = (
@@ -122,14 +124,14 @@ def source_table(split: Path | None) -> dict[str, Any]:
     counts: Counter[tuple[str, str, bool]] = Counter()
     for name in SPLITS:
         for kind in KINDS:
-            rows = _rows(split, f"{name}/{kind}")
+            rows = _read_rows(split, f"{name}/{kind}")
             counts.update((row["source"], kind, name == "train") for row in rows)
     kinds = [kind for kind in KINDS if any(found == kind for _, found, _ in counts)]
     table = [
         {
             "source": source,
             "counts": [
-                [_count(counts[source, kind, learned]) for learned in (True, False)] for kind in kinds
+                [_format_count(counts[source, kind, learned]) for learned in (True, False)] for kind in kinds
             ],
         }
         for source in sorted({source for source, *_ in counts})
@@ -137,24 +139,24 @@ def source_table(split: Path | None) -> dict[str, Any]:
     return {"kinds": kinds, "sources": table}
 
 
-def examples(split: Path | None) -> list[dict[str, Any]]:
+def first_examples(split: Path | None) -> list[dict[str, Any]]:
     """The first training row of each kind, in words; rows are in the order of their digests."""
     shown = []
     for kind in KINDS:
-        row = next(_rows(split, f"train/{kind}"), None)
+        row = next(_read_rows(split, f"train/{kind}"), None)
         if row:
             shown.append({"kind": kind, "source": row["source"], "parts": in_words(kind, row)})
     return shown
 
 
-def _count(number: int) -> str:
+def _format_count(number: int) -> str:
     return f"{number:,}" if number else ""
 
 
-def quarantine(validate: Path | None) -> dict[str, str] | None:
+def quarantine_counts(validate: Path | None) -> dict[str, str] | None:
     """How many rows broke which rule."""
     rules = Counter(
-        str(row.get("rule", "rule")) for kind in KINDS for row in _rows(validate, f"quarantine/{kind}")
+        str(row.get("rule", "rule")) for kind in KINDS for row in _read_rows(validate, f"quarantine/{kind}")
     )
     if not rules:
         return None
@@ -175,15 +177,15 @@ def token_counts(tokens: dict[str, Any]) -> dict[str, str] | None:
     }
 
 
-def curve(folder: Path | None) -> Curve:
+def read_curve(folder: Path | None) -> Curve:
     """The curves that a training stage left behind; none where it left none."""
-    return Curve(list(_rows(folder, "curves.jsonl")))
+    return Curve(list(_read_rows(folder, "curves.jsonl")))
 
 
-def _rows(folder: Path | None, name: str) -> Iterator[dict[str, Any]]:
+def _read_rows(folder: Path | None, name: str) -> Iterator[dict[str, Any]]:
     return each_row(folder / name) if folder and (folder / name).exists() else iter(())
 
 
-def _read(folder: Path | None, name: str, absent: Any) -> Any:
+def _read_json(folder: Path | None, name: str, absent: Any) -> Any:
     path = folder / name if folder else None
     return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else absent

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from model.data.preference_dataset import headline_accuracy
-from model.events import Report
+from model.events import EventCallback
 from model.training import reward as training
 from model.training.reward import RewardParameters
 from tasks.engine.stage import stage
-from tasks.engine.training_launcher import Training
+from tasks.engine.training_launcher import TrainingLauncher
 from tasks.evaluation.linear_baseline import linear_accuracy
 
 
@@ -21,14 +21,14 @@ def reward(
     sft: Path,
     labels: Path,
     out: Path,
-    report: Report,
+    report: EventCallback,
     seed: int,
     device: str,
     processes: int,
 ) -> dict[str, Any]:
     """The reward model in out/model; accuracy.json and yardstick.json by aspect and source beside it."""
-    start = Training(out, report, seed, device, processes)
-    figures = start(training.train, parameters, base=sft / "model", labels=labels)
+    start = TrainingLauncher(out, report, seed, device, processes)
+    figures = start(training.train_reward, parameters, base=sft / "model", labels=labels)
     yardstick = linear_accuracy(labels)
     (out / "yardstick.json").write_text(json.dumps(yardstick, indent=1))
     return {**figures, "linear_pair_accuracy": headline_accuracy(yardstick, parameters.headline)}

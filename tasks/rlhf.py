@@ -5,25 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from model.events import Report
+from model.events import EventCallback
 from model.training import ppo as training
-from model.training.ppo_config import PPOParameters
+from model.training.ppo_config import PPOConfig
 from tasks.engine.stage import stage
-from tasks.engine.training_launcher import Training
+from tasks.engine.training_launcher import TrainingLauncher
 
 
 @stage(inputs=("split", "sft", "reward"), reads={"split": ("*/pairs",)}, resumes=True)
 def rlhf(
-    parameters: PPOParameters,
+    parameters: PPOConfig,
     split: Path,
     sft: Path,
     reward: Path,
     out: Path,
-    report: Report,
+    report: EventCallback,
     seed: int,
     device: str,
     processes: int,
 ) -> dict[str, Any]:
     """The aligned assistant in out/model, its curves beside it."""
-    start = Training(out, report, seed, device, processes)
-    return start(training.train, parameters, policy=sft / "model", reward=reward, prompts=split)
+    start = TrainingLauncher(out, report, seed, device, processes)
+    return start(training.train_ppo, parameters, policy=sft / "model", reward=reward, prompts=split)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from model.events import Report
+from model.events import EventCallback
 from model.training import sft as training
 from model.training.sft import SFTParameters
 from tasks.engine.stage import stage
-from tasks.engine.training_launcher import Training
+from tasks.engine.training_launcher import TrainingLauncher
 
 
 @stage(inputs=("split", "pretrain"), reads={"split": ("*/pairs",)}, resumes=True)
@@ -18,11 +18,11 @@ def sft(
     split: Path,
     pretrain: Path,
     out: Path,
-    report: Report,
+    report: EventCallback,
     seed: int,
     device: str,
     processes: int,
 ) -> dict[str, Any]:
     """The assistant in out/model, its curves beside it."""
-    start = Training(out, report, seed, device, processes)
-    return start(training.train, parameters, base=pretrain / "model", pairs=split)
+    start = TrainingLauncher(out, report, seed, device, processes)
+    return start(training.train_sft, parameters, base=pretrain / "model", pairs=split)

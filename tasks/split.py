@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.data.groups import describe_few_groups, group_of
-from tasks.data.records import TYPES, shards
+from tasks.data.records import TYPES, list_shards
 from tasks.data.splits import SPLITS, SplitParameters, split_of
-from tasks.engine.parallel import Spread, in_turn, paced
+from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 
 
 @dataclass(frozen=True)
-class Division:
+class SplitTask:
     """One shard of a kind that is to be divided."""
 
     kind: str
@@ -27,7 +27,7 @@ class Division:
 
 
 @dataclass(frozen=True)
-class Divided:
+class SplitResult:
     """How many rows of a shard went to each split, and its bytes."""
 
     kind: str
@@ -35,7 +35,7 @@ class Divided:
     size: int
 
 
-def divide(shard: Division) -> Divided:
+def split_shard(shard: SplitTask) -> SplitResult:
     """Write out/{train,valid,test}/KIND/ of one shard, under its own number, the lines as they are."""
     counts = dict.fromkeys(SPLITS, 0)
     with ExitStack() as stack:
@@ -47,13 +47,17 @@ def divide(shard: Division) -> Divided:
             name = split_of(group_of(line), shard.parameters)
             files[name].write(line)
             counts[name] += 1
-    return Divided(shard.kind, counts, shard.path.stat().st_size)
+    return SplitResult(shard.kind, counts, shard.path.stat().st_size)
 
 
 # The places of quarantined rows may change while the good rows stay.
 @stage(inputs=("validate",), reads={"validate": ("rows/*",)})
 def split(
-    parameters: SplitParameters, validate: Path, out: Path, report: Report, spread: Spread = in_turn
+    parameters: SplitParameters,
+    validate: Path,
+    out: Path,
+    report: EventCallback,
+    spread: ParallelMap = serial_map,
 ) -> dict[str, int]:
     """out/{train,valid,test}/KIND/, a shard for each of validate's.
 
@@ -64,10 +68,14 @@ def split(
         for name in SPLITS:
             (out / name / kind).mkdir(parents=True)
     work = [
-        Division(kind, path, out, parameters) for kind in TYPES for path in shards(validate / "rows" / kind)
+        SplitTask(kind, path, out, parameters)
+        for kind in TYPES
+        for path in list_shards(validate / "rows" / kind)
     ]
-    done = spread(divide, work)
-    for divided in paced(done, len(work), report, lambda divided: (sum(divided.rows.values()), divided.size)):
+    done = spread(split_shard, work)
+    for divided in report_pace(
+        done, len(work), report, lambda divided: (sum(divided.rows.values()), divided.size)
+    ):
         for name, rows in divided.rows.items():
             counts[f"{name}_{divided.kind}"] += rows
     _refuse_empty(counts, validate)
@@ -82,7 +90,7 @@ def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
     for name in SPLITS:
         if counts[f"{name}_text"]:
             continue
-        few = describe_few_groups("text", shards(validate / "rows" / "text"))
+        few = describe_few_groups("text", list_shards(validate / "rows" / "text"))
         advice = "lower split.valid and split.test" if name == "train" else f"raise split.{name}"
         raise UserError(
             f"none of the {texts:,} texts falls into the {name} split; {few or f'add texts, or {advice}'}"

@@ -13,11 +13,11 @@ from typing import Any
 
 from model.data.tokenizer import Tokenizer as Encoder
 from model.data.tokenizer import train_tokenizer
-from model.events import Report
+from model.events import EventCallback
 from tasks.data.base_model import base_folder
-from tasks.data.records import shards
+from tasks.data.records import list_shards
 from tasks.data.splits import SPLITS
-from tasks.engine.parallel import Spread, in_turn, paced
+from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 
 BATCH_CHARACTERS = 1 << 22
@@ -60,9 +60,9 @@ def tokenizer(
     parameters: TokenizerParameters,
     split: Path,
     out: Path,
-    report: Report,
+    report: EventCallback,
     root: Path,
-    spread: Spread = in_turn,
+    spread: ParallelMap = serial_map,
 ) -> dict[str, Any]:
     """tokenizer.json, {train,valid,test}.bin and tokens.json in `out`.
 
@@ -71,21 +71,23 @@ def tokenizer(
     if parameters.base:
         encoder = Encoder.load(base_folder(parameters.base, root))
     else:
-        learned = [path for kind in ("text", "pairs") for path in shards(split / "train" / kind)]
-        encoder = train_tokenizer(sample(learned, parameters.sample_bytes), parameters.vocabulary)
+        learned = [path for kind in ("text", "pairs") for path in list_shards(split / "train" / kind)]
+        encoder = train_tokenizer(sample_texts(learned, parameters.sample_bytes), parameters.vocabulary)
     encoder.save(out)
     described: dict[str, Any] = {"dtype": encoder.dtype.str, "vocabulary": encoder.vocabulary}
     described |= {name: {"tokens": 0, "bytes": 0, "documents": 0} for name in SPLITS}
     whose = hashlib.sha256((out / "tokenizer.json").read_bytes()).hexdigest()
-    work = [Encoding(name, path, out, whose) for name in SPLITS for path in shards(split / name / "text")]
+    work = [
+        Encoding(name, path, out, whose) for name in SPLITS for path in list_shards(split / name / "text")
+    ]
     encoded = spread(encode_shard, work)
-    for done in paced(encoded, len(work), report, lambda done: (done.documents, done.size)):
+    for done in report_pace(encoded, len(work), report, lambda done: (done.documents, done.size)):
         counts = described[done.split]
         counts["tokens"] += done.tokens
         counts["bytes"] += done.size
         counts["documents"] += done.documents
     for name in SPLITS:
-        _join([part.tokens for part in work if part.split == name], out / f"{name}.bin")
+        _join_files([part.tokens for part in work if part.split == name], out / f"{name}.bin")
     (out / "tokens.json").write_text(json.dumps(described, indent=1))
     train = described["train"]
     return {
@@ -95,7 +97,7 @@ def tokenizer(
     }
 
 
-def sample(paths: Sequence[Path], most: int) -> Iterator[str]:
+def sample_texts(paths: Sequence[Path], most: int) -> Iterator[str]:
     """The text of the rows in shards; of more than `most` bytes a share of each shard, its first rows.
 
     Rows stand in the order of a digest of their content: the first are as good a choice as any.
@@ -140,10 +142,10 @@ class Encoded:
 
 def encode_shard(work: Encoding) -> Encoded:
     """Write the tokens of a shard's texts, the end token after each."""
-    encoder = _encoder(work.folder, work.whose)
+    encoder = _load_encoder(work.folder, work.whose)
     documents = size = tokens = 0
     with work.path.open("rb") as lines, work.tokens.open("wb") as file:
-        for texts in _batches(json.loads(line)["text"] for line in lines):
+        for texts in _text_batches(json.loads(line)["text"] for line in lines):
             ids = encoder.encode_documents(texts)
             ids.tofile(file)
             documents += len(texts)
@@ -153,12 +155,12 @@ def encode_shard(work: Encoding) -> Encoded:
 
 
 @lru_cache(maxsize=1)
-def _encoder(folder: Path, whose: str) -> Encoder:
+def _load_encoder(folder: Path, whose: str) -> Encoder:
     # Kept from shard to shard: the words that it has met make it fast.
     return Encoder.load(folder)
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+def _text_batches(texts: Iterable[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     filled = 0
     for text in texts:
@@ -171,7 +173,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _join(parts: Sequence[Path], whole: Path) -> None:
+def _join_files(parts: Sequence[Path], whole: Path) -> None:
     with whole.open("wb") as file:
         for path in parts:
             with path.open("rb") as tokens:

@@ -16,11 +16,11 @@ import numpy as np
 import yaml
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.common.checksums import file_sums
-from tasks.data.records import TYPES, shards
+from tasks.data.records import TYPES, list_shards
 from tasks.dvc import versions
-from tasks.engine.parallel import Spread, in_turn, paced
+from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 from tasks.validation import contamination, exact_dedup, near_dedup, unicode_scripts
 from tasks.validation.data_docs import write_page
@@ -29,13 +29,19 @@ from tasks.validation.expectations import (
     Limits,
     Rules,
     across_expectations,
+    build_expectations,
     check_totals,
-    expectations,
     own_expectations,
 )
 from tasks.validation.quarantine import ADMITTED, read_admissions
-from tasks.validation.shard_validation import Looked, Looking, Sifting, look, sift
-from tasks.validation.summary import Broken, Findings, publish
+from tasks.validation.shard_validation import (
+    ShardCheckResult,
+    ShardCheckTask,
+    ShardFilterTask,
+    check_shard,
+    filter_shard,
+)
+from tasks.validation.summary import Broken, Findings, publish_findings
 
 Personal = Literal["off", "quarantine", "mask"]
 SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
@@ -96,7 +102,7 @@ class ValidateParameters:
                 raise ValueError(f"scripts has {script!r}; {hint}")
 
 
-class DataRefused(UserError):
+class ValidationFailed(UserError):
     """Too many rows broke a rule, or a table broke one: there is no training on this data."""
 
 
@@ -135,17 +141,17 @@ def _withdrawn_rows(meta: Mapping[str, Any]) -> dict[str, int]:
     return (meta.get("withdrawn") or {}).get("rows") or {}
 
 
-def _outside(parameters: ValidateParameters, root: Path) -> list[Any]:
+def _external_inputs(parameters: ValidateParameters, root: Path) -> list[Any]:
     """What a verdict depends on besides the rows: the accepted version, who let what in, the benchmarks."""
     admitted = [asdict(admission) for admission in read_admissions(root, parameters.admitted).values()]
     return [
         accepted_rows(parameters, root),
         admitted,
-        file_sums(_benchmarks(parameters, root), root),
+        file_sums(_read_benchmarks(parameters, root), root),
     ]
 
 
-def _benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
+def _read_benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
     found = []
     for pattern in parameters.benchmarks:
         paths = sorted(path for path in root.glob(pattern) if path.is_file())
@@ -155,14 +161,14 @@ def _benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
     return found
 
 
-@stage(inputs=("ingest",), outside=_outside, reads={"ingest": ("rows/*", "origins/*")})
+@stage(inputs=("ingest",), outside=_external_inputs, reads={"ingest": ("rows/*", "origins/*")})
 def validate(
     parameters: ValidateParameters,
     ingest: Path,
     out: Path,
-    report: Report,
+    report: EventCallback,
     root: Path,
-    spread: Spread = in_turn,
+    spread: ParallelMap = serial_map,
 ) -> dict[str, int]:
     """Good rows in out/rows, the others with their rule in out/quarantine and data/quarantine; report.md.
 
@@ -174,13 +180,13 @@ def validate(
     before = accepted_rows(parameters, root)
     findings, stops = check_rows(parameters, ingest, out, report, root, spread, before)
     for kind in TYPES:
-        suite = [*expectations(kind, _rules(parameters, kind)), *across_expectations()]
+        suite = [*build_expectations(kind, _shown_rules(parameters, kind)), *across_expectations()]
         total = sum(findings.total[kind, name] for name in findings.sources(kind))
         broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
         write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
-    publish(findings, read_admissions(root, parameters.admitted), out, root, report)
+    publish_findings(findings, read_admissions(root, parameters.admitted), out, root, report)
     if stops:
-        raise refusal(stops, findings)
+        raise refusal_error(stops, findings)
     return findings.metrics()
 
 
@@ -188,9 +194,9 @@ def check_rows(
     parameters: ValidateParameters,
     ingest: Path,
     out: Path,
-    report: Report,
+    report: EventCallback,
     root: Path,
-    spread: Spread,
+    spread: ParallelMap,
     before: Mapping[str, int],
 ) -> tuple[Findings, list[str]]:
     """Hold the rows of ingestion against every rule, and write the good and the quarantined ones below `out`.
@@ -211,15 +217,19 @@ def check_rows(
     """
     work = out / "work"
     work.mkdir(parents=True)
-    looking = _looking(parameters, ingest, root, work)
-    looked = list(paced(spread(look, looking), len(looking), report, lambda shard: (shard.rows, shard.size)))
-    marks = {kind: _marks(parameters, kind, looked, work) for kind in TYPES}
+    looking = _check_tasks(parameters, ingest, root, work)
+    looked = list(
+        report_pace(
+            spread(check_shard, looking), len(looking), report, lambda shard: (shard.rows, shard.size)
+        )
+    )
+    marks = {kind: _cross_row_marks(parameters, kind, looked, work) for kind in TYPES}
     sifting = [
-        Sifting(task, found, marks[task.kind][marks[task.kind]["shard"] == task.number], out)
+        ShardFilterTask(task, found, marks[task.kind][marks[task.kind]["shard"] == task.number], out)
         for task, found in zip(looking, looked, strict=True)
     ]
     findings = Findings()
-    for task, sifted in zip(sifting, spread(sift, sifting), strict=True):
+    for task, sifted in zip(sifting, spread(filter_shard, sifting), strict=True):
         findings.add(task.looking.kind, task.looked, sifted)
     shutil.rmtree(work)
     return findings, stop_reasons(parameters, findings, before)
@@ -227,13 +237,15 @@ def check_rows(
 
 def stop_reasons(parameters: ValidateParameters, findings: Findings, before: Mapping[str, int]) -> list[str]:
     """Return why the flow must not go on with what was found; empty where it may."""
-    stops = [stop for kind in TYPES for stop in _stops(kind, parameters, findings, before.get(kind, 0))]
+    stops = [
+        stop for kind in TYPES for stop in _stop_reasons_of(kind, parameters, findings, before.get(kind, 0))
+    ]
     if not sum(findings.kept[kind] for kind in ("text", "pairs")):
         stops.append("there is not one row of text or pairs")
     return stops
 
 
-def refusal(stops: Sequence[str], findings: Findings, kept: bool = True) -> DataRefused:
+def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -> ValidationFailed:
     """Return the error that stops a run before any training, with the table of broken rules.
 
     Args:
@@ -242,37 +254,41 @@ def refusal(stops: Sequence[str], findings: Findings, kept: bool = True) -> Data
         kept: Whether the quarantined rows are in data/quarantine; a dry run keeps none.
     """
     where = "The rows are in data/quarantine (`chatmill quarantine list`); mend" if kept else "Mend"
-    return DataRefused(
+    return ValidationFailed(
         f"the data was refused before any training: {'; '.join(stops)}. {where} the sources, admit rows, or "
         f"raise validate.quarantine.\n{findings.lines()}"
     )
 
 
-def _rules(parameters: ValidateParameters, kind: str) -> Rules:
+def _shown_rules(parameters: ValidateParameters, kind: str) -> Rules:
     """What rows of a kind are held against, for showing: which text a benchmark has is not asked."""
     personal = parameters.personal == "quarantine"
     asked = (lambda text: False) if parameters.benchmarks else None
     return Rules(parameters.limits, parameters.scripts, personal, parameters.rules, asked)
 
 
-def _looking(parameters: ValidateParameters, ingest: Path, root: Path, work: Path) -> list[Looking]:
+def _check_tasks(
+    parameters: ValidateParameters, ingest: Path, root: Path, work: Path
+) -> list[ShardCheckTask]:
     """Every shard with all that looking at it needs."""
     admissions = read_admissions(root, parameters.admitted)
     grams = work / "grams.npy" if parameters.benchmarks else None
     if grams:
-        np.save(grams, contamination.grams_of(_benchmarks(parameters, root)))
+        np.save(grams, contamination.grams_of(_read_benchmarks(parameters, root)))
     return [
-        Looking(
+        ShardCheckTask(
             kind, number, path, ingest / "origins" / kind / path.name, work,
             parameters.limits, parameters.scripts, parameters.personal, bool(parameters.near),
             parameters.rules, grams, admissions,
         )
         for kind in TYPES
-        for number, path in enumerate(shards(ingest / "rows" / kind))
+        for number, path in enumerate(list_shards(ingest / "rows" / kind))
     ]  # fmt: skip
 
 
-def _marks(parameters: ValidateParameters, kind: str, looked: Sequence[Looked], work: Path) -> np.ndarray:
+def _cross_row_marks(
+    parameters: ValidateParameters, kind: str, looked: Sequence[ShardCheckResult], work: Path
+) -> np.ndarray:
     """What comparing all rows of a kind with each other finds."""
     count = sum(found.kind == kind for found in looked)
 
@@ -284,7 +300,7 @@ def _marks(parameters: ValidateParameters, kind: str, looked: Sequence[Looked], 
         torn = marks[0][marks[0]["rule"] == exact_dedup.TORN]
         marks = [torn, exact_dedup.said_again(files("whole"))]
     if kind in ("comparisons", "ratings"):
-        marks.append(exact_dedup.contradictions(files("choices")))
+        marks.append(exact_dedup.find_contradictions(files("choices")))
     if parameters.near and kind == "text":
         alike = near_dedup.near_marks(files("signatures"), files("ids"), parameters.near)
         found = np.zeros(len(alike), exact_dedup.MARK)
@@ -293,7 +309,9 @@ def _marks(parameters: ValidateParameters, kind: str, looked: Sequence[Looked], 
     return np.concatenate(marks)
 
 
-def _stops(kind: str, parameters: ValidateParameters, findings: Findings, before: int) -> Iterator[str]:
+def _stop_reasons_of(
+    kind: str, parameters: ValidateParameters, findings: Findings, before: int
+) -> Iterator[str]:
     """Why the flow must not go on with this kind of rows."""
     for failure in _total_failures(kind, parameters, findings, before):
         findings.tables.append(Broken(kind, failure.rule, 0, (failure.says,)))

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.models import person
+from flows.cli.models import current_user
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
@@ -42,52 +42,54 @@ def approve(
     if reject and not why.strip():
         raise UserError("a refusal wants its reason: --why TEXT, as in --why 'answers are rude'")
     tracker = open_tracker()
-    from tasks.tracking.approval import FLOW_RUN, find, told
+    from tasks.tracking.approval import FLOW_RUN, describe_approval, find_version_asked
 
     console = Console(highlight=False)
     registries = {registry.model: registry for registry in tracker.registries()}
-    found = find([version for each in registries.values() for version in each.versions()], run)
+    found = find_version_asked([version for each in registries.values() for version in each.versions()], run)
     registry = registries[found.name]
     if show:
-        _show(registry, found, console)
-        console.print(escape(told(found)), soft_wrap=True)
+        _print_evaluation(registry, found, console)
+        console.print(escape(describe_approval(found)), soft_wrap=True)
         return
-    decided = registry.decide(str(found.version), not reject, who := person(), why, check=tracker.check_files)
+    decided = registry.decide(
+        str(found.version), not reject, who := current_user(), why, check=tracker.check_files
+    )
     console.print(escape(decided.says), soft_wrap=True)
     if found.tags.get(FLOW_RUN):
-        console.print(escape(_resume(found, not reject, who, why)), soft_wrap=True)
+        console.print(escape(_resume_suspended_run(found, not reject, who, why)), soft_wrap=True)
     if decided.champion:
         address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
         console.print(f"Talk with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
 
 
-def _resume(version: Any, yes: bool, who: str, why: str) -> str:
-    from flows.servers.environment import prepare
+def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
+    from flows.servers.environment import prepare_environment
     from tasks.tracking.approval import NAME
 
-    if not prepare(Path.cwd()).prefect:
+    if not prepare_environment(Path.cwd()).prefect:
         return (
             f"the run {version.tags.get(NAME)} is on a Prefect server that does not run now; "
             "when `chatmill up` runs again, the same command lets it end"
         )
-    from flows.orchestration.human_approval import resume
+    from flows.orchestration.human_approval import resume_run
 
-    return resume(version, yes, who, why)
+    return resume_run(version, yes, who, why)
 
 
-def _show(registry: Registry, version: Any, console: Console) -> None:
+def _print_evaluation(registry: Registry, version: Any, console: Console) -> None:
     """The figures beside the champion's, and the same prompts answered by all three models."""
     from flows.orchestration.progress import show_answers
-    from tasks.tracking.approval import answers, evaluation
+    from tasks.tracking.approval import compared_answers, evaluation_rows
 
     champion = registry.champion()
     against = f"champion, version {champion.version}" if champion else "no champion yet"
     table = Table(box=None, pad_edge=False)
     for column in ("figure", f"version {version.version}", against):
         table.add_column(column)
-    for row in evaluation(version, champion):
+    for row in evaluation_rows(version, champion):
         table.add_row(*map(escape, row))
     console.print(table)
     console.print(escape(version.tags.get("reason", "")), soft_wrap=True)
-    if rows := answers(registry.client, version):
+    if rows := compared_answers(registry.client, version):
         show_answers(rows, console, most=3)

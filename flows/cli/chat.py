@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tasks.serving.chat import Conversation, Manner
+from tasks.serving.chat import Conversation, SamplingParams
 
 AFRESH = "/new"
 
 
-def talk(
+def run_chat(
     conversation: Conversation,
-    manner: Manner,
+    manner: SamplingParams,
     lines: Iterable[str],
     write: Callable[[str], None],
     note: Callable[[str], None],

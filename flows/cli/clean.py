@@ -24,20 +24,20 @@ from tasks.cleanup.output_gc import (
     GONE,
     HALF,
     RUNNING,
-    Entry,
-    Need,
-    Plan,
-    held,
+    CachedOutput,
+    GCPlan,
+    Root,
+    is_lock_held,
+    list_outputs,
     parse_age,
     parse_size,
-    plan,
+    plan_gc,
     show_age,
     show_size,
-    survey,
 )
 from tasks.cleanup.record_gc import Remains, find_remains, kept_elsewhere, remove_remains
 from tasks.data.withdrawals import read_withdrawn
-from tasks.deletion.output_erasure import holding
+from tasks.deletion.output_erasure import outputs_with_withdrawn
 from tasks.engine.output import MANIFEST
 from tasks.project.paths import ARTIFACTS, MLFLOW_FOLDER, RECORDS, SUMMARY
 
@@ -71,17 +71,17 @@ def clean(
     age = parse_age(older_than)
     size = parse_size(keep_under) if keep_under else None
     root, console = Path.cwd(), Console(highlight=False)
-    if not survey(root / ARTIFACTS) and not (root / RECORDS).is_dir():
+    if not list_outputs(root / ARTIFACTS) and not (root / RECORDS).is_dir():
         console.print(f"There is nothing to clean: no stage has left anything in {ARTIFACTS}.")
         return
-    tracker = _tracker(config)
+    tracker = _open_tracker_of(config)
     # No run begins while this lock is held: what is needed does not grow behind the plan's back.
-    with nullcontext() if dry_run else _locked(tracker.folder / "lock"):
-        entries = survey(root / ARTIFACTS)
-        alive = living(tracker.folder)
+    with nullcontext() if dry_run else _is_locked(tracker.folder / "lock"):
+        entries = list_outputs(root / ARTIFACTS)
+        alive = find_live_runs(tracker.folder)
         _same_store(tracker, root, entries)
-        unwanted = holding(entries, read_withdrawn(root)) if withdrawn else {}
-        planned = plan(entries, needs(tracker, root, alive), time.time(), age, size, unwanted)
+        unwanted = outputs_with_withdrawn(entries, read_withdrawn(root)) if withdrawn else {}
+        planned = plan_gc(entries, find_gc_roots(tracker, root, alive), time.time(), age, size, unwanted)
         put, taken = set_aside(planned, bool(alive)) if not dry_run else ([], [])
         # A server has its database to itself.
         idle = not alive and read_served(root) is None
@@ -90,17 +90,17 @@ def clean(
         copies = _clean_copies(tracker, root, age, alive, dry_run)
         caches = _clean_caches(tracker, root, age, alive, dry_run)
     for path in put:
-        delete(path)
-    show(console, planned, dry_run, taken)
+        delete_path(path)
+    print_plan(console, planned, dry_run, taken)
     for rows in (copies.removed, caches.removed):
         remains += [Remains(f"{row.name}, {show_size(row.size)}", row.count, row.size) for row in rows]
         freed += sum(row.size for row in rows)
     show_remains(console, remains, freed, dry_run)
     records = kept_elsewhere(root, sum(row.size for row in copies.kept))
     show_kept(console, [*records, *(row.shown for row in (*copies.kept, *caches.kept))])
-    if size is not None and planned.left > size:
+    if size is not None and planned.kept_bytes > size:
         console.print(
-            f"[yellow]{show_size(planned.left)} are needed, more than the {show_size(size)} asked for"
+            f"[yellow]{show_size(planned.kept_bytes)} are needed, more than the {show_size(size)} asked for"
             "[/yellow]"
         )
 
@@ -167,11 +167,15 @@ def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dr
         kept.setdefault(why, []).append(copies)
     return Cleaned(
         [
-            Row(f"runs of {stage}: MLflow's copies of files ({_ids(group)})", len(group), _sum(group))
+            Row(
+                f"runs of {stage}: MLflow's copies of files ({_run_ids(group)})",
+                len(group),
+                _total_size(group),
+            )
             for stage, group in sorted(removed.items())
         ],
         [
-            Row(f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _sum(group), why)
+            Row(f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _total_size(group), why)
             for why, group in sorted(kept.items())
         ],
     )
@@ -193,12 +197,12 @@ def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dr
     return Cleaned(gone, rows)
 
 
-def _ids(group: list[Copies]) -> str:
+def _run_ids(group: list[Copies]) -> str:
     named = ", ".join(each.run[:8] for each in group[:SHOWN_RUNS])
     return named if len(group) <= SHOWN_RUNS else f"{named} and {len(group) - SHOWN_RUNS:,} more"
 
 
-def _sum(group: list[Copies]) -> int:
+def _total_size(group: list[Copies]) -> int:
     return sum(each.size for each in group)
 
 
@@ -207,24 +211,24 @@ def _newest_runs(tracker: Tracker, root: Path) -> list[str]:
     last = tracker.client.search_runs(
         [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
     )
-    names = [str(_summary(root).get("mlflow_run_id", "")), *(run.info.run_id for run in last)]
+    names = [str(_read_summary(root).get("mlflow_run_id", "")), *(run.info.run_id for run in last)]
     return [name for name in names if name]
 
 
 def _needed_presets(tracker: Tracker, root: Path) -> list[dict[str, Any]]:
     """Return the presets of the newest run and of the runs that registered versions come from."""
-    from tasks.tracking.queries import PARENT, artifact, run_or_none, runs_by_id
+    from tasks.tracking.queries import PARENT, read_artifact, run_or_none, runs_by_id
 
     client = tracker.client
     versions = sorted({str(each.run_id) for each in client.search_model_versions() if each.run_id})
     makers = [*runs_by_id(client, versions).values()]
     makers += [run for name in _newest_runs(tracker, root) if (run := run_or_none(client, name))]
     parents = {run.data.tags.get(PARENT, run.info.run_id) for run in makers}
-    found = (artifact(client, parent, "preset.json") for parent in sorted(parents))
+    found = (read_artifact(client, parent, "preset.json") for parent in sorted(parents))
     return [preset for preset in found if isinstance(preset, dict)]
 
 
-def _tracker(config: Path | None) -> Tracker:
+def _open_tracker_of(config: Path | None) -> Tracker:
     from flows.config import Preset, read_preset
 
     default = Preset.model_fields["tracking"].get_default(call_default_factory=True)
@@ -233,18 +237,18 @@ def _tracker(config: Path | None) -> Tracker:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _is_locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _same_store(tracker: Tracker, root: Path, entries: list[Entry]) -> None:
+def _same_store(tracker: Tracker, root: Path, entries: list[CachedOutput]) -> None:
     """Raises UserError where the newest run is not in this MLflow: then nor are its models."""
     from mlflow.exceptions import MlflowException
 
     made = sorted((entry.made, entry.run) for entry in entries if entry.run)
-    run = str(_summary(root).get("mlflow_run_id", "")) or (made[-1][1] if made else "")
+    run = str(_read_summary(root).get("mlflow_run_id", "")) or (made[-1][1] if made else "")
     try:
         if run:
             tracker.client.get_run(run)
@@ -255,7 +259,7 @@ def _same_store(tracker: Tracker, root: Path, entries: list[Entry]) -> None:
         ) from error
 
 
-def _summary(root: Path) -> dict[str, Any]:
+def _read_summary(root: Path) -> dict[str, Any]:
     try:
         found = json.loads((root / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -263,21 +267,21 @@ def _summary(root: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def living(folder: Path) -> list[str]:
+def find_live_runs(folder: Path) -> list[str]:
     """The MLflow runs whose process is alive."""
-    return [path.name for path in sorted((folder / "alive").glob("*")) if held(path)]
+    return [path.name for path in sorted((folder / "alive").glob("*")) if is_lock_held(path)]
 
 
-def needs(tracker: Tracker, root: Path, alive: list[str]) -> list[Need]:
+def find_gc_roots(tracker: Tracker, root: Path, alive: list[str]) -> list[Root]:
     """All that must stay: of running runs, of each registered version and its verdict, of the newest run."""
     found = [need for run in alive for need in _of_run(tracker, run, RUNNING)]
     # Of every model of this store; a store that fails must end this, not look empty.
     for version in tracker.client.search_model_versions():
         why = f"version {version.version} of {version.name}"
-        found.append(Need(why, digest=version.tags.get("digest", ""), run=version.run_id or ""))
+        found.append(Root(why, digest=version.tags.get("digest", ""), run=version.run_id or ""))
         if verdict := version.tags.get("gate"):
-            found.append(Need(f"the verdict on {why}", digest=verdict))
-    found += [Need(NEWEST, step["name"], step["key"]) for step in _summary(root).get("stages", [])]
+            found.append(Root(f"the verdict on {why}", digest=verdict))
+    found += [Root(NEWEST, step["name"], step["key"]) for step in _read_summary(root).get("stages", [])]
     last = tracker.client.search_runs(
         [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
     )
@@ -288,7 +292,7 @@ def needs(tracker: Tracker, root: Path, alive: list[str]) -> list[Need]:
     return found
 
 
-def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Need]:
+def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Root]:
     """What a run's stages took or made. Where one has not ended, its key is not known yet.
 
     Of a run that is alive the whole stage stays, of one that was killed what it began.
@@ -297,13 +301,13 @@ def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Need]:
     for child in tracker.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run}'"):
         stage, key = (child.data.tags.get(f"chatmill.{name}", "") for name in ("stage", "key"))
         if stage:
-            yield Need(why, stage, key, begun=not key and why != RUNNING)
+            yield Root(why, stage, key, begun=not key and why != RUNNING)
 
 
-def set_aside(planned: Plan, alive: bool) -> tuple[list[Path], list[Entry]]:
+def set_aside(planned: GCPlan, alive: bool) -> tuple[list[Path], list[CachedOutput]]:
     """Rename all that goes, under each one's lock: what was renamed, and what a run took meanwhile."""
     put: list[Path] = []
-    taken: list[Entry] = []
+    taken: list[CachedOutput] = []
     for entry, _ in planned.goes:
         lock = entry.paths[0].parent / f"{entry.key}.lock"
         with lock.open("a") as file:
@@ -313,26 +317,26 @@ def set_aside(planned: Plan, alive: bool) -> tuple[list[Path], list[Entry]]:
                 taken.append(entry)
                 continue
             if entry.kind != HALF and any(
-                held(path) for place in entry.paths for path in place.rglob("training.lock")
+                is_lock_held(path) for place in entry.paths for path in place.rglob("training.lock")
             ):
                 taken.append(entry)
                 continue
             for path in entry.paths:
                 if path != lock:
-                    put.append(_aside(path))
+                    put.append(_set_aside_output(path))
             # A running run may wait for this very file: two would then hold two locks of one name.
             if lock in entry.paths and not alive:
                 lock.unlink(missing_ok=True)
-        if lock not in entry.paths and not alive and not _used(lock):
+        if lock not in entry.paths and not alive and not _last_used(lock):
             lock.unlink(missing_ok=True)
     return put, taken
 
 
-def _used(lock: Path) -> bool:
+def _last_used(lock: Path) -> bool:
     return lock.with_suffix("").exists() or lock.with_suffix(".part").exists()
 
 
-def _aside(path: Path) -> Path:
+def _set_aside_output(path: Path) -> Path:
     """The manifest goes first: what has none is not whole, wherever a kill comes."""
     try:
         if path.is_dir():
@@ -340,7 +344,7 @@ def _aside(path: Path) -> Path:
         if path.name.endswith(GONE):
             return path
         target = path.with_name(path.name + GONE)
-        delete(target)
+        delete_path(target)
         return path.rename(target)
     except OSError as error:
         raise UserError(
@@ -348,7 +352,7 @@ def _aside(path: Path) -> Path:
         ) from error
 
 
-def delete(path: Path) -> None:
+def delete_path(path: Path) -> None:
     """Delete a file or folder that was set aside. Raises UserError where that is not allowed."""
     try:
         if path.is_dir():
@@ -361,7 +365,7 @@ def delete(path: Path) -> None:
         ) from error
 
 
-def show(console: Console, planned: Plan, dry_run: bool, taken: list[Entry]) -> None:
+def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[CachedOutput]) -> None:
     """What goes, one a line; what is kept, by stage and reason; the sums of both."""
     from rich.table import Table
 
@@ -395,4 +399,4 @@ def show(console: Console, planned: Plan, dry_run: bool, taken: list[Entry]) -> 
         for (stage, why), count in sorted(counts.items()):
             table.add_row(escape(stage), str(count), show_size(sizes[stage, why]), escape(why))
         console.print(table)
-        console.print(f"[bold]kept: {show_size(planned.left)} in {len(planned.kept)}[/bold]")
+        console.print(f"[bold]kept: {show_size(planned.kept_bytes)} in {len(planned.kept)}[/bold]")

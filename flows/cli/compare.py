@@ -30,43 +30,48 @@ def compare(
     A page with the curves of both goes to var/compare-A-B.html.
     """
     client, root = open_store()
-    from tasks.tracking.run_diff import APART, UNLIKE, differences, facts, find_run, is_apart
-    from tasks.tracking.run_diff_page import contrast
+    from tasks.tracking.run_diff import APART, UNLIKE, find_run, is_apart, run_differences, run_facts
+    from tasks.tracking.run_diff_page import diff_page
 
     first, second = find_run(client, before), find_run(client, now)
-    found = differences(facts(client, first), facts(client, second))
+    found = run_differences(run_facts(client, first), run_facts(client, second))
     console = Console(highlight=False)
     names = [each.info.run_id[:8] for each in (first, second)]
     path = root / RECORDS / f"compare-{'-'.join(names)}.html"
-    write_whole(path, contrast(client, (first, second), found))
+    write_whole(path, diff_page(client, (first, second), found))
     console.print(f"[dim]{' → '.join(names)}[/dim]")
     # What says little or nothing of the models stands apart, below.
     apart = {what: [row for row in found if is_apart(row, what)] for what in APART}
     told = [row for row in found if not any(row in rows for rows in apart.values())]
     nothing = "nothing differs but what follows" if any(apart.values()) else "nothing differs"
-    console.print(_table(told, names) if told else nothing)
+    console.print(_diff_table(told, names) if told else nothing)
     if any(row.unlike for row in told):
         console.print(f"[yellow]{UNLIKE}[/yellow]", soft_wrap=True)
     for what, rows in apart.items():
         if rows:
             console.print(f"\n[dim]{APART[what]}[/dim]", soft_wrap=True)
-            console.print(_table(rows, names))
+            console.print(_diff_table(rows, names))
     console.print(f"\nThe page, with the curves of both: [bold]{RECORDS / path.name}[/bold]", soft_wrap=True)
 
 
-def _table(rows: list[Difference], names: list[str]) -> Table:
+def _diff_table(rows: list[Difference], names: list[str]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("", "stage", "what", *names, "change"):
         table.add_column(column, justify="right" if column == "change" else "left")
     for row in rows:
         change = "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}"
         table.add_row(
-            row.kind, escape(row.stage), escape(row.name), _shown(row.before), _shown(row.now), change
+            row.kind,
+            escape(row.stage),
+            escape(row.name),
+            _format_value(row.before),
+            _format_value(row.now),
+            change,
         )
     return table
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "[dim]none[/dim]"
     text = f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -38,12 +38,12 @@ def cost(
     """
     if by not in BY:
         raise UserError(f"--by {by} is not known; run, week or stage is right")
-    began = _since(since)
+    began = _parse_age(since)
     client, _ = open_store()
-    from tasks.tracking.cost import in_all, read_costs, summed
+    from tasks.tracking.cost import in_all, read_costs, sum_costs
 
     costs = read_costs(client, began)
-    sums, whole = summed(costs.taken, by), in_all(costs.taken)
+    sums, whole = sum_costs(costs.taken, by), in_all(costs.taken)
     if as_json:
         told = {"by": by, "since": since, "runs": costs.runs, "unmeasured_runs": costs.unmeasured}
         print(json.dumps({**told, "rows": [asdict(row) for row in sums], "in_all": asdict(whole)}, indent=1))
@@ -56,12 +56,12 @@ def cost(
         )
         return
     presets = {one.run: one.preset for one in costs.taken}
-    console.print(_table(by, sums, whole, presets))
-    console.print(_says(whole, costs), soft_wrap=True)
+    console.print(_cost_table(by, sums, whole, presets))
+    console.print(_explain_costs(whole, costs), soft_wrap=True)
     console.print(f"[dim]{NEXT[by]}; --json is for programs[/dim]")
 
 
-def _since(text: str) -> float:
+def _parse_age(text: str) -> float:
     """Seconds since 1970. Raises UserError for what is no age."""
     if text == "all":
         return 0.0
@@ -71,7 +71,7 @@ def _since(text: str) -> float:
     return max(0.0, time.time() - float(number) * SECONDS[unit])
 
 
-def _table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -> Table:
+def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -> Table:
     gpu = whole.gpu_seconds + whole.gpu_saved > 0
     table = Table(box=None, pad_edge=False)
     table.add_column(by, no_wrap=True)
@@ -84,15 +84,16 @@ def _table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -> Tab
             name = f"{name[:SHORT]} {presets[name][:20]}"
         table.add_row(
             escape(name), f"{row.made}", f"{row.reused}", f"{row.ended}",
-            _hours(row.cpu_seconds), *([_hours(row.gpu_seconds)] if gpu else []),
-            _hours(row.cpu_lost + row.gpu_lost), _hours(row.cpu_saved + row.gpu_saved),
-            _count(row.tokens), _size(row.memory), *([_size(row.gpu_memory)] if gpu else []),
+            _format_hours(row.cpu_seconds), *([_format_hours(row.gpu_seconds)] if gpu else []),
+            _format_hours(row.cpu_lost + row.gpu_lost), _format_hours(row.cpu_saved + row.gpu_saved),
+            _format_count(row.tokens), _format_size(row.memory),
+            *([_format_size(row.gpu_memory)] if gpu else []),
             style="bold" if row is whole else "", end_section=row is sums[-1],
         )  # fmt: skip
     return table
 
 
-def _says(whole: Sum, costs: Costs) -> str:
+def _explain_costs(whole: Sum, costs: Costs) -> str:
     """What the table means, in sentences."""
     said = []
     for kind, spent, lost, saved in (
@@ -101,9 +102,10 @@ def _says(whole: Sum, costs: Costs) -> str:
     ):
         if spent + saved > 0:
             said.append(
-                f"{costs.runs} runs took {_hours(spent)} of {kind} time; {_share(lost, spent)} of it was "
-                f"lost to crashes, and without reuse it had been {_hours(spent + saved)}: "
-                f"{_share(saved, spent + saved)} was saved."
+                f"{costs.runs} runs took {_format_hours(spent)} of {kind} time; "
+                f"{_format_share(lost, spent)} of it was "
+                f"lost to crashes, and without reuse it had been {_format_hours(spent + saved)}: "
+                f"{_format_share(saved, spent + saved)} was saved."
             )
     if whole.repeated_steps:
         said.append(f"{whole.repeated_steps:,} optimizer steps were done twice.")
@@ -115,22 +117,22 @@ def _says(whole: Sum, costs: Costs) -> str:
     return " ".join(said)
 
 
-def _share(part: float, whole: float) -> str:
+def _format_share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}%" if whole else "0%"
 
 
-def _hours(seconds: float) -> str:
+def _format_hours(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds else "–"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.2f} h"
 
 
-def _count(value: int) -> str:
+def _format_count(value: int) -> str:
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if value >= unit:
             return f"{value / unit:.1f}{name}"
     return str(value) if value else "–"
 
 
-def _size(value: int) -> str:
+def _format_size(value: int) -> str:
     return f"{value / 1e9:.2f} GB" if value else "–"

@@ -33,7 +33,7 @@ def log(
     from tasks.data import version_history
 
     console = Console(highlight=False)
-    found, problem = version_history.log(Path.cwd()), git_problem(Path.cwd())
+    found, problem = version_history.version_log(Path.cwd()), git_problem(Path.cwd())
     if problem:
         console.print(
             f"[yellow]{escape(problem)}[/yellow]: only versions made in this folder are listed",
@@ -46,7 +46,7 @@ def log(
         return
     for place, version in enumerate(found[: most or None]):
         before = found[place + 1] if place + 1 < len(found) else None
-        sources = "the first" if before is None else _differs(before, version)
+        sources = "the first" if before is None else _explain_change(before, version)
         date = version.date[:16].replace("T", " ") or "some day"
         unread = problem and not is_empty(problem)
         unknown = "[yellow]commit unknown[/yellow]" if unread else "[yellow]not committed[/yellow]"
@@ -76,22 +76,22 @@ def diff(
     """
     from rich.table import Table
 
-    from flows.servers.environment import prepare
+    from flows.servers.environment import prepare_environment
     from tasks.data import version_history
-    from tasks.data.version_diff import compare
+    from tasks.data.version_diff import compare_versions
     from tasks.dvc import remote, versions
 
     root = Path.cwd()
-    prepare(root)
+    prepare_environment(root)
     if config is not None:
         from flows.config import read_preset
 
         wanted = read_preset(config).data
-        with versions.repository(root) as repo:
+        with versions.open_repository(root) as repo:
             remote.set_remote(repo, root, wanted.remote, wanted.endpoint)
-    first = version_history.last_accepted(root) if not before else _version(root, before)
-    second = _version(root, now)
-    found = compare(root, first, second, rows)
+    first = version_history.last_accepted(root) if not before else _find_version(root, before)
+    second = _find_version(root, now)
+    found = compare_versions(root, first, second, rows)
     console = Console(highlight=False)
     console.print(f"[dim]{first[:12]} → {second[:12]}[/dim]")
     if not found.counts:
@@ -117,7 +117,7 @@ def diff(
             console.print(f"[green]+ {example.kind}[/green] {escape(example.now)}", soft_wrap=True)
 
 
-def _differs(before: Version, version: Version) -> str:
+def _explain_change(before: Version, version: Version) -> str:
     """Why a version is another one than the one before."""
     sources = "other sources" if before.sources != version.sources else "the same sources"
     if before.withdrawn == version.withdrawn:
@@ -125,7 +125,7 @@ def _differs(before: Version, version: Version) -> str:
     return f"{sources}, {'other rows withdrawn' if version.withdrawn else 'no row withdrawn any more'}"
 
 
-def _version(root: Path, name: str) -> str:
+def _find_version(root: Path, name: str) -> str:
     from tasks.data import version_history
 
-    return name if name == version_history.WORKING else version_history.find(root, name)
+    return name if name == version_history.WORKING else version_history.find_version_hash(root, name)

@@ -9,12 +9,12 @@ from typing import Any
 
 from flows.common.terminal import Console
 from flows.config import Preset
-from flows.orchestration.progress import number, progress_text, terminal_text
+from flows.orchestration.progress import format_number, progress_text, terminal_text
 from model.errors import UserError
-from model.events import Report
-from tasks.data.records import TYPES, canonical
+from model.events import EventCallback
+from tasks.data.records import TYPES, canonical_line
 from tasks.data.withdrawals import WITHDRAWN
-from tasks.engine.parallel import over_cores
+from tasks.engine.parallel import process_pool
 from tasks.onboarding.source_preview import DryRun, SourcePreview, check_later_stages, dry_run
 from tasks.validation.summary import Findings
 from tasks.validation.training_preflight import missing_rows
@@ -22,7 +22,7 @@ from tasks.validation.training_preflight import missing_rows
 WIDTH = 110
 
 
-def show(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> None:
+def print_preview(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> None:
     """Do what ingestion and validation do in a temporary folder, and show it.
 
     Args:
@@ -41,21 +41,27 @@ def show(preset: Preset, root: Path, console: Console | None = None, whole: bool
     notes: tuple[str, ...] = ()
     later = ""
     with (
-        over_cores(preset.spread.workers) as spread,
-        progress(console, "checking all rows, as a run does") as report,
-        dry_run(preset.data, preset.checks(), root, report, spread) as found,
+        process_pool(preset.spread.workers) as spread,
+        show_progress(console, "checking all rows, as a run does") as report,
+        dry_run(preset.data, preset.validation_parameters(), root, report, spread) as found,
     ):
         for source in found.sources:
-            for line in described(source, found):
+            for line in describe_source(source, found):
                 console.print(line, soft_wrap=True)
-        for line in summary(found):
+        for line in summarize_rows(found):
             console.print(line, soft_wrap=True)
         stop = found.stop
         if stop is None and found.whole:
-            asked = preset.trainings(root)
+            asked = preset.training_requirements(root)
             try:
                 notes = check_later_stages(
-                    found, preset.split, preset.tokens(), asked, root, lambda event: None, spread
+                    found,
+                    preset.split,
+                    preset.tokenizer_parameters(),
+                    asked,
+                    root,
+                    lambda event: None,
+                    spread,
                 )
                 later = missing_rows(found.folder / "split")
             except UserError as error:
@@ -77,7 +83,7 @@ def show(preset: Preset, root: Path, console: Console | None = None, whole: bool
 
 
 @contextmanager
-def progress(console: Console, what: str) -> Iterator[Report]:
+def show_progress(console: Console, what: str) -> Iterator[EventCallback]:
     """Yield a report that shows how far the work is: a spinner on a terminal, one line elsewhere."""
     if not console.is_terminal:
         console.print(f"[dim]{what}[/dim]")
@@ -92,14 +98,14 @@ def progress(console: Console, what: str) -> Iterator[Report]:
         yield report
 
 
-def described(source: SourcePreview, found: DryRun) -> Sequence[str]:
+def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
     """The lines about one source, as rich's markup."""
     lines = [f"[bold]{terminal_text(source.name)}[/bold]"]
     if source.lacking:
         return [*lines, *(f"  would be fetched: {terminal_text(what)}" for what in source.lacking), ""]
     if source.files:
-        files = "1 file" if source.files == 1 else f"{number(source.files)} files"
-        lines.append(f"  {source.format or 'no format'}, {files}, {number(source.bytes)} bytes")
+        files = "1 file" if source.files == 1 else f"{format_number(source.files)} files"
+        lines.append(f"  {source.format or 'no format'}, {files}, {format_number(source.bytes)} bytes")
     if source.fault:
         return [*lines, f"  [red]stops:[/red] {terminal_text(source.fault)}", ""]
     if found.rows is not None:
@@ -107,32 +113,36 @@ def described(source: SourcePreview, found: DryRun) -> Sequence[str]:
         counts = {kind: total[kind, source.name] - broken[kind, source.name] for kind in TYPES}
         faults = sum(broken[kind, source.name] for kind in TYPES)
         lines.append(f"  {describe_rows(counts, faults)}")
-    lines += [f"  [dim]{terminal_text(_cut(canonical(row)))}[/dim]" for row in source.first]
+    lines += [f"  [dim]{terminal_text(_truncate_text(canonical_line(row)))}[/dim]" for row in source.first]
     return [*lines, ""]
 
 
 def describe_rows(counts: Mapping[str, int], faults: int) -> str:
     """Say how many rows of each kind a source has, and how many cannot be read."""
-    held = [f"{number(counts[kind])} {kind}" for kind in TYPES if counts.get(kind)]
-    held += [f"{number(faults)} {'row' if faults == 1 else 'rows'} that cannot be read"] if faults else []
+    held = [f"{format_number(counts[kind])} {kind}" for kind in TYPES if counts.get(kind)]
+    held += (
+        [f"{format_number(faults)} {'row' if faults == 1 else 'rows'} that cannot be read"] if faults else []
+    )
     return ", ".join(held) or "no row"
 
 
-def summary(found: DryRun) -> Iterator[str]:
+def summarize_rows(found: DryRun) -> Iterator[str]:
     """The lines about all rows: what is left out, and what each rule sets aside, as rich's markup."""
     if found.rows is None:
         return
     if withdrawn := {kind: n for kind, n in found.rows.withdrawn.items() if n}:
-        counts = ", ".join(f"{number(count)} {kind}" for kind, count in withdrawn.items())
+        counts = ", ".join(f"{format_number(count)} {kind}" for kind, count in withdrawn.items())
         yield f"would be left out as withdrawn: {counts} ({WITHDRAWN})"
     for row in found.findings.table():
         if row.count:
             first = f", first {row.examples[0]}" if row.examples else ""
-            total = f"{number(row.count)} of {number(rows_of(found.findings, row.kind))} {row.kind}"
+            total = (
+                f"{format_number(row.count)} of {format_number(rows_of(found.findings, row.kind))} {row.kind}"
+            )
             yield f"would be set aside: {total}: {terminal_text(row.rule)}{terminal_text(first)}"
     if not found.findings.rules:
         totals = [(kind, rows_of(found.findings, kind)) for kind in TYPES]
-        held = ", ".join(f"{number(count)} {kind}" for kind, count in totals if count)
+        held = ", ".join(f"{format_number(count)} {kind}" for kind, count in totals if count)
         if held:
             yield f"would be set aside: none of {held}"
 
@@ -142,5 +152,5 @@ def rows_of(findings: Findings, kind: str) -> int:
     return sum(findings.total[kind, name] for name in findings.sources(kind))
 
 
-def _cut(text: str) -> str:
+def _truncate_text(text: str) -> str:
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

@@ -13,8 +13,8 @@ from model.errors import UserError
 
 if TYPE_CHECKING:
     from flows.config import Preset
-    from model.nn.transformer import Architecture
-    from tasks.onboarding.folder_scan import Survey
+    from model.nn.transformer import ModelConfig
+    from tasks.onboarding.folder_scan import FolderScan
     from tasks.onboarding.model_sizing import Machine
     from tasks.validation.summary import Findings
 
@@ -24,7 +24,9 @@ NAMED = 5  # files that a message names
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
 
-def propose(folder: Path, name: str, minutes: float, device: str, force: bool, checked: bool = True) -> Path:
+def propose_preset(
+    folder: Path, name: str, minutes: float, device: str, force: bool, checked: bool = True
+) -> Path:
     """Write configs/NAME.yaml for a folder, show what was found and how long a run will take.
 
     Args:
@@ -42,13 +44,13 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
         UserError: The folder has no text, or is one that chatmill writes to, or the preset is there already.
             Also, once the preset is written, where a run with it would be refused.
     """
-    from tasks.common.names import slug
-    from tasks.onboarding.folder_scan import check_place, survey
+    from tasks.common.names import slugify_name
+    from tasks.onboarding.folder_scan import check_place, scan_folder
     from tasks.project.whole_file import write_whole
 
     root = Path.cwd()
     check_place(folder, root)
-    name = name or slug(folder.resolve().name)
+    name = name or slugify_name(folder.resolve().name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name is {name!r}; letters, digits, dots and dashes are right, as in my-texts")
     path = root / "configs" / f"{name}.yaml"
@@ -63,45 +65,45 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
 
     console = Console(highlight=False)
     kind = find_device(device)
-    with _life(console, "looking at the files"):
-        found = survey(folder, root)
+    with _show_activity(console, "looking at the files"):
+        found = scan_folder(folder, root)
     whole = checked and found.size <= CHECKED
     # Where all rows are checked, the check says what is left aside, with the counts of all rows.
-    _show(found, console, notes=not whole)
+    _print_scan(found, console, notes=not whole)
     if not found.sources:
         raise UserError(_describe_nothing(folder, found))
     asked = next((source.stop for source in found.sources if source.stop), "")
     try:
-        with _life(console, "counting words"):
-            measured = preset_writer.measure(found)
+        with _show_activity(console, "counting words"):
+            measured = preset_writer.measure_folder(found)
     except UserError as error:
         if whole:
             _show_notes(found, console)
         raise UserError(asked or str(error)) from error
-    with _life(console, "trying how fast this machine trains"):
-        machine = _machine(kind, console)
-        plan = model_sizing.plan(measured.amount, machine, minutes)
+    with _show_activity(console, "trying how fast this machine trains"):
+        machine = _measure_machine(kind, console)
+        plan = model_sizing.plan_run(measured.amount, machine, minutes)
     described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{preset_writer.device_memory(machine)}"
     notes = [*filter(None, [_describe_unreadable(found)]), *preset_writer.time_notes(plan, minutes)]
-    text = preset_writer.preset(name, device, found, measured, plan, described, notes)
-    preset = _read(text)
+    text = preset_writer.write_preset(name, device, found, measured, plan, described, notes)
+    preset = _parse_preset(text)
     stop, allowed = "", None
     if whole:
-        stop, allowed, later = _check(preset, root, console)
+        stop, allowed, later = _check_rows(preset, root, console)
         if allowed:
-            text = preset_writer.preset(name, device, found, measured, plan, described, notes, allowed)
-            _read(text)
+            text = preset_writer.write_preset(name, device, found, measured, plan, described, notes, allowed)
+            _parse_preset(text)
         notes = [*notes, *later]
     stop = stop or asked
     path.parent.mkdir(exist_ok=True)
     write_whole(path, text)
     console.print(
-        f"{plan.architecture.parameters:,} weights ({preset_writer.bounded_by(plan, measured.amount)}), "
+        f"{plan.architecture.num_parameters:,} weights ({preset_writer.bounded_by(plan, measured.amount)}), "
         f"{plan.sections['pretrain']['steps']:,} steps of pretraining; the whole run takes about "
-        f"{preset_writer.duration(plan.minutes * 60)} here",
+        f"{preset_writer.describe_duration(plan.minutes * 60)} here",
         soft_wrap=True,
     )
-    for note in [*notes, *preset_writer.missing(found, measured)]:
+    for note in [*notes, *preset_writer.missing_parts(found, measured)]:
         console.print(f"[yellow]{terminal_text(note)}[/yellow]", soft_wrap=True)
     if allowed:
         console.print(
@@ -121,7 +123,7 @@ def propose(folder: Path, name: str, minutes: float, device: str, force: bool, c
     return path
 
 
-def _show_notes(found: Survey, console: Console) -> None:
+def _show_notes(found: FolderScan, console: Console) -> None:
     from flows.orchestration.progress import terminal_text
 
     for source in found.sources:
@@ -130,7 +132,7 @@ def _show_notes(found: Survey, console: Console) -> None:
             console.print(f"[yellow]{terminal_text(line)}[/yellow]", soft_wrap=True)
 
 
-def _show(found: Survey, console: Console, notes: bool) -> None:
+def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
     from flows.cli.ingest_preview import describe_rows
     from flows.orchestration.progress import terminal_text
     from tasks.data.records import TYPES
@@ -153,7 +155,7 @@ def _show(found: Survey, console: Console, notes: bool) -> None:
         console.print(f"[{'yellow' if broken else 'dim'}]{said}[/]", soft_wrap=True)
 
 
-def _describe_nothing(folder: Path, found: Survey) -> str:
+def _describe_nothing(folder: Path, found: FolderScan) -> str:
     """Say that no file of a folder can be read, and why the first of them cannot."""
     names = found.unreadable or [name for name, _ in found.others]
     why = dict(found.others)[names[0]]
@@ -163,7 +165,7 @@ def _describe_nothing(folder: Path, found: Survey) -> str:
     return f"the only file in {folder} cannot be read, so no preset is written: {names[0]}: {why}"
 
 
-def _describe_unreadable(found: Survey) -> str:
+def _describe_unreadable(found: FolderScan) -> str:
     """Say which files a run would do without as they cannot be read; empty where there are none."""
     names = found.unreadable
     if not names:
@@ -173,7 +175,7 @@ def _describe_unreadable(found: Survey) -> str:
     return f"Not in the preset, as {what} be read: {named}. A run goes without."
 
 
-def _read(text: str) -> Preset:
+def _parse_preset(text: str) -> Preset:
     import yaml
 
     from flows.config import check_preset
@@ -181,34 +183,36 @@ def _read(text: str) -> Preset:
     return check_preset(yaml.safe_load(text))
 
 
-def _check(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:
+def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:
     """Check the rows as a run does: why it would be refused, the share to allow, and what else to know."""
-    from flows.cli.ingest_preview import progress
-    from tasks.engine.parallel import over_cores
+    from flows.cli.ingest_preview import show_progress
+    from tasks.engine.parallel import process_pool
     from tasks.onboarding.source_preview import check_later_stages, dry_run
 
     def quiet(event: dict[str, Any]) -> None:
         pass
 
     with (
-        over_cores(preset.spread.workers) as spread,
-        progress(console, "checking all rows, as a run does") as report,
-        dry_run(preset.data, preset.checks(), root, report, spread) as found,
+        process_pool(preset.spread.workers) as spread,
+        show_progress(console, "checking all rows, as a run does") as report,
+        dry_run(preset.data, preset.validation_parameters(), root, report, spread) as found,
     ):
         stop, allowed = str(found.stop or ""), None
         if stop and found.rows is not None:
-            stop, allowed = _tolerate(preset, found.findings, stop)
+            stop, allowed = _allow_bad_rows(preset, found.findings, stop)
         later: list[str] = []
         if not stop:
-            asked = preset.trainings(root)
+            asked = preset.training_requirements(root)
             try:
-                later += check_later_stages(found, preset.split, preset.tokens(), asked, root, quiet, spread)
+                later += check_later_stages(
+                    found, preset.split, preset.tokenizer_parameters(), asked, root, quiet, spread
+                )
             except UserError as error:
                 later.append(f"`chatmill run` would stop: {error}")
     return stop, allowed, later
 
 
-def _tolerate(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:
+def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:
     """Allow as many bad rows as there are, where they are all that stops a run.
 
     Returns:
@@ -219,15 +223,15 @@ def _tolerate(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:
     from tasks.onboarding import preset_writer
     from tasks.validate import stop_reasons
 
-    allowed = preset_writer.allow(findings)
+    allowed = preset_writer.allowed_share(findings)
     if allowed is None:
         return stop, None
-    left = stop_reasons(replace(preset.checks(), quarantine=allowed.share), findings, {})
+    left = stop_reasons(replace(preset.validation_parameters(), quarantine=allowed.share), findings, {})
     return (stop, None) if left else ("", allowed)
 
 
 @contextmanager
-def _life(console: Console, what: str) -> Iterator[None]:
+def _show_activity(console: Console, what: str) -> Iterator[None]:
     """Show that work goes on: a spinner on a terminal, a line elsewhere."""
     if not console.is_terminal:
         console.print(f"[dim]{what}[/dim]")
@@ -235,16 +239,16 @@ def _life(console: Console, what: str) -> Iterator[None]:
         yield
 
 
-def _machine(device: str, console: Console) -> Machine:
+def _measure_machine(device: str, console: Console) -> Machine:
     """This machine: it is measured when a shape is tried, and each try is shown."""
     from model.training import throughput
     from tasks.onboarding.model_sizing import Machine as Tried
 
     advised = False
 
-    def measured(shape: Architecture, batch: int) -> float:
+    def measured(shape: ModelConfig, batch: int) -> float:
         nonlocal advised
-        found = throughput.measure(shape, batch, device, TRIED_SECONDS).tokens_per_second
+        found = throughput.measure_pace(shape, batch, device, TRIED_SECONDS).tokens_per_second
         console.print(
             f"[dim]  {shape.layers} layers of width {shape.width}: {found:,.0f} tokens/s[/dim]",
             soft_wrap=True,
@@ -261,4 +265,4 @@ def _machine(device: str, console: Console) -> Machine:
         advised = True
         return found
 
-    return Tried(device, throughput.memory(device), measured)
+    return Tried(device, throughput.device_memory(device), measured)

@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def start(name: str, preset: Preset, **more: bool) -> Outcome:
+def launch_flow(name: str, preset: Preset, **more: bool) -> Outcome:
     """Run `pipeline` or `ingestion`, told `more`. Ctrl-C ends the program with a word and code 130."""
-    from flows.servers.environment import prepare
-    from flows.servers.ephemeral_prefect import OwnServer
+    from flows.servers.environment import prepare_environment
+    from flows.servers.ephemeral_prefect import EphemeralPrefectServer
 
-    place = prepare(Path.cwd(), preset.tracking.mlflow)
-    server = OwnServer(place)
+    place = prepare_environment(Path.cwd(), preset.tracking.mlflow)
+    server = EphemeralPrefectServer(place)
     try:
         # All that takes time is done while the server starts: imports, and opening MLflow's store.
         from flows import pipeline
-        from flows.orchestration.crash_recovery import present
+        from flows.orchestration.crash_recovery import mark_process_alive
         from tasks.tracking.tracker import Tracker
 
         Tracker(place.mlflow, preset.tracking.experiment, place.root / MLFLOW_FOLDER)
-        server.wait()
-        with present(place):
+        server.wait_until_ready()
+        with mark_process_alive(place):
             outcome: Outcome = getattr(pipeline, name)(preset, **more)
-        server.settle(outcome.prefect_run_id, len(outcome.stages))
+        server.wait_for_tasks(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
         raise typer.Exit(INTERRUPTED) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from flows.common.terminal import Console, one_line, visible
+from flows.common.terminal import Console, escape_controls, one_line
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 
@@ -54,20 +54,20 @@ def lineage(
     tracker, root = open_tracker(), Path.cwd()
     client = tracker.client
     if not model:
-        _learned(tracker, root, row, annotator, as_json)
+        _show_affected_models(tracker, root, row, annotator, as_json)
         return
-    from tasks.tracking.lineage import diffs, trace
+    from tasks.tracking.lineage import recorded_diffs, trace_model
 
-    found = trace(client, model, root)
+    found = trace_model(client, model, root)
     if diff:
-        text = diffs(client, found) or _no_diff(found)
+        text = recorded_diffs(client, found) or _no_diff(found)
         # A program that reads it, as git apply does, gets every byte.
-        print(visible(text) if sys.stdout.isatty() else text, end="")
+        print(escape_controls(text) if sys.stdout.isatty() else text, end="")
         return
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    Console(highlight=False).print(drawn(found))
+    Console(highlight=False).print(lineage_tree(found))
 
 
 def _no_diff(found: Mapping[str, Any]) -> str:
@@ -76,7 +76,7 @@ def _no_diff(found: Mapping[str, Any]) -> str:
     return "nothing differed from the commit"
 
 
-def drawn(found: dict[str, Any]) -> Tree:
+def lineage_tree(found: dict[str, Any]) -> Tree:
     """The lineage as a tree for the terminal."""
     from rich.tree import Tree
 
@@ -117,7 +117,7 @@ def drawn(found: dict[str, Any]) -> Tree:
 
 def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
     known = ("name", "sums", "versions")
-    rest = [f"{name} {_short(value)}" for name, value in source.items() if name not in known]
+    rest = [f"{name} {_shorten_value(value)}" for name, value in source.items() if name not in known]
     branch = tree.add(one_line(f"{source['name']}: {', '.join(rest)}"))
     sums = {name: f"sha256 {found}" for name, found in source.get("sums", {}).items()}
     sums |= source.get("versions", {})
@@ -127,11 +127,11 @@ def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
         branch.add(f"and {len(sums) - SHOWN:,} more: --json has them all")
 
 
-def _short(value: Any) -> str:
+def _shorten_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _learned(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bool) -> None:
+def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bool) -> None:
     """The models that learned from a row or a person, as lines or as JSON."""
     from tasks.deletion.affected_models import Sought, learned_from
 
@@ -152,12 +152,12 @@ def _learned(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bo
         return
     console = Console(highlight=False)
     show_learned(console, found, gone)
-    for line in _withdrawn(tracker, root, row, annotator, found):
+    for line in _show_withdrawals(tracker, root, row, annotator, found):
         console.print(line, soft_wrap=True)
     console.print("next: `chatmill lineage VERSION` leads from a model back to its data", soft_wrap=True)
 
 
-def _withdrawn(
+def _show_withdrawals(
     tracker: Tracker, root: Path, row: str, annotator: str, found: Sequence[Learned]
 ) -> Iterator[str]:
     """Yield when and why a row or a person was withdrawn, and the newest versions that have none of it."""

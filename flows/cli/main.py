@@ -22,7 +22,7 @@ from flows.cli.clean import clean
 from flows.cli.compare import compare
 from flows.cli.cost import cost
 from flows.cli.data import data
-from flows.cli.launch import INTERRUPTED, start
+from flows.cli.launch import INTERRUPTED, launch_flow
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
 from flows.cli.notify import notify
@@ -33,7 +33,7 @@ from flows.cli.why import why
 from flows.cli.withdraw import withdraw
 from flows.common.error_messages import explain_error
 from flows.common.project_folder import check_records, require_access, secure_records
-from flows.common.terminal import Console, visible
+from flows.common.terminal import Console, escape_controls
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 from tasks.project.layout_migration import move_to_cache, moved_notice
@@ -84,7 +84,7 @@ def run(
     if dry_run:
         _dry_run(config, changes, whole=True)
         return
-    _flow("pipeline", config, changes)
+    _launch_flow("pipeline", config, changes)
 
 
 @app.command()
@@ -102,17 +102,17 @@ def ingest(
     if dry_run:
         _dry_run(config, changes, whole=False)
         return
-    _flow("ingestion", config, changes)
+    _launch_flow("ingestion", config, changes)
 
 
 def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
-    from flows.cli.ingest_preview import show
+    from flows.cli.ingest_preview import print_preview
     from flows.config import read_preset
 
-    show(read_preset(config, changes or []), Path.cwd(), whole=whole)
+    print_preview(read_preset(config, changes or []), Path.cwd(), whole=whole)
 
 
-def _flow(name: str, config: Path, changes: list[str] | None) -> None:
+def _launch_flow(name: str, config: Path, changes: list[str] | None) -> None:
     from tasks.engine.source_snapshot import take_snapshot
 
     # Before the stages are imported: the run has one state of the code from here to its end.
@@ -125,7 +125,7 @@ def _flow(name: str, config: Path, changes: list[str] | None) -> None:
         if snapshot:
             snapshot.discard()
         raise
-    outcome = start(name, preset)
+    outcome = launch_flow(name, preset)
     from flows.orchestration.progress import show_outcome
 
     show_outcome(outcome)
@@ -140,9 +140,9 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a preset of that name.")] = False,
 ) -> None:
     """Look at a folder of yours and write a commented preset for it, sized to the data and this machine."""
-    from flows.cli.init import propose
+    from flows.cli.init import propose_preset
 
-    propose(folder, name, minutes, device, force)
+    propose_preset(folder, name, minutes, device, force)
 
 
 @app.command()
@@ -165,29 +165,29 @@ def chat(
 
     The line `/new` begins afresh; an empty one, or Ctrl-D, ends it.
     """
-    from flows.cli.chat import talk
-    from tasks.serving.chat import Conversation, Manner, Talker, is_champion, resolve
+    from flows.cli.chat import run_chat
+    from tasks.serving.chat import ChatModel, Conversation, SamplingParams, is_champion, resolve_model
 
     champion = open_tracker().champion_folder(model) if is_champion(model) else None
-    folder = resolve(model, Path.cwd(), champion)
-    conversation = Conversation(Talker(folder), system)
-    manner = Manner(new_tokens, temperature, top_k, top_p, seed)
+    folder = resolve_model(model, Path.cwd(), champion)
+    conversation = Conversation(ChatModel(folder), system)
+    manner = SamplingParams(new_tokens, temperature, top_k, top_p, seed)
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:
         notes.print(
             f"[dim]{model} from {folder}. The demo's was trained on single prompts like: Finish this review: "
             "The film. /new forgets what was said before.[/dim]"
         )
-    talk(
+    run_chat(
         conversation,
         manner,
-        [prompt] if prompt else _lines(),
-        lambda piece: print(visible(piece), end="", flush=True),
-        lambda text: notes.print(f"[dim]{_plain(text)}[/dim]", soft_wrap=True),
+        [prompt] if prompt else _read_lines(),
+        lambda piece: print(escape_controls(piece), end="", flush=True),
+        lambda text: notes.print(f"[dim]{_plain_text(text)}[/dim]", soft_wrap=True),
     )
 
 
-def _lines() -> Iterator[str]:
+def _read_lines() -> Iterator[str]:
     """What is typed, or piped in, line by line."""
     if not sys.stdin.isatty():
         yield from sys.stdin
@@ -224,7 +224,7 @@ def main() -> None:
     app.command()(restore)
     app.add_typer(quarantine, name="quarantine")
     app.command()(withdraw)
-    code = _guarded(_run_privately)
+    code = _run_guarded(_run_privately)
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -246,7 +246,7 @@ def _run_privately() -> object:
             make_private_folder(root / RECORDS)
 
 
-def _guarded(action: Callable[[], object]) -> int:
+def _run_guarded(action: Callable[[], object]) -> int:
     try:
         result = action()
         return result if isinstance(result, int) else 0
@@ -254,7 +254,7 @@ def _guarded(action: Callable[[], object]) -> int:
         # A usage error's own text leaves out which option it is about.
         says = getattr(error, "format_message", error.__str__)()
         if says:
-            _print_error(f"[red]error:[/red] {_plain(says)}")
+            _print_error(f"[red]error:[/red] {_plain_text(says)}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -267,10 +267,10 @@ def _guarded(action: Callable[[], object]) -> int:
         if said := explain_error(error):
             if LOGS.parent.exists():
                 _write_log(error)
-            _print_error(f"[red]error:[/red] {_plain(said)}")
+            _print_error(f"[red]error:[/red] {_plain_text(said)}")
             return 2
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        _print_error(f"[red]chatmill failed:[/red] {_plain(first)} ({_write_log(error)})")
+        _print_error(f"[red]chatmill failed:[/red] {_plain_text(first)} ({_write_log(error)})")
         return 1
 
 
@@ -304,7 +304,7 @@ def _ignore_output() -> None:
     os.close(empty)
 
 
-def _plain(text: object) -> str:
+def _plain_text(text: object) -> str:
     from rich.markup import escape
 
     return escape(str(text))

@@ -17,7 +17,7 @@ from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 
 if TYPE_CHECKING:
-    from tasks.tracking.alias_changes import Move
+    from tasks.tracking.alias_changes import AliasChange
     from tasks.tracking.registry import Registry
     from tasks.tracking.tracker import Tracker
 
@@ -51,23 +51,23 @@ def models(
         if history:
             moves = registry.moves()
             none = f"No model of {registry.product.name} has been champion yet."
-            console.print(_moves(registry, moves) if moves else escape(none))
+            console.print(_moves_table(registry, moves) if moves else escape(none))
         else:
             _show_versions(tracker, registry, console)
 
 
 def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> None:
-    from tasks.tracking.approval import standing
-    from tasks.tracking.approval import told as told_person
+    from tasks.tracking.approval import approval_state
+    from tasks.tracking.approval import describe_approval as told_person
     from tasks.tracking.lineage import presets_of
 
     moves, versions = registry.moves(), registry.versions()
     champion = moves[-1].now if moves else ""
     presets = presets_of(tracker.client, versions)
-    table = _table("product", "version", "preset", "made", "", "why")
+    table = _models_table("product", "version", "preset", "made", "", "why")
     for version in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
-        name, stands = str(version.version), standing(version.tags)
+        name, stands = str(version.version), approval_state(version.tags)
         holds = "[green]champion[/green]" if name == champion else STANDS.get(stands, "")
         asked = stands and name != champion
         reason = escape(told_person(version) if asked else version.tags.get("reason", ""))
@@ -76,10 +76,10 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
     console.print(table)
     # Figures in words have no room in a column of 80.
     for version in versions:
-        if said := _figures(version.tags):
+        if said := _format_figures(version.tags):
             console.print(f"version {version.version}: {said}")
     none = f"No version of {escape(registry.product.name)} is champion."
-    console.print(_champion(registry, moves[-1]) if champion else none, soft_wrap=True)
+    console.print(_describe_champion(registry, moves[-1]) if champion else none, soft_wrap=True)
 
 
 def rollback(
@@ -111,13 +111,13 @@ def rollback(
         raise UserError(f"{version} and --product {product} name different products; leave one out")
     chosen = find_product(list_products(tracker.client), whose or product, number)
     registry = tracker.registry_of(chosen)
-    move = registry.rollback(number, why, person(), even_so, tracker.check_files)
+    move = registry.rollback(number, why, current_user(), even_so, tracker.check_files)
     was = f" instead of version {move.before}" if move.before else ""
     said = f"version {move.now} of {chosen.name} is now the champion{was}"
     Console(highlight=False).print(escape(said), soft_wrap=True)
 
 
-def _table(*columns: str) -> Table:
+def _models_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in columns:
         # What is short stays whole; a reason has the rest of the line.
@@ -126,32 +126,39 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _figures(tags: dict[str, str]) -> str:
+def _format_figures(tags: dict[str, str]) -> str:
     """Return a version's figures in words."""
     from tasks.common.metric_labels import metric_words
-    from tasks.tracking.approval import figures
+    from tasks.tracking.approval import approval_figures
 
-    return escape("; ".join(f"{metric_words(name)}: {value:.3g}" for name, value in figures(tags).items()))
+    return escape(
+        "; ".join(f"{metric_words(name)}: {value:.3g}" for name, value in approval_figures(tags).items())
+    )
 
 
-def _moves(registry: Registry, moves: list[Move]) -> Table:
-    from tasks.tracking.alias_changes import told
+def _moves_table(registry: Registry, moves: list[AliasChange]) -> Table:
+    from tasks.tracking.alias_changes import describe_change
 
-    table = _table("product", "when", "was", "now", "why")
+    table = _models_table("product", "when", "was", "now", "why")
     for move in moves:
         names = (move.before or "none", move.now or "none")
-        table.add_row(escape(registry.product.name), _local(move.time), *names, escape(told(move)))
+        table.add_row(
+            escape(registry.product.name), _local_time(move.time), *names, escape(describe_change(move))
+        )
     return table
 
 
-def _champion(registry: Registry, move: Move) -> str:
-    from tasks.tracking.alias_changes import told
+def _describe_champion(registry: Registry, move: AliasChange) -> str:
+    from tasks.tracking.alias_changes import describe_change
 
     whose = escape(registry.product.name)
-    return f"champion of {whose}: version {move.now}, since {_local(move.time)} ({escape(told(move))})"
+    return (
+        f"champion of {whose}: version {move.now}, since {_local_time(move.time)} "
+        f"({escape(describe_change(move))})"
+    )
 
 
-def _local(moment: str) -> str:
+def _local_time(moment: str) -> str:
     """A time in UTC as this machine's clock shows it."""
     if not moment:
         return "unknown"
@@ -159,7 +166,7 @@ def _local(moment: str) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def person() -> str:
+def current_user() -> str:
     """Who types."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name

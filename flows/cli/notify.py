@@ -23,15 +23,15 @@ def notify(
     past; a model waits for a person. The address is a secret: it is read from the environment, and Prefect
     keeps it encrypted. Typed again, this changes nothing that is as it should be.
     """
-    from flows.servers.environment import prepare, webhook
+    from flows.servers.environment import prepare_environment, webhook_url
 
-    address = webhook()
-    if not prepare(Path.cwd()).prefect:
+    address = webhook_url()
+    if not prepare_environment(Path.cwd()).prefect:
         raise UserError("no Prefect server runs here; `chatmill up` starts it, then type this again")
     # After the environment is set, as Prefect reads it when it is imported.
     from prefect.client.orchestration import get_client
 
-    from flows.orchestration.notifications import NOTICES, make_automation, make_block, send
+    from flows.orchestration.notifications import NOTICES, make_automation, make_block, send_message
 
     # Prefect's own services say what they still hold when a program ends; here that is nobody's concern.
     for service in ("EventsWorker", "APILogWorker"):
@@ -43,7 +43,7 @@ def notify(
         for notice in NOTICES:
             console.print(f"[bold]{notice.name:<28}[/bold] {make_automation(client, notice, block)}")
     if test:
-        send("chatmill: a test", "Messages arrive here.")
+        send_message("chatmill: a test", "Messages arrive here.")
         console.print("one message was sent, and taken")
     else:
         console.print("[dim]`chatmill notify --test` sends one message[/dim]")

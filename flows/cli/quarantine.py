@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from flows.common.terminal import Console, visible
+from flows.common.terminal import Console, escape_controls
 from model.errors import UserError
 
 if TYPE_CHECKING:
-    from tasks.validation.quarantine import Admission, Aside, Total
+    from tasks.validation.quarantine import Admission, QuarantinedRow, Total
 
 quarantine = typer.Typer(
     help="The rows that were set aside: which, why, and taking them in again.", no_args_is_help=True
@@ -35,11 +35,11 @@ def list_(config: Config = None) -> None:
     """Counts by rule and source with the first row of each, and who admitted rows."""
     from rich.table import Table
 
-    from tasks.validation.quarantine import read_admissions, summary
+    from tasks.validation.quarantine import read_admissions, summarize_quarantine
 
-    root, path = Path.cwd(), _path(config)
+    root, path = Path.cwd(), _overrides_file(config)
     admitted = read_admissions(root, path)
-    totals = summary(root, admitted)
+    totals = summarize_quarantine(root, admitted)
     console = Console(highlight=False)
     if totals:
         table = Table(box=None, pad_edge=False)
@@ -50,22 +50,24 @@ def list_(config: Config = None) -> None:
         table.add_column("for example", overflow="fold")
         for total in totals:
             numbers = (f"{number:,}" if number else "" for number in (total.rows, total.admitted))
-            first = f"{total.first.id}  {_short(_said(total.first.row), SHOWN['example'])}"
+            first = f"{total.first.id}  {_shorten_line(_describe_row(total.first.row), SHOWN['example'])}"
             table.add_row(total.kind, escape(total.rule), escape(total.source), *numbers, escape(first))
         console.print(table)
     else:
         console.print("no row is set aside")
     by = sorted({admission.by for admission in admitted.values()})
     if admitted:
-        shown = escape(_short(", ".join(by), SHOWN["text"]))
+        shown = escape(_shorten_line(", ".join(by), SHOWN["text"]))
         console.print(
-            f"{_rows(len(admitted))} admitted by {shown} in {escape(str(path))}; "
+            f"{_format_rows(len(admitted))} admitted by {shown} in {escape(str(path))}; "
             "`chatmill quarantine show --admitted` says which and why",
             soft_wrap=True,
         )
     waiting = sum(total.admitted for total in totals)
     if waiting:
-        console.print(f"{_next(config)} takes in the {_rows(waiting)} admitted since", soft_wrap=True)
+        console.print(
+            f"{_next_steps(config)} takes in the {_format_rows(waiting)} admitted since", soft_wrap=True
+        )
     if sum(total.rows for total in totals) > waiting:
         console.print(
             "next: `chatmill quarantine show RULE` shows rows; `chatmill quarantine admit ID… --by YOU "
@@ -90,17 +92,17 @@ def show(
     config: Config = None,
 ) -> None:
     """Each row that was set aside: its id and source, where it came from, what broke which rule, its text."""
-    from tasks.validation.quarantine import read_admissions, set_aside, summary
+    from tasks.validation.quarantine import read_admissions, set_aside, summarize_quarantine
 
-    root, path = Path.cwd(), _path(config)
+    root, path = Path.cwd(), _overrides_file(config)
     known = read_admissions(root, path)
     if admitted:
         if rule or source or lines:
             raise UserError("--admitted goes with neither a rule, nor --source, nor --json")
         _show_admitted(list(known.values()), most, path, config)
         return
-    totals = summary(root, known)
-    rules = _matching(rule, totals)
+    totals = summarize_quarantine(root, known)
+    rules = _matching_rules(rule, totals)
     _known_source(source, totals)
     count = sum(t.rows for t in totals if t.rule in rules and source in ("", t.source))
     console, notes = Console(highlight=False), Console(highlight=False, stderr=True)
@@ -109,7 +111,7 @@ def show(
         if lines:
             sys.stdout.write(aside.line.encode("utf-8", "replace").decode() + "\n")
         else:
-            for line in _described(aside, aside.id in known):
+            for line in _describe_quarantined(aside, aside.id in known):
                 console.print(line, soft_wrap=True)
     if not count:
         notes.print("no row is set aside" + (" for this rule and source" if totals else ""))
@@ -141,17 +143,19 @@ def admit(
     """
     from tasks.validation import quarantine as kept
 
-    path = _path(config)
+    path = _overrides_file(config)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    done = kept.admit(Path.cwd(), path, ids or [], by, why, now, fixed)
+    done = kept.admit_rows(Path.cwd(), path, ids or [], by, why, now, fixed)
     console = Console(highlight=False)
     how = "mended" if fixed else "excused from every rule"
-    said = f"{_rows(len(done))} admitted, {how}; {escape(str(path))} says so"
+    said = f"{_format_rows(len(done))} admitted, {how}; {escape(str(path))} says so"
     console.print(f"{said}: commit it with your presets", soft_wrap=True)
-    console.print(f"next: {_next(config)} takes {'it' if len(done) == 1 else 'them'} in", soft_wrap=True)
+    console.print(
+        f"next: {_next_steps(config)} takes {'it' if len(done) == 1 else 'them'} in", soft_wrap=True
+    )
 
 
-def _path(config: Path | None) -> Path:
+def _overrides_file(config: Path | None) -> Path:
     from tasks.validation.quarantine import ADMITTED
 
     config = config or _made_by()
@@ -162,7 +166,7 @@ def _path(config: Path | None) -> Path:
     return Path(read_preset(config).validation.admitted)
 
 
-def _next(config: Path | None) -> str:
+def _next_steps(config: Path | None) -> str:
     config = config or _made_by()
     return f"`chatmill run --config {escape(str(config))}`" if config else "`chatmill run`"
 
@@ -178,7 +182,7 @@ def _made_by() -> Path | None:
     return found if found != DEMO else None
 
 
-def _matching(rule: str, totals: Sequence[Total]) -> set[str]:
+def _matching_rules(rule: str, totals: Sequence[Total]) -> set[str]:
     """The rules that are meant: the one of that name, else all that the text is a part of."""
     rules = {total.rule for total in totals}
     if not rule or rule in rules:
@@ -201,17 +205,20 @@ def _known_source(source: str, totals: Sequence[Total]) -> None:
         )
 
 
-def _described(aside: Aside, admitted: bool) -> Iterator[str]:
+def _describe_quarantined(aside: QuarantinedRow, admitted: bool) -> Iterator[str]:
     mark = "  [green]admitted[/green]" if admitted else ""
-    head = f"[bold]{escape(aside.id)}[/bold]  {aside.kind}  {escape(_short(aside.source, SHOWN['value']))}"
+    head = (
+        f"[bold]{escape(aside.id)}[/bold]  {aside.kind}  "
+        f"{escape(_shorten_line(aside.source, SHOWN['value']))}"
+    )
     yield f"{head}  [red]{escape(aside.rule)}[/red]{mark}"
     # What rows broke among each other has no value of its own.
     said = "" if aside.value is None else json.dumps(aside.value, ensure_ascii=False)
     value = aside.value if isinstance(aside.value, str) else said
-    shown = ": ".join(part for part in (aside.where, _short(value, SHOWN["value"])) if part)
+    shown = ": ".join(part for part in (aside.where, _shorten_line(value, SHOWN["value"])) if part)
     if shown:
         yield f"    {escape(shown)}"
-    yield f"    [dim]{escape(_short(_said(aside.row), SHOWN['text']))}[/dim]"
+    yield f"    [dim]{escape(_shorten_line(_describe_row(aside.row), SHOWN['text']))}[/dim]"
 
 
 def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, config: Path | None) -> None:
@@ -220,29 +227,30 @@ def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, confi
     if not admissions:
         console.print(f"no row is admitted in {escape(str(path))}", soft_wrap=True)
         return
-    for admission in sorted(admissions, key=_made, reverse=True)[: most or None]:
+    for admission in sorted(admissions, key=_describe_admission, reverse=True)[: most or None]:
         how = "as it is" if admission.row is None else "mended"
         date = admission.time[:16].replace("T", " ")
-        who = escape(_short(admission.by, SHOWN["value"]))
+        who = escape(_shorten_line(admission.by, SHOWN["value"]))
         console.print(f"[bold]{escape(admission.id)}[/bold]  {date}  {who}  {how}", soft_wrap=True)
-        console.print(f"    {escape(_short(admission.why, SHOWN['text']))}", soft_wrap=True)
+        console.print(f"    {escape(_shorten_line(admission.why, SHOWN['text']))}", soft_wrap=True)
         if admission.row is not None:
-            said = escape(_short(_said(admission.row), SHOWN["text"]))
+            said = escape(_shorten_line(_describe_row(admission.row), SHOWN["text"]))
             console.print(f"    [dim]{said}[/dim]", soft_wrap=True)
     if most and len(admissions) > most:
         console.print(f"{len(admissions) - most:,} more: `--most 0` shows all")
     console.print(
-        f"next: {_next(config)} takes in what is new; a line taken out of {escape(str(path))} is withdrawn",
+        f"next: {_next_steps(config)} takes in what is new; a line taken out of "
+        f"{escape(str(path))} is withdrawn",
         soft_wrap=True,
     )
 
 
-def _made(admission: Admission) -> datetime:
+def _describe_admission(admission: Admission) -> datetime:
     made = datetime.fromisoformat(admission.time)
     return made if made.tzinfo else made.replace(tzinfo=UTC)
 
 
-def _said(row: dict[str, Any]) -> str:
+def _describe_row(row: dict[str, Any]) -> str:
     """What a row holds, broken as it may be; of a row that could not be read, where it is and why."""
     if row.get("fault"):
         return str(row["fault"])
@@ -254,11 +262,11 @@ def _said(row: dict[str, Any]) -> str:
     return f"{row.get('prompt')} → {row.get('completion')}{scores}"
 
 
-def _short(text: str, most: int) -> str:
+def _shorten_line(text: str, most: int) -> str:
     """One line, with what cannot be printed as its escape, as a terminal would obey it."""
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
-    return visible(cut).replace("\n", "\\n").replace("\t", "\\t")
+    return escape_controls(cut).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _rows(count: int) -> str:
+def _format_rows(count: int) -> str:
     return f"{count:,} row" if count == 1 else f"{count:,} rows"

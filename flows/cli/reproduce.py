@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.common.terminal import Console
-from flows.orchestration.reproduction import made_again
+from flows.orchestration.reproduction import reproduce_run
 from flows.orchestration.tracker import open_store
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def reproduce(
     console = Console(highlight=False)
     client, root = open_store()
     try:
-        found = made_again(
+        found = reproduce_run(
             client, root, run, keep, lambda text: console.print(f"[dim]{escape(text)}[/dim]"), trust
         )
     except KeyboardInterrupt:
@@ -60,7 +60,7 @@ def reproduce(
         Console(stderr=True, highlight=False).print(said, soft_wrap=True)
         raise typer.Exit(1) from None
     console.print()
-    console.print(drawn(found.verdicts))
+    console.print(verdict_table(found.verdicts))
     console.print(
         f"\n[bold {COLOURS[found.says]}]{escape(found.sentence)}[/bold {COLOURS[found.says]}]", soft_wrap=True
     )
@@ -75,7 +75,7 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def drawn(verdicts: list[StageVerdict]) -> Table:
+def verdict_table(verdicts: list[StageVerdict]) -> Table:
     """The verdict stage by stage."""
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "verdict", "why"):

@@ -24,12 +24,19 @@ from flows.orchestration.preset_deployments import (
     remove_former,
     write_deployments,
 )
-from flows.servers.commands import Where, mlflow_server, prefect_server
+from flows.servers.commands import ListenAddress, mlflow_server, prefect_server
 from flows.servers.credentials import SETTING, is_loopback
-from flows.servers.environment import LOOPBACK, Place, give_prefect, prepare, shown, unbound
-from flows.servers.state_file import Record, Served, held, read_served, record_path, start_lock
-from flows.servers.supervisor import Kept, Service, end_leftovers, stop
-from flows.servers.workers import POOLS, deploy, deployments, make_pools, workers
+from flows.servers.environment import (
+    LOOPBACK,
+    Settings,
+    bind_problem,
+    display_address,
+    give_prefect,
+    prepare_environment,
+)
+from flows.servers.state_file import Served, StateFile, open_state_file, read_served, record_path, start_lock
+from flows.servers.supervisor import Service, SupervisedProcess, end_leftovers, stop_processes
+from flows.servers.workers import POOLS, build_workers, deploy_flows, deployment_names, make_pools
 from model.errors import UserError
 from tasks.project.database_check import replace_prefect_database
 from tasks.project.paths import MLFLOW_DATABASE, MLFLOW_FOLDER
@@ -53,7 +60,7 @@ Host = Annotated[
 
 
 @dataclass(frozen=True)
-class Asked:
+class ServerRequest:
     """What is to run, and where. `host` is for other hosts to use both servers; None: no other does."""
 
     command: str
@@ -67,7 +74,7 @@ class Asked:
     detached: bool = False
 
     @property
-    def address(self) -> str:
+    def listen_address(self) -> str:
         """Where both servers listen."""
         return self.host or LOOPBACK
 
@@ -116,15 +123,17 @@ def up(
         start_in_background(Path.cwd(), sys.argv[1:])
         return
     detached = os.environ.pop(DETACHED, "") != ""
-    asked = Asked(
+    asked = ServerRequest(
         "chatmill up", host, prefect_port, mlflow_port, pools, deploys, presets, gpu_workers, detached
     )
-    _serve(Path.cwd(), asked)
+    _serve_until_stopped(Path.cwd(), asked)
 
 
 def dashboards(prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = None) -> None:
     """Prefect's and MLflow's own pages with the runs in them, until Ctrl-C: `up` without the rest."""
-    _serve(Path.cwd(), Asked("chatmill dashboards", host, prefect_port, mlflow_port, (), False))
+    _serve_until_stopped(
+        Path.cwd(), ServerRequest("chatmill dashboards", host, prefect_port, mlflow_port, (), False)
+    )
 
 
 def down() -> None:
@@ -150,12 +159,12 @@ def _end_last(root: Path) -> list[str]:
     """End what a process left that was killed outright; the names of what was still there."""
     if not record_path(root).exists():
         return []
-    with held(root) as record:
-        last = record.last() if record else None
+    with open_state_file(root) as record:
+        last = record.read_last() if record else None
         if record is None or last is None:
             return []
         left = end_leftovers(last.processes, root)
-        record.clear()
+        record.clear_state()
         return left
 
 
@@ -163,59 +172,59 @@ def _ended_left(names: list[str]) -> str:
     return f"ended what a killed `chatmill up` had left: {', '.join(names)}"
 
 
-def _serve(root: Path, asked: Asked) -> None:
+def _serve_until_stopped(root: Path, asked: ServerRequest) -> None:
     """All that is asked for, until Ctrl-C or SIGTERM.
 
     Raises UserError for a port that is taken, RuntimeError for a service that does not stay up.
     """
     console = Console(highlight=False, soft_wrap=True)
-    with held(root) as record:
+    with open_state_file(root) as record:
         if record is None:
             print_running(root, asked.command, console)
             return
-        last = record.last()
-        record.write(Served(os.getpid(), time.time(), asked.command))
+        last = record.read_last()
+        record.write_state(Served(os.getpid(), time.time(), asked.command))
         if last and (left := end_leftovers(last.processes, root)):
             console.print(_ended_left(left))
         try:
             _Watch(root, asked, record, console).run()
         finally:
-            record.clear()
+            record.clear_state()
 
 
 class _Watch:
     """The services of one `up`, from their start to their end."""
 
-    def __init__(self, root: Path, asked: Asked, record: Record, console: Console) -> None:
+    def __init__(self, root: Path, asked: ServerRequest, record: StateFile, console: Console) -> None:
         self.asked, self.record, self.console = asked, record, console
-        self.root, self.kept = root, list[Kept]()
+        self.root, self.kept = root, list[SupervisedProcess]()
         self.served = Served(os.getpid(), time.time(), asked.command)
 
     def run(self) -> None:
         """Start, watch, stop."""
         # Raises UserError for what is no address.
-        is_loopback(self.asked.address)
-        place = prepare(self.root)
+        is_loopback(self.asked.listen_address)
+        place = prepare_environment(self.root)
         try:
-            with _ignoring(signal.SIGHUP):
-                self._start(place)
+            with _ignore_signals(signal.SIGHUP):
+                self._start_services(place)
                 while True:
-                    if any([one.look(self._note) for one in self.kept]):
-                        self._write()
+                    if any([one.restart_if_ended(self._log_note) for one in self.kept]):
+                        self._write_state()
                     time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
             self.console.print("stopping")
         finally:
             # A second Ctrl-C would leave behind what is still ending.
-            with _ignoring(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                stop(self.kept, self._note)
+            with _ignore_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                stop_processes(self.kept, self._log_note)
         self.console.print("stopped")
 
-    def _start(self, place: Place) -> None:
+    def _start_services(self, place: Settings) -> None:
         wanted: list[Service] = []
         api, mlflow = place.prefect, ""
-        prefect_at = self._where("Prefect", place.prefect, self.asked.prefect_port)
-        mlflow_at = self._where("MLflow", place.mlflow, self.asked.mlflow_port)
+        prefect_at = self._listen_address("Prefect", place.prefect, self.asked.prefect_port)
+        mlflow_at = self._listen_address("MLflow", place.mlflow, self.asked.mlflow_port)
         if prefect_at:
             wanted.append(prefect_server(place, prefect_at, mlflow_at))
             api = f"{prefect_at.address}/api"
@@ -228,7 +237,7 @@ class _Watch:
         with start_lock(self.root, self._say):
             if prefect_at:
                 if notice := replace_prefect_database(self.root):
-                    self._note(notice)
+                    self._log_note(notice)
                 self.served = replace(self.served, prefect=api)
             if mlflow_at:
                 begins = "opening" if (self.root / MLFLOW_DATABASE).exists() else "creating"
@@ -240,72 +249,74 @@ class _Watch:
             self._bring_up(wanted)
         if self.asked.pools:
             self._say("looking for what killed runs left")
-            for note in _sweep(place):
-                self._note(note)
+            for note in _recover_crashed_runs(place):
+                self._log_note(note)
             make_pools()
-            self._deploy(place, api)
-            started = workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers)
+            self._deploy_flows(place, api)
+            started = build_workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers)
             self._say(f"starting the workers {', '.join(one.name for one in started)}")
             self._bring_up(started)
         self.served = replace(self.served, mlflow=mlflow, ready=True)
-        self._write()
+        self._write_state()
         if not self.asked.detached:
             print_login_link(self.root, self.served, self.console)
         self.console.print(
             "[dim]Ctrl-C or `chatmill down` stops all of it. Runs that start meanwhile are seen here.[/dim]"
         )
 
-    def _where(self, name: str, elsewhere: str, port: int) -> Where | None:
+    def _listen_address(self, name: str, elsewhere: str, port: int) -> ListenAddress | None:
         """Where a server is to listen; None: another is set. Raises UserError for a port that is taken."""
         if elsewhere.startswith("http"):
-            self.console.print(f"[bold]{name:<8}[/bold] {shown(elsewhere)}   is set; nothing is started")
+            self.console.print(
+                f"[bold]{name:<8}[/bold] {display_address(elsewhere)}   is set; nothing is started"
+            )
             return None
-        where = Where(self.asked.address, port)
-        if why := unbound(where.host, port):
+        where = ListenAddress(self.asked.listen_address, port)
+        if why := bind_problem(where.host, port):
             raise UserError(f"{why}; `{self.asked.command} --{name.lower()}-port` takes another port")
         return where
 
     def _bring_up(self, services: list[Service]) -> None:
         started = []
         for service in services:
-            started.append(Kept(service, self.root))
+            started.append(SupervisedProcess(service, self.root))
             self.kept.append(started[-1])
-        self._write()
+        self._write_state()
         for one in started:
             with self.console.status(f"{one.service.name} is starting"):
-                one.wait(self._say)
-            found = one.described()
+                one.wait_until_ready(self._say)
+            found = one.describe_process()
             self.console.print(service_line(found.name, found.address, found.shows, found.pid))
 
-    def _deploy(self, place: Place, api: str) -> None:
+    def _deploy_flows(self, place: Settings, api: str) -> None:
         if not self.asked.deploy:
             return
-        file, names = None, deployments(self.root)
+        file, names = None, deployment_names(self.root)
         if self.asked.presets:
             file, names = write_deployments(self.root, self.asked.presets)
         if not names:
             return
         self._say("making the deployments of prefect.yaml")
-        failed = deploy(place, api, file)
+        failed = deploy_flows(place, api, file)
         if not failed and (removed := remove_former(names)):
-            self._note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
+            self._log_note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
         if failed:
-            self._note(f"the deployments of prefect.yaml were not made: {failed}")
+            self._log_note(f"the deployments of prefect.yaml were not made: {failed}")
         else:
             self.console.print(f"[bold]deployed[/bold] {', '.join(names)}")
 
-    def _write(self) -> None:
-        self.served = replace(self.served, processes=tuple(one.described() for one in self.kept))
-        self.record.write(self.served)
+    def _write_state(self) -> None:
+        self.served = replace(self.served, processes=tuple(one.describe_process() for one in self.kept))
+        self.record.write_state(self.served)
 
     def _say(self, text: str) -> None:
         self.console.print(f"[dim]{escape(text)}[/dim]")
 
-    def _note(self, text: str) -> None:
+    def _log_note(self, text: str) -> None:
         self.console.print(f"[yellow]{time.strftime('%H:%M:%S')} {escape(text)}[/yellow]")
 
 
-def _open_tracker(place: Place) -> Tracker:
+def _open_tracker(place: Settings) -> Tracker:
     # After the environment is set, as MLflow reads it when it is imported.
     from flows.orchestration.tracker import EXPERIMENT
     from tasks.tracking.tracker import Tracker
@@ -313,15 +324,15 @@ def _open_tracker(place: Place) -> Tracker:
     return Tracker(place.mlflow, EXPERIMENT, place.root / MLFLOW_FOLDER)
 
 
-def _sweep(place: Place) -> list[str]:
+def _recover_crashed_runs(place: Settings) -> list[str]:
     # It asks both servers, which answer by now.
-    from flows.orchestration.crash_recovery import sweep
+    from flows.orchestration.crash_recovery import recover_crashed_runs
 
-    return sweep(place, _open_tracker(place))
+    return recover_crashed_runs(place, _open_tracker(place))
 
 
 @contextmanager
-def _ignoring(*signals: signal.Signals) -> Iterator[None]:
+def _ignore_signals(*signals: signal.Signals) -> Iterator[None]:
     """Without those signals, which are as they were afterwards."""
     before: list[tuple[signal.Signals, Callable[..., object] | int | None]] = []
     for sign in signals:

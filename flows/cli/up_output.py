@@ -43,7 +43,7 @@ def print_login_link(root: Path, served: Served, console: Console) -> None:
     links = LoginLinks(root / SECRETS, login)
     first = next((one.address for one in served.processes if one.address), "")
     if first:
-        console.print(f"[bold]log in  [/bold] {links.create(first)}")
+        console.print(f"[bold]log in  [/bold] {links.create_link(first)}")
         console.print(
             f"[dim]         opens both pages in a browser, once, within {LINK_MINUTES} minutes[/dim]"
         )

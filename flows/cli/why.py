@@ -41,17 +41,17 @@ def why(
 
     found = find_stage(client, stage, run)
     console = Console(highlight=False)
-    for line in _says(client, found, stage_before(client, found)):
+    for line in _explain_stage(client, found, stage_before(client, found)):
         console.print(line, soft_wrap=True)
 
 
-def _says(client: MlflowClient, found: StageRun, before: StageRun | None) -> list[str]:
+def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | None) -> list[str]:
     """The answer, line by line."""
-    from tasks.tracking.cache_explanation import differences
+    from tasks.tracking.cache_explanation import explain_differences
     from tasks.tracking.queries import read_past_manifest
 
     what = found.status or f"not finished ({found.state.lower()})"
-    lines = [f"[bold]{found.stage}[/bold] was [bold]{what}[/bold] in {_named(found)}"]
+    lines = [f"[bold]{found.stage}[/bold] was [bold]{what}[/bold] in {_name_run(found)}"]
     if not found.key:
         return [*lines, "a stage that did not finish leaves no manifest: there is nothing to compare"]
     if before is None:
@@ -59,13 +59,13 @@ def _says(client: MlflowClient, found: StageRun, before: StageRun | None) -> lis
             *lines,
             f"there is no run before: none of preset {escape(found.preset)} finished this stage earlier",
         ]
-    lines.append(f"the run before: {_named(before)}, where it was {before.status}")
+    lines.append(f"the run before: {_name_run(before)}, where it was {before.status}")
     if before.key == found.key:
-        return [*lines, _same(found)]
+        return [*lines, _explain_reuse(found)]
     manifests = {each.pipeline: read_past_manifest(client, each) for each in (before, found)}
     gone = [each for each in (before, found) if manifests[each.pipeline] is None]
     if gone:
-        whose = " and ".join(f"of {_named(each)}" for each in gone)
+        whose = " and ".join(f"of {_name_run(each)}" for each in gone)
         return [
             *lines,
             f"the keys differ ({before.key} → {found.key}), but by what cannot be said: "
@@ -73,10 +73,10 @@ def _says(client: MlflowClient, found: StageRun, before: StageRun | None) -> lis
         ]
     old, new = manifests[before.pipeline], manifests[found.pipeline]
     assert old is not None and new is not None
-    return [*lines, *_listed(differences(old, new), before, found)]
+    return [*lines, *_list_differences(explain_differences(old, new), before, found)]
 
 
-def _same(found: StageRun) -> str:
+def _explain_reuse(found: StageRun) -> str:
     if found.status == "reused":
         return "nothing that it depends on differs"
     return (
@@ -85,14 +85,15 @@ def _same(found: StageRun) -> str:
     )
 
 
-def _listed(differ: list[Difference], before: StageRun, found: StageRun) -> list[str]:
+def _list_differences(differ: list[Difference], before: StageRun, found: StageRun) -> list[str]:
     if not differ:
         return [
             f"the keys differ ({before.key} → {found.key}), but not in what both manifests record: one is of "
             "an older chatmill, which did not keep what a stage reads that no stage made"
         ]
     lines = [
-        f"  {each.kind}  [bold]{escape(each.name)}[/bold]  {_short(each.before)} → {_short(each.now)}"
+        f"  {each.kind}  [bold]{escape(each.name)}[/bold]  {_shorten_value(each.before)} → "
+        f"{_shorten_value(each.now)}"
         for each in differ[:MOST]
     ]
     if len(differ) > MOST:
@@ -112,12 +113,12 @@ def _listed(differ: list[Difference], before: StageRun, found: StageRun) -> list
     return lines
 
 
-def _named(found: StageRun) -> str:
+def _name_run(found: StageRun) -> str:
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.started / 1000))
     return f"run {found.pipeline[:SHOWN]} ({escape(found.preset)}, {began})"
 
 
-def _short(value: str) -> str:
+def _shorten_value(value: str) -> str:
     if re.fullmatch(rf"[0-9a-f]{{{DIGEST},}}", value):
         return value[:SHOWN]
     return escape(value if len(value) <= LONGEST else f"{value[:LONGEST]}…")

@@ -15,7 +15,7 @@ from model.errors import UserError
 from tasks.data.withdrawals import (
     WITHDRAWN,
     Withdrawal,
-    gathered,
+    merge_withdrawals,
     read_withdrawals,
     read_withdrawn,
     write_withdrawals,
@@ -57,7 +57,7 @@ def withdraw(
 
     console, root = Console(highlight=False), Path.cwd()
     if not (ids or annotators or rows):
-        _show(console, root)
+        _print_withdrawals(console, root)
         return
     if not dry_run and (lacks := [name for name, said in (("--why", why), ("--by", by)) if not said.strip()]):
         raise UserError(f"{' and '.join(lacks)} not given; a withdrawal says who withdraws, and why")
@@ -87,22 +87,22 @@ def withdraw(
 
 def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> bool:
     """Write it down, and make the version of the data without it; whether there was anything to do."""
-    from flows.cli.launch import start
-    from flows.servers.environment import prepare
+    from flows.cli.launch import launch_flow
+    from flows.servers.environment import prepare_environment
     from tasks.dvc.versions import check_data
 
     # Servers that do not answer are said before anything is written.
-    prepare(root, preset.tracking.mlflow)
+    prepare_environment(root, preset.tracking.mlflow)
     if not found.new and _is_out(root):
         for each in found.known:
-            console.print(_said(each), soft_wrap=True)
+            console.print(_describe_withdrawal(each), soft_wrap=True)
         console.print("nothing new: this was withdrawn before, and the data is without it", soft_wrap=True)
         return False
     # So are a damaged data.dvc, and files that are not chatmill's.
     check_data(root)
     write_withdrawals(root, found.new)
     # Labels that came since are for the deployment that looks for them to announce.
-    start("ingestion", preset, announce=False)
+    launch_flow("ingestion", preset, announce=False)
     _show_leaving(console, found, "left")
     return True
 
@@ -112,7 +112,7 @@ def _is_out(root: Path) -> bool:
     from tasks.dvc.versions import read_pointer
 
     meta = (read_pointer(root) or {}).get("meta") or {}
-    return (meta.get("withdrawn") or {}).get("digest", "") == read_withdrawn(root).digest
+    return (meta.get("withdrawn") or {}).get("digest", "") == read_withdrawn(root).withdrawals_digest
 
 
 def _show_leaving(console: Console, found: Leaving, how: str) -> None:
@@ -120,9 +120,9 @@ def _show_leaving(console: Console, found: Leaving, how: str) -> None:
     from rich.table import Table
 
     for each in found.known[:SHOWN]:
-        console.print(_said(each), soft_wrap=True)
+        console.print(_describe_withdrawal(each), soft_wrap=True)
     for each in found.new[:SHOWN]:
-        console.print(escape(_named(each)), soft_wrap=True)
+        console.print(escape(_name_subject(each)), soft_wrap=True)
     if (more := sum(max(0, len(all_of) - SHOWN) for all_of in (found.new, found.known))) > 0:
         console.print(f"and {more:,} more")
     table = Table(box=None, pad_edge=False)
@@ -145,7 +145,7 @@ def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.deletion.affected_models import Sought, learned_from
 
-    sought = Sought(withdrawn=gathered((*found.new, *found.known)))
+    sought = Sought(withdrawn=merge_withdrawals((*found.new, *found.known)))
     models, gone = learned_from(tracker.client, tracker.registries(), root, sought)
     if models or gone:
         console.print("models that had them, and stay as they are:", soft_wrap=True)
@@ -154,11 +154,11 @@ def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -
         console.print("no model had them")
 
 
-def _show(console: Console, root: Path) -> None:
+def _print_withdrawals(console: Console, root: Path) -> None:
     """What the project has withdrawn, the latest last."""
     found = read_withdrawals(root)
     for each in found[-SHOWN:]:
-        console.print(_said(each), soft_wrap=True)
+        console.print(_describe_withdrawal(each), soft_wrap=True)
     if len(found) > SHOWN:
         console.print(f"the last {SHOWN} of {len(found):,} in {WITHDRAWN}")
     if not found:
@@ -170,9 +170,9 @@ def _show(console: Console, root: Path) -> None:
     )
 
 
-def _said(each: Withdrawal) -> str:
-    return escape(f"{_named(each)}: withdrawn by {each.by}, {each.time[:10]} ({each.why})")
+def _describe_withdrawal(each: Withdrawal) -> str:
+    return escape(f"{_name_subject(each)}: withdrawn by {each.by}, {each.time[:10]} ({each.why})")
 
 
-def _named(each: Withdrawal) -> str:
+def _name_subject(each: Withdrawal) -> str:
     return f"row {each.id}" if each.id else f"the labels of {each.annotator}"

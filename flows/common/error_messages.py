@@ -56,13 +56,13 @@ SCRIPT = re.compile(r"^\s*\[Errno (\d+)\]")
 
 def explain_error(error: BaseException) -> str:
     """Return one sentence with the reason, the path and what to do; empty for an error of another kind."""
-    for each in _chain(error):
+    for each in _exception_chain(error):
         if said := _explain_database(each) or _explain_system(each):
             return said
     return ""
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _exception_chain(error: BaseException) -> Iterator[BaseException]:
     """The error and those that it was raised from."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
@@ -97,14 +97,14 @@ def _explain_system(error: BaseException) -> str:
             code, path = int(match[1]), str(first[1])
     elif isinstance(error, OSError) and error.errno:
         names = (error.filename, error.filename2)
-        code, path = error.errno, next((_shown(name) for name in names if name is not None), "")
+        code, path = error.errno, next((_display_path(name) for name in names if name is not None), "")
     if code not in ADVICE:
         return ""
     reason = os.strerror(code)
     return f"{path}: {reason}; {ADVICE[code]}" if path else f"{reason}; {ADVICE[code]}"
 
 
-def _shown(name: object) -> str:
+def _display_path(name: object) -> str:
     text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
     try:
         return os.path.relpath(text) if text.startswith(os.getcwd() + os.sep) else text

@@ -91,7 +91,9 @@ def require_access(root: Path) -> None:
         return
     owner = var.stat().st_uid
     if owner != os.geteuid():
-        raise UserError(f"{var} belongs to {_user(owner)}, who alone may use it; start chatmill as that user")
+        raise UserError(
+            f"{var} belongs to {_user_name(owner)}, who alone may use it; start chatmill as that user"
+        )
     raise UserError(
         f"{var} cannot be read and written; make it writable for you, and its disk if it is read-only"
     )
@@ -134,7 +136,7 @@ def secure_records(root: Path) -> None:
         return
     if tightened:
         print(
-            f"other users of this machine could enter {RECORDS}/; now only {_user(os.geteuid())} may",
+            f"other users of this machine could enter {RECORDS}/; now only {_user_name(os.geteuid())} may",
             file=sys.stderr,
         )
 
@@ -147,7 +149,7 @@ def _is_own(var: Path) -> bool:
         return False
 
 
-def _user(number: int) -> str:
+def _user_name(number: int) -> str:
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:

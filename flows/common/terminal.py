@@ -25,14 +25,14 @@ UNSAFE = re.compile(
 )
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""Return a text with every character that controls a terminal written as an escape, as \x1b."""
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def one_line(text: str) -> str:
     """Return a user's text as markup of rich that stays on its line: a name, a subject, a reason."""
-    return escape(visible(text).replace("\n", "\\n").replace("\t", "\\t"))
+    return escape(escape_controls(text).replace("\n", "\\n").replace("\t", "\\t"))
 
 
 class Console(RichConsole):
@@ -47,12 +47,12 @@ class Console(RichConsole):
 
     def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
         """Return the text of a string, before its width is counted."""
-        return super().render_str(visible(text), **options)
+        return super().render_str(escape_controls(text), **options)
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
         """Write what came by another way than a string, as an object of Text."""
         return super()._render_buffer(
-            segment if segment.control else Segment(visible(segment.text), segment.style)
+            segment if segment.control else Segment(escape_controls(segment.text), segment.style)
             for segment in buffer
         )
 
@@ -64,11 +64,11 @@ class VisibleRecord(logging.LogRecord):
         super().__init__(*words, **named)
         if self.exc_info and self.exc_info[0]:
             # Formatters take this where it is set.
-            self.exc_text = visible("".join(traceback.format_exception(*self.exc_info)).rstrip("\n"))
+            self.exc_text = escape_controls("".join(traceback.format_exception(*self.exc_info)).rstrip("\n"))
 
     def getMessage(self) -> str:
         """Return the message with its arguments."""
-        return visible(super().getMessage())
+        return escape_controls(super().getMessage())
 
 
 def guard_logs() -> None:

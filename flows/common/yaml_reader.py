@@ -58,7 +58,8 @@ class StrictLoader(yaml.SafeLoader):
             name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
             if name in known and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {_short(key.value)} stands twice, first in line {known[name]}",
+                    None, None,
+                    f"the key {_shorten_value(key.value)} stands twice, first in line {known[name]}",
                     key.start_mark,
                 )  # fmt: skip
             if name:
@@ -75,7 +76,7 @@ class StrictLoader(yaml.SafeLoader):
                 raise ValueError("the number is too large")
             return found
         except (ValueError, OverflowError) as error:
-            said = f"{_short(getattr(node, 'value', ''))} is no value: {describe_number(error)}"
+            said = f"{_shorten_value(getattr(node, 'value', ''))} is no value: {describe_number(error)}"
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
 
 
@@ -139,6 +140,6 @@ def read_yaml_file(path: Path) -> Any:
         raise UserError(f"{path}, line {line}: not UTF-8 at byte {error.start}") from error
 
 
-def _short(text: Any) -> str:
+def _shorten_value(text: Any) -> str:
     said = str(text)
     return said if len(said) <= 40 else f"{said[:39]}…"

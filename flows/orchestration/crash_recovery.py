@@ -32,10 +32,10 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import TagsContext
 from prefect.states import Completed, Crashed
 
-from flows.servers.environment import Place
+from flows.servers.environment import Settings
 from tasks.cleanup import crash_cleanup
-from tasks.cleanup.crash_cleanup import free
-from tasks.common.file_lock import alone
+from tasks.cleanup.crash_cleanup import hold_if_free
+from tasks.common.file_lock import exclusive_lock
 from tasks.project.paths import PREFECT_HOME
 from tasks.tracking.tracker import Tracker
 
@@ -46,16 +46,16 @@ ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CAN
 
 
 @contextmanager
-def present(place: Place) -> Iterator[None]:
+def mark_process_alive(place: Settings) -> Iterator[None]:
     """Show for as long as the context lasts that the process of the flow runs started inside is alive.
 
     They get a tag of their own: Prefect makes a run before any line of it is reached.
     """
     name = f"{TAG}{uuid.uuid4().hex}"
-    path = _folder(place) / name
+    path = _alive_folder(place) / name
     with ExitStack() as held:
         # A sweep that looks between the file's making and its locking would take it for one left behind.
-        with _alone(place):
+        with _exclusive_lock(place):
             file = held.enter_context(path.open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
         held.enter_context(tags(name))
@@ -63,8 +63,8 @@ def present(place: Place) -> Iterator[None]:
     path.unlink(missing_ok=True)
 
 
-def untagged() -> AbstractContextManager[object]:
-    """Tasks inside do not get the tag of `present`, which is the flow run's.
+def without_run_tag() -> AbstractContextManager[object]:
+    """Tasks inside do not get the tag of `mark_process_alive`, which is the flow run's.
 
     Prefect asks its server for a place for each tag of a task, and after five quiet seconds waits two for it.
     """
@@ -72,32 +72,32 @@ def untagged() -> AbstractContextManager[object]:
     return TagsContext(current_tags={tag for tag in tagged if not tag.startswith(TAG)})
 
 
-def sweep(place: Place, tracker: Tracker) -> list[str]:
+def recover_crashed_runs(place: Settings, tracker: Tracker) -> list[str]:
     """Close and remove what killed runs left; a sentence about each."""
-    notes = crash_cleanup.sweep(place.root)
-    with _alone(place), get_client(sync_client=True) as client:
-        for run in tracker.abandoned():
+    notes = crash_cleanup.clean_up_crashes(place.root)
+    with _exclusive_lock(place), get_client(sync_client=True) as client:
+        for run in tracker.close_abandoned_runs():
             notes.append("a run that was killed is closed in MLflow as killed")
             if run:
                 its = FlowRunFilterId(any_=[UUID(run)])
-                notes += [_close(client, found) for found in _open(client, id=its)]
-        notes += _close_of_terminals(client, _folder(place))
+                notes += [_close_run(client, found) for found in _find_open_runs(client, id=its)]
+        notes += _close_of_terminals(client, _alive_folder(place))
         notes += _close_of_workers(client)
         _close_tasks(client)
     return notes
 
 
-def _folder(place: Place) -> Path:
+def _alive_folder(place: Settings) -> Path:
     folder = place.root / PREFECT_HOME / "alive"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _alone(place: Place) -> Any:
-    return alone(place.root / PREFECT_HOME / "sweeping.lock", lambda event: None, "")
+def _exclusive_lock(place: Settings) -> Any:
+    return exclusive_lock(place.root / PREFECT_HOME / "sweeping.lock", lambda event: None, "")
 
 
-def _open(client: SyncPrefectClient, **which: Any) -> list[FlowRun]:
+def _find_open_runs(client: SyncPrefectClient, **which: Any) -> list[FlowRun]:
     """The runs that seem to go on, of all or of `which`, as Prefect's filter has it."""
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
     return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state, **which))
@@ -105,21 +105,21 @@ def _open(client: SyncPrefectClient, **which: Any) -> list[FlowRun]:
 
 def _close_of_terminals(client: SyncPrefectClient, folder: Path) -> Iterator[str]:
     for path in sorted(folder.iterdir()):
-        with free(path) as mine:
+        with hold_if_free(path) as mine:
             if mine:
-                for run in _open(client, tags=FlowRunFilterTags(all_=[path.name])):
-                    yield _close(client, run)
+                for run in _find_open_runs(client, tags=FlowRunFilterTags(all_=[path.name])):
+                    yield _close_run(client, run)
                 path.unlink(missing_ok=True)
 
 
 def _close_of_workers(client: SyncPrefectClient) -> Iterator[str]:
-    for run in _open(client):
+    for run in _find_open_runs(client):
         host, _, number = (run.infrastructure_pid or "").rpartition(":")
-        if host == socket.gethostname() and number.isdigit() and not _lives(int(number), run):
-            yield _close(client, run)
+        if host == socket.gethostname() and number.isdigit() and not _is_process_alive(int(number), run):
+            yield _close_run(client, run)
 
 
-def _lives(number: int, run: FlowRun) -> bool:
+def _is_process_alive(number: int, run: FlowRun) -> bool:
     """Whether the process is there, and is not a later one that got the number."""
     try:
         began = psutil.Process(number).create_time()
@@ -128,7 +128,7 @@ def _lives(number: int, run: FlowRun) -> bool:
     return run.start_time is None or began <= run.start_time.timestamp()
 
 
-def _close(client: SyncPrefectClient, run: FlowRun) -> str:
+def _close_run(client: SyncPrefectClient, run: FlowRun) -> str:
     """Its tasks with it: Prefect would have them Running for ever."""
     state: Any = Crashed(message="its process was killed; a later start closed it")
     client.set_flow_run_state(run.id, state, force=True)

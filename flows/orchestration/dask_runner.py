@@ -24,7 +24,7 @@ LOCAL_WORKERS = 2
 JOIN_SECONDS = 30.0
 
 
-class Cluster:
+class DaskRunner:
     """A Spread over the workers of a Dask scheduler at `address`, or of a small cluster here ("local").
 
     It is joined, or started, when there is the first work for it. Every worker must see the project's folder
@@ -59,8 +59,8 @@ class Cluster:
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         if not items:
             return
-        self._start()
-        shard = Task(_call, name=function.__name__, cache_policy=NO_CACHE, persist_result=False)
+        self._connect_cluster()
+        shard = Task(_call_in_snapshot, name=function.__name__, cache_policy=NO_CACHE, persist_result=False)
         waiting: deque[Any] = deque()
         for item in items:
             given = {"folder": self.sources, "function": function, "item": item}
@@ -70,7 +70,7 @@ class Cluster:
         while waiting:
             yield waiting.popleft().result()
 
-    def _start(self) -> None:
+    def _connect_cluster(self) -> None:
         if self.workers:
             return
         try:
@@ -87,14 +87,14 @@ class Cluster:
     def close(self) -> None:
         """Between stages it stays: joining it costs more than it holds."""
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> DaskRunner:
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.open.close()
 
 
-def _call(folder: str, function: Callable[[T], R], item: T) -> R:
+def _call_in_snapshot(folder: str, function: Callable[[T], R], item: T) -> R:
     """Call a function on an item in a worker, with the sources of the run that asks for it."""
     if folder and use_snapshot(Path(folder)):
         # A worker that joined after the others has loaded the function from its own sources.

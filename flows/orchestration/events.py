@@ -13,7 +13,7 @@ LONGEST = 2000
 PATIENCE_SECONDS, ANSWER_SECONDS = 20.0, 10.0
 
 
-def tell(event: str, preset: str, says: str, then: str, **payload: Any) -> bool:
+def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any) -> bool:
     """Send an event about the runs of a preset to Prefect's server; whether that has it.
 
     `says` is one sentence of what happened, `then` the command that comes next. Only a server that stays, as

@@ -13,9 +13,19 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
-from flows.orchestration.events import ASKS, tell
+from flows.orchestration.events import ASKS, emit_run_event
 from flows.orchestration.tracker import open_tracker
-from tasks.tracking.approval import FLOW_RUN, LATE, UNTIL, WAITS, answers, page, seconds_left, standing, told
+from tasks.tracking.approval import (
+    FLOW_RUN,
+    LATE,
+    UNTIL,
+    WAITS,
+    approval_state,
+    compared_answers,
+    describe_approval,
+    evaluation_page,
+    seconds_left,
+)
 from tasks.tracking.products import version_address
 
 if TYPE_CHECKING:
@@ -32,7 +42,7 @@ class Decision(RunInput):
     who: str = SOMEBODY
 
 
-def asked(preset: Preset) -> State | None:
+def await_decision(preset: Preset) -> State | None:
     """What a person decided about this run's model; until they do, the run is suspended with its evaluation.
 
     None: no person is asked about a model of this run.
@@ -45,18 +55,20 @@ def asked(preset: Preset) -> State | None:
     key = f"version-{found.version}"
     with get_client(sync_client=True) as client:
         suspended = key in (client.read_flow_run(UUID(me)).empirical_policy.pause_keys or ())
-    stands = standing(found.tags)
+    stands = approval_state(found.tags)
     # A run that was suspended goes on when they have decided: in time, even where that is over by now.
     if stands == WAITS or (stands == LATE and suspended):
-        shown = page(found, registry.champion(), answers(tracker.client, found))
+        shown = evaluation_page(found, registry.champion(), compared_answers(tracker.client, found))
         if not suspended:
             create_markdown_artifact(shown, key="approval", description="what a person is asked")
-            get_run_logger().info(told(found))
+            get_run_logger().info(describe_approval(found))
             address = version_address(found)
             says = (
                 f"version {found.version} passed the gate; a person is waited for until {found.tags[UNTIL]}"
             )
-            tell(ASKS, preset.name, says, f"`chatmill approve {address} --show` shows its evaluation")
+            emit_run_event(
+                ASKS, preset.name, says, f"`chatmill approve {address} --show` shows its evaluation"
+            )
         word = suspend_flow_run(
             wait_for_input=Decision.with_initial_data(description=shown),
             key=key,
@@ -64,15 +76,15 @@ def asked(preset: Preset) -> State | None:
         )
         # Decided by the command, it is decided already.
         found = registry.client.get_model_version(found.name, found.version)
-        if standing(found.tags) in (WAITS, LATE):
+        if approval_state(found.tags) in (WAITS, LATE):
             decided = registry.decide(
                 str(found.version), word.approve, word.who, word.why, in_time=True, check=tracker.check_files
             )
             return Completed(message=decided.says)
-    return Completed(message=f"version {found.version}: {told(found)}")
+    return Completed(message=f"version {found.version}: {describe_approval(found)}")
 
 
-def resume(version: Any, yes: bool, who: str, why: str) -> str:
+def resume_run(version: Any, yes: bool, who: str, why: str) -> str:
     """Let the run that is suspended for a version go on; what became of it, in words."""
     run, name = UUID(version.tags[FLOW_RUN]), version.tags.get("approval.name", "")
     try:

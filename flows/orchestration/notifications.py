@@ -66,7 +66,7 @@ def make_block(address: str) -> tuple[UUID, bool]:
     Raises UserError where there is neither a block nor an address.
     """
     try:
-        known = _load()
+        known = _load_block()
     except ValueError:
         if not address:
             raise UserError(
@@ -85,7 +85,7 @@ def make_block(address: str) -> tuple[UUID, bool]:
     return cast(UUID, block.save(BLOCK, overwrite=True)), True
 
 
-def _load() -> CustomWebhookNotificationBlock:
+def _load_block() -> CustomWebhookNotificationBlock:
     """The block that there is. Raises ValueError where there is none."""
     return cast(CustomWebhookNotificationBlock, CustomWebhookNotificationBlock.load(BLOCK))
 
@@ -106,7 +106,7 @@ def make_automation(client: SyncPrefectClient, notice: Notice, block: UUID) -> s
     if not known:
         client.create_automation(wanted)
         return "made"
-    if _does(known[0]) == _does(wanted):
+    if _describe_automation(known[0]) == _describe_automation(wanted):
         return "is there" if known[0].enabled else "is there, and switched off"
     # The client sends what was set by name alone, and the server wants all but the owner.
     whole = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": known[0].enabled}
@@ -114,15 +114,15 @@ def make_automation(client: SyncPrefectClient, notice: Notice, block: UUID) -> s
     return "put right"
 
 
-def _does(automation: Automation | AutomationCore) -> tuple[object, object]:
+def _describe_automation(automation: Automation | AutomationCore) -> tuple[object, object]:
     """When it acts, and what it does."""
     return automation.trigger.model_dump(exclude={"id"}), [one.model_dump() for one in automation.actions]
 
 
-def send(subject: str, body: str) -> None:
+def send_message(subject: str, body: str) -> None:
     """One message by the block. Raises UserError where it is not taken."""
     try:
-        _load().notify(body, subject)
+        _load_block().notify(body, subject)
     except httpx.HTTPStatusError as error:
         # Its own words hold the address.
         raise UserError(

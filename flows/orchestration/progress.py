@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from flows.common.terminal import Console, visible
-from tasks.engine.output import Reference
+from flows.common.terminal import Console, escape_controls
+from tasks.engine.output import StageOutput
 from tasks.project.paths import REPORT
 
 if TYPE_CHECKING:
@@ -72,19 +72,19 @@ NO_ROWS = {"ingest": "no rows", "validate": "no row set aside", "labels": "no la
 LIVE = ("loss", "reward", "kl")
 
 
-def number(value: Any) -> str:
+def format_number(value: Any) -> str:
     """A figure in few characters."""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{int(value):,}" if isinstance(value, int | float) else str(value)
 
 
-def interval(name: str, metrics: dict[str, Any]) -> str:
+def format_interval(name: str, metrics: dict[str, Any]) -> str:
     """The interval of a figure and its n, where it has them."""
     low, high, n = (metrics.get(f"{name}_{end}") for end in ("low", "high", "n"))
     if low is None or high is None or n is None:
         return ""
-    return f" [{number(low)} to {number(high)}, n = {number(n)}]"
+    return f" [{format_number(low)} to {format_number(high)}, n = {format_number(n)}]"
 
 
 def key_figures(stage: str, metrics: dict[str, Any]) -> str:
@@ -97,7 +97,7 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
         reason = str(metrics.get("reason") or "")
         return ("passed" if metrics["passed"] else "refused") + (f": {reason}" if reason else "")
     found = [
-        f"{number(metrics[name])}{interval(name, metrics)} {words}"
+        f"{format_number(metrics[name])}{format_interval(name, metrics)} {words}"
         for name, words in SHOWN.get(stage, ())
         if metrics.get(name) is not None
     ]
@@ -106,10 +106,10 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
 
 def terminal_text(text: str) -> str:
     """Text of the user's as rich's markup, with control characters as escapes."""
-    return escape(visible(text))
+    return escape(escape_controls(text))
 
 
-def seconds(value: float) -> str:
+def format_duration(value: float) -> str:
     """A duration for people."""
     return f"{value:.1f} s" if value < 100 else f"{int(value) // 60} min {int(value) % 60:02d} s"
 
@@ -123,7 +123,7 @@ def progress_text(event: dict[str, Any]) -> str:
         parts.append(f"{event['rows']:,} rows")
         parts.append(byte_rate(event["megabytes_per_second"]))
     if parts and event.get("seconds_left") is not None:
-        parts.append(f"{seconds(event['seconds_left'])} left")
+        parts.append(f"{format_duration(event['seconds_left'])} left")
     return " · ".join(parts)
 
 
@@ -134,7 +134,7 @@ def byte_rate(megabytes: float) -> str:
     return f"{megabytes * 1e3:,.1f} kB/s" if megabytes >= 1e-4 else f"{megabytes * 1e6:,.0f} B/s"
 
 
-class Display:
+class ProgressDisplay:
     """A bar for the stage that runs, a line for each that has ended; on no terminal, a few lines a stage.
 
     `log` gets the lines too: Prefect's page shows them.
@@ -155,7 +155,7 @@ class Display:
         )  # fmt: skip
         self.bar: Any = None
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> ProgressDisplay:
         self.console.print(f"[bold]chatmill[/bold] {terminal_text(self.name)} on {self.device}")
         self.progress.__enter__()
         return self
@@ -163,15 +163,15 @@ class Display:
     def __exit__(self, *error: Any) -> None:
         self.progress.__exit__(*error)
 
-    def start(self, stage: str) -> None:
+    def start_stage(self, stage: str) -> None:
         """A stage begins."""
         self.stage, self.quarter = stage, 0
         self.bar = self.progress.add_task(stage, total=None, says="", completed=0)
 
-    def show(self, event: dict[str, Any]) -> None:
+    def show_event(self, event: dict[str, Any]) -> None:
         """Something happened in the stage."""
         if event["event"] == "message":
-            self.note(event["text"])
+            self.show_note(event["text"])
         elif event["event"] == "step":
             says = progress_text(event)
             self.progress.update(self.bar, total=event["steps"], completed=event["step"], says=says)
@@ -182,27 +182,35 @@ class Display:
                     f"  {self.stage:<9} {event['step']}/{event['steps']} {says}", soft_wrap=True
                 )
 
-    def note(self, text: str) -> None:
+    def show_note(self, text: str) -> None:
         """A sentence for the person."""
         self.console.print(f"  [dim]{self.stage:<9} {escape(text)}[/dim]", soft_wrap=True)
         self.log(f"{self.stage}: {text}")
 
-    def done(self, reference: Reference, took: float) -> None:
+    def finish_stage(self, reference: StageOutput, took: float) -> None:
         """A stage has ended."""
         if self.bar is not None:
             self.progress.remove_task(self.bar)
         how = "[cyan]reused[/cyan]" if reference.reused else "[green]made[/green]  "
         figures = key_figures(reference.stage, reference.metrics)
-        line = f"[bold]{reference.stage:<10}[/bold] {how} {seconds(took):>11}  {terminal_text(figures)}"
+        line = (
+            f"[bold]{reference.stage:<10}[/bold] {how} {format_duration(took):>11}  {terminal_text(figures)}"
+        )
         self.console.print(line, soft_wrap=True)
-        self.log(f"{reference.stage}: {'reused' if reference.reused else 'made'}, {seconds(took)}, {figures}")
+        self.log(
+            f"{reference.stage}: {'reused' if reference.reused else 'made'}, "
+            f"{format_duration(took)}, {figures}"
+        )
 
 
 def show_outcome(outcome: Any, console: Console | None = None) -> None:
     """The stages in a table, the answers side by side, and what to do next."""
     console = console or Console(highlight=False)
     table = Table(
-        title=f"the whole took {seconds(outcome.seconds)}", title_justify="left", box=None, pad_edge=False
+        title=f"the whole took {format_duration(outcome.seconds)}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
     for column in ("stage", "", "seconds", "figure"):
         table.add_column(column, justify="right" if column == "seconds" else "left")
@@ -237,9 +245,9 @@ def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int 
         table.add_column(title, ratio=1, overflow="fold")
     for row in answers[:most]:
         # Before the table measures a cell: the console's own escapes would break its lines.
-        cells = [Text(visible(str(row.get(key, ""))).strip()) for key, _ in names]
+        cells = [Text(escape_controls(str(row.get(key, ""))).strip()) for key, _ in names]
         for turn in reversed(row.get("history", [])[-2:]):
-            said = visible(f"{turn['role']}: {turn['content'].strip()}")
+            said = escape_controls(f"{turn['role']}: {turn['content'].strip()}")
             cells[0] = Text(f"{said}\n", "dim") + cells[0]
         table.add_row(*cells)
     console.print()
@@ -254,4 +262,4 @@ def keep_table(event: dict[str, Any], tracker: Tracker) -> None:
     # A server that is away costs its page a table, not the run its stage: MLflow has it as well.
     with suppress(HTTPError):
         create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
-    tracker.text(f"{event['title']}.md", event["markdown"])
+    tracker.log_text(f"{event['title']}.md", event["markdown"])

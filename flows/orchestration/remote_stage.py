@@ -22,13 +22,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Crashed
 
 from flows.config import Preset
-from flows.servers.environment import Place
+from flows.servers.environment import Settings
 from model.errors import UserError
-from model.events import Report
-from tasks.engine.cache_key import code_digest, lock_digest, plain
-from tasks.engine.output import Reference
+from model.events import EventCallback
+from tasks.engine.cache_key import code_digest, lock_digest, plain_parameters
+from tasks.engine.output import StageOutput
 from tasks.engine.remote_cache import Store
-from tasks.engine.stage import Stage, Surroundings, bring
+from tasks.engine.stage import Stage, StageContext, fetch_output
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,13 +61,13 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteStageRunner:
     """Runs stages of a preset on the workers of its pool; called with what `Stage.run` is called with."""
 
     preset: Preset
-    place: Place
+    place: Settings
     client: MlflowClient
-    around: Surroundings
+    around: StageContext
 
     @property
     def pool(self) -> str:
@@ -75,20 +75,25 @@ class Elsewhere:
         return self.preset.placement.train
 
     def __call__(
-        self, stage: Stage, parameters: Any, inputs: Mapping[str, Reference], report: Report, run: str
-    ) -> Reference:
+        self,
+        stage: Stage,
+        parameters: Any,
+        inputs: Mapping[str, StageOutput],
+        report: EventCallback,
+        run: str,
+    ) -> StageOutput:
         """The output, here too. Figures go from there to the stage's `run` in MLflow, the rest to `report`.
 
         Raises UserError for what a person can mend, RuntimeError where the other side was lost. On any other
         end (Ctrl-C) the run there is cancelled: it writes its checkpoint.
         """
-        if found := self._known(stage, parameters, inputs, report):
+        if found := self._find_known_output(stage, parameters, inputs, report):
             return found
-        flow_run = self._start(stage, parameters, inputs, run)
+        flow_run = self._start_flow_run(stage, parameters, inputs, run)
         try:
-            state = self._wait(flow_run, run, report)
+            state = self._wait_for_run(flow_run, run, report)
         except BaseException:
-            self._cancel(flow_run)
+            self._cancel_run(flow_run)
             raise
         tags = self.client.get_run(run).data.tags
         if refused := tags.get(REFUSED):
@@ -98,25 +103,27 @@ class Elsewhere:
                 f"{stage.name} ended {state.name.lower()} on a worker of pool {self.pool} "
                 f"({state.message or 'it said nothing'}); the next start goes on from its last checkpoint"
             )
-        output = bring(stage.name, tags[KEY], self.around, report)
+        output = fetch_output(stage.name, tags[KEY], self.around, report)
         if output is None:
             raise UserError(
                 f"the output of {stage.name} is not at {self.preset.data.remote} any more; run again"
             )
         return replace(output, reused=tags[STATUS] == "reused")
 
-    def _known(
-        self, stage: Stage, parameters: Any, inputs: Mapping[str, Reference], report: Report
-    ) -> Reference | None:
+    def _find_known_output(
+        self, stage: Stage, parameters: Any, inputs: Mapping[str, StageOutput], report: EventCallback
+    ) -> StageOutput | None:
         """An output of a device that the pool is known to have: no worker needs to be asked."""
         assert self.around.store is not None
         for device in self.around.store.devices(self.pool, report):
             here = replace(self.around, described=device)
-            if found := stage.find(parameters, inputs, here, report):
+            if found := stage.find_output(parameters, inputs, here, report):
                 return found
         return None
 
-    def _start(self, stage: Stage, parameters: Any, inputs: Mapping[str, Reference], run: str) -> UUID:
+    def _start_flow_run(
+        self, stage: Stage, parameters: Any, inputs: Mapping[str, StageOutput], run: str
+    ) -> UUID:
         if not self.place.mlflow.startswith("http"):
             raise UserError(
                 f"placement.train is {self.pool}, and MLflow is a file of this host; name the server that "
@@ -125,18 +132,20 @@ class Elsewhere:
         order = {
             "preset": self.preset.model_dump(mode="json", by_alias=True),
             "name": stage.name,
-            "parameters": plain(parameters),
-            "inputs": {name: _sent(found) for name, found in inputs.items() if name in stage.inputs},
+            "parameters": plain_parameters(parameters),
+            "inputs": {
+                name: _describe_input(found) for name, found in inputs.items() if name in stage.inputs
+            },
             "run": run,
             "code": code_digest(stage.function),
             "lock": lock_digest(),
         }
-        self._check()
+        self._check_pool()
         name = f"{self.preset.name} · {stage.name}"
         started = run_deployment(DEPLOYMENT, parameters=order, timeout=0, flow_run_name=name)
         return cast(FlowRun, started).id
 
-    def _check(self) -> None:
+    def _check_pool(self) -> None:
         """Raises UserError where Prefect's server does not know whom to hand the stage to."""
         with get_client(sync_client=True) as client:
             try:
@@ -152,7 +161,7 @@ class Elsewhere:
                 "name that one, or change prefect.yaml and deploy again"
             )
 
-    def _wait(self, flow_run: UUID, run: str, report: Report) -> Any:
+    def _wait_for_run(self, flow_run: UUID, run: str, report: EventCallback) -> Any:
         """Until the run has ended; its state."""
         watched = Watched(since=time.monotonic())
         while True:
@@ -163,17 +172,17 @@ class Elsewhere:
             except httpx.HTTPError:
                 # A server that is away for a while: the stage goes on without it.
                 continue
-            self._tell(run, watched, report)
+            self._forward_events(run, watched, report)
             if state is None or state.is_final():
                 return state
             quiet = time.monotonic() - watched.since
             if not state.is_running() and quiet > TAKEN_SECONDS and not watched.warned:
                 watched.warned = True
-                self._warn(report)
+                self._warn_once(report)
             if state.is_running() and watched.beat >= 0 and quiet > SILENT_SECONDS:
                 return self._give_up(flow_run, quiet)
 
-    def _tell(self, run: str, watched: Watched, report: Report) -> None:
+    def _forward_events(self, run: str, watched: Watched, report: EventCallback) -> None:
         """Pass on what came since; a server that is away for a while is asked again."""
         from mlflow.exceptions import MlflowException
 
@@ -193,7 +202,7 @@ class Elsewhere:
         if found["step"]:
             report(found["step"])
 
-    def _warn(self, report: Report) -> None:
+    def _warn_once(self, report: EventCallback) -> None:
         with get_client(sync_client=True) as client:
             workers = client.read_workers_for_work_pool(self.pool)
         if any(worker.status.value == "ONLINE" for worker in workers):
@@ -211,12 +220,12 @@ class Elsewhere:
             client.set_flow_run_state(flow_run, state, force=True)
         return state
 
-    def _cancel(self, flow_run: UUID) -> None:
+    def _cancel_run(self, flow_run: UUID) -> None:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(flow_run).state
             if state is None or not state.is_final():
                 client.set_flow_run_state(flow_run, Cancelling())
 
 
-def _sent(reference: Reference) -> dict[str, str]:
+def _describe_input(reference: StageOutput) -> dict[str, str]:
     return {"key": reference.key, "digest": reference.digest, "run": reference.run}

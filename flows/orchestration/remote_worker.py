@@ -19,12 +19,12 @@ from pydantic import TypeAdapter
 from flows.config import check_preset
 from flows.orchestration.progress import keep_table
 from flows.orchestration.remote_stage import KEY, PROGRESS, REFUSED, STATUS, open_store
-from flows.servers.environment import prepare
+from flows.servers.environment import prepare_environment
 from model.errors import UserError
 from model.training.distributed import check_processes, describe_device, find_device
 from tasks.engine.cache_key import code_digest, lock_digest
-from tasks.engine.output import Reference
-from tasks.engine.stage import Stage, Surroundings, bring
+from tasks.engine.output import StageOutput
+from tasks.engine.stage import Stage, StageContext, fetch_output
 from tasks.evaluate import evaluate
 from tasks.judge import judge
 from tasks.pretrain import pretrain
@@ -54,34 +54,34 @@ def make_stage(
 ) -> None:
     """Make one stage in the project at `root`; the other arguments are those of the flow in `remote`."""
     given = check_preset(preset)
-    place = prepare(root, given.tracking.mlflow)
+    place = prepare_environment(root, given.tracking.mlflow)
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.tracking.tracker import Tracker
 
     tracker = Tracker(place.mlflow, given.tracking.experiment, place.root / MLFLOW_FOLDER)
-    telling = Telling(tracker, run)
-    with tracker.within(run), telling.beating():
+    telling = ProgressReporter(tracker, run)
+    with tracker.resume_run(run), telling.send_heartbeats():
         try:
-            wanted = _stage(name, code, lock)
+            wanted = _find_stage(name, code, lock)
             store = open_store(given, root)
             device = find_device(given.device)
             check_processes(device, given.processes)
-            around = Surroundings(root, given.seed, device, given.processes, store=store)
-            found = {stage: _input(stage, of, around, telling) for stage, of in inputs.items()}
+            around = StageContext(root, given.seed, device, given.processes, store=store)
+            found = {stage: _fetch_input(stage, of, around, telling) for stage, of in inputs.items()}
             kind = get_type_hints(wanted.function)["parameters"]
             asked = TypeAdapter(kind).validate_python(parameters)
             output = wanted.run(asked, found, around, telling, run=run)
             assert store is not None
-            store.send(output, telling)
+            store.send_output(output, telling)
             store.tell_device(given.placement.train, describe_device(device), telling)
         except UserError as error:
-            telling.tag(REFUSED, str(error))
+            telling.set_tag(REFUSED, str(error))
             raise
-        telling.tag(KEY, output.key)
-        telling.tag(STATUS, "reused" if output.reused else "made")
+        telling.set_tag(KEY, output.key)
+        telling.set_tag(STATUS, "reused" if output.reused else "made")
 
 
-def _stage(name: str, code: str, lock: str) -> Stage:
+def _find_stage(name: str, code: str, lock: str) -> Stage:
     """The stage of that name. Raises UserError where this host's code or packages are not the flow's."""
     if name not in STAGES:
         raise UserError(
@@ -100,8 +100,10 @@ def _stage(name: str, code: str, lock: str) -> Stage:
     return found
 
 
-def _input(stage: str, of: Mapping[str, str], around: Surroundings, telling: Telling) -> Reference:
-    found = bring(stage, of["key"], around, telling)
+def _fetch_input(
+    stage: str, of: Mapping[str, str], around: StageContext, telling: ProgressReporter
+) -> StageOutput:
+    found = fetch_output(stage, of["key"], around, telling)
     if found is None or found.digest != of["digest"]:
         raise UserError(
             f"the worker does not find {stage} {of['key']} at data.remote; is that the same place on both?"
@@ -109,7 +111,7 @@ def _input(stage: str, of: Mapping[str, str], around: Surroundings, telling: Tel
     return replace(found, run=of["run"])
 
 
-class Telling:
+class ProgressReporter:
     """What a stage says, kept in a tag of its run in MLflow for the flow that waits; called with events."""
 
     def __init__(self, tracker: Tracker, run: str) -> None:
@@ -120,7 +122,7 @@ class Telling:
         self.over = threading.Event()
 
     def __call__(self, event: dict[str, Any]) -> None:
-        self.tracker.note(event)
+        self.tracker.log_event(event)
         if event["event"] == "step":
             self.step = event
         elif event["event"] == "message" and len(self.said) < SAID:
@@ -130,9 +132,9 @@ class Telling:
             keep_table(event, self.tracker)
 
     @contextmanager
-    def beating(self) -> Iterator[None]:
+    def send_heartbeats(self) -> Iterator[None]:
         """Tell every few seconds for as long as the context lasts: that this side lives is told by it too."""
-        thread = threading.Thread(target=self._beat, daemon=True)
+        thread = threading.Thread(target=self._send_heartbeat, daemon=True)
         thread.start()
         try:
             yield
@@ -140,14 +142,14 @@ class Telling:
             self.over.set()
             thread.join()
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         while True:
             self.beat += 1
-            self.tag(PROGRESS, json.dumps({"beat": self.beat, "step": self.step, "said": self.said}))
+            self.set_tag(PROGRESS, json.dumps({"beat": self.beat, "step": self.step, "said": self.said}))
             if self.over.wait(BEAT_SECONDS):
-                self.tag(PROGRESS, json.dumps({"beat": self.beat, "step": self.step, "said": self.said}))
+                self.set_tag(PROGRESS, json.dumps({"beat": self.beat, "step": self.step, "said": self.said}))
                 return
 
-    def tag(self, name: str, value: str) -> None:
+    def set_tag(self, name: str, value: str) -> None:
         """Set a tag of the run."""
         self.tracker.client.set_tag(self.run, name, value)

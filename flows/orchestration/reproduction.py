@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reproduced:
+class ReproductionResult:
     """The verdict on a run: by stage, in words, as a table; the versions of its model that now have it."""
 
     run: str
@@ -25,37 +25,39 @@ class Reproduced:
     versions: list[str]
 
 
-def made_again(
+def reproduce_run(
     client: MlflowClient,
     root: Path,
     run: str,
     keep: bool,
     say: Callable[[str], None],
     trust: bool = False,
-) -> Reproduced:
+) -> ReproductionResult:
     """Bring a run back, make it anew, judge it, and keep the verdict."""
-    from flows.servers.environment import bare
+    from flows.servers.environment import checkout_environment
     from tasks.common.git_checkout import code_state
-    from tasks.reproduction.environment import interpreter
-    from tasks.reproduction.history import record, repetitions
+    from tasks.reproduction.environment import prepare_interpreter
+    from tasks.reproduction.history import past_reproductions, record_verdict
     from tasks.reproduction.reproduce import (
         checked_out,
         compared_as_then,
+        describe_environment,
         make_anew,
         read_original,
-        surroundings,
     )
-    from tasks.reproduction.verdict import judge, sentence, whole
+    from tasks.reproduction.verdict import judge_stages, overall_verdict, verdict_sentence
 
     original = read_original(client, run)
     say(f"run {original.run[:12]} ({original.name}) is made again")
     with checked_out(root, original, keep, say, trust) as checkout:
         left_out = compared_as_then(client, original, checkout)
-        environment = bare(checkout.project, original.around["threads"])
-        python = interpreter(root, checkout.project, environment, say)
+        environment = checkout_environment(checkout.project, original.around["threads"])
+        python = prepare_interpreter(root, checkout.project, environment, say)
         made = make_anew(checkout, original, python, environment)
-        around = (original.around, surroundings(environment))
-        known = repetitions(client, original.run, original.stages)
-        verdicts = judge(original.stages, made, known, around, left_out)
-        table, versions = record(client, original.run, verdicts, made, code_state(root).commit)
-    return Reproduced(original.run, verdicts, whole(verdicts), sentence(verdicts), table, versions)
+        around = (original.around, describe_environment(environment))
+        known = past_reproductions(client, original.run, original.stages)
+        verdicts = judge_stages(original.stages, made, known, around, left_out)
+        table, versions = record_verdict(client, original.run, verdicts, made, code_state(root).commit)
+    return ReproductionResult(
+        original.run, verdicts, overall_verdict(verdicts), verdict_sentence(verdicts), table, versions
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from flows.orchestration.reproduction import made_again
+from flows.orchestration.reproduction import reproduce_run
 from flows.orchestration.tracker import open_store
 
 
@@ -23,7 +23,7 @@ def reproduction(run: str = "champion") -> str:
     names = [f"{product.model}/{CHAMPION}" for product in products if product.champion] or [run]
     said, diverged = [], False
     for name in names:
-        found = made_again(client, root, name, keep=False, say=get_run_logger().info)
+        found = reproduce_run(client, root, name, keep=False, say=get_run_logger().info)
         create_markdown_artifact(found.table, key="reproduced")
         said.append(f"{name}: {found.sentence}" if len(names) > 1 else found.sentence)
         diverged |= found.says == DIVERGED

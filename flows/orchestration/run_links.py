@@ -17,7 +17,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import deployment, flow_run
 
-from flows.servers.environment import LOOPBACK, Place
+from flows.servers.environment import LOOPBACK, Settings
 from flows.servers.state_file import read_served
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
@@ -49,7 +49,7 @@ class RunPages:
         return f"{self.mlflow}/#/models/{quote(model, safe='')}/versions/{version}"
 
 
-def find_pages(place: Place) -> RunPages:
+def find_pages(place: Settings) -> RunPages:
     """Return where the pages of this project's runs are, or will be once `chatmill dashboards` runs.
 
     A store in a file has no page of its own, and the server that a command starts for itself ends with it.
@@ -97,7 +97,7 @@ def show_tracked_run(preset: str, address: str) -> None:
         create_link_artifact(
             address,
             link_text="This run in MLflow",
-            key=_key("mlflow", preset),
+            key=_artifact_key("mlflow", preset),
             description="The parameters, metrics and files of every stage.",
         )
 
@@ -114,10 +114,12 @@ def show_outcome_links(preset: str, links: dict[str, str], page: Path, summary: 
     lines = [f"- [{words}]({address})" for words, address in links.items()]
     text = "\n".join([summary, "", *lines, f"- Report: `{page}` on the machine that ran the flow"])
     with suppress(HTTPError):
-        create_markdown_artifact(text, key=_key("outcome", preset), description="What came out of the run.")
+        create_markdown_artifact(
+            text, key=_artifact_key("outcome", preset), description="What came out of the run."
+        )
 
 
-def _key(kind: str, preset: str) -> str:
+def _artifact_key(kind: str, preset: str) -> str:
     """An artifact's key: Prefect takes lower-case letters, digits and dashes, and keeps versions by key."""
     name = re.sub(r"[^a-z0-9]+", "-", preset.lower()).strip("-")[:MAX_KEY_CHARS].strip("-")
     return f"{kind}-{name}" if name else kind

@@ -9,15 +9,15 @@ from functools import partial
 from statistics import median
 from threading import Event, Thread
 
-from flows.orchestration.events import SLOW, tell
-from flows.orchestration.progress import seconds
+from flows.orchestration.events import SLOW, emit_run_event
+from flows.orchestration.progress import format_duration
 
 TIMES = 3.0
 LEAST_SECONDS = 60.0
 
 
 @contextmanager
-def watched(
+def alert_when_slow(
     stage: str, preset: str, past: Callable[[], Sequence[float]], least: float = LEAST_SECONDS
 ) -> Iterator[None]:
     """Tells of a stage, once, when it goes on after `least` seconds and three times the median of its `past`.
@@ -27,7 +27,7 @@ def watched(
     """
     over = Event()
     # With the context of the flow run, which the event names.
-    watch = partial(copy_context().run, _watch, over, stage, preset, past, least)
+    watch = partial(copy_context().run, _wait_and_alert, over, stage, preset, past, least)
     Thread(target=watch, daemon=True).start()
     try:
         yield
@@ -35,7 +35,9 @@ def watched(
         over.set()
 
 
-def _watch(over: Event, stage: str, preset: str, past: Callable[[], Sequence[float]], least: float) -> None:
+def _wait_and_alert(
+    over: Event, stage: str, preset: str, past: Callable[[], Sequence[float]], least: float
+) -> None:
     if over.wait(least):
         return
     try:
@@ -48,7 +50,10 @@ def _watch(over: Event, stage: str, preset: str, past: Callable[[], Sequence[flo
     usual = median(found)
     if over.wait(TIMES * usual):
         return
-    took = f"{seconds(least + TIMES * usual)} and goes on"
+    took = f"{format_duration(least + TIMES * usual)} and goes on"
     times = "once" if len(found) == 1 else f"{len(found)} times"
-    says = f"{stage} of {preset} has taken {took}; it took {seconds(usual)} before (median, made {times})"
-    tell(SLOW, preset, says, "Prefect's page shows how far it is; `chatmill why` what was changed")
+    says = (
+        f"{stage} of {preset} has taken {took}; it took {format_duration(usual)} before "
+        f"(median, made {times})"
+    )
+    emit_run_event(SLOW, preset, says, "Prefect's page shows how far it is; `chatmill why` what was changed")

@@ -18,9 +18,9 @@ EXPERIMENT = "chatmill"
 
 def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT, product: str = "") -> Tracker:
     """MLflow's store of this project, or that of a preset's `tracking`; its registry is the product's."""
-    from flows.servers.environment import prepare
+    from flows.servers.environment import prepare_environment
 
-    place = prepare(Path.cwd(), mlflow)
+    place = prepare_environment(Path.cwd(), mlflow)
     # After the environment is set, as MLflow reads it when it is imported.
     from tasks.tracking.tracker import Tracker
 

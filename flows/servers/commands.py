@@ -10,8 +10,16 @@ from dataclasses import dataclass
 
 import psutil
 
-from flows.servers.credentials import Login, is_loopback
-from flows.servers.environment import GUARD, GUARD_SECRETS, LOOPBACK, Place, asked, listed, silent
+from flows.servers.credentials import Credentials, is_loopback
+from flows.servers.environment import (
+    GUARD,
+    GUARD_SECRETS,
+    LOOPBACK,
+    Settings,
+    health_problem,
+    merged_list,
+    query_status,
+)
 from flows.servers.mlflow_auth import write_settings
 from flows.servers.request_guard import GuardSettings
 from flows.servers.supervisor import Service
@@ -31,7 +39,7 @@ RETENTION = {
 
 
 @dataclass(frozen=True)
-class Where:
+class ListenAddress:
     """The address that a server listens on, and its port."""
 
     host: str
@@ -43,10 +51,10 @@ class Where:
         return f"http://{self._with_port(LOOPBACK if self.host in EVERYWHERE else self.host)}"
 
     @property
-    def hosts(self) -> list[str]:
+    def allowed_hosts(self) -> list[str]:
         """Every name that a page or a program may rightly ask for it by, an IPv6 address in brackets."""
         if self.host in EVERYWHERE:
-            found = [LOOPBACK, "localhost", "::1", socket.gethostname(), *_addresses()]
+            found = [LOOPBACK, "localhost", "::1", socket.gethostname(), *_network_addresses()]
         else:
             found = [self.host, *(["localhost"] if is_loopback(self.host) else [])]
         # A browser asks by the name in lower case.
@@ -54,33 +62,35 @@ class Where:
         return [f"[{name}]" if ":" in name else name for name in dict.fromkeys(found)]
 
     @property
-    def names(self) -> list[str]:
+    def host_names(self) -> list[str]:
         """The same with the port."""
-        return [name if self.port == 80 else f"{name}:{self.port}" for name in self.hosts]
+        return [name if self.port == 80 else f"{name}:{self.port}" for name in self.allowed_hosts]
 
     @property
-    def origins(self) -> list[str]:
+    def allowed_origins(self) -> list[str]:
         """The same as a browser has it of its own page."""
-        return [f"http://{name}" for name in self.names]
+        return [f"http://{name}" for name in self.host_names]
 
     def _with_port(self, host: str) -> str:
         name = f"[{host}]" if ":" in host else host
         return name if self.port == 80 else f"{name}:{self.port}"
 
 
-def _addresses() -> list[str]:
+def _network_addresses() -> list[str]:
     """Of this machine, without those that only its own network card knows."""
     families = (socket.AF_INET, socket.AF_INET6)
     every = [one for card in psutil.net_if_addrs().values() for one in card if one.family in families]
     return [one.address for one in every if "%" not in one.address]
 
 
-def _deaf(address: str, login: Login | None) -> str:
+def _check_password(address: str, login: Credentials | None) -> str:
     """Why a server does not answer to the password; empty where it does."""
-    return silent(address) or ("" if asked(address, login) in (200, 404) else "it refuses the password")
+    return health_problem(address) or (
+        "" if query_status(address, login) in (200, 404) else "it refuses the password"
+    )
 
 
-def prefect_server(place: Place, where: Where, mlflow: Where | None = None) -> Service:
+def prefect_server(place: Settings, where: ListenAddress, mlflow: ListenAddress | None = None) -> Service:
     """Prefect's server; its API stands at `/api` of its address. `mlflow` is where MLflow's server is."""
     api = f"{where.address}/api"
     login = place.login
@@ -88,19 +98,19 @@ def prefect_server(place: Place, where: Where, mlflow: Where | None = None) -> S
         "Prefect",
         prefect_command(where.host, where.port),
         place.root / LOGS / "prefect-server.log",
-        lambda: _deaf(api, login),
+        lambda: _check_password(api, login),
         "the flow's runs and what they said",
         where.address,
         {
             "PREFECT_API_URL": api,
             # Prefect takes any key of its logging's settings from there: this is the class of a formatter.
-            "PREFECT_LOGGING_FORMATTERS_STANDARD_": "flows.servers.log_redaction.Redacting",
+            "PREFECT_LOGGING_FORMATTERS_STANDARD_": "flows.servers.log_redaction.RedactingFormatter",
             # The page asks the server that it came from, by whatever name that was reached.
             "PREFECT_UI_API_URL": "/api",
             **{name: os.environ.get(name, value) for name, value in RETENTION.items()},
-            PREFECT_ORIGINS: listed(PREFECT_ORIGINS, *where.origins),
+            PREFECT_ORIGINS: merged_list(PREFECT_ORIGINS, *where.allowed_origins),
             **login.prefect_server,
-            **_guard(place, where, _pages(where, mlflow), stores_login=True, then=mlflow),
+            **_guard_environment(place, where, _page_links(where, mlflow), stores_login=True, then=mlflow),
         },
     )
 
@@ -113,7 +123,7 @@ def prefect_command(host: str, port: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def mlflow_server(place: Place, where: Where, prefect: Where | None = None) -> Service:
+def mlflow_server(place: Settings, where: ListenAddress, prefect: ListenAddress | None = None) -> Service:
     """MLflow's server over the store that runs write into; files of runs go through it."""
     login = place.login
     # What experiments have that were made with a server that passed no files stays where it is.
@@ -125,7 +135,7 @@ def mlflow_server(place: Place, where: Where, prefect: Where | None = None) -> S
         "MLflow",
         (sys.executable, "-m", "flows.servers.mlflow_auth", *options),
         place.root / LOGS / "mlflow-server.log",
-        lambda: _deaf(where.address, login),
+        lambda: _check_password(where.address, login),
         # Its pages begin with another part of MLflow; no setting of the server changes that.
         "every stage's figures, files and models (under Model training)",
         where.address,
@@ -136,33 +146,35 @@ def mlflow_server(place: Place, where: Where, prefect: Where | None = None) -> S
             # here asks for.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             # The guard has looked at the name already, with whatever port a tunnel gives it.
-            HOSTS: listed(HOSTS, *where.hosts, *(f"{_pattern(name)}:*" for name in where.hosts)),
-            ORIGINS: listed(ORIGINS, *where.origins),
-            **_protection(place, login),
-            **_guard(place, where, _pages(prefect, where)),
+            HOSTS: merged_list(
+                HOSTS, *where.allowed_hosts, *(f"{_host_pattern(name)}:*" for name in where.allowed_hosts)
+            ),
+            ORIGINS: merged_list(ORIGINS, *where.allowed_origins),
+            **_protection_options(place, login),
+            **_guard_environment(place, where, _page_links(prefect, where)),
         },
     )
 
 
-def _pages(prefect: Where | None, mlflow: Where | None) -> tuple[tuple[str, int], ...]:
+def _page_links(prefect: ListenAddress | None, mlflow: ListenAddress | None) -> tuple[tuple[str, int], ...]:
     return tuple((name, at.port) for name, at in (("Prefect", prefect), ("MLflow", mlflow)) if at)
 
 
-def _pattern(name: str) -> str:
+def _host_pattern(name: str) -> str:
     """A host as MLflow compares it where a `*` follows; a bracket would begin a set of letters."""
     return name.replace("[", "[[]", 1)
 
 
-def _guard(
-    place: Place,
-    where: Where,
+def _guard_environment(
+    place: Settings,
+    where: ListenAddress,
     pages: tuple[tuple[str, int], ...],
     stores_login: bool = False,
-    then: Where | None = None,
+    then: ListenAddress | None = None,
 ) -> dict[str, str]:
     """The environment of a server's request guard: the names and the pages that may ask it."""
-    origins = [one for name in (ORIGINS, PREFECT_ORIGINS) for one in _named(name)]
-    hosts = [_host_name(one) for one in (*where.hosts, *_named(HOSTS))]
+    origins = [one for name in (ORIGINS, PREFECT_ORIGINS) for one in _parse_list_setting(name)]
+    hosts = [_host_name(one) for one in (*where.allowed_hosts, *_parse_list_setting(HOSTS))]
     hosts += [_host_name(one.partition("://")[2]) for one in origins]
     settings = GuardSettings(
         tuple(dict.fromkeys(filter(None, hosts))),
@@ -174,7 +186,7 @@ def _guard(
     return {GUARD: settings.dump(), GUARD_SECRETS: str(place.root / SECRETS)}
 
 
-def _named(setting: str) -> list[str]:
+def _parse_list_setting(setting: str) -> list[str]:
     """What a person lists in a setting. Raises UserError for one that stands for every page or name."""
     found = [part.strip() for part in os.environ.get(setting, "").split(",") if part.strip()]
     if "*" in found:
@@ -190,12 +202,12 @@ def _host_name(host: str) -> str:
     return bare.rpartition(":")[0] if bare.count(":") == 1 else bare
 
 
-def own_guard(place: Place) -> dict[str, str]:
+def own_guard(place: Settings) -> dict[str, str]:
     """The environment of the guard before a Prefect server that a run starts for itself."""
-    return _guard(place, Where(LOOPBACK, 0), ())
+    return _guard_environment(place, ListenAddress(LOOPBACK, 0), ())
 
 
-def _protection(place: Place, login: Login) -> dict[str, str]:
+def _protection_options(place: Settings, login: Credentials) -> dict[str, str]:
     return {
         "MLFLOW_AUTH_CONFIG_PATH": str(write_settings(place.var, place.mlflow, login.user)),
         "MLFLOW_AUTH_ADMIN_USERNAME": login.user,

@@ -40,7 +40,7 @@ SECRET_VARIABLES = (
 
 
 @dataclass(frozen=True)
-class Login:
+class Credentials:
     """A user and a password, which no text of it shows."""
 
     user: str
@@ -60,7 +60,7 @@ class Login:
         return f"Basic {b64encode(self.text.encode()).decode()}"
 
     @property
-    def client(self) -> dict[str, str]:
+    def client_environment(self) -> dict[str, str]:
         """The environment of a program that asks both servers."""
         return {PREFECT: self.text, MLFLOW_USER: self.user, MLFLOW_PASSWORD: self.password}
 
@@ -70,7 +70,7 @@ class Login:
         return {"PREFECT_SERVER_API_AUTH_STRING": self.text}
 
 
-def stored_login(root: Path) -> Login:
+def stored_login(root: Path) -> Credentials:
     """Return the password that the project at `root` made for itself, and keeps for its owner alone.
 
     It is created where there is none. Raises UserError, without the password, for a damaged file.
@@ -89,7 +89,7 @@ def stored_login(root: Path) -> Login:
         raise UserError(f"{path} holds no user and password; delete it, and chatmill makes another") from None
 
 
-def read_login(text: str) -> Login:
+def read_login(text: str) -> Credentials:
     """Return the user and password in CHATMILL_PASSWORD.
 
     Raises UserError, without the password, for one that is not right.
@@ -104,7 +104,7 @@ def read_login(text: str) -> Login:
             "is one that MLflow once shipped" if password == KNOWN else f"is {len(password)} characters long"
         )
         raise UserError(f"the password in {SETTING} {why}; {RIGHT}")
-    return Login(user, password)
+    return Credentials(user, password)
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -112,16 +112,16 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in SECRET_VARIABLES}
 
 
-def known_login(environment: Mapping[str, str], address: str) -> Login | None:
+def known_login(environment: Mapping[str, str], address: str) -> Credentials | None:
     """What a program of this environment says to the server at an address; None: it has nothing to say."""
     where = urlsplit(address)
     if where.username:
-        return Login(unquote(where.username), unquote(where.password or ""))
+        return Credentials(unquote(where.username), unquote(where.password or ""))
     if where.path.rstrip("/").endswith("/api"):
         user, colon, password = environment.get(PREFECT, "").partition(":")
-        return Login(user, password) if colon else None
+        return Credentials(user, password) if colon else None
     user, password = environment.get(MLFLOW_USER, ""), environment.get(MLFLOW_PASSWORD, "")
-    return Login(user, password) if user and password else None
+    return Credentials(user, password) if user and password else None
 
 
 def is_loopback(host: str) -> bool:

@@ -25,16 +25,16 @@ class Database:
     password: str
 
     @property
-    def prefect(self) -> str:
+    def prefect_url(self) -> str:
         """For Prefect's server, which speaks through asyncpg."""
-        return f"postgresql+asyncpg://{self._where('prefect')}"
+        return f"postgresql+asyncpg://{self._connection_url('prefect')}"
 
     @property
-    def mlflow(self) -> str:
+    def mlflow_url(self) -> str:
         """For MLflow."""
-        return f"postgresql://{self._where('mlflow')}"
+        return f"postgresql://{self._connection_url('mlflow')}"
 
-    def _where(self, owner: str) -> str:
+    def _connection_url(self, owner: str) -> str:
         return f"{self.user}@{self.place}/{self.name}_{owner}"
 
 
@@ -62,10 +62,10 @@ def make_databases(database: Database) -> None:
 
     where = f"PostgreSQL at {database.place} ({SETTING})"
     try:
-        missing = [owner for owner in OWNERS if not _exists(database, owner)]
+        missing = [owner for owner in OWNERS if not _database_exists(database, owner)]
         if not missing:
             return
-        connection = _connect(database, "postgres")
+        connection = _open_connection(database, "postgres")
         try:
             # A database cannot be made inside a transaction.
             connection.autocommit = True
@@ -83,11 +83,11 @@ def make_databases(database: Database) -> None:
         raise UserError(f"{where}: {said.removeprefix('ERROR:').strip()}") from None
 
 
-def _exists(database: Database, owner: str) -> bool:
+def _database_exists(database: Database, owner: str) -> bool:
     import psycopg2
 
     try:
-        _connect(database, f"{database.name}_{owner}").close()
+        _open_connection(database, f"{database.name}_{owner}").close()
     except psycopg2.OperationalError as error:
         if "does not exist" in str(error) and "database" in str(error):
             return False
@@ -95,7 +95,7 @@ def _exists(database: Database, owner: str) -> bool:
     return True
 
 
-def _connect(database: Database, name: str) -> Any:
+def _open_connection(database: Database, name: str) -> Any:
     import psycopg2
 
     address = f"postgresql://{database.user}@{database.place}/{name}"

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from flows.common.project_folder import prepare_records
 from flows.common.terminal import guard_logs
 from flows.servers import credentials
-from flows.servers.credentials import Login, known_login, origin, read_login, stored_login
+from flows.servers.credentials import Credentials, known_login, origin, read_login, stored_login
 from flows.servers.database import SETTING, make_databases, read_database
 from flows.servers.state_file import Served, read_served
 from model.errors import UserError
@@ -59,7 +59,7 @@ _OWN_SERVERS: list[str] = []
 
 
 @dataclass(frozen=True)
-class Place:
+class Settings:
     """The project's folder, and the addresses of MLflow and of Prefect's API (empty: it starts its own).
 
     `login` is asked for by the servers that are started here.
@@ -68,7 +68,7 @@ class Place:
     root: Path
     mlflow: str
     prefect: str
-    login: Login
+    login: Credentials
 
     @property
     def var(self) -> Path:
@@ -76,7 +76,7 @@ class Place:
         return self.root / RECORDS
 
 
-def prepare(root: Path, mlflow: str = "") -> Place:
+def prepare_environment(root: Path, mlflow: str = "") -> Settings:
     """Point Prefect and MLflow at the project's var/, quiet and without telemetry; what is set already stays.
 
     The Prefect server that `chatmill up` runs for this project is used where it runs, and MLflow's where
@@ -102,11 +102,11 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     from tasks.tracking.artifact_hosts import trust_servers
 
     trust_servers([*trusted, *os.environ.get(credentials.SERVERS, "").split()])
-    found = served(root)
+    found = find_running_services(root)
     if "PREFECT_API_URL" not in os.environ and found:
         os.environ["PREFECT_API_URL"] = found.prefect
     prefect = os.environ.get("PREFECT_API_URL", "")
-    kept = (found.mlflow if found else "") or _database() or f"sqlite:///{root / MLFLOW_DATABASE}"
+    kept = (found.mlflow if found else "") or _configure_database() or f"sqlite:///{root / MLFLOW_DATABASE}"
     uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or kept
     if uri == f"sqlite:///{root / MLFLOW_DATABASE}":
         check_mlflow_database(root)
@@ -114,11 +114,11 @@ def prepare(root: Path, mlflow: str = "") -> Place:
     _give_mlflow(login if origin(uri) in trusted else None, uri)
     for name, address in (("MLflow", uri), ("Prefect", prefect)):
         if address.startswith("http"):
-            _reach(name, address, AGAIN_SECONDS if _watched(root, address) else 0.0)
-    return Place(root, uri, prefect, login)
+            _wait_for_server(name, address, AGAIN_SECONDS if _is_supervised(root, address) else 0.0)
+    return Settings(root, uri, prefect, login)
 
 
-def read_credentials(root: Path) -> tuple[Login, frozenset[str]]:
+def read_credentials(root: Path) -> tuple[Credentials, frozenset[str]]:
     """Return the password of this project's servers, and the origins of the servers that it may be sent to.
 
     The one in CHATMILL_PASSWORD is for the servers that CHATMILL_SERVERS names beside it, or else
@@ -141,7 +141,7 @@ def trust_server(address: str) -> None:
     _OWN_SERVERS.append(address)
 
 
-def give_prefect(login: Login | None) -> None:
+def give_prefect(login: Credentials | None) -> None:
     """Have Prefect's clients say a password; None: what the environment holds beside its address.
 
     The address of Prefect's server comes from the environment alone, or is that of this project's own.
@@ -150,7 +150,7 @@ def give_prefect(login: Login | None) -> None:
         os.environ[credentials.PREFECT] = login.text
 
 
-def _give_mlflow(login: Login | None, address: str) -> None:
+def _give_mlflow(login: Credentials | None, address: str) -> None:
     """Have MLflow's clients say a password to the server at an address; None: it is not one of this project.
 
     Then they say what the environment holds beside the same address, and nothing to any other.
@@ -169,29 +169,30 @@ def _give_mlflow(login: Login | None, address: str) -> None:
     # MLflow's client sends what this file holds to every server.
     if (Path.home() / ".mlflow" / "credentials").exists():
         raise UserError(
-            f"tracking.mlflow is {shown(address)}, and ~/.mlflow/credentials holds a password that MLflow "
+            f"tracking.mlflow is {display_address(address)}, and ~/.mlflow/credentials holds a "
+            f"password that MLflow "
             "would send there; set MLFLOW_TRACKING_URI to that address if it is for that server"
         )
 
 
-def _watched(root: Path, address: str) -> bool:
+def _is_supervised(root: Path, address: str) -> bool:
     """Whether `chatmill up` runs that server here."""
     found = read_served(root)
     processes = found.processes if found else ()
     return any(one.address and address.startswith(one.address) for one in processes)
 
 
-def _reach(name: str, address: str, patience: float) -> None:
+def _wait_for_server(name: str, address: str, patience: float) -> None:
     """Raises UserError where a server does not answer in time, or not to what is said to it here."""
-    where = shown(address)
+    where = display_address(address)
     deadline = time.monotonic() + patience
-    while failed := silent(address):
+    while failed := health_problem(address):
         if time.monotonic() < deadline:
             time.sleep(0.5)
             continue
         raise UserError(f"{name}'s server at {where} does not answer ({failed})")
     login = known_login(os.environ, address)
-    code = asked(address, login)
+    code = query_status(address, login)
     if code == 401:
         says = "refuses the user and password" if login else "asks for a password"
         variable = "MLFLOW_TRACKING_URI" if name == "MLflow" else "PREFECT_API_URL"
@@ -207,7 +208,7 @@ def _reach(name: str, address: str, patience: float) -> None:
         )
 
 
-def _database() -> str:
+def _configure_database() -> str:
     """Have Prefect's server use the PostgreSQL that is set; MLflow's address in it. Empty: none is set."""
     if not (address := os.environ.get(SETTING, "")):
         return ""
@@ -216,28 +217,28 @@ def _database() -> str:
         # By the environment, so that no address that is passed on or shown holds it.
         os.environ["PGPASSWORD"] = database.password
     make_databases(database)
-    os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", database.prefect)
-    return database.mlflow
+    os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", database.prefect_url)
+    return database.mlflow_url
 
 
-def served(root: Path) -> Served | None:
+def find_running_services(root: Path) -> Served | None:
     """What `chatmill up` runs here; None where no Prefect server of it answers."""
     found = read_served(root)
-    return found if found and found.prefect and not silent(found.prefect) else None
+    return found if found and found.prefect and not health_problem(found.prefect) else None
 
 
-def silent(address: str) -> str:
+def health_problem(address: str) -> str:
     """Why a server's health page gives no answer; empty where it does. That page asks for no password."""
     try:
-        with urllib.request.urlopen(f"{_bare(address)}/health", timeout=ANSWER_SECONDS):
+        with urllib.request.urlopen(f"{_strip_credentials(address)}/health", timeout=ANSWER_SECONDS):
             return ""
     except (OSError, ValueError, HTTPException) as error:
         return str(error) or type(error).__name__
 
 
-def asked(address: str, login: Login | None) -> int:
+def query_status(address: str, login: Credentials | None) -> int:
     """The HTTP status of a real question to MLflow's server, or to Prefect's at `/api`; 0: no answer."""
-    where = _bare(address)
+    where = _strip_credentials(address)
     question = (
         "/admin/version" if where.endswith("/api") else "/api/2.0/mlflow/experiments/get?experiment_id=0"
     )
@@ -262,27 +263,27 @@ class _Unredirected(urllib.request.HTTPRedirectHandler):
 _ASKING = urllib.request.build_opener(_Unredirected)
 
 
-def _bare(address: str) -> str:
+def _strip_credentials(address: str) -> str:
     """An address without a user and a password in it, which would be shown where something fails."""
     scheme, found, rest = address.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{found}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
 
 
-def shown(address: str) -> str:
+def display_address(address: str) -> str:
     """A server's address as a person may see it: without a password."""
     where = urlsplit(address)
     port = where.port or (443 if where.scheme == "https" else 80)
     return f"{where.scheme}://{where.hostname}:{port}"
 
 
-def listed(name: str, *values: str) -> str:
+def merged_list(name: str, *values: str) -> str:
     """A setting that is a list, with these values in it beside what it holds already."""
     found = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
     return ",".join(dict.fromkeys([*found, *values]))
 
 
-def unbound(host: str, port: int) -> str:
+def bind_problem(host: str, port: int) -> str:
     """Why a server cannot listen there; empty where it can."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -309,7 +310,7 @@ def free_port() -> int:
         return port
 
 
-def guard_environment() -> tuple[str, str, Login]:
+def guard_environment() -> tuple[str, str, Credentials]:
     """Return what `up` tells the server that is this process: the guard's settings, its folder, the login."""
     text = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or ":".join(
         os.environ[name] for name in ("MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD")
@@ -317,7 +318,7 @@ def guard_environment() -> tuple[str, str, Login]:
     return os.environ[GUARD], os.environ[GUARD_SECRETS], read_login(text)
 
 
-def webhook() -> str:
+def webhook_url() -> str:
     """The address that messages go to, a secret; empty where none is set. Raises UserError for no address."""
     address = os.environ.get(WEBHOOK, "")
     if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
@@ -325,15 +326,15 @@ def webhook() -> str:
     return address
 
 
-def threads(processes: int = 1) -> str:
+def thread_count(processes: int = 1) -> str:
     """How many threads each of the training processes computes with: as is set, or the cores between them."""
     return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
 
 
-def bare(root: Path, threads: str = "") -> dict[str, str]:
+def checkout_environment(root: Path, threads: str = "") -> dict[str, str]:
     """The environment for another checkout of the project at `root`: it keeps its own servers and records.
 
-    Credentials of data stores and the like stay; `threads` (empty: as here) is what it computes with.
+    Credentials of data stores and the like stay; `thread_count` (empty: as here) is what it computes with.
     """
     own = ("PREFECT_", "MLFLOW_", "PYTHON", "CHATMILL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}

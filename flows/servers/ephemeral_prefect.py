@@ -19,12 +19,12 @@ from flows.servers.commands import own_guard, prefect_command
 from flows.servers.credentials import without_secrets
 from flows.servers.environment import (
     LOOPBACK,
-    Place,
+    Settings,
+    find_running_services,
     free_port,
     give_prefect,
-    prepare,
-    served,
-    silent,
+    health_problem,
+    prepare_environment,
     trust_server,
 )
 from flows.servers.state_file import start_lock
@@ -44,7 +44,7 @@ TEMPORARY = {
 }
 
 
-class OwnServer:
+class EphemeralPrefectServer:
     """Prefect's server from now until the program ends; nothing where `place` has one already.
 
     Prefect would start one by itself, but later, while all else waits, and leave it behind when it is killed.
@@ -52,7 +52,7 @@ class OwnServer:
     its exit still sends what it has to say: what was registered first is ended last.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Settings) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.over = False
         self.starting = ExitStack()
@@ -62,8 +62,8 @@ class OwnServer:
             return
         self.starting.enter_context(start_lock(place.root, _say))
         # `chatmill up` may have started one meanwhile.
-        if served(place.root):
-            self.api = prepare(place.root, place.mlflow).prefect
+        if find_running_services(place.root):
+            self.api = prepare_environment(place.root, place.mlflow).prefect
             self.starting.close()
             return
         if notice := replace_prefect_database(place.root):
@@ -72,23 +72,23 @@ class OwnServer:
         self.api = f"http://{LOOPBACK}:{self.port}/api"
         self.guard = own_guard(place)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.process = self._start("wb")
+        self.process = self._start_process("wb")
         # The kernel ends a child with the thread that started it: this one lives as long as the program.
-        threading.Thread(target=self._watch, name="prefect", daemon=True).start()
+        threading.Thread(target=self._restart_when_killed, name="prefect", daemon=True).start()
         os.environ["PREFECT_API_URL"] = self.api
         trust_server(self.api)
         give_prefect(self.login)
-        atexit.register(self.stop)
+        atexit.register(self.stop_server)
 
-    def _watch(self) -> None:
+    def _restart_when_killed(self) -> None:
         """Start it again where it was killed: its database is whole, and who asks it tries again."""
         process = self.process
         starts = 0
         while process is not None and process.wait() < 0 and not self.over and starts < STARTS:
             starts += 1
-            process = self.process = self._start("ab")
+            process = self.process = self._start_process("ab")
 
-    def _start(self, mode: str) -> subprocess.Popen[bytes]:
+    def _start_process(self, mode: str) -> subprocess.Popen[bytes]:
         environment = {
             **without_secrets(os.environ), **TEMPORARY, **self.login.prefect_server, **self.guard
         }  # fmt: skip
@@ -98,16 +98,16 @@ class OwnServer:
                 start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 
-    def wait(self) -> None:
+    def wait_until_ready(self) -> None:
         """Until it answers. Raises RuntimeError where it does not start, UserError where the disk is full."""
         deadline = time.monotonic() + STARTING_SECONDS
         with self.starting:
-            while self.process is not None and silent(self.api):
+            while self.process is not None and health_problem(self.api):
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise start_failure("Prefect's server", self.log)
                 time.sleep(0.1)
 
-    def settle(self, flow_run: str, tasks: int) -> bool:
+    def wait_for_tasks(self, flow_run: str, tasks: int) -> bool:
         """Wait until it has written down that so many tasks of a flow run are over; whether it has.
 
         Prefect's tasks send their states as events, which the server keeps for a while before it writes them:
@@ -135,7 +135,7 @@ class OwnServer:
         except OSError:
             return 0
 
-    def stop(self) -> None:
+    def stop_server(self) -> None:
         """End it."""
         self.over = True
         if self.process is None:

@@ -13,16 +13,16 @@ def prefect_app() -> App:
     """Return Prefect's server and its pages. It asks for the password in PREFECT_SERVER_API_AUTH_STRING."""
     from prefect.server.api.server import create_app
 
-    return _guarded(create_app(final=True))
+    return _wrap_app(create_app(final=True))
 
 
 def mlflow_app() -> App:
     """Return MLflow's server with its users, as `mlflow server --app-name basic-auth` makes it."""
     from mlflow.server.auth import create_app
 
-    return _guarded(create_app())
+    return _wrap_app(create_app())
 
 
-def _guarded(app: App) -> App:
+def _wrap_app(app: App) -> App:
     settings, secrets, login = guard_environment()
     return RequestGuard(app, GuardSettings.load(settings), LoginLinks(Path(secrets), login))

@@ -11,7 +11,7 @@ from prefect.logging.formatters import PrefectFormatter
 ASKED = re.compile(r"(for url '\w+://[^/'?]+)[^']*'")
 
 
-class Redacting(PrefectFormatter):
+class RedactingFormatter(PrefectFormatter):
     """Prefect's own lines, addresses cut behind the host."""
 
     def format(self, record: logging.LogRecord) -> str:

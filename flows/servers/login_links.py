@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.servers.credentials import Login
+from flows.servers.credentials import Credentials
 from tasks.project.private_folder import make_private_folder, read_or_create
 
 PAGE = "/chatmill-login"
@@ -34,9 +34,9 @@ class LoginLinks:
     """
 
     folder: Path
-    login: Login
+    login: Credentials
 
-    def create(self, address: str) -> str:
+    def create_link(self, address: str) -> str:
         """Return a link that logs a browser in at the server at `address`, once."""
         return f"{address}{PAGE}#{self.create_code()}"
 
@@ -46,13 +46,13 @@ class LoginLinks:
         make_private_folder(links)
         self._remove_expired(links)
         code = secrets.token_urlsafe(32)
-        path = links / _digest(code)
+        path = links / _text_digest(code)
         path.touch(mode=0o600)
         return code
 
-    def redeem(self, code: str) -> Login | None:
+    def redeem_code(self, code: str) -> Credentials | None:
         """Return a new session for the secret part of a link; None: it was used, it expired, or never was."""
-        path = self.folder / "links" / _digest(code)
+        path = self.folder / "links" / _text_digest(code)
         try:
             made = path.stat().st_mtime
             # Of several that try at once, one removes the file.
@@ -62,21 +62,21 @@ class LoginLinks:
         age = time.time() - made
         return self._open_session() if -60 <= age <= LINK_SECONDS else None
 
-    def _open_session(self) -> Login:
+    def _open_session(self) -> Credentials:
         text = f"{time.time() + SESSION_SECONDS:.0f}.{secrets.token_urlsafe(16)}"
-        return Login(SESSION_USER, f"{text}.{self._sign(text)}")
+        return Credentials(SESSION_USER, f"{text}.{self._sign_text(text)}")
 
     def is_session(self, password: str) -> bool:
         """Whether a password of SESSION_USER belongs to an open session."""
         text, _, signature = password.rpartition(".")
         expiry = text.partition(".")[0]
-        if not hmac.compare_digest(self._sign(text).encode(), signature.encode()):
+        if not hmac.compare_digest(self._sign_text(text).encode(), signature.encode()):
             return False
         return time.time() < float(expiry)
 
-    def _sign(self, text: str) -> str:
+    def _sign_text(self, text: str) -> str:
         key = read_or_create(self.folder / "session-key", lambda: secrets.token_hex(32))
-        signed = f"{text}\n{_digest(self.login.text)}"
+        signed = f"{text}\n{_text_digest(self.login.text)}"
         return hmac.new(key.encode(), signed.encode(), "sha256").hexdigest()
 
     def _remove_expired(self, links: Path) -> None:
@@ -86,5 +86,5 @@ class LoginLinks:
                     path.unlink()
 
 
-def _digest(text: str) -> str:
+def _text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -42,7 +42,7 @@ def write_settings(var: Path, store: str, user: str) -> Path:
         # seconds. There is one process, which forgets it where a user is changed.
         "auth_cache_ttl_seconds": "300",
     }
-    settings[OWN] = {USERS: "\n".join(dict.fromkeys([*_users(path), user]))}
+    settings[OWN] = {USERS: "\n".join(dict.fromkeys([*_users_database(path), user]))}
     with atomic_path(path, path.with_suffix(".part")) as part:
         part.touch(mode=0o600)
         with part.open("w", encoding="utf-8") as file:
@@ -50,13 +50,13 @@ def write_settings(var: Path, store: str, user: str) -> Path:
     return path
 
 
-def _users(path: Path) -> list[str]:
+def _users_database(path: Path) -> list[str]:
     settings = ConfigParser(interpolation=None)
     settings.read(path, encoding="utf-8")
     return settings.get(OWN, USERS, fallback="").split("\n") if settings.has_section(OWN) else []
 
 
-def settle(store: Any, user: str, password: str, former: list[str]) -> None:
+def configure_users(store: Any, user: str, password: str, former: list[str]) -> None:
     """Have MLflow's `store` know that user, an administrator with that password, and no `former` one."""
     for name in former:
         if name != user and store.has_user(name):
@@ -75,8 +75,8 @@ def main(options: list[str]) -> None:
 
     store.init_db(auth_config.database_uri)
     assert auth_config.admin_username and auth_config.admin_password
-    former = _users(Path(str(MLFLOW_AUTH_CONFIG_PATH.get())))
-    settle(store, auth_config.admin_username, auth_config.admin_password, former)
+    former = _users_database(Path(str(MLFLOW_AUTH_CONFIG_PATH.get())))
+    configure_users(store, auth_config.admin_username, auth_config.admin_password, former)
     store.engine.dispose()
 
     import mlflow.server

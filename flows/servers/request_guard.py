@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
-from flows.servers.credentials import Login
+from flows.servers.credentials import Credentials
 from flows.servers.login_links import PAGE, SESSION_USER, LoginLinks
 from flows.servers.login_page import login_page
 
@@ -74,8 +74,8 @@ class RequestGuard:
             await self.app(scope, receive, send)
             return
         headers: Headers = list(scope["headers"])
-        if why := self.refusal(scope, headers):
-            await _refuse(scope, receive, send, why)
+        if why := self.refusal_reason(scope, headers):
+            await _send_refusal(scope, receive, send, why)
             return
         if scope["type"] == "http":
             if scope["path"] == PAGE:
@@ -84,21 +84,21 @@ class RequestGuard:
             if scope["path"] == SESSION_PATH:
                 await self._confirm_session(send, headers)
                 return
-            send = _unframed(send)
+            send = _deny_framing(send)
         await self.app({**scope, "headers": self._without_session(headers)}, receive, send)
 
-    def refusal(self, scope: Message, headers: Headers) -> str:
+    def refusal_reason(self, scope: Message, headers: Headers) -> str:
         """Return why a request is refused; empty: it is not."""
-        hosts = _values(headers, b"host")
+        hosts = _header_values(headers, b"host")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             return "this server does not answer to the name that it was asked by"
-        origins = _values(headers, b"origin")
+        origins = _header_values(headers, b"origin")
         if any(not self._is_allowed(origin, hosts[0]) for origin in origins):
             return "this server answers no page of another origin"
         if origins:
             return ""
         # Requests for pictures, scripts and frames have no Origin; browsers name their kind in these instead.
-        site = _values(headers, b"sec-fetch-site")
+        site = _header_values(headers, b"sec-fetch-site")
         if any(value not in ("same-origin", "none") for value in site) and not _is_navigation(scope, headers):
             return "this server answers no page of another origin"
         return ""
@@ -125,14 +125,14 @@ class RequestGuard:
 
     def _without_session(self, headers: Headers) -> Headers:
         """The headers as the server knows them: a session's user and password become the real ones."""
-        if not self._session(headers):
+        if not self._has_session(headers):
             return headers
         real = self.links.login.header.encode()
         return [(name, real if name == b"authorization" else value) for name, value in headers]
 
-    def _session(self, headers: Headers) -> bool:
+    def _has_session(self, headers: Headers) -> bool:
         """Whether a request is of an open session."""
-        found = _values(headers, b"authorization")
+        found = _header_values(headers, b"authorization")
         if len(found) != 1:
             return False
         scheme, _, text = found[0].partition(" ")
@@ -145,47 +145,49 @@ class RequestGuard:
     async def _log_in(self, scope: Message, receive: Receive, send: Send, headers: Headers) -> None:
         if scope["method"] == "GET":
             page, policy = login_page(self.settings.pages)
-            await _answer(send, 200, page.encode(), HTML, [(b"content-security-policy", policy.encode())])
+            await _send_response(
+                send, 200, page.encode(), HTML, [(b"content-security-policy", policy.encode())]
+            )
             return
         # Only a page's own script sends JSON, and never one of another origin.
-        if scope["method"] != "POST" or _values(headers, b"content-type") != ["application/json"]:
-            await _answer(send, 405, b"{}", JSON)
+        if scope["method"] != "POST" or _header_values(headers, b"content-type") != ["application/json"]:
+            await _send_response(send, 405, b"{}", JSON)
             return
-        session = self._redeem(await _body(receive))
+        session = self._redeem_link(await _read_body(receive))
         if session is None:
-            await _answer(send, 403, b"{}", JSON)
+            await _send_response(send, 403, b"{}", JSON)
             return
         said = {
             "user": session.user, "password": session.password, "stored": self.settings.stores_login,
-            "next": self._next(headers),
+            "next": self._next_link(headers),
         }  # fmt: skip
-        await _answer(send, 200, json.dumps(said).encode(), JSON)
+        await _send_response(send, 200, json.dumps(said).encode(), JSON)
 
-    def _redeem(self, body: bytes) -> Login | None:
+    def _redeem_link(self, body: bytes) -> Credentials | None:
         try:
             code = json.loads(body)["code"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
         # JSON may name half a character, as in "\ud800", which has no bytes to hash. Links are ASCII.
-        return self.links.redeem(code) if isinstance(code, str) and code.isascii() else None
+        return self.links.redeem_code(code) if isinstance(code, str) and code.isascii() else None
 
-    def _next(self, headers: Headers) -> str:
+    def _next_link(self, headers: Headers) -> str:
         """The link that logs in at the other server, by the name that this one was asked by."""
         if not self.settings.next_port:
             return ""
-        name = _host_name(_values(headers, b"host")[0])
+        name = _host_name(_header_values(headers, b"host")[0])
         shown = f"[{name}]" if ":" in name else name
-        return self.links.create(f"http://{shown}:{self.settings.next_port}")
+        return self.links.create_link(f"http://{shown}:{self.settings.next_port}")
 
     async def _confirm_session(self, send: Send, headers: Headers) -> None:
         """Have the browser keep a session's user and password, as it does after it was asked for them."""
-        if self._session(headers):
-            await _answer(send, 200, b"{}", JSON)
+        if self._has_session(headers):
+            await _send_response(send, 200, b"{}", JSON)
         else:
-            await _answer(send, 401, b"{}", JSON, [(b"www-authenticate", b'Basic realm="mlflow"')])
+            await _send_response(send, 401, b"{}", JSON, [(b"www-authenticate", b'Basic realm="mlflow"')])
 
 
-def _values(headers: Headers, name: bytes) -> list[str]:
+def _header_values(headers: Headers, name: bytes) -> list[str]:
     return [value.decode("latin-1") for found, value in headers if found.lower() == name]
 
 
@@ -211,12 +213,12 @@ def _is_navigation(scope: Message, headers: Headers) -> bool:
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"
-        and _values(headers, b"sec-fetch-mode") == ["navigate"]
-        and _values(headers, b"sec-fetch-dest") == ["document"]
+        and _header_values(headers, b"sec-fetch-mode") == ["navigate"]
+        and _header_values(headers, b"sec-fetch-dest") == ["document"]
     )
 
 
-async def _body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
     body = b""
     while len(body) <= LONGEST_BODY:
         message = await receive()
@@ -226,7 +228,9 @@ async def _body(receive: Receive) -> bytes:
     return b""
 
 
-async def _answer(send: Send, status: int, body: bytes, kind: bytes, more: Headers | None = None) -> None:
+async def _send_response(
+    send: Send, status: int, body: bytes, kind: bytes, more: Headers | None = None
+) -> None:
     headers = [
         (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),
@@ -240,22 +244,22 @@ async def _answer(send: Send, status: int, body: bytes, kind: bytes, more: Heade
     await send({"type": "http.response.body", "body": body})
 
 
-async def _refuse(scope: Message, receive: Receive, send: Send, why: str) -> None:
+async def _send_refusal(scope: Message, receive: Receive, send: Send, why: str) -> None:
     if scope["type"] == "websocket":
         await receive()
         # Closed before it is accepted, the browser sees an answer 403.
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": why})
         return
-    await _answer(send, 403, json.dumps({"detail": why}).encode(), JSON)
+    await _send_response(send, 403, json.dumps({"detail": why}).encode(), JSON)
 
 
-def _unframed(send: Send) -> Send:
+def _deny_framing(send: Send) -> Send:
     """Answers that no foreign page may show in a frame, where it could lead a person's clicks."""
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers: Headers = list(message.get("headers", []))
-            if not _values(headers, b"x-frame-options"):
+            if not _header_values(headers, b"x-frame-options"):
                 message = {**message, "headers": [*headers, (b"x-frame-options", b"SAMEORIGIN")]}
         await send(message)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.common.project_folder import prepare_records
-from tasks.common.file_lock import alone
+from tasks.common.file_lock import exclusive_lock
 from tasks.project.paths import PREFECT_HOME, SERVERS
 
 TRIES = 20
@@ -56,7 +56,7 @@ def start_lock(root: Path, say: Callable[[str], None]) -> AbstractContextManager
         say: Told once what is waited for, if another process has the lock.
     """
     waits = "waiting until another chatmill process here has started its servers"
-    return alone(root / PREFECT_HOME / "starting.lock", lambda event: say(str(event["text"])), waits)
+    return exclusive_lock(root / PREFECT_HOME / "starting.lock", lambda event: say(str(event["text"])), waits)
 
 
 def record_path(root: Path) -> Path:
@@ -64,40 +64,40 @@ def record_path(root: Path) -> Path:
     return root / SERVERS
 
 
-class Record:
+class StateFile:
     """The file, written anew with each change, for as long as this process holds it."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
-    def write(self, served: Served) -> None:
+    def write_state(self, served: Served) -> None:
         """In place, as the lock is the file's own."""
         text = json.dumps(asdict(served), indent=1).encode()
         os.pwrite(self.descriptor, text, 0)
         os.ftruncate(self.descriptor, len(text))
 
-    def last(self) -> Served | None:
+    def read_last(self) -> Served | None:
         """What a process left that was killed; None: the last one ended as it should."""
-        return _parse(os.pread(self.descriptor, 1 << 20, 0))
+        return _parse_state(os.pread(self.descriptor, 1 << 20, 0))
 
-    def clear(self) -> None:
+    def clear_state(self) -> None:
         """Nothing runs any more."""
         os.ftruncate(self.descriptor, 0)
 
 
 @contextmanager
-def held(root: Path) -> Iterator[Record | None]:
+def open_state_file(root: Path) -> Iterator[StateFile | None]:
     """The record, held by this process alone; None: another process holds it."""
     path = record_path(root)
     prepare_records(root)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        yield Record(descriptor) if _locked(descriptor) else None
+        yield StateFile(descriptor) if _lock_descriptor(descriptor) else None
     finally:
         os.close(descriptor)
 
 
-def _locked(descriptor: int) -> bool:
+def _lock_descriptor(descriptor: int) -> bool:
     for _ in range(TRIES):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,7 +116,7 @@ def read_served(root: Path) -> Served | None:
                 if not _is_held(file.fileno()):
                     return None
                 file.seek(0)
-                if found := _parse(file.read()):
+                if found := _parse_state(file.read()):
                     return found
                 # It is being written.
                 time.sleep(BETWEEN_SECONDS)
@@ -134,7 +134,7 @@ def _is_held(descriptor: int) -> bool:
     return False
 
 
-def _parse(text: bytes) -> Served | None:
+def _parse_state(text: bytes) -> Served | None:
     try:
         found: dict[str, Any] = json.loads(text)
         processes = tuple(Process(**one) for one in found.pop("processes"))

@@ -50,16 +50,16 @@ class Service:
     grace: float = GRACE_SECONDS
 
 
-class Kept:
+class SupervisedProcess:
     """A service and its process, as it is now."""
 
     def __init__(self, service: Service, root: Path) -> None:
         self.service, self.root = service, root
         self.tries = 0
         self.due = 0.0
-        self.process = self._start()
+        self.process = self._start_process()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start_process(self) -> subprocess.Popen[bytes]:
         self.started = time.monotonic()
         self.service.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**without_secrets(os.environ), **self.service.environment, MARK: str(self.root)}
@@ -71,7 +71,7 @@ class Kept:
                 env=environment, start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 
-    def wait(self, say: Note | None = None) -> None:
+    def wait_until_ready(self, say: Note | None = None) -> None:
         """Wait until it answers; `say` is told from time to time that it does not.
 
         Raises:
@@ -88,7 +88,7 @@ class Kept:
             time.sleep(0.2)
         raise start_failure(self.service.name, self.service.log, self.log_begins)
 
-    def look(self, note: Note) -> bool:
+    def restart_if_ended(self, note: Note) -> bool:
         """Start it again where it has ended; whether it was. Raises RuntimeError where that does not help."""
         now = time.monotonic()
         code = self.process.poll()
@@ -112,15 +112,15 @@ class Kept:
         # What it started itself may live on, and hold its port.
         _end_group(self.process.pid, signal.SIGKILL)
         self.due = 0.0
-        self.process = self._start()
+        self.process = self._start_process()
         return True
 
-    def described(self) -> Process:
+    def describe_process(self) -> Process:
         """As others read of it."""
         return Process(self.service.name, self.process.pid, self.service.address, self.service.shows)
 
 
-def stop(kept: Iterable[Kept], note: Note) -> None:
+def stop_processes(kept: Iterable[SupervisedProcess], note: Note) -> None:
     """End all, workers before the servers that they report to; each has its time, and then is killed."""
     every = list(kept)
     workers = [one for one in every if not one.service.address]
@@ -140,7 +140,7 @@ def stop(kept: Iterable[Kept], note: Note) -> None:
             one.process.wait()
 
 
-def _end_runs(workers: Iterable[Kept]) -> None:
+def _end_runs(workers: Iterable[SupervisedProcess]) -> None:
     """Ask what workers run to end, and give it the time that its worker has.
 
     A worker that ends kills it outright; asked, a flow closes its runs, and a training saves.

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from flows.servers.credentials import CLIENT, SERVERS, SETTING, without_secrets
-from flows.servers.environment import Place, read_credentials
+from flows.servers.environment import Settings, read_credentials
 from flows.servers.supervisor import Service
 from tasks.project.paths import LOGS
 
@@ -22,7 +22,7 @@ POOLS = {
 GRACE_SECONDS = 75.0
 
 
-def devices() -> list[str]:
+def visible_devices() -> list[str]:
     """The CUDA devices that programs started here see, as CUDA_VISIBLE_DEVICES names them."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
@@ -33,33 +33,35 @@ def devices() -> list[str]:
     return [str(number) for number in range(len(lines))]
 
 
-def workers(
-    place: Place, api: str, mlflow: str, pools: tuple[str, ...], gpu_workers: int = 0
+def build_workers(
+    place: Settings, api: str, mlflow: str, pools: tuple[str, ...], gpu_workers: int = 0
 ) -> list[Service]:
     """A worker for `cpu`, and one for `gpu` a device; `gpu_workers` so many that share the devices.
 
     `api` is the address of Prefect's API, `mlflow` that of MLflow's server where runs go through it.
     """
-    found = devices()
+    found = visible_devices()
     count = gpu_workers or max(1, len(found))
     reached = {
         "PREFECT_API_URL": api,
         **({"MLFLOW_TRACKING_URI": mlflow} if mlflow else {}),
-        **credentials(place),
+        **worker_credentials(place),
     }
     made = []
     if "cpu" in pools:
         shows = "runs that need no device, any number at a time"
-        made.append(_worker(place, reached, "cpu", "cpu", 0, shows, None))
+        made.append(_build_worker(place, reached, "cpu", "cpu", 0, shows, None))
     for number in range(count if "gpu" in pools else 0):
         name = "gpu" if count == 1 else f"gpu-{number}"
         shared = found[number::count] if found else None
         on = f" on device {','.join(shared)}" if shared else ""
-        made.append(_worker(place, reached, name, "gpu", 1, f"runs that train, one at a time{on}", shared))
+        made.append(
+            _build_worker(place, reached, name, "gpu", 1, f"runs that train, one at a time{on}", shared)
+        )
     return made
 
 
-def credentials(place: Place) -> dict[str, str]:
+def worker_credentials(place: Settings) -> dict[str, str]:
     """What a worker, and a flow that it runs, may say to the servers; each password with its servers."""
     found = {name: os.environ[name] for name in CLIENT if name in os.environ}
     login, trusted = read_credentials(place.root)
@@ -67,8 +69,8 @@ def credentials(place: Place) -> dict[str, str]:
     return {**found, **bound}
 
 
-def _worker(
-    place: Place,
+def _build_worker(
+    place: Settings,
     reached: dict[str, str],
     name: str,
     pool: str,
@@ -89,7 +91,7 @@ def _worker(
             "--pool", pool, "--type", "process", "--name", known, *limited,
         ),
         place.root / LOGS / f"worker-{name}.log",
-        lambda: _unheard(pool, known),
+        lambda: _heartbeat_problem(pool, known),
         shows,
         environment=environment,
         grace=GRACE_SECONDS,
@@ -119,7 +121,7 @@ def make_pools() -> None:
                 continue
 
 
-def _unheard(pool: str, worker: str) -> str:
+def _heartbeat_problem(pool: str, worker: str) -> str:
     """Why Prefect's server has not heard of a worker; empty where it has."""
     from prefect.client.orchestration import get_client
 
@@ -130,10 +132,10 @@ def _unheard(pool: str, worker: str) -> str:
     return "Prefect's server has not heard of it"
 
 
-def deploy(place: Place, api: str, file: Path | None = None) -> str:
+def deploy_flows(place: Settings, api: str, file: Path | None = None) -> str:
     """Make the deployments of a file (None: prefect.yaml). Returns why Prefect could not, or nothing."""
     log = place.root / LOGS / "deploy.log"
-    environment = {**without_secrets(os.environ), **credentials(place)}
+    environment = {**without_secrets(os.environ), **worker_credentials(place)}
     named = ("--prefect-file", str(file)) if file else ()
     with log.open("wb") as said_to:
         done = subprocess.run(
@@ -147,7 +149,7 @@ def deploy(place: Place, api: str, file: Path | None = None) -> str:
     return f"{said[-1] if said else f'code {done.returncode}'} ({log})"
 
 
-def deployments(root: Path) -> list[str]:
+def deployment_names(root: Path) -> list[str]:
     """The names in prefect.yaml; none where there is no such file."""
     import yaml
 

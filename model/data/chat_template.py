@@ -9,13 +9,13 @@ from typing import Any
 
 from model.data.dataloader import Example, Examples
 from model.data.tokenizer import Tokenizer
-from model.events import Report
+from model.events import EventCallback
 
 Turn = Mapping[str, str]
 Row = dict[str, Any]
 
 
-def newest(
+def truncate_turns(
     history: Sequence[Turn], length: Callable[[Sequence[Turn]], int], room: int | None
 ) -> Sequence[Turn]:
     """As much of a conversation's end as is at most `room` long (None: all of it).
@@ -34,9 +34,11 @@ def newest(
     return since(cuts[min(place, len(cuts) - 1)])
 
 
-def remembered(row: Row, tokenizer: Tokenizer, room: int | None) -> Sequence[Turn]:
+def truncate_history(row: Row, tokenizer: Tokenizer, room: int | None) -> Sequence[Turn]:
     """As much of a row's `history` as is, with the `prompt`, at most `room` tokens in the chat's format."""
-    return newest(row.get("history") or [], lambda turns: len(tokenizer.prompt(row["prompt"], turns)), room)
+    return truncate_turns(
+        row.get("history") or [], lambda turns: len(tokenizer.encode_prompt(row["prompt"], turns)), room
+    )
 
 
 def chat_prompt(row: Row, tokenizer: Tokenizer, room: int | None = None) -> tuple[list[int], int]:
@@ -44,8 +46,8 @@ def chat_prompt(row: Row, tokenizer: Tokenizer, room: int | None = None) -> tupl
 
     The oldest are, until the prompt is at most `room` tokens long, as far as that helps.
     """
-    kept = remembered(row, tokenizer, room)
-    return tokenizer.prompt(row["prompt"], kept), len(row.get("history") or []) - len(kept)
+    kept = truncate_history(row, tokenizer, room)
+    return tokenizer.encode_prompt(row["prompt"], kept), len(row.get("history") or []) - len(kept)
 
 
 def example_of(row: Row, tokenizer: Tokenizer, longest: int | None = None, beside: str = "") -> Example:
@@ -68,7 +70,7 @@ def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, longest: int | None =
 
 
 def say_what_is_left_out(
-    examples: Iterable[Example], what: str, longest: int, fate: str, report: Report
+    examples: Iterable[Example], what: str, longest: int, fate: str, report: EventCallback
 ) -> None:
     """Messages on how many `what` lost turns, and how many are longer than `longest` tokens all the same."""
     total = shortened = longer = 0

@@ -23,21 +23,21 @@ from model.errors import UserError
 IGNORED = -100
 
 
-def generator(seed: int, *place: int) -> np.random.Generator:
+def seeded_rng(seed: int, *place: int) -> np.random.Generator:
     """A generator for one place of one run: the same numbers whatever was drawn before."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *place])))
 
 
 @lru_cache(maxsize=4)
-def _epoch(seed: int, epoch: int, units: int) -> np.ndarray:
-    return generator(seed, epoch, units).permutation(units)
+def _epoch_order(seed: int, epoch: int, units: int) -> np.ndarray:
+    return seeded_rng(seed, epoch, units).permutation(units)
 
 
-def order(seed: int, step: int, batch: int, units: int) -> np.ndarray:
+def batch_order(seed: int, step: int, batch: int, units: int) -> np.ndarray:
     """Which of `units` units step number `step` learns from: [batch], each unit once an epoch."""
     first = step * batch
     places = np.arange(first, first + batch)
-    return np.array([_epoch(seed, int(place // units), units)[place % units] for place in places])
+    return np.array([_epoch_order(seed, int(place // units), units)[place % units] for place in places])
 
 
 class TokenFile:
@@ -48,11 +48,11 @@ class TokenFile:
         self.tokens = np.memmap(folder / f"{split}.bin", dtype=described["dtype"], mode="r")
         self.lengths = lengths
 
-    def windows(self, context: int) -> int:
+    def num_windows(self, context: int) -> int:
         """How many windows of `context` tokens, each with the token that follows, stand in the file."""
         return max(0, (len(self.tokens) - 1) // context)
 
-    def read(self, starts: np.ndarray, context: int) -> tuple[Tensor, Tensor]:
+    def read_windows(self, starts: np.ndarray, context: int) -> tuple[Tensor, Tensor]:
         """Windows from the given tokens on: inputs and targets, [B, context] int64 each."""
         rows = np.stack([self.tokens[start : start + context + 1] for start in starts]).astype(np.int64)
         whole = torch.from_numpy(rows)
@@ -72,7 +72,7 @@ class WindowOrder:
 
     def __init__(self, file: TokenFile, context: int, batch: int, seed: int) -> None:
         # One window is given up so that every phase has the same number of them.
-        self.windows = file.windows(context) - 1
+        self.windows = file.num_windows(context) - 1
         if self.windows < batch:
             raise UserError(
                 f"the training text fills {max(self.windows, 0)} windows of {context} tokens, fewer than one "
@@ -80,13 +80,13 @@ class WindowOrder:
             )
         self.file, self.context, self.batch, self.seed = file, context, batch, seed
 
-    def starts(self, step: int) -> np.ndarray:
+    def window_starts(self, step: int) -> np.ndarray:
         """First tokens of the windows of a step: [batch]."""
         places = step * self.batch + np.arange(self.batch)
         phases = np.array(
-            [generator(self.seed, int(e)).integers(self.context) for e in places // self.windows]
+            [seeded_rng(self.seed, int(e)).integers(self.context) for e in places // self.windows]
         )
-        return order(self.seed, step, self.batch, self.windows) * self.context + phases
+        return batch_order(self.seed, step, self.batch, self.windows) * self.context + phases
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Packing:
     dropped: int
 
     @staticmethod
-    def make(lengths: Sequence[int], context: int) -> Packing:
+    def pack_examples(lengths: Sequence[int], context: int) -> Packing:
         """First-fit decreasing over the lengths; an example longer than a row is dropped and counted."""
         fitting = sorted((i for i, n in enumerate(lengths) if n <= context), key=lambda i: (-lengths[i], i))
         rows: list[list[int]] = []
@@ -169,7 +169,7 @@ class PackedBatch:
     documents: Tensor
 
     @property
-    def learned(self) -> int:
+    def num_targets(self) -> int:
         """How many targets count."""
         return int((self.targets != IGNORED).sum())
 
@@ -178,7 +178,7 @@ class PackedBatch:
         return PackedBatch(*(part.to(device) for part in (self.tokens, self.targets, self.documents)))
 
     @staticmethod
-    def make(rows: Sequence[Sequence[Example]], context: int, padding: int) -> PackedBatch:
+    def from_rows(rows: Sequence[Sequence[Example]], context: int, padding: int) -> PackedBatch:
         """Lay out rows of examples: each is one document, and only its completion is a target.
 
         Inputs and targets are shifted against each other, so a row of `context` inputs holds examples of
@@ -200,7 +200,7 @@ class PackedBatch:
         return PackedBatch(*(torch.from_numpy(part) for part in (tokens, targets, documents)))
 
 
-def pad(rows: Sequence[Sequence[int]], padding: int, width: int = 0) -> tuple[Tensor, Tensor]:
+def pad_rows(rows: Sequence[Sequence[int]], padding: int, width: int = 0) -> tuple[Tensor, Tensor]:
     """Rows of tokens, left-aligned: tokens [B, T] int64 and lengths [B] int64.
 
     T is `width`, or the longest row rounded up to a multiple of 8.

@@ -18,7 +18,7 @@ from model.data.tokenizer import SPECIAL, Tokenizer
 from model.data.tokenizer_probe import probe_tokenizer
 from model.data.weights_header import WEIGHTS, check_shapes, weight_files
 from model.errors import UserError
-from model.nn.transformer import Architecture, Transformer
+from model.nn.transformer import ModelConfig, Transformer
 
 
 def save_model(
@@ -39,7 +39,7 @@ def save_model(
         "num_hidden_layers": a.layers,
         "num_attention_heads": a.heads,
         "num_key_value_heads": a.kv_heads,
-        "head_dim": a.head,
+        "head_dim": a.head_size,
         "max_position_embeddings": a.context,
         "rms_norm_eps": a.norm_eps,
         "rope_theta": a.rope_theta,
@@ -70,7 +70,7 @@ def _save_weights(state: dict[str, Tensor], path: Path) -> None:
         raise
 
 
-def check_model(folder: Path) -> Architecture:
+def check_model(folder: Path) -> ModelConfig:
     """Check a stranger's model folder: its configuration, the shapes of its weights, its tokenizer.
 
     Nothing of the model is built, and the tokenizer is tried in a process of its own.
@@ -111,7 +111,7 @@ def load_model(
             state[name] = torch.cat([table, mean.expand(tokenizer.vocabulary - len(table), -1)])
     if "model.embed_tokens.weight" in state:
         rows = len(state["model.embed_tokens.weight"])
-        architecture = Architecture(**{**vars(architecture), "vocabulary": rows})
+        architecture = ModelConfig(**{**vars(architecture), "vocabulary": rows})
     model = Transformer(architecture)
     try:
         model.load_state_dict(state)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from model.nn.transformer import Architecture
+from model.nn.transformer import ModelConfig
 
 CONFIG = "config.json"
 LARGEST_CONFIG = 4 << 20
@@ -29,7 +29,7 @@ SIZES = {
 OPTIONAL = ("num_key_value_heads", "head_dim")
 
 
-def load_architecture(folder: Path) -> Architecture:
+def load_architecture(folder: Path) -> ModelConfig:
     """Return the shape that config.json describes.
 
     Raises:
@@ -38,19 +38,21 @@ def load_architecture(folder: Path) -> Architecture:
     path = Path(folder) / CONFIG
     config = read_json(path, LARGEST_CONFIG)
     if config.get("model_type") != "llama":
-        raise UserError(f"{path} has model_type {_shown(config.get('model_type'))}; it must be llama")
+        raise UserError(f"{path} has model_type {_format_value(config.get('model_type'))}; it must be llama")
     theta = _rope_theta(config, path)
     if config.get("hidden_act", "silu") != "silu":
-        raise UserError(f"{path} has hidden_act {_shown(config['hidden_act'])}; only silu is supported")
+        raise UserError(
+            f"{path} has hidden_act {_format_value(config['hidden_act'])}; only silu is supported"
+        )
     if config.get("attention_bias") or config.get("mlp_bias"):
         raise UserError(f"{path} has biases; only layers without them are supported")
     if config.get("sliding_window") is not None:
         raise UserError(f"{path} has a sliding_window; only full attention is supported")
     if not isinstance(config.get("tie_word_embeddings", False), bool):
         raise UserError(f"{path}: tie_word_embeddings must be true or false")
-    sizes = {name: _size(config, name, path) for name in SIZES}
+    sizes = {name: _positive_size(config, name, path) for name in SIZES}
     try:
-        architecture = Architecture(
+        architecture = ModelConfig(
             vocabulary=sizes["vocab_size"],
             layers=sizes["num_hidden_layers"],
             width=sizes["hidden_size"],
@@ -59,14 +61,14 @@ def load_architecture(folder: Path) -> Architecture:
             hidden=sizes["intermediate_size"],
             context=sizes["max_position_embeddings"],
             rope_theta=theta,
-            norm_eps=_positive(config.get("rms_norm_eps", 1e-6), "rms_norm_eps", path),
+            norm_eps=_require_positive(config.get("rms_norm_eps", 1e-6), "rms_norm_eps", path),
             tied=config.get("tie_word_embeddings", False),
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    if sizes["head_dim"] not in (0, architecture.head):
+    if sizes["head_dim"] not in (0, architecture.head_size):
         raise UserError(
-            f"{path} has head_dim {sizes['head_dim']}; only {architecture.head} is supported here"
+            f"{path} has head_dim {sizes['head_dim']}; only {architecture.head_size} is supported here"
         )
     return architecture
 
@@ -111,15 +113,15 @@ def _rope_theta(config: dict[str, Any], path: Path) -> float:
         if rope is None:
             continue
         if not isinstance(rope, dict):
-            raise UserError(f"{path}: {key} must be an object, not {_shown(rope)}")
+            raise UserError(f"{path}: {key} must be an object, not {_format_value(rope)}")
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default":
-            raise UserError(f"{path} has rope_type {_shown(kind)}; only default is supported")
+            raise UserError(f"{path} has rope_type {_format_value(kind)}; only default is supported")
         theta = rope.get("rope_theta") or theta
-    return _positive(theta or 10000.0, "rope_theta", path)
+    return _require_positive(theta or 10000.0, "rope_theta", path)
 
 
-def _size(config: dict[str, Any], name: str, path: Path) -> int:
+def _positive_size(config: dict[str, Any], name: str, path: Path) -> int:
     value = config.get(name)
     if value is None and name in OPTIONAL:
         return 0
@@ -127,18 +129,18 @@ def _size(config: dict[str, Any], name: str, path: Path) -> int:
         raise UserError(f"{path} lacks the key {name!r}, which a Llama's configuration has")
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= SIZES[name]:
         raise UserError(
-            f"{path}: {name} is {_shown(value)}; a whole number from 1 to {SIZES[name]:,} is needed"
+            f"{path}: {name} is {_format_value(value)}; a whole number from 1 to {SIZES[name]:,} is needed"
         )
     return value
 
 
-def _positive(value: Any, name: str, path: Path) -> float:
+def _require_positive(value: Any, name: str, path: Path) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value <= 1e30 or not math.isfinite(value):
-        raise UserError(f"{path}: {name} is {_shown(value)}; a number above 0 is needed")
+        raise UserError(f"{path}: {name} is {_format_value(value)}; a number above 0 is needed")
     return float(value)
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**18 else "a very large number"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from model.data.chat_template import Row, example_of, examples_of, prompt_key, say_what_is_left_out
-from model.data.dataloader import generator, read_rows
+from model.data.dataloader import read_rows, seeded_rng
 from model.data.tokenizer import Tokenizer
-from model.events import Report
+from model.events import EventCallback
 from model.nn.losses import bradley_terry_loss
 
 
@@ -29,7 +29,7 @@ class Group:
     worse: list[int]
 
 
-class Labels:
+class PreferenceDataset:
     """The training labels, tokenised: groups of texts as a function of the epoch.
 
     A conversation longer than the context loses its oldest turns; a text that is longer all the same keeps
@@ -37,7 +37,13 @@ class Labels:
     """
 
     def __init__(
-        self, folder: Path, tokenizer: Tokenizer, context: int, size: int, margin: float, report: Report
+        self,
+        folder: Path,
+        tokenizer: Tokenizer,
+        context: int,
+        size: int,
+        margin: float,
+        report: EventCallback,
     ) -> None:
         ratings = read_rows(folder / "train.ratings.jsonl")
         comparisons = read_rows(folder / "train.comparisons.jsonl")
@@ -65,19 +71,19 @@ class Labels:
         )
 
     @property
-    def apart(self) -> bool:
+    def has_preferences(self) -> bool:
         """Whether any two texts of a stratum are told apart: compared, or rated at least `margin` apart."""
         rated = ([self.scores[i] for i in rows] for rows in self.strata.values())
         return bool(self.chosen) or any(max(scores) - min(scores) >= self.margin for scores in rated)
 
-    def epoch(self, seed: int, epoch: int) -> list[Group]:
+    def epoch_groups(self, seed: int, epoch: int) -> list[Group]:
         """Every label once, but for what fills no group; the order of the groups is that of the strata."""
         groups = []
         for stratum, rows in enumerate(self.strata.values()):
-            for chosen in self._chunks(rows, self.size, generator(seed, epoch, 0, stratum)):
-                groups.append(self._rated(chosen))
+            for chosen in self._draw_groups(rows, self.size, seeded_rng(seed, epoch, 0, stratum)):
+                groups.append(self._rated_group(chosen))
         for stratum, rows in enumerate(self.compared.values()):
-            for chosen in self._chunks(rows, self.size // 2, generator(seed, epoch, 1, stratum)):
+            for chosen in self._draw_groups(rows, self.size // 2, seeded_rng(seed, epoch, 1, stratum)):
                 groups.append(
                     Group(
                         [self.chosen[i] for i in chosen] + [self.rejected[i] for i in chosen],
@@ -88,12 +94,12 @@ class Labels:
         return groups
 
     @staticmethod
-    def _chunks(rows: list[int], size: int, random: np.random.Generator) -> Iterator[list[int]]:
+    def _draw_groups(rows: list[int], size: int, random: np.random.Generator) -> Iterator[list[int]]:
         mixed = random.permutation(rows)
         for start in range(0, len(rows) - size + 1, size):
             yield mixed[start : start + size].tolist()
 
-    def _rated(self, chosen: list[int]) -> Group:
+    def _rated_group(self, chosen: list[int]) -> Group:
         pairs = [
             (a, b)
             for a, first in enumerate(chosen)
@@ -118,7 +124,7 @@ class HeldOutPairs:
         texts: dict[tuple[int, ...], int] = {}
         sides = [
             [
-                texts.setdefault(_last(pair[side], pair[other], tokenizer, context), len(texts))
+                texts.setdefault(_last_tokens(pair[side], pair[other], tokenizer, context), len(texts))
                 for pair in pairs
             ]
             for side, other in (("chosen", "rejected"), ("rejected", "chosen"))
@@ -127,20 +133,20 @@ class HeldOutPairs:
         self.chosen, self.rejected = (torch.tensor(side, dtype=torch.int64) for side in sides)
         self.strata = {name: torch.tensor(rows) for name, rows in _by_stratum(pairs).items()}
 
-    def right(self, scores: Tensor) -> Tensor:
+    def score_pairs(self, scores: Tensor) -> Tensor:
         """Return for each pair 1 where the better text has the higher score, 0.5 for a tie, [P]."""
         margin = scores[self.chosen] - scores[self.rejected]
         return (margin > 0).double() + 0.5 * (margin == 0).double()
 
-    def measure(self, scores: Tensor) -> tuple[dict[str, float], float]:
+    def pair_accuracy(self, scores: Tensor) -> tuple[dict[str, float], float]:
         """Accuracy by "aspect/source", ties counting half, and the mean loss, of texts' scores [texts]."""
-        margin, right = scores[self.chosen] - scores[self.rejected], self.right(scores)
+        margin, right = scores[self.chosen] - scores[self.rejected], self.score_pairs(scores)
         accuracy = {name: right[rows].mean().item() for name, rows in self.strata.items()}
         loss = bradley_terry_loss(scores[self.chosen], scores[self.rejected]).item()
         return accuracy, loss / max(1, len(margin))
 
 
-def _last(row: Row, other: Row, tokenizer: Tokenizer, context: int) -> tuple[int, ...]:
+def _last_tokens(row: Row, other: Row, tokenizer: Tokenizer, context: int) -> tuple[int, ...]:
     """The last tokens of one of two texts that are compared, as many as the context holds."""
     return tuple(example_of(row, tokenizer, context, beside=other["completion"]).tokens[-context:])
 

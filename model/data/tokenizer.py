@@ -60,15 +60,15 @@ class Tokenizer:
 
     def encode_documents(self, texts: Iterable[str]) -> np.ndarray:
         """Ids of texts one after another, [tokens] in `dtype`, the end token after each."""
-        end = self._bytes([self.end])
+        end = self._token_bytes([self.end])
         if self._words is None:
-            parts = (self._bytes([*self.encode(text), self.end]) for text in texts)
+            parts = (self._token_bytes([*self.encode(text), self.end]) for text in texts)
         else:
             words = self._words
             parts = (words.encode(text) + end for text in texts)
         return np.frombuffer(b"".join(parts), self.dtype)
 
-    def _bytes(self, ids: Sequence[int]) -> bytes:
+    def _token_bytes(self, ids: Sequence[int]) -> bytes:
         return np.array(ids, self.dtype).tobytes()
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -86,7 +86,7 @@ class Tokenizer:
                 )
         return self._pieces[token]
 
-    def prompt(self, text: str, history: Sequence[Mapping[str, str]] = ()) -> list[int]:
+    def encode_prompt(self, text: str, history: Sequence[Mapping[str, str]] = ()) -> list[int]:
         """What an answer follows, as TEMPLATE has it: <|user|>text<|assistant|>.
 
         Before it `history`, the turns {"role", "content"} so far: <|user|>…<|assistant|>…<|end|> each, a
@@ -115,8 +115,8 @@ class Tokenizer:
             "chat_template": TEMPLATE,
             "clean_up_tokenization_spaces": False,
         }
-        _write(folder / "tokenizer.json", self.rules.to_str(pretty=True))
-        _write(folder / "tokenizer_config.json", json.dumps(config, indent=2))
+        _write_json(folder / "tokenizer.json", self.rules.to_str(pretty=True))
+        _write_json(folder / "tokenizer_config.json", json.dumps(config, indent=2))
 
     @staticmethod
     def load(folder: Path) -> Tokenizer:
@@ -253,6 +253,6 @@ def _byte_of_character() -> dict[str, int]:
     }
 
 
-def _write(path: Path, text: str) -> None:
+def _write_json(path: Path, text: str) -> None:
     with atomic_path(path, path.with_suffix(".part")) as part:
         part.write_text(text, encoding="utf-8")

@@ -62,7 +62,7 @@ def probe_tokenizer(folder: Path) -> int:
     return int(said["ids"])
 
 
-def _main(folder: str) -> None:
+def _probe_folder(folder: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -80,4 +80,4 @@ def _main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _probe_folder(sys.argv[1])

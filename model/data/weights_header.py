@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.data.hf_config import check_file, read_json
 from model.errors import UserError
-from model.nn.transformer import Architecture
+from model.nn.transformer import ModelConfig
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -69,7 +69,7 @@ def read_shapes(path: Path) -> Shapes:
     return shapes
 
 
-def check_shapes(folder: Path, architecture: Architecture) -> Shapes:
+def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
     """Compare a folder's weights with the architecture of its config.json; return their shapes.
 
     The number of rows of the two tables may be another than the configuration's, but one for both.
@@ -80,7 +80,7 @@ def check_shapes(folder: Path, architecture: Architecture) -> Shapes:
     shapes: Shapes = {}
     for path in weight_files(folder):
         shapes.update(read_shapes(path))
-    layers = 1 + max((_layer(name) for name in shapes), default=-1)
+    layers = 1 + max((_layer_number(name) for name in shapes), default=-1)
     if layers != architecture.layers:
         raise UserError(
             f"{folder}: config.json has num_hidden_layers {architecture.layers}, and the weights are of "
@@ -104,7 +104,7 @@ def check_shapes(folder: Path, architecture: Architecture) -> Shapes:
     return shapes
 
 
-def expected_shapes(architecture: Architecture) -> Shapes:
+def expected_shapes(architecture: ModelConfig) -> Shapes:
     """Return the shape of each tensor that a model of this architecture has."""
     a = architecture
     shapes: Shapes = {"model.embed_tokens.weight": (a.vocabulary, a.width), "model.norm.weight": (a.width,)}
@@ -113,10 +113,10 @@ def expected_shapes(architecture: Architecture) -> Shapes:
     for number in range(a.layers):
         prefix = f"model.layers.{number}"
         shapes |= {
-            f"{prefix}.self_attn.q_proj.weight": (a.heads * a.head, a.width),
-            f"{prefix}.self_attn.k_proj.weight": (a.kv_heads * a.head, a.width),
-            f"{prefix}.self_attn.v_proj.weight": (a.kv_heads * a.head, a.width),
-            f"{prefix}.self_attn.o_proj.weight": (a.width, a.heads * a.head),
+            f"{prefix}.self_attn.q_proj.weight": (a.heads * a.head_size, a.width),
+            f"{prefix}.self_attn.k_proj.weight": (a.kv_heads * a.head_size, a.width),
+            f"{prefix}.self_attn.v_proj.weight": (a.kv_heads * a.head_size, a.width),
+            f"{prefix}.self_attn.o_proj.weight": (a.width, a.heads * a.head_size),
             f"{prefix}.mlp.gate_proj.weight": (a.hidden, a.width),
             f"{prefix}.mlp.up_proj.weight": (a.hidden, a.width),
             f"{prefix}.mlp.down_proj.weight": (a.width, a.hidden),
@@ -126,7 +126,7 @@ def expected_shapes(architecture: Architecture) -> Shapes:
     return shapes
 
 
-def _layer(name: str) -> int:
+def _layer_number(name: str) -> int:
     parts = name.split(".")
     if len(parts) < 3 or parts[:2] != ["model", "layers"] or not parts[2].isdecimal() or len(parts[2]) > 8:
         return -1

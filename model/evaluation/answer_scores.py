@@ -19,7 +19,7 @@ from model.data.preference_dataset import HeldOutPairs
 from model.errors import UserError
 from model.evaluation.confidence_intervals import mean_figures
 from model.inference.prompting import Chat
-from model.inference.scoring import Answer, Speaker
+from model.inference.scoring import Answer, Generator
 from model.training.distributed import compute_dtype
 from model.training.reward import RewardModel
 
@@ -33,7 +33,7 @@ class Opponent:
     `same_tokens`: whether its tokenizer is the candidate's, so that losses a token can be compared.
     """
 
-    speaker: Speaker | None
+    speaker: Generator | None
     why: str = ""
     same_tokens: bool = False
 
@@ -59,7 +59,7 @@ def load_opponent(
     context = model.architecture.context
     room = context - new_tokens
     chat = Chat(tokenizer, room)
-    misfits = sum(len(chat.example(row).prompt) > room for row in prompts)
+    misfits = sum(len(chat.encode_example(row).prompt) > room for row in prompts)
     if misfits:
         return Opponent(
             None,
@@ -67,7 +67,7 @@ def load_opponent(
             f"context of {context} tokens",
         )
     same = (folder / TOKENIZER).read_bytes() == (candidate / TOKENIZER).read_bytes()
-    return Opponent(Speaker(model, tokenizer, chat), "", same)
+    return Opponent(Generator(model, tokenizer, chat), "", same)
 
 
 def digest_of_rows(rows: Sequence[Row]) -> str:
@@ -95,15 +95,15 @@ def score_models(
     scores = {}
     for name, answers in said.items():
         if name in as_text:
-            rows = [_encode(chat, row, answer) for row, answer in zip(prompts, answers, strict=True)]
+            rows = [_encode_answer(chat, row, answer) for row, answer in zip(prompts, answers, strict=True)]
         else:
             rows = [answer.row for answer in answers]
-        scores[name] = scorer.score(rows).tolist()
+        scores[name] = scorer.score_rows(rows).tolist()
     return scores
 
 
-def _encode(chat: Chat, row: Row, answer: Answer) -> list[int]:
-    tokens = chat.example({**row, "completion": answer.said}).tokens
+def _encode_answer(chat: Chat, row: Row, answer: Answer) -> list[int]:
+    tokens = chat.encode_example({**row, "completion": answer.said}).tokens
     return tokens if answer.ended else tokens[:-1]
 
 

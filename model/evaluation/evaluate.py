@@ -33,12 +33,12 @@ from model.evaluation.confidence_intervals import (
     with_interval,
 )
 from model.evaluation.evaluate_config import EvaluateParameters
-from model.evaluation.interpret import gaze, nearest
-from model.events import Report
+from model.evaluation.interpret import find_attention_map, nearest_words
+from model.events import EventCallback
 from model.inference.prompting import Chat, FewShot, Plain
-from model.inference.scoring import Answer, Speaker, completion_logprobs, exact_match, f1
+from model.inference.scoring import Answer, Generator, best_f1, completion_logprobs, exact_match
 from model.nn.transformer import Transformer
-from model.training.distributed import World, compute_dtype
+from model.training.distributed import ProcessGroup, compute_dtype
 from model.training.pretrain import bits_per_byte, token_lengths
 from model.training.reward import RewardModel, load_reward
 
@@ -61,7 +61,7 @@ class HeldOutText(TokenFile):
         self.lengths = token_lengths(tokenizer)
 
 
-def choose(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]:
+def choose_rows(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]:
     """The first `count` rows of these sources (empty: all), each prompt once; their order is by digest.
 
     No more rows are read than that takes.
@@ -87,7 +87,7 @@ def evaluate(
     folder: str,
     seed: int,
     device: str,
-    report: Report,
+    report: EventCallback,
     judge: str = "",
     champion: str = "",
 ) -> dict[str, float]:
@@ -122,7 +122,7 @@ def evaluate(
         for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
     }
     asked = _ask_what(settings, Path(split), models, report)
-    speakers = _speakers(settings, Path(split), models)
+    speakers = _load_generators(settings, Path(split), models)
     opponent = load_opponent(
         Path(champion) if champion else None, Path(aligned), [*asked.prompts, *asked.questions],
         settings.new_tokens, device,
@@ -136,12 +136,12 @@ def evaluate(
     replies: dict[str, list[Answer]] = {}
     for place, (name, speaker) in enumerate(speakers.items()):
         report({"event": "step", "step": place, "steps": len(speakers), "metrics": {}})
-        said[name] = speaker.answers(asked.prompts, settings.new_tokens, 1.0, seed)
-        replies[name] = speaker.answers(asked.questions, settings.new_tokens, 0.0, seed)
-        measured = {**_shape(said[name]), **_correctness(asked.questions, replies[name])}
+        said[name] = speaker.generate_answers(asked.prompts, settings.new_tokens, 1.0, seed)
+        replies[name] = speaker.generate_answers(asked.questions, settings.new_tokens, 0.0, seed)
+        measured = {**_answer_statistics(said[name]), **_measure_answers(asked.questions, replies[name])}
         figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
         if name != "champion" or opponent.same_tokens:
-            losses[name] = speaker.losses(asked.completions)
+            losses[name] = speaker.row_losses(asked.completions)
             figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
     answers = [answer for each in (said, replies) for some in each.values() for answer in some]
     report({"event": "usage", "tokens": sum(len(answer.tokens) for answer in answers)})
@@ -156,7 +156,7 @@ def evaluate(
         second = load_reward(Path(judge), device, compute_dtype(device))
         scores["judge"] = score_models(second, asked.prompts, assistants, as_text)
         pairs, raw = score_held_out_pairs(second, Path(labels))
-        figures |= share_figures("judge_test_pair_accuracy", pairs.right(raw).tolist())
+        figures |= share_figures("judge_test_pair_accuracy", pairs.score_pairs(raw).tolist())
     for scorer, by_model in scores.items():
         for name, values in by_model.items():
             figures |= mean_figures(f"{name}_{scorer}", values, seed)
@@ -168,7 +168,7 @@ def evaluate(
     figures |= _loss_increase(losses["aligned"], losses["sft"], seed)
     _write_rows(
         out / "completions.jsonl",
-        [*_rows(asked.prompts, said, scores), *_rows(asked.questions, replies, {})],
+        [*_sample_rows(asked.prompts, said, scores), *_sample_rows(asked.questions, replies, {})],
     )
     shown = _side_by_side(asked.prompts, said, settings.shown)
     shown += _side_by_side(asked.questions, replies, settings.shown // 2)
@@ -178,10 +178,10 @@ def evaluate(
         "completions": digest_of_rows(asked.completions),
         "champion": {"measured": opponent.speaker is not None, "why": opponent.why},
     }
-    _write(out / "held_out.json", held_out)
-    _write(out / "answers.json", shown)
-    _write(out / "accuracy.json", accuracy)
-    _write(out / "probes.json", _probes(*models["base"], embeddings, settings))
+    _write_json(out / "held_out.json", held_out)
+    _write_json(out / "answers.json", shown)
+    _write_json(out / "accuracy.json", accuracy)
+    _write_json(out / "probes.json", _probe_model(*models["base"], embeddings, settings))
     return {
         "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
         "prompts": float(len(asked.prompts)),
@@ -203,23 +203,23 @@ class Asked:
     completions: list[Row]
 
 
-def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report: Report) -> Asked:
-    tokenizer, context = models["sft"][1], _context(models)
+def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report: EventCallback) -> Asked:
+    tokenizer, context = models["sft"][1], _shortest_context(models)
     chat = Chat(tokenizer, context - settings.new_tokens)
     misfits: set[int] = set()
     shortened: set[int] = set()
 
     def fitting() -> Iterator[Row]:
         for place, row in enumerate(each_row(split / "test" / "pairs")):
-            example = chat.example(row)
-            if not _fits(example, settings.new_tokens, context):
+            example = chat.encode_example(row)
+            if not _fits_context(example, settings.new_tokens, context):
                 misfits.add(place)
                 continue
             if example.left_out:
                 shortened.add(place)
             yield row
 
-    prompts = choose(fitting(), settings.sources, settings.prompts)
+    prompts = choose_rows(fitting(), settings.sources, settings.prompts)
     if not prompts:
         raise UserError(
             f"no test prompt of {', '.join(settings.sources) or 'any source'} leaves room for an answer in a "
@@ -229,7 +229,7 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report:
     questions = settings.questions if settings.question_sources else 0
     asked = Asked(
         prompts,
-        choose(fitting(), settings.question_sources, questions),
+        choose_rows(fitting(), settings.question_sources, questions),
         list(islice(fitting(), settings.completions)),
     )
     for places, said in (
@@ -241,22 +241,22 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report:
     return asked
 
 
-def _fits(example: Example, new_tokens: int, context: int) -> bool:
+def _fits_context(example: Example, new_tokens: int, context: int) -> bool:
     return len(example.prompt) + new_tokens <= context and len(example.completion) <= new_tokens
 
 
-def _context(models: Models) -> int:
+def _shortest_context(models: Models) -> int:
     return min(model.architecture.context for model, _ in models.values())
 
 
-def _speakers(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Speaker]:
+def _load_generators(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Generator]:
     base, tokenizer = models["base"]
-    room = _context(models) - settings.new_tokens
+    room = _shortest_context(models) - settings.new_tokens
     shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.few_shot, room)
     return {
-        "base": Speaker(base, tokenizer, Plain(tokenizer, room)),
-        "few_shot": Speaker(base, tokenizer, shots),
-        **{name: Speaker(*models[name], Chat(models[name][1], room)) for name in ("sft", "aligned")},
+        "base": Generator(base, tokenizer, Plain(tokenizer, room)),
+        "few_shot": Generator(base, tokenizer, shots),
+        **{name: Generator(*models[name], Chat(models[name][1], room)) for name in ("sft", "aligned")},
     }
 
 
@@ -272,13 +272,13 @@ def _bits_per_byte(
         # Windows are read with the token that follows the last; at least one window is.
         tokens = max(settings.text_tokens, context) + 1 if settings.text_tokens else 0
         text = HeldOutText(texts, tokenizer, tokens)
-        if text.windows(context):
-            value = bits_per_byte(model, text, World(device=device), settings.text_tokens)
+        if text.num_windows(context):
+            value = bits_per_byte(model, text, ProcessGroup(device=device), settings.text_tokens)
             figures[f"{name}_bits_per_byte"] = value
     return figures
 
 
-def _correctness(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[str, float]:
+def _measure_answers(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[str, float]:
     """Mean exact match and F1 against each question's references; nothing where nothing was asked."""
     pairs = [
         (reply.text, row.get("references") or [row["completion"]])
@@ -288,11 +288,11 @@ def _correctness(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[st
         return {}
     return {
         "exact_match": float(np.mean([exact_match(*pair) for pair in pairs])),
-        "f1": float(np.mean([f1(*pair) for pair in pairs])),
+        "f1": float(np.mean([best_f1(*pair) for pair in pairs])),
     }
 
 
-def _shape(answers: Sequence[Answer]) -> dict[str, float]:
+def _answer_statistics(answers: Sequence[Answer]) -> dict[str, float]:
     """Share of answers that end by themselves, share that are distinct, mean tokens without the end."""
     return {
         **share_figures("ends_by_itself", [answer.ended for answer in answers]),
@@ -308,7 +308,7 @@ def _pair_accuracy(
     pairs, scores = score_held_out_pairs(critic, labels)
     if not pairs.rows:
         return {}, {}
-    accuracy, right = pairs.measure(scores)[0], pairs.right(scores).numpy()
+    accuracy, right = pairs.pair_accuracy(scores)[0], pairs.score_pairs(scores).numpy()
     chosen = [right[pairs.strata[name].numpy()] for name in headline_strata(pairs.strata, headline)]
     interval = bootstrap_mean_of_means(chosen, seed)
     count = sum(len(rows) for rows in chosen)
@@ -337,7 +337,7 @@ def _loss_increase(
 
 
 def _log_ratios(
-    aligned: Speaker, sft: Speaker, prompts: Sequence[Row], answers: Sequence[Answer]
+    aligned: Generator, sft: Generator, prompts: Sequence[Row], answers: Sequence[Answer]
 ) -> list[float]:
     """log p(answer) under the aligned model less that under the assistant it was, a row, in nats.
 
@@ -345,13 +345,13 @@ def _log_ratios(
     """
     examples = []
     for row, answer in zip(prompts, answers, strict=True):
-        prompt = aligned.asking.example(row).prompt
+        prompt = aligned.asking.encode_example(row).prompt
         examples.append(Example(prompt, answer.row[len(prompt) :]))
     both = [completion_logprobs(s.model, examples, s.tokenizer.end) for s in (aligned, sft)]
     return [mine - theirs for mine, theirs in zip(*both, strict=True)]
 
 
-def _rows(
+def _sample_rows(
     rows: Sequence[Row], said: dict[str, list[Answer]], scores: dict[str, dict[str, list[float]]]
 ) -> list[dict[str, Any]]:
     written = []
@@ -360,7 +360,7 @@ def _rows(
             described = {
                 "model": name,
                 "source": row["source"],
-                **_put(row),
+                **_describe_prompt(row),
                 "completion": answer.text,
                 "tokens": len(answer.tokens),
                 "ended": answer.ended,
@@ -376,7 +376,7 @@ def _rows(
 def _side_by_side(rows: Sequence[Row], said: dict[str, list[Answer]], count: int) -> list[dict[str, Any]]:
     return [
         {
-            **_put(row),
+            **_describe_prompt(row),
             "reference": row["completion"],
             **{name: answers[i].text for name, answers in said.items() if name != "champion"},
         }
@@ -384,23 +384,23 @@ def _side_by_side(rows: Sequence[Row], said: dict[str, list[Answer]], count: int
     ]
 
 
-def _put(row: Row) -> dict[str, Any]:
+def _describe_prompt(row: Row) -> dict[str, Any]:
     """What a model was asked: the prompt, and what was said before it where anything was."""
     before = {"history": row["history"]} if row.get("history") else {}
     return {**before, "prompt": row["prompt"]}
 
 
-def _probes(
+def _probe_model(
     model: Transformer, tokenizer: Tokenizer, embeddings: str, settings: EvaluateParameters
 ) -> dict[str, Any]:
     probes: dict[str, Any] = {"neighbours": [], "attention": None}
     if embeddings:
         kept = load_file(embeddings)
         for word in settings.words:
-            found = {when: nearest(kept[when], tokenizer, word, settings.neighbours) for when in kept}
+            found = {when: nearest_words(kept[when], tokenizer, word, settings.neighbours) for when in kept}
             if all(found.values()):
                 probes["neighbours"].append({"word": word, **found})
-    seen = gaze(model, tokenizer, settings.sentence)
+    seen = find_attention_map(model, tokenizer, settings.sentence)
     probes["attention"] = asdict(seen) if seen else None
     return probes
 
@@ -410,5 +410,5 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _write(path: Path, value: object) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.data.tokenizer import Tokenizer
-from model.nn.ops import rotate
+from model.nn.ops import apply_rotary
 from model.nn.transformer import Attention, Transformer
 
 
-def nearest(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int) -> list[tuple[str, float]]:
+def nearest_words(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int) -> list[tuple[str, float]]:
     """The `count` words whose embeddings [V, D] point most nearly where `word`'s does, with their cosines.
 
     Only tokens that are whole words (a space and letters) are words here. Empty where `word` is none.
@@ -45,7 +45,7 @@ def whole_words(tokenizer: Tokenizer) -> dict[int, str]:
 
 
 @torch.no_grad()
-def attention(model: Transformer, tokens: Sequence[int]) -> Tensor:
+def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
     """How much each head looks from each token at each earlier one: [L, H, T, T], rows sum to 1.
 
     Taken beside the model's own pass, whose fused kernels do not give the weights.
@@ -55,11 +55,11 @@ def attention(model: Transformer, tokens: Sequence[int]) -> Tensor:
     def look(module: Attention, inputs: tuple) -> None:
         shape, (x, angles) = module.architecture, inputs[:2]
         queries, keys = (
-            rotate(part.view(len(tokens), -1, shape.head).transpose(0, 1)[None], *angles)[0]
+            apply_rotary(part.view(len(tokens), -1, shape.head_size).transpose(0, 1)[None], *angles)[0]
             for part in (module.q_proj(x), module.k_proj(x))
         )
         keys = keys.repeat_interleave(shape.heads // shape.kv_heads, 0)
-        scores = (queries @ keys.transpose(-1, -2)).float() / math.sqrt(shape.head)
+        scores = (queries @ keys.transpose(-1, -2)).float() / math.sqrt(shape.head_size)
         later = torch.ones(len(tokens), len(tokens), dtype=torch.bool, device=x.device).triu(1)
         maps.append(scores.masked_fill(later, -math.inf).softmax(-1).cpu())
 
@@ -75,7 +75,7 @@ def attention(model: Transformer, tokens: Sequence[int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Gaze:
+class AttentionMap:
     """One head's map of a sentence: `pieces` [T], `weights` [T][T], the head counted from 1."""
 
     layer: int
@@ -84,7 +84,7 @@ class Gaze:
     weights: list[list[float]]
 
 
-def gaze(model: Transformer, tokenizer: Tokenizer, sentence: str) -> Gaze | None:
+def find_attention_map(model: Transformer, tokenizer: Tokenizer, sentence: str) -> AttentionMap | None:
     """The head that looks most at other words; None for a sentence of fewer than three tokens.
 
     The first token does not count: heads with nothing to look for rest there (Xiao et al., 2023,
@@ -93,9 +93,9 @@ def gaze(model: Transformer, tokenizer: Tokenizer, sentence: str) -> Gaze | None
     tokens = tokenizer.encode(sentence)[: model.architecture.context]
     if len(tokens) < 3:
         return None
-    maps = attention(model, tokens)
+    maps = attention_weights(model, tokens)
     others = maps.tril(-1)[..., 1:].sum((-1, -2))
     layer, head = divmod(int(others.argmax()), maps.shape[1])
     pieces = [tokenizer.piece_bytes(token).decode("utf-8", errors="replace") for token in tokens]
     weights = [[round(weight, 4) for weight in row] for row in maps[layer, head].tolist()]
-    return Gaze(layer + 1, head + 1, pieces, weights)
+    return AttentionMap(layer + 1, head + 1, pieces, weights)

@@ -11,13 +11,13 @@ from model.data.chat_template import Row
 from model.data.hf_checkpoint import load_model
 from model.evaluation.evaluate import HeldOutText
 from model.inference.prompting import Chat
-from model.inference.scoring import Speaker
-from model.training.distributed import World, compute_dtype
+from model.inference.scoring import Generator
+from model.training.distributed import ProcessGroup, compute_dtype
 from model.training.pretrain import bits_per_byte
 
 
 @torch.no_grad()
-def surprise(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tokens: int) -> dict[str, float]:
+def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tokens: int) -> dict[str, float]:
     """Losses of the model in `folder`, as evaluation measures them, on about `tokens` tokens of each.
 
     `bits_per_byte` of the texts, where they fill a context; `completion_loss` of the pairs' completions in
@@ -27,20 +27,20 @@ def surprise(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tokens: i
     context = model.architecture.context
     figures = {}
     text = HeldOutText(texts, tokenizer, max(tokens, context) + 1)
-    if text.windows(context):
-        figures["bits_per_byte"] = bits_per_byte(model, text, World(device="cpu"), tokens)
-    speaker = Speaker(model, tokenizer, Chat(tokenizer, context // 2))
-    rows = list(_fitting(speaker, pairs, tokens))
+    if text.num_windows(context):
+        figures["bits_per_byte"] = bits_per_byte(model, text, ProcessGroup(device="cpu"), tokens)
+    speaker = Generator(model, tokenizer, Chat(tokenizer, context // 2))
+    rows = list(_select_pairs(speaker, pairs, tokens))
     if rows:
-        figures["completion_loss"] = speaker.loss(rows)
+        figures["completion_loss"] = speaker.mean_loss(rows)
     return figures
 
 
-def _fitting(speaker: Speaker, pairs: Iterable[Row], tokens: int) -> Iterator[Row]:
+def _select_pairs(speaker: Generator, pairs: Iterable[Row], tokens: int) -> Iterator[Row]:
     """The first pairs that fit the context, up to the one with which there are so many tokens."""
     held = 0
     for row in pairs:
-        length = len(speaker.asking.example(row).tokens)
+        length = len(speaker.asking.encode_example(row).tokens)
         if length <= speaker.model.architecture.context:
             held += length
             yield row

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.data.dataloader import pad
+from model.data.dataloader import pad_rows
 from model.errors import UserError
 from model.nn.ops import prefix_sums
-from model.nn.transformer import Cache, Transformer
+from model.nn.transformer import KVCache, Transformer
 
 LOOK_EVERY = 16  # steps on a GPU from one look at the rows that go on to the next
 WARM_STEPS = 2  # steps on a GPU before one is recorded
@@ -33,7 +33,7 @@ class Completions:
 
 
 @torch.no_grad()
-def generate(
+def generate_tokens(
     model: Transformer,
     prompts: Sequence[Sequence[int]],
     new_tokens: int,
@@ -77,10 +77,10 @@ def generate(
         elif step % look_every == 0 and not batch.drop_ended_rows():
             break
         else:
-            batch.advance(steps - step)
+            batch.advance_rows(steps - step)
         if on_token:
             on_token(batch.tokens[:, step].tolist())
-    return batch.completions()
+    return batch.read_completions()
 
 
 class _Batch:
@@ -106,7 +106,7 @@ class _Batch:
         self.on_gpu = device.type == "cuda"
         rows, new_tokens = uniforms.shape
         self.longest = max(len(prompt) for prompt in prompts)
-        self.cache = Cache(model, rows, min(self.longest + steps, model.architecture.context))
+        self.cache = KVCache(model, rows, min(self.longest + steps, model.architecture.context))
         # Of every row, as the caller gets them.
         self.tokens = torch.full((rows, new_tokens), end, dtype=torch.int64, device=device)
         self.logprobs = torch.zeros((rows, new_tokens), device=device)
@@ -126,12 +126,12 @@ class _Batch:
 
     def read_prompts(self) -> None:
         """Fill the cache with the prompts and draw each row's first token."""
-        padded, sizes = (part.to(self.device) for part in pad(self.prompts, self.end, self.longest))
+        padded, sizes = (part.to(self.device) for part in pad_rows(self.prompts, self.end, self.longest))
         hidden = self.model(padded, cache=self.cache)
         self.cache.lengths, self.cache.filled = sizes, True
-        self._draw(hidden[self.active, sizes - 1])
+        self._sample_row_tokens(hidden[self.active, sizes - 1])
 
-    def advance(self, steps_left: int) -> None:
+    def advance_rows(self, steps_left: int) -> None:
         """Draw the next token of each row; `steps_left` counts this step and those that may follow."""
         if self.graph is not None:
             self.graph.replay()
@@ -141,10 +141,10 @@ class _Batch:
             self.graph = torch.cuda.CUDAGraph()
             # Other threads, such as NCCL's watchdog, may call CUDA during the recording.
             with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-                self._step()
+                self._next_hidden()
             self.graph.replay()
             return
-        self._step()
+        self._next_hidden()
         self.warm_steps += 1
 
     def drop_ended_rows(self) -> bool:
@@ -155,29 +155,31 @@ class _Batch:
         count = int(self.live.sum())
         if count and count <= 0.75 * len(self.active):
             kept = self.live.nonzero().squeeze(1)
-            self.cache.keep(kept)
+            self.cache.keep_rows(kept)
             self.active, self.live, self.chosen = self.active[kept], self.live[kept], self.chosen[kept]
             self.uniforms, self.heat = self.uniforms[kept], self.heat[kept]
             self.graph, self.warm_steps = None, 0
         return count > 0
 
-    def completions(self) -> Completions:
+    def read_completions(self) -> Completions:
         """All rows' answers, on the CPU."""
         tokens, lengths = self.tokens.cpu(), self.lengths.cpu()
         inside = torch.arange(tokens.shape[1]) < lengths.unsqueeze(1)
         return Completions(tokens, lengths, ((tokens == self.end) & inside).any(1), self.logprobs.cpu())
 
-    def _step(self) -> None:
+    def _next_hidden(self) -> None:
         self.cache.lengths.clamp_(max=self.model.architecture.context - 1)
         hidden = self.model(self.chosen.unsqueeze(1), cache=self.cache)
         self.cache.lengths += 1
-        self._draw(hidden[:, -1])
+        self._sample_row_tokens(hidden[:, -1])
 
-    def _draw(self, hidden: Tensor) -> None:
+    def _sample_row_tokens(self, hidden: Tensor) -> None:
         """Draw a token a row from its hidden state, [B, D], and note it where the row has not ended."""
-        scores = self.model.logits(hidden).float()
+        scores = self.model.compute_logits(hidden).float()
         uniforms = self.uniforms[:, self.column].squeeze(1)
-        chosen, chances = choose(scores, uniforms, self.heat, *self.restrictions, any_greedy=self.any_greedy)
+        chosen, chances = sample_tokens(
+            scores, uniforms, self.heat, *self.restrictions, any_greedy=self.any_greedy
+        )
         self.tokens[self.active, self.column] = torch.where(self.live, chosen, self.end)
         self.logprobs[self.active, self.column] = torch.where(self.live, chances, 0.0)
         self.lengths[self.active] += self.live
@@ -186,7 +188,7 @@ class _Batch:
         self.column += 1
 
 
-def choose(
+def sample_tokens(
     scores: Tensor,
     uniforms: Tensor,
     temperature: Tensor,
@@ -203,7 +205,7 @@ def choose(
     """
     heated = scores / torch.where(temperature > 0, temperature, 1.0).unsqueeze(1)
     logp = heated.log_softmax(-1)
-    allowed = restrict(logp, top_k, top_p, forbid)
+    allowed = filter_logprobs(logp, top_k, top_p, forbid)
     reach = prefix_sums(allowed.exp())
     total = reach[:, -1].clone()
     drawn = torch.searchsorted(reach, (uniforms * total).unsqueeze(1), right=True).squeeze(1)
@@ -215,7 +217,7 @@ def choose(
     return chosen, logp.gather(1, chosen.unsqueeze(1)).squeeze(1)
 
 
-def restrict(logp: Tensor, top_k: int, top_p: float, forbid: Sequence[int]) -> Tensor:
+def filter_logprobs(logp: Tensor, top_k: int, top_p: float, forbid: Sequence[int]) -> Tensor:
     """Log-probabilities [B, V] with -inf on what must not be drawn; at least one token stays."""
     if forbid:
         logp = logp.clone()

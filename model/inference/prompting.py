@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Protocol
 
-from model.data.chat_template import Row, Turn, chat_prompt, newest, running_text
+from model.data.chat_template import Row, Turn, chat_prompt, running_text, truncate_turns
 from model.data.dataloader import Example
 from model.data.tokenizer import Tokenizer
 
 POOL = 256  # answered prompts a source, from which few-shot examples are taken
 
 
-class Asking(Protocol):
+class PromptFormat(Protocol):
     """How a pair (`prompt`, `completion`, `source`) is put to a model."""
 
     @property
-    def stops(self) -> frozenset[int]:
+    def stop_tokens(self) -> frozenset[int]:
         """The tokens that end an answer."""
 
-    def example(self, row: Row) -> Example:
+    def encode_example(self, row: Row) -> Example:
         """The pair's prompt as the model sees it, and its completion with what ends it, in tokens."""
 
 
@@ -36,10 +36,10 @@ class Chat:
     room: int | None = None
 
     @property
-    def stops(self) -> frozenset[int]:
+    def stop_tokens(self) -> frozenset[int]:
         return frozenset({self.tokenizer.end})
 
-    def example(self, row: Row) -> Example:
+    def encode_example(self, row: Row) -> Example:
         prompt, left_out = chat_prompt(row, self.tokenizer, self.room)
         completion = self.tokenizer.encode(row["completion"])
         return Example(prompt, [*completion, self.tokenizer.end], left_out)
@@ -53,16 +53,18 @@ class Plain:
     room: int | None = None
 
     @property
-    def stops(self) -> frozenset[int]:
+    def stop_tokens(self) -> frozenset[int]:
         return frozenset({self.tokenizer.end})
 
-    def example(self, row: Row) -> Example:
+    def encode_example(self, row: Row) -> Example:
         history = row.get("history") or []
-        kept = newest(history, lambda turns: len(self._prompt(row, turns)), self.room)
+        kept = truncate_turns(history, lambda turns: len(self._plain_prompt(row, turns)), self.room)
         completion = self.tokenizer.encode(" " + row["completion"].lstrip())
-        return Example(self._prompt(row, kept), [*completion, self.tokenizer.end], len(history) - len(kept))
+        return Example(
+            self._plain_prompt(row, kept), [*completion, self.tokenizer.end], len(history) - len(kept)
+        )
 
-    def _prompt(self, row: Row, turns: Sequence[Turn]) -> list[int]:
+    def _plain_prompt(self, row: Row, turns: Sequence[Turn]) -> list[int]:
         return self.tokenizer.encode(running_text(row["prompt"], turns))
 
 
@@ -81,18 +83,18 @@ class FewShot:
         for shot in shots:
             known = self.shots.setdefault(shot["source"], [])
             if len(known) < POOL:
-                known.append(self.plain.example(shot).tokens)
+                known.append(self.plain.encode_example(shot).tokens)
 
     @property
-    def stops(self) -> frozenset[int]:
-        return self.plain.stops
+    def stop_tokens(self) -> frozenset[int]:
+        return self.plain.stop_tokens
 
-    def example(self, row: Row) -> Example:
-        asked = self.plain.example(row)
-        shots = self._fitting(row["source"], self.room - len(asked.prompt))
+    def encode_example(self, row: Row) -> Example:
+        asked = self.plain.encode_example(row)
+        shots = self._fitting_shots(row["source"], self.room - len(asked.prompt))
         return Example([*chain.from_iterable(shots), *asked.prompt], asked.completion)
 
-    def _fitting(self, source: str, room: int) -> list[list[int]]:
+    def _fitting_shots(self, source: str, room: int) -> list[list[int]]:
         """The first shots that take an even share of the room each, or less: as many as there are."""
         for count in range(self.count, 0, -1):
             short = (shot for shot in self.shots.get(source, []) if len(shot) <= room // count)

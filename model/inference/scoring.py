@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from model.data.chat_template import Row
-from model.data.dataloader import Example, pad
+from model.data.dataloader import Example, pad_rows
 from model.data.tokenizer import Tokenizer
-from model.inference.generate import generate
-from model.inference.prompting import Asking
+from model.inference.generate import generate_tokens
+from model.inference.prompting import PromptFormat
 from model.nn.losses import token_logprobs
 from model.nn.transformer import Transformer
 
@@ -37,22 +37,24 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Speaker:
+class Generator:
     """A model and a way of asking it."""
 
     model: Transformer
     tokenizer: Tokenizer
-    asking: Asking
+    asking: PromptFormat
 
-    def answers(self, rows: Sequence[Row], new_tokens: int, temperature: float, seed: int) -> list[Answer]:
+    def generate_answers(
+        self, rows: Sequence[Row], new_tokens: int, temperature: float, seed: int
+    ) -> list[Answer]:
         """Answers to the prompts of `rows`, in their order."""
         if not rows:
             return []
-        prompts = [self.asking.example(row).prompt for row in rows]
-        said = generate(
+        prompts = [self.asking.encode_example(row).prompt for row in rows]
+        said = generate_tokens(
             self.model, prompts, new_tokens, self.tokenizer.end, temperature=temperature, seed=seed
         )
-        stops = self.asking.stops
+        stops = self.asking.stop_tokens
         answers = []
         for prompt, tokens, length in zip(prompts, said.tokens.tolist(), said.lengths.tolist(), strict=True):
             kept = tokens[:length]
@@ -61,19 +63,19 @@ class Speaker:
             answers.append(Answer(body, prompt + kept, self.tokenizer.decode(body), stop is not None))
         return answers
 
-    def losses(self, rows: Sequence[Row]) -> tuple[list[float], list[int]]:
+    def row_losses(self, rows: Sequence[Row]) -> tuple[list[float], list[int]]:
         """Return the loss of each row's completion with its end, in nats, and the number of its tokens.
 
         Rows that the context does not hold are left out.
         """
-        examples = [self.asking.example(row) for row in rows]
+        examples = [self.asking.encode_example(row) for row in rows]
         examples = [e for e in examples if len(e.tokens) <= self.model.architecture.context]
         sums = completion_logprobs(self.model, examples, self.tokenizer.end)
         return [-value for value in sums], [len(example.completion) for example in examples]
 
-    def loss(self, rows: Sequence[Row]) -> float:
+    def mean_loss(self, rows: Sequence[Row]) -> float:
         """Return the mean loss of the rows' completions and their ends, in nats a token."""
-        sums, tokens = self.losses(rows)
+        sums, tokens = self.row_losses(rows)
         return sum(sums) / max(1, sum(tokens))
 
 
@@ -88,8 +90,8 @@ def completion_logprobs(
     sums = [0.0] * len(examples)
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        tokens = pad([examples[i].tokens for i in chosen], padding)[0].to(device)
-        logprobs = token_logprobs(model.logits(model(tokens[:, :-1])), tokens[:, 1:]).cpu()
+        tokens = pad_rows([examples[i].tokens for i in chosen], padding)[0].to(device)
+        logprobs = token_logprobs(model.compute_logits(model(tokens[:, :-1])), tokens[:, 1:]).cpu()
         for i, row in zip(chosen, logprobs, strict=True):
             first, last = len(examples[i].prompt) - 1, len(examples[i].tokens) - 1
             sums[i] = row[first:last].sum().item()
@@ -110,12 +112,12 @@ def exact_match(answer: str, references: Sequence[str]) -> float:
     return float(normalise_answer(answer) in {normalise_answer(reference) for reference in references})
 
 
-def f1(answer: str, references: Sequence[str]) -> float:
+def best_f1(answer: str, references: Sequence[str]) -> float:
     """Best harmonic mean, over the references, of precision and recall of words, normalised."""
-    return max((_f1(answer, reference) for reference in references), default=0.0)
+    return max((_word_f1(answer, reference) for reference in references), default=0.0)
 
 
-def _f1(answer: str, reference: str) -> float:
+def _word_f1(answer: str, reference: str) -> float:
     said, right = (normalise_answer(text).split() for text in (answer, reference))
     shared = (Counter(said) & Counter(right)).total()
     if not said or not right:

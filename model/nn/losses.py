@@ -24,7 +24,7 @@ def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
 
 
-def entropy(logits: Tensor) -> Tensor:
+def token_entropy(logits: Tensor) -> Tensor:
     """Entropy of the distribution at each position, in nats: [..., V] -> [...] float32."""
     logp = F.log_softmax(logits.float(), dim=-1)
     return -(logp.exp() * logp).sum(-1)
@@ -44,7 +44,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
-def whiten(values: Tensor, mask: Tensor, keep_mean: bool = False) -> Tensor:
+def whiten_values(values: Tensor, mask: Tensor, keep_mean: bool = False) -> Tensor:
     """Values with deviation 1 over the masked tokens, and mean 0 unless the mean is kept."""
     mean = masked_mean(values, mask)
     variance = masked_mean((values - mean) ** 2, mask)

@@ -15,7 +15,7 @@ class _FusedNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
-        normed, scale = _normed(x, eps)
+        normed, scale = _rms_normalize(x, eps)
         ctx.save_for_backward(normed, gain, scale)
         return normed * gain
 
@@ -35,11 +35,11 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     if x.device.type != "cpu":
         return F.rms_norm(x, gain.shape, gain, eps)
     if not torch.is_grad_enabled():
-        return _normed(x, eps)[0] * gain
+        return _rms_normalize(x, eps)[0] * gain
     return _FusedNorm.apply(x, gain, eps)
 
 
-def _normed(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _rms_normalize(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = (size.square_().div_(x.shape[-1]).add_(eps)).rsqrt_().to(x.dtype)
     return x * scale, scale
@@ -51,31 +51,31 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         ctx.save_for_backward(cosines, sines)
-        return _turn(x, cosines, sines)
+        return _rotate_halves(x, cosines, sines)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cosines, sines = ctx.saved_tensors
-        return _turn(gradients[0], cosines, -sines), None, None
+        return _rotate_halves(gradients[0], cosines, -sines), None, None
 
 
-def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+def _rotate_halves(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     first, second = x.chunk(2, dim=-1)
     # In the layout of x and without addcmul: either is many times slower in bfloat16 on a CPU.
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
 
 
-def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+def apply_rotary(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turn each head's halves by its position's angles: [B, H, T, head], [T or B·1·1, head/2]."""
     if x.device.type != "cpu" or not torch.is_grad_enabled():
-        return _turn(x, cosines, sines)
+        return _rotate_halves(x, cosines, sines)
     return _Rotation.apply(x, cosines, sines)
 
 
 def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor | None:
     """What is added to the attention's scores, [1 or B, 1, T, T]: 0 where a token may look, -inf elsewhere.
 
-    None where `mix` is causal by itself. Every token may look at itself, so no row is empty.
+    None where `scaled_attention` is causal by itself. Every token may look at itself, so no row is empty.
     """
     if documents is None and not _by_products(like):
         return None
@@ -84,10 +84,10 @@ def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor |
         allowed = allowed & (documents.unsqueeze(2) == documents.unsqueeze(1)).unsqueeze(1)
     else:
         allowed = allowed[None, None]
-    return additive(allowed, like)
+    return additive_mask(allowed, like)
 
 
-def additive(allowed: Tensor, like: Tensor) -> Tensor:
+def additive_mask(allowed: Tensor, like: Tensor) -> Tensor:
     """0 where allowed and -inf elsewhere, in the dtype of `like`."""
     return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill_(~allowed, -math.inf)
 
@@ -102,7 +102,7 @@ def prefix_sums(shares: Tensor) -> Tensor:
     return (shares.double() * 2**40).long().cumsum(-1) / 2**40
 
 
-def mix(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention: [B, H, T, head] queries on [B, H, S, head] keys and values; causal without mask."""
     if not _by_products(queries):
         return F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None)

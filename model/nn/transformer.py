@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.nn.ops import additive, causal_mask, mix, rms_norm, rotate
+from model.nn.ops import additive_mask, apply_rotary, causal_mask, rms_norm, scaled_attention
 
 
 @dataclass(frozen=True)
@@ -50,25 +50,25 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Architecture(Shape):
+class ModelConfig(Shape):
     """A shape with its vocabulary: all that a model's weights need to be laid out."""
 
     vocabulary: int = field(kw_only=True)
 
     @property
-    def head(self) -> int:
+    def head_size(self) -> int:
         """Width of one head."""
         return self.width // self.heads
 
     @property
-    def parameters(self) -> int:
+    def num_parameters(self) -> int:
         """How many weights a model of this shape has."""
-        attention = self.width * self.head * (2 * self.heads + 2 * self.kv_heads)
+        attention = self.width * self.head_size * (2 * self.heads + 2 * self.kv_heads)
         block = attention + 3 * self.width * self.hidden + 2 * self.width
         return self.layers * block + self.width + self.vocabulary * self.width * (1 if self.tied else 2)
 
 
-class Cache:
+class KVCache:
     """Keys and values of the tokens so far, in place: [B, K, capacity, head] a layer; `lengths` [B] a row.
 
     Weights that read the same input are joined once for all the steps of a generation, so they must not
@@ -77,24 +77,24 @@ class Cache:
 
     def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
         a, like = model.architecture, model.model.embed_tokens.weight
-        shape = (rows, a.kv_heads, capacity, a.head)
+        shape = (rows, a.kv_heads, capacity, a.head_size)
         self.keys, self.values = (
             [torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(a.layers)]
             for _ in range(2)
         )
         blocks = [block for block in model.model.layers if isinstance(block, Block)]
-        self.attention = [block.self_attn.joined() for block in blocks]
-        self.feed_forward = [block.mlp.joined() for block in blocks]
+        self.attention = [block.self_attn.joined_weights() for block in blocks]
+        self.feed_forward = [block.mlp.joined_weights() for block in blocks]
         self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=like.device)
         self.filled = False
 
-    def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
+    def write_prompts(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Write the keys and values of the prompts, [B, K, T, head]."""
         self.keys[layer][:, :, : keys.shape[2]] = keys
         self.values[layer][:, :, : values.shape[2]] = values
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def append_tokens(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write one token a row at the row's own length; all keys and values, [B, K, capacity, head].
 
         The whole capacity, masked, as a part of it would be copied for every product.
@@ -104,7 +104,7 @@ class Cache:
         self.values[layer][rows, :, self.lengths] = values[:, :, 0]
         return self.keys[layer], self.values[layer]
 
-    def keep(self, rows: Tensor) -> None:
+    def keep_rows(self, rows: Tensor) -> None:
         """Go on with these rows only."""
         self.keys = [part[rows] for part in self.keys]
         self.values = [part[rows] for part in self.values]
@@ -126,35 +126,35 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     """Causal grouped-query attention with rotary positions (Su et al., 2021; Ainslie et al., 2023)."""
 
-    def __init__(self, architecture: Architecture, layer: int) -> None:
+    def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
         a = self.architecture = architecture
         self.layer = layer
-        self.q_proj = nn.Linear(a.width, a.heads * a.head, bias=False)
-        self.k_proj = nn.Linear(a.width, a.kv_heads * a.head, bias=False)
-        self.v_proj = nn.Linear(a.width, a.kv_heads * a.head, bias=False)
-        self.o_proj = nn.Linear(a.heads * a.head, a.width, bias=False)
+        self.q_proj = nn.Linear(a.width, a.heads * a.head_size, bias=False)
+        self.k_proj = nn.Linear(a.width, a.kv_heads * a.head_size, bias=False)
+        self.v_proj = nn.Linear(a.width, a.kv_heads * a.head_size, bias=False)
+        self.o_proj = nn.Linear(a.heads * a.head_size, a.width, bias=False)
 
     def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
     ) -> Tensor:
         a, (rows, length, _) = self.architecture, x.shape
         # One product for the three projections; turning queries and keys together halves the small ops.
-        fused = F.linear(x, self.joined() if cache is None else cache.attention[self.layer])
-        heads = fused.view(rows, length, a.heads + 2 * a.kv_heads, a.head).transpose(1, 2)
-        turned = rotate(heads[:, : a.heads + a.kv_heads], *angles)
+        fused = F.linear(x, self.joined_weights() if cache is None else cache.attention[self.layer])
+        heads = fused.view(rows, length, a.heads + 2 * a.kv_heads, a.head_size).transpose(1, 2)
+        turned = apply_rotary(heads[:, : a.heads + a.kv_heads], *angles)
         queries, keys = turned.split([a.heads, a.kv_heads], dim=1)
         values = heads[:, a.heads + a.kv_heads :]
         if cache is not None and not cache.filled:
-            cache.fill(self.layer, keys, values)
+            cache.write_prompts(self.layer, keys, values)
         elif cache is not None:
-            keys, values = cache.append(self.layer, keys, values)
+            keys, values = cache.append_tokens(self.layer, keys, values)
         if a.kv_heads < a.heads:
             keys, values = (part.repeat_interleave(a.heads // a.kv_heads, 1) for part in (keys, values))
-        mixed = mix(queries, keys, values, mask)
-        return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.heads * a.head))
+        mixed = scaled_attention(queries, keys, values, mask)
+        return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.heads * a.head_size))
 
-    def joined(self) -> Tensor:
+    def joined_weights(self) -> Tensor:
         """The weights of queries, keys and values, one above the other."""
         return torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
 
@@ -165,21 +165,21 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU (Shazeer, 2020, arXiv:2002.05202)."""
 
-    def __init__(self, architecture: Architecture, layer: int) -> None:
+    def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
         a, self.layer = architecture, layer
         self.gate_proj = nn.Linear(a.width, a.hidden, bias=False)
         self.up_proj = nn.Linear(a.width, a.hidden, bias=False)
         self.down_proj = nn.Linear(a.hidden, a.width, bias=False)
 
-    def forward(self, x: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
         if cache is None:
             # Apart in training: joining the weights costs more than the one product saves.
             return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
         gate, up = F.linear(x, cache.feed_forward[self.layer]).chunk(2, dim=-1)
         return self.down_proj(F.silu(gate) * up)
 
-    def joined(self) -> Tensor:
+    def joined_weights(self) -> Tensor:
         """The weights of the gate and of what passes it, one above the other."""
         return torch.cat([self.gate_proj.weight, self.up_proj.weight])
 
@@ -187,7 +187,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each on the normed stream and added to it."""
 
-    def __init__(self, architecture: Architecture, layer: int) -> None:
+    def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(architecture.width, architecture.norm_eps)
         self.self_attn = Attention(architecture, layer)
@@ -195,7 +195,7 @@ class Block(nn.Module):
         self.mlp = FeedForward(architecture, layer)
 
     def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
     ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), angles, mask, cache)
         return x + self.mlp(self.post_attention_layernorm(x), cache)
@@ -204,7 +204,7 @@ class Block(nn.Module):
 class Trunk(nn.Module):
     """Embedding, blocks and final norm: what Hugging Face calls `model`."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: ModelConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(architecture.vocabulary, architecture.width)
         self.layers = nn.ModuleList([Block(architecture, layer) for layer in range(architecture.layers)])
@@ -217,20 +217,20 @@ class Transformer(nn.Module):
     cosines: Tensor
     sines: Tensor
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: ModelConfig) -> None:
         super().__init__()
         self.architecture = architecture
         self.model = Trunk(architecture)
         if not architecture.tied:
             self.lm_head = nn.Linear(architecture.width, architecture.vocabulary, bias=False)
-        half = architecture.head // 2
+        half = architecture.head_size // 2
         frequencies = architecture.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
         turns = torch.arange(architecture.context, dtype=torch.float64).unsqueeze(1) * frequencies
         self.register_buffer("cosines", turns.cos().float(), persistent=False)
         self.register_buffer("sines", turns.sin().float(), persistent=False)
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> Transformer:
+    def init_weights(self, seed: int) -> Transformer:
         """Fresh weights, the same on every device: N(0, 0.02), and 0.02/√(2L) on what is added to the stream.
 
         Radford et al., Language models are unsupervised multitask learners, 2019.
@@ -245,7 +245,9 @@ class Transformer(nn.Module):
             parameter.copy_(torch.randn(parameter.shape, generator=random) * scale)
         return self
 
-    def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, documents: Tensor | None = None, cache: KVCache | None = None
+    ) -> Tensor:
         """Hidden states after the final norm, [B, T, D], of tokens [B, T] int64.
 
         Attention is causal and stays inside a document where `documents` [B, T] names one for each token.
@@ -259,7 +261,7 @@ class Transformer(nn.Module):
             at = cache.lengths
             cosines, sines = (part[at][:, None, None].to(x.dtype) for part in (self.cosines, self.sines))
             seen = torch.arange(cache.capacity, device=x.device) <= at.unsqueeze(1)
-            mask = additive(seen[:, None, None], x)
+            mask = additive_mask(seen[:, None, None], x)
         else:
             cosines, sines = (part[:length].to(x.dtype) for part in (self.cosines, self.sines))
             mask = causal_mask(length, documents, x)
@@ -267,7 +269,7 @@ class Transformer(nn.Module):
             x = block(x, (cosines, sines), mask, cache)
         return self.model.norm(x)
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def compute_logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities of the next token: [..., D] -> [..., V] in the model's dtype."""
         weight = self.model.embed_tokens.weight if self.architecture.tied else self.lm_head.weight
         return F.linear(hidden, weight)

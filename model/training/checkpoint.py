@@ -13,7 +13,7 @@ import torch
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
-from model.training.distributed import World
+from model.training.distributed import ProcessGroup
 
 KEPT = 2
 DAMAGED = ".damaged"
@@ -30,13 +30,13 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     Written aside, synced and renamed: a checkpoint is there whole or not at all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(_path(folder, step), {"step": step, **state})
+    write_whole(_checkpoint_path(folder, step), {"step": step, **state})
     for old in _newest_first(folder)[KEPT:]:
         old.unlink(missing_ok=True)
 
 
 def load_checkpoint(
-    folder: Path, note: Callable[[str], None], world: World | None = None
+    folder: Path, note: Callable[[str], None], world: ProcessGroup | None = None
 ) -> dict[str, Any] | None:
     """Return the newest checkpoint that is not damaged, its tensors on the CPU, or None if there is none.
 
@@ -48,12 +48,12 @@ def load_checkpoint(
         Exception: any error that does not come from the bytes of the file, such as a lack of memory or a
             failing disk, as it is. No file is touched then.
     """
-    world = world or World()
-    state = _newest(folder, note) if world.rank == 0 else None
+    world = world or ProcessGroup()
+    state = _newest_checkpoint(folder, note) if world.rank == 0 else None
     step = world.from_first(int(state["step"]) if state else NONE)
     if world.rank == 0 or step == NONE:
         return state
-    path = _path(folder, step)
+    path = _checkpoint_path(folder, step)
     if not path.exists():
         raise UserError(
             f"process {world.rank} of {world.size} does not find {path}, from which process 0 resumes; "
@@ -94,7 +94,7 @@ def set_aside(path: Path) -> Path:
     return path.rename(aside)
 
 
-def _newest(folder: Path, note: Callable[[str], None]) -> dict[str, Any] | None:
+def _newest_checkpoint(folder: Path, note: Callable[[str], None]) -> dict[str, Any] | None:
     for path in _newest_first(folder):
         try:
             return load_file(path)
@@ -124,7 +124,7 @@ def _check_sums(path: Path) -> None:
         raise DamagedFile(f"the checksum of {wrong} is wrong")
 
 
-def _path(folder: Path, step: int) -> Path:
+def _checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"{step:08d}.pt"
 
 

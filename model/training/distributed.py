@@ -108,7 +108,7 @@ def too_few_units(name: str, count: int, processes: int) -> str:
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """The processes that train together, one a device. Alone, every method is the identity."""
 
     rank: int = 0
@@ -116,7 +116,7 @@ class World:
     device: str = "cpu"
 
     @staticmethod
-    def join(device: str) -> World:
+    def join_group(device: str) -> ProcessGroup:
         """Enter the process group that the elastic launcher described in the environment."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ.get("RANK", "0"))
@@ -126,9 +126,9 @@ class World:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        return World(rank, size, device)
+        return ProcessGroup(rank, size, device)
 
-    def share(self, rows: int) -> slice:
+    def shard_rows(self, rows: int) -> slice:
         """This process's contiguous part of `rows` rows."""
         return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
@@ -140,7 +140,7 @@ class World:
         if count < self.size:
             raise UserError(too_few_units(name, count, self.size))
 
-    def add(self, tensors: list[torch.Tensor]) -> None:
+    def all_reduce(self, tensors: list[torch.Tensor]) -> None:
         """Sum each tensor over the processes, in place, in one message."""
         if self.size == 1 or not tensors:
             return
@@ -154,16 +154,16 @@ class World:
             ],
         )
 
-    def gather(self, tensor: torch.Tensor, rows: int) -> torch.Tensor:
+    def gather_rows(self, tensor: torch.Tensor, rows: int) -> torch.Tensor:
         """Rows that each process holds its `share` of, whole and in order on every process."""
         if self.size == 1:
             return tensor
         whole = torch.zeros((rows, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
-        whole[self.share(rows)] = tensor
+        whole[self.shard_rows(rows)] = tensor
         dist.all_reduce(whole)
         return whole
 
-    def agree(self, flag: bool) -> bool:
+    def any_process(self, flag: bool) -> bool:
         """True on every process as soon as it is true on one."""
         if self.size == 1:
             return flag
@@ -179,7 +179,7 @@ class World:
         dist.broadcast(shared, 0)
         return int(shared.item())
 
-    def wait(self) -> None:
+    def wait_for_all(self) -> None:
         """Return once every process has come here."""
         if self.size > 1:
             dist.barrier()

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import Tokenizer
-from model.nn.transformer import Architecture, Transformer
-from model.training.optimizer import Learner
+from model.nn.transformer import ModelConfig, Transformer
+from model.training.optimizer import MixedPrecisionOptimizer
 
 
-def export(
-    learner: Learner, architecture: Architecture, tokenizer: Tokenizer, folder: Path, inside: str = ""
+def export_model(
+    learner: MixedPrecisionOptimizer,
+    architecture: ModelConfig,
+    tokenizer: Tokenizer,
+    folder: Path,
+    inside: str = "",
 ) -> None:
     """Write the masters as a Llama-layout folder, on the first process only.
 

@@ -129,7 +129,7 @@ class BestStep:
     passed_over: int = 0
     weights: dict[str, Tensor] | None = None
 
-    def consider(
+    def keep_if_best(
         self, step: int, score: float, kl: float, weights: dict[str, Tensor], loss: float = math.nan
     ) -> bool:
         """Keep the step if it is the best until now; return whether it is.
@@ -147,12 +147,12 @@ class BestStep:
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         return True
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it."""
         names = ("step", "score", "first", "first_loss", "passed_over", "weights")
         return {name: getattr(self, name) for name in names}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state` gave."""
         self.step, self.score, self.first = int(state["step"]), float(state["score"]), float(state["first"])
         self.first_loss, self.passed_over = float(state["first_loss"]), int(state["passed_over"])

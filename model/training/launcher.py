@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from model.events import FULL, Report
+from model.events import FULL, EventCallback
 from model.processes import child_environment, die_with_parent, write_private
 
 # glibc gives freed memory back to the system eagerly, and training asks for the same sizes again each
@@ -41,12 +41,12 @@ class TrainingFailed(RuntimeError):
     """The process group ended without a result; the text names the last error and the log."""
 
 
-def launch(
+def launch_training(
     function: Callable[..., dict[str, Any]],
     arguments: dict[str, Any],
     *,
     processes: int = 1,
-    on_event: Report = lambda event: None,
+    on_event: EventCallback = lambda event: None,
     log: Path,
 ) -> dict[str, Any]:
     """Run `function(**arguments, report=...)` in its own process group and return its result.
@@ -76,9 +76,9 @@ def launch(
             text=True,
         )
         try:
-            return _listen(group, on_event, log)
+            return _read_events(group, on_event, log)
         finally:
-            _end(group)
+            _end_group(group)
             order.unlink(missing_ok=True)
 
 
@@ -87,12 +87,12 @@ def job_file(log: Path) -> Path:
     return log.with_suffix(JOB)
 
 
-def _listen(group: subprocess.Popen[str], on_event: Report, log: Path) -> dict[str, Any]:
+def _read_events(group: subprocess.Popen[str], on_event: EventCallback, log: Path) -> dict[str, Any]:
     result: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     assert group.stdout is not None
     for line in group.stdout:
-        event = _parse(line)
+        event = _parse_event(line)
         if event is None:
             with log.open("a") as notes:
                 notes.write(line)
@@ -128,7 +128,7 @@ def _last_words(code: int, log: Path) -> str:
     return f"ended with code {code} and no result{f': {last}' if last else ''}"
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _parse_event(line: str) -> dict[str, Any] | None:
     if not line.startswith("{"):
         return None
     try:
@@ -138,7 +138,7 @@ def _parse(line: str) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def _end(group: subprocess.Popen[str]) -> None:
+def _end_group(group: subprocess.Popen[str]) -> None:
     if group.poll() is None:
         for sign, grace in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, 5.0)):
             try:
@@ -153,7 +153,7 @@ def _end(group: subprocess.Popen[str]) -> None:
         group.stdout.close()
 
 
-def _agent(parent: str, processes: str, order: str) -> None:
+def _run_agent(parent: str, processes: str, order: str) -> None:
     die_with_parent(int(parent))
     from torch.distributed.run import main as elastic
 
@@ -161,7 +161,7 @@ def _agent(parent: str, processes: str, order: str) -> None:
     elastic(["--standalone", "--nproc-per-node", processes, *worker])
 
 
-def _worker(parent: str, order: str) -> int:
+def _run_worker(parent: str, order: str) -> int:
     die_with_parent(int(parent))
     first = os.environ.get("RANK", "0") == "0"
 
@@ -230,6 +230,6 @@ def _tell_memory() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "agent":
-        _agent(*sys.argv[2:])
+        _run_agent(*sys.argv[2:])
     else:
-        sys.exit(_worker(*sys.argv[2:]))
+        sys.exit(_run_worker(*sys.argv[2:]))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from model.training.distributed import World
+from model.training.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class OptimizerParameters:
         if self.warmup + self.decay > 1:
             raise ValueError("warmup and decay are shares of the steps; together they must not exceed 1")
 
-    def scale(self, step: int, steps: int) -> float:
+    def lr_scale(self, step: int, steps: int) -> float:
         """Factor on the learning rates at a step: linear warm-up, hold, linear decay.
 
         Hägele et al., Scaling laws beyond fixed training durations, 2024, arXiv:2405.18392.
@@ -59,7 +59,7 @@ class OptimizerParameters:
         return self.final + (1 - self.final) * min(1.0, left)
 
 
-def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalize_matrices(matrices: Tensor, iterations: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: [N, rows, columns] -> the same shape.
 
     The quintic Newton-Schulz iteration of Jordan et al., Muon, 2024 (kellerjordan.github.io/posts/muon).
@@ -94,7 +94,7 @@ class Muon:
         for stack, buffer in zip(self.stacks, self.buffers, strict=True):
             gradient = torch.stack([matrix.grad for matrix in stack if matrix.grad is not None])
             buffer.lerp_(gradient, 1 - self.momentum)
-            update = orthogonalise(gradient.lerp(buffer, self.momentum).to(self.dtype)).float()
+            update = orthogonalize_matrices(gradient.lerp(buffer, self.momentum).to(self.dtype)).float()
             rows, columns = stack[0].shape
             # Keeps the size of the update alike for every shape (Liu et al., 2025, arXiv:2502.16982).
             scale = max(1.0, rows / columns) ** 0.5
@@ -102,7 +102,7 @@ class Muon:
             torch._foreach_add_(stack, list(update.unbind()), alpha=-learning_rate * scale)
 
 
-class Learner:
+class MixedPrecisionOptimizer:
     """A module, its float32 master weights and their optimizers: everything that a step changes.
 
     `module` computes in `dtype`. Where that is float32 its own parameters are the masters; else masters
@@ -111,7 +111,7 @@ class Learner:
     """
 
     def __init__(
-        self, module: nn.Module, parameters: OptimizerParameters, dtype: torch.dtype, world: World
+        self, module: nn.Module, parameters: OptimizerParameters, dtype: torch.dtype, world: ProcessGroup
     ) -> None:
         self.module = module.to(world.device)
         self.parameters = parameters
@@ -139,7 +139,7 @@ class Learner:
             lr=parameters.learning_rate, betas=(parameters.beta1, parameters.beta2), fused=True,
         )  # fmt: skip
 
-    def collect(self) -> None:
+    def accumulate_grads(self) -> None:
         """Add the module's gradients to the masters' and clear them."""
         if not self.copies:
             return
@@ -159,21 +159,21 @@ class Learner:
         changed, when the norm is not finite.
         """
         gradients = [master.grad for master in self.masters if master.grad is not None]
-        self.world.add(gradients)
+        self.world.all_reduce(gradients)
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.parameters.clip).item()
         if norm != norm or norm in (float("inf"), float("-inf")):
-            self.forget()
+            self.zero_grad()
             raise FloatingPointError("the gradient")
         for group in self.adam.param_groups:
             group["lr"] = self.parameters.learning_rate * scale
         self.adam.step()
         if self.muon:
             self.muon.step(self.parameters.muon_learning_rate * scale, self.parameters.weight_decay)
-        self.forget()
+        self.zero_grad()
         self.write_back()
         return norm
 
-    def forget(self) -> None:
+    def zero_grad(self) -> None:
         """Clear every gradient."""
         for tensor in (*self.masters, *self.weights):
             tensor.grad = None
@@ -209,5 +209,5 @@ class Learner:
         self.adam.load_state_dict(state["adam"])
         if self.muon:
             torch._foreach_copy_(self.muon.buffers, state["muon"])
-        self.forget()
+        self.zero_grad()
         self.write_back()

@@ -17,30 +17,30 @@ import torch
 from torch import Tensor
 
 from model.data.chat_template import chat_prompt
-from model.data.dataloader import Example, each_row, generator, order, pad
+from model.data.dataloader import Example, batch_order, each_row, pad_rows, seeded_rng
 from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
-from model.events import Report
-from model.inference.generate import generate
+from model.events import EventCallback
+from model.inference.generate import generate_tokens
 from model.nn.losses import (
-    entropy,
     generalised_advantages,
     policy_loss,
+    token_entropy,
     token_logprobs,
     value_loss,
-    whiten,
+    whiten_values,
 )
 from model.nn.transformer import Transformer
-from model.training.distributed import World, compute_dtype
-from model.training.export import export
+from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.export import export_model
 from model.training.kl_controller import BestStep, StepBrake, estimate_kl
-from model.training.optimizer import Learner
-from model.training.ppo_config import PPOParameters
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.ppo_config import PPOConfig
 from model.training.reward import load_reward
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import ActorCritic, Rollouts, completion_positions, gather_positions
-from model.training.trainer import Loop, Recipe, micro_batches
+from model.training.trainer import Trainer, TrainingTask, micro_batches
 
 Score = Callable[[Sequence[Sequence[int]]], Tensor]
 
@@ -50,12 +50,12 @@ MOST_TRIES = 6  # of one step, each at half the rate of the one before
 RATIO_NOISE, RATIO_NOISE_BFLOAT16, RATIO_BROKEN = 1e-3, 0.05, 0.5
 
 
-class Aligning(Recipe):
+class PPOTrainer(TrainingTask):
     """Answers, scores, advantages, and a few clipped steps on them."""
 
     def __init__(
         self,
-        parameters: PPOParameters,
+        parameters: PPOConfig,
         policy: Transformer,
         reference: Transformer,
         tokenizer: Tokenizer,
@@ -63,11 +63,11 @@ class Aligning(Recipe):
         prompts: list[list[int]],
         held_out: list[list[int]],
         seed: int,
-        world: World,
-        report: Report = lambda event: None,
+        world: ProcessGroup,
+        report: EventCallback = lambda event: None,
         right_answers: Sequence[Example] = (),
     ) -> None:
-        parameters = parameters.derived(policy.architecture.width, len(prompts))
+        parameters = parameters.with_derived_values(policy.architecture.width, len(prompts))
         self.parameters = parameters
         self.report = report
         self.tokenizer = tokenizer
@@ -79,7 +79,7 @@ class Aligning(Recipe):
         self.world = world
         dtype = compute_dtype(world.device)
         self.policy = ActorCritic(policy)
-        self.learner = Learner(self.policy, parameters.optimizer, dtype, world)
+        self.learner = MixedPrecisionOptimizer(self.policy, parameters.optimizer, dtype, world)
         self.reference = reference.to(world.device, dtype)
         self.width = max(len(prompt) for prompt in [*prompts, *held_out]) + parameters.new_tokens
         self.kl_coefficient = parameters.kl_coefficient
@@ -95,10 +95,10 @@ class Aligning(Recipe):
         """Answer and score the prompts; the random numbers are those of `place`, whatever the process."""
         settings, end = self.parameters, self.tokenizer.end
         count = len(prompts)
-        uniforms = generator(self.seed, *place).random((count, settings.new_tokens))
-        share = self.world.share(count)
+        uniforms = seeded_rng(self.seed, *place).random((count, settings.new_tokens))
+        share = self.world.shard_rows(count)
         mine = prompts[share]
-        answers = generate(
+        answers = generate_tokens(
             self.policy.body, mine, settings.new_tokens, end,
             temperature=settings.temperature, uniforms=torch.from_numpy(uniforms[share]),
         )  # fmt: skip
@@ -107,7 +107,7 @@ class Aligning(Recipe):
             [*prompt, *row[:length]]
             for prompt, row, length in zip(mine, answers.tokens.tolist(), lengths, strict=True)
         ]
-        tokens = pad(rows, end, self.width)[0].to(self.world.device)
+        tokens = pad_rows(rows, end, self.width)[0].to(self.world.device)
         completions = answers.tokens.to(self.world.device)
         prompt_lengths = torch.tensor([len(prompt) for prompt in mine], device=self.world.device)
         positions = completion_positions(prompt_lengths, settings.new_tokens, self.width)
@@ -116,20 +116,20 @@ class Aligning(Recipe):
         logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
         for part in micro_batches(slice(0, len(mine)), settings.micro_batch or settings.batch):
             logits, values[part] = self.policy(tokens[part], positions[part])
-            logprobs[part] = self._logprobs(logits, completions[part])
+            logprobs[part] = self._token_logprobs(logits, completions[part])
             hidden = gather_positions(self.reference(tokens[part]), positions[part])
-            reference[part] = self._logprobs(self.reference.logits(hidden), completions[part])
+            reference[part] = self._token_logprobs(self.reference.compute_logits(hidden), completions[part])
         scores = self.score(rows).to(self.world.device)
         ended = answers.ended.float().to(self.world.device)
         parts = (tokens, positions, completions, mask, logprobs, reference, values, scores, ended)
-        return Rollouts(*(self.world.gather(part, count) for part in parts))
+        return Rollouts(*(self.world.gather_rows(part, count) for part in parts))
 
-    def _logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
+    def _token_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
         return token_logprobs(logits.float() / self.parameters.temperature, tokens)
 
-    def rewards(self, rollouts: Rollouts) -> Tensor:
+    def token_rewards(self, rollouts: Rollouts) -> Tensor:
         """Reward of each token, [B, N]: the divergence's price everywhere, the answer's score at its end."""
-        rewards = -self.kl_coefficient * rollouts.divergence()
+        rewards = -self.kl_coefficient * rollouts.token_kl()
         last = (rollouts.mask.sum(1).long() - 1).clamp(min=0)
         return rewards.scatter_add(1, last.unsqueeze(1), self.final_scores(rollouts).unsqueeze(1))
 
@@ -140,17 +140,17 @@ class Aligning(Recipe):
         short = (1 - lengths / self.reference_length).clamp(min=0) if self.reference_length else 0.0
         return rollouts.scores - settings.missing_end * (1 - rollouts.ended) - settings.length_weight * short
 
-    def update(self, step: int) -> dict[str, float]:
+    def optimizer_step(self, step: int) -> dict[str, float]:
         settings = self.parameters
-        chosen = order(self.seed, step, settings.batch, len(self.prompts))
+        chosen = batch_order(self.seed, step, settings.batch, len(self.prompts))
         rollouts = self.roll_out([self.prompts[i] for i in chosen], (step, 1))
         self.reference_length = self.reference_length or rollouts.mask.sum(1).mean().item()
-        rewards = whiten(self.rewards(rollouts), rollouts.mask, keep_mean=True)
+        rewards = whiten_values(self.token_rewards(rollouts), rollouts.mask, keep_mean=True)
         values = rollouts.values * rollouts.mask
         advantages, returns = generalised_advantages(
             rewards, values, rollouts.mask, settings.discount, settings.trace
         )
-        advantages = whiten(advantages, rollouts.mask)
+        advantages = whiten_values(advantages, rollouts.mask)
         before = copy.deepcopy(self.learner.state_dict())
         tries, undone = 0, True
         while undone and tries < MOST_TRIES:
@@ -160,7 +160,7 @@ class Aligning(Recipe):
         if tries > 1:
             self._say_undone(step, tries, undone, moved)
         figures = {
-            **rollouts.figures(),
+            **rollouts.rollout_metrics(),
             "kl_coefficient": self.kl_coefficient,
             **learned,
             **moved,
@@ -168,7 +168,7 @@ class Aligning(Recipe):
             "undone_steps": float(self.brake.undone),
             "learning_rate": settings.optimizer.learning_rate * self.brake.rate,
         }
-        self._adapt(rollouts.divergence().sum(1).mean().item())
+        self._adapt_kl_price(rollouts.token_kl().sum(1).mean().item())
         self.seen = [self.seen[0] + rollouts.mask.sum().item(), self.seen[1] + 1]
         self.tokens_per_step = self.seen[0] / self.seen[1]
         self.taken = step + 1
@@ -182,13 +182,13 @@ class Aligning(Recipe):
         sums: dict[str, float] = {}
         size = settings.batch // settings.minibatches
         for epoch in range(settings.epochs):
-            mixed = torch.from_numpy(generator(self.seed, step, 2, epoch).permutation(settings.batch))
+            mixed = torch.from_numpy(seeded_rng(self.seed, step, 2, epoch).permutation(settings.batch))
             for start in range(0, settings.batch, size):
                 rows = mixed[start : start + size].to(self.world.device)
-                figures = self._learn(rollouts, advantages, returns, values, rows)
+                figures = self._train_minibatch(rollouts, advantages, returns, values, rows)
                 if epoch == 0 and start == 0:
                     self._check_first_ratio(figures["ratio_off"])
-                scale = settings.optimizer.scale(step, settings.steps) * self.brake.rate
+                scale = settings.optimizer.lr_scale(step, settings.steps) * self.brake.rate
                 figures["gradient_norm"] = self.learner.step(scale)
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -196,28 +196,28 @@ class Aligning(Recipe):
         means = {name: value / count for name, value in sums.items() if name != "ratio_off"}
         return {**means, "first_ratio_off": self.ratio_off}
 
-    def _learn(
+    def _train_minibatch(
         self, rollouts: Rollouts, advantages: Tensor, returns: Tensor, values: Tensor, rows: Tensor
     ) -> dict[str, float]:
         settings = self.parameters
         total = rollouts.mask[rows].sum()
         sums = torch.zeros(5, device=self.world.device)
-        for part in micro_batches(self.world.share(len(rows)), settings.micro_batch):
+        for part in micro_batches(self.world.shard_rows(len(rows)), settings.micro_batch):
             mine = rows[part]
             mask = rollouts.mask[mine]
             logits, predicted = self.policy(rollouts.tokens[mine], rollouts.positions[mine])
-            logprobs = self._logprobs(logits, rollouts.completions[mine])
+            logprobs = self._token_logprobs(logits, rollouts.completions[mine])
             gain, clipped = policy_loss(
                 logprobs, rollouts.logprobs[mine], advantages[mine], mask, settings.clip
             )
             error = value_loss(predicted, values[mine], returns[mine], mask, settings.value_clip)
             ((gain + settings.value_weight * error) / total).backward()
-            self.learner.collect()
+            self.learner.accumulate_grads()
             with torch.no_grad():
-                spread = (entropy(logits) * mask).sum()
+                spread = (token_entropy(logits) * mask).sum()
                 off = (((logprobs - rollouts.logprobs[mine]).exp() - 1).abs() * mask).sum()
                 sums += torch.stack([gain, error, clipped, spread, off]).detach()
-        self.world.add([sums])
+        self.world.all_reduce([sums])
         names = ("policy_loss", "value_loss", "clipped_share", "entropy", "ratio_off")
         return dict(zip(names, (sums / total).tolist(), strict=True))
 
@@ -233,7 +233,7 @@ class Aligning(Recipe):
             )
         if off > noise and not self.warned:
             self.warned = True
-            self._say(
+            self._report_message(
                 f"the first probability ratio of a step differs from 1 by {off:.4f} on average; rounding "
                 f"explains up to {noise}"
             )
@@ -246,7 +246,7 @@ class Aligning(Recipe):
         kl_before = estimate_kl(rollouts.logprobs, rollouts.reference, one, mask)
         kl_after = estimate_kl(now, rollouts.reference, ratio, mask)
         step_kl = estimate_kl(rollouts.logprobs, now, one, mask)
-        undone = self.world.agree(self.brake.is_too_far(kl_before, kl_after, step_kl))
+        undone = self.world.any_process(self.brake.is_too_far(kl_before, kl_after, step_kl))
         if undone:
             # The optimizer takes the tensors over as they are, and the next try would change them.
             self.learner.load_state_dict(copy.deepcopy(before))
@@ -255,7 +255,7 @@ class Aligning(Recipe):
 
     def _say_undone(self, step: int, tries: int, undone: bool, moved: dict[str, float]) -> None:
         brake = self.brake
-        self._say(
+        self._report_message(
             f"step {step + 1} was undone {tries - 1 + undone} times, as it moved the policy by more than "
             f"{brake.max_step_kl:.3g} nats an answer or beyond {brake.max_kl:.3g} nats from SFT; "
             + ("it is left out" if undone else f"it now moves it by {moved['step_kl']:.2g}")
@@ -265,37 +265,37 @@ class Aligning(Recipe):
     def _logprobs_now(self, rollouts: Rollouts) -> Tensor:
         """Return the log-probabilities of the answers under the policy as it is now, [B, N]."""
         count = len(rollouts.tokens)
-        share = self.world.share(count)
+        share = self.world.shard_rows(count)
         found = torch.zeros_like(rollouts.logprobs)
         for part in micro_batches(share, self.parameters.micro_batch or self.parameters.batch):
             logits, _ = self.policy(rollouts.tokens[part], rollouts.positions[part])
-            found[part] = self._logprobs(logits, rollouts.completions[part])
-        return self.world.gather(found[share], count)
+            found[part] = self._token_logprobs(logits, rollouts.completions[part])
+        return self.world.gather_rows(found[share], count)
 
-    def _say(self, text: str) -> None:
+    def _report_message(self, text: str) -> None:
         self.report({"event": "message", "text": text})
 
-    def _adapt(self, kl: float) -> None:
+    def _adapt_kl_price(self, kl: float) -> None:
         settings = self.parameters
         if settings.kl_target:
             error = min(0.2, max(-0.2, kl / settings.kl_target - 1))
             self.kl_coefficient *= 1 + error * settings.batch / settings.kl_horizon
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate_model(self) -> dict[str, float]:
         """Measure the policy on held-out prompts, and keep it if it is the best until now."""
-        figures = self.measure()
+        figures = self.evaluate_policy()
         if figures:
             weights = self.learner.master_state()
             loss = figures.get("valid_completion_loss", math.nan)
-            self.best.consider(self.taken, figures["valid_score"], figures["valid_kl"], weights, loss)
+            self.best.keep_if_best(self.taken, figures["valid_score"], figures["valid_kl"], weights, loss)
         return figures
 
-    def measure(self) -> dict[str, float]:
+    def evaluate_policy(self) -> dict[str, float]:
         """Return figures on the held-out prompts, with the same random numbers for every step."""
         if not self.held_out:
             return {}
         rollouts = self.roll_out(self.held_out, (0, 3))
-        figures = rollouts.figures()
+        figures = rollouts.rollout_metrics()
         if not self.reference_length:
             self.reference_length = figures["length"]
         figures["length_ratio"] = figures["length"] / self.reference_length
@@ -310,26 +310,26 @@ class Aligning(Recipe):
         """Put the best step's weights into the policy and say which it is; its figures."""
         prompts, best = len(self.held_out), self.best
         if best.weights is None:
-            self._say("there are no held-out prompts to choose a step by, so the last one is kept")
+            self._report_message("there are no held-out prompts to choose a step by, so the last one is kept")
             return {"best_step": float(self.taken), "undone_steps": float(self.brake.undone)}
         self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
-        figures = self.measure()
+        figures = self.evaluate_policy()
         if best.first_loss > 0:
             figures["valid_loss_increase"] = figures["valid_completion_loss"] / best.first_loss - 1
         if best.passed_over:
-            self._say(
+            self._report_message(
                 f"{best.passed_over} steps with a higher score were passed over, as their loss on "
                 f"{len(self.right_answers)} held-out right answers is more than {best.max_loss_increase:.0%} "
                 "above SFT's (rlhf.max_loss_increase)"
             )
         if best.step:
-            self._say(
+            self._report_message(
                 f"the best is step {best.step}: its score is {best.score - best.first:.3g} above SFT's on "
                 f"{prompts} held-out prompts, at {figures['valid_kl']:.3g} nats from SFT (at most "
                 f"{best.max_kl:.3g})"
             )
         else:
-            self._say(
+            self._report_message(
                 f"no step has a higher score than SFT on {prompts} held-out prompts within {best.max_kl:.3g} "
                 f"nats and {best.max_loss_increase:.0%} more loss on right answers: the result is the SFT "
                 "model's own weights"
@@ -343,12 +343,12 @@ class Aligning(Recipe):
             "max_kl": best.max_kl,
         }
 
-    def describe(self, step: int) -> str:
-        chosen = order(self.seed, step, self.parameters.batch, len(self.prompts))
+    def describe_batch(self, step: int) -> str:
+        chosen = batch_order(self.seed, step, self.parameters.batch, len(self.prompts))
         first = self.tokenizer.decode(self.prompts[int(chosen[0])])
         return f"the answers to {first[:60]!r} and {len(chosen) - 1} more prompts"
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {
             "kl_coefficient": self.kl_coefficient,
             "reference_length": self.reference_length,
@@ -356,20 +356,20 @@ class Aligning(Recipe):
             "taken": self.taken,
             "rate": self.brake.rate,
             "undone": self.brake.undone,
-            "best": self.best.state(),
+            "best": self.best.state_dict(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.kl_coefficient = float(state["kl_coefficient"])
         self.reference_length = float(state["reference_length"])
         self.seen = list(state["seen"])
         self.taken = int(state["taken"])
         self.brake.rate, self.brake.undone = float(state["rate"]), int(state["undone"])
-        self.best.restore(state["best"])
+        self.best.load_state_dict(state["best"])
 
 
 def read_prompts(
-    path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: Report
+    path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: EventCallback
 ) -> list[list[int]]:
     """The prompts of a folder of pairs after their histories, tokenised.
 
@@ -388,7 +388,7 @@ def read_prompts(
     return [prompt for prompt, _ in fitting]
 
 
-def train(
+def train_ppo(
     parameters: dict[str, Any],
     policy: str,
     reward: str,
@@ -396,16 +396,16 @@ def train(
     folder: str,
     seed: int,
     device: str,
-    report: Report,
+    report: EventCallback,
 ) -> dict[str, float]:
     """Align the assistant in `policy` with the reward model in `reward`; it stands in `folder`/model after.
 
     `prompts` is the folder of the split. Raises UserError for prompts that are fewer than a batch or leave
     no room for an answer, and for a reward model with another tokenizer.
     """
-    world = World.join(device)
+    world = ProcessGroup.join_group(device)
     out = Path(folder)
-    settings = PPOParameters.read(parameters)
+    settings = PPOConfig.read(parameters)
     out.mkdir(parents=True, exist_ok=True)
     assistant, tokenizer = load_model(Path(policy))
     context = assistant.architecture.context
@@ -431,8 +431,8 @@ def train(
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
     reference, _ = load_model(Path(policy))
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
-    recipe = Aligning(
-        settings, assistant, reference, tokenizer, judge.score, train_prompts,
+    recipe = PPOTrainer(
+        settings, assistant, reference, tokenizer, judge.score_rows, train_prompts,
         held_out, seed, world, report, right_answers,
     )  # fmt: skip
     chosen = recipe.parameters
@@ -444,7 +444,7 @@ def train(
             f"{chosen.max_kl:.3g} from SFT",
         }
     )
-    figures = Loop(recipe, chosen, out, seed, report).run()
+    figures = Trainer(recipe, chosen, out, seed, report).run_training()
     held_out_figures = recipe.take_best()
-    export(recipe.learner, assistant.architecture, tokenizer, out / "model", inside="body.")
+    export_model(recipe.learner, assistant.architecture, tokenizer, out / "model", inside="body.")
     return {**figures, **held_out_figures}

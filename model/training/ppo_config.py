@@ -28,7 +28,7 @@ class PolicyOptimizerParameters(OptimizerParameters):
 
 
 @dataclass(frozen=True)
-class PPOParameters(LoopParameters):
+class PPOConfig(LoopParameters):
     """How the assistant is aligned; `batch` counts prompts answered a step.
 
     Each step's answers are learned from in `epochs` passes of `minibatches` optimizer steps. The reward is
@@ -109,7 +109,7 @@ class PPOParameters(LoopParameters):
         except (TypeError, ValueError) as error:
             raise UserError(str(error)) from error
 
-    def derived(self, width: int, prompts: int) -> PPOParameters:
+    def with_derived_values(self, width: int, prompts: int) -> PPOConfig:
         """Return the parameters with a value for each 0 that stands for a derived one.
 
         Args:

@@ -17,15 +17,15 @@ from model.atomic_file import atomic_path
 from model.data.dataloader import TokenFile, WindowOrder
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
-from model.events import Report
-from model.inference.generate import generate
+from model.events import EventCallback
+from model.inference.generate import generate_tokens
 from model.nn.losses import next_token_loss
-from model.nn.transformer import Architecture, Transformer
+from model.nn.transformer import ModelConfig, Transformer
 from model.parameter_bounds import MOST_TOKENS, check_bounds
-from model.training.distributed import World, compute_dtype
-from model.training.export import export
-from model.training.optimizer import Learner
-from model.training.trainer import Loop, LoopParameters, Recipe, micro_batches, supervised_update
+from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.export import export_model
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_batches, supervised_update
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PretrainParameters(LoopParameters):
         check_bounds(self, 1, MOST_TOKENS, "sample_tokens")
 
 
-class Pretraining(Recipe):
+class PretrainTrainer(TrainingTask):
     """Next-token loss on windows of the training text."""
 
     best_by = "valid_bits_per_byte"
@@ -54,11 +54,11 @@ class Pretraining(Recipe):
     def __init__(
         self,
         parameters: PretrainParameters,
-        architecture: Architecture,
+        architecture: ModelConfig,
         tokenizer_folder: Path,
         folder: Path,
         seed: int,
-        world: World,
+        world: ProcessGroup,
     ) -> None:
         self.parameters = parameters
         self.architecture = architecture
@@ -66,41 +66,43 @@ class Pretraining(Recipe):
         self.folder = folder
         self.seed = seed
         self.world = world
-        self.model = Transformer(architecture).initialise(seed)
-        self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
+        self.model = Transformer(architecture).init_weights(seed)
+        self.learner = MixedPrecisionOptimizer(
+            self.model, parameters.optimizer, compute_dtype(world.device), world
+        )
         lengths = token_lengths(self.tokenizer)
         context = architecture.context
         self.windows = WindowOrder(
             TokenFile(tokenizer_folder, "train", lengths), context, parameters.batch, seed
         )
         self.valid = TokenFile(tokenizer_folder, "valid", lengths)
-        if not self.valid.windows(context):
+        if not self.valid.num_windows(context):
             raise UserError(
                 f"the validation text has {len(self.valid.tokens)} tokens, fewer than one window of "
                 f"{context}; add text, or raise split.valid"
             )
         self.tokens_per_step = parameters.batch * context
-        self.loss = torch.compile(self._loss) if world.device == "cuda" else self._loss
+        self.loss = torch.compile(self._window_loss) if world.device == "cuda" else self._window_loss
 
-    def _loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        logits = self.model.logits(self.model(tokens))
+    def _window_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        logits = self.model.compute_logits(self.model(tokens))
         return next_token_loss(logits.flatten(0, 1), targets.flatten())
 
-    def update(self, step: int) -> dict[str, float]:
+    def optimizer_step(self, step: int) -> dict[str, float]:
         tokens, targets = (
             part.to(self.world.device)
-            for part in self.windows.file.read(self.windows.starts(step), self.windows.context)
+            for part in self.windows.file.read_windows(self.windows.window_starts(step), self.windows.context)
         )
         return supervised_update(
             self.learner, self.parameters, step, len(tokens), tokens.numel(),
             lambda part: self.loss(tokens[part], targets[part]),
         )  # fmt: skip
 
-    def describe(self, step: int) -> str:
-        starts = ", ".join(str(start) for start in self.windows.starts(step)[:8])
+    def describe_batch(self, step: int) -> str:
+        starts = ", ".join(str(start) for start in self.windows.window_starts(step)[:8])
         return f"the windows of the training text that start at tokens {starts}, …"
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate_model(self) -> dict[str, float]:
         return {"valid_bits_per_byte": self.bits_per_byte(self.valid)}
 
     def bits_per_byte(self, file: TokenFile) -> float:
@@ -109,12 +111,12 @@ class Pretraining(Recipe):
             self.model, file, self.world, self.parameters.evaluate_tokens, self.parameters.micro_batch or 16
         )
 
-    def observe(self, step: int) -> None:
+    def on_checkpoint_sample(self, step: int) -> None:
         if self.world.rank:
             return
         prompts = [self.tokenizer.encode(prompt) for prompt in self.parameters.prompts]
         if prompts:
-            completions = generate(
+            completions = generate_tokens(
                 self.model, prompts, self.parameters.sample_tokens, self.tokenizer.end,
                 temperature=0.8, seed=self.seed,
             )  # fmt: skip
@@ -133,7 +135,7 @@ class Pretraining(Recipe):
 
 @torch.no_grad()
 def bits_per_byte(
-    model: Transformer, file: TokenFile, world: World, tokens: int = 0, rows: int = 16
+    model: Transformer, file: TokenFile, world: ProcessGroup, tokens: int = 0, rows: int = 16
 ) -> float:
     """Loss of a model on a token file in bits per byte of its text: sum of nats / (ln 2 · bytes).
 
@@ -141,16 +143,16 @@ def bits_per_byte(
     models with different tokenizers compare (Gao et al., The Pile, 2020, arXiv:2101.00027, section 3.1).
     """
     context = model.architecture.context
-    windows = file.windows(context)
+    windows = file.num_windows(context)
     if tokens:
         windows = max(1, min(windows, tokens // context))
     starts = np.arange(windows) * context
     nats = torch.zeros((), dtype=torch.float64)
-    for part in micro_batches(world.share(windows), rows):
-        inputs, targets = (half.to(world.device) for half in file.read(starts[part], context))
-        nats += next_token_loss(model.logits(model(inputs)).flatten(0, 1), targets.flatten()).item()
+    for part in micro_batches(world.shard_rows(windows), rows):
+        inputs, targets = (half.to(world.device) for half in file.read_windows(starts[part], context))
+        nats += next_token_loss(model.compute_logits(model(inputs)).flatten(0, 1), targets.flatten()).item()
     total = nats.to(torch.float32 if world.device != "cpu" else torch.float64).to(world.device)
-    world.add([total])
+    world.all_reduce([total])
     return total.item() / (math.log(2) * max(1, file.text_bytes(starts, context)))
 
 
@@ -162,14 +164,14 @@ def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
     )
 
 
-def train(
+def train_base(
     parameters: dict[str, Any],
     architecture: dict[str, Any],
     tokenizer: str,
     folder: str,
     seed: int,
     device: str,
-    report: Report,
+    report: EventCallback,
 ) -> dict[str, float]:
     """Pretrain from random weights and leave the base model in `folder`/model.
 
@@ -177,15 +179,15 @@ def train(
     samples.json and embeddings.safetensors ("first" and "last", [V, D]). Goes on from a checkpoint
     where the folder holds one. Raises UserError for text smaller than a batch.
     """
-    world = World.join(device)
+    world = ProcessGroup.join_group(device)
     out = Path(folder)
     settings = PretrainParameters.read(parameters)
-    shape = Architecture(**architecture)
+    shape = ModelConfig(**architecture)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = Pretraining(settings, shape, Path(tokenizer), out, seed, world)
-    figures = Loop(recipe, settings, out, seed, report).run()
+    recipe = PretrainTrainer(settings, shape, Path(tokenizer), out, seed, world)
+    figures = Trainer(recipe, settings, out, seed, report).run_training()
     held_out = recipe.bits_per_byte(recipe.valid)
-    export(recipe.learner, shape, recipe.tokenizer, out / "model")
+    export_model(recipe.learner, shape, recipe.tokenizer, out / "model")
     if world.rank == 0:
         _keep_embeddings(recipe, out)
     return {
@@ -197,8 +199,8 @@ def train(
     }
 
 
-def _keep_embeddings(recipe: Pretraining, folder: Path) -> None:
+def _keep_embeddings(recipe: PretrainTrainer, folder: Path) -> None:
     name = "model.embed_tokens.weight"
-    first = Transformer(recipe.architecture).initialise(recipe.seed).state_dict()[name]
+    first = Transformer(recipe.architecture).init_weights(recipe.seed).state_dict()[name]
     last = recipe.learner.master_state()[name].cpu()
     save_file({"first": first.contiguous(), "last": last.contiguous()}, folder / "embeddings.safetensors")

@@ -14,20 +14,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.data.chat_template import chat_prompt
-from model.data.dataloader import generator, pad
+from model.data.dataloader import pad_rows, seeded_rng
 from model.data.hf_checkpoint import load_model
-from model.data.preference_dataset import Group, HeldOutPairs, Labels, headline_accuracy
+from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
-from model.events import Report
-from model.inference.generate import generate
+from model.events import EventCallback
+from model.inference.generate import generate_tokens
 from model.nn.losses import bradley_terry_loss
 from model.nn.transformer import Transformer
 from model.parameter_bounds import MOST_SAMPLES, check_bounds
-from model.training.distributed import World, compute_dtype
-from model.training.export import export
-from model.training.optimizer import Learner
-from model.training.trainer import Loop, LoopParameters, Recipe, supervised_update
+from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.export import export_model
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.trainer import LoopParameters, Trainer, TrainingTask, supervised_update
 
 TOGETHER = 16  # rows of like length in one pass: fewer leave a CPU idle, more are padded more
 
@@ -89,7 +89,7 @@ class RewardModel(nn.Module):
         by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
         parts = []
         for start in range(0, len(rows), size):
-            tokens, lengths = pad([rows[i] for i in by_length[start : start + size]], self.tokenizer.end)
+            tokens, lengths = pad_rows([rows[i] for i in by_length[start : start + size]], self.tokenizer.end)
             parts.append(self(tokens.to(device), lengths.to(device)))
         if not parts:
             return torch.zeros(0, device=device)
@@ -98,7 +98,7 @@ class RewardModel(nn.Module):
         return torch.cat(parts)[places.to(device)]
 
     @torch.no_grad()
-    def score(self, rows: Sequence[Sequence[int]]) -> Tensor:
+    def score_rows(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Rewards of token rows (prompt, completion, end), [B] on the CPU, normalised.
 
         A row longer than the context keeps its last tokens.
@@ -108,7 +108,10 @@ class RewardModel(nn.Module):
 
 
 def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> RewardModel:
-    """The reward model that `train` left in `folder`. Raises UserError where a file is missing or broken."""
+    """The reward model that `train_reward` left in `folder`.
+
+    Raises UserError where a file is missing or broken.
+    """
     body, tokenizer = load_model(folder / "model")
     reward = RewardModel(body, tokenizer)
     try:
@@ -121,7 +124,7 @@ def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -
     return reward.to(device, dtype).eval()
 
 
-class Comparing(Recipe):
+class RewardTrainer(TrainingTask):
     """Bradley-Terry loss on every pair inside groups of texts; each text goes through the model once."""
 
     best_by = "valid_loss"
@@ -132,8 +135,8 @@ class Comparing(Recipe):
         base: Path,
         labels: Path,
         seed: int,
-        world: World,
-        report: Report,
+        world: ProcessGroup,
+        report: EventCallback,
     ) -> None:
         self.parameters = parameters
         self.seed = seed
@@ -141,15 +144,19 @@ class Comparing(Recipe):
         body, self.tokenizer = load_model(base)
         context = body.architecture.context
         self.model = RewardModel(body, self.tokenizer, seed)
-        self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
-        self.labels = Labels(labels, self.tokenizer, context, parameters.group, parameters.margin, report)
+        self.learner = MixedPrecisionOptimizer(
+            self.model, parameters.optimizer, compute_dtype(world.device), world
+        )
+        self.labels = PreferenceDataset(
+            labels, self.tokenizer, context, parameters.group, parameters.margin, report
+        )
         self.valid = HeldOutPairs(labels / "pairs.valid.jsonl", self.tokenizer, context)
         if self.labels.groups < parameters.batch:
             raise UserError(
                 f"the training labels make {self.labels.groups} groups of {parameters.group} texts, fewer "
                 f"than one batch of {parameters.batch}; add labels, or lower reward.batch or reward.group"
             )
-        if not self.labels.apart:
+        if not self.labels.has_preferences:
             raise UserError(
                 f"all {len(self.labels.ratings)} labels are of one class: no two scores of one aspect and "
                 f"source are {parameters.margin} apart; add other labels, or lower reward.margin"
@@ -171,24 +178,24 @@ class Comparing(Recipe):
             )
         return fitting
 
-    def _batch(self, step: int) -> list[Group]:
+    def _group_batch(self, step: int) -> list[Group]:
         each = self.labels.groups // self.parameters.batch
         epoch, within = divmod(step, each)
         if self._groups[0] != epoch:
-            self._groups = (epoch, self.labels.epoch(self.seed, epoch))
-        mixed = generator(self.seed, epoch, 2).permutation(self.labels.groups)
+            self._groups = (epoch, self.labels.epoch_groups(self.seed, epoch))
+        mixed = seeded_rng(self.seed, epoch, 2).permutation(self.labels.groups)
         start = within * self.parameters.batch
         return [self._groups[1][i] for i in mixed[start : start + self.parameters.batch]]
 
-    def update(self, step: int) -> dict[str, float]:
-        groups = self._batch(step)
+    def optimizer_step(self, step: int) -> dict[str, float]:
+        groups = self._group_batch(step)
         pairs = sum(len(group.better) for group in groups)
         return supervised_update(
             self.learner, self.parameters, step, len(groups), max(1, pairs),
-            lambda part: self._loss(groups[part]),
+            lambda part: self._group_loss(groups[part]),
         )  # fmt: skip
 
-    def _loss(self, groups: list[Group]) -> Tensor:
+    def _group_loss(self, groups: list[Group]) -> Tensor:
         scores = self.model.raw_scores([row for group in groups for row in group.rows])
         first = 0
         better, worse = [], []
@@ -198,21 +205,21 @@ class Comparing(Recipe):
             first += len(group.rows)
         return bradley_terry_loss(scores[better], scores[worse])
 
-    def describe(self, step: int) -> str:
-        text = self.tokenizer.decode(self._batch(step)[0].rows[0])
+    def describe_batch(self, step: int) -> str:
+        text = self.tokenizer.decode(self._group_batch(step)[0].rows[0])
         return f"the group of labels with the text {text[:60]!r} and {self.parameters.batch - 1} more groups"
 
     @torch.no_grad()
-    def accuracy(self) -> tuple[dict[str, float], float]:
+    def pair_accuracy(self) -> tuple[dict[str, float], float]:
         """Accuracy on held-out pairs by "aspect/source", and their mean loss."""
         rows = self.valid.rows
-        scores = self.model.raw_scores(rows[self.world.share(len(rows))])
-        return self.valid.measure(self.world.gather(scores, len(rows)).cpu())
+        scores = self.model.raw_scores(rows[self.world.shard_rows(len(rows))])
+        return self.valid.pair_accuracy(self.world.gather_rows(scores, len(rows)).cpu())
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate_model(self) -> dict[str, float]:
         if not self.valid.rows:
             return {}
-        accuracy, loss = self.accuracy()
+        accuracy, loss = self.pair_accuracy()
         return {
             "valid_loss": loss,
             "pair_accuracy": headline_accuracy(accuracy, self.parameters.headline),
@@ -220,14 +227,14 @@ class Comparing(Recipe):
         }
 
     @torch.no_grad()
-    def normalise(self, base: Path) -> None:
+    def fit_normalization(self, base: Path) -> None:
         """Set mean and deviation from the assistant's own samples on the labels' prompts."""
         assistant, tokenizer = load_model(
             base, dtype=compute_dtype(self.world.device), device=self.world.device
         )
         settings, prompts = self.parameters, self.prompts
-        chosen = generator(self.seed, 3).permutation(len(prompts))[: settings.reference]
-        samples = generate(
+        chosen = seeded_rng(self.seed, 3).permutation(len(prompts))[: settings.reference]
+        samples = generate_tokens(
             assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end, seed=self.seed
         )
         rows = [
@@ -237,9 +244,9 @@ class Comparing(Recipe):
         scores = self.model.raw_scores(rows).cpu()
         self.model.mean, self.model.deviation = scores.mean().item(), max(scores.std().item(), 1e-6)
 
-    def export(self, folder: Path) -> None:
+    def export_model(self, folder: Path) -> None:
         """Write the body in Llama layout, the head and the normalisation beside it."""
-        export(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
+        export_model(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
         state = self.learner.master_state()
         head = {name: state[f"head.{name}"].cpu().contiguous() for name in ("weight", "bias")}
         save_file(head, folder / "reward_head.safetensors")
@@ -247,30 +254,30 @@ class Comparing(Recipe):
         (folder / "reward.json").write_text(json.dumps(figures))
 
 
-def train(
+def train_reward(
     parameters: dict[str, Any],
     base: str,
     labels: str,
     folder: str,
     seed: int,
     device: str,
-    report: Report,
+    report: EventCallback,
 ) -> dict[str, Any]:
     """Train a reward model on the labels, from the assistant in `base`; it stands in `folder`/model after.
 
     accuracy.json holds the held-out accuracy by aspect and source. Raises UserError for labels that are
     fewer than a batch.
     """
-    world = World.join(device)
+    world = ProcessGroup.join_group(device)
     out = Path(folder)
     settings = RewardParameters.read(parameters)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = Comparing(settings, Path(base), Path(labels), seed, world, report)
-    figures = Loop(recipe, settings, out, seed, report).run()
-    held_out = recipe.evaluate()
-    accuracy, _ = recipe.accuracy()
+    recipe = RewardTrainer(settings, Path(base), Path(labels), seed, world, report)
+    figures = Trainer(recipe, settings, out, seed, report).run_training()
+    held_out = recipe.evaluate_model()
+    accuracy, _ = recipe.pair_accuracy()
     if world.rank == 0:
-        recipe.normalise(Path(base))
-        recipe.export(out / "model")
+        recipe.fit_normalization(Path(base))
+        recipe.export_model(out / "model")
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
     return {**held_out, "mean": recipe.model.mean, "deviation": recipe.model.deviation, **figures}

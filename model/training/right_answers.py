@@ -14,7 +14,7 @@ from model.data.tokenizer import Tokenizer
 from model.inference.prompting import Chat
 from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
-from model.training.distributed import World
+from model.training.distributed import ProcessGroup
 
 MOST_ANSWERS = 256
 
@@ -22,21 +22,21 @@ MOST_ANSWERS = 256
 def read_right_answers(rows: Iterable[Row], tokenizer: Tokenizer, context: int) -> list[Example]:
     """Return the first pairs that the context holds whole, as examples."""
     chat = Chat(tokenizer, context)
-    examples = (chat.example(row) for row in rows)
+    examples = (chat.encode_example(row) for row in rows)
     fitting = (each for each in examples if len(each.tokens) <= context and not each.left_out)
     return list(islice(fitting, MOST_ANSWERS))
 
 
 def mean_completion_loss(
-    model: Transformer, examples: Sequence[Example], padding: int, world: World
+    model: Transformer, examples: Sequence[Example], padding: int, world: ProcessGroup
 ) -> float:
     """Return the mean loss of the completions, in nats a token; NaN where there are none."""
     if not examples:
         return math.nan
-    mine = examples[world.share(len(examples))]
+    mine = examples[world.shard_rows(len(examples))]
     sums = torch.tensor(
         [-sum(completion_logprobs(model, mine, padding)), sum(len(each.completion) for each in mine)],
         dtype=torch.float64, device=world.device,
     )  # fmt: skip
-    world.add([sums])
+    world.all_reduce([sums])
     return (sums[0] / sums[1]).item()

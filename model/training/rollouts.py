@@ -23,7 +23,7 @@ class ActorCritic(nn.Module):
     def forward(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, N, V] and values [B, N] at `positions` [B, N] of right-padded rows [B, T]."""
         hidden = gather_positions(self.body(tokens), positions)
-        return self.body.logits(hidden), self.value(hidden).squeeze(-1).float()
+        return self.body.compute_logits(hidden), self.value(hidden).squeeze(-1).float()
 
 
 def gather_positions(hidden: Tensor, positions: Tensor) -> Tensor:
@@ -51,17 +51,17 @@ class Rollouts:
     scores: Tensor  # [B] of the reward model
     ended: Tensor  # [B] 1 where the answer ended by itself
 
-    def divergence(self) -> Tensor:
+    def token_kl(self) -> Tensor:
         """log π/π₀ of each token, [B, N]; its sum over a row estimates the KL of a completion in nats."""
         return (self.logprobs - self.reference) * self.mask
 
-    def figures(self) -> dict[str, float]:
+    def rollout_metrics(self) -> dict[str, float]:
         """Mean reward, KL in nats a completion, length in tokens, shares that ended and that are distinct."""
         lengths = self.mask.sum(1).long().tolist()
         rows = {tuple(row[:n]) for row, n in zip(self.completions.tolist(), lengths, strict=True)}
         return {
             "reward": self.scores.mean().item(),
-            "kl": self.divergence().sum(1).mean().item(),
+            "kl": self.token_kl().sum(1).mean().item(),
             "length": self.mask.sum(1).mean().item(),
             "ends_by_itself": self.ended.mean().item(),
             "distinct": len(rows) / len(lengths),

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from model.data.chat_template import examples_of, say_what_is_left_out
-from model.data.dataloader import Examples, PackedBatch, Packing, each_row, order
+from model.data.dataloader import Examples, PackedBatch, Packing, batch_order, each_row
 from model.data.hf_checkpoint import load_architecture, load_model
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from model.nn.losses import next_token_loss
 from model.nn.transformer import Transformer
-from model.training.distributed import World, compute_dtype
-from model.training.export import export
-from model.training.optimizer import Learner
-from model.training.trainer import Loop, LoopParameters, Recipe, micro_batches, supervised_update
+from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.export import export_model
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_batches, supervised_update
 
 
 @dataclass(frozen=True)
@@ -34,30 +34,38 @@ class SFTParameters(LoopParameters):
     from_random: bool = False
 
 
-class Finetuning(Recipe):
+class SFTTrainer(TrainingTask):
     """Next-token loss on the completions of packed pairs, which do not attend to each other."""
 
     best_by = "valid_loss"
 
     def __init__(
-        self, parameters: SFTParameters, base: Path, pairs: Path, seed: int, world: World, report: Report
+        self,
+        parameters: SFTParameters,
+        base: Path,
+        pairs: Path,
+        seed: int,
+        world: ProcessGroup,
+        report: EventCallback,
     ) -> None:
         self.parameters = parameters
         self.seed = seed
         self.world = world
         self.model, self.tokenizer = load_model(base)
         if parameters.from_random:
-            self.model = Transformer(load_architecture(base)).initialise(seed)
+            self.model = Transformer(load_architecture(base)).init_weights(seed)
         self.architecture = self.model.architecture
-        self.learner = Learner(self.model, parameters.optimizer, compute_dtype(world.device), world)
+        self.learner = MixedPrecisionOptimizer(
+            self.model, parameters.optimizer, compute_dtype(world.device), world
+        )
         # The last token of an example is a target only, so one more than the context fits.
         longest = self.architecture.context + 1
         self.train, self.valid = (
             examples_of(each_row(pairs / split / "pairs"), self.tokenizer, longest)
             for split in ("train", "valid")
         )
-        self.packing = self._pack(self.train)
-        self.valid_packing = self._pack(self.valid)
+        self.packing = self._pack_examples(self.train)
+        self.valid_packing = self._pack_examples(self.valid)
         if len(self.packing.rows) < parameters.batch:
             raise UserError(
                 f"the training pairs fill {len(self.packing.rows)} rows of {self.architecture.context} "
@@ -68,71 +76,71 @@ class Finetuning(Recipe):
         lengths = self.train.lengths
         filled = sum(lengths[i] - 1 for row in self.packing.rows for i in row)
         self.tokens_per_step = parameters.batch * filled / len(self.packing.rows)
-        self.loss = torch.compile(self._loss) if world.device == "cuda" else self._loss
+        self.loss = torch.compile(self._batch_loss) if world.device == "cuda" else self._batch_loss
 
-    def _pack(self, examples: Examples) -> Packing:
-        return Packing.make([length - 1 for length in examples.lengths], self.architecture.context)
+    def _pack_examples(self, examples: Examples) -> Packing:
+        return Packing.pack_examples([length - 1 for length in examples.lengths], self.architecture.context)
 
-    def _loss(self, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
-        logits = self.model.logits(self.model(tokens, documents=documents))
+    def _batch_loss(self, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
+        logits = self.model.compute_logits(self.model(tokens, documents=documents))
         return next_token_loss(logits.flatten(0, 1), targets.flatten())
 
-    def _batch(self, rows: Sequence[Sequence[int]], examples: Examples) -> PackedBatch:
-        laid_out = PackedBatch.make(
+    def _packed_batch(self, rows: Sequence[Sequence[int]], examples: Examples) -> PackedBatch:
+        laid_out = PackedBatch.from_rows(
             [[examples[i] for i in row] for row in rows], self.architecture.context, self.tokenizer.end
         )
         return laid_out.to(self.world.device)
 
-    def update(self, step: int) -> dict[str, float]:
-        chosen = order(self.seed, step, self.parameters.batch, len(self.packing.rows))
-        batch = self._batch([self.packing.rows[i] for i in chosen], self.train)
+    def optimizer_step(self, step: int) -> dict[str, float]:
+        chosen = batch_order(self.seed, step, self.parameters.batch, len(self.packing.rows))
+        batch = self._packed_batch([self.packing.rows[i] for i in chosen], self.train)
         return supervised_update(
-            self.learner, self.parameters, step, len(chosen), batch.learned,
+            self.learner, self.parameters, step, len(chosen), batch.num_targets,
             lambda part: self.loss(batch.tokens[part], batch.targets[part], batch.documents[part]),
         )  # fmt: skip
 
-    def describe(self, step: int) -> str:
-        chosen = order(self.seed, step, self.parameters.batch, len(self.packing.rows))
+    def describe_batch(self, step: int) -> str:
+        chosen = batch_order(self.seed, step, self.parameters.batch, len(self.packing.rows))
         pairs = sorted(i for row in chosen for i in self.packing.rows[row])
         lines = ", ".join(str(i + 1) for i in pairs[:8])
         return f"the training pairs on lines {lines}, …, counted over all shards"
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def evaluate_model(self) -> dict[str, float]:
         rows = self.valid_packing.rows
         if not rows:
             return {}
-        share = self.world.share(len(rows))
+        share = self.world.shard_rows(len(rows))
         sums = torch.zeros(2, device=self.world.device)
         for part in micro_batches(share, self.parameters.micro_batch or self.parameters.batch):
-            batch = self._batch(rows[part], self.valid)
+            batch = self._packed_batch(rows[part], self.valid)
             loss = self.loss(batch.tokens, batch.targets, batch.documents)
-            sums += torch.tensor([loss.item(), batch.learned], device=self.world.device)
-        self.world.add([sums])
+            sums += torch.tensor([loss.item(), batch.num_targets], device=self.world.device)
+        self.world.all_reduce([sums])
         return {"valid_loss": (sums[0] / sums[1]).item()}
 
 
-def train(
+def train_sft(
     parameters: dict[str, Any],
     base: str,
     pairs: str,
     folder: str,
     seed: int,
     device: str,
-    report: Report,
+    report: EventCallback,
 ) -> dict[str, float]:
     """Fine-tune the model in `base` on the pairs of the split in `pairs`; the assistant in `folder`/model.
 
     Any Llama-layout folder does as `base`. Raises UserError for pairs smaller than a batch.
     """
-    world = World.join(device)
+    world = ProcessGroup.join_group(device)
     out = Path(folder)
     settings = SFTParameters.read(parameters)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = Finetuning(settings, Path(base), Path(pairs), seed, world, report)
-    figures = Loop(recipe, settings, out, seed, report).run()
-    held_out = recipe.evaluate()
-    export(recipe.learner, recipe.architecture, recipe.tokenizer, out / "model")
+    recipe = SFTTrainer(settings, Path(base), Path(pairs), seed, world, report)
+    figures = Trainer(recipe, settings, out, seed, report).run_training()
+    held_out = recipe.evaluate_model()
+    export_model(recipe.learner, recipe.architecture, recipe.tokenizer, out / "model")
     return {
         **held_out,
         "pairs": float(len(recipe.train) - recipe.packing.dropped),

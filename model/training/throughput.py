@@ -8,11 +8,11 @@ from statistics import median
 
 import torch
 
-from model.data.dataloader import generator
+from model.data.dataloader import seeded_rng
 from model.nn.losses import next_token_loss
-from model.nn.transformer import Architecture, Transformer
-from model.training.distributed import World, compute_dtype
-from model.training.optimizer import Learner, OptimizerParameters
+from model.nn.transformer import ModelConfig, Transformer
+from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 from model.training.trainer import LoopParameters, supervised_update
 
 WARM = 2
@@ -26,23 +26,23 @@ class Pace:
     steps: int
 
 
-def measure(architecture: Architecture, batch: int, device: str, seconds: float) -> Pace:
+def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: float) -> Pace:
     """Train a model of this shape on `batch` windows of random tokens for about so many seconds.
 
     At least one step after two that warm up. Without compilation, which a GPU's real run has.
     """
-    world = World(device=device)
+    world = ProcessGroup(device=device)
     parameters = LoopParameters(optimizer=OptimizerParameters(muon_learning_rate=0.01))
-    model = Transformer(architecture).initialise(0)
-    learner = Learner(model, parameters.optimizer, compute_dtype(device), world)
-    drawn = generator(0).integers(architecture.vocabulary, size=(batch, architecture.context + 1))
+    model = Transformer(architecture).init_weights(0)
+    learner = MixedPrecisionOptimizer(model, parameters.optimizer, compute_dtype(device), world)
+    drawn = seeded_rng(0).integers(architecture.vocabulary, size=(batch, architecture.context + 1))
     tokens = torch.from_numpy(drawn).to(device)
 
     def step(number: int) -> float:
         supervised_update(
             learner, parameters, number, batch, batch * architecture.context,
             lambda part: next_token_loss(
-                model.logits(model(tokens[part, :-1])).flatten(0, 1), tokens[part, 1:].flatten()
+                model.compute_logits(model(tokens[part, :-1])).flatten(0, 1), tokens[part, 1:].flatten()
             ),
         )  # fmt: skip
         # The loss is read in each step, so that nothing is left waiting on the device.
@@ -62,19 +62,19 @@ def measure(architecture: Architecture, batch: int, device: str, seconds: float)
     return Pace(batch * architecture.context / max(median(took), 1e-9), len(took))
 
 
-def on_one_thread(architecture: Architecture, batch: int, device: str, seconds: float) -> float:
+def on_one_thread(architecture: ModelConfig, batch: int, device: str, seconds: float) -> float:
     """Tokens a second of a training step on one thread; 0 where the device is no CPU or has one thread."""
     threads = torch.get_num_threads()
     if device != "cpu" or threads == 1:
         return 0.0
     torch.set_num_threads(1)
     try:
-        return measure(architecture, batch, device, seconds).tokens_per_second
+        return measure_pace(architecture, batch, device, seconds).tokens_per_second
     finally:
         torch.set_num_threads(threads)
 
 
-def memory(device: str) -> int:
+def device_memory(device: str) -> int:
     """Bytes of memory that training may have: the GPU's, or of this machine; 0 where it is not known."""
     if device == "cuda":
         return int(torch.cuda.get_device_properties(0).total_memory)

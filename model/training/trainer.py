@@ -23,7 +23,7 @@ from torch import Tensor
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from model.parameter_bounds import MOST_STEPS, check_bounds
 from model.training.checkpoint import (
     DamagedFile,
@@ -32,7 +32,7 @@ from model.training.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from model.training.optimizer import Learner, OptimizerParameters
+from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 
 CURVE_POINTS = 400
 SAVING_SHARE = 0.1
@@ -82,41 +82,41 @@ class LoopParameters:
             raise UserError(str(error)) from error
 
 
-class Recipe(ABC):
+class TrainingTask(ABC):
     """What one kind of training adds to the loop."""
 
-    learner: Learner
+    learner: MixedPrecisionOptimizer
     tokens_per_step: float = 0.0
     best_by: str = ""  # the evaluation that `patience` watches; lower is better
 
     @abstractmethod
-    def update(self, step: int) -> dict[str, float]:
+    def optimizer_step(self, step: int) -> dict[str, float]:
         """Take step number `step` (from 0) and return its figures.
 
         Raises FloatingPointError when the loss or the gradient is not finite.
         """
 
     @abstractmethod
-    def describe(self, step: int) -> str:
+    def describe_batch(self, step: int) -> str:
         """Which rows step number `step` learns from, in a few words."""
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate_model(self) -> dict[str, float]:
         """Figures on held-out rows. On every process; the figures are those of all rows together."""
         return {}
 
-    def observe(self, step: int) -> None:  # noqa: B027
+    def on_checkpoint_sample(self, step: int) -> None:  # noqa: B027
         """Look at the model after `step` steps; called before the first, in the middle, and at the end."""
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What the next step depends on besides the learner: tensors and plain values."""
         return {}
 
-    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
         """The inverse of `state`."""
 
 
 def supervised_update(
-    learner: Learner,
+    learner: MixedPrecisionOptimizer,
     parameters: LoopParameters,
     step: int,
     units: int,
@@ -129,17 +129,17 @@ def supervised_update(
     by, is known before the first backward pass, so the number of micro-batches and processes does not matter.
     """
     total = torch.zeros((), device=learner.world.device)
-    for part in micro_batches(learner.world.share(units), parameters.micro_batch):
+    for part in micro_batches(learner.world.shard_rows(units), parameters.micro_batch):
         loss = loss_of(part) / weight
         loss.backward()
-        learner.collect()
+        learner.accumulate_grads()
         total += loss.detach()
-    learner.world.add([total])
+    learner.world.all_reduce([total])
     value = total.item()
     if not math.isfinite(value):
-        learner.forget()
+        learner.zero_grad()
         raise FloatingPointError("the loss")
-    scale = parameters.optimizer.scale(step, parameters.steps)
+    scale = parameters.optimizer.lr_scale(step, parameters.steps)
     norm = learner.step(scale)
     return {"loss": value, "gradient_norm": norm, "learning_rate_scale": scale}
 
@@ -155,11 +155,11 @@ class Interrupted(SystemExit):
     """Asked to stop: the checkpoint is written."""
 
 
-class Loop:
+class Trainer:
     """Runs a recipe in a folder: `curves.jsonl` grows there, `checkpoints/` holds the newest two."""
 
     def __init__(
-        self, recipe: Recipe, parameters: LoopParameters, folder: Path, seed: int, report: Report
+        self, recipe: TrainingTask, parameters: LoopParameters, folder: Path, seed: int, report: EventCallback
     ) -> None:
         self.recipe = recipe
         self.parameters = parameters
@@ -181,71 +181,73 @@ class Loop:
         self.saving = 0.0
 
     @property
-    def first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process is the one that writes."""
         return self.world.rank == 0
 
-    def run(self) -> dict[str, float]:
+    def run_training(self) -> dict[str, float]:
         """Train to the end, from the newest checkpoint where there is one; the last figures.
 
         Raises UserError when more than ten batches in one run gave a loss that is not finite.
         """
-        with self._lock(), self._stop_on_signal():
-            if self._restore():
+        with self._lock_folder(), self._stop_on_signal():
+            if self._restore_checkpoint():
                 self.report({"event": "resumed", "step": self.step})
             else:
-                self.recipe.observe(0)
-                self._evaluate()
-                self._save()
-            while self.step < self.parameters.steps and not self._stale():
+                self.recipe.on_checkpoint_sample(0)
+                self._run_evaluation()
+                self._save_checkpoint()
+            while self.step < self.parameters.steps and not self._is_stale():
                 self._take_step()
                 # When a checkpoint is written depends on the clock; what is learned does not depend on that.
-                if self.world.agree(self.stopping or self._due()):
-                    self._save()
-                    if self.world.agree(self.stopping):
+                if self.world.any_process(self.stopping or self._is_checkpoint_due()):
+                    self._save_checkpoint()
+                    if self.world.any_process(self.stopping):
                         raise Interrupted(143)
-            return {**self.figures, **self._finish()}
+            return {**self.figures, **self._finish_training()}
 
     def _take_step(self) -> None:
         if self.step not in self.skipped:
             began = time.monotonic()
             try:
-                self.figures = self.recipe.update(self.step)
+                self.figures = self.recipe.optimizer_step(self.step)
             except FloatingPointError as error:
                 self._pass_by(self.step, error)
                 return
             self.seconds += time.monotonic() - began
             self.taken += 1
         self.step += 1
-        self._note(self.figures)
+        self._report_message(self.figures)
         parameters = self.parameters
         last = self.step == parameters.steps
         if last or (parameters.evaluate_every and self.step % parameters.evaluate_every == 0):
-            self._evaluate()
-        if last or self._stale() or self.step == parameters.steps // 2:
-            self.recipe.observe(self.step)
+            self._run_evaluation()
+        if last or self._is_stale() or self.step == parameters.steps // 2:
+            self.recipe.on_checkpoint_sample(self.step)
         if last or (parameters.checkpoint_every and self.step % parameters.checkpoint_every == 0):
-            self._save()
+            self._save_checkpoint()
 
     def _pass_by(self, step: int, error: FloatingPointError) -> None:
-        rows = self.recipe.describe(step)
-        self._say(f"step {step}: {error} is not finite on {rows}; back to the last checkpoint, without it")
+        rows = self.recipe.describe_batch(step)
+        self._send_message(
+            f"step {step}: {error} is not finite on {rows}; back to the last checkpoint, without it"
+        )
         skipped = [*self.skipped, step]
         if len(skipped) > SKIPS_ALLOWED:
             raise UserError(
                 f"{len(skipped)} batches gave a loss that is not finite, the last at step {step} ({rows}); "
                 "lower optimizer.learning_rate, or look at these rows"
             )
-        if not self._restore():
+        if not self._restore_checkpoint():
             raise UserError(
                 f"step {step}: {error} is not finite on {rows}, and no checkpoint is left to go back to; "
                 "run again"
             )
         self.skipped = sorted({*self.skipped, *skipped})
 
-    def _evaluate(self) -> None:
+    def _run_evaluation(self) -> None:
         began = time.monotonic()
-        figures = self.recipe.evaluate()
+        figures = self.recipe.evaluate_model()
         self.evaluation_seconds += time.monotonic() - began
         self.evaluations += 1
         if not figures:
@@ -253,25 +255,25 @@ class Loop:
         value = figures.get(self.recipe.best_by, math.inf)
         if value < self.best:
             self.best, self.stale = value, 0
-            if self.parameters.patience and self.first:
+            if self.parameters.patience and self.is_main_process:
                 write_whole(self.folder / BEST, dict(self.recipe.learner.master_state()))
         else:
             self.stale += 1
-        self._draw(figures)
+        self._report_metrics(figures)
         self.report({"event": "evaluation", "step": self.step, "metrics": figures})
 
-    def _stale(self) -> bool:
+    def _is_stale(self) -> bool:
         return 0 < self.parameters.patience <= self.stale
 
-    def _finish(self) -> dict[str, float]:
-        if self._stale():
-            self._say(
+    def _finish_training(self) -> dict[str, float]:
+        if self._is_stale():
+            self._send_message(
                 f"stopped after step {self.step}: no better {self.recipe.best_by} than {self.best:.4f} "
                 f"in {self.stale} evaluations"
             )
         if self.parameters.patience and self.best < math.inf:
             self._load_best()
-        self.world.wait()
+        self.world.wait_for_all()
         self.report({"event": "usage", "tokens": round(self.recipe.tokens_per_step * self.taken)})
         seconds = max(self.seconds, 1e-9)
         return {
@@ -291,11 +293,11 @@ class Loop:
                 f"{best} {what}, and it held the best weights; remove {self.folder} to train again"
             ) from error
 
-    def _note(self, figures: dict[str, float]) -> None:
+    def _report_message(self, figures: dict[str, float]) -> None:
         steps = self.parameters.steps
         if not figures or (self.step % max(1, steps // CURVE_POINTS) and self.step not in (1, steps)):
             return
-        self._draw(figures)
+        self._report_metrics(figures)
         pace = self.seconds / max(self.taken, 1)
         self.report(
             {
@@ -316,58 +318,60 @@ class Loop:
             coming += 1
         return coming * self.evaluation_seconds / max(1, self.evaluations)
 
-    def _draw(self, figures: dict[str, float]) -> None:
-        if self.first:
+    def _report_metrics(self, figures: dict[str, float]) -> None:
+        if self.is_main_process:
             with (self.folder / "curves.jsonl").open("a") as curves:
                 curves.write(json.dumps({"step": self.step, **figures}) + "\n")
 
-    def _say(self, text: str) -> None:
+    def _send_message(self, text: str) -> None:
         self.report({"event": "message", "text": text})
 
-    def _due(self) -> bool:
+    def _is_checkpoint_due(self) -> bool:
         wanted = self.parameters.checkpoint_seconds
         return wanted > 0 and time.monotonic() - self.saved >= max(wanted, self.saving / SAVING_SHARE)
 
-    def _save(self) -> None:
+    def _save_checkpoint(self) -> None:
         began = time.monotonic()
-        if self.first:
+        if self.is_main_process:
             state = {
                 "seed": self.seed,
                 "learner": self.recipe.learner.state_dict(),
-                "recipe": self.recipe.state(),
+                "recipe": self.recipe.state_dict(),
                 "loop": {"skipped": self.skipped, "best": self.best, "stale": self.stale},
                 "figures": self.figures,
                 "pace": [self.seconds, self.taken],
                 "random": torch.get_rng_state(),
             }
             save_checkpoint(self.folder / "checkpoints", self.step, state)
-        self.world.wait()
+        self.world.wait_for_all()
         self.saved = time.monotonic()
         self.saving = self.saved - began
 
-    def _restore(self) -> bool:
-        state = load_checkpoint(self.folder / "checkpoints", self._say, self.world)
+    def _restore_checkpoint(self) -> bool:
+        state = load_checkpoint(self.folder / "checkpoints", self._send_message, self.world)
         self.step = int(state["step"]) if state else 0
-        if self.first:
-            _truncate(self.folder / "curves.jsonl", self.step if state else -1)
+        if self.is_main_process:
+            _truncate_curves(self.folder / "curves.jsonl", self.step if state else -1)
         if state is None:
             return False
         self.recipe.learner.load_state_dict(state["learner"])
-        self.recipe.restore(state["recipe"])
+        self.recipe.load_state_dict(state["recipe"])
         self.skipped = [int(step) for step in state["loop"]["skipped"]]
         self.best, self.stale = float(state["loop"]["best"]), int(state["loop"]["stale"])
         self.figures = dict(state["figures"])
         self.seconds, self.taken = float(state["pace"][0]), int(state["pace"][1])
         torch.set_rng_state(state["random"])
         if self.step:
-            self._say(f"going on from the checkpoint after step {self.step} of {self.parameters.steps}")
+            self._send_message(
+                f"going on from the checkpoint after step {self.step} of {self.parameters.steps}"
+            )
         return True
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock_folder(self) -> Iterator[None]:
         """One training at a time in a folder; the lock goes with the process, however it ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.first:
+        if not self.is_main_process:
             yield
             return
         with (self.folder / TRAINING_LOCK).open("w") as file:
@@ -387,7 +391,7 @@ class Loop:
                 signal.signal(number, handler)
 
 
-def _truncate(curves: Path, step: int) -> None:
+def _truncate_curves(curves: Path, step: int) -> None:
     """Leave only the points up to `step`: what came after it will be drawn again."""
     if not curves.exists():
         return

@@ -124,10 +124,10 @@ def _write_archive(
                 closing(sqlite3.connect(copy)) as here,
             ):
                 there.backup(here)
-            _add(archive, copy, MLFLOW_DATABASE.name, sums)
+            _add_file(archive, copy, MLFLOW_DATABASE.name, sums)
         for path in _record_files(root):
             with suppress(FileNotFoundError):
-                _add(archive, path, path.relative_to(root / RECORDS).as_posix(), sums)
+                _add_file(archive, path, path.relative_to(root / RECORDS).as_posix(), sums)
         if MLFLOW_DATABASE.name in sums:
             found = {name: digest for name, (digest, _) in sums.items()}
             artifacts = (MLFLOW_FOLDER / "artifacts").relative_to(RECORDS).as_posix()
@@ -159,7 +159,7 @@ def _record_files(root: Path) -> Iterator[Path]:
                 yield path
 
 
-def _add(archive: tarfile.TarFile, path: Path, name: str, sums: dict[str, tuple[str, int]]) -> None:
+def _add_file(archive: tarfile.TarFile, path: Path, name: str, sums: dict[str, tuple[str, int]]) -> None:
     """Add a file as it is at one moment: its bytes are read once, for the archive and for the checksum."""
     with path.open("rb") as file:
         about = archive.gettarinfo(arcname=name, fileobj=file)
@@ -198,7 +198,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
         raise UserError(f"{source} is no file; `chatmill backup FILE` writes one")
     (root / RECORDS).mkdir(mode=0o700, exist_ok=True)
     with _nothing_alive(root):
-        there = [name for name in _entries(root / RECORDS) if _holds_something(root / RECORDS / name)]
+        there = [name for name in _record_entries(root / RECORDS) if _holds_something(root / RECORDS / name)]
         if there and not force:
             raise UserError(
                 f"{RECORDS}/{there[0]} is there already; --force puts the backup in its place and keeps what "
@@ -208,7 +208,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
         part, aside = root / RECORDS / f"restoring-{stamp}.part", root / RECORDS / f"replaced-{stamp}"
         part.mkdir(mode=0o700)
         try:
-            sums = _extract(source, part)
+            sums = _extract_archive(source, part)
             database = part / MLFLOW_DATABASE.name
             if database.exists() and (fault := fault_in(database)):
                 raise UserError(f"{source} holds a damaged database ({fault}); nothing was changed")
@@ -233,11 +233,11 @@ def finish_restore(root: Path) -> None:
         aside.mkdir(mode=0o700, exist_ok=True)
         moved = aside / "moved"
         if not moved.exists():
-            for name in _entries(root / RECORDS):
-                _rename(root / RECORDS / name, aside / name)
+            for name in _record_entries(root / RECORDS):
+                _rename_path(root / RECORDS / name, aside / name)
             moved.touch()
-        for name in _entries(part):
-            _rename(part / name, root / RECORDS / name)
+        for name in _record_entries(part):
+            _rename_path(part / name, root / RECORDS / name)
         shutil.rmtree(part)
         moved.unlink()
         with suppress(OSError):
@@ -245,14 +245,14 @@ def finish_restore(root: Path) -> None:
     (root / INTENTION).unlink()
 
 
-def _rename(there: Path, here: Path) -> None:
+def _rename_path(there: Path, here: Path) -> None:
     here.parent.mkdir(parents=True, exist_ok=True)
     if here.is_dir():
         here.rmdir()
     there.rename(here)
 
 
-def _entries(folder: Path) -> list[str]:
+def _record_entries(folder: Path) -> list[str]:
     """The records in a folder that is laid out as var/, by their paths from there."""
     return [name for name in (*KEPT, *BESIDE) if (folder / name).exists()] + sorted(
         path.name for path in folder.glob(PAGES)
@@ -281,7 +281,7 @@ def _nothing_alive(root: Path) -> Iterator[None]:
         yield
 
 
-def _extract(source: Path, part: Path) -> dict[str, tuple[str, int]]:
+def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
     """Write what a backup holds to `part`, checked. Raises UserError for what is no whole backup."""
     cut = f"{source} is no whole backup; nothing was changed"
     sums: dict[str, tuple[str, int]] = {}

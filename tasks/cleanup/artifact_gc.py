@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run
 
 from tasks.cleanup.output_gc import RUNNING, show_age
-from tasks.tracking.queries import PARENT, children, holder, run_or_none, runs_by_id
+from tasks.tracking.queries import PARENT, child_runs, holder_run_id, run_or_none, runs_by_id
 from tasks.tracking.tracker import CLEANED
 
 COPIES = ("model", "data_docs", "curves.png", "curves.jsonl")
@@ -57,7 +57,7 @@ def plan_copies(
         alive: Pipeline runs whose process is alive: their stages' copies stay.
         newest: The newest pipeline runs: their stages' copies stay.
     """
-    places = dict(_places(folder))
+    places = dict(_copy_paths(folder))
     if not places:
         return CopyPlan([], [])
     runs = runs_by_id(client, sorted(places))
@@ -70,7 +70,7 @@ def plan_copies(
             run,
             found.data.tags.get("chatmill.stage", "") if found else "",
             paths,
-            sum(map(_size, paths)),
+            sum(map(_path_size, paths)),
             found is not None and found.info.lifecycle_stage == LifecycleStage.ACTIVE,
         )
         if why := needed.get(run) or _reason_to_keep(found, age, now):
@@ -94,7 +94,7 @@ def remove_copies(client: MlflowClient, copies: Copies) -> None:
             path.unlink(missing_ok=True)
 
 
-def _places(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
+def _copy_paths(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
     """Return each run that has copies below the folder, with their paths."""
     for pattern in ("*/artifacts", "*/*/artifacts"):
         for place in sorted(folder.glob(pattern)):
@@ -123,22 +123,22 @@ def _needed_runs(client: MlflowClient, alive: Iterable[str], newest: Iterable[st
     waiting = sorted(needed)
     while waiting:
         found = runs_by_id(client, waiting)
-        inputs = {name for run in found.values() for name in _inputs(run.data.tags)}
+        inputs = {name for run in found.values() for name in _input_runs(run.data.tags)}
         waiting = sorted(inputs - needed.keys())
         needed |= dict.fromkeys(waiting, VERSION_INPUTS)
     for why, parents in ((RUNNING, alive), (NEWEST_RUN, newest)):
         for parent in filter(None, (run_or_none(client, name) for name in parents)):
             above = run_or_none(client, parent.data.tags.get(PARENT, "")) or parent
-            for child in children(client, above):
-                needed.setdefault(holder(child), why)
+            for child in child_runs(client, above):
+                needed.setdefault(holder_run_id(child), why)
                 needed.setdefault(child.info.run_id, why)
     return needed
 
 
-def _inputs(tags: Mapping[str, str]) -> list[str]:
+def _input_runs(tags: Mapping[str, str]) -> list[str]:
     return [run for run in (*tags.get("chatmill.inputs", "").split(","), tags.get("chatmill.reuses")) if run]
 
 
-def _size(path: Path) -> int:
+def _path_size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.cleanup.output_gc import held, show_age
-from tasks.common.git_checkout import put_away
-from tasks.data.download import address
+from tasks.cleanup.output_gc import is_lock_held, show_age
+from tasks.common.git_checkout import remove_worktree
+from tasks.data.download import parse_address
 from tasks.project.owned_folder import leads_elsewhere, marker_advice
 from tasks.project.paths import DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, SOURCE_SNAPSHOTS
 from tasks.reproduction.reproduce import TREE
@@ -53,18 +53,18 @@ def plan_cache(
         presets: The presets of the newest run and of registered versions: what they download stays.
         busy: Whether a run is alive: all stays then.
     """
-    named = {name for preset in presets for name in _downloads(preset)}
+    named = {name for preset in presets for name in _used_downloads(preset)}
     elsewhere = [folder for folder in KINDS if leads_elsewhere(root, folder)]
-    reproduces = any(held(path) for path in (root / REPRODUCTIONS).glob("*.lock"))
+    reproduces = any(is_lock_held(path) for path in (root / REPRODUCTIONS).glob("*.lock"))
     removed: list[Cached] = []
     kept: list[tuple[Cached, str]] = []
-    for cached in _survey(root):
+    for cached in _list_entries(root):
         place = cached.path.relative_to(root)
         if busy:
             kept.append((cached, "a running run may read it"))
         elif linked := [folder for folder in elsewhere if folder in place.parents]:
             kept.append((cached, marker_advice(linked[0])))
-        elif held(cached.path.with_suffix(".lock")):
+        elif is_lock_held(cached.path.with_suffix(".lock")):
             kept.append((cached, "a process holds its lock"))
         elif reproduces and place.parent == ENVIRONMENTS:
             kept.append((cached, "a reproduction may use it"))
@@ -83,7 +83,7 @@ def remove_cached(root: Path, cached: Cached) -> bool:
     lock = path.with_suffix(".lock")
     if path.is_relative_to(root / DOWNLOADS):
         # Downloads have their locks inside, and only runs take them: none is alive.
-        _delete(path)
+        _delete_path(path)
         return True
     with ExitStack() as stack:
         if path.parent == root / SOURCE_SNAPSHOTS:
@@ -95,15 +95,15 @@ def remove_cached(root: Path, cached: Cached) -> bool:
         except BlockingIOError:
             return False
         if path.parent == root / REPRODUCTIONS:
-            put_away(root, path / TREE)
-        _delete(path)
+            remove_worktree(root, path / TREE)
+        _delete_path(path)
         lock.unlink(missing_ok=True)
     return True
 
 
-def _survey(root: Path) -> Iterator[Cached]:
+def _list_entries(root: Path) -> Iterator[Cached]:
     for folder, kind in KINDS.items():
-        for path in _entries(root / folder):
+        for path in _folder_entries(root / folder):
             files = [path, *path.rglob("*")] if path.is_dir() else [path]
             stats = [file.lstat() for file in files if file.is_file() and not file.is_symlink()]
             if folder in (ENVIRONMENTS, SOURCE_SNAPSHOTS):
@@ -114,7 +114,7 @@ def _survey(root: Path) -> Iterator[Cached]:
             yield Cached(path, kind, sum(each.st_size for each in stats), used)
 
 
-def _entries(folder: Path) -> Iterator[Path]:
+def _folder_entries(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.glob("*")):
         if path.suffix == ".lock" or path.is_symlink() or path.name == "lock":
             continue
@@ -131,7 +131,7 @@ def _is_named(path: Path) -> bool:
     )
 
 
-def _downloads(preset: Any) -> Iterable[str]:
+def _used_downloads(preset: Any) -> Iterable[str]:
     """Return the names below the folder of downloads of all that a preset fetches."""
     if isinstance(preset, Mapping):
         if preset.get("dataset"):
@@ -139,18 +139,18 @@ def _downloads(preset: Any) -> Iterable[str]:
         if isinstance(name := preset.get("file"), str):
             yield Path(name).parts[0] if Path(name).parts else name
         for value in preset.values():
-            yield from _downloads(value)
+            yield from _used_downloads(value)
     elif isinstance(preset, list):
         for value in preset:
-            yield from _downloads(value)
+            yield from _used_downloads(value)
     elif isinstance(preset, str) and "://" in preset:
         try:
-            yield address(preset).place.name
+            yield parse_address(preset).cache_folder.name
         except ValueError:
             return
 
 
-def _delete(path: Path) -> None:
+def _delete_path(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -27,9 +27,11 @@ from tasks.project.paths import ARTIFACTS, DATA_LOCK
 GRACE_SECONDS = 60.0
 # What a training goes on from.
 CHECKPOINTS = "checkpoints"
+# A training that an older version started runs under the former name of its module.
+_TRAINING_MODULES = {MODULE, "model.launch"}
 
 
-def sweep(root: Path) -> list[str]:
+def clean_up_crashes(root: Path) -> list[str]:
     """End and remove what nothing alive has to do with any more; a sentence about each."""
     artifacts = root / ARTIFACTS
     begun = {
@@ -41,7 +43,7 @@ def sweep(root: Path) -> list[str]:
     }
     notes: list[str] = []
     for folder in sorted(begun):
-        with free(folder.with_suffix(LOCK)) as mine:
+        with hold_if_free(folder.with_suffix(LOCK)) as mine:
             if mine:
                 notes += _sweep_stage(folder)
     notes += _sweep_removed(artifacts)
@@ -53,7 +55,7 @@ def sweep(root: Path) -> list[str]:
 
 
 @contextmanager
-def free(path: Path) -> Iterator[bool]:
+def hold_if_free(path: Path) -> Iterator[bool]:
     """Whether nobody holds the lock on a file; where so, it is held as long as the context lasts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -68,8 +70,8 @@ def free(path: Path) -> Iterator[bool]:
 def _sweep_stage(folder: Path) -> Iterator[str]:
     """One stage's output that was begun; the lock on it is held here."""
     stage, part = folder.parent.name, folder.with_suffix(PART)
-    for process in _trainings(part):
-        saved = _end(process)
+    for process in _orphaned_processes(part):
+        saved = _end_process(process)
         yield (
             f"{stage}: process {process.pid} worked on without the run that had started it; "
             f"it was ended{'' if saved else ' by force'}"
@@ -86,19 +88,19 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
         yield f"{stage}: what a killed run had half written is removed ({part.name})"
 
 
-def _trainings(part: Path) -> list[psutil.Process]:
+def _orphaned_processes(part: Path) -> list[psutil.Process]:
     """Processes that work for the folder, those that lead others first: these end what they started."""
     found = []
     order = str(job_file(part.with_suffix(".log")))
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             words = process.cmdline()
-            if MODULE in words and words[-1] == order:
+            if not _TRAINING_MODULES.isdisjoint(words) and words[-1] == order:
                 found.append(("agent" not in words, process.pid, process))
     return [process for _, _, process in sorted(found, key=lambda each: each[:2])]
 
 
-def _end(process: psutil.Process) -> bool:
+def _end_process(process: psutil.Process) -> bool:
     """Ask a process to end, which a training does with a checkpoint; whether it did."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGTERM)
@@ -124,7 +126,7 @@ def _sweep_removed(artifacts: Path) -> Iterator[str]:
 def _sweep_data(root: Path) -> Iterator[str]:
     """What ingestion writes in and beside data/; one that is alive holds the lock on it."""
     data, part = root / "data", root / f"{versions.POINTER}.part"
-    with free(root / DATA_LOCK) as mine:
+    with hold_if_free(root / DATA_LOCK) as mine:
         if not mine:
             return
         if part.is_file():
@@ -142,7 +144,10 @@ def _sweep_data(root: Path) -> Iterator[str]:
 
 def _sweep_cache(cache: Path) -> Iterator[str]:
     """Half-written objects in DVC's cache; who writes one holds a lock on it, or DVC's own."""
-    with free(cache.parent / "tmp" / "lock") as first, free(cache.parent / "tmp" / "rwlock.lock") as second:
+    with (
+        hold_if_free(cache.parent / "tmp" / "lock") as first,
+        hold_if_free(cache.parent / "tmp" / "rwlock.lock") as second,
+    ):
         if not (first and second):
             return
         for path in sorted((cache / "files").rglob(".*.tmp")):
@@ -164,25 +169,25 @@ def _sweep_dvc(folder: Path) -> Iterator[str]:
     path = folder / "rwlock"
     if not path.exists():
         return
-    with free(folder / "lock") as first, free(folder / "rwlock.lock") as second:
+    with hold_if_free(folder / "lock") as first, hold_if_free(folder / "rwlock.lock") as second:
         if not (first and second):
             return
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             readers = (entry for entries in found.get("read", {}).values() for entry in entries)
             entries = [*found.get("write", {}).values(), *readers]
-            dead = {int(entry["pid"]) for entry in entries if not _lives(entry)}
+            dead = {int(entry["pid"]) for entry in entries if not _is_entry_alive(entry)}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             path.unlink()
             yield f"DVC's list of locks was cut short; it is removed ({path})"
             return
         if dead:
-            path.write_text(json.dumps(_without(found, dead)), encoding="utf-8")
+            path.write_text(json.dumps(_drop_dead_entries(found, dead)), encoding="utf-8")
             numbers = ", ".join(map(str, sorted(dead)))
             yield f"DVC's list of locks named processes that are gone ({numbers}); they are removed from it"
 
 
-def _lives(entry: dict[str, Any]) -> bool:
+def _is_entry_alive(entry: dict[str, Any]) -> bool:
     """Whether the process of an entry is there and could be the one that wrote it."""
     try:
         words = psutil.Process(int(entry["pid"])).cmdline()
@@ -194,7 +199,7 @@ def _lives(entry: dict[str, Any]) -> bool:
     return not given or " ".join(words).endswith(" ".join(given))
 
 
-def _without(found: dict[str, Any], dead: set[int]) -> dict[str, Any]:
+def _drop_dead_entries(found: dict[str, Any], dead: set[int]) -> dict[str, Any]:
     writes = {path: entry for path, entry in found.get("write", {}).items() if int(entry["pid"]) not in dead}
     reads = {
         path: [entry for entry in entries if int(entry["pid"]) not in dead]

@@ -23,7 +23,7 @@ UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedOutput:
     """Files of var/cache/artifacts/STAGE that are removed together: an output, or what was begun of one."""
 
     stage: str
@@ -39,7 +39,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Need:
+class Root:
     """What must stay, and whose it is: by key, content or run; `stage` alone is the whole of that stage.
 
     `begun` is the last that was begun of the stage.
@@ -54,40 +54,40 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GCPlan:
     """What goes and what stays, each with its reason; the bytes of both."""
 
-    goes: list[tuple[Entry, str]]
-    kept: list[tuple[Entry, str]]
+    goes: list[tuple[CachedOutput, str]]
+    kept: list[tuple[CachedOutput, str]]
 
     @property
-    def freed(self) -> int:
+    def freed_bytes(self) -> int:
         """Bytes that go."""
         return sum(entry.size for entry, _ in self.goes)
 
     @property
-    def left(self) -> int:
+    def kept_bytes(self) -> int:
         """Bytes that stay."""
         return sum(entry.size for entry, _ in self.kept)
 
 
-def plan(
-    entries: Sequence[Entry],
-    needs: Sequence[Need],
+def plan_gc(
+    entries: Sequence[CachedOutput],
+    needs: Sequence[Root],
     now: float,
     older_than: float,
     keep_under: int | None,
     unwanted: Mapping[tuple[str, str], str] = {},
-) -> Plan:
+) -> GCPlan:
     """What goes: not needed and older than so many seconds; then the oldest of the rest until under a size.
 
     What an earlier cleaning left half removed goes whatever its age; what is `unwanted`, by stage and key
     with the reason, also whatever was made from it, as long as no running run reads it.
     """
-    wanted = reachable(entries, needs)
-    kept: list[tuple[Entry, str]] = []
-    goes: list[tuple[Entry, str]] = []
-    free: list[Entry] = []
+    wanted = reachable_outputs(entries, needs)
+    kept: list[tuple[CachedOutput, str]] = []
+    goes: list[tuple[CachedOutput, str]] = []
+    free: list[CachedOutput] = []
     for entry in sorted(entries, key=lambda entry: (entry.made, entry.stage, entry.key, entry.kind)):
         if entry.held:
             kept.append((entry, "a process holds its lock"))
@@ -112,10 +112,10 @@ def plan(
             over -= entry.size
         else:
             kept.append((entry, f"unused, younger than {show_age(older_than)}"))
-    return Plan(goes, kept)
+    return GCPlan(goes, kept)
 
 
-def reachable(entries: Sequence[Entry], needs: Sequence[Need]) -> dict[tuple[str, str], str]:
+def reachable_outputs(entries: Sequence[CachedOutput], needs: Sequence[Root]) -> dict[tuple[str, str], str]:
     """Stage and key of all that is needed, directly or as an input of an input, with the first that needs it.
 
     An input whose own folder is gone stands for those of the same content.
@@ -123,7 +123,7 @@ def reachable(entries: Sequence[Entry], needs: Sequence[Need]) -> dict[tuple[str
     outputs = {(entry.stage, entry.key): entry for entry in entries if entry.kind == OUTPUT}
     found: dict[tuple[str, str], str] = {}
     for need in needs:
-        waiting = [(place, need.why) for place in _meant(entries, need)]
+        waiting = [(place, need.why) for place in _matching_outputs(entries, need)]
         while waiting:
             place, why = waiting.pop()
             if place in found:
@@ -132,12 +132,14 @@ def reachable(entries: Sequence[Entry], needs: Sequence[Need]) -> dict[tuple[str
             if place in outputs:
                 below = why if why.startswith("an input of ") else f"an input of {why}"
                 for stage, (key, digest) in outputs[place].inputs.items():
-                    places = [(stage, key)] if (stage, key) in outputs else _alike(entries, stage, digest)
+                    places = (
+                        [(stage, key)] if (stage, key) in outputs else _same_outputs(entries, stage, digest)
+                    )
                     waiting.extend((place, below) for place in places)
     return found
 
 
-def _meant(entries: Sequence[Entry], need: Need) -> list[tuple[str, str]]:
+def _matching_outputs(entries: Sequence[CachedOutput], need: Root) -> list[tuple[str, str]]:
     if need.key:
         return [(need.stage, need.key)]
     if need.begun:
@@ -152,13 +154,13 @@ def _meant(entries: Sequence[Entry], need: Need) -> list[tuple[str, str]]:
     ]
 
 
-def _alike(entries: Sequence[Entry], stage: str, digest: str) -> list[tuple[str, str]]:
+def _same_outputs(entries: Sequence[CachedOutput], stage: str, digest: str) -> list[tuple[str, str]]:
     return [(entry.stage, entry.key) for entry in entries if (entry.stage, entry.digest) == (stage, digest)]
 
 
-def survey(artifacts: Path) -> list[Entry]:
+def list_outputs(artifacts: Path) -> list[CachedOutput]:
     """All that stands in var/cache/artifacts; what is not named like a stage's key is left alone."""
-    found: list[Entry] = []
+    found: list[CachedOutput] = []
     for stage in sorted(path for path in artifacts.glob("*") if path.is_dir() and not path.is_symlink()):
         by_key: dict[str, dict[str, Path]] = {}
         for path in sorted(stage.iterdir()):
@@ -166,42 +168,44 @@ def survey(artifacts: Path) -> list[Entry]:
             if match and not path.is_symlink():
                 by_key.setdefault(match[1], {})[match[2]] = path
         for key, paths in by_key.items():
-            found.extend(_entries(stage.name, key, paths))
+            found.extend(_entries_of_key(stage.name, key, paths))
     return found
 
 
-def _entries(stage: str, key: str, paths: dict[str, Path]) -> Iterator[Entry]:
+def _entries_of_key(stage: str, key: str, paths: dict[str, Path]) -> Iterator[CachedOutput]:
     """An output with its log and lock; what was begun of it; what is half removed."""
-    manifest = _read(paths[""] / MANIFEST) if "" in paths else None
+    manifest = _read_json(paths[""] / MANIFEST) if "" in paths else None
     gone = [path for suffix, path in paths.items() if suffix.endswith(GONE)]
     beside = [paths[suffix] for suffix in (".log", ".job", ".lock") if suffix in paths]
-    busy = held(paths[".lock"]) if ".lock" in paths else False
+    busy = is_lock_held(paths[".lock"]) if ".lock" in paths else False
     if "" in paths and manifest is None:
-        yield _entry(stage, key, HALF, [paths[""]], busy)
+        yield _make_entry(stage, key, HALF, [paths[""]], busy)
     if gone:
-        yield _entry(stage, key, HALF, gone, busy)
+        yield _make_entry(stage, key, HALF, gone, busy)
     if aside := [paths[suffix] for suffix in (".fetch", ".view") if suffix in paths]:
-        yield _entry(stage, key, HALF, aside, busy)
+        yield _make_entry(stage, key, HALF, aside, busy)
     if manifest is not None:
         given = {name: (str(of["key"]), str(of["digest"])) for name, of in manifest["inputs"].items()}
         made = (paths[""] / MANIFEST).stat().st_mtime
-        size = sum(_size(path) for path in (paths[""], *beside))
+        size = sum(_total_size(path) for path in (paths[""], *beside))
         told = (str(manifest.get("digest", "")), str(manifest.get("run", "")))
-        yield Entry(stage, key, OUTPUT, (paths[""], *beside), size, made, *told, given, busy)
+        yield CachedOutput(stage, key, OUTPUT, (paths[""], *beside), size, made, *told, given, busy)
         beside = []
     if ".part" in paths:
-        training = any(held(path) for path in paths[".part"].rglob("training.lock"))
-        yield _entry(stage, key, UNFINISHED, [paths[".part"], *beside], busy or training)
+        training = any(is_lock_held(path) for path in paths[".part"].rglob("training.lock"))
+        yield _make_entry(stage, key, UNFINISHED, [paths[".part"], *beside], busy or training)
     elif beside:
-        yield _entry(stage, key, REMAINS, beside, busy)
+        yield _make_entry(stage, key, REMAINS, beside, busy)
 
 
-def _entry(stage: str, key: str, kind: str, paths: Sequence[Path], busy: bool) -> Entry:
-    times = [path.stat().st_mtime for path in _files(paths)] or [path.stat().st_mtime for path in paths]
-    return Entry(stage, key, kind, tuple(paths), sum(_size(path) for path in paths), max(times), held=busy)
+def _make_entry(stage: str, key: str, kind: str, paths: Sequence[Path], busy: bool) -> CachedOutput:
+    times = [path.stat().st_mtime for path in _all_files(paths)] or [path.stat().st_mtime for path in paths]
+    return CachedOutput(
+        stage, key, kind, tuple(paths), sum(_total_size(path) for path in paths), max(times), held=busy
+    )
 
 
-def _files(paths: Iterable[Path]) -> list[Path]:
+def _all_files(paths: Iterable[Path]) -> list[Path]:
     return [
         file
         for path in paths
@@ -210,11 +214,11 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     ]
 
 
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files([path]))
+def _total_size(path: Path) -> int:
+    return sum(file.stat().st_size for file in _all_files([path]))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -222,7 +226,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("inputs"), dict) else None
 
 
-def held(path: Path) -> bool:
+def is_lock_held(path: Path) -> bool:
     """Whether a live process holds the lock on a file."""
     try:
         with path.open() as file:

@@ -70,12 +70,12 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
     """Return what is older than `age` seconds and needed by nothing. Nothing is changed."""
     logs = [
         path
-        for path in ([] if leads_elsewhere(root, LOGS) else _files(root / LOGS))
+        for path in ([] if leads_elsewhere(root, LOGS) else _record_files(root / LOGS))
         if path.suffix == ".log" and now - path.stat().st_mtime > age
     ]
     temporary = [
         path
-        for path in _files(root / DVC_CACHE)
+        for path in _record_files(root / DVC_CACHE)
         if TEMPORARY.fullmatch(path.name) and now - path.stat().st_mtime > max(age, DAY)
     ]
     found = [
@@ -86,11 +86,11 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
         ),
     ]  # fmt: skip
     if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
-        files = list(_files(root / DUPLICATES))
+        files = list(_record_files(root / DUPLICATES))
         found.append(Remains(f"duplicates in {DUPLICATES}", len(files), size_of(files), (root / DUPLICATES,)))
     if prefect_idle and (root / PREFECT).exists():
         before = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now - age))
-        if count := _count(root, before):
+        if count := _count_runs(root, before):
             size = _size_of_runs(root, before)
             found.append(Remains("Prefect's runs with their logs and events", count, size, (), before))
     return [each for each in found if each.count]
@@ -117,12 +117,12 @@ def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
 
     `copies` are bytes in MLflow's folder that are listed apart from its records.
     """
-    found = [(str(path), size_of(_files(root / path)), why) for path, why in KEPT]
-    records = size_of(_files(root / MLFLOW_FOLDER)) - copies
+    found = [(str(path), size_of(_record_files(root / path)), why) for path, why in KEPT]
+    records = size_of(_record_files(root / MLFLOW_FOLDER)) - copies
     found.append((str(MLFLOW_FOLDER), records, "records: manifests, presets, lineage, diffs and figures"))
     aside = [path for path in sorted((root / RECORDS).glob("replaced-*")) if path.is_dir()]
     reason = "records that `chatmill restore` replaced: remove them when you miss nothing"
-    found += [(str(path.relative_to(root)), size_of(_files(path)), reason) for path in aside]
+    found += [(str(path.relative_to(root)), size_of(_record_files(path)), reason) for path in aside]
     return [each for each in found if each[1]]
 
 
@@ -135,14 +135,14 @@ def size_of(paths: Iterator[Path] | Sequence[Path]) -> int:
     return total
 
 
-def _files(place: Path) -> Iterator[Path]:
+def _record_files(place: Path) -> Iterator[Path]:
     if place.is_file():
         yield place
     elif place.is_dir():
         yield from (path for path in sorted(place.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
-def _count(root: Path, before: str) -> int:
+def _count_runs(root: Path, before: str) -> int:
     address = f"{(root / PREFECT).absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=5)) as store:
@@ -155,7 +155,7 @@ def _delete_runs(root: Path, before: str) -> int:
     path = root / PREFECT
     size = _database_size(path)
     with closing(sqlite3.connect(path, timeout=30)) as store:
-        _prune(store, before)
+        _prune_store(store, before)
     return max(0, size - _database_size(path))
 
 
@@ -170,12 +170,12 @@ def _size_of_runs(root: Path, before: str) -> int:
             closing(sqlite3.connect(copy)) as other,
         ):
             store.backup(other)
-            _prune(other, before)
+            _prune_store(other, before)
         return max(0, _database_size(path) - _database_size(copy))
     return 0
 
 
-def _prune(store: sqlite3.Connection, before: str) -> None:
+def _prune_store(store: sqlite3.Connection, before: str) -> None:
     with store:
         for statement in DELETIONS:
             store.execute(statement, (before,))

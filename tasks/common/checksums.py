@@ -33,12 +33,12 @@ def file_sums(
     is not remembered. What is known is kept in var/cache, in the file `cache` of the project if one is given.
     """
     kept = root / (cache or DIGESTS)
-    known = _read(kept)
+    known = _read_entries(kept)
     found: dict[str, list[object]] = {}
     for path in paths:
         name = f"{algorithm}:{os.path.abspath(path)}"
         before = known.get(name)
-        stamp = _stamp(path)
+        stamp = _file_stamp(path)
         if before and before[:-1] == stamp:
             found[name] = before
             continue
@@ -49,16 +49,16 @@ def file_sums(
         found[name] = [*stamp, value] if settled else [value]
     fresh = {name: entry for name, entry in found.items() if len(entry) > 1}
     if any(known.get(name) != entry for name, entry in fresh.items()):
-        _write(kept, {**known, **fresh})
+        _write_entries(kept, {**known, **fresh})
     return [str(found[f"{algorithm}:{os.path.abspath(path)}"][-1]) for path in paths]
 
 
-def _stamp(path: Path) -> list[int]:
+def _file_stamp(path: Path) -> list[int]:
     state = path.stat()
     return [state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
 
 
-def _read(path: Path) -> dict[str, list[object]]:
+def _read_entries(path: Path) -> dict[str, list[object]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -68,7 +68,7 @@ def _read(path: Path) -> dict[str, list[object]]:
     return {name: entry for name, entry in found.items() if isinstance(entry, list) and len(entry) == 5}
 
 
-def _write(path: Path, entries: dict[str, list[object]]) -> None:
+def _write_entries(path: Path, entries: dict[str, list[object]]) -> None:
     # Two runs at once may each lose what the other kept: it is read again, no more.
     still = {name: entry for name, entry in entries.items() if Path(name.partition(":")[2]).exists()}
     # Who may only read, or has a full disk, gets the checksums all the same: they are computed each time.

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model.events import Report
+from model.events import EventCallback
 
 # What a user gets who may read a folder and not write to it.
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def alone(path: Path, report: Report, waits: str) -> Iterator[None]:
+def exclusive_lock(path: Path, report: EventCallback, waits: str) -> Iterator[None]:
     """One process at a time for as long as the context lasts; who must wait is told so by `waits`.
 
     A signal ends the waiting: Ctrl-C is heard.

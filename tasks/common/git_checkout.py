@@ -67,15 +67,15 @@ def code_state(root: Path) -> Code:
     """
     commit = ""
     try:
-        commit = _asked(root, "rev-parse", "--verify", "HEAD").strip()
-        top = Path(_asked(root, "rev-parse", "--show-toplevel").rstrip("\n"))
+        commit = _git_output(root, "rev-parse", "--verify", "HEAD").strip()
+        top = Path(_git_output(root, "rev-parse", "--show-toplevel").rstrip("\n"))
         words = ("ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *ROOMS)
         added = [
-            _asked(top, "diff", "--no-index", *PLAIN, "--", "/dev/null", name, differ=True)
-            for name in sorted(filter(None, _asked(root, *words).split("\0")))
+            _git_output(top, "diff", "--no-index", *PLAIN, "--", "/dev/null", name, differ=True)
+            for name in sorted(filter(None, _git_output(root, *words).split("\0")))
             if (top / name).is_file() and (top / name).stat().st_size <= LARGEST
         ]
-        return Code(commit, "".join([_asked(root, "diff", *PLAIN, "HEAD"), *added]))
+        return Code(commit, "".join([_git_output(root, "diff", *PLAIN, "HEAD"), *added]))
     except GitRefuses as error:
         return Code(commit, "", str(error))
 
@@ -83,7 +83,7 @@ def code_state(root: Path) -> Code:
 def git_problem(root: Path) -> str:
     """Return why git does not answer about the project's history; empty where it does."""
     try:
-        _asked(root, "rev-parse", "--verify", "HEAD")
+        _git_output(root, "rev-parse", "--verify", "HEAD")
     except GitRefuses as error:
         return str(error)
     return ""
@@ -96,84 +96,89 @@ def is_empty(problem: str) -> bool:
 
 def is_shallow(root: Path) -> bool:
     """Return whether the repository lacks its older history, as a clone with --depth does."""
-    return _said(root, "rev-parse", "--is-shallow-repository").strip() == "true"
+    return _git_text(root, "rev-parse", "--is-shallow-repository").strip() == "true"
 
 
 def is_on_branch(root: Path, commit: str) -> bool:
     """Return whether a local branch, a tag or HEAD leads to the commit."""
-    if _git(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0:
+    if _run_git(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0:
         return True
-    listed = _git(root, "for-each-ref", "--count=1", f"--contains={commit}", "refs/heads", "refs/tags")
+    listed = _run_git(root, "for-each-ref", "--count=1", f"--contains={commit}", "refs/heads", "refs/tags")
     return listed.returncode == 0 and bool(listed.stdout.strip())
 
 
-def bring_back(root: Path, code: Code, tree: Path) -> Path:
-    """The project's folder in a new worktree at `tree`, as the code was; `put_away` removes it.
+def checkout_code(root: Path, code: Code, tree: Path) -> Path:
+    """The project's folder in a new worktree at `tree`, as the code was; `remove_worktree` removes it.
 
     Raises UserError where the folder is in no repository, the repository lacks the commit, or the diff does
     not fit it: nothing is left of the worktree then.
     """
-    top = _said(root, "rev-parse", "--show-prefix", "HEAD")
+    top = _git_text(root, "rev-parse", "--show-prefix", "HEAD")
     if not top:
         problem = git_problem(root)
-        raise UserError(f"{problem}; the run's commit {_brief(code)} must be in a repository that git reads")
-    if _git(root, "cat-file", "-e", f"{code.commit}^{{commit}}").returncode:
+        raise UserError(
+            f"{problem}; the run's commit {_short_commit(code)} must be in a repository that git reads"
+        )
+    if _run_git(root, "cat-file", "-e", f"{code.commit}^{{commit}}").returncode:
         how = "git fetch --unshallow" if is_shallow(root) else "git fetch"
         raise UserError(
-            f"commit {_brief(code)} is not in this repository; `{how}` brings it from where it was pushed"
+            f"commit {_short_commit(code)} is not in this repository; `{how}` brings it from "
+            f"where it was pushed"
         )
-    put_away(root, tree)
+    remove_worktree(root, tree)
     tree.parent.mkdir(parents=True, exist_ok=True)
     # A hook would run with what it finds here, and may want what is not there.
-    made = _git(root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", str(tree), code.commit)
+    made = _run_git(
+        root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", str(tree), code.commit
+    )
     if made.returncode:
-        put_away(root, tree)
-        raise UserError(f"git made no worktree of commit {_brief(code)}: {_last(made)}")
+        remove_worktree(root, tree)
+        raise UserError(f"git made no worktree of commit {_short_commit(code)}: {_last_line(made)}")
     if code.diff:
-        fitted = _git(tree, "apply", "--whitespace=nowarn", "-", given=code.diff.encode())
+        fitted = _run_git(tree, "apply", "--whitespace=nowarn", "-", given=code.diff.encode())
         if fitted.returncode:
-            put_away(root, tree)
+            remove_worktree(root, tree)
             raise UserError(
-                f"the run's git.diff does not fit its commit {_brief(code)}: {_last(fitted)}; "
+                f"the run's git.diff does not fit its commit {_short_commit(code)}: {_last_line(fitted)}; "
                 "the diff was not recorded whole"
             )
     return tree / top.splitlines()[0]
 
 
-def put_away(root: Path, tree: Path) -> None:
+def remove_worktree(root: Path, tree: Path) -> None:
     """Remove a worktree with all in it; nothing where there is none."""
-    _git(root, "worktree", "remove", "--force", "--force", str(tree))
+    _run_git(root, "worktree", "remove", "--force", "--force", str(tree))
     shutil.rmtree(tree, ignore_errors=True)
-    _git(root, "worktree", "prune")
+    _run_git(root, "worktree", "prune")
 
 
-def _asked(root: Path, *words: str, differ: bool = False) -> str:
+def _git_output(root: Path, *words: str, differ: bool = False) -> str:
     """What git says. Raises GitRefuses where it fails; with `differ`, 1 says that two files differ."""
-    done = _git(root, *words)
+    done = _run_git(root, *words)
     if done.returncode and not (differ and done.returncode == 1):
-        raise GitRefuses(_meaning(root, done))
+        raise GitRefuses(_explain_failure(root, done))
     # What is no UTF-8 cannot be kept as text: such a diff says so when it is applied.
     return done.stdout.decode("utf-8", "replace")
 
 
-def _meaning(root: Path, done: subprocess.CompletedProcess[bytes]) -> str:
+def _explain_failure(root: Path, done: subprocess.CompletedProcess[bytes]) -> str:
     said = done.stderr.decode("utf-8", "replace").lower()
     damaged = next((place for place in (root, *root.resolve().parents) if (place / ".git").exists()), None)
     if "not a git repository" in said and damaged:
         return f"git does not take {damaged / '.git'} for a repository; it may be damaged"
     if known := next((means for begins, means in MEANINGS if begins in said), ""):
         return known.format(root=root)
-    why = _last(done)
+    why = _last_line(done)
     return why if done.returncode in (NOT_RUN, NOT_FOUND) else f"git fails: {why}"
 
 
-def _said(root: Path, *words: str) -> str:
+def _git_text(root: Path, *words: str) -> str:
     """What git says; empty where it fails (1: two files differ) or is not installed."""
-    done = _git(root, *words)
+    done = _run_git(root, *words)
     return done.stdout.decode("utf-8", "replace") if done.returncode in (0, 1) else ""
 
 
-def _git(root: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def _run_git(root: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     # Git's sentences are looked at, so they must be in English.
     command = ["env", "LC_ALL=C", "git", "-C", str(root), *words]
     try:
@@ -184,10 +189,10 @@ def _git(root: Path, *words: str, given: bytes = b"") -> subprocess.CompletedPro
     return subprocess.CompletedProcess(words, done.returncode, done.stdout, said) if said else done
 
 
-def _last(done: subprocess.CompletedProcess[bytes]) -> str:
+def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return lines[0].removeprefix("error: ").removeprefix("fatal: ") if lines else "it does not say why"
 
 
-def _brief(code: Code) -> str:
+def _short_commit(code: Code) -> str:
     return code.commit[:SHOWN]

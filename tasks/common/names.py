@@ -55,7 +55,7 @@ def split_stratum(key: str) -> tuple[str, str]:
     return aspect.replace("%2F", "/").replace("%25", "%"), source
 
 
-def slug(text: str, default: str = "mine") -> str:
+def slugify_name(text: str, default: str = "mine") -> str:
     """Return a name of a-z, 0-9 and dashes for a text: accents go, German umlauts become two letters.
 
     A text without any letter that can be written so becomes `default` with digits of its digest, so that two
@@ -73,7 +73,7 @@ def slug(text: str, default: str = "mine") -> str:
     return words if len(words) <= LONGEST else f"{words[: LONGEST - 7].rstrip('-')}-{code}"
 
 
-def unused(wanted: str, taken: Collection[str]) -> str:
+def unused_name(wanted: str, taken: Collection[str]) -> str:
     """Return a name that is not taken yet: the one wanted, or that with a number behind it."""
     names = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 2))
     return next(name for name in names if name not in taken)

@@ -46,8 +46,8 @@ def use_environment(environment: Mapping[str, str]) -> None:
     _environment["of"] = environment
 
 
-def conceal(url: str) -> str:
-    """Return an address as it may be recorded; `reveal` gives the whole one, in this process alone.
+def conceal_secrets(url: str) -> str:
+    """Return an address as it may be recorded; `reveal_secrets` gives the whole one, in this process alone.
 
     Of its query, and of parameters in its path (`;jsessionid=…`), a value stays that is a number, a common
     word or `${NAME}`. A value under a secret's name is
@@ -57,14 +57,14 @@ def conceal(url: str) -> str:
     address, hash_mark, fragment = url.partition("#")
     head, mark, query = address.partition("?")
     if "://" in head:
-        head = PATH_PARAMETER.sub(lambda found: f";{_concealed(found[1])}", head)
-    recorded = f"{head}{mark}{'&'.join(_concealed(part) for part in query.split('&'))}"
+        head = PATH_PARAMETER.sub(lambda found: f";{_conceal_part(found[1])}", head)
+    recorded = f"{head}{mark}{'&'.join(_conceal_part(part) for part in query.split('&'))}"
     if recorded != address:
         _known[recorded] = address
     return f"{recorded}{hash_mark}{fragment}"
 
 
-def _concealed(part: str) -> str:
+def _conceal_part(part: str) -> str:
     name, equals, value = part.partition("=")
     if not equals:
         name, value = "", part
@@ -78,22 +78,25 @@ def _concealed(part: str) -> str:
     return f"{name}{equals}~{digest}"
 
 
-def reveal(url: str) -> str:
+def reveal_secrets(url: str) -> str:
     """Return the address to ask. Raises UserError where this process does not know it whole."""
     address, hash_mark, fragment = url.partition("#")
     whole = f"{_known.get(address, address)}{hash_mark}{fragment}"
     environment = _environment.get("of", {})
     if name := own_variable(whole):
-        raise UserError(f"the address {shown(url)} asks for {name}, {NOT_GIVEN}")
+        raise UserError(f"the address {display_url(url)} asks for {name}, {NOT_GIVEN}")
     for name in VARIABLE.findall(whole):
         if name not in environment:
-            raise UserError(f"the address {shown(url)} needs {name}, which is not set in the environment")
+            raise UserError(
+                f"the address {display_url(url)} needs {name}, which is not set in the environment"
+            )
     whole = VARIABLE.sub(lambda found: environment[found[1]], whole)
     head, _, query = whole.partition("?")
     parameters = [query, *PATH_PARAMETER.findall(head)]
     if any(HIDDEN in each or re.search(rf"(?:^|[=&]){DIGEST.pattern}(?:&|#|$)", each) for each in parameters):
         raise UserError(
-            f"the query of {shown(url)} was not recorded, as it may hold a secret; name the whole address in "
+            f"the query of {display_url(url)} was not recorded, as it may hold a secret; name "
+            f"the whole address in "
             "the preset, or write ${NAME} for the value and set NAME in the environment"
         )
     return whole
@@ -104,7 +107,7 @@ def own_variable(url: str) -> str:
     return next((name for name in VARIABLE.findall(url) if OWN_VARIABLE.match(name)), "")
 
 
-def shown(url: str) -> str:
+def display_url(url: str) -> str:
     """Return an address for messages: without user, password, query and parameters in its path."""
     head = url.partition("?")[0]
     if "://" in head:
@@ -134,7 +137,7 @@ def _without_secrets(found: re.Match[str]) -> str:
     return f"{found[1]}{path}{'?…' if found[4] else ''}"
 
 
-def fault(url: str, users: tuple[str, ...] = ()) -> str:
+def secret_problem(url: str, users: tuple[str, ...] = ()) -> str:
     """Return what an address holds that must not be recorded, in words that follow its key; else empty.
 
     `users` are the schemes whose user is a name that belongs to the address, as in `ssh://me@host/`.
@@ -161,4 +164,4 @@ def is_hidden(url: str) -> bool:
 def same_but_for_secrets(urls: list[str]) -> str:
     """Return the first address that is there twice when its secrets are left out; else empty."""
     hidden = [url.partition("#")[0] for url in urls if is_hidden(url)]
-    return next((shown(url) for url in hidden if hidden.count(url) > 1), "")
+    return next((display_url(url) for url in hidden if hidden.count(url) > 1), "")

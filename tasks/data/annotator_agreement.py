@@ -15,7 +15,7 @@ class Agreement:
         self._sum = self._squares = self._within = 0.0
         self._same = self._pairs = 0
 
-    def add(self, scores: Sequence[float], annotators: Sequence[str] = ()) -> None:
+    def add_item(self, scores: Sequence[float], annotators: Sequence[str] = ()) -> None:
         """One more item, with everybody's score of it."""
         self.items += 1
         self.ratings += len(scores)
@@ -26,14 +26,14 @@ class Agreement:
         self._pairs += len(scores) * (len(scores) - 1)
         if len(scores) > 1:
             squares, total = sum(score * score for score in scores), sum(scores)
-            self._within += _differences(len(scores), squares, total) / (len(scores) - 1)
+            self._within += _squared_differences(len(scores), squares, total) / (len(scores) - 1)
             self._shared += len(scores)
             for score in scores:
                 self._squares += score * score
                 self._sum += score
 
     @property
-    def alpha(self) -> float:
+    def krippendorff_alpha(self) -> float:
         """Krippendorff's alpha on an interval scale: 1 is perfect, 0 is chance.
 
         1 - observed / expected disagreement, both mean squared differences of two scores: of one item, and of
@@ -42,7 +42,7 @@ class Agreement:
         if self._shared < 2:
             return float("nan")
         observed = self._within / self._shared
-        every = _differences(self._shared, self._squares, self._sum)
+        every = _squared_differences(self._shared, self._squares, self._sum)
         expected = every / (self._shared * (self._shared - 1))
         return 1.0 if expected == 0 else 1 - observed / expected
 
@@ -52,6 +52,6 @@ class Agreement:
         return self._same / self._pairs if self._pairs else float("nan")
 
 
-def _differences(count: int, squares: float, total: float) -> float:
+def _squared_differences(count: int, squares: float, total: float) -> float:
     # Over ordered pairs, Σ(a-b)² = 2(nΣa² - (Σa)²).
     return 2 * (count * squares - total**2)

@@ -10,12 +10,12 @@ from typing import Any
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
-from tasks.common.file_lock import alone
+from tasks.common.file_lock import exclusive_lock
 from tasks.data.records import parse_lines
 from tasks.project.paths import RECORDS
 
 
-def numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file with the numbers of their lines; `name` is the file's in messages."""
     at = 0
     with file.open("rb") as opened:
@@ -34,21 +34,24 @@ def check_signed(values: Mapping[str, Any], place: str, names: Iterable[str]) ->
     """Raises UserError where one of `names` is no text, or `time` is not ISO 8601."""
     for name in names:
         if not isinstance(values.get(name), str) or not values[name].strip():
-            raise UserError(f"{place}: {name} is {brief(values.get(name))}; a text is right")
+            raise UserError(f"{place}: {name} is {brief_json(values.get(name))}; a text is right")
     try:
         datetime.fromisoformat(values["time"])
     except ValueError as error:
         raise UserError(
-            f"{place}: time is {brief(values['time'])}; ISO 8601 is right, as in 2026-01-31T12:00:00+00:00"
+            f"{place}: time is {brief_json(values['time'])}; ISO 8601 is right, as in "
+            f"2026-01-31T12:00:00+00:00"
         ) from error
 
 
-def append(root: Path, path: Path | str, lines: Iterable[str], read: Callable[[], object]) -> None:
+def append_lines(root: Path, path: Path | str, lines: Iterable[str], read: Callable[[], object]) -> None:
     """Add lines to a file, all or none; `read` raises UserError where what stands in it is broken."""
     file = (root / path).resolve()
     added = "".join(f"{line}\n" for line in lines)
     # The lock lies in var/, which is not committed.
-    with alone(root / RECORDS / f"{file.stem}.lock", lambda event: None, "another process writes it"):
+    with exclusive_lock(
+        root / RECORDS / f"{file.stem}.lock", lambda event: None, "another process writes it"
+    ):
         read()
         before = file.read_bytes() if file.exists() else b""
         ended = before if before.endswith(b"\n") or not before else before + b"\n"
@@ -61,7 +64,7 @@ def append(root: Path, path: Path | str, lines: Iterable[str], read: Callable[[]
             raise UserError(f"{path} could not be written ({error.strerror}); it is what it was") from error
 
 
-def brief(value: Any) -> str:
+def brief_json(value: Any) -> str:
     """A value as JSON, for a message: its first 60 characters."""
     said = json.dumps(value)
     return said if len(said) <= 60 else f"{said[:59]}…"

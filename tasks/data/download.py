@@ -17,10 +17,10 @@ from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.common import url_secrets
 from tasks.common.checksums import file_sums
-from tasks.data.records import digest
+from tasks.data.records import text_digest
 from tasks.project.paths import DOWNLOADS
 
 SUM = "#sha256="
@@ -38,14 +38,14 @@ class Address(NamedTuple):
     sha256: str
 
     @property
-    def shown(self) -> str:
+    def display_text(self) -> str:
         """The address for messages: a user before the host and what follows a `?` may be a key."""
-        return url_secrets.shown(self.url)
+        return url_secrets.display_url(self.url)
 
     @property
-    def whole(self) -> str:
+    def full_url(self) -> str:
         """The address to ask. Raises UserError where it is not known here."""
-        return url_secrets.reveal(self.url)
+        return url_secrets.reveal_secrets(self.url)
 
     @property
     def name(self) -> str:
@@ -54,9 +54,9 @@ class Address(NamedTuple):
         return re.sub(r"[^\w.=+@-]", "_", Path(path).name).lstrip(".") or "file"
 
     @property
-    def place(self) -> Path:
+    def cache_folder(self) -> Path:
         """The folder of all that is fetched from here, from the project's folder on."""
-        return DOWNLOADS / digest("url", self.url, self.sha256)
+        return DOWNLOADS / text_digest("url", self.url, self.sha256)
 
 
 class State(NamedTuple):
@@ -68,7 +68,7 @@ class State(NamedTuple):
     @property
     def key(self) -> str:
         """The state's digest: another one is another file."""
-        return digest(self.mark, self.size)
+        return text_digest(self.mark, self.size)
 
 
 class Opened(NamedTuple):
@@ -84,7 +84,7 @@ class Broken(Exception):
     """What may go better a moment later."""
 
 
-def address(text: str) -> Address:
+def parse_address(text: str) -> Address:
     """The address and the sum of `URL` or `URL#sha256=SUM`. Raises ValueError where it is neither."""
     url, _, wanted = text.partition(SUM)
     parts = urlsplit(url)
@@ -92,7 +92,7 @@ def address(text: str) -> Address:
         raise ValueError(
             f"urls: {url_secrets.hide_secrets(text)!r} is no address; right is as in https://example.org/texts.jsonl"
         )
-    if url_secrets.fault(url, url_secrets.NAMED_USERS):
+    if url_secrets.secret_problem(url, url_secrets.NAMED_USERS):
         raise ValueError(
             f"urls: the address at {parts.hostname} holds a password or a user, which every run would "
             "record; fetch it yourself and name it under files"
@@ -100,11 +100,13 @@ def address(text: str) -> Address:
     if name := url_secrets.own_variable(url):
         raise ValueError(f"urls: the address at {parts.hostname} asks for {name}, {url_secrets.NOT_GIVEN}")
     if SUM in text and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
-        raise ValueError(f"urls: the sum of {Address(url, '').shown} is {wanted!r}; 64 hex digits are right")
+        raise ValueError(
+            f"urls: the sum of {Address(url, '').display_text} is {wanted!r}; 64 hex digits are right"
+        )
     return Address(url, wanted.lower())
 
 
-def version(given: Address, root: Path) -> str:
+def content_version(given: Address, root: Path) -> str:
     """What the content goes by: its sum where one is given, else what the server says of it now.
 
     Where the server cannot be asked, it is what was fetched last. Raises UserError where there is none.
@@ -112,75 +114,78 @@ def version(given: Address, root: Path) -> str:
     if given.sha256:
         return given.sha256
     try:
-        return ask(given).key
+        return ask_server(given).key
     except (Broken, UserError) as error:
-        if kept := _last(given, root):
+        if kept := _last_download(given, root):
             return kept.parent.name
-        raise UserError(f"{given.shown} cannot be fetched ({error})") from error
+        raise UserError(f"{given.display_text} cannot be fetched ({error})") from error
 
 
-def ask(given: Address) -> State:
+def ask_server(given: Address) -> State:
     """What the server says of a file. Raises Broken, or UserError."""
-    with _open(given) as opened:
+    with _open_request(given) as opened:
         return opened.state
 
 
-def fetched(given: Address, root: Path) -> Path | None:
+def find_download(given: Address, root: Path) -> Path | None:
     """The whole file where it has been fetched already: the pinned one, or the last one that was."""
     if not given.sha256:
-        return _last(given, root)
-    path = root / given.place / given.name
+        return _last_download(given, root)
+    path = root / given.cache_folder / given.name
     return path if path.exists() else None
 
 
-def download(given: Address, root: Path, report: Report) -> Path:
+def download_file(given: Address, root: Path, report: EventCallback) -> Path:
     """The file of an address, whole and checked; what was fetched once is not fetched again.
 
     Without a sum the server is asked whether its file is still the same; one that does not answer leaves the
     last copy in use. Raises UserError, with both sums where they differ: nothing is left of such a file.
     """
-    place = root / given.place
-    with _alone(place):
-        kept = fetched(given, root)
+    place = root / given.cache_folder
+    with _address_lock(place):
+        kept = find_download(given, root)
         if kept and given.sha256:
-            _check(given, kept, root)
+            _check_sum(given, kept, root)
             return kept
         if kept:
             try:
-                now = place / ask(given).key / given.name
+                now = place / ask_server(given).key / given.name
             except (Broken, UserError) as error:
-                text = f"{given.shown} could not be asked ({error}); what was fetched before is read"
+                text = f"{given.display_text} could not be asked ({error}); what was fetched before is read"
                 report({"event": "message", "text": text})
                 return kept
             if now.exists():
                 return now
-        return _fetch(given, root, report)
+        return _fetch_with_retries(given, root, report)
 
 
-def _fetch(given: Address, root: Path, report: Report) -> Path:
+def _fetch_with_retries(given: Address, root: Path, report: EventCallback) -> Path:
     """Try until it is whole; a try that came no farther than those before it counts against it."""
     failed, farthest = 0, 0
     while True:
         try:
-            return _try(given, root, report)
+            return _try_download(given, root, report)
         except Broken as error:
-            come = max((part.stat().st_size for part in (root / given.place).rglob("*.part")), default=0)
+            come = max(
+                (part.stat().st_size for part in (root / given.cache_folder).rglob("*.part")), default=0
+            )
             failed, farthest = (0, come) if come > farthest else (failed + 1, farthest)
             if failed == TRIES:
                 kept = f"; the {come} bytes that came are kept, and the same command goes on" if come else ""
-                raise UserError(f"{given.shown} cannot be fetched ({error}){kept}") from error
+                raise UserError(f"{given.display_text} cannot be fetched ({error}){kept}") from error
             time.sleep(PAUSE * 2**failed)
 
 
-def _try(given: Address, root: Path, report: Report) -> Path:
-    with _open(given) as opened:
+def _try_download(given: Address, root: Path, report: EventCallback) -> Path:
+    with _open_request(given) as opened:
         state = opened.state
-        path = root / given.place / ("" if given.sha256 else state.key) / given.name
+        path = root / given.cache_folder / ("" if given.sha256 else state.key) / given.name
         if path.exists():
             return path
         if not opened.ends and not given.sha256:
             raise UserError(
-                f"{given.shown}: the server does not say how long it is, so half of it would pass for the "
+                f"{given.display_text}: the server does not say how long it is, so half of it "
+                f"would pass for the "
                 f"whole; give its sum, as in URL{SUM}…"
             )
         part = path.with_name(f"{given.name}.{state.key}.part")
@@ -188,23 +193,23 @@ def _try(given: Address, root: Path, report: Report) -> Path:
         # The mark is in the part's name; where there is none, the sum alone shows whether the rest fits.
         goes_on = 0 < begun <= (state.size or 0) and bool(state.mark or given.sha256)
         if not goes_on:
-            _say(given, state, 0, report)
-            _copy(opened, part)
+            _report_progress(given, state, 0, report)
+            _copy_stream(opened, part)
     if goes_on and begun < (state.size or 0):
-        _say(given, state, begun, report)
-        with _open(given, begun, state) as rest:
+        _report_progress(given, state, begun, report)
+        with _open_request(given, begun, state) as rest:
             if rest.state != state:
                 raise Broken("it changed while it was fetched")
-            _copy(rest, part)
-    _finish(given, part, path, state, goes_on, root)
+            _copy_stream(rest, part)
+    _finish_download(given, part, path, state, goes_on, root)
     return path
 
 
-def _copy(opened: Opened, part: Path) -> None:
+def _copy_stream(opened: Opened, part: Path) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         with part.open("ab" if opened.start else "wb") as file:
-            while piece := _read(opened.stream):
+            while piece := _read_block(opened.stream):
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
@@ -216,14 +221,14 @@ def _copy(opened: Opened, part: Path) -> None:
         ) from error
 
 
-def _read(stream: IO[bytes]) -> bytes:
+def _read_block(stream: IO[bytes]) -> bytes:
     try:
         return stream.read(PIECE)
     except Exception as error:  # Each file system has exceptions of its own.
-        raise Broken(_says(error)) from error
+        raise Broken(_error_text(error)) from error
 
 
-def _finish(given: Address, part: Path, path: Path, state: State, went_on: bool, root: Path) -> None:
+def _finish_download(given: Address, part: Path, path: Path, state: State, went_on: bool, root: Path) -> None:
     size = part.stat().st_size
     if state.size is not None and size != state.size:
         if size > state.size:
@@ -231,39 +236,39 @@ def _finish(given: Address, part: Path, path: Path, state: State, went_on: bool,
         raise Broken(f"it ended after {size} of {state.size} bytes")
     if given.sha256:
         try:
-            _check(given, part, root)
+            _check_sum(given, part, root)
         except UserError as error:
             part.unlink()
             if went_on:
                 raise Broken("what came earlier was of another file") from error
             raise
     part.replace(path)
-    for stale in (root / given.place).rglob("*.part"):
+    for stale in (root / given.cache_folder).rglob("*.part"):
         stale.unlink()
 
 
-def _check(given: Address, path: Path, root: Path) -> None:
+def _check_sum(given: Address, path: Path, root: Path) -> None:
     (found,) = file_sums([path], root)
     if found != given.sha256:
         raise UserError(
-            f"{given.shown} has SHA-256 {found}, and the preset says {given.sha256}; nothing was read"
+            f"{given.display_text} has SHA-256 {found}, and the preset says {given.sha256}; nothing was read"
         )
 
 
-def _say(given: Address, state: State, begun: int, report: Report) -> None:
+def _report_progress(given: Address, state: State, begun: int, report: EventCallback) -> None:
     size = "" if state.size is None else f", {state.size} bytes"
-    text = f"fetching {given.shown}{size}" + (f", from byte {begun} on" if begun else "")
+    text = f"fetching {given.display_text}{size}" + (f", from byte {begun} on" if begun else "")
     report({"event": "message", "text": text})
 
 
-def _last(given: Address, root: Path) -> Path | None:
+def _last_download(given: Address, root: Path) -> Path | None:
     """The whole file that was fetched last from an address without a sum."""
-    found = (root / given.place).glob(f"*/{given.name}")
+    found = (root / given.cache_folder).glob(f"*/{given.name}")
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
+def _address_lock(place: Path) -> Iterator[None]:
     """One process at a time fetches from an address."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / ".lock").open("w") as file:
@@ -271,7 +276,9 @@ def _alone(place: Path) -> Iterator[None]:
         yield
 
 
-def _open(given: Address, start: int = 0, state: State | None = None) -> AbstractContextManager[Opened]:
+def _open_request(
+    given: Address, start: int = 0, state: State | None = None
+) -> AbstractContextManager[Opened]:
     web = urlsplit(given.url).scheme in ("http", "https")
     return _open_web(given, start, state) if web else _open_other(given, start)
 
@@ -283,16 +290,16 @@ def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opene
         asked["Range"] = f"bytes={start}-"
         if state and state.mark:
             asked["If-Range"] = state.mark
-    request = urllib.request.Request(quote(given.whole, safe="%/:=&?~#+!$,;'@()*[]"), headers=asked)
+    request = urllib.request.Request(quote(given.full_url, safe="%/:=&?~#+!$,;'@()*[]"), headers=asked)
     try:
         response = urllib.request.urlopen(request, timeout=PATIENCE)
     except HTTPError as error:
         says = f"the server answers {error.code} {error.reason}"
         if error.code >= 500 or error.code in AGAIN:
             raise Broken(says) from error
-        raise UserError(f"{given.shown}: {says}") from error
+        raise UserError(f"{given.display_text}: {says}") from error
     except (OSError, HTTPException) as error:
-        raise Broken(_says(error)) from error
+        raise Broken(_error_text(error)) from error
     with response:
         length, begins, whole = response.headers.get("Content-Length"), 0, None
         if response.status == 206:
@@ -315,32 +322,32 @@ def _open_other(given: Address, start: int) -> Iterator[Opened]:
     import fsspec
 
     try:
-        system, path = fsspec.core.url_to_fs(given.whole)
+        system, path = fsspec.core.url_to_fs(given.full_url)
         system.invalidate_cache()
         told = system.info(path)
         if told.get("type") == "directory":
-            raise UserError(f"{given.shown} is a folder; name its files")
+            raise UserError(f"{given.display_text} is a folder; name its files")
         stream = system.open(path, "rb")
         stream.seek(start)
     except (UserError, FileNotFoundError, PermissionError, ImportError, ValueError) as error:
-        raise UserError(f"{given.shown}: {_refusal(given, error)}") from error
+        raise UserError(f"{given.display_text}: {_refusal_reason(given, error)}") from error
     except Exception as error:  # Each file system has exceptions of its own.
-        raise Broken(_says(error)) from error
+        raise Broken(_error_text(error)) from error
     names = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime")
     mark = next((str(told[name]) for name in names if told.get(name)), "")
     with stream:
         yield Opened(stream, State(mark, told.get("size")), start, told.get("size") is not None)
 
 
-def _refusal(given: Address, error: Exception) -> str:
+def _refusal_reason(given: Address, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, ImportError) and given.url.startswith("s3"):
         return "reading S3 needs a package that is not installed: pip install 'chatmill[s3]'"
-    return _says(error)
+    return _error_text(error)
 
 
-def _says(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     with suppress(AttributeError):
         error = error.reason if isinstance(error.reason, Exception) else error  # type: ignore[attr-defined]
     return url_secrets.hide_secrets((str(error).strip() or type(error).__name__).splitlines()[0])

@@ -17,12 +17,21 @@ from typing import BinaryIO
 import numpy as np
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import ID, TYPES, Comparison, Rating, canonical, digest, json_line, shards
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import (
+    ID,
+    TYPES,
+    Comparison,
+    Rating,
+    canonical_line,
+    json_line,
+    list_shards,
+    text_digest,
+)
 from tasks.data.sources import Source, check_annotators
 from tasks.data.withdrawals import Withdrawn
 
@@ -36,7 +45,7 @@ VOTE = b"vote "  # before the place of a label that names nobody
 
 
 @dataclass(frozen=True)
-class Part:
+class ParseTask:
     """Files, or parts of files, that one process parses at once: part `number` of source `place`.
 
     Its runs go into `runs`/KIND, without what is `withdrawn`.
@@ -45,15 +54,15 @@ class Part:
     source: Source
     place: int
     number: int
-    files: tuple[File, ...]
+    files: tuple[SourceFile, ...]
     format: str
-    reading: Reading
+    reading: ParseOptions
     runs: Path
     withdrawn: Withdrawn
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParseResult:
     """What came out of a part: how many rows, and how many bytes of each kind stand in its runs.
 
     `written` are the rows of each kind, repeats too, `gone` those that were left out as withdrawn, `lessened`
@@ -62,7 +71,7 @@ class Parsed:
 
     place: int
     rows: int
-    tally: Tally
+    tally: SkipCounts
     sizes: dict[str, int]
     written: dict[str, int]
     gone: dict[str, int]
@@ -70,7 +79,7 @@ class Parsed:
 
 
 @dataclass(frozen=True)
-class Range:
+class KeyRange:
     """The rows of one kind whose id's first four digits are in [first, stop); they become shard `number`."""
 
     kind: str
@@ -82,7 +91,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class ShardResult:
     """The rows and bytes of a shard."""
 
     kind: str
@@ -90,13 +99,13 @@ class Gathered:
     size: int
 
 
-def sort_part(part: Part) -> Parsed:
+def sort_part(part: ParseTask) -> ParseResult:
     """Parse a part into runs: rows by id, each with where it was found, the first of the same id kept.
 
     Raises UserError for a file that is broken as a whole, and for a label by somebody whom the source does
     not name.
     """
-    runs, tally = _Runs(part), Tally()
+    runs, tally = _Runs(part), SkipCounts()
     rows = 0
     gone: dict[str, set[str]] = {}
     lessened: set[str] = set()
@@ -105,7 +114,7 @@ def sort_part(part: Part) -> Parsed:
     for found in read_rows(format, part.files, part.reading, tally, part.source.strict):
         rows += 1
         kind = KINDS[type(found.row)]
-        row = part.withdrawn.left(found.row) if part.withdrawn else found.row
+        row = part.withdrawn.filter_row(found.row) if part.withdrawn else found.row
         if row is None:
             gone.setdefault(kind, set()).add(found.row.id)
             continue
@@ -115,20 +124,20 @@ def sort_part(part: Part) -> Parsed:
         check_annotators(part.source, found)
         where = json.dumps(found.where, ensure_ascii=False)
         written[kind] += 1
-        runs.add(kind, canonical(row), where, found.anonymous and isinstance(row, Comparison | Rating))
+        runs.add(kind, canonical_line(row), where, found.anonymous and isinstance(row, Comparison | Rating))
         if found.own:
-            claim = {"id": digest(part.source.name, kind, found.own), "row": row.id}
+            claim = {"id": text_digest(part.source.name, kind, found.own), "row": row.id}
             line = json.dumps({**claim, "own": found.own}, ensure_ascii=False, separators=(",", ":"))
             runs.add(CLAIMS, line, where)
     runs.flush()
     counts = {kind: len(ids) for kind, ids in gone.items()}
-    return Parsed(part.place, rows, tally, runs.sizes, written, counts, len(lessened))
+    return ParseResult(part.place, rows, tally, runs.sizes, written, counts, len(lessened))
 
 
 class _Runs:
     """Lines that are kept until they fill a run; each run is a file of lines and one of their bounds."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: ParseTask) -> None:
         self.part = part
         self.number = 0
         self.held = 0
@@ -167,11 +176,11 @@ class _Runs:
         self.number += 1
 
 
-def ranges(kind: str, size: int, runs: Path, out: Path) -> list[Range]:
+def key_ranges(kind: str, size: int, runs: Path, out: Path) -> list[KeyRange]:
     """Ranges of about SHARD_BYTES each, by the bytes that stand in the runs of a kind: a power of two."""
     count = shard_count(size)
     width = PREFIXES // count
-    return [Range(kind, n * width, (n + 1) * width, n, runs, out) for n in range(count)]
+    return [KeyRange(kind, n * width, (n + 1) * width, n, runs, out) for n in range(count)]
 
 
 def shard_count(size: int) -> int:
@@ -182,28 +191,28 @@ def shard_count(size: int) -> int:
     return count
 
 
-def gather(part: Range) -> Gathered:
+def gather_range(part: KeyRange) -> ShardResult:
     """Write shard `number` of out/rows/KIND, and of out/origins/KIND where its rows were found.
 
     The same row is kept once. Labels that name nobody are votes: those that say the same are numbered.
     """
     rows: dict[bytes, tuple[bytes, bytes]] = {}
     votes: Counter[bytes] = Counter()
-    for row, place in _between(part):
+    for row, place in _read_range(part):
         if place.startswith(VOTE):
             votes[row[ID]] += 1
-            row, place = _numbered(row, votes[row[ID]]), place.removeprefix(VOTE)
+            row, place = _number_vote(row, votes[row[ID]]), place.removeprefix(VOTE)
         rows.setdefault(row[ID], (row, place))
     size = 0
-    with _shard(part, "rows") as lines, _shard(part, "origins") as places:
+    with _shard_path(part, "rows") as lines, _shard_path(part, "origins") as places:
         for key in sorted(rows):
             row, place = rows[key]
             size += lines.write(row + b"\n")
             places.write(place + b"\n")
-    return Gathered(part.kind, len(rows), size)
+    return ShardResult(part.kind, len(rows), size)
 
 
-def _numbered(line: bytes, number: int) -> bytes:
+def _number_vote(line: bytes, number: int) -> bytes:
     """Return the row of the second, third, … vote that says the same, by a person of its own.
 
     The id's first digits stay, so that the row stays in its range. The first vote stays as it is.
@@ -211,7 +220,7 @@ def _numbered(line: bytes, number: int) -> bytes:
     if number == 1:
         return line
     row = json.loads(line)
-    row["id"] = row["id"][:4] + digest("vote", row["id"], number)[4:]
+    row["id"] = row["id"][:4] + text_digest("vote", row["id"], number)[4:]
     if "annotator" in row:
         row["annotator"] = f"{row['annotator']}-{number}"
     else:
@@ -219,10 +228,10 @@ def _numbered(line: bytes, number: int) -> bytes:
     return json_line(row).encode()
 
 
-def check_claims(part: Range) -> None:
+def check_claims(part: KeyRange) -> None:
     """Raises UserError where two rows of a source have one `id` of the user's own and are not the same."""
     claims: dict[bytes, tuple[bytes, bytes]] = {}
-    for row, place in _between(part):
+    for row, place in _read_range(part):
         before, there = claims.setdefault(row[ID], (row, place))
         if before != row:
             raise UserError(
@@ -231,7 +240,7 @@ def check_claims(part: Range) -> None:
             )
 
 
-def _between(part: Range) -> Iterator[tuple[bytes, bytes]]:
+def _read_range(part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
     """The rows of a range in all runs with where they were found, in the order of sources and their files."""
     for bounds in sorted((part.runs / part.kind).glob("*.bounds")):
         start, stop = (int(np.fromfile(bounds, "<i8", 1, offset=8 * n)[0]) for n in (part.first, part.stop))
@@ -243,7 +252,7 @@ def _between(part: Range) -> Iterator[tuple[bytes, bytes]]:
         yield from zip(lines[:-1:2], lines[1::2], strict=True)
 
 
-def _shard(part: Range, name: str) -> BinaryIO:
+def _shard_path(part: KeyRange, name: str) -> BinaryIO:
     path = shard_path(part.out / name / part.kind, part.number)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("wb")
@@ -256,7 +265,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 def join_shards(folder: Path, count: int) -> None:
     """Make `count` shards of a folder's, as many times more, by writing neighbours after each other."""
-    found = shards(folder)
+    found = list_shards(folder)
     each = len(found) // count
     if each == 1:
         return
@@ -270,23 +279,23 @@ def join_shards(folder: Path, count: int) -> None:
         first.replace(shard_path(folder, number))
 
 
-def cut(files: Sequence[File], unit: str) -> list[tuple[File, ...]]:
+def cut_files(files: Sequence[SourceFile], unit: str) -> list[tuple[SourceFile, ...]]:
     """The files of a source as what is parsed at once, about RUN_BYTES each where the format allows it."""
     if unit == "source":
         return [tuple(files)]
     pieces = [part for file in files for part in file.parts(RUN_BYTES)] if unit == "line" else list(files)
-    groups: list[list[File]] = []
+    groups: list[list[SourceFile]] = []
     filled = RUN_BYTES
     for piece in pieces:
         if filled >= RUN_BYTES:
             groups.append([])
             filled = 0
         groups[-1].append(piece)
-        filled += _bytes(piece)
+        filled += _file_size(piece)
     return [tuple(group) for group in groups]
 
 
-def _bytes(file: File) -> int:
+def _file_size(file: SourceFile) -> int:
     if file.stop is not None:
         return file.stop - file.start
     return (len(file.content) if file.path is None else file.path.stat().st_size) - file.start

@@ -12,8 +12,8 @@ from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks.common.checksums import file_sums
 from tasks.data.formats.class_labels import name_classes, with_classes
-from tasks.data.formats.files import File
-from tasks.data.records import digest
+from tasks.data.formats.files import SourceFile
+from tasks.data.records import text_digest
 from tasks.project.paths import DOWNLOADS
 
 
@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
         return f"{self.name}:{self.split}" if self.split else self.name
 
 
-def identity(wanted: Wanted, root: Path) -> list[str]:
+def dataset_identity(wanted: Wanted, root: Path) -> list[str]:
     """What its rows go by: the bytes of a folder's files, or the name and the revision."""
     folder = root / wanted.name
     if not folder.is_dir():
@@ -41,19 +41,19 @@ def identity(wanted: Wanted, root: Path) -> list[str]:
     return [*wanted, *(part for pair in zip(names, file_sums(files, root), strict=True) for part in pair)]
 
 
-def table(wanted: Wanted, root: Path, folder: Path | None = None) -> Path:
+def dataset_table(wanted: Wanted, root: Path, folder: Path | None = None) -> Path:
     """Its rows as a Parquet file in `folder` (None: under var/cache/), made once.
 
     Raises UserError for what is not there.
     """
     name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in wanted.shown)
     if folder is None:
-        place = root / DOWNLOADS / "datasets" / digest(*identity(wanted, root))
+        place = root / DOWNLOADS / "datasets" / text_digest(*dataset_identity(wanted, root))
     else:
-        place = folder / "datasets" / digest(*wanted)
+        place = folder / "datasets" / text_digest(*wanted)
     path = place / f"{name}.parquet"
     if not path.exists():
-        found = _open(wanted, root)
+        found = _open_dataset(wanted, root)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path, path.with_suffix(".part")) as part:
             found.to_parquet(str(part))
@@ -65,19 +65,19 @@ def is_saved(wanted: Wanted, root: Path) -> bool:
     return (root / wanted.name).is_dir()
 
 
-def head(wanted: Wanted, root: Path, most: int) -> tuple[File, int]:
+def dataset_head(wanted: Wanted, root: Path, most: int) -> tuple[SourceFile, int]:
     """The first rows of a saved folder as JSON Lines in memory, and how many there are; writes nothing."""
-    found = _open(wanted, root)
+    found = _open_dataset(wanted, root)
     classes = with_classes(found.features.to_dict())
     rows = (
         {name: name_classes(value, classes.get(name)) for name, value in row.items()}
         for row in islice(found, most)
     )
     lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-    return File(f"{wanted.shown}.jsonl", "".join(lines).encode()), len(found)
+    return SourceFile(f"{wanted.shown}.jsonl", "".join(lines).encode()), len(found)
 
 
-def _open(wanted: Wanted, root: Path) -> Any:
+def _open_dataset(wanted: Wanted, root: Path) -> Any:
     try:
         import datasets
     except ImportError as error:
@@ -90,7 +90,8 @@ def _open(wanted: Wanted, root: Path) -> Any:
             found = datasets.load_from_disk(str(root / wanted.name))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{wanted.name} is no folder of save_to_disk ({_first(error)}); plain files go under `files`"
+                f"{wanted.name} is no folder of save_to_disk ({_first_line(error)}); plain files "
+                f"go under `files`"
             ) from error
     else:
         if not wanted.revision:
@@ -104,11 +105,13 @@ def _open(wanted: Wanted, root: Path) -> Any:
                 wanted.name, wanted.subset or None, revision=wanted.revision, cache_dir=str(cache)
             )
         except Exception as error:  # The library passes on what its file systems and readers raise.
-            raise UserError(f"the data set {wanted.name} could not be fetched ({_first(error)})") from error
-    return _split(found, wanted)
+            raise UserError(
+                f"the data set {wanted.name} could not be fetched ({_first_line(error)})"
+            ) from error
+    return _select_split(found, wanted)
 
 
-def _split(found: Any, wanted: Wanted) -> Any:
+def _select_split(found: Any, wanted: Wanted) -> Any:
     if not isinstance(found, Mapping):
         if wanted.split and wanted.split != str(found.split):
             raise UserError(f"{wanted.name} is saved without splits; leave split out")
@@ -121,5 +124,5 @@ def _split(found: Any, wanted: Wanted) -> Any:
     return found[wanted.split]
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

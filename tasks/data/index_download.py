@@ -33,7 +33,7 @@ def main(name: str, file: str, sha256: str, target: Path) -> str:
             return f"no index that pip is set up with has {file}"
         sums = []
         for link in dict.fromkeys(links):
-            found = _copy(session, link, target)
+            found = _copy_file(session, link, target)
             if found == sha256:
                 return ""
             sums.append(found)
@@ -41,7 +41,7 @@ def main(name: str, file: str, sha256: str, target: Path) -> str:
     return f"{file} has SHA-256 {sums[0]}, and the preset says {sha256}; nothing of it was run or read"
 
 
-def _copy(session: Any, link: Any, target: Path) -> str:
+def _copy_file(session: Any, link: Any, target: Path) -> str:
     made = hashlib.sha256()
     with target.open("wb") as writes:
         if link.is_file:

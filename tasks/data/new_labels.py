@@ -13,7 +13,7 @@ import numpy as np
 
 from model.atomic_file import atomic_path
 from tasks.common.names import file_name
-from tasks.data.records import annotators_of, digest, read_shards
+from tasks.data.records import annotators_of, read_shards, text_digest
 from tasks.data.withdrawals import rated_of
 from tasks.project.paths import LABELS
 
@@ -31,12 +31,12 @@ class Arrivals:
         return any(self.rows.values())
 
 
-def known_labels(root: Path, preset: str) -> Known:
+def known_labels(root: Path, preset: str) -> LabelCursor:
     """The labels of a preset that were told of in this folder."""
-    return Known(root / LABELS / f"{file_name(preset)}.npz")
+    return LabelCursor(root / LABELS / f"{file_name(preset)}.npz")
 
 
-class Known:
+class LabelCursor:
     """The file that remembers the labels told of: the digest of the good rows, and eight bytes a label.
 
     Each score of a rating is one, so that a row is no news because a score left it. `data` is the hash of the
@@ -54,7 +54,7 @@ class Known:
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return
 
-    def arrived(self, good: Path, found: str) -> Arrivals:
+    def find_new_labels(self, good: Path, found: str) -> Arrivals:
         """What of the rows in good/KIND is not known; `remember` makes it so."""
         rows, people = dict.fromkeys(KINDS, 0), Counter[str]()
         if found == self.digest:
@@ -62,17 +62,17 @@ class Known:
         known = set(self.labels.tolist())
         for kind in KINDS:
             for row in read_shards(good / kind):
-                new = [who for label, who in _labels(row) if label not in known]
+                new = [who for label, who in _row_labels(row) if label not in known]
                 rows[kind] += bool(new)
                 people.update(new)
         return Arrivals(rows, dict(sorted(people.items())))
 
-    def remember(self, good: Path, found: str, data: str) -> None:
+    def remember_labels(self, good: Path, found: str, data: str) -> None:
         """The labels in good/KIND are known from now on, and no others."""
         if (found, data) == (self.digest, self.data):
             return
         self.labels = np.fromiter(
-            (label for kind in KINDS for row in read_shards(good / kind) for label, _ in _labels(row)),
+            (label for kind in KINDS for row in read_shards(good / kind) for label, _ in _row_labels(row)),
             np.uint64,
         )
         self.digest, self.data = found, data
@@ -82,11 +82,11 @@ class Known:
             np.savez(file, digest=np.array(found), data=np.array(data), labels=self.labels)
 
 
-def _labels(row: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+def _row_labels(row: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     """Each label of a row as a number, with who gave it."""
     if "scores" not in row:
         yield int(row["id"], 16), row.get("annotator", "")
         return
     rated = rated_of(row)
     for who, score in zip(annotators_of(row), row["scores"], strict=False):
-        yield int(digest(rated, who, score), 16), who
+        yield int(text_digest(rated, who, score), 16), who

@@ -53,16 +53,16 @@ def word_hashes(text: str) -> np.ndarray:
 def gram_hashes(words: np.ndarray, *sizes: int) -> np.ndarray:
     """A uint64 for each run of so many words: [words - size + 1] for each size in turn, none below one."""
     # A run's polynomial (Rabin and Karp's) is the difference of two sums of all that came before.
-    powers, inverses = _powers(1 << len(words).bit_length())
+    powers, inverses = _base_powers(1 << len(words).bit_length())
     sums = np.zeros(len(words) + 1, dtype=np.uint64)
     np.cumsum(words * powers[: len(words)], out=sums[1:])
     total = np.concatenate(
         [(sums[size:] - sums[:-size]) * inverses[: max(0, len(sums) - size)] for size in sizes]
     )
-    return mixed(total)
+    return mix_bits(total)
 
 
-def mixed(values: np.ndarray) -> np.ndarray:
+def mix_bits(values: np.ndarray) -> np.ndarray:
     """The same array, changed in place so that every bit of a uint64 depends on all of its bits.
 
     The finaliser of SplitMix64 (Steele et al. 2014).
@@ -76,7 +76,7 @@ def mixed(values: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+def _base_powers(count: int) -> tuple[np.ndarray, np.ndarray]:
     """The first `count` powers of the base, and of its inverse, modulo 2 ** 64."""
     inverse = np.uint64(pow(int(BASE), -1, 2**64))
     ones, others = np.full(count, BASE), np.full(count, inverse)

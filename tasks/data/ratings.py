@@ -14,8 +14,8 @@ import numpy as np
 from model.errors import UserError
 from tasks.common.names import is_blank, stratum_key
 from tasks.data.annotator_agreement import Agreement
-from tasks.data.formats.label_rows import instant
-from tasks.data.records import Comparison, Rating, digest, is_nobody, read_shards
+from tasks.data.formats.label_rows import time_seconds
+from tasks.data.records import Comparison, Rating, is_nobody, read_shards, text_digest
 
 # Fewer texts than these teach a reward model nothing that could be relied on. Ours.
 LEAST_JUDGE_TEXTS = 100
@@ -104,7 +104,7 @@ class Ratings:
             if not wanted or len(row.scores) < self.parameters.annotators:
                 continue
             stratum = stratum_key(row.aspect, row.source)
-            agreed[stratum].add(row.scores, row.annotators)
+            agreed[stratum].add_item(row.scores, row.annotators)
             if len(self.first[stratum]) < PAIRED:
                 self.first[stratum].append(row)
             low, high = self.ends.get(stratum, (row.score, row.score))
@@ -119,12 +119,12 @@ def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
     def rows() -> Iterator[dict[str, Any]]:
         return (values for values in read_shards(folder) if kept.holds(values))
 
-    subjects = np.fromiter((_subject(values) for values in rows()), np.uint64)
+    subjects = np.fromiter((_rating_subject(values) for values in rows()), np.uint64)
     known, counts = np.unique(subjects, return_counts=True)
     several = frozenset(known[counts > 1].tolist())
     held: dict[int, Rating] = {}
     for values in rows():
-        subject, row = _subject(values), Rating(**values)
+        subject, row = _rating_subject(values), Rating(**values)
         if subject not in several:
             yield _each_once(row)
         elif subject not in held:
@@ -153,7 +153,7 @@ def _each_once(row: Rating) -> Rating:
     kept: dict[str, int] = {}
     for place, name in enumerate(row.annotators):
         key = f"{name} {place}" if is_nobody(name) else name
-        if key not in kept or instant(row.times[place]) > instant(row.times[kept[key]]):
+        if key not in kept or time_seconds(row.times[place]) > time_seconds(row.times[kept[key]]):
             kept[key] = place
     places = sorted(kept.values())
     return replace(
@@ -164,10 +164,10 @@ def _each_once(row: Rating) -> Rating:
     )
 
 
-def _subject(values: Mapping[str, Any]) -> int:
+def _rating_subject(values: Mapping[str, Any]) -> int:
     """What was rated, on which aspect."""
     names = ("history", "prompt", "completion", "aspect", "source")
-    return int(digest(*(values.get(name) or "" for name in names)), 16)
+    return int(text_digest(*(values.get(name) or "" for name in names)), 16)
 
 
 class Comparisons:

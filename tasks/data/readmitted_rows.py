@@ -21,7 +21,7 @@ def member_digests(withdrawn: Withdrawn) -> list[str]:
     """Return a digest of each row and person that is withdrawn, sorted."""
     return sorted(
         hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()[:DIGITS]
-        for kind, values in withdrawn.content.items()
+        for kind, values in withdrawn.withdrawals_content.items()
         for value in values
     )
 
@@ -37,7 +37,7 @@ def check_readmitted(root: Path, withdrawn: Withdrawn, allowed: bool) -> None:
         return
     pointer = read_pointer(root)
     meta = (pointer["meta"].get("withdrawn") or {}) if pointer else {}
-    before = {*_members(meta), *_last(root)}
+    before = {*_withdrawn_members(meta), *_last_withdrawals(root)}
     gone = len(before - set(member_digests(withdrawn)))
     # An older chatmill noted no members: only that something was withdrawn.
     if not gone and not (meta and not withdrawn and "members" not in meta):
@@ -55,17 +55,17 @@ def note_withdrawn(root: Path, withdrawn: Withdrawn) -> None:
     """Note what the version that data/ holds now left out."""
     path = root / LAST
     members = member_digests(withdrawn)
-    if members != sorted(_last(root)):
+    if members != sorted(_last_withdrawals(root)):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, json.dumps({"members": members}))
 
 
-def _last(root: Path) -> list[str]:
+def _last_withdrawals(root: Path) -> list[str]:
     try:
-        return _members(json.loads((root / LAST).read_text(encoding="utf-8")))
+        return _withdrawn_members(json.loads((root / LAST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return []
 
 
-def _members(found: Mapping[str, Any]) -> list[str]:
+def _withdrawn_members(found: Mapping[str, Any]) -> list[str]:
     return [str(member) for member in found.get("members") or ()]

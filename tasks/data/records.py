@@ -105,7 +105,7 @@ TYPES: dict[str, type[Record]] = {
 }  # fmt: skip
 
 
-class Found(NamedTuple):
+class ParsedRow(NamedTuple):
     """A record as a parser finds it, and where: a file with a line, an item or a row, for messages.
 
     `own` is the id that the file itself gives the row, where it gives one: it stands for one content.
@@ -128,21 +128,21 @@ class Fault(NamedTuple):
     kind: str = ""
 
 
-def digest(*parts: object) -> str:
+def text_digest(*parts: object) -> str:
     """The first 16 hex digits of the SHA-256 of the parts: an id, or a group."""
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def composed(text: str) -> str:
+def compose_text(text: str) -> str:
     """The text in Unicode's composed form (NFC): what looks the same is the same bytes, and the same id."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def text_row(text: str, source: str, group: str = "") -> Text:
     """A Text with its id; its own digest is its group unless another is given."""
-    text = composed(text)
-    return Text(digest("text", text), text, source, group or digest(text))
+    text = compose_text(text)
+    return Text(text_digest("text", text), text, source, group or text_digest(text))
 
 
 def pair_row(
@@ -150,9 +150,9 @@ def pair_row(
     history: Sequence[Turn] = (),
 ) -> Pair:  # fmt: skip
     """A Pair with its id."""
-    prompt, completion, history = composed(prompt), composed(completion), _turns(history)
-    references = [composed(reference) for reference in references]
-    number = digest("pair", *_before(history), prompt, completion)
+    prompt, completion, history = compose_text(prompt), compose_text(completion), _canonical_turns(history)
+    references = [compose_text(reference) for reference in references]
+    number = text_digest("pair", *_history_text(history), prompt, completion)
     answers = list(references) or [completion]
     return Pair(number, prompt, completion, answers, source, group, list(history))
 
@@ -162,8 +162,8 @@ def comparison_row(
     history: Sequence[Turn] = (), time: str = "",
 ) -> Comparison:  # fmt: skip
     """A Comparison with its id."""
-    prompt, a, b, history = composed(prompt), composed(a), composed(b), _turns(history)
-    number = digest("comparison", *_before(history), prompt, a, b, choice, aspect, annotator)
+    prompt, a, b, history = compose_text(prompt), compose_text(a), compose_text(b), _canonical_turns(history)
+    number = text_digest("comparison", *_history_text(history), prompt, a, b, choice, aspect, annotator)
     return Comparison(number, prompt, a, b, choice, aspect, annotator, source, group, list(history), time)
 
 
@@ -172,8 +172,10 @@ def rating_row(
     source: str, group: str, history: Sequence[Turn] = (), times: Sequence[str] = (),
 ) -> Rating:  # fmt: skip
     """A Rating with its id."""
-    prompt, completion, history = composed(prompt), composed(completion), _turns(history)
-    number = digest("rating", *_before(history), prompt, completion, aspect, list(annotators), list(scores))
+    prompt, completion, history = compose_text(prompt), compose_text(completion), _canonical_turns(history)
+    number = text_digest(
+        "rating", *_history_text(history), prompt, completion, aspect, list(annotators), list(scores)
+    )
     return Rating(
         number, prompt, completion, list(scores), list(annotators), aspect, source, group,
         list(history), list(times),
@@ -182,7 +184,7 @@ def rating_row(
 
 def fault_row(kind: str, source: str, where: str, says: str) -> Record:
     """Return a record that stands for a row which could not be read, so that it is counted and put aside."""
-    number = digest("fault", kind, source, where, says)
+    number = text_digest("fault", kind, source, where, says)
     says = says.encode("utf-8", "replace").decode()
     if kind == "text":
         return Text(number, "", source, number, says)
@@ -193,15 +195,15 @@ def fault_row(kind: str, source: str, where: str, says: str) -> Record:
     return Rating(number, "", "", [], [], "", source, number, fault=says)
 
 
-def _turns(history: Sequence[Turn]) -> list[Turn]:
-    return [{**turn, "content": composed(turn["content"])} for turn in history]
+def _canonical_turns(history: Sequence[Turn]) -> list[Turn]:
+    return [{**turn, "content": compose_text(turn["content"])} for turn in history]
 
 
-def _before(history: Sequence[Turn]) -> list[Any]:
+def _history_text(history: Sequence[Turn]) -> list[Any]:
     return [list(history)] if history else []
 
 
-def canonical(row: Record) -> str:
+def canonical_line(row: Record) -> str:
     """The one line that a record is: keys in the record's order, no spaces.
 
     `history`, times and `fault` are in it where they say something, so that rows without are what they were.
@@ -226,17 +228,17 @@ def write_rows(path: Path, rows: Iterable[Record]) -> None:
         part.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
     ):
         for row in sorted(rows, key=lambda row: row.id):
-            file.write(canonical(row) + "\n")
+            file.write(canonical_line(row) + "\n")
 
 
-def shards(folder: Path) -> list[Path]:
+def list_shards(folder: Path) -> list[Path]:
     """The shards of one kind of rows, in order: the JSON Lines files of a folder such as `rows/text`."""
     return sorted(folder.glob("*.jsonl"))
 
 
 def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of all shards of a folder, in order, one at a time."""
-    for path in shards(folder):
+    for path in list_shards(folder):
         yield from read_lines(path)
 
 

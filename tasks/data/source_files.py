@@ -28,11 +28,11 @@ def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> l
     # A file that is called so is meant, whatever its name would match as a glob.
     path = root / pattern
     if path.is_dir():
-        names = [os.path.join(pattern, name) for name in _walk(path) if is_wanted(name)]
+        names = [os.path.join(pattern, name) for name in _walk_names(path) if is_wanted(name)]
     elif os.path.lexists(path):
         names = [pattern]
     elif "**" in PurePosixPath(pattern).parts:
-        names = list(_recursive(pattern, root))
+        names = list(_match_recursive(pattern, root))
     else:
         names = glob.glob(pattern, root_dir=root)
     found: dict[str, Path] = {}
@@ -55,7 +55,7 @@ def check_file(path: Path, name: str) -> None:
         raise UserError(f"{name} is {kind}; sources are files: remove it, or name other files")
 
 
-def _recursive(pattern: str, root: Path) -> Iterator[str]:
+def _match_recursive(pattern: str, root: Path) -> Iterator[str]:
     """Match a glob with `**`, which stands for any folders; `glob` itself would follow a loop of links."""
     parts = PurePosixPath(pattern).parts
     place = parts.index("**")
@@ -63,20 +63,20 @@ def _recursive(pattern: str, root: Path) -> Iterator[str]:
     folders = glob.glob(base, root_dir=root) if base else [""]
     for folder in sorted(folders):
         if (root / folder).is_dir():
-            for name in _walk(root / folder):
-                if _fits(PurePosixPath(name).parts, rest):
+            for name in _walk_names(root / folder):
+                if _matches_parts(PurePosixPath(name).parts, rest):
                     yield os.path.join(folder, name)
 
 
-def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+def _matches_parts(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     if not parts:
         return not names
     if parts[0] == "**":
-        return any(_fits(names[count:], parts[1:] or ("*",)) for count in range(len(names) + 1))
-    return bool(names) and fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
+        return any(_matches_parts(names[count:], parts[1:] or ("*",)) for count in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], parts[0]) and _matches_parts(names[1:], parts[1:])
 
 
-def _walk(folder: Path) -> Iterator[str]:
+def _walk_names(folder: Path) -> Iterator[str]:
     """Yield the names of what is below a folder, from there on, but for folders and hidden names."""
     entered: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):

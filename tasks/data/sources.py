@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.common.checksums import file_sums
 from tasks.common.names import is_blank, name_fault
-from tasks.common.url_secrets import conceal, same_but_for_secrets, shown
+from tasks.common.url_secrets import conceal_secrets, display_url, same_but_for_secrets
 from tasks.data import huggingface
-from tasks.data.download import Address, address, download, version
+from tasks.data.download import Address, content_version, download_file, parse_address
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.base import Reading
+from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.detect import AUTO
 from tasks.data.formats.field_meanings import check_fields
-from tasks.data.formats.files import File, suffix
+from tasks.data.formats.files import SourceFile, unpacked_suffix
 from tasks.data.formats.registry import find_format
-from tasks.data.package_archive import Archive, fetch, outside, read_member
-from tasks.data.records import Comparison, Found, Rating
+from tasks.data.package_archive import Archive, fetch_archive, leads_outside, read_member
+from tasks.data.records import Comparison, ParsedRow, Rating
 from tasks.data.source_files import match_files
-from tasks.dvc.remote import secret
+from tasks.dvc.remote import address_problem
 from tasks.project.data_folder import lies_in_data
 from tasks.project.paths import DOWNLOADS
 
@@ -86,7 +86,7 @@ class Source:
             raise ValueError(f"name is {self.name!a}, {fault}")
         # What is recorded of a preset, by whomever, holds no key: this process alone keeps it.
         urls = self.urls
-        concealed = conceal(urls) if isinstance(urls, str) else tuple(map(conceal, urls))
+        concealed = conceal_secrets(urls) if isinstance(urls, str) else tuple(map(conceal_secrets, urls))
         object.__setattr__(self, "urls", concealed)
         for said in self._faults():
             raise ValueError(f"source {self.name}: {said}")
@@ -109,16 +109,16 @@ class Source:
             if getattr(self, name) and not getattr(self, place):
                 faults.append(f"{name} goes with {place}, which is not there")
         for member in self.members:
-            if outside(member):
+            if leads_outside(member):
                 faults.append(f"the member {member!r} leads out of its archive; its own path is right")
-        for pattern in listed(self.files):
+        for pattern in as_list(self.files):
             if not pattern.strip():
                 faults.append("files has an empty name in it; a glob, a folder or a file is right")
             elif "://" in pattern:
-                faults.append(f"files has the address {shown(pattern)}; it goes under urls")
-        for url in listed(self.urls):
+                faults.append(f"files has the address {display_url(pattern)}; it goes under urls")
+        for url in as_list(self.urls):
             try:
-                address(url)
+                parse_address(url)
             except ValueError as error:
                 faults.append(str(error))
         if self.format != AUTO:
@@ -152,7 +152,7 @@ class Source:
     @property
     def addresses(self) -> list[Address]:
         """Its urls."""
-        return [address(url) for url in listed(self.urls)]
+        return [parse_address(url) for url in as_list(self.urls)]
 
 
 @dataclass(frozen=True)
@@ -185,52 +185,63 @@ class DataParameters:
         for source in self.sources:
             if source.archive and source.archive not in self.archives:
                 raise ValueError(f"source {source.name}: archive {source.archive!r} is not among archives")
-        if twice := same_but_for_secrets([url for source in self.sources for url in listed(source.urls)]):
+        if twice := same_but_for_secrets([url for source in self.sources for url in as_list(source.urls)]):
             raise ValueError(
                 f"sources: {twice} is there twice, and only what may be a secret tells one from the other; "
                 "write ${NAME} for that value, each with a NAME of its own, and set it in the environment"
             )
         for name in ("remote", "endpoint"):
-            if said := secret(getattr(self, name)):
+            if said := address_problem(getattr(self, name)):
                 raise ValueError(f"{name} {said}")
 
 
-def listed(one_or_more: str | Sequence[str]) -> tuple[str, ...]:
+def as_list(one_or_more: str | Sequence[str]) -> tuple[str, ...]:
     """A single name as a list of it."""
     return (one_or_more,) if isinstance(one_or_more, str) else tuple(one_or_more)
 
 
-def read_source(source: Source, parameters: DataParameters, root: Path, report: Report) -> list[File]:
+def read_source(
+    source: Source, parameters: DataParameters, root: Path, report: EventCallback
+) -> list[SourceFile]:
     """The files of a source, fetched where they must be. Raises UserError for what is missing or changed.
 
     What is on disk is not read here: each File has its `path`. Members of archives are in memory.
     """
     if source.files:
-        return [File(_shown(path, root), path=path) for path in own_files(source, root)]
+        return [SourceFile(_display_path(path, root), path=path) for path in own_files(source, root)]
     if source.urls:
-        return [File(given.shown, path=download(given, root, report)) for given in source.addresses]
+        return [
+            SourceFile(given.display_text, path=download_file(given, root, report))
+            for given in source.addresses
+        ]
     if source.dataset:
-        return [File(f"{source.wanted.shown}.parquet", path=huggingface.table(source.wanted, root))]
-    archive = fetch(parameters.archives[source.archive], root / DOWNLOADS)
-    return [File(f"{archive.name}:{member}", read_member(archive, member)) for member in source.members]
+        return [
+            SourceFile(f"{source.wanted.shown}.parquet", path=huggingface.dataset_table(source.wanted, root))
+        ]
+    archive = fetch_archive(parameters.archives[source.archive], root / DOWNLOADS)
+    return [SourceFile(f"{archive.name}:{member}", read_member(archive, member)) for member in source.members]
 
 
-def reading_of(source: Source, root: Path) -> Reading:
+def reading_of(source: Source, root: Path) -> ParseOptions:
     """What the source's parser is told. Raises UserError where the labelling configuration cannot be read."""
-    labelling = File(source.labelling, path=_labelling(source, root)).text() if source.labelling else ""
-    return Reading(
+    labelling = (
+        SourceFile(source.labelling, path=_read_labelling_config(source, root)).text()
+        if source.labelling
+        else ""
+    )
+    return ParseOptions(
         source.name, source.prompt, {name: own for name, own in source.columns.items() if own},
         source.documents, source.aspect, labelling, dict(source.fields),
     )  # fmt: skip
 
 
-def without_ignored(files: Sequence[File], source: Source) -> list[File]:
+def without_ignored(files: Sequence[SourceFile], source: Source) -> list[SourceFile]:
     """Return the files of a source without the columns that it names as not to be read."""
     ignored = tuple(name for name, own in source.columns.items() if not own)
     return [replace(file, ignored=ignored) for file in files] if ignored else list(files)
 
 
-def check_annotators(source: Source, found: Found) -> None:
+def check_annotators(source: Source, found: ParsedRow) -> None:
     """Raises UserError where a label is by someone whom the source does not name."""
     row = found.row
     if not source.annotators or not isinstance(row, Comparison | Rating) or row.fault:
@@ -245,15 +256,15 @@ def check_annotators(source: Source, found: Found) -> None:
 
 
 def sources_digest(parameters: DataParameters, root: Path) -> str:
-    """What the rows are made of: each source's description, and what its bytes go by (`identities`).
+    """What the rows are made of: each source's description, and what its bytes go by (`source_identities`).
 
     What a source leaves at its default is not described, nor its share of quarantine, which changes no row.
     A version that stands for them is all.
     """
-    return identities_digest(parameters, identities(parameters, root))
+    return identities_digest(parameters, source_identities(parameters, root))
 
 
-def identities(parameters: DataParameters, root: Path) -> list[dict[str, Any]]:
+def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, Any]]:
     """What each source's bytes go by, with its name.
 
     That is an archive's pin, the SHA-256 of each file (read once for as long as it stays as it is) and of the
@@ -263,28 +274,30 @@ def identities(parameters: DataParameters, root: Path) -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = []
     for source in parameters.sources:
-        urls = [{"url": given.shown, "version": version(given, root)} for given in source.addresses]
+        urls = [
+            {"url": given.display_text, "version": content_version(given, root)} for given in source.addresses
+        ]
         identity = {
             "name": source.name,
             "pin": asdict(parameters.archives[source.archive]) if source.archive else None,
-            "files": _sums(own_files(source, root), root),
-            "labelling": _sums([_labelling(source, root)] if source.labelling else [], root),
+            "files": _file_sums(own_files(source, root), root),
+            "labelling": _file_sums([_read_labelling_config(source, root)] if source.labelling else [], root),
             "urls": urls,
-            "dataset": huggingface.identity(source.wanted, root) if source.dataset else None,
+            "dataset": huggingface.dataset_identity(source.wanted, root) if source.dataset else None,
         }
         found.append({name: value for name, value in identity.items() if value})
     return found
 
 
 def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[str, Any]]) -> None:
-    """Raises UserError for a file that is not what it was when its `identities` were found.
+    """Raises UserError for a file that is not what it was when its `source_identities` were found.
 
     Files that came since were not asked for; the next ingestion reads them.
     """
     for source, each in zip(parameters.sources, found, strict=True):
         before = {**each.get("files", {}), **each.get("labelling", {})}
         there = [root / name for name in before if (root / name).is_file()]
-        now = _sums(there, root)
+        now = _file_sums(there, root)
         for name in before:
             if now.get(name) != before[name]:
                 raise UserError(
@@ -293,11 +306,11 @@ def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[
                 )
 
 
-def _sums(paths: Sequence[Path], root: Path) -> dict[str, str]:
+def _file_sums(paths: Sequence[Path], root: Path) -> dict[str, str]:
     """The SHA-256 of files by their names from the project's folder on."""
     if not paths:
         return {}
-    return dict(zip((_shown(path, root) for path in paths), file_sums(list(paths), root), strict=True))
+    return dict(zip((_display_path(path, root) for path in paths), file_sums(list(paths), root), strict=True))
 
 
 def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, Any]]) -> str:
@@ -306,7 +319,7 @@ def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, A
         return f"version {parameters.version}"
     described = [
         [
-            _described(source),
+            _describe_source(source),
             each.get("pin"),
             list(each.get("files", {})),
             [*each.get("files", {}).values(), *each.get("labelling", {}).values()],
@@ -325,24 +338,25 @@ def own_files(source: Source, root: Path) -> list[Path]:
     matches nothing.
     """
     found: dict[str, Path] = {}
-    for pattern in listed(source.files):
+    for pattern in as_list(source.files):
         try:
-            paths = match_files(pattern, root, lambda name: suffix(name) in ENDINGS)
+            paths = match_files(pattern, root, lambda name: unpacked_suffix(name) in ENDINGS)
         except UserError as error:
             raise UserError(f"source {source.name}: {error}") from error
         if inside := [path for path in paths if lies_in_data(path, root)]:
             raise UserError(
-                f"source {source.name}: {_shown(inside[0], root)} lies in data/, which chatmill replaces; "
+                f"source {source.name}: {_display_path(inside[0], root)} lies in data/, which "
+                f"chatmill replaces; "
                 "move it to another folder and name that one"
             )
         if not paths:
-            raise UserError(f"source {source.name}: {_nothing(pattern, root)}")
+            raise UserError(f"source {source.name}: {_explain_no_match(pattern, root)}")
         for path in paths:
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())
 
 
-def _nothing(pattern: str, root: Path) -> str:
+def _explain_no_match(pattern: str, root: Path) -> str:
     path = root / pattern
     if path.is_dir():
         return (
@@ -355,18 +369,18 @@ def _nothing(pattern: str, root: Path) -> str:
     return f"the file {pattern} is missing" + (f"; did you mean {near[0]}?" if near else f" in {root}")
 
 
-def _labelling(source: Source, root: Path) -> Path:
+def _read_labelling_config(source: Source, root: Path) -> Path:
     path = root / source.labelling
     if not path.is_file():
         raise UserError(f"source {source.name}: the labelling configuration {source.labelling} is missing")
     return path
 
 
-def _shown(path: Path, root: Path) -> str:
+def _display_path(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _described(source: Source) -> dict[str, Any]:
+def _describe_source(source: Source) -> dict[str, Any]:
     defaults = {
         known.name: known.default if known.default_factory is MISSING else known.default_factory()
         for known in fields(source)

@@ -63,7 +63,7 @@ class Side:
         ]
 
 
-def compare(root: Path, before: str, now: str, rows: int = 0) -> Difference:
+def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Difference:
     """The difference between two versions; each is a data hash, or "working" for `data/` as it stands.
 
     A row is *added* or *gone* where its id is on one side only; ids are digests of content. It is *changed*
@@ -81,9 +81,9 @@ def compare(root: Path, before: str, now: str, rows: int = 0) -> Difference:
         raise UserError(f"{root / 'data'} is not there; `chatmill ingest` makes it")
 
     def action() -> tuple[Side, Side]:
-        with versions.repository(root) as repo:
+        with versions.open_repository(root) as repo:
             sides = side_of(repo, root, before), side_of(repo, root, now)
-            shared = _shared(*sides)
+            shared = _shared_shards(*sides)
             for side in sides:
                 if side.name != WORKING:
                     bring_files(
@@ -91,21 +91,21 @@ def compare(root: Path, before: str, now: str, rows: int = 0) -> Difference:
                     )
             return sides
 
-    first, second = remote.again(action, "the DVC remote")
-    shared = _shared(first, second)
+    first, second = remote.retry_action(action, "the DVC remote")
+    shared = _shared_shards(first, second)
     with closing(sqlite3.connect("")) as store:  # a file of its own, gone when it is closed
         store.execute("PRAGMA temp_store = FILE")
         store.execute("CREATE TABLE loose (kind, source, grp, side, id, says)")
         store.execute("CREATE TABLE matched (kind, source, id, before, now)")  # NULL: not there
         for kind in TYPES:
-            parts = _lines(first, kind, shared), _lines(second, kind, shared)
-            for old, new in _beside(*parts):
-                _note(store, kind, old, new, rows > 0)
-        _match(store)
-        return Difference(_counts(store), _examples(store, rows) if rows else [])
+            parts = _ordered_lines(first, kind, shared), _ordered_lines(second, kind, shared)
+            for old, new in _merge_sorted(*parts):
+                _record_change(store, kind, old, new, rows > 0)
+        _match_groups(store)
+        return Difference(_count_changes(store), _example_rows(store, rows) if rows else [])
 
 
-def _shared(first: Side, second: Side) -> set[str]:
+def _shared_shards(first: Side, second: Side) -> set[str]:
     return set(first.files.values()) & set(second.files.values())
 
 
@@ -114,41 +114,43 @@ def side_of(repo: Any, root: Path, version: str) -> Side:
     if version == WORKING:
         return Side(WORKING, versions.folder_listing(root), lambda path: root / "data" / path)
     store = repo.cache.local
-    files = remote.listing(store, version)
+    files = remote.version_listing(store, version)
     if files is None:
-        remote.copy(_remote(repo, version), store, [version])
-        files = remote.listing(store, version)
+        remote.copy_data_version(_fetch_remote_version(repo, version), store, [version])
+        files = remote.version_listing(store, version)
     if files is None:
-        raise UserError(_absent(version))
+        raise UserError(_explain_absent(version))
     return Side(version, files, lambda path: Path(store.oid_to_path(files[path])))
 
 
 def bring_files(repo: Any, side: Side, hashes: list[str]) -> None:
     """Have files of a version in DVC's cache. Raises UserError where they are not to be had."""
     store = repo.cache.local
-    if not remote.unsound(store, hashes):
+    if not remote.damaged_hashes(store, hashes):
         return
-    if not remote.copy(_remote(repo, side.name), store, hashes):
-        raise UserError(_absent(side.name))
+    if not remote.copy_data_version(_fetch_remote_version(repo, side.name), store, hashes):
+        raise UserError(_explain_absent(side.name))
 
 
-def _remote(repo: Any, version: str) -> Any:
+def _fetch_remote_version(repo: Any, version: str) -> Any:
     if not repo.config["core"].get("remote"):
         raise UserError(
-            f"version {_short(version)} is not in DVC's cache on this machine, and no remote is known; give "
+            f"version {_shorten_hash(version)} is not in DVC's cache on this machine, and no "
+            f"remote is known; give "
             "the preset whose data.remote has it: `chatmill data diff --config ...`"
         )
     return remote.open_remote(repo)
 
 
-def _absent(version: str) -> str:
+def _explain_absent(version: str) -> str:
     return (
-        f"version {_short(version)} is not to be had: neither DVC's cache on this machine nor the remote has "
+        f"version {_shorten_hash(version)} is not to be had: neither DVC's cache on this machine "
+        f"nor the remote has "
         "all of it; on a machine that has it, `dvc push` sends it"
     )
 
 
-def _short(version: str) -> str:
+def _shorten_hash(version: str) -> str:
     return version[:12]
 
 
@@ -159,7 +161,7 @@ class Line(NamedTuple):
     text: str
 
 
-def _lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
+def _ordered_lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
     """The rows of a kind in order of ids. Raises UserError where they are not in order."""
     last = ""
     for path, _ in side.shards(kind, shared):
@@ -169,7 +171,7 @@ def _lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
             place.open(encoding="utf-8", newline="\n") as file,
         ):
             for number, text in enumerate(file, 1):
-                found = _id(text, f"data/{path} of {side.name}, line {number}")
+                found = _line_id(text, f"data/{path} of {side.name}, line {number}")
                 if found < last:
                     raise UserError(
                         f"data/{path} of {side.name}, line {number}: id {found} stands after {last}; rows "
@@ -179,7 +181,7 @@ def _lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
                 yield Line(found, text)
 
 
-def _id(line: str, where: str) -> str:
+def _line_id(line: str, where: str) -> str:
     # Canonical lines begin with the id; parsing all of each would take most of the time.
     if line.startswith('{"id":"'):
         return line[7 : line.index('"', 7)]
@@ -189,7 +191,7 @@ def _id(line: str, where: str) -> str:
         raise UserError(f"{where}: not a row; `chatmill ingest` makes data/ again") from error
 
 
-def _beside(first: Iterator[Line], second: Iterator[Line]) -> Iterator[tuple[Line | None, Line | None]]:
+def _merge_sorted(first: Iterator[Line], second: Iterator[Line]) -> Iterator[tuple[Line | None, Line | None]]:
     """What differs of two sorted sequences, side by side where the id is the same."""
     old, new = next(first, None), next(second, None)
     while old is not None or new is not None:
@@ -205,18 +207,20 @@ def _beside(first: Iterator[Line], second: Iterator[Line]) -> Iterator[tuple[Lin
             old, new = next(first, None), next(second, None)
 
 
-def _note(store: sqlite3.Connection, kind: str, old: Line | None, new: Line | None, shown: bool) -> None:
-    was, is_now = (_row(line, kind) if line else {} for line in (old, new))
+def _record_change(
+    store: sqlite3.Connection, kind: str, old: Line | None, new: Line | None, shown: bool
+) -> None:
+    was, is_now = (_parse_row(line, kind) if line else {} for line in (old, new))
     if old and new:
-        texts = (_says(was), _says(is_now)) if shown else ("", "")
+        texts = (_describe_row(was), _describe_row(is_now)) if shown else ("", "")
         store.execute("INSERT INTO matched VALUES (?, ?, ?, ?, ?)", (kind, is_now["source"], new.id, *texts))
         return
     row, side = (was, "gone") if old else (is_now, "added")
-    values = (kind, row["source"], row["group"], side, row["id"], _says(row) if shown else "")
+    values = (kind, row["source"], row["group"], side, row["id"], _describe_row(row) if shown else "")
     store.execute("INSERT INTO loose VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
-def _row(line: Line, kind: str) -> dict[str, Any]:
+def _parse_row(line: Line, kind: str) -> dict[str, Any]:
     try:
         row = TYPES[kind](**json.loads(line.text))
     except (ValueError, TypeError, RecursionError) as error:
@@ -226,7 +230,7 @@ def _row(line: Line, kind: str) -> dict[str, Any]:
     return vars(row)
 
 
-def _says(row: dict[str, Any]) -> str:
+def _describe_row(row: dict[str, Any]) -> str:
     """What a row holds, short enough to be shown; of a label also what was judged."""
     if "text" in row:
         said = row["text"]
@@ -238,7 +242,7 @@ def _says(row: dict[str, Any]) -> str:
     return " ".join(f"{said} [{row['source']}]".split())[:SHOWN]
 
 
-def _match(store: sqlite3.Connection) -> None:
+def _match_groups(store: sqlite3.Connection) -> None:
     """Put what went and what came of one group side by side, in order of ids."""
     store.execute("""
         INSERT INTO matched
@@ -250,7 +254,7 @@ def _match(store: sqlite3.Connection) -> None:
     """)
 
 
-def _counts(store: sqlite3.Connection) -> list[Count]:
+def _count_changes(store: sqlite3.Connection) -> list[Count]:
     found = store.execute("""
         SELECT kind, source, SUM(before IS NULL), SUM(before IS NOT NULL AND now IS NOT NULL),
                SUM(now IS NULL)
@@ -260,7 +264,7 @@ def _counts(store: sqlite3.Connection) -> list[Count]:
     return sorted((Count(*row) for row in found), key=lambda count: order.index(count.kind))
 
 
-def _examples(store: sqlite3.Connection, rows: int) -> list[Example]:
+def _example_rows(store: sqlite3.Connection, rows: int) -> list[Example]:
     """The first `rows` by id of what came, changed and went, of each kind."""
     query = """
         SELECT kind, source, COALESCE(before, ''), COALESCE(now, '') FROM matched

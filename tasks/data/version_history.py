@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from tasks.dvc.versions import POINTER, parse_pointer, read_pointer, remembered
+from tasks.dvc.versions import POINTER, parse_pointer, read_pointer, remembered_versions
 
 WORKING = "working"
 SHORTEST = 4
@@ -36,52 +36,52 @@ class Version:
     withdrawn: str = ""
 
 
-def log(root: Path) -> list[Version]:
+def version_log(root: Path) -> list[Version]:
     """The versions that can be named here, the newest first; a version that came back stands there twice.
 
     First what data.dvc names without a commit; then git's history of data.dvc, and among it by date what
     was made in this folder and never committed. Without git, what was made in this folder.
     """
-    committed = _committed(root)
+    committed = _committed_versions(root)
     hashes = {version.hash for version in committed}
     now = read_pointer(root)
-    made = {entry["md5"]: entry["made"] for entry in remembered(root)}
+    made = {entry["md5"]: entry["made"] for entry in remembered_versions(root)}
     loose = [
-        _version(entry, entry["made"])
-        for entry in reversed(remembered(root))
+        _parse_version(entry, entry["made"])
+        for entry in reversed(remembered_versions(root))
         if entry["md5"] not in hashes and (now is None or entry["md5"] != now["md5"])
     ]
     # Stable: commits of one second stay in git's order.
     past = sorted([*committed, *loose], key=lambda version: version.date, reverse=True)
     if now is not None and not (committed and committed[0].hash == now["md5"]):
-        return [_version(now, made.get(now["md5"], "")), *past]
+        return [_parse_version(now, made.get(now["md5"], "")), *past]
     return past
 
 
-def _version(pointer: dict[str, Any], date: str, commit: str = "", subject: str = "") -> Version:
+def _parse_version(pointer: dict[str, Any], date: str, commit: str = "", subject: str = "") -> Version:
     meta = pointer["meta"]
     rows = {str(kind): int(count) for kind, count in (meta.get("rows") or {}).items()}
     withdrawn = str((meta.get("withdrawn") or {}).get("digest", ""))
     return Version(pointer["md5"], date, commit, subject, rows, str(meta.get("sources", "")), withdrawn)
 
 
-def _committed(root: Path) -> list[Version]:
+def _committed_versions(root: Path) -> list[Version]:
     """data.dvc at each commit that changed it, in git's order, but for those that removed or broke it."""
-    listed = _git(root, "log", "--format=%H%x00%cI%x00%s", "--", POINTER)
+    listed = _run_git(root, "log", "--format=%H%x00%cI%x00%s", "--", POINTER)
     found = []
     for line in (listed or "").splitlines():
         commit, date, subject = line.split("\0", 2)
-        text = _git(root, "show", f"{commit}:./{POINTER}")
+        text = _run_git(root, "show", f"{commit}:./{POINTER}")
         try:
             pointer = parse_pointer(text or "", Path(f"{commit[:10]}:{POINTER}"))
         except UserError:
             continue
         made = datetime.fromisoformat(date).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        found.append(_version(pointer, made, commit, subject))
+        found.append(_parse_version(pointer, made, commit, subject))
     return found
 
 
-def _git(root: Path, *words: str) -> str | None:
+def _run_git(root: Path, *words: str) -> str | None:
     """What git says; None where it is not there, or says no."""
     command = ["git", "-C", str(root), *words]
     try:
@@ -91,31 +91,33 @@ def _git(root: Path, *words: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def find(root: Path, name: str) -> str:
+def find_version_hash(root: Path, name: str) -> str:
     """The hash of the version that is called so: a git revision, or a hash of the data or its beginning.
 
     A git revision goes first. Raises UserError where there is none, or more than one.
     """
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    commit = _run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if commit is not None:
-        text = _git(root, "show", f"{commit.strip()}:./{POINTER}")
+        text = _run_git(root, "show", f"{commit.strip()}:./{POINTER}")
         if text is None:
             raise UserError(f"{POINTER} is not there at {name}; `chatmill data log` lists the versions")
         return str(parse_pointer(text, Path(f"{name}:{POINTER}"))["md5"])
     plain = name.lower().removesuffix(".dir")
     if re.fullmatch(rf"[0-9a-f]{{{SHORTEST},32}}", plain):
-        hashes = dict.fromkeys(version.hash for version in log(root) if version.hash.startswith(plain))
+        hashes = dict.fromkeys(
+            version.hash for version in version_log(root) if version.hash.startswith(plain)
+        )
         if len(hashes) == 1:
             return next(iter(hashes))
         if hashes:
-            raise UserError(f"{name} begins {_join(hashes)}; write more of the one that is meant")
+            raise UserError(f"{name} begins {_join_hashes(hashes)}; write more of the one that is meant")
     raise UserError(
         f"{name} is no version: neither a git revision nor {SHORTEST} or more digits of the hash of one; "
         "`chatmill data log` lists them"
     )
 
 
-def _join(hashes: Sequence[str] | dict[str, None]) -> str:
+def _join_hashes(hashes: Sequence[str] | dict[str, None]) -> str:
     return " and ".join(text.removesuffix(".dir") for text in hashes)
 
 
@@ -124,10 +126,10 @@ def last_accepted(root: Path) -> str:
 
     Raises UserError where there is none.
     """
-    if _git(root, "show", f"HEAD:./{POINTER}") is not None:
-        return find(root, "HEAD")
+    if _run_git(root, "show", f"HEAD:./{POINTER}") is not None:
+        return find_version_hash(root, "HEAD")
     now = read_pointer(root)
-    past = [version.hash for version in log(root) if now is None or version.hash != now["md5"]]
+    past = [version.hash for version in version_log(root) if now is None or version.hash != now["md5"]]
     if not past:
         raise UserError(
             "there is no earlier version of the data to compare with: data.dvc is not committed, and none "

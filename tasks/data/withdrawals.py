@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.audit_log import append, brief, check_signed, numbered
+from tasks.data.audit_log import append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import (
     ID,
     TYPES,
@@ -20,11 +20,11 @@ from tasks.data.records import (
     Rating,
     Record,
     annotators_of,
-    digest,
     json_line,
+    list_shards,
     naming_row,
     rating_row,
-    shards,
+    text_digest,
 )
 
 WITHDRAWN = "configs/withdrawn.jsonl"
@@ -65,18 +65,18 @@ class Withdrawn:
         return bool(self.ids or self.annotators or self.rated)
 
     @property
-    def content(self) -> dict[str, list[str]]:
+    def withdrawals_content(self) -> dict[str, list[str]]:
         """It in plain values and in order, for a key; what is empty is left out."""
         found = {field.name: sorted(getattr(self, field.name)) for field in fields(self)}
         return {name: values for name, values in found.items() if values}
 
     @property
-    def digest(self) -> str:
+    def withdrawals_digest(self) -> str:
         """What data.dvc knows it by; empty where nothing is withdrawn."""
-        text = json.dumps(self.content, sort_keys=True)
+        text = json.dumps(self.withdrawals_content, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() if self else ""
 
-    def left(self, row: Record) -> Record | None:
+    def filter_row(self, row: Record) -> Record | None:
         """What of a row may be learned from: the row itself, a rating with fewer scores, or nothing."""
         if row.id in self.ids:
             return None
@@ -103,7 +103,7 @@ class Withdrawn:
             row.source, row.group, row.history, times if any(times) else (),
         )  # fmt: skip
 
-    def touches(self, kind: str, line: bytes) -> bool:
+    def matches_line(self, kind: str, line: bytes) -> bool:
         """Whether a row as it stands in a shard, or a score in it, is withdrawn."""
         # Canonical lines begin with the id; those mended by hand may not.
         canonical = line.startswith(b'{"id":"')
@@ -121,7 +121,7 @@ class Withdrawn:
 def rated_of(row: Mapping[str, Any]) -> str:
     """What a rating rates: the digest of answer and aspect, whoever gave which score."""
     said = [row.get("history") or [], row["prompt"], row["completion"], row["aspect"]]
-    return digest("rated", *said)
+    return text_digest("rated", *said)
 
 
 def read_withdrawals(root: Path) -> list[Withdrawal]:
@@ -135,16 +135,17 @@ def read_withdrawals(root: Path) -> list[Withdrawal]:
     if not file.is_file():
         raise UserError(f"{WITHDRAWN} is no file; a file of withdrawals, one a line, is right")
     return [
-        _withdrawal(values, f"{WITHDRAWN}, line {line}") for line, values in numbered(file, str(WITHDRAWN))
+        _parse_withdrawal(values, f"{WITHDRAWN}, line {line}")
+        for line, values in read_numbered(file, str(WITHDRAWN))
     ]
 
 
 def read_withdrawn(root: Path) -> Withdrawn:
     """What the project's file withdraws, who said so and why left aside."""
-    return gathered(read_withdrawals(root))
+    return merge_withdrawals(read_withdrawals(root))
 
 
-def gathered(withdrawals: Iterable[Withdrawal]) -> Withdrawn:
+def merge_withdrawals(withdrawals: Iterable[Withdrawal]) -> Withdrawn:
     """Withdrawals as what they withdraw."""
     found = list(withdrawals)
     ids, people, rated = (
@@ -156,21 +157,21 @@ def gathered(withdrawals: Iterable[Withdrawal]) -> Withdrawn:
 
 def write_withdrawals(root: Path, withdrawals: Iterable[Withdrawal]) -> None:
     """Add lines to the project's file, all or none. Raises UserError where it cannot be written."""
-    append(root, WITHDRAWN, (each.line for each in withdrawals), lambda: read_withdrawals(root))
+    append_lines(root, WITHDRAWN, (each.line for each in withdrawals), lambda: read_withdrawals(root))
 
 
-def held(data: Path, withdrawn: Withdrawn) -> Counter[str]:
+def count_withdrawn(data: Path, withdrawn: Withdrawn) -> Counter[str]:
     """How many rows of the folder data/ are withdrawn or have a score that is, by kind."""
     found: Counter[str] = Counter()
     for kind in TYPES:
         if withdrawn.ids or kind in LABELS:
-            for path in shards(data / kind):
+            for path in list_shards(data / kind):
                 with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
-                    found[kind] += sum(withdrawn.touches(kind, line) for line in lines)
+                    found[kind] += sum(withdrawn.matches_line(kind, line) for line in lines)
     return +found
 
 
-def _withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
+def _parse_withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
     check_signed(values, place, ("by", "why", "time"))
     known = {field.name for field in fields(Withdrawal)}
     if unknown := [name for name in values if name not in known]:
@@ -179,12 +180,12 @@ def _withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
         )
     for name in ("id", "annotator", "rated"):
         if name in values and (not isinstance(values[name], str) or not values[name]):
-            raise UserError(f"{place}: {name} is {brief(values[name])}; a text is right")
+            raise UserError(f"{place}: {name} is {brief_json(values[name])}; a text is right")
     if ("id" in values) == ("annotator" in values):
         raise UserError(f"{place}: a withdrawal names one, an id or an annotator")
     for name in ("id", "rated"):
         if name in values and not WHOLE.fullmatch(values[name]):
-            raise UserError(f"{place}: {name} is {brief(values[name])}; 16 hex digits are right")
+            raise UserError(f"{place}: {name} is {brief_json(values[name])}; 16 hex digits are right")
     if "rated" in values and "id" not in values:
         raise UserError(f"{place}: rated goes with the id of a rating, which is not there")
     return Withdrawal(**values)

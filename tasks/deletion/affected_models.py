@@ -18,7 +18,7 @@ from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL
 from tasks.common.names import shown_name
 from tasks.data.groups import group_of
-from tasks.data.records import TYPES, annotators_of, naming_row, shards
+from tasks.data.records import TYPES, annotators_of, list_shards, naming_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.data.version_diff import bring_files, side_of
 from tasks.data.withdrawals import Withdrawn
@@ -33,9 +33,9 @@ from tasks.tracking.queries import (
     PRESET,
     UNNAMED,
     data_hash,
-    holder,
+    holder_run_id,
     runs_by_id,
-    search,
+    search_runs,
 )
 from tasks.tracking.registry import Registry
 
@@ -128,11 +128,11 @@ def learned_from(
         if (split := stages.get("split")) is None:
             continue
         if split.key not in splits:
-            splits[split.key] = _rows(client, root, run, split, sought, ids, people)
+            splits[split.key] = _find_rows(client, root, run, split, sought, ids, people)
         counted = splits[split.key]
         if counted is not None and counted[0]:
             took[run] = counted
-    concerned = _concerned(rows for rows, _ in took.values())
+    concerned = _concerned_stages(rows for rows, _ in took.values())
     judges = _trained_judges(client, {run: runs[run] for run in took}) if "judge" in concerned else set()
     found = []
     for run, (rows, certain) in took.items():
@@ -148,7 +148,7 @@ def learned_from(
         )
     gone = [key for key, counted in splits.items() if counted is None]
     if not found and not gone and not sought.withdrawn:
-        raise UserError(_unknown(sought, people))
+        raise UserError(_explain_unknown(sought, people))
     return found, gone
 
 
@@ -162,7 +162,7 @@ def _trained_judges(client: MlflowClient, runs: Mapping[str, Mapping[str, Finish
     if known.keys() >= set(holders.values()):
         return found
     # A run that held a judge is gone from MLflow; those that reused it have the same parameters.
-    reused = search(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
+    reused = search_runs(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
     return found | {run.data.tags.get(PARENT, "") for run in reused}
 
 
@@ -171,7 +171,7 @@ def _by_number(address: str) -> tuple[str, int]:
     return product, int(version)
 
 
-def _unknown(sought: Sought, people: set[str]) -> str:
+def _explain_unknown(sought: Sought, people: set[str]) -> str:
     if sought.row:
         return f"no run has learned from a row {sought.row}; ids stand in data/ and in the quarantine's list"
     near = difflib.get_close_matches(sought.annotator, sorted(people), n=1, cutoff=0.4)
@@ -196,7 +196,7 @@ def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
     """
     found: dict[str, dict[str, Finished]] = {}
     older = False
-    for run in search(client, PIPELINES):
+    for run in search_runs(client, PIPELINES):
         noted = {
             tag.removeprefix(COST_TAG): json.loads(value)
             for tag, value in run.data.tags.items()
@@ -210,14 +210,14 @@ def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
         older |= PRESET not in run.data.tags or any("key" not in told for told in noted.values())
     for stage in ("split", *ORDER) if older else ():
         ended = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'"
-        for child in search(client, ended):
-            finished = Finished(child.data.tags["chatmill.key"], holder(child), data_hash(child) or "")
+        for child in search_runs(client, ended):
+            finished = Finished(child.data.tags["chatmill.key"], holder_run_id(child), data_hash(child) or "")
             stages = found.setdefault(child.data.tags.get(PARENT, ""), {})
             stages.setdefault(stage, finished)
     return found
 
 
-def _concerned(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
+def _concerned_stages(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
     """The stages that read such rows, or go on from what did, in the chain's order."""
     names = set()
     for kind, part in {found for each in rows for found in each}:
@@ -225,7 +225,7 @@ def _concerned(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
     return [name for name in ORDER if name in names]
 
 
-def _rows(
+def _find_rows(
     client: MlflowClient,
     root: Path,
     run: str,
@@ -241,43 +241,45 @@ def _rows(
     if is_undamaged(folder, root):
         for part in SPLITS:
             for kind in kinds:
-                for path in shards(folder / part / kind):
-                    counts[kind, part] += sum(1 for _ in _fitting(path, kind, sought, ids, people))
+                for path in list_shards(folder / part / kind):
+                    counts[kind, part] += sum(1 for _ in _matching_lines(path, kind, sought, ids, people))
         return +counts, True
     within = f"tags.`{PARENT}` = '{run}' and tags.`chatmill.key` LIKE '%' and tags.`chatmill.stage` ="
-    params = search(client, f"{within} 'split'", most=1)[0].data.params
+    params = search_runs(client, f"{within} 'split'", most=1)[0].data.params
     parameters = SplitParameters(float(params["valid"]), float(params["test"]), params.get("salt", ""))
     files = _version_files(root, split.data, kinds)
     if files is None:
         return None
     for kind, path in files:
-        for line in _fitting(path, kind, sought, ids, people):
+        for line in _matching_lines(path, kind, sought, ids, people):
             counts[kind, split_of(group_of(line), parameters)] += 1
-    checked = search(client, f"{within} 'validate'", most=1)
+    checked = search_runs(client, f"{within} 'validate'", most=1)
     figures = checked[0].data.metrics if checked else {}
     return +counts, all(not figures.get(f"{kind}_quarantined", 1) for kind, _ in counts)
 
 
 def _version_files(root: Path, version: str, kinds: tuple[str, ...]) -> list[tuple[str, Path]] | None:
     def action() -> list[tuple[str, Path]]:
-        with versions.repository(root) as repo:
+        with versions.open_repository(root) as repo:
             side = side_of(repo, root, version)
             found = [(kind, *shard) for kind in kinds for shard in side.shards(kind, set())]
             bring_files(repo, side, [digest for _, _, digest in found])
             return [(kind, side.place(path)) for kind, path, _ in found]
 
     try:
-        return remote.again(action, "the DVC remote") if version else None
+        return remote.retry_action(action, "the DVC remote") if version else None
     except UserError:
         return None
 
 
-def _fitting(path: Path, kind: str, sought: Sought, ids: set[str], people: set[str]) -> Iterator[bytes]:
+def _matching_lines(
+    path: Path, kind: str, sought: Sought, ids: set[str], people: set[str]
+) -> Iterator[bytes]:
     """The lines of a shard that are sought, read one at a time."""
     with naming_row(path, _shown(path)), closing(path.open("rb")) as lines:
         for line in lines:
             if sought.withdrawn:
-                if sought.withdrawn.touches(kind, line):
+                if sought.withdrawn.matches_line(kind, line):
                     yield line
             elif sought.row:
                 # Canonical lines begin with the id; those mended by hand may not.

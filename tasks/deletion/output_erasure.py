@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.cleanup.output_gc import OUTPUT, Entry
-from tasks.data.records import TYPES, naming_row, shards
+from tasks.cleanup.output_gc import OUTPUT, CachedOutput
+from tasks.data.records import TYPES, list_shards, naming_row
 from tasks.data.withdrawals import LABELS, Withdrawn
 
 # The folders of each stage that have a folder a kind in them.
@@ -16,7 +16,9 @@ ROWS = {"ingest": ("rows",), "validate": ("rows", "quarantine"), "split": ("trai
 MADE_OF = {"labels": LABELS, "tokenizer": ("text", "pairs")}
 
 
-def holding(entries: Sequence[Entry], withdrawn: Withdrawn) -> dict[tuple[str, str], str]:
+def outputs_with_withdrawn(
+    entries: Sequence[CachedOutput], withdrawn: Withdrawn
+) -> dict[tuple[str, str], str]:
     """Stage and key of the outputs that hold rows which were withdrawn, each with what it holds, in words.
 
     Of those whose rows cannot be told apart any more (labels, tokens), what was made of such a split.
@@ -25,7 +27,7 @@ def holding(entries: Sequence[Entry], withdrawn: Withdrawn) -> dict[tuple[str, s
     kinds = {
         (entry.stage, entry.key): found
         for entry in outputs
-        if entry.stage in ROWS and (found := _held(entry.paths[0], ROWS[entry.stage], withdrawn))
+        if entry.stage in ROWS and (found := _held_kinds(entry.paths[0], ROWS[entry.stage], withdrawn))
     }
     for entry in outputs:
         split, _ = entry.inputs.get("split", ("", ""))
@@ -37,16 +39,20 @@ def holding(entries: Sequence[Entry], withdrawn: Withdrawn) -> dict[tuple[str, s
     }
 
 
-def _held(folder: Path, parts: Sequence[str], withdrawn: Withdrawn) -> set[str]:
+def _held_kinds(folder: Path, parts: Sequence[str], withdrawn: Withdrawn) -> set[str]:
     """The kinds of withdrawn rows that stand there."""
     kinds = TYPES if withdrawn.ids else LABELS
     return {
         kind
         for kind in kinds
-        if any(_touched(path, kind, withdrawn) for part in parts for path in shards(folder / part / kind))
+        if any(
+            _has_withdrawn(path, kind, withdrawn)
+            for part in parts
+            for path in list_shards(folder / part / kind)
+        )
     }
 
 
-def _touched(path: Path, kind: str, withdrawn: Withdrawn) -> bool:
+def _has_withdrawn(path: Path, kind: str, withdrawn: Withdrawn) -> bool:
     with naming_row(path, os.path.relpath(path)), path.open("rb") as lines:
-        return any(withdrawn.touches(kind, line) for line in lines)
+        return any(withdrawn.matches_line(kind, line) for line in lines)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from model.errors import UserError
 from tasks.common.names import shown_name
-from tasks.data.records import ID, TYPES, annotators_of, naming_row, shards
-from tasks.data.withdrawals import LABELS, Withdrawal, gathered, rated_of, read_withdrawals
+from tasks.data.records import ID, TYPES, annotators_of, list_shards, naming_row
+from tasks.data.withdrawals import LABELS, Withdrawal, merge_withdrawals, rated_of, read_withdrawals
 from tasks.dvc import versions
 from tasks.ingestion.row_origins import find_origins, read_places
 from tasks.validation.quarantine import ADMITTED, read_admissions
@@ -72,7 +72,7 @@ def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> L
     """
     if not (root / "data").is_dir():
         raise UserError("there is no data/ here yet; `chatmill ingest` makes it, then rows can be withdrawn")
-    _check(asked)
+    _check_request(asked)
     known = read_withdrawals(root)
     mended = {
         number: set(annotators_of(admission.row)) - {""}
@@ -88,11 +88,11 @@ def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> L
     ids = {given: search.whole(given, root) for given in asked.ids} | search.mended
     for name in asked.people:
         if name not in search.people and name not in search.withdrawn.annotators:
-            raise UserError(_stranger(name, search.people))
+            raise UserError(_explain_unknown_person(name, search.people))
     return search.leaving(ids)
 
 
-def _check(asked: Asked) -> None:
+def _check_request(asked: Asked) -> None:
     for name, said in (("by", asked.by), ("why", asked.why)):
         if not said.strip():
             raise UserError(f"{name} is empty; a withdrawal says who withdraws and why")
@@ -113,7 +113,7 @@ class _Search:
 
     def __init__(self, asked: Asked, known: Sequence[Withdrawal], mended: Mapping[str, set[str]]) -> None:
         self.asked, self.known, self.mended_for = asked, known, mended
-        self.withdrawn = gathered(known)
+        self.withdrawn = merge_withdrawals(known)
         self.wanted = frozenset(asked.people)
         self.people: set[str] = set()
         self.lengths = sorted({len(given) for given in asked.ids})
@@ -156,7 +156,7 @@ class _Search:
         if given in matches:
             return given, matches[given]
         if not matches:
-            near = _like(given, root)
+            near = _similar_id(given, root)
             hint = f"did you mean {near}?" if near else "`chatmill data diff --rows 3` shows how rows read"
             raise UserError(f"{place}{given} is no row of data/; {hint}")
         if len(matches) > 1:
@@ -179,18 +179,18 @@ class _Search:
         return Leaving(new, known, self.gone, self.lessened)
 
 
-def _stranger(name: str, people: set[str]) -> str:
+def _explain_unknown_person(name: str, people: set[str]) -> str:
     near = difflib.get_close_matches(name, sorted(people), n=1, cutoff=0.4)
     there = ", ".join(map(shown_name, sorted(people)[:9])) or "none"
     hint = f"did you mean {shown_name(near[0])}?" if near else f"there are {there}"
     return f"no label in data/ is by {name!r}; {hint} (what came since is read by `chatmill ingest`)"
 
 
-def _like(given: str, root: Path) -> str:
+def _similar_id(given: str, root: Path) -> str:
     """The id in data/ that agrees with a given one in most places, and more than half; empty: none does."""
     best, most = "", len(given) // 2
     for kind in TYPES:
-        for path in shards(root / "data" / kind):
+        for path in list_shards(root / "data" / kind):
             with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
                 for line in lines:
                     number = line[ID].decode()
@@ -207,11 +207,11 @@ def _shards(root: Path, kind: str) -> Iterator[tuple[Path, Iterator[tuple[bytes,
     """
     pointer = versions.read_pointer(root)
     origins = find_origins(root, pointer["md5"]) if pointer else None
-    for path in shards(root / "data" / kind):
-        yield path, _lines(path, read_places(origins / kind / path.name) if origins else None)
+    for path in list_shards(root / "data" / kind):
+        yield path, _data_lines(path, read_places(origins / kind / path.name) if origins else None)
 
 
-def _lines(path: Path, places: Iterator[str] | None) -> Iterator[tuple[bytes, str]]:
+def _data_lines(path: Path, places: Iterator[str] | None) -> Iterator[tuple[bytes, str]]:
     with path.open("rb") as lines:
         for line in lines:
             if places:

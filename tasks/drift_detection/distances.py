@@ -29,7 +29,7 @@ def kolmogorov_smirnov(before: Sequence[float], now: Sequence[float]) -> Distanc
     Smirnov, Table for estimating the goodness of fit of empirical distributions, 1948; with bins the gap is
     a lower bound of the one between single values. Raises ValueError where either has no counts.
     """
-    first, second, sizes = _counts(before, now)
+    first, second, sizes = _aligned_counts(before, now)
     gap = float(np.abs(np.cumsum(first) / sizes[0] - np.cumsum(second) / sizes[1]).max())
     return Distance(gap, math.sqrt(-math.log(BEYOND / 2) / 2 * sum(1 / size for size in sizes)))
 
@@ -40,10 +40,10 @@ def jensen_shannon(before: Sequence[float], now: Sequence[float]) -> Distance:
     Lin, Divergence measures based on the Shannon entropy, 1991; its root is a metric (Endres and Schindelin,
     2003). Chance by the G-test: 2 n JS is about chi-squared. Raises ValueError where either has no counts.
     """
-    first, second, sizes = _counts(before, now)
+    first, second, sizes = _aligned_counts(before, now)
     p, q = first / sizes[0], second / sizes[1]
     mean = (p + q) / 2
-    bits = (_divergence(p, mean) + _divergence(q, mean)) / 2
+    bits = (_kl_divergence(p, mean) + _kl_divergence(q, mean)) / 2
     freedom = int(np.count_nonzero(mean)) - 1
     by_chance = _chi_squared(freedom) * sum(1 / size for size in sizes) / (8 * math.log(2))
     return Distance(math.sqrt(max(0.0, bits)), min(1.0, math.sqrt(by_chance)))
@@ -55,7 +55,7 @@ def laid_out(before: Mapping[str, float], now: Mapping[str, float]) -> tuple[lis
     return [before.get(name, 0) for name in names], [now.get(name, 0) for name in names]
 
 
-def _counts(
+def _aligned_counts(
     before: Sequence[float], now: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     first, second = np.asarray(before, dtype=float), np.asarray(now, dtype=float)
@@ -65,7 +65,7 @@ def _counts(
     return first, second, sizes
 
 
-def _divergence(p: np.ndarray, q: np.ndarray) -> float:
+def _kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
     """Kullback and Leibler's, in bits."""
     held = p > 0
     return float((p[held] * np.log2(p[held] / q[held])).sum())

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from model.data.tokenizer import Tokenizer
-from model.evaluation.perplexity import surprise
+from model.evaluation.perplexity import measure_losses
 from tasks.drift_detection.distances import Distance, jensen_shannon, kolmogorov_smirnov, laid_out
-from tasks.drift_detection.profile import IDS_IN_ALL, Kind, Profile, Sample, encoded, read_ids, sampled
-from tasks.reporting.charts import number
+from tasks.drift_detection.profile import (
+    IDS_IN_ALL,
+    Kind,
+    Profile,
+    Sample,
+    count_tokens,
+    read_ids,
+    sample_rows,
+)
+from tasks.reporting.charts import tick_label
 
 GAP, ROOT = "Kolmogorov-Smirnov", "Jensen-Shannon"
 COMMONEST = 1000  # words that the distance of vocabularies is taken over
@@ -69,7 +77,7 @@ class Measure:
 
     def cells(self) -> list[str]:
         """As a row of a table."""
-        numbers = [number(float(f"{value:.4g}")) for value in (self.before, self.now)]
+        numbers = [tick_label(float(f"{value:.4g}")) for value in (self.before, self.now)]
         chance = f"{self.chance:.2g}" if self.chance else ""
         told = [f"{self.distance:.3g}", f"{self.bar:g}", chance, "yes" if self.past else ""]
         return [self.name, f"{self.of} ({self.by})", *numbers, *told]
@@ -128,24 +136,24 @@ def profiles_apart(
 def _kinds_apart(kind: str, old: Kind, new: Kind, sample: Sample, bars: Bars) -> Iterator[Measure]:
     medians = (old.quantiles[MEDIAN], new.quantiles[MEDIAN])
     lengths = kolmogorov_smirnov(old.lengths, new.lengths)
-    yield _measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, GAP)
+    yield _make_measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, GAP)
     if old.words and new.words:
         # Of words that the champion's profile does not name, how many it held is known in all.
         counts = (list(old.top.values()), [sample.words[word] for word in old.top])
-        words = jensen_shannon(*map(_first, counts, (old.words, new.words)))
+        words = jensen_shannon(*map(_common_words, counts, (old.words, new.words)))
         outside = (old.words - sum(counts[0]), new.words - sum(counts[1]))
         distinct = (old.distinct, new.distinct)
-        yield _measure(f"vocabulary/{kind}", "different words", distinct, words, bars.vocabulary, ROOT)
+        yield _make_measure(f"vocabulary/{kind}", "different words", distinct, words, bars.vocabulary, ROOT)
         shares = (outside[0] / old.words, outside[1] / new.words)
         more = max(0.0, shares[1] - shares[0])
         of = "share of words outside the champion's commonest"
         yield Measure(f"new_words/{kind}", of, *shares, more, bars.new_words, "rise")
     mix = jensen_shannon(*laid_out(old.sources, new.sources))
     several = (len(old.sources), len(new.sources))
-    yield _measure(f"sources/{kind}", "sources", several, mix, bars.sources, ROOT)
+    yield _make_measure(f"sources/{kind}", "sources", several, mix, bars.sources, ROOT)
 
 
-def _first(counts: list[int], total: int) -> list[int]:
+def _common_words(counts: list[int], total: int) -> list[int]:
     """The champion's commonest words, and all others as one: rare words differ by chance."""
     return [*counts[:COMMONEST], total - sum(counts[:COMMONEST])]
 
@@ -157,20 +165,20 @@ def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Itera
             continue
         values = sorted({*old, *new}, key=float)
         apart = kolmogorov_smirnov(*([found.get(value, 0) for value in values] for found in (old, new)))
-        means = (_mean(old), _mean(new))
-        yield _measure(f"labels/{stratum}", "score, mean", means, apart, bars.labels, GAP)
+        means = (_mean_value(old), _mean_value(new))
+        yield _make_measure(f"labels/{stratum}", "score, mean", means, apart, bars.labels, GAP)
     for stratum, old in before.choices.items():
         new = now.choices.get(stratum, {})
         if min(sum(old.values()), sum(new.values())) < rows:
             continue
         apart = jensen_shannon(*laid_out(old, new))
         shares = (old.get("a", 0) / sum(old.values()), new.get("a", 0) / sum(new.values()))
-        yield _measure(f"labels/{stratum}", "share of choices of a", shares, apart, bars.labels, ROOT)
+        yield _make_measure(f"labels/{stratum}", "share of choices of a", shares, apart, bars.labels, ROOT)
 
 
 def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: Bars) -> Iterator[Measure]:
     """The sampled text in the champion's own tokens: those it never met, and how far a token reaches."""
-    counts, size = encoded(Tokenizer.load(model), split, share)
+    counts, size = count_tokens(Tokenizer.load(model), split, share)
     total, known = int(counts.sum()), before.pieces.known
     known = known[: len(counts)]
     if not (total and before.pieces.tokens):
@@ -184,7 +192,7 @@ def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: 
     yield Measure("bytes_per_token/text", of, *reach, apart, bars.bytes_per_token, "relative difference")
 
 
-def surprised(
+def measure_loss_drift(
     model: Path,
     held_out: Mapping[str, float],
     new: Mapping[str, Newness],
@@ -198,10 +206,11 @@ def surprised(
     if not enough & {"text", "pairs"}:
         return
     chosen: dict[str, Iterator[dict[str, Any]]] = {
-        kind: _chosen(split, kind, new[kind]) if kind in enough else iter(()) for kind in ("text", "pairs")
+        kind: _choose_rows(split, kind, new[kind]) if kind in enough else iter(())
+        for kind in ("text", "pairs")
     }
     texts = (row["text"] for row in chosen["text"])
-    losses = surprise(model, texts, chosen["pairs"], tokens)
+    losses = measure_losses(model, texts, chosen["pairs"], tokens)
     for kind, name, of in (
         ("text", "bits_per_byte", "champion's bits per byte: held out, new"),
         ("pairs", "completion_loss", "champion's nats a token of the answer: held out, new"),
@@ -212,15 +221,15 @@ def surprised(
             yield Measure(f"loss/{kind}", of, *both, rise, bars.loss, "relative rise")
 
 
-def _chosen(split: Path, kind: str, new: Newness) -> Iterator[dict[str, Any]]:
-    return (row for row in sampled(split, kind, new.reach) if row["id"] in new.ids)
+def _choose_rows(split: Path, kind: str, new: Newness) -> Iterator[dict[str, Any]]:
+    return (row for row in sample_rows(split, kind, new.reach) if row["id"] in new.ids)
 
 
-def _measure(
+def _make_measure(
     name: str, of: str, both: tuple[float, float], distance: Distance, bar: float, by: str
 ) -> Measure:
     return Measure(name, of, *both, round(distance.value, 6), bar, by, round(distance.chance, 6))
 
 
-def _mean(counts: Mapping[str, int]) -> float:
+def _mean_value(counts: Mapping[str, int]) -> float:
     return sum(float(value) * count for value, count in counts.items()) / sum(counts.values())

@@ -21,7 +21,7 @@ from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.ngrams import words_of
 from tasks.data.ratings import whole_ratings
-from tasks.data.records import TYPES, annotators_of, digest, read_shards, shards
+from tasks.data.records import TYPES, annotators_of, list_shards, read_shards, text_digest
 from tasks.data.splits import SPLITS
 
 FILE, IDS = "profile.json", "rows.txt"
@@ -123,7 +123,7 @@ class Sample:
 
     def add(self, kind: str, row: Mapping[str, Any]) -> None:
         """One more row."""
-        words = words_of(said(kind, row))
+        words = words_of(counted_text(kind, row))
         self.ids.append(row["id"])
         self.lengths.append(len(words))
         self.words.update(word[:LONGEST] for word in words)
@@ -145,13 +145,13 @@ class Sample:
         )
 
 
-def said(kind: str, row: Mapping[str, Any]) -> str:
+def counted_text(kind: str, row: Mapping[str, Any]) -> str:
     """The text of a row whose words are counted: of a label, what was judged."""
     names = {"text": ("text",), "pairs": ("prompt", "completion"), "comparisons": ("a", "b")}
     return " ".join(row[name] for name in names.get(kind, ("completion",)))
 
 
-def sampled(split: Path, kind: str, share: float) -> Iterator[dict[str, Any]]:
+def sample_rows(split: Path, kind: str, share: float) -> Iterator[dict[str, Any]]:
     """The rows of a kind that are in the sample, of all parts of the split."""
     least = share * IDS_IN_ALL
     for part in SPLITS:
@@ -164,15 +164,15 @@ def sampled(split: Path, kind: str, share: float) -> Iterator[dict[str, Any]]:
 
 def share_of(split: Path, kind: str, most: int) -> float:
     """The share of a kind's rows that is about `most` bytes; 1: all of them."""
-    size = sum(path.stat().st_size for part in SPLITS for path in shards(split / part / kind))
+    size = sum(path.stat().st_size for part in SPLITS for path in list_shards(split / part / kind))
     return min(1.0, most / max(1, size))
 
 
-def take(split: Path, most: int) -> dict[str, Sample]:
+def take_samples(split: Path, most: int) -> dict[str, Sample]:
     """The samples of all kinds that have rows, about `most` bytes of each."""
     found = {kind: Sample(share_of(split, kind, most)) for kind in TYPES}
     for kind, sample in found.items():
-        for row in sampled(split, kind, sample.share):
+        for row in sample_rows(split, kind, sample.share):
             sample.add(kind, row)
     return {kind: sample for kind, sample in found.items() if sample.ids}
 
@@ -192,13 +192,13 @@ def read_ids(folder: Path) -> dict[str, set[str]]:
     return found
 
 
-def make(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) -> Profile:
+def make_profile(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) -> Profile:
     """The profile of a split version and its tokenizer, of samples of it."""
     encoder = Tokenizer.load(tokenizer)
-    counts, size = encoded(encoder, split, samples["text"].share)
-    met = np.packbits(_met(tokenizer, encoder.vocabulary)).tobytes().hex()
-    scores, agreed = _ratings(split)
-    choices, compared = _comparisons(split)
+    counts, size = count_tokens(encoder, split, samples["text"].share)
+    met = np.packbits(_met_tokens(tokenizer, encoder.vocabulary)).tobytes().hex()
+    scores, agreed = _profile_ratings(split)
+    choices, compared = _profile_comparisons(split)
     return Profile(
         {kind: sample.kind() for kind, sample in samples.items()},
         Pieces(int(counts.sum()), size, met),
@@ -208,11 +208,11 @@ def make(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) -> Profile
     )
 
 
-def encoded(encoder: Tokenizer, split: Path, share: float) -> tuple[np.ndarray, int]:
+def count_tokens(encoder: Tokenizer, split: Path, share: float) -> tuple[np.ndarray, int]:
     """How often each token stands in the sampled text, [vocabulary], and the bytes of that text."""
     counts = np.zeros(encoder.vocabulary, np.int64)
     size = 0
-    for row in sampled(split, "text", share):
+    for row in sample_rows(split, "text", share):
         counts += np.bincount(encoder.encode_documents([row["text"]]), minlength=encoder.vocabulary)
         size += len(row["text"].encode())
     # An end after each text is none of it.
@@ -220,7 +220,7 @@ def encoded(encoder: Tokenizer, split: Path, share: float) -> tuple[np.ndarray, 
     return counts, size
 
 
-def _met(tokenizer: Path, vocabulary: int) -> np.ndarray:
+def _met_tokens(tokenizer: Path, vocabulary: int) -> np.ndarray:
     """Which tokens stand in the training text."""
     described = json.loads((tokenizer / "tokens.json").read_text())
     tokens = np.memmap(tokenizer / "train.bin", described["dtype"], mode="r")
@@ -230,7 +230,7 @@ def _met(tokenizer: Path, vocabulary: int) -> np.ndarray:
     return met
 
 
-def _ratings(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]:
+def _profile_ratings(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]:
     """Single scores by value, and agreement, of all ratings."""
     scores: dict[str, Counter[str]] = defaultdict(Counter)
     agreed: dict[str, Agreement] = defaultdict(Agreement)
@@ -240,11 +240,11 @@ def _ratings(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]
             # Two digits: a scale with any number of steps gives a table of bounded size.
             scores[stratum].update(f"{float(f'{score:.2g}'):g}" for score in row.scores)
             if len(row.scores) > 1:
-                agreed[stratum].add(row.scores, row.annotators)
-    return _sorted(scores), {stratum: _agreed(found) for stratum, found in agreed.items()}
+                agreed[stratum].add_item(row.scores, row.annotators)
+    return _sort_counts(scores), {stratum: _agreement_values(found) for stratum, found in agreed.items()}
 
 
-def _comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]:
+def _profile_comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]:
     """Choices, and agreement of those who compared the same two answers, whichever stood first."""
     choices: dict[str, Counter[str]] = defaultdict(Counter)
     people: dict[str, set[str]] = defaultdict(set)
@@ -256,7 +256,7 @@ def _comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agre
             choices[stratum][row["choice"]] += 1
             people[stratum].update(annotators_of(row))
             first, second = sorted((row["a"], row["b"]))
-            subject = digest(row.get("history") or "", row["prompt"], first, second)
+            subject = text_digest(row.get("history") or "", row["prompt"], first, second)
             subjects[stratum].append(int(subject, 16))
             values[stratum].append(VALUES[row["choice"]] * (1 if row["a"] == first else -1))
     agreed = {}
@@ -266,22 +266,22 @@ def _comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agre
         given = np.array(values[stratum])[np.argsort(places, kind="stable")]
         for judged in np.split(given, np.cumsum(counts)[:-1]):
             if len(judged) > 1:
-                agreement.add(judged.tolist())
+                agreement.add_item(judged.tolist())
         agreement.annotators = people[stratum]
-        agreed[stratum] = _agreed(agreement)
-    return _sorted(choices), agreed
+        agreed[stratum] = _agreement_values(agreement)
+    return _sort_counts(choices), agreed
 
 
-def _agreed(found: Agreement) -> Agreed:
+def _agreement_values(found: Agreement) -> Agreed:
     several = found.items > 0
     # Of no item that several people judged there is no agreement; NaN is no JSON.
     return Agreed(
         found.items,
         len(found.annotators),
-        found.alpha if several else None,
+        found.krippendorff_alpha if several else None,
         found.of_pairs if several else None,
     )
 
 
-def _sorted(counts: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+def _sort_counts(counts: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
     return {name: dict(sorted(found.items())) for name, found in sorted(counts.items())}

@@ -54,7 +54,7 @@ class Fault(NamedTuple):
     passes: bool
 
 
-def again(action: Callable[[], T], where: str = "", waits: Sequence[float] = ()) -> T:
+def retry_action(action: Callable[[], T], where: str = "", waits: Sequence[float] = ()) -> T:
     """The result of an action that is done again, after a wait, while a lock or the network breaks it.
 
     `where` is the remote's address, for messages. Raises UserError at once for what does not pass by itself:
@@ -66,7 +66,7 @@ def again(action: Callable[[], T], where: str = "", waits: Sequence[float] = ())
         except UserError:
             raise
         except Exception as error:
-            found = fault(error, where)
+            found = explain_error(error, where)
             if found is None:
                 raise
             if wait is None or not found.passes:
@@ -75,18 +75,18 @@ def again(action: Callable[[], T], where: str = "", waits: Sequence[float] = ())
     raise AssertionError("unreachable")
 
 
-def fault(error: BaseException, where: str) -> Fault | None:
+def explain_error(error: BaseException, where: str) -> Fault | None:
     """What an error of DVC or of a store means to a person; None: it is a mistake of ours."""
     # The first cause says most: a store's own code is dressed as a plain PermissionError on the way up.
-    for cause in reversed(list(_causes(error))):
+    for cause in reversed(list(_error_causes(error))):
         names = {kind.__name__ for kind in type(cause).__mro__}
-        code, status = _answer(cause)
+        code, status = _s3_response(cause)
         if names & {"LockError"}:
             return Fault("another program holds DVC's lock on this project; let it finish", True)
         if "RemoteMissingDepsError" in names or (names & {"ImportError"} and "dvc" in str(cause)):
             return Fault(missing_plugin(where), False)
         if names & {"ConfigError", "RemoteConfigError"}:
-            return Fault(f"data.remote {where} is no address that DVC knows ({_short(cause)})", False)
+            return Fault(f"data.remote {where} is no address that DVC knows ({_short_error(cause)})", False)
         if names & NO_CREDENTIALS:
             return Fault(
                 f"{where}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
@@ -97,21 +97,28 @@ def fault(error: BaseException, where: str) -> Fault | None:
             return Fault(f"{where}: there is no such bucket; make it, or mend data.remote", False)
         if code in REFUSED or status in (401, 403):
             return Fault(f"{where} refuses these credentials ({code or status}); look at AWS's own", False)
-        if code in BUSY or status >= 500 or names & UNREACHABLE or _number(cause) in UNREACHABLE_NUMBERS:
-            return Fault(f"{where} does not answer ({_short(cause)}); nothing was lost, try again", True)
-        if _number(cause) in (errno.ENOSPC, errno.EDQUOT):
+        if (
+            code in BUSY
+            or status >= 500
+            or names & UNREACHABLE
+            or _error_number(cause) in UNREACHABLE_NUMBERS
+        ):
+            return Fault(
+                f"{where} does not answer ({_short_error(cause)}); nothing was lost, try again", True
+            )
+        if _error_number(cause) in (errno.ENOSPC, errno.EDQUOT):
             return Fault(f"no space is left on the disk of {where or 'the project'}; make room", False)
-        if _number(cause) in (errno.EROFS, errno.EIO):
+        if _error_number(cause) in (errno.EROFS, errno.EIO):
             place = getattr(cause, "filename", None) or where or "the project"
-            return Fault(f"{place} cannot be written or read ({os.strerror(_number(cause))})", False)
+            return Fault(f"{place} cannot be written or read ({os.strerror(_error_number(cause))})", False)
         if isinstance(cause, PermissionError):
-            return Fault(f"{where or 'the project'} cannot be written or read ({_short(cause)})", False)
+            return Fault(f"{where or 'the project'} cannot be written or read ({_short_error(cause)})", False)
         if code:
-            return Fault(f"{where} answers {code}: {_short(cause)}", False)
+            return Fault(f"{where} answers {code}: {_short_error(cause)}", False)
     return None
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _error_causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     step: BaseException | None = error
     while step is not None and id(step) not in seen:
@@ -120,7 +127,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         step = step.__cause__ or step.__context__
 
 
-def _answer(error: BaseException) -> tuple[str, int]:
+def _s3_response(error: BaseException) -> tuple[str, int]:
     """Code and HTTP status of an S3 error; empty and 0 for any other."""
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
@@ -129,11 +136,11 @@ def _answer(error: BaseException) -> tuple[str, int]:
     return str(response.get("Error", {}).get("Code", "")), int(status or 0)
 
 
-def _number(error: BaseException) -> int:
+def _error_number(error: BaseException) -> int:
     return getattr(error, "errno", None) or 0
 
 
-def _short(error: BaseException) -> str:
+def _short_error(error: BaseException) -> str:
     return url_secrets.hide_secrets((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
@@ -144,10 +151,10 @@ def missing_plugin(where: str) -> str:
     return f"data.remote {where} needs DVC's plugin for {scheme}; `{install}` installs it"
 
 
-def secret(address: str) -> str:
+def address_problem(address: str) -> str:
     """What is wrong with an address that holds a secret, in words that follow its key; else empty."""
     parts = urlsplit(address)
-    if url_secrets.fault(address, url_secrets.NAMED_USERS) and not parts.password:
+    if url_secrets.secret_problem(address, url_secrets.NAMED_USERS) and not parts.password:
         return "holds a user; credentials are taken from the environment or from AWS's own files"
     if not (parts.password or parts.query):
         return ""
@@ -160,21 +167,21 @@ def set_remote(repo: Any, root: Path, remote: str, endpoint: str = "") -> None:
     Raises UserError for an address with a password in it: what is written must not be secret.
     """
     for name, address in (("remote", remote), ("endpoint", endpoint)):
-        if said := secret(address):
+        if said := address_problem(address):
             raise UserError(f"data.{name} {said}")
     url = remote if urlsplit(remote).scheme else str((root / remote).resolve())
     wanted = {"url": url, **({"endpointurl": endpoint} if endpoint else {})}
     if urlsplit(remote).scheme == "s3":
         wanted["connect_timeout"] = CONNECT_SECONDS
     core = repo.config.get("core", {})
-    if core.get("remote") == NAME and _plain(repo.config["remote"].get(NAME)) == wanted:
+    if core.get("remote") == NAME and _plain_settings(repo.config["remote"].get(NAME)) == wanted:
         return
     with repo.config.edit("local") as settings:
         settings.setdefault("remote", {})[NAME] = wanted
         settings.setdefault("core", {})["remote"] = NAME
 
 
-def _plain(settings: Any) -> dict[str, str]:
+def _plain_settings(settings: Any) -> dict[str, str]:
     return {key: str(value) for key, value in (settings or {}).items()}
 
 
@@ -192,7 +199,7 @@ def open_remote(repo: Any) -> Any:
     return store
 
 
-def listing(store: Any, version: str) -> dict[str, str] | None:
+def version_listing(store: Any, version: str) -> dict[str, str] | None:
     """Return the hashes of a version's files by path; None where the store has no sound listing of it."""
     path = store.oid_to_path(version)
     if not store.fs.exists(path):
@@ -204,14 +211,14 @@ def listing(store: Any, version: str) -> dict[str, str] | None:
     return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
 
 
-def copy(source: Any, target: Any, hashes: Sequence[str]) -> bool:
+def copy_data_version(source: Any, target: Any, hashes: Sequence[str]) -> bool:
     """Bring from store to store what the target has not or has damaged; return whether it has all of it then.
 
     What is copied is hashed on the way: an object that is damaged, or cut short, is left where it is. In a
     folder, a damaged object is replaced.
     """
-    wanted = unsound(target, hashes)
-    usable = [name for name in wanted if name not in set(unsound(source, wanted))]
+    wanted = damaged_hashes(target, hashes)
+    usable = [name for name in wanted if name not in set(damaged_hashes(source, wanted))]
     if usable and is_folder(target):
         with ThreadPoolExecutor(COPIES) as executor:
             for _ in executor.map(partial(_copy_object, source, target), usable):
@@ -220,7 +227,7 @@ def copy(source: Any, target: Any, hashes: Sequence[str]) -> bool:
         # Without check_exists: an object of that name may be there, and damaged.
         paths = [source.oid_to_path(name) for name in usable]
         target.add(paths, source.fs, usable, check_exists=False)
-    return not unsound(target, wanted)
+    return not damaged_hashes(target, wanted)
 
 
 def _copy_object(source: Any, target: Any, name: str) -> None:
@@ -252,10 +259,12 @@ def store_object(target: Any, name: str, stream: IO[bytes]) -> bool:
 
 def copy_version(source: Any, target: Any, version: str) -> bool:
     """Bring a whole version, its listing last: a store that has the listing has the files."""
-    files = listing(target, version) or listing(source, version)
+    files = version_listing(target, version) or version_listing(source, version)
     if files is None:
         return False
-    return copy(source, target, sorted(set(files.values()))) and copy(source, target, [version])
+    return copy_data_version(source, target, sorted(set(files.values()))) and copy_data_version(
+        source, target, [version]
+    )
 
 
 def is_folder(store: Any) -> bool:
@@ -263,9 +272,9 @@ def is_folder(store: Any) -> bool:
     return bool(store.fs.protocol == "local")
 
 
-def unsound(store: Any, hashes: Sequence[str]) -> list[str]:
+def damaged_hashes(store: Any, hashes: Sequence[str]) -> list[str]:
     """Return the hashes whose objects a store lacks, or, of a folder, has damaged."""
-    missing = lacking(store, hashes)
+    missing = missing_hashes(store, hashes)
     if not is_folder(store):
         return missing
     absent = set(missing)
@@ -288,7 +297,7 @@ def is_damaged(store: Any, name: str) -> bool:
     return made.hexdigest() != name.removesuffix(".dir")
 
 
-def lacking(store: Any, hashes: Sequence[str]) -> list[str]:
+def missing_hashes(store: Any, hashes: Sequence[str]) -> list[str]:
     """The hashes whose objects a store does not have."""
     found = store.fs.exists([store.oid_to_path(name) for name in hashes]) if hashes else []
     return [name for name, there in zip(hashes, found, strict=True) if not there]

@@ -62,14 +62,14 @@ def _broken(path: Path, said: str) -> str:
     return f"{path} is broken ({said}); restore it with `git checkout {POINTER}`"
 
 
-def former(pointer: dict[str, Any]) -> bool:
+def is_former_layout(pointer: dict[str, Any]) -> bool:
     """Whether a version was made when `data/` was a file a kind: its hash can never be that of shards."""
     return int(pointer["meta"].get("layout", 1)) < LAYOUT
 
 
-def mismatch(pointer: dict[str, Any], found: str) -> str:
+def explain_mismatch(pointer: dict[str, Any], found: str) -> str:
     """Why rows of the same sources have another hash than data.dvc says, and what to do."""
-    if former(pointer):
+    if is_former_layout(pointer):
         return (
             f"data.dvc names a version of the former layout, a file a kind, and data/ is in shards now "
             f"({found}); take it once with `--set data.accept=true`, then commit data.dvc"
@@ -81,7 +81,7 @@ def mismatch(pointer: dict[str, Any], found: str) -> str:
 
 
 @contextmanager
-def repository(root: Path) -> Any:
+def open_repository(root: Path) -> Any:
     """DVC's repository of a project; a folder without one gets it. Quiet, and without a lock left behind."""
     import logging
 
@@ -135,7 +135,7 @@ def claim_data(root: Path) -> None:
         data_folder.list_files(data, data_folder.data_files(data))
     if pointer is not None and is_kept(root):
         # A kill after data.dvc was renamed left the list without it.
-        _remember(root, [(pointer, "")])
+        _remember_versions(root, [(pointer, "")])
 
 
 def is_kept(root: Path) -> bool:
@@ -162,14 +162,14 @@ def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
             "`git checkout data.dvc` brings it back"
         )
     if foreign := data_folder.foreign_quarantine(data):
-        raise UserError(data_folder.refusal(foreign))
+        raise UserError(data_folder.refusal_message(foreign))
     foreign = data_folder.foreign_files(data)
     if foreign:
         found = data_folder.data_files(data)
         fits = all(data_folder.SHARD.fullmatch(name) or name in data_folder.FORMER for name in found)
         known = _known_hashes(root, pointer) if fits else set()
         if not known:
-            raise UserError(data_folder.refusal(foreign))
+            raise UserError(data_folder.refusal_message(foreign))
         if folder_hash(root) not in known:
             raise UserError(
                 f"data/{foreign[0]} is in no list of chatmill's, and data/ is no version of data.dvc; "
@@ -181,7 +181,7 @@ def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
 
 def _known_hashes(root: Path, pointer: dict[str, Any] | None) -> set[str]:
     """Return the hashes of all versions that chatmill made, as far as this folder and git know."""
-    known = {entry["md5"] for entry in remembered(root)} | ({pointer["md5"]} if pointer else set())
+    known = {entry["md5"] for entry in remembered_versions(root)} | ({pointer["md5"]} if pointer else set())
     command = ["git", "-C", str(root), "log", "--format=%H", "--", POINTER]
     try:
         commits = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
@@ -199,25 +199,25 @@ def _known_hashes(root: Path, pointer: dict[str, Any] | None) -> set[str]:
     return known
 
 
-def checkout(root: Path) -> bool:
+def checkout_data(root: Path) -> bool:
     """Make data/ what data.dvc says, from DVC's cache; return whether that worked.
 
     False where the cache lacks the version or has it damaged. Raises UserError where data/ is not chatmill's.
     """
     pointer = read_pointer(root)
-    if pointer is None or former(pointer):
+    if pointer is None or is_former_layout(pointer):
         return False
 
     def action() -> bool:
-        with repository(root) as repo:
-            return _place(root, repo.cache.local, pointer["md5"])
+        with open_repository(root) as repo:
+            return _place_version(root, repo.cache.local, pointer["md5"])
 
-    return remotes.again(action)
+    return remotes.retry_action(action)
 
 
-def _place(root: Path, store: Any, version: str) -> bool:
-    files = remotes.listing(store, version)
-    if files is None or remotes.lacking(store, sorted(set(files.values()))):
+def _place_version(root: Path, store: Any, version: str) -> bool:
+    files = remotes.version_listing(store, version)
+    if files is None or remotes.missing_hashes(store, sorted(set(files.values()))):
         return False
     paths = {name: Path(store.oid_to_path(found)) for name, found in files.items()}
     try:
@@ -227,7 +227,7 @@ def _place(root: Path, store: Any, version: str) -> bool:
     return folder_hash(root) == version
 
 
-def bring(root: Path, version: str, into: Path, remote: str = "", endpoint: str = "") -> bool:
+def checkout_version(root: Path, version: str, into: Path, remote: str = "", endpoint: str = "") -> bool:
     """Make a version's files those of the cache of the checkout `into`; whether some store had them.
 
     They are looked for in the cache of the project at `root`, then at the remote. Raises UserError for a
@@ -235,16 +235,16 @@ def bring(root: Path, version: str, into: Path, remote: str = "", endpoint: str 
     """
 
     def kept() -> bool:
-        with repository(root) as repo, repository(into) as own:
+        with open_repository(root) as repo, open_repository(into) as own:
             return bool(remotes.copy_version(repo.cache.local, own.cache.local, version))
 
     def fetched() -> bool:
-        with repository(into) as own:
+        with open_repository(into) as own:
             remotes.set_remote(own, root, remote, endpoint)
             store = remotes.open_remote(own)
             return bool(remotes.copy_version(store, own.cache.local, version))
 
-    return remotes.again(kept) or (bool(remote) and remotes.again(fetched, remote))
+    return remotes.retry_action(kept) or (bool(remote) and remotes.retry_action(fetched, remote))
 
 
 def write_pointer(
@@ -260,28 +260,28 @@ def write_pointer(
     replace_text(path, yaml.safe_dump(found, sort_keys=False))
 
 
-def pull(root: Path, remote: str, endpoint: str = "") -> bool:
+def pull_data(root: Path, remote: str, endpoint: str = "") -> bool:
     """Make data/ what data.dvc says, from the remote; return whether that worked.
 
     False where the remote lacks the version or has it damaged, or it is of the former layout. Raises
     UserError for a remote that cannot be reached or opened, and where data/ is not chatmill's.
     """
     pointer = read_pointer(root)
-    if pointer is None or former(pointer):
+    if pointer is None or is_former_layout(pointer):
         return False
 
     def action() -> bool:
-        with repository(root) as repo:
+        with open_repository(root) as repo:
             remotes.set_remote(repo, root, remote, endpoint)
             store = remotes.open_remote(repo)
             if not remotes.copy_version(store, repo.cache.local, pointer["md5"]):
                 return False
-            return _place(root, repo.cache.local, pointer["md5"])
+            return _place_version(root, repo.cache.local, pointer["md5"])
 
-    return remotes.again(action, remote)
+    return remotes.retry_action(action, remote)
 
 
-def push(root: Path, remote: str, endpoint: str = "", doubted: bool = False) -> None:
+def push_data(root: Path, remote: str, endpoint: str = "", doubted: bool = False) -> None:
     """Send the version that data.dvc names to the remote, as far as it lacks it or has it damaged.
 
     DVC's cache is verified first, and mended from data/. A remote that is a folder is read to find what is
@@ -295,14 +295,14 @@ def push(root: Path, remote: str, endpoint: str = "", doubted: bool = False) -> 
     version = pointer["md5"]
 
     def action() -> None:
-        with repository(root) as repo:
+        with open_repository(root) as repo:
             remotes.set_remote(repo, root, remote, endpoint)
             store, cache = remotes.open_remote(repo), repo.cache.local
-            there = remotes.listing(store, version)
+            there = remotes.version_listing(store, version)
             if there is not None:
                 wanted = [*sorted(set(there.values())), version]
                 if remotes.is_folder(store):
-                    bad = remotes.unsound(store, wanted)
+                    bad = remotes.damaged_hashes(store, wanted)
                 elif doubted:
                     bad = [name for name in wanted if remotes.is_damaged(store, name)]
                 else:
@@ -320,25 +320,25 @@ def push(root: Path, remote: str, endpoint: str = "", doubted: bool = False) -> 
                     "`chatmill ingest` makes it again"
                 )
 
-    remotes.again(action, remote)
+    remotes.retry_action(action, remote)
 
 
 def keep_version(root: Path, store: Any, version: str) -> None:
     """Write what DVC's cache lacks of a version, or has damaged, where data/ is that version."""
-    found = _hashed(root)
+    found = _hash_data(root)
     content = _listing_of(found)
     if _hash_of(content) == version:
-        _keep(root, store, found, content)
+        _keep_version(root, store, found, content)
 
 
-def _keep(root: Path, store: Any, found: dict[str, str], content: bytes) -> None:
+def _keep_version(root: Path, store: Any, found: dict[str, str], content: bytes) -> None:
     files = data_folder.data_files(root / "data")
     places = {digest: files[name] for name, digest in found.items()}
-    for digest in remotes.unsound(store, sorted(places)):
+    for digest in remotes.damaged_hashes(store, sorted(places)):
         with places[digest].open("rb") as stream:
             if not remotes.store_object(store, digest, stream):
                 raise UserError(f"{places[digest]} changed while it was kept as a version; run again")
-    if remotes.unsound(store, [_hash_of(content)]):
+    if remotes.damaged_hashes(store, [_hash_of(content)]):
         remotes.store_object(store, _hash_of(content), BytesIO(content))
 
 
@@ -347,15 +347,15 @@ def folder_hash(root: Path) -> str:
 
     Each file is read once for as long as its inode, size and times stay.
     """
-    return _hash_of(_listing_of(_hashed(root)))
+    return _hash_of(_listing_of(_hash_data(root)))
 
 
 def folder_listing(root: Path) -> dict[str, str]:
     """Return the hashes of the files in data/, by path."""
-    return _hashed(root)
+    return _hash_data(root)
 
 
-def _hashed(root: Path) -> dict[str, str]:
+def _hash_data(root: Path) -> dict[str, str]:
     files = data_folder.data_files(root / "data")
     return dict(zip(files, file_sums(list(files.values()), root, "md5"), strict=True))
 
@@ -370,40 +370,40 @@ def _hash_of(listing: bytes) -> str:
     return f"{hashlib.md5(listing, usedforsecurity=False).hexdigest()}.dir"
 
 
-def add(root: Path, remote: str, meta: dict[str, Any], endpoint: str = "") -> str:
+def add_version(root: Path, remote: str, meta: dict[str, Any], endpoint: str = "") -> str:
     """Make data/ the new version: data.dvc with `meta`, pushed where there is a remote. Return its hash.
 
     Its files go to DVC's cache first; then data.dvc is renamed into its place. The version that was is
     remembered. Raises UserError for a remote that cannot be reached or opened; the new version then stands
-    here, and `push` sends it later.
+    here, and `push_data` sends it later.
     """
     before = read_pointer(root)
 
     def action() -> str:
-        with repository(root) as repo, repo.lock:
-            found = _hashed(root)
+        with open_repository(root) as repo, repo.lock:
+            found = _hash_data(root)
             content = _listing_of(found)
-            _keep(root, repo.cache.local, found, content)
+            _keep_version(root, repo.cache.local, found, content)
             if before is not None:
-                _remember(root, [(before, "")])
+                _remember_versions(root, [(before, "")])
             size = sum(path.stat().st_size for path in data_folder.data_files(root / "data").values())
             write_pointer(root, _hash_of(content), meta, size, len(found))
             if repo.config["core"].get("no_scm") is not True and (root / ".git").exists():
                 repo.scm.ignore(str(root / "data"))
             return _hash_of(content)
 
-    version = remotes.again(action)
+    version = remotes.retry_action(action)
     now = read_pointer(root)
     assert now is not None
-    _remember(root, [(now, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))])
-    push(root, remote, endpoint)
+    _remember_versions(root, [(now, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))])
+    push_data(root, remote, endpoint)
     return version
 
 
-def _remember(root: Path, versions: Iterable[tuple[dict[str, Any], str]]) -> None:
+def _remember_versions(root: Path, versions: Iterable[tuple[dict[str, Any], str]]) -> None:
     """Note versions beside the cache that has their files: uncommitted, data.dvc forgets the last one."""
     path = root / KNOWN
-    entries = remembered(root)
+    entries = remembered_versions(root)
     known = {entry["md5"] for entry in entries}
     new = [{**pointer, "made": made} for pointer, made in versions if pointer["md5"] not in known]
     if new:
@@ -411,7 +411,7 @@ def _remember(root: Path, versions: Iterable[tuple[dict[str, Any], str]]) -> Non
         replace_text(path, "".join(json.dumps(entry) + "\n" for entry in [*entries, *new]))
 
 
-def remembered(root: Path) -> list[dict[str, Any]]:
+def remembered_versions(root: Path) -> list[dict[str, Any]]:
     """The versions that were made in this folder, the oldest first: md5, meta, and when.
 
     `made` is empty where a version was there before this list was.

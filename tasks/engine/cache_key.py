@@ -49,14 +49,14 @@ def stage_key(
         "stage": name,
         "code": code_digest(function),
         "lock": lock_digest(),
-        "parameters": plain(parameters),
+        "parameters": plain_parameters(parameters),
         "inputs": dict(inputs),
         "surroundings": dict(surroundings),
     }
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def plain(parameters: Any) -> Any:
+def plain_parameters(parameters: Any) -> Any:
     """Parameters as JSON-able values."""
     values = (
         asdict(parameters) if is_dataclass(parameters) and not isinstance(parameters, type) else parameters
@@ -72,12 +72,12 @@ def code_digest(function: Callable[..., Any]) -> str:
     return source_digest(ROOT, _module_of(function), function.__name__)
 
 
-def definitions(function: Callable[..., Any]) -> dict[str, str]:
+def definition_digests(function: Callable[..., Any]) -> dict[str, str]:
     """Digest of each definition that `code_digest` takes in, by its dotted name.
 
     A module's own name stands for its statements that define nothing.
     """
-    found = reached(ROOT, _module_of(function), function.__name__)
+    found = reached_definitions(ROOT, _module_of(function), function.__name__)
     return {".".join(filter(None, names)): each.meaning for names, each in found.items()}
 
 
@@ -87,7 +87,9 @@ def changed_source(function: Callable[..., Any], imported: Mapping[str, str]) ->
     `imported` holds SHA-256 digests of module files as another process imported them, by module name.
     """
     began = psutil.Process().create_time()
-    for module in sorted({module for module, _ in reached(ROOT, _module_of(function), function.__name__)}):
+    for module in sorted(
+        {module for module, _ in reached_definitions(ROOT, _module_of(function), function.__name__)}
+    ):
         source = read_source(ROOT, module)
         loaded = getattr(sys.modules.get(module), "__file__", None)
         moved = loaded is not None and Path(loaded).resolve() != source.path.resolve()
@@ -112,11 +114,11 @@ def _module_of(function: Callable[..., Any]) -> str:
 @cache
 def source_digest(root: Path, module: str, name: str) -> str:
     """`code_digest` of the function `name` in `module` of the source tree at `root`."""
-    parts = [[*place, found.meaning] for place, found in reached(root, module, name).items()]
+    parts = [[*place, found.meaning] for place, found in reached_definitions(root, module, name).items()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def reached(root: Path, module: str, name: str) -> dict[tuple[str, str], Definition]:
+def reached_definitions(root: Path, module: str, name: str) -> dict[tuple[str, str], Definition]:
     """The definitions that one names, directly or not, by module and name, in order of these.
 
     A module that is touched also brings its statements that define nothing (name ""): an import runs them.
@@ -133,7 +135,7 @@ def reached(root: Path, module: str, name: str) -> dict[tuple[str, str], Definit
         found[place] = source.defined[place[1]] if place[1] else source.loose
         waiting.append((place[0], ""))
         for chain in found[place].chains:
-            waiting.extend(_resolve(root, place[0], chain))
+            waiting.extend(_resolve_chain(root, place[0], chain))
     return dict(sorted(found.items()))
 
 
@@ -187,10 +189,10 @@ def read_source(root: Path, module: str) -> Source:
     source = Source(path, hashlib.sha256(content).hexdigest())
     for node in ast.walk(tree):
         _without_docstring(node)
-        for name, target in _bindings(node):
+        for name, target in _import_bindings(node):
             source.imported.setdefault(name, []).append(target)
     for statement in tree.body:
-        names = _defines(statement)
+        names = _defined_names(statement)
         for name in names:
             source.defined.setdefault(name, Definition()).statements.append(statement)
         if not names and not isinstance(statement, ast.Import | ast.ImportFrom):
@@ -204,7 +206,7 @@ def _without_docstring(node: ast.AST) -> None:
         node.body = node.body[1:]
 
 
-def _bindings(node: ast.AST) -> Iterator[tuple[str, str]]:
+def _import_bindings(node: ast.AST) -> Iterator[tuple[str, str]]:
     """The names that an import binds, each with what it stands for, dotted."""
     if isinstance(node, ast.Import):
         for alias in node.names:
@@ -215,7 +217,7 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, str]]:
             yield alias.asname or alias.name, f"{node.module}.{alias.name}"
 
 
-def _defines(statement: ast.stmt) -> list[str]:
+def _defined_names(statement: ast.stmt) -> list[str]:
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
     targets: list[ast.expr] = []
@@ -229,7 +231,7 @@ def _defines(statement: ast.stmt) -> list[str]:
     return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
-def _resolve(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _resolve_chain(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """The definitions in the project that a chain of names means inside a module."""
     source = read_source(root, module)
     if chain[0] in source.defined:
@@ -250,7 +252,7 @@ def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     rest = parts[size:]
     if rest and rest[0] != "*":
         # A name that a package only passes on is looked for where it comes from.
-        yield from _resolve(root, module, rest)
+        yield from _resolve_chain(root, module, rest)
     else:
         yield from ((module, name) for name in source.defined)
 
@@ -305,14 +307,14 @@ def sums_digest(sums: Mapping[str, str]) -> str:
     return whole.hexdigest()
 
 
-def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten_values(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested values as `a.b.0.c` and text."""
     if isinstance(values, Mapping):
         for key, value in values.items():
-            yield from flat(value, f"{prefix}{key}.")
+            yield from flatten_values(value, f"{prefix}{key}.")
     elif isinstance(values, list) and any(isinstance(value, Mapping) for value in values):
         for place, value in enumerate(values):
-            yield from flat(value, f"{prefix}{place}.")
+            yield from flatten_values(value, f"{prefix}{place}.")
     else:
         # The last dot is this function's; a name of a person's may end in one.
         yield prefix.removesuffix("."), str(values)

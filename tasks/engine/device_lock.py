@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from model.errors import UserError
-from model.events import Report
-from tasks.common.file_lock import alone
+from model.events import EventCallback
+from tasks.common.file_lock import exclusive_lock
 from tasks.project.paths import DEVICE_LOCKS
 
 WAITS = "another run is using this device; waiting for it"
@@ -27,13 +27,13 @@ def device_locks(device: str, processes: int, root: Path) -> list[Path]:
         return [root / DEVICE_LOCKS / "cpu.lock"]
     import torch
 
-    folder = _own(Path(tempfile.gettempdir()) / f"chatmill-devices-{os.getuid()}")
+    folder = _own_folder(Path(tempfile.gettempdir()) / f"chatmill-devices-{os.getuid()}")
     count = min(processes, torch.cuda.device_count())
     uuids = [str(torch.cuda.get_device_properties(place).uuid) for place in range(count)]
     return [folder / f"{uuid}.lock" for uuid in sorted(uuids)]
 
 
-def _own(folder: Path) -> Path:
+def _own_folder(folder: Path) -> Path:
     """A folder that is this user's and nobody else's; all may write where it stands, so that is looked at."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
@@ -45,9 +45,9 @@ def _own(folder: Path) -> Path:
 
 
 @contextmanager
-def using(device: str, processes: int, root: Path, report: Report) -> Iterator[None]:
+def hold_devices(device: str, processes: int, root: Path, report: EventCallback) -> Iterator[None]:
     """Have the devices for as long as the context lasts; whoever has them now is waited for."""
     with ExitStack() as held:
         for path in device_locks(device, processes, root):
-            held.enter_context(alone(path, report, WAITS))
+            held.enter_context(exclusive_lock(path, report, WAITS))
         yield

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.common.checksums import file_sums
 from tasks.project.paths import OUTPUT_DIGESTS
 
@@ -25,7 +25,7 @@ PART, VIEW, LOCK = ".part", ".view", ".lock"
 
 
 @dataclass(frozen=True)
-class Reference:
+class StageOutput:
     """A stage's output: where it is and what it is. This is what stages pass to each other."""
 
     stage: str
@@ -43,9 +43,9 @@ class DamagedOutput(UserError):
     """A file of an output is not what the manifest says; the text names the file and what is wrong."""
 
 
-def make_reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Reference:
+def make_reference(folder: Path, manifest: dict[str, Any], reused: bool) -> StageOutput:
     """Return the reference of an output that has this manifest."""
-    return Reference(
+    return StageOutput(
         manifest["stage"], manifest["key"], str(folder), manifest["digest"], reused, manifest["seconds"],
         manifest["metrics"], manifest.get("run", ""), manifest.get("cost", {}),
     )  # fmt: skip
@@ -53,14 +53,14 @@ def make_reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Refe
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest with its own digest, synced to disk."""
-    sealed = {**manifest, SEAL: seal(manifest)}
+    sealed = {**manifest, SEAL: manifest_digest(manifest)}
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         file.write(json.dumps(sealed, indent=1))
         file.flush()
         os.fsync(file.fileno())
 
 
-def seal(manifest: dict[str, Any]) -> str:
+def manifest_digest(manifest: dict[str, Any]) -> str:
     """Return the SHA-256 of a manifest without its own digest."""
     rest = {name: value for name, value in manifest.items() if name != SEAL}
     return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
@@ -72,7 +72,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     The bytes of the files are not read: `verify_output` does that.
     """
     try:
-        return _read(folder)
+        return _read_manifest_file(folder)
     except DamagedOutput:
         return None
 
@@ -87,7 +87,7 @@ def verify_output(folder: Path, root: Path) -> dict[str, Any] | None:
     """
     if not os.path.lexists(folder):
         return None
-    manifest = _read(folder)
+    manifest = _read_manifest_file(folder)
     if manifest is None:
         raise DamagedOutput(f"{folder / MANIFEST} is missing")
     sums = manifest["sums"]
@@ -98,7 +98,7 @@ def verify_output(folder: Path, root: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def check_output(reference: Reference, root: Path) -> None:
+def check_output(reference: StageOutput, root: Path) -> None:
     """Raise DamagedOutput if the bytes of an output are not, or not any more, those of the reference."""
     manifest = verify_output(Path(reference.path), root)
     if manifest is None:
@@ -115,7 +115,7 @@ def is_undamaged(folder: Path, root: Path) -> bool:
         return False
 
 
-def usable_output(stage: str, folder: Path, root: Path, report: Report) -> dict[str, Any] | None:
+def usable_output(stage: str, folder: Path, root: Path, report: EventCallback) -> dict[str, Any] | None:
     """Return the manifest of an undamaged output; None if there is none. Damage is reported."""
     try:
         return verify_output(folder, root)
@@ -124,7 +124,7 @@ def usable_output(stage: str, folder: Path, root: Path, report: Report) -> dict[
         return None
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
+def _read_manifest_file(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
@@ -134,15 +134,15 @@ def _read(folder: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, RecursionError) as error:
         raise DamagedOutput(f"{path} is not whole JSON") from error
-    if not isinstance(found, dict) or found.get(SEAL) != seal(found):
+    if not isinstance(found, dict) or found.get(SEAL) != manifest_digest(found):
         raise DamagedOutput(f"{path} is not what was written")
-    _compare(folder, found)
+    _compare_sizes(folder, found)
     return found
 
 
-def _compare(folder: Path, manifest: dict[str, Any]) -> None:
+def _compare_sizes(folder: Path, manifest: dict[str, Any]) -> None:
     """Raise DamagedOutput unless the folder has the manifest's files in their sizes and no others."""
-    wanted, here = manifest["files"], sizes(folder)
+    wanted, here = manifest["files"], file_sizes(folder)
     for name in sorted({*wanted, *here}):
         if wanted.get(name) != here.get(name):
             what = (
@@ -159,7 +159,7 @@ def _compare(folder: Path, manifest: dict[str, Any]) -> None:
             raise DamagedOutput(f"{path} is not a regular file")
 
 
-def sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
+def file_sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
     """Bytes of each file but the manifest and what stands `without` at the top, by path."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -169,7 +169,7 @@ def sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
     return found
 
 
-def put(part: Path, folder: Path) -> None:
+def publish_output(part: Path, folder: Path) -> None:
     """Make what was begun the output."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         folder.unlink()

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol, TypeVar
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from model.processes import die_with_parent
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 2.0  # about what a process takes to start
 AHEAD = 2  # items a process has, the one that it works on among them
 
 
-class Spread(Protocol):
+class ParallelMap(Protocol):
     """Calls a function of a module's top level on each item; the results in the items' order.
 
     Where and in which order it is called must not matter: items are plain values, paths and bounds. What it
@@ -33,20 +33,20 @@ class Spread(Protocol):
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]: ...
 
 
-def in_turn(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+def serial_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """One after another in this process: the right way for little work."""
     return map(function, items)
 
 
-def over_cores(workers: int = 0, patience: float = PATIENCE_SECONDS) -> Cores:
+def process_pool(workers: int = 0, patience: float = PATIENCE_SECONDS) -> ProcessPool:
     """On `workers` processes of this machine (0: one a core), once it took `patience` seconds in this one.
 
     The first item is not counted: it also pays for what is imported, which every process would import anew.
     """
-    return Cores(workers or os.cpu_count() or 1, patience)
+    return ProcessPool(workers or os.cpu_count() or 1, patience)
 
 
-class Cores:
+class ProcessPool:
     """A Spread over processes that are started when there is much to do, and kept until it is closed.
 
     Little work never waits for one to start. They end with this process, however it ends.
@@ -98,7 +98,7 @@ class Cores:
             # Not forked: a flow has threads, and locks that they may hold.
             start = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(
-                self.count, mp_context=start, initializer=_begin, initargs=(os.getpid(),)
+                self.count, mp_context=start, initializer=_begin_worker, initargs=(os.getpid(),)
             )
         return self.pool
 
@@ -118,15 +118,15 @@ class Cores:
             pool.shutdown(cancel_futures=True)
         self.busy = False
 
-    def __enter__(self) -> Cores:
+    def __enter__(self) -> ProcessPool:
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
         (self.end if kind else self.close)()
 
 
-def paced(
-    results: Iterable[R], steps: int, report: Report, work: Callable[[R], tuple[int, int]]
+def report_pace(
+    results: Iterable[R], steps: int, report: EventCallback, work: Callable[[R], tuple[int, int]]
 ) -> Iterator[R]:
     """The results as they are; after each a report of how far it is, and of rows and megabytes a second.
 
@@ -152,7 +152,7 @@ def paced(
         yield result
 
 
-def _begin(parent: int) -> None:
+def _begin_worker(parent: int) -> None:
     die_with_parent(parent)
     # Ctrl-C goes to the whole group; the process that started this one sees to its end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

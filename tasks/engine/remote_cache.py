@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
 from tasks.engine.cache_key import file_sums, output_digest
@@ -24,9 +24,9 @@ from tasks.engine.output import (
     MANIFEST,
     SEAL,
     DamagedOutput,
-    Reference,
-    put,
-    seal,
+    StageOutput,
+    manifest_digest,
+    publish_output,
     verify_output,
     write_manifest,
 )
@@ -50,7 +50,7 @@ class Store:
     needed: bool = False
     away: bool = False
 
-    def send(self, output: Reference, report: Report) -> None:
+    def send_output(self, output: StageOutput, report: EventCallback) -> None:
         """Send a whole output. One that was reused and is listed is taken as there.
 
         Raises UserError where the store is needed and cannot be written.
@@ -65,17 +65,19 @@ class Store:
         if manifest is None:
             raise UserError(f"{folder} is missing; run again to make {output.stage} again")
 
-        def action(place: Place) -> None:
-            path = place.listing(output.stage, output.key)
-            if not output.reused or not place.fs.exists(path):
+        def action(place: RemoteStore) -> None:
+            path = place.listing_path(output.stage, output.key)
+            if not output.reused or not place.filesystem.exists(path):
                 sums = manifest["sums"]
-                objects = {name: _md5(folder / name) for name in sums}
-                place.add([folder / name for name in objects], list(objects.values()))
-                place.write(path, {"manifest": manifest, "objects": objects, "sums": sums})
+                objects = {name: _file_md5(folder / name) for name in sums}
+                place.add_files([folder / name for name in objects], list(objects.values()))
+                place.write_json(path, {"manifest": manifest, "objects": objects, "sums": sums})
 
-        self._tried(action, report)
+        self._try_remote(action, report)
 
-    def fetch(self, stage: str, key: str, folder: Path, report: Report) -> dict[str, Any] | None:
+    def fetch_output(
+        self, stage: str, key: str, folder: Path, report: EventCallback
+    ) -> dict[str, Any] | None:
         """Bring an output to `folder`, whole or not at all: its manifest, or None where it is not there.
 
         Beside the folder it is put together first. What is damaged there is named, removed from the store and
@@ -83,63 +85,63 @@ class Store:
         be read.
         """
 
-        def action(place: Place) -> dict[str, Any] | None:
-            path = place.listing(stage, key)
+        def action(place: RemoteStore) -> dict[str, Any] | None:
+            path = place.listing_path(stage, key)
             try:
-                found = place.read(path)
+                found = place.read_json(path)
                 if found is None:
                     return None
-                manifest, objects, sums = _checked(found, stage, key, path)
+                manifest, objects, sums = _check_listing(found, stage, key, path)
             except DamagedListing as error:
-                place.forget(path, [])
+                place.forget_listing(path, [])
                 report({"event": "message", "text": f"{error}; it is removed, and the output is not used"})
                 return None
             part = folder.with_suffix(".fetch")
             shutil.rmtree(part, ignore_errors=True)
             try:
-                if not place.get(objects, part):
+                if not place.get_files(objects, part):
                     return None
-                if spoilt := _differ(part, sums):
-                    place.forget(path, [objects[name] for name in spoilt])
+                if spoilt := _differing_files(part, sums):
+                    place.forget_listing(path, [objects[name] for name in spoilt])
                     text = f"{stage}: {spoilt[0]} at {self.remote} is damaged; the output there is not used"
                     report({"event": "message", "text": text})
                     return None
-                _put(part, folder, manifest)
+                _publish_fetched(part, folder, manifest)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
             size = sum(manifest["files"].values())
             report({"event": "message", "text": f"fetched from {self.remote} ({size / 1e6:,.1f} MB)"})
             return manifest
 
-        return self._tried(action, report)
+        return self._try_remote(action, report)
 
-    def tell_device(self, pool: str, device: str, report: Report) -> None:
+    def tell_device(self, pool: str, device: str, report: EventCallback) -> None:
         """Note what kind of device a pool's worker has: it enters the keys of what is made there."""
 
-        def action(place: Place) -> None:
-            path = place.listing(POOLS, pool)
-            known = _devices(place, pool)
+        def action(place: RemoteStore) -> None:
+            path = place.listing_path(POOLS, pool)
+            known = _listed_devices(place, pool)
             if device not in known:
-                place.write(path, {"devices": sorted([*known, device])})
+                place.write_json(path, {"devices": sorted([*known, device])})
 
-        self._tried(action, report)
+        self._try_remote(action, report)
 
-    def devices(self, pool: str, report: Report) -> list[str]:
+    def devices(self, pool: str, report: EventCallback) -> list[str]:
         """The kinds of device that a pool's workers have told."""
-        return self._tried(lambda place: _devices(place, pool), report) or []
+        return self._try_remote(lambda place: _listed_devices(place, pool), report) or []
 
-    def _tried(self, action: Callable[[Place], T], report: Report) -> T | None:
+    def _try_remote(self, action: Callable[[RemoteStore], T], report: EventCallback) -> T | None:
         if self.away:
             return None
 
         def opened() -> T:
-            with versions.repository(self.root) as repo:
+            with versions.open_repository(self.root) as repo:
                 remotes.set_remote(repo, self.root, self.remote, self.endpoint)
-                return action(Place(remotes.open_remote(repo), repo.cloud.get_remote().path))
+                return action(RemoteStore(remotes.open_remote(repo), repo.cloud.get_remote().path))
 
         try:
             try:
-                return remotes.again(opened, self.remote)
+                return remotes.retry_action(opened, self.remote)
             except OSError as error:
                 raise UserError(f"{self.remote} cannot be read or written ({error})") from error
         except UserError as error:
@@ -151,25 +153,25 @@ class Store:
 
 
 @dataclass(frozen=True)
-class Place:
+class RemoteStore:
     """An open remote: DVC's store of objects there, and the path that it has there."""
 
     objects: Any
     path: str
 
     @property
-    def fs(self) -> Any:
+    def filesystem(self) -> Any:
         """Its file system."""
         return self.objects.fs
 
-    def listing(self, stage: str, key: str) -> str:
+    def listing_path(self, stage: str, key: str) -> str:
         """Where the listing of an output stands."""
-        return str(self.fs.join(self.path, FOLDER, stage, f"{key}.json"))
+        return str(self.filesystem.join(self.path, FOLDER, stage, f"{key}.json"))
 
-    def read(self, path: str) -> dict[str, Any] | None:
+    def read_json(self, path: str) -> dict[str, Any] | None:
         """A JSON object, or None where there is none. Raises DamagedListing for anything else."""
         try:
-            with self.fs.open(path, "rb") as file:
+            with self.filesystem.open(path, "rb") as file:
                 found = json.loads(file.read())
         except FileNotFoundError:
             return None
@@ -179,25 +181,25 @@ class Place:
             raise DamagedListing(f"{path} is not a listing of chatmill's")
         return found
 
-    def write(self, path: str, value: dict[str, Any]) -> None:
+    def write_json(self, path: str, value: dict[str, Any]) -> None:
         """Write a JSON object, whole or not at all."""
         with TemporaryDirectory(prefix="chatmill-") as scratch:
             file = Path(scratch) / "listing"
             file.write_text(json.dumps(value), encoding="utf-8")
-            self.fs.put_file(str(file), path)
+            self.filesystem.put_file(str(file), path)
 
-    def add(self, files: list[Path], hashes: list[str]) -> None:
+    def add_files(self, files: list[Path], hashes: list[str]) -> None:
         """Send the files whose content is not there."""
-        lacking = set(remotes.lacking(self.objects, sorted(set(hashes))))
+        lacking = set(remotes.missing_hashes(self.objects, sorted(set(hashes))))
         chosen = {name: str(file) for name, file in zip(hashes, files, strict=True) if name in lacking}
         if chosen:
-            self.objects.add(list(chosen.values()), _local(), list(chosen))
+            self.objects.add(list(chosen.values()), _local_filesystem(), list(chosen))
 
-    def get(self, objects: dict[str, str], folder: Path) -> bool:
+    def get_files(self, objects: dict[str, str], folder: Path) -> bool:
         """Bring files, given as hashes by path, to a folder; whether all are there."""
         from dvc_objects.fs.generic import transfer
 
-        if remotes.lacking(self.objects, sorted(set(objects.values()))):
+        if remotes.missing_hashes(self.objects, sorted(set(objects.values()))):
             return False
         targets = [folder / name for name in objects]
         for target in targets:
@@ -205,26 +207,26 @@ class Place:
         folder.mkdir(parents=True, exist_ok=True)
         sources = [self.objects.oid_to_path(name) for name in objects.values()]
         if sources:
-            transfer(self.fs, sources, _local(), [str(target) for target in targets])
+            transfer(self.filesystem, sources, _local_filesystem(), [str(target) for target in targets])
         return True
 
-    def forget(self, path: str, hashes: list[str]) -> None:
+    def forget_listing(self, path: str, hashes: list[str]) -> None:
         """Take a listing away, and the objects that are not what their name says."""
-        self.fs.remove(path)
+        self.filesystem.remove(path)
         for name in sorted(set(hashes)):
             self.objects.delete(name)
 
 
-def _devices(place: Place, pool: str) -> list[str]:
+def _listed_devices(place: RemoteStore, pool: str) -> list[str]:
     """The devices in a pool's listing; none in a damaged one, which the next worker writes again."""
     try:
-        found = (place.read(place.listing(POOLS, pool)) or {}).get("devices", [])
+        found = (place.read_json(place.listing_path(POOLS, pool)) or {}).get("devices", [])
     except DamagedListing:
         found = []
     return [str(device) for device in found] if isinstance(found, list) else []
 
 
-def _checked(
+def _check_listing(
     found: dict[str, Any], stage: str, key: str, path: str
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     """A listing's manifest, hashes and sums. DamagedListing for another's, or one that leads outside."""
@@ -232,8 +234,8 @@ def _checked(
         manifest, objects, sums = found["manifest"], found["objects"], found["sums"]
         same = (manifest["stage"], manifest["key"]) == (stage, key) and manifest["sums"] == sums
         digest = output_digest(sums, manifest.get("apart", ()))
-        same = same and manifest["digest"] == digest and manifest[SEAL] == seal(manifest)
-        inside = all(_inside(name) for name in objects)
+        same = same and manifest["digest"] == digest and manifest[SEAL] == manifest_digest(manifest)
+        inside = all(_is_inside(name) for name in objects)
         whole = set(objects) == set(sums) == set(manifest["files"])
     except (KeyError, TypeError, AttributeError):
         same = inside = whole = False
@@ -242,30 +244,30 @@ def _checked(
     return manifest, objects, sums
 
 
-def _inside(name: str) -> bool:
+def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and name != MANIFEST
 
 
-def _differ(folder: Path, sums: dict[str, str]) -> list[str]:
+def _differing_files(folder: Path, sums: dict[str, str]) -> list[str]:
     found = file_sums(folder)
     return [name for name in sums if found.get(name) != sums[name]]
 
 
-def _put(part: Path, folder: Path, manifest: dict[str, Any]) -> None:
+def _publish_fetched(part: Path, folder: Path, manifest: dict[str, Any]) -> None:
     """Make a folder that is put together the output; what a run of this host began of it goes."""
     write_manifest(part, manifest)
-    put(part, folder)
+    publish_output(part, folder)
     shutil.rmtree(folder.with_suffix(".part"), ignore_errors=True)
 
 
-def _md5(path: Path) -> str:
+def _file_md5(path: Path) -> str:
     from dvc_data.hashfile.hash import file_md5
 
     return str(file_md5(str(path)))
 
 
-def _local() -> Any:
+def _local_filesystem() -> Any:
     from dvc.fs import LocalFileSystem
 
     return LocalFileSystem()

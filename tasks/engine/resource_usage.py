@@ -12,14 +12,14 @@ from typing import Any
 
 import psutil
 
-from model.events import Report
+from model.events import EventCallback
 
 SPENT = "spent.json"
 LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Cost:
+class ResourceUsage:
     """What an output took, its earlier attempts with it; memory in bytes, None: there is no such thing.
 
     `device_seconds` are seconds times the devices (on a CPU: processes) that were held. `memory` is the most
@@ -44,22 +44,28 @@ class Cost:
 class Attempts:
     """What earlier attempts left: their cost, and by step the device-seconds that led to it, none lost."""
 
-    cost: Cost
+    cost: ResourceUsage
     steps: list[tuple[int, float]] = field(default_factory=list)
 
 
-class Meter:
+class ResourceMeter:
     """Measures for as long as its context lasts. `cost` is what all attempts together took.
 
     Where the output `resumes`, what was spent stands in the folder `part` from one attempt to the next.
     """
 
     def __init__(
-        self, part: Path, device: str, devices: int, report: Report, run: str = "", resumes: bool = False
+        self,
+        part: Path,
+        device: str,
+        devices: int,
+        report: EventCallback,
+        run: str = "",
+        resumes: bool = False,
     ) -> None:
         self.path = part / SPENT if resumes else None
         self.forward, self.run = report, run
-        self.before = _read(self.path)
+        self.before = _read_usage(self.path)
         self.cost = replace(self.before.cost, device=device, devices=devices)
         self.steps: list[tuple[int, float]] = []
         self.settled = not self.before.cost.device_seconds
@@ -69,39 +75,39 @@ class Meter:
         self.here = psutil.Process()
         self.others: set[int] = set()
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> ResourceMeter:
         self.began = time.monotonic()
         # A server that the program started before is no part of the stage.
         self.others = {process.pid for process in self.here.children(recursive=True)}
-        self._look()
+        self._sample_memory()
         self.looking.start()
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
         self.ended.set()
         self.looking.join()
-        self._look()
+        self._sample_memory()
         if kind:
-            self._keep()
+            self._keep_usage()
             return
         self._resumed_from(0)
         if self.path:
             for path in (self.path, self.path.with_suffix(".new")):
                 path.unlink(missing_ok=True)
 
-    def report(self, event: dict[str, Any]) -> None:
+    def report_event(self, event: dict[str, Any]) -> None:
         """Take what an event says of the cost; pass on all others."""
         if event["event"] == "usage":
-            self._use(event)
+            self._count_usage(event)
             return
         if event["event"] == "resumed":
             self._resumed_from(event["step"])
             return
         if event["event"] == "step" and self.path:
-            self.steps.append((int(event["step"]), self._spent() - self.cost.lost))
+            self.steps.append((int(event["step"]), self._seconds_spent() - self.cost.lost))
         self.forward(event)
 
-    def _use(self, event: dict[str, Any]) -> None:
+    def _count_usage(self, event: dict[str, Any]) -> None:
         if event.get("gpu_memory"):
             most = max(self.cost.gpu_memory or 0, int(event["gpu_memory"]))
             self.cost = replace(self.cost, gpu_memory=most)
@@ -121,16 +127,16 @@ class Meter:
         self.cost = replace(self.cost, lost=round(lost, 3), repeated=repeated)
         self.steps = [(done, spent) for done, spent in self.before.steps if done <= step] + self.steps
 
-    def _spent(self) -> float:
+    def _seconds_spent(self) -> float:
         own = (time.monotonic() - self.began) * self.cost.devices
         return round(self.before.cost.device_seconds + own, 3)
 
     def _look_often(self) -> None:
         while not self.ended.wait(LOOK_SECONDS):
-            self._look()
-            self._keep()
+            self._sample_memory()
+            self._keep_usage()
 
-    def _look(self) -> None:
+    def _sample_memory(self) -> None:
         used = self.here.memory_info().rss
         for process in self.here.children(recursive=True):
             if process.pid not in self.others:
@@ -139,11 +145,11 @@ class Meter:
         self.cost = replace(
             self.cost,
             seconds=round(self.before.cost.seconds + time.monotonic() - self.began, 3),
-            device_seconds=self._spent(),
+            device_seconds=self._seconds_spent(),
             memory=max(self.cost.memory or 0, used),
         )
 
-    def _keep(self) -> None:
+    def _keep_usage(self) -> None:
         if self.path is None:
             return
         runs = tuple(dict.fromkeys([*self.cost.runs, self.run] if self.run else self.cost.runs))
@@ -156,15 +162,15 @@ class Meter:
             part.replace(self.path)
 
 
-def _read(path: Path | None) -> Attempts:
+def _read_usage(path: Path | None) -> Attempts:
     try:
         found = json.loads(path.read_text()) if path else {}
-        cost = Cost(**{**found["cost"], "runs": tuple(found["cost"]["runs"])})
+        cost = ResourceUsage(**{**found["cost"], "runs": tuple(found["cost"]["runs"])})
         return Attempts(cost, [(int(step), float(spent)) for step, spent in found["steps"]])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return Attempts(Cost())
+        return Attempts(ResourceUsage())
 
 
-def plain_cost(cost: Cost) -> dict[str, Any]:
+def plain_cost(cost: ResourceUsage) -> dict[str, Any]:
     """As a manifest has it: what there is none of is left out."""
     return {name: value for name, value in asdict(cost).items() if value not in (None, (), "")}

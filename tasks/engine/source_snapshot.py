@@ -84,7 +84,7 @@ def take_snapshot(root: Path) -> Snapshot | None:
     first = next((path for path in reversed(above) if not path.exists()), None)
     if not (root / RECORDS).exists():
         make_private_folder(root / RECORDS)
-    lock = _store((root / SOURCE_SNAPSHOTS).resolve(), digest, files)
+    lock = _store_snapshot((root / SOURCE_SNAPSHOTS).resolve(), digest, files)
     folder = (root / SOURCE_SNAPSHOTS / digest).resolve()
     import_from(folder)
     _taken.append(Snapshot(folder, digest, code, lock, first))
@@ -151,7 +151,7 @@ def sources_digest(files: dict[str, bytes]) -> str:
     return whole.hexdigest()[:20]
 
 
-def _store(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
+def _store_snapshot(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
     """Write the copy unless it is there, remove those that no run uses; a shared lock on the copy."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as alone:
@@ -162,7 +162,7 @@ def _store(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
         if not folder.exists():
             part = place / f"{digest}.part"
             try:
-                _write(part, files)
+                _write_files(part, files)
                 part.rename(folder)
             except BaseException:
                 # On a full disk it would take the room that the next run needs.
@@ -178,7 +178,7 @@ def _store(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
     return lock
 
 
-def _write(part: Path, files: dict[str, bytes]) -> None:
+def _write_files(part: Path, files: dict[str, bytes]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     for name, content in files.items():
         path = part / name

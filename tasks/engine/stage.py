@@ -19,17 +19,17 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
-from model.events import FULL, Report
-from tasks.common.file_lock import alone
+from model.events import FULL, EventCallback
+from tasks.common.file_lock import exclusive_lock
 from tasks.engine import device_lock
 from tasks.engine.cache_key import (
     changed_source,
     code_digest,
-    definitions,
+    definition_digests,
     file_sums,
     lock_digest,
     output_digest,
-    plain,
+    plain_parameters,
     stage_key,
     sums_digest,
 )
@@ -40,18 +40,18 @@ from tasks.engine.output import (
     VIEW,
     WAITS,
     DamagedOutput,
-    Reference,
+    StageOutput,
     check_output,
+    file_sizes,
     is_undamaged,
     make_reference,
-    put,
+    publish_output,
     read_manifest,
-    sizes,
     usable_output,
     write_manifest,
 )
-from tasks.engine.parallel import Spread, in_turn
-from tasks.engine.resource_usage import Meter, plain_cost
+from tasks.engine.parallel import ParallelMap, serial_map
+from tasks.engine.resource_usage import ResourceMeter, plain_cost
 from tasks.project.paths import ARTIFACTS
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class StageContext:
     """What a run gives every stage: the project's folder, the seed, the device, how many processes train.
 
     `spread` is where work over many shards goes, `store` where outputs are shared with other hosts; like
@@ -74,7 +74,7 @@ class Surroundings:
     seed: int = 0
     device: str = "cpu"
     processes: int = 1
-    spread: Spread = in_turn
+    spread: ParallelMap = serial_map
     store: Store | None = None
     described: str = ""
 
@@ -108,20 +108,22 @@ class Stage:
         """Whether the function has a parameter of that name."""
         return name in inspect.signature(self.function).parameters
 
-    def holds(self, around: Surroundings) -> tuple[str, int]:
+    def holds(self, around: StageContext) -> tuple[str, int]:
         """The kind of device that it holds while it is made, cpu or cuda, and how many (cpu: processes)."""
         kind = around.device.partition(":")[0] if self.asks_for("device") else "cpu"
         return kind, around.processes if self.asks_for("processes") else 1
 
-    def key(self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings) -> str:
+    def key(self, parameters: Any, inputs: Mapping[str, StageOutput], around: StageContext) -> str:
         """What decides between making and reusing."""
-        return self._key(parameters, inputs, self._asked(parameters, around))
+        return self._digest_key(parameters, inputs, self._requested_context(parameters, around))
 
-    def _key(self, parameters: Any, inputs: Mapping[str, Reference], asked: Mapping[str, Any]) -> str:
+    def _digest_key(
+        self, parameters: Any, inputs: Mapping[str, StageOutput], asked: Mapping[str, Any]
+    ) -> str:
         digests = {name: self._read_of(inputs[name]) for name in self.inputs if name in inputs}
         return stage_key(self.name, self.function, parameters, digests, asked)
 
-    def _read_of(self, reference: Reference) -> str:
+    def _read_of(self, reference: StageOutput) -> str:
         """Digest of what this stage reads of an input: the whole, or the folders that it names."""
         if reference.stage not in self.reads:
             return reference.digest
@@ -133,9 +135,9 @@ class Stage:
         # Outputs that an older chatmill made are as good; their manifests lack the sums of single files.
         sums = manifest.get("sums") or file_sums(Path(reference.path), without=(MANIFEST,))
         patterns = self.reads[reference.stage]
-        return sums_digest({name: found for name, found in sums.items() if _within(name, patterns)})
+        return sums_digest({name: found for name, found in sums.items() if _matches_patterns(name, patterns)})
 
-    def _asked(self, parameters: Any, around: Surroundings) -> dict[str, Any]:
+    def _requested_context(self, parameters: Any, around: StageContext) -> dict[str, Any]:
         """What of its surroundings enters the key."""
         from model.training.distributed import describe_device
 
@@ -148,33 +150,33 @@ class Stage:
             asked["outside"] = self.outside(parameters, around.root)
         return asked
 
-    def find(
-        self, parameters: Any, inputs: Mapping[str, Reference], around: Surroundings, report: Report
-    ) -> Reference | None:
+    def find_output(
+        self, parameters: Any, inputs: Mapping[str, StageOutput], around: StageContext, report: EventCallback
+    ) -> StageOutput | None:
         """The output of this key where it is here or in the store; nothing is made."""
-        return bring(self.name, self.key(parameters, inputs, around), around, report)
+        return fetch_output(self.name, self.key(parameters, inputs, around), around, report)
 
     def run(
         self,
         parameters: Any,
-        inputs: Mapping[str, Reference],
-        around: Surroundings,
-        report: Report,
+        inputs: Mapping[str, StageOutput],
+        around: StageContext,
+        report: EventCallback,
         run: str = "",
-    ) -> Reference:
+    ) -> StageOutput:
         """Reuse the output of this key, or make it; another process making the same one is waited for.
 
         What an earlier run finished and had no time to put in its place is reused too. Raises UserError where
         the disk is full or cannot be written: what is whole stays, what was begun goes unless it resumes.
         """
-        asked = self._asked(parameters, around)
-        key = self._key(parameters, inputs, asked)
+        asked = self._requested_context(parameters, around)
+        key = self._digest_key(parameters, inputs, asked)
         folder = around.root / ARTIFACTS / self.name / key
         part = folder.with_suffix(PART)
-        with self._room(part), alone(folder.with_suffix(LOCK), report, WAITS):
+        with self._free_space(part), exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
             if is_undamaged(part, around.root):
-                put(part, folder)
-            known = usable_output(self.name, folder, around.root, report) or _fetched(
+                publish_output(part, folder)
+            known = usable_output(self.name, folder, around.root, report) or _fetch_to_folder(
                 self.name, key, folder, around, report
             )
             if known and (self.stands is None or self.stands(folder, around.root)):
@@ -185,42 +187,42 @@ class Stage:
             (part / MANIFEST).unlink(missing_ok=True)
             self._check_inputs(inputs, around)
             view = folder.with_suffix(VIEW)
-            with self._arguments(inputs, around, view) as arguments, self._device(around, report):
+            with self._call_arguments(inputs, around, view) as arguments, self._hold_device(around, report):
                 began = time.monotonic()
-                meter = Meter(part, *self.holds(around), report, run, self.resumes)
+                meter = ResourceMeter(part, *self.holds(around), report, run, self.resumes)
                 imported: dict[str, str] = {}
 
                 def listen(event: dict[str, Any]) -> None:
                     if event["event"] == "sources":
                         imported.update(event["modules"])
                     else:
-                        meter.report(event)
+                        meter.report_event(event)
 
                 with meter:
                     metrics = self.function(parameters, **arguments, out=part, report=listen)
             self._check_code(part, imported)
-            traces = self._traces()
+            traces = self._resume_files()
             sums = file_sums(part, without=(MANIFEST, *traces))
             manifest = {
                 "stage": self.name,
                 "key": key,
-                **self._described(parameters, inputs, around, asked),
+                **self._describe_inputs(parameters, inputs, around, asked),
                 "seconds": round(time.monotonic() - began, 3),
                 "cost": plain_cost(meter.cost),
                 "metrics": metrics,
                 "digest": output_digest(sums, self.apart),
                 **({"apart": list(self.apart)} if self.apart else {}),
-                "files": sizes(part, without=traces),
+                "files": file_sizes(part, without=traces),
                 "sums": sums,
                 "run": run,
             }
             write_manifest(part, manifest)
             # Not before: a run killed until here goes on from them.
-            _remove(part / name for name in traces)
-            put(part, folder)
+            _remove_paths(part / name for name in traces)
+            publish_output(part, folder)
             return make_reference(folder, manifest, reused=False)
 
-    def _check_inputs(self, inputs: Mapping[str, Reference], around: Surroundings) -> None:
+    def _check_inputs(self, inputs: Mapping[str, StageOutput], around: StageContext) -> None:
         """Raise UserError if an input was damaged since it was made or last used."""
         for name in self.inputs:
             if name in inputs:
@@ -241,17 +243,17 @@ class Stage:
                 f"{changed} changed while {self.name} was made, so its output is not kept; run again"
             )
 
-    def _described(
+    def _describe_inputs(
         self,
         parameters: Any,
-        inputs: Mapping[str, Reference],
-        around: Surroundings,
+        inputs: Mapping[str, StageOutput],
+        around: StageContext,
         asked: Mapping[str, Any],
     ) -> dict[str, Any]:
         from model.training.distributed import describe_device
 
         return {
-            "parameters": plain(parameters),
+            "parameters": plain_parameters(parameters),
             "inputs": {
                 name: {
                     "key": inputs[name].key,
@@ -262,14 +264,14 @@ class Stage:
                 if name in inputs
             },
             "code": code_digest(self.function),
-            "definitions": definitions(self.function),
-            "surroundings": plain(asked),
+            "definitions": definition_digests(self.function),
+            "surroundings": plain_parameters(asked),
             "lock": lock_digest(),
             "device": describe_device(around.device),
             "seed": around.seed,
         }
 
-    def _traces(self) -> tuple[str, ...]:
+    def _resume_files(self) -> tuple[str, ...]:
         """What in the folder serves a resumption alone."""
         if not self.resumes:
             return ()
@@ -278,8 +280,8 @@ class Stage:
         return TRACES
 
     @contextmanager
-    def _arguments(
-        self, inputs: Mapping[str, Reference], around: Surroundings, view: Path
+    def _call_arguments(
+        self, inputs: Mapping[str, StageOutput], around: StageContext, view: Path
     ) -> Iterator[dict[str, Any]]:
         """What the function is given. Of an input of which it names folders, it gets these and no others."""
         given: dict[str, Any] = {
@@ -288,23 +290,23 @@ class Stage:
         for name in ("root", "spread", *SURROUNDINGS):
             if self.asks_for(name):
                 given[name] = getattr(around, name)
-        _remove([view])
+        _remove_paths([view])
         try:
             for name, patterns in self.reads.items():
                 if given[name] is not None:
-                    given[name] = _view(given[name], patterns, view / name)
+                    given[name] = _make_view(given[name], patterns, view / name)
             yield given
         finally:
-            _remove([view])
+            _remove_paths([view])
 
-    def _device(self, around: Surroundings, report: Report) -> AbstractContextManager[None]:
+    def _hold_device(self, around: StageContext, report: EventCallback) -> AbstractContextManager[None]:
         """The device, for a stage that asks for it: one such stage at a time has it."""
         if not self.asks_for("device"):
             return nullcontext()
-        return device_lock.using(around.device, self.holds(around)[1], around.root, report)
+        return device_lock.hold_devices(around.device, self.holds(around)[1], around.root, report)
 
     @contextmanager
-    def _room(self, part: Path) -> Iterator[None]:
+    def _free_space(self, part: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -345,7 +347,7 @@ def stage(
     return decorate
 
 
-def bring(stage: str, key: str, around: Surroundings, report: Report) -> Reference | None:
+def fetch_output(stage: str, key: str, around: StageContext, report: EventCallback) -> StageOutput | None:
     """An output by its key, from this host or from the store; None where neither has it.
 
     Raises UserError for a stage or a key that is no plain name: they come from other hosts, by tags of MLflow
@@ -356,20 +358,20 @@ def bring(stage: str, key: str, around: Surroundings, report: Report) -> Referen
             f"{stage[:80]!r} with the key {key[:80]!r} names no output of a stage; nothing was read"
         )
     folder = around.root / ARTIFACTS / stage / key
-    with alone(folder.with_suffix(LOCK), report, WAITS):
-        known = usable_output(stage, folder, around.root, report) or _fetched(
+    with exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
+        known = usable_output(stage, folder, around.root, report) or _fetch_to_folder(
             stage, key, folder, around, report
         )
     return make_reference(folder, known, reused=True) if known else None
 
 
-def _fetched(
-    stage: str, key: str, folder: Path, around: Surroundings, report: Report
+def _fetch_to_folder(
+    stage: str, key: str, folder: Path, around: StageContext, report: EventCallback
 ) -> dict[str, Any] | None:
-    return around.store.fetch(stage, key, folder, report) if around.store else None
+    return around.store.fetch_output(stage, key, folder, report) if around.store else None
 
 
-def _within(file: str, patterns: tuple[str, ...]) -> bool:
+def _matches_patterns(file: str, patterns: tuple[str, ...]) -> bool:
     """Whether a file's path leads through a folder that `Path.glob` would find by one of the patterns."""
     parts = PurePosixPath(file).parts[:-1]
     return any(
@@ -379,7 +381,7 @@ def _within(file: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def _view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
+def _make_view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
     """`place` with links to what matches in `folder`: a stage cannot read what its key leaves out."""
     place.mkdir(parents=True)
     for pattern in patterns:
@@ -390,7 +392,7 @@ def _view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
     return place
 
 
-def _remove(paths: Iterable[Path]) -> None:
+def _remove_paths(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)

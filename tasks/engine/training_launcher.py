@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.events import Report
-from model.training.launcher import launch
+from model.events import EventCallback
+from model.training.launcher import launch_training
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingLauncher:
     """Where a stage trains and who hears of it; called with a `train` function of model/."""
 
     out: Path
-    report: Report
+    report: EventCallback
     seed: int
     device: str
     processes: int
@@ -29,7 +29,7 @@ class Training:
         `parameters` is a dataclass, `inputs` are folders and plain values.
         """
         arguments = {name: str(value) if isinstance(value, Path) else value for name, value in inputs.items()}
-        return launch(
+        return launch_training(
             train,
             {
                 **arguments,

@@ -23,15 +23,15 @@ def linear_accuracy(labels: Path) -> dict[str, float]:
     comparisons = read_rows(labels / "train.comparisons.jsonl")
     pairs = read_rows(labels / "pairs.valid.jsonl")
     accuracy: dict[str, float] = {}
-    for stratum in sorted({_stratum(row) for row in pairs}):
-        held_out = [row for row in pairs if _stratum(row) == stratum]
-        rated = [row for row in ratings if _stratum(row) == stratum]
-        compared = [row for row in comparisons if _stratum(row) == stratum]
-        sides = [[_text(row[side]) for row in held_out] for side in ("chosen", "rejected")]
+    for stratum in sorted({_row_stratum(row) for row in pairs}):
+        held_out = [row for row in pairs if _row_stratum(row) == stratum]
+        rated = [row for row in ratings if _row_stratum(row) == stratum]
+        compared = [row for row in comparisons if _row_stratum(row) == stratum]
+        sides = [[_row_text(row[side]) for row in held_out] for side in ("chosen", "rejected")]
         if len(rated) > 1:
-            chosen, rejected = _ridge(rated, *sides)
+            chosen, rejected = _fit_ridge(rated, *sides)
         elif len(compared) > 1:
-            chosen, rejected = _logistic(compared, *sides)
+            chosen, rejected = _fit_logistic(compared, *sides)
         else:
             continue
         right = (chosen > rejected) + 0.5 * (chosen == rejected)
@@ -39,22 +39,24 @@ def linear_accuracy(labels: Path) -> dict[str, float]:
     return accuracy
 
 
-def _ridge(rated: list[dict[str, Any]], *sides: list[str]) -> list[np.ndarray]:
+def _fit_ridge(rated: list[dict[str, Any]], *sides: list[str]) -> list[np.ndarray]:
     from sklearn.linear_model import Ridge
 
-    words = _words()
-    features = words.fit_transform([_text(row) for row in rated])
+    words = _word_vectorizer()
+    features = words.fit_transform([_row_text(row) for row in rated])
     model = Ridge(alpha=1.0, solver="sparse_cg", random_state=0).fit(
         features, [row["score"] for row in rated]
     )
     return [model.predict(words.transform(side)) for side in sides]
 
 
-def _logistic(compared: list[dict[str, Any]], *sides: list[str]) -> list[np.ndarray]:
+def _fit_logistic(compared: list[dict[str, Any]], *sides: list[str]) -> list[np.ndarray]:
     from sklearn.linear_model import LogisticRegression
 
-    words = _words()
-    texts = [_text({**row, "completion": row[side]}) for side in ("chosen", "rejected") for row in compared]
+    words = _word_vectorizer()
+    texts = [
+        _row_text({**row, "completion": row[side]}) for side in ("chosen", "rejected") for row in compared
+    ]
     features = words.fit_transform(texts)
     difference = features[: len(compared)] - features[len(compared) :]
     # Each pair in both orders, so that neither side is the class.
@@ -65,16 +67,16 @@ def _logistic(compared: list[dict[str, Any]], *sides: list[str]) -> list[np.ndar
     return [words.transform(side) @ model.coef_[0] for side in sides]
 
 
-def _words() -> Any:
+def _word_vectorizer() -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=WORDS)
 
 
-def _stratum(row: dict[str, Any]) -> str:
+def _row_stratum(row: dict[str, Any]) -> str:
     return stratum_key(row["aspect"], row["source"])
 
 
-def _text(row: dict[str, Any]) -> str:
+def _row_text(row: dict[str, Any]) -> str:
     before = [turn["content"] for turn in row.get("history", [])]
     return " ".join([*before, row["prompt"], row["completion"]])

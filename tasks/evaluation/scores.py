@@ -114,16 +114,16 @@ def read_comparison(folder: Path) -> Comparison | None:
     return Comparison.read(found) if found else None
 
 
-def difference(one: Score, other: Score) -> str:
+def explain_incomparable(one: Score, other: Score) -> str:
     """Return why two scores cannot be compared, in words; empty where they can."""
     unlike = [name for name in IDENTITY if getattr(one, name) != getattr(other, name)]
     if not unlike:
         return ""
-    shown = (f"{IDENTITY[name]} {_brief(one, name)} and {_brief(other, name)}" for name in unlike)
+    shown = (f"{IDENTITY[name]} {_brief_score(one, name)} and {_brief_score(other, name)}" for name in unlike)
     return f"they differ in {'; '.join(shown)}"
 
 
-def _brief(score: Score, name: str) -> str:
+def _brief_score(score: Score, name: str) -> str:
     value = getattr(score, name)
     if name == "name":
         return metric_words(score.name)
@@ -144,7 +144,7 @@ def score_tags(score: Score, comparison: Comparison | None = None) -> dict[str, 
         "score.n": str(score.n or ""),
         "score.interval": json.dumps(score.interval) if score.interval else "",
     }
-    if comparison and comparison.champion and not difference(score, comparison.champion):
+    if comparison and comparison.champion and not explain_incomparable(score, comparison.champion):
         tags |= {
             "champion.model": comparison.champion_model,
             "champion.score": str(comparison.champion.value),
@@ -184,7 +184,7 @@ def champions_score(tags: Mapping[str, str], champion: Mapping[str, str]) -> Sco
     return tagged_score(champion)
 
 
-def compared(
+def compare_scores(
     tags: Mapping[str, str], champion: Mapping[str, str], version: str, why: str = ""
 ) -> tuple[bool, str]:
     """Return whether a candidate's score beats the champion's, and the reason in words.
@@ -202,7 +202,7 @@ def compared(
     if best is None:
         why = why or "its version does not say what its score measures"
         return False, f"{stays}the two cannot be compared, as {why}"
-    if unlike := difference(mine, best):
+    if unlike := explain_incomparable(mine, best):
         return False, f"{stays}the two scores cannot be compared, as {f'{why}, and ' if why else ''}{unlike}"
     if mine.beats(best):
         return True, f"{metric_words(mine.name)}: {mine.value:.4g} beats version {version}'s {best.value:.4g}"

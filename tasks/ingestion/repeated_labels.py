@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.atomic_file import atomic_path
-from tasks.data.formats.label_rows import instant
-from tasks.data.records import Comparison, Found, Rating, Record, is_nobody, parse_lines, shards
+from tasks.data.formats.label_rows import time_seconds
+from tasks.data.records import Comparison, ParsedRow, Rating, Record, is_nobody, list_shards, parse_lines
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.row_origins import read_places
-from tasks.validation.exact_dedup import hashed
+from tasks.validation.exact_dedup import text_hash
 
 KINDS = ("comparisons", "ratings")
 
@@ -40,7 +40,7 @@ def label_of(row: Mapping[str, Any], where: str = "") -> Label | None:
         who, time = row.get("annotator"), row.get("time")
         sides = sorted((str(row.get("a")), str(row.get("b"))))
         better = row.get(str(row["choice"])) if row["choice"] in ("a", "b") else ""
-        about, verdict = json.dumps([who, *asked, *sides]), hashed(f"{row['choice'] == 'tie'} {better}")
+        about, verdict = json.dumps([who, *asked, *sides]), text_hash(f"{row['choice'] == 'tie'} {better}")
     elif len(row.get("scores") or ()) == 1:
         who, time = next(iter(row.get("annotators") or ()), None), next(iter(row.get("times") or ()), "")
         score = row["scores"][0]
@@ -49,7 +49,7 @@ def label_of(row: Mapping[str, Any], where: str = "") -> Label | None:
         return None
     if is_nobody(who) or row.get("fault"):
         return None
-    return Label(hashed(about), verdict, instant(str(time or "")), where)
+    return Label(text_hash(about), verdict, time_seconds(str(time or "")), where)
 
 
 def find_repeated(labels: Iterable[tuple[int, Label]]) -> set[int]:
@@ -76,7 +76,7 @@ def _in_order(where: str) -> list[Any]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", where)]
 
 
-def keep_each_once(every: Sequence[Found], seen: Collection[str], withdrawn: Withdrawn) -> list[Record]:
+def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn: Withdrawn) -> list[Record]:
     """Return the rows of a source that ingestion keeps: none that is withdrawn, and each only once.
 
     Labels that name nobody are votes, and all of them stay.
@@ -90,7 +90,7 @@ def keep_each_once(every: Sequence[Found], seen: Collection[str], withdrawn: Wit
     places: list[str] = []
     taken = set(seen)
     for found in every:
-        row = withdrawn.left(found.row) if withdrawn else found.row
+        row = withdrawn.filter_row(found.row) if withdrawn else found.row
         vote = found.anonymous and isinstance(row, Comparison | Rating)
         if row is None or (row.id in taken and not vote):
             continue
@@ -116,12 +116,12 @@ def drop_repeated_labels(out: Path) -> dict[str, int]:
         if repeated:
             dropped[kind] = len(repeated)
             for name in ("rows", "origins"):
-                _write_without(shards(out / name / kind), repeated)
+                _write_without(list_shards(out / name / kind), repeated)
     return dropped
 
 
 def _labels(out: Path, kind: str) -> Iterator[Label | None]:
-    for path in shards(out / "rows" / kind):
+    for path in list_shards(out / "rows" / kind):
         with path.open("rb") as file:
             places = read_places(out / "origins" / kind / path.name)
             yield from map(label_of, parse_lines(file, str(path)), places)

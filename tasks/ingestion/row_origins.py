@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.data.records import TYPES, shards
+from tasks.data.records import TYPES, list_shards
 from tasks.engine.output import is_undamaged, read_manifest
 from tasks.project.paths import ARTIFACTS
 
@@ -29,7 +29,7 @@ def find_origins(root: Path, version: str) -> Path | None:
 
 
 def _names_sources(origins: Path) -> bool:
-    firsts = (next(read_places(path), None) for kind in TYPES for path in shards(origins / kind))
+    firsts = (next(read_places(path), None) for kind in TYPES for path in list_shards(origins / kind))
     first = next((place for place in firsts if place is not None), STORED)
     return not first.startswith(STORED)
 
@@ -45,7 +45,7 @@ def write_places(out: Path) -> None:
     """Write out/origins for rows that were not parsed but fetched: where they stand in data/."""
     for kind in TYPES:
         (out / "origins" / kind).mkdir(parents=True)
-        for path in shards(out / "rows" / kind):
+        for path in list_shards(out / "rows" / kind):
             with path.open("rb") as rows, (out / "origins" / kind / path.name).open("w") as places:
                 for number, _ in enumerate(rows, 1):
                     places.write(json.dumps(f"data/{kind}/{path.name}, line {number}") + "\n")

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 from model.errors import UserError
-from tasks.common.names import slug, unused, yaml_text
-from tasks.data.formats.base import Format, Reading
-from tasks.data.formats.column_names import Guess, guess, respelled, written
-from tasks.data.formats.detect import describe_empty, look, rename, tried, why_unknown
-from tasks.data.formats.files import File
+from tasks.common.names import slugify_name, unused_name, yaml_text
+from tasks.data.formats.base import Format, ParseOptions
+from tasks.data.formats.column_names import Guess, format_columns, guess_columns, respelled_columns
+from tasks.data.formats.detect import describe_empty, list_mismatches, rename_keys, sample_file, why_unknown
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import no_rows, read_rows
 from tasks.data.formats.registry import find_format, formats
-from tasks.data.formats.skip_counts import Tally
+from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.formats.unsupported_shapes import unreadable_shape
-from tasks.data.records import TYPES, Found, Record, Text
+from tasks.data.records import TYPES, ParsedRow, Record, Text
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
@@ -70,7 +70,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Survey:
+class FolderScan:
     """What was found in a folder: sources, and files that are none, each with the reason.
 
     `unreadable` are those of the others that should be data by their names, and cannot be read.
@@ -106,7 +106,7 @@ class Survey:
         return all(source.share == 1 for source in self.sources)
 
 
-def survey(folder: Path, root: Path) -> Survey:
+def scan_folder(folder: Path, root: Path) -> FolderScan:
     """Look at the files of a folder; globs are written from `root` on. Hidden files are passed over.
 
     A file whose format is not clear, or that breaks off, is among the others with the reason. Raises
@@ -119,44 +119,44 @@ def survey(folder: Path, root: Path) -> Survey:
     known: dict[Path, Guess] = {}
     seen: set[str] = set()
     withdrawn = read_withdrawn(root)
-    paths = _files(folder, root)
+    paths = _list_files(folder, root)
     saved = _saved_sets(paths)
-    others += [(_shown(place, root), _dataset(_shown(place, root))) for place in saved]
+    others += [(_display_path(place, root), _find_dataset(_display_path(place, root))) for place in saved]
     for path in paths:
-        name = _shown(path, root)
+        name = _display_path(path, root)
         if any(path.is_relative_to(place) for place in saved):
             continue
         if not _is_unicode(name):
             others.append((name, "its name is not UTF-8, so no preset can name it; rename it"))
             continue
-        if _ending(path) not in (*ENDINGS, CONFIGURATION):
+        if _file_ending(path) not in (*ENDINGS, CONFIGURATION):
             others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
             continue
         try:
-            known[path] = _format(path, name)
+            known[path] = _guess_format(path, name)
         except UserError as error:
-            others.append((name, _why(name, error)))
-            unreadable += [name] if _ending(path) != CONFIGURATION else []
+            others.append((name, _error_reason(name, error)))
+            unreadable += [name] if _file_ending(path) != CONFIGURATION else []
     sources: list[Proposal] = []
-    for place, paths in _grouped(folder, known):
-        own = Path(_plain(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
-        name = unused(slug(place[0] or own), [source.name for source in sources])
+    for place, paths in _group_files(folder, known):
+        own = Path(_plain_name(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
+        name = unused_name(slugify_name(place[0] or own), [source.name for source in sources])
         try:
-            globs = _globs(place, paths, folder, root)
-            sources.append(_read(name, known[paths[0]], globs, paths, root, seen, withdrawn))
+            globs = _find_globs(place, paths, folder, root)
+            sources.append(_read_rows(name, known[paths[0]], globs, paths, root, seen, withdrawn))
         except UserError as error:
             together = find_format(known[paths[0]].format).unit == "source"
             # Files that make sense together only are not tried alone: each would lack the others.
             whole, broken = ([], []) if together else _sorted_out(paths, known[paths[0]], root)
-            failed = broken or [(", ".join(_globs(place, paths, folder, root)), str(error))]
+            failed = broken or [(", ".join(_find_globs(place, paths, folder, root)), str(error))]
             others += failed
             unreadable += [name for name, _ in failed]
             if broken and whole:
-                globs = _globs(place, whole, folder, root)
-                sources.append(_read(name, known[whole[0]], globs, whole, root, seen, withdrawn))
+                globs = _find_globs(place, whole, folder, root)
+                sources.append(_read_rows(name, known[whole[0]], globs, whole, root, seen, withdrawn))
     if not known and not others:
         raise UserError(f"{folder} holds no file; put your text, pairs and labels there")
-    return Survey(sources, others, unreadable)
+    return FolderScan(sources, others, unreadable)
 
 
 def check_place(folder: Path, root: Path) -> None:
@@ -199,22 +199,22 @@ def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[P
     """Of files that cannot be read together, those that can be read alone, and the others with the reason."""
     whole, broken = [], []
     for path in paths:
-        name = _shown(path, root)
+        name = _display_path(path, root)
         try:
-            _read(slug(path.stem), found, (name,), [path], root, set(), Withdrawn())
+            _read_rows(slugify_name(path.stem), found, (name,), [path], root, set(), Withdrawn())
             whole.append(path)
         except UserError as error:
-            broken.append((name, _why(name, error)))
+            broken.append((name, _error_reason(name, error)))
     return whole, broken
 
 
-def _why(name: str, error: UserError) -> str:
+def _error_reason(name: str, error: UserError) -> str:
     """An error's text without the source and the file that it begins with."""
     said = re.sub(r"^source [^\s:]*: ", "", str(error))
     return said.removeprefix(f"{name}, ").removeprefix(f"{name}: ")
 
 
-def _files(folder: Path, root: Path) -> list[Path]:
+def _list_files(folder: Path, root: Path) -> list[Path]:
     """Return the files below a folder in the order of their paths, without hidden ones.
 
     Links to folders are followed, but no folder is entered twice, so a loop of links ends. Raises UserError
@@ -237,7 +237,7 @@ def _files(folder: Path, root: Path) -> list[Path]:
     return sorted(found)
 
 
-def _shown(path: Path, root: Path) -> str:
+def _display_path(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
@@ -250,33 +250,35 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
-def _plain(path: Path) -> str:
+def _plain_name(path: Path) -> str:
     """The name without the ending of its packing."""
     return next((path.name[: -len(end)] for end in PACKED if path.name.lower().endswith(end)), path.name)
 
 
-def _ending(path: Path) -> str:
-    return Path(_plain(path)).suffix.lower()
+def _file_ending(path: Path) -> str:
+    return Path(_plain_name(path)).suffix.lower()
 
 
-def _format(path: Path, name: str) -> Guess:
+def _guess_format(path: Path, name: str) -> Guess:
     """The one format that a file is in, with columns of its own that are known by common names.
 
     Raises UserError that names the candidates, or its keys.
     """
-    file = File(name, path=path)
-    sample = look(file)
+    file = SourceFile(name, path=path)
+    sample = sample_file(file)
     if sample is None:
         raise UserError(f"{name}: it {describe_empty(file)}")
     if said := unreadable_shape(sample):
         raise UserError(f"{name}: {said}")
-    columns = respelled(sample.items[0].values) if sample.items else {}
+    columns = respelled_columns(sample.items[0].values) if sample.items else {}
     known = formats()
-    fitting = [one for one, why_not in tried(rename(sample, columns), known).items() if not why_not]
+    fitting = [
+        one for one, why_not in list_mismatches(rename_keys(sample, columns), known).items() if not why_not
+    ]
     if len(fitting) == 1:
         return Guess(fitting[0], columns)
-    found = guess(sample.items[0].values) if sample.items and not fitting else None
-    if found and not known[found.format].fits(rename(sample, found.columns)):
+    found = guess_columns(sample.items[0].values) if sample.items and not fitting else None
+    if found and not known[found.format].fits(rename_keys(sample, found.columns)):
         return found
     if fitting:
         raise UserError(
@@ -295,21 +297,21 @@ def _saved_sets(paths: Sequence[Path]) -> list[Path]:
     return [place for place in sorted(marks) if not any(other in marks for other in place.parents)]
 
 
-def _dataset(name: str) -> str:
+def _find_dataset(name: str) -> str:
     return (
         "a data set that save_to_disk wrote; add it to data.sources as in "
-        f"{{name: {yaml_text(slug(Path(name).name))}, dataset: {yaml_text(name)}}}"
+        f"{{name: {yaml_text(slugify_name(Path(name).name))}, dataset: {yaml_text(name)}}}"
     )
 
 
-def _grouped(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str, str], list[Path]]]:
+def _group_files(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str, str], list[Path]]]:
     """Files that make a source together: of one subfolder (or none), one ending, one format."""
     groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
     for path, found in known.items():
-        name = f"{found.format} {written(found.columns)}"
+        name = f"{found.format} {format_columns(found.columns)}"
         inner = path.relative_to(folder).parts
         # The whole ending, packing and all, as a glob must match it.
-        ending = path.name[len(Path(_plain(path)).stem) :]
+        ending = path.name[len(Path(_plain_name(path)).stem) :]
         groups[inner[0] if len(inner) > 1 else "", ending, name].append(path)
     for top, ending, name in list(groups):
         # A labelling configuration is read with the exports that it is about.
@@ -321,21 +323,21 @@ def _grouped(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str, st
     return [((top, ending), groups[top, ending, name]) for top, ending, name in sorted(groups)]
 
 
-def _globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Path) -> tuple[str, ...]:
+def _find_globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Path) -> tuple[str, ...]:
     """One glob where it matches these files alone; else their names."""
     top, ending = place
     base = folder / top if top else folder
     deep = any(len(path.relative_to(base).parts) > 1 for path in paths)
-    pattern = f"{glob.escape(_shown(base, root))}/{'**/' if deep else ''}*{glob.escape(ending)}"
+    pattern = f"{glob.escape(_display_path(base, root))}/{'**/' if deep else ''}*{glob.escape(ending)}"
     matched = [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]
-    if len(paths) > 1 and sorted(_shown(path, root) for path in matched if path.is_file()) == sorted(
-        _shown(path, root) for path in paths
+    if len(paths) > 1 and sorted(_display_path(path, root) for path in matched if path.is_file()) == sorted(
+        _display_path(path, root) for path in paths
     ):
         return (pattern,)
-    return tuple(_shown(path, root) for path in paths)
+    return tuple(_display_path(path, root) for path in paths)
 
 
-def _read(
+def _read_rows(
     name: str,
     guessed: Guess,
     globs: tuple[str, ...],
@@ -350,13 +352,13 @@ def _read(
     broken.
     """
     known = find_format(guessed.format)
-    prose = known.unit == "file" and _ending(paths[0]) in (".txt", ".md")
+    prose = known.unit == "file" and _file_ending(paths[0]) in (".txt", ".md")
     documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < FEW else "file"
-    reading = replace(Reading(name), documents=documents, columns=guessed.columns)
+    reading = replace(ParseOptions(name), documents=documents, columns=guessed.columns)
     size = sum(path.stat().st_size for path in paths)
-    every: list[Found] = []
-    read, tally = 0, Tally()
-    for files, covered in _batches(known, paths, root):
+    every: list[ParsedRow] = []
+    read, tally = 0, SkipCounts()
+    for files, covered in _file_batches(known, paths, root):
         found = islice(read_rows(known, files, reading, tally), ROWS - len(every))
         every += [one for one in found if not one.row.fault]
         read += covered
@@ -373,7 +375,7 @@ def _read(
     seen |= {row.id for row in rows}
     # A whole file that held more rows than are read says by its last how far that was, roughly.
     whole = [one.row for one in every]
-    share = min(1.0, read / size) if len(every) < ROWS else min(1.0, _bytes(whole) / size)
+    share = min(1.0, read / size) if len(every) < ROWS else min(1.0, _rows_size(whole) / size)
     meanings = {path: tally.propose(path, key.looks) for path, key in tally.asks().items()}
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
@@ -381,22 +383,22 @@ def _read(
     )  # fmt: skip
 
 
-def _batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[tuple[list[File], int]]:
+def _file_batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[tuple[list[SourceFile], int]]:
     """The files one by one with their sizes, or all at once where they make sense together only."""
-    files = [File(_shown(path, root), path=path) for path in paths]
+    files = [SourceFile(_display_path(path, root), path=path) for path in paths]
     if known.unit == "source":
         yield files, sum(path.stat().st_size for path in paths)
         return
     for file, path in zip(files, paths, strict=True):
         size = path.stat().st_size
-        if size > READ and not file.packing and _ending(path) not in WHOLE:
+        if size > READ and not file.packing and _file_ending(path) not in WHOLE:
             with path.open("rb") as stream:
                 head = stream.read(READ)
             cut = head[: head.rfind(b"\n") + 1] or head
-            yield [File(file.origin, content=cut)], len(cut)
+            yield [SourceFile(file.origin, content=cut)], len(cut)
         else:
             yield [file], size
 
 
-def _bytes(rows: Sequence[Record]) -> int:
+def _rows_size(rows: Sequence[Record]) -> int:
     return sum(len(str(value)) for row in rows for value in vars(row).values())

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from model.nn.transformer import Architecture
+from model.nn.transformer import ModelConfig
 from model.training.kl_controller import derive_learning_rate, derive_max_kl
-from model.training.ppo_config import PPOParameters
+from model.training.ppo_config import PPOConfig
 
 # Hoffmann et al., Training compute-optimal large language models, 2022, arXiv:2203.15556: about 20 tokens a
 # weight. Muennighoff et al., Scaling data-constrained language models, 2023, arXiv:2305.16264: up to four
@@ -50,7 +50,7 @@ VOCABULARIES = (320, 512, 1024, 2048, 4096, 8192, 16384, 32768, 50304)
 
 @dataclass(frozen=True)
 class Amount:
-    """What there is to learn from in the training split, in tokens of a tokenizer of `vocabulary`.
+    """What there is to learn from in the training split, in tokens of a tokenizer of `vocabulary_size`.
 
     `prompt` and `completion` are the lengths that all but a few pairs keep below, `answer` the mean
     completion. `rated` and `compared` are labels by stratum (aspect and source); `scores` the lowest and
@@ -78,7 +78,7 @@ class Machine:
 
     device: str
     memory: int
-    pace: Callable[[Architecture, int], float]
+    pace: Callable[[ModelConfig, int], float]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Plan:
     enough, or more time would not help.
     """
 
-    architecture: Architecture
+    architecture: ModelConfig
     bound: str
     sections: dict[str, dict[str, float | int]]
     seconds: dict[str, float]
@@ -103,7 +103,7 @@ class Plan:
         return sum(self.seconds.values()) / 60
 
 
-def vocabulary(text_bytes: int) -> int:
+def vocabulary_size(text_bytes: int) -> int:
     """The largest usual vocabulary whose tokens each have their share of the text."""
     return max((v for v in VOCABULARIES if v * BYTES_A_TOKEN <= text_bytes), default=VOCABULARIES[0])
 
@@ -131,21 +131,21 @@ def weights_for(tokens: int, memory: int) -> dict[str, float]:
     return bounds
 
 
-def plan(amount: Amount, machine: Machine, minutes: float) -> Plan:
+def plan_run(amount: Amount, machine: Machine, minutes: float) -> Plan:
     """Return numbers for a run of at most so many minutes, or less where there is less to learn from.
 
     Where even the fewest steps that are worth taking need longer, the plan is the shortest there is.
     """
-    paces: dict[Architecture, float] = {}
+    paces: dict[ModelConfig, float] = {}
 
-    def measured(shape: Architecture, batch: int) -> float:
+    def measured(shape: ModelConfig, batch: int) -> float:
         if shape not in paces:
             paces[shape] = machine.pace(shape, batch)
         return paces[shape]
 
-    def scaled(shape: Architecture, batch: int) -> float:
-        known = min(paces, key=lambda one: abs(math.log(one.parameters / shape.parameters)))
-        return paces[known] * known.parameters / shape.parameters
+    def scaled(shape: ModelConfig, batch: int) -> float:
+        known = min(paces, key=lambda one: abs(math.log(one.num_parameters / shape.num_parameters)))
+        return paces[known] * known.num_parameters / shape.num_parameters
 
     found = _within_minutes(amount, replace(machine, pace=measured), minutes)
     if _makes_sentences(amount, found):
@@ -161,7 +161,7 @@ def plan(amount: Amount, machine: Machine, minutes: float) -> Plan:
 def _within_minutes(amount: Amount, machine: Machine, minutes: float) -> Plan:
     budget = max(20.0, minutes * 60 - AROUND)
     for share in SHORTER:
-        found = _plan(amount, machine, budget * share)
+        found = _plan_budget(amount, machine, budget * share)
         if found.minutes <= minutes:
             break
     return found
@@ -170,7 +170,7 @@ def _within_minutes(amount: Amount, machine: Machine, minutes: float) -> Plan:
 def _makes_sentences(amount: Amount, found: Plan) -> bool:
     """Whether a plan takes in enough text and pairs for answers that end and make sense, as in the demo."""
     shape = found.architecture
-    wanted = min(SENTENCE_TOKENS * shape.parameters, PASSES * amount.text_tokens * 0.8)
+    wanted = min(SENTENCE_TOKENS * shape.num_parameters, PASSES * amount.text_tokens * 0.8)
     if found.trained_tokens < wanted:
         return False
     section = found.sections.get("sft")
@@ -179,45 +179,45 @@ def _makes_sentences(amount: Amount, found: Plan) -> bool:
     return section is None or section["steps"] * section["batch"] >= passes * _pair_rows(amount, shape)
 
 
-def _plan(amount: Amount, machine: Machine, budget: float) -> Plan:
+def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
     """Numbers for trainings that take about `budget` seconds together."""
     bounds = weights_for(amount.text_tokens, machine.memory)
     bound = min(bounds, key=lambda name: bounds[name])
-    context = _context(amount, bounds[bound])
-    place = _rung(bounds[bound], context, amount.vocabulary)
-    shape, pace, tokens = _within(place, context, amount, machine, budget * SHARES["pretrain"])
+    context = _context_length(amount, bounds[bound])
+    place = _find_rung(bounds[bound], context, amount.vocabulary)
+    shape, pace, tokens = _largest_within(place, context, amount, machine, budget * SHARES["pretrain"])
     wide = shape.width
     taken = min(tokens, round(pace * budget * SHARES["pretrain"]))
-    batch = _batch(taken, context, amount.text_tokens // context)
+    batch = _batch_size(taken, context, amount.text_tokens // context)
     steps = max(20, taken // (batch * context))
     trained = steps * batch * context
-    if shape != _shape(place, context, amount.vocabulary) or trained < tokens * 0.8:
+    if shape != _shape_at(place, context, amount.vocabulary) or trained < tokens * 0.8:
         bound = "the time"
-    elif place == 0 and shape.parameters > bounds[bound]:
+    elif place == 0 and shape.num_parameters > bounds[bound]:
         bound = "what is worth training at all"
     # Evaluations together take about a seventh of what training takes.
     evaluated = min(amount.valid_tokens, max(2 * context, min(max(60_000, trained // 200), trained // 15)))
     pretrain = {
-        "steps": steps, "batch": batch, "micro_batch": _micro(batch, shape, machine),
-        "evaluate_every": _tenth(steps, 5), "checkpoint_every": _tenth(steps, 10),
+        "steps": steps, "batch": batch, "micro_batch": _micro_batch_size(batch, shape, machine),
+        "evaluate_every": _tenth_of(steps, 5), "checkpoint_every": _tenth_of(steps, 10),
         "evaluate_tokens": evaluated, "patience": 3 if trained > 2 * amount.text_tokens else 0,
-        "learning_rate": _between(wide, 0.005, 0.003), "muon_learning_rate": 0.02,
+        "learning_rate": _interpolate_rate(wide, 0.005, 0.003), "muon_learning_rate": 0.02,
     }  # fmt: skip
     sections: dict[str, dict[str, float | int]] = {"pretrain": pretrain}
-    seconds = {"pretrain": (trained + FORWARD_COST * evaluated * _evaluations(pretrain)) / pace}
+    seconds = {"pretrain": (trained + FORWARD_COST * evaluated * _count_evaluations(pretrain)) / pace}
     if amount.pairs:
-        sections["sft"], seconds["sft"] = _sft(amount, shape, machine, pace, budget)
+        sections["sft"], seconds["sft"] = _plan_sft(amount, shape, machine, pace, budget)
     if amount.pairs and (amount.rated or amount.compared):
-        sections["reward"], seconds["reward"] = _reward(amount, shape, pace, budget)
-        section, seconds["rlhf"] = _rlhf(amount, shape, machine, pace, budget)
+        sections["reward"], seconds["reward"] = _plan_reward(amount, shape, pace, budget)
+        section, seconds["rlhf"] = _plan_rlhf(amount, shape, machine, pace, budget)
         sections["rlhf"] = section
-        seconds["rlhf"] += _rlhf_evaluation(amount, section, pace) * _evaluations(section)
-        sections["evaluate"], seconds["evaluate"] = _evaluate(amount, shape, pace, budget)
+        seconds["rlhf"] += _rlhf_evaluation(amount, section, pace) * _count_evaluations(section)
+        sections["evaluate"], seconds["evaluate"] = _plan_evaluation(amount, shape, pace, budget)
     seconds = {stage: START + value for stage, value in seconds.items()} | {"the rest": AROUND}
     return Plan(shape, bound, sections, seconds, pace, trained)
 
 
-def _evaluations(section: Mapping[str, float | int]) -> int:
+def _count_evaluations(section: Mapping[str, float | int]) -> int:
     """How often a training is evaluated."""
     return EVALUATIONS + int(section["steps"] // section["evaluate_every"])
 
@@ -229,7 +229,7 @@ def _rlhf_evaluation(amount: Amount, section: Mapping[str, float | int], pace: f
     return RLHF_COST * ANSWER_COST * prompts * an_answer / pace
 
 
-def _context(amount: Amount, weights: float) -> int:
+def _context_length(amount: Amount, weights: float) -> int:
     """Room for nearly every pair, within what a model of this size can use and the text can fill."""
     most = 256 if weights < 5e6 else 512 if weights < 5e7 else 1024
     wanted = max(64, amount.prompt + amount.completion + 8, 128 if weights > 5e5 else 64)
@@ -240,39 +240,39 @@ def _context(amount: Amount, weights: float) -> int:
     return found
 
 
-def _shape(place: int, context: int, words: int) -> Architecture:
+def _shape_at(place: int, context: int, words: int) -> ModelConfig:
     layers, width, heads = LADDER[place]
-    return Architecture(layers=layers, width=width, heads=heads, context=context, vocabulary=words)
+    return ModelConfig(layers=layers, width=width, heads=heads, context=context, vocabulary=words)
 
 
-def _rung(weights: float, context: int, words: int) -> int:
-    fitting = [n for n in range(len(LADDER)) if _shape(n, context, words).parameters <= weights]
+def _find_rung(weights: float, context: int, words: int) -> int:
+    fitting = [n for n in range(len(LADDER)) if _shape_at(n, context, words).num_parameters <= weights]
     return fitting[-1] if fitting else 0
 
 
-def _within(
+def _largest_within(
     place: int, context: int, amount: Amount, machine: Machine, seconds: float
-) -> tuple[Architecture, float, int]:
+) -> tuple[ModelConfig, float, int]:
     """The largest shape up to `place` that can take in its tokens in the time; its pace, and the tokens."""
     while True:
-        shape = _shape(place, context, amount.vocabulary)
-        wanted = min(TOKENS_A_WEIGHT * shape.parameters, PASSES * amount.text_tokens)
-        batch = _batch(wanted, context, amount.text_tokens // context)
-        pace = machine.pace(shape, min(batch, _micro(batch, shape, machine) or batch))
+        shape = _shape_at(place, context, amount.vocabulary)
+        wanted = min(TOKENS_A_WEIGHT * shape.num_parameters, PASSES * amount.text_tokens)
+        batch = _batch_size(wanted, context, amount.text_tokens // context)
+        pace = machine.pace(shape, min(batch, _micro_batch_size(batch, shape, machine) or batch))
         if place == 0 or wanted / pace <= seconds * 1.25:
             return shape, pace, wanted
         # Weights times tokens is what time buys, and both grow together: the rung goes with its root.
-        affordable = shape.parameters * math.sqrt(pace * seconds / wanted)
-        place = min(place - 1, _rung(affordable, context, amount.vocabulary))
+        affordable = shape.num_parameters * math.sqrt(pace * seconds / wanted)
+        place = min(place - 1, _find_rung(affordable, context, amount.vocabulary))
 
 
-def _batch(tokens: int, context: int, windows: int) -> int:
+def _batch_size(tokens: int, context: int, windows: int) -> int:
     """Windows a step: it is a thousandth of all tokens, as far as the text fills it several times over."""
     a_step = 1 << round(math.log2(min(524_288, max(1024, tokens / 1000))))
     return max(1, min(a_step // context, max(1, (windows - 1) // 4)))
 
 
-def _micro(batch: int, shape: Architecture, machine: Machine) -> int:
+def _micro_batch_size(batch: int, shape: ModelConfig, machine: Machine) -> int:
     """Windows that go through at once, 0 where all fit. Ours: a block's activations are 40 bytes a number."""
     if not machine.memory:
         return 0
@@ -283,18 +283,18 @@ def _micro(batch: int, shape: Architecture, machine: Machine) -> int:
     return 1 << max(0, int(math.log2(max(1, fitting))))
 
 
-def _between(width: int, small: float, large: float) -> float:
+def _interpolate_rate(width: int, small: float, large: float) -> float:
     """A learning rate between the demo's (width 128) and the 124M preset's (width 768), by log width."""
     share = min(1.0, max(0.0, math.log(width / 128) / math.log(768 / 128)))
     return float(f"{small * (large / small) ** share:.1g}")
 
 
-def _tenth(steps: int, parts: int) -> int:
+def _tenth_of(steps: int, parts: int) -> int:
     return max(1, steps // parts)
 
 
-def _sft(
-    amount: Amount, shape: Architecture, machine: Machine, pace: float, budget: float
+def _plan_sft(
+    amount: Amount, shape: ModelConfig, machine: Machine, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
     """Three passes over the pairs, packed; fewer where the time is short."""
     rows = _pair_rows(amount, shape)
@@ -302,23 +302,23 @@ def _sft(
     affordable = budget * SHARES["sft"] * pace / (batch * shape.context)
     steps = max(20, round(min(3 * rows / batch, affordable)))
     held_out = FORWARD_COST * rows * amount.held_out
-    parts = _parts(5, held_out, steps * batch)
+    parts = _evaluation_parts(5, held_out, steps * batch)
     section = {
-        "steps": steps, "batch": batch, "micro_batch": _micro(batch, shape, machine),
-        "evaluate_every": _tenth(steps, parts), "checkpoint_every": _tenth(steps, 5), "patience": 3,
-        "learning_rate": _between(shape.width, 0.002, 0.0002),
-        "muon_learning_rate": _between(shape.width, 0.01, 0.001),
+        "steps": steps, "batch": batch, "micro_batch": _micro_batch_size(batch, shape, machine),
+        "evaluate_every": _tenth_of(steps, parts), "checkpoint_every": _tenth_of(steps, 5), "patience": 3,
+        "learning_rate": _interpolate_rate(shape.width, 0.002, 0.0002),
+        "muon_learning_rate": _interpolate_rate(shape.width, 0.01, 0.001),
     }  # fmt: skip
-    return section, (steps * batch + held_out * _evaluations(section)) * shape.context / pace
+    return section, (steps * batch + held_out * _count_evaluations(section)) * shape.context / pace
 
 
-def _pair_rows(amount: Amount, shape: Architecture) -> int:
+def _pair_rows(amount: Amount, shape: ModelConfig) -> int:
     """Rows of the context that the pairs fill, packed."""
     a_pair = min(amount.prompt, shape.context // 2) + max(1.0, amount.answer)
     return max(1, int(amount.pairs * min(a_pair, shape.context) / shape.context))
 
 
-def _parts(most: int, held_out: float, training: float) -> int:
+def _evaluation_parts(most: int, held_out: float, training: float) -> int:
     """In how many parts evaluations cut a training, so that they take a third of its time at most."""
     return max(1, min(most, int(training / 3 / max(held_out, 1e-9)) - EVALUATIONS))
 
@@ -329,8 +329,8 @@ def label_groups(amount: Amount, group: int) -> int:
     return rated + sum(count // (group // 2) for count in amount.compared.values())
 
 
-def _reward(
-    amount: Amount, shape: Architecture, pace: float, budget: float
+def _plan_reward(
+    amount: Amount, shape: ModelConfig, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
     """Four passes over the labels in groups of eight texts, or of fewer where there are few."""
     group = next((size for size in (8, 4, 2) if label_groups(amount, size) >= 8), 2)
@@ -342,30 +342,30 @@ def _reward(
     low, high = amount.scores
     texts = 2 * sum(amount.compared.values()) + sum(min(PAIRED, count) for count in amount.rated.values())
     held_out = FORWARD_COST * texts * amount.held_out
-    parts = _parts(4, held_out, steps * batch * group)
+    parts = _evaluation_parts(4, held_out, steps * batch * group)
     section = {
-        "steps": steps, "batch": batch, "group": group, "margin": margin(low, high),
-        "evaluate_every": _tenth(steps, parts), "checkpoint_every": _tenth(steps, 4), "patience": 3,
-        "reference_tokens": _room(amount, shape.context),
-        "learning_rate": _between(shape.width, 0.001, 0.0001),
+        "steps": steps, "batch": batch, "group": group, "margin": rating_margin(low, high),
+        "evaluate_every": _tenth_of(steps, parts), "checkpoint_every": _tenth_of(steps, 4), "patience": 3,
+        "reference_tokens": _answer_room(amount, shape.context),
+        "learning_rate": _interpolate_rate(shape.width, 0.001, 0.0001),
     }  # fmt: skip
-    return section, (steps * batch * group + held_out * _evaluations(section)) * a_text / pace
+    return section, (steps * batch * group + held_out * _count_evaluations(section)) * a_text / pace
 
 
-def margin(low: float, high: float) -> float:
+def rating_margin(low: float, high: float) -> float:
     """How far apart two mean scores are that make a pair: an eighth of the scale, as in the demo."""
     return float(f"{(high - low) / 8:.1g}") if high > low else 1.0
 
 
-def _room(amount: Amount, context: int) -> int:
+def _answer_room(amount: Amount, context: int) -> int:
     """Tokens for an answer: what most completions take, within half the context."""
     return max(4, min(context // 2, amount.completion + 8))
 
 
-def _rlhf(
-    amount: Amount, shape: Architecture, machine: Machine, pace: float, budget: float
+def _plan_rlhf(
+    amount: Amount, shape: ModelConfig, machine: Machine, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
-    new_tokens = _room(amount, shape.context)
+    new_tokens = _answer_room(amount, shape.context)
     # A part of the prompts may not fit before the answer.
     usable = max(1, int(amount.prompts * 0.7))
     an_answer = amount.prompt + min(new_tokens, max(1.0, amount.answer) * 1.5)
@@ -375,27 +375,27 @@ def _rlhf(
     steps = max(10, min(40 if shape.width < 512 else 200, round(affordable / batch)))
     section = {
         "steps": steps, "batch": batch, "minibatches": minibatches, "epochs": 1,
-        "new_tokens": new_tokens, "micro_batch": _micro(batch, shape, machine),
-        "evaluate_every": _tenth(steps, 3), "checkpoint_every": _tenth(steps, 3),
+        "new_tokens": new_tokens, "micro_batch": _micro_batch_size(batch, shape, machine),
+        "evaluate_every": _tenth_of(steps, 3), "checkpoint_every": _tenth_of(steps, 3),
         "held_out": 64, "length_weight": 2.0 if shape.width < 512 else 1.0,
-        "max_kl": derive_max_kl(PPOParameters.kl_target),
+        "max_kl": derive_max_kl(PPOConfig.kl_target),
         "learning_rate": derive_learning_rate(shape.width, batch / minibatches),
     }  # fmt: skip
     return section, RLHF_COST * steps * batch * an_answer / pace
 
 
-def _evaluate(
-    amount: Amount, shape: Architecture, pace: float, budget: float
+def _plan_evaluation(
+    amount: Amount, shape: ModelConfig, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
     """Test prompts, about a twentieth of all, each answered in four ways of asking."""
     an_answer = 4 * (min(amount.prompt, shape.context) + max(1.0, amount.answer))
     affordable = budget * SHARES["evaluate"] * pace / (EVALUATE_COST * an_answer)
     prompts = max(8, min(256, round(affordable)))
     seconds = EVALUATE_COST * min(prompts, amount.prompts / 18) * an_answer / pace
-    return {"prompts": prompts, "new_tokens": _room(amount, shape.context)}, seconds
+    return {"prompts": prompts, "new_tokens": _answer_room(amount, shape.context)}, seconds
 
 
-def quantile(lengths: Sequence[int], share: float) -> int:
+def length_quantile(lengths: Sequence[int], share: float) -> int:
     """The length that this share of all keep to; 0 for none."""
     ordered = sorted(lengths)
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else 0

@@ -12,12 +12,12 @@ from typing import Any
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from tasks.common.names import stratum_key, yaml_comment, yaml_text
-from tasks.data.formats.column_names import written
+from tasks.data.formats.column_names import format_columns
 from tasks.data.formats.skip_counts import yaml_key
 from tasks.data.records import ASPECTS, TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.onboarding import model_sizing
-from tasks.onboarding.folder_scan import Survey
+from tasks.onboarding.folder_scan import FolderScan
 from tasks.onboarding.model_sizing import Amount, Machine, Plan
 from tasks.validation.expectations import Limits
 from tasks.validation.summary import Findings
@@ -43,7 +43,7 @@ class Measured:
     openings: tuple[str, ...]
 
 
-def measure(found: Survey) -> Measured:
+def measure_folder(found: FolderScan) -> Measured:
     """Split the rows that were read, train a trial tokenizer on them, and count in its tokens.
 
     Raises UserError where there is no text, or too little of it to hold any out.
@@ -56,18 +56,18 @@ def measure(found: Survey) -> Measured:
             ".md files, or rows with the key text"
         )
     split = choose_split(found)
-    train = {kind: _in(found.of(kind), "train", split) for kind in TYPES}
+    train = {kind: _rows_in_split(found.of(kind), "train", split) for kind in TYPES}
     pairs = [row for row in train["pairs"] if isinstance(row, Pair)]
-    spoken = [*(row.text for row in train["text"] if isinstance(row, Text)), *map(_spoken, pairs)]
-    floor = model_sizing.character_floor(Counter("".join(_first(spoken, SAMPLE))))
-    usual = model_sizing.vocabulary(found.text_bytes())
-    tokenizer = _trial(spoken, max(usual, floor))
-    sample = _first([row.text for row in texts], SAMPLE)
+    spoken = [*(row.text for row in train["text"] if isinstance(row, Text)), *map(_spoken_texts, pairs)]
+    floor = model_sizing.character_floor(Counter("".join(_first_texts(spoken, SAMPLE))))
+    usual = model_sizing.vocabulary_size(found.text_bytes())
+    tokenizer = _trial_tokenizer(spoken, max(usual, floor))
+    sample = _first_texts([row.text for row in texts], SAMPLE)
     a_byte = len(tokenizer.encode_documents(sample)) / max(1, sum(len(text.encode()) for text in sample))
     whole = found.text_bytes() * a_byte
     size = max(1, sum(len(row.text.encode()) for row in texts))
-    trained, held_out = (_weight(texts, name, split) / size for name in ("train", "valid"))
-    prompts, completions = _lengths(tokenizer, pairs[:PAIRS])
+    trained, held_out = (_split_bytes(texts, name, split) / size for name in ("train", "valid"))
+    prompts, completions = _pair_lengths(tokenizer, pairs[:PAIRS])
     rated = [row for row in train["ratings"] if isinstance(row, Rating)]
     compared = [row for row in train["comparisons"] if isinstance(row, Comparison) and row.choice != "tie"]
     means = [row.score for row in rated]
@@ -80,20 +80,20 @@ def measure(found: Survey) -> Measured:
             max(1, round(whole * held_out)),
             round(len(pairs) * scale["pairs"]),
             round(len({(row.prompt, len(row.history)) for row in pairs}) * scale["pairs"]),
-            model_sizing.quantile(prompts, 0.95),
-            model_sizing.quantile(completions, 0.95),
+            model_sizing.length_quantile(prompts, 0.95),
+            model_sizing.length_quantile(completions, 0.95),
             sum(completions) / max(1, len(completions)),
-            _strata(rated, scale["ratings"]),
-            _strata(compared, scale["comparisons"]),
+            _rating_strata(rated, scale["ratings"]),
+            _rating_strata(compared, scale["comparisons"]),
             (min(means, default=0.0), max(means, default=0.0)),
             split.valid / (1 - split.valid - split.test),
         ),
         tuple(sorted({row.aspect for row in rated} | {row.aspect for row in compared})),
-        _openings([row.text for row in texts]),
+        _opening_words([row.text for row in texts]),
     )
 
 
-def choose_split(found: Survey) -> SplitParameters:
+def choose_split(found: FolderScan) -> SplitParameters:
     """The smallest shares that hold out text, pairs and labels, tried on the rows themselves.
 
     A split goes by the digests of groups, so of few groups chance may hold out none. Raises UserError where
@@ -105,11 +105,11 @@ def choose_split(found: Survey) -> SplitParameters:
     for share in SHARES:
         for salt in SALTS:
             tried = SplitParameters(share, share, salt)
-            if min(_weight(found.of("text"), name, tried) for name in SPLITS) < LEAST_HELD_OUT:
+            if min(_split_bytes(found.of("text"), name, tried) for name in SPLITS) < LEAST_HELD_OUT:
                 continue
             good = good or tried
             kinds = [kind for kind in ("pairs", "comparisons", "ratings") if found.count(kind)]
-            if all(_in(found.of(kind), name, tried) for kind in kinds for name in SPLITS):
+            if all(_rows_in_split(found.of(kind), name, tried) for kind in kinds for name in SPLITS):
                 return tried
     if good is None:
         documents = found.count("text")
@@ -120,18 +120,18 @@ def choose_split(found: Survey) -> SplitParameters:
     return good
 
 
-def _in(rows: Iterable[Record], name: str, split: SplitParameters) -> list[Record]:
+def _rows_in_split(rows: Iterable[Record], name: str, split: SplitParameters) -> list[Record]:
     return [row for row in rows if split_of(row.group, split) == name]
 
 
-def _weight(rows: Iterable[Record], name: str, split: SplitParameters) -> int:
+def _split_bytes(rows: Iterable[Record], name: str, split: SplitParameters) -> int:
     """Bytes of the documents in a split."""
-    return sum(len(row.text.encode()) for row in _in(rows, name, split) if isinstance(row, Text))
+    return sum(len(row.text.encode()) for row in _rows_in_split(rows, name, split) if isinstance(row, Text))
 
 
-def _trial(texts: Sequence[str], wanted: int) -> Tokenizer:
+def _trial_tokenizer(texts: Sequence[str], wanted: int) -> Tokenizer:
     """A tokenizer of the largest vocabulary up to `wanted` that these texts can fill."""
-    sample = _first(texts, SAMPLE)
+    sample = _first_texts(texts, SAMPLE)
     sizes = [size for size in reversed(model_sizing.VOCABULARIES) if size < wanted]
     for size in [wanted, *sizes, *SMALLEST]:
         try:
@@ -141,7 +141,7 @@ def _trial(texts: Sequence[str], wanted: int) -> Tokenizer:
     raise UserError("the text has hardly two words alike, so no vocabulary can be learned from it; add text")
 
 
-def _first(texts: Iterable[str], characters: int) -> list[str]:
+def _first_texts(texts: Iterable[str], characters: int) -> list[str]:
     chosen = []
     for text in texts:
         if characters <= 0:
@@ -151,11 +151,11 @@ def _first(texts: Iterable[str], characters: int) -> list[str]:
     return chosen
 
 
-def _spoken(row: Pair) -> str:
+def _spoken_texts(row: Pair) -> str:
     return "".join([*(turn["content"] for turn in row.history), row.prompt, row.completion])
 
 
-def _lengths(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
+def _pair_lengths(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
     """Tokens of each prompt with what was said before and the chat's marks, and of each completion."""
     prompts = [
         2
@@ -166,18 +166,18 @@ def _lengths(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> tuple[list[int], li
     return prompts, [1 + len(tokenizer.encode(row.completion)) for row in pairs]
 
 
-def _strata(rows: Sequence[Rating | Comparison], scale: float) -> dict[str, int]:
+def _rating_strata(rows: Sequence[Rating | Comparison], scale: float) -> dict[str, int]:
     counts = Counter(stratum_key(row.aspect, row.source) for row in rows)
     return {name: round(count * scale) for name, count in sorted(counts.items())}
 
 
-def _openings(texts: Sequence[str]) -> tuple[str, ...]:
+def _opening_words(texts: Sequence[str]) -> tuple[str, ...]:
     """The first words of three documents, which the model is shown going on with."""
     words = (" ".join(text.split()[:3]) for text in texts[:: max(1, len(texts) // 3)])
     return tuple(dict.fromkeys(word for word in words if word and len(word) < 60))[:3]
 
 
-def missing(found: Survey, measured: Measured) -> list[str]:
+def missing_parts(found: FolderScan, measured: Measured) -> list[str]:
     """What the chain lacks of this folder, a sentence each."""
     said = []
     if not found.count("pairs"):
@@ -198,10 +198,10 @@ def missing(found: Survey, measured: Measured) -> list[str]:
     return said
 
 
-def preset(
+def write_preset(
     name: str,
     device: str,
-    found: Survey,
+    found: FolderScan,
     measured: Measured,
     plan: Plan,
     machine: str,
@@ -223,23 +223,25 @@ def preset(
     amount, shape = measured.amount, plan.architecture
     about = "" if found.whole else "about "
     counted = ", ".join(f"{about}{found.count(kind):,} {kind}" for kind in TYPES)
-    stages = ", ".join(f"{stage} {duration(value)}" for stage, value in plan.seconds.items())
+    stages = ", ".join(f"{stage} {describe_duration(value)}" for stage, value in plan.seconds.items())
     lines = [
-        *_comment(
+        *_yaml_comment(
             "Written by `chatmill init` from a look at the files; every number may be changed. It found "
             f"{counted}; {about}{found.text_bytes():,} bytes of text."
         ),
-        *_comment(f"A run takes about {duration(sum(plan.seconds.values()))} here ({machine}): {stages}."),
-        *(line for text in [*notes, *missing(found, measured)] for line in _comment(text)),
+        *_yaml_comment(
+            f"A run takes about {describe_duration(sum(plan.seconds.values()))} here ({machine}): {stages}."
+        ),
+        *(line for text in [*notes, *missing_parts(found, measured)] for line in _yaml_comment(text)),
         f"name: {yaml_text(name)}",
         "seed: 1",
         f"device: {device}",
         "",
         "data:",
         "  sources:",
-        *(line for source in found.sources for line in _source(source)),
-        *_others(found),
-        *_validation(measured, allowed),
+        *(line for source in found.sources for line in _source_section(source)),
+        *_other_files(found),
+        *_validation_section(measured, allowed),
         "",
         "split: # shares of the groups that are held out: the smallest that leave some of each kind there",
         f"  valid: {measured.split.valid}",
@@ -249,8 +251,8 @@ def preset(
         f"tokenizer: # {_why_so_many(amount.vocabulary, found)}",
         f"  vocabulary: {amount.vocabulary}",
         "",
-        *_comment(
-            f"{shape.parameters:,} weights, {bounded_by(plan, amount)}. Hoffmann et al. (2022, "
+        *_yaml_comment(
+            f"{shape.num_parameters:,} weights, {bounded_by(plan, amount)}. Hoffmann et al. (2022, "
             f"arXiv:2203.15556): about {model_sizing.TOKENS_A_WEIGHT} tokens a weight are right. "
             f"Muennighoff et "
             f"al. (2023, arXiv:2305.16264): {model_sizing.PASSES} passes over a text are worth "
@@ -265,9 +267,9 @@ def preset(
         f"  context: {shape.context} # tokens; 95% of prompts take up to {amount.prompt}, of completions "
         f"{amount.completion}",
         "",
-        *_sections(plan, measured),
+        *_preset_sections(plan, measured),
         "",
-        *_comment(
+        *_yaml_comment(
             "Which model may be champion: it must gain reward over the SFT model, keep its loss on right "
             "answers, and stay near it. The judge is a second reward model with labels of its own."
         ),
@@ -278,31 +280,31 @@ def preset(
     return "\n".join(lines) + "\n"
 
 
-def _why_so_many(vocabulary: int, found: Survey) -> str:
+def _why_so_many(vocabulary: int, found: FolderScan) -> str:
     """Why the vocabulary has its size."""
-    if vocabulary > model_sizing.vocabulary(found.text_bytes()):
+    if vocabulary > model_sizing.vocabulary_size(found.text_bytes()):
         return "as many as the frequent characters of this script take"
     return f"{model_sizing.BYTES_A_TOKEN:,} bytes of text for each token, where there is as much"
 
 
-def _comment(text: str) -> list[str]:
+def _yaml_comment(text: str) -> list[str]:
     return textwrap.wrap(text, 108, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 
-def _source(source: Any) -> list[str]:
+def _source_section(source: Any) -> list[str]:
     holds = ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind))
     names = [yaml_text(name) for name in source.files]
     files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
-    extra = f", {written(source.columns)}" if source.columns else ""
+    extra = f", {format_columns(source.columns)}" if source.columns else ""
     extra += ", documents: paragraph" if source.documents == "paragraph" else ""
     return [
         f"    # {'' if source.share == 1 else 'about '}{holds}",
-        *_asked(source),
+        *_fields_comment(source),
         f"    - {{name: {yaml_text(source.name)}, files: {files}, format: {source.format}{extra}}}",
     ]
 
 
-def _asked(source: Any) -> list[str]:
+def _fields_comment(source: Any) -> list[str]:
     """The comment that proposes `fields` for keys whose meaning a run must know."""
     if not source.asked:
         return []
@@ -318,7 +320,7 @@ def _asked(source: Any) -> list[str]:
     ]
 
 
-def _others(found: Survey) -> list[str]:
+def _other_files(found: FolderScan) -> list[str]:
     if not found.others:
         return []
     shown = [f"  #   {yaml_comment(name)}: {yaml_comment(why)}" for name, why in found.others[:20]]
@@ -334,7 +336,7 @@ class Allowed:
     reasons: tuple[str, ...]
 
 
-def allow(findings: Findings) -> Allowed | None:
+def allowed_share(findings: Findings) -> Allowed | None:
     """The share that lets a run go on without the rows that break a rule; None where it is above MOST_BAD."""
     shares = []
     for kind in TYPES:
@@ -355,7 +357,8 @@ def bounded_by(plan: Plan, amount: Amount) -> str:
     if plan.bound != "the time":
         return f"bounded by {plan.bound}"
     wanted = min(
-        model_sizing.PASSES * amount.text_tokens, model_sizing.TOKENS_A_WEIGHT * plan.architecture.parameters
+        model_sizing.PASSES * amount.text_tokens,
+        model_sizing.TOKENS_A_WEIGHT * plan.architecture.num_parameters,
     )
     if plan.trained_tokens >= wanted * 0.8:
         return "bounded by the time"
@@ -372,18 +375,20 @@ def time_notes(plan: Plan, minutes: float) -> list[str]:
         what = "what is not training" if stage == "the rest" else stage
         notes.append(
             f"--minutes {minutes:g} cannot be kept: the shortest run that makes sense takes about "
-            f"{duration(plan.minutes * 60)} here, {duration(plan.seconds[stage])} of them for {what}."
+            f"{describe_duration(plan.minutes * 60)} here, "
+            f"{describe_duration(plan.seconds[stage])} of them for {what}."
         )
     if plan.sensible_minutes:
         notes.append(
             "The time is too short for whole sentences: from about "
-            f"{duration(plan.sensible_minutes * 60)} on, as in --minutes {math.ceil(plan.sensible_minutes)}, "
+            f"{describe_duration(plan.sensible_minutes * 60)} on, as in --minutes "
+            f"{math.ceil(plan.sensible_minutes)}, "
             "answers end and make sense."
         )
     return notes
 
 
-def _validation(measured: Measured, allowed: Allowed | None) -> list[str]:
+def _validation_section(measured: Measured, allowed: Allowed | None) -> list[str]:
     """What of validation's limits these rows would break."""
     limits, (low, high) = Limits(), measured.amount.scores
     lines = []
@@ -401,7 +406,7 @@ def _validation(measured: Measured, allowed: Allowed | None) -> list[str]:
     return ["", "validate:", *lines] if lines else []
 
 
-def _sections(plan: Plan, measured: Measured) -> list[str]:
+def _preset_sections(plan: Plan, measured: Measured) -> list[str]:
     units = {
         "pretrain": "windows of the context", "sft": "rows of the context, packed with several pairs each",
         "reward": "groups of texts that are compared with each other", "rlhf": "prompts answered a step",
@@ -416,11 +421,11 @@ def _sections(plan: Plan, measured: Measured) -> list[str]:
     for stage, section in plan.sections.items():
         values = dict(section)
         rates = [name for name in ("learning_rate", "muon_learning_rate") if name in values]
-        optimizer = ", ".join(f"{name}: {_number(values.pop(name))}" for name in rates)
+        optimizer = ", ".join(f"{name}: {_format_number(values.pop(name))}" for name in rates)
         if stage == "reward":
             lines += [
                 "labels:",
-                f"  margin: {_number(values['margin'])} # an eighth of the scale of the scores",
+                f"  margin: {_format_number(values['margin'])} # an eighth of the scale of the scores",
                 "",
             ]
         lines.append(f"{stage}:")
@@ -428,7 +433,7 @@ def _sections(plan: Plan, measured: Measured) -> list[str]:
             said = units[stage] if key == "batch" else notes.get(key, "")
             note = f" # {said}" if said else ""
             if value or key != "micro_batch":
-                lines.append(f"  {key}: {_number(value)}{note}")
+                lines.append(f"  {key}: {_format_number(value)}{note}")
         if stage == "pretrain" and measured.openings:
             lines.append(f"  prompts: [{', '.join(map(yaml_text, measured.openings))}]")
         if stage == "evaluate" and measured.openings:
@@ -438,12 +443,12 @@ def _sections(plan: Plan, measured: Measured) -> list[str]:
     return lines[:-1]
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     # YAML takes 3e-05 for a word.
     return str(value) if isinstance(value, int) else f"{value:.10f}".rstrip("0").rstrip(".")
 
 
-def duration(seconds: float) -> str:
+def describe_duration(seconds: float) -> str:
     """A time in words, rounded as an estimate should be."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"

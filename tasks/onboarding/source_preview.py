@@ -12,25 +12,25 @@ from typing import Any
 
 from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.data import huggingface
-from tasks.data.download import Broken, ask, fetched
+from tasks.data.download import Broken, ask_server, find_download
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.files import File
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import read_rows
-from tasks.data.formats.skip_counts import Tally
+from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.readmitted_rows import check_readmitted
-from tasks.data.records import Record, shards
+from tasks.data.records import Record, list_shards
 from tasks.data.sources import DataParameters, Source, read_source, reading_of, without_ignored
 from tasks.data.splits import SplitParameters
-from tasks.data.withdrawals import WITHDRAWN, held, read_withdrawn
+from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
-from tasks.engine.parallel import Spread, in_turn
+from tasks.engine.parallel import ParallelMap, serial_map
 from tasks.ingest import Rows, describe_version, make_rows
 from tasks.project.paths import DOWNLOADS
 from tasks.split import split
-from tasks.tokenizer import TokenizerParameters, sample, tokenizer
-from tasks.validate import ValidateParameters, accepted_rows, check_rows, refusal
+from tasks.tokenizer import TokenizerParameters, sample_texts, tokenizer
+from tasks.validate import ValidateParameters, accepted_rows, check_rows, refusal_error
 from tasks.validation.summary import Findings
 from tasks.validation.training_preflight import Trainings, check_trainings
 
@@ -86,8 +86,8 @@ def dry_run(
     parameters: DataParameters,
     checks: ValidateParameters,
     root: Path,
-    report: Report,
-    spread: Spread = in_turn,
+    report: EventCallback,
+    spread: ParallelMap = serial_map,
 ) -> Iterator[DryRun]:
     """Run ingestion and validation on a temporary folder; the project is read and stays as it is.
 
@@ -99,21 +99,21 @@ def dry_run(
         if parameters.version:
             yield _check_version(parameters, checks, root, folder, report, spread)
             return
-        sources = tuple(preview(source, parameters, root) for source in parameters.sources)
+        sources = tuple(preview_source(source, parameters, root) for source in parameters.sources)
         yield _check_sources(parameters, sources, checks, root, folder, report, spread)
 
 
-def preview(source: Source, parameters: DataParameters, root: Path) -> SourcePreview:
+def preview_source(source: Source, parameters: DataParameters, root: Path) -> SourcePreview:
     """Look at the files and the first rows of a source; what is not here yet is named, not fetched."""
     found = SourcePreview(source.name)
     try:
-        if lacking := tuple(_lacking(source, parameters, root)):
+        if lacking := tuple(_missing_downloads(source, parameters, root)):
             return replace(found, lacking=lacking)
         files = without_ignored(_local_files(source, parameters, root), source)
-        found = replace(found, files=len(files), bytes=sum(map(_size, files)))
+        found = replace(found, files=len(files), bytes=sum(map(_download_size, files)))
         known, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         found = replace(found, format=known.name)
-        rows = read_rows(known, files, reading, Tally(), source.strict or parameters.strict)
+        rows = read_rows(known, files, reading, SkipCounts(), source.strict or parameters.strict)
         first = islice((one.row for one in rows if not one.row.fault), FIRST)
         return replace(found, first=tuple(first))
     except UserError as error:
@@ -126,8 +126,8 @@ def _check_sources(
     checks: ValidateParameters,
     root: Path,
     folder: Path,
-    report: Report,
-    spread: Spread,
+    report: EventCallback,
+    spread: ParallelMap,
 ) -> DryRun:
     found = DryRun(sources, folder)
     lacking = {source.name for source in sources if source.lacking}
@@ -152,8 +152,8 @@ def _check_rows(
     checks: ValidateParameters,
     now: Mapping[str, Any],
     root: Path,
-    report: Report,
-    spread: Spread,
+    report: EventCallback,
+    spread: ParallelMap,
 ) -> DryRun:
     before = accepted_rows(checks, root, now) if found.whole else {}
     try:
@@ -162,7 +162,7 @@ def _check_rows(
         )
     except UserError as error:
         return replace(found, stop=error)
-    stop = refusal(stops, findings, kept=False) if stops else None
+    stop = refusal_error(stops, findings, kept=False) if stops else None
     return replace(found, findings=findings, stop=stop)
 
 
@@ -178,7 +178,7 @@ def _with_faults(
     for number, source in enumerate(parameters.sources):
         try:
             alone = replace(parameters, sources=(source,))
-            make_rows(alone, root, folder / f"source-{number}", quiet, in_turn, read_withdrawn(root), read)
+            make_rows(alone, root, folder / f"source-{number}", quiet, serial_map, read_withdrawn(root), read)
         except UserError as error:
             faults[source.name] = str(error)
     return tuple(replace(source, fault=faults.get(source.name, "")) for source in sources)
@@ -189,8 +189,8 @@ def _check_version(
     checks: ValidateParameters,
     root: Path,
     folder: Path,
-    report: Report,
-    spread: Spread,
+    report: EventCallback,
+    spread: ParallelMap,
 ) -> DryRun:
     """Check the rows of a version that stands for the sources, where data/ holds it."""
     known = versions.read_pointer(root)
@@ -204,7 +204,7 @@ def _check_version(
         missing = SourcePreview("data", lacking=(f"version {known['md5'][:12]} from DVC's cache or remote",))
         return replace(found, sources=(missing,))
     withdrawn = read_withdrawn(root)
-    if withdrawn and (still := held(root / "data", withdrawn)):
+    if withdrawn and (still := count_withdrawn(root / "data", withdrawn)):
         counts = " and ".join(f"{count:,} {kind}" for kind, count in still.items())
         stop = UserError(
             f"data.version is {parameters.version}, which holds {counts} that {WITHDRAWN} withdraws"
@@ -222,8 +222,8 @@ def check_later_stages(
     tokens: TokenizerParameters,
     asked: Trainings,
     root: Path,
-    report: Report,
-    spread: Spread = in_turn,
+    report: EventCallback,
+    spread: ParallelMap = serial_map,
 ) -> tuple[str, ...]:
     """Split the good rows of an open dry run, and check that they fill what every training asks for.
 
@@ -240,10 +240,10 @@ def check_later_stages(
     for folder in (parts, encoder):
         folder.mkdir()
     split(parameters, validate=found.good_rows, out=parts, report=report, spread=spread)
-    size = sum(path.stat().st_size for path in shards(parts / "train" / "text"))
+    size = sum(path.stat().st_size for path in list_shards(parts / "train" / "text"))
     if size > LARGE and not tokens.base:
-        learned = [path for kind in ("text", "pairs") for path in shards(parts / "train" / kind)]
-        train_tokenizer(sample(learned, SAMPLE), tokens.vocabulary).save(encoder)
+        learned = [path for kind in ("text", "pairs") for path in list_shards(parts / "train" / kind)]
+        train_tokenizer(sample_texts(learned, SAMPLE), tokens.vocabulary).save(encoder)
     else:
         tokenizer(tokens, split=parts, out=encoder, report=report, root=root, spread=spread)
     return check_trainings(asked, parts, encoder)
@@ -255,41 +255,44 @@ class _Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, source: Source, parameters: DataParameters, root: Path, report: Report) -> list[File]:
+    def __call__(
+        self, source: Source, parameters: DataParameters, root: Path, report: EventCallback
+    ) -> list[SourceFile]:
         if source.dataset:
             return [
-                File(
-                    f"{source.wanted.shown}.parquet", path=huggingface.table(source.wanted, root, self.folder)
+                SourceFile(
+                    f"{source.wanted.shown}.parquet",
+                    path=huggingface.dataset_table(source.wanted, root, self.folder),
                 )
             ]
         return _local_files(source, parameters, root)
 
 
-def _local_files(source: Source, parameters: DataParameters, root: Path) -> list[File]:
+def _local_files(source: Source, parameters: DataParameters, root: Path) -> list[SourceFile]:
     if source.dataset:
-        return [huggingface.head(source.wanted, root, FIRST)[0]]
+        return [huggingface.dataset_head(source.wanted, root, FIRST)[0]]
     if source.urls:
         # Whether a server has a newer file is asked by ingestion, which would fetch it.
-        return [File(a.shown, path=fetched(a, root)) for a in source.addresses]
+        return [SourceFile(a.display_text, path=find_download(a, root)) for a in source.addresses]
     return read_source(source, parameters, root, lambda event: None)
 
 
-def _lacking(source: Source, parameters: DataParameters, root: Path) -> Iterator[str]:
+def _missing_downloads(source: Source, parameters: DataParameters, root: Path) -> Iterator[str]:
     """What ingestion would fetch, with its size where the server says it."""
     if source.archive:
         archive = parameters.archives[source.archive]
         if not (root / DOWNLOADS / archive.file).exists():
             yield f"{archive.package} ({archive.file})"
     for given in source.addresses:
-        if fetched(given, root) is None:
+        if find_download(given, root) is None:
             try:
-                size = ask(given).size
+                size = ask_server(given).size
             except Broken as error:
-                raise UserError(f"{given.shown} cannot be fetched ({error})") from error
-            yield given.shown + (f" ({size} bytes)" if size is not None else "")
+                raise UserError(f"{given.display_text} cannot be fetched ({error})") from error
+            yield given.display_text + (f" ({size} bytes)" if size is not None else "")
     if source.dataset and not huggingface.is_saved(source.wanted, root):
         yield f"the data set {source.wanted.shown} at revision {source.revision or '(none is given)'}"
 
 
-def _size(file: File) -> int:
+def _download_size(file: SourceFile) -> int:
     return file.path.stat().st_size if file.path else len(file.content)

@@ -52,21 +52,21 @@ def data_files(data: Path) -> dict[str, Path]:
     if data.is_dir():
         for entry in sorted(os.scandir(data), key=lambda entry: entry.name):
             if entry.name not in (STATE, QUARANTINE, *TOLERATED):
-                found |= {path.relative_to(data).as_posix(): path for path in _walk(Path(entry.path))}
+                found |= {path.relative_to(data).as_posix(): path for path in _walk_files(Path(entry.path))}
     return dict(sorted(found.items()))
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def _walk_files(path: Path) -> Iterator[Path]:
     if path.is_symlink() or not path.is_dir():
         yield path
         return
     for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-        yield from _walk(Path(entry.path))
+        yield from _walk_files(Path(entry.path))
 
 
 def foreign_files(data: Path) -> list[str]:
     """Return the files in data/ that chatmill's own list does not name."""
-    listed = _listed(data)
+    listed = _listed_files(data)
     return [name for name, path in data_files(data).items() if name not in listed or not _is_regular(path)]
 
 
@@ -78,7 +78,7 @@ def is_quarantine(name: str) -> bool:
 def foreign_quarantine(data: Path) -> list[str]:
     """Return the files below data/quarantine that validation did not write."""
     folder = data / QUARANTINE
-    names = [path.relative_to(folder).as_posix() for path in _walk(folder)] if folder.is_dir() else []
+    names = [path.relative_to(folder).as_posix() for path in _walk_files(folder)] if folder.is_dir() else []
     return [f"{QUARANTINE}/{name}" for name in names if name != MARKER and not is_quarantine(name)]
 
 
@@ -87,7 +87,7 @@ def _is_regular(path: Path) -> bool:
     return path.is_file() and (not path.is_symlink() or stat.S_ISREG(path.stat().st_mode))
 
 
-def _listed(data: Path) -> set[str]:
+def _listed_files(data: Path) -> set[str]:
     try:
         found = json.loads((data / STATE / LIST).read_text(encoding="utf-8"))
         return {str(name) for name in found["files"]}
@@ -97,7 +97,7 @@ def _listed(data: Path) -> set[str]:
 
 def list_files(data: Path, names: Iterable[str]) -> None:
     """Note which files in data/ are chatmill's."""
-    with writing(data):
+    with explain_disk_errors(data):
         (data / STATE).mkdir(parents=True, exist_ok=True)
         about = "Files in data/ that chatmill wrote and may replace."
         with (
@@ -140,10 +140,10 @@ def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str
         raise UserError(f"the version holds {strange[0]!r}, which is no file of rows; nothing was written")
     data = check_place(root)
     if foreign := foreign_files(data):
-        raise UserError(refusal(foreign))
+        raise UserError(refusal_message(foreign))
     finish_replacement(data)
     new, part = data / STATE / "new", data / STATE / "new.part"
-    with writing(data):
+    with explain_disk_errors(data):
         try:
             for kind in KINDS:
                 (part / kind).mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str
                 if hashes is not None and found != hashes[name]:
                     raise Damaged(f"{path} has the MD5 {found}, and {hashes[name]} is right")
             # A kill between here and the end leaves old and new files: all of them are chatmill's.
-            list_files(data, {*_listed(data), *files})
+            list_files(data, {*_listed_files(data), *files})
             part.rename(new)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
@@ -166,21 +166,21 @@ def finish_replacement(data: Path) -> None:
     if not state.is_dir():
         return
     new, old = state / "new", state / "old"
-    with writing(data):
-        _remove(state / "new.part")
+    with explain_disk_errors(data):
+        _remove_folder(state / "new.part")
         if new.exists():
             for kind in KINDS:
                 if (new / kind).exists():
-                    _remove(old / kind)
+                    _remove_folder(old / kind)
                     old.mkdir(exist_ok=True)
                     if (data / kind).exists():
                         (data / kind).rename(old / kind)
                     (new / kind).rename(data / kind)
-            for name in _listed(data) & set(FORMER):
+            for name in _listed_files(data) & set(FORMER):
                 (data / name).unlink(missing_ok=True)
             list_files(data, (name for name in data_files(data) if SHARD.fullmatch(name)))
-            _remove(new)
-        _remove(old)
+            _remove_folder(new)
+        _remove_folder(old)
 
 
 def is_interrupted(data: Path) -> bool:
@@ -190,7 +190,7 @@ def is_interrupted(data: Path) -> bool:
 
 def holds_rows_alone(folder: Path) -> bool:
     """Tell whether each file below a folder is a shard of canonical rows."""
-    for path in _walk(folder):
+    for path in _walk_files(folder):
         if not (_is_regular(path) and SHARD.fullmatch(f"{path.parent.name}/{path.name}")):
             return False
         with path.open("rb") as file:
@@ -199,7 +199,7 @@ def holds_rows_alone(folder: Path) -> bool:
     return True
 
 
-def _remove(folder: Path) -> None:
+def _remove_folder(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -214,7 +214,7 @@ def copy_file(source: Path, target: Path) -> str:
     return made.hexdigest()
 
 
-def refusal(foreign: list[str]) -> str:
+def refusal_message(foreign: list[str]) -> str:
     """Say which files in data/ are not chatmill's, and what to do."""
     if len(foreign) == 1:
         what = f"data/{foreign[0]} is not a file that chatmill wrote"
@@ -224,7 +224,7 @@ def refusal(foreign: list[str]) -> str:
 
 
 @contextmanager
-def writing(data: Path) -> Iterator[None]:
+def explain_disk_errors(data: Path) -> Iterator[None]:
     """Turn what the disk of data/ refuses into one sentence."""
     try:
         yield

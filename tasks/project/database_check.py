@@ -52,15 +52,18 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
             return ""
         if "locked" in str(error):
             raise UserError(
-                f"{_shown(path)} is locked by another process; end that process and run again"
+                f"{_display_path(path)} is locked by another process; end that process and run again"
             ) from error
         if "readonly" in str(error):
             raise UserError(
-                f"a process was killed while it wrote {_shown(path)}; run a command as a user who may write "
+                f"a process was killed while it wrote {_display_path(path)}; run a command as a "
+                f"user who may write "
                 "there"
             ) from error
         if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
-            raise UserError(f"{_shown(path)} cannot be opened; make it accessible to your user") from error
+            raise UserError(
+                f"{_display_path(path)} cannot be opened; make it accessible to your user"
+            ) from error
         return f"SQLite says: {error}"
     except sqlite3.DatabaseError as error:
         return f"SQLite says: {error}"
@@ -83,8 +86,8 @@ def check_mlflow_database(root: Path) -> None:
                 f"{ADVICE}"
             )
         return
-    stamp = _stamp(path)
-    if _read(root / DATABASE_CHECKS).get(str(MLFLOW_DATABASE)) == stamp:
+    stamp = _database_stamp(path)
+    if _read_state(root / DATABASE_CHECKS).get(str(MLFLOW_DATABASE)) == stamp:
         return
     if fault := fault_in(path):
         raise UserError(
@@ -92,7 +95,7 @@ def check_mlflow_database(root: Path) -> None:
             f"({fault}); {ADVICE}"
         )
     with suppress(OSError):
-        _write(root / DATABASE_CHECKS, {str(MLFLOW_DATABASE): stamp})
+        _write_state(root / DATABASE_CHECKS, {str(MLFLOW_DATABASE): stamp})
 
 
 def replace_prefect_database(root: Path) -> str:
@@ -112,7 +115,8 @@ def replace_prefect_database(root: Path) -> str:
         if (old := path.with_name(path.name + suffix)).exists():
             old.replace(aside.with_name(aside.name + suffix))
     return (
-        f"Prefect's database was damaged ({fault}); it is kept as {_shown(aside)} and a new one is made. "
+        f"Prefect's database was damaged ({fault}); it is kept as {_display_path(aside)} and a "
+        f"new one is made. "
         "Past runs are missing on Prefect's pages; run again what waited for a person's approval, and "
         "`chatmill notify` again where messages are sent"
     )
@@ -133,7 +137,7 @@ def store_key(uri: str, root: Path) -> str:
 
 def known_experiments(record: Path, key: str) -> Mapping[str, str]:
     """Return the experiments that a store had, by name, each with its id and time of creation."""
-    found = _read(record).get(key)
+    found = _read_state(record).get(key)
     return found if isinstance(found, dict) else {}
 
 
@@ -158,15 +162,15 @@ def check_experiment(record: Path, key: str, name: str, found: str) -> None:
         )
     if found and not before:
         with suppress(OSError):
-            _write(record, {**_read(record), key: {**known, name: found}})
+            _write_state(record, {**_read_state(record), key: {**known, name: found}})
 
 
-def _stamp(path: Path) -> list[int]:
+def _database_stamp(path: Path) -> list[int]:
     state = path.stat()
     return [state.st_ino, state.st_size, state.st_mtime_ns]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -174,10 +178,10 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _write(path: Path, values: Mapping[str, Any]) -> None:
+def _write_state(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(values, indent=1))
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     return os.path.relpath(path)

@@ -41,7 +41,7 @@ def move_to_cache(root: Path) -> list[str]:
     Nothing moves where the project cannot be written. Raises UserError while a run of the former version is
     alive.
     """
-    if not list(_former(root)):
+    if not list(_former_paths(root)):
         return []
     try:
         with (root / LAYOUT_LOCK).open("a") as lock:
@@ -49,8 +49,8 @@ def move_to_cache(root: Path) -> list[str]:
             _check_idle(root)
             (root / CACHE).mkdir(exist_ok=True)
             moved = []
-            for there, here in _former(root):
-                _move(there, here, root)
+            for there, here in _former_paths(root):
+                _move_path(there, here, root)
                 moved.append(there.name)
     except OSError as error:
         if error.errno in CLOSED:
@@ -66,7 +66,7 @@ def moved_notice(names: list[str]) -> str:
     return f"moved {', '.join(names)} from {RECORDS}/ to {CACHE}/: what lies there can be computed again"
 
 
-def _former(root: Path) -> Iterator[tuple[Path, Path]]:
+def _former_paths(root: Path) -> Iterator[tuple[Path, Path]]:
     """The folders that lie where earlier versions kept them, with where they go."""
     for path in MOVED:
         there, here = root / RECORDS / path.name, root / path
@@ -90,14 +90,14 @@ def _check_idle(root: Path) -> None:
                 ) from None
 
 
-def _move(there: Path, here: Path, root: Path) -> None:
+def _move_path(there: Path, here: Path, root: Path) -> None:
     if there.is_symlink():
         target = there.resolve()
         if not here.exists():
             here.symlink_to(target)
         there.unlink()
     elif here.exists():
-        _merge(there, here, root, DEPTH if there.name == ARTIFACTS.name else 1)
+        _merge_folders(there, here, root, DEPTH if there.name == ARTIFACTS.name else 1)
     else:
         try:
             there.rename(here)
@@ -110,14 +110,14 @@ def _move(there: Path, here: Path, root: Path) -> None:
                 (here / MARKER).write_text(ABOUT, encoding="utf-8")
 
 
-def _merge(there: Path, here: Path, root: Path, depth: int) -> None:
+def _merge_folders(there: Path, here: Path, root: Path, depth: int) -> None:
     """Move the entries that the cache lacks; set the others aside."""
     if depth == 0 or not (there.is_dir() and here.is_dir()):
         _set_aside(there, root)
         return
     for path in sorted(there.iterdir()):
         if (here / path.name).exists():
-            _merge(path, here / path.name, root, depth - 1)
+            _merge_folders(path, here / path.name, root, depth - 1)
         else:
             path.rename(here / path.name)
     there.rmdir()

@@ -73,7 +73,7 @@ def replace_folder(source: Path | None, target: Path, is_ours: Callable[[str], b
     `is_ours` tells by its name from `target` on whether chatmill writes such a file. Raises UserError for a
     file that is not chatmill's; nothing is changed then.
     """
-    for name in _names(target):
+    for name in _entry_names(target):
         if name != MARKER and not is_ours(name):
             raise UserError(
                 f"{target}/{name} is not a file that chatmill wrote, and chatmill replaces that folder; move "
@@ -97,7 +97,7 @@ def copy_folder(source: Path, target: Path) -> None:
             shutil.copyfile(path, place)
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _entry_names(folder: Path) -> Iterator[str]:
     if folder.is_symlink() and not folder.is_dir():
         yield "."
     for place, folders, files in os.walk(folder):

@@ -47,12 +47,12 @@ def read_or_create(path: Path, create: Callable[[], str]) -> str:
                 file.write(create())
                 file.flush()
                 os.fsync(descriptor)
-            _publish(part, path)
+            _publish_file(part, path)
         finally:
             part.unlink(missing_ok=True)
 
 
-def _publish(part: Path, path: Path) -> None:
+def _publish_file(part: Path, path: Path) -> None:
     try:
         # Unlike a rename, a link never replaces the file of another process.
         os.link(part, path)

@@ -32,7 +32,7 @@ class Line:
     noisy: bool = False
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
+def axis_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers (1, 2, 2.5 or 5 times a power of ten apart) from `low` to `high`."""
     span = high - low
     if not span > 0:
@@ -45,19 +45,19 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(i * step, 10) + 0.0 for i in range(first, last + 1)]
 
 
-def number(value: float) -> str:
+def tick_label(value: float) -> str:
     """A tick's label: thousands by commas, no needless zeros."""
     return f"{value:,.6g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def smooth(points: Points, share: float = 0.06) -> list[tuple[float, float]]:
+def smooth_points(points: Points, share: float = 0.06) -> list[tuple[float, float]]:
     """Moving average over a share of the points: centred, narrower at the start, where curves are steep."""
     reach = round(len(points) * share / 2)
     averaged = []
     for i in range(len(points)):
         near = min(reach, i)
         window = points[i - near : i + near + 1]
-        averaged.append((_mean([x for x, _ in window]), _mean([y for _, y in window])))
+        averaged.append((_mean_value([x for x, _ in window]), _mean_value([y for _, y in window])))
     return averaged
 
 
@@ -68,8 +68,8 @@ class Axes:
         self, xs: Sequence[float], ys: Sequence[float], width: int, height: int, x_label: str, y_label: str
     ) -> None:
         self.width, self.height = width, height
-        self.x = _padded(xs, 0.0)
-        self.y = _padded(ys, 0.06)
+        self.x = _padded_range(xs, 0.0)
+        self.y = _padded_range(ys, 0.06)
         self.labels = (x_label, y_label)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -97,17 +97,18 @@ class Axes:
     def frame(self) -> str:
         """The grid, its numbers, and the names of the axes."""
         parts = []
-        for value in ticks(*self.y):
+        for value in axis_ticks(*self.y):
             _, y = self.at(self.x[0], value)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{self.width - RIGHT}"/>')
             parts.append(
-                f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
+                f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" '
+                f'text-anchor="end">{tick_label(value)}</text>'
             )
-        for value in ticks(*self.x, count=max(2, self.width // 110)):
+        for value in axis_ticks(*self.x, count=max(2, self.width // 110)):
             x, _ = self.at(value, self.y[0])
             parts.append(
                 f'<text class="tick" x="{x:.1f}" y="{self.height - BOTTOM + 16}" text-anchor="middle">'
-                f"{number(value)}</text>"
+                f"{tick_label(value)}</text>"
             )
         floor = self.height - BOTTOM
         parts.append(f'<path class="axis" d="M{LEFT} {floor}H{self.width - RIGHT}"/>')
@@ -119,7 +120,7 @@ class Axes:
 
     def svg(self, body: str) -> Markup:
         """The whole picture, with its frame; the y axis names what it shows."""
-        return _svg(self.width, self.height, self.labels[1], self.frame() + body)
+        return _svg_element(self.width, self.height, self.labels[1], self.frame() + body)
 
 
 def line_chart(
@@ -129,7 +130,7 @@ def line_chart(
     lines = [line for line in lines if len(line.points) > 1]
     if not lines:
         return None
-    shown = {id(line): smooth(line.points) if line.noisy else line.points for line in lines}
+    shown = {id(line): smooth_points(line.points) if line.noisy else line.points for line in lines}
     # The noise is cut off where it would flatten everything else.
     ys = [y for line in lines for _, y in shown[id(line)]]
     axes = Axes([x for line in lines for x, _ in line.points], ys, width, height, x_label, y_label)
@@ -141,20 +142,20 @@ def line_chart(
             parts.append(axes.path(inside, f"{line.tone} faint"))
         parts.append(axes.path(shown[id(line)], line.tone))
         if not line.noisy and len(line.points) <= DOTTED:
-            parts += [axes.dot((x, y), line.tone, f"{line.name}, {x_label} {number(x)}: {y:.3f}", 2.2)
+            parts += [axes.dot((x, y), line.tone, f"{line.name}, {x_label} {tick_label(x)}: {y:.3f}", 2.2)
                       for x, y in line.points]  # fmt: skip
     if len(lines) > 1:
-        parts.append(_legend([(line.name, line.tone) for line in lines]))
+        parts.append(_chart_legend([(line.name, line.tone) for line in lines]))
     return axes.svg("".join(parts))
 
 
-def trail(
+def trail_chart(
     points: Points, x_label: str, y_label: str, *, width: int = 720, height: int = 380
 ) -> Markup | None:
     """One quantity against another through a training: a path from its first point to its last."""
     if len(points) < 2:
         return None
-    way = smooth(points, 0.2)
+    way = smooth_points(points, 0.2)
     axes = Axes([x for x, _ in way], [y for _, y in way], width, height, x_label, y_label)
     names = {0: "start", len(way) - 1: "end"}
     parts = [axes.path(way, "quiet")]
@@ -186,8 +187,8 @@ def dot_plot(
     def across(share: float) -> float:
         return left + (share - low) / (1 - low) * (width - left - 24)
 
-    parts = [_legend([(name, tone) for name, tone, _ in max((dots for _, dots in rows), key=len)])]
-    for share in ticks(low, 1.0):
+    parts = [_chart_legend([(name, tone) for name, tone, _ in max((dots for _, dots in rows), key=len)])]
+    for share in axis_ticks(low, 1.0):
         x = across(share)
         parts.append(f'<path class="grid" d="M{x:.1f} {top - 6}V{height - 24}"/>')
         parts.append(
@@ -208,7 +209,7 @@ def dot_plot(
                 f'<circle class="dot {tone}" cx="{place:.1f}" cy="{y:.1f}" r="6">'
                 f"<title>{escape(name)}: {share:.1%}</title></circle>"
             )
-    return _svg(width, height, "accuracy", "".join(parts))
+    return _svg_element(width, height, "accuracy", "".join(parts))
 
 
 def heat_map(names: Sequence[str], weights: Sequence[Sequence[float]], *, cell: int = 30) -> Markup:
@@ -230,10 +231,10 @@ def heat_map(names: Sequence[str], weights: Sequence[Sequence[float]], *, cell: 
                 f'height="{cell - 1}" style="--w:{weight**0.6:.3f}"><title>{shown} looks at '
                 f"{escape(names[j].strip())}: {weight:.0%}</title></rect>"
             )
-    return _svg(width, height, "attention", "".join(parts))
+    return _svg_element(width, height, "attention", "".join(parts))
 
 
-def interval(share: float, low: float, high: float, name: str, *, width: int = 720) -> Markup:
+def interval_chart(share: float, low: float, high: float, name: str, *, width: int = 720) -> Markup:
     """A share on a line from 0 to 100%, with its interval and a mark at one half."""
     left, right, y = 14, width - 14, 26
 
@@ -245,7 +246,7 @@ def interval(share: float, low: float, high: float, name: str, *, width: int = 7
         f'<text class="tick" x="{across(value):.1f}" y="62" text-anchor="middle">{value:.0%}</text>'
         for value in (0, 0.25, 0.5, 0.75, 1)
     )
-    return _svg(
+    return _svg_element(
         width,
         68,
         name,
@@ -270,11 +271,12 @@ def against_bars(rows: Sequence[tuple[str, float, bool]], *, width: int = 720) -
         return left + min(multiple, MOST_BARS) / MOST_BARS * (width - left - 24)
 
     parts = []
-    for multiple in ticks(0, MOST_BARS, 6):
+    for multiple in axis_ticks(0, MOST_BARS, 6):
         x = across(multiple)
         parts.append(f'<path class="grid" d="M{x:.1f} {top - 6}V{height - 24}"/>')
         parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{height - 8}" text-anchor="middle">{number(multiple)}</text>'
+            f'<text class="tick" x="{x:.1f}" y="{height - 8}" '
+            f'text-anchor="middle">{tick_label(multiple)}</text>'
         )
     x = across(1)
     parts.append(f'<path class="reference" d="M{x:.1f} {top - 6}V{height - 24}"/>')
@@ -290,17 +292,17 @@ def against_bars(rows: Sequence[tuple[str, float, bool]], *, width: int = 720) -
             f'<circle class="dot {tone}" cx="{across(multiple):.1f}" cy="{y:.1f}" r="5">'
             f"<title>{escape(label)}: {multiple:.2f} of its threshold</title></circle>"
         )
-    return _svg(width, height, "distance as a multiple of its threshold", "".join(parts))
+    return _svg_element(width, height, "distance as a multiple of its threshold", "".join(parts))
 
 
-def standalone(picture: Markup, style: str) -> str:
+def standalone_svg(picture: Markup, style: str) -> str:
     """A picture as a file of its own, with the page's style in it."""
     inside = picture.removeprefix("<svg ")
     head, _, body = inside.partition(">")
     return f'<svg xmlns="http://www.w3.org/2000/svg" {head}><style>{style}</style>{body}\n'
 
 
-def _legend(names: Sequence[tuple[str, str]]) -> str:
+def _chart_legend(names: Sequence[tuple[str, str]]) -> str:
     parts, x = [], float(LEFT)
     for name, tone in names:
         parts.append(f'<circle class="dot {tone}" cx="{x + 4:.1f}" cy="6" r="4"/>')
@@ -309,11 +311,11 @@ def _legend(names: Sequence[tuple[str, str]]) -> str:
     return "".join(parts)
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean_value(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _padded(values: Sequence[float], share: float) -> tuple[float, float]:
+def _padded_range(values: Sequence[float], share: float) -> tuple[float, float]:
     low, high = min(values), max(values)
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -321,7 +323,7 @@ def _padded(values: Sequence[float], share: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _svg(width: int, height: int, name: str, body: str) -> Markup:
+def _svg_element(width: int, height: int, name: str, body: str) -> Markup:
     # On a phone a wide picture is scaled down; the page's style gives its text a larger size there.
     large = ' class="large"' if width >= WIDE else ""
     return Markup(

@@ -11,7 +11,16 @@ from markupsafe import Markup
 
 from tasks.common.metric_labels import MEASURES, SPEAKERS, metric_words
 from tasks.common.names import split_stratum
-from tasks.reporting.charts import Line, against_bars, dot_plot, heat_map, interval, line_chart, number, trail
+from tasks.reporting.charts import (
+    Line,
+    against_bars,
+    dot_plot,
+    heat_map,
+    interval_chart,
+    line_chart,
+    tick_label,
+    trail_chart,
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +37,12 @@ class Curve:
 Chart = dict[str, str | Markup]
 
 
-def charts(*wanted: tuple[str, str, Markup | None]) -> list[Chart]:
+def chart_section(*wanted: tuple[str, str, Markup | None]) -> list[Chart]:
     """Those (title, caption, picture) that have a picture."""
     return [{"title": title, "caption": caption, "svg": svg} for title, caption, svg in wanted if svg]
 
 
-def tiles(figures: dict[str, float]) -> list[dict[str, str]]:
+def figure_tiles(figures: dict[str, float]) -> list[dict[str, str]]:
     """The few figures that say how it went, in the order of the stages."""
     wanted = (
         ("base_bits_per_byte", "{:.2f}", "bits to store one byte of text the base model never saw"),
@@ -46,39 +55,42 @@ def tiles(figures: dict[str, float]) -> list[dict[str, str]]:
         ("kl", "{:.1f}", "nats of divergence paid for it, an answer"),
     )
     return [
-        {"figure": _shown(form, figures[name]), "words": words + _spread(form, name, figures)}
+        {
+            "figure": _format_number(form, figures[name]),
+            "words": words + _format_interval(form, name, figures),
+        }
         for name, form, words in wanted
         if name in figures
     ]
 
 
-def _spread(form: str, name: str, figures: dict[str, float]) -> str:
+def _format_interval(form: str, name: str, figures: dict[str, float]) -> str:
     """The interval of a figure and its n as words after it; nothing where it has none."""
     low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
     if low is None or high is None or n is None:
         return ""
-    return f" (95%: {_shown(form, low)} to {_shown(form, high)}; n = {n:,.0f})"
+    return f" (95%: {_format_number(form, low)} to {_format_number(form, high)}; n = {n:,.0f})"
 
 
 def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
     """A row of the data as a person reads it: names and what stands under them."""
     if kind == "text":
-        return [("", _cut(row["text"]))]
-    asked = [*said_before(row), ("prompt", _cut(row["prompt"]))]
+        return [("", _truncate_text(row["text"]))]
+    asked = [*said_before(row), ("prompt", _truncate_text(row["prompt"]))]
     if kind == "comparisons":
         chosen = {"a": "the first", "b": "the second", "tie": "neither"}[row["choice"]]
         return [
             *asked,
-            ("first answer", _cut(row["a"])),
-            ("second answer", _cut(row["b"])),
+            ("first answer", _truncate_text(row["a"])),
+            ("second answer", _truncate_text(row["b"])),
             ("better", chosen),
         ]
-    answer = ("answer", _cut(row["completion"].strip()))
+    answer = ("answer", _truncate_text(row["completion"].strip()))
     if kind == "pairs":
         return [*asked, answer]
     scores = row["scores"]
-    mean = _shown("{:+.2f}", sum(scores) / len(scores))
-    given = ", ".join(_shown("{:+g}", score) if score else "0" for score in scores[:25])
+    mean = _format_number("{:+.2f}", sum(scores) / len(scores))
+    given = ", ".join(_format_number("{:+g}", score) if score else "0" for score in scores[:25])
     more = f" and {len(scores) - 25} more" if len(scores) > 25 else ""
     people = "1 person" if len(scores) == 1 else f"{len(scores)} people"
     return [*asked, answer, (f"its {row['aspect']}, by {people}", f"{given}{more}: {mean} on average")]
@@ -87,18 +99,18 @@ def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
 def said_before(row: dict[str, Any]) -> list[tuple[str, str]]:
     """What was said before a row's prompt as a person reads it: who said it, and what."""
     names = {"system": "system line", "user": "earlier prompt", "assistant": "earlier answer"}
-    return [(names[turn["role"]], _cut(turn["content"].strip())) for turn in row.get("history", [])]
+    return [(names[turn["role"]], _truncate_text(turn["content"].strip())) for turn in row.get("history", [])]
 
 
-def _cut(text: str, length: int = 320) -> str:
+def _truncate_text(text: str, length: int = 320) -> str:
     return text if len(text) <= length else text[:length].rsplit(" ", 1)[0] + " …"
 
 
-def pretraining(
+def pretraining_section(
     points: Curve, samples: Sequence[dict[str, Any]], probes: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Curves, samples of the same beginnings, neighbours and a map of attention."""
-    drawn = charts(
+    drawn = chart_section(
         (
             "Training text",
             "Loss in nats a token, by step; faint: each batch, strong: moving average.",
@@ -133,9 +145,9 @@ def pretraining(
     }  # fmt: skip
 
 
-def finetuning(points: Curve, figures: dict[str, float]) -> dict[str, Any] | None:
+def sft_section(points: Curve, figures: dict[str, float]) -> dict[str, Any] | None:
     """Curves, and how many answers end by themselves."""
-    drawn = charts(
+    drawn = chart_section(
         (
             "Answers it practised on",
             "Loss in nats a token of the answer, by step.",
@@ -150,13 +162,13 @@ def finetuning(points: Curve, figures: dict[str, float]) -> dict[str, Any] | Non
     if not drawn:
         return None
     ends = {
-        key: _share(name, figures)
+        key: _format_share(name, figures)
         for key, name in (("ends", "sft_ends_by_itself"), ("base_ends", "base_ends_by_itself"))
     }
     return {"charts": drawn, **ends}
 
 
-def _share(name: str, figures: dict[str, float]) -> str:
+def _format_share(name: str, figures: dict[str, float]) -> str:
     """A share with its interval and n as words; empty where it was not measured."""
     if name not in figures:
         return ""
@@ -167,7 +179,7 @@ def _share(name: str, figures: dict[str, float]) -> str:
     return f"{said} (95%: {abs(low):.0%} to {high:.0%}, n = {n:,.0f})"
 
 
-def agreement(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:
+def agreement_section(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:
     """How far people agree, by aspect and source."""
     forms = {
         "items": "{:,.0f}", "annotators": "{:,.0f}", "ratings": "{:,.0f}",
@@ -176,13 +188,13 @@ def agreement(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:
     return [
         {
             **dict(zip(("aspect", "source"), split_stratum(name), strict=True)),
-            **{key: _shown(form, row.get(key)) for key, form in forms.items()},
+            **{key: _format_number(form, row.get(key)) for key, form in forms.items()},
         }
         for name, row in sorted(found.items())
     ]
 
 
-def drifted(found: dict[str, Any]) -> dict[str, Any] | None:
+def drift_section(found: dict[str, Any]) -> dict[str, Any] | None:
     """The table and the picture of how this data differs from the champion's; nothing without a champion."""
     measures = found.get("measures") or []
     if not measures:
@@ -190,7 +202,7 @@ def drifted(found: dict[str, Any]) -> dict[str, Any] | None:
     rows = [
         {
             **{name: each[name] for name in ("name", "of", "past")},
-            **{name: number(float(f"{each[name]:.4g}")) for name in ("before", "now")},
+            **{name: tick_label(float(f"{each[name]:.4g}")) for name in ("before", "now")},
             **{name: f"{each[name]:.2g}" for name in ("distance", "bar")},
         }
         for each in measures
@@ -201,11 +213,11 @@ def drifted(found: dict[str, Any]) -> dict[str, Any] | None:
             "picture": against_bars(multiples)}  # fmt: skip
 
 
-def preferences(
+def reward_section(
     points: Curve, accuracy: dict[str, float], yardstick: dict[str, float]
 ) -> dict[str, Any] | None:
     """Curves, and accuracy on held-out pairs by "aspect/source", beside the yardstick's."""
-    drawn = charts(
+    drawn = chart_section(
         (
             "Pairs it practised on",
             "Loss by step: 0.69 is guessing.",
@@ -232,9 +244,9 @@ def preferences(
     }
 
 
-def alignment(points: Curve) -> dict[str, Any] | None:
+def rlhf_section(points: Curve) -> dict[str, Any] | None:
     """Reward, divergence and length by step, and reward against divergence."""
-    drawn = charts(
+    drawn = chart_section(
         (
             "Reward",
             "Mean score of a step’s answers; 0 is the assistant before RLHF.",
@@ -258,16 +270,16 @@ def alignment(points: Curve) -> dict[str, Any] | None:
     )
     rewards = dict(points.of("reward"))
     path = [(kl, rewards[step]) for step, kl in points.of("kl") if step in rewards]
-    return {"charts": drawn, "trail": trail(path, "KL, nats an answer", "reward")} if drawn else None
+    return {"charts": drawn, "trail": trail_chart(path, "KL, nats an answer", "reward")} if drawn else None
 
 
-def examination(figures: dict[str, float]) -> dict[str, Any]:
+def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
     """The table of all models, and the judge's comparison."""
     rows = []
     for measure, words, form in MEASURES:
         values = [figures.get(f"{name}_{measure}") for name, _ in SPEAKERS]
         if any(value is not None for value in values):
-            rows.append({"measure": words, "shown": [_shown(form, value) for value in values]})
+            rows.append({"measure": words, "shown": [_format_number(form, value) for value in values]})
     judged = None
     if "win_rate" in figures:
         share, low, high = (figures[name] for name in ("win_rate", "win_rate_low", "win_rate_high"))
@@ -275,12 +287,13 @@ def examination(figures: dict[str, float]) -> dict[str, Any]:
         judged = {
             "lexicon": figures.get("judge") == "lexicon",
             "reliable": bool(figures.get("judge_reliable", 1)),
-            "accuracy": _shown("{:.0%}", figures.get(pairs)) + _spread("{:.0%}", pairs, figures),
-            "before": _shown("{:+.2f}", figures["sft_judge"]),
-            "after": _shown("{:+.2f}", figures["aligned_judge"]),
+            "accuracy": _format_number("{:.0%}", figures.get(pairs))
+            + _format_interval("{:.0%}", pairs, figures),
+            "before": _format_number("{:+.2f}", figures["sft_judge"]),
+            "after": _format_number("{:+.2f}", figures["aligned_judge"]),
             "rate": f"{share:.0%}",
             "range": f"{low:.0%} to {high:.0%}",
-            "interval": interval(share, low, high, "win rate"),
+            "interval": interval_chart(share, low, high, "win rate"),
         }
     note = ""
     if figures:
@@ -293,7 +306,7 @@ def examination(figures: dict[str, float]) -> dict[str, Any]:
     return {"examination": rows, "examination_note": note, "judged": judged}
 
 
-def _shown(form: str, value: float | None) -> str:
+def _format_number(form: str, value: float | None) -> str:
     """A number as it is printed, with a true minus; nothing where there is none."""
     return "" if value is None or math.isnan(value) else form.format(value).replace("-", "−")
 
@@ -301,18 +314,20 @@ def _shown(form: str, value: float | None) -> str:
 def _check_spread(check: dict[str, Any]) -> str:
     """The interval and the n of a gate's check as words."""
     low, high = check.get("interval") or (None, None)
-    shown = f" [{_shown('{:.2f}', low)} to {_shown('{:.2f}', high)}]" if low is not None else ""
+    shown = (
+        f" [{_format_number('{:.2f}', low)} to {_format_number('{:.2f}', high)}]" if low is not None else ""
+    )
     return f"{shown} (n = {check['n']:,.0f})" if check.get("n") else shown
 
 
-def gated(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
+def gate_section(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
     """Whether the aligned model was let through, why, and each bar beside what was measured."""
     if not verdict:
         return None
     checks = [
         {
             "name": metric_words(check["name"]),
-            "value": (_shown("{:.2f}", check["value"]) or "missing") + _check_spread(check),
+            "value": (_format_number("{:.2f}", check["value"]) or "missing") + _check_spread(check),
             "bar": f"{check['side']} {check['bar']:g}",
             "passed": check["passed"],
         }

@@ -11,8 +11,8 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data import huggingface
-from tasks.data.download import fetched
-from tasks.data.sources import Archive, DataParameters, Source, listed, own_files, sources_digest
+from tasks.data.download import find_download
+from tasks.data.sources import Archive, DataParameters, Source, as_list, own_files, sources_digest
 from tasks.data.withdrawals import WITHDRAWN, Withdrawal, Withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.project.paths import DOWNLOADS
@@ -42,30 +42,30 @@ def place_data(
     Else the version stands for them, from DVC's cache or the remote. What was withdrawn then, and no more, is
     left out again. Raises UserError where neither is there.
     """
-    given = _absolute(copy.deepcopy(dict(preset)), root)
+    given = _absolute_paths(copy.deepcopy(dict(preset)), root)
     data = given["data"]
     remote, endpoint = str(data.get("remote") or ""), str(data.get("endpoint") or "")
     data.update(remote="", endpoint="", accept=False, readmit=False)
-    _link(root, project, given)
+    _link_downloads(root, project, given)
     since = _withdraw_as_then(root, project, ingest)
-    recorded = _recorded(ingest)
-    known = _parameters(data)
-    if known and _all_here(known, root) and recorded in _digests(known, root, project):
+    recorded = _recorded_digest(ingest)
+    known = _data_parameters(data)
+    if known and _all_here(known, root) and recorded in _current_digests(known, root, project):
         (project / versions.POINTER).unlink(missing_ok=True)
         return Placed(given, f"read again from its sources, which are as they were{since}")
-    if version and versions.bring(root, version, project, remote, endpoint):
+    if version and versions.checkout_version(root, version, project, remote, endpoint):
         meta = {
             "sources": recorded,
             "names": sorted(source["name"] for source in data["sources"]),
-            "rows": _counts(ingest),
+            "rows": _recorded_counts(ingest),
         }
         versions.write_pointer(project, version, meta)
-        if not versions.checkout(project):
+        if not versions.checkout_data(project):
             raise UserError(f"version {version[:SHOWN]} of the data is damaged in DVC's cache")
         if "version" in data:
             data["version"] = version
         return Placed(given, f"its version in DVC stands for its sources{since}")
-    if known and recorded in _digests(known, root, project):
+    if known and recorded in _current_digests(known, root, project):
         (project / versions.POINTER).unlink(missing_ok=True)
         return Placed(given, f"fetched again from its sources{since}")
     where = f" nor at {remote}" if remote else ""
@@ -75,7 +75,7 @@ def place_data(
     )
 
 
-def standalone(preset: Mapping[str, Any]) -> dict[str, Any]:
+def standalone_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
     """The preset for a run that keeps to its own folder: on this machine, recorded nowhere else."""
     kept = {name: value for name, value in preset.items() if name not in ELSEWHERE}
     if isinstance(kept.get("promote"), dict):
@@ -86,12 +86,12 @@ def standalone(preset: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _parameters(data: Mapping[str, Any]) -> DataParameters | None:
+def _data_parameters(data: Mapping[str, Any]) -> DataParameters | None:
     """The data's parameters as the code here knows them; None where that knows other ones."""
     known = {field.name for field in fields(Source)}
     try:
         sources = tuple(
-            Source(**{name: _tuple(value) for name, value in source.items() if name in known})
+            Source(**{name: _as_tuples(value) for name, value in source.items() if name in known})
             for source in data["sources"]
         )
         archives = {name: Archive(**values) for name, values in (data.get("archives") or {}).items()}
@@ -100,11 +100,11 @@ def _parameters(data: Mapping[str, Any]) -> DataParameters | None:
         return None
 
 
-def _tuple(value: Any) -> Any:
+def _as_tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _digests(data: DataParameters, *roots: Path) -> Iterator[str]:
+def _current_digests(data: DataParameters, *roots: Path) -> Iterator[str]:
     """What the sources go by now, seen from each folder: files that lead out of it are named from there."""
     for root in roots:
         try:
@@ -117,13 +117,13 @@ def _all_here(data: DataParameters, root: Path) -> bool:
     """Whether nothing would have to be fetched."""
     return all(
         (not source.archive or (root / DOWNLOADS / data.archives[source.archive].file).exists())
-        and all(fetched(address, root) for address in source.addresses)
+        and all(find_download(address, root) for address in source.addresses)
         and (not source.dataset or huggingface.is_saved(source.wanted, root))
         for source in data.sources
     )
 
 
-def _recorded(ingest: Mapping[str, Any] | None) -> str:
+def _recorded_digest(ingest: Mapping[str, Any] | None) -> str:
     """The digest of the sources that a manifest of ingestion holds; older ones hold it alone."""
     outside = ((ingest or {}).get("surroundings") or {}).get("outside") or ""
     return str(outside["digest"] if isinstance(outside, Mapping) else outside)
@@ -152,17 +152,17 @@ def _withdraw_as_then(root: Path, project: Path, ingest: Mapping[str, Any] | Non
     return "; rows that were withdrawn since are among it" if since else ""
 
 
-def _counts(ingest: Mapping[str, Any] | None) -> dict[str, int]:
+def _recorded_counts(ingest: Mapping[str, Any] | None) -> dict[str, int]:
     metrics = (ingest or {}).get("metrics") or {}
     return {name: value for name, value in metrics.items() if isinstance(value, int)}
 
 
-def _absolute(preset: dict[str, Any], root: Path) -> dict[str, Any]:
+def _absolute_paths(preset: dict[str, Any], root: Path) -> dict[str, Any]:
     """The preset with paths that lead out of the project's folder as they are seen from anywhere."""
     data = preset["data"]
     for source in data["sources"]:
         if files := source.get("files"):
-            outside = [_from_anywhere(name, root) for name in listed(files)]
+            outside = [_from_anywhere(name, root) for name in as_list(files)]
             source["files"] = outside[0] if isinstance(files, str) else outside
         for name in ("labelling", "dataset"):
             if source.get(name):
@@ -180,7 +180,7 @@ def _from_anywhere(name: str, root: Path) -> str:
     return os.path.normpath(root / name) if os.path.normpath(name).startswith("..") else name
 
 
-def _link(root: Path, project: Path, preset: Mapping[str, Any]) -> None:
+def _link_downloads(root: Path, project: Path, preset: Mapping[str, Any]) -> None:
     """Have the checkout see downloads, and the files that the preset names and git does not hold."""
     validate = preset.get("validate") or {}
     names = [preset.get("base") or "", validate.get("admitted") or "", str(DOWNLOADS)]
@@ -191,7 +191,7 @@ def _link(root: Path, project: Path, preset: Mapping[str, Any]) -> None:
     ]
     for source in preset["data"]["sources"]:
         names += [source.get("labelling") or "", source.get("dataset") or ""]
-        names += _matched(source, root)
+        names += _matched_files(source, root)
     for name in filter(None, names):
         there, here = project / name, root / name
         # Nothing is made outside of the checkout, whatever the preset in MLflow names.
@@ -205,10 +205,10 @@ def _link(root: Path, project: Path, preset: Mapping[str, Any]) -> None:
             there.symlink_to(here.resolve())
 
 
-def _matched(source: Mapping[str, Any], root: Path) -> list[str]:
+def _matched_files(source: Mapping[str, Any], root: Path) -> list[str]:
     """A source's own files and folders, as they are named from the project's folder."""
     found = []
-    for pattern in listed(source.get("files") or ()):
+    for pattern in as_list(source.get("files") or ()):
         if os.path.isabs(pattern):
             continue
         if (root / pattern).is_dir():

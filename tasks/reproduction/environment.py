@@ -20,7 +20,7 @@ SIGNS = (WHOLE, "pyvenv.cfg")  # what an older chatmill, which wrote no marker, 
 FIRST = "torch=="
 
 
-def interpreter(
+def prepare_interpreter(
     root: Path, project: Path, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> Path:
     """The Python that has the packages of the lock of the checkout `project`: this one where it is the same.
@@ -38,7 +38,7 @@ def interpreter(
         if not _is_whole(folder):
             say(f"the packages of its lock go to {folder.relative_to(root)}; this takes minutes, once")
             try:
-                _make(folder, project / LOCK, environment)
+                _make_environment(folder, project / LOCK, environment)
             except BaseException:
                 remove_folder(folder, SIGNS)
                 raise
@@ -53,7 +53,7 @@ def _is_whole(folder: Path) -> bool:
     return made.exists() and made.read_text() == platform.python_version()
 
 
-def _make(folder: Path, lock: Path, environment: Mapping[str, str]) -> None:
+def _make_environment(folder: Path, lock: Path, environment: Mapping[str, str]) -> None:
     remove_folder(folder, SIGNS)
     claim_folder(folder)
     python = str(folder / "bin" / "python")
@@ -69,13 +69,14 @@ def _make(folder: Path, lock: Path, environment: Mapping[str, str]) -> None:
         done = subprocess.run(words, capture_output=True, text=True, env=dict(environment), check=False)
         if done.returncode:
             raise UserError(
-                f"the packages of that commit's {LOCK} could not be installed ({_why(done)}); with them at "
+                f"the packages of that commit's {LOCK} could not be installed "
+                f"({_pip_error(done)}); with them at "
                 "hand, or a network, the same command goes on"
             )
     (folder / WHOLE).write_text(platform.python_version())
 
 
-def _why(done: subprocess.CompletedProcess[str]) -> str:
+def _pip_error(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     told = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     return (told or lines or ["pip does not say why"])[-1].strip()

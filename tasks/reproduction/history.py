@@ -12,19 +12,19 @@ from typing import Any
 from mlflow import MlflowClient
 
 from tasks.common.names import plain_keys
-from tasks.reproduction.verdict import Made, StageVerdict, sentence, whole
+from tasks.reproduction.verdict import Made, StageVerdict, overall_verdict, verdict_sentence
 from tasks.tracking.products import list_products
-from tasks.tracking.queries import artifact, children, experiments, holder
+from tasks.tracking.queries import child_runs, experiment_ids, holder_run_id, read_artifact
 
 KEPT, TABLE = "reproductions.json", "reproduced.md"
 TAG = "chatmill.reproduced"
 MOST = 50
 
 
-def repetitions(client: MlflowClient, run: str, stages: Sequence[Made]) -> dict[str, list[Made]]:
+def past_reproductions(client: MlflowClient, run: str, stages: Sequence[Made]) -> dict[str, list[Made]]:
     """By stage: what earlier reproductions of the run left, and what other runs made with the same key."""
     found: dict[str, list[Made]] = {made.stage: [] for made in stages}
-    for entry in _kept(client, run):
+    for entry in _recorded_reproductions(client, run):
         for stage, left in entry["stages"].items():
             if stage in found:
                 found[stage].append(Made(stage, left["digest"], left["figures"]))
@@ -33,17 +33,17 @@ def repetitions(client: MlflowClient, run: str, stages: Sequence[Made]) -> dict[
         if not key:
             continue
         same = f"tags.`chatmill.key` = '{key}' and tags.`chatmill.status` = 'made'"
-        for other in client.search_runs(experiments(client), same, max_results=MOST):
+        for other in client.search_runs(experiment_ids(client), same, max_results=MOST):
             digest = other.data.tags.get("chatmill.digest", "")
             found[made.stage].append(Made(made.stage, digest, plain_keys(other.data.metrics)))
     return found
 
 
-def _kept(client: MlflowClient, run: str) -> list[dict[str, Any]]:
-    return artifact(client, run, KEPT) or []
+def _recorded_reproductions(client: MlflowClient, run: str) -> list[dict[str, Any]]:
+    return read_artifact(client, run, KEPT) or []
 
 
-def record(
+def record_verdict(
     client: MlflowClient, run: str, verdicts: Sequence[StageVerdict], now: dict[str, Made], by: str
 ) -> tuple[str, list[str]]:
     """Keep a verdict with the run, and with the versions of its model; its table, and these versions.
@@ -52,18 +52,18 @@ def record(
     from which later verdicts learn what may differ. `by` is the project's commit that reproduced it.
     """
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    says = whole(verdicts)
+    says = overall_verdict(verdicts)
     entry = {
         "at": at,
         "verdict": says,
-        "says": sentence(verdicts),
+        "says": verdict_sentence(verdicts),
         "by": by,
         "stages": {
             stage: {"digest": made.digest, "figures": dict(made.figures)} for stage, made in now.items()
         },
     }
-    kept = json.dumps([*_kept(client, run), entry][-MOST:], indent=1)
-    table = markdown(verdicts, at)
+    kept = json.dumps([*_recorded_reproductions(client, run), entry][-MOST:], indent=1)
+    table = verdict_markdown(verdicts, at)
     with TemporaryDirectory() as folder:
         for name, text in ((KEPT, kept), (TABLE, table)):
             path = Path(folder) / name
@@ -71,26 +71,26 @@ def record(
             client.log_artifact(run, str(path))
     tag = f"{says} at {at}"
     client.set_tag(run, TAG, tag)
-    versions = _versions(client, run)
+    versions = _model_versions(client, run)
     for version in versions:
         client.set_model_version_tag(version.name, version.version, TAG, tag)
     return table, [f"{version.name}/{version.version}" for version in versions]
 
 
-def _versions(client: MlflowClient, run: str) -> list[Any]:
+def _model_versions(client: MlflowClient, run: str) -> list[Any]:
     """The versions whose model is this run's, of all products."""
     products = {product.model for product in list_products(client)}
     aligned = [
-        holder(child)
-        for child in children(client, client.get_run(run))
+        holder_run_id(child)
+        for child in child_runs(client, client.get_run(run))
         if child.data.tags.get("chatmill.stage") == "rlhf"
     ]
     found = [each for name in aligned for each in client.search_model_versions(f"run_id = '{name}'")]
     return [each for each in found if each.name in products]
 
 
-def markdown(verdicts: Sequence[StageVerdict], at: str) -> str:
+def verdict_markdown(verdicts: Sequence[StageVerdict], at: str) -> str:
     """The verdict as a table."""
     rows = [f"| {each.stage} | {each.says} | {each.why.replace('|', '/')} |" for each in verdicts]
     head = ["| stage | verdict | why |", "|---|---|---|"]
-    return "\n".join([f"Reproduced at {at}.", "", *head, *rows, "", sentence(verdicts), ""])
+    return "\n".join([f"Reproduced at {at}.", "", *head, *rows, "", verdict_sentence(verdicts), ""])

@@ -26,7 +26,7 @@ DATA_HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 SHOWN = 12
 
 
-def remember(root: Path, code: Code, preset: str) -> None:
+def remember_code(root: Path, code: Code, preset: str) -> None:
     """Note that this code and this preset ran here; `preset` is the text of the run's preset.json."""
     folder = root / KNOWN_CODE
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -21,20 +21,20 @@ from mlflow.entities import Run
 from model.errors import UserError
 from model.processes import die_with_parent
 from model.training.distributed import describe_processor
-from tasks.common.git_checkout import UNKNOWN, Code, bring_back, put_away
+from tasks.common.git_checkout import UNKNOWN, Code, checkout_code, remove_worktree
 from tasks.common.names import plain_keys
 from tasks.engine.output import MANIFEST, read_manifest
 from tasks.project.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.project.paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
 from tasks.project.whole_file import write_whole
-from tasks.reproduction.data import Placed, place_data, standalone
+from tasks.reproduction.data import Placed, place_data, standalone_preset
 from tasks.reproduction.known_code import check_plain, check_trusted
 from tasks.reproduction.verdict import Made
 from tasks.tracking.champion_input import fetch_opponent, opponent_digest
 from tasks.tracking.products import MODEL, product_named
-from tasks.tracking.queries import artifact, artifact_text, children, data_hash, holder
+from tasks.tracking.queries import artifact_text, child_runs, data_hash, holder_run_id, read_artifact
 from tasks.tracking.reference_version import STAGE as CHAMPION
-from tasks.tracking.reference_version import bring, of_version
+from tasks.tracking.reference_version import fetch_reference_version, of_version
 from tasks.tracking.registered_model import DamagedModel
 from tasks.tracking.registry import Registry
 from tasks.tracking.run_diff import find_run
@@ -96,7 +96,7 @@ def read_original(client: MlflowClient, name: str) -> Original:
             f"it is not known whether the code of run {run[:SHOWN]} was changed, so it cannot be brought "
             f"back ({why})"
         )
-    preset = artifact(client, run, "preset.json")
+    preset = read_artifact(client, run, "preset.json")
     if preset is None:
         raise UserError(f"run {run[:SHOWN]} has no preset.json in MLflow any more; its configuration is gone")
     diff = artifact_text(client, run, "git.diff") if dirty == "true" else ""
@@ -105,7 +105,7 @@ def read_original(client: MlflowClient, name: str) -> Original:
             f"run {run[:SHOWN]} was of changed code, and its git.diff is gone from MLflow or empty; without "
             "it another program would be run"
         )
-    found = children(client, parent)
+    found = child_runs(client, parent)
     code, data = Code(commit, diff or ""), next((hash for hash in map(data_hash, found) if hash), "")
     check_plain(run[:SHOWN], code, data, preset)
     return Original(
@@ -114,19 +114,19 @@ def read_original(client: MlflowClient, name: str) -> Original:
         code,
         preset,
         data,
-        {name: _tag(tags, tag) for name, tag in AROUND.items()},
-        [_made(client, child) for child in found if "chatmill.digest" in child.data.tags],
+        {name: _read_tag(tags, tag) for name, tag in AROUND.items()},
+        [_find_made(client, child) for child in found if "chatmill.digest" in child.data.tags],
     )
 
 
-def _tag(tags: Mapping[str, str], name: str) -> str:
+def _read_tag(tags: Mapping[str, str], name: str) -> str:
     """A tag of a run; of the number of threads, which enters an environment, a number alone."""
     value = tags.get(name, "")
     return value if name != "threads" or (value.isascii() and value.isdecimal()) else ""
 
 
-def _made(client: MlflowClient, run: Run) -> Made:
-    manifest = artifact(client, holder(run), MANIFEST)
+def _find_made(client: MlflowClient, run: Run) -> Made:
+    manifest = read_artifact(client, holder_run_id(run), MANIFEST)
     figures = manifest["metrics"] if manifest else plain_keys(run.data.metrics)
     return Made(run.data.tags["chatmill.stage"], run.data.tags["chatmill.digest"], figures, manifest)
 
@@ -161,29 +161,29 @@ def checked_out(
             raise UserError(
                 f"run {original.run[:SHOWN]} is being reproduced already; let it finish"
             ) from error
-        ready = _ready(folder)
+        ready = _finished_result(folder)
         if ready:
-            say(f"going on from {_shown(folder, root)}, where this was interrupted")
+            say(f"going on from {_display_path(folder, root)}, where this was interrupted")
         else:
             with_diff = " with its diff" if original.code.diff else ""
             say(f"bringing back commit {original.code.commit[:SHOWN]}{with_diff}")
-            ready = _prepare(root, original, folder)
+            ready = _prepare_checkout(root, original, folder)
         say(f"its data, {original.data[:SHOWN]}: {ready.data}; what follows is shown by its own code")
         try:
             yield ready
         except UserError:
             # It cannot be done here: nothing is there to be gone on from.
-            _remove(root, folder)
+            _remove_checkout(root, folder)
             raise
         if keep:
             (folder / READY).unlink()
-            say(f"all of it stays in {_shown(folder, root)}, until the run is reproduced again")
+            say(f"all of it stays in {_display_path(folder, root)}, until the run is reproduced again")
         else:
-            _remove(root, folder)
+            _remove_checkout(root, folder)
         folder.with_suffix(".lock").unlink()
 
 
-def _ready(folder: Path) -> Checkout | None:
+def _finished_result(folder: Path) -> Checkout | None:
     """What was brought back to its end and not yet judged."""
     try:
         found = json.loads((folder / READY).read_text())
@@ -193,21 +193,21 @@ def _ready(folder: Path) -> Checkout | None:
     return Checkout(project, folder / PRESET, found["data"]) if project.is_relative_to(folder) else None
 
 
-def _prepare(root: Path, original: Original, folder: Path) -> Checkout:
+def _prepare_checkout(root: Path, original: Original, folder: Path) -> Checkout:
     try:
-        project = bring_back(root, original.code, folder / TREE)
+        project = checkout_code(root, original.code, folder / TREE)
         _link_former_layout(project)
         ingest = next((made.manifest for made in original.stages if made.stage == "ingest"), None)
         placed: Placed = place_data(root, project, original.preset, original.data, ingest)
         preset = folder / PRESET
-        preset.write_text(json.dumps(standalone(placed.preset), indent=1), encoding="utf-8")
+        preset.write_text(json.dumps(standalone_preset(placed.preset), indent=1), encoding="utf-8")
         ready = Checkout(project, preset, placed.how)
         write_whole(
             folder / READY, json.dumps({"project": str(project.relative_to(folder)), "data": placed.how})
         )
         return ready
     except BaseException:
-        _remove(root, folder)
+        _remove_checkout(root, folder)
         raise
 
 
@@ -220,9 +220,9 @@ def _link_former_layout(project: Path) -> None:
             link.symlink_to(path.relative_to(RECORDS))
 
 
-def _remove(root: Path, folder: Path) -> None:
+def _remove_checkout(root: Path, folder: Path) -> None:
     check_folder(folder)
-    put_away(root, folder / TREE)
+    remove_worktree(root, folder / TREE)
     remove_folder(folder)
 
 
@@ -246,7 +246,7 @@ def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout)
     found = next(
         (
             each
-            for each in (of_version(one, version) for one in _registries(client, original))
+            for each in (of_version(one, version) for one in _find_registries(client, original))
             if each and each.digest == given
         ),
         None,
@@ -254,12 +254,14 @@ def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout)
     if found is None:
         return {"drift": f"what champion {version} was then, MLflow does not hold any more"}
     try:
-        brought = bring(found, client, client.tracking_uri, checkout.project, lambda event: None)
+        brought = fetch_reference_version(
+            found, client, client.tracking_uri, checkout.project, lambda event: None
+        )
     except DamagedModel as error:
         return {"drift": str(error)}
     if brought is None:
         return {"drift": f"the profile of champion {version}'s data is gone from MLflow"}
-    _set(checkout, "drift", "reference", found.key)
+    _set_preset_key(checkout, "drift", "reference", found.key)
     return {}
 
 
@@ -267,7 +269,7 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
     given, _ = _champion_of(original, "evaluate")
     if not given:
         return {}
-    for registry in _registries(client, original):
+    for registry in _find_registries(client, original):
         for version in registry.versions():
             if opponent_digest(version) == given:
                 uri, project = client.tracking_uri, checkout.project
@@ -275,7 +277,7 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
                     found = fetch_opponent(version, uri, project, lambda event: None)
                 except DamagedModel as error:
                     return dict.fromkeys(FOLLOW_EVALUATE, str(error))
-                _set(checkout, "registry", "compare_with", found.key)
+                _set_preset_key(checkout, "registry", "compare_with", found.key)
                 return {}
     why = "the champion's model that was scored beside it is gone from MLflow"
     return dict.fromkeys(FOLLOW_EVALUATE, why)
@@ -288,7 +290,7 @@ def _champion_of(original: Original, stage: str) -> tuple[str, dict[str, Any]]:
     return str(given.get("digest", "")), dict(manifest)
 
 
-def _registries(client: MlflowClient, original: Original) -> list[Registry]:
+def _find_registries(client: MlflowClient, original: Original) -> list[Registry]:
     """That of the run's product, and that of before there were products."""
     preset = original.preset
     name = (preset.get("registry") or {}).get("model") or preset.get("name") or MODEL
@@ -296,7 +298,7 @@ def _registries(client: MlflowClient, original: Original) -> list[Registry]:
     return [Registry(client, nullcontext, product) for product in products]
 
 
-def _set(checkout: Checkout, section: str, key: str, value: str) -> None:
+def _set_preset_key(checkout: Checkout, section: str, key: str, value: str) -> None:
     preset = json.loads(checkout.preset.read_text(encoding="utf-8"))
     preset[section] = {**(preset.get(section) or {}), key: value}
     checkout.preset.write_text(json.dumps(preset, indent=1), encoding="utf-8")
@@ -360,7 +362,7 @@ def read_made(project: Path) -> dict[str, Made]:
     return {stage: each for stage, (_, each) in made.items()}
 
 
-def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+def describe_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What is recorded of a run's surroundings, of the one made anew: as `original.around`."""
     threads = environment.get("OMP_NUM_THREADS", "")
     return {
@@ -370,5 +372,5 @@ def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _shown(path: Path, root: Path) -> str:
+def _display_path(path: Path, root: Path) -> str:
     return path.relative_to(root.resolve()).as_posix()

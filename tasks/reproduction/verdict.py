@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
-from tasks.tracking.cache_explanation import Difference, differences
+from tasks.tracking.cache_explanation import Difference, explain_differences
 from tasks.tracking.run_diff import LAST_STEP, TRAININGS, is_speed
 
 IDENTICAL, EQUIVALENT, DIVERGED = "identical", "equivalent", "diverged"
@@ -66,10 +66,10 @@ class Figure:
 
     def __str__(self) -> str:
         how = f"{self.learned} repetitions" if self.learned else "default"
-        bound = f"allowed {_short(self.about)} ± {self.tolerance:.2g}, {how}"
+        bound = f"allowed {_shorten_value(self.about)} ± {self.tolerance:.2g}, {how}"
         if not isinstance(self.now, int | float) or isinstance(self.now, bool) or not self.tolerance:
             bound = "must be the same"
-        return f"{self.name} {_short(self.before)} → {_short(self.now)} ({bound})"
+        return f"{self.name} {_shorten_value(self.before)} → {_shorten_value(self.now)} ({bound})"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class StageVerdict:
     differ: tuple[Difference, ...] = field(default=())
 
 
-def judge(
+def judge_stages(
     before: Sequence[Made],
     now: Mapping[str, Made],
     repetitions: Mapping[str, Sequence[Made]],
@@ -99,20 +99,20 @@ def judge(
     return [
         StageVerdict(made.stage, LEFT_OUT, no[made.stage])
         if made.stage in no
-        else _judge(made, now.get(made.stage), repetitions.get(made.stage, ()), around)
+        else _judge_stage(made, now.get(made.stage), repetitions.get(made.stage, ()), around)
         for made in before
     ]
 
 
-def whole(verdicts: Sequence[StageVerdict]) -> str:
+def overall_verdict(verdicts: Sequence[StageVerdict]) -> str:
     """The verdict on the run: the worst of its stages."""
     said = {each.says for each in verdicts}
     return next(word for word in (DIVERGED, EQUIVALENT, IDENTICAL) if word in said or word == IDENTICAL)
 
 
-def sentence(verdicts: Sequence[StageVerdict]) -> str:
+def verdict_sentence(verdicts: Sequence[StageVerdict]) -> str:
     """The verdict in words, with the first stage that differs and what differs in its inputs."""
-    says = whole(verdicts)
+    says = overall_verdict(verdicts)
     no = "".join(f"; {each.stage} is left out: {each.why}" for each in verdicts if each.says == LEFT_OUT)
     verdicts = [each for each in verdicts if each.says != LEFT_OUT]
     if says == IDENTICAL:
@@ -137,14 +137,14 @@ def inputs_in_words(verdict: StageVerdict, most: int = 4) -> str:
             "so it does not repeat itself here"
         )
     told = [
-        f"{each.kind} {each.name} {_brief(each.before)} → {_brief(each.now)}".replace("  ", " ")
+        f"{each.kind} {each.name} {_brief_value(each.before)} → {_brief_value(each.now)}".replace("  ", " ")
         for each in verdict.differ[:most]
     ]
     more = f" and {len(verdict.differ) - most} more" if len(verdict.differ) > most else ""
     return f"{', '.join(told)}{more}"
 
 
-def _judge(
+def _judge_stage(
     before: Made,
     now: Made | None,
     repeated: Sequence[Made],
@@ -156,12 +156,12 @@ def _judge(
         return StageVerdict(before.stage, IDENTICAL, "")
     if _same_rows(before, now):
         return StageVerdict(before.stage, IDENTICAL, "the rows; where they were found is told otherwise")
-    figures = tuple(_figures(before, now, repeated))
-    differ = tuple(_differ(before, now, around))
+    figures = tuple(_differing_metrics(before, now, repeated))
+    differ = tuple(_differing_inputs(before, now, around))
     beyond = [figure for figure in figures if not figure.within]
     if beyond:
         return StageVerdict(before.stage, DIVERGED, "; ".join(map(str, beyond[:3])), figures, differ)
-    files = _files(before, now)
+    files = _differing_files(before, now)
     why = f"in other bits ({files}); " if files else "in other bits; "
     learned = max((figure.learned for figure in figures), default=0)
     how = f"learned from {learned} repetitions" if learned else "the default"
@@ -174,7 +174,7 @@ def _same_rows(before: Made, now: Made) -> bool:
     places = PLACES.get(before.stage)
     if not places:
         return False
-    sums = [_sums(made) for made in (before, now)]
+    sums = [_file_sums(made) for made in (before, now)]
     if sums[0] is None or sums[1] is None:
         hashes = [made.figures.get(HASH) for made in (before, now)]
         return hashes[0] is not None and hashes[0] == hashes[1]
@@ -182,21 +182,21 @@ def _same_rows(before: Made, now: Made) -> bool:
     return len(kept) == 2 and kept[0] == kept[1]
 
 
-def _sums(made: Made) -> Mapping[str, str] | None:
+def _file_sums(made: Made) -> Mapping[str, str] | None:
     found: Mapping[str, str] | None = (made.manifest or {}).get("sums")
     return found
 
 
-def _files(before: Made, now: Made, most: int = 3) -> str:
+def _differing_files(before: Made, now: Made, most: int = 3) -> str:
     """The files that differ; nothing where a manifest is of before they were summed."""
-    one, two = _sums(before), _sums(now)
+    one, two = _file_sums(before), _file_sums(now)
     if one is None or two is None:
         return ""
     names = [name for name in sorted({*one, *two}) if one.get(name) != two.get(name)]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _figures(before: Made, now: Made, repeated: Sequence[Made]) -> list[Figure]:
+def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> list[Figure]:
     """Those that differ; speed is none, nor is what only repetitions could judge where these are few."""
     # Repetitions in the same bits tell nothing of how far other bits may go.
     others = list({made.digest: made for made in (before, *repeated) if made.digest != now.digest}.values())
@@ -211,22 +211,22 @@ def _figures(before: Made, now: Made, repeated: Sequence[Made]) -> list[Figure]:
         values = [float(made.figures.get(name, math.nan)) for made in others]
         values = [value for value in values if math.isfinite(value)]
         if len(values) >= REPETITIONS and (spread := stdev(values)):
-            half = _quantile(len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
+            half = _t_quantile(len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
             found.append(Figure(name, old, new, mean(values), half, len(values)))
         elif before.stage not in TRAININGS or name not in LAST_STEP:
             about = float(before.figures[name])
-            found.append(Figure(name, old, new, about, _default(name, about), 0))
+            found.append(Figure(name, old, new, about, _default_tolerance(name, about), 0))
     return found
 
 
-def _quantile(freedom: int) -> float:
+def _t_quantile(freedom: int) -> float:
     """Of Student's t: with it, one more repetition lies inside with CONFIDENCE (a prediction interval)."""
     from scipy.stats import t
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
-def _default(name: str, value: float) -> float:
+def _default_tolerance(name: str, value: float) -> float:
     """How far a figure may differ where no repetitions tell; 0 for counts."""
     # The first part names a figure; what follows a slash is of which aspect and source.
     plain = name.split("/")[0].removesuffix("_low").removesuffix("_high")
@@ -236,14 +236,16 @@ def _default(name: str, value: float) -> float:
     return 0.0
 
 
-def _differ(before: Made, now: Made, around: tuple[Mapping[str, str], Mapping[str, str]]) -> list[Difference]:
+def _differing_inputs(
+    before: Made, now: Made, around: tuple[Mapping[str, str], Mapping[str, str]]
+) -> list[Difference]:
     """What differs in all that a stage was made of, as far as it was recorded."""
     found = []
     if before.manifest and now.manifest:
         # Where versions of the data are kept, and whether one stands for its sources, was set for this run.
         found = [
             each
-            for each in differences(before.manifest, now.manifest)
+            for each in explain_differences(before.manifest, now.manifest)
             if before.stage != "ingest" or each.kind not in ("parameter", "outside")
         ]
         if before.manifest["device"] != now.manifest["device"] and "device" not in {e.kind for e in found}:
@@ -260,9 +262,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _short(value: Any) -> str:
+def _shorten_value(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _brief(value: str) -> str:
+def _brief_value(value: str) -> str:
     return value if len(value) <= 40 else f"{value[:12]}…"

@@ -10,11 +10,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
-from model.data.chat_template import Turn, remembered
+from model.data.chat_template import Turn, truncate_history
 from model.data.hf_checkpoint import check_model, load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
-from model.inference.generate import generate
+from model.inference.generate import generate_tokens
 from model.nn.transformer import Transformer
 from tasks.engine.output import DamagedOutput, verify_output
 from tasks.project.paths import ARTIFACTS, SUMMARY
@@ -24,7 +24,7 @@ STAGES = {"base": "pretrain", "sft": "sft", "aligned": "rlhf"}
 
 
 @dataclass(frozen=True)
-class Manner:
+class SamplingParams:
     """How answers are drawn."""
 
     new_tokens: int = 96
@@ -39,7 +39,7 @@ def is_champion(name: str) -> bool:
     return split_address(name)[1] == CHAMPION and not (Path(name) / "config.json").exists()
 
 
-def resolve(name: str, root: Path, champion: Path | None = None) -> Path:
+def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
     """The model folder that a name means: base, sft, aligned (the last run's), champion, or a path.
 
     Raises UserError that says how to come by one.
@@ -78,7 +78,7 @@ def resolve(name: str, root: Path, champion: Path | None = None) -> Path:
     return folder
 
 
-class Talker:
+class ChatModel:
     """A model that answers one prompt at a time."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
@@ -86,7 +86,7 @@ class Talker:
         self.tokenizer: Tokenizer
         self.model, self.tokenizer = load_model(folder, device=device)
 
-    def answer(self, prompt: str, manner: Manner, history: Sequence[Turn] = ()) -> Iterator[str]:
+    def answer(self, prompt: str, manner: SamplingParams, history: Sequence[Turn] = ()) -> Iterator[str]:
         """Pieces of the answer as they are drawn, `history` being what was said before.
 
         Raises UserError where both fill the context.
@@ -95,8 +95,8 @@ class Talker:
 
         def draw() -> None:
             try:
-                generate(
-                    self.model, [self.tokenizer.prompt(prompt, history)], manner.new_tokens,
+                generate_tokens(
+                    self.model, [self.tokenizer.encode_prompt(prompt, history)], manner.new_tokens,
                     self.tokenizer.end,
                     temperature=manner.temperature, top_k=manner.top_k, top_p=manner.top_p, seed=manner.seed,
                     on_token=lambda tokens: pieces.put(tokens[0]),
@@ -118,7 +118,7 @@ class Talker:
 class Conversation:
     """Talk with a model that remembers it, as much of its end as the context holds beside an answer."""
 
-    def __init__(self, talker: Talker, system: str = "") -> None:
+    def __init__(self, talker: ChatModel, system: str = "") -> None:
         """`system` is the line that says how every answer is to be; it is never forgotten."""
         self.talker, self.system = talker, system
         self.context = talker.model.architecture.context
@@ -129,7 +129,7 @@ class Conversation:
         self.history: list[Turn] = [{"role": "system", "content": self.system}] if self.system else []
         self.answered, self.forgetful = 0, False
 
-    def make_room(self, prompt: str, manner: Manner) -> bool:
+    def make_room(self, prompt: str, manner: SamplingParams) -> bool:
         """Forget the oldest turns where the prompt and its answer find no room; whether it is the first time.
 
         An answer is given the tokens that `manner` asks for, and at most half of the context.
@@ -137,12 +137,12 @@ class Conversation:
         room = self.context - min(manner.new_tokens, self.context // 2)
         before = len(self.history)
         row = {"prompt": prompt, "history": self.history}
-        self.history = list(remembered(row, self.talker.tokenizer, room))
+        self.history = list(truncate_history(row, self.talker.tokenizer, room))
         first = len(self.history) < before and not self.forgetful
         self.forgetful |= first
         return first
 
-    def answer(self, prompt: str, manner: Manner) -> Iterator[str]:
+    def answer(self, prompt: str, manner: SamplingParams) -> Iterator[str]:
         """Pieces of the answer; the turn is remembered once it is whole. `manner`'s seed is of the first."""
         drawn = replace(manner, seed=manner.seed + self.answered)
         pieces = []

@@ -24,7 +24,7 @@ ALIAS, HISTORY, VERSION = "alias", "history", "version"
 
 
 @dataclass(frozen=True)
-class Move:
+class AliasChange:
     """The alias went from one version to another ("": none); `time` is in UTC, "" where nobody saw it."""
 
     before: str
@@ -36,7 +36,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Change:
+class PendingChange:
     """The writes that belong together, in their order; making one twice has the effect of making it once.
 
     A step is ("alias", BEFORE, NOW), ("history", KEY, MOVE) or ("version", VERSION, TAG, VALUE).
@@ -46,8 +46,12 @@ class Change:
 
     @classmethod
     def of(
-        cls, moves: Sequence[Move], recorded: int, decided: Mapping[str, str] | None = None, version: str = ""
-    ) -> Change:
+        cls,
+        moves: Sequence[AliasChange],
+        recorded: int,
+        decided: Mapping[str, str] | None = None,
+        version: str = "",
+    ) -> PendingChange:
         """Return the change that makes the last of `moves`, of which the first `recorded` are in the history.
 
         `decided` are tags of `version` that hold a person's decision.
@@ -63,48 +67,48 @@ class Change:
         return cls(tuple(steps))
 
 
-def begin(client: MlflowClient, model: str, change: Change) -> None:
+def begin_change(client: MlflowClient, model: str, change: PendingChange) -> None:
     """Note a change, make it, and remove the note. The caller keeps other processes out."""
     client.set_registered_model_tag(model, PENDING, json.dumps(change.steps))
-    finish(client, model, change)
+    finish_change(client, model, change)
 
 
-def pending(tags: Mapping[str, str]) -> Change | None:
+def pending_change(tags: Mapping[str, str]) -> PendingChange | None:
     """Return the change that was noted and not finished; None: there is none."""
     if PENDING not in tags:
         return None
     try:
-        return Change(tuple(tuple(map(str, step)) for step in json.loads(tags[PENDING])))
+        return PendingChange(tuple(tuple(map(str, step)) for step in json.loads(tags[PENDING])))
     except (ValueError, TypeError, RecursionError):
         # Not chatmill's: it writes the whole note at once.
-        return Change(())
+        return PendingChange(())
 
 
-def finish(client: MlflowClient, model: str, change: Change) -> None:
+def finish_change(client: MlflowClient, model: str, change: PendingChange) -> None:
     """Make all writes of a change, and remove its note."""
     for step in change.steps:
-        _make(client, model, step)
-    with _gone():
+        _apply_write(client, model, step)
+    with _ignore_missing():
         client.delete_registered_model_tag(model, PENDING)
 
 
-def _make(client: MlflowClient, model: str, step: Sequence[str]) -> None:
+def _apply_write(client: MlflowClient, model: str, step: Sequence[str]) -> None:
     match step:
         case (kind, before, now) if kind == ALIAS:
             holder = str(client.get_registered_model(model).aliases.get(CHAMPION, ""))
             # Moved by other means meanwhile: that is newer than this change.
             if holder == before:
-                with _gone():
+                with _ignore_missing():
                     client.set_registered_model_alias(model, CHAMPION, now)
         case (kind, key, value) if kind == HISTORY:
             client.set_registered_model_tag(model, key, value)
         case (kind, version, key, value) if kind == VERSION:
-            with _gone():
+            with _ignore_missing():
                 client.set_model_version_tag(model, version, key, value)
 
 
 @contextmanager
-def _gone() -> Iterator[None]:
+def _ignore_missing() -> Iterator[None]:
     """Pass over what is no longer there, as a version that was deleted; raise every other error."""
     try:
         yield
@@ -113,29 +117,29 @@ def _gone() -> Iterator[None]:
             raise
 
 
-def recorded_moves(tags: Mapping[str, str]) -> list[Move]:
+def recorded_moves(tags: Mapping[str, str]) -> list[AliasChange]:
     """Return the moves in the history, the oldest first."""
-    return [Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(MOVE)]
+    return [AliasChange(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(MOVE)]
 
 
-def all_moves(tags: Mapping[str, str], holder: str) -> list[Move]:
+def all_moves(tags: Mapping[str, str], holder: str) -> list[AliasChange]:
     """Return the moves, and one more where the alias is not where the last of them led."""
     found = recorded_moves(tags)
     last = found[-1].now if found else ""
-    return found if holder == last else [*found, _unseen(last, holder, first=not found)]
+    return found if holder == last else [*found, _unseen_moves(last, holder, first=not found)]
 
 
-def _unseen(before: str, now: str, first: bool) -> Move:
+def _unseen_moves(before: str, now: str, first: bool) -> AliasChange:
     why = "champion before moves were kept" if first else "moved by other means, such as MLflow's page"
-    return Move(before, now, ELSEWHERE, "", why, "")
+    return AliasChange(before, now, ELSEWHERE, "", why, "")
 
 
-def rolled_back(moves: Iterable[Move], versions: set[str]) -> Move | None:
+def rolled_back(moves: Iterable[AliasChange], versions: set[str]) -> AliasChange | None:
     """Return the move away from one of these versions that still holds: none has led to one since.
 
     A person made it, here or by other means; the gate's own promotion of a better model is none.
     """
-    held: Move | None = None
+    held: AliasChange | None = None
     for move in moves:
         if move.by != GATE and move.before in versions and move.now not in versions:
             held = move
@@ -144,7 +148,7 @@ def rolled_back(moves: Iterable[Move], versions: set[str]) -> Move | None:
     return held
 
 
-def trail(moves: Iterable[Move]) -> list[str]:
+def champion_trail(moves: Iterable[AliasChange]) -> list[str]:
     """Return the champions before the present one, the newest last; a rollback shortens the list."""
     found: list[str] = []
     for move in moves:
@@ -155,7 +159,7 @@ def trail(moves: Iterable[Move]) -> list[str]:
     return found
 
 
-def told(move: Move) -> str:
+def describe_change(move: AliasChange) -> str:
     """Return who moved the alias and why, in words."""
     by = {GATE: "the gate", PERSON: move.who or "a person"}.get(move.by, "not by chatmill")
     return f"{by}: {move.why}"

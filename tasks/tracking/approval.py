@@ -30,7 +30,7 @@ FEWEST_LETTERS = 4
 
 
 @dataclass(frozen=True)
-class Question:
+class ApprovalRequest:
     """What a person is asked: for so many hours, by a pipeline run (its id in MLflow).
 
     `flow_run` is Prefect's run that is suspended meanwhile, `name` its name; "": none is.
@@ -48,7 +48,7 @@ class Question:
         return {name: value for name, value in found.items() if value}
 
 
-def standing(tags: Mapping[str, str]) -> str:
+def approval_state(tags: Mapping[str, str]) -> str:
     """How a version stands now; "": no person was asked."""
     found = tags.get(APPROVAL, "")
     return LATE if found == WAITS and seconds_left(tags) <= 0 else found
@@ -59,39 +59,43 @@ def seconds_left(tags: Mapping[str, str]) -> float:
     return timegm(time.strptime(tags[UNTIL], MOMENT)) - time.time()
 
 
-def told(version: Any) -> str:
+def describe_approval(version: Any) -> str:
     """How a version stands, in words, and what can be done."""
     tags, name = version.tags, version_address(version)
-    late, said = even_so(version), f"by {tags.get(WHO)} at {tags.get(TIME)}: {tags.get(WHY)}"
+    late, said = override_hint(version), f"by {tags.get(WHO)} at {tags.get(TIME)}: {tags.get(WHY)}"
     return {
         WAITS: f"it waits for a person until {tags.get(UNTIL)}: `chatmill approve {name}`, or with --reject",
         APPROVED: f"approved {said}",
         REFUSED: f"refused {said}; {late}",
         LATE: f"nobody decided until {tags.get(UNTIL)}, so it is refused; {late}",
-    }.get(standing(tags), "no person was asked about it")
+    }.get(approval_state(tags), "no person was asked about it")
 
 
-def even_so(version: Any) -> str:
+def override_hint(version: Any) -> str:
     """What makes a version champion that was not approved."""
     return f"`chatmill rollback {version_address(version)} --why TEXT` makes it champion all the same"
 
 
-def find(versions: Iterable[Any], wanted: str) -> Any:
+def find_version_asked(versions: Iterable[Any], wanted: str) -> Any:
     """The version that is meant, of those of all products ("": the one that waits).
 
     `wanted` is its number, NAME/NUMBER with its product, or the run that asks, of MLflow or Prefect. Raises
     UserError where none is, or more than one.
     """
     asked = [version for version in versions if APPROVAL in version.tags]
-    waiting = [version for version in asked if standing(version.tags) == WAITS]
+    waiting = [version for version in asked if approval_state(version.tags) == WAITS]
     if not wanted:
         found = waiting
         if not found:
             raise UserError("no model waits for a person; `chatmill models` shows all that there are")
     else:
         product, number = split_address(wanted)
-        found = [version for version in asked if str(version.version) == number and _of(version, product)]
-        found = found or [version for version in asked if _asks(version.tags, wanted)]
+        found = [
+            version
+            for version in asked
+            if str(version.version) == number and _is_of_product(version, product)
+        ]
+        found = found or [version for version in asked if _is_awaited(version.tags, wanted)]
     if not found:
         names = ", ".join(map(version_address, waiting)) or "none"
         raise UserError(f"{wanted} is no version or run that asks a person; versions that wait: {names}")
@@ -104,27 +108,27 @@ def find(versions: Iterable[Any], wanted: str) -> Any:
     return found[0]
 
 
-def _of(version: Any, product: str) -> bool:
+def _is_of_product(version: Any, product: str) -> bool:
     return product in ("", version.name, version.tags.get("product"))
 
 
-def _asks(tags: Mapping[str, str], wanted: str) -> bool:
+def _is_awaited(tags: Mapping[str, str], wanted: str) -> bool:
     if tags.get(NAME) == wanted:
         return True
     ids = (tags.get(RUN, ""), tags.get(FLOW_RUN, ""))
     return len(wanted) >= FEWEST_LETTERS and any(found.startswith(wanted) for found in ids)
 
 
-def evaluation(version: Any, champion: Any) -> list[tuple[str, str, str]]:
+def evaluation_rows(version: Any, champion: Any) -> list[tuple[str, str, str]]:
     """What the gate looked at: a figure in words, of this version, of the champion ("" where it has none)."""
-    mine, best = figures(version.tags), figures(champion.tags) if champion else {}
+    mine, best = approval_figures(version.tags), approval_figures(champion.tags) if champion else {}
     return [
         (metric_words(name), f"{value:.4g}", f"{best[name]:.4g}" if name in best else "")
         for name, value in mine.items()
     ]
 
 
-def figures(tags: Mapping[str, str]) -> dict[str, float]:
+def approval_figures(tags: Mapping[str, str]) -> dict[str, float]:
     """What the gate looked at, by name; older versions have their score alone."""
     found: dict[str, float] = {}
     with suppress(ValueError):
@@ -135,19 +139,19 @@ def figures(tags: Mapping[str, str]) -> dict[str, float]:
     return found
 
 
-def answers(client: MlflowClient, version: Any) -> list[dict[str, Any]]:
+def compared_answers(client: MlflowClient, version: Any) -> list[dict[str, Any]]:
     """The prompts that were answered side by side in the run that asks; none where they are not kept."""
-    from tasks.tracking.queries import artifact, find_stage
+    from tasks.tracking.queries import find_stage, read_artifact
 
     try:
         holder = find_stage(client, "evaluate", version.tags[RUN]).holder
     except UserError:
         return []
-    found: Any = artifact(client, holder, "answers.json")
+    found: Any = read_artifact(client, holder, "answers.json")
     return found or []
 
 
-def page(version: Any, champion: Any, rows: list[dict[str, Any]], most: int = 4) -> str:
+def evaluation_page(version: Any, champion: Any, rows: list[dict[str, Any]], most: int = 4) -> str:
     """The evaluation as Markdown, for Prefect's page."""
     from tasks.tracking.markdown import as_markdown
 
@@ -155,7 +159,7 @@ def page(version: Any, champion: Any, rows: list[dict[str, Any]], most: int = 4)
     lines = [f"# Shall version {version.version} of {as_markdown(version.name)} become the champion?", ""]
     lines += [version.tags.get("reason", ""), ""]
     lines += [f"| figure | version {version.version} | {against} |", "|---|---|---|"]
-    lines += [f"| {name} | {mine} | {best} |" for name, mine, best in evaluation(version, champion)]
+    lines += [f"| {name} | {mine} | {best} |" for name, mine, best in evaluation_rows(version, champion)]
     if rows:
         lines += ["", "| prompt | SFT | aligned |", "|---|---|---|"]
     for row in rows[:most]:

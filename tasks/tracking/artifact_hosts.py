@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from model.errors import UserError
-from tasks.common.url_secrets import origin, shown
+from tasks.common.url_secrets import display_url, origin
 
 PROXIED = "mlflow-artifacts"
 # The client sends the password with the addresses of these schemes.
@@ -48,6 +48,7 @@ def check_artifact_host(address: str, server: str) -> None:
     found = "" if AMBIGUOUS.search(place) else origin(address)
     if not found or found not in {origin(server), *_servers}:
         raise UserError(
-            f"MLflow has files of a run at {shown(address)}, and that host is not MLflow's server; nothing "
+            f"MLflow has files of a run at {display_url(address)}, and that host is not MLflow's "
+            f"server; nothing "
             "was sent there. If the host is yours, list it with your other servers in CHATMILL_SERVERS"
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.engine.cache_key import flat
+from tasks.engine.cache_key import flatten_values
 
 NONE = "none"
 
@@ -21,7 +21,7 @@ class Difference:
     now: str
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+def explain_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
     """What differs of all that the key depends on; nothing where the keys are the same.
 
     Manifests of older runs lack the digests of single definitions: `code` then stands for all of them.
@@ -33,23 +33,32 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
         for found in (before, now)
     ]
     return [
-        *_code(before, now),
-        *_between("parameter", _flat(before["parameters"]), _flat(now["parameters"])),
-        *_between("input", *inputs),
-        *_between("lock", {"requirements.txt": before["lock"]}, {"requirements.txt": now["lock"]}),
-        *_surroundings(before, now),
+        *_code_differences(before, now),
+        *_value_differences("parameter", _flat_values(before["parameters"]), _flat_values(now["parameters"])),
+        *_value_differences("input", *inputs),
+        *_value_differences("lock", {"requirements.txt": before["lock"]}, {"requirements.txt": now["lock"]}),
+        *_context_differences(before, now),
     ]
 
 
-def _code(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+def _code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
     if before["code"] == now["code"]:
         return []
     if "definitions" in before and "definitions" in now:
-        return _between("code", before["definitions"], now["definitions"])
+        old, new = before["definitions"], now["definitions"]
+        # Where most modules are gone, they were renamed: a list of all definitions would explain nothing.
+        modules, kept = _module_names(old), _module_names(old) & _module_names(new)
+        if 2 * len(kept) >= len(modules):
+            return _value_differences("code", old, new)
+        return [Difference("code", "all definitions (modules were renamed)", before["code"], now["code"])]
     return [Difference("code", "all definitions", before["code"], now["code"])]
 
 
-def _surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+def _module_names(definitions: Mapping[str, str]) -> set[str]:
+    return {name.rpartition(".")[0] for name in definitions} - {"tasks", "model"}
+
+
+def _context_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
     """Seed, device and what no stage made, each where the stage asks for it.
 
     Where neither manifest says what it asked for, a seed that differs counts; the key may not hold it.
@@ -63,19 +72,19 @@ def _surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Dif
     return [
         found
         for name in sorted({*old, *new})
-        for found in _between(
+        for found in _value_differences(
             name,
-            _flat({name: old[name]} if name in old else {}),
-            _flat({name: new[name]} if name in new else {}),
+            _flat_values({name: old[name]} if name in old else {}),
+            _flat_values({name: new[name]} if name in new else {}),
         )
     ]
 
 
-def _flat(values: Any) -> dict[str, str]:
-    return dict(flat(values))
+def _flat_values(values: Any) -> dict[str, str]:
+    return dict(flatten_values(values))
 
 
-def _between(kind: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:
+def _value_differences(kind: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:
     return [
         Difference(kind, name, before.get(name, NONE), now.get(name, NONE))
         for name in sorted({*before, *now})

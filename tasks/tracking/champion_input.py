@@ -13,17 +13,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from model.events import Report
-from tasks.common.file_lock import alone
+from model.events import EventCallback
+from tasks.common.file_lock import exclusive_lock
 from tasks.drift_detection.profile import ABOUT, MODEL
 from tasks.engine.cache_key import file_sums
-from tasks.engine.output import LOCK, PART, WAITS, Reference, put, sizes, usable_output, write_manifest
+from tasks.engine.output import (
+    LOCK,
+    PART,
+    WAITS,
+    StageOutput,
+    file_sizes,
+    publish_output,
+    usable_output,
+    write_manifest,
+)
 from tasks.project.paths import ARTIFACTS
-from tasks.tracking.reference_version import STAGE, link
+from tasks.tracking.reference_version import STAGE, link_or_copy
 from tasks.tracking.registered_model import download_model
 
 
-def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Reference:
+def fetch_opponent(version: Any, uri: str, root: Path, report: EventCallback) -> StageOutput:
     """Return the model of a registered version as a stage takes it.
 
     Args:
@@ -35,38 +44,38 @@ def fetch_opponent(version: Any, uri: str, root: Path, report: Report) -> Refere
     Raises:
         DamagedModel: MLflow's store has lost the model, or has other files than were registered.
     """
-    about, digest = _about(version), opponent_digest(version)
+    about, digest = _describe_version(version), opponent_digest(version)
     folder = root / ARTIFACTS / STAGE / digest[:20]
-    with alone(folder.with_suffix(LOCK), report, WAITS):
+    with exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
         if not usable_output(STAGE, folder, root, report):
-            _fetch(version, uri, folder, about, digest)
-    return Reference(STAGE, folder.name, str(folder), digest, True, 0.0, {}, str(version.run_id))
+            _fetch_model(version, uri, folder, about, digest)
+    return StageOutput(STAGE, folder.name, str(folder), digest, True, 0.0, {}, str(version.run_id))
 
 
 def opponent_digest(version: Any) -> str:
     """Return the digest that evaluate's manifest has of a champion that was scored."""
-    return hashlib.sha256(_about(version).encode()).hexdigest()
+    return hashlib.sha256(_describe_version(version).encode()).hexdigest()
 
 
-def _about(version: Any) -> str:
+def _describe_version(version: Any) -> str:
     return json.dumps({"model": version.tags.get("digest", "")})
 
 
-def _fetch(version: Any, uri: str, folder: Path, about: str, digest: str) -> None:
+def _fetch_model(version: Any, uri: str, folder: Path, about: str, digest: str) -> None:
     began = time.monotonic()
     part = folder.with_suffix(PART)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        shutil.copytree(download_model(version, uri), part / MODEL, copy_function=link)
+        shutil.copytree(download_model(version, uri), part / MODEL, copy_function=link_or_copy)
         (part / ABOUT).write_text(about, encoding="utf-8")
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     manifest = {
         "stage": STAGE, "key": folder.name, "digest": digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": file_sums(part),
+        "seconds": round(time.monotonic() - began, 3), "files": file_sizes(part), "sums": file_sums(part),
         "run": str(version.run_id),
     }  # fmt: skip
     write_manifest(part, manifest)
-    put(part, folder)
+    publish_output(part, folder)

@@ -11,7 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.tracking.queries import COST_TAG, PIPELINES, preset_of, search
+from tasks.tracking.queries import COST_TAG, PIPELINES, preset_of, search_runs
 
 MADE, REUSED, ENDED, RUNNING = "made", "reused", "ended", "running"
 OLDEST = ("attributes.start_time ASC",)
@@ -90,7 +90,7 @@ class Costs:
 def read_costs(client: MlflowClient, since: float) -> Costs:
     """Of all pipeline runs that began after `since`, in seconds since 1970."""
     later = f"attributes.start_time >= {int(since * 1000)}"
-    pipelines = search(client, f"{PIPELINES} and {later}", order=OLDEST)
+    pipelines = search_runs(client, f"{PIPELINES} and {later}", order=OLDEST)
     cut = f"tags.`chatmill.stage` LIKE '%' and attributes.status != 'FINISHED' and {later}"
     taken: list[Taken] = []
     resumed: set[str] = set()
@@ -104,14 +104,14 @@ def read_costs(client: MlflowClient, since: float) -> Costs:
         unmeasured += not found and run.info.status == "FINISHED"
         for stage, cost in found.items():
             resumed.update(cost.get("runs", []))
-            taken.append(_measured(run, stage, cost))
-    for run in search(client, cut, order=OLDEST):
+            taken.append(_measured_cost(run, stage, cost))
+    for run in search_runs(client, cut, order=OLDEST):
         if run.info.run_id not in resumed:
             taken.append(_cut_short(run))
     return Costs(taken, len(pipelines), unmeasured)
 
 
-def _measured(run: Run, stage: str, cost: dict[str, Any]) -> Taken:
+def _measured_cost(run: Run, stage: str, cost: dict[str, Any]) -> Taken:
     place = (run.info.run_id, preset_of(run), run.info.start_time / 1000, stage)
     lost = float(cost.get("lost", 0))
     if cost["status"] == REUSED:
@@ -136,7 +136,7 @@ def _cut_short(run: Run) -> Taken:
     return Taken(*place, stage, ENDED, device, spent, spent)
 
 
-def summed(taken: Iterable[Taken], by: str) -> list[Sum]:
+def sum_costs(taken: Iterable[Taken], by: str) -> list[Sum]:
     """By run and week the newest first, by stage the dearest first."""
     name: Callable[[Taken], str] = {
         "run": lambda one: one.run,

@@ -25,13 +25,13 @@ from tasks.tracking.queries import (
     LABELS,
     PARENT,
     UNNAMED,
-    artifact,
     artifact_text,
-    children,
+    child_runs,
     data_hash,
-    experiments,
-    holder,
-    makers,
+    experiment_ids,
+    holder_run_id,
+    maker_runs,
+    read_artifact,
     run_or_none,
     runs_by_id,
 )
@@ -49,7 +49,9 @@ def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
     """
     if name == ALIGNED:
         wanted = "tags.`chatmill.stage` = 'rlhf' and attributes.status = 'FINISHED'"
-        found = client.search_runs(experiments(client), wanted, max_results=1, order_by=["start_time DESC"])
+        found = client.search_runs(
+            experiment_ids(client), wanted, max_results=1, order_by=["start_time DESC"]
+        )
         if not found:
             raise UserError("no run has made an aligned model yet: `chatmill run` makes one")
         return found[0].data.tags.get("chatmill.reuses") or found[0].info.run_id, ""
@@ -73,9 +75,9 @@ def presets_of(client: MlflowClient, versions: Sequence[Any]) -> dict[str, str]:
     }
 
 
-def upstream(runs: Iterable[Run], last: str) -> list[Run]:
+def upstream_runs(runs: Iterable[Run], last: str) -> list[Run]:
     """Of a pipeline's stage runs, those that the one held by `last` was made from, and itself."""
-    by_holder = {holder(run): run for run in runs}
+    by_holder = {holder_run_id(run): run for run in runs}
     wanted, waiting = set(), [last]
     while waiting:
         name = waiting.pop()
@@ -113,7 +115,7 @@ def described_sources(
     return described
 
 
-def diffs(client: MlflowClient, found: Mapping[str, Any]) -> str:
+def recorded_diffs(client: MlflowClient, found: Mapping[str, Any]) -> str:
     """What differed from the commits that made a traced model's stages, as `git apply` takes it.
 
     Each diff has a line before it that says whose it is. Empty where nothing differed.
@@ -149,7 +151,7 @@ def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
     return {who: dict(counts[who]) for who in sorted(counts)}
 
 
-def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
+def trace_model(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
     """All that is known of where a model comes from.
 
     Raises UserError where there is no such model, or its run is gone from MLflow.
@@ -160,18 +162,18 @@ def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
     if made is None:
         raise UserError(f"MLflow no longer has the run {held} that made {name}: nothing leads further back")
     parent = run_or_none(client, made.data.tags.get(PARENT, ""))
-    runs = upstream(children(client, parent), held) if parent else [made]
-    made_by = makers(client, runs)
-    stages = [_stage(run, made_by.get(holder(run))) for run in runs]
+    runs = upstream_runs(child_runs(client, parent), held) if parent else [made]
+    made_by = maker_runs(client, runs)
+    stages = [_stage_lineage(run, made_by.get(holder_run_id(run))) for run in runs]
     keys = {stage["stage"]: stage["key"] for stage in stages}
     tags = (parent or made).data.tags
     split = root / ARTIFACTS / "split" / keys.get("split", "gone")
     ingest = next((made_by.get(stage["run"]) for stage in stages if stage["stage"] == "ingest"), None)
-    manifest = (artifact(client, ingest, "manifest.json") if ingest else None) or {}
+    manifest = (read_artifact(client, ingest, "manifest.json") if ingest else None) or {}
     made_of = (manifest.get("surroundings") or {}).get("outside")
     # Manifests of older runs have the digest alone.
     made_of = made_of if isinstance(made_of, dict) else {"digest": made_of}
-    preset = artifact(client, parent, "preset.json") if parent else None
+    preset = read_artifact(client, parent, "preset.json") if parent else None
     labels = count_labels(split) if is_undamaged(split, root) else None
     if labels is None:
         labels = _recorded_labels(client, parent, product, version)
@@ -182,8 +184,8 @@ def trace(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
         "mlflow_run": held,
         "pipeline_run": parent.info.run_id if parent else None,
         "prefect_run": tags.get("prefect.flow_run_id"),
-        "git_commit": _commit(tags),
-        "git_diff": DIRTY.get(tags.get("git.dirty", "")) if _commit(tags) else None,
+        "git_commit": _recorded_commit(tags),
+        "git_diff": DIRTY.get(tags.get("git.dirty", "")) if _recorded_commit(tags) else None,
         "git_problem": tags.get("git.problem"),
         "data_hash": data_hash(made),
         "stages": stages,
@@ -200,24 +202,24 @@ def _recorded_labels(
     """Labels by annotator as they were counted when the model was registered; None where nothing says so."""
     address = client.get_model_version(model, version).tags.get(LINEAGE_TAG, "") if version else ""
     run = run_or_none(client, address.removeprefix("runs:/").partition("/")[0]) if address else parent
-    return ((artifact(client, run, LINEAGE_FILE) if run else None) or {}).get("labels")
+    return ((read_artifact(client, run, LINEAGE_FILE) if run else None) or {}).get("labels")
 
 
-def _commit(tags: Mapping[str, str]) -> str | None:
+def _recorded_commit(tags: Mapping[str, str]) -> str | None:
     """The commit; None where it is not known, as older runs say by an empty text."""
     found = tags.get("git.commit")
     return None if found in ("", UNKNOWN) else found
 
 
-def _stage(run: Run, maker: Run | None) -> dict[str, Any]:
+def _stage_lineage(run: Run, maker: Run | None) -> dict[str, Any]:
     tags = run.data.tags
     return {
         "stage": tags.get("chatmill.stage", ""),
         "key": tags.get("chatmill.key", ""),
         "status": tags.get("chatmill.status", "not finished"),
-        "run": holder(run),
+        "run": holder_run_id(run),
         "pipeline_run": maker.data.tags.get(PARENT) if maker else None,
-        "git_commit": _commit(maker.data.tags) if maker else None,
+        "git_commit": _recorded_commit(maker.data.tags) if maker else None,
         "git_dirty": DIRTY.get(maker.data.tags.get("git.dirty", "")) if maker else None,
         "digest": tags.get("chatmill.digest"),
     }

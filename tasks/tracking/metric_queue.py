@@ -21,11 +21,11 @@ PATIENCE_SECONDS = 900.0
 PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE)}
 
 
-def silent(text: str) -> None:
+def ignore_message(text: str) -> None:
     """Say it to nobody."""
 
 
-class Sender:
+class MetricQueue:
     """Holds figures by run until MLflow has them.
 
     Nothing held is on disk: a run that is killed has its figures in the curves that its training wrote.
@@ -40,16 +40,16 @@ class Sender:
         self.trying = 0.0
         self.thread: threading.Thread | None = None
 
-    def put(self, run: str, metrics: list[Metric]) -> None:
+    def put_metrics(self, run: str, metrics: list[Metric]) -> None:
         """Take figures of a run; they are sent within seconds, if MLflow answers."""
         with self.changed:
             self.held += [(run, metric) for metric in metrics]
             if self.thread is None:
-                self.thread = threading.Thread(target=self._work, name="sender", daemon=True)
+                self.thread = threading.Thread(target=self._send_batches, name="sender", daemon=True)
                 self.thread.start()
             self.changed.notify_all()
 
-    def news(self) -> str:
+    def status_message(self) -> str:
         """A sentence where MLflow fell silent or answers again since this was last asked, or nothing."""
         with self.changed:
             late = self.trying and time.monotonic() - self.trying > LATE_SECONDS
@@ -61,7 +61,9 @@ class Sender:
                 return "MLflow answers again; what was held is sent"
         return ""
 
-    def drain(self, say: Callable[[str], None] = silent, patience: float = PATIENCE_SECONDS) -> None:
+    def flush_metrics(
+        self, say: Callable[[str], None] = ignore_message, patience: float = PATIENCE_SECONDS
+    ) -> None:
         """Wait until all is sent, at most `patience` seconds.
 
         Raises what MLflow refused, or RuntimeError where it has not answered for so long.
@@ -76,7 +78,7 @@ class Sender:
                 done, refused, count = not self.held, self.refused, len(self.held)
                 if done or refused:
                     self.wanted, self.refused, self.held = False, None, []
-            if said := self.news():
+            if said := self.status_message():
                 say(said)
             if refused:
                 raise refused
@@ -88,10 +90,10 @@ class Sender:
                     "wait for it; the next start sends them"
                 )
 
-    def _work(self) -> None:
+    def _send_batches(self) -> None:
         while True:
             with self.changed:
-                self.changed.wait_for(self._due, timeout=FLUSH_SECONDS)
+                self.changed.wait_for(self._is_due, timeout=FLUSH_SECONDS)
                 self.changed.wait_for(lambda: bool(self.held) and not self.refused)
                 run = self.held[0][0]
                 batch = [metric for of, metric in self.held[:BATCH] if of == run]
@@ -115,5 +117,5 @@ class Sender:
                 self.trying = 0.0
                 self.changed.notify_all()
 
-    def _due(self) -> bool:
+    def _is_due(self) -> bool:
         return bool(self.held) and (self.wanted or len(self.held) >= BATCH)

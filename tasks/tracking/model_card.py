@@ -12,8 +12,8 @@ from typing import Any
 from tasks.common.git_checkout import UNKNOWN
 from tasks.common.metric_labels import metric_words
 from tasks.evaluation.scores import tagged_score
-from tasks.tracking.approval import figures
-from tasks.tracking.lineage import LINEAGE_FILE, LINEAGE_TAG, trace
+from tasks.tracking.approval import approval_figures
+from tasks.tracking.lineage import LINEAGE_FILE, LINEAGE_TAG, trace_model
 from tasks.tracking.markdown import as_markdown
 from tasks.tracking.registry import Registry
 
@@ -21,7 +21,7 @@ LONGEST = 5000  # characters that MLflow's database has room for
 SHOWN = 20  # annotators and files that are named; the file has all
 
 
-def describe(registry: Registry, version: str, run: str, root: Path) -> None:
+def write_model_card(registry: Registry, version: str, run: str, root: Path) -> None:
     """Write a version's lineage on its page, once; `run` is the pipeline run that keeps the whole of it.
 
     The tag `lineage` comes last: a version whose process was killed before is described by the next run.
@@ -30,14 +30,14 @@ def describe(registry: Registry, version: str, run: str, root: Path) -> None:
     tags = client.get_model_version(model, version).tags
     if LINEAGE_TAG in tags:
         return
-    found = trace(client, f"{model}/{version}", root)
+    found = trace_model(client, f"{model}/{version}", root)
     client.log_text(run, json.dumps(found, indent=1), LINEAGE_FILE)
-    client.update_model_version(model, version, written(found, run, tags))
-    for name, value in {**_tags(found), LINEAGE_TAG: f"runs:/{run}/{LINEAGE_FILE}"}.items():
+    client.update_model_version(model, version, lineage_markdown(found, run, tags))
+    for name, value in {**_card_tags(found), LINEAGE_TAG: f"runs:/{run}/{LINEAGE_FILE}"}.items():
         client.set_model_version_tag(model, version, name, value)
 
 
-def _tags(found: Mapping[str, Any]) -> dict[str, str]:
+def _card_tags(found: Mapping[str, Any]) -> dict[str, str]:
     around = found["environment"]
     values = {
         "git.commit": found["git_commit"] or UNKNOWN,
@@ -52,7 +52,7 @@ def _tags(found: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value}
 
 
-def written(found: Mapping[str, Any], run: str, tags: Mapping[str, str] | None = None) -> str:
+def lineage_markdown(found: Mapping[str, Any], run: str, tags: Mapping[str, str] | None = None) -> str:
     """Return a traced model as Markdown, short enough for MLflow; the run's lineage.json has the whole.
 
     It begins with the verdict of the gate and the figures, which the version's `tags` hold.
@@ -60,7 +60,7 @@ def written(found: Mapping[str, Any], run: str, tags: Mapping[str, str] | None =
     address = shlex.quote(f"{found['product']}/{found['version']}")
     rest = f"\nThe whole: `{LINEAGE_FILE}` of run {run}, or `chatmill lineage {address}`.\n"
     kept = ""
-    for line in chain(_verdict(tags or {}), _lines(found)):
+    for line in chain(_verdict_lines(tags or {}), _lineage_lines(found)):
         if len(kept) + len(line) + 1 + len("…\n") + len(rest) > LONGEST:
             kept += "…\n"
             break
@@ -68,7 +68,7 @@ def written(found: Mapping[str, Any], run: str, tags: Mapping[str, str] | None =
     return kept + rest
 
 
-def _verdict(tags: Mapping[str, str]) -> Iterator[str]:
+def _verdict_lines(tags: Mapping[str, str]) -> Iterator[str]:
     """Whether the gate let the model through, why, and what it looked at."""
     if "passed" not in tags:
         return
@@ -79,14 +79,14 @@ def _verdict(tags: Mapping[str, str]) -> Iterator[str]:
         yield f"- score: {as_markdown(f'{metric_words(score.name)}: {score}')}"
     if "champion.score" in tags:
         yield f"- the champion of then, in the same run: {as_markdown(tags['champion.score'][:8])}"
-    if values := figures(tags):
+    if values := approval_figures(tags):
         said = (f"{as_markdown(metric_words(name))}: {value:.4g}" for name, value in values.items())
         yield f"- figures: {'; '.join(said)}"
     yield f"- preset {as_markdown(tags.get('preset', 'not known'))}"
     yield ""
 
 
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+def _lineage_lines(found: Mapping[str, Any]) -> Iterator[str]:
     dirty = {True: ", with changes (`git.diff` in the pipeline run)", False: ", nothing changed"}
     yield f"Pipeline run `{found['pipeline_run'] or 'not known'}`"
     yield ""
@@ -101,10 +101,10 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         changed = " with changes" if stage["git_dirty"] else ""
         commit = f"`{stage['git_commit'][:10]}`{changed}" if stage["git_commit"] else ""
         yield f"| {stage['stage']} | `{stage['key']}` | {stage['status']} | {commit} |"
-    yield from _labels(found["labels"])
+    yield from _labels_line(found["labels"])
     yield from ("", "Sources:", "")
     for source in found["sources"] or []:
-        yield f"- {as_markdown(source['name'])}{_pinned(source)}"
+        yield f"- {as_markdown(source['name'])}{_pinned_source(source)}"
         sums = {**source.get("sums", {}), **source.get("versions", {})}
         for name in list(sums)[:SHOWN]:
             yield f"  - {as_markdown(name)}: `{sums[name]}`"
@@ -112,7 +112,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"  - and {len(sums) - SHOWN:,} more"
 
 
-def _labels(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
+def _labels_line(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
     if not labels:
         return
     yield from ("", "Labels:", "", "| labels by | train | valid | test |", "|---|---|---|---|")
@@ -124,7 +124,7 @@ def _labels(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
         yield f"| and {len(most) - SHOWN:,} more | | | |"
 
 
-def _pinned(source: Mapping[str, Any]) -> str:
+def _pinned_source(source: Mapping[str, Any]) -> str:
     if "pin" in source:
         pin = source["pin"]
         return f": {as_markdown(str(pin.get('package', source['archive'])))}, sha256 `{pin['sha256']}`"

@@ -35,7 +35,8 @@ CLOCKS_APART = 3600.0
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage in one pipeline run: made, reused, or (no key) not finished; `holder` has its files."""
+    """One stage in one pipeline run: made, reused, or (no key) not finished; `holder_run_id` has its
+    files."""
 
     pipeline: str
     preset: str
@@ -54,7 +55,7 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
     Raises UserError where there is no such run or more than one, and where it did not reach the stage.
     """
     pipeline = _find_pipeline(client, run)
-    children = search(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
+    children = search_runs(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
     stages = {child.data.tags.get("chatmill.stage", ""): child for child in reversed(children)}
     if stage not in stages:
         known = ", ".join(name for name in stages if name) or "no stage"
@@ -68,13 +69,15 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
 def _find_pipeline(client: MlflowClient, run: str) -> Run:
     if not run:
         # A run that began while the clock was wrong, years ahead, is not the last one for all those years.
-        newest = search(client, f"{PIPELINES}{begun_by_now()}", most=1) or search(client, PIPELINES, most=1)
+        newest = search_runs(client, f"{PIPELINES}{begun_by_now()}", most=1) or search_runs(
+            client, PIPELINES, most=1
+        )
         if not newest:
             raise UserError("MLflow holds no pipeline run yet; `chatmill run` makes one")
         return newest[0]
     found = []
     if run.isalnum():
-        found = search(client, f"{PIPELINES} and attributes.run_id LIKE '{run}%'", most=2)
+        found = search_runs(client, f"{PIPELINES} and attributes.run_id LIKE '{run}%'", most=2)
     if not found:
         raise UserError(f"MLflow holds no pipeline run whose id begins with {run}")
     if len(found) > 1:
@@ -85,12 +88,12 @@ def _find_pipeline(client: MlflowClient, run: str) -> Run:
 def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
     """The same stage in the last earlier run of the same preset that finished it; None: the first."""
     earlier = f"{PIPELINES} and attributes.start_time < {found.started}{_of_preset(found.preset)}"
-    for pipeline in each(client, earlier):
+    for pipeline in iterate_runs(client, earlier):
         if preset_of(pipeline) != found.preset:
             continue
         within = f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'"
         which = f"tags.`chatmill.stage` = '{found.stage}' and tags.`chatmill.key` LIKE '%'"
-        finished = search(client, f"{within} and {which}", most=1)
+        finished = search_runs(client, f"{within} and {which}", most=1)
         if finished:
             return _stage_run(pipeline, finished[0])
     return None
@@ -99,7 +102,7 @@ def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
 def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
     """The last run of a preset whose chain came to the end, and the data hash that it read ("": none)."""
     whole = f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'"
-    for run in each(client, f"{whole}{begun_by_now()}{_of_preset(preset)}"):
+    for run in iterate_runs(client, f"{whole}{begun_by_now()}{_of_preset(preset)}"):
         if preset_of(run) == preset:
             return run.info.run_id, run.data.tags[WHOLE]
     return "", ""
@@ -129,29 +132,29 @@ def made_seconds(client: MlflowClient, preset: str, stage: str, most: int = 50) 
     condition = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.status` = 'made'"
     return [
         float(run.data.tags["chatmill.seconds"])
-        for run in search(client, condition, most=most)
+        for run in search_runs(client, condition, most=most)
         if run.info.run_name == f"{preset} · {stage}"
     ]
 
 
 def read_past_manifest(client: MlflowClient, found: StageRun) -> dict[str, Any] | None:
     """The manifest that MLflow keeps of a stage; None where it is gone."""
-    read: dict[str, Any] = artifact(client, found.holder, MANIFEST) or {}
+    read: dict[str, Any] = read_artifact(client, found.holder, MANIFEST) or {}
     return read if "key" in read else None
 
 
-def search(
+def search_runs(
     client: MlflowClient, condition: str = "", most: int = 0, order: Sequence[str] = NEWEST
 ) -> list[Run]:
     """Runs of every experiment, the newest first; all of them where `most` is 0."""
-    return list(islice(each(client, condition, most or PAGE, order), most or None))
+    return list(islice(iterate_runs(client, condition, most or PAGE, order), most or None))
 
 
-def each(
+def iterate_runs(
     client: MlflowClient, condition: str, page: int = FEW, order: Sequence[str] = NEWEST
 ) -> Iterator[Run]:
-    """Runs as `search` finds them, read so many at a time: a run costs MLflow a millisecond."""
-    ids = experiments(client)
+    """Runs as `search_runs` finds them, read so many at a time: a run costs MLflow a millisecond."""
+    ids = experiment_ids(client)
     token = None
     while True:
         found = client.search_runs(ids, condition, max_results=page, order_by=list(order), page_token=token)
@@ -181,7 +184,7 @@ MOST = 1000
 PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
 
-def experiments(client: MlflowClient) -> list[str]:
+def experiment_ids(client: MlflowClient) -> list[str]:
     """The ids of all experiments of the store."""
     return [found.experiment_id for found in client.search_experiments()]
 
@@ -194,13 +197,13 @@ def run_or_none(client: MlflowClient, run: str) -> Run | None:
         return None
 
 
-def children(client: MlflowClient, parent: Run) -> list[Run]:
+def child_runs(client: MlflowClient, parent: Run) -> list[Run]:
     """The runs of the stages of a pipeline run, in their order."""
     within = f"tags.`{PARENT}` = '{parent.info.run_id}'"
     return list(client.search_runs([parent.info.experiment_id], within, order_by=["start_time ASC"]))
 
 
-def artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
+def read_artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
     """The JSON file of a run, by it or by its id, or None where it is gone."""
     try:
         return json.loads(artifact_text(client, run, name) or "")
@@ -223,17 +226,17 @@ def artifact_text(client: MlflowClient, run: Run | str, name: str) -> str | None
             return None
 
 
-def holder(run: Run) -> str:
+def holder_run_id(run: Run) -> str:
     """The run that holds a stage's files: the one it reuses, or itself."""
     return str(run.data.tags.get("chatmill.reuses") or run.info.run_id)
 
 
-def makers(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
+def maker_runs(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
     """The runs that hold these stages' files, by id; those that are gone from MLflow are left out."""
     known = {run.info.run_id: run for run in runs}
-    others = sorted({holder(run) for run in runs} - known.keys())
+    others = sorted({holder_run_id(run) for run in runs} - known.keys())
     known |= runs_by_id(client, others)
-    return {run: known[run] for run in map(holder, runs) if run in known}
+    return {run: known[run] for run in map(holder_run_id, runs) if run in known}
 
 
 def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
@@ -243,7 +246,7 @@ def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
         some = runs[start : start + MOST]
         named = ", ".join(f"'{run}'" for run in some)
         found = client.search_runs(
-            experiments(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(some)
+            experiment_ids(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(some)
         )
         known |= {run.info.run_id: run for run in found}
     return known

@@ -22,23 +22,31 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
-from model.events import Report
-from tasks.common.file_lock import alone
+from model.events import EventCallback
+from tasks.common.file_lock import exclusive_lock
 from tasks.drift_detection.profile import ABOUT, FILE, IDS, MODEL
 from tasks.engine.cache_key import file_sums
 from tasks.engine.output import (
     LOCK,
     PART,
     WAITS,
-    Reference,
-    put,
+    StageOutput,
+    file_sizes,
+    publish_output,
     read_manifest,
-    sizes,
     usable_output,
     write_manifest,
 )
 from tasks.project.paths import ARTIFACTS
-from tasks.tracking.queries import PARENT, artifact_text, children, data_hash, holder, run_or_none, search
+from tasks.tracking.queries import (
+    PARENT,
+    artifact_text,
+    child_runs,
+    data_hash,
+    holder_run_id,
+    run_or_none,
+    search_runs,
+)
 from tasks.tracking.registered_model import MissingModel, download_model
 from tasks.tracking.registry import Registry
 
@@ -93,7 +101,7 @@ def newest_other(registry: Registry, data: str) -> tuple[Baseline | None, str]:
         learned = data_hash(made) if made else None
         if not learned or learned == data:
             continue
-        found = _described(registry.client, known[version], learned)
+        found = _describe_baseline(registry.client, known[version], learned)
         if found is None:
             return None, (
                 f"champion {version} learned from other data, and what that looked like was not kept then; "
@@ -108,14 +116,14 @@ def of_version(registry: Registry, version: str) -> Baseline | None:
     found = next((each for each in registry.versions() if str(each.version) == version), None)
     made = run_or_none(registry.client, str(found.run_id)) if found else None
     learned = data_hash(made) if made else None
-    return _described(registry.client, found, learned) if learned else None
+    return _describe_baseline(registry.client, found, learned) if learned else None
 
 
-def _described(client: MlflowClient, version: Any, data: str) -> Baseline | None:
+def _describe_baseline(client: MlflowClient, version: Any, data: str) -> Baseline | None:
     made = str(version.run_id)
     stages: dict[str, Run] = {}
-    for pipeline in _pipelines(client, made):
-        for run in children(client, pipeline):
+    for pipeline in _pipeline_runs(client, made):
+        for run in child_runs(client, pipeline):
             tags = run.data.tags
             # A run that was killed may lack files.
             if run.info.status == "FINISHED" and tags.get("chatmill.key") and data_hash(run) == data:
@@ -128,34 +136,36 @@ def _described(client: MlflowClient, version: Any, data: str) -> Baseline | None
     figures = stages["evaluate"].data.metrics if "evaluate" in stages else {}
     held_out = {name: round(figures[of], 6) for name, of in HELD_OUT.items() if of in figures}
     model, profile = version.tags.get("digest", ""), stages["drift"].data.tags["chatmill.digest"]
-    runs = (made, holder(stages["drift"]))
+    runs = (made, holder_run_id(stages["drift"]))
     return Baseline(str(version.version), data, model, profile, held_out, runs, str(version.name))
 
 
-def _pipelines(client: MlflowClient, made: str) -> Iterator[Run]:
+def _pipeline_runs(client: MlflowClient, made: str) -> Iterator[Run]:
     """The pipeline runs that made or reused a model, the oldest first."""
     first = run_or_none(client, client.get_run(made).data.tags.get(PARENT, ""))
     if first:
         yield first
     oldest = ("attributes.start_time ASC",)
-    for run in search(client, f"tags.`chatmill.reuses` = '{made}'", order=oldest):
+    for run in search_runs(client, f"tags.`chatmill.reuses` = '{made}'", order=oldest):
         if found := run_or_none(client, run.data.tags.get(PARENT, "")):
             yield found
 
 
-def bring(found: Baseline, client: MlflowClient, uri: str, root: Path, report: Report) -> Reference | None:
+def fetch_reference_version(
+    found: Baseline, client: MlflowClient, uri: str, root: Path, report: EventCallback
+) -> StageOutput | None:
     """It as a stage takes it, fetched unless it is there; None where its profile is gone from MLflow.
 
     Without its model, where that is gone. Raises DamagedModel where a file of it is not what was registered.
     """
     folder = root / ARTIFACTS / STAGE / found.key
-    with alone(folder.with_suffix(LOCK), report, WAITS):
-        if not usable_output(STAGE, folder, root, report) and not _fetch(found, client, uri, folder):
+    with exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
+        if not usable_output(STAGE, folder, root, report) and not _fetch_profile(found, client, uri, folder):
             return None
-    return Reference(STAGE, found.key, str(folder), found.digest, True, 0.0, {}, found.runs[0])
+    return StageOutput(STAGE, found.key, str(folder), found.digest, True, 0.0, {}, found.runs[0])
 
 
-def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> bool:
+def _fetch_profile(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> bool:
     began = time.monotonic()
     texts = {name: artifact_text(client, found.runs[1], name) for name in (FILE, IDS)}
     model: Path | None = None
@@ -171,21 +181,21 @@ def _fetch(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> boo
             (part / name).write_text(text or "", encoding="utf-8")
         (part / ABOUT).write_text(found.about, encoding="utf-8")
         if model:
-            shutil.copytree(model, part / MODEL, copy_function=link)
+            shutil.copytree(model, part / MODEL, copy_function=link_or_copy)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     manifest = {
         "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": sizes(part), "sums": file_sums(part),
+        "seconds": round(time.monotonic() - began, 3), "files": file_sizes(part), "sums": file_sums(part),
         "run": found.runs[0],
     }  # fmt: skip
     write_manifest(part, manifest)
-    put(part, folder)
+    publish_output(part, folder)
     return True
 
 
-def link(there: str, here: str) -> None:
+def link_or_copy(there: str, here: str) -> None:
     """The file under another name; copied where the disk is another one."""
     try:
         os.link(there, here)
@@ -193,7 +203,7 @@ def link(there: str, here: str) -> None:
         shutil.copy2(there, here)
 
 
-def named(key: str, root: Path, preset_key: str = "drift.reference") -> Reference:
+def find_by_key(key: str, root: Path, preset_key: str = "drift.reference") -> StageOutput:
     """One that was brought before, by its key. Raises UserError where it is not there."""
     folder = root / ARTIFACTS / STAGE / key
     manifest = read_manifest(folder)
@@ -202,4 +212,4 @@ def named(key: str, root: Path, preset_key: str = "drift.reference") -> Referenc
             f"{preset_key} is {key}; there is no such folder in {ARTIFACTS}/{STAGE}: leave it empty, "
             "and the registry says which champion to compare with"
         )
-    return Reference(STAGE, key, str(folder), manifest["digest"], True, 0.0, {}, manifest["run"])
+    return StageOutput(STAGE, key, str(folder), manifest["digest"], True, 0.0, {}, manifest["run"])

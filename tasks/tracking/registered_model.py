@@ -18,10 +18,10 @@ from model.errors import UserError
 from tasks.common.checksums import file_sum
 from tasks.drift_detection.profile import MODEL
 from tasks.engine.cache_key import output_digest
-from tasks.engine.output import MANIFEST, SEAL, seal
+from tasks.engine.output import MANIFEST, SEAL, manifest_digest
 from tasks.project.paths import RECORDS
 from tasks.tracking.artifact_hosts import PROXIED
-from tasks.tracking.queries import artifact, run_or_none
+from tasks.tracking.queries import read_artifact, run_or_none
 
 DIGEST = "chatmill.digest"
 ADVICE = (
@@ -91,7 +91,7 @@ def damaged_file(version: Any, uri: str, sums: Mapping[str, str]) -> str:
     """
     client = MlflowClient(tracking_uri=uri)
     run = run_or_none(client, str(version.run_id))
-    manifest = artifact(client, run, MANIFEST) if run else None
+    manifest = read_artifact(client, run, MANIFEST) if run else None
     digest = str(run.data.tags.get(DIGEST, "")) if run else ""
     return differing_file(manifest, digest, sums)
 
@@ -157,7 +157,7 @@ def _is_intact(manifest: Any, digest: str) -> bool:
     """Return whether a manifest is the one that was written with an output of this digest."""
     if not isinstance(manifest, Mapping) or manifest.get("digest") != digest:
         return False
-    if SEAL in manifest and manifest[SEAL] != seal(dict(manifest)):
+    if SEAL in manifest and manifest[SEAL] != manifest_digest(dict(manifest)):
         return False
     sums = manifest.get("sums")
     return sums is None or (isinstance(sums, Mapping) and output_digest(sums) == digest)

@@ -20,20 +20,20 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from model.errors import UserError
-from tasks.engine.output import Reference
+from tasks.engine.output import StageOutput
 from tasks.evaluation.scores import score_tags
 from tasks.tracking import approval
 from tasks.tracking.alias_changes import (
     GATE,
     PERSON,
-    Change,
-    Move,
+    AliasChange,
+    PendingChange,
     all_moves,
-    begin,
-    finish,
-    pending,
+    begin_change,
+    champion_trail,
+    finish_change,
+    pending_change,
     recorded_moves,
-    trail,
 )
 from tasks.tracking.approval import (
     APPROVAL,
@@ -45,8 +45,8 @@ from tasks.tracking.approval import (
     WAITS,
     WHO,
     WHY,
-    Question,
-    standing,
+    ApprovalRequest,
+    approval_state,
 )
 from tasks.tracking.products import CHAMPION, MODEL, PRODUCT, Product, product_of
 from tasks.tracking.promotion import (
@@ -54,7 +54,7 @@ from tasks.tracking.promotion import (
     decide_promotion,
     ended_rollback,
     gate_figures,
-    passed,
+    passed_gate,
     read_scores,
     withheld_by_person,
 )
@@ -105,9 +105,9 @@ class Registry:
         That is the champion, or the champion before it where the champion is this very model: a run that is
         repeated then compares with the same version as before.
         """
-        moves, known = self.moves(), {_name(found): found for found in self.versions()}
+        moves, known = self.moves(), {_version_name(found): found for found in self.versions()}
         others = {name: found for name, found in known.items() if found.tags.get("digest") != digest}
-        for version in reversed([*trail(moves), *(move.now for move in moves[-1:])]):
+        for version in reversed([*champion_trail(moves), *(move.now for move in moves[-1:])]):
             if version in others:
                 return others[version]
         return None
@@ -129,12 +129,12 @@ class Registry:
             if not token:
                 return sorted(found, key=lambda version: -int(version.version))
 
-    def moves(self) -> list[Move]:
+    def moves(self) -> list[AliasChange]:
         """The moves of the alias, the oldest first; the last one leads to where it is now."""
         self._settle()
         return self._moves()[0]
 
-    def _moves(self) -> tuple[list[Move], int]:
+    def _moves(self) -> tuple[list[AliasChange], int]:
         """All moves, and how many of them are in the history."""
         tags, holder = self._state()
         return all_moves(tags, holder), len(recorded_moves(tags))
@@ -149,14 +149,14 @@ class Registry:
 
     def _settle(self) -> None:
         """Finish what a process that was killed had begun to change."""
-        if pending(self._state()[0]) is not None:
+        if pending_change(self._state()[0]) is not None:
             with self.alone():
                 self._finish()
 
     def _finish(self) -> None:
-        change = pending(self._state()[0])
+        change = pending_change(self._state()[0])
         if change is not None:
-            finish(self.client, self.model, change)
+            finish_change(self.client, self.model, change)
 
     def check(self) -> None:
         """Raises UserError where another program has a registered model of this product's name."""
@@ -184,10 +184,10 @@ class Registry:
 
     def register(
         self,
-        aligned: Reference,
-        verdict: Reference,
+        aligned: StageOutput,
+        verdict: StageOutput,
         source: str,
-        question: Question | None = None,
+        question: ApprovalRequest | None = None,
         preset: str = "",
         why: str = "",
     ) -> Registered:
@@ -238,7 +238,7 @@ class Registry:
             says = f"version {version} of {self.product.name}"
             if waits:
                 asked = self.client.get_model_version(self.model, version)
-                return Registered(version, False, f"{says}: {approval.told(asked)}", True)
+                return Registered(version, False, f"{says}: {approval.describe_approval(asked)}", True)
             if not promotes:
                 return Registered(version, False, f"{says}: not the champion: {reason}")
             self._promote(version, reason, moves, recorded)
@@ -256,13 +256,13 @@ class Registry:
         return withheld_by_person(all_moves(tags, holder), same) if same else ""
 
     def _known(
-        self, known: Any, champion: Any, moves: list[Move], recorded: int, withheld: str
+        self, known: Any, champion: Any, moves: list[AliasChange], recorded: int, withheld: str
     ) -> Registered:
-        version = _name(known)
+        version = _version_name(known)
         says = f"version {version} of {self.product.name}"
-        holds = version == _name(champion)
-        if not holds and (stands := standing(known.tags)) in (WAITS, LATE, REFUSED):
-            stood = f"{says} is this model; {approval.told(known)}"
+        holds = version == _version_name(champion)
+        if not holds and (stands := approval_state(known.tags)) in (WAITS, LATE, REFUSED):
+            stood = f"{says} is this model; {approval.describe_approval(known)}"
             return Registered(version, False, stood, stands == WAITS)
         if withheld and not holds:
             return Registered(version, False, f"{says} is this model; {withheld}")
@@ -284,62 +284,66 @@ class Registry:
         that would become champion.
         """
         wanted = APPROVED if yes else REFUSED
-        why = _reason(why) or wanted
+        why = _check_reason(why) or wanted
         with self.alone():
             self._finish()
-            known = {_name(found): found for found in self._versions()}
+            known = {_version_name(found): found for found in self._versions()}
             if version not in known:
                 raise UserError(
                     f"there is no version {version} of {self.product.name}; `chatmill models` shows all"
                 )
             found, (moves, recorded) = known[version], self._moves()
             holder = moves[-1].now if moves else ""
-            stands, says = standing(found.tags), f"version {version} of {self.product.name}"
+            stands, says = approval_state(found.tags), f"version {version} of {self.product.name}"
             if stands == wanted:
-                return Registered(version, version == holder, f"{says}: {approval.told(found)}")
+                return Registered(version, version == holder, f"{says}: {approval.describe_approval(found)}")
             if stands != WAITS and not (stands == LATE and in_time):
-                raise UserError(f"{says}: {approval.told(found)}")
+                raise UserError(f"{says}: {approval.describe_approval(found)}")
             if version == holder and not yes:
                 raise UserError(f"{says} is the champion already; `chatmill rollback` takes it back")
             wins, reason = beats_champion(found, known.get(holder))
             wins = wins and yes and version != holder
             if wins and check:
                 check(found)
-            after = [*moves, Move(holder, version, PERSON, who, why, _now())] if wins else moves[:recorded]
-            decided = {WHO: who, WHY: why, TIME: _now(), APPROVAL: wanted}
-            begin(self.client, self.model, Change.of(after, recorded, decided, version))
+            after = (
+                [*moves, AliasChange(holder, version, PERSON, who, why, _current_time())]
+                if wins
+                else moves[:recorded]
+            )
+            decided = {WHO: who, WHY: why, TIME: _current_time(), APPROVAL: wanted}
+            begin_change(self.client, self.model, PendingChange.of(after, recorded, decided, version))
         if wins or version == holder:
             was = f" instead of version {holder}" if wins and holder else ""
             return Registered(version, True, f"{says} is now the champion{was}")
         if yes:
-            rest = f"is not the champion: {reason}; {approval.even_so(found)}"
+            rest = f"is not the champion: {reason}; {approval.override_hint(found)}"
         else:
             rest = f"was refused by {who}" + (f"; the champion stays version {holder}" if holder else "")
         return Registered(version, False, f"{says} {rest}")
 
-    def _promote(self, version: str, reason: str, moves: Sequence[Move], recorded: int) -> None:
+    def _promote(self, version: str, reason: str, moves: Sequence[AliasChange], recorded: int) -> None:
         before = moves[-1].now if moves else ""
-        move = Move(before, version, GATE, "", reason, _now())
-        begin(self.client, self.model, Change.of([*moves, move], recorded))
+        move = AliasChange(before, version, GATE, "", reason, _current_time())
+        begin_change(self.client, self.model, PendingChange.of([*moves, move], recorded))
 
     def rollback(
         self, version: str, why: str, who: str, even_so: bool = False, check: Check | None = None
-    ) -> Move:
+    ) -> AliasChange:
         """Make `version` the champion ("": the one before this one); the move.
 
         The same rollback again, by the same person for the same reason, changes nothing. Raises UserError for
         a version that is not there, never passed the gate (unless `even_so`) or is champion already, for no
         champion before, and for no reason. `check` may refuse the version too.
         """
-        why = _reason(why)
+        why = _check_reason(why)
         if not why:
             raise UserError("a rollback wants its reason: --why TEXT, as in --why 'answers are rude'")
         with self.alone():
             self._finish()
-            known = {_name(found): found for found in self._versions()}
+            known = {_version_name(found): found for found in self._versions()}
             moves, recorded = self._moves()
             holder = moves[-1].now if moves else ""
-            if moves and _repeated(moves[-1], version, why, who):
+            if moves and _is_repeated(moves[-1], version, why, who):
                 return moves[-1]
             wanted = version or self._before(moves, known.keys())
             if wanted not in known:
@@ -349,7 +353,7 @@ class Registry:
                 raise UserError(
                     f"version {wanted} of {self.product.name} is the champion already; name another"
                 )
-            if not passed(known[wanted].tags) and not even_so:
+            if not passed_gate(known[wanted].tags) and not even_so:
                 said = known[wanted].tags.get("reason", "no reason is kept")
                 raise UserError(
                     f"version {wanted} of {self.product.name} never passed the gate ({said}); "
@@ -357,14 +361,14 @@ class Registry:
                 )
             if check:
                 check(known[wanted])
-            move = Move(holder, wanted, PERSON, who, why, _now())
-            begin(self.client, self.model, Change.of([*moves, move], recorded))
+            move = AliasChange(holder, wanted, PERSON, who, why, _current_time())
+            begin_change(self.client, self.model, PendingChange.of([*moves, move], recorded))
             return move
 
-    def _before(self, moves: list[Move], known: Iterable[str]) -> str:
+    def _before(self, moves: list[AliasChange], known: Iterable[str]) -> str:
         """The champion before the present one; after a rollback the one before that, not the one left."""
         there = set(known)
-        left = [version for version in trail(moves) if version in there]
+        left = [version for version in champion_trail(moves) if version in there]
         if not left:
             raise UserError(
                 f"there is no champion before {f'version {moves[-1].now}' if moves else 'the first'} of "
@@ -373,13 +377,13 @@ class Registry:
         return left[-1]
 
 
-def _repeated(last: Move, version: str, why: str, who: str) -> bool:
+def _is_repeated(last: AliasChange, version: str, why: str, who: str) -> bool:
     """Whether a rollback is the one that was made last: the process that made it may have been killed."""
     same = (last.by, last.who, last.why) == (PERSON, who, why) and bool(last.before)
     return same and version in ("", last.now)
 
 
-def _reason(why: str) -> str:
+def _check_reason(why: str) -> str:
     """What a person gives as their reason. Raises UserError where it is longer than what is kept."""
     why = why.strip()
     if len(why) > LONGEST_REASON:
@@ -389,9 +393,9 @@ def _reason(why: str) -> str:
     return why
 
 
-def _name(version: Any) -> str:
+def _version_name(version: Any) -> str:
     return str(version.version) if version else ""
 
 
-def _now() -> str:
+def _current_time() -> str:
     return time.strftime(MOMENT, time.gmtime())

@@ -14,7 +14,16 @@ from model.errors import UserError
 from tasks.common.names import plain_keys
 from tasks.tracking.lineage import model_run
 from tasks.tracking.products import is_version
-from tasks.tracking.queries import PARENT, artifact, children, data_hash, holder, makers, run_or_none, search
+from tasks.tracking.queries import (
+    PARENT,
+    child_runs,
+    data_hash,
+    holder_run_id,
+    maker_runs,
+    read_artifact,
+    run_or_none,
+    search_runs,
+)
 
 GONE = "gone"
 AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
@@ -118,7 +127,7 @@ def find_run(client: MlflowClient, name: str) -> Run:
     if run is None and is_version(name):
         run = run_or_none(client, model_run(client, name)[0])
     if run is None:
-        fits = search(client, f"attributes.run_id LIKE '{name}%'", most=2) if name.isalnum() else []
+        fits = search_runs(client, f"attributes.run_id LIKE '{name}%'", most=2) if name.isalnum() else []
         if len(fits) != 1:
             said = (
                 "fits several runs: give more of it" if fits else "is no run: MLflow's page lists their ids"
@@ -132,21 +141,25 @@ def find_run(client: MlflowClient, name: str) -> Run:
     return above
 
 
-def facts(client: MlflowClient, parent: Run) -> Facts:
+def run_facts(client: MlflowClient, parent: Run) -> Facts:
     """What MLflow holds of a pipeline run and its stages."""
     tags = parent.data.tags
     known = Facts(parent.info.run_id, {name: tags.get(tag, GONE) for name, tag in AROUND.items()})
-    preset = artifact(client, parent, "preset.json") or {}
+    preset = read_artifact(client, parent, "preset.json") or {}
     known.around["seed"] = str(preset.get("seed", GONE))
-    runs = children(client, parent)
-    made_by = makers(client, runs)
+    runs = child_runs(client, parent)
+    made_by = maker_runs(client, runs)
     for run in runs:
         name = run.data.tags.get("chatmill.stage", "")
         known.parameters[name] = plain_keys(run.data.params)
         # What was reused has the figures of its training with the run that made it.
-        maker = made_by.get(holder(run), run)
+        maker = made_by.get(holder_run_id(run), run)
         known.figures[name] = plain_keys(maker.data.metrics)
-        manifest = artifact(client, made_by[holder(run)], "manifest.json") if holder(run) in made_by else None
+        manifest = (
+            read_artifact(client, made_by[holder_run_id(run)], "manifest.json")
+            if holder_run_id(run) in made_by
+            else None
+        )
         known.code[name] = (manifest or {}).get("code", GONE)
         if name == "split":
             known.held_out.update(_held_out(manifest or {}, known.figures[name]))
@@ -174,19 +187,22 @@ def _unlike_held_out(stage: str, names: Iterable[str]) -> bool:
     return any(f"{part} {kind}" in names for part, kinds in parts.items() for kind in kinds)
 
 
-def differences(before: Facts, now: Facts) -> list[Difference]:
+def run_differences(before: Facts, now: Facts) -> list[Difference]:
     """All that differs, what causes first, figures last."""
-    found = [Difference("run", "", *row) for row in _unlike(before.around, now.around)]
-    found += [Difference("code", stage, "", one, two) for stage, one, two in _unlike(before.code, now.code)]
-    for stage, one, two in _stages(before.parameters, now.parameters):
-        found += [Difference("parameter", stage, *row) for row in _unlike(one, two)]
-    held_out = _unlike(before.held_out, now.held_out)
+    found = [Difference("run", "", *row) for row in _differing_values(before.around, now.around)]
+    found += [
+        Difference("code", stage, "", one, two)
+        for stage, one, two in _differing_values(before.code, now.code)
+    ]
+    for stage, one, two in _stage_differences(before.parameters, now.parameters):
+        found += [Difference("parameter", stage, *row) for row in _differing_values(one, two)]
+    held_out = _differing_values(before.held_out, now.held_out)
     found += [Difference("held-out rows", "split", *row) for row in held_out]
     exams = {name for name, _, _ in held_out}
     figures = []
-    for stage, one, two in _stages(before.figures, now.figures):
+    for stage, one, two in _stage_differences(before.figures, now.figures):
         other = _unlike_held_out(stage, exams)
-        for name, old, new in _unlike(one, two):
+        for name, old, new in _differing_values(one, two):
             change = new - old if old is not None and new is not None else None
             unlike = other and tells_of(stage, name) == MODEL
             figures.append(Difference("figure", stage, name, old, new, change, unlike))
@@ -195,10 +211,10 @@ def differences(before: Facts, now: Facts) -> list[Difference]:
     )
 
 
-def _unlike(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def _differing_values(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     names = dict.fromkeys([*one, *two])
     return [(name, one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)]
 
 
-def _stages(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def _stage_differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     return [(name, one.get(name, {}), two.get(name, {})) for name in dict.fromkeys([*one, *two])]

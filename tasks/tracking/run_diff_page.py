@@ -14,7 +14,7 @@ from mlflow.entities import Run
 
 from tasks.reporting.charts import Line, line_chart
 from tasks.reporting.template import STYLE
-from tasks.tracking.queries import artifact_text, children, holder, makers
+from tasks.tracking.queries import artifact_text, child_runs, holder_run_id, maker_runs
 from tasks.tracking.run_diff import APART, LAST, MACHINE, UNLIKE, Difference, is_apart, is_speed
 
 CURVES = "curves.jsonl"
@@ -63,7 +63,7 @@ PAGE = """<!doctype html>
 """  # noqa: E501
 
 
-def contrast(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Difference]) -> str:
+def diff_page(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Difference]) -> str:
     """The page of two pipeline runs, from what differs between them and the curves that MLflow keeps."""
     names = [run.info.run_id[:8] for run in runs]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -72,23 +72,23 @@ def contrast(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Differ
         names=names,
         titles=[run.info.run_name or "" for run in runs],
         tones=TONES,
-        sections=list(_sections(found)),
-        stages=_stages(client, runs, names),
+        sections=list(_page_sections(found)),
+        stages=_training_charts(client, runs, names),
     )
 
 
-def _sections(found: Sequence[Difference]) -> list[dict[str, Any]]:
+def _page_sections(found: Sequence[Difference]) -> list[dict[str, Any]]:
     sections = []
     for kind, title in SECTIONS:
         rows = [row for row in found if row.kind == kind and not any(is_apart(row, what) for what in APART)]
-        sections.append(_section(title, rows, UNLIKE if any(row.unlike for row in rows) else ""))
+        sections.append(_page_section(title, rows, UNLIKE if any(row.unlike for row in rows) else ""))
     for title, what in (("Last step", LAST), ("Speed and cost", MACHINE)):
         apart = [row for row in found if is_apart(row, what)]
-        sections.append(_section(title, apart, f"{APART[what][:1].upper()}{APART[what][1:]}."))
+        sections.append(_page_section(title, apart, f"{APART[what][:1].upper()}{APART[what][1:]}."))
     return [section for section in sections if section["rows"]]
 
 
-def _section(title: str, rows: Sequence[Difference], note: str = "") -> dict[str, Any]:
+def _page_section(title: str, rows: Sequence[Difference], note: str = "") -> dict[str, Any]:
     return {
         "title": title,
         "note": note,
@@ -98,7 +98,7 @@ def _section(title: str, rows: Sequence[Difference], note: str = "") -> dict[str
             {
                 "stage": row.stage,
                 "name": row.name.replace("_", " ") if row.kind == "figure" else row.name,
-                "shown": [_shown(row.before), _shown(row.now)],
+                "shown": [_format_value(row.before), _format_value(row.now)],
                 "change": "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}",
             }
             for row in rows
@@ -106,7 +106,7 @@ def _section(title: str, rows: Sequence[Difference], note: str = "") -> dict[str
     }
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "none"
     text = f"{value:.5g}" if isinstance(value, float) else str(value)
@@ -115,9 +115,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def _stages(client: MlflowClient, runs: tuple[Run, Run], names: Sequence[str]) -> list[dict[str, Any]]:
+def _training_charts(
+    client: MlflowClient, runs: tuple[Run, Run], names: Sequence[str]
+) -> list[dict[str, Any]]:
     """Each training with a chart a quantity; the second run's curve lies over the first's."""
-    curves = [_curves(client, run) for run in runs]
+    curves = [_read_curves(client, run) for run in runs]
     stages = []
     for stage in dict.fromkeys(stage for each in curves for stage in each):
         pair = [each.get(stage, {}) for each in curves]
@@ -138,14 +140,14 @@ def _stages(client: MlflowClient, runs: tuple[Run, Run], names: Sequence[str]) -
     return [stage for stage in stages if stage["charts"]]
 
 
-def _curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def _read_curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """By stage and quantity, the points of each training; speed is none of them."""
     found = {}
-    runs = children(client, parent)
-    made_by = makers(client, runs)
+    runs = child_runs(client, parent)
+    made_by = maker_runs(client, runs)
     for run in runs:
         points: dict[str, list[tuple[float, float]]] = {}
-        for row in _rows(client, made_by.get(holder(run))):
+        for row in _curve_rows(client, made_by.get(holder_run_id(run))):
             for name, value in row.items():
                 if name not in ("step", "learning_rate_scale") and "/" not in name and not is_speed(name):
                     points.setdefault(name, []).append((float(row["step"]), float(value)))
@@ -154,7 +156,7 @@ def _curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple
     return found
 
 
-def _rows(client: MlflowClient, run: Run | None) -> list[dict[str, Any]]:
+def _curve_rows(client: MlflowClient, run: Run | None) -> list[dict[str, Any]]:
     """A training's curves; none where it has none, or they are gone."""
     try:
         text = artifact_text(client, run, CURVES) if run else None

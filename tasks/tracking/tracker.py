@@ -21,13 +21,13 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 
 from tasks.common.file_lock import CLOSED as READ_ONLY
 from tasks.common.names import mlflow_key
-from tasks.engine.cache_key import flat, plain
-from tasks.engine.output import MANIFEST, Reference
+from tasks.engine.cache_key import flatten_values, plain_parameters
+from tasks.engine.output import MANIFEST, StageOutput
 from tasks.project.database_check import check_experiment, store_key
 from tasks.project.paths import STORES
-from tasks.tracking.approval import Question
+from tasks.tracking.approval import ApprovalRequest
 from tasks.tracking.local_artifacts import PLACE, check_hosts, keep_in
-from tasks.tracking.metric_queue import BATCH, Sender, silent
+from tasks.tracking.metric_queue import BATCH, MetricQueue, ignore_message
 from tasks.tracking.products import (
     CHAMPION,
     MODEL,
@@ -74,28 +74,28 @@ class Tracker:
         self.uri, self.folder = uri, folder
         check_hosts()
         # Two processes that make a new database at once break it.
-        with self._alone():
+        with self._exclusive_lock():
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             found = self.client.get_experiment_by_name(experiment)
             if local := not uri.startswith("http"):
                 keep_in(folder / "artifacts", uri)
             record = folder.parent / STORES.name
             key = store_key(uri, folder.parent.parent)
-            check_experiment(record, key, experiment, _identity(found))
+            check_experiment(record, key, experiment, _experiment_identity(found))
             place = PLACE if local else None
             if found is None:
                 made = self.client.create_experiment(experiment, place)
                 found = self.client.get_experiment(made)
-                check_experiment(record, key, experiment, _identity(found))
+                check_experiment(record, key, experiment, _experiment_identity(found))
         self.experiment = str(found.experiment_id)
         self.registry = self.registry_of(product_named(product))
         self.run = self.stage = self.name = ""
         self.tags: dict[str, str] = {}
-        self.sender = Sender(self.client)
+        self.sender = MetricQueue(self.client)
 
     def registry_of(self, product: Product) -> Registry:
         """Return the registry of a product in this store."""
-        return Registry(self.client, self._alone, product)
+        return Registry(self.client, self._exclusive_lock, product)
 
     def registries(self, wanted: str = "") -> list[Registry]:
         """Return the registries of all products that have versions, or of the one that is wanted."""
@@ -104,7 +104,7 @@ class Tracker:
         return [self.registry_of(product) for product in chosen]
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive_lock(self) -> Iterator[None]:
         """One process at a time, of those that share the folder; who may only read it needs no lock."""
         with ExitStack() as held:
             try:
@@ -132,13 +132,13 @@ class Tracker:
             self.client.log_text(self.run, text, file)
         alive = self.folder / "alive" / self.run
         with ExitStack() as held:
-            with self._alone():
+            with self._exclusive_lock():
                 alive.parent.mkdir(exist_ok=True)
                 file_alive = held.enter_context(alive.open("w"))
                 fcntl.flock(file_alive, fcntl.LOCK_EX)
                 file_alive.write(note)
                 file_alive.flush()
-            with self._ended(self.run, alive):
+            with self._close_ended_run(self.run, alive):
                 yield
                 if self.uri.startswith("http"):
                     self._close_doubles()
@@ -147,15 +147,15 @@ class Tracker:
         """A server that took an order and was gone before it said so was asked again: two runs are of one."""
         mine = f"tags.`{FLOW_RUN}` = '{self.tags.get(FLOW_RUN, '')}' and attributes.status = 'RUNNING'"
         for run in self.client.search_runs([self.experiment], mine):
-            self._kill(run.info.run_id, "MLflow made it twice; this one was not used")
+            self._kill_run(run.info.run_id, "MLflow made it twice; this one was not used")
 
-    def _kill(self, run: str, why: str, end: int | None = None) -> None:
+    def _kill_run(self, run: str, why: str, end: int | None = None) -> None:
         """Close a run that no process goes on with, as of `end`, in milliseconds since 1970 (None: now)."""
         self.client.set_tag(run, CLOSED, why)
         self.client.set_terminated(run, "KILLED", end)
 
     @contextmanager
-    def _ended(self, run: str, alive: Path | None = None) -> Iterator[None]:
+    def _close_ended_run(self, run: str, alive: Path | None = None) -> Iterator[None]:
         """Close a run in the state that it ended in.
 
         Where MLflow cannot be told of it, the file that showed it alive stays, and the next start does.
@@ -164,22 +164,22 @@ class Tracker:
             yield
         except BaseException as error:
             with suppress(Exception):
-                self.sender.drain(patience=LAST_SECONDS)
-                self._close(run, "FAILED" if isinstance(error, Exception) else "KILLED", alive)
+                self.sender.flush_metrics(patience=LAST_SECONDS)
+                self._close_run(run, "FAILED" if isinstance(error, Exception) else "KILLED", alive)
             raise
-        self._close(run, "FINISHED", alive)
+        self._close_run(run, "FINISHED", alive)
 
-    def _close(self, run: str, status: str, alive: Path | None) -> None:
+    def _close_run(self, run: str, status: str, alive: Path | None) -> None:
         self.client.set_terminated(run, status)
         if alive is not None:
             alive.unlink(missing_ok=True)
 
-    def abandoned(self) -> Iterator[str]:
+    def close_abandoned_runs(self) -> Iterator[str]:
         """Close the runs whose process is gone, as of when they last said something; the notes they left.
 
         A note is given again at the next start until the caller has come to the one after it.
         """
-        with self._alone():
+        with self._exclusive_lock():
             for path in sorted((self.folder / "alive").glob("*")):
                 with path.open() as file:
                     try:
@@ -193,13 +193,13 @@ class Tracker:
     def _close_all(self, parent: str, end: int) -> None:
         within = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
         # Its own experiment may be another preset's.
-        if not (found := self._read(parent)):
+        if not (found := self._read_run(parent)):
             return
         children = self.client.search_runs([found.info.experiment_id], within)
         for run in (parent, *(child.info.run_id for child in children)):
-            self._kill(run, "its process was killed; a later start closed it", end)
+            self._kill_run(run, "its process was killed; a later start closed it", end)
 
-    def _read(self, run: str) -> Run | None:
+    def _read_run(self, run: str) -> Run | None:
         try:
             return self.client.get_run(run)
         except MlflowException as error:
@@ -207,20 +207,20 @@ class Tracker:
                 return None
             raise
 
-    def _holder(self, reference: Reference) -> str:
+    def _holder_run(self, reference: StageOutput) -> str:
         """The run that holds the files of an output that is reused; nothing where this store has none.
 
         A run that was killed may hold a part of them, and a cleaning removes copies from old runs. Such a run
         names the run that took its place.
         """
-        run = self._read(reference.run) if reference.reused and reference.run else None
+        run = self._read_run(reference.run) if reference.reused and reference.run else None
         if run is None or _is_whole(run):
             return run.info.run_id if run else ""
         name = run.data.tags.get(HOLDER, "")
-        heir = self._read(name) if name else None
+        heir = self._read_run(name) if name else None
         return heir.info.run_id if heir is not None and _is_whole(heir) else ""
 
-    def text(self, file: str, text: str) -> None:
+    def log_text(self, file: str, text: str) -> None:
         """Keep a text with the run of the stage, or with the parent where none is open."""
         self.client.log_text(self.stage or self.run, text, file)
 
@@ -241,44 +241,49 @@ class Tracker:
         }
         created = self.client.create_run(self.experiment, run_name=f"{self.name} · {name}", tags=tags)
         self.stage = created.info.run_id
-        params = [Param(mlflow_key(key), value[:LONGEST]) for key, value in flat(plain(parameters))]
+        params = [
+            Param(mlflow_key(key), value[:LONGEST])
+            for key, value in flatten_values(plain_parameters(parameters))
+        ]
         for start in range(0, len(params), 100):
             self.client.log_batch(self.stage, params=params[start : start + 100])
         try:
-            with self._ended(self.stage):
+            with self._close_ended_run(self.stage):
                 yield self.stage
         finally:
             self.stage = ""
 
     @contextmanager
-    def within(self, run: str) -> Iterator[None]:
+    def resume_run(self, run: str) -> Iterator[None]:
         """Figures go to a stage's run that another process opened, and closes."""
         self.stage = run
         try:
             yield
         finally:
-            self.sender.drain()
+            self.sender.flush_metrics()
             self.stage = ""
 
-    def note(self, event: dict[str, Any]) -> None:
+    def log_event(self, event: dict[str, Any]) -> None:
         """Keep an event's figures; they are sent every few seconds, so that a dashboard can follow."""
         if event["event"] not in ("step", "evaluation") or not event["metrics"]:
             return
         figures = dict(event["metrics"])
         if event.get("tokens_per_second"):
             figures["tokens_per_second"] = event["tokens_per_second"]
-        self.sender.put(self.stage, _metrics(figures, event["step"]))
+        self.sender.put_metrics(self.stage, _make_metrics(figures, event["step"]))
         with suppress(FileNotFoundError):
             os.utime(self.folder / "alive" / self.run)
 
-    def close_stage(self, reference: Reference, data_hash: str, say: Callable[[str], None] = silent) -> str:
+    def close_stage(
+        self, reference: StageOutput, data_hash: str, say: Callable[[str], None] = ignore_message
+    ) -> str:
         """A stage's figures and files. The run that holds them: one reused names the run it reuses.
 
         Where this store does not know that run, or it was killed before it had them all, this one holds them
         as if the stage had been made. MLflow is waited for; `say` is told so.
         """
-        self.sender.drain(say)
-        reuses = self._holder(reference)
+        self.sender.flush_metrics(say)
+        reuses = self._holder_run(reference)
         if not reuses:
             self._keep_curves(Path(reference.path) / CURVES)
         tags = {
@@ -291,7 +296,7 @@ class Tracker:
         numbers = {name: v for name, v in reference.metrics.items() if isinstance(v, int | float)}
         self.client.log_batch(
             self.stage,
-            metrics=_metrics(numbers, int(numbers.get("steps", 0))),
+            metrics=_make_metrics(numbers, int(numbers.get("steps", 0))),
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         self._keep_cost(reference, reuses or self.stage, data_hash)
@@ -302,7 +307,7 @@ class Tracker:
             self.client.log_inputs(self.stage, [data_input])
         if not reuses:
             self._keep_files(Path(reference.path))
-            if reference.reused and self._read(reference.run):
+            if reference.reused and self._read_run(reference.run):
                 self.client.set_tag(reference.run, HOLDER, self.stage)
         return reuses or self.stage
 
@@ -311,7 +316,7 @@ class Tracker:
         rows = [json.loads(line) for line in curves.read_text().splitlines()] if curves.exists() else []
         if not rows:
             return
-        names = sorted({name for row in rows for name in _figures(row)})
+        names = sorted({name for row in rows for name in _curve_metrics(row)})
         there = [
             point.step
             for name in names
@@ -319,12 +324,15 @@ class Tracker:
         ]
         begins = min(there, default=math.inf)
         lacks = [
-            metric for row in rows if row["step"] < begins for metric in _metrics(_figures(row), row["step"])
+            metric
+            for row in rows
+            if row["step"] < begins
+            for metric in _make_metrics(_curve_metrics(row), row["step"])
         ]
         for start in range(0, len(lacks), BATCH):
             self.client.log_batch(self.stage, metrics=lacks[start : start + BATCH])
 
-    def _keep_cost(self, reference: Reference, holder: str, data_hash: str) -> None:
+    def _keep_cost(self, reference: StageOutput, holder: str, data_hash: str) -> None:
         """What a stage took: as figures of its run where it was made, and at the pipeline's run for sums.
 
         There a reader finds them, and whose output it is, without reading a run a stage.
@@ -337,7 +345,7 @@ class Tracker:
                 for name, value in reference.cost.items()
                 if isinstance(value, int | float)
             }
-            self.client.log_batch(self.stage, metrics=_metrics(numbers, 0))
+            self.client.log_batch(self.stage, metrics=_make_metrics(numbers, 0))
         told = {
             **reference.cost,
             "runs": reference.cost.get("runs", [])[-MOST_ATTEMPTS:],
@@ -359,11 +367,11 @@ class Tracker:
         if (folder / "data_docs").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "data_docs"), "data_docs")
 
-    def is_told(self, output: Reference) -> bool:
+    def is_told(self, output: StageOutput) -> bool:
         """Whether an event about this output was sent already."""
         return TOLD in self.client.get_run(output.run).data.tags
 
-    def set_told(self, output: Reference) -> None:
+    def set_told(self, output: StageOutput) -> None:
         """An event about this output was sent; none is sent again."""
         self.client.set_tag(output.run, TOLD, "true")
 
@@ -373,9 +381,9 @@ class Tracker:
 
     def register(
         self,
-        aligned: Reference,
-        verdict: Reference,
-        question: Question | None = None,
+        aligned: StageOutput,
+        verdict: StageOutput,
+        question: ApprovalRequest | None = None,
         preset: str = "",
         why: str = "",
     ) -> Registered:
@@ -406,17 +414,17 @@ def _is_whole(run: Run) -> bool:
     return run.info.status == "FINISHED" and CLEANED not in run.data.tags
 
 
-def _identity(experiment: Any) -> str:
+def _experiment_identity(experiment: Any) -> str:
     """Return what tells an experiment from another one of its name; empty for none."""
     return f"{experiment.experiment_id} {experiment.creation_time}" if experiment else ""
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+def _curve_metrics(row: Mapping[str, Any]) -> dict[str, Any]:
     """A point of the curves without its place."""
     return {name: value for name, value in row.items() if name != "step"}
 
 
-def _metrics(figures: Mapping[str, Any], step: int) -> list[Metric]:
+def _make_metrics(figures: Mapping[str, Any], step: int) -> list[Metric]:
     now = int(time.time() * 1000)
     return [
         Metric(mlflow_key(name), float(value), now, step)

@@ -35,14 +35,14 @@ def grams_of(paths: Sequence[Path]) -> np.ndarray:
     """
     grams = [np.empty(0, dtype=np.uint64)]
     for path in paths:
-        for text in _texts(path):
+        for text in _benchmark_texts(path):
             words = word_hashes(text)
             if len(words) >= FEWEST:
-                grams.append(_marked(words, [min(len(words), WORDS)]))
+                grams.append(_overlap_spans(words, [min(len(words), WORDS)]))
     return np.unique(np.concatenate(grams))
 
 
-def overlaps(text: str, grams: np.ndarray) -> bool:
+def overlaps_benchmark(text: str, grams: np.ndarray) -> bool:
     """Whether the text holds an n-gram of `grams`, which `grams_of` gave."""
     words = word_hashes(text)
     if len(words) < FEWEST:
@@ -52,19 +52,19 @@ def overlaps(text: str, grams: np.ndarray) -> bool:
     if not held:
         return False
     # Sorted, as neighbours are found in the same part of a large array.
-    sought = np.sort(_marked(words, held))
+    sought = np.sort(_overlap_spans(words, held))
     places = np.minimum(np.searchsorted(grams, sought), len(grams) - 1)
     return bool((grams[places] == sought).any())
 
 
-def _marked(words: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+def _overlap_spans(words: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     marks = np.array(sizes, dtype=np.uint64) - np.uint64(FEWEST) << SHIFT
     return gram_hashes(words, *sizes) >> np.uint64(SIZE_BITS) | np.repeat(
         marks, [len(words) - size + 1 for size in sizes]
     )
 
 
-def _texts(path: Path) -> Iterator[str]:
+def _benchmark_texts(path: Path) -> Iterator[str]:
     if path.suffix not in (".jsonl", ".txt"):
         raise UserError(f"{path}: a benchmark's texts are in a .jsonl or a .txt file")
     try:
@@ -74,23 +74,23 @@ def _texts(path: Path) -> Iterator[str]:
                 return
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield from _strings(_value(line, f"{path}, line {number}"))
+                    yield from _nested_strings(_parse_value(line, f"{path}, line {number}"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from error
 
 
-def _value(line: str, where: str) -> Any:
+def _parse_value(line: str, where: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON; each line must be one JSON value") from error
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _nested_strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
         for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
+            yield from _nested_strings(inner)

@@ -46,7 +46,8 @@ def write_page(
     from great_expectations.render.view import DefaultJinjaPageView
 
     results = [
-        _result(expectation, rows, *broken.get(expectation.meta["rule"], (0, ()))) for expectation in suite
+        _expectation_result(expectation, rows, *broken.get(expectation.meta["rule"], (0, ())))
+        for expectation in suite
     ]
     good = sum(result.success for result in results)
     statistics = {
@@ -76,7 +77,7 @@ def without_loading(html: str) -> str:
     return HEAD.sub(lambda found: f"{found[0]}\n{OWN_HEAD}", kept, count=1)
 
 
-def _result(expectation: Any, rows: int, broken: int, examples: Sequence[str]) -> Any:
+def _expectation_result(expectation: Any, rows: int, broken: int, examples: Sequence[str]) -> Any:
     from great_expectations.core import ExpectationValidationResult
 
     share = 100.0 * broken / max(1, rows)

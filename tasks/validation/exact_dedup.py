@@ -24,7 +24,7 @@ def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) ->
     Where a prompt ends and its answer begins does not count: the same text cut elsewhere says the same.
     """
     if row.get("fault"):
-        return hashed(str(row.get("id"))), 0, shard, place
+        return text_hash(str(row.get("id"))), 0, shard, place
     parts = [str(row.get(column) or "") for column in STRINGS[kind]]
     if row.get("history"):
         parts.append(json.dumps(row["history"], ensure_ascii=False))
@@ -32,16 +32,16 @@ def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) ->
     if kind == "comparisons" and is_nobody(row.get("annotator")):
         # Whoever nobody names are several people, each with a vote.
         said += f"\n{row.get('id')}"
-    return hashed(said), hashed(str(row.get("group"))), shard, place
+    return text_hash(said), text_hash(str(row.get("group"))), shard, place
 
 
 def rating_record(row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
     """A rating with who gave it: another one of the same answer is another rating."""
     if row.get("fault"):
-        return hashed(str(row.get("id"))), 0, shard, place
+        return text_hash(str(row.get("id"))), 0, shard, place
     names = ("history", "prompt", "completion", "aspect", "annotators", "scores")
     asked = [row.get(name) for name in names]
-    return hashed(json.dumps(asked)), 0, shard, place
+    return text_hash(json.dumps(asked)), 0, shard, place
 
 
 def choice_records(
@@ -57,15 +57,15 @@ def choice_records(
     if kind == "comparisons" and row.get("choice") in ("a", "b", "tie"):
         key = json.dumps([*asked, *sorted((str(row.get("a")), str(row.get("b"))))])
         better = "" if row["choice"] == "tie" else str(row.get(row["choice"]))
-        yield hashed(key), hashed(better), shard, place
+        yield text_hash(key), text_hash(better), shard, place
     scores: list[Any] = row.get("scores") or []
     if kind == "ratings" and len(scores) == 1:
         score = scores[0]
         if isinstance(score, int | float) and score:
-            yield hashed(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
+            yield text_hash(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
 
 
-def hashed(text: str) -> int:
+def text_hash(text: str) -> int:
     """Eight bytes of a text's digest."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
@@ -76,12 +76,14 @@ def save_records(path: Path, records: Sequence[tuple[int, int, int, int]]) -> No
     np.save(path, _in_order(records))
 
 
-def among(kind: str, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def duplicates_among(kind: str, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Marks of what is said again among rows that are in memory: those of `said_again`."""
-    said = again(_in_order([content_record(kind, row, 0, place) for place, row in enumerate(rows)]))
+    said = repeated_records(
+        _in_order([content_record(kind, row, 0, place) for place, row in enumerate(rows)])
+    )
     if kind != "ratings":
         return said
-    whole = again(_in_order([rating_record(row, 0, place) for place, row in enumerate(rows)]))
+    whole = repeated_records(_in_order([rating_record(row, 0, place) for place, row in enumerate(rows)]))
     return np.concatenate([said[said["rule"] == TORN], whole])
 
 
@@ -91,15 +93,15 @@ def _in_order(records: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
 
 def said_again(files: Sequence[Path]) -> np.ndarray:
     """Marks of rows whose content stands in an earlier row: REPEATS in one group, TORN in different ones."""
-    return _collect(files, again)
+    return _collect_marks(files, repeated_records)
 
 
-def contradictions(files: Sequence[Path]) -> np.ndarray:
+def find_contradictions(files: Sequence[Path]) -> np.ndarray:
     """Marks of all judgements of one person on one thing that do not agree."""
-    return _collect(files, _against)
+    return _collect_marks(files, _contradicting_records)
 
 
-def _collect(files: Sequence[Path], find: Any) -> np.ndarray:
+def _collect_marks(files: Sequence[Path], find: Any) -> np.ndarray:
     arrays = [np.load(path, mmap_mode="r") for path in files]
     count = max(1, -(-sum(len(array) for array in arrays) // TOGETHER))
     bounds = [min(number * (2**64 // count + 1), 2**64 - 1) for number in range(count)]
@@ -117,32 +119,32 @@ def _collect(files: Sequence[Path], find: Any) -> np.ndarray:
     return marks[np.lexsort((marks["place"], marks["shard"]))]
 
 
-def again(records: np.ndarray) -> np.ndarray:
+def repeated_records(records: np.ndarray) -> np.ndarray:
     """The marks of `said_again` on records that are in the order of their keys and places."""
-    new = _begins(records)
+    new = _key_starts(records)
     first = records["group"][np.maximum.accumulate(np.where(new, np.arange(len(records)), 0))]
     later = records[~new]
-    return _marks(later, np.where(later["group"] == first[~new], REPEATS, TORN))
+    return _make_marks(later, np.where(later["group"] == first[~new], REPEATS, TORN))
 
 
-def _against(records: np.ndarray) -> np.ndarray:
+def _contradicting_records(records: np.ndarray) -> np.ndarray:
     if not len(records):
         return np.zeros(0, MARK)
-    starts = np.flatnonzero(_begins(records))
+    starts = np.flatnonzero(_key_starts(records))
     least, most = (f.reduceat(records["group"], starts) for f in (np.minimum, np.maximum))
     sizes = np.diff(np.append(starts, len(records)))
     disputed = records[np.repeat(least != most, sizes)]
-    return _marks(disputed, np.full(len(disputed), CONTRADICTS))
+    return _make_marks(disputed, np.full(len(disputed), CONTRADICTS))
 
 
-def _begins(records: np.ndarray) -> np.ndarray:
+def _key_starts(records: np.ndarray) -> np.ndarray:
     """Where another key begins."""
     new = np.ones(len(records), bool)
     new[1:] = records["key"][1:] != records["key"][:-1]
     return new
 
 
-def _marks(records: np.ndarray, rules: np.ndarray) -> np.ndarray:
+def _make_marks(records: np.ndarray, rules: np.ndarray) -> np.ndarray:
     marks = np.zeros(len(records), MARK)
     marks["shard"], marks["place"], marks["rule"] = records["shard"], records["place"], rules
     return marks

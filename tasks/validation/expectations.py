@@ -81,14 +81,14 @@ class Failure:
     says: str = ""
 
 
-def check(kind: str, table: pd.DataFrame, rules: Rules) -> list[Failure]:
+def check_table(kind: str, table: pd.DataFrame, rules: Rules) -> list[Failure]:
     """Hold a table of records against the suite of its rows; the failures in the order of the rules."""
-    return _hold(kind, derived(kind, table, rules), expectations(kind, rules))
+    return _run_suite(kind, derived_columns(kind, table, rules), build_expectations(kind, rules))
 
 
 def check_across(kind: str, marks: pd.DataFrame) -> list[Failure]:
     """Hold what comparing rows with all others found, a column of true and false a rule of ACROSS."""
-    return _hold(kind, marks, across_expectations())
+    return _run_suite(kind, marks, across_expectations())
 
 
 def across_expectations() -> list[Any]:
@@ -116,18 +116,18 @@ def check_totals(
         for name, (least, most) in bounds.items()
     ]  # fmt: skip
     failures = []
-    for failed in _hold(kind, pd.DataFrame([{"place": 0, **totals}]), suite):
+    for failed in _run_suite(kind, pd.DataFrame([{"place": 0, **totals}]), suite):
         value, (least, most) = totals[failed.rule], bounds[failed.rule]
         wanted = f"at least {least:g}" if value < least else f"at most {most:g}"
         failures.append(Failure(failed.rule, (), failed.rule, f"{value:g}; {wanted} is wanted"))
     return failures
 
 
-def _hold(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[Failure]:
+def _run_suite(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[Failure]:
     """The failures of a suite whose expectations name their rule and the column it is about in `meta`."""
     import great_expectations as gx
 
-    batch = _source(kind).get_batch({"dataframe": table})
+    batch = _data_source(kind).get_batch({"dataframe": table})
     form = {"result_format": "COMPLETE", "unexpected_index_column_names": ["place"]}
     whole = gx.ExpectationSuite(name=kind, expectations=list(suite))
     results = {
@@ -141,13 +141,13 @@ def _hold(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[Failure]
             continue
         found = result.result.get("unexpected_index_list") or ()
         rows = tuple(sorted({int(row["place"]) for row in found}))
-        says = "" if rows else _why(result)
+        says = "" if rows else _explain_result(result)
         failures.append(Failure(rule, rows, expectation.meta["about"], says))
     return failures
 
 
 @cache
-def _source(kind: str) -> Any:
+def _data_source(kind: str) -> Any:
     """Great Expectations' way to a data frame, quiet, made once a process and kind."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -161,13 +161,13 @@ def _source(kind: str) -> Any:
     )
 
 
-def _why(result: Any) -> str:
+def _explain_result(result: Any) -> str:
     info = result.exception_info or {}
     inner = next((value for value in info.values() if isinstance(value, dict)), info)
     return str(inner.get("exception_message") or result.result.get("observed_value") or "it does not hold")
 
 
-def expectations(kind: str, rules: Rules) -> list[Any]:
+def build_expectations(kind: str, rules: Rules) -> list[Any]:
     """The suite of a record type: the rules that every row keeps by itself."""
     from great_expectations import expectations as gxe
 
@@ -186,20 +186,21 @@ def expectations(kind: str, rules: Rules) -> list[Any]:
             true(f"{column} is a string", column, f"{column}:string"),
         ]
     for column in STRINGS[kind]:
-        bounds = {"min_value": _shortest(column, limits), "max_value": limits.longest}
+        bounds = {"min_value": _shortest_length(column, limits), "max_value": limits.longest}
         lengths = gxe.ExpectColumnValuesToBeBetween
         suite += [
             named(f"{column} has a fit length", column, lengths, column=f"{column}:length", **bounds),
             true(f"{column} is printable", column, f"{column}:printable"),
         ]
-    for column in written(kind):
+    for column in written_columns(kind):
         if rules.scripts:
             suite.append(true(f"{column} is in {' or '.join(rules.scripts)}", column, f"{column}:script"))
         if rules.benchmark:
             suite.append(true(f"{column} is in no benchmark", column, f"{column}:benchmark"))
     if rules.personal:
         suite += [
-            true(f"{column} is free of personal data", column, f"{column}:personal") for column in told(kind)
+            true(f"{column} is free of personal data", column, f"{column}:personal")
+            for column in personal_columns(kind)
         ]
     if kind in ("comparisons", "ratings"):
         known = {"column": "aspect", "value_set": list(limits.aspects)}
@@ -247,7 +248,7 @@ def own_expectations(
         name, column = str(arguments.pop("expectation", "")), arguments.get("column")
         if name not in kinds:
             raise UserError(
-                f"{where}: {name or 'expectation'!r} is no rule of single rows; {_nearest(name, kinds)}"
+                f"{where}: {name or 'expectation'!r} is no rule of single rows; {_nearest_name(name, kinds)}"
             )
         if column not in columns:
             raise UserError(f"{where}: column is {column!r}; {kind} has {', '.join(columns)}")
@@ -262,7 +263,7 @@ def own_expectations(
         )
         for argument in arguments:
             if argument not in known:
-                raise UserError(f"{where}: {name} has no {argument}; {_nearest(argument, known)}")
+                raise UserError(f"{where}: {name} has no {argument}; {_nearest_name(argument, known)}")
         try:
             made.append(kinds[name](**arguments, meta={"rule": says, "about": column}))
         except (ValueError, TypeError) as error:
@@ -271,23 +272,23 @@ def own_expectations(
     return made
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
+def _nearest_name(name: str, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known)[:8])}, …"
 
 
-def written(kind: str) -> tuple[str, ...]:
+def written_columns(kind: str) -> tuple[str, ...]:
     """The columns that hold what somebody wrote."""
     return tuple(column for column in STRINGS[kind] if column not in NAMES)
 
 
-def told(kind: str) -> tuple[str, ...]:
+def personal_columns(kind: str) -> tuple[str, ...]:
     """The columns where somebody may be named: what was written, right answers, what was said before."""
     beside = {"text": (), "pairs": ("references", "history")}
-    return (*written(kind), *beside.get(kind, ("history",)))
+    return (*written_columns(kind), *beside.get(kind, ("history",)))
 
 
-def said(value: Any) -> list[str]:
+def column_texts(value: Any) -> list[str]:
     """The texts of a column's value: a text, a list of texts, or the turns of a conversation."""
     if isinstance(value, str):
         return [value]
@@ -295,7 +296,7 @@ def said(value: Any) -> list[str]:
     return [str(part.get("content")) if isinstance(part, dict) else str(part) for part in listed]
 
 
-def derived(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """What the rules look at: the table's columns where they are strings, and what was found about them."""
     import pandas as pd
 
@@ -306,13 +307,13 @@ def derived(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     }
     for column in (*COMMON, *STRINGS[kind]):
         values = table[column].tolist() if column in table else [None] * len(table)
-        found[f"{column}:string"] = [isinstance(value, str) or _missing(value) for value in values]
+        found[f"{column}:string"] = [isinstance(value, str) or _is_missing(value) for value in values]
         found[column] = [value if isinstance(value, str) else None for value in values]
     for column in STRINGS[kind]:
         texts = [value or "" for value in found[column]]
         there = [value is not None for value in found[column]]
         found[f"{column}:length"] = [len(t) if is_ else None for t, is_ in zip(texts, there, strict=True)]
-        found[f"{column}:printable"] = [printable(text) for text in texts]
+        found[f"{column}:printable"] = [is_printable(text) for text in texts]
         if column in NAMES:
             continue
         if rules.scripts:
@@ -322,19 +323,21 @@ def derived(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
         if rules.benchmark:
             found[f"{column}:benchmark"] = [not rules.benchmark(text) for text in texts]
     if rules.personal:
-        for column in told(kind):
+        for column in personal_columns(kind):
             values = table[column].tolist() if column in table else [None] * len(table)
-            found[f"{column}:personal"] = [not pii.find("\n".join(said(value))) for value in values]
+            found[f"{column}:personal"] = [
+                not pii.find_pii("\n".join(column_texts(value))) for value in values
+            ]
     if kind == "comparisons":
         found["choice"] = table["choice"].tolist() if "choice" in table else [None] * len(table)
     if kind == "ratings":
-        found |= _scores(table)
+        found |= _score_columns(table)
     out = pd.DataFrame(found)
     out["id repeats"] = out["id"].duplicated() & out["id"].notna()
     return out
 
 
-def _scores(table: pd.DataFrame) -> dict[str, list[Any]]:
+def _score_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
     lists = [value if isinstance(value, list) else [] for value in table["scores"]]
     numbers = [
         [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)] for values in lists
@@ -355,15 +358,15 @@ def is_fault(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _shortest(column: str, limits: Limits) -> int:
+def _shortest_length(column: str, limits: Limits) -> int:
     return 1 if column in (*NAMES, *ANSWERS) else limits.shortest
 
 
-def _missing(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def printable(text: str) -> bool:
+def is_printable(text: str) -> bool:
     """Whether a text is without control characters and the like, and in Unicode's composed form."""
     if text.isascii():
         raw = text.encode()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data.ngrams import BASE, gram_hashes, mixed, word_hashes
+from tasks.data.ngrams import BASE, gram_hashes, mix_bits, word_hashes
 
 PERMUTATIONS = 128
 SHINGLE = 5
@@ -31,19 +31,19 @@ ALL_PAIRS = 32
 PAIRS = 32_768
 
 
-def sign(texts: Sequence[str]) -> np.ndarray:
+def sign_texts(texts: Sequence[str]) -> np.ndarray:
     """MinHash signatures of texts: uint32 [texts, PERMUTATIONS], the same for the same text always.
 
     A text below 5 words is one shingle; one without words is known by its characters.
     """
-    parts = [_signed(texts[start : start + TOGETHER]) for start in range(0, len(texts), TOGETHER)]
+    parts = [_signed_batches(texts[start : start + TOGETHER]) for start in range(0, len(texts), TOGETHER)]
     return np.concatenate([np.empty((0, PERMUTATIONS), dtype=np.uint32), *parts])
 
 
-def _signed(texts: Sequence[str]) -> np.ndarray:
+def _signed_batches(texts: Sequence[str]) -> np.ndarray:
     from rensa import RMinHash  # type: ignore[import-untyped]
 
-    shingles = [_shingles(text) for text in texts]
+    shingles = [_text_shingles(text) for text in texts]
     offsets = np.cumsum([0, *map(len, shingles)], dtype=np.uint64)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(
         np.concatenate(shingles), offsets, PERMUTATIONS, SEED
@@ -71,9 +71,9 @@ def near_marks(signatures: Sequence[Path], ids: Sequence[Path], threshold: float
         raise ValueError("signatures and ids do not have the same shards and rows")
     groups = _Groups()
     if table.rows:
-        for rows, starts in _buckets(table, band_rows(table.permutations, threshold)):
-            _link(table, rows, starts, threshold, groups)
-    return _marks(table, names, groups)
+        for rows, starts in _band_buckets(table, band_rows(table.permutations, threshold)):
+            _link_similar(table, rows, starts, threshold, groups)
+    return _group_marks(table, names, groups)
 
 
 def band_rows(permutations: int, threshold: float) -> int:
@@ -103,7 +103,7 @@ class _Table:
         return shards, rows - self.starts[shards]
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return _gather(self.shards, *self.where(rows))
+        return _gather_rows(self.shards, *self.where(rows))
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """The first row's number and the signatures of READ rows or fewer, in order."""
@@ -112,7 +112,7 @@ class _Table:
                 yield int(start) + first, shard[first : first + READ]
 
 
-def _gather(shards: Sequence[np.ndarray], at: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _gather_rows(shards: Sequence[np.ndarray], at: np.ndarray, places: np.ndarray) -> np.ndarray:
     held = np.unique(at)
     found = np.empty((len(at), *shards[held[0]].shape[1:]), dtype=shards[held[0]].dtype)
     for shard in held:
@@ -142,20 +142,22 @@ class _Groups:
         self.parents[high] = low
 
 
-def _shingles(text: str) -> np.ndarray:
+def _text_shingles(text: str) -> np.ndarray:
     words = word_hashes(text)
     if not len(words):
         words = word_hashes("".join(f"x{ord(character):x}" for character in text) or "x")
     return np.unique(gram_hashes(words, min(SHINGLE, len(words))))
 
 
-def _buckets(table: _Table, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _band_buckets(table: _Table, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows of equal band hashes side by side, and where each bucket starts (and the last one ends)."""
     parts = -(-table.rows // BLOCK)
     step = 2**64 // parts + 1
     for band in range(table.permutations // size):
         for part in range(parts):
-            hashes, rows = _band(table, slice(band * size, (band + 1) * size), part * step, (part + 1) * step)
+            hashes, rows = _band_hashes(
+                table, slice(band * size, (band + 1) * size), part * step, (part + 1) * step
+            )
             order = np.argsort(hashes, kind="stable")
             hashes, rows = hashes[order], rows[order]
             alike = np.concatenate(([False], hashes[1:] == hashes[:-1], [False]))
@@ -164,7 +166,7 @@ def _buckets(table: _Table, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]
                 yield rows[kept], np.append(np.flatnonzero(~alike[:-1][kept]), kept.sum())
 
 
-def _band(table: _Table, columns: slice, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+def _band_hashes(table: _Table, columns: slice, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
     hashes, rows = [], []
     for first, block in table.blocks():
         found = _row_hashes(block[:, columns])
@@ -177,22 +179,24 @@ def _band(table: _Table, columns: slice, low: int, high: int) -> tuple[np.ndarra
 def _row_hashes(values: np.ndarray) -> np.ndarray:
     total = np.zeros(len(values), dtype=np.uint64)
     for column in values.T:
-        total = mixed(total * BASE + column)
+        total = mix_bits(total * BASE + column)
     return total
 
 
-def _link(table: _Table, rows: np.ndarray, starts: np.ndarray, threshold: float, groups: _Groups) -> None:
-    pairs = _pairs(rows, starts, groups)
+def _link_similar(
+    table: _Table, rows: np.ndarray, starts: np.ndarray, threshold: float, groups: _Groups
+) -> None:
+    pairs = _bucket_pairs(rows, starts, groups)
     while chunk := list(itertools.islice(pairs, PAIRS)):
         ones, others = np.array(chunk, dtype=np.int64).T
-        for place in np.flatnonzero(_alike(table, ones, others, threshold)):
+        for place in np.flatnonzero(_are_similar(table, ones, others, threshold)):
             groups.join(int(ones[place]), int(others[place]))
     for start, stop in itertools.pairwise(starts.tolist()):
         if stop - start > ALL_PAIRS:
             _link_crowd(table, rows[start:stop], threshold, groups)
 
 
-def _pairs(rows: np.ndarray, starts: np.ndarray, groups: _Groups) -> Iterator[tuple[int, int]]:
+def _bucket_pairs(rows: np.ndarray, starts: np.ndarray, groups: _Groups) -> Iterator[tuple[int, int]]:
     listed = rows.tolist()
     for start, stop in itertools.pairwise(starts.tolist()):
         if stop - start <= ALL_PAIRS:
@@ -210,25 +214,25 @@ def _link_crowd(table: _Table, rows: np.ndarray, threshold: float, groups: _Grou
         kept = []
         for first in range(0, len(left), PAIRS):
             others = left[first : first + PAIRS]
-            alike = _alike(table, np.full(len(others), leader), others, threshold)
+            alike = _are_similar(table, np.full(len(others), leader), others, threshold)
             for row in others[alike].tolist():
                 groups.join(leader, row)
             kept.append(others[~alike])
         left = np.concatenate(kept)
 
 
-def _alike(table: _Table, ones: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarray:
+def _are_similar(table: _Table, ones: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarray:
     same = (table[ones] == table[others]).sum(axis=1)
     return same >= threshold * table.permutations
 
 
-def _marks(table: _Table, ids: Sequence[np.ndarray], groups: _Groups) -> np.ndarray:
+def _group_marks(table: _Table, ids: Sequence[np.ndarray], groups: _Groups) -> np.ndarray:
     rows = np.array(sorted(groups.parents), dtype=np.int64)
     if not len(rows):
         return np.empty(0, dtype=MARK)
     roots = np.array([groups.root(row) for row in rows.tolist()])
     shards, places = table.where(rows)
-    order = np.lexsort((rows, _gather(ids, shards, places), roots))
+    order = np.lexsort((rows, _gather_rows(ids, shards, places), roots))
     first = np.ones(len(rows), dtype=bool)
     first[1:] = roots[order][1:] != roots[order][:-1]
     left_out = np.sort(order[~first])

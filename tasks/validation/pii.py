@@ -102,11 +102,11 @@ KEYS = (
 UNDERSCORED = "_"
 
 
-def find(text: str) -> list[Span]:
+def find_pii(text: str) -> list[Span]:
     """What looks like personal data or a key, in order; spans do not overlap."""
-    found = [*_keys(text), *_addresses(text)]
-    for start, stop in _numbers(text):
-        found += [*_cards(text, start, stop), *_phones(text, start, stop)]
+    found = [*_secret_keys(text), *_email_addresses(text)]
+    for start, stop in _phone_candidates(text):
+        found += [*_payment_cards(text, start, stop), *_phone_numbers(text, start, stop)]
     if len(found) < 2:
         return found
     kept: list[Span] = []
@@ -116,9 +116,9 @@ def find(text: str) -> list[Span]:
     return kept
 
 
-def mask(text: str) -> str:
-    """The text with the name of its kind, in brackets, for each span of `find`."""
-    spans = find(text)
+def mask_pii(text: str) -> str:
+    """The text with the name of its kind, in brackets, for each span of `find_pii`."""
+    spans = find_pii(text)
     if not spans:
         return text
     pieces = []
@@ -129,7 +129,7 @@ def mask(text: str) -> str:
     return "".join([*pieces, text[last:]])
 
 
-def _numbers(text: str) -> list[tuple[int, int]]:
+def _phone_candidates(text: str) -> list[tuple[int, int]]:
     """Where digits enough for a phone number stand close together, with what is around them."""
     # One byte for each character, so that places are those of the text.
     coded = text.encode("latin-1", "replace")
@@ -148,24 +148,24 @@ def _numbers(text: str) -> list[tuple[int, int]]:
     return list(zip(np.maximum(begins, 0).tolist(), ends.tolist(), strict=True))
 
 
-def _keys(text: str) -> Iterator[Span]:
+def _secret_keys(text: str) -> Iterator[Span]:
     underscored = UNDERSCORED in text
     for marker, pattern in KEYS:
         if underscored or UNDERSCORED not in marker:
             at = text.find(marker)
             while at >= 0:
                 match = pattern.match(text, at)
-                if match and (marker != "sk-" or _random(match[0])):
+                if match and (marker != "sk-" or _looks_random(match[0])):
                     yield Span("key", *match.span())
                 at = text.find(marker, match.end() if match else at + 1)
 
 
-def _random(word: str) -> bool:
+def _looks_random(word: str) -> bool:
     """Whether a word has what hyphenated words do not: digits, and capitals beside small letters."""
     return any(map(str.isdigit, word)) and any(map(str.isupper, word[3:])) and any(map(str.islower, word[3:]))
 
 
-def _addresses(text: str) -> Iterator[Span]:
+def _email_addresses(text: str) -> Iterator[Span]:
     at = text.find("@")
     while at >= 0:
         domain = DOMAIN.match(text, at + 1)
@@ -178,22 +178,22 @@ def _addresses(text: str) -> Iterator[Span]:
         at = text.find("@", at + 1)
 
 
-def _cards(text: str, first: int, last: int) -> Iterator[Span]:
+def _payment_cards(text: str, first: int, last: int) -> Iterator[Span]:
     for match in CARD.finditer(text, first, last):
         start, stop = match.span()
-        if _luhn(_digits(match[0])):
+        if _passes_luhn(_digits_of(match[0])):
             yield Span("card", start, stop)
-        elif match[1] and stop - start == 23 and _luhn(_digits(match[0][:19])):
+        elif match[1] and stop - start == 23 and _passes_luhn(_digits_of(match[0][:19])):
             # The three digits after the sixteen were not the card's.
             yield Span("card", start, start + 19)
 
 
-def _phones(text: str, first: int, last: int) -> Iterator[Span]:
+def _phone_numbers(text: str, first: int, last: int) -> Iterator[Span]:
     for match in PHONE.finditer(text, first, last):
         start, stop = match.span()
         said = match[0]
         book = BOOK.search(text[max(0, start - 16) : start])
-        if not (book or DATE.search(said) or DECIMAL.fullmatch(said) or (said.isdigit() and _isbn(said))):
+        if not (book or DATE.search(said) or DECIMAL.fullmatch(said) or (said.isdigit() and _is_isbn(said))):
             yield Span("phone", start, stop)
     lower = text[first:last].lower()
     if any(word in lower for word in TOLD_BY):
@@ -203,16 +203,17 @@ def _phones(text: str, first: int, last: int) -> Iterator[Span]:
                 yield Span("phone", *match.span("number"))
 
 
-def _digits(said: str) -> list[int]:
+def _digits_of(said: str) -> list[int]:
     return [int(character) for character in said if character in "0123456789"]
 
 
-def _luhn(digits: list[int]) -> bool:
+def _passes_luhn(digits: list[int]) -> bool:
     doubled = [(2 * digit) // 10 + (2 * digit) % 10 for digit in digits[-2::-2]]
     return (sum(doubled) + sum(digits[-1::-2])) % 10 == 0 and any(digits)
 
 
-def _isbn(said: str) -> bool:
+def _is_isbn(said: str) -> bool:
     return (
-        len(said) == 10 and sum((10 - place) * digit for place, digit in enumerate(_digits(said))) % 11 == 0
+        len(said) == 10
+        and sum((10 - place) * digit for place, digit in enumerate(_digits_of(said))) % 11 == 0
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.audit_log import append, brief, check_signed, numbered
+from tasks.data.audit_log import append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import TYPES, json_line, read_shards
 
 ADMITTED = "configs/admitted.jsonl"
@@ -32,7 +32,7 @@ class Admission:
     row: dict[str, Any] | None = None
 
 
-class Aside(NamedTuple):
+class QuarantinedRow(NamedTuple):
     """A row that was set aside: the rule it breaks, the file and line it came from, what broke the rule."""
 
     kind: str
@@ -67,7 +67,7 @@ class Total:
     source: str
     rows: int
     admitted: int
-    first: Aside
+    first: QuarantinedRow
 
 
 def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admission]:
@@ -83,20 +83,21 @@ def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admiss
     return {
         found.id: found
         for found in (
-            _admission(values, f"{path}, line {line}") for line, values in numbered(file, str(path))
+            _parse_admission(values, f"{path}, line {line}")
+            for line, values in read_numbered(file, str(path))
         )
     }
 
 
-def set_aside(root: Path) -> Iterator[Aside]:
+def set_aside(root: Path) -> Iterator[QuarantinedRow]:
     """The rows of data/quarantine, one at a time, in order of kind and id."""
     for kind in TYPES:
         for row in read_shards(root / "data" / "quarantine" / kind):
             rule, where, value = (row.pop(name, "") for name in ADDED)
-            yield Aside(kind, row, str(rule), str(where), value)
+            yield QuarantinedRow(kind, row, str(rule), str(where), value)
 
 
-def summary(root: Path, admitted: Container[str] = ()) -> list[Total]:
+def summarize_quarantine(root: Path, admitted: Container[str] = ()) -> list[Total]:
     """Counts by kind, rule and source: the kinds in their order, the largest count first."""
     totals: dict[tuple[str, str, str], Total] = {}
     for aside in set_aside(root):
@@ -110,7 +111,7 @@ def summary(root: Path, admitted: Container[str] = ()) -> list[Total]:
     )
 
 
-def admit(
+def admit_rows(
     root: Path, path: Path | str, ids: Sequence[str], by: str, why: str, time: str, fixed: Path | None = None
 ) -> list[Admission]:
     """Write down that rows of the quarantine are taken in: as they are, or as `fixed` has them.
@@ -125,30 +126,30 @@ def admit(
     mended = _read_fixed(fixed) if fixed else {}
     if not ids and not mended:
         raise UserError("no row is named; give the ids of rows that `chatmill quarantine show` lists")
-    kinds = _kinds(root, list(ids or mended))
-    rows = {number: _mended(number, kinds[number], mended, fixed) for number in kinds} if fixed else {}
+    kinds = _kinds_by_id(root, list(ids or mended))
+    rows = {number: _edited_rows(number, kinds[number], mended, fixed) for number in kinds} if fixed else {}
     if spare := [number for number in mended if number not in kinds]:
         raise UserError(
             f"{mended[spare[0]][0]}: the row {spare[0]} is not among the ids that are given; "
             "name it too, or give no id to admit all rows of the file"
         )
-    if unread := [] if fixed else _unreadable(root, kinds):
+    if unread := [] if fixed else _find_unreadable(root, kinds):
         raise UserError(
             f"{unread[0].id} could not be read ({unread[0].row['fault']}); mend it in its file, or give the "
             "whole row as it should be with --fixed"
         )
     admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
-    append(root, path, map(_written, admissions), lambda: read_admissions(root, path))
+    append_lines(root, path, map(_admission_line, admissions), lambda: read_admissions(root, path))
     return admissions
 
 
-def _unreadable(root: Path, ids: Container[str]) -> list[Aside]:
+def _find_unreadable(root: Path, ids: Container[str]) -> list[QuarantinedRow]:
     """Return the first of the rows with these ids that could not be read, if there is one."""
     found = (aside for aside in set_aside(root) if aside.id in ids and aside.row.get("fault"))
     return list(islice(found, 1))
 
 
-def misfit(kind: str, row: dict[str, Any]) -> str:
+def explain_misfit(kind: str, row: dict[str, Any]) -> str:
     """Why an object is no row of a kind: a field is missing, unknown or of another type. Else nothing."""
     known = {field.name: str(field.type) for field in fields(TYPES[kind])}
     for field in fields(TYPES[kind]):
@@ -157,14 +158,14 @@ def misfit(kind: str, row: dict[str, Any]) -> str:
     for name, value in row.items():
         if name not in known:
             return f"{name} is not known; the fields of {kind} are {', '.join(known)}"
-        if not _fits(value, known[name]):
-            return f"{name} is {brief(value)}; {_meant(known[name])} is right"
+        if not _matches_type(value, known[name]):
+            return f"{name} is {brief_json(value)}; {_describe_type(known[name])} is right"
         if name == "fault" and value:
             return "fault says why the row could not be read; leave it out of a row that was mended"
     return ""
 
 
-def _admission(values: dict[str, Any], place: str) -> Admission:
+def _parse_admission(values: dict[str, Any], place: str) -> Admission:
     row = values.get("row")
     known = {field.name for field in fields(Admission)}
     check_signed(values, place, ("id", "by", "why", "time"))
@@ -172,7 +173,7 @@ def _admission(values: dict[str, Any], place: str) -> Admission:
         raise UserError(f"{place}: {unknown[0]} is not known; an admission has id, by, why, time and row")
     if row is not None and not (isinstance(row, dict) and row.get("id") == values["id"]):
         raise UserError(f"{place}: row is not the row {values['id']}; a mended row keeps the id it came with")
-    if row is not None and all(misfit(kind, row) for kind in TYPES):
+    if row is not None and all(explain_misfit(kind, row) for kind in TYPES):
         raise UserError(f"{place}: row is no whole row of {' or '.join(TYPES)}; every field of one is right")
     return Admission(**values)
 
@@ -182,10 +183,10 @@ def _read_fixed(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise UserError(f"{path} is no file; a file of mended rows, one a line, is right")
     mended: dict[str, tuple[str, dict[str, Any]]] = {}
-    for line, row in numbered(path, str(path)):
+    for line, row in read_numbered(path, str(path)):
         place, number = f"{path}, line {line}", row.get("id")
         if not isinstance(number, str) or not number:
-            raise UserError(f"{place}: id is {brief(number)}; a mended row keeps the id it came with")
+            raise UserError(f"{place}: id is {brief_json(number)}; a mended row keeps the id it came with")
         if number in mended:
             raise UserError(f"{place}: the row {number} is there twice; once is right")
         mended[number] = place, {name: value for name, value in row.items() if name not in ADDED}
@@ -194,20 +195,20 @@ def _read_fixed(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     return mended
 
 
-def _mended(
+def _edited_rows(
     number: str, kinds: set[str], mended: dict[str, tuple[str, dict[str, Any]]], fixed: Path | None
 ) -> dict[str, Any]:
     if number not in mended:
         raise UserError(f"{fixed} holds no row {number}; admit it without a file of mended rows")
     place, row = mended[number]
-    faults = {kind: misfit(kind, row) for kind in sorted(kinds)}
+    faults = {kind: explain_misfit(kind, row) for kind in sorted(kinds)}
     if all(faults.values()):
         kind, fault = next(iter(faults.items()))
         raise UserError(f"{place}: this is no row of {kind}: {fault}")
     return row
 
 
-def _kinds(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
+def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     """The whole ids in the order in which they are given, with the kinds of rows that have them."""
     for given in ids:
         if len(given) < SHORTEST:
@@ -231,14 +232,14 @@ def _kinds(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     return whole
 
 
-def _written(admission: Admission) -> str:
+def _admission_line(admission: Admission) -> str:
     values = {name: value for name, value in vars(admission).items() if value is not None}
     return json_line(values)
 
 
-def _fits(value: Any, wanted: str) -> bool:
+def _matches_type(value: Any, wanted: str) -> bool:
     if wanted.startswith("list["):
-        return isinstance(value, list) and all(_fits(item, wanted[5:-1]) for item in value)
+        return isinstance(value, list) and all(_matches_type(item, wanted[5:-1]) for item in value)
     if wanted == "float":
         return isinstance(value, int | float) and not isinstance(value, bool)
     if wanted == "Turn":
@@ -250,6 +251,6 @@ def _fits(value: Any, wanted: str) -> bool:
     return isinstance(value, str)
 
 
-def _meant(wanted: str) -> str:
+def _describe_type(wanted: str) -> str:
     lists = {"str": "texts", "float": "numbers", "Turn": "turns with role and content"}
     return f"a list of {lists[wanted[5:-1]]}" if wanted.startswith("list[") else "a text"

@@ -14,7 +14,16 @@ import numpy as np
 from tasks.common.names import shorten
 from tasks.data.records import json_line, parse_lines
 from tasks.validation import contamination, exact_dedup, near_dedup, pii
-from tasks.validation.expectations import ACROSS, Failure, Limits, Rules, check, check_across, said, told
+from tasks.validation.expectations import (
+    ACROSS,
+    Failure,
+    Limits,
+    Rules,
+    check_across,
+    check_table,
+    column_texts,
+    personal_columns,
+)
 from tasks.validation.quarantine import Admission
 
 EXAMPLES = 3
@@ -23,7 +32,7 @@ SHOWN_FAULT = 240  # characters of why a row cannot be read
 
 
 @dataclass(frozen=True)
-class Looking:
+class ShardCheckTask:
     """A shard to look at, with the rules. Digests for comparing it with others go into `work`."""
 
     kind: str
@@ -47,12 +56,12 @@ class Looking:
                 admission = self.admitted.get(str(values.get("id")))
                 if admission and admission.row is not None:
                     values = {**admission.row, "id": values["id"]}
-                    line = _line(values)
+                    line = _row_line(values)
                 yield line, values
 
 
 @dataclass(frozen=True)
-class Looked:
+class ShardCheckResult:
     """What a shard broke by itself, its size, and what the balance of its labels is counted from."""
 
     kind: str
@@ -64,7 +73,7 @@ class Looked:
     shares: dict[str, Counter[str]] = field(default_factory=dict)
 
 
-def look(task: Looking) -> Looked:
+def check_shard(task: ShardCheckTask) -> ShardCheckResult:
     """Hold a shard against the rules of single rows, and note digests of its rows for those of all."""
     import pandas as pd
 
@@ -84,19 +93,19 @@ def look(task: Looking) -> Looked:
         ]
         exact_dedup.save_records(task.work / "choices" / task.kind / name, choices)
     if task.near and task.kind == "text":
-        _save(
+        _save_array(
             task.work / "signatures" / task.kind / name,
-            near_dedup.sign([str(row.get("text")) for row in table]),
+            near_dedup.sign_texts([str(row.get("text")) for row in table]),
         )
         ids = np.array([int(str(row["id"]), 16) for row in table], "<u8")
-        _save(task.work / "ids" / task.kind / name, ids)
+        _save_array(task.work / "ids" / task.kind / name, ids)
     grams = np.load(task.grams, mmap_mode="r") if task.grams else None
     rules = Rules(
         task.limits,
         task.scripts,
         task.personal == "quarantine",
         task.own,
-        (lambda text: contamination.overlaps(text, grams)) if grams is not None else None,
+        (lambda text: contamination.overlaps_benchmark(text, grams)) if grams is not None else None,
     )
     excused = {
         place
@@ -105,19 +114,19 @@ def look(task: Looking) -> Looked:
         and admission.row is None
         and not row.get("fault")
     }
-    failures = check(task.kind, pd.DataFrame(table), rules) if table else []
-    return Looked(
+    failures = check_table(task.kind, pd.DataFrame(table), rules) if table else []
+    return ShardCheckResult(
         task.kind,
         len(table),
         task.rows.stat().st_size,
         tuple(failures),
         frozenset(excused),
         Counter(str(row.get("source")) for row in table),
-        _shares(task.kind, table),
+        _script_shares(task.kind, table),
     )
 
 
-def _shares(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
+def _script_shares(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
     table = [row for row in table if not row.get("fault")]
     if kind == "comparisons":
         return {name: Counter(str(row.get(name)) for row in table) for name in ("annotator", "choice")}
@@ -127,17 +136,17 @@ def _shares(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, Counter[
 
 
 @dataclass(frozen=True)
-class Sifting:
+class ShardFilterTask:
     """A shard with what is known of it: what it broke by itself, and how its rows stand to all others."""
 
-    looking: Looking
-    looked: Looked
+    looking: ShardCheckTask
+    looked: ShardCheckResult
     marks: np.ndarray
     out: Path
 
 
 @dataclass(frozen=True)
-class Sifted:
+class ShardFilterResult:
     """How many rows were kept; of those set aside, how many of each source broke each rule, with examples."""
 
     kept: int
@@ -145,7 +154,7 @@ class Sifted:
     examples: dict[str, tuple[str, ...]]
 
 
-def sift(task: Sifting) -> Sifted:
+def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
     """Write good rows to out/rows and the others to out/quarantine, under the first rule that each breaks."""
     looking, looked = task.looking, task.looked
     first = _first_rules(task)
@@ -157,22 +166,22 @@ def sift(task: Sifting) -> Sifted:
         folder.mkdir(parents=True, exist_ok=True)
     with (folders[0] / name).open("wb") as good, (folders[1] / name).open("wb") as aside:
         for place, ((line, values), where) in enumerate(
-            zip(looking.lines(), _origins(looking), strict=False)
+            zip(looking.lines(), _row_origins(looking), strict=False)
         ):
             if place not in first or place in looked.excused:
-                good.write(_masked(line, values, looking))
+                good.write(_mask_row(line, values, looking))
                 kept += 1
                 continue
             rule, column = first[place]
             value = values.get(column) if column else None
-            aside.write(_line({**values, "rule": rule, "where": where, "value": value}))
+            aside.write(_row_line({**values, "rule": rule, "where": where, "value": value}))
             broken[str(values.get("source")), rule] += 1
             if len(examples.get(rule, ())) < EXAMPLES:
-                examples[rule] = (*examples.get(rule, ()), _example(values, column, where))
-    return Sifted(kept, broken, examples)
+                examples[rule] = (*examples.get(rule, ()), _failure_example(values, column, where))
+    return ShardFilterResult(kept, broken, examples)
 
 
-def _first_rules(task: Sifting) -> dict[int, tuple[str, str]]:
+def _first_rules(task: ShardFilterTask) -> dict[int, tuple[str, str]]:
     """The first rule that each broken row breaks, with the column that holds what broke it, by its place."""
     import pandas as pd
 
@@ -189,7 +198,7 @@ def _first_rules(task: Sifting) -> dict[int, tuple[str, str]]:
     return first
 
 
-def _origins(looking: Looking) -> Iterator[str]:
+def _row_origins(looking: ShardCheckTask) -> Iterator[str]:
     if not looking.origins.exists():
         while True:
             yield ""
@@ -198,28 +207,30 @@ def _origins(looking: Looking) -> Iterator[str]:
             yield str(json.loads(line))
 
 
-def _masked(line: bytes, values: dict[str, Any], looking: Looking) -> bytes:
+def _mask_row(line: bytes, values: dict[str, Any], looking: ShardCheckTask) -> bytes:
     if looking.personal != "mask":
         return line
     masked = {
-        column: _mask(values[column])
-        for column in told(looking.kind)
-        if any(pii.find(text) for text in said(values.get(column)))
+        column: _mask_value(values[column])
+        for column in personal_columns(looking.kind)
+        if any(pii.find_pii(text) for text in column_texts(values.get(column)))
     }
     # The id stays: it says which row this was, whatever is shown of it.
-    return _line({**values, **masked}) if masked else line
+    return _row_line({**values, **masked}) if masked else line
 
 
-def _mask(value: Any) -> Any:
+def _mask_value(value: Any) -> Any:
     if isinstance(value, str):
-        return pii.mask(value)
+        return pii.mask_pii(value)
     return [
-        {**part, "content": pii.mask(str(part["content"]))} if isinstance(part, dict) else _mask(part)
+        {**part, "content": pii.mask_pii(str(part["content"]))}
+        if isinstance(part, dict)
+        else _mask_value(part)
         for part in value
     ]
 
 
-def _example(values: Mapping[str, Any], column: str, where: str) -> str:
+def _failure_example(values: Mapping[str, Any], column: str, where: str) -> str:
     where = where or str(values.get("source"))
     if column == "fault":
         # The sentence names the place itself.
@@ -231,10 +242,10 @@ def _example(values: Mapping[str, Any], column: str, where: str) -> str:
     return f"{where}: {shorten(str(shown), SHOWN)!r}"
 
 
-def _line(values: Mapping[str, Any]) -> bytes:
+def _row_line(values: Mapping[str, Any]) -> bytes:
     return (json_line(values) + "\n").encode("utf-8", "replace")
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _save_array(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array)

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.events import Report
+from model.events import EventCallback
 from tasks.data.records import TYPES
 from tasks.project.data_folder import is_quarantine
 from tasks.project.owned_folder import replace_folder
 from tasks.project.paths import DATA_DOCS
 from tasks.validation.expectations import READABLE
 from tasks.validation.quarantine import Admission
-from tasks.validation.shard_validation import EXAMPLES, Looked, Sifted
+from tasks.validation.shard_validation import EXAMPLES, ShardCheckResult, ShardFilterResult
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Findings:
             for name in ("annotator", "choice"):
                 self.shares.setdefault((kind, name), Counter())
 
-    def add(self, kind: str, looked: Looked, sifted: Sifted) -> None:
+    def add(self, kind: str, looked: ShardCheckResult, sifted: ShardFilterResult) -> None:
         """Take in a shard."""
         self.kept[kind] += sifted.kept
         for source, count in looked.sources.items():
@@ -94,8 +94,8 @@ class Findings:
         )
 
 
-def publish(
-    findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, report: Report
+def publish_findings(
+    findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, report: EventCallback
 ) -> None:
     """Write report.md and report.json, copy quarantine and data_docs to where people look, and report."""
     header = ["rows", "rule", "broken by", "for example"]

@@ -17,7 +17,7 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.inference.prompting import Chat
-from model.training.ppo_config import PPOParameters
+from model.training.ppo_config import PPOConfig
 from model.training.pretrain import PretrainParameters
 from model.training.reward import RewardParameters
 from model.training.sft import SFTParameters
@@ -32,7 +32,7 @@ from tasks.data.ratings import (
     find_judge_share,
     refuse_one_class,
 )
-from tasks.data.records import shards
+from tasks.data.records import list_shards
 from tasks.data.splits import SPLITS
 
 LABELS = ("comparisons", "ratings")
@@ -49,7 +49,7 @@ class Trainings:
     sft: SFTParameters = field(default_factory=SFTParameters)
     labels: LabelsParameters = field(default_factory=LabelsParameters)
     reward: RewardParameters = field(default_factory=RewardParameters)
-    rlhf: PPOParameters = field(default_factory=PPOParameters)
+    rlhf: PPOConfig = field(default_factory=PPOConfig)
     evaluate: EvaluateParameters = field(default_factory=EvaluateParameters)
 
 
@@ -99,7 +99,7 @@ def missing_rows(split: Path) -> str:
 
 def _rows_by_split(split: Path, kind: str) -> list[str]:
     """The splits that have rows of a kind."""
-    return [name for name in SPLITS if any(path.stat().st_size for path in shards(split / name / kind))]
+    return [name for name in SPLITS if any(path.stat().st_size for path in list_shards(split / name / kind))]
 
 
 def _describe_empty(split: Path, kind: str) -> str:
@@ -108,7 +108,7 @@ def _describe_empty(split: Path, kind: str) -> str:
     empty = [name for name in SPLITS if name not in there]
     if not there or not empty:
         return ""
-    few = describe_few_groups(kind, (path for name in there for path in shards(split / name / kind)))
+    few = describe_few_groups(kind, (path for name in there for path in list_shards(split / name / kind)))
     advice = (
         few or f"add {kind}, or raise {' and '.join(f'split.{name}' for name in empty if name != 'train')}"
     )
@@ -136,7 +136,7 @@ def _check_text(asked: Trainings, tokenizer: Path) -> None:
     lengths = np.zeros(vocabulary, np.int64)
     WindowOrder(TokenFile(tokenizer, "train", lengths), asked.context, asked.pretrain.batch, 0)
     held_out = TokenFile(tokenizer, "valid", lengths)
-    if not held_out.windows(asked.context):
+    if not held_out.num_windows(asked.context):
         raise UserError(
             f"the validation text has {len(held_out.tokens)} tokens, fewer than one window of "
             f"{asked.context}; add text, or raise split.valid"
@@ -154,7 +154,7 @@ def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
         filled += length if length <= context else 0
         if filled >= batch * context:
             return
-    rows = len(Packing.make(lengths, context).rows)
+    rows = len(Packing.pack_examples(lengths, context).rows)
     if rows < batch:
         raise UserError(
             f"the training pairs fill {rows} rows of {context} tokens, fewer than one batch of {batch}; add "
@@ -265,7 +265,7 @@ def _few_choices(split: Path) -> str:
 
 def _count(folder: Path) -> int:
     """How many rows the shards of a folder hold."""
-    return sum(path.read_bytes().count(b"\n") for path in shards(folder))
+    return sum(path.read_bytes().count(b"\n") for path in list_shards(folder))
 
 
 def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
@@ -273,7 +273,7 @@ def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> No
     settings = asked.evaluate
     chat = Chat(tokenizer, asked.context - settings.new_tokens)
     for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
-        example = chat.example(row)
+        example = chat.encode_example(row)
         fits = len(example.prompt) + settings.new_tokens <= asked.context
         if fits and len(example.completion) <= settings.new_tokens:
             return

@@ -20,7 +20,7 @@ CODE_POINTS = 0x110000
 NONE = len(SCRIPTS) + 1
 
 
-def known(name: str) -> bool:
+def is_known_script(name: str) -> bool:
     """Whether `share_in` knows a script of this name."""
     return name in SCRIPTS
 
@@ -32,20 +32,20 @@ def share_in(text: str, scripts: Sequence[str]) -> float:
     counted. ValueError if a name is not in `SCRIPTS`.
     """
     for name in scripts:
-        if not known(name):
+        if not is_known_script(name):
             raise ValueError(f"no script is called {name!r}; there are {', '.join(SCRIPTS)}")
     if text.isascii() and "Latin" in scripts:
         return 1.0
     # Half a surrogate pair is a code point like another: no letter.
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    counts = np.bincount(_table()[points], minlength=NONE + 1)
+    counts = np.bincount(_script_table()[points], minlength=NONE + 1)
     letters = int(counts[:NONE].sum())
     inside = sum(int(counts[SCRIPTS.index(name)]) for name in set(scripts))
     return inside / letters if letters else 1.0
 
 
 @lru_cache(maxsize=1)
-def _table() -> np.ndarray:
+def _script_table() -> np.ndarray:
     """For each code point: its script's place in `SCRIPTS`; their count if another, `NONE` if no letter."""
     import regex  # type: ignore[import-untyped]
 

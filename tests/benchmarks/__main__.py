@@ -21,15 +21,15 @@ from rich.table import Table
 
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
-from model.inference.generate import generate
+from model.inference.generate import generate_tokens
 from model.nn.losses import next_token_loss
-from model.nn.transformer import Architecture, Transformer
-from model.training.distributed import World, compute_dtype
-from model.training.optimizer import Learner, OptimizerParameters
+from model.nn.transformer import ModelConfig, Transformer
+from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 from tasks.data.records import read_shards
 from tests.benchmarks.pairing import Ratio, pair
 
-STEP = Architecture(vocabulary=4096, layers=6, width=384, heads=6, context=256)
+STEP = ModelConfig(vocabulary=4096, layers=6, width=384, heads=6, context=256)
 ROWS = 8
 PROMPT, NEW = 64, 64
 
@@ -52,9 +52,11 @@ def training(folder: Path, dtype: torch.dtype, tokenizer: Tokenizer) -> Ratio:
     """One whole step at 12.2M weights: forward, loss in float32, backward, clip, AdamW, both fused."""
     from transformers import LlamaForCausalLM
 
-    save_model(Transformer(STEP).initialise(0), tokenizer, folder)
+    save_model(Transformer(STEP).init_weights(0), tokenizer, folder)
     model, _ = load_model(folder)
-    learner = Learner(model, OptimizerParameters(learning_rate=3e-4), compute_dtype("cpu"), World())
+    learner = MixedPrecisionOptimizer(
+        model, OptimizerParameters(learning_rate=3e-4), compute_dtype("cpu"), ProcessGroup()
+    )
     theirs = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).train()
     optimizer = torch.optim.AdamW(
         theirs.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True
@@ -64,9 +66,12 @@ def training(folder: Path, dtype: torch.dtype, tokenizer: Tokenizer) -> Ratio:
     inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
     def our_step() -> None:
-        loss = next_token_loss(model.logits(model(inputs)).flatten(0, 1), targets.flatten()) / inputs.numel()
+        loss = (
+            next_token_loss(model.compute_logits(model(inputs)).flatten(0, 1), targets.flatten())
+            / inputs.numel()
+        )
         loss.backward()
-        learner.collect()
+        learner.accumulate_grads()
         learner.step(1.0)
 
     def their_step() -> None:
@@ -95,7 +100,7 @@ def generation(folder: Path) -> Ratio:
     prompts = torch.randint(3, STEP.vocabulary, (32, PROMPT), generator=random)
 
     def ours() -> None:
-        made = generate(model, prompts.tolist(), NEW, tokenizer.end, seed=1, forbid=(tokenizer.end,))
+        made = generate_tokens(model, prompts.tolist(), NEW, tokenizer.end, seed=1, forbid=(tokenizer.end,))
         assert made.lengths.tolist() == [NEW] * 32
 
     def peers() -> None:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows.servers.environment import bare, free_port
+from flows.servers.environment import checkout_environment, free_port
 
 REPOSITORY = Path(__file__).parents[2]
 ROOMS = ("flows", "tasks", "model", "configs", "prefect.yaml", "requirements.txt", "tests/exports")
@@ -40,7 +40,7 @@ def lay(root: Path) -> None:
 
 def call(root: Path, *words: str, **more: str) -> str:
     """What a program in that folder says."""
-    environment = {**bare(root), **more}
+    environment = {**checkout_environment(root), **more}
     done = subprocess.run(
         [sys.executable, *words], cwd=root, env=environment, capture_output=True, text=True, check=False
     )
@@ -58,12 +58,12 @@ def measure(root: Path, rounds: int) -> list[dict[str, Any]]:
 
 
 def _inside(rounds: int) -> list[dict[str, Any]]:
-    from flows.servers.environment import prepare
+    from flows.servers.environment import prepare_environment
 
-    prepare(Path.cwd())
+    prepare_environment(Path.cwd())
     from prefect.deployments import run_deployment
 
-    from flows.orchestration.events import LABELS, tell
+    from flows.orchestration.events import LABELS, emit_run_event
 
     seen: set[str] = set()
     run_deployment("chatmill-labels/labels", timeout=LONGEST_SECONDS)
@@ -71,10 +71,10 @@ def _inside(rounds: int) -> list[dict[str, Any]]:
     hash_, asked = found[0]["data_hash"], {"config": "configs/smoke.yaml"}
     for _ in range(rounds):
         began = time.time()
-        tell(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
+        emit_run_event(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
         found.append(_next(seen, began))
     for _ in range(3):
-        tell(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
+        emit_run_event(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
     found += [_next(seen, None) for _ in range(3)]
     return found
 
@@ -116,7 +116,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         lay(root)
-        shutil.copytree(REPOSITORY / "tests" / "bench", root / "tests" / "bench")
+        shutil.copytree(REPOSITORY / "tests" / "benchmarks", root / "tests" / "benchmarks")
         ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
         print(call(root, "-m", "flows.cli.main", "up", "--detach", *ports))
         try:

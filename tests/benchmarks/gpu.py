@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from model.inference.generate import generate
-from model.nn.transformer import Architecture, Transformer
-from model.training.distributed import World, compute_dtype, compute_repeatably
-from model.training.optimizer import Learner, OptimizerParameters
-from model.training.ppo import Aligning, PPOParameters
-from model.training.pretrain import Pretraining
-from model.training.sft import Finetuning
+from model.inference.generate import generate_tokens
+from model.nn.transformer import ModelConfig, Transformer
+from model.training.distributed import ProcessGroup, compute_dtype, compute_repeatably
+from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.ppo import PPOConfig, PPOTrainer
+from model.training.pretrain import PretrainTrainer
+from model.training.sft import SFTTrainer
 from model.training.trainer import LoopParameters, supervised_update
 
 PEAK = 989e12  # dense bfloat16 FLOP/s of an H100 SXM and of an H200
@@ -34,7 +34,7 @@ MUON = OptimizerParameters(muon_learning_rate=0.02)
 class Size:
     """What is measured: a shape, rows of one pass, prompts of one PPO step and their new tokens."""
 
-    architecture: Architecture
+    architecture: ModelConfig
     rows: int
     prompts: int
     new_tokens: int
@@ -42,15 +42,15 @@ class Size:
 
 
 WHOLE = Size(
-    Architecture(layers=12, width=768, heads=12, hidden=2048, context=1024, vocabulary=50304), 64, 256, 256
+    ModelConfig(layers=12, width=768, heads=12, hidden=2048, context=1024, vocabulary=50304), 64, 256, 256
 )
-TINY = Size(Architecture(layers=2, width=64, heads=4, context=64, vocabulary=512), 4, 8, 24, 8)
+TINY = Size(ModelConfig(layers=2, width=64, heads=4, context=64, vocabulary=512), 4, 8, 24, 8)
 
 
-def model_flops(shape: Architecture) -> float:
+def model_flops(shape: ModelConfig) -> float:
     """FLOPs of a token's forward and backward pass; docs/gpu.md has the formula."""
     looked_up = 0 if shape.tied else shape.vocabulary * shape.width
-    return 6 * (shape.parameters - looked_up) + 12 * shape.layers * shape.width * shape.context
+    return 6 * (shape.num_parameters - looked_up) + 12 * shape.layers * shape.width * shape.context
 
 
 def finish(device: str) -> float:
@@ -73,8 +73,8 @@ def seconds_of(device: str, function: Callable[[int], object], rounds: int, warm
 def training(size: Size, device: str, packed: bool) -> dict[str, Any]:
     """One step of pretraining, or of fine-tuning on six packed documents a row: tokens/s, MFU and memory."""
     shape, rows = size.architecture, size.rows
-    model = Transformer(shape).initialise(0)
-    learner = Learner(model, MUON, compute_dtype(device), World(device=device))
+    model = Transformer(shape).init_weights(0)
+    learner = MixedPrecisionOptimizer(model, MUON, compute_dtype(device), ProcessGroup(device=device))
     random = torch.Generator().manual_seed(0)
     x = torch.randint(shape.vocabulary, (2 * rows, shape.context), generator=random).to(device)
     y = x.roll(-1, 1)
@@ -82,9 +82,9 @@ def training(size: Size, device: str, packed: bool) -> dict[str, Any]:
     documents = (places * 6 // shape.context).expand(2 * rows, -1).contiguous()
     holder: Any = SimpleNamespace(model=model)
     if packed:
-        loss = lambda part: Finetuning._loss(holder, x[part], y[part], documents[part])  # noqa: E731
+        loss = lambda part: SFTTrainer._batch_loss(holder, x[part], y[part], documents[part])  # noqa: E731
     else:
-        loss = lambda part: Pretraining._loss(holder, x[part], y[part])  # noqa: E731
+        loss = lambda part: PretrainTrainer._window_loss(holder, x[part], y[part])  # noqa: E731
     compiled = torch.compile(loss) if device == "cuda" else loss
     parameters = LoopParameters(steps=100, micro_batch=rows, optimizer=MUON)
 
@@ -107,7 +107,7 @@ def sampling(size: Size, device: str, rows: int) -> dict[str, Any]:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     a, new, dtype = size.architecture, size.new_tokens // 2, compute_dtype(device)
-    ours = Transformer(a).initialise(0).to(device, dtype).eval()
+    ours = Transformer(a).init_weights(0).to(device, dtype).eval()
     configuration = LlamaConfig(
         vocab_size=a.vocabulary, hidden_size=a.width, intermediate_size=a.hidden, num_hidden_layers=a.layers,
         num_attention_heads=a.heads, num_key_value_heads=a.kv_heads, max_position_embeddings=a.context,
@@ -126,7 +126,7 @@ def sampling(size: Size, device: str, rows: int) -> dict[str, Any]:
             )  # fmt: skip
 
     def own(number: int) -> None:
-        generate(ours, prompts.tolist(), new, end=0, forbid=(0,), seed=number)
+        generate_tokens(ours, prompts.tolist(), new, end=0, forbid=(0,), seed=number)
 
     seconds = {name: seconds_of(device, each, 3, 1) for name, each in (("ours", own), ("peer", peer))}
     return {f"{name}_tokens_per_second": round(rows * new / taken) for name, taken in seconds.items()} | {
@@ -142,9 +142,9 @@ def alignment(size: Size, device: str) -> dict[str, Any]:
         torch.randint(3, a.vocabulary, (size.prompt_tokens,), generator=random).tolist()
         for _ in range(size.prompts)
     ]
-    policy, reference = (Transformer(a).initialise(0) for _ in range(2))
+    policy, reference = (Transformer(a).init_weights(0) for _ in range(2))
     tokenizer: Any = SimpleNamespace(end=0, decode=lambda ids: "")
-    parameters = PPOParameters(
+    parameters = PPOConfig(
         steps=10, batch=size.prompts, micro_batch=size.rows, minibatches=4, new_tokens=size.new_tokens,
         epochs=1, optimizer=OptimizerParameters(learning_rate=1e-6),
     )  # fmt: skip
@@ -152,8 +152,8 @@ def alignment(size: Size, device: str) -> dict[str, Any]:
     def distinct_share(rows: list[list[int]]) -> torch.Tensor:
         return torch.tensor([len(set(row)) / len(row) for row in rows])
 
-    recipe: Any = Aligning(
-        parameters, policy, reference, tokenizer, distinct_share, prompts, [], 1, World(device=device)
+    recipe: Any = PPOTrainer(
+        parameters, policy, reference, tokenizer, distinct_share, prompts, [], 1, ProcessGroup(device=device)
     )
     return {"step_seconds": round(seconds_of(device, recipe.update, rounds=3, warm=1), 3)}
 

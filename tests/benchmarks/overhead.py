@@ -109,7 +109,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
     """The chain of flows/pipeline.py without a flow: seconds by stage. `only` ends it after that stage."""
     from model.training.distributed import find_device
     from tasks.drift import drift
-    from tasks.engine.parallel import over_cores
+    from tasks.engine.parallel import process_pool
     from tasks.evaluate import evaluate
     from tasks.gate import gate
     from tasks.ingest import ingest
@@ -125,9 +125,9 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
 
     chain: tuple[tuple[Stage, Any], ...] = (
         (ingest, preset.data),
-        (validate, preset.checks()),
+        (validate, preset.validation_parameters()),
         (split, preset.split),
-        (tokenizer, preset.tokens()),
+        (tokenizer, preset.tokenizer_parameters()),
         (drift, preset.drift),
         (pretrain, BaseParameters(preset.architecture, preset.pretrain, preset.base)),
         (sft, preset.sft),
@@ -140,7 +140,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
     )
     made = root / "made"
     seconds = {}
-    with over_cores(preset.spread.workers) as spread:
+    with process_pool(preset.spread.workers) as spread:
         around = {
             "root": root, "spread": spread, "seed": preset.seed, "device": find_device(preset.device),
             "processes": preset.processes,

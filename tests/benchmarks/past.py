@@ -23,7 +23,7 @@ from tests.benchmarks.run_copies import Template
 from tests.benchmarks.smoke import SMOKE, call, lay
 
 if TYPE_CHECKING:
-    from tasks.engine.output import Reference
+    from tasks.engine.output import StageOutput
     from tasks.tracking.tracker import Tracker
 
 BAR = 3.0
@@ -40,9 +40,9 @@ def record(root: Path, runs: int, by_tracker: int = 2 * MADE) -> None:
         runs: how many; a multiple of `MADE` where there are more than `by_tracker`.
         by_tracker: so many are recorded by the project's tracker; the others are copies of the last `MADE`.
     """
-    from flows.servers.environment import prepare
+    from flows.servers.environment import prepare_environment
 
-    place = prepare(root)
+    place = prepare_environment(root)
     from tasks.tracking.tracker import Tracker
 
     tracker = Tracker(place.mlflow, "chatmill", place.var / "mlflow", "smoke")
@@ -53,7 +53,7 @@ def record(root: Path, runs: int, by_tracker: int = 2 * MADE) -> None:
     preset = Path(tracker.client.download_artifacts(last["mlflow_run_id"], "preset.json")).read_text()
     holders: dict[str, str] = {}
     parents = []
-    made: dict[str, Reference] = {}
+    made: dict[str, StageOutput] = {}
     for number in range(min(runs, by_tracker)):
         with tracker.open_run("smoke", {"preset.json": preset}, tags, note=""):
             made = {}
@@ -69,7 +69,7 @@ def record(root: Path, runs: int, by_tracker: int = 2 * MADE) -> None:
 
 def _copy(
     tracker: Tracker, var: Path, parents: Sequence[str], stages: Sequence[dict[str, Any]],
-    made: dict[str, Reference], begin: int, end: int,
+    made: dict[str, StageOutput], begin: int, end: int,
 ) -> None:  # fmt: skip
     """Copy these pipeline runs, the last made at `begin - 1`, for each making up to `end`; register each."""
     template = Template(var / "mlflow.db", var / "mlflow" / "artifacts", parents)
@@ -97,9 +97,9 @@ def _copy(
 
 def _recorded(
     tracker: Tracker, stage: dict[str, Any], number: int, holders: dict[str, str], data_hash: str
-) -> Reference:
+) -> StageOutput:
     """One stage in MLflow, with its curves where it was made; each making has a key of its own."""
-    from tasks.engine.output import Reference
+    from tasks.engine.output import StageOutput
 
     found = _manifest_of(stage)
     # The data stayed as it was; what is trained came out differently each time.
@@ -107,7 +107,7 @@ def _recorded(
     key, digest = (_varied(found[name], making) for name in ("key", "digest"))
     # Each is a little better than the one before: versions and moves of the champion come as they would.
     metrics = {**found["metrics"], **({"score": making, "passed": 1} if stage["name"] == "gate" else {})}
-    reference = Reference(
+    reference = StageOutput(
         stage["name"], key, stage["folder"], digest, number % MADE > 0, found["seconds"], metrics,
         holders.get(stage["name"], ""), found["cost"],
     )  # fmt: skip
@@ -115,7 +115,7 @@ def _recorded(
     with tracker.open_stage(stage["name"], found["parameters"], parents):
         if not reference.reused:
             for event in _curves(Path(stage["folder"])):
-                tracker.note(event)
+                tracker.log_event(event)
         return replace(reference, run=tracker.close_stage(reference, data_hash))
 
 
@@ -141,14 +141,14 @@ def _curves(folder: Path) -> Iterator[dict[str, Any]]:
 
 def commands(root: Path) -> dict[str, tuple[str, ...]]:
     """What is timed, by name; `compare` and `why RUN` are given the last run and one of long before."""
-    from flows.servers.environment import prepare
+    from flows.servers.environment import prepare_environment
 
-    place = prepare(root)
+    place = prepare_environment(root)
     from mlflow import MlflowClient
 
-    from tasks.tracking.queries import PIPELINES, search
+    from tasks.tracking.queries import PIPELINES, search_runs
 
-    ids = [run.info.run_id for run in search(MlflowClient(place.mlflow), PIPELINES)]
+    ids = [run.info.run_id for run in search_runs(MlflowClient(place.mlflow), PIPELINES)]
     return {
         "why": ("why", "rlhf"),
         "why RUN": ("why", "rlhf", ids[len(ids) // 2][:8]),

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.servers.environment import bare, free_port
+from flows.servers.environment import checkout_environment, free_port
 
 REPOSITORY = Path(__file__).parents[2]
 USER, PASSWORD, NAME = "chatmill", "not-to-be-written-anywhere", "mill"
@@ -72,7 +72,7 @@ def postgresql() -> Iterator[str]:
 def crowd(root: Path, address: str, tasks: int) -> dict[str, Any]:
     """Run so many tasks of a flow in `root`; what the databases hold afterwards, and the seconds taken."""
     settings = {"CHATMILL_DATABASE": address, "CHATMILL_PASSWORD": f"{USER}:{PASSWORD}"}
-    environment = {**bare(REPOSITORY), **settings}
+    environment = {**checkout_environment(REPOSITORY), **settings}
     words = [sys.executable, "-m", "tests.benchmarks.postgres", "--tasks", str(tasks), "--inside"]
     done = subprocess.run(words, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -85,12 +85,12 @@ def crowd(root: Path, address: str, tasks: int) -> dict[str, Any]:
 
 
 def _inside(tasks: int) -> dict[str, Any]:
-    from flows.servers.environment import asked, prepare
-    from flows.servers.ephemeral_prefect import OwnServer
+    from flows.servers.environment import prepare_environment, query_status
+    from flows.servers.ephemeral_prefect import EphemeralPrefectServer
 
-    place = prepare(Path.cwd())
-    server = OwnServer(place)
-    server.wait()
+    place = prepare_environment(Path.cwd())
+    server = EphemeralPrefectServer(place)
+    server.wait_until_ready()
     from prefect import flow, task
     from prefect.runtime import flow_run
     from prefect.task_runners import ThreadPoolTaskRunner
@@ -112,9 +112,9 @@ def _inside(tasks: int) -> dict[str, Any]:
 
     began = time.monotonic()
     run, total = crowd()
-    server.settle(run, tasks)
+    server.wait_for_tasks(run, tasks)
     seconds = time.monotonic() - began
-    return {"seconds": seconds, "total": total, "stranger": asked(server.api, None)}
+    return {"seconds": seconds, "total": total, "stranger": query_status(server.api, None)}
 
 
 def _count(address: str, owner: str, query: str) -> dict[str, int]:

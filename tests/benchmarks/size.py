@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from flows.servers.environment import prepare
+from flows.servers.environment import prepare_environment
 from tasks.project.paths import CACHE
 from tests.benchmarks.pairing import Ratio, pair
 
@@ -122,9 +122,9 @@ def measure(text: Path, workers: int) -> Measured:
     """Take the text through the four stages in a fresh project with that many processes."""
     from tasks.data.sources import DataParameters, Source
     from tasks.data.splits import SplitParameters
-    from tasks.engine.output import Reference
-    from tasks.engine.parallel import over_cores
-    from tasks.engine.stage import Stage, Surroundings
+    from tasks.engine.output import StageOutput
+    from tasks.engine.parallel import process_pool
+    from tasks.engine.stage import Stage, StageContext
     from tasks.ingest import ingest
     from tasks.split import split
     from tasks.tokenizer import TokenizerParameters, tokenizer
@@ -140,10 +140,10 @@ def measure(text: Path, workers: int) -> Measured:
         (tokenizer, TokenizerParameters(VOCABULARY)),
     )
     memory = Memory()
-    made: dict[str, Reference] = {}
+    made: dict[str, StageOutput] = {}
     steps = []
-    with over_cores(workers) as spread:
-        around = Surroundings(root, spread=spread)
+    with process_pool(workers) as spread:
+        around = StageContext(root, spread=spread)
         for stage, parameters in chain:
             memory.begin()
             began = time.monotonic()
@@ -160,13 +160,13 @@ def tokenising(text: Path) -> Ratio:
     import hashlib
 
     from model.data.tokenizer import train_tokenizer
-    from tasks.engine.parallel import over_cores
-    from tasks.tokenizer import Encoding, encode_shard, sample
+    from tasks.engine.parallel import process_pool
+    from tasks.tokenizer import Encoding, encode_shard, sample_texts
 
     folder = BENCH.resolve() / "tokenising"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    texts = list(sample([text], SAMPLE))
+    texts = list(sample_texts([text], SAMPLE))
     encoder = train_tokenizer(texts[: len(texts) // 8], VOCABULARY)
     encoder.save(folder)
     whose = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
@@ -177,7 +177,7 @@ def tokenising(text: Path) -> Ratio:
         rows = texts[number * len(texts) // (4 * cores) : (number + 1) * len(texts) // (4 * cores)]
         path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
         work.append(Encoding("train", path, folder, whose))
-    with over_cores(patience=0.0) as spread:
+    with process_pool(patience=0.0) as spread:
 
         def ours() -> None:
             for _ in spread(encode_shard, work):
@@ -218,7 +218,7 @@ def main() -> int:
     parser.add_argument("--no-peer", action="store_true", help="leave the peer out")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    prepare(Path.cwd())
+    prepare_environment(Path.cwd())
     console = Console(width=110)
     text = corpus(given.gb)
     if given.measure:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.servers.environment import QUIET, bare
+from flows.servers.environment import QUIET, checkout_environment
 
 REPOSITORY = Path(__file__).parents[2]
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
@@ -41,7 +41,7 @@ def call(root: Path, module: str, *words: str) -> Timed:
     """Run a module of this repository in that folder. Raises RuntimeError where it fails."""
     before, began = _processor(), time.time()
     done = subprocess.run(
-        [sys.executable, "-m", module, *words], cwd=root, env={**bare(REPOSITORY), **QUIET},
+        [sys.executable, "-m", module, *words], cwd=root, env={**checkout_environment(REPOSITORY), **QUIET},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     ended = time.time()

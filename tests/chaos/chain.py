@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.servers.environment import bare, free_port
+from flows.servers.environment import checkout_environment, free_port
 from flows.servers.state_file import read_served
 from model.training.launcher import MODULE
 from tests.benchmarks.smoke import REPOSITORY, SMOKE, lay
@@ -40,7 +40,7 @@ class Chain:
 
     def __init__(self, root: Path, *words: str, log: str = "chain.log") -> None:
         self.root, self.words, self.log = root, words, root / log
-        self.environment = {**bare(REPOSITORY), "COLUMNS": "110"}
+        self.environment = {**checkout_environment(REPOSITORY), "COLUMNS": "110"}
         self.flow: psutil.Popen | None = None
         root.mkdir(parents=True, exist_ok=True)
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from flows.servers.commands import Where, mlflow_server
+from flows.servers.commands import ListenAddress, mlflow_server
 from flows.servers.credentials import read_login, stored_login
-from flows.servers.environment import LOOPBACK, Place, free_port
+from flows.servers.environment import LOOPBACK, Settings, free_port
 from flows.servers.state_file import read_served
-from flows.servers.supervisor import Kept
+from flows.servers.supervisor import SupervisedProcess
 from tests.benchmarks.events import call, lay
 from tests.chaos.chain import Chain
 from tests.chaos.outcome import differences, left_over, read_outcome
@@ -42,14 +42,14 @@ class Missing(RuntimeError):
 def mlflow_away(chain: Chain) -> Iterator[list[str]]:
     """MLflow's server is gone for a minute in the middle of training."""
     port = free_port()
-    place = Place(chain.root, f"sqlite:///{chain.root / 'var' / 'mlflow.db'}", "", LOGIN)
+    place = Settings(chain.root, f"sqlite:///{chain.root / 'var' / 'mlflow.db'}", "", LOGIN)
     (chain.root / "var").mkdir()
     address = f"http://{LOOPBACK}:{port}"
     chain.environment |= {"MLFLOW_TRACKING_URI": address, "CHATMILL_PASSWORD": LOGIN.text}
-    server = Kept(mlflow_server(place, Where(LOOPBACK, port)), chain.root)
+    server = SupervisedProcess(mlflow_server(place, ListenAddress(LOOPBACK, port)), chain.root)
     faults = []
     try:
-        server.wait()
+        server.wait_until_ready()
         chain.start()
         until(lambda: "  pretrain" in chain.said(), WAIT_SECONDS, "the first training")
         os.killpg(server.process.pid, signal.SIGKILL)
@@ -57,8 +57,8 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
         time.sleep(AWAY_SECONDS)
         if not [path for path in (chain.root / "var/cache/artifacts/pretrain").glob("*") if not path.suffix]:
             faults.append("the training waited for MLflow")
-        server = Kept(mlflow_server(place, Where(LOOPBACK, port)), chain.root)
-        server.wait()
+        server = SupervisedProcess(mlflow_server(place, ListenAddress(LOOPBACK, port)), chain.root)
+        server.wait_until_ready()
         chain.flow_ends(0)
         if "MLflow does not answer" not in chain.said():
             faults.append("nothing was said of the server that was away")
@@ -141,7 +141,7 @@ def worker_killed(chain: Chain) -> Iterator[list[str]]:
         served = read_served(chain.root)
         assert served is not None
         nightly = ("-m", "prefect", "deployment", "run", "chatmill-nightly/nightly")
-        asks = {"PREFECT_API_URL": served.prefect, **stored_login(chain.root).client}
+        asks = {"PREFECT_API_URL": served.prefect, **stored_login(chain.root).client_environment}
         call(chain.root, *nightly, **asks)
         until(chain.trainings, WAIT_SECONDS, "a training")
         [worker] = [one.pid for one in served.processes if one.name == "gpu"]

@@ -9,7 +9,7 @@ import pytest
 
 from flows.config import Preset, check_preset, read_preset
 from model.errors import UserError
-from model.nn.transformer import Architecture, Transformer
+from model.nn.transformer import ModelConfig, Transformer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALLEST = "name: mine\ndata: {sources: [{name: tales, files: '*.txt', format: plain}]}\n"
@@ -33,7 +33,7 @@ def test_the_large_preset_has_124_million_weights() -> None:
     preset = read_preset(CONFIGS / "gpu.yaml")
     with torch.device("meta"):
         model = Transformer(
-            Architecture(vocabulary=preset.tokenizer.vocabulary, **asdict(preset.architecture))
+            ModelConfig(vocabulary=preset.tokenizer.vocabulary, **asdict(preset.architecture))
         )
     assert 123e6 < sum(weight.numel() for weight in model.parameters()) < 125e6
     shape = preset.architecture
@@ -69,13 +69,13 @@ def test_a_source_says_its_own_share_of_bad_rows(preset: Path) -> None:
     found = read_preset(preset)
     source = replace(found.data.sources[0], quarantine=0.5)
     own = found.model_copy(update={"data": replace(found.data, sources=(source, *found.data.sources[1:]))})
-    assert own.checks().sources == {source.name: 0.5}
-    assert found.checks().sources == {}
+    assert own.validation_parameters().sources == {source.name: 0.5}
+    assert found.validation_parameters().sources == {}
 
 
 def test_a_base_model_brings_its_tokenizer(preset: Path) -> None:
-    assert read_preset(preset).tokens().base == ""
-    assert read_preset(preset, ["base=var/other"]).tokens().base == "var/other"
+    assert read_preset(preset).tokenizer_parameters().base == ""
+    assert read_preset(preset, ["base=var/other"]).tokenizer_parameters().base == "var/other"
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from model.atomic_file import atomic_path
 from model.data.hf_checkpoint import _save_weights
 from model.errors import UserError
 from model.training.checkpoint import write_whole as write_state
-from tasks.data.audit_log import append
-from tasks.data.new_labels import Known
+from tasks.data.audit_log import append_lines
+from tasks.data.new_labels import LabelCursor
 from tasks.data.records import text_row, write_rows
 from tasks.dvc.versions import replace_text
-from tasks.engine.source_snapshot import _store
+from tasks.engine.source_snapshot import _store_snapshot
 from tasks.ingestion.repeated_labels import _write_without
 from tasks.project.data_folder import list_files
 from tasks.project.whole_file import write_whole
@@ -48,7 +48,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "pointer": lambda file: replace_text(file, "x" * 9000),
     "rows": lambda file: write_rows(file, [text_row("word " * 2000, "s")]),
     "state": lambda file: write_state(file, {"w": torch.zeros(5000)}),
-    "ledger": lambda file: append(file.parent, file.name, ["x" * 9000], lambda: None),
+    "ledger": lambda file: append_lines(file.parent, file.name, ["x" * 9000], lambda: None),
     "without": lambda file: _write_without([file], set()),
 }
 
@@ -70,9 +70,9 @@ def test_a_list_of_files_and_known_labels_leave_no_part(tmp_path: Path) -> None:
     list_files(tmp_path, ["text/00000.jsonl"])
     with no_room(), pytest.raises(UserError):
         list_files(tmp_path, [f"text/{number:05}.jsonl" for number in range(900)])
-    known = Known(tmp_path / "labels" / "demo.npz")
+    known = LabelCursor(tmp_path / "labels" / "demo.npz")
     with no_room(), pytest.raises(OSError, match="File too large"):
-        known.remember(tmp_path / "good", "0" * 64, "1.dir")
+        known.remember_labels(tmp_path / "good", "0" * 64, "1.dir")
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -85,7 +85,7 @@ def test_settings_of_the_server_leave_no_part(tmp_path: Path) -> None:
 def test_a_snapshot_of_the_code_leaves_no_part(tmp_path: Path) -> None:
     files = {"flows/a.py": b"# short", "tasks/b.py": b"# " + b"x" * 900, "requirements.txt": b""}
     with no_room(), pytest.raises(OSError, match="File too large"):
-        _store(tmp_path / "sources", "0" * 20, files)
+        _store_snapshot(tmp_path / "sources", "0" * 20, files)
     assert not list(tmp_path.rglob("*.part"))
 
 

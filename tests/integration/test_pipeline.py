@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flows.servers.environment import bare
+from flows.servers.environment import checkout_environment
 from tests.benchmarks.smoke import REPOSITORY, SMOKE, lay
 from tests.chaos.__main__ import survive
 
@@ -29,7 +29,7 @@ def command(*words: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     # The tests' own settings of Prefect and MLflow are no part of a person's surroundings.
-    return {**bare(REPOSITORY), "COLUMNS": "120"}
+    return {**checkout_environment(REPOSITORY), "COLUMNS": "120"}
 
 
 def chatmill(root: Path, *words: str, code: int = 0) -> str:
@@ -147,12 +147,12 @@ def test_killed_at_any_moment_it_ends_as_one_that_nobody_killed(root: Path, tmp_
 COMPARED = """
 import json, sys, time
 from pathlib import Path
-from flows.servers.environment import prepare
-prepare(Path.cwd())
+from flows.servers.environment import prepare_environment
+prepare_environment(Path.cwd())
 from prefect import flow
 from prefect.client.orchestration import get_client
 from flows.config import read_preset
-from flows.pipeline_run import Running
+from flows.pipeline_run import PipelineRun
 from tasks.drift import drift
 from tasks.ingest import ingest
 from tasks.split import split
@@ -161,10 +161,11 @@ from tasks.validate import validate
 
 @flow(name="compared", persist_result=False)
 def compared(preset):
-    with Running(preset) as run:
-        good = run(validate, preset.checks(), run(ingest, preset.data))
+    with PipelineRun(preset) as run:
+        good = run(validate, preset.validation_parameters(), run(ingest, preset.data))
         parts = run(split, preset.split, good)
-        found = run.against_champion(drift, preset.drift, parts, run(tokenizer, preset.tokens(), parts))
+        tokens = run(tokenizer, preset.tokenizer_parameters(), parts)
+        found = run.against_champion(drift, preset.drift, parts, tokens)
         return found.key, found.reused
 
 @flow(name="twice", persist_result=False)

@@ -11,8 +11,8 @@ import pytest
 
 from flows.common.yaml_reader import parse_yaml
 from model.errors import UserError
-from tasks.data.formats.detect import describe_empty, look
-from tasks.data.formats.files import File
+from tasks.data.formats.detect import describe_empty, sample_file
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.json_stream import read_objects
 from tasks.data.records import parse_lines
 from tasks.dvc.versions import read_pointer
@@ -35,8 +35,8 @@ def test_a_file_without_rows_is_told_as_what_it_is(
     tmp_path: Path, name: str, content: bytes, says: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    file = File(name, path=tmp_path / name)
-    assert look(file) is None and says in describe_empty(file)
+    file = SourceFile(name, path=tmp_path / name)
+    assert sample_file(file) is None and says in describe_empty(file)
 
 
 def test_packed_white_space_beyond_the_bound_is_no_empty_file(tmp_path: Path) -> None:
@@ -45,12 +45,12 @@ def test_packed_white_space_beyond_the_bound_is_no_empty_file(tmp_path: Path) ->
         for _ in range(70):
             file.write(b" " * (1 << 20))
     with pytest.raises(UserError, match="unpacks to more than"):
-        look(File(path.name, path=path))
+        sample_file(SourceFile(path.name, path=path))
 
 
 def test_rows_behind_white_space_are_seen(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\n" * 50_000 + b"words at last\n")
-    sample = look(File("a.txt", path=tmp_path / "a.txt"))
+    sample = sample_file(SourceFile("a.txt", path=tmp_path / "a.txt"))
     assert sample and "words at last" in sample.text
 
 

@@ -14,11 +14,11 @@ from tests.integration.two_hosts import SMOKE, Hosts, asked, logs, two_hosts
 FLOW = """
 import json, sys
 from pathlib import Path
-from flows.servers.environment import prepare
-prepare(Path.cwd())
+from flows.servers.environment import prepare_environment
+prepare_environment(Path.cwd())
 from prefect import flow
 from flows.config import read_preset
-from flows.pipeline_run import Running
+from flows.pipeline_run import PipelineRun
 from tasks.ingest import ingest
 from tasks.pretrain import BaseParameters, pretrain
 from tasks.split import split
@@ -27,9 +27,9 @@ from tasks.validate import validate
 
 @flow(name="base", persist_result=False)
 def base(preset):
-    with Running(preset) as run:
-        good = run(validate, preset.checks(), run(ingest, preset.data))
-        tokens = run(tokenizer, preset.tokens(), run(split, preset.split, good))
+    with PipelineRun(preset) as run:
+        good = run(validate, preset.validation_parameters(), run(ingest, preset.data))
+        tokens = run(tokenizer, preset.tokenizer_parameters(), run(split, preset.split, good))
         run(pretrain, BaseParameters(preset.architecture, preset.pretrain, preset.base), tokens)
         return run.stages
 
@@ -70,7 +70,7 @@ def test_a_training_goes_where_the_device_is_and_comes_back(hosts: Hosts) -> Non
     assert [entry["key"] for entry in again.values()] == [entry["key"] for entry in made.values()]
 
     # A worker with other code would make another model: it is told so in one sentence.
-    source = hosts.gpu / "model" / "pretrain.py"
+    source = hosts.gpu / "model" / "training" / "pretrain.py"
     source.write_text(source.read_text() + "\nSTRAY = 1\ndel STRAY\n")
     with pytest.raises(RuntimeError, match="worker's code of pretrain differs from the flow's"):
         stages(hosts, hosts.cpu, *hosts.changes, "seed=2")

@@ -25,7 +25,7 @@ import psutil
 import yaml
 
 from flows.servers.credentials import is_loopback, read_login
-from flows.servers.environment import LOOPBACK, bare, free_port
+from flows.servers.environment import LOOPBACK, checkout_environment, free_port
 
 REPOSITORY = Path(__file__).parents[2]
 PLACED = ("pretrain", "sft", "reward", "judge", "rlhf", "evaluate")
@@ -70,7 +70,7 @@ class Hosts:
         """Of a program at a host: that host's code, the password, and at the other host both addresses."""
         shared = {"PREFECT_API_URL": self.prefect, "MLFLOW_TRACKING_URI": self.mlflow}
         return {
-            **bare(root), **THREADS, "CHATMILL_PASSWORD": LOGIN.text, "COLUMNS": "120",
+            **checkout_environment(root), **THREADS, "CHATMILL_PASSWORD": LOGIN.text, "COLUMNS": "120",
             **(shared if root == self.gpu else {}),
         }  # fmt: skip
 
@@ -157,7 +157,7 @@ def asked(hosts: Hosts) -> Any:
     """MLflow's server, as another host asks it; this process says the password from here on."""
     from mlflow import MlflowClient
 
-    os.environ.update(LOGIN.client)
+    os.environ.update(LOGIN.client_environment)
     return MlflowClient(hosts.mlflow, hosts.mlflow)
 
 
@@ -173,7 +173,7 @@ def chain(hosts: Hosts) -> None:
     began = time.monotonic()
     home = str(hosts.gpu / "var" / "prefect")
     words = (*words, "--params", parameters, "chatmill-nightly/nightly")
-    hosts.run(hosts.gpu, *words, PREFECT_HOME=home, **LOGIN.client)
+    hosts.run(hosts.gpu, *words, PREFECT_HOME=home, **LOGIN.client_environment)
     took = time.monotonic() - began
     for entry in summary(hosts.cpu)["stages"]:
         where = "gpu" if entry["name"] in logs(hosts.gpu) else "cpu"

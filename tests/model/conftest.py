@@ -14,7 +14,7 @@ import torch
 
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
-from model.nn.transformer import Architecture, Transformer
+from model.nn.transformer import ModelConfig, Transformer
 
 SUBJECTS = ("the film", "the story", "this camera", "the actor", "a quiet scene", "the ending", "the music")
 GOOD = ("wonderful", "warm and funny", "a great joy", "lovely", "excellent", "moving")
@@ -87,8 +87,8 @@ class Language:
 
     def model(self, folder: Path, seed: int = 0) -> Path:
         """A small model with random weights."""
-        architecture = Architecture(vocabulary=300, layers=2, width=32, heads=2, context=CONTEXT)
-        save_model(Transformer(architecture).initialise(seed), self.tokenizer, folder)
+        architecture = ModelConfig(vocabulary=300, layers=2, width=32, heads=2, context=CONTEXT)
+        save_model(Transformer(architecture).init_weights(seed), self.tokenizer, folder)
         return folder
 
 

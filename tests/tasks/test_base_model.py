@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
-from tasks.engine.output import Reference
-from tasks.engine.stage import Surroundings
+from tasks.engine.output import StageOutput
+from tasks.engine.stage import StageContext
 from tasks.pretrain import BaseParameters, pretrain
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tests.model.conftest import Language, language
@@ -77,10 +77,10 @@ def test_a_base_model_is_taken_with_its_tokenizer(tmp_path: Path, split: Path, l
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 def test_the_content_of_a_base_is_in_the_key(tmp_path: Path, language: Language, file: str) -> None:
     language.model(tmp_path / "base")
-    inputs = {"tokenizer": Reference("tokenizer", "k", "/p", "d", False, 1.0, {})}
+    inputs = {"tokenizer": StageOutput("tokenizer", "k", "/p", "d", False, 1.0, {})}
 
     def key() -> str:
-        return pretrain.key(BaseParameters(base="base"), inputs, Surroundings(tmp_path))
+        return pretrain.key(BaseParameters(base="base"), inputs, StageContext(tmp_path))
 
     before = key()
     content = (tmp_path / "base" / file).read_bytes()
@@ -89,7 +89,7 @@ def test_the_content_of_a_base_is_in_the_key(tmp_path: Path, language: Language,
 
 
 def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     with pytest.raises(UserError, match="nowhere is not a folder"):
         tokenizer.key(replace(TokenizerParameters(), base="nowhere"), {}, around)
     with pytest.raises(UserError, match="nowhere is not a folder"):

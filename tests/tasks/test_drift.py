@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.evaluation.perplexity import surprise
+from model.evaluation.perplexity import measure_losses
 from model.nn.transformer import Shape
-from model.training.pretrain import PretrainParameters, train
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from model.training.pretrain import PretrainParameters, train_base
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import find_format
 from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row, write_rows
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.drift import DriftParameters, drift, read_drift
 from tasks.drift_detection.distances import jensen_shannon, kolmogorov_smirnov
 from tasks.drift_detection.profile import ABOUT, FILE, IDS, Profile, read_ids
-from tasks.reporting.sections import drifted
+from tasks.reporting.sections import drift_section
 from tasks.tokenizer import TokenizerParameters, tokenizer
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -65,8 +65,8 @@ class Version:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Record]:
-    files = [File(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
-    return [found.row for found in find_format("rows").parse(files, Reading("film"))]
+    files = [SourceFile(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
+    return [found.row for found in find_format("rows").parse(files, ParseOptions("film"))]
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,11 @@ def champion(rows: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pa
     shape = Shape(layers=1, width=32, heads=2, context=32)
     architecture = asdict(shape) | {"vocabulary": 400}
     parameters = asdict(PretrainParameters()) | settings
-    train(parameters, architecture, str(version.tokens), str(root / "base"), 1, "cpu", quiet)
+    train_base(parameters, architecture, str(version.tokens), str(root / "base"), 1, "cpu", quiet)
     (root / "base" / "model").rename(root / "champion" / "model")
     held_out = [json.loads(line) for line in (root / "split/test/text/00000.jsonl").open()]
     pairs = [json.loads(line) for line in (root / "split/test/pairs/00000.jsonl").open()]
-    losses = surprise(root / "champion" / "model", (row["text"] for row in held_out), pairs, 8000)
+    losses = measure_losses(root / "champion" / "model", (row["text"] for row in held_out), pairs, 8000)
     about = {"version": "3", "data": "abc.dir", "held_out": losses}
     (root / "champion" / ABOUT).write_text(json.dumps(about))
     return root / "champion"
@@ -152,7 +152,7 @@ def test_other_text_is_past_every_measure_of_text(
     picture = ElementTree.parse(tmp_path / "out" / "drift.svg").getroot()
     dots = picture.findall(".//{http://www.w3.org/2000/svg}circle")
     assert [dot.get("class") for dot in dots].count("dot aligned") == len(past(measures))
-    shown = drifted(json.loads((tmp_path / "out" / "drift.json").read_text()))
+    shown = drift_section(json.loads((tmp_path / "out" / "drift.json").read_text()))
     assert shown and shown["version"] == "3" and len(shown["rows"]) == len(measures)
 
 

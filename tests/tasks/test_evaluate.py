@@ -73,7 +73,7 @@ def evaluated(
         )
         return found
 
-    patch.setattr(module, "launch", launch)
+    patch.setattr(module, "launch_training", launch)
     folders = {name: root / name for name in evaluate.inputs if name != "champion"}
     for folder in folders.values():
         (folder / "model").mkdir(parents=True, exist_ok=True)

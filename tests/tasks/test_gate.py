@@ -12,10 +12,10 @@ from model.errors import UserError
 from tasks.common.metric_labels import metric_words
 from tasks.engine.output import write_manifest
 from tasks.evaluation.linear_baseline import linear_accuracy
-from tasks.evaluation.scores import difference, read_comparison
-from tasks.gate import KNOWN, OLD_NAMES, GateParameters, _all_met, compare_with_champion, gate, verdict
+from tasks.evaluation.scores import explain_incomparable, read_comparison
+from tasks.gate import KNOWN, OLD_NAMES, GateParameters, _all_met, compare_with_champion, gate, judge_figures
 from tasks.project.paths import ARTIFACTS
-from tasks.serving.chat import Manner, Talker, resolve
+from tasks.serving.chat import ChatModel, SamplingParams, resolve_model
 from tests.model.conftest import Language, language, write_rows
 
 __all__ = ["language"]
@@ -33,13 +33,13 @@ HELD_OUT = {
 
 
 def test_all_thresholds_met_is_a_pass() -> None:
-    found = verdict(BARS, GOOD)
+    found = judge_figures(BARS, GOOD)
     assert found["passed"] and "all 6 thresholds" in found["reason"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("judge_gain", 0.39), ("win_rate", 0.5), ("kl", 12.1)])
 def test_one_missed_is_a_refusal_that_says_which(name: str, value: float) -> None:
-    found = verdict(BARS, {**GOOD, name: value})
+    found = judge_figures(BARS, {**GOOD, name: value})
     assert not found["passed"]
     assert found["reason"].startswith(f"{metric_words(name)}: {value:.4g}, ")
     assert [check["name"] for check in found["checks"] if not check["passed"]] == [name]
@@ -48,7 +48,7 @@ def test_one_missed_is_a_refusal_that_says_which(name: str, value: float) -> Non
 @pytest.mark.parametrize("value", [None, float("nan")])
 def test_a_figure_that_is_missing_or_no_number_fails(value: float | None) -> None:
     figures = {**GOOD, "kl": value} if value is not None else {k: v for k, v in GOOD.items() if k != "kl"}
-    assert not verdict(BARS, figures)["passed"]
+    assert not judge_figures(BARS, figures)["passed"]
 
 
 @pytest.mark.parametrize(
@@ -64,24 +64,24 @@ def test_a_figure_that_is_missing_or_no_number_fails(value: float | None) -> Non
     ],
 )
 def test_a_preset_without_thresholds_refuses_a_model_that_lost_what_sft_had(name: str, value: float) -> None:
-    assert verdict(GateParameters(), GOOD)["passed"]
-    found = verdict(GateParameters(), {**GOOD, name: value})
+    assert judge_figures(GateParameters(), GOOD)["passed"]
+    found = judge_figures(GateParameters(), {**GOOD, name: value})
     assert not found["passed"] and found["reason"].startswith(metric_words(name))
 
 
 def test_a_threshold_of_the_preset_replaces_the_default_and_null_sets_none() -> None:
     bad = {**GOOD, "loss_increase": 0.3, "reward_gain": -1.0}
     looser = GateParameters(least={"reward_gain": None}, most={"loss_increase": 0.5})
-    assert not verdict(GateParameters(), bad)["passed"] and verdict(looser, bad)["passed"]
-    assert not verdict(looser, {**bad, "loss_increase": 0.6})["passed"]
+    assert not judge_figures(GateParameters(), bad)["passed"] and judge_figures(looser, bad)["passed"]
+    assert not judge_figures(looser, {**bad, "loss_increase": 0.6})["passed"]
 
 
 def test_a_judge_that_does_not_count_decides_nothing() -> None:
-    assert verdict(GateParameters(), {**GOOD, "win_rate": 0.1, "judge_reliable": 0.0})["passed"]
+    assert judge_figures(GateParameters(), {**GOOD, "win_rate": 0.1, "judge_reliable": 0.0})["passed"]
 
 
 def test_a_check_has_the_interval_and_the_n() -> None:
-    found = verdict(GateParameters(least={"reward_gain": 0.9}), GOOD)
+    found = judge_figures(GateParameters(least={"reward_gain": 0.9}), GOOD)
     assert found["reason"] == (
         "mean reward, aligned less assistant: 0.5 [0.2, 0.8] (n = 11), at least 0.9 is required"
     )
@@ -94,7 +94,7 @@ def test_a_check_has_the_interval_and_the_n() -> None:
 )
 def test_every_reason_is_in_words(name: str) -> None:
     for figures in ({}, {name: 0.5}, {name: 0.5, f"{name}_low": 0.1, f"{name}_high": 0.9, f"{name}_n": 8.0}):
-        reason = verdict(GateParameters(least={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
+        reason = judge_figures(GateParameters(least={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
         assert metric_words(name) in reason and "_" not in reason
 
 
@@ -164,7 +164,7 @@ def test_the_champions_score_is_of_the_same_run_and_comparable() -> None:
     figures = {**GOOD, "champion_judge": 0.3, "aligned_completion_loss": 0.4, "champion_completion_loss": 0.5}
     for score, better in (("", True), ("aligned_completion_loss", True)):
         found = compare_with_champion(GateParameters(score=score), figures, held_out)
-        assert found.champion is not None and difference(found.candidate, found.champion) == ""
+        assert found.champion is not None and explain_incomparable(found.candidate, found.champion) == ""
         assert found.candidate.beats(found.champion) is better and found.champion_model == "d"
     figures.pop("champion_completion_loss")
     found = compare_with_champion(GateParameters(score="aligned_completion_loss"), figures, held_out)
@@ -202,7 +202,7 @@ def test_the_yardstick_reads_what_was_said_before(tmp_path: Path) -> None:
 def test_a_name_is_the_last_runs_folder(tmp_path: Path) -> None:
     for name in ("base", "sft", "aligned"):
         with pytest.raises(UserError, match="no run here yet"):
-            resolve(name, tmp_path)
+            resolve_model(name, tmp_path)
     model = tmp_path / ARTIFACTS / "sft" / "k" / "model"
     model.mkdir(parents=True)
     manifest = {
@@ -217,18 +217,18 @@ def test_a_name_is_the_last_runs_folder(tmp_path: Path) -> None:
     write_manifest(model.parent, manifest)
     stages = [{"name": "sft", "key": "k", "folder": "elsewhere"}]
     (tmp_path / "var" / "summary.json").write_text(json.dumps({"stages": stages}))
-    assert resolve("sft", tmp_path) == model
+    assert resolve_model("sft", tmp_path) == model
     with pytest.raises(UserError, match="left no aligned model"):
-        resolve("aligned", tmp_path)
+        resolve_model("aligned", tmp_path)
     with pytest.raises(UserError, match="passed the gate"):
-        resolve("champion", tmp_path)
+        resolve_model("champion", tmp_path)
     with pytest.raises(UserError, match="neither one of base"):
-        resolve("elsewhere", tmp_path)
+        resolve_model("elsewhere", tmp_path)
 
 
 def test_an_answer_comes_piece_by_piece_and_the_same_twice(language: Language, tmp_path: Path) -> None:
-    talker = Talker(language.model(tmp_path))
-    manner = Manner(new_tokens=12, seed=3)
+    talker = ChatModel(language.model(tmp_path))
+    manner = SamplingParams(new_tokens=12, seed=3)
     pieces = list(talker.answer("the film", manner))
     assert len(pieces) > 1
     assert pieces == list(talker.answer("the film", manner))

@@ -17,8 +17,8 @@ from tasks.data.records import TYPES, read_rows
 from tasks.data.sources import DataParameters, Source
 from tasks.dvc import versions
 from tasks.engine.output import is_undamaged
-from tasks.engine.parallel import Spread, in_turn, over_cores
-from tasks.engine.stage import Surroundings
+from tasks.engine.parallel import ParallelMap, process_pool, serial_map
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.project.data_folder import STATE
 
@@ -34,7 +34,7 @@ def run(
     root: Path,
     parameters: DataParameters | None = None,
     said: list[str] | None = None,
-    spread: Spread = in_turn,
+    spread: ParallelMap = serial_map,
 ) -> dict[str, Any]:
     def report(event: dict[str, Any]) -> None:
         if said is not None and event["event"] == "message":
@@ -117,7 +117,7 @@ def test_what_a_remote_has_is_pulled(root: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     shutil.copytree(root / "texts", clone / "texts")
     shutil.copy(root / "data.dvc", clone / "data.dvc")
-    versions.pull(clone, remote.remote)
+    versions.pull_data(clone, remote.remote)
     assert versions.folder_hash(clone) == figures["data_hash"]
     assert first(clone).read_bytes() == first(root).read_bytes()
 
@@ -132,7 +132,7 @@ def test_a_remote_that_lacks_it_is_no_end(root: Path, tmp_path: Path) -> None:
     # What was made again was sent there.
     shutil.rmtree(root / "data")
     shutil.rmtree(root / ".dvc" / "cache")
-    assert versions.pull(root, empty)
+    assert versions.pull_data(root, empty)
 
 
 def test_rows_set_aside_are_no_part_of_the_version(root: Path) -> None:
@@ -144,7 +144,7 @@ def test_rows_set_aside_are_no_part_of_the_version(root: Path) -> None:
 
 
 def test_the_stage_is_reused_while_nothing_changed(root: Path) -> None:
-    around = Surroundings(root)
+    around = StageContext(root)
     parameters = DataParameters((OWN,))
     assert not ingest.run(parameters, {}, around, print).reused
     assert ingest.run(parameters, {}, around, print).reused
@@ -216,7 +216,7 @@ def test_a_version_fetched_or_named_has_the_digest_of_the_parsed_one(
     tmp_path: Path, named: bool, rows: list[dict[str, Any]]
 ) -> None:
     write(tmp_path, *rows)
-    around, parameters = Surroundings(tmp_path), DataParameters((OWN,))
+    around, parameters = StageContext(tmp_path), DataParameters((OWN,))
     parsed = ingest.run(parameters, {}, around, lambda event: None)
     before = everything(Path(parsed.path) / "origins")
     shutil.rmtree(Path(parsed.path))
@@ -250,7 +250,7 @@ def test_neither_cutting_nor_processes_show(root: Path, monkeypatch: pytest.Monk
     assert sources == {"some", "all"}
     for count in (1, 2):
         shutil.rmtree(root / "data")
-        with over_cores(count, patience=0.0) as spread:
+        with process_pool(count, patience=0.0) as spread:
             assert run(root, parameters, spread=spread) == figures
         assert everything(root / "out") == whole
     for bytes_of_a_run in (1, 5_000, 50_000):
@@ -314,7 +314,7 @@ def test_an_end_at_any_moment_leaves_data_as_it_was(root: Path) -> None:
     assert run(root)["text"] == 3
 
 
-def ends_after(count: int) -> Spread:
+def ends_after(count: int) -> ParallelMap:
     """Ctrl-C after that many items."""
     left = [count]
 
@@ -344,7 +344,7 @@ def test_a_broken_pointer_is_named(root: Path) -> None:
         run(root)
 
 
-def votes(root: Path, *lines: dict[str, Any], spread: Spread = in_turn) -> dict[str, list[Any]]:
+def votes(root: Path, *lines: dict[str, Any], spread: ParallelMap = serial_map) -> dict[str, list[Any]]:
     """The labels of rows that stand in two files, after ingestion."""
     write(root, *lines[::2], name="a")
     write(root, *lines[1::2], name="b")
@@ -352,8 +352,8 @@ def votes(root: Path, *lines: dict[str, Any], spread: Spread = in_turn) -> dict[
     return {kind: read_rows(root / "data" / kind, kind) for kind in ("comparisons", "ratings")}
 
 
-@pytest.mark.parametrize("spread", [in_turn, over_cores(2)])
-def test_votes_that_name_nobody_keep_their_majority(tmp_path: Path, spread: Spread) -> None:
+@pytest.mark.parametrize("spread", [serial_map, process_pool(2)])
+def test_votes_that_name_nobody_keep_their_majority(tmp_path: Path, spread: ParallelMap) -> None:
     asked = {"prompt": "Which?", "a": "One.", "b": "Two."}
     found = votes(tmp_path, *({**asked, "choice": choice} for choice in "aabaa"), spread=spread)[
         "comparisons"
@@ -388,7 +388,7 @@ def test_what_a_named_person_says_twice_counts_once(tmp_path: Path) -> None:
     assert found.annotators == ["3"]
 
 
-@pytest.mark.parametrize("spread", [in_turn, over_cores])
+@pytest.mark.parametrize("spread", [serial_map, process_pool])
 def test_rows_that_are_there_again_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: Any
 ) -> None:
@@ -399,10 +399,10 @@ def test_rows_that_are_there_again_are_counted(
     write(tmp_path, *[{"prompt": "a", "completion": "b"}] * 2, {"text": "one"}, name="b")
     write(tmp_path, {"prompt": "a", "completion": "b"}, {"text": "two"}, *[rating] * 2, name="c")
     said: list[str] = []
-    if spread is in_turn:
+    if spread is serial_map:
         figures = run(tmp_path, said=said)
     else:
-        with over_cores(2) as over:
+        with process_pool(2) as over:
             figures = run(tmp_path, said=said, spread=over)
     assert "the same as an earlier row, kept once: 3 text, 2 pairs, 1 comparisons, 1 ratings" in said
     assert [figures.get(f"repeated_{kind}") for kind in TYPES] == [3, 2, 1, 1]

@@ -62,10 +62,10 @@ def test_a_second_reward_model_learns_from_the_labels_that_are_kept_for_it(
     figures, scorer = make(tmp_path, sft, labels, JudgeParameters("reward_model", LEARN))
     assert figures["judge"] == scorer.kind == "reward_model" and figures["steps"] < 12
     model = load_reward(tmp_path / "judge", "cpu")
-    prompt = language.tokenizer.prompt("the film")
+    prompt = language.tokenizer.encode_prompt("the film")
     rows = [[*prompt, *language.tokenizer.encode(text), language.tokenizer.end]
             for text in (" is lovely", " is awful")]  # fmt: skip
-    good, bad = model.score(rows).tolist()
+    good, bad = model.score_rows(rows).tolist()
     assert good > bad
     assert scorer == describe_reward_model(tmp_path / "judge", labels / "judge")
     other = write_labels(tmp_path / "other", pairs(61, "film"))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import find_format
 from tasks.data.ratings import LabelsParameters
 from tasks.data.records import TYPES, Comparison, Record, comparison_row, rating_row, write_rows
@@ -37,8 +37,8 @@ def shard(root: Path, name: str, rows: Sequence[Record]) -> None:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smoke data, split."""
     root = tmp_path_factory.mktemp("split")
-    files = [File(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
-    rows = [found.row for found in find_format("rows").parse(files, Reading("film"))]
+    files = [SourceFile(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
+    rows = [found.row for found in find_format("rows").parse(files, ParseOptions("film"))]
     for name in SPLITS:
         shard(root, name, [row for row in rows if split_of(row.group, SplitParameters(0.1, 0.1)) == name])
     return root

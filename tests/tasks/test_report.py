@@ -13,9 +13,18 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
-from tasks.report import ReportParameters, examples, quarantine, report, source_table
-from tasks.reporting.charts import Line, dot_plot, heat_map, line_chart, number, smooth, ticks, trail
-from tasks.reporting.sections import Curve, finetuning, in_words
+from tasks.report import ReportParameters, first_examples, quarantine_counts, report, source_table
+from tasks.reporting.charts import (
+    Line,
+    axis_ticks,
+    dot_plot,
+    heat_map,
+    line_chart,
+    smooth_points,
+    tick_label,
+    trail_chart,
+)
+from tasks.reporting.sections import Curve, in_words, sft_section
 from tasks.reporting.template import RUN_LINKS, add_run_links
 
 STAGES = (
@@ -353,7 +362,7 @@ def test_rows_are_counted_by_source_and_rule(tmp_path: Path) -> None:
             {"source": "nq", "counts": [["", ""], ["1,800", "200"], ["", ""]]},
         ],
     }
-    assert quarantine(at["validate"]) == {
+    assert quarantine_counts(at["validate"]) == {
         "total": "4",
         "rules": "no_duplicate_content (3), printable_text (1)",
     }
@@ -397,28 +406,28 @@ def test_what_was_said_before_a_prompt_is_shown(tmp_path: Path) -> None:
 def test_a_row_is_found_behind_an_empty_shard(tmp_path: Path) -> None:
     for name, rows in (("00000", []), ("00001", [{"text": "here", "source": "books"}] * 3)):
         lines(tmp_path / "train" / "text" / f"{name}.jsonl", rows)
-    (found,) = examples(tmp_path)
+    (found,) = first_examples(tmp_path)
     assert found == {"kind": "text", "source": "books", "parts": [("", "here")]}
     assert source_table(tmp_path)["sources"][0]["counts"] == [["3", ""]]
 
 
 def test_ticks_are_round_and_inside() -> None:
-    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert ticks(1.93, 3.83) == [2.0, 2.5, 3.0, 3.5]
-    assert ticks(-0.3, 2.4) == [0, 1, 2] or ticks(-0.3, 2.4) == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert ticks(2, 2) == [2]
-    assert number(1200) == "1,200" and number(0.15) == "0.15" and number(-2) == "-2"
+    assert axis_ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert axis_ticks(1.93, 3.83) == [2.0, 2.5, 3.0, 3.5]
+    assert axis_ticks(-0.3, 2.4) == [0, 1, 2] or axis_ticks(-0.3, 2.4) == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert axis_ticks(2, 2) == [2]
+    assert tick_label(1200) == "1,200" and tick_label(0.15) == "0.15" and tick_label(-2) == "-2"
 
 
 def test_a_moving_average_keeps_a_straight_line() -> None:
     straight = [(float(x), 2.0 * x) for x in range(200)]
-    assert all(y == pytest.approx(2 * x) for x, y in smooth(straight))
-    assert len(smooth(straight[:3])) == 3
+    assert all(y == pytest.approx(2 * x) for x, y in smooth_points(straight))
+    assert len(smooth_points(straight[:3])) == 3
 
 
 def test_figures_of_little_or_no_data() -> None:
     assert line_chart([Line("a", [], "train"), Line("b", [(1, 5.0)], "held")], "x", "y") is None
-    assert trail([(1, 1)], "x", "y") is None
+    assert trail_chart([(1, 1)], "x", "y") is None
     assert dot_plot([], 0.5, "guessing") is None
     for svg in (
         line_chart(
@@ -455,5 +464,5 @@ def test_figures_of_little_or_no_data() -> None:
     ],
 )
 def test_shares_of_finetuning_have_their_interval(figures: dict[str, float], says: str) -> None:
-    found = finetuning(Curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]), figures)
+    found = sft_section(Curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]), figures)
     assert found is not None and found["ends"] == says

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import find_format
 from tasks.data.groups import group_of
-from tasks.data.records import TYPES, canonical, pair_row, read_rows, text_row, write_rows
+from tasks.data.records import TYPES, canonical_line, pair_row, read_rows, text_row, write_rows
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.split import split
 
@@ -27,8 +27,8 @@ def quiet(event: dict[str, Any]) -> None:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smoke data, split."""
     root = tmp_path_factory.mktemp("split")
-    files = [File(path.name, path=path) for path in sorted(SMOKE.glob("*.jsonl"))]
-    rows = [found.row for found in find_format("rows").parse(files, Reading("film"))]
+    files = [SourceFile(path.name, path=path) for path in sorted(SMOKE.glob("*.jsonl"))]
+    rows = [found.row for found in find_format("rows").parse(files, ParseOptions("film"))]
     for kind, record in TYPES.items():
         chosen = sorted((row for row in rows if isinstance(row, record)), key=lambda row: row.id)
         for number, start in enumerate(range(0, max(1, len(chosen)), 500)):
@@ -101,7 +101,7 @@ def test_a_group_is_read_exactly_whatever_stands_around_it(group: str) -> None:
         text_row(trap, "a source", group or "given"),
         pair_row(trap, trap, trap, group, history=turns),
     ):
-        assert group_of(canonical(row).encode()) == row.group
+        assert group_of(canonical_line(row).encode()) == row.group
 
 
 def test_a_line_that_is_not_canonical_is_read_all_the_same() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from model.data.tokenizer import Tokenizer
-from tasks.data.records import canonical, pair_row, text_row
+from tasks.data.records import canonical_line, pair_row, text_row
 from tasks.data.splits import SPLITS
 from tasks.engine.cache_key import folder_digest
-from tasks.engine.parallel import Spread, in_turn, over_cores
-from tasks.tokenizer import TokenizerParameters, sample, tokenizer
+from tasks.engine.parallel import ParallelMap, process_pool, serial_map
+from tasks.tokenizer import TokenizerParameters, sample_texts, tokenizer
 
 TEXTS = [f"the film number {n} is good, and the {n % 7}th of its kind\n\nagain " for n in range(300)]
 
@@ -32,12 +32,12 @@ def divided(root: Path, shards: int) -> Path:
             (root / name / kind / "00000.jsonl").touch()
         each = -(-len(rows) // shards)
         for number in range(shards):
-            lines = "".join(canonical(row) + "\n" for row in rows[number * each : (number + 1) * each])
+            lines = "".join(canonical_line(row) + "\n" for row in rows[number * each : (number + 1) * each])
             (root / name / "text" / f"{number:05}.jsonl").write_text(lines)
     return root
 
 
-def made(root: Path, split: Path, spread: Spread = in_turn, **given: Any) -> str:
+def made(root: Path, split: Path, spread: ParallelMap = serial_map, **given: Any) -> str:
     out = root / "tokens"
     out.mkdir(parents=True)
     tokenizer(TokenizerParameters(300, **given), split=split, out=out, report=quiet, root=root, spread=spread)
@@ -49,7 +49,7 @@ def test_neither_shards_nor_processes_show(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "one" / "tokens").iterdir()} == {
         "tokenizer.json", "tokenizer_config.json", "tokens.json", "train.bin", "valid.bin", "test.bin",
     }  # fmt: skip
-    with over_cores(2, patience=0.0) as spread:
+    with process_pool(2, patience=0.0) as spread:
         for count in (2, 8):
             split = divided(tmp_path / f"split-{count}", count)
             assert made(tmp_path / str(count), split, spread) == wanted
@@ -76,14 +76,14 @@ def test_a_sample_is_a_share_of_each_shard(tmp_path: Path) -> None:
     split = divided(tmp_path, 4)
     paths = sorted((split / "train" / "text").iterdir())
     size = sum(path.stat().st_size for path in paths)
-    assert sorted(sample(paths, size)) == sorted(TEXTS)
-    chosen = list(sample(paths, size // 10))
+    assert sorted(sample_texts(paths, size)) == sorted(TEXTS)
+    chosen = list(sample_texts(paths, size // 10))
     assert len(TEXTS) // 10 <= len(chosen) <= len(TEXTS) // 10 + len(paths)
     firsts = [json.loads(path.read_text().splitlines()[0])["text"] for path in paths]
     assert set(firsts) < set(chosen)
     pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text(canonical(pair_row("what is it?", " a film", "film", "g")) + "\n")
-    assert list(sample([pairs], 10)) == ["what is it? a film"]
+    pairs.write_text(canonical_line(pair_row("what is it?", " a film", "film", "g")) + "\n")
+    assert list(sample_texts([pairs], 10)) == ["what is it? a film"]
 
 
 def test_a_small_sample_gives_another_tokenizer(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from model.errors import UserError
-from tasks.data.records import TYPES, digest, fault_row, read_shards
-from tasks.engine.parallel import in_turn, over_cores
+from tasks.data.records import TYPES, fault_row, read_shards, text_digest
+from tasks.engine.parallel import process_pool, serial_map
 from tasks.validate import ValidateParameters, accepted_rows, validate
-from tasks.validation.expectations import ACROSS, Limits, Rules, check, check_totals, own_expectations
+from tasks.validation.expectations import ACROSS, Limits, Rules, check_table, check_totals, own_expectations
 
 COMMON = {"source": "film", "group": "g1"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -70,13 +70,13 @@ def second(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("kind", "changes", "rule"), BROKEN)
 def test_each_rule_is_broken_by_its_row_alone(kind: str, changes: dict[str, Any], rule: str) -> None:
     table = pd.DataFrame([GOOD[kind], second(kind, changes)])
-    failures = {failure.rule: failure.rows for failure in check(kind, table, RULES)}
+    failures = {failure.rule: failure.rows for failure in check_table(kind, table, RULES)}
     assert failures.get(rule) == (1,)
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_good_rows_break_none(kind: str) -> None:
-    assert check(kind, pd.DataFrame([GOOD[kind], second(kind, {})]), RULES) == []
+    assert check_table(kind, pd.DataFrame([GOOD[kind], second(kind, {})]), RULES) == []
 
 
 @pytest.mark.parametrize(("least", "most"), [(3, 10), (0, 1)])
@@ -87,7 +87,12 @@ def test_the_count_of_rows_is_a_rule_of_the_table(least: int, most: int) -> None
 
 def rows(count: int) -> list[dict[str, Any]]:
     return [
-        {"id": digest(i), "text": f"Text number {i} is here.", "source": "film", "group": digest("g", i)}
+        {
+            "id": text_digest(i),
+            "text": f"Text number {i} is here.",
+            "source": "film",
+            "group": text_digest("g", i),
+        }
         for i in range(count)
     ]
 
@@ -196,7 +201,7 @@ def laid(root: Path, kind: str, shards: list[list[dict[str, Any]]]) -> Path:
 
 
 def sifted(
-    root: Path, kind: str, shards: list[list[dict[str, Any]]], spread: Any = in_turn, **settings: Any
+    root: Path, kind: str, shards: list[list[dict[str, Any]]], spread: Any = serial_map, **settings: Any
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Rule and place of each row of a kind that is set aside, by id; and the rows that are kept."""
     validate(
@@ -396,7 +401,7 @@ def test_the_same_findings_whoever_looks(tmp_path: Path) -> None:
         [text(f"{n}{i}", f"Text {i % 7} of {n % 3}.", f"g{i % 2}") for i in range(20)] for n in range(4)
     ]
     here = sifted(tmp_path / "here", "text", shards)
-    there = sifted(tmp_path / "there", "text", shards, over_cores(2, patience=0.0))
+    there = sifted(tmp_path / "there", "text", shards, process_pool(2, patience=0.0))
     assert here == there
     pages = [(tmp_path / name / "out" / "data_docs" / "text.html").read_bytes() for name in ("here", "there")]
     assert pages[0] == pages[1]

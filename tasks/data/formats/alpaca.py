@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.conversations import (
     MEDIA,
     SYSTEM,
     Said,
     context_of,
-    conversation,
-    opened,
+    conversation_pairs,
+    open_with_system,
     read_history,
     read_text,
 )
 from tasks.data.formats.row_stream import keys, row_stream
-from tasks.data.records import Found, digest, pair_row
+from tasks.data.records import ParsedRow, pair_row, text_digest
 
 ALONE = "Do what the instruction says.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
 WITH_INPUT = (
@@ -34,19 +34,21 @@ WITH_INPUT = (
 KEYS = keys("instruction", "input", "context", "output", "history", "tools", "functions", *SYSTEM, *MEDIA)
 
 
-def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
     """A Pair a row, and one for each earlier answer in `history`. Raises UserError with file and line.
 
     A row without an instruction has an empty prompt, which validation puts aside.
     """
     instruction, output = (read_text(values, reading.column(key), where) for key in ("instruction", "output"))
     if not instruction.strip():
-        yield Found(pair_row("", output, reading.source, digest(output)), where)
+        yield ParsedRow(pair_row("", output, reading.source, text_digest(output)), where)
         return
     given = context_of(values, reading, where)
     asked, answer = Said("user", prompt_of(instruction, given)), Said("assistant", output)
-    turns = opened([*read_history(values.get("history"), where), asked, answer], values, reading, where)
-    yield from conversation(turns, values, reading, where)
+    turns = open_with_system(
+        [*read_history(values.get("history"), where), asked, answer], values, reading, where
+    )
+    yield from conversation_pairs(turns, values, reading, where)
 
 
 def prompt_of(instruction: str, given: str) -> str:
@@ -55,9 +57,9 @@ def prompt_of(instruction: str, given: str) -> str:
     return template.format(instruction=instruction.strip(), input=given.strip())
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     told = sample.items and all({"instruction", "output"} <= item.values.keys() for item in sample.items)
     return "" if told else "no keys instruction and output"
 
 
-FORMAT = Format("alpaca", row_stream(read_row, KEYS, "pairs"), "line", _fits, "pairs")
+FORMAT = Format("alpaca", row_stream(read_row, KEYS, "pairs"), "line", _detect_mismatch, "pairs")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.data.formats.field_meanings import is_null_word
-from tasks.data.records import composed
+from tasks.data.records import compose_text
 
 UNKNOWN = "unknown"
 _WHOLE = re.compile(r"[-+]?\d+\.0+")
@@ -36,7 +36,7 @@ def normalize_annotator(given: Any) -> str:
         return str(given)
     if not isinstance(given, str):
         return ""
-    name = " ".join(composed(given).split())
+    name = " ".join(compose_text(given).split())
     if is_null_word(name):
         return ""
     return name.partition(".")[0] if _WHOLE.fullmatch(name) else name

@@ -24,27 +24,27 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.field_meanings import is_empty, read_meaning
-from tasks.data.formats.files import BrokenItem, File, Item
+from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_rows import (
     Label,
     answer_key,
     asked_of,
     by_rank,
-    chosen,
+    chosen_pairs,
+    find_answer_key,
     is_remark,
     labelled_rows,
-    named,
-    number,
+    option_score,
     prompt_key,
     score_of,
     text_at,
     time_of,
 )
 from tasks.data.formats.newest import REPLACED, NewestAnnotations
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Choice, Fault, Found, Record, digest
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Choice, Fault, ParsedRow, Record, text_digest
 
 UNANSWERED = "records without a response"
 LEFT_OUT = {"draft": "responses that are drafts", "discarded": "responses that were discarded"}
@@ -89,14 +89,18 @@ class Said(NamedTuple):
     text: str = ""
 
 
-def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+def stream_rows(
+    files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
+) -> Iterator[ParsedRow | Fault]:
     """The rows of all records, and a Fault for each that cannot be read."""
     sources = [file for file in files if _is_settings(file.origin)]
     if reading.labelling:
-        sources = [File(f"source {reading.source}, labelling", reading.labelling.encode("utf-8", "replace"))]
+        sources = [
+            SourceFile(f"source {reading.source}, labelling", reading.labelling.encode("utf-8", "replace"))
+        ]
     if len(sources) > 1:
         raise UserError(f"source {reading.source}: {len(sources)} files of settings; one is right")
-    settings = _settings(sources[0]) if sources else Settings()
+    settings = _read_settings(sources[0]) if sources else Settings()
     exports = [file for file in files if not _is_settings(file.origin)]
     newest = NewestAnnotations()
     for one in _annotated(exports, settings):
@@ -118,12 +122,12 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
             response for response in kept if response.status == "submitted" and response.value is not None
         ]
         try:
-            found = list(_rows(one.fields, told, settings, reading, one.where, tally))
+            found = list(_record_rows(one.fields, told, settings, reading, one.where, tally))
         except UserError as error:
             yield Fault(one.where, str(error))
             continue
         rows += len(found)
-        yield from (Found(row, one.where) for row in found)
+        yield from (ParsedRow(row, one.where) for row in found)
         if told and not unread:
             unread = f"{one.where}: {told[0].question} says {told[0].value!r:.40}, which"
     if unread and not rows and not tally.used:
@@ -133,18 +137,18 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
         )
 
 
-def _annotated(files: Sequence[File], settings: Settings) -> Iterator[Annotated | Fault]:
+def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Annotated | Fault]:
     """The records of all exports, and a Fault for each that cannot be read."""
     for file in files:
-        for item in _records(file):
+        for item in _read_records(file):
             if isinstance(item, BrokenItem):
                 yield Fault(item.where, item.fault)
                 continue
             name = item.values.get("id") or item.values.get("external_id")
             where = f"{item.where}, record {name}" if name else item.where
             try:
-                responses = list(_responses(item, where))
-                yield Annotated(where, str(name or where), _fields(item.values, settings), responses)
+                responses = list(_submitted_responses(item, where))
+                yield Annotated(where, str(name or where), _text_fields(item.values, settings), responses)
             except UserError as error:
                 yield Fault(where, str(error))
 
@@ -153,19 +157,19 @@ def _key(record: Annotated, response: Response) -> str:
     """Return what tells a person's response to a question; several people may have no name."""
     nobody = response.annotator.startswith(UNKNOWN)
     about = json.dumps(record.fields, sort_keys=True, default=str)
-    return digest(about, response.question, response.annotator, record.number if nobody else "")
+    return text_digest(about, response.question, response.annotator, record.number if nobody else "")
 
 
-def _records(file: File) -> Iterator[Item | BrokenItem]:
+def _read_records(file: SourceFile) -> Iterator[SourceRecord | BrokenItem]:
     for item in file.all_items():
-        yield from [item] if isinstance(item, BrokenItem) else _unpaged(item)
+        yield from [item] if isinstance(item, BrokenItem) else _unpage_records(item)
 
 
-def _unpaged(item: Item) -> list[Item]:
+def _unpage_records(item: SourceRecord) -> list[SourceRecord]:
     """The records of an item: itself, or those of a page of the server's."""
     page = item.values.get("items")
     if isinstance(page, list) and page and all(isinstance(record, dict) for record in page):
-        return [Item(record, item.where) for record in page]
+        return [SourceRecord(record, item.where) for record in page]
     return [item]
 
 
@@ -173,7 +177,7 @@ def _is_settings(origin: str) -> bool:
     return origin.replace("\\", "/").rpartition("/")[2] == "settings.json"
 
 
-def _settings(file: File) -> Settings:
+def _read_settings(file: SourceFile) -> Settings:
     found = file.document()
     try:
         questions = {
@@ -190,7 +194,7 @@ def _settings(file: File) -> Settings:
         ) from error
 
 
-def _fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _text_fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     given = values["fields"] if isinstance(values.get("fields"), dict) else values
     questions = {name.removesuffix("-suggestion") for name in values if name.endswith("-suggestion")}
     return {
@@ -202,16 +206,16 @@ def _fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     }
 
 
-def _responses(item: Item, where: str) -> Iterator[Response]:
+def _submitted_responses(item: SourceRecord, where: str) -> Iterator[Response]:
     """The responses of a record, of whichever export it is."""
     values = item.values
     if isinstance(values.get("fields"), dict) and "responses" in values:
         given = values["responses"] or []
-        found = _of_server(given, where) if isinstance(given, list) else _nested(given, where)
+        found = _of_server(given, where) if isinstance(given, list) else _nested_responses(given, where)
     elif any(key.endswith(".responses") for key in values):
-        found = _flat(values, where)
+        found = _flat_responses(values, where)
     elif any(key.endswith("-suggestion") for key in values):
-        found = _first(values, where)
+        found = _first_object(values, where)
     else:
         raise UserError(
             f"{where}: keys {', '.join(values) or '(none)'} are no record of Argilla's; export with "
@@ -229,12 +233,12 @@ def _of_server(given: list[Any], where: str) -> Iterator[tuple[Response, Any]]:
         if not isinstance(answers, dict) or not all(isinstance(answer, dict) for answer in answers.values()):
             raise UserError(f"{where}: a response is an object with user_id, status and values")
         time = time_of(one.get("updated_at") or one.get("inserted_at"), where)
-        person = _person(one, place)
+        person = _annotator_name(one, place)
         for question, answer in answers.items():
             yield Response(question, person, answer.get("value"), time), one.get("status")
 
 
-def _nested(given: Any, where: str) -> Iterator[tuple[Response, Any]]:
+def _nested_responses(given: Any, where: str) -> Iterator[tuple[Response, Any]]:
     for question, answers in given.items() if isinstance(given, dict) else ():
         for place, answer in enumerate(answers if isinstance(answers, list) else ()):
             if not isinstance(answer, dict) or "status" not in answer:
@@ -242,10 +246,10 @@ def _nested(given: Any, where: str) -> Iterator[tuple[Response, Any]]:
                     f"{where}: whether a response to {question} was submitted or discarded is not "
                     f"said in Argilla's nested export; {ROWS}"
                 )
-            yield Response(question, _person(answer, place), answer.get("value")), answer["status"]
+            yield Response(question, _annotator_name(answer, place), answer.get("value")), answer["status"]
 
 
-def _flat(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
+def _flat_responses(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
     for key, answers in values.items():
         if not key.endswith(".responses") or not answers:
             continue
@@ -257,47 +261,50 @@ def _flat(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any
             )
         question = key.removesuffix(".responses")
         for place, (value, person, status) in enumerate(zip(answers, people, states, strict=True)):  # type: ignore[arg-type]
-            yield Response(question, _person({"user_id": person}, place), value), status
+            yield Response(question, _annotator_name({"user_id": person}, place), value), status
 
 
-def _first(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
+def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
     for key in values:
         question = key.removesuffix("-suggestion")
         if question == key or not values.get(question):
             continue
         answers = values[question]
         if isinstance(answers, dict):  # how a table may hold a list of objects
-            answers = _turned(answers)
+            answers = _transpose_columns(answers)
         if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
             raise UserError(f"{where}: {question} is no list of responses with user_id, value and status")
         for place, answer in enumerate(answers):
-            yield Response(question, _person(answer, place), answer.get("value")), answer.get("status")
+            yield (
+                Response(question, _annotator_name(answer, place), answer.get("value")),
+                answer.get("status"),
+            )
 
 
-def _person(answer: Mapping[str, Any], place: int) -> str:
+def _annotator_name(answer: Mapping[str, Any], place: int) -> str:
     """Who answered. Nobody knows whether two unknown people are one, so each is one."""
     return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN}-{place}"
 
 
-def _turned(columns: Mapping[str, Any]) -> list[Any]:
+def _transpose_columns(columns: Mapping[str, Any]) -> list[Any]:
     rows = itertools.zip_longest(*(one if isinstance(one, list) else [one] for one in columns.values()))
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _rows(
+def _record_rows(
     fields: Mapping[str, Any],
     responses: list[Response],
     settings: Settings,
-    reading: Reading,
+    reading: ParseOptions,
     where: str,
-    tally: Tally,
+    tally: SkipCounts,
 ) -> Iterator[Record]:
     labels: list[Label] = []
     answers: set[str] = set()
     for response in responses:
         told = list(_by_fields(response, fields, reading, where, tally))
         if response.question not in reading.fields:
-            told = list(_said(response, fields, settings, reading, where))
+            told = list(_response_values(response, fields, settings, reading, where))
             if not told:
                 _note_unread(response, settings, where, tally)
         for said in told:
@@ -310,7 +317,7 @@ def _rows(
 
 
 def _by_fields(
-    response: Response, fields: Mapping[str, Any], reading: Reading, where: str, tally: Tally
+    response: Response, fields: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> Iterator[Said]:
     """What the source's fields make of a person's label."""
     meaning, value = reading.fields.get(response.question), response.value
@@ -331,7 +338,7 @@ def _by_fields(
         yield Said((answer_key(texts, response.question, reading, where),), float(read[1]))
 
 
-def _note_unread(response: Response, settings: Settings, where: str, tally: Tally) -> None:
+def _note_unread(response: Response, settings: Settings, where: str, tally: SkipCounts) -> None:
     """Count a response that says nothing about an answer; a label may be a verdict and is asked about."""
     kind, _ = settings.questions.get(response.question, ("", ()))
     remark = kind in ("text", "span") or is_remark(response.question)
@@ -341,21 +348,21 @@ def _note_unread(response: Response, settings: Settings, where: str, tally: Tall
         tally.note_unread(response.question, value, where, "" if remark else "a verdict")
 
 
-def _said(
-    response: Response, fields: Mapping[str, Any], settings: Settings, reading: Reading, where: str
+def _response_values(
+    response: Response, fields: Mapping[str, Any], settings: Settings, reading: ParseOptions, where: str
 ) -> Iterator[Said]:
     question, value = response.question, response.value
     told = reading.columns.get("completion") == question
     kind, options = settings.questions.get(question, ("text" if told else "", ()))
     texts = [key for key, text in fields.items() if isinstance(text, str)]
     if isinstance(value, dict) and "rank" in value:  # how a table may hold a list of objects
-        value = _turned(value)
+        value = _transpose_columns(value)
     if kind == "span":
         return
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield Said((answer_key(texts, question, reading, where),), score_of(value, question, where))
     elif _is_ranking(value):
-        ranks = _ranks(value, question, texts, reading, where)
+        ranks = _ranking_choices(value, question, texts, reading, where)
         for one, other, choice in by_rank({key: ranks[key] for key in texts if key in ranks}):
             yield Said((one, other), choice)
     elif kind == "ranking":
@@ -370,10 +377,10 @@ def _said(
         picked = [value] if isinstance(value, str) else value
         if not isinstance(picked, list) or not all(isinstance(label, str) for label in picked):
             raise UserError(f"{where}: {question} says {value!r:.60}, which no question of Argilla's does")
-        pairs = chosen(picked, options, texts, reading)
+        pairs = chosen_pairs(picked, options, texts, reading)
         for one, other, choice in pairs:
             yield Said((one, other), choice)
-        score = number(picked[0], reading) if len(picked) == 1 else None
+        score = option_score(picked[0], reading) if len(picked) == 1 else None
         if not pairs and score is not None:
             yield Said((answer_key(texts, question, reading, where),), score)
         elif not pairs and not kind and not is_remark(question):
@@ -388,10 +395,12 @@ def _is_ranking(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "rank" in v for v in value)
 
 
-def _ranks(value: list[Any], question: str, texts: list[str], reading: Reading, where: str) -> dict[str, int]:
+def _ranking_choices(
+    value: list[Any], question: str, texts: list[str], reading: ParseOptions, where: str
+) -> dict[str, int]:
     ranks: dict[str, int] = {}
     for one in value:
-        key = named(str(one.get("value")), texts, reading)
+        key = find_answer_key(str(one.get("value")), texts, reading)
         if key is None:
             raise UserError(
                 f"{where}: {question} ranks {one.get('value')!r}, which is none of {', '.join(texts)}; say "
@@ -403,16 +412,16 @@ def _ranks(value: list[Any], question: str, texts: list[str], reading: Reading, 
     return ranks
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     if _is_settings(sample.name):
         return "" if '"questions"' in sample.text else "no settings of Argilla's"
     told = bool(sample.items) and all(
         (isinstance(values.get("fields"), dict) and "responses" in values)
         or any(key.endswith((".responses", "-suggestion")) for key in values)
         for item in sample.items
-        for values, _ in _unpaged(item)
+        for values, _ in _unpage_records(item)
     )
     return "" if told else "no responses to questions"
 
 
-FORMAT = Format("argilla", stream, "source", _fits)
+FORMAT = Format("argilla", stream_rows, "source", _detect_mismatch)

@@ -8,13 +8,13 @@ from typing import Literal
 
 from model.errors import UserError
 from tasks.data.formats.field_meanings import Meaning
-from tasks.data.formats.files import File, Item
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Fault, Found
+from tasks.data.formats.files import SourceFile, SourceRecord
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Fault, ParsedRow
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParseOptions:
     """What a parser is told besides the files.
 
     `source` is the source's name; `prompt` goes before prompts that are made of a text; `columns` says which
@@ -42,10 +42,10 @@ class Sample:
 
     name: str
     text: str
-    items: tuple[Item, ...] = ()
+    items: tuple[SourceRecord, ...] = ()
 
 
-Parser = Callable[[Sequence[File], Reading, Tally], Iterator[Found | Fault]]
+Parser = Callable[[Sequence[SourceFile], ParseOptions, SkipCounts], Iterator[ParsedRow | Fault]]
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Format:
     fits: Callable[[Sample], str]
     kind: str = ""
 
-    def parse(self, files: Sequence[File], reading: Reading) -> Iterator[Found]:
+    def parse(self, files: Sequence[SourceFile], reading: ParseOptions) -> Iterator[ParsedRow]:
         """Yield the rows of files; raise UserError at the first that cannot be read."""
-        for found in self.stream(files, reading, Tally()):
+        for found in self.stream(files, reading, SkipCounts()):
             if isinstance(found, Fault):
                 raise UserError(found.says)
             yield found

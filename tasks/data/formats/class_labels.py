@@ -40,7 +40,7 @@ def name_classes(value: Any, feature: Any) -> Any:
             return value
         return {name: name_classes(held, feature.get(name)) for name, held in value.items()}
     if feature["_type"] == "ClassLabel":
-        return _named(value, feature.get("names"))
+        return _label_names(value, feature.get("names"))
     inner = feature.get("feature")
     if isinstance(value, list):
         return [name_classes(one, inner) for one in value]
@@ -50,9 +50,9 @@ def name_classes(value: Any, feature: Any) -> Any:
     return value
 
 
-def _named(value: Any, names: Any) -> Any:
+def _label_names(value: Any, names: Any) -> Any:
     if isinstance(value, list):
-        return [_named(one, names) for one in value]
+        return [_label_names(one, names) for one in value]
     if not isinstance(value, int) or isinstance(value, bool) or not isinstance(names, list):
         return value
     return str(names[value]) if 0 <= value < len(names) else None if value == -1 else value

@@ -69,17 +69,17 @@ class Guess(NamedTuple):
     columns: dict[str, str]
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name in lower case with one underscore between its words: `Response A` as `response_a`."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
     return re.sub(r"[^\w]+|_+", "_", words).strip("_").lower()
 
 
-def guess(keys: Iterable[str]) -> Guess | None:
+def guess_columns(keys: Iterable[str]) -> Guess | None:
     """What the columns are by their names; None where they do not say."""
     own: dict[str, str] = {}
     for key in keys:
-        own.setdefault(plain(key), key)
+        own.setdefault(plain_name(key), key)
     for format, names in KINDS:
         found: dict[str, str] = {}
         for name in names:
@@ -101,7 +101,7 @@ def guess(keys: Iterable[str]) -> Guess | None:
     return None
 
 
-def respelled(keys: Iterable[str]) -> dict[str, str]:
+def respelled_columns(keys: Iterable[str]) -> dict[str, str]:
     """Columns that differ from a known name in capitals and white space alone, by that name."""
     keys = list(keys)
     found: dict[str, str] = {}
@@ -112,7 +112,7 @@ def respelled(keys: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def renamed(values: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:
+def rename_columns(values: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:
     """The values under the names that `columns` gives them."""
     names = {own: name for name, own in columns.items() if own in values}
     return {names.get(key, key): value for key, value in values.items() if key in names or key not in columns}
@@ -125,9 +125,9 @@ def plain_choice(value: object, columns: Mapping[str, str]) -> str:
     of the column that holds the side, and words for a tie.
     """
     said = str(value).strip()
-    word = plain(said)
+    word = plain_name(said)
     for side in ("a", "b"):
-        if side in columns and word == plain(columns[side]):
+        if side in columns and word == plain_name(columns[side]):
             return side
     if word in TIES:
         return "tie"
@@ -140,7 +140,7 @@ def is_choice(value: object) -> bool:
     return plain_choice(value, {}) in ("a", "b", "tie")
 
 
-def written(columns: Mapping[str, str]) -> str:
+def format_columns(columns: Mapping[str, str]) -> str:
     """The columns as a preset has them."""
     return f"columns: {{{', '.join(f'{name}: {yaml_scalar(own)}' for name, own in columns.items())}}}"
 

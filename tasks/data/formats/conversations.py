@@ -14,10 +14,10 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading, Sample
-from tasks.data.formats.field_meanings import KNOWN, MASKS, flat, is_empty, read_meaning
+from tasks.data.formats.base import ParseOptions, Sample
+from tasks.data.formats.field_meanings import KNOWN, MASKS, flatten_name, is_empty, read_meaning
 from tasks.data.formats.list_literals import holds_turns_text, read_literal, turns_of
-from tasks.data.records import Found, Turn, digest, pair_row
+from tasks.data.records import ParsedRow, Turn, pair_row, text_digest
 
 ROLES = {
     "system": "system", "developer": "system",
@@ -50,16 +50,20 @@ class MaskedAnswer(Exception):
     """The one answer of a row is marked as not to be learned, so the row gives no record."""
 
 
-def read_conversation(values: Mapping[str, Any], reading: Reading, where: str, key: str) -> Iterator[Found]:
+def read_conversation(
+    values: Mapping[str, Any], reading: ParseOptions, where: str, key: str
+) -> Iterator[ParsedRow]:
     """The Pairs of a row that holds a conversation under `key`, and perhaps a system line beside it."""
-    given = there(values, reading.column(key), where)
-    yield from conversation(opened(read_turns(given, where), values, reading, where), values, reading, where)
+    given = require_value(values, reading.column(key), where)
+    yield from conversation_pairs(
+        open_with_system(read_turns(given, where), values, reading, where), values, reading, where
+    )
 
 
-def conversation(
-    turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str
-) -> Iterator[Found]:
-    """A Pair for each answer of a conversation, with what was said before its prompt as `history`.
+def conversation_pairs(
+    turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
+) -> Iterator[ParsedRow]:
+    """A Pair for each answer of a conversation, with what was said before its prompt as `history_turns`.
 
     A last turn of the user's has no answer and gives none; so a conversation of it alone gives nothing.
     """
@@ -68,9 +72,9 @@ def conversation(
     for place in range(1, len(turns)):
         prompt, answer = turns[place - 1], turns[place]
         if (prompt.role, answer.role) == ("user", "assistant") and answer.learned:
-            before, text = history(turns[: place - 1]), answer.answer or answer.content
+            before, text = history_turns(turns[: place - 1]), answer.answer or answer.content
             row = pair_row(prompt.content, text, reading.source, group, history=before)
-            yield Found(row, where, final=place == answers[-1] and answer.final)
+            yield ParsedRow(row, where, final=place == answers[-1] and answer.final)
 
 
 def group_of(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
@@ -81,15 +85,17 @@ def group_of(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
     named = values.get("group")
     if isinstance(named, str) and named:
         return named
-    return digest(next((turn.content for turn in turns if turn.role == "user"), ""))
+    return text_digest(next((turn.content for turn in turns if turn.role == "user"), ""))
 
 
-def history(turns: Iterable[Said]) -> list[Turn]:
+def history_turns(turns: Iterable[Said]) -> list[Turn]:
     """Turns as a record holds them."""
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
-def opened(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str) -> list[Said]:
+def open_with_system(
+    turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
+) -> list[Said]:
     """The joined turns after the system line that the row gives, unless they begin with one.
 
     The line stands under `system`, `system_prompt` or `system_message`. Raises UserError where the row has
@@ -102,7 +108,7 @@ def opened(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, w
         turns = turns[1:]
     if len(lines) > 1:
         raise UserError(f"{where}: there are {len(lines)} system lines that differ; one is right")
-    return joined([*(Said("system", line) for line in lines), *turns], where)
+    return join_turns([*(Said("system", line) for line in lines), *turns], where)
 
 
 def refuse_media(values: Mapping[str, Any], where: str) -> None:
@@ -114,14 +120,14 @@ def refuse_media(values: Mapping[str, Any], where: str) -> None:
             )
 
 
-def _system_lines(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[str]:
+def _system_lines(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[str]:
     for name in dict.fromkeys((reading.column("system"), *SYSTEM)):
         if not is_empty(values.get(name)):
             yield read_text(values, name, where).strip()
 
 
 def context_of(
-    values: Mapping[str, Any], reading: Reading, where: str, names: Sequence[str] = CONTEXT
+    values: Mapping[str, Any], reading: ParseOptions, where: str, names: Sequence[str] = CONTEXT
 ) -> str:
     """The text that a row gives beside its prompt, under `input` or `context`; empty where there is none."""
     columns = dict.fromkeys(reading.column(name) for name in names)
@@ -133,7 +139,7 @@ def read_exchange(
     prompt: Any,
     answers: Mapping[str, Any],
     values: Mapping[str, Any],
-    reading: Reading,
+    reading: ParseOptions,
     where: str,
     before: Sequence[Said] = (),
 ) -> tuple[list[Said], list[str]]:
@@ -144,7 +150,7 @@ def read_exchange(
     """
     if prompt is None:
         raise UserError(f"{where}: prompt is null; a text is right")
-    turns = asked([*before, *read_prompt(prompt, where)], values, reading, where)
+    turns = turns_before_answer([*before, *read_prompt(prompt, where)], values, reading, where)
     if beside := context_of(values, reading, where):
         *earlier, last = turns
         turns = [*earlier, last._replace(content=f"{last.content.rstrip()}\n\n{beside}")]
@@ -165,17 +171,19 @@ def read_turns(given: object, where: str) -> list[Said]:
     mask such as `weight: 0` or `train: false` marks an answer that is not learned. Raises UserError with the
     turn for one of a tool, with anything but text, or of an unknown role.
     """
-    turns = _unpacked(given, where) if isinstance(given, str) else given
+    turns = _unpack_turns(given, where) if isinstance(given, str) else given
     if isinstance(turns, dict) and (inner := turns.get("messages", turns.get("conversations"))) is not None:
         refuse_media(turns, where)
         turns = inner
     turns = [turns] if isinstance(turns, dict) else turns
     if not isinstance(turns, list):
         raise UserError(f"{where}: {kind_of(given)} where a list of turns is right")
-    return joined((_turn(turn, f"{where}, turn {number}") for number, turn in enumerate(turns, 1)), where)
+    return join_turns(
+        (_parse_turn(turn, f"{where}, turn {number}") for number, turn in enumerate(turns, 1)), where
+    )
 
 
-def joined(turns: Iterable[Said], where: str) -> list[Said]:
+def join_turns(turns: Iterable[Said], where: str) -> list[Said]:
     """Turns that alternate, as the module says. Raises UserError for a system line after another turn."""
     every = list(turns)
     kept = [turn for turn in every if turn.content.strip()]
@@ -203,7 +211,7 @@ def read_transcript(text: str, where: str) -> list[Said]:
     if before.strip() or not parts:
         raise UserError(rf'{where}: {text[:40]!r} begins no transcript; "\n\nHuman:" is right')
     said = zip(parts[::2], parts[1::2], strict=True)
-    return joined((Said(ROLES[role.lower()], content.strip()) for role, content in said), where)
+    return join_turns((Said(ROLES[role.lower()], content.strip()) for role, content in said), where)
 
 
 def is_transcript(value: object) -> bool:
@@ -233,7 +241,7 @@ def read_history(given: Any, where: str) -> list[Said]:
             raise UserError(
                 f"{where}: history is {given[:40]!r}; a list of turns, or of [prompt, answer], is right"
             ) from error
-    if carried(given):
+    if is_turn_list(given):
         return read_turns(given, f"{where}, history")
     turns = []
     for turn in given if isinstance(given, list) else [given]:
@@ -245,12 +253,15 @@ def read_history(given: Any, where: str) -> list[Said]:
     return turns
 
 
-def asked(turns: Sequence[Said], values: Mapping[str, Any], reading: Reading, where: str) -> list[Said]:
-    """The turns before an answer, `opened`; the last is the user's, empty where the user says nothing.
+def turns_before_answer(
+    turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
+) -> list[Said]:
+    """The turns before an answer, `open_with_system`; the last is the user's, empty where the user says
+    nothing.
 
     An empty prompt is for validation. Raises UserError where the assistant has spoken last.
     """
-    before = opened(turns, values, reading, where)
+    before = open_with_system(turns, values, reading, where)
     if before and before[-1].role == "assistant":
         raise UserError(f"{where}: the prompt ends in a turn of the assistant's; the user's is right there")
     spoken = before and before[-1].role == "user"
@@ -287,7 +298,7 @@ def only_answer(turns: Sequence[Said], name: str, where: str) -> str:
     return turns[0].answer or turns[0].content
 
 
-def there(values: Mapping[str, Any], name: str, where: str) -> Any:
+def require_value(values: Mapping[str, Any], name: str, where: str) -> Any:
     """The value of a key. Raises UserError with the keys there are."""
     if name not in values:
         raise UserError(f"{where}: no {name}; its keys are {', '.join(values) or '(none)'}")
@@ -304,7 +315,7 @@ def kind_of(value: object) -> str:
 
 def read_text(values: Mapping[str, Any], name: str, where: str) -> str:
     """The text of a key. Raises UserError where there is none."""
-    value = there(values, name, where)
+    value = require_value(values, name, where)
     if not isinstance(value, str):
         raise UserError(f"{where}: {name} is {kind_of(value)}; a text is right")
     return value
@@ -324,29 +335,29 @@ def holds_turns(value: object) -> bool:
     if isinstance(value, str):
         return holds_turns_text(value)
     if isinstance(value, dict):
-        return carried(value)
+        return is_turn_list(value)
     return isinstance(value, list) and all(isinstance(turn, dict) for turn in value)
 
 
-def carried(value: object) -> bool:
+def is_turn_list(value: object) -> bool:
     """Whether a value is one turn or a list of turns: objects with a role and what was said."""
     if isinstance(value, dict):
         spoken = {"content", "value", "text"} & value.keys()
         return bool({"role", "from"} & value.keys() and spoken) or any(
-            isinstance(value.get(name), list) and carried(value[name])
+            isinstance(value.get(name), list) and is_turn_list(value[name])
             for name in ("messages", "conversations")
         )
     return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
 
 
-def _unpacked(text: str, where: str) -> object:
+def _unpack_turns(text: str, where: str) -> object:
     try:
         return turns_of(text)
     except ValueError as error:
         raise UserError(f"{where}: {text[:40]!r} where a list of turns is right") from error
 
 
-def _turn(turn: object, where: str) -> Said:
+def _parse_turn(turn: object, where: str) -> Said:
     if not isinstance(turn, dict):
         raise UserError(f"{where}: {kind_of(turn)} where an object with role and content is right")
     name = turn.get("role") or turn.get("from")
@@ -360,14 +371,14 @@ def _turn(turn: object, where: str) -> Said:
         )
     said = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
     parts = said if isinstance(said, list) else [said]
-    return Said(role, "".join(_part(part, where) for part in parts), _is_learned(turn, where))
+    return Said(role, "".join(_parse_part(part, where) for part in parts), _is_learned(turn, where))
 
 
 def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
     """Whether no mask of a turn says that it is not learned. Raises UserError for one that is neither."""
     learned = True
     for name, value in turn.items():
-        if name in TURN_KEYS or is_empty(value) or KNOWN.get(flat(name)) not in MASKS:
+        if name in TURN_KEYS or is_empty(value) or KNOWN.get(flatten_name(name)) not in MASKS:
             continue
         read = read_meaning(name, None, value)
         if read is None:
@@ -376,7 +387,7 @@ def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
     return learned
 
 
-def _part(part: object, where: str) -> str:
+def _parse_part(part: object, where: str) -> str:
     text = part.get("text") if isinstance(part, dict) else part
     if not isinstance(text, str):
         kind = part.get("type") if isinstance(part, dict) else None

@@ -89,7 +89,7 @@ class _Recoded(io.RawIOBase):
         super().close()
 
 
-def unpacked(packed: BinaryIO, suffix: str, size: int, origin: str) -> BinaryIO:
+def open_unpacked(packed: BinaryIO, suffix: str, size: int, origin: str) -> BinaryIO:
     """The content of a packed file of `size` bytes, by its suffix: .gz or .zst.
 
     Reading it raises UserError where it is damaged, cut off, or a bomb: more than 64 MB and more than 200
@@ -98,7 +98,7 @@ def unpacked(packed: BinaryIO, suffix: str, size: int, origin: str) -> BinaryIO:
     return io.BufferedReader(_Unpacked(packed, suffix, size, origin), BLOCK)
 
 
-def encoding(head: bytes, origin: str) -> tuple[str, int]:
+def detect_encoding(head: bytes, origin: str) -> tuple[str, int]:
     """The encoding that a file's first four bytes tell, and how many of them are its mark.
 
     Raises UserError for UTF-32, and for UTF-16 that has no mark.
@@ -112,9 +112,9 @@ def encoding(head: bytes, origin: str) -> tuple[str, int]:
     return "utf-8", 0
 
 
-def recoded(file: BinaryIO, head: bytes, origin: str) -> BinaryIO:
+def recode_stream(file: BinaryIO, head: bytes, origin: str) -> BinaryIO:
     """A stream of text as UTF-8 without a mark, whatever encoding its first four bytes tell."""
-    name, size = encoding(head, origin)
+    name, size = detect_encoding(head, origin)
     if name == "utf-8":
         file.read(size)
         return file
@@ -134,7 +134,7 @@ def bounded_lines(file: BinaryIO, first: int, origin: str) -> Iterator[tuple[int
         number += 1
 
 
-def decoded(content: bytes, origin: str, number: int = 0, offset: int = 0) -> str:
+def decode_text(content: bytes, origin: str, number: int = 0, offset: int = 0) -> str:
     """Bytes as text: line `number`, if any, the first byte of which is at `offset`.
 
     Raises UserError with the line and the byte where they are not UTF-8.

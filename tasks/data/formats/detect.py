@@ -7,10 +7,10 @@ from dataclasses import replace
 from itertools import islice
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, Reading, Sample
-from tasks.data.formats.column_names import guess, renamed, respelled, written
+from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.column_names import format_columns, guess_columns, rename_columns, respelled_columns
 from tasks.data.formats.decoding import BLOCK, LARGEST
-from tasks.data.formats.files import CONTAINERS, File, Item, suffix
+from tasks.data.formats.files import CONTAINERS, SourceFile, SourceRecord, unpacked_suffix
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import describe_shape, unreadable_shape
 
@@ -23,15 +23,19 @@ TABLES = (".csv", ".tsv", ".tab", ".parquet")
 READ_AS_TEXT = (".txt", ".md", ".markdown", ".xml")
 
 
-def choose_reading(files: Sequence[File], name: str, wanted: str, reading: Reading) -> tuple[Format, Reading]:
+def choose_reading(
+    files: Sequence[SourceFile], name: str, wanted: str, reading: ParseOptions
+) -> tuple[Format, ParseOptions]:
     """The format of a source, and its reading with columns that are known names in other capitals."""
-    sample = next((sample for file in files if (sample := look(file)) and sample.items), None)
+    sample = next((sample for file in files if (sample := sample_file(file)) and sample.items), None)
     if sample is not None and not reading.columns:
-        reading = replace(reading, columns=respelled(sample.items[0].values))
-    return find(files, name, wanted, reading.columns), reading
+        reading = replace(reading, columns=respelled_columns(sample.items[0].values))
+    return detect_format(files, name, wanted, reading.columns), reading
 
 
-def find(files: Sequence[File], name: str, wanted: str, columns: Mapping[str, str] | None = None) -> Format:
+def detect_format(
+    files: Sequence[SourceFile], name: str, wanted: str, columns: Mapping[str, str] | None = None
+) -> Format:
     """The format of the source `name`: the one that is named, or with "auto" the only one that fits.
 
     `columns` are the file's own names for what the formats know by others.
@@ -42,20 +46,20 @@ def find(files: Sequence[File], name: str, wanted: str, columns: Mapping[str, st
     if wanted != AUTO:
         return find_format(wanted)
     known = formats()
-    samples = [(file, rename(sample, columns or {})) for file in files if (sample := look(file))]
+    samples = [(file, rename_keys(sample, columns or {})) for file in files if (sample := sample_file(file))]
     for file, sample in samples:
         if said := unreadable_shape(sample):
             raise UserError(f"source {name}: {file.origin} cannot be read: {said}")
-    looks = [(file, tried(sample, known)) for file, sample in samples]
+    looks = [(file, list_mismatches(sample, known)) for file, sample in samples]
     if not looks:
         raise UserError(
-            f"source {name}: {files[0].origin} {describe_empty(files[0])}" + _more(len(files) - 1)
+            f"source {name}: {files[0].origin} {describe_empty(files[0])}" + _count_more(len(files) - 1)
         )
     # What reads a whole source at once may do with files of several kinds: one that fits is enough to ask.
     whole = {n for n, f in known.items() if f.unit == "source" and any(not whys[n] for _, whys in looks)}
     shared = [n for n in known if all(not whys[n] for _, whys in looks)]
     if not shared:
-        raise UserError(f"source {name}: {_refusal(looks, dict(samples))}")
+        raise UserError(f"source {name}: {_unknown_format(looks, dict(samples))}")
     candidates = [n for n in known if n in shared or n in whole]
     if len(candidates) > 1:
         raise UserError(
@@ -65,18 +69,18 @@ def find(files: Sequence[File], name: str, wanted: str, columns: Mapping[str, st
     return known[candidates[0]]
 
 
-def look(file: File) -> Sample | None:
+def sample_file(file: SourceFile) -> Sample | None:
     """The first text and objects of a file that can be read; None for a file or a table that is empty."""
-    ending = suffix(file.origin)
-    text = "" if ending == ".parquet" else _text(file)
+    ending = unpacked_suffix(file.origin)
+    text = "" if ending == ".parquet" else _sample_text(file)
     if not text.strip() and ending != ".parquet":
         return None
-    items: list[Item] = []
+    items: list[SourceRecord] = []
     if ending not in READ_AS_TEXT:
         try:
             fault = ""
             for item in islice(file.all_items(), SCANNED):
-                if isinstance(item, Item):
+                if isinstance(item, SourceRecord):
                     items.append(item)
                 elif not fault:
                     fault = item.fault
@@ -92,7 +96,7 @@ def look(file: File) -> Sample | None:
     return Sample(file.origin, text, tuple(items))
 
 
-def tried(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
+def list_mismatches(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
     """Why a sample is not of each format; empty for those of which it may be.
 
     Where it is of none, one that most of its items fit is right: the others are rows that cannot be read.
@@ -107,7 +111,7 @@ def tried(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
     return whys
 
 
-def _text(file: File) -> str:
+def _sample_text(file: SourceFile) -> str:
     """Return the first characters of a file; where they are white space, from the first that is none on.
 
     Raises UserError where so much white space comes first that nobody wrote it.
@@ -124,11 +128,11 @@ def _text(file: File) -> str:
         return head.decode("utf-8", "replace")
 
 
-def rename(sample: Sample, columns: Mapping[str, str]) -> Sample:
+def rename_keys(sample: Sample, columns: Mapping[str, str]) -> Sample:
     """The sample as it is under the names that `columns` gives its keys."""
     if not columns:
         return sample
-    items = tuple(item._replace(values=renamed(item.values, columns)) for item in sample.items)
+    items = tuple(item._replace(values=rename_columns(item.values, columns)) for item in sample.items)
     return replace(sample, items=items)
 
 
@@ -139,11 +143,11 @@ def why_unknown(sample: Sample) -> str:
     keys = ", ".join(str(key) for key in list(sample.items[0].values)[:NAMED]) or "none"
     if said := describe_shape(sample):
         return f"in no known format: {said}"
-    found = guess(sample.items[0].values)
+    found = guess_columns(sample.items[0].values)
     if found and found.columns:
         return (
             f"in no known format; its keys are {keys}. If they mean what they say, add to the source "
-            f"format: {found.format}, {written(found.columns)}"
+            f"format: {found.format}, {format_columns(found.columns)}"
         )
     return (
         f"in no known format; its keys are {keys}. Say which is which, as in format: rows, "
@@ -151,15 +155,17 @@ def why_unknown(sample: Sample) -> str:
     )
 
 
-def describe_empty(file: File) -> str:
-    """Return why a file that `look` finds nothing in holds no rows, in words that follow its name."""
-    if suffix(file.origin) == ".parquet" or _text(file).strip():
+def describe_empty(file: SourceFile) -> str:
+    """Return why a file that `sample_file` finds nothing in holds no rows, in words that follow its name."""
+    if unpacked_suffix(file.origin) == ".parquet" or _sample_text(file).strip():
         return "is empty (it has a header and no row)"
     with file.characters() as stream:
         return "holds white space alone" if stream.read(1) else "is empty"
 
 
-def _refusal(looks: Sequence[tuple[File, dict[str, str]]], samples: Mapping[File, Sample]) -> str:
+def _unknown_format(
+    looks: Sequence[tuple[SourceFile, dict[str, str]]], samples: Mapping[SourceFile, Sample]
+) -> str:
     first, whys = looks[0]
     mine = [name for name, why in whys.items() if not why]
     for file, others in looks:
@@ -172,8 +178,8 @@ def _refusal(looks: Sequence[tuple[File, dict[str, str]]], samples: Mapping[File
                 "one format make a source, so name two"
             )
     there = ", ".join(file.origin for file, _ in looks[:3])
-    return f"no one format fits all of {there}" + _more(len(looks) - 3)
+    return f"no one format fits all of {there}" + _count_more(len(looks) - 3)
 
 
-def _more(count: int) -> str:
+def _count_more(count: int) -> str:
     return f", and {count} more files" if count > 0 else ""

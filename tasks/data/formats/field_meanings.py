@@ -99,7 +99,7 @@ def _plain_letters(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def flat(name: str) -> str:
+def flatten_name(name: str) -> str:
     """Return a key in lower case with one underscore between its words, `thumbsUp` as `thumbs_up`.
 
     A thumb as a picture is the word for it. Full-width letters and look-alikes are read as
@@ -107,10 +107,10 @@ def flat(name: str) -> str:
     """
     if (thumb := plain_picture(str(name))) in THUMBS:
         return THUMBS[thumb]
-    return "_".join(word.lower() for word in _words(name))
+    return "_".join(word.lower() for word in _split_words(name))
 
 
-def _words(name: str) -> list[str]:
+def _split_words(name: str) -> list[str]:
     # A name in another script, or with accents, has no word of these in the middle of one of its own.
     return re.findall(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+", _plain_letters(str(name)))
 
@@ -124,7 +124,7 @@ def plain_picture(text: str) -> str:
     return _TINTS.sub("", text.strip())
 
 
-def spelled(value: Any) -> str:
+def normalize_value(value: Any) -> str:
     """Return a value as the words that are compared: lower case, one underscore between words."""
     if isinstance(value, str) and not value.isascii():
         value = plain_picture(value)
@@ -175,7 +175,7 @@ def as_score(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float | Decimal):
-        return _finite(value)
+        return _is_finite(value)
     if not isinstance(value, str):
         return None
     text = value.strip()
@@ -184,9 +184,9 @@ def as_score(value: Any) -> float | None:
         return float(sum(mark in "★⭐" for mark in marks))
     found = _STARS.fullmatch(text)
     if found and len(text) < _SHORT and not _THOUSANDS.fullmatch(found[1]):
-        return _finite(found[1].replace(",", "."))
+        return _is_finite(found[1].replace(",", "."))
     # As 1e-3, which no pattern above reads.
-    return _finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
+    return _is_finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
 
 
 # A thousand in English, a one with three decimals in German: nobody can tell.
@@ -217,7 +217,7 @@ def scale_of(value: Any, kind: str) -> str:
             return ZERO_THUMBS if number == 0 else MINUS_THUMBS
         return WORDS
     if isinstance(value, bool) or (
-        isinstance(value, str) and spelled(value).strip("_") in POSITIVE | NEGATIVE
+        isinstance(value, str) and normalize_value(value).strip("_") in POSITIVE | NEGATIVE
     ):
         return WORDS
     found = _SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < _SHORT else None
@@ -252,7 +252,7 @@ def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
     return (kinds[0], kinds[1]) if len(kinds) > 1 else ()
 
 
-def _finite(value: int | float | str | Decimal) -> float | None:
+def _is_finite(value: int | float | str | Decimal) -> float | None:
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -264,7 +264,7 @@ def as_verdict(value: Any) -> float | None:
     """Return 1 for a word or flag that approves, -1 for one that does not, None for any other."""
     if isinstance(value, bool):
         return 1.0 if value else -1.0
-    word = spelled(value) if isinstance(value, str) else ""
+    word = normalize_value(value) if isinstance(value, str) else ""
     bare = word.strip("_.!") or word
     if isinstance(value, str) and value.strip() in ("+1", "-1"):
         return float(value)
@@ -273,7 +273,7 @@ def as_verdict(value: Any) -> float | None:
 
 def as_review(value: Any) -> str | None:
     """Return accept, reject or ignore for a reviewer's answer in any usual spelling, else None."""
-    word = spelled(value)
+    word = normalize_value(value)
     known = ((ACCEPT, "accept"), (REJECT, "reject"), (IGNORE, "ignore"))
     return next((said for words, said in known if word in words), None)
 
@@ -294,7 +294,7 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         if said is None:
             return None
         return ("review", said) if isinstance(said, str) else ("verdict", float(said))
-    kind = meaning or KNOWN.get(flat(name), "")
+    kind = meaning or KNOWN.get(flatten_name(name), "")
     if kind in ("ignore", "text"):
         return "ignore", None
     if kind in ("weight", "mask", "deleted"):
@@ -304,11 +304,11 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         return ("deleted", flag) if kind == "deleted" else ("learn", flag if kind == "weight" else not flag)
     if kind == "review":
         # A data set's final answer has this name too, and may be 0 or no.
-        if meaning is None and flat(name) == "answer" and spelled(value) in TRUE | FALSE:
+        if meaning is None and flatten_name(name) == "answer" and normalize_value(value) in TRUE | FALSE:
             return None
         said = as_review(value)
         return None if said is None else ("review", said)
-    score = _scored(kind, value)
+    score = _score_meaning(kind, value)
     return None if score is None else ("verdict", score)
 
 
@@ -324,7 +324,7 @@ def _own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
     return alike.get(word.lower(), "") or plain.get(plain_word(word), "")
 
 
-def _scored(kind: str, value: Any) -> float | None:
+def _score_meaning(kind: str, value: Any) -> float | None:
     if kind in ("thumb", "thumb_down"):
         flag = as_flag(value)
         sign = as_verdict(value) if flag is None else 1.0 if flag else -1.0

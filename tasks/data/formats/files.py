@@ -23,13 +23,13 @@ CONTAINERS: dict[str, Container] = {
 }  # fmt: skip
 
 
-def suffix(name: str) -> str:
+def unpacked_suffix(name: str) -> str:
     """The suffix of a file's name in lower case, without that of its packing: `.jsonl` of a.jsonl.gz."""
     path = Path(name.lower())
     return Path(path.stem).suffix if path.suffix in decoding.SUFFIXES else path.suffix
 
 
-class Item(NamedTuple):
+class SourceRecord(NamedTuple):
     """One object of a file, and where it stands, for messages: the file with a line, an item or a row."""
 
     values: dict[str, Any]
@@ -50,12 +50,12 @@ class BrokenItem(NamedTuple):
     fault: str
 
 
-def _item(values: dict[str, Any], where: str, fault: str) -> Item | BrokenItem:
-    return BrokenItem(where, fault) if fault else Item(values, where)
+def _make_item(values: dict[str, Any], where: str, fault: str) -> SourceRecord | BrokenItem:
+    return BrokenItem(where, fault) if fault else SourceRecord(values, where)
 
 
 @dataclass(frozen=True)
-class File:
+class SourceFile:
     """A file of a source, on disk (`path`) or in memory (`content`), or a part of it.
 
     A part is the lines that begin in [start, stop) bytes; `first` is the number of the first of them.
@@ -84,7 +84,7 @@ class File:
 
         `json` is an array, or objects one after another.
         """
-        if (told := CONTAINERS.get(suffix(self.origin))) is not None:
+        if (told := CONTAINERS.get(unpacked_suffix(self.origin))) is not None:
             return told
         with self.characters() as file:
             while (found := file.read(1)).isspace():
@@ -98,7 +98,7 @@ class File:
         """
         file, size = self._open()
         if self.packing:
-            return decoding.unpacked(file, self.packing, size, self.origin)
+            return decoding.open_unpacked(file, self.packing, size, self.origin)
         file.seek(self.start)
         return file
 
@@ -113,11 +113,11 @@ class File:
 
     def characters(self) -> BinaryIO:
         """The text as UTF-8 without a mark: as it is, or from UTF-16 with one. Bytes are not checked here."""
-        return decoding.recoded(self.stream(), b"" if self.start else self._head(), self.origin)
+        return decoding.recode_stream(self.stream(), b"" if self.start else self._head(), self.origin)
 
     def encoding(self) -> str:
         """`utf-8`, or what the file's mark says: `utf-16-le`, `utf-16-be`. Raises UserError for another."""
-        return decoding.encoding(self._head(), self.origin)[0]
+        return decoding.detect_encoding(self._head(), self.origin)[0]
 
     def _head(self) -> bytes:
         with dataclasses.replace(self, start=0).stream() as file:
@@ -141,11 +141,11 @@ class File:
         """Number and text of each line. Raises UserError with file, line and offset where it is not UTF-8."""
         offset = self.start + (0 if self.start else self._mark())
         for number, line in self.lines():
-            yield number, decoding.decoded(line, self.origin, number, offset)
+            yield number, decoding.decode_text(line, self.origin, number, offset)
             offset += len(line)
 
     def _mark(self) -> int:
-        return decoding.encoding(self._head(), self.origin)[1]
+        return decoding.detect_encoding(self._head(), self.origin)[1]
 
     def text(self, most: int = LARGEST, instead: str = "cut it into smaller files") -> str:
         """The content as text of at most `most` bytes; `instead` says what to do with a larger one.
@@ -158,9 +158,9 @@ class File:
             raise UserError(
                 f"{self.origin}: above {most >> 20} MB, too large to be read as one text; {instead}"
             )
-        return decoding.decoded(found, self.origin, offset=self._mark())
+        return decoding.decode_text(found, self.origin, offset=self._mark())
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[SourceRecord]:
         """The objects of a JSON Lines file, a JSON array, a table of CSV, TSV or Parquet, one at a time.
 
         Raises UserError with the file and the line, item or row where one is broken.
@@ -170,41 +170,41 @@ class File:
                 raise UserError(item.fault)
             yield item
 
-    def all_items(self) -> Iterator[Item | BrokenItem]:
+    def all_items(self) -> Iterator[SourceRecord | BrokenItem]:
         """Yield the objects as `items` does, and a BrokenItem in the place of one that is broken.
 
         Raises:
             UserError: The file is broken as a whole: what follows the broken place cannot be found.
         """
         for item in self._all_items():
-            if self.ignored and isinstance(item, Item):
+            if self.ignored and isinstance(item, SourceRecord):
                 kept = {name: value for name, value in item.values.items() if name not in self.ignored}
-                item = Item(kept, item.where)
+                item = SourceRecord(kept, item.where)
             yield item
 
-    def _all_items(self) -> Iterator[Item | BrokenItem]:
+    def _all_items(self) -> Iterator[SourceRecord | BrokenItem]:
         container = self.container
         if container == "lines":
             yield from self._line_items()
         elif container == "json":
             with self.characters() as file:
-                yield from (_item(*found) for found in read_objects(file, self.origin))
+                yield from (_make_item(*found) for found in read_objects(file, self.origin))
         elif container == "parquet":
             with self.stream() as file, on_disk(file) if self.packing else nullcontext(file) as table:
-                yield from (Item(*found) for found in read_parquet(table, self.origin))
+                yield from (SourceRecord(*found) for found in read_parquet(table, self.origin))
         else:
             delimiter = "\t" if container == "tsv" else ","
-            yield from (_item(*found) for found in read_table(self.text_lines(), delimiter, self.origin))
+            yield from (_make_item(*found) for found in read_table(self.text_lines(), delimiter, self.origin))
 
-    def _line_items(self) -> Iterator[Item | BrokenItem]:
+    def _line_items(self) -> Iterator[SourceRecord | BrokenItem]:
         offset = self.start + (0 if self.start else self._mark())
         for number, line in self.lines():
             where = f"{self.origin}, line {number}"
             try:
                 # Files that were joined have the mark of each at the beginning of a line.
-                text = decoding.decoded(line, self.origin, number, offset).lstrip("\ufeff")
+                text = decoding.decode_text(line, self.origin, number, offset).lstrip("\ufeff")
                 if text.strip():
-                    yield Item(read_object(text, where), where)
+                    yield SourceRecord(read_object(text, where), where)
             except UserError as error:
                 yield BrokenItem(where, str(error))
             offset += len(line)
@@ -213,14 +213,14 @@ class File:
         """The whole of a JSON file as one value. Raises UserError where it is none."""
         return read_json(self.text(), self.origin)
 
-    def parts(self, size: int) -> list[File]:
+    def parts(self, size: int) -> list[SourceFile]:
         """The file as parts of about `size` bytes that begin where lines do, found in one pass over it.
 
         A file stays whole whose lines are no items by themselves, or that is packed, in memory or in UTF-16.
         """
         if self.path is None or self.packing or self.container != "lines" or self.encoding() != "utf-8":
             return [self]
-        parts: list[File] = []
+        parts: list[SourceFile] = []
         start, first, line, at = 0, 1, 1, 0
         file, whole = self._open()
         with file:

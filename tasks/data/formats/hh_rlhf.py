@@ -11,13 +11,13 @@ from itertools import islice
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.conversations import is_transcript, read_text, read_transcript, shared_turns
-from tasks.data.formats.files import File, Item
-from tasks.data.formats.preference_fields import preferred
+from tasks.data.formats.files import SourceFile, SourceRecord
+from tasks.data.formats.preference_fields import preference_row
 from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Fault, Found
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Fault, ParsedRow
 
 RED_TEAM_FILE = "red_team_attempts"
 RED_TEAM_KEYS = {"transcript", "min_harmlessness_score_transcript", "task_description"}
@@ -26,7 +26,7 @@ RED_TEAM_KEYS = {"transcript", "min_harmlessness_score_transcript", "task_descri
 KEYS = keys("chosen", "rejected", *LABEL_KEYS)
 
 
-def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
     """A Comparison a row: the answers where the two part, which nearly always are the last ones.
 
     Where they part earlier, what follows is left out: it answers another conversation. Rows whose
@@ -41,17 +41,19 @@ def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterato
     roles = [turn.role for turn in (*chosen[place - 1 : place], *answers)]
     if part and roles == ["user", "assistant", "assistant"]:
         texts = [turn.content for turn in answers]
-        yield preferred(chosen[:place], texts[0], texts[1], values, reading, where)
+        yield preference_row(chosen[:place], texts[0], texts[1], values, reading, where)
 
 
 _rows = row_stream(read_row, KEYS, "comparisons", "rows that compare no two answers to one prompt")
 
 
-def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+def stream_rows(
+    files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
+) -> Iterator[ParsedRow | Fault]:
     """The rows of files. Raises UserError for the red-team files."""
     for file in files:
         for item in islice(file.all_items(), 1):
-            if isinstance(item, Item) and _red_team(file.origin, item):
+            if isinstance(item, SourceRecord) and _red_team(file.origin, item):
                 raise UserError(
                     f"{item.where}: a red-team transcript, which has no rejected answer and is not meant for "
                     "training; hh_rlhf reads the files with chosen and rejected"
@@ -59,14 +61,14 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
         yield from _rows([file], reading, tally)
 
 
-def _red_team(name: str, item: Item) -> bool:
+def _red_team(name: str, item: SourceRecord) -> bool:
     keys = item.values.keys()
     return RED_TEAM_FILE in name.rpartition("/")[2] or (
         "transcript" in keys and bool(RED_TEAM_KEYS & keys - {"transcript"})
     )
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     if any(_red_team(sample.name, item) for item in sample.items):
         return "red-team transcripts are not for training"
     sides = ("chosen", "rejected")
@@ -74,4 +76,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else "chosen and rejected are no transcripts of Human: and Assistant:"
 
 
-FORMAT = Format("hh_rlhf", stream, "line", _fits, "comparisons")
+FORMAT = Format("hh_rlhf", stream_rows, "line", _detect_mismatch, "comparisons")

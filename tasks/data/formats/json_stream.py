@@ -52,7 +52,7 @@ def read_json(text: str, where: str) -> Any:
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: broken JSON ({fault(error)})") from error
+        raise UserError(f"{where}: broken JSON ({json_problem(error)})") from error
 
 
 def read_object(text: str, where: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def read_object(text: str, where: str) -> dict[str, Any]:
     try:
         found = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: broken JSON ({fault(error)}); each line is one object") from error
+        raise UserError(f"{where}: broken JSON ({json_problem(error)}); each line is one object") from error
     if said := _DECODER.taken():
         raise UserError(f"{where}: {said}")
     if not isinstance(found, dict):
@@ -69,7 +69,7 @@ def read_object(text: str, where: str) -> dict[str, Any]:
     return found
 
 
-def fault(error: Exception) -> str:
+def json_problem(error: Exception) -> str:
     """What is wrong with a JSON text, in a few words."""
     return json_fault(error)
 
@@ -174,7 +174,7 @@ class _Text:
                     self.place = error.pos
                     self.fail(error.msg)
             except (ValueError, RecursionError) as error:
-                self.fail(fault(error))
+                self.fail(json_problem(error))
 
     def where(self) -> str:
         self.count_lines()

@@ -8,14 +8,14 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.formats.annotators import normalize_annotator
-from tasks.data.formats.base import Reading
-from tasks.data.formats.field_meanings import HIGHER_IS_BETTER, as_score, flat, is_empty, word_set
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.field_meanings import HIGHER_IS_BETTER, as_score, flatten_name, is_empty, word_set
 from tasks.data.formats.preference_fields import ANNOTATORS
 
 _LOWER = word_set("error errors harm harmful harmfulness loss perplexity rank toxic toxicity")
 
 
-def check_annotators(values: Mapping[str, Any], reading: Reading, where: str) -> None:
+def check_annotators(values: Mapping[str, Any], reading: ParseOptions, where: str) -> None:
     """Check that what stands where a label names its people names some.
 
     Raises:
@@ -32,7 +32,7 @@ def check_annotators(values: Mapping[str, Any], reading: Reading, where: str) ->
             raise UserError(f"{where}: {key} holds {name!r:.40}; the name or number of one person is right")
 
 
-def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: Reading, where: str) -> None:
+def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, where: str) -> None:
     """Check that the chosen answer of a comparison has no lower score than the rejected one.
 
     Args:
@@ -45,7 +45,7 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: Reading, where
     """
     scores = {}
     for path, value in leaves:
-        words = set(flat(path.replace(".", " ").replace("[]", "")).split("_"))
+        words = set(flatten_name(path.replace(".", " ").replace("[]", "")).split("_"))
         if words & HIGHER_IS_BETTER and not words & _LOWER and path not in reading.fields:
             scores[path] = as_score(value)
     for path, score in scores.items():

@@ -9,9 +9,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
+from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.column_names import TIES
-from tasks.data.formats.conversations import asked, group_of, history, read_prompt, there
+from tasks.data.formats.conversations import (
+    group_of,
+    history_turns,
+    read_prompt,
+    require_value,
+    turns_before_answer,
+)
 from tasks.data.formats.field_meanings import as_score
 from tasks.data.formats.tables import is_unnamed
 from tasks.data.records import ASPECTS, Choice, Record, Turn, comparison_row, pair_row, rating_row
@@ -41,14 +47,16 @@ class Label(NamedTuple):
     value: Choice | float | None = None
 
 
-def labelled_rows(about: Asked, labels: Iterable[Label], reading: Reading, where: str) -> Iterator[Record]:
+def labelled_rows(
+    about: Asked, labels: Iterable[Label], reading: ParseOptions, where: str
+) -> Iterator[Record]:
     """The rows of one task: Comparisons, Pairs, and a Rating an answer and aspect with everybody's scores.
 
     Of what one person says about the same answers on one aspect the last counts. Raises UserError where two
     controls ask the same.
     """
     last: dict[tuple[Any, ...], tuple[str, Label]] = {}
-    for one in sorted(labels, key=lambda one: instant(one.time)):
+    for one in sorted(labels, key=lambda one: time_seconds(one.time)):
         aspect = aspect_of(one.control, reading)
         key = (tuple(sorted(one.answers)), aspect, one.annotator, one.value is None)
         before = last.pop(key, None)
@@ -79,7 +87,7 @@ def labelled_rows(about: Asked, labels: Iterable[Label], reading: Reading, where
         )  # fmt: skip
 
 
-def aspect_of(control: str, reading: Reading) -> str:
+def aspect_of(control: str, reading: ParseOptions) -> str:
     """The aspect that a control speaks of: as columns say, or as its name says, or the reading's own."""
     for aspect, name in reading.columns.items():
         if name == control and aspect not in ROLES:
@@ -88,19 +96,19 @@ def aspect_of(control: str, reading: Reading) -> str:
     return named.pop() if len(named) == 1 else reading.aspect
 
 
-def asked_of(key: str, values: Mapping[str, Any], reading: Reading, where: str) -> Asked:
+def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: str) -> Asked:
     """The prompt under a key: a text, or a list of turns that ends with the user's.
 
     Raises UserError where it is neither.
     """
-    value = there(values, key, where)
+    value = require_value(values, key, where)
     if isinstance(value, list):
         value = [
             {"role": turn["author"], **turn} if isinstance(turn, dict) and "author" in turn else turn
             for turn in value
         ]
-    turns = asked(read_prompt(value, f"{where}, {key}"), values, reading, f"{where}, {key}")
-    return Asked(turns[-1].content, history(turns[:-1]), group_of(turns, values))
+    turns = turns_before_answer(read_prompt(value, f"{where}, {key}"), values, reading, f"{where}, {key}")
+    return Asked(turns[-1].content, history_turns(turns[:-1]), group_of(turns, values))
 
 
 def time_of(value: Any, where: str) -> str:
@@ -116,7 +124,7 @@ def time_of(value: Any, where: str) -> str:
     return str(value)
 
 
-def instant(time: str) -> float:
+def time_seconds(time: str) -> float:
     """Seconds since 1970 of a time of `time_of`, one without a zone taken as UTC; before all where empty."""
     if not time:
         return float("-inf")
@@ -136,7 +144,11 @@ def text_at(values: Mapping[str, Any], key: str, where: str) -> str:
 
 
 def prompt_key(
-    values: Mapping[str, Any], answers: Iterable[str], written: Iterable[str], reading: Reading, where: str
+    values: Mapping[str, Any],
+    answers: Iterable[str],
+    written: Iterable[str],
+    reading: ParseOptions,
+    where: str,
 ) -> str:
     """The key that holds the prompt: named in columns, or known by its name, or alone.
 
@@ -146,7 +158,7 @@ def prompt_key(
     if "prompt" in reading.columns:
         return reading.columns["prompt"]
     taken = set(answers)
-    free = [key for key in values if key not in taken and _speaks(values[key]) and not is_unnamed(key)]
+    free = [key for key in values if key not in taken and _is_text(values[key]) and not is_unnamed(key)]
     known = [key for key in free if key.lower() in PROMPTS]
     for few in (known, [key for key in free if key not in set(written)], free):
         if len(few) == 1:
@@ -157,22 +169,22 @@ def prompt_key(
     )
 
 
-def _speaks(value: Any) -> bool:
+def _is_text(value: Any) -> bool:
     turns = value if isinstance(value, list) else []
     return isinstance(value, str) or any(
         isinstance(turn, dict) and {"role", "author"} & turn.keys() for turn in turns
     )
 
 
-def answer_key(keys: Sequence[str], control: str, reading: Reading, where: str) -> str:
+def answer_key(keys: Sequence[str], control: str, reading: ParseOptions, where: str) -> str:
     """The one of a task's keys that holds the answer that a control is about, where only names tell.
 
     Raises UserError that says how to name it.
     """
     if reading.columns.get("completion") in keys:
         return reading.columns["completion"]
-    words = f"_{flat(control)}_"
-    mentioned = [key for key in keys if f"_{flat(key)}_" in words and key.lower() not in PROMPTS]
+    words = f"_{flatten_name(control)}_"
+    mentioned = [key for key in keys if f"_{flatten_name(key)}_" in words and key.lower() not in PROMPTS]
     known = [key for key in keys if key.lower() in ANSWERS]
     for few in (mentioned, known):
         if len(few) == 1:
@@ -183,22 +195,22 @@ def answer_key(keys: Sequence[str], control: str, reading: Reading, where: str) 
     )
 
 
-def flat(name: str) -> str:
+def flatten_name(name: str) -> str:
     """A name without case, and with one mark between its words, for comparing."""
     return "_".join(re.findall(r"[^\W_]+", name.casefold()))
 
 
-def named(option: str, keys: Iterable[str], reading: Reading) -> str | None:
+def find_answer_key(option: str, keys: Iterable[str], reading: ParseOptions) -> str | None:
     """The key of the answer that an option names: as columns say, or by its own name."""
     column = reading.column(option)
     keys = list(keys)
     if column in keys:
         return column
-    alike = [key for key in keys if flat(key) == flat(option)]
+    alike = [key for key in keys if flatten_name(key) == flatten_name(option)]
     return alike[0] if len(alike) == 1 else None
 
 
-def number(option: Any, reading: Reading) -> float | None:
+def option_score(option: Any, reading: ParseOptions) -> float | None:
     """The score that an option is: a number, or what columns say it stands for, as in {Good: "1"}."""
     try:
         return as_score(reading.column(option) if isinstance(option, str) else float(option))
@@ -208,17 +220,17 @@ def number(option: Any, reading: Reading) -> float | None:
 
 def score_of(value: float, control: str, where: str) -> float:
     """A score as a float. Raises UserError where it is not a finite number."""
-    score = number(value, Reading(""))
+    score = option_score(value, ParseOptions(""))
     if score is None:
         raise UserError(f"{where}: {control} says {value!r:.40}; a finite number is right")
     return score
 
 
-def chosen(
+def chosen_pairs(
     picked: Sequence[str],
     options: Iterable[str],
     answers: Sequence[str],
-    reading: Reading,
+    reading: ParseOptions,
     shown: Mapping[str, str] | None = None,
 ) -> list[tuple[str, str, Choice]]:
     """Pairs of answers (by key) and which is better, where the picked options name answers or a tie.
@@ -227,28 +239,29 @@ def chosen(
     for their last part (answer_a and answer_b, left and right). Empty where no answer is named.
     """
     meant = {
-        option: (shown or {}).get(option) or named(option, answers, reading) for option in (*options, *picked)
+        option: (shown or {}).get(option) or find_answer_key(option, answers, reading)
+        for option in (*options, *picked)
     }
     rivals = [key for key in answers if key in meant.values()]
     better = [key for key in rivals if key in [meant[option] for option in picked]]
-    tied = bool(picked) and all(flat(option) in TIES for option in picked)
+    tied = bool(picked) and all(flatten_name(option) in TIES for option in picked)
     if not (better or tied):
         return []
     if len(rivals) < 2:
-        rivals = _alike(rivals[0] if rivals else None, answers, reading)
+        rivals = _similar_keys(rivals[0] if rivals else None, answers, reading)
     return list(best_of(rivals, better))
 
 
-def _alike(key: str | None, answers: Sequence[str], reading: Reading) -> list[str]:
+def _similar_keys(key: str | None, answers: Sequence[str], reading: ParseOptions) -> list[str]:
     columns = [name for role, name in reading.columns.items() if role not in ("prompt", "completion")]
     groups = [[other for other in answers if other in columns]]
-    for stem in dict.fromkeys(map(_stem, answers)):
-        groups.append([other for other in answers if stem is not None and _stem(other) == stem])
+    for stem in dict.fromkeys(map(_key_stem, answers)):
+        groups.append([other for other in answers if stem is not None and _key_stem(other) == stem])
     few = [group for group in groups if len(group) > 1 and (key is None or key in group)]
     return few[0] if few and (key is not None or len(few) == 1 or few[0] is groups[0]) else []
 
 
-def _stem(key: str) -> str | None:
+def _key_stem(key: str) -> str | None:
     ends = r"\d+|left|right|first|second|one|two"
     found = re.fullmatch(rf"(.*?)(?:{ends})|(|.*[\W_])[a-z]", key, re.I)
     return (found[1] or found[2] or "").casefold() if found else None
@@ -272,4 +285,4 @@ def by_rank(ranks: Mapping[str, int]) -> Iterator[tuple[str, str, Choice]]:
 
 def is_remark(control: str) -> bool:
     """Whether a control's name says that it takes a remark on an answer, and no answer."""
-    return bool(set(flat(control).split("_")) & REMARKS)
+    return bool(set(flatten_name(control).split("_")) & REMARKS)

@@ -18,24 +18,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.field_meanings import as_verdict, read_meaning
-from tasks.data.formats.files import File
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.label_rows import (
     PROMPTS,
     Label,
     answer_key,
     asked_of,
     by_rank,
-    chosen,
-    flat,
-    instant,
+    chosen_pairs,
+    flatten_name,
     is_remark,
     labelled_rows,
-    number,
+    option_score,
     prompt_key,
     score_of,
     text_at,
+    time_seconds,
 )
 from tasks.data.formats.label_studio_config import KINDS, Control, Labelling, read_labelling
 from tasks.data.formats.label_studio_export import (
@@ -50,14 +50,16 @@ from tasks.data.formats.label_studio_export import (
     task_key,
 )
 from tasks.data.formats.newest import REPLACED
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Choice, Fault, Found, Record
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Choice, Fault, ParsedRow, Record
 
 CANCELLED = "annotations that were cancelled"
 UNLABELLED = "tasks without an annotation"
 
 
-def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+def stream_rows(
+    files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
+) -> Iterator[ParsedRow | Fault]:
     """The rows of all tasks, and a Fault for each that cannot be read."""
     texts = [(file.text(), file.origin) for file in files if file.origin.lower().endswith(".xml")]
     if reading.labelling:
@@ -78,33 +80,35 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
             if newest[task_key(task), person] == place:
                 kept.append(annotation._replace(annotator=person))
             place += 1
-        _count(tally, REPLACED, len(task.annotations) - len(kept))
-        _count(tally, CANCELLED, task.cancelled)
-        _count(tally, UNLABELLED, not task.annotations)
+        _count_skipped(tally, REPLACED, len(task.annotations) - len(kept))
+        _count_skipped(tally, CANCELLED, task.cancelled)
+        _count_skipped(tally, UNLABELLED, not task.annotations)
         try:
-            found = list(_rows(task._replace(annotations=kept), labelling, reading, tally))
+            found = list(_task_rows(task._replace(annotations=kept), labelling, reading, tally))
         except UserError as error:
             yield Fault(task.where, str(error))
             continue
-        yield from (Found(row, task.where) for row in found)
+        yield from (ParsedRow(row, task.where) for row in found)
 
 
-def _count(tally: Tally, reason: str, count: int) -> None:
+def _count_skipped(tally: SkipCounts, reason: str, count: int) -> None:
     if count:
         tally.left_out[reason] += count
 
 
-def _rows(task: Task, labelling: Labelling | None, reading: Reading, tally: Tally) -> Iterator[Record]:
+def _task_rows(
+    task: Task, labelling: Labelling | None, reading: ParseOptions, tally: SkipCounts
+) -> Iterator[Record]:
     labels: list[Label] = []
     answers: set[str] = set()
     written: set[str] = set()
-    for annotation in sorted(task.annotations, key=lambda one: instant(one.time)):
-        for result in [*annotation.results, *_ties(annotation, task, labelling, reading)]:
+    for annotation in sorted(task.annotations, key=lambda one: time_seconds(one.time)):
+        for result in [*annotation.results, *_find_ties(annotation, task, labelling, reading)]:
             if result.kind not in KINDS:
                 _note_unread(result, task, reading, tally)
                 continue
-            control = _control(result, task, labelling)
-            told = list(_said(result, control, task, reading))
+            control = _find_control(result, task, labelling)
+            told = list(_result_values(result, control, task, reading))
             if not told:
                 _note_unread(result, task, reading, tally)
             for said in told:
@@ -124,7 +128,7 @@ def _rows(task: Task, labelling: Labelling | None, reading: Reading, tally: Tall
     yield from labelled_rows(asked_of(key, task.data, reading, task.where), labels, reading, task.where)
 
 
-def _note_unread(result: Result, task: Task, reading: Reading, tally: Tally) -> None:
+def _note_unread(result: Result, task: Task, reading: ParseOptions, tally: SkipCounts) -> None:
     """Count what was said with a control that is not read; choices may be a verdict and are asked about."""
     if reading.fields.get(result.control) == "ignore":
         tally.used.add(result.control)
@@ -136,7 +140,9 @@ def _note_unread(result: Result, task: Task, reading: Reading, tally: Tally) -> 
         tally.note_unread(result.control or result.kind, value, task.where, asked)
 
 
-def _ties(annotation: Annotation, task: Task, labelling: Labelling | None, reading: Reading) -> list[Result]:
+def _find_ties(
+    annotation: Annotation, task: Task, labelling: Labelling | None, reading: ParseOptions
+) -> list[Result]:
     """The ties of an annotation: an export leaves them out."""
     said = {result.control for result in annotation.results}
     silent = [
@@ -145,13 +151,13 @@ def _ties(annotation: Annotation, task: Task, labelling: Labelling | None, readi
         if control.kind == "pairwise" and name not in said
     ]
     if labelling is None and not annotation.results:
-        if _sides(Control("pairwise", (), ()), task, reading) is None:
+        if _answer_sides(Control("pairwise", (), ()), task, reading) is None:
             raise UserError(f"{task.where}: an empty result is a tie where two are compared; {GIVE}")
         silent = ["pairwise"]
     return [Result(name, "pairwise", {"selected": "tie"}) for name in silent]
 
 
-def _control(result: Result, task: Task, labelling: Labelling | None) -> Control:
+def _find_control(result: Result, task: Task, labelling: Labelling | None) -> Control:
     if labelling is None:
         return Control(result.kind, tuple(name for name in result.on.split(",") if name in task.data), ())
     if result.control not in labelling.controls:
@@ -169,32 +175,32 @@ class Said(NamedTuple):
     value: Choice | float | None
 
 
-def _said(result: Result, control: Control, task: Task, reading: Reading) -> Iterator[Said]:
+def _result_values(result: Result, control: Control, task: Task, reading: ParseOptions) -> Iterator[Said]:
     value: Any = result.value.get(KINDS[result.kind])
-    if not _sound(result.kind, value):
+    if not _is_valid_value(result.kind, value):
         raise UserError(f"{task.where}: {result.control} says {value!r:.60}, which no {result.kind} does")
     if result.kind == "pairwise":
-        sides = _sides(control, task, reading)
+        sides = _answer_sides(control, task, reading)
         if sides is None:
             raise UserError(f"{task.where}: which answer stands left is not known; {GIVE}")
         choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
-        yield Said(_texts(sides, task), choice)
+        yield Said(_task_texts(sides, task), choice)
     elif (result.kind == "rating" and value) or (result.kind == "number" and value is not None):
         yield Said(
-            _texts([_rated(result, control, task, reading)], task),
+            _task_texts([_rated_answer(result, control, task, reading)], task),
             score_of(value, result.control, task.where),
         )
     elif result.kind == "ranker":
-        yield from _ranked(result, control, task)
+        yield from _ranked_choices(result, control, task)
     elif result.kind == "choices":
-        yield from _chosen(value, result, control, task, reading)
+        yield from _chosen_pairs(value, result, control, task, reading)
     elif result.kind == "textarea" and not is_remark(result.control):
         for text in [value] if isinstance(value, str) else value:
             if text.strip():
                 yield Said({"": text}, None)
 
 
-def _sound(kind: str, value: Any) -> bool:
+def _is_valid_value(kind: str, value: Any) -> bool:
     if kind == "pairwise":
         return value in ("left", "right", "tie")
     if kind in ("rating", "number"):
@@ -205,17 +211,17 @@ def _sound(kind: str, value: Any) -> bool:
     return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
 
 
-def _texts(keys: Iterable[str], task: Task) -> dict[str, str]:
+def _task_texts(keys: Iterable[str], task: Task) -> dict[str, str]:
     return {key: text_at(task.data, key, task.where) for key in keys}
 
 
-def _sides(control: Control, task: Task, reading: Reading) -> tuple[str, str] | None:
+def _answer_sides(control: Control, task: Task, reading: ParseOptions) -> tuple[str, str] | None:
     """The keys of the left and the right answer, if they are known."""
     if {"left", "right"} <= reading.columns.keys():
         return reading.columns["left"], reading.columns["right"]
     if len(control.targets) == 2:
         return control.targets[0], control.targets[1]
-    words = {key: flat(key).split("_") for key in task.data}
+    words = {key: flatten_name(key).split("_") for key in task.data}
     pairs = [
         (left, right)
         for left, right in itertools.permutations(words, 2)
@@ -225,7 +231,7 @@ def _sides(control: Control, task: Task, reading: Reading) -> tuple[str, str] | 
     return pairs[0] if len(pairs) == 1 else None
 
 
-def _rated(result: Result, control: Control, task: Task, reading: Reading) -> str:
+def _rated_answer(result: Result, control: Control, task: Task, reading: ParseOptions) -> str:
     """The key of the answer that is rated: the one that the control stands on, unless that is the prompt."""
     prompts = {*PROMPTS, reading.columns.get("prompt")}
     if (
@@ -238,7 +244,7 @@ def _rated(result: Result, control: Control, task: Task, reading: Reading) -> st
     return answer_key(texts, result.control, reading, task.where)
 
 
-def _ranked(result: Result, control: Control, task: Task) -> Iterator[Said]:
+def _ranked_choices(result: Result, control: Control, task: Task) -> Iterator[Said]:
     value = result.value["ranker"]
     order = value.get(result.control) if isinstance(value, dict) and len(value) == 1 else value
     if not isinstance(order, list):
@@ -261,34 +267,34 @@ def _ranked(result: Result, control: Control, task: Task) -> Iterator[Said]:
         yield Said({f"{result.control}: {name}": str(texts[name]) for name in (one, other)}, choice)
 
 
-def _chosen(
-    picked: list[str], result: Result, control: Control, task: Task, reading: Reading
+def _chosen_pairs(
+    picked: list[str], result: Result, control: Control, task: Task, reading: ParseOptions
 ) -> Iterator[Said]:
     texts = [key for key, value in task.data.items() if isinstance(value, str)]
-    pairs = chosen(picked, control.options, texts, reading, control.shown)
+    pairs = chosen_pairs(picked, control.options, texts, reading, control.shown)
     for one, other, choice in pairs:
-        yield Said(_texts((one, other), task), choice)
+        yield Said(_task_texts((one, other), task), choice)
     if (
         not pairs
         and len(picked) == 1
         and (score := _score_of_choice(picked[0], result, control, reading)) is not None
     ):
-        yield Said(_texts([_rated(result, control, task, reading)], task), score)
+        yield Said(_task_texts([_rated_answer(result, control, task, reading)], task), score)
 
 
-def _score_of_choice(choice: str, result: Result, control: Control, reading: Reading) -> float | None:
+def _score_of_choice(choice: str, result: Result, control: Control, reading: ParseOptions) -> float | None:
     """Return the score that a choice is: by columns or fields, as a number, or as a word on one answer."""
     meaning = reading.fields.get(result.control)
     if meaning is not None:
         read = read_meaning(result.control, meaning, choice)
         return float(read[1]) if read and read[0] == "verdict" else None
-    score = number(choice, reading)
+    score = option_score(choice, reading)
     prompts = {*PROMPTS, reading.columns.get("prompt")}
     on_answer = len(control.targets) == 1 and control.targets[0] not in prompts
     return as_verdict(choice) if score is None and on_answer else score
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     if sample.name.lower().endswith(".xml"):
         return "" if sample.text.lstrip().startswith("<View") else "no labelling configuration"
     told = bool(sample.items) and all(
@@ -299,4 +305,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else "no tasks with data and annotations, nor annotator and annotation_id"
 
 
-FORMAT = Format("label_studio", stream, "source", _fits)
+FORMAT = Format("label_studio", stream_rows, "source", _detect_mismatch)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.files import BrokenItem, File, Item
-from tasks.data.formats.label_rows import instant, time_of
+from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
+from tasks.data.formats.label_rows import time_of, time_seconds
 from tasks.data.formats.label_studio_config import KINDS, Labelling
-from tasks.data.records import Fault, digest
+from tasks.data.records import Fault, text_digest
 
 GROUND_TRUTH = "ground-truth"
 GIVE = "give the project's labelling configuration as labelling, or its .xml file beside the export"
@@ -48,7 +48,7 @@ class Task(NamedTuple):
 
 
 def newest_annotations(
-    files: Sequence[File], labelling: Labelling | None
+    files: Sequence[SourceFile], labelling: Labelling | None
 ) -> tuple[dict[str, str], dict[tuple[str, str], int]]:
     """Return the names of people by their numbers, and which annotation of each on a task is the newest.
 
@@ -59,7 +59,7 @@ def newest_annotations(
     seen: list[tuple[str, str, float]] = []
     for task in every_task(files, labelling, people):
         if isinstance(task, Task):
-            seen += [(task_key(task), one.annotator, instant(one.time)) for one in task.annotations]
+            seen += [(task_key(task), one.annotator, time_seconds(one.time)) for one in task.annotations]
     newest: dict[tuple[str, str], int] = {}
     times: dict[tuple[str, str], float] = {}
     for place, (labelled, annotator, time) in enumerate(seen):
@@ -71,17 +71,19 @@ def newest_annotations(
 
 def task_key(task: Task) -> str:
     """Return what tells a task: its number and what was labelled."""
-    return digest(task.number, json.dumps(task.data, sort_keys=True, default=str))
+    return text_digest(task.number, json.dumps(task.data, sort_keys=True, default=str))
 
 
 def every_task(
-    files: Sequence[File], labelling: Labelling | None, people: dict[str, str] | None = None
+    files: Sequence[SourceFile], labelling: Labelling | None, people: dict[str, str] | None = None
 ) -> Iterator[Task | Fault]:
     for file in files:
-        yield from _tasks(file, labelling, {} if people is None else people)
+        yield from _read_tasks(file, labelling, {} if people is None else people)
 
 
-def _tasks(file: File, labelling: Labelling | None, people: dict[str, str]) -> Iterator[Task | Fault]:
+def _read_tasks(
+    file: SourceFile, labelling: Labelling | None, people: dict[str, str]
+) -> Iterator[Task | Fault]:
     """The tasks of a file. The rows of one task stand together in JSON_MIN, one an annotation."""
     for (kind, _), group in itertools.groupby(file.all_items(), _kind_of_item):
         items = list(group)
@@ -94,9 +96,11 @@ def _tasks(file: File, labelling: Labelling | None, people: dict[str, str]) -> I
             raise UserError(f"{where}: JSON_MIN does not say which keys are labels; {GIVE}")
         try:
             if kind == "whole":
-                yield _whole(first, where, people)
+                yield _complete_task(first, where, people)
             elif kind == "min" and labelling is not None:
-                yield _least_task([item.values for item in items if isinstance(item, Item)], labelling, where)
+                yield _least_task(
+                    [item.values for item in items if isinstance(item, SourceRecord)], labelling, where
+                )
             else:
                 raise UserError(
                     f"{first.where}: keys {', '.join(first.values) or '(none)'} are no task of Label "
@@ -106,7 +110,7 @@ def _tasks(file: File, labelling: Labelling | None, people: dict[str, str]) -> I
             yield Fault(first.where, str(error))
 
 
-def _kind_of_item(item: Item | BrokenItem) -> tuple[str, str]:
+def _kind_of_item(item: SourceRecord | BrokenItem) -> tuple[str, str]:
     """Return of which export an item is, and what tells its task from others."""
     if isinstance(item, BrokenItem):
         return "broken", item.where
@@ -118,7 +122,7 @@ def _kind_of_item(item: Item | BrokenItem) -> tuple[str, str]:
 
 
 def _least_task(rows: list[dict[str, Any]], labelling: Labelling, where: str) -> Task:
-    annotations = [_least(row, labelling, where) for row in rows if row["annotation_id"] is not None]
+    annotations = [_minimal_result(row, labelling, where) for row in rows if row["annotation_id"] is not None]
     kept = rows[0].keys() - labelling.controls.keys() - BOOKS
     data = {name: value for name, value in rows[0].items() if name in kept}
     return Task(where, str(rows[0].get("id", where)), data, annotations)
@@ -129,7 +133,7 @@ def annotations_of(task: Mapping[str, Any]) -> list[Any] | None:
     return given if isinstance(given, list) else None
 
 
-def _whole(item: Item, where: str, people: dict[str, str]) -> Task:
+def _complete_task(item: SourceRecord, where: str, people: dict[str, str]) -> Task:
     annotations, cancelled = [], 0
     for place, given in enumerate(annotations_of(item.values) or []):
         if not isinstance(given, dict) or not isinstance(given.get("result") or [], list):
@@ -141,10 +145,10 @@ def _whole(item: Item, where: str, people: dict[str, str]) -> Task:
         person = (
             GROUND_TRUTH
             if given.get("ground_truth")
-            else _person(given.get("completed_by"), given.get("id", place))
+            else _annotator_name(given.get("completed_by"), given.get("id", place))
         )
         time = time_of(given.get("updated_at") or given.get("created_at"), where)
-        results = [_result(result, where) for result in given.get("result") or []]
+        results = [_parse_result(result, where) for result in given.get("result") or []]
         annotations.append(Annotation(person, time, results))
     return Task(where, str(item.values.get("id", where)), item.values["data"], annotations, cancelled)
 
@@ -158,7 +162,7 @@ def _note_person(given: Any, people: dict[str, str]) -> None:
                 people[other] = name
 
 
-def _result(given: Any, where: str) -> Result:
+def _parse_result(given: Any, where: str) -> Result:
     if not isinstance(given, dict) or not isinstance(given.get("value", {}), dict):
         raise UserError(f"{where}: a result is an object with from_name, type and value")
     kind, value = str(given.get("type", "")).lower(), given.get("value", {})
@@ -167,7 +171,7 @@ def _result(given: Any, where: str) -> Result:
     return Result(str(given.get("from_name", "")), kind, value, str(given.get("to_name", "")))
 
 
-def _least(row: Mapping[str, Any], labelling: Labelling, where: str) -> Annotation:
+def _minimal_result(row: Mapping[str, Any], labelling: Labelling, where: str) -> Annotation:
     results = []
     for name, control in labelling.controls.items():
         given = row.get(name)
@@ -181,9 +185,9 @@ def _least(row: Mapping[str, Any], labelling: Labelling, where: str) -> Annotati
             if "start" not in value:
                 results.append(Result(name, control.kind, value))
     time = time_of(row.get("updated_at") or row.get("created_at"), where)
-    return Annotation(_person(row["annotator"], row["annotation_id"]), time, results)
+    return Annotation(_annotator_name(row["annotator"], row["annotation_id"]), time, results)
 
 
-def _person(given: Any, number: Any) -> str:
+def _annotator_name(given: Any, number: Any) -> str:
     """Who annotated. Nobody knows whether two unknown people are one, so each is one."""
     return normalize_annotator(given) or f"{UNKNOWN}-{number}"

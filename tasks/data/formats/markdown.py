@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.decoding import LONGEST
-from tasks.data.formats.files import File, suffix
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Found, text_row
+from tasks.data.formats.files import SourceFile, unpacked_suffix
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import ParsedRow, text_row
 
 # YAML between lines of ---, or TOML between lines of +++. A first line of --- with anything but a key or a
 # comment under it is a rule, and what follows is text.
@@ -24,12 +24,12 @@ _FRONT = re.compile(
 )
 
 
-def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
+def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
     """A Text a file that holds more than front matter. Raises UserError for one of more than 64 MB."""
     for file in files:
         text = without_front_matter(file.text(LONGEST).replace("\r\n", "\n")).strip()
         if text:
-            yield Found(text_row(text, reading.source), file.origin)
+            yield ParsedRow(text_row(text, reading.source), file.origin)
 
 
 def without_front_matter(text: str) -> str:
@@ -37,8 +37,8 @@ def without_front_matter(text: str) -> str:
     return _FRONT.sub("", text, count=1)
 
 
-def _fits(sample: Sample) -> str:
-    return "" if suffix(sample.name) in (".md", ".markdown") else "not a .md file"
+def _detect_mismatch(sample: Sample) -> str:
+    return "" if unpacked_suffix(sample.name) in (".md", ".markdown") else "not a .md file"
 
 
-FORMAT = Format("markdown", stream, "file", _fits)
+FORMAT = Format("markdown", stream_rows, "file", _detect_mismatch)

@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.conversations import MEDIA, SYSTEM, fits_conversations, read_conversation
 from tasks.data.formats.row_stream import keys, row_stream
-from tasks.data.records import Found
+from tasks.data.records import ParsedRow
 
 KEY = "messages"
 KEYS = keys(KEY, "tools", "functions", *SYSTEM, *MEDIA)
 
 
-def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
     """A Pair for each answer, all of a conversation of one group. Raises UserError with file and line."""
     yield from read_conversation(values, reading, where, KEY)
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     return fits_conversations(sample, KEY)
 
 
-FORMAT = Format("messages", row_stream(read_row, KEYS, "pairs"), "line", _fits, "pairs")
+FORMAT = Format("messages", row_stream(read_row, KEYS, "pairs"), "line", _detect_mismatch, "pairs")

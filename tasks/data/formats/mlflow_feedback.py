@@ -18,24 +18,24 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.conversations import read_turns
 from tasks.data.formats.field_meanings import ZERO_THUMBS, is_empty, read_meaning, scale_of
-from tasks.data.formats.files import BrokenItem, File, Item
+from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_rows import (
     ANSWERS,
     Label,
     asked_of,
-    chosen,
+    chosen_pairs,
     labelled_rows,
-    number,
+    option_score,
     prompt_key,
     text_at,
     time_of,
 )
 from tasks.data.formats.newest import REPLACED, NewestAnnotations
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Fault, Found, Record, digest
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Fault, ParsedRow, Record, text_digest
 
 SHORT = 60  # characters; a longer text is a remark
 OTHERS = "assessments by judges and code"
@@ -46,7 +46,9 @@ WRITTEN = "expected_response"
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
-def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+def stream_rows(
+    files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
+) -> Iterator[ParsedRow | Fault]:
     """The rows of all traces, and a Fault for each that cannot be read."""
     newest, overridden = NewestAnnotations(), set[str]()
     for told in _told(files):
@@ -73,11 +75,11 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
         if not told.human:
             tally.left_out[UNJUDGED] += 1
         try:
-            found = list(_rows(told.trace, kept, reading, told.where, tally))
+            found = list(_trace_rows(told.trace, kept, reading, told.where, tally))
         except UserError as error:
             yield Fault(told.item, str(error))
             continue
-        yield from (Found(row, told.where) for row in found)
+        yield from (ParsedRow(row, told.where) for row in found)
 
 
 class Told(NamedTuple):
@@ -90,7 +92,7 @@ class Told(NamedTuple):
     others: int
 
 
-def _told(files: Sequence[File]) -> Iterator[Told | Fault]:
+def _told(files: Sequence[SourceFile]) -> Iterator[Told | Fault]:
     """The traces of all exports, and a Fault for each that cannot be read."""
     for file in files:
         for item in file.all_items():
@@ -98,7 +100,7 @@ def _told(files: Sequence[File]) -> Iterator[Told | Fault]:
                 yield Fault(item.where, item.fault)
                 continue
             try:
-                trace = _trace(item)
+                trace = _parse_trace(item)
                 where = f"{item.where}, trace {_number(trace) or 'without an id'}"
                 given = trace["info"].get("assessments") or []
                 if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
@@ -120,14 +122,14 @@ def _key(told: Told, one: Mapping[str, Any]) -> str:
     """Return what tells what a person said of a trace, or of a part of it, under a name."""
     person = normalize_annotator(one["source"].get("source_id"))
     try:
-        _, inputs, outputs = _exchange(told.trace, told.where)
+        _, inputs, outputs = _root_exchange(told.trace, told.where)
         exchange = json.dumps([inputs, outputs], sort_keys=True, default=str)
     except UserError:
         exchange = ""
     # Whoever have no name are told apart by what they said.
     known = person or str(one.get("assessment_id") or one)
     kind = "expectation" if "expectation" in one else "feedback"
-    return digest(_number(told.trace), exchange, str(one.get("span_id") or ""), _name(one), kind, known)
+    return text_digest(_number(told.trace), exchange, str(one.get("span_id") or ""), _name(one), kind, known)
 
 
 def _name(one: Mapping[str, Any]) -> str:
@@ -138,7 +140,7 @@ def _time_of(one: Mapping[str, Any], where: str) -> str:
     return time_of(one.get("last_update_time") or one.get("create_time"), where)
 
 
-def _trace(item: Item) -> dict[str, Any]:
+def _parse_trace(item: SourceRecord) -> dict[str, Any]:
     """The trace of an item: itself, or the one that a table's row holds as JSON."""
     given = item.values.get("trace", item.values)
     if isinstance(given, str):
@@ -154,12 +156,16 @@ def _trace(item: Item) -> dict[str, Any]:
     return given
 
 
-def _rows(
-    trace: Mapping[str, Any], human: list[dict[str, Any]], reading: Reading, where: str, tally: Tally
+def _trace_rows(
+    trace: Mapping[str, Any],
+    human: list[dict[str, Any]],
+    reading: ParseOptions,
+    where: str,
+    tally: SkipCounts,
 ) -> Iterator[Record]:
     if not human:
         return
-    root, inputs, outputs = _exchange(trace, where)
+    root, inputs, outputs = _root_exchange(trace, where)
     if outputs is None:
         tally.left_out[UNANSWERED] += 1
         return
@@ -173,7 +179,7 @@ def _rows(
             normalize_annotator(one["source"].get("source_id")) or UNKNOWN,
         )
         time = _time_of(one, where)
-        told = list(_said(name, one, outputs, reading, where)) or list(
+        told = list(_assessment_values(name, one, outputs, reading, where)) or list(
             _by_fields(name, one, outputs, reading, where, tally)
         )
         if any(isinstance(value, float) for _, value in told):
@@ -195,7 +201,7 @@ def _is_human(one: Mapping[str, Any], where: str) -> bool:
     return str(source.get("source_type", "")).upper() == "HUMAN"
 
 
-def _exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]:
+def _root_exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]:
     """The root span's id, and the request and response of a trace."""
     data = trace.get("data")
     spans = data.get("spans") if isinstance(data, dict) else None
@@ -204,13 +210,13 @@ def _exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]:
             attributes = span.get("attributes")
             held = attributes if isinstance(attributes, dict) else {}
             inputs, outputs = held.get("mlflow.spanInputs"), held.get("mlflow.spanOutputs")
-            return _hex(span.get("span_id")), _unpacked(inputs), _unpacked(outputs)
+            return _span_hex(span.get("span_id")), _unpack_json(inputs), _unpack_json(outputs)
     if isinstance(data, dict) and {"request", "response"} <= data.keys():
-        return "", _unpacked(data["request"]), _unpacked(data["response"])
+        return "", _unpack_json(data["request"]), _unpack_json(data["response"])
     raise UserError(f"{where}: no spans, and so neither request nor answer; export with include_spans=True")
 
 
-def _hex(span: Any) -> str:
+def _span_hex(span: Any) -> str:
     """A span's id as assessments name it. The export has it in base 64, older ones as it is."""
     try:
         raw = base64.b64decode(str(span), validate=True)
@@ -219,7 +225,7 @@ def _hex(span: Any) -> str:
     return raw.hex() if len(raw) == 8 else str(span).removeprefix("0x")
 
 
-def _unpacked(value: Any) -> Any:
+def _unpack_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
@@ -228,8 +234,8 @@ def _unpacked(value: Any) -> Any:
         return value
 
 
-def _said(
-    name: str, one: Mapping[str, Any], outputs: Any, reading: Reading, where: str
+def _assessment_values(
+    name: str, one: Mapping[str, Any], outputs: Any, reading: ParseOptions, where: str
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     expected = one.get("expectation")
     if name == WRITTEN and isinstance(expected, dict) and isinstance(expected.get("value"), str):
@@ -240,13 +246,13 @@ def _said(
         value = value.get("preference")
     if isinstance(value, str) and isinstance(outputs, dict):
         answers = [key for key, text in outputs.items() if isinstance(text, str)]
-        for a, b, choice in chosen([value], (), answers, reading):
+        for a, b, choice in chosen_pairs([value], (), answers, reading):
             yield (text_at(outputs, a, where), text_at(outputs, b, where)), choice
             value = None
     score = WORDS.get(value.casefold()) if isinstance(value, str) else None
-    score = number(value, reading) if score is None else score
+    score = option_score(value, reading) if score is None else score
     if score is not None:
-        yield (_answer(outputs, reading, where),), score
+        yield (_find_answer(outputs, reading, where),), score
 
 
 def _scale(value: Any, meaning: Any) -> str:
@@ -257,7 +263,7 @@ def _scale(value: Any, meaning: Any) -> str:
 
 
 def _by_fields(
-    name: str, one: Mapping[str, Any], outputs: Any, reading: Reading, where: str, tally: Tally
+    name: str, one: Mapping[str, Any], outputs: Any, reading: ParseOptions, where: str, tally: SkipCounts
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """What the source's fields make of a person's word; a word without a meaning is asked about."""
     feedback = one.get("feedback")
@@ -274,10 +280,10 @@ def _by_fields(
     if read is None:
         raise UserError(f"{where}: {name} is {str(value)!r:.60}, which fields does not give a meaning")
     if read[0] == "verdict":
-        yield (_answer(outputs, reading, where),), read[1]
+        yield (_find_answer(outputs, reading, where),), read[1]
 
 
-def _answer(outputs: Any, reading: Reading, where: str) -> str:
+def _find_answer(outputs: Any, reading: ParseOptions, where: str) -> str:
     """The answer in a trace's outputs: a text, a chat completion, messages, or under a key of its own."""
     if isinstance(outputs, str):
         return outputs
@@ -288,11 +294,11 @@ def _answer(outputs: Any, reading: Reading, where: str) -> str:
     if isinstance(outputs, dict):
         choices = outputs.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "message" in choices[0]:
-            return _answer([choices[0]["message"]], reading, where)
+            return _find_answer([choices[0]["message"]], reading, where)
         if isinstance(outputs.get("messages"), list):
-            return _answer(outputs["messages"], reading, where)
+            return _find_answer(outputs["messages"], reading, where)
         if "content" in outputs:
-            return _answer([{"role": "assistant", **outputs}], reading, where)
+            return _find_answer([{"role": "assistant", **outputs}], reading, where)
         texts = {key: value for key, value in outputs.items() if isinstance(value, str)}
         named = [key for key in texts if key == reading.columns.get("completion")]
         named = named or [key for key in texts if key.lower() in ANSWERS] or list(texts)
@@ -305,11 +311,11 @@ def _answer(outputs: Any, reading: Reading, where: str) -> str:
     )
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     told = bool(sample.items) and all(
         "trace" in item.values or {"info", "data"} <= item.values.keys() for item in sample.items
     )
     return "" if told else "no traces with info and data"
 
 
-FORMAT = Format("mlflow_feedback", stream, "source", _fits)
+FORMAT = Format("mlflow_feedback", stream_rows, "source", _detect_mismatch)

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, Reading, Sample
-from tasks.data.formats.files import File
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Choice, Found, comparison_row, digest, pair_row
+from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.files import SourceFile
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Choice, ParsedRow, comparison_row, pair_row, text_digest
 
 ASPECT, JUDGES = "truthfulness", "nq-judges"
 SHORTEST_WRONG = 4  # what is shorter among the wrong answers is noise of the extraction
 
 
-def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
+def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
     """A Pair a question; a Comparison for its right answer and each one that was judged wrong.
 
     Which side the right answer stands on is a matter of the digest, so that no side is the better one. A
@@ -30,37 +30,37 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
             if question in seen:
                 continue
             seen.add(question)
-            group, right = digest(question), str(answers[0])
+            group, right = text_digest(question), str(answers[0])
             references = list(dict.fromkeys(str(answer) for answer in answers))
-            yield Found(pair_row(question, right, reading.source, group, references), where)
+            yield ParsedRow(pair_row(question, right, reading.source, group, references), where)
             correct, incorrect = (
-                _judged(row, f"def_{kind}correct_predictions", where) for kind in ("", "in")
+                _judged_answers(row, f"def_{kind}correct_predictions", where) for kind in ("", "in")
             )
             accepted = {text.casefold() for text in (*references, *correct)}
             wrong = dict.fromkeys(text.strip() for text in incorrect)
             for text in wrong:
                 if len(text) < SHORTEST_WRONG or text.casefold() in accepted:
                     continue
-                first = int(digest(question, text), 16) % 2 == 0
+                first = int(text_digest(question, text), 16) % 2 == 0
                 a, b = (right, text) if first else (text, right)
                 choice: Choice = "a" if first else "b"
-                yield Found(
+                yield ParsedRow(
                     comparison_row(question, a, b, choice, ASPECT, JUDGES, reading.source, group), where
                 )
 
 
-def _judged(row: dict[str, Any], key: str, where: str) -> list[str]:
+def _judged_answers(row: dict[str, Any], key: str, where: str) -> list[str]:
     found = row.get(key, [])
     if not isinstance(found, list):
         raise UserError(f"{where}: {key} is {type(found).__name__}; a list of answers is right")
     return [str(text) for text in found]
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     asked = bool(sample.items) and all(
         "question" in item.values and isinstance(item.values.get("answer"), list) for item in sample.items
     )
     return "" if asked else "no question with a list under answer"
 
 
-FORMAT = Format("natural_questions", stream, "source", _fits)
+FORMAT = Format("natural_questions", stream_rows, "source", _detect_mismatch)

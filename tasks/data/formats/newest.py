@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tasks.data.formats.label_rows import instant
+from tasks.data.formats.label_rows import time_seconds
 
 REPLACED = "annotations that a newer one of the same person replaces"
 
@@ -25,7 +25,7 @@ class NewestAnnotations:
     def add(self, key: str, time: str) -> None:
         """Take note of an annotation: what it is of and whose, and when it was made, as of `time_of`."""
         self._added[key] += 1
-        moment = instant(time)
+        moment = time_seconds(time)
         if moment >= self._times.get(key, moment):
             self._times[key], self._places[key] = moment, self._added[key]
 

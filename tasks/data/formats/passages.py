@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, Reading, Sample
-from tasks.data.formats.files import File
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Found, text_row
+from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.files import SourceFile
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import ParsedRow, text_row
 
 
-def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
+def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
     """Each `passage` that is another than the one before, as a Text."""
     before = ""
     for file in files:
@@ -20,12 +20,12 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
                 raise UserError(f"{where}: no passage; its keys are {', '.join(values)}")
             passage = values["passage"].strip()
             if passage and passage != before:
-                yield Found(text_row(passage, reading.source), where)
+                yield ParsedRow(text_row(passage, reading.source), where)
             before = passage
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     return "" if all("passage" in item.values for item in sample.items) and sample.items else "no key passage"
 
 
-FORMAT = Format("passages", stream, "line", _fits)
+FORMAT = Format("passages", stream_rows, "line", _detect_mismatch)

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.base import Reading
-from tasks.data.formats.conversations import Said, group_of, history
-from tasks.data.records import Choice, Found, comparison_row, digest
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.conversations import Said, group_of, history_turns
+from tasks.data.records import Choice, ParsedRow, comparison_row, text_digest
 
 ANNOTATORS = (
     "annotator", "annotator_id", "_annotator_id", "worker", "worker_id", "labeler", "labeler_id", "labeller",
@@ -21,14 +21,14 @@ _SECONDS = 10**8  # the year 1973: what is less is a year, or how long something
 _MILLISECONDS = 10**11  # as seconds, the year 5138
 
 
-def preferred(
+def preference_row(
     before: Sequence[Said],
     chosen: str,
     rejected: str,
     values: Mapping[str, Any],
-    reading: Reading,
+    reading: ParseOptions,
     where: str,
-) -> Found:
+) -> ParsedRow:
     """The Comparison of two answers to the last turn of `before`, which is the user's.
 
     A digest decides which of the two is `a`, so that no side is the better one, and two people who choose
@@ -38,29 +38,29 @@ def preferred(
     *earlier, prompt = before
     chosen, rejected = (text if text.strip() else "" for text in (chosen, rejected))
     low, high = sorted((chosen, rejected))
-    a, b = (low, high) if int(digest(prompt.content, low, high), 16) % 2 else (high, low)
+    a, b = (low, high) if int(text_digest(prompt.content, low, high), 16) % 2 else (high, low)
     choice: Choice = "tie" if a == b else "a" if a == chosen else "b"
-    who = annotator(values, reading)
+    who = row_annotator(values, reading)
     row = comparison_row(
-        prompt.content, a, b, choice, aspect(values, reading), who, reading.source,
-        group_of(before, values), history(earlier), time(values, reading),
+        prompt.content, a, b, choice, row_aspect(values, reading), who, reading.source,
+        group_of(before, values), history_turns(earlier), row_time(values, reading),
     )  # fmt: skip
-    return Found(row, where, anonymous=who == UNKNOWN)
+    return ParsedRow(row, where, anonymous=who == UNKNOWN)
 
 
-def aspect(values: Mapping[str, Any], reading: Reading) -> str:
+def row_aspect(values: Mapping[str, Any], reading: ParseOptions) -> str:
     """The aspect that a row names, else that of its source."""
     named = values.get(reading.column("aspect"))
     return named if isinstance(named, str) and named else reading.aspect
 
 
-def annotator(values: Mapping[str, Any], reading: Reading) -> str:
+def row_annotator(values: Mapping[str, Any], reading: ParseOptions) -> str:
     """Who gave a label: the first of ANNOTATORS that a row has, else "unknown"."""
     names = (reading.column("annotator"), *ANNOTATORS)
     return next(filter(None, (normalize_annotator(values.get(name)) for name in names)), UNKNOWN)
 
 
-def time(values: Mapping[str, Any], reading: Reading) -> str:
+def row_time(values: Mapping[str, Any], reading: ParseOptions) -> str:
     """When a label was given, as ISO 8601: the first of TIMES that a row has, else empty.
 
     Seconds or milliseconds since 1970 become a time in UTC. A time written otherwise than ISO 8601 could be

@@ -12,12 +12,11 @@ from itertools import takewhile
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.conversations import (  # fmt: skip
     MEDIA,
     SYSTEM,
     Said,
-    asked,
     context_of,
     holds_turns,
     is_transcript,
@@ -25,13 +24,14 @@ from tasks.data.formats.conversations import (  # fmt: skip
     read_history,
     read_prompt,
     read_turns,
+    require_value,
     shared_turns,
-    there,
+    turns_before_answer,
 )
 from tasks.data.formats.field_meanings import is_empty
-from tasks.data.formats.preference_fields import preferred
+from tasks.data.formats.preference_fields import preference_row
 from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
-from tasks.data.records import Found
+from tasks.data.records import ParsedRow
 
 SIDES = ("chosen", "rejected")
 PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")
@@ -44,30 +44,34 @@ KEYS = keys(
 )  # fmt: skip
 
 
-def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
     """A Comparison a row. Raises UserError with file and line.
 
     Two equal answers are a tie; an empty one is kept, and validation puts it aside with its line.
     """
-    before, chosen, rejected = _parted(values, reading, where)
-    turns = asked([*read_history(values.get("history"), where), *before], values, reading, where)
+    before, chosen, rejected = _split_answers(values, reading, where)
+    turns = turns_before_answer(
+        [*read_history(values.get("history"), where), *before], values, reading, where
+    )
     if beside := context_of(values, reading, where):
         turns[-1] = turns[-1]._replace(content=f"{turns[-1].content.rstrip()}\n\n{beside}")
-    yield preferred(turns, chosen, rejected, values, reading, where)
+    yield preference_row(turns, chosen, rejected, values, reading, where)
 
 
-def _explicit(values: Mapping[str, Any], reading: Reading) -> Any:
+def _explicit_prompt(values: Mapping[str, Any], reading: ParseOptions) -> Any:
     """What stands under `prompt`, else under the first of the other names of it that is there."""
     own = values.get(reading.column("prompt"))
     others = (values[name] for name in PROMPTS if not is_empty(values.get(name)))
     return next(others, None) if own is None else own
 
 
-def _parted(values: Mapping[str, Any], reading: Reading, where: str) -> tuple[list[Said], str, str]:
+def _split_answers(
+    values: Mapping[str, Any], reading: ParseOptions, where: str
+) -> tuple[list[Said], str, str]:
     """What was said before the two answers, and the two answers."""
     names = [reading.column(side) for side in SIDES]
-    given = [there(values, name, where) for name in names]
-    explicit = _explicit(values, reading)
+    given = [require_value(values, name, where) for name in names]
+    explicit = _explicit_prompt(values, reading)
     prompt = read_prompt(explicit, where)
     texts = [side for side in given if isinstance(side, str)]
     if len(texts) == 2:
@@ -107,7 +111,7 @@ def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tup
     return [Said("user", shared)], texts[0][len(shared) :], texts[1][len(shared) :]
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     if not sample.items or not all(set(SIDES) <= item.values.keys() for item in sample.items):
         return "no keys chosen and rejected"
     for values, _ in sample.items:
@@ -119,4 +123,6 @@ def _fits(sample: Sample) -> str:
     return ""
 
 
-FORMAT = Format("preferences", row_stream(read_row, KEYS, "comparisons"), "line", _fits, "comparisons")
+FORMAT = Format(
+    "preferences", row_stream(read_row, KEYS, "comparisons"), "line", _detect_mismatch, "comparisons"
+)

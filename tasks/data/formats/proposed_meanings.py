@@ -16,7 +16,7 @@ from tasks.data.formats.field_meanings import (
     REJECT,
     TRUE,
     as_score,
-    flat,
+    flatten_name,
 )
 from tasks.data.formats.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS
 from tasks.data.formats.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
@@ -48,7 +48,7 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
     """
     if looks in (LITERAL, VOTES):
         return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"
-    words = set(flat(path.rpartition(".")[2]).split("_"))
+    words = set(flatten_name(path.rpartition(".")[2]).split("_"))
     known = {value for value in values if value}
     few = bool(known) and LONG not in known and len(known) <= MOST_VALUES
     if looks == MASK and (known <= TRUE | FALSE or not few):
@@ -58,7 +58,7 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
     if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):
         bad, negated = bool(words & _LEFT_OUT), bool(words & {"no", "non", "not", "without", "free"})
         return "deleted" if bad is not negated else "weight"
-    if has_pairs and KNOWN.get(flat(path)) in ("number", "thumb", "thumb_down", "word"):
+    if has_pairs and KNOWN.get(flatten_name(path)) in ("number", "thumb", "thumb_down", "word"):
         # Its other values are read already; a mapping would have to name them all.
         return "verdict"
     flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)

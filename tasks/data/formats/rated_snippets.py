@@ -11,15 +11,15 @@ import json
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, Reading, Sample
-from tasks.data.formats.files import File
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Found, digest, pair_row, rating_row, text_row
+from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.files import SourceFile
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import ParsedRow, pair_row, rating_row, text_digest, text_row
 
 ASPECT = "tone"
 
 
-def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found]:
+def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
     """A Text, a Pair and a Rating a snippet: its first two to four words prompt for the rest.
 
     The snippet is the group, so its three rows stand in one split. One with too few words is a Text only.
@@ -31,14 +31,14 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
     texts, ratings = files
     scores: dict[str, list[float]] = {}
     unread: dict[str, str] = {}
-    for where, (number, _, _, listed) in _fields(ratings, 4):
+    for where, (number, _, _, listed) in _split_fields(ratings, 4):
         try:
             scores[number] = [float(score) for score in json.loads(listed)]
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}: {listed[:40]!r} is not a list of ratings") from error
         unread[number] = where
     seen = set()
-    for where, (number, _, raw) in _fields(texts, 3):
+    for where, (number, _, raw) in _split_fields(texts, 3):
         if number not in scores:
             raise UserError(f"{where}: snippet {number} has no ratings in {ratings.origin}")
         unread.pop(number, None)
@@ -46,17 +46,17 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
         if text in seen:
             continue
         seen.add(text)
-        group = digest(text)
-        yield Found(text_row(text, reading.source), where)
+        group = text_digest(text)
+        yield ParsedRow(text_row(text, reading.source), where)
         words = text.split(" ")
         first = 2 + int(group, 16) % 3
         if len(words) <= first:
             continue
         prompt = reading.prompt + " ".join(words[:first])
         completion = " " + " ".join(words[first:])
-        yield Found(pair_row(prompt, completion, reading.source, group), where)
+        yield ParsedRow(pair_row(prompt, completion, reading.source, group), where)
         annotators = [f"{reading.source}-{place + 1}" for place in range(len(scores[number]))]
-        yield Found(
+        yield ParsedRow(
             rating_row(prompt, completion, scores[number], annotators, ASPECT, reading.source, group), where
         )
 
@@ -64,7 +64,7 @@ def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Fo
         raise UserError(f"{where}: rates snippet {number}, which is not in {texts.origin}")
 
 
-def _fields(file: File, count: int) -> Iterator[tuple[str, list[str]]]:
+def _split_fields(file: SourceFile, count: int) -> Iterator[tuple[str, list[str]]]:
     # Not splitlines: a text may hold a line separator of Unicode's.
     for number, line in enumerate(file.text().replace("\r\n", "\n").split("\n"), 1):
         if not line.strip():
@@ -75,8 +75,8 @@ def _fields(file: File, count: int) -> Iterator[tuple[str, list[str]]]:
         yield where, fields
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     return "" if sample.name.endswith("_GroundTruth.txt") else "not named *_GroundTruth.txt"
 
 
-FORMAT = Format("rated_snippets", stream, "source", _fits)
+FORMAT = Format("rated_snippets", stream_rows, "source", _detect_mismatch)

@@ -14,18 +14,22 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, Reading
-from tasks.data.formats.files import File
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import TYPES, Fault, Found, Pair, fault_row
+from tasks.data.formats.base import Format, ParseOptions
+from tasks.data.formats.files import SourceFile
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import TYPES, Fault, Pair, ParsedRow, fault_row
 
 LOOKED = 200  # rows of a file that tell of which kind one is that cannot be read
 KINDS = {found: kind for kind, found in TYPES.items()}
 
 
 def read_rows(
-    format: Format, files: Sequence[File], reading: Reading, tally: Tally, strict: bool = False
-) -> Iterator[Found]:
+    format: Format,
+    files: Sequence[SourceFile],
+    reading: ParseOptions,
+    tally: SkipCounts,
+    strict: bool = False,
+) -> Iterator[ParsedRow]:
     """Yield the rows of files in their order; those that cannot be read as records with a `fault`.
 
     Args:
@@ -40,7 +44,7 @@ def read_rows(
     """
     kinds: dict[str, str] = {}
     for found in format.stream(files, reading, tally):
-        if isinstance(found, Found):
+        if isinstance(found, ParsedRow):
             says = _unwritable(found)
             if not says:
                 tally.rows += 1
@@ -53,10 +57,10 @@ def read_rows(
             raise UserError(f"source {reading.source} is strict: {found.says}")
         tally.fault(found.says)
         kind = found.kind or format.kind or _kind_of(format, files, found.where, reading, kinds)
-        yield Found(fault_row(kind, reading.source, found.where, found.says), found.where)
+        yield ParsedRow(fault_row(kind, reading.source, found.where, found.says), found.where)
 
 
-def no_rows(source: str, names: str, tally: Tally) -> str:
+def no_rows(source: str, names: str, tally: SkipCounts) -> str:
     """Return why a source gives no row: it holds none, or none of them can be read."""
     if tally.faults:
         none = f"none of {tally.faults:,} rows in {names} can be read"
@@ -65,7 +69,7 @@ def no_rows(source: str, names: str, tally: Tally) -> str:
     return f"source {source}: no rows in {names}" + (f" ({left_out})" if left_out else "")
 
 
-def _unwritable(found: Found) -> str:
+def _unwritable(found: ParsedRow) -> str:
     """Return why a record cannot be written as UTF-8: half of a surrogate pair stands alone in it."""
     for name, value in vars(found.row).items():
         if not _is_whole(value):
@@ -88,7 +92,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _kind_of(
-    format: Format, files: Sequence[File], where: str, reading: Reading, known: dict[str, str]
+    format: Format, files: Sequence[SourceFile], where: str, reading: ParseOptions, known: dict[str, str]
 ) -> str:
     """Return the kind of the first row of a file that can be read: what its broken rows are taken for.
 
@@ -99,8 +103,8 @@ def _kind_of(
         whole = dataclasses.replace(file, start=0, stop=None, first=1)
         rows = (
             KINDS[type(found.row)]
-            for found in islice(format.stream([whole], reading, Tally()), LOOKED)
-            if isinstance(found, Found)
+            for found in islice(format.stream([whole], reading, SkipCounts()), LOOKED)
+            if isinstance(found, ParsedRow)
         )
         known[file.origin] = next(rows, "pairs")
     return known[file.origin]

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import Parser, Reading
-from tasks.data.formats.conversations import TURN_KEYS, MaskedAnswer, carried
-from tasks.data.formats.field_meanings import KNOWN, MASKS, flat, is_empty, is_null_word, read_meaning
-from tasks.data.formats.files import BrokenItem, File, Item
+from tasks.data.formats.base import ParseOptions, Parser
+from tasks.data.formats.conversations import TURN_KEYS, MaskedAnswer, is_turn_list
+from tasks.data.formats.field_meanings import KNOWN, MASKS, flatten_name, is_empty, is_null_word, read_meaning
+from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_checks import check_annotators, check_side_scores
 from tasks.data.formats.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.data.formats.preference_fields import ANNOTATORS, TIMES
 from tasks.data.formats.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
-from tasks.data.formats.skip_counts import Tally
+from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.formats.verdict_names import looks_like_verdict
 from tasks.data.formats.verdict_values import named_as_verdict
-from tasks.data.records import Comparison, Fault, Found, Rating, describe_number
+from tasks.data.records import Comparison, Fault, ParsedRow, Rating, describe_number
 
-Row = Callable[[Mapping[str, Any], Reading, str], Iterator[Found]]
+Row = Callable[[Mapping[str, Any], ParseOptions, str], Iterator[ParsedRow]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
 OPTIONAL = frozenset((
     "annotators", "context", "group", "history", "input", "references", "system", "system_message",
@@ -45,7 +45,7 @@ class Keys:
     `own` is a function of a row where its kind decides. `columns` may give keys other names.
     """
 
-    own: Callable[[Mapping[str, Any], Reading], frozenset[str]]
+    own: Callable[[Mapping[str, Any], ParseOptions], frozenset[str]]
     inside: Mapping[str, frozenset[str]]
 
 
@@ -53,7 +53,7 @@ def keys(*names: str, inside: Mapping[str, Sequence[str]] | None = None) -> Keys
     """Return the keys of a format that reads the same ones of every row."""
     known = frozenset((*names, "group"))
 
-    def own(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
+    def own(values: Mapping[str, Any], reading: ParseOptions) -> frozenset[str]:
         return frozenset((*known, *reading.columns.values()))
 
     return Keys(own, {name: frozenset(inner) for name, inner in (inside or {}).items()})
@@ -69,7 +69,9 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
         nothing: What a row without a record is counted as.
     """
 
-    def stream(files: Sequence[File], reading: Reading, tally: Tally) -> Iterator[Found | Fault]:
+    def stream(
+        files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
+    ) -> Iterator[ParsedRow | Fault]:
         for file in files:
             for item in file.all_items():
                 if isinstance(item, BrokenItem):
@@ -88,8 +90,8 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
 
 
 def _records(
-    item: Item, row: Row, known: Keys, reading: Reading, tally: Tally, nothing: str
-) -> Iterator[Found]:
+    item: SourceRecord, row: Row, known: Keys, reading: ParseOptions, tally: SkipCounts, nothing: str
+) -> Iterator[ParsedRow]:
     values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
     own = known.own(values, reading)
     for key in sorted((own - OPTIONAL - NO_TEXTS) & values.keys()):
@@ -135,7 +137,9 @@ def _opened(value: Any) -> Any:
     return found if objects and all(isinstance(one, dict) for one in objects) else value
 
 
-def unpacked_cells(values: Mapping[str, Any], reading: Reading, where: str, tally: Tally) -> dict[str, Any]:
+def unpacked_cells(
+    values: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts
+) -> dict[str, Any]:
     """Return a row with turns for texts that hold turns, and nothing for null words in optional keys.
 
     Raises:
@@ -164,7 +168,12 @@ def unpacked_cells(values: Mapping[str, Any], reading: Reading, where: str, tall
 
 
 def _walked(
-    values: dict[str, Any], known: Keys, reading: Reading, where: str, tally: Tally, also: frozenset[str]
+    values: dict[str, Any],
+    known: Keys,
+    reading: ParseOptions,
+    where: str,
+    tally: SkipCounts,
+    also: frozenset[str],
 ) -> dict[str, Any]:
     """Count the keys that nothing reads, also in turns; return the row with the masks of its turns read.
 
@@ -181,24 +190,24 @@ def _walked(
     for key, value in values.items():
         if key not in own:
             _count_unread(key, value, reading, where, tally)
-        elif carried(value):
+        elif is_turn_list(value):
             found[key] = _turns_walked(key, value, reading, where, tally)
         elif isinstance(value, dict) and key in known.inside:
             inner = dict(value)
             for name, held in value.items():
                 if name not in known.inside[key]:
                     _count_unread(f"{key}.{name}", held, reading, where, tally)
-                elif carried(held):
+                elif is_turn_list(held):
                     inner[name] = _turns_walked(f"{key}.{name}", held, reading, where, tally)
             found[key] = inner
     return found
 
 
-def _turns_walked(path: str, value: Any, reading: Reading, where: str, tally: Tally) -> Any:
+def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts) -> Any:
     """Count the keys of turns that nothing reads; return the turns with what masks say under `weight`."""
     if isinstance(value, dict):
         inner = value.get("messages", value.get("conversations"))
-        if carried(inner):
+        if is_turn_list(inner):
             name = "messages" if "messages" in value else "conversations"
             return {**value, name: _turns_walked(f"{path}.{name}", inner, reading, where, tally)}
         return _turns_walked(path, [value], reading, where, tally)[0]
@@ -213,7 +222,11 @@ def _turns_walked(path: str, value: Any, reading: Reading, where: str, tally: Ta
             if is_empty(held) or (name in TURN_KEYS and meaning is None):
                 kept[name] = held
                 continue
-            read = read_meaning(name, meaning, held) if meaning or KNOWN.get(flat(name)) in MASKS else None
+            read = (
+                read_meaning(name, meaning, held)
+                if meaning or KNOWN.get(flatten_name(name)) in MASKS
+                else None
+            )
             if read is None and meaning is not None:
                 raise UserError(
                     f"{where}, turn {number}: {inside} is {held!r:.40}, which fields gives no meaning"
@@ -240,7 +253,7 @@ def _speaks(turn: Mapping[str, Any]) -> bool:
     return role not in ("user", "human", "system", "developer", "prompter")
 
 
-def _count_unread(path: str, value: Any, reading: Reading, where: str, tally: Tally) -> None:
+def _count_unread(path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts) -> None:
     """Count the leaves under a key, as `metadata.quality` or `annotations[].label`."""
     for place, (leaf, held) in enumerate(_leaves(path, value, 0)):
         if place >= MOST_LEAVES:
@@ -254,7 +267,7 @@ def _count_unread(path: str, value: Any, reading: Reading, where: str, tally: Ta
         tally.note_values(leaf, held)
 
 
-def _told_of(path: str, reading: Reading, tally: Tally) -> bool:
+def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:
     """Return whether `fields` says what a key means, or that everything above it is ignored."""
     parts = path.split(".")
     for name in (".".join(parts[:n]) for n in range(1, len(parts) + 1)):

@@ -8,12 +8,12 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.formats.annotators import UNKNOWN
-from tasks.data.formats.base import Reading
-from tasks.data.formats.field_meanings import KNOWN, flat, is_empty, read_meaning, scale_of
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.field_meanings import KNOWN, flatten_name, is_empty, read_meaning, scale_of
 from tasks.data.formats.list_literals import read_literal
-from tasks.data.formats.preference_fields import annotator, aspect, time
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Comparison, Found, Pair, Rating, Text, rating_row
+from tasks.data.formats.preference_fields import row_annotator, row_aspect, row_time
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, rating_row
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
@@ -73,7 +73,7 @@ class Verdicts:
 
 
 def read_verdicts(
-    values: dict[str, Any], own: frozenset[str], reading: Reading, where: str, tally: Tally
+    values: dict[str, Any], own: frozenset[str], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> tuple[Verdicts, dict[str, Any]]:
     """Read the keys with a known meaning; return what they say, and the row without these keys.
 
@@ -98,7 +98,7 @@ def read_verdicts(
             continue
         read = read_meaning(path.rpartition(".")[2], meaning, value)
         if read is not None and read[0] == "verdict" and isinstance(meaning, str):
-            tally.note_scale(aspect(values, reading), scale_of(value, meaning), path, where)
+            tally.note_scale(row_aspect(values, reading), scale_of(value, meaning), path, where)
         if read is None:
             raise UserError(
                 f"{where}: {path} is {str(value)!r:.60}, which fields does not give a meaning; add it "
@@ -115,14 +115,14 @@ def read_verdicts(
         said = replace(said.plus(*read, path), told=True)
     names = {column: name for name, column in reading.columns.items()}
     for key, value in values.items():
-        kind = KNOWN.get(flat(names.get(key, key)))
+        kind = KNOWN.get(flatten_name(names.get(key, key)))
         if key in own and key not in reading.fields:
             _note_scales(names.get(key, key), kind, value, key, values, reading, where, tally)
             continue
         if kind is None or key in own or key in reading.fields:
             continue
         if is_empty(value):
-            if kind in JUDGEMENTS and flat(key) not in OTHERWISE:
+            if kind in JUDGEMENTS and flatten_name(key) not in OTHERWISE:
                 said = replace(said, unrated=said.unrated or key)
                 rest.pop(key)
             continue
@@ -135,7 +135,7 @@ def read_verdicts(
             continue
         if read[0] == "verdict":
             scored[key] = read[1]
-            tally.note_scale(aspect(values, reading), scale_of(value, kind), key, where)
+            tally.note_scale(row_aspect(values, reading), scale_of(value, kind), key, where)
         said = said.plus(*read, key)
     if len(set(scored.values())) > 1:
         first, second = list(scored)[:2]
@@ -151,7 +151,7 @@ def read_verdicts(
     return said, rest
 
 
-def side_votes(values: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+def side_votes(values: Mapping[str, Any], reading: ParseOptions) -> dict[str, Any]:
     """Return what people chose of two answers, by the columns that `fields` calls votes.
 
     Empty where the row has no two answers, or a choice of its own.
@@ -168,9 +168,9 @@ def _note_scales(
     value: Any,
     key: str,
     values: Mapping[str, Any],
-    reading: Reading,
+    reading: ParseOptions,
     where: str,
-    tally: Tally,
+    tally: SkipCounts,
 ) -> None:
     """Take note of the scales of a format's own scores: `score`, `label`, or the list `scores`."""
     if name == "scores":
@@ -183,18 +183,18 @@ def _note_scales(
         return
     for one in value if isinstance(value, list) else [value]:
         if not is_empty(one):
-            tally.note_scale(aspect(values, reading), scale_of(one, kind), key, where)
+            tally.note_scale(row_aspect(values, reading), scale_of(one, kind), key, where)
 
 
 def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) -> bool:
     """Return whether a missing thumb says nothing: it is one down, or another key holds the one down."""
-    flats = {flat(name) for name in values}
-    if flat(key) in DOWN:
+    flats = {flatten_name(name) for name in values}
+    if flatten_name(key) in DOWN:
         return read == ("verdict", 1.0)
-    return flat(key) in UP and read == ("verdict", -1.0) and bool(flats & set(DOWN))
+    return flatten_name(key) in UP and read == ("verdict", -1.0) and bool(flats & set(DOWN))
 
 
-def _told(values: Mapping[str, Any], reading: Reading) -> Iterator[tuple[str, Any]]:
+def _told(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[str, Any]]:
     """Yield the keys of the row that `fields` names, also inside objects, with their values."""
     for path in reading.fields:
         if "[]" in path:
@@ -210,8 +210,13 @@ def _told(values: Mapping[str, Any], reading: Reading) -> Iterator[tuple[str, An
 
 
 def judged_rows(
-    found: list[Found], said: Verdicts, values: Mapping[str, Any], reading: Reading, where: str, tally: Tally
-) -> Iterator[Found]:
+    found: list[ParsedRow],
+    said: Verdicts,
+    values: Mapping[str, Any],
+    reading: ParseOptions,
+    where: str,
+    tally: SkipCounts,
+) -> Iterator[ParsedRow]:
     """Yield the records of a row as its verdicts make them, and count what is left out.
 
     Args:
@@ -255,7 +260,9 @@ def unrated_reason(key: str) -> str:
     )
 
 
-def _refuse_verdict(row: object, said: Verdicts, values: Mapping[str, Any], where: str, tally: Tally) -> None:
+def _refuse_verdict(
+    row: object, said: Verdicts, values: Mapping[str, Any], where: str, tally: SkipCounts
+) -> None:
     what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(row), "a row")  # type: ignore[call-overload]
     if said.votes:
         raise UserError(
@@ -273,16 +280,20 @@ def _refuse_verdict(row: object, said: Verdicts, values: Mapping[str, Any], wher
 
 
 def _rated(
-    found: Found, votes: Mapping[str, float], score: float | None, values: Mapping[str, Any], reading: Reading
-) -> Found:
+    found: ParsedRow,
+    votes: Mapping[str, float],
+    score: float | None,
+    values: Mapping[str, Any],
+    reading: ParseOptions,
+) -> ParsedRow:
     """Return a pair as a Rating of its answer: by the people of `votes`, else by whom the row names."""
     row = found.row
     assert isinstance(row, Pair)
-    who, when = annotator(values, reading), time(values, reading)
+    who, when = row_annotator(values, reading), row_time(values, reading)
     people = list(votes) if score is None else [who]
     scores = list(votes.values()) if score is None else [score]
     rating = rating_row(
-        row.prompt, row.completion, scores, people, aspect(values, reading), row.source, row.group,
+        row.prompt, row.completion, scores, people, row_aspect(values, reading), row.source, row.group,
         row.history, [when] * len(scores) if when else [],
     )  # fmt: skip
-    return Found(rating, found.where, anonymous=score is not None and who == UNKNOWN)
+    return ParsedRow(rating, found.where, anonymous=score is not None and who == UNKNOWN)

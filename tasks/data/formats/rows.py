@@ -15,14 +15,14 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.column_names import plain_choice
 from tasks.data.formats.conversations import (
     CONTEXT,
     MEDIA,
     SYSTEM,
     Said,
-    history,
+    history_turns,
     kind_of,
     read_exchange,
     read_history,
@@ -34,7 +34,15 @@ from tasks.data.formats.preference_fields import ANNOTATORS
 from tasks.data.formats.row_stream import Keys, row_stream
 from tasks.data.formats.row_verdicts import side_votes
 from tasks.data.formats.unpaired import fits_unpaired
-from tasks.data.records import Found, comparison_row, describe_number, digest, pair_row, rating_row, text_row
+from tasks.data.records import (
+    ParsedRow,
+    comparison_row,
+    describe_number,
+    pair_row,
+    rating_row,
+    text_digest,
+    text_row,
+)
 
 KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
 NOTHING = "rows without a vote"
@@ -48,7 +56,7 @@ OWN = {
 }
 
 
-def _kind(row: Mapping[str, Any], reading: Reading) -> str:
+def _record_kind(row: Mapping[str, Any], reading: ParseOptions) -> str:
     """Return which record the keys of a row make; empty for none."""
     if {"prompt", "a", "b"} <= row.keys() and ("choice" in row or "vote" in reading.fields.values()):
         return "comparison"
@@ -57,10 +65,10 @@ def _kind(row: Mapping[str, Any], reading: Reading) -> str:
     return "text" if "text" in row else ""
 
 
-def _own_keys(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
+def _own_keys(values: Mapping[str, Any], reading: ParseOptions) -> frozenset[str]:
     columns = reading.columns
     there = {name: values[own] for name, own in columns.items() if own in values}
-    kind = _kind({**{key: None for key in values if key not in columns.values()}, **there}, reading)
+    kind = _record_kind({**{key: None for key in values if key not in columns.values()}, **there}, reading)
     known = OWN.get(kind, OWN["pair"])
     if kind == "text" and "text" in columns:
         known = OWN["text"]
@@ -68,10 +76,10 @@ def _own_keys(values: Mapping[str, Any], reading: Reading) -> frozenset[str]:
     return (known - columns.keys()) | frozenset(columns.values())
 
 
-def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
     """The record that a row's keys make. Raises UserError with file and line."""
-    row = _named(values, reading, where)
-    kind = _kind(row, reading)
+    row = _rename_columns(values, reading, where)
+    kind = _record_kind(row, reading)
     if not kind:
         raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {KNOWN}")
     if kind == "comparison" and "choice" not in row:
@@ -80,13 +88,18 @@ def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterato
             if not is_empty(choice):
                 name = person if person in values else person.rpartition(".")[2]
                 voted = {**row, "choice": choice, "annotator": name}
-                yield _comparison({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
+                yield _comparison_record({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
         return
-    found = {"text": _text, "comparison": _comparison, "rating": _rating, "pair": _pair}[kind]
+    found = {
+        "text": _text_record,
+        "comparison": _comparison_record,
+        "rating": _rating_record,
+        "pair": _pair_record,
+    }[kind]
     yield found(row, reading, where)
 
 
-def _named(values: Mapping[str, Any], reading: Reading, where: str) -> Mapping[str, Any]:
+def _rename_columns(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Mapping[str, Any]:
     """The row under the names used here. With a column named as the text, it is a text and nothing else."""
     if not reading.columns:
         return values
@@ -105,84 +118,90 @@ def _named(values: Mapping[str, Any], reading: Reading, where: str) -> Mapping[s
     return row
 
 
-def _text(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
+def _text_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
     if not isinstance(row["text"], str):
         raise UserError(f"{where}: text is {kind_of(row['text'])}; a text is right")
-    return Found(text_row(row["text"], reading.source, _word(row, "group", where)), where, _own(row))
+    return ParsedRow(
+        text_row(row["text"], reading.source, _text_value(row, "group", where)), where, _own_id(row)
+    )
 
 
-def _comparison(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
-    turns, (a, b) = _exchange(row, ("a", "b"), reading, where)
-    who, prompt = _annotator(row) or UNKNOWN, turns[-1].content
+def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
+    turns, (a, b) = _prompt_and_answers(row, ("a", "b"), reading, where)
+    who, prompt = _row_annotator(row) or UNKNOWN, turns[-1].content
     if row["choice"] is None:
         raise UserError(f"{where}: choice is null; a, b or tie is right")
     choice = plain_choice(row["choice"], reading.columns)
     made = comparison_row(
         prompt, a, b, choice,  # type: ignore[arg-type]
-        _word(row, "aspect", where) or reading.aspect, who, reading.source, _group(row, turns, where, prompt),
-        history(turns[:-1]), _time(row.get("time"), where),
+        _text_value(row, "aspect", where) or reading.aspect, who, reading.source, _row_group(row, turns,
+        where, prompt),
+        history_turns(turns[:-1]), _time_value(row.get("time"), where),
     )  # fmt: skip
-    return Found(made, where, anonymous=who == UNKNOWN)
+    return ParsedRow(made, where, anonymous=who == UNKNOWN)
 
 
-def _rating(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
-    turns, (completion,) = _exchange(row, ("completion",), reading, where)
+def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
+    turns, (completion,) = _prompt_and_answers(row, ("completion",), reading, where)
     prompt = turns[-1].content
-    given = _list(row, "scores", "numbers", where) if "scores" in row else [row["score"]]
-    scores = [_number(value, where) for value in given]
+    given = _list_value(row, "scores", "numbers", where) if "scores" in row else [row["score"]]
+    scores = [_score_value(value, where) for value in given]
     if not scores:
         raise UserError(f"{where}: scores is empty; a rating has one at least")
-    one = _annotator(row)
-    named = [normalize_annotator(name) for name in _list(row, "annotators", "names", where)]
+    one = _row_annotator(row)
+    named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
     named = named or [one] * len(scores)
     annotators = [name or f"{UNKNOWN}-{place}" for place, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; one each is right")
-    time = _time(row.get("time"), where)
-    times = [_time(value, where) for value in _list(row, "times", "times", where)] or [time] * len(scores)
+    time = _time_value(row.get("time"), where)
+    times = [_time_value(value, where) for value in _list_value(row, "times", "times", where)] or [
+        time
+    ] * len(scores)
     if len(times) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores at {len(times)} times; one each is right")
-    group = _group(row, turns, where, prompt if len(turns) > 1 else prompt + completion)
+    group = _row_group(row, turns, where, prompt if len(turns) > 1 else prompt + completion)
     made = rating_row(
-        prompt, completion, scores, annotators, _word(row, "aspect", where) or reading.aspect, reading.source,
-        group, history(turns[:-1]), times if any(times) else (),
+        prompt, completion, scores, annotators, _text_value(row, "aspect", where) or reading.aspect,
+        reading.source,
+        group, history_turns(turns[:-1]), times if any(times) else (),
     )  # fmt: skip
-    return Found(made, where, anonymous=not any(named))
+    return ParsedRow(made, where, anonymous=not any(named))
 
 
-def _pair(row: Mapping[str, Any], reading: Reading, where: str) -> Found:
-    turns, (completion,) = _exchange(row, ("completion",), reading, where)
-    references = [str(reference) for reference in _list(row, "references", "texts", where)]
+def _pair_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
+    turns, (completion,) = _prompt_and_answers(row, ("completion",), reading, where)
+    references = [str(reference) for reference in _list_value(row, "references", "texts", where)]
     prompt = turns[-1].content
-    group = _group(row, turns, where, prompt)
-    made = pair_row(prompt, completion, reading.source, group, references, history(turns[:-1]))
-    return Found(made, where, _own(row))
+    group = _row_group(row, turns, where, prompt)
+    made = pair_row(prompt, completion, reading.source, group, references, history_turns(turns[:-1]))
+    return ParsedRow(made, where, _own_id(row))
 
 
-def _own(row: Mapping[str, Any]) -> str:
+def _own_id(row: Mapping[str, Any]) -> str:
     return "" if is_empty(row.get("id")) else str(row["id"])
 
 
-def _exchange(
-    row: Mapping[str, Any], answers: tuple[str, ...], reading: Reading, where: str
+def _prompt_and_answers(
+    row: Mapping[str, Any], answers: tuple[str, ...], reading: ParseOptions, where: str
 ) -> tuple[list[Said], list[str]]:
     before = read_history(row.get("history"), where)
     # The row has the names used here already.
-    plain = Reading(reading.source)
+    plain = ParseOptions(reading.source)
     return read_exchange(row["prompt"], {name: row[name] for name in answers}, row, plain, where, before)
 
 
-def _group(row: Mapping[str, Any], turns: list[Said], where: str, alone: str) -> str:
+def _row_group(row: Mapping[str, Any], turns: list[Said], where: str, alone: str) -> str:
     """The group that a row names, else the digest of what the user said first."""
     earlier = (turn.content for turn in turns[:-1] if turn.role == "user")
-    return _word(row, "group", where) or digest(next(earlier, alone))
+    return _text_value(row, "group", where) or text_digest(next(earlier, alone))
 
 
-def _annotator(row: Mapping[str, Any]) -> str:
+def _row_annotator(row: Mapping[str, Any]) -> str:
     return next(filter(None, (normalize_annotator(row.get(name)) for name in ANNOTATORS)), "")
 
 
-def _word(row: Mapping[str, Any], key: str, where: str) -> str:
+def _text_value(row: Mapping[str, Any], key: str, where: str) -> str:
     """What a name or a number says, as text; empty where it is not there."""
     value = row.get(key)
     if value is not None and not isinstance(value, str | int | float):
@@ -190,7 +209,7 @@ def _word(row: Mapping[str, Any], key: str, where: str) -> str:
     return "" if value is None else str(value)
 
 
-def _list(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:
+def _list_value(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:
     value = row.get(key)
     if (isinstance(value, str) and value.lstrip()[:1] in ("[", "(")) or (
         isinstance(value, str) and "array(" in value
@@ -211,7 +230,7 @@ def _list(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:
     return value
 
 
-def _number(value: Any, where: str) -> float:
+def _score_value(value: Any, where: str) -> float:
     """A score: a number, or what reads as one, as "4", "4 stars" or "4/5"; good and bad are 1 and -1."""
     number = as_score(value)
     if number is None and isinstance(value, str):
@@ -221,12 +240,12 @@ def _number(value: Any, where: str) -> float:
     return number
 
 
-def _time(value: Any, where: str) -> str:
+def _time_value(value: Any, where: str) -> str:
     # Parquet has times of its own.
     return time_of(value.isoformat() if isinstance(value, date) else value, where)
 
 
-def _fits(sample: Sample) -> str:
+def _detect_mismatch(sample: Sample) -> str:
     if not fits_unpaired(sample):
         return "keys prompt, completion and label are another format's"
     if any({"instruction", "output"} <= item.values.keys() for item in sample.items):
@@ -236,4 +255,4 @@ def _fits(sample: Sample) -> str:
     return "" if told else f"keys are not {KNOWN}"
 
 
-FORMAT = Format("rows", row_stream(read_row, Keys(_own_keys, {}), nothing=NOTHING), "line", _fits)
+FORMAT = Format("rows", row_stream(read_row, Keys(_own_keys, {}), nothing=NOTHING), "line", _detect_mismatch)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.field_meanings import find_two_scales, flat
+from tasks.data.formats.field_meanings import find_two_scales, flatten_name
 from tasks.data.formats.proposed_meanings import LITERAL, MASK, VOTES, propose_meaning
 from tasks.data.formats.verdict_values import (
     MOST_VALUES,
@@ -44,7 +44,7 @@ class Seen:
 
 
 @dataclass
-class Tally:
+class SkipCounts:
     """Counts of one source, or of a part of it; parts are added up with `add` in their order.
 
     `rows` were read and `faults` could not be. `pairs` of the rows are pairs, `nameless` are labels that name
@@ -76,10 +76,10 @@ class Tally:
 
     def note_unread(self, path: str, value: Any, where: str, looks: str = "") -> None:
         """Count a key that nothing reads; `looks` is what it looks like where that must be asked."""
-        seen = Seen(1, where, shown(value), looks)
-        _count(self.unread, path, seen)
+        seen = Seen(1, where, format_sample(value), looks)
+        _count_key(self.unread, path, seen)
         if looks:
-            _count(self.asked, path, seen)
+            _count_key(self.asked, path, seen)
 
     def note_values(self, path: str, value: Any) -> None:
         """Take note of a value of a row's key that nothing reads: all of them may tell what the key is."""
@@ -103,13 +103,13 @@ class Tally:
 
     def note_literal(self, key: str, value: str, where: str) -> None:
         """Count a text that is a list or an object as a program writes it: whether it is meant is asked."""
-        _count(self.asked, key, Seen(1, where, shown(value), LITERAL))
+        _count_key(self.asked, key, Seen(1, where, format_sample(value), LITERAL))
 
     def note_word(self, key: str, word: str, where: str) -> None:
         """Count a cell that holds a word for a missing value."""
-        _count(self.words, key, Seen(1, where, shown(word)))
+        _count_key(self.words, key, Seen(1, where, format_sample(word)))
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: SkipCounts) -> None:
         """Add what was counted in the part that follows."""
         self.rows += other.rows
         self.pairs += other.pairs
@@ -118,7 +118,7 @@ class Tally:
         self.first_fault = self.first_fault or other.first_fault
         for name in ("unread", "asked", "words"):
             for path, seen in getattr(other, name).items():
-                _count(getattr(self, name), path, seen)
+                _count_key(getattr(self, name), path, seen)
         for path, values in other.values.items():
             self._note_values(path, sorted(values))
         for aspect, scales in other.scales.items():
@@ -151,14 +151,14 @@ class Tally:
         asks = self.asks()
         votes = [path for path, seen in asks.items() if seen.looks == VOTES]
         if votes:
-            raise UserError(f"source {source}: {self._describe_votes(votes, asks)}{_others(asks, votes)}")
+            raise UserError(f"source {source}: {self._describe_votes(votes, asks)}{_other_keys(asks, votes)}")
         for path, seen in asks.items():
             meaning = self.propose(path, seen.looks)
-            example = f"fields: {{{yaml_key(path)}: {meaning}}}{_example(seen.looks)}"
+            example = f"fields: {{{yaml_key(path)}: {meaning}}}{_format_example(seen.looks)}"
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
-                + _others(asks, [path])
+                + _other_keys(asks, [path])
             )
         for scales in self.scales.values():
             if two := find_two_scales(scales):
@@ -198,7 +198,7 @@ class Tally:
             said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:NAMED])
             more = f"; and {len(named) - NAMED} more keys" if len(named) > NAMED else ""
             yield f"keys that nothing reads: {said}{more}"
-        people = [path for path in self.unread if flat(path) in PEOPLE]
+        people = [path for path in self.unread if flatten_name(path) in PEOPLE]
         if self.nameless and people:
             key = yaml_key(people[0])
             yield (
@@ -208,7 +208,9 @@ class Tally:
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"left out: {count:,} {reason}"
         for key, seen in list(self.words.items())[:NAMED]:
-            what = f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {shown(seen.where)}"
+            what = (
+                f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {format_sample(seen.where)}"
+            )
             yield f"words for a missing value: {what}"
         for key, seen in self.asked.items():
             if seen.looks == LITERAL:
@@ -219,20 +221,20 @@ class Tally:
             yield f"cannot be read: {self.faults:,} rows, set aside by validation; the first: {first}"
 
 
-def _count(counts: dict[str, Seen], path: str, seen: Seen) -> None:
+def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:
     if path not in counts and len(counts) >= MOST_KEYS:
         path = "(other keys)"
     before = counts.get(path)
     counts[path] = before.plus(seen) if before else seen
 
 
-def _others(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
+def _other_keys(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
     names = [shown_key(path) for path in asks if path not in said]
     more = ", …" if len(names) > NAMED else ""
     return f" ({len(names)} more such keys: {', '.join(names[:NAMED])}{more})" if names else ""
 
 
-def _example(looks: str) -> str:
+def _format_example(looks: str) -> str:
     if looks == LITERAL:
         return " where it is meant as it stands; or write the text alone into the file"
     if looks == MASK:
@@ -248,7 +250,7 @@ def yaml_key(path: str) -> str:
     return key if key.replace(".", "").replace("_", "").isalnum() else f'"{key}"'
 
 
-def shown(value: Any) -> str:
+def format_sample(value: Any) -> str:
     """Return a value as one short line without control characters."""
     text = value if isinstance(value, str) else repr(value)
     cut = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

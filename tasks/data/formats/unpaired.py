@@ -11,20 +11,20 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.formats.annotators import UNKNOWN
-from tasks.data.formats.base import Format, Reading, Sample
+from tasks.data.formats.base import Format, ParseOptions, Sample
 from tasks.data.formats.conversations import (
     MEDIA,
     SYSTEM,
     group_of,
-    history,
+    history_turns,
     read_exchange,
     read_history,
-    there,
+    require_value,
 )
 from tasks.data.formats.field_meanings import as_flag, as_verdict, is_empty
-from tasks.data.formats.preference_fields import annotator, aspect, time
+from tasks.data.formats.preference_fields import row_annotator, row_aspect, row_time
 from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
-from tasks.data.records import Found, rating_row
+from tasks.data.records import ParsedRow, rating_row
 
 UNRATED = "pairs that nobody rated, as label is empty"
 KEYS = keys(
@@ -33,14 +33,14 @@ KEYS = keys(
 )  # fmt: skip
 
 
-def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterator[Found]:
+def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
     """A Rating a row. Raises UserError with file and line, also where the label is neither true nor false.
 
     An empty completion is kept, and validation puts it aside with its line. A row with an empty label gives
     nothing: nobody rated it.
     """
     prompt, completion, label = (
-        there(values, reading.column(key), where) for key in ("prompt", "completion", "label")
+        require_value(values, reading.column(key), where) for key in ("prompt", "completion", "label")
     )
     if is_empty(label):
         return
@@ -53,12 +53,12 @@ def read_row(values: Mapping[str, Any], reading: Reading, where: str) -> Iterato
     before = read_history(values.get("history"), where)
     turns, (answer,) = read_exchange(prompt, {"completion": completion}, values, reading, where, before)
     *earlier, last = turns
-    who, when = annotator(values, reading), time(values, reading)
+    who, when = row_annotator(values, reading), row_time(values, reading)
     row = rating_row(
-        last.content, answer if answer.strip() else "", [score], [who], aspect(values, reading),
-        reading.source, group_of(turns, values), history(earlier), [when] if when else [],
+        last.content, answer if answer.strip() else "", [score], [who], row_aspect(values, reading),
+        reading.source, group_of(turns, values), history_turns(earlier), [when] if when else [],
     )  # fmt: skip
-    yield Found(row, where, anonymous=who == UNKNOWN)
+    yield ParsedRow(row, where, anonymous=who == UNKNOWN)
 
 
 def fits_unpaired(sample: Sample) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.data.formats.base import Sample
-from tasks.data.formats.column_names import NAMES, is_choice, plain, written, yaml_scalar
+from tasks.data.formats.column_names import NAMES, format_columns, is_choice, plain_name, yaml_scalar
 from tasks.data.formats.field_meanings import is_empty
 
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
@@ -61,8 +61,8 @@ def _squad(sample: Sample) -> str:
     values = sample.items[0].values
     articles = values.get("data") if isinstance(values.get("data"), list) else [values]
     nested = any(isinstance(one, dict) and "paragraphs" in one for one in articles or ())
-    asked = {plain(key) for key in values} & {"question", "prompt", "query"}
-    flat = asked and any(_is_span(values[key]) for key in values if plain(key) in ("answers", "answer"))
+    asked = {plain_name(key) for key in values} & {"question", "prompt", "query"}
+    flat = asked and any(_is_span(values[key]) for key in values if plain_name(key) in ("answers", "answer"))
     if not nested and not flat:
         return ""
     return (
@@ -97,7 +97,7 @@ def _several_answers(sample: Sample) -> str:
 
 def _votes(sample: Sample) -> str:
     """Two answers without a choice, perhaps with a column per person that holds the side that they chose."""
-    names = {plain(key): key for key in sample.items[0].values}
+    names = {plain_name(key): key for key in sample.items[0].values}
     sides = [next((names[name] for name in NAMES[side] if name in names), "") for side in ("a", "b")]
     if not all(sides) or "choice" in names:
         return ""
@@ -114,9 +114,9 @@ def _votes(sample: Sample) -> str:
     if len(people) < 2:
         return (
             f"{sides[0]} and {sides[1]} are two answers, and no column is the choice between them; where one "
-            f"holds a, b or tie, add to the source format: rows, {written({**named, 'choice': '...'})}"
+            f"holds a, b or tie, add to the source format: rows, {format_columns({**named, 'choice': '...'})}"
         )
-    columns = f", {written(named)}" if named else ""
+    columns = f", {format_columns(named)}" if named else ""
     votes = ", ".join(f"{yaml_scalar(name)}: vote" for name in people)
     return (
         f"the columns {', '.join(people)} hold a choice each; where each is a person, add to the source "

@@ -7,7 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 from tasks.data.formats.column_names import is_choice
-from tasks.data.formats.field_meanings import FALSE, TRUE, as_flag, as_score, flat, plain_word, word_set
+from tasks.data.formats.field_meanings import (
+    FALSE,
+    TRUE,
+    as_flag,
+    as_score,
+    flatten_name,
+    plain_word,
+    word_set,
+)
 from tasks.data.formats.list_literals import read_literal
 
 SHORT = 60  # characters; what is longer is a remark
@@ -127,7 +135,7 @@ def looks_like_verdict(path: str, value: Any) -> str:
 @lru_cache(maxsize=4096)
 def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
     """Return the last name of a path, its words, and the words that say what its values are about."""
-    names = [flat(part) for part in path.split(".")]
+    names = [flatten_name(part) for part in path.split(".")]
     *above, last = (frozenset(name.split("_")) for name in names)
     words = last if last & _ABOUT else last.union(*above)
     return names[-1], last, words | {"opt_out"} if {"opt", "out"} <= words else words

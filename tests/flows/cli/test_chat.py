@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.chat import talk
+from flows.cli.chat import run_chat
 from model.errors import UserError
-from tasks.serving.chat import Conversation, Manner, Talker
+from tasks.serving.chat import ChatModel, Conversation, SamplingParams
 from tests.model.conftest import CONTEXT, Language, language
 
 __all__ = ["language"]
-MANNER = Manner(new_tokens=6, seed=3)
+MANNER = SamplingParams(new_tokens=6, seed=3)
 SYSTEM = {"role": "system", "content": "be warm"}
 
 
 @pytest.fixture
-def talker(language: Language, tmp_path: Path) -> Talker:
-    return Talker(language.model(tmp_path))
+def talker(language: Language, tmp_path: Path) -> ChatModel:
+    return ChatModel(language.model(tmp_path))
 
 
 def said(conversation: Conversation, lines: list[str]) -> tuple[list[str], list[str]]:
@@ -33,18 +33,18 @@ def said(conversation: Conversation, lines: list[str]) -> tuple[list[str], list[
             starts.append(len(written))
             yield line
 
-    talk(conversation, MANNER, asked(), written.append, notes.append)
+    run_chat(conversation, MANNER, asked(), written.append, notes.append)
     spans = zip(starts, [*starts[1:], len(written)], strict=True)
     answers = ["".join(written[start:stop]) for start, stop in spans if stop > start]
     assert all(answer.endswith("\n") for answer in answers)
     return [answer[:-1] for answer in answers], notes
 
 
-def alone(talker: Talker, prompt: str, history: list[dict[str, str]], seed: int) -> str:
-    return "".join(talker.answer(prompt, Manner(new_tokens=6, seed=seed), history))
+def alone(talker: ChatModel, prompt: str, history: list[dict[str, str]], seed: int) -> str:
+    return "".join(talker.answer(prompt, SamplingParams(new_tokens=6, seed=seed), history))
 
 
-def test_an_answer_follows_what_was_said(talker: Talker) -> None:
+def test_an_answer_follows_what_was_said(talker: ChatModel) -> None:
     conversation = Conversation(talker)
     (first, second), notes = said(conversation, ["the film\n", "why\n"])
     before = [{"role": "user", "content": "the film"}, {"role": "assistant", "content": first}]
@@ -54,20 +54,20 @@ def test_an_answer_follows_what_was_said(talker: Talker) -> None:
     assert notes == []
 
 
-def test_new_begins_afresh_and_an_empty_line_ends(talker: Talker) -> None:
+def test_new_begins_afresh_and_an_empty_line_ends(talker: ChatModel) -> None:
     answers, notes = said(Conversation(talker), ["the film", "/new\n", "the film", "", "why"])
     assert len(answers) == 2 and answers[0] == answers[1]
     assert notes == ["a new conversation"]
 
 
-def test_the_system_line_stays(talker: Talker) -> None:
+def test_the_system_line_stays(talker: ChatModel) -> None:
     conversation = Conversation(talker, "be warm")
     (first, again), _ = said(conversation, ["the film", "/new", "the film"])
     assert first == again == alone(talker, "the film", [SYSTEM], 3) != alone(talker, "the film", [], 3)
     assert conversation.history[0] == SYSTEM
 
 
-def test_the_oldest_turns_go_when_the_context_is_full_and_it_is_said_once(talker: Talker) -> None:
+def test_the_oldest_turns_go_when_the_context_is_full_and_it_is_said_once(talker: ChatModel) -> None:
     conversation = Conversation(talker, "be warm")
     answers, notes = said(conversation, [f"the film {i}" for i in range(12)])
     assert len(answers) == 12
@@ -79,19 +79,19 @@ def test_the_oldest_turns_go_when_the_context_is_full_and_it_is_said_once(talker
     # The last answer followed what was remembered before it, and found the room that was asked for.
     before = list(conversation.history[:-2])
     assert answers[-1] == alone(talker, "the film 11", before, 3 + 11)
-    assert len(talker.tokenizer.prompt("the film 11", before)) + MANNER.new_tokens <= CONTEXT
+    assert len(talker.tokenizer.encode_prompt("the film 11", before)) + MANNER.new_tokens <= CONTEXT
     _, notes = said(conversation, ["/new", *(f"the film {i}" for i in range(12))])
     assert len(notes) == 2
 
 
-def test_an_answer_is_asked_for_at_most_half_of_the_context(talker: Talker) -> None:
+def test_an_answer_is_asked_for_at_most_half_of_the_context(talker: ChatModel) -> None:
     conversation = Conversation(talker)
     conversation.history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    assert not conversation.make_room("the film", Manner(new_tokens=10_000))
+    assert not conversation.make_room("the film", SamplingParams(new_tokens=10_000))
     assert len(conversation.history) == 2
 
 
-def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused_and_not_remembered(talker: Talker) -> None:
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused_and_not_remembered(talker: ChatModel) -> None:
     conversation = Conversation(talker)
     with pytest.raises(UserError, match=f"and the context is {CONTEXT}: no room for an answer"):
         said(conversation, ["the film " * 60])

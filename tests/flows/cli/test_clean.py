@@ -15,10 +15,10 @@ import pytest
 
 from flows.cli.clean import clean
 from model.errors import UserError
-from model.events import Report
-from tasks.cleanup.output_gc import parse_age, parse_size, survey
-from tasks.engine.output import MANIFEST, Reference
-from tasks.engine.stage import Surroundings, stage
+from model.events import EventCallback
+from tasks.cleanup.output_gc import list_outputs, parse_age, parse_size
+from tasks.engine.output import MANIFEST, StageOutput
+from tasks.engine.stage import StageContext, stage
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli_runner import call, of
 
@@ -38,14 +38,14 @@ class Words:
 
 
 @stage()
-def first(parameters: Words, out: Path, report: Report) -> dict[str, Any]:
+def first(parameters: Words, out: Path, report: EventCallback) -> dict[str, Any]:
     """A file."""
     (out / "words.txt").write_text(parameters.word * 1000)
     return {}
 
 
 @stage(inputs=("first",))
-def second(parameters: Words, first: Path, out: Path, report: Report) -> dict[str, Any]:
+def second(parameters: Words, first: Path, out: Path, report: EventCallback) -> dict[str, Any]:
     """A file of a file."""
     (out / "words.txt").write_text((first / "words.txt").read_text() + parameters.word)
     return {}
@@ -65,10 +65,10 @@ def tracker(root: Path) -> Tracker:
     return Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
 
 
-def make(root: Path, word: str, days: float, tracker: Tracker | None = None) -> list[Reference]:
+def make(root: Path, word: str, days: float, tracker: Tracker | None = None) -> list[StageOutput]:
     """Both stages of a word, made so many days ago."""
-    around = Surroundings(root)
-    made: list[Reference] = []
+    around = StageContext(root)
+    made: list[StageOutput] = []
     for one in (first, second):
         inputs = {found.stage: found for found in made}
         if tracker:
@@ -86,7 +86,7 @@ def say(*words: str) -> str:
     return call(of(clean), *words).output
 
 
-def there(made: list[Reference]) -> list[bool]:
+def there(made: list[StageOutput]) -> list[bool]:
     return [Path(one.path).exists() for one in made]
 
 
@@ -110,7 +110,7 @@ def test_old_ones_go_and_a_dry_run_only_says_so(root: Path, tracker: Tracker) ->
 
 def test_by_size_the_oldest_unused_go_first(root: Path, tracker: Tracker) -> None:
     words = [make(root, word, days) for word, days in (("a", 3), ("b", 2), ("c", 1))]
-    whole = sum(entry.size for entry in survey(root / "var" / "cache" / "artifacts"))
+    whole = sum(entry.size for entry in list_outputs(root / "var" / "cache" / "artifacts"))
     assert "the oldest, to keep under" in say("--keep-under", f"{whole - 100}B")
     assert [all(there(made)) for made in words] == [False, True, True]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flows.cli.clean import clean
-from tasks.engine.output import MANIFEST, Reference
+from tasks.engine.output import MANIFEST, StageOutput
 from tasks.tracking.tracker import CLEANED, HOLDER, Tracker
 from tests.flows.cli_runner import call, of
 
@@ -35,14 +35,14 @@ def tracker(root: Path) -> Tracker:
     return Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
 
 
-def output(root: Path, stage: str, key: str, run: str, reused: bool = False) -> Reference:
+def output(root: Path, stage: str, key: str, run: str, reused: bool = False) -> StageOutput:
     folder = root / "outputs" / stage / key
     (folder / "model").mkdir(parents=True, exist_ok=True)
     (folder / "model" / "model.safetensors").write_bytes(b"w" * 5000)
     (folder / "metrics.json").write_text("{}")
     (folder / "curves.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
     (folder / MANIFEST).write_text(json.dumps({"key": key, "inputs": {}}))
-    return Reference(stage, key, str(folder), f"digest of {key}", reused, 1.0, {}, run)
+    return StageOutput(stage, key, str(folder), f"digest of {key}", reused, 1.0, {}, run)
 
 
 def run_chain(
@@ -154,7 +154,7 @@ YOUNG, LOCKED = "e0" * 8, "f0" * 4
 
 
 def test_old_caches_go_and_a_dry_run_names_them(root: Path, tracker: Tracker) -> None:
-    from tasks.data.download import address
+    from tasks.data.download import parse_address
 
     cache = root / "var" / "cache"
     old = [
@@ -166,7 +166,7 @@ def test_old_caches_go_and_a_dry_run_names_them(root: Path, tracker: Tracker) ->
     ]
     stays = [
         lay(cache / "environments" / YOUNG / "pyvenv.cfg", 1),
-        lay(root / address(SECRET_FREE).place / "1" / "texts.jsonl", 60),
+        lay(root / parse_address(SECRET_FREE).cache_folder / "1" / "texts.jsonl", 60),
         lay(cache / "downloads" / "named.whl", 60),
         lay(cache / "reproduce" / LOCKED / "preset.json", 60),
     ]

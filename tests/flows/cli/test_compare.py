@@ -13,7 +13,7 @@ import pytest
 
 from flows.cli.compare import compare
 from model.errors import UserError
-from tasks.engine.stage import Surroundings, stage
+from tasks.engine.stage import StageContext, stage
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli_runner import call, of
 
@@ -55,7 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
             inputs: dict[str, Any] = {}
             for each, given in ((ingest, {}), (sft, parameters)):
                 with tracker.open_stage(each.name, given, []) as run:
-                    found = each.run(given, inputs, Surroundings(root), lambda event: None, run=run)
+                    found = each.run(given, inputs, StageContext(root), lambda event: None, run=run)
                     held = tracker.close_stage(found, data)
                 inputs[each.name] = type(found)(**{**vars(found), "run": held})
             made[name] = inputs["sft"].run

@@ -28,7 +28,7 @@ def say(*words: str) -> str:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     lay(tmp_path, "one", "two")
-    versions.add(tmp_path, "", {"sources": "a", "rows": {"text": 2, "pairs": 1}})
+    versions.add_version(tmp_path, "", {"sources": "a", "rows": {"text": 2, "pairs": 1}})
     return tmp_path
 
 
@@ -40,9 +40,9 @@ def test_before_the_first_version_there_is_a_word(tmp_path: Path, monkeypatch: p
 
 def test_the_log_shows_rows_and_whose_sources_changed(root: Path) -> None:
     lay(root, "one", "three")
-    versions.add(root, "", {"sources": "b", "rows": {"text": 2, "pairs": 1}})
+    versions.add_version(root, "", {"sources": "b", "rows": {"text": 2, "pairs": 1}})
     lay(root, "one", "four")
-    last = versions.add(root, "", {"sources": "b", "rows": {"text": 12_345, "pairs": 1}})
+    last = versions.add_version(root, "", {"sources": "b", "rows": {"text": 12_345, "pairs": 1}})
     no_git, newest, same, _, other, _, rows = say("log").splitlines()
     assert "is in no git repository" in no_git
     assert last[:12] in newest and "not committed" in newest
@@ -74,7 +74,7 @@ def test_a_preset_says_where_versions_are_fetched_from(
     root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     kept = tmp_path_factory.mktemp("kept")
-    versions.push(root, str(kept))
+    versions.push_data(root, str(kept))
     (root / ".dvc" / "config.local").unlink()
     shutil.rmtree(root / ".dvc" / "cache" / "files")
     first = versions.read_pointer(root)["md5"][:8]

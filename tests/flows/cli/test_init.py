@@ -20,18 +20,18 @@ import yaml
 from rich.console import Console
 
 from flows.cli import init
-from flows.cli.ingest_preview import show
+from flows.cli.ingest_preview import print_preview
 from flows.config import Preset, read_preset
 from model.errors import UserError
-from model.nn.transformer import Architecture
+from model.nn.transformer import ModelConfig
 from model.training import throughput
-from tasks.common.names import slug
+from tasks.common.names import slugify_name
 from tasks.data.sources import Source, own_files
-from tasks.engine.output import Reference
-from tasks.engine.stage import Surroundings
+from tasks.engine.output import StageOutput
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.labels import labels
-from tasks.onboarding.folder_scan import survey
+from tasks.onboarding.folder_scan import scan_folder
 from tasks.split import split
 from tasks.tokenizer import tokenizer
 from tasks.validate import validate
@@ -92,16 +92,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pace that is the same in each run, for what is not about measuring it."""
 
-    def measure(shape: Architecture, batch: int, device: str, seconds: float) -> throughput.Pace:
-        return throughput.Pace(2e10 / (6 * shape.parameters), 1)
+    def measure(shape: ModelConfig, batch: int, device: str, seconds: float) -> throughput.Pace:
+        return throughput.Pace(2e10 / (6 * shape.num_parameters), 1)
 
-    monkeypatch.setattr(throughput, "measure", measure)
+    monkeypatch.setattr(throughput, "measure_pace", measure)
     monkeypatch.setattr(throughput, "on_one_thread", lambda *rest: 0.0)
 
 
 def made(folder: str = "mine", **changes: Any) -> Path:
     settings = {"name": "", "minutes": 10.0, "device": "cpu", "force": False, "checked": False} | changes
-    return init.propose(Path(folder), **settings)
+    return init.propose_preset(Path(folder), **settings)
 
 
 def test_what_it_writes_is_a_preset_and_the_first_stages_run(project: Path, steady: None) -> None:
@@ -127,16 +127,16 @@ def test_what_it_writes_is_a_preset_and_the_first_stages_run(project: Path, stea
     assert made_so_far["labels"].metrics["valid_pairs"] > 0
 
 
-def run_first_stages(preset: Preset, root: Path) -> dict[str, Reference]:
-    around = Surroundings(root, preset.seed, "cpu", 1)
-    done: dict[str, Reference] = {}
+def run_first_stages(preset: Preset, root: Path) -> dict[str, StageOutput]:
+    around = StageContext(root, preset.seed, "cpu", 1)
+    done: dict[str, StageOutput] = {}
 
     def say(event: dict[str, Any]) -> None:
         pass
 
     for stage, parameters in (
         (ingest, preset.data), (validate, preset.validation), (split, preset.split),
-        (tokenizer, preset.tokens()), (labels, preset.labels),
+        (tokenizer, preset.tokenizer_parameters()), (labels, preset.labels),
     ):  # fmt: skip
         done[stage.name] = stage.run(parameters, done, around, say)
     return done
@@ -174,7 +174,7 @@ def test_one_thread_that_is_faster_is_said(
 
 
 def test_one_thread_is_tried_on_a_cpu_of_several_alone() -> None:
-    shape = Architecture(layers=2, width=32, heads=2, context=32, vocabulary=300)
+    shape = ModelConfig(layers=2, width=32, heads=2, context=32, vocabulary=300)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     assert throughput.on_one_thread(shape, 4, "cpu", 0.1) > 0 and torch.get_num_threads() == 2
@@ -185,11 +185,11 @@ def test_one_thread_is_tried_on_a_cpu_of_several_alone() -> None:
 
 
 def test_a_pace_is_measured_on_real_steps() -> None:
-    shape = Architecture(layers=2, width=32, heads=2, context=32, vocabulary=300)
-    found = throughput.measure(shape, 4, "cpu", 0.2)
+    shape = ModelConfig(layers=2, width=32, heads=2, context=32, vocabulary=300)
+    found = throughput.measure_pace(shape, 4, "cpu", 0.2)
     assert found.steps >= 1 and found.tokens_per_second > 0
-    assert throughput.measure(shape, 4, "cpu", 0.0).steps == 1
-    assert throughput.memory("cpu") > 0
+    assert throughput.measure_pace(shape, 4, "cpu", 0.0).steps == 1
+    assert throughput.device_memory("cpu") > 0
 
 
 def test_a_preset_that_is_there_stays_without_force(project: Path, steady: None) -> None:
@@ -274,7 +274,7 @@ def test_links_to_folders_are_followed_and_loops_end(project: Path) -> None:
     (linked / "there").symlink_to(elsewhere, target_is_directory=True)
     (linked / "again").symlink_to(linked, target_is_directory=True)
     (elsewhere / "back").symlink_to(linked, target_is_directory=True)
-    (source,) = survey(linked, project).sources
+    (source,) = scan_folder(linked, project).sources
     assert source.files == ("linked/there/a.jsonl",) and source.count("text") == 1
 
 
@@ -344,7 +344,7 @@ def test_a_doubtful_share_of_labels_is_allowed_and_named(
     assert "# A run goes on without these rows: 16 comparisons: one person, one choice: they disagree" in text
     preset = read_preset(path)
     assert preset.validation.quarantine == 0.13
-    show(preset, project, Console(file=StringIO()), whole=True)
+    print_preview(preset, project, Console(file=StringIO()), whole=True)
     assert not list(project.glob("data*")) and not (project / "var").exists()
 
 
@@ -358,7 +358,7 @@ def test_where_most_rows_are_bad_the_preset_is_written_and_the_run_called_refuse
     preset = read_preset(project / "configs" / "mine.yaml")
     assert preset.validation.quarantine == 0.02
     with pytest.raises(UserError, match="the data was refused before any training: 40 of 40 comparisons"):
-        show(preset, project, Console(file=StringIO()))
+        print_preview(preset, project, Console(file=StringIO()))
 
 
 ASKED_ROWS = {
@@ -391,7 +391,7 @@ def test_a_key_that_must_be_explained_is_listed_and_stops_like_the_dry_run(
     if texts:
         write_texts(project / "own" / "texts", random.Random(3))
     with pytest.raises(UserError, match="looks like a ") as error:
-        init.propose(project / "own", "mine", 5, "cpu", False)
+        init.propose_preset(project / "own", "mine", 5, "cpu", False)
     said = capsys.readouterr().out
     assert "keys that nothing reads: " in said and "origin (9, as 'page 0')" in said
     assert "not read" not in said
@@ -401,7 +401,7 @@ def test_a_key_that_must_be_explained_is_listed_and_stops_like_the_dry_run(
         return
     path = project / "configs" / "mine.yaml"
     with pytest.raises(UserError) as dry:
-        show(read_preset(path), project, Console(file=StringIO()))
+        print_preview(read_preset(path), project, Console(file=StringIO()))
     refused = f"configs/mine.yaml is written, but a run with it would be refused: {dry.value}"
     assert str(error.value) == refused
     # The proposal in the comment is YAML that ends the question.
@@ -412,7 +412,7 @@ def test_a_key_that_must_be_explained_is_listed_and_stops_like_the_dry_run(
     source = next(one for one in preset["data"]["sources"] if one["name"] == "a")
     source.update(yaml.safe_load(found[1]))
     path.write_text(yaml.safe_dump(preset))
-    show(read_preset(path), project, Console(file=StringIO()))
+    print_preview(read_preset(path), project, Console(file=StringIO()))
 
 
 def test_init_without_a_check_stops_at_a_key_that_must_be_explained(
@@ -422,7 +422,7 @@ def test_init_without_a_check_stops_at_a_key_that_must_be_explained(
     write(project / "own" / "a.jsonl", *rows)
     write_texts(project / "own" / "texts", random.Random(3))
     with pytest.raises(UserError, match=r"the key spam_votes is .* and looks like a verdict"):
-        init.propose(project / "own", "mine", 5, "cpu", False, checked=False)
+        init.propose_preset(project / "own", "mine", 5, "cpu", False, checked=False)
     assert "source a: keys that nothing reads: spam_votes (40, as 0)" in capsys.readouterr().out
     assert (project / "configs" / "mine.yaml").exists()
 
@@ -442,7 +442,7 @@ def test_sound_rows_pass_the_check_of_a_run(
 ) -> None:
     preset = read_preset(made(checked=True))
     assert "would stop" not in capsys.readouterr().out
-    show(preset, project, Console(file=StringIO()), whole=True)
+    print_preview(preset, project, Console(file=StringIO()), whole=True)
 
 
 @pytest.mark.parametrize(
@@ -458,7 +458,9 @@ def test_a_time_that_is_too_short_is_said(
     minutes: float, speed: float, says: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(
-        throughput, "measure", lambda shape, *rest: throughput.Pace(speed / (6 * shape.parameters), 1)
+        throughput,
+        "measure_pace",
+        lambda shape, *rest: throughput.Pace(speed / (6 * shape.num_parameters), 1),
     )
     path = made(minutes=minutes)
     comment = " ".join(path.read_text().replace("\n#", "").split())
@@ -498,7 +500,7 @@ def test_columns_of_common_names_are_proposed_and_run(
         "prompt": "Query", "a": "Response A", "b": "Response B", "choice": "Winner",
     }  # fmt: skip
     assert "taken by their names: question as prompt, answer as completion" in capsys.readouterr().out
-    done = ingest.run(preset.data, {}, Surroundings(project, 1, "cpu", 1), lambda event: None)
+    done = ingest.run(preset.data, {}, StageContext(project, 1, "cpu", 1), lambda event: None)
     assert done.metrics["pairs"] == 80 and done.metrics["comparisons"] == 60
 
 
@@ -520,7 +522,7 @@ def test_files_that_are_read_together_are_refused_together(project: Path) -> Non
     folder.mkdir()
     shutil.copy(EXPORTS / "label_studio.json", folder / "export.json")
     (folder / "config.xml").write_text("<View><Text name='t' value='$nothing'/></View>")
-    found = survey(folder, project)
+    found = scan_folder(folder, project)
     assert [name for name, _ in found.others] == ["tool/export.json, tool/config.xml"]
     ((_, why),) = found.others
     assert "give the project's labelling configuration" not in why
@@ -533,7 +535,7 @@ def test_globs_match_what_they_were_made_of(project: Path) -> None:
     packed = project / "mine" / "more" / "a.jsonl.gz"
     packed.parent.mkdir()
     packed.write_bytes(gzip.compress(b'{"text": "packed"}\n'))
-    found = {source.name: source for source in survey(project / "mine", project).sources}
+    found = {source.name: source for source in scan_folder(project / "mine", project).sources}
     assert found["texts-2"].files == ("mine/texts/**/*.txt",)
     assert found["texts"].files == ("mine/texts/rows.jsonl",)
     assert found["more"].files == ("mine/more/a.jsonl.gz",)
@@ -545,7 +547,7 @@ def test_files_of_two_kinds_in_a_folder_are_listed_by_name(project: Path) -> Non
     write(folder / "a.jsonl", {"text": "one"})
     write(folder / "b.jsonl", {"text": "two"})
     write(folder / "c.jsonl", {"instruction": "Do", "input": "", "output": "done"})
-    found = {source.format: source.files for source in survey(folder, project).sources}
+    found = {source.format: source.files for source in scan_folder(folder, project).sources}
     assert found["rows"] == ("mixed/a.jsonl", "mixed/b.jsonl")
     assert found["alpaca"] == ("mixed/c.jsonl",)
 
@@ -563,7 +565,7 @@ def test_one_broken_file_among_many_is_left_out_alone(project: Path) -> None:
         write(project / "many" / f"{number}.json", {"text": f"number {number}"})
     with (project / "many" / "1.json").open("a") as file:
         file.write("\n" * 30 + '{"text": \n')
-    found = survey(project / "many", project)
+    found = scan_folder(project / "many", project)
     assert [source.files for source in found.sources] == [("many/0.json", "many/2.json")]
     ((name, why),) = found.others
     assert name == "many/1.json" and why.startswith("line 33: broken JSON")
@@ -573,7 +575,7 @@ def test_a_broken_line_costs_its_row_alone(project: Path) -> None:
     write(project / "many" / "0.jsonl", {"text": "one"}, {"text": "two"})
     with (project / "many" / "0.jsonl").open("a") as file:
         file.write('{"text": \n{"text": null}\n')
-    (source,) = survey(project / "many", project).sources
+    (source,) = scan_folder(project / "many", project).sources
     assert len(source.rows) == 2
 
 
@@ -607,7 +609,7 @@ def test_a_long_file_is_read_in_part_and_counted_about(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.onboarding.folder_scan.READ", 2000)
-    (source,) = survey(project / "mine" / "labels", project).sources
+    (source,) = scan_folder(project / "mine" / "labels", project).sources
     assert 0 < len(source.rows) < 200 and source.share < 1
     assert 180 <= source.count("ratings") <= 220
 
@@ -631,8 +633,8 @@ def test_few_documents_are_split_so_that_each_split_has_some(project: Path, stea
     )
     preset = read_preset(made("few"))
     done: Callable[[dict[str, Any]], None] = lambda event: None  # noqa: E731
-    around = Surroundings(project, 1, "cpu", 1)
-    references: dict[str, Reference] = {}
+    around = StageContext(project, 1, "cpu", 1)
+    references: dict[str, StageOutput] = {}
     for stage, parameters in ((ingest, preset.data), (validate, preset.validation), (split, preset.split)):
         references[stage.name] = stage.run(parameters, references, around, done)
     assert all(references["split"].metrics[f"{name}_text"] for name in ("train", "valid", "test"))
@@ -691,8 +693,8 @@ def test_folders_with_odd_names_are_read_and_named_apart(project: Path, steady: 
     ],
 )  # fmt: skip
 def test_a_folder_gives_the_preset_a_plain_name(folder: str, name: str) -> None:
-    assert slug(folder)[:-6] == name[:-6] and len(slug(folder)) == len(name)
-    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", slug(folder)) and len(slug(folder)) <= 48
+    assert slugify_name(folder)[:-6] == name[:-6] and len(slugify_name(folder)) == len(name)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", slugify_name(folder)) and len(slugify_name(folder)) <= 48
 
 
 def test_a_file_name_that_is_not_utf8_is_said_and_left_out(

@@ -13,7 +13,7 @@ from tasks.data.records import TYPES, rating_row, text_row, write_rows
 from tasks.data.splits import SplitParameters
 from tasks.deletion.affected_models import Finished, _trained_judges
 from tasks.dvc import versions
-from tasks.engine.stage import Surroundings, stage
+from tasks.engine.stage import StageContext, stage
 from tasks.split import split
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli_runner import call, of
@@ -49,14 +49,14 @@ def project(tmp_path_factory):
     for kind in TYPES:
         rows = {"text": TEXTS, "ratings": RATED}.get(kind, [])
         write_rows(root / "data" / kind / "00000.jsonl", rows)
-    version = versions.add(root, "", {"sources": "a"})
+    version = versions.add_version(root, "", {"sources": "a"})
     tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
     made = {}
     with tracker.open_run("demo", {}, {"prefect.flow_run_id": "f"}, "note"):
         for each in (validate, split, reward, rlhf):
             parameters = SplitParameters(0.2, 0.2) if each is split else {}
             with tracker.open_stage(each.name, parameters, []) as run:
-                found = each.run(parameters, made, Surroundings(root), lambda event: None, run=run)
+                found = each.run(parameters, made, StageContext(root), lambda event: None, run=run)
                 held = tracker.close_stage(found, version)
             made[each.name] = type(found)(**{**vars(found), "run": held})
     tracker.client.create_registered_model("chatmill")

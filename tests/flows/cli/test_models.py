@@ -9,7 +9,7 @@ import pytest
 from flows.cli import models
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
-from tasks.engine.output import Reference
+from tasks.engine.output import StageOutput
 from tests.flows.cli_runner import call, of
 
 
@@ -30,9 +30,9 @@ def test_versions_the_champion_a_rollback_and_the_history(project):
     tracker = open_tracker()
     for digest, score in (("a", 0.1), ("b", 0.2)):
         run = tracker.client.create_run(tracker.experiment).info.run_id
-        aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+        aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
         metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
-        tracker.register(aligned, Reference("gate", digest, "", digest, False, 0.1, metrics))
+        tracker.register(aligned, StageOutput("gate", digest, "", digest, False, 0.1, metrics))
     shown = say("models").splitlines()
     assert shown[1].split()[:3] == ["chatmill", "2", "chatmill"]
     assert "champion" in shown[1]
@@ -48,7 +48,7 @@ def test_versions_the_champion_a_rollback_and_the_history(project):
     say("rollback", "1", "--why", "rude [b]")
     with pytest.raises(UserError, match="champion already"):
         say("rollback", "1", "--why", "rude")
-    assert "(" + models.person() + ": rude [b])" in say("models")
+    assert "(" + models.current_user() + ": rude [b])" in say("models")
     when, *moves = say("models", "--history").splitlines()
     assert when.split() == ["product", "when", "was", "now", "why"] and len(moves) == 3
     assert "rude [b]" in moves[2] and moves[0].split()[3:5] == ["none", "1"]

@@ -11,9 +11,9 @@ import pytest
 from flows.cli import approve, lineage, models
 from flows.config import check_preset, read_preset
 from model.errors import UserError
-from tasks.engine.stage import Reference
+from tasks.engine.stage import StageOutput
 from tasks.serving.chat import is_champion
-from tasks.tracking.approval import Question
+from tasks.tracking.approval import ApprovalRequest
 from tasks.tracking.products import CHAMPION, MODEL, is_version, product_named
 from tasks.tracking.run_diff import find_run
 from tasks.tracking.tracker import Tracker
@@ -51,15 +51,20 @@ def at(root: Path, product: str = MODEL) -> Tracker:
 
 
 def made(
-    root: Path, product: str, digest: str, score: float, question: Question | None = None, preset: str = ""
+    root: Path,
+    product: str,
+    digest: str,
+    score: float,
+    question: ApprovalRequest | None = None,
+    preset: str = "",
 ) -> str:
     """Register a model of a product; its version."""
     tracker = at(root, product)
     name = f"{preset or product} · rlhf"
     run = tracker.client.create_run(tracker.experiment, run_name=name).info.run_id
     tracker.client.log_text(run, json.dumps({"weights": digest}), "model/config.json")
-    aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
-    verdict = Reference(
+    aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
+    verdict = StageOutput(
         "gate", "g", "", f"{digest}{score}", False, 0.1, {"passed": 1, "reason": "good", "score": score}
     )
     return tracker.register(aligned, verdict, question, preset or product).version
@@ -113,7 +118,7 @@ def test_a_command_that_could_mean_several_products_asks(project: Path) -> None:
 def test_a_person_decides_about_a_version_of_one_product(project: Path) -> None:
     made(project, "demo", "a", 0.1)
     for product, digest in (("demo", "b"), ("press", "c")):
-        made(project, product, digest, 0.2, Question(1, f"run-of-{product}"))
+        made(project, product, digest, 0.2, ApprovalRequest(1, f"run-of-{product}"))
     with pytest.raises(UserError, match=r"more than one version is meant \(.*demo/2.*"):
         say("approve")
     assert "version 1 of press is now the champion" in say("approve", "press/1", "--why", "reads well")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli.quarantine import _said, quarantine
+from flows.cli.quarantine import _describe_row, quarantine
 from model.errors import UserError
 from tasks.data.records import pair_row, text_row
 from tasks.validation.quarantine import read_admissions
@@ -150,4 +150,4 @@ def test_a_preset_says_where_admissions_stand(tmp_path: Path, ids: list[str]) ->
 @pytest.mark.parametrize("kind", ["text", "choice", "scores"])
 def test_a_row_that_could_not_be_read_is_shown_by_its_fault(kind: str) -> None:
     fault = "a.csv, row 3: completion is null; a text is right"
-    assert _said({"prompt": "", kind: "", "fault": fault}) == fault
+    assert _describe_row({"prompt": "", kind: "", "fault": fault}) == fault

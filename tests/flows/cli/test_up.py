@@ -23,10 +23,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from flows.servers.credentials import Login, stored_login
-from flows.servers.environment import asked, bare, free_port, silent
+from flows.servers.credentials import Credentials, stored_login
+from flows.servers.environment import checkout_environment, free_port, health_problem, query_status
 from flows.servers.state_file import Served, read_served
-from flows.servers.supervisor import MARK, Kept, Service, stop
+from flows.servers.supervisor import MARK, Service, SupervisedProcess, stop_processes
 from tests.integration.two_hosts import own_address, until
 
 REPOSITORY = Path(__file__).parents[3]
@@ -38,7 +38,7 @@ HOST = own_address()
 
 def chatmill(root: Path, *words: str, code: int = 0, **settings: str) -> str:
     command = [sys.executable, "-m", "flows.cli.main", *words]
-    environment = {**bare(REPOSITORY), "COLUMNS": "120", **settings}
+    environment = {**checkout_environment(REPOSITORY), "COLUMNS": "120", **settings}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -70,7 +70,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     chatmill(place, "down")
 
 
-def files_of_runs(root: Path, mlflow: str, login: Login) -> None:
+def files_of_runs(root: Path, mlflow: str, login: Credentials) -> None:
     """What goes through the server stands where one without it finds it, and the other way round."""
     from mlflow import MlflowClient
 
@@ -80,7 +80,7 @@ def files_of_runs(root: Path, mlflow: str, login: Login) -> None:
     local = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", folder)
     before = local.client.create_experiment("before", (folder / "artifacts").as_uri())
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in login.client.items():
+        for name, value in login.client_environment.items():
             patch.setenv(name, value)
         client = MlflowClient(mlflow, mlflow)
         for experiment in (local.experiment, before, client.create_experiment("by the server")):
@@ -115,7 +115,7 @@ def talk(address: str, token: str, **headers: str) -> str:
         return type(refused).__name__
 
 
-def refuse_foreign_pages(prefect: str, mlflow: str, login: Login) -> None:
+def refuse_foreign_pages(prefect: str, mlflow: str, login: Credentials) -> None:
     """Nothing that a web page of another origin sends reaches a server, not even with the password."""
     flow = b'{"name": "foreign"}'
     known = {"Authorization": login.header}
@@ -154,7 +154,7 @@ def log_in(link: str) -> str:
     )
     with urllib.request.urlopen(request) as answer:
         session = json.load(answer)
-    login = Login(session["user"], session["password"])
+    login = Credentials(session["user"], session["password"])
     question = f"{server}/api/admin/version" if session["stored"] else f"{server}/"
     assert status(question, None) == 401 and status(question, None, Authorization=login.header) == 200
     return str(session["next"])
@@ -162,12 +162,16 @@ def log_in(link: str) -> str:
 
 def guarded(root: Path, said: str) -> None:
     """With a password both servers answer, without it neither; it stands nowhere."""
-    login, served = Login("ann", PASSWORD), running(root)
+    login, served = Credentials("ann", PASSWORD), running(root)
     prefect, mlflow = served.prefect, served.processes[1].address
     for address in (prefect, mlflow):
-        assert address.startswith(f"http://{HOST}:") and silent(address) == ""
-        assert asked(address, None) == asked(address, Login("ann", "another password")) == 401
-        assert asked(address, login) == 200
+        assert address.startswith(f"http://{HOST}:") and health_problem(address) == ""
+        assert (
+            query_status(address, None)
+            == query_status(address, Credentials("ann", "another password"))
+            == 401
+        )
+        assert query_status(address, login) == 200
     refuse_foreign_pages(prefect, mlflow, login)
     files_of_runs(root, mlflow, login)
 
@@ -184,15 +188,15 @@ def guarded(root: Path, said: str) -> None:
 # What a run does before its first stage.
 BEGIN_RUN = """
 from pathlib import Path
-from flows.servers.ephemeral_prefect import OwnServer
-from flows.servers.environment import prepare
+from flows.servers.ephemeral_prefect import EphemeralPrefectServer
+from flows.servers.environment import prepare_environment
 
-place = prepare(Path.cwd())
-server = OwnServer(place)
+place = prepare_environment(Path.cwd())
+server = EphemeralPrefectServer(place)
 from tasks.tracking.tracker import Tracker
 
 Tracker(place.mlflow, "chatmill", place.root / "var" / "mlflow")
-server.wait()
+server.wait_until_ready()
 print(server.process is not None, server.api)
 """
 
@@ -202,7 +206,9 @@ def begun_run(root: Path) -> Iterator[list[str]]:
     """A run that begins in a process of its own; afterwards: whether it had its own server, and where."""
     words = [sys.executable, "-c", BEGIN_RUN]
     found: list[str] = []
-    with subprocess.Popen(words, cwd=root, env=bare(REPOSITORY), stdout=PIPE, stderr=PIPE, text=True) as run:
+    with subprocess.Popen(
+        words, cwd=root, env=checkout_environment(REPOSITORY), stdout=PIPE, stderr=PIPE, text=True
+    ) as run:
         yield found
         said, failed = run.communicate(timeout=180)
     assert run.returncode == 0 and "Traceback" not in failed, failed
@@ -223,11 +229,11 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     assert all(one.address in said for one in served.processes)
     for one in served.processes[:2]:
         assert one.address.startswith("http://127.0.0.1:")
-        assert silent(f"{one.address}/api" if one.name == "Prefect" else one.address) == ""
+        assert health_problem(f"{one.address}/api" if one.name == "Prefect" else one.address) == ""
     own = stored_login(root)
     for one in served.processes[:2]:
         address = f"{one.address}/api" if one.name == "Prefect" else one.address
-        assert asked(address, None) == 401 and asked(address, own) == 200
+        assert query_status(address, None) == 401 and query_status(address, own) == 200
     links = re.findall(r"http\S+/chatmill-login#\S+", said)
     assert len(links) == 1 and log_in(log_in(links[0])) == ""
     # Commands here find it, and no log has it or a link.
@@ -245,7 +251,7 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     # One that dies is started again, on its port, and `up.json` has its new number.
     os.kill(served.processes[1].pid, signal.SIGKILL)
     until(lambda: running(root).processes[1].pid != served.processes[1].pid, 60, "another start")
-    until(lambda: silent(served.processes[1].address) == "", 60, "an answer")
+    until(lambda: health_problem(served.processes[1].address) == "", 60, "an answer")
     assert "MLflow was killed (signal 9)" in (root / "var" / "logs" / "up.log").read_text()
 
     # Killed itself, it takes all with it.
@@ -303,9 +309,11 @@ signal.pause()
 
 def test_what_a_worker_runs_is_asked_to_end_before_the_worker_is(tmp_path: Path) -> None:
     command = (sys.executable, "-c", WORKER, RUN)
-    worker = Kept(Service("cpu", command, tmp_path / "log", lambda: "", "runs", grace=20), tmp_path)
+    worker = SupervisedProcess(
+        Service("cpu", command, tmp_path / "log", lambda: "", "runs", grace=20), tmp_path
+    )
     until((tmp_path / "running").exists, 60, "its start")
-    stop([worker], pytest.fail)
+    stop_processes([worker], pytest.fail)
     assert (tmp_path / "saved").exists() and worker.process.poll() == 0
 
 

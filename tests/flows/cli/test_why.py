@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli.why import why
 from model.errors import UserError
-from tasks.engine.stage import Surroundings, stage
+from tasks.engine.stage import StageContext, stage
 from tasks.tracking.tracker import Tracker
 
 app = typer.Typer()
@@ -65,7 +65,7 @@ def pipeline(root: Path, words: str, preset: str = "demo", commit: str = "abc") 
         tracker.open_run(preset, {}, tags, "note"),
         tracker.open_stage("write", Words(words), []) as run,
     ):
-        tracker.close_stage(write.run(Words(words), {}, Surroundings(root), quiet, run=run), "")
+        tracker.close_stage(write.run(Words(words), {}, StageContext(root), quiet, run=run), "")
     return tracker.run
 
 

@@ -13,7 +13,7 @@ from flows.cli.withdraw import withdraw
 from model.errors import UserError
 from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import WITHDRAWN, Withdrawal, write_withdrawals
-from tasks.engine.stage import Surroundings
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.project.paths import ARTIFACTS
 from tests.flows.cli_runner import call, of
@@ -56,7 +56,7 @@ def test_a_dry_run_shows_what_would_leave_and_writes_nothing(root: Path) -> None
     (root / "labels.jsonl").write_text("".join(f"{line}\n" for line in lines))
     (root / "mine.yaml").write_text(PRESET)
     source = Source("mine", files="labels.jsonl")
-    ingest.run(DataParameters((source,)), {}, Surroundings(root), lambda event: None)
+    ingest.run(DataParameters((source,)), {}, StageContext(root), lambda event: None)
     said = say("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
     assert "labels.jsonl  comparisons            1" in said
     assert "no model had them" in said and "Nothing was written" in said
@@ -71,7 +71,7 @@ def test_files_are_named_though_the_rows_were_not_read_again(root: Path) -> None
     (root / "mine.yaml").write_text(PRESET)
     parameters = DataParameters((Source("mine", files="labels.jsonl"),))
     for given in (parameters, replace(parameters, strict=True)):
-        ingest.run(given, {}, Surroundings(root), lambda event: None)
+        ingest.run(given, {}, StageContext(root), lambda event: None)
     asked = ("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
     assert "labels.jsonl  comparisons            1" in say(*asked)
     shutil.rmtree(root / ARTIFACTS)

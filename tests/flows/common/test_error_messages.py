@@ -11,9 +11,9 @@ import sys
 import pytest
 from mlflow.exceptions import MlflowException
 
-from flows.cli.main import _guarded
+from flows.cli.main import _run_guarded
 from flows.common.error_messages import explain_error
-from flows.servers.environment import bare
+from flows.servers.environment import checkout_environment
 from tests.benchmarks.smoke import REPOSITORY
 
 
@@ -75,7 +75,7 @@ def test_guarded_ends_in_two_without_a_traceback(tmp_path, monkeypatch, capsys):
     def full():
         raise OSError(errno.ENOSPC, "x", "place")
 
-    assert _guarded(full) == 2 and not (tmp_path / "var").exists()
+    assert _run_guarded(full) == 2 and not (tmp_path / "var").exists()
     assert capsys.readouterr().err == (
         "error: place: No space left on device; make room and run again: what is whole is kept\n"
     )
@@ -85,7 +85,7 @@ def test_guarded_ends_in_two_without_a_traceback(tmp_path, monkeypatch, capsys):
 def test_a_command_outlives_its_streams(tmp_path, streams):
     words = f"{sys.executable} -m flows.cli.main quarantine --help {streams}"
     said = f"{words}; echo $? ${{PIPESTATUS[0]}}"
-    environment = {**bare(REPOSITORY), "LC_ALL": "en_US.ISO-8859-1", "TERM": "", "HOME": ""}
+    environment = {**checkout_environment(REPOSITORY), "LC_ALL": "en_US.ISO-8859-1", "TERM": "", "HOME": ""}
     done = subprocess.run(
         ["bash", "-c", said], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -15,7 +15,7 @@ import pytest
 
 from flows.common import project_folder
 from flows.common.project_folder import check_records, prepare_records, require_access, secure_records
-from flows.servers.environment import bare
+from flows.servers.environment import checkout_environment
 from model.errors import UserError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -74,7 +74,8 @@ def chatmill(root: Path, *words: str) -> tuple[int, str]:
     """The exit code of a command of a user without root's rights, and what it says."""
     taken = AS_ANY_USER if os.geteuid() == 0 else ()
     done = subprocess.run(
-        [*taken, sys.executable, "-m", "flows.cli.main", *words], cwd=root, env=bare(REPOSITORY),
+        [*taken, sys.executable, "-m", "flows.cli.main", *words], cwd=root,
+        env=checkout_environment(REPOSITORY),
         capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return done.returncode, (done.stdout + done.stderr).strip()

@@ -17,12 +17,12 @@ from rich.tree import Tree
 
 from flows.cli import lineage, models
 from flows.cli.data import data
-from flows.common.terminal import Console, VisibleRecord, one_line, visible
+from flows.common.terminal import Console, VisibleRecord, escape_controls, one_line
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
-from tasks.deletion.plan import _stranger
+from tasks.deletion.plan import _explain_unknown_person
 from tasks.dvc import versions
-from tasks.engine.stage import Reference
+from tasks.engine.stage import StageOutput
 from tests.flows.cli_runner import call, of
 from tests.tasks.dvc_project import lay, texts
 
@@ -52,7 +52,7 @@ def test_no_way_to_print_lets_a_control_character_through(attack: str) -> None:
     for thing in (attack, Text(attack), table, tree, Panel(attack, title=attack), [attack], {"a": attack}):
         assert not DANGEROUS.search(printed(thing)), thing
     assert not DANGEROUS.search(printed(attack, soft_wrap=True))
-    assert "\n" not in one_line(f"{attack}\nx") and not DANGEROUS.search(visible(attack))
+    assert "\n" not in one_line(f"{attack}\nx") and not DANGEROUS.search(escape_controls(attack))
 
 
 def test_what_people_write_stays_as_it_is() -> None:
@@ -60,7 +60,7 @@ def test_what_people_write_stays_as_it_is() -> None:
         "Größe, naïve, ñ", "日本語　全角", "می‌خواهم", "क्‍ष", "👩‍👩‍👧 ok", "العربية", "e\u0301",
         "a\tb\nc", "\u00a0x",
     ):  # fmt: skip
-        assert visible(text) == text
+        assert escape_controls(text) == text
     assert ":bug:" in printed("a :bug: b")
     assert one_line(MARKUP) != MARKUP and MARKUP in printed(one_line(MARKUP))
 
@@ -101,7 +101,7 @@ def test_names_in_the_registry(attack: str, registry_of_one: Path, monkeypatch: 
         assert said.count(MARKUP) == 3
     with pytest.raises(UserError) as failed:
         call(of(models.models, lineage.lineage), "models", attack)
-    assert not DANGEROUS.search(visible(str(failed.value)))
+    assert not DANGEROUS.search(escape_controls(str(failed.value)))
 
 
 @pytest.fixture(scope="module")
@@ -112,16 +112,16 @@ def registry_of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         tracker = open_tracker()
         run = tracker.client.create_run(tracker.experiment).info.run_id
-        aligned = Reference("rlhf", "a", "", "a", False, 1.0, {}, run)
+        aligned = StageOutput("rlhf", "a", "", "a", False, 1.0, {}, run)
         metrics = {"passed": 1, "reason": "good", "score": 0.5}
-        tracker.register(aligned, Reference("gate", "g", "", "g", False, 0.1, metrics))
+        tracker.register(aligned, StageOutput("gate", "g", "", "g", False, 0.1, metrics))
     return root
 
 
 def test_subjects_of_commits_and_people_in_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lay(tmp_path, *texts("one", "two"))
-    versions.add(tmp_path, "", {"sources": "a", "rows": {"text": 2}})
+    versions.add_version(tmp_path, "", {"sources": "a", "rows": {"text": 2}})
     subject = "\x1b[31m\x07 \u202e " + MARKUP
     who = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "data.dvc"], [*who, "commit", "-qm", subject]):
@@ -129,5 +129,5 @@ def test_subjects_of_commits_and_people_in_errors(tmp_path: Path, monkeypatch: p
     said = call(data, "log", columns=400).output
     assert not DANGEROUS.search(said) and MARKUP in said and "\\x1b[31m" in said
     for name in ("ann\x1b[2J", "ann\nchampion: version 9", "\u202enna"):
-        told = _stranger("ann", {name})
+        told = _explain_unknown_person("ann", {name})
         assert not DANGEROUS.search(told) and "\n" not in told

@@ -17,12 +17,12 @@ from prefect import flow, task
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.config import check_preset
-from flows.orchestration.dask_runner import Cluster
+from flows.orchestration.dask_runner import DaskRunner
 from model.errors import UserError
 from tasks.data.sources import DataParameters, Source
 from tasks.data.splits import SplitParameters
 from tasks.engine.cache_key import folder_digest
-from tasks.engine.parallel import Spread, in_turn
+from tasks.engine.parallel import ParallelMap, serial_map
 from tasks.ingest import make_rows
 from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, tokenizer
@@ -39,7 +39,7 @@ def quiet(event: dict[str, Any]) -> None:
     pass
 
 
-def path_to_tokens(root: Path, out: Path, spread: Spread) -> str:
+def path_to_tokens(root: Path, out: Path, spread: ParallelMap) -> str:
     """Ingest, split and tokenise; the digest of all that was written."""
     parameters = DataParameters(tuple(Source(name, "rows", files=f"{name}.jsonl") for name in "abc"))
     make_rows(parameters, root, out / "good", quiet, spread)
@@ -57,11 +57,11 @@ def test_two_workers_of_a_cluster_write_the_same_bytes(prefect: None, tmp_path: 
         texts = [f"the film number {n} of {name if n % 3 else 'all'} is good" for n in range(200 + start)]
         lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
         (tmp_path / f"{name}.jsonl").write_text(lines)
-    here = path_to_tokens(tmp_path, tmp_path / "here", in_turn)
+    here = path_to_tokens(tmp_path, tmp_path / "here", serial_map)
 
     @flow(name="cluster", persist_result=False)
     def spread_out() -> tuple[str, set[int]]:
-        with Cluster("local", tmp_path / "scratch") as spread:
+        with DaskRunner("local", tmp_path / "scratch") as spread:
             # A stage is a task that holds on to the whole run, the cluster among it.
             @task(name="stage", persist_result=False)
             def stage() -> tuple[str, set[int]]:
@@ -80,7 +80,7 @@ def test_two_workers_of_a_cluster_write_the_same_bytes(prefect: None, tmp_path: 
 def test_a_scheduler_that_is_not_there_is_said(prefect: None, tmp_path: Path) -> None:
     @flow(name="nowhere", persist_result=False)
     def nowhere() -> None:
-        with Cluster("tcp://127.0.0.1:9", tmp_path, seconds=1.0) as spread:
+        with DaskRunner("tcp://127.0.0.1:9", tmp_path, seconds=1.0) as spread:
             list(spread(process_of, [1]))
 
     with pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
@@ -90,7 +90,7 @@ def test_a_scheduler_that_is_not_there_is_said(prefect: None, tmp_path: Path) ->
 def test_without_the_extra_one_sentence_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     with pytest.raises(UserError, match=r"pip install 'chatmill\[dask\]'"):
-        Cluster("local", tmp_path)
+        DaskRunner("local", tmp_path)
 
 
 @pytest.mark.parametrize(

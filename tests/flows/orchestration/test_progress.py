@@ -12,18 +12,18 @@ import pytest
 from rich.console import Console
 
 from flows.orchestration.progress import (
-    Display,
+    ProgressDisplay,
     byte_rate,
+    format_duration,
+    format_number,
     key_figures,
-    number,
-    seconds,
     show_answers,
     show_outcome,
 )
 from flows.pipeline_run import Outcome
-from tasks.engine.output import Reference
+from tasks.engine.output import StageOutput
 
-DONE = Reference("pretrain", "k", "/p", "d", False, 61.0, {"bits_per_byte": 1.9834, "steps": 40.0})
+DONE = StageOutput("pretrain", "k", "/p", "d", False, 61.0, {"bits_per_byte": 1.9834, "steps": 40.0})
 
 
 def screen(terminal: bool = False) -> Console:
@@ -35,10 +35,10 @@ def written(console: Console) -> str:
     return console.file.getvalue()
 
 
-def train(display: Display, steps: int = 40) -> None:
-    display.start("pretrain")
+def train(display: ProgressDisplay, steps: int = 40) -> None:
+    display.start_stage("pretrain")
     for step in range(1, steps + 1):
-        display.show(
+        display.show_event(
             {
                 "event": "step",
                 "step": step,
@@ -49,16 +49,16 @@ def train(display: Display, steps: int = 40) -> None:
             }
         )
     display.progress.refresh()
-    display.show({"event": "message", "text": "going on from [step 3]"})
-    display.done(DONE, 61.0)
+    display.show_event({"event": "message", "text": "going on from [step 3]"})
+    display.finish_stage(DONE, 61.0)
 
 
 def test_without_a_terminal_lines_are_few_and_plain() -> None:
     console, log = screen(), []
-    with Display("demo", "cpu", log.append, console) as display:
+    with ProgressDisplay("demo", "cpu", log.append, console) as display:
         train(display)
-        display.start("pretrain")
-        display.done(replace(DONE, reused=True), 0.1)
+        display.start_stage("pretrain")
+        display.finish_stage(replace(DONE, reused=True), 0.1)
     lines = written(console).splitlines()
     assert lines[0] == "chatmill demo on cpu"
     assert lines[1] == "  pretrain  10/40 loss 0.100 · 12,346 tokens/s · 30.0 s left"
@@ -76,7 +76,7 @@ def test_without_a_terminal_lines_are_few_and_plain() -> None:
 
 def test_on_a_terminal_a_bar_shows_pace_and_time_left() -> None:
     console = screen(terminal=True)
-    with Display("demo", "cpu", print, console) as display:
+    with ProgressDisplay("demo", "cpu", print, console) as display:
         train(display)
     assert "tokens/s" in written(console) and "left" in written(console)
 
@@ -85,11 +85,11 @@ def test_on_a_terminal_a_bar_shows_pace_and_time_left() -> None:
     ("value", "text"), [(0.12345, "0.123"), (3.0, "3"), (1234567, "1,234,567"), (812.55, "813"), ("a", "a")]
 )
 def test_figures_are_short(value: object, text: str) -> None:
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 def test_durations_are_for_people() -> None:
-    assert [seconds(value) for value in (0.04, 99.0, 125.0)] == ["0.0 s", "99.0 s", "2 min 05 s"]
+    assert [format_duration(value) for value in (0.04, 99.0, 125.0)] == ["0.0 s", "99.0 s", "2 min 05 s"]
 
 
 def test_a_figure_that_a_stage_did_not_leave_is_left_out() -> None:
@@ -160,9 +160,9 @@ def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> Non
 def test_work_over_shards_says_rows_and_megabytes() -> None:
     console = screen()
     event = {"event": "step", "steps": 4, "metrics": {}, "rows": 12345, "megabytes_per_second": 31.25}
-    with Display("demo", "cpu", lambda text: None, console) as display:
-        display.start("ingest")
-        display.show({**event, "step": 4, "seconds_left": 0.0})
+    with ProgressDisplay("demo", "cpu", lambda text: None, console) as display:
+        display.start_stage("ingest")
+        display.show_event({**event, "step": 4, "seconds_left": 0.0})
     assert "ingest    4/4 12,345 rows · 31.2 MB/s · 0.0 s left" in written(console)
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.orchestration.run_links import _key, find_pages
-from flows.servers.credentials import Login
-from flows.servers.environment import Place
-from flows.servers.state_file import Process, Served, held
+from flows.orchestration.run_links import _artifact_key, find_pages
+from flows.servers.credentials import Credentials
+from flows.servers.environment import Settings
+from flows.servers.state_file import Process, Served, open_state_file
 
-LOGIN = Login("user", "a long password")
+LOGIN = Credentials("user", "a long password")
 
 
 @pytest.mark.parametrize(
@@ -31,16 +31,16 @@ LOGIN = Login("user", "a long password")
 def test_pages_are_found_for_every_kind_of_server(
     tmp_path: Path, prefect: str, mlflow: str, pages: tuple[str, str]
 ) -> None:
-    found = find_pages(Place(tmp_path, mlflow, prefect, LOGIN))
+    found = find_pages(Settings(tmp_path, mlflow, prefect, LOGIN))
     assert (found.prefect, found.mlflow) == pages
 
 
 def test_servers_that_run_now_are_linked_by_their_own_ports(tmp_path: Path) -> None:
-    with held(tmp_path) as record:
+    with open_state_file(tmp_path) as record:
         assert record is not None
         shows = (Process("MLflow", 1, "http://127.0.0.1:5055", ""),)
-        record.write(Served(1, 0.0, "up", "http://127.0.0.1:4242/api", "", True, shows))
-        found = find_pages(Place(tmp_path, "sqlite:///x", "http://127.0.0.1:4242/api", LOGIN))
+        record.write_state(Served(1, 0.0, "up", "http://127.0.0.1:4242/api", "", True, shows))
+        found = find_pages(Settings(tmp_path, "sqlite:///x", "http://127.0.0.1:4242/api", LOGIN))
     assert (found.prefect, found.mlflow) == ("http://127.0.0.1:4242", "http://127.0.0.1:5055")
     assert found.flow_run("7") == "http://127.0.0.1:4242/runs/flow-run/7"
     assert found.model_version("a b/c", "3") == "http://127.0.0.1:5055/#/models/a%20b%2Fc/versions/3"
@@ -56,4 +56,4 @@ def test_servers_that_run_now_are_linked_by_their_own_ports(tmp_path: Path) -> N
     ],
 )
 def test_artifact_key_has_only_what_prefect_takes(preset: str, key: str) -> None:
-    assert _key("mlflow", preset) == key
+    assert _artifact_key("mlflow", preset) == key

@@ -39,23 +39,23 @@ from flows import deployments
 from flows.cli import approve, models, notify
 from flows.config import read_preset
 from flows.orchestration import events
-from flows.orchestration.events import DRIFT, LABELS, tell
+from flows.orchestration.events import DRIFT, LABELS, emit_run_event
 from flows.orchestration.flow_run_pruning import KEPT_LOOKS
 from flows.orchestration.notifications import NOTICES
 from flows.orchestration.preset_deployments import name_presets, remove_former, write_deployments
-from flows.orchestration.slow_stage_alert import watched
+from flows.orchestration.slow_stage_alert import alert_when_slow
 from flows.orchestration.tracker import open_tracker
-from flows.pipeline_run import Running, _bounded
+from flows.pipeline_run import PipelineRun, _limit_arrivals
 from flows.servers import workers
-from flows.servers.commands import Where, prefect_server
+from flows.servers.commands import ListenAddress, prefect_server
 from flows.servers.credentials import stored_login
-from flows.servers.environment import Place, bare, free_port, silent
+from flows.servers.environment import Settings, checkout_environment, free_port, health_problem
 from flows.servers.workers import make_pools
 from model.errors import UserError
 from tasks.data.new_labels import known_labels
 from tasks.data.records import rating_row, write_rows
 from tasks.engine.cache_key import file_sums
-from tasks.engine.output import MANIFEST, Reference, sizes, write_manifest
+from tasks.engine.output import MANIFEST, StageOutput, file_sizes, write_manifest
 from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.tracking.queries import made_seconds
@@ -75,13 +75,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     login = stored_login(place)
-    service = prefect_server(Place(place, "", "", login), Where("127.0.0.1", port))
+    service = prefect_server(Settings(place, "", "", login), ListenAddress("127.0.0.1", port))
     with (place / "server.log").open("wb") as log:
-        environment = {**bare(REPOSITORY), "PREFECT_HOME": str(home), **service.environment}
+        environment = {**checkout_environment(REPOSITORY), "PREFECT_HOME": str(home), **service.environment}
         server = subprocess.Popen(service.command, cwd=place, env=environment, stdout=log, stderr=log)
     before = Path.cwd()
     try:
-        until(lambda: not silent(api), 90, "the server's start")
+        until(lambda: not health_problem(api), 90, "the server's start")
         os.chdir(place)
         known = {PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: login.text}
         with pytest.MonkeyPatch.context() as patch, temporary_settings(known):
@@ -180,7 +180,7 @@ def test_typed_again_it_changes_nothing(webhook: None, client: SyncPrefectClient
     assert "put right" in say("notify") and "put right" not in say("notify")
 
 
-def lay(score: float) -> Reference:
+def lay(score: float) -> StageOutput:
     """What `evaluate` leaves."""
     folder = Path("figures") / str(score)
     folder.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def lay(score: float) -> Reference:
     return _seal_output("evaluate", folder, str(score))
 
 
-def _lay_model(digest: str, run: str) -> Reference:
+def _lay_model(digest: str, run: str) -> StageOutput:
     """Write what `rlhf` leaves, as far as it is looked at here."""
     folder = Path("aligned") / digest
     folder.mkdir(parents=True, exist_ok=True)
@@ -199,28 +199,28 @@ def _lay_model(digest: str, run: str) -> Reference:
     return replace(_seal_output("rlhf", folder, digest), run=run)
 
 
-def _seal_output(stage: str, folder: Path, digest: str) -> Reference:
+def _seal_output(stage: str, folder: Path, digest: str) -> StageOutput:
     without = (MANIFEST,)
     manifest = {"stage": stage, "key": "k", "digest": digest, "metrics": {}, "seconds": 1.0}
-    manifest |= {"sums": file_sums(folder, without), "files": sizes(folder, without=without)}
+    manifest |= {"sums": file_sums(folder, without), "files": file_sizes(folder, without=without)}
     write_manifest(folder, manifest)
-    return Reference(stage, "k", str(folder), digest, False, 1.0, {})
+    return StageOutput(stage, "k", str(folder), digest, False, 1.0, {})
 
 
 @flow(persist_result=False)
 def asking(score: float) -> State:
     """The end of the chain as a deployment has it, with a model and its figures as they are given."""
     preset = read_preset(SMOKE, ["promote.approval=human"])
-    if answered := deployments._answered(preset):
+    if answered := deployments._read_decision(preset):
         return answered
     # Made a second time, this fails.
     Path(f"made-{score}").touch(exist_ok=False)
-    with Running(preset) as run:
-        run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
+    with PipelineRun(preset) as run:
+        run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
         aligned = _lay_model(str(score), run.tracker.run)
-        run.register(aligned, run(gate, preset.gate, lay(score)))
-        outcome = run.outcome()
-    return deployments._ended(preset, outcome)
+        run.register_model(aligned, run(gate, preset.gate, lay(score)))
+        outcome = run.collect_outcome()
+    return deployments._finish_or_suspend(preset, outcome)
 
 
 def deploy(client: SyncPrefectClient, score: float) -> FlowRun:
@@ -289,8 +289,8 @@ def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
 def refusing(rows: str) -> None:
     """What stops at the data."""
     preset = read_preset(SMOKE, [f"data.sources=[{{name: own, files: {rows}, format: rows}}]"])
-    with Running(preset) as run:
-        run(validate, preset.checks(), run(ingest, preset.data))
+    with PipelineRun(preset) as run:
+        run(validate, preset.validation_parameters(), run(ingest, preset.data))
 
 
 def away() -> AbstractContextManager[object]:
@@ -302,12 +302,12 @@ def away() -> AbstractContextManager[object]:
 def judging(score: float, untold: bool) -> None:
     """A model that the gate refuses."""
     preset = read_preset(SMOKE, ["gate.least={judge_gain: 0.9}"])
-    with Running(preset) as run:
-        run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
+    with PipelineRun(preset) as run:
+        run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
         aligned = _lay_model("bad", run.tracker.run)
         verdict = run(gate, preset.gate, lay(score))
         with away() if untold else nullcontext():
-            run.register(aligned, verdict)
+            run.register_model(aligned, verdict)
 
 
 def test_people_are_told_by_a_webhook(
@@ -322,10 +322,10 @@ def test_people_are_told_by_a_webhook(
         # The second run reuses the gate, of which nobody was told yet.
         for untold in (True, False, False):
             judging(0.3, untold)
-    assert tell(DRIFT, "smoke", "unknown pieces are 4%", "`chatmill data log` lists them")
+    assert emit_run_event(DRIFT, "smoke", "unknown pieces are 4%", "`chatmill data log` lists them")
     past = made_seconds(open_tracker().client, "smoke", "gate")
     assert past and all(0 < seconds < 30 for seconds in past)
-    with watched("gate", "smoke", lambda: [*past, 0.1, 0.1, 0.1, 0.1, 0.1], least=0.1):
+    with alert_when_slow("gate", "smoke", lambda: [*past, 0.1, 0.1, 0.1, 0.1, 0.1], least=0.1):
         slow = came("a run of smoke is slow")
     assert re.search(r"gate of smoke has taken 0.[1-5] s and goes on; it took 0.[01] s before \(median", slow)
     rejected = came("the data of smoke was rejected")
@@ -337,8 +337,8 @@ def test_people_are_told_by_a_webhook(
     assert "unknown pieces are 4%" in came("the data of smoke drifts")
     # Once each: a gate that was told of is no news, and the same thing is told of once an hour. What was sent
     # for another preset behind it has come.
-    assert tell(DRIFT, "smoke", "unknown pieces are 5%", "`chatmill data log` lists them")
-    assert tell(DRIFT, "third", "unknown pieces are 6%", "`chatmill data log` lists them")
+    assert emit_run_event(DRIFT, "smoke", "unknown pieces are 5%", "`chatmill data log` lists them")
+    assert emit_run_event(DRIFT, "third", "unknown pieces are 6%", "`chatmill data log` lists them")
     came("the data of third drifts")
     subjects = [one.partition("\n")[0] for one in Receiver.came]
     # Two models waited, and one test was sent.
@@ -347,7 +347,7 @@ def test_people_are_told_by_a_webhook(
     Receiver.answer = 404
     assert "the address in CHATMILL_WEBHOOK answers 404" in say("notify", "--test", code=2)
     # The address is a secret, of the server that has no luck with it too.
-    tell(DRIFT, "other", "more than before", "`chatmill data log`")
+    emit_run_event(DRIFT, "other", "more than before", "`chatmill data log`")
     came("the data of other drifts")
     until(lambda: "404" in (root / "server.log").read_text(), 10, "the server's complaint")
     shown = json.dumps(
@@ -361,7 +361,7 @@ def test_people_are_told_by_a_webhook(
 @flow(persist_result=False)
 def aligning(config: str = deployments.DEMO, changes: list[str] | None = None, announced: str = "") -> State:
     """Which run of its deployment was asked for later."""
-    return Completed(message=deployments._newer() or "none")
+    return Completed(message=deployments._find_newer_run() or "none")
 
 
 def test_a_later_run_counts_for_the_same_preset_alone(client: SyncPrefectClient) -> None:
@@ -379,7 +379,7 @@ def test_a_later_run_counts_for_the_same_preset_alone(client: SyncPrefectClient)
 def placing() -> State:
     """Where its trainings go: the pool's name, or "here"."""
     changes = ["data.remote=/shared", "placement.train=gpu"]
-    return Completed(message=deployments._preset(str(SMOKE), changes).placement.train or "here")
+    return Completed(message=deployments._read_deployed_preset(str(SMOKE), changes).placement.train or "here")
 
 
 def test_a_flow_in_the_pool_of_its_trainings_waits_for_no_other_worker(client: SyncPrefectClient) -> None:
@@ -447,13 +447,13 @@ def test_the_server_deletes_old_runs_and_events_by_itself(client: SyncPrefectCli
 @flow(persist_result=False)
 def announcing() -> None:
     """Labels while Prefect's server is away, and when it is back."""
-    with Running(read_preset(SMOKE)) as run:
-        run.references["ingest"] = Reference("ingest", "k", "", "d", False, 1.0, {"data_hash": "d5"})
-        good = Reference("validate", "k", "good", "g", False, 1.0, {})
+    with PipelineRun(read_preset(SMOKE)) as run:
+        run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d5"})
+        good = StageOutput("validate", "k", "good", "g", False, 1.0, {})
         with away():
-            run.announce(good)
+            run.announce_labels(good)
         assert known_labels(run.place.root, "smoke").data == ""
-        run.announce(good)
+        run.announce_labels(good)
         assert known_labels(run.place.root, "smoke").data == "d5"
 
 
@@ -481,7 +481,9 @@ def test_align_runs_no_preset_and_no_changes_of_an_event(root: Path, client: Syn
     }
     for preset in (foreign, {"config": deployments.DEMO, "seed": 2}):
         name = Path(str(preset["config"])).stem
-        assert tell(LABELS, name, "3 new ratings", "", data_hash="d4", rows={"ratings": 3}, **preset)
+        assert emit_run_event(
+            LABELS, name, "3 new ratings", "", data_hash="d4", rows={"ratings": 3}, **preset
+        )
     found: list[FlowRun] = []
 
     def started() -> bool:
@@ -516,12 +518,12 @@ def test_presets_that_up_names_have_deployments_until_they_are_left_out(
         (root / "flows").symlink_to(REPOSITORY / "flows")
     files = [f"presets/{name}.yaml" for name in ("first", "second", "third")]
     presets = [_write_preset(root / file, f"{Path(file).stem} préset") for file in files]
-    place = Place(root, "", "", stored_login(root))
+    place = Settings(root, "", "", stored_login(root))
     (root / "var" / "logs").mkdir(exist_ok=True)
 
     def deploy_presets(*wanted: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
         file, names = write_deployments(root, wanted)
-        assert workers.deploy(place, os.environ["PREFECT_API_URL"], file) == ""
+        assert workers.deploy_flows(place, os.environ["PREFECT_API_URL"], file) == ""
         removed = remove_former(names)
         there = {one.name: one.parameters for one in client.read_deployments()}
         assert set(names) <= set(there)
@@ -541,8 +543,8 @@ def test_presets_that_up_names_have_deployments_until_they_are_left_out(
     ]
     assert there["nightly"] == {"config": files[2]} and there["align"]["presets"] == [files[0]]
     # As `up` without --config does it.
-    assert workers.deploy(place, os.environ["PREFECT_API_URL"]) == ""
-    assert remove_former(workers.deployments(root)) == ["labels-first-préset", "nightly-first-préset"]
+    assert workers.deploy_flows(place, os.environ["PREFECT_API_URL"]) == ""
+    assert remove_former(workers.deployment_names(root)) == ["labels-first-préset", "nightly-first-préset"]
     there = {one.name: one.parameters for one in client.read_deployments()}
     assert there["nightly"] == there["align"] == {"config": deployments.DEMO}
 
@@ -593,8 +595,8 @@ def test_named_preset_is_one_of_the_deployments(announced: str, chosen: str | No
 
 def test_an_event_of_many_people_stays_small() -> None:
     many = {f"person {number:06}": 1 + (number == 59_999) for number in range(60_000)}
-    found = _bounded({"rows": {"ratings": 60_000}, "annotators": many})
+    found = _limit_arrivals({"rows": {"ratings": 60_000}, "annotators": many})
     assert found["people"] == 60_000 and found["rows"] == {"ratings": 60_000}
     assert found["annotators"]["person 059999"] == 2 and len(json.dumps(found)) < 200_000
     few = {"ann": 2, "bob": 3}
-    assert _bounded({"rows": {}, "annotators": few}) == {"rows": {}, "annotators": few, "people": 2}
+    assert _limit_arrivals({"rows": {}, "annotators": few}) == {"rows": {}, "annotators": few, "people": 2}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.servers.commands import Where, mlflow_server, prefect_server
+from flows.servers.commands import ListenAddress, mlflow_server, prefect_server
 from flows.servers.credentials import (
     SECRET_VARIABLES,
     is_loopback,
@@ -19,24 +19,24 @@ from flows.servers.credentials import (
     read_login,
     stored_login,
 )
-from flows.servers.environment import Place, bare
+from flows.servers.environment import Settings, checkout_environment
 from flows.servers.mlflow_auth import write_settings
 from model.errors import UserError
 
 REPOSITORY = Path(__file__).parents[3]
 SETTLED = """
 import sys
-from flows.servers.mlflow_auth import settle
+from flows.servers.mlflow_auth import configure_users
 from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
 store = SqlAlchemyStore()
 store.init_db(f"sqlite:///{sys.argv[1]}/users.db")
-settle(store, "ann", "first password", ["ann"])
+configure_users(store, "ann", "first password", ["ann"])
 store.create_user("colleague", "their own password")
-settle(store, "ann", "second password", ["ann"])
+configure_users(store, "ann", "second password", ["ann"])
 assert not store.authenticate_user("ann", "first password")
 assert store.authenticate_user("ann", "second password") and store.get_user("ann").is_admin
-settle(store, "colleague", "third password", ["ann", "colleague"])
+configure_users(store, "colleague", "third password", ["ann", "colleague"])
 assert [user.username for user in store.list_users()] == ["colleague"]
 assert store.authenticate_user("colleague", "third password") and store.get_user("colleague").is_admin
 """
@@ -64,7 +64,7 @@ def test_each_server_is_told_what_its_clients_know() -> None:
     login = read_login("ann:a:long:password")
     assert (login.user, login.password) == ("ann", "a:long:password") and "long" not in repr(login)
     for address in ("http://there:5000", "http://there:4200/api"):
-        assert known_login(login.client, address) == login and known_login({}, address) is None
+        assert known_login(login.client_environment, address) == login and known_login({}, address) is None
     assert known_login({}, "http://ann:a%3Along%3Apassword@there") == login
 
 
@@ -74,15 +74,17 @@ def test_what_is_this_machines_own_alone() -> None:
 
 
 def test_a_server_answers_to_its_own_names() -> None:
-    assert Where("127.0.0.1", 5000).names == ["127.0.0.1:5000", "localhost:5000"]
-    assert Where("192.0.2.7", 5000).names == ["192.0.2.7:5000"]
-    assert Where("fd00::7", 80).origins == ["http://[fd00::7]"]
-    everywhere = Where("0.0.0.0", 5000)
-    assert {"127.0.0.1:5000", "localhost:5000", "[::1]:5000"} < set(everywhere.names)
-    assert everywhere.address == "http://127.0.0.1:5000" and not any("*" in name for name in everywhere.names)
-    assert Where("fd00::7", 5000).hosts == ["[fd00::7]"]
+    assert ListenAddress("127.0.0.1", 5000).host_names == ["127.0.0.1:5000", "localhost:5000"]
+    assert ListenAddress("192.0.2.7", 5000).host_names == ["192.0.2.7:5000"]
+    assert ListenAddress("fd00::7", 80).allowed_origins == ["http://[fd00::7]"]
+    everywhere = ListenAddress("0.0.0.0", 5000)
+    assert {"127.0.0.1:5000", "localhost:5000", "[::1]:5000"} < set(everywhere.host_names)
+    assert everywhere.address == "http://127.0.0.1:5000" and not any(
+        "*" in name for name in everywhere.host_names
+    )
+    assert ListenAddress("fd00::7", 5000).allowed_hosts == ["[fd00::7]"]
     # A browser writes a name in lower case.
-    assert Where("LOCALHOST", 80).names == ["LOCALHOST", "localhost"]
+    assert ListenAddress("LOCALHOST", 80).host_names == ["LOCALHOST", "localhost"]
 
 
 def test_the_projects_own_password_is_created_once_and_is_its_owners_alone(tmp_path: Path) -> None:
@@ -112,15 +114,15 @@ def test_the_projects_own_password_is_created_once_and_is_its_owners_alone(tmp_p
 @pytest.mark.parametrize("setting", ["MLFLOW_SERVER_ALLOWED_HOSTS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"])
 def test_no_setting_lets_every_page_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     monkeypatch.setenv(setting, "mill.example, *")
-    place = Place(tmp_path, "sqlite:///somewhere.db", "", read_login("ann:a long password"))
+    place = Settings(tmp_path, "sqlite:///somewhere.db", "", read_login("ann:a long password"))
     for server in (prefect_server, mlflow_server):
         with pytest.raises(UserError, match=f"{setting} is \\*"):
-            server(place, Where("127.0.0.1", 5000))
+            server(place, ListenAddress("127.0.0.1", 5000))
 
 
 def test_a_server_gets_its_own_password_and_no_other(tmp_path: Path) -> None:
-    where, login = Where("192.0.2.7", 5000), read_login("ann:a long password")
-    place = Place(tmp_path, "sqlite:///somewhere.db", "", login)
+    where, login = ListenAddress("192.0.2.7", 5000), read_login("ann:a long password")
+    place = Settings(tmp_path, "sqlite:///somewhere.db", "", login)
     prefect, mlflow = prefect_server(place, where), mlflow_server(place, where)
     assert set(SECRET_VARIABLES) & set(prefect.environment) == {"PREFECT_SERVER_API_AUTH_STRING"}
     given = {"MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
@@ -145,7 +147,8 @@ def test_the_user_that_is_set_is_mlflows_administrator(tmp_path: Path) -> None:
     write_settings(tmp_path, "", "bob")
     assert write_settings(tmp_path, "", "ann").read_text().count("bob") == 1
     environment = {
-        **bare(REPOSITORY), "MLFLOW_AUTH_CONFIG_PATH": str(settings), "MLFLOW_DISABLE_TELEMETRY": "true",
+        **checkout_environment(REPOSITORY), "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
     }  # fmt: skip
     words = [sys.executable, "-c", SETTLED, str(tmp_path)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.servers.database import make_databases, read_database
-from flows.servers.environment import bare, prepare
+from flows.servers.environment import checkout_environment, prepare_environment
 from model.errors import UserError
 from tests.benchmarks.postgres import PASSWORD, REPOSITORY, crowd, postgresql, programs
 
@@ -46,7 +46,7 @@ def test_no_state_of_many_tasks_is_lost(tmp_path: Path, address: str) -> None:
     assert written and not any(PASSWORD.encode() in path.read_bytes() for path in written)
 
     # Every command reads there.
-    environment = {**bare(REPOSITORY), "CHATMILL_DATABASE": address}
+    environment = {**checkout_environment(REPOSITORY), "CHATMILL_DATABASE": address}
     words = [sys.executable, "-m", "flows.cli.main", "models"]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert "No model is registered yet" in done.stdout
@@ -59,7 +59,7 @@ def test_both_databases_are_made_once(tmp_path: Path, address: str) -> None:
         os.environ.pop(name, None)
     os.environ["CHATMILL_DATABASE"] = address.replace("/mill", "/other")
     for _ in range(2):
-        place = prepare(tmp_path)
+        place = prepare_environment(tmp_path)
         assert place.mlflow.endswith("/other_mlflow") and PASSWORD not in place.mlflow
     prefect = os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     assert prefect.startswith("postgresql+asyncpg://") and prefect.endswith("/other_prefect")

@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import _guarded, app
-from flows.cli.up import Asked, _serve
+from flows.cli.main import _run_guarded, app
+from flows.cli.up import ServerRequest, _serve_until_stopped
 from flows.servers.credentials import SECRET_VARIABLES, read_login
-from flows.servers.environment import asked, bare, prepare, served, silent, threads, unbound
-from flows.servers.state_file import Process, Served, held
+from flows.servers.environment import (
+    bind_problem,
+    checkout_environment,
+    find_running_services,
+    health_problem,
+    prepare_environment,
+    query_status,
+    thread_count,
+)
+from flows.servers.state_file import Process, Served, open_state_file
 from model.errors import UserError
 
 
@@ -49,7 +57,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_everything_stands_under_var(tmp_path: Path) -> None:
-    place = prepare(tmp_path)
+    place = prepare_environment(tmp_path)
     assert place.mlflow == f"sqlite:///{tmp_path}/var/mlflow.db" and place.prefect == ""
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "var" / "prefect")
     assert os.environ["DO_NOT_TRACK"] and os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -59,38 +67,41 @@ def test_the_projects_own_server_is_used_while_it_answers(
     tmp_path: Path, server: http.server.HTTPServer
 ) -> None:
     api = f"http://127.0.0.1:{server.server_port}/api"
-    with held(tmp_path) as record:
+    with open_state_file(tmp_path) as record:
         assert record is not None
-        record.write(Served(1, 0.0, "chatmill up", api))
-        assert served(tmp_path) == record.last() and prepare(tmp_path).prefect == api
-        record.write(Served(1, 0.0, "chatmill up", "http://127.0.0.1:9/api"))
-        assert served(tmp_path) is None
-        with held(tmp_path) as second:
+        record.write_state(Served(1, 0.0, "chatmill up", api))
+        assert (
+            find_running_services(tmp_path) == record.read_last()
+            and prepare_environment(tmp_path).prefect == api
+        )
+        record.write_state(Served(1, 0.0, "chatmill up", "http://127.0.0.1:9/api"))
+        assert find_running_services(tmp_path) is None
+        with open_state_file(tmp_path) as second:
             assert second is None
     # The lock goes with the process; what it wrote stays, and is no longer believed.
-    assert served(tmp_path) is None and (tmp_path / "var" / "up.json").read_text()
+    assert find_running_services(tmp_path) is None and (tmp_path / "var" / "up.json").read_text()
 
 
 def test_the_projects_own_password_goes_to_its_own_servers_alone(
     tmp_path: Path, server: http.server.HTTPServer
 ) -> None:
     address = f"http://127.0.0.1:{server.server_port}"
-    prepare(tmp_path, mlflow=address)
+    prepare_environment(tmp_path, mlflow=address)
     assert not set(SECRET_VARIABLES) & set(os.environ)
     # Not even where the environment names the server, beside no password.
     os.environ |= {"PREFECT_API_URL": f"{address}/api", "MLFLOW_TRACKING_URI": address}
-    prepare(tmp_path)
+    prepare_environment(tmp_path)
     assert not set(SECRET_VARIABLES) & set(os.environ)
     del os.environ["PREFECT_API_URL"], os.environ["MLFLOW_TRACKING_URI"]
-    with held(tmp_path) as record:
+    with open_state_file(tmp_path) as record:
         assert record is not None
         one = Process("MLflow", 1, address, "")
-        record.write(Served(1, 0.0, "chatmill up", f"{address}/api", processes=(one,)))
-        place = prepare(tmp_path, mlflow=address)
+        record.write_state(Served(1, 0.0, "chatmill up", f"{address}/api", processes=(one,)))
+        place = prepare_environment(tmp_path, mlflow=address)
         assert os.environ["PREFECT_API_AUTH_STRING"] == place.login.text
         assert os.environ["MLFLOW_TRACKING_PASSWORD"] == place.login.password
         # A preset that names another one afterwards takes it with it no more.
-        prepare(tmp_path, mlflow=f"http://localhost:{server.server_port}")
+        prepare_environment(tmp_path, mlflow=f"http://localhost:{server.server_port}")
         assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
 
 
@@ -99,23 +110,23 @@ def test_a_password_that_is_set_goes_where_the_environment_says(
 ) -> None:
     address, other = (f"http://{name}:{server.server_port}" for name in ("127.0.0.1", "localhost"))
     os.environ["CHATMILL_PASSWORD"] = "ann:a long password"
-    prepare(tmp_path, mlflow=address)
+    prepare_environment(tmp_path, mlflow=address)
     assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
     # Neither does one that MLflow itself would take.
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
         os.environ[name] = "for another server"
     os.environ["MLFLOW_TRACKING_URI"] = other
-    prepare(tmp_path, mlflow=address)
+    prepare_environment(tmp_path, mlflow=address)
     assert not {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"} & set(os.environ)
     os.environ["MLFLOW_TRACKING_URI"] = address
-    prepare(tmp_path, mlflow=address)
+    prepare_environment(tmp_path, mlflow=address)
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a long password"
     # As `up` binds it for its workers.
     os.environ["CHATMILL_SERVERS"] = f"{other} http://elsewhere:5000"
-    prepare(tmp_path, mlflow=other)
+    prepare_environment(tmp_path, mlflow=other)
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a long password"
     os.environ["MLFLOW_TRACKING_URI"] = ""
-    prepare(tmp_path, mlflow=address)
+    prepare_environment(tmp_path, mlflow=address)
     assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
 
 
@@ -129,9 +140,9 @@ def test_mlflows_own_file_of_passwords_is_not_for_a_presets_server(
     with pytest.raises(
         UserError, match="holds a password that MLflow would send there; set MLFLOW_TRACKING_URI"
     ):
-        prepare(tmp_path, mlflow=address)
+        prepare_environment(tmp_path, mlflow=address)
     os.environ["MLFLOW_TRACKING_URI"] = address
-    prepare(tmp_path, mlflow=address)
+    prepare_environment(tmp_path, mlflow=address)
 
 
 def test_a_password_follows_no_redirection(server: http.server.HTTPServer) -> None:
@@ -146,17 +157,17 @@ def test_a_password_follows_no_redirection(server: http.server.HTTPServer) -> No
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as first:
         threading.Thread(target=first.serve_forever, daemon=True).start()
-        assert asked(f"http://127.0.0.1:{first.server_port}", read_login("ann:a long password")) == 302
+        assert query_status(f"http://127.0.0.1:{first.server_port}", read_login("ann:a long password")) == 302
         first.shutdown()
     assert len(came) == 1
 
 
 def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HTTPServer) -> None:
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{server.server_port}/api"
-    assert prepare(tmp_path).prefect == os.environ["PREFECT_API_URL"]
+    assert prepare_environment(tmp_path).prefect == os.environ["PREFECT_API_URL"]
     with pytest.raises(UserError, match=r"MLflow's server at http://127\.0\.0\.1:9 does not answer"):
-        prepare(tmp_path, mlflow="http://someone:secret@127.0.0.1:9")
-    assert "Connection refused" in silent("http://someone:secret@127.0.0.1:9")
+        prepare_environment(tmp_path, mlflow="http://someone:secret@127.0.0.1:9")
+    assert "Connection refused" in health_problem("http://someone:secret@127.0.0.1:9")
 
 
 def test_a_server_that_asks_for_a_password_gets_the_one_that_is_set(
@@ -166,45 +177,47 @@ def test_a_server_that_asks_for_a_password_gets_the_one_that_is_set(
     address = f"http://127.0.0.1:{server.server_port}"
     os.environ |= {"PREFECT_API_URL": f"{address}/api", "MLFLOW_TRACKING_URI": address}
     with pytest.raises(UserError, match=r"MLflow's server at .* asks for a password; set CHATMILL_PASSWORD="):
-        prepare(tmp_path)
+        prepare_environment(tmp_path)
     os.environ["CHATMILL_PASSWORD"] = "someone:another password"
     with pytest.raises(UserError, match=r"MLflow's server at .* refuses the user and password") as refused:
-        prepare(tmp_path, mlflow=address)
+        prepare_environment(tmp_path, mlflow=address)
     assert "another" not in str(refused.value)
     os.environ["CHATMILL_PASSWORD"] = "someone:a long password"
-    place = prepare(tmp_path, mlflow=address)
+    place = prepare_environment(tmp_path, mlflow=address)
     assert place.prefect and os.environ["MLFLOW_TRACKING_USERNAME"] == "someone"
     assert "a long password" not in repr(place)
     # One in the address goes with it, and alone.
     os.environ["CHATMILL_PASSWORD"] = "someone:another password"
-    assert asked(f"http://someone:a%20long%20password@127.0.0.1:{server.server_port}", None) == 401
+    assert query_status(f"http://someone:a%20long%20password@127.0.0.1:{server.server_port}", None) == 401
     del os.environ["PREFECT_API_URL"]
     os.environ["MLFLOW_TRACKING_URI"] = address.replace("//", "//someone:a%20long%20password@")
-    prepare(tmp_path)
+    prepare_environment(tmp_path)
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPServer) -> None:
     port = server.server_port
     with pytest.raises(UserError, match=rf"port {port} is in use; `chatmill up --prefect-port"):
-        _serve(tmp_path, Asked("chatmill up", "127.0.0.1", port, 1))
-    assert "not an address of this machine" in unbound("192.0.2.1", port)
+        _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "127.0.0.1", port, 1))
+    assert "not an address of this machine" in bind_problem("192.0.2.1", port)
 
 
 def test_a_name_that_is_none_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no-such-name is no address"):
-        _serve(tmp_path, Asked("chatmill up", "no-such-name", 1, 1))
+        _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "no-such-name", 1, 1))
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["up.json"]
 
 
 def test_another_checkout_gets_no_servers_of_this_one_and_its_threads(tmp_path: Path) -> None:
     os.environ |= {"MLFLOW_TRACKING_URI": "http://a", "PREFECT_API_URL": "http://b", "AWS_PROFILE": "c"}
     os.environ["OMP_NUM_THREADS"] = "3"
-    assert threads(2) == "3"
-    found = bare(tmp_path, "1")
+    assert thread_count(2) == "3"
+    found = checkout_environment(tmp_path, "1")
     assert found["PYTHONPATH"] == str(tmp_path) and found["OMP_NUM_THREADS"] == "1"
     assert found["AWS_PROFILE"] == "c" and not any(name.startswith(("MLFLOW", "PREFECT")) for name in found)
     del os.environ["OMP_NUM_THREADS"]
-    assert threads(2) == str(max(1, (os.cpu_count() or 1) // 2)) and "OMP_NUM_THREADS" not in bare(tmp_path)
+    assert thread_count(2) == str(
+        max(1, (os.cpu_count() or 1) // 2)
+    ) and "OMP_NUM_THREADS" not in checkout_environment(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +241,7 @@ def test_an_error_is_one_sentence_and_a_code(
     def fail() -> None:
         raise error
 
-    assert _guarded(fail) == code
+    assert _run_guarded(fail) == code
     said = capsys.readouterr().err
     assert says in said and "Traceback" not in said and said.count("\n") <= 1
     logs = list(tmp_path.glob("var/logs/*.log"))
@@ -246,6 +259,6 @@ def test_an_error_is_one_sentence_and_a_code(
 def test_a_mistyped_command_is_the_users_fault(
     capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
 ) -> None:
-    assert _guarded(lambda: app(list(words), standalone_mode=False)) == 2
+    assert _run_guarded(lambda: app(list(words), standalone_mode=False)) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1

@@ -18,12 +18,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from flows.servers.credentials import Login
+from flows.servers.credentials import Credentials
 from flows.servers.login_links import LINK_SECONDS, SESSION_USER, LoginLinks
 from flows.servers.login_page import login_page
 from flows.servers.request_guard import GuardSettings, RequestGuard
 
-LOGIN = Login("ann", "a long password")
+LOGIN = Credentials("ann", "a long password")
 OWN = "http://127.0.0.1:4200"
 SETTINGS = GuardSettings(
     ("127.0.0.1", "localhost", "::1", "mill", "*.team.example"), ("https://mill.example",), True, 5000,
@@ -150,7 +150,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 
 
 def test_a_link_logs_in_once(guard: RequestGuard, client: TestClient) -> None:
-    link = guard.links.create(OWN)
+    link = guard.links.create_link(OWN)
     address, _, code = link.partition("#")
     assert address == f"{OWN}/chatmill-login" and len(code) > 40
     assert client.get("/chatmill-login").status_code == 200
@@ -174,7 +174,7 @@ def test_a_link_logs_in_once(guard: RequestGuard, client: TestClient) -> None:
     ["", "x", "../password", "../../../etc/passwd", None, 3, ["a"], {"a": 1}, "é" * 150, "\ud800", "a\udfff"],
 )
 def test_what_is_no_link_opens_nothing(guard: RequestGuard, client: TestClient, code: object) -> None:
-    guard.links.create(OWN)
+    guard.links.create_link(OWN)
     assert log_in(client, code).status_code == 403
     assert len(list((guard.links.folder / "links").iterdir())) == 1
 
@@ -204,20 +204,20 @@ def test_a_link_expires(guard: RequestGuard) -> None:
     old, new, ahead = (links.create_code() for _ in range(3))
     files = sorted((links.folder / "links").iterdir(), key=lambda path: path.stat().st_mtime)
     assert len(files) == 3 and all(path.stat().st_mode & 0o777 == 0o600 for path in files)
-    from flows.servers.login_links import _digest
+    from flows.servers.login_links import _text_digest
 
     for code, age in ((old, LINK_SECONDS + 1), (ahead, -3600)):
-        os.utime(links.folder / "links" / _digest(code), (time.time() - age,) * 2)
-    assert links.redeem(old) is None and links.redeem(ahead) is None
-    os.utime(links.folder / "links" / _digest(new), (time.time() - LINK_SECONDS + 60,) * 2)
-    assert links.redeem(new)
+        os.utime(links.folder / "links" / _text_digest(code), (time.time() - age,) * 2)
+    assert links.redeem_code(old) is None and links.redeem_code(ahead) is None
+    os.utime(links.folder / "links" / _text_digest(new), (time.time() - LINK_SECONDS + 60,) * 2)
+    assert links.redeem_code(new)
 
 
 def test_a_session_ends_with_its_time_its_password_and_its_key(
     guard: RequestGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     links = guard.links
-    session = links.redeem(links.create_code())
+    session = links.redeem_code(links.create_code())
     assert session is not None and links.is_session(session.password)
     expiry, nonce, signature = session.password.split(".")
     for forged in (
@@ -229,7 +229,7 @@ def test_a_session_ends_with_its_time_its_password_and_its_key(
         "é.é.é",
     ):
         assert not links.is_session(forged)
-    assert not LoginLinks(links.folder, Login("ann", "another password")).is_session(session.password)
+    assert not LoginLinks(links.folder, Credentials("ann", "another password")).is_session(session.password)
     assert not LoginLinks(links.folder.parent / "other", LOGIN).is_session(session.password)
     monkeypatch.setattr(time, "time", lambda: float(expiry) + 1)
     assert not links.is_session(session.password)

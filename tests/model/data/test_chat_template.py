@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.chat_template import Row, Turn, chat_prompt, example_of, newest, prompt_key, running_text
+from model.data.chat_template import (
+    Row,
+    Turn,
+    chat_prompt,
+    example_of,
+    prompt_key,
+    running_text,
+    truncate_turns,
+)
 from model.data.hf_checkpoint import load_model
-from model.data.preference_dataset import HeldOutPairs, Labels
-from model.evaluation.evaluate import choose
+from model.data.preference_dataset import HeldOutPairs, PreferenceDataset
+from model.evaluation.evaluate import choose_rows
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import completion_logprobs
 from model.training import sft
@@ -68,7 +76,7 @@ def test_the_template_and_prompt_lay_out_alike(
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     messages = [*before, {"role": "user", "content": "this camera"}]
     ids = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    assert ids == language.tokenizer.prompt("this camera", before)
+    assert ids == language.tokenizer.encode_prompt("this camera", before)
 
 
 def test_a_system_line_stands_before_the_users_first_text(language: Language) -> None:
@@ -77,7 +85,7 @@ def test_a_system_line_stands_before_the_users_first_text(language: Language) ->
         tokenizer.encode(text) for text in ("sys: be warm\n\nthe film", " is good", "the story")
     )
     user, assistant = tokenizer.user, tokenizer.assistant
-    assert tokenizer.prompt("the story", TALK[:3]) == [
+    assert tokenizer.encode_prompt("the story", TALK[:3]) == [
         user, *first, assistant, *answer, tokenizer.end, user, *asked, assistant,
     ]  # fmt: skip
 
@@ -93,7 +101,7 @@ def test_as_much_of_the_end_is_kept_as_fits() -> None:
             return int(sum(costs[int(turn["content"])] for turn in kept))
 
         room = int(random.integers(0, 50))
-        kept = list(newest(history, cost, room))
+        kept = list(truncate_turns(history, cost, room))
         system = [turn for turn in history if turn["role"] == "system"]
         assert [turn for turn in kept if turn["role"] == "system"] == system
         others = [turn for turn in history if turn["role"] != "system"]
@@ -111,14 +119,14 @@ def test_as_much_of_the_end_is_kept_as_fits() -> None:
 def test_an_example_is_cut_to_length_at_its_oldest_turns(language: Language) -> None:
     row: Row = {"prompt": "the music", "completion": " is moving", "history": TALK}
     whole = example_of(row, language.tokenizer)
-    assert whole.left_out == 0 and whole.prompt == language.tokenizer.prompt("the music", TALK)
+    assert whole.left_out == 0 and whole.prompt == language.tokenizer.encode_prompt("the music", TALK)
     exact = example_of(row, language.tokenizer, len(whole.tokens))
     assert exact == whole
     cut = example_of(row, language.tokenizer, len(whole.tokens) - 1)
     assert cut.left_out == 2
-    assert cut.prompt == language.tokenizer.prompt("the music", [TALK[0], *TALK[3:]])
+    assert cut.prompt == language.tokenizer.encode_prompt("the music", [TALK[0], *TALK[3:]])
     least = example_of(row, language.tokenizer, 3)
-    assert least.left_out == 4 and least.prompt == language.tokenizer.prompt("the music", TALK[:1])
+    assert least.left_out == 4 and least.prompt == language.tokenizer.encode_prompt("the music", TALK[:1])
     # Beside a longer answer it follows no more turns than that one.
     longer = " is moving and I would say so again."
     room = len(example_of({**row, "completion": longer}, language.tokenizer).tokens) - 1
@@ -136,7 +144,7 @@ def test_rows_without_turns_are_laid_out_as_ever(language: Language) -> None:
 def test_prompts_are_told_apart_by_what_was_said_before() -> None:
     plain: Row = {"prompt": "why?", "source": "chat"}
     first, second = ({**plain, "history": turns(text, "no")} for text in ("one", "two"))
-    assert choose([plain, first, first, second, plain], [], 9) == [plain, first, second]
+    assert choose_rows([plain, first, first, second, plain], [], 9) == [plain, first, second]
     assert prompt_key(first) == prompt_key(
         {**plain, "history": [dict(reversed(t.items())) for t in first["history"]]}
     )
@@ -147,14 +155,14 @@ def test_ways_of_asking_put_the_turns_first(language: Language) -> None:
     row: Row = {"prompt": "the music", "completion": " is warm", "source": "film", "history": TALK}
     text = "sys: be warm\n\nthe film is good\n\nthe story is dull\n\nthe music"
     assert running_text("the music", TALK) == text
-    assert Plain(tokenizer).example(row).prompt == tokenizer.encode(text)
-    assert Chat(tokenizer).example(row).prompt == tokenizer.prompt("the music", TALK)
+    assert Plain(tokenizer).encode_example(row).prompt == tokenizer.encode(text)
+    assert Chat(tokenizer).encode_example(row).prompt == tokenizer.encode_prompt("the music", TALK)
     room = len(tokenizer.encode(text)) - 1
-    cut = Plain(tokenizer, room).example(row)
+    cut = Plain(tokenizer, room).encode_example(row)
     assert cut.left_out == 2
     assert cut.prompt == tokenizer.encode("sys: be warm\n\nthe story is dull\n\nthe music")
-    shots = FewShot(tokenizer, [row], 1, 2 * len(tokenizer.encode(text)) + 20).example(row)
-    assert shots.prompt == [*Plain(tokenizer).example(row).tokens, *tokenizer.encode(text)]
+    shots = FewShot(tokenizer, [row], 1, 2 * len(tokenizer.encode(text)) + 20).encode_example(row)
+    assert shots.prompt == [*Plain(tokenizer).encode_example(row).tokens, *tokenizer.encode(text)]
 
 
 def finetune(language: Language, tmp_path: Path, rows: list[Row], said: list[str], **settings: Any) -> Path:
@@ -164,7 +172,9 @@ def finetune(language: Language, tmp_path: Path, rows: list[Row], said: list[str
         "steps": 40, "batch": 2, "checkpoint_every": 40, "optimizer": {"learning_rate": 0.01}, **settings,
     }  # fmt: skip
     base = language.model(tmp_path / "base")
-    sft.train(parameters, str(base), str(tmp_path / "split"), str(tmp_path / "out"), 1, "cpu", listener(said))
+    sft.train_sft(
+        parameters, str(base), str(tmp_path / "split"), str(tmp_path / "out"), 1, "cpu", listener(said)
+    )
     return tmp_path / "out" / "model"
 
 
@@ -223,24 +233,24 @@ def test_labels_follow_the_turns_they_were_given_after(
     tokenizer = language.tokenizer
     for name, rows in label_rows(TALK).items():
         write_rows(tmp_path / f"{name}.jsonl", rows)
-    labels = Labels(tmp_path, tokenizer, 500, 2, 1.0, listener(said))
-    before = tokenizer.prompt("the music", TALK)
+    labels = PreferenceDataset(tmp_path, tokenizer, 500, 2, 1.0, listener(said))
+    before = tokenizer.encode_prompt("the music", TALK)
     assert labels.ratings == labels.chosen == [[*before, *tokenizer.encode(" is warm"), tokenizer.end]]
     assert [prompt_key(row) for row in labels.prompts] == [
         prompt_key({"prompt": "the music", "history": TALK})
     ]
     assert said == []
     # Too long: both sides follow the same turns, though one alone would have room for more.
-    Labels(tmp_path, tokenizer, len(labels.rejected[0]), 2, 1.0, listener(said))
+    PreferenceDataset(tmp_path, tokenizer, len(labels.rejected[0]), 2, 1.0, listener(said))
     assert said == []
-    tight = Labels(tmp_path, tokenizer, len(labels.rejected[0]) - 1, 2, 1.0, listener(said))
-    cut = tokenizer.prompt("the music", [TALK[0], *TALK[3:]])
+    tight = PreferenceDataset(tmp_path, tokenizer, len(labels.rejected[0]) - 1, 2, 1.0, listener(said))
+    cut = tokenizer.encode_prompt("the music", [TALK[0], *TALK[3:]])
     assert tight.chosen[0][: len(cut)] == tight.rejected[0][: len(cut)] == cut
     assert tight.ratings == labels.ratings
     assert said == [
         "2 of 3 labelled texts are conversations longer than the context; their oldest turns are left out"
     ]
-    tiny = Labels(tmp_path, tokenizer, 4, 2, 1.0, listener(said))
+    tiny = PreferenceDataset(tmp_path, tokenizer, 4, 2, 1.0, listener(said))
     assert tiny.rejected == [labels.rejected[0][-4:]]
     assert said[-1] == "3 of 3 labelled texts are longer than the context and keep their last tokens"
 
@@ -255,7 +265,7 @@ def test_held_out_texts_are_told_apart_by_their_turns(language: Language, tmp_pa
     )
     pairs = HeldOutPairs(tmp_path / "pairs.jsonl", language.tokenizer, 500)
     assert pairs.rows == [example_of(row, language.tokenizer).tokens for row in (side, after)]
-    assert pairs.measure(torch.tensor([1.0, 0.0]))[0] == {"tone/chat": 0.5}
+    assert pairs.pair_accuracy(torch.tensor([1.0, 0.0]))[0] == {"tone/chat": 0.5}
 
 
 def test_prompts_of_rlhf_follow_their_turns_and_what_leaves_no_room_is_said(
@@ -265,9 +275,9 @@ def test_prompts_of_rlhf_follow_their_turns_and_what_leaves_no_room_is_said(
     row: Row = {"prompt": "the music", "completion": " is warm", "source": "chat"}
     rows = [row, {**row, "history": TALK}, {**row, "prompt": "the music " * 40}]
     write_rows(tmp_path / "pairs" / "00000.jsonl", rows)
-    whole = [tokenizer.prompt("the music"), tokenizer.prompt("the music", TALK)]
+    whole = [tokenizer.encode_prompt("the music"), tokenizer.encode_prompt("the music", TALK)]
     assert read_prompts(tmp_path / "pairs", [], tokenizer, len(whole[1]), listener(said)) == whole
     assert said == ["1 of 3 prompts leave no room for an answer; left out"]
-    cut = [whole[0], tokenizer.prompt("the music", [TALK[0], *TALK[3:]])]
+    cut = [whole[0], tokenizer.encode_prompt("the music", [TALK[0], *TALK[3:]])]
     assert read_prompts(tmp_path / "pairs", [], tokenizer, len(whole[1]) - 1, listener(said)) == cut
     assert "1 of 3 prompts lose their oldest turns to leave room for an answer" in said

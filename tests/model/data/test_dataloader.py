@@ -16,9 +16,9 @@ from model.data.dataloader import (
     Packing,
     TokenFile,
     WindowOrder,
+    batch_order,
     each_row,
-    order,
-    pad,
+    pad_rows,
     read_rows,
 )
 from model.errors import UserError
@@ -27,20 +27,20 @@ from tests.model.conftest import CONTEXT, Language
 
 
 def test_every_unit_comes_once_an_epoch() -> None:
-    seen = np.concatenate([order(3, step, 5, 20) for step in range(8)])
+    seen = np.concatenate([batch_order(3, step, 5, 20) for step in range(8)])
     assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
     assert list(seen[:20]) != list(seen[20:])
 
 
 def test_a_step_is_a_function_of_seed_and_step() -> None:
-    late = order(3, 7, 5, 20)
-    order(4, 2, 5, 20)
-    assert list(order(3, 7, 5, 20)) == list(late)
-    assert list(order(4, 7, 5, 20)) != list(late)
+    late = batch_order(3, 7, 5, 20)
+    batch_order(4, 2, 5, 20)
+    assert list(batch_order(3, 7, 5, 20)) == list(late)
+    assert list(batch_order(4, 7, 5, 20)) != list(late)
 
 
 def test_a_batch_may_span_epochs() -> None:
-    seen = np.concatenate([order(3, step, 8, 20) for step in range(5)])
+    seen = np.concatenate([batch_order(3, step, 8, 20) for step in range(5)])
     assert sorted(seen[:20]) == list(range(20))
 
 
@@ -48,22 +48,22 @@ def test_windows_read_the_token_and_the_one_that_follows(language: Language) -> 
     file = TokenFile(language.tokens, "train", token_lengths(language.tokenizer))
     windows = WindowOrder(file, CONTEXT, 4, seed=2)
     for step in range(60):
-        inputs, targets = file.read(windows.starts(step), CONTEXT)
+        inputs, targets = file.read_windows(windows.window_starts(step), CONTEXT)
         assert inputs.shape == targets.shape == (4, CONTEXT)
         assert torch.equal(inputs[:, 1:], targets[:, :-1])
 
 
 def test_bytes_are_those_of_the_text(language: Language) -> None:
     file = TokenFile(language.tokens, "valid", token_lengths(language.tokenizer))
-    starts = np.arange(file.windows(CONTEXT)) * CONTEXT
-    _, targets = file.read(starts, CONTEXT)
+    starts = np.arange(file.num_windows(CONTEXT)) * CONTEXT
+    _, targets = file.read_windows(starts, CONTEXT)
     text = language.tokenizer.decode(targets.flatten().tolist())
     assert file.text_bytes(starts, CONTEXT) == len(text.encode())
 
 
 def test_packing_holds_every_example_that_fits_once() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, size=300).tolist()
-    packing = Packing.make(lengths, 32)
+    packing = Packing.pack_examples(lengths, 32)
     packed = [i for row in packing.rows for i in row]
     assert sorted(packed) == [i for i, n in enumerate(lengths) if n <= 32]
     assert packing.dropped == sum(n > 32 for n in lengths)
@@ -81,12 +81,12 @@ def test_examples_in_an_array_are_those_that_were_given() -> None:
 
 def test_only_completions_are_targets() -> None:
     rows = [[Example([1, 2, 3], [4, 5, 0]), Example([1, 6], [7, 0])]]
-    batch = PackedBatch.make(rows, 10, padding=9)
+    batch = PackedBatch.from_rows(rows, 10, padding=9)
     assert batch.tokens.tolist() == [[1, 2, 3, 4, 5, 1, 6, 7, 9, 9]]
     no = IGNORED
     assert batch.targets.tolist() == [[no, no, 4, 5, 0, no, 7, 0, no, no]]
     assert batch.documents.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, -1, -1]]
-    assert batch.learned == 5
+    assert batch.num_targets == 5
 
 
 def test_a_document_longer_than_the_context_is_read_to_its_last_token(
@@ -103,7 +103,7 @@ def test_a_document_longer_than_the_context_is_read_to_its_last_token(
     windows = WindowOrder(TokenFile(tmp_path, "train", token_lengths(tokenizer)), CONTEXT, 5, seed=1)
     targets: set[int] = set()
     for step in range(-(-windows.windows // 5)):  # one epoch
-        for start in windows.starts(step).tolist():
+        for start in windows.window_starts(step).tolist():
             targets |= set(range(start + 1, start + CONTEXT + 1))
     assert set(range(place, place + length)) <= targets
 
@@ -130,7 +130,7 @@ def test_rows_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 def test_padding_is_on_the_right() -> None:
-    tokens, lengths = pad([[1, 2, 3], [4]], 0)
+    tokens, lengths = pad_rows([[1, 2, 3], [4]], 0)
     assert tokens.shape == (2, 8) and lengths.tolist() == [3, 1]
     assert tokens[1].tolist() == [4] + [0] * 7
 
@@ -138,6 +138,6 @@ def test_padding_is_on_the_right() -> None:
 def test_an_empty_text_has_no_windows(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text('{"dtype": "<u2"}')
     np.array([1, 2, 3], dtype="<u2").tofile(tmp_path / "train.bin")
-    assert TokenFile(tmp_path, "train", np.ones(4)).windows(8) == 0
+    assert TokenFile(tmp_path, "train", np.ones(4)).num_windows(8) == 0
     with pytest.raises(Exception, match=r"pretrain\.batch"):
         WindowOrder(TokenFile(tmp_path, "train", np.ones(4)), 8, 1, 0)

@@ -15,7 +15,7 @@ import torch
 from model.data.hf_checkpoint import check_model, load_architecture, load_model, save_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
-from model.nn.transformer import Architecture, Transformer
+from model.nn.transformer import ModelConfig, Transformer
 from tests.model.conftest import Language
 
 
@@ -85,7 +85,7 @@ def test_a_foreign_tokenizer_gets_the_chats_tokens(tmp_path: Path) -> None:
     own = rules.get_vocab_size()
     tokenizer = Tokenizer(rules)
     save_model(
-        Transformer(Architecture(vocabulary=own, width=32, layers=1)).initialise(0), tokenizer, tmp_path
+        Transformer(ModelConfig(vocabulary=own, width=32, layers=1)).init_weights(0), tokenizer, tmp_path
     )
     model, tokenizer = load_model(tmp_path)
     assert tokenizer.vocabulary == own + 3

@@ -87,7 +87,7 @@ def test_special_looking_text_is_ordinary(language: Language) -> None:
     tokenizer = language.tokenizer
     special = {tokenizer.end, tokenizer.user, tokenizer.assistant}
     assert not special & set(tokenizer.encode("<|end|><|user|><|assistant|>"))
-    assert special & set(tokenizer.prompt("hi")) == {tokenizer.user, tokenizer.assistant}
+    assert special & set(tokenizer.encode_prompt("hi")) == {tokenizer.user, tokenizer.assistant}
 
 
 def test_pieces_are_the_bytes_of_the_text(language: Language) -> None:
@@ -111,7 +111,7 @@ def test_the_chat_template_says_what_prompt_says(language: Language, tmp_path: P
     messages = [{"role": "user", "content": "the film"}]
     text = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert text == "<|user|>the film<|assistant|>"
-    assert theirs(text, add_special_tokens=False)["input_ids"] == language.tokenizer.prompt("the film")
+    assert theirs(text, add_special_tokens=False)["input_ids"] == language.tokenizer.encode_prompt("the film")
 
 
 def test_a_vocabulary_that_the_text_cannot_fill_is_refused() -> None:

@@ -15,13 +15,13 @@ from model.data.dataloader import Example
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
-from model.evaluation.evaluate import HeldOutText, choose, evaluate
+from model.evaluation.evaluate import HeldOutText, choose_rows, evaluate
 from model.evaluation.evaluate_config import EvaluateParameters
-from model.inference.generate import generate
+from model.inference.generate import generate_tokens
 from model.inference.prompting import Chat, FewShot, Plain
-from model.inference.scoring import completion_logprobs, exact_match, f1, normalise_answer
-from model.nn.transformer import Architecture, Transformer
-from model.training.distributed import World
+from model.inference.scoring import best_f1, completion_logprobs, exact_match, normalise_answer
+from model.nn.transformer import ModelConfig, Transformer
+from model.training.distributed import ProcessGroup
 from model.training.pretrain import bits_per_byte
 
 CONTEXT, NEW = 64, 16
@@ -61,11 +61,11 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
     good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))
     compared = {"chosen": good, "rejected": bad, "aspect": "tone", "source": "film", "gap": 3.0}
     write(root / "labels" / "pairs.test.jsonl", [compared, {**compared, "source": "nq"}])
-    shape = Architecture(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=CONTEXT)
+    shape = ModelConfig(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=CONTEXT)
     models = {
-        name: Transformer(shape).initialise(seed) for name, seed in (("base", 1), ("sft", 2), ("reward", 3))
+        name: Transformer(shape).init_weights(seed) for name, seed in (("base", 1), ("sft", 2), ("reward", 3))
     }
-    models["aligned"] = Transformer(shape).initialise(2)
+    models["aligned"] = Transformer(shape).init_weights(2)
     with torch.no_grad():
         noise = torch.Generator().manual_seed(5)
         for parameter in models["aligned"].parameters():
@@ -182,8 +182,8 @@ def test_parameters_out_of_range_are_named() -> None:
 
 def test_logprobs_of_completions_are_the_samplers(world: dict[str, Any], tokenizer: Tokenizer) -> None:
     model, _ = load_model(Path(world["sft"]))
-    prompts = [tokenizer.prompt(pair(i)["prompt"]) for i in range(5)]
-    said = generate(model, prompts, NEW, tokenizer.end, seed=4)
+    prompts = [tokenizer.encode_prompt(pair(i)["prompt"]) for i in range(5)]
+    said = generate_tokens(model, prompts, NEW, tokenizer.end, seed=4)
     lengths = said.lengths.tolist()
     examples = [
         Example(prompt, row[:length])
@@ -197,41 +197,41 @@ def test_answers_are_compared_as_squad_does() -> None:
     assert normalise_answer("The  Quick, brown fox!") == "quick brown fox"
     assert exact_match("an Apple.", ["apple", "pear"]) == 1
     assert exact_match("apples", ["apple"]) == 0
-    assert f1("the red apple", ["green apple", "red apple pie"]) == pytest.approx(2 * 2 / 5)
-    assert f1("", ["apple"]) == 0
-    assert f1("apple", []) == 0
+    assert best_f1("the red apple", ["green apple", "red apple pie"]) == pytest.approx(2 * 2 / 5)
+    assert best_f1("", ["apple"]) == 0
+    assert best_f1("apple", []) == 0
 
 
 def test_ways_of_asking(tokenizer: Tokenizer) -> None:
     row = pair(3)
-    chat, plain = Chat(tokenizer).example(row), Plain(tokenizer).example(row)
-    assert chat.prompt == tokenizer.prompt(row["prompt"])
+    chat, plain = Chat(tokenizer).encode_example(row), Plain(tokenizer).encode_example(row)
+    assert chat.prompt == tokenizer.encode_prompt(row["prompt"])
     assert chat.completion[-1] == plain.completion[-1] == tokenizer.end
     assert tokenizer.decode(plain.tokens) == f"{row['prompt']} {row['completion']}"
 
 
 def test_few_shot_examples_stand_before_the_prompt_as_documents(tokenizer: Tokenizer) -> None:
     shots = [pair(i, source) for i in range(10) for source in ("film", "nq")]
-    row, asked = pair(30), Plain(tokenizer).example(pair(30))
-    before = [Plain(tokenizer).example(shot).tokens for shot in shots if shot["source"] == "film"]
+    row, asked = pair(30), Plain(tokenizer).encode_example(pair(30))
+    before = [Plain(tokenizer).encode_example(shot).tokens for shot in shots if shot["source"] == "film"]
     room = len(asked.prompt) + 2 * max(len(tokens) for tokens in before)
-    few = FewShot(tokenizer, shots, 2, room).example(row)
+    few = FewShot(tokenizer, shots, 2, room).encode_example(row)
     assert few.prompt == [*before[0], *before[1], *asked.prompt]
     assert few.completion == asked.completion
     assert few.prompt.count(tokenizer.end) == 2
     # Fewer where more do not fit; none for a source without examples, nor where there is no room.
-    assert FewShot(tokenizer, shots, 9, room).example(row).prompt == few.prompt
-    assert FewShot(tokenizer, shots, 0, room).example(row) == asked
-    assert FewShot(tokenizer, shots, 2, room).example(pair(30, "tweets")) == Plain(tokenizer).example(
-        pair(30, "tweets")
-    )
-    assert FewShot(tokenizer, shots, 2, 3).example(row) == asked
+    assert FewShot(tokenizer, shots, 9, room).encode_example(row).prompt == few.prompt
+    assert FewShot(tokenizer, shots, 0, room).encode_example(row) == asked
+    assert FewShot(tokenizer, shots, 2, room).encode_example(pair(30, "tweets")) == Plain(
+        tokenizer
+    ).encode_example(pair(30, "tweets"))
+    assert FewShot(tokenizer, shots, 2, 3).encode_example(row) == asked
 
 
 def test_prompts_are_chosen_once_and_in_order() -> None:
     rows = [pair(1), pair(1), pair(2, "nq"), pair(3), pair(4)]
-    assert choose(rows, ["film"], 2) == [pair(1), pair(3)]
-    assert len(choose(rows, [], 9)) == 4
+    assert choose_rows(rows, ["film"], 2) == [pair(1), pair(3)]
+    assert len(choose_rows(rows, [], 9)) == 4
 
 
 def test_turns_are_put_before_the_prompt_and_written_beside_the_answers(
@@ -276,7 +276,7 @@ def test_no_more_text_is_read_than_is_measured(world: dict[str, Any], tokenizer:
     model, _ = load_model(Path(world["base"]))
     for tokens in (500, CONTEXT, 1):
         bounded = HeldOutText(texts(), tokenizer, max(tokens, CONTEXT) + 1)
-        measured = [bits_per_byte(model, text, World(), tokens) for text in (bounded, every)]
+        measured = [bits_per_byte(model, text, ProcessGroup(), tokens) for text in (bounded, every)]
         assert measured[0] == measured[1]
 
 
@@ -303,8 +303,8 @@ def test_the_champion_answers_the_same_prompts_in_the_same_run(world: dict[str, 
 
 def test_a_champion_with_another_tokenizer_is_scored_as_text(world: dict[str, Any], tmp_path: Path) -> None:
     tokenizer = train_tokenizer([pair(i)["prompt"] + pair(i)["completion"] for i in range(40)] * 9, 290)
-    shape = Architecture(vocabulary=290, layers=1, width=16, heads=2, context=CONTEXT)
-    save_model(Transformer(shape).initialise(9), tokenizer, tmp_path / "other")
+    shape = ModelConfig(vocabulary=290, layers=1, width=16, heads=2, context=CONTEXT)
+    save_model(Transformer(shape).init_weights(9), tokenizer, tmp_path / "other")
     figures = run({**world, "champion": str(tmp_path / "other")}, tmp_path / "out")
     assert figures["champion_reward_n"] == 12
     assert "champion_completion_loss" not in figures, "losses of other tokens are not compared"
@@ -316,8 +316,8 @@ def test_a_champion_that_cannot_answer_is_left_out_with_a_reason(
 ) -> None:
     folder = tmp_path / "champion"
     if fault == "short":
-        shape = Architecture(vocabulary=tokenizer.vocabulary, layers=1, width=16, heads=2, context=NEW + 2)
-        save_model(Transformer(shape).initialise(9), tokenizer, folder)
+        shape = ModelConfig(vocabulary=tokenizer.vocabulary, layers=1, width=16, heads=2, context=NEW + 2)
+        save_model(Transformer(shape).init_weights(9), tokenizer, folder)
     elif fault == "broken":
         folder.mkdir()
         (folder / "config.json").write_text("{}")

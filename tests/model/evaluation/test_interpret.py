@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model.data.tokenizer import Tokenizer, train_tokenizer
-from model.evaluation.interpret import attention, gaze, nearest, whole_words
-from model.nn.transformer import Architecture, Attention, Transformer
+from model.evaluation.interpret import attention_weights, find_attention_map, nearest_words, whole_words
+from model.nn.transformer import Attention, ModelConfig, Transformer
 
 TEXTS = ["the good film and the great film", "a good story and a great story", "the king was good"] * 40
 
@@ -22,27 +22,27 @@ def test_nearest_words_come_first(tokenizer: Tokenizer) -> None:
     assert {"good", "great", "film"} <= set(places)
     embedding = torch.randn(tokenizer.vocabulary, 8, generator=torch.Generator().manual_seed(1))
     embedding[places["great"]] = 3 * embedding[places["good"]]
-    found = nearest(embedding, tokenizer, "good", 2)
+    found = nearest_words(embedding, tokenizer, "good", 2)
     assert found[0] == ("great", pytest.approx(1.0, abs=1e-5))
     assert len(found) == 2 and found[1][1] < 1
     assert "good" not in [word for word, _ in found]
 
 
 def test_a_word_that_is_no_token_has_no_neighbours(tokenizer: Tokenizer) -> None:
-    assert nearest(torch.ones(tokenizer.vocabulary, 4), tokenizer, "zeppelin", 3) == []
+    assert nearest_words(torch.ones(tokenizer.vocabulary, 4), tokenizer, "zeppelin", 3) == []
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_attention_is_what_the_model_does(tokenizer: Tokenizer, kv_heads: int) -> None:
-    shape = Architecture(
+    shape = ModelConfig(
         vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=4, kv_heads=kv_heads, context=16
     )
-    model = Transformer(shape).initialise(3)
+    model = Transformer(shape).init_weights(3)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= 5  # far from uniform
     tokens = tokenizer.encode("the good film and the king")
-    maps = attention(model, tokens)
+    maps = attention_weights(model, tokens)
     assert maps.shape == (2, 4, len(tokens), len(tokens))
     assert torch.allclose(maps.sum(-1), torch.ones(2, 4, len(tokens)), atol=1e-5)
     assert not maps.triu(1).any()
@@ -60,7 +60,7 @@ def test_attention_is_what_the_model_does(tokenizer: Tokenizer, kv_heads: int) -
         hook.remove()
     for module in (m for m in model.modules() if isinstance(m, Attention)):
         x, output = seen[module.layer]
-        values = module.v_proj(x).view(len(tokens), kv_heads, shape.head).transpose(0, 1)
+        values = module.v_proj(x).view(len(tokens), kv_heads, shape.head_size).transpose(0, 1)
         mixed = maps[module.layer] @ values.repeat_interleave(4 // kv_heads, 0)
         assert torch.allclose(
             module.o_proj(mixed.transpose(0, 1).reshape(1, len(tokens), -1)), output, atol=1e-4
@@ -69,11 +69,11 @@ def test_attention_is_what_the_model_does(tokenizer: Tokenizer, kv_heads: int) -
 
 def test_the_shown_head_is_named_and_short_sentences_are_not_shown(tokenizer: Tokenizer) -> None:
     model = Transformer(
-        Architecture(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=16)
-    ).initialise(0)
-    seen = gaze(model, tokenizer, "the good film")
+        ModelConfig(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=16)
+    ).init_weights(0)
+    seen = find_attention_map(model, tokenizer, "the good film")
     assert seen is not None
     assert 1 <= seen.layer <= 2 and 1 <= seen.head <= 2
     assert "".join(seen.pieces) == "the good film"
     assert len(seen.weights) == len(seen.pieces)
-    assert gaze(model, tokenizer, "the") is None
+    assert find_attention_map(model, tokenizer, "the") is None

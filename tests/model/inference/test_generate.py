@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.data.dataloader import pad
+from model.data.dataloader import pad_rows
 from model.errors import UserError
-from model.inference.generate import choose, generate, restrict
+from model.inference.generate import filter_logprobs, generate_tokens, sample_tokens
 from model.nn.losses import token_logprobs
-from model.nn.transformer import Architecture, Transformer
+from model.nn.transformer import ModelConfig, Transformer
 
 END = 0
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16], [3, 4]]
@@ -17,10 +17,8 @@ PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16], [3, 4]]
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16])
 def model(request: pytest.FixtureRequest) -> Transformer:
-    architecture = Architecture(
-        vocabulary=40, layers=2, width=32, heads=4, kv_heads=2, context=32, tied=False
-    )
-    made = Transformer(architecture).initialise(3)
+    architecture = ModelConfig(vocabulary=40, layers=2, width=32, heads=4, kv_heads=2, context=32, tied=False)
+    made = Transformer(architecture).init_weights(3)
     with torch.no_grad():
         made.lm_head.weight.mul_(12)
     return made.to(request.param)
@@ -30,8 +28,8 @@ def uncached(model: Transformer, prompt: list[int], new_tokens: int, uniforms: t
     row = list(prompt)
     for step in range(new_tokens):
         with torch.no_grad():
-            scores = model.logits(model(torch.tensor([row])))[:, -1].float()
-        token, _ = choose(scores, uniforms[step : step + 1], torch.ones(1))
+            scores = model.compute_logits(model(torch.tensor([row])))[:, -1].float()
+        token, _ = sample_tokens(scores, uniforms[step : step + 1], torch.ones(1))
         row.append(int(token))
         if row[-1] == END:
             break
@@ -40,7 +38,7 @@ def uncached(model: Transformer, prompt: list[int], new_tokens: int, uniforms: t
 
 def test_cached_sampling_is_uncached_sampling(model: Transformer) -> None:
     uniforms = torch.rand(len(PROMPTS), 20, generator=torch.Generator().manual_seed(5))
-    got = generate(model, PROMPTS, 20, END, uniforms=uniforms)
+    got = generate_tokens(model, PROMPTS, 20, END, uniforms=uniforms)
     rows = [row[:n].tolist() for row, n in zip(got.tokens, got.lengths, strict=True)]
     wanted = [uncached(model, prompt, 20, uniforms[b]) for b, prompt in enumerate(PROMPTS)]
     if next(model.parameters()).dtype == torch.float32:
@@ -51,11 +49,11 @@ def test_cached_sampling_is_uncached_sampling(model: Transformer) -> None:
 
 
 def test_logprobs_are_the_trainers(model: Transformer) -> None:
-    got = generate(model, PROMPTS, 20, END, seed=2, temperature=0.7)
+    got = generate_tokens(model, PROMPTS, 20, END, seed=2, temperature=0.7)
     rows = [[*p, *t[:n].tolist()] for p, t, n in zip(PROMPTS, got.tokens, got.lengths, strict=True)]
-    tokens, _ = pad(rows, END)
+    tokens, _ = pad_rows(rows, END)
     with torch.no_grad():
-        logits = model.logits(model(tokens[:, :-1])).float() / 0.7
+        logits = model.compute_logits(model(tokens[:, :-1])).float() / 0.7
     logprobs = token_logprobs(logits, tokens[:, 1:])
     exact = next(model.parameters()).dtype == torch.float32
     for b, (prompt, length) in enumerate(zip(PROMPTS, got.lengths.tolist(), strict=True)):
@@ -64,7 +62,7 @@ def test_logprobs_are_the_trainers(model: Transformer) -> None:
 
 
 def test_rows_end_by_themselves_and_stay_ended(model: Transformer) -> None:
-    got = generate(model, [[5]] * 64, 25, END, seed=1)
+    got = generate_tokens(model, [[5]] * 64, 25, END, seed=1)
     assert 0 < got.ended.sum() < 64
     for row, length, ended in zip(got.tokens.tolist(), got.lengths.tolist(), got.ended.tolist(), strict=True):
         assert (END in row[:length]) == ended
@@ -75,22 +73,22 @@ def test_rows_end_by_themselves_and_stay_ended(model: Transformer) -> None:
 
 
 def test_the_same_seed_gives_the_same_tokens_and_another_does_not(model: Transformer) -> None:
-    one, same, other = (generate(model, PROMPTS, 12, END, seed=seed).tokens for seed in (1, 1, 2))
+    one, same, other = (generate_tokens(model, PROMPTS, 12, END, seed=seed).tokens for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 def test_each_row_has_its_own_temperature(model: Transformer) -> None:
     prompts = [[5, 6, 7]] * 2
-    rows = generate(model, prompts, 12, END, temperature=torch.tensor([0.0, 1.5]), seed=4).tokens
-    greedy = generate(model, prompts, 12, END, temperature=0.0, seed=9).tokens
+    rows = generate_tokens(model, prompts, 12, END, temperature=torch.tensor([0.0, 1.5]), seed=4).tokens
+    greedy = generate_tokens(model, prompts, 12, END, temperature=0.0, seed=9).tokens
     assert torch.equal(rows[0], greedy[0]) and not torch.equal(rows[1], greedy[1])
 
 
 def test_draws_follow_the_distribution() -> None:
     scores = torch.tensor([0.5, 0.3, 0.2]).log().expand(20_000, 3)
     uniforms = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
-    drawn, logp = choose(scores, uniforms, torch.ones(20_000))
+    drawn, logp = sample_tokens(scores, uniforms, torch.ones(20_000))
     shares = torch.bincount(drawn, minlength=3) / 20_000
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.01, rtol=0)
     torch.testing.assert_close(logp, scores.gather(1, drawn.unsqueeze(1)).squeeze(1))
@@ -100,7 +98,7 @@ def test_top_k_top_p_and_forbidden_tokens_restrict_the_draw() -> None:
     logp = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
 
     def kept(top_k: int = 0, top_p: float = 1.0, forbid: tuple[int, ...] = ()) -> list[bool]:
-        return (restrict(logp, top_k, top_p, forbid)[0] > float("-inf")).tolist()
+        return (filter_logprobs(logp, top_k, top_p, forbid)[0] > float("-inf")).tolist()
 
     assert kept(top_k=2) == [True, True, False, False]
     assert kept(top_p=0.6) == [True, True, False, False]
@@ -110,34 +108,34 @@ def test_top_k_top_p_and_forbidden_tokens_restrict_the_draw() -> None:
 
 def test_uniforms_near_one_stay_among_the_allowed() -> None:
     scores = torch.tensor([[5.0, 1.0, -40.0, float("-inf")]])
-    token, _ = choose(scores, torch.tensor([1.0]), torch.ones(1))
+    token, _ = sample_tokens(scores, torch.tensor([1.0]), torch.ones(1))
     assert int(token) < 3
 
 
 def test_an_answer_ends_at_the_context(model: Transformer) -> None:
-    got = generate(model, [[5] * 30, [5]], 100, END, forbid=(END,), seed=0)
+    got = generate_tokens(model, [[5] * 30, [5]], 100, END, forbid=(END,), seed=0)
     assert got.lengths.tolist() == [2, 31]
 
 
 @pytest.mark.parametrize("prompt", [[1] * 32, []])
 def test_prompts_that_leave_no_room_are_refused(model: Transformer, prompt: list[int]) -> None:
     with pytest.raises(UserError, match="prompt"):
-        generate(model, [prompt, [1]], 4, END)
+        generate_tokens(model, [prompt, [1]], 4, END)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_draws_what_the_cpu_draws_beyond_the_recorded_step() -> None:
-    architecture = Architecture(
+    architecture = ModelConfig(
         vocabulary=64, layers=2, width=64, heads=4, kv_heads=2, context=128, tied=False
     )
-    cpu, gpu = (Transformer(architecture).initialise(3) for _ in range(2))
+    cpu, gpu = (Transformer(architecture).init_weights(3) for _ in range(2))
     with torch.no_grad():
         for model in (cpu, gpu):
             model.lm_head.weight.mul_(6)
     prompts = [[5 + b % 50] * (1 + b % 7) for b in range(48)]
-    wanted, got = (generate(model, prompts, 90, END, seed=1) for model in (cpu, gpu.to("cuda")))
+    wanted, got = (generate_tokens(model, prompts, 90, END, seed=1) for model in (cpu, gpu.to("cuda")))
     assert 0 < wanted.ended.sum() < 48
     assert torch.equal(got.lengths, wanted.lengths) and torch.equal(got.tokens, wanted.tokens)
     torch.testing.assert_close(got.logprobs, wanted.logprobs, atol=1e-3, rtol=1e-3)
-    again = generate(gpu, prompts, 90, END, seed=1)
+    again = generate_tokens(gpu, prompts, 90, END, seed=1)
     assert torch.equal(again.logprobs, got.logprobs)

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 
 from model.nn.losses import (
     bradley_terry_loss,
-    entropy,
     generalised_advantages,
     next_token_loss,
     policy_loss,
+    token_entropy,
     token_logprobs,
     value_loss,
-    whiten,
+    whiten_values,
 )
 
 
@@ -41,7 +41,7 @@ def test_token_logprobs_are_those_of_log_softmax(random: torch.Generator) -> Non
 
 
 def test_entropy_of_a_uniform_distribution_is_its_logarithm() -> None:
-    assert entropy(torch.zeros(2, 8)).tolist() == pytest.approx([math.log(8)] * 2)
+    assert token_entropy(torch.zeros(2, 8)).tolist() == pytest.approx([math.log(8)] * 2)
 
 
 def test_bradley_terry_is_the_likelihood_of_the_preferences() -> None:
@@ -54,7 +54,7 @@ def test_whitened_values_have_deviation_one_over_real_tokens_only(random: torch.
     values = torch.randn(4, 6, generator=random) * 3 + 2
     mask = (torch.arange(6) < torch.tensor([[6], [3], [1], [4]])).float()
     values[mask == 0] = 1e6
-    white, kept = whiten(values, mask), whiten(values, mask, keep_mean=True)
+    white, kept = whiten_values(values, mask), whiten_values(values, mask, keep_mean=True)
     real = white[mask == 1]
     assert real.mean().item() == pytest.approx(0, abs=1e-5)
     assert real.std(correction=0).item() == pytest.approx(1, rel=1e-4)

@@ -10,13 +10,13 @@ import torch
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer
 from model.nn.losses import next_token_loss
-from model.nn.transformer import Architecture, Transformer
+from model.nn.transformer import ModelConfig, Transformer
 from tests.model.conftest import Language
 
 SHAPES = {
-    "tied": Architecture(vocabulary=300, layers=2, width=48, heads=4, context=32),
-    "grouped": Architecture(vocabulary=300, layers=3, width=64, heads=8, kv_heads=2, context=32, tied=False),
-    "one key head": Architecture(
+    "tied": ModelConfig(vocabulary=300, layers=2, width=48, heads=4, context=32),
+    "grouped": ModelConfig(vocabulary=300, layers=3, width=64, heads=8, kv_heads=2, context=32, tied=False),
+    "one key head": ModelConfig(
         vocabulary=300, layers=2, width=64, heads=4, kv_heads=1, hidden=96, rope_theta=5e5, context=32
     ),
 }
@@ -37,12 +37,12 @@ def test_logits_equal_those_of_transformers_on_the_folder(
 ) -> None:
     from transformers import LlamaForCausalLM
 
-    ours = Transformer(SHAPES[shape]).initialise(1)
+    ours = Transformer(SHAPES[shape]).init_weights(1)
     save_model(ours, tokenizer, tmp_path)
     theirs = LlamaForCausalLM.from_pretrained(tmp_path).eval()
     x = tokens(3, 32)
     with torch.no_grad():
-        torch.testing.assert_close(ours.logits(ours(x)), theirs(x).logits, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(ours.compute_logits(ours(x)), theirs(x).logits, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -64,7 +64,7 @@ def test_a_folder_that_transformers_saved_is_read(shape: str, tokenizer: Tokeniz
     ours, _ = load_model(tmp_path)
     x = tokens(2, 20)
     with torch.no_grad():
-        torch.testing.assert_close(ours.logits(ours(x)), theirs(x).logits, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(ours.compute_logits(ours(x)), theirs(x).logits, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -74,12 +74,12 @@ def test_gradients_equal_those_of_transformers(
     """Our derivatives by hand, of the norm and the rotation, against autograd's."""
     from transformers import LlamaForCausalLM
 
-    ours = Transformer(SHAPES["grouped"]).initialise(1)
+    ours = Transformer(SHAPES["grouped"]).init_weights(1)
     save_model(ours, tokenizer, tmp_path)
     theirs = LlamaForCausalLM.from_pretrained(tmp_path)
     ours = ours.to(dtype)
     x, y = tokens(4, 32), tokens(4, 32, seed=1)
-    next_token_loss(ours.logits(ours(x)).flatten(0, 1), y.flatten()).backward()
+    next_token_loss(ours.compute_logits(ours(x)).flatten(0, 1), y.flatten()).backward()
     next_token_loss(theirs(x).logits.flatten(0, 1), y.flatten()).backward()
     expected = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
@@ -91,7 +91,7 @@ def test_gradients_equal_those_of_transformers(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_documents_do_not_see_each_other(dtype: torch.dtype) -> None:
-    model = Transformer(SHAPES["grouped"]).initialise(1).to(dtype)
+    model = Transformer(SHAPES["grouped"]).init_weights(1).to(dtype)
     first, second = tokens(1, 12), tokens(1, 20, seed=1)
     documents = torch.tensor([[0] * 12 + [1] * 20])
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_packed_documents_do_not_see_each_other(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_padding_on_the_right_changes_nothing(dtype: torch.dtype) -> None:
-    model = Transformer(SHAPES["tied"]).initialise(1).to(dtype)
+    model = Transformer(SHAPES["tied"]).init_weights(1).to(dtype)
     x = tokens(2, 20)
     padded = torch.cat([x[:1, :12], torch.zeros(1, 8, dtype=torch.int64)], 1)
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_padding_on_the_right_changes_nothing(dtype: torch.dtype) -> None:
 
 
 def test_fresh_weights_depend_on_the_seed_alone() -> None:
-    one, same, other = (Transformer(SHAPES["tied"]).initialise(seed) for seed in (1, 1, 2))
+    one, same, other = (Transformer(SHAPES["tied"]).init_weights(seed) for seed in (1, 1, 2))
     name = "model.layers.1.mlp.down_proj.weight"
     assert torch.equal(one.state_dict()[name], same.state_dict()[name])
     assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
@@ -125,7 +125,7 @@ def test_fresh_weights_depend_on_the_seed_alone() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_count_of_weights_is_right(shape: str) -> None:
     model = Transformer(SHAPES[shape])
-    assert SHAPES[shape].parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert SHAPES[shape].num_parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -138,4 +138,4 @@ def test_the_count_of_weights_is_right(shape: str) -> None:
 )
 def test_impossible_shapes_are_refused_by_name(key: str, values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=key):
-        Architecture(vocabulary=300, **values)
+        ModelConfig(vocabulary=300, **values)

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from model.training.checkpoint import load_checkpoint, save_checkpoint, write_whole
-from model.training.distributed import World
-from model.training.launcher import launch
-from model.training.trainer import Loop
+from model.training.distributed import ProcessGroup
+from model.training.launcher import launch_training
+from model.training.trainer import Trainer
 from tests.model.training.test_trainer import Line, parameters, run
 
 
@@ -92,13 +92,13 @@ def test_load_checkpoint_raises_for_want_of_memory_and_touches_nothing(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["00000007.pt"]
 
 
-def restoring(folders: list[str], report: Report) -> dict[str, Any]:
-    world = World.join("cpu")
+def restoring(folders: list[str], report: EventCallback) -> dict[str, Any]:
+    world = ProcessGroup.join_group("cpu")
     state = load_checkpoint(
         Path(folders[world.rank]), lambda text: report({"event": "message", "text": text}), world
     )
     step = torch.tensor(float(state["step"] if state else -1))
-    world.add([step])
+    world.all_reduce([step])
     return {"sum": step.item(), "rank": world.rank}
 
 
@@ -106,7 +106,7 @@ def test_two_processes_load_the_checkpoint_that_the_first_chose(tmp_path: Path) 
     newest = saved(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-9])
     said: list[dict[str, Any]] = []
-    found = launch(
+    found = launch_training(
         restoring, {"folders": [str(tmp_path)] * 2}, processes=2, on_event=said.append, log=tmp_path / "log"
     )
     assert found["sum"] == 4.0  # both resume from step 2
@@ -118,7 +118,7 @@ def test_a_process_that_lacks_the_checkpoint_is_told(tmp_path: Path) -> None:
     saved(tmp_path / "first")
     (tmp_path / "second").mkdir()
     with pytest.raises(UserError, match=r"process 1 of 2 does not find .*second/00000003\.pt.*shared file"):
-        launch(
+        launch_training(
             restoring,
             {"folders": [str(tmp_path / "first"), str(tmp_path / "second")]},
             processes=2,
@@ -152,8 +152,8 @@ def test_the_best_weights_are_loaded_or_their_loss_is_told(tmp_path: Path) -> No
 
 def test_a_step_cannot_be_passed_by_without_a_checkpoint_to_go_back_to(tmp_path: Path) -> None:
     recipe = Line(parameters(), bad=(8,))
-    loop = Loop(recipe, recipe.parameters, tmp_path, 1, lambda event: None)
-    original = recipe.update
+    loop = Trainer(recipe, recipe.parameters, tmp_path, 1, lambda event: None)
+    original = recipe.optimizer_step
 
     def harmed(step: int) -> dict[str, float]:
         if step == 8:
@@ -161,6 +161,6 @@ def test_a_step_cannot_be_passed_by_without_a_checkpoint_to_go_back_to(tmp_path:
                 path.write_bytes(b"")
         return original(step)
 
-    recipe.update = harmed  # type: ignore[method-assign]
+    recipe.optimizer_step = harmed  # type: ignore[method-assign]
     with pytest.raises(UserError, match="no checkpoint is left"):
-        loop.run()
+        loop.run_training()

@@ -11,7 +11,7 @@ from flows.config import read_preset
 from model.errors import UserError
 from model.training import pretrain
 from model.training.distributed import check_processes
-from model.training.launcher import launch
+from model.training.launcher import launch_training
 from tests.model.conftest import Language
 from tests.model.training.test_recipes import pretraining
 
@@ -40,8 +40,8 @@ def test_as_many_units_as_processes_are_enough() -> None:
 
 def test_a_training_of_fewer_units_than_processes_says_so(language: Language, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch is 1, and processes is 2"):
-        launch(
-            pretrain.train, {**pretraining(language, batch=1), "folder": str(tmp_path / "out")},
+        launch_training(
+            pretrain.train_base, {**pretraining(language, batch=1), "folder": str(tmp_path / "out")},
             processes=2, log=tmp_path / "log",
         )  # fmt: skip
 

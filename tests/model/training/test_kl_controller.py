@@ -14,7 +14,7 @@ from model.training.kl_controller import (
     derive_steps,
     estimate_kl,
 )
-from model.training.ppo_config import PolicyOptimizerParameters, PPOParameters
+from model.training.ppo_config import PolicyOptimizerParameters, PPOConfig
 
 
 @pytest.mark.parametrize(
@@ -37,26 +37,26 @@ def test_steps_follow_the_prompts(prompts: int, batch: int, steps: int) -> None:
 
 @pytest.mark.parametrize(("batch", "prompts"), [(8, 20), (64, 900), (256, 50_000)])
 def test_what_is_left_open_is_derived(batch: int, prompts: int) -> None:
-    found = PPOParameters(batch=batch).derived(96, prompts)
+    found = PPOConfig(batch=batch).with_derived_values(96, prompts)
     answers = found.steps * batch
     assert found.kl_horizon < answers, "the price can move within the run"
     assert found.max_kl == 2 * found.kl_target and found.max_step_kl < found.kl_target
     assert 0 < found.optimizer.learning_rate < 1e-3 and 0 < found.evaluate_every < found.steps
-    assert found.derived(96, prompts) == found
+    assert found.with_derived_values(96, prompts) == found
 
 
 def test_what_is_given_stays() -> None:
-    given = PPOParameters(
+    given = PPOConfig(
         steps=7, evaluate_every=3, kl_horizon=5.0, max_kl=4.0, max_step_kl=2.0,
         optimizer=PolicyOptimizerParameters(learning_rate=0.01),
     )  # fmt: skip
-    assert given.derived(96, 100) == given
+    assert given.with_derived_values(96, 100) == given
 
 
 @pytest.mark.parametrize(("key", "value"), [("max_kl", -1.0), ("max_step_kl", -0.1), ("steps", -1)])
 def test_values_below_zero_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
-        PPOParameters(**{key: value})
+        PPOConfig(**{key: value})
 
 
 @pytest.mark.parametrize("p", [(0.5, 0.25, 0.125, 0.125), (0.125, 0.125, 0.25, 0.5), (0.7, 0.1, 0.1, 0.1)])
@@ -107,12 +107,12 @@ def test_the_best_step_is_the_highest_score_within_the_bound() -> None:
     best = BestStep(6.0)
     weight = torch.zeros(2)
     for step, (score, kl) in enumerate([(0.0, 0.0), (0.4, 2.0), (0.9, 6.5), (0.3, 1.0), (math.nan, 1.0)]):
-        best.consider(step, score, kl, {"w": weight})
+        best.keep_if_best(step, score, kl, {"w": weight})
         weight += 1
     assert (best.step, best.score, best.first) == (1, 0.4, 0.0)
     assert best.weights is not None and best.weights["w"].tolist() == [1.0, 1.0]
     other = BestStep(6.0)
-    other.restore(best.state())
+    other.load_state_dict(best.state_dict())
     assert other == best
 
 
@@ -131,15 +131,15 @@ def test_a_step_that_lost_right_answers_is_passed_over(
 ) -> None:
     found = BestStep(6.0, 0.15)
     for step, loss in enumerate(losses):
-        found.consider(step, 0.1 * step, 1.0, {"w": torch.full((1,), float(step))}, loss)
+        found.keep_if_best(step, 0.1 * step, 1.0, {"w": torch.full((1,), float(step))}, loss)
     assert (found.step, found.passed_over) == (best, passed_over)
     other = BestStep(6.0, 0.15)
-    other.restore(found.state())
-    assert other.state() == found.state() or math.isnan(other.first_loss)
+    other.load_state_dict(found.state_dict())
+    assert other.state_dict() == found.state_dict() or math.isnan(other.first_loss)
 
 
 def test_a_start_that_nothing_beats_stays_the_best() -> None:
     best = BestStep(6.0)
     for step, score in enumerate([0.1, 0.1, -0.5]):
-        best.consider(step, score, 1.0 * step, {"w": torch.full((1,), float(step))})
+        best.keep_if_best(step, score, 1.0 * step, {"w": torch.full((1,), float(step))})
     assert best.step == 0 and best.weights is not None and best.weights["w"].item() == 0

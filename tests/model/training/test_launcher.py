@@ -13,37 +13,37 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from model.events import Report
-from model.training.launcher import TrainingFailed, launch
+from model.events import EventCallback
+from model.training.launcher import TrainingFailed, launch_training
 
 
-def counting(steps: int, report: Report) -> dict[str, Any]:
+def counting(steps: int, report: EventCallback) -> dict[str, Any]:
     for step in range(steps):
         report({"event": "step", "step": step})
     print("a library's chatter")
     return {"steps": steps, "rank": os.environ["RANK"]}
 
 
-def refusing(report: Report) -> dict[str, Any]:
+def refusing(report: EventCallback) -> dict[str, Any]:
     raise UserError("rlhf.steps is wrong; 3 would be right")
 
 
-def crashing(report: Report) -> dict[str, Any]:
+def crashing(report: EventCallback) -> dict[str, Any]:
     raise ZeroDivisionError("by nothing")
 
 
-def dying(report: Report) -> dict[str, Any]:
+def dying(report: EventCallback) -> dict[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
-def sleeping(path: str, report: Report) -> dict[str, Any]:
+def sleeping(path: str, report: EventCallback) -> dict[str, Any]:
     Path(path).write_text(str(os.getpid()))
     time.sleep(120)
     return {}
 
 
-def looking(prompts: list[str], report: Report) -> dict[str, Any]:
+def looking(prompts: list[str], report: EventCallback) -> dict[str, Any]:
     """What other users of the machine see of this process and of those that started it."""
     pid, seen = os.getpid(), []
     for _ in range(3):
@@ -55,7 +55,7 @@ def looking(prompts: list[str], report: Report) -> dict[str, Any]:
 
 def test_a_large_job_is_handed_over_unseen(tmp_path: Path) -> None:
     prompts = [f"a secret prompt {number} \N{SNOWMAN} " * 50 for number in range(400)]
-    found = launch(looking, {"prompts": prompts}, log=tmp_path / "KEY.log")
+    found = launch_training(looking, {"prompts": prompts}, log=tmp_path / "KEY.log")
     assert found["prompts"] == 400 and "secret" not in str(found["seen"])
     assert found["order"] == str(tmp_path / "KEY.job") and found["mode"] == "0o100600"
     assert not (tmp_path / "KEY.job").exists()
@@ -63,7 +63,7 @@ def test_a_large_job_is_handed_over_unseen(tmp_path: Path) -> None:
 
 def test_events_and_the_result_come_back(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
-    result = launch(counting, {"steps": 3}, on_event=events.append, log=tmp_path / "log")
+    result = launch_training(counting, {"steps": 3}, on_event=events.append, log=tmp_path / "log")
     assert result == {"steps": 3, "rank": "0"}
     assert [event["step"] for event in events if event["event"] == "step"] == [0, 1, 2]
     assert "a library's chatter" in (tmp_path / "log").read_text()
@@ -71,25 +71,26 @@ def test_events_and_the_result_come_back(tmp_path: Path) -> None:
 
 def test_the_users_error_stays_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rlhf\.steps is wrong"):
-        launch(refusing, {}, log=tmp_path / "log")
+        launch_training(refusing, {}, log=tmp_path / "log")
 
 
 def test_a_crash_is_one_sentence_and_the_log_has_the_rest(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="ZeroDivisionError: by nothing"):
-        launch(crashing, {}, log=tmp_path / "log")
+        launch_training(crashing, {}, log=tmp_path / "log")
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
 def test_a_killed_process_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=r"was killed \(SIGKILL; the system does that where memory"):
-        launch(dying, {}, log=tmp_path / "log")
+        launch_training(dying, {}, log=tmp_path / "log")
 
 
 def test_the_group_dies_with_its_parent(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from model.training.launcher import launch; "
+        "from pathlib import Path; from model.training.launcher import launch_training; "
         "from tests.model.training.test_launcher import sleeping; "
-        f"launch(sleeping, {{'path': {str(tmp_path / 'pid')!r}}}, log=Path({str(tmp_path / 'log')!r}))"
+        f"launch_training(sleeping, {{'path': {str(tmp_path / 'pid')!r}}}, "
+        f"log=Path({str(tmp_path / 'log')!r}))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60

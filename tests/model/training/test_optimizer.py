@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.training.distributed import World
-from model.training.optimizer import Learner, OptimizerParameters, orthogonalise
+from model.training.distributed import ProcessGroup
+from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters, orthogonalize_matrices
 
 
 class Layered(nn.Module):
@@ -31,14 +31,14 @@ class Layered(nn.Module):
 MUON = OptimizerParameters(learning_rate=0.01, muon_learning_rate=0.02)
 
 
-def train(learner: Learner, steps: int, first: int = 0) -> float:
+def train(learner: MixedPrecisionOptimizer, steps: int, first: int = 0) -> float:
     dtype = learner.weights[0].dtype
     value = 0.0
     for step in range(first, first + steps):
         x = torch.randn(32, 8, generator=torch.Generator().manual_seed(step))
         loss = ((learner.module(x.to(dtype)).float() - x.sum(1, keepdim=True)) ** 2).mean()
         loss.backward()
-        learner.collect()
+        learner.accumulate_grads()
         learner.step(1.0)
         value = loss.item()
     return value
@@ -47,12 +47,14 @@ def train(learner: Learner, steps: int, first: int = 0) -> float:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("parameters", [OptimizerParameters(learning_rate=0.01), MUON])
 def test_steps_lower_the_loss(dtype: torch.dtype, parameters: OptimizerParameters) -> None:
-    learner = Learner(Layered(), parameters, dtype, World())
-    assert train(learner, 200) < 0.5 * train(Learner(Layered(), parameters, dtype, World()), 1)
+    learner = MixedPrecisionOptimizer(Layered(), parameters, dtype, ProcessGroup())
+    assert train(learner, 200) < 0.5 * train(
+        MixedPrecisionOptimizer(Layered(), parameters, dtype, ProcessGroup()), 1
+    )
 
 
 def test_masters_stay_in_float32_and_copies_follow() -> None:
-    learner = Learner(Layered(), MUON, torch.bfloat16, World())
+    learner = MixedPrecisionOptimizer(Layered(), MUON, torch.bfloat16, ProcessGroup())
     train(learner, 3)
     for master, weight in zip(learner.masters, learner.weights, strict=True):
         assert master.dtype == torch.float32 and weight.dtype == torch.bfloat16
@@ -62,11 +64,11 @@ def test_masters_stay_in_float32_and_copies_follow() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_restored_learner_goes_on_in_the_same_bits(dtype: torch.dtype) -> None:
-    whole = Learner(Layered(), MUON, dtype, World())
+    whole = MixedPrecisionOptimizer(Layered(), MUON, dtype, ProcessGroup())
     train(whole, 3)
     state = copy.deepcopy(whole.state_dict())
     train(whole, 3, first=3)
-    resumed = Learner(Layered(), MUON, dtype, World())
+    resumed = MixedPrecisionOptimizer(Layered(), MUON, dtype, ProcessGroup())
     resumed.load_state_dict(state)
     train(resumed, 3, first=3)
     for one, other in zip(whole.masters, resumed.masters, strict=True):
@@ -74,7 +76,7 @@ def test_a_restored_learner_goes_on_in_the_same_bits(dtype: torch.dtype) -> None
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
-    learner = Learner(Layered(), MUON, torch.float32, World())
+    learner = MixedPrecisionOptimizer(Layered(), MUON, torch.float32, ProcessGroup())
     train(learner, 1)
     before = [master.detach().clone() for master in learner.masters]
     (learner.module(torch.ones(1, 8)) * float("inf")).sum().backward()
@@ -87,13 +89,13 @@ def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
 @pytest.mark.parametrize("shape", [(2, 16, 16), (3, 8, 32), (1, 32, 8)])
 def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, ...]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalise(matrices))
+    values = torch.linalg.svdvals(orthogonalize_matrices(matrices))
     assert values.min() > 0.4 and values.max() < 1.3
 
 
 def test_the_schedule_warms_up_holds_and_decays() -> None:
     parameters = OptimizerParameters(warmup=0.1, decay=0.5, final=0.1)
-    scales = [parameters.scale(step, 100) for step in range(100)]
+    scales = [parameters.lr_scale(step, 100) for step in range(100)]
     assert scales[0] == pytest.approx(0.1)
     assert scales[9:50] == [1.0] * 41
     assert all(a > b for a, b in itertools.pairwise(scales[51:]))

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from model.data.hf_checkpoint import load_model
-from model.training.distributed import World
+from model.training.distributed import ProcessGroup
 from model.training.optimizer import OptimizerParameters
-from model.training.ppo import MOST_TRIES, Aligning
-from model.training.ppo_config import PPOParameters
+from model.training.ppo import MOST_TRIES, PPOTrainer
+from model.training.ppo_config import PPOConfig
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import Rollouts
-from model.training.trainer import Loop
+from model.training.trainer import Trainer
 from tests.model.conftest import Language
 
 NEW = 10
@@ -30,7 +30,7 @@ def share_of_low_ids(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     return torch.tensor([2 * sum(t < 150 for t in row[-NEW:]) / NEW - 1 for row in rows])
 
 
-def recipe(language: Language, folder: Path, **settings: float) -> Aligning:
+def recipe(language: Language, folder: Path, **settings: float) -> PPOTrainer:
     path = language.model(folder)
     policy, tokenizer = load_model(path)
     reference, _ = load_model(path)
@@ -39,11 +39,11 @@ def recipe(language: Language, folder: Path, **settings: float) -> Aligning:
         "kl_coefficient": 0.0, "max_loss_increase": 1e6,
         "optimizer": OptimizerParameters(learning_rate=2e-3, warmup=0.0, decay=0.0), **settings,
     }  # fmt: skip
-    prompts = [tokenizer.prompt(text) for text in ("the film", "the story", "this camera", "a")] * 8
+    prompts = [tokenizer.encode_prompt(text) for text in ("the film", "the story", "this camera", "a")] * 8
     right = read_right_answers(RIGHT, tokenizer, policy.architecture.context)
-    return Aligning(
-        PPOParameters(**chosen), policy, reference, tokenizer, share_of_low_ids, prompts, prompts[:4], 3,
-        World(), right_answers=right,
+    return PPOTrainer(
+        PPOConfig(**chosen), policy, reference, tokenizer, share_of_low_ids, prompts, prompts[:4], 3,
+        ProcessGroup(), right_answers=right,
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def rewards_of(folder: Path) -> list[float]:
 
 def test_a_known_reward_rises(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path / "model")
-    Loop(made, made.parameters, tmp_path, 3, lambda event: None).run()
+    Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     rewards = rewards_of(tmp_path)
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.4
 
@@ -63,16 +63,16 @@ def test_the_price_of_divergence_holds_the_policy(language: Language, tmp_path: 
     kl = {}
     for price in (0.0, 5.0):
         made = recipe(language, tmp_path / f"model{price}", kl_coefficient=price)
-        Loop(made, made.parameters, tmp_path / str(price), 3, lambda event: None).run()
-        kl[price] = made.evaluate()["valid_kl"]
+        Trainer(made, made.parameters, tmp_path / str(price), 3, lambda event: None).run_training()
+        kl[price] = made.evaluate_model()["valid_kl"]
     assert kl[5.0] < 0.5 * kl[0.0]
 
 
 def test_the_coefficient_follows_the_target(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path, kl_target=6.0, kl_coefficient=0.15, kl_horizon=100.0)
-    made._adapt(60.0)
+    made._adapt_kl_price(60.0)
     assert made.kl_coefficient == pytest.approx(0.15 * (1 + 0.2 * 32 / 100))
-    made._adapt(0.0)
+    made._adapt_kl_price(0.0)
     assert made.kl_coefficient == pytest.approx(0.15 * (1 + 0.2 * 0.32) * (1 - 0.2 * 0.32))
 
 
@@ -81,10 +81,10 @@ def test_before_the_first_step_nothing_diverges_and_values_are_zero(
 ) -> None:
     made = recipe(language, tmp_path)
     rollouts = made.roll_out(made.prompts[:8], (0, 1))
-    assert rollouts.divergence().abs().max() == 0
+    assert rollouts.token_kl().abs().max() == 0
     assert rollouts.values.abs().max() == 0
     advantages = torch.zeros_like(rollouts.mask)
-    figures = made._learn(rollouts, advantages, advantages, rollouts.values, torch.arange(8))
+    figures = made._train_minibatch(rollouts, advantages, advantages, rollouts.values, torch.arange(8))
     assert figures["ratio_off"] < 0.02
 
 
@@ -104,7 +104,7 @@ def test_the_score_stands_at_the_end_less_what_is_missing(language: Language, tm
         logprobs=torch.full((2, 4), -1.0), reference=torch.full((2, 4), -1.5), values=torch.zeros(2, 4),
         scores=torch.tensor([0.7, 0.3]), ended=torch.tensor([0.0, 1.0]),
     )  # fmt: skip
-    rewards = made.rewards(rollouts)
+    rewards = made.token_rewards(rollouts)
     expected = [[-0.25, -0.25, -0.25, -0.25 + 0.7 - 1.0], [-0.25, -0.25 + 0.3 - 2.0 * 0.5, 0, 0]]
     torch.testing.assert_close(rewards, torch.tensor(expected))
 
@@ -115,7 +115,7 @@ def test_the_score_stands_at_the_end_less_what_is_missing(language: Language, tm
 )
 def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
-        PPOParameters(**{key: value})
+        PPOConfig(**{key: value})
 
 
 def test_a_step_that_goes_too_far_is_undone_to_the_bit(language: Language, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_step_that_goes_too_far_is_undone_to_the_bit(language: Language, tmp_p
     made.report = lambda event: said.append(event["text"])
     before = copy.deepcopy(made.learner.state_dict())
     made.brake.max_step_kl = 1e-9
-    figures = made.update(0)
+    figures = made.optimizer_step(0)
     assert figures["undone"] == MOST_TRIES and figures["step_kl"] > 0
     after = made.learner.state_dict()
     assert all(torch.equal(a, b) for a, b in zip(before["masters"], after["masters"], strict=True))
@@ -138,21 +138,21 @@ def test_a_step_that_goes_too_far_is_taken_again_at_a_lower_rate(language: Langu
     made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
     made.report = lambda event: said.append(event["text"])
-    figures = made.update(0)
+    figures = made.optimizer_step(0)
     assert figures["undone"] >= 1 and figures["step_kl"] <= 0.5, "the step in the end is within its bound"
     assert "step 1 was undone" in said[0] and f"{made.brake.rate:.3g} of what it was" in said[0]
     assert figures["learning_rate"] == 0.05 * made.brake.rate
     for step in range(1, 8):
-        assert made.update(step)["step_kl"] <= 0.5
-    assert 0 < made.measure()["valid_kl"] < 6
+        assert made.optimizer_step(step)["step_kl"] <= 0.5
+    assert 0 < made.evaluate_policy()["valid_kl"] < 6
 
 
 def test_moments_of_an_undone_step_are_undone_too(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path, max_kl=4.0, max_step_kl=1.0)
-    made.update(0)
+    made.optimizer_step(0)
     before = copy.deepcopy(made.learner.state_dict()["adam"]["state"])
     made.brake.max_step_kl = 1e-9
-    assert made.update(1)["undone"] == MOST_TRIES
+    assert made.optimizer_step(1)["undone"] == MOST_TRIES
     after = made.learner.state_dict()["adam"]["state"]
     assert before and all(
         torch.equal(before[place][name], after[place][name]) for place in before for name in before[place]
@@ -161,7 +161,7 @@ def test_moments_of_an_undone_step_are_undone_too(language: Language, tmp_path: 
 
 def test_the_result_is_the_best_step(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path / "model", evaluate_every=5)
-    figures = Loop(made, made.parameters, tmp_path, 3, lambda event: None).run()
+    figures = Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     found = made.take_best()
     lines = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
     scores = {line["step"]: line["valid_score"] for line in lines if "valid_score" in line}
@@ -177,7 +177,7 @@ def test_a_step_that_lost_right_answers_is_not_the_result(
 ) -> None:
     """The bound is put between the increases that the steps have, so that some are beyond it and some not."""
     free = recipe(language, tmp_path / "model", evaluate_every=5)
-    Loop(free, free.parameters, tmp_path / "free", 3, lambda event: None).run()
+    Trainer(free, free.parameters, tmp_path / "free", 3, lambda event: None).run_training()
     lines = [json.loads(line) for line in (tmp_path / "free" / "curves.jsonl").read_text().splitlines()]
     found = {line["step"]: line for line in lines if "valid_score" in line}
     first = found[0]["valid_completion_loss"]
@@ -187,7 +187,7 @@ def test_a_step_that_lost_right_answers_is_not_the_result(
     held = recipe(language, tmp_path / "model", evaluate_every=5, max_loss_increase=bound)
     said: list[str] = []
     held.report = lambda event: said.append(event["text"])
-    Loop(held, held.parameters, tmp_path / "held", 3, lambda event: None).run()
+    Trainer(held, held.parameters, tmp_path / "held", 3, lambda event: None).run_training()
     allowed = [step for step, increase in increases.items() if increase <= bound]
     wanted = max(allowed, key=lambda step: (found[step]["valid_score"], -step))
     chosen = held.take_best()
@@ -203,12 +203,13 @@ def test_a_step_that_lost_right_answers_is_not_the_result(
 def test_the_loss_on_right_answers_is_that_of_their_tokens(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path)
     alone = [
-        mean_completion_loss(made.policy.body, [e], made.tokenizer.end, World()) for e in made.right_answers
+        mean_completion_loss(made.policy.body, [e], made.tokenizer.end, ProcessGroup())
+        for e in made.right_answers
     ]
     tokens = [len(example.completion) for example in made.right_answers]
     whole = sum(loss * count for loss, count in zip(alone, tokens, strict=True)) / sum(tokens)
-    assert made.measure()["valid_completion_loss"] == pytest.approx(whole, rel=1e-3)
-    assert math.isnan(mean_completion_loss(made.policy.body, [], made.tokenizer.end, World()))
+    assert made.evaluate_policy()["valid_completion_loss"] == pytest.approx(whole, rel=1e-3)
+    assert math.isnan(mean_completion_loss(made.policy.body, [], made.tokenizer.end, ProcessGroup()))
     long = [{"prompt": "a " * 200, "completion": "good"}, *RIGHT]
     assert len(read_right_answers(long, made.tokenizer, 32)) == len(RIGHT)
 
@@ -218,7 +219,7 @@ def test_the_result_is_sft_where_nothing_beats_it(language: Language, tmp_path: 
     made.best.max_kl = 1e-9
     said: list[str] = []
     made.report = lambda event: said.append(event["text"])
-    Loop(made, made.parameters, tmp_path, 3, lambda event: None).run()
+    Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     found = made.take_best()
     assert found["best_step"] == 0 and found["valid_kl"] == 0 and found["valid_gain"] == 0
     assert "the SFT model's own weights" in said[-1]
@@ -233,7 +234,7 @@ def test_without_held_out_prompts_the_last_step_is_kept(language: Language, tmp_
     made.held_out = []
     said: list[str] = []
     made.report = lambda event: said.append(event["text"])
-    Loop(made, made.parameters, tmp_path, 3, lambda event: None).run()
+    Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     assert made.take_best()["best_step"] == 3 and "no held-out prompts" in said[-1]
 
 

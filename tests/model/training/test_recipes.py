@@ -13,7 +13,7 @@ import pytest
 from model.data.dataloader import read_rows
 from model.errors import UserError
 from model.training import ppo, pretrain, reward, sft
-from model.training.launcher import launch
+from model.training.launcher import launch_training
 from model.training.reward import load_reward
 from model.training.trainer import TRACES
 from tests.model.conftest import CONTEXT, DEVICE, Killed, Language, write_rows
@@ -64,10 +64,10 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
         common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": DEVICE, "report": report}
         loop = {"checkpoint_every": 7, "evaluate_every": 10, "optimizer": FAST}
         if name == "pretrain":
-            return pretrain.train(**{**pretraining(language, **settings), **common})
+            return pretrain.train_base(**{**pretraining(language, **settings), **common})
         if name == "sft":
             parameters = {**loop, "steps": 60, "batch": 4, **settings}
-            return sft.train(parameters, str(made["pretrain"] / "model"), str(language.split), **common)
+            return sft.train_sft(parameters, str(made["pretrain"] / "model"), str(language.split), **common)
         if name == "reward":
             parameters = {
                 **loop,
@@ -77,12 +77,12 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
                 "reference_tokens": 12,
                 **settings,
             }
-            return reward.train(parameters, str(made["sft"] / "model"), str(language.labels), **common)
+            return reward.train_reward(parameters, str(made["sft"] / "model"), str(language.labels), **common)
         parameters = {
             **loop, "steps": 6, "batch": 16, "new_tokens": 16, "checkpoint_every": 2, "evaluate_every": 3,
             "held_out": 8, "optimizer": {"learning_rate": 1e-3}, **settings,
         }  # fmt: skip
-        return ppo.train(
+        return ppo.train_ppo(
             parameters, str(made["sft"] / "model"), str(made["reward"]), str(language.split), **common
         )
 
@@ -139,12 +139,12 @@ def test_scores_are_normalised_and_prefer_what_people_prefer(
     trained: dict[str, Path], language: Language
 ) -> None:
     model = load_reward(trained["reward"], "cpu")
-    prompt = language.tokenizer.prompt("Finish: the film")
+    prompt = language.tokenizer.encode_prompt("Finish: the film")
     rows = [
         [*prompt, *language.tokenizer.encode(text), language.tokenizer.end]
         for text in (" is wonderful from start to end.", " is awful from start to end.")
     ]
-    good, bad = model.score(rows).tolist()
+    good, bad = model.score_rows(rows).tolist()
     assert good > bad
     assert model.deviation > 0
 
@@ -153,7 +153,7 @@ def test_two_processes_draw_the_curve_of_one(language: Language, tmp_path: Path)
     curves = {}
     for processes in (1, 2):
         arguments = {**pretraining(language, steps=12), "folder": str(tmp_path / str(processes))}
-        launch(pretrain.train, arguments, processes=processes, log=tmp_path / "log")
+        launch_training(pretrain.train_base, arguments, processes=processes, log=tmp_path / "log")
         curves[processes] = curve(tmp_path / str(processes), "loss")
     assert len(curves[1]) == 12
     assert curves[2] == pytest.approx(curves[1], rel=5e-3)
@@ -161,7 +161,7 @@ def test_two_processes_draw_the_curve_of_one(language: Language, tmp_path: Path)
 
 def test_early_stop_keeps_the_best_weights(language: Language, tmp_path: Path) -> None:
     settings = {"steps": 400, "evaluate_every": 5, "patience": 2, "optimizer": {"learning_rate": 0.05}}
-    figures = pretrain.train(**pretraining(language, **settings), folder=str(tmp_path), report=quiet)
+    figures = pretrain.train_base(**pretraining(language, **settings), folder=str(tmp_path), report=quiet)
     bits = curve(tmp_path, "valid_bits_per_byte")
     assert figures["steps"] < 400
     assert figures["bits_per_byte"] == pytest.approx(min(bits), rel=1e-2)
@@ -196,7 +196,9 @@ def test_two_processes_undo_the_steps_of_one(
             "prompts": str(language.split), "folder": str(tmp_path / str(processes)),
             "seed": 5, "device": "cpu",
         }  # fmt: skip
-        figures[processes] = launch(ppo.train, arguments, processes=processes, log=tmp_path / "log")
+        figures[processes] = launch_training(
+            ppo.train_ppo, arguments, processes=processes, log=tmp_path / "log"
+        )
     # Later steps sample other answers where the processes' sums are rounded otherwise.
     for name in ("undone", "learning_rate", "step_kl", "reward"):
         one, two = (curve(tmp_path / str(processes), name) for processes in (1, 2))

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from model.data.dataloader import generator
+from model.data.dataloader import seeded_rng
 from model.errors import UserError
-from model.training.distributed import World
-from model.training.optimizer import Learner, OptimizerParameters
-from model.training.trainer import Interrupted, Loop, LoopParameters, Recipe, supervised_update
+from model.training.distributed import ProcessGroup
+from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.trainer import Interrupted, LoopParameters, Trainer, TrainingTask, supervised_update
 
 
-class Line(Recipe):
+class Line(TrainingTask):
     """Fits y = 3x; chosen batches hold a value that is not finite."""
 
     best_by = "valid_loss"
@@ -29,11 +29,13 @@ class Line(Recipe):
         torch.manual_seed(0)
         self.parameters = parameters
         self.bad = bad
-        self.learner = Learner(nn.Linear(1, 1), parameters.optimizer, torch.float32, World())
+        self.learner = MixedPrecisionOptimizer(
+            nn.Linear(1, 1), parameters.optimizer, torch.float32, ProcessGroup()
+        )
         self.taken: list[int] = []
 
-    def update(self, step: int) -> dict[str, float]:
-        x = torch.from_numpy(generator(1, step).normal(size=(4, 1))).float()
+    def optimizer_step(self, step: int) -> dict[str, float]:
+        x = torch.from_numpy(seeded_rng(1, step).normal(size=(4, 1))).float()
         if step in self.bad:
             x[2] = float("nan")
         figures = supervised_update(
@@ -43,10 +45,10 @@ class Line(Recipe):
         self.taken.append(step)
         return figures
 
-    def describe(self, step: int) -> str:
+    def describe_batch(self, step: int) -> str:
         return f"rows {4 * step} to {4 * step + 3}"
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate_model(self) -> dict[str, float]:
         return {"valid_loss": (self.learner.module.weight.item() - 3) ** 2}
 
     def weight(self) -> float:
@@ -69,7 +71,7 @@ def run(recipe: Line, folder: Path, said: list[str] | None = None) -> dict[str, 
         if said is not None and event["event"] == "message":
             said.append(event["text"])
 
-    return Loop(recipe, recipe.parameters, folder, 1, report).run()
+    return Trainer(recipe, recipe.parameters, folder, 1, report).run_training()
 
 
 def test_a_loss_that_is_not_finite_names_the_batch_and_is_passed_by(tmp_path: Path) -> None:
@@ -86,17 +88,17 @@ def test_what_was_passed_by_stays_so_after_a_kill(tmp_path: Path) -> None:
     whole = Line(parameters(), bad=(8,))
     run(whole, tmp_path / "whole")
     short = Line(parameters(), bad=(8,))
-    loop = Loop(short, short.parameters, tmp_path / "killed", 1, lambda event: None)
-    original = short.update
+    loop = Trainer(short, short.parameters, tmp_path / "killed", 1, lambda event: None)
+    original = short.optimizer_step
 
     def killed(step: int) -> dict[str, float]:
         if step == 12:
             raise KeyboardInterrupt
         return original(step)
 
-    short.update = killed  # type: ignore[method-assign]
+    short.optimizer_step = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        loop.run()
+        loop.run_training()
     resumed = Line(parameters(), bad=(8,))
     run(resumed, tmp_path / "killed")
     assert resumed.taken == list(range(10, 20))
@@ -111,14 +113,14 @@ def test_many_such_batches_stop_the_training(tmp_path: Path) -> None:
 
 def test_a_request_to_stop_leaves_a_checkpoint_of_the_very_step(tmp_path: Path) -> None:
     recipe = Line(parameters())
-    original = recipe.update
+    original = recipe.optimizer_step
 
     def asked(step: int) -> dict[str, float]:
         if step == 7:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(step)
 
-    recipe.update = asked  # type: ignore[method-assign]
+    recipe.optimizer_step = asked  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
         run(recipe, tmp_path)
     resumed = Line(parameters())

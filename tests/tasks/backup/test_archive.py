@@ -15,7 +15,7 @@ from contextlib import closing
 import pytest
 
 from flows.cli.backup import backup
-from flows.servers.environment import bare
+from flows.servers.environment import checkout_environment
 from model.errors import UserError
 from tasks.backup.archive import INTENTION, finish_restore, restore_backup, write_backup
 from tests.benchmarks.smoke import REPOSITORY
@@ -185,7 +185,7 @@ def test_a_project_that_may_only_be_read_is_backed_up_and_leaves_nothing_else(pr
     taken = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
     done = subprocess.run(
         [*taken, sys.executable, "-m", "flows.cli.main", "backup", str(target)], cwd=project,
-        env=bare(REPOSITORY), capture_output=True, text=True, check=False,
+        env=checkout_environment(REPOSITORY), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [path.name for path in target.parent.iterdir()] == ["records.tar"]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tasks.cleanup.crash_cleanup import sweep
+from tasks.cleanup.crash_cleanup import clean_up_crashes
 
 KEY = "0123456789abcdef0123"
 SLEEPS = "import time; time.sleep(600)"
@@ -29,7 +29,7 @@ def gone() -> int:
 
 
 def test_nothing_to_sweep_is_silent(tmp_path: Path) -> None:
-    assert sweep(tmp_path) == []
+    assert clean_up_crashes(tmp_path) == []
 
 
 def test_what_is_half_written_goes_and_checkpoints_stay(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_what_is_half_written_goes_and_checkpoints_stay(tmp_path: Path) -> None:
     (half.parent / f"{KEY}.view").mkdir()
     removed = half.parent / f"{KEY}.gone"
     removed.mkdir()
-    said = "\n".join(sweep(tmp_path))
+    said = "\n".join(clean_up_crashes(tmp_path))
     assert "split: what a killed run had half written is removed" in said
     assert "sft: a training was killed; its checkpoint after step 40 is kept" in said
     assert "half removed is gone" in said
@@ -51,8 +51,8 @@ def test_what_a_live_run_makes_is_left_alone(tmp_path: Path) -> None:
     part = begun(tmp_path, "split")
     with (part.parent / f"{KEY}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert sweep(tmp_path) == [] and part.exists()
-    assert len(sweep(tmp_path)) == 1 and not part.exists()
+        assert clean_up_crashes(tmp_path) == [] and part.exists()
+    assert len(clean_up_crashes(tmp_path)) == 1 and not part.exists()
 
 
 def test_a_training_without_its_run_is_ended(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_training_without_its_run_is_ended(tmp_path: Path) -> None:
         for job in jobs
     )
     try:
-        said = "\n".join(sweep(tmp_path))
+        said = "\n".join(clean_up_crashes(tmp_path))
         assert f"sft: process {left.pid} worked on without the run that had started it" in said
         assert left.poll() is not None and alive.poll() is None and not other.exists()
     finally:
@@ -79,8 +79,8 @@ def test_dvcs_list_of_locks_loses_the_dead_and_keeps_the_living(tmp_path: Path) 
     mine = {"pid": os.getpid(), "cmd": " ".join(sys.argv[:1])}
     dead = {"pid": gone(), "cmd": "chatmill run"}
     (folder / "rwlock").write_text(json.dumps({"write": {"data": dead}, "read": {"data": [mine, dead]}}))
-    [said] = sweep(tmp_path)
+    [said] = clean_up_crashes(tmp_path)
     assert f"({dead['pid']})" in said
     assert json.loads((folder / "rwlock").read_text()) == {"write": {}, "read": {"data": [mine]}}
     (folder / "rwlock").write_text('{"write": ')
-    assert "cut short" in sweep(tmp_path)[0] and not (folder / "rwlock").exists()
+    assert "cut short" in clean_up_crashes(tmp_path)[0] and not (folder / "rwlock").exists()

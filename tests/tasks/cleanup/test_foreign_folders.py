@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.cleanup.cache_gc import plan_cache, remove_cached
-from tasks.cleanup.crash_cleanup import sweep
-from tasks.cleanup.output_gc import survey
+from tasks.cleanup.crash_cleanup import clean_up_crashes
+from tasks.cleanup.output_gc import list_outputs
 from tasks.cleanup.record_gc import find_remains, remove_remains
 from tasks.project.owned_folder import MARKER
 from tasks.project.paths import (
@@ -49,7 +49,7 @@ def clean(root: Path) -> list[str]:
     for each in removed:
         assert remove_cached(root, each)
     remove_remains(root, find_remains(root, 0.0, time.time(), prefect_idle=True))
-    sweep(root)
+    clean_up_crashes(root)
     return [why for _, why in kept]
 
 
@@ -100,9 +100,9 @@ def test_outputs_are_told_from_other_files_by_their_names(tmp_path: Path, name: 
         (root / ARTIFACTS).symlink_to(other)
     mine = lay(root / ARTIFACTS / "sft", f"{name}/a", f"{name}/b/c")
     half = lay(root / ARTIFACTS / "sft", f"{KEY}.part/half")
-    assert len(sweep(root)) == 1 and not half[0].exists()
+    assert len(clean_up_crashes(root)) == 1 and not half[0].exists()
     assert all(path.exists() for path in mine)
-    assert {entry.key for entry in survey(root / ARTIFACTS)} == {KEY}, "the lock of the sweep"
+    assert {entry.key for entry in list_outputs(root / ARTIFACTS)} == {KEY}, "the lock of the sweep"
 
 
 def test_a_data_set_that_is_a_link_stays(tmp_path: Path) -> None:

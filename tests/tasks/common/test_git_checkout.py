@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.common.git_checkout import Code, bring_back, code_state, put_away
+from tasks.common.git_checkout import Code, checkout_code, code_state, remove_worktree
 
 
 def git(root: Path, *words: str) -> None:
@@ -55,11 +55,11 @@ def test_a_changed_tree_comes_back_with_new_files_of_the_rooms(root: Path, tmp_p
     state = code_state(root)
     git(root, "stash", "-u")
     tree = root / "var" / "cache" / "reproduce" / "tree"
-    project = bring_back(root, state, tree)
+    project = checkout_code(root, state, tree)
     assert project == tree / "project"
     assert {name: (project / name).read_bytes() for name in wanted} == wanted
     assert not (project / "tasks" / "ignored.py").exists() and not (project / "notes.py").exists()
-    put_away(root, tree)
+    remove_worktree(root, tree)
     said = subprocess.run(["git", "-C", root, "worktree", "list"], capture_output=True, text=True, check=True)
     assert not tree.exists() and len(said.stdout.splitlines()) == 1
 
@@ -67,9 +67,9 @@ def test_a_changed_tree_comes_back_with_new_files_of_the_rooms(root: Path, tmp_p
 def test_what_cannot_come_back_is_one_sentence_and_leaves_nothing(root: Path, tmp_path: Path) -> None:
     tree, commit = root / "var" / "tree", code_state(root).commit
     with pytest.raises(UserError, match="git fetch"):
-        bring_back(root, Code("12" * 20, ""), tree)
+        checkout_code(root, Code("12" * 20, ""), tree)
     with pytest.raises(UserError, match="does not fit its commit"):
-        bring_back(root, Code(commit, "--- a/no\n+++ b/no\n@@ -1 +1 @@\n-a\n+b\n"), tree)
+        checkout_code(root, Code(commit, "--- a/no\n+++ b/no\n@@ -1 +1 @@\n-a\n+b\n"), tree)
     with pytest.raises(UserError, match="in no git repository"):
-        bring_back(tmp_path, Code(commit, ""), tree)
+        checkout_code(tmp_path, Code(commit, ""), tree)
     assert not tree.exists()

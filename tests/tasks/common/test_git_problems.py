@@ -128,7 +128,7 @@ def test_whether_a_branch_or_tag_leads_to_a_commit(root: Path) -> None:
 def test_the_log_of_the_data_says_why_git_is_silent(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     lay(root, *texts("one", "two"))
-    versions.add(root, "", {"sources": "a", "rows": {"text": 2}})
+    versions.add_version(root, "", {"sources": "a", "rows": {"text": 2}})
     git(root, "add", "data.dvc")
     git(root, "commit", "-qm", "data")
     assert "not committed" not in call(data, "log").output

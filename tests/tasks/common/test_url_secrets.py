@@ -10,11 +10,11 @@ import pytest
 from flows.config import check_preset
 from model.errors import UserError
 from tasks.common import url_secrets
-from tasks.common.url_secrets import conceal, hide_secrets, reveal, shown
-from tasks.data.download import address
+from tasks.common.url_secrets import conceal_secrets, display_url, hide_secrets, reveal_secrets
+from tasks.data.download import parse_address
 from tasks.data.sources import DataParameters, Source
 from tasks.dvc import remote
-from tasks.engine.stage import Surroundings
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tests.tasks.data.test_download import Served, served  # noqa: F401  a fixture
 
@@ -39,25 +39,25 @@ SECRET = "TOPSECRETQUERY"
     ],
 )
 def test_conceal_hides_values_and_is_stable(url: str, recorded: str) -> None:
-    assert conceal(url) == recorded == conceal(recorded)
+    assert conceal_secrets(url) == recorded == conceal_secrets(recorded)
 
 
 def test_conceal_keeps_a_digest_of_what_may_name_the_file() -> None:
-    one, other = conceal("https://h/a?name=first%20file"), conceal("https://h/a?name=second")
+    one, other = conceal_secrets("https://h/a?name=first%20file"), conceal_secrets("https://h/a?name=second")
     assert one != other and "first" not in one and "second" not in other
-    assert conceal(one) == one and reveal(one) == "https://h/a?name=first%20file"
-    assert SECRET not in conceal(f"https://h/a?{SECRET}")
+    assert conceal_secrets(one) == one and reveal_secrets(one) == "https://h/a?name=first%20file"
+    assert SECRET not in conceal_secrets(f"https://h/a?{SECRET}")
 
 
 def test_reveal_from_the_environment_or_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     url_secrets.use_environment({"SIGNATURE": "s1"})
-    assert reveal("https://h/a?sig=${SIGNATURE}") == "https://h/a?sig=s1"
+    assert reveal_secrets("https://h/a?sig=${SIGNATURE}") == "https://h/a?sig=s1"
     with pytest.raises(UserError, match="https://h/a needs OTHER, which is not set"):
-        reveal("https://h/a?sig=${OTHER}")
+        reveal_secrets("https://h/a?sig=${OTHER}")
     monkeypatch.setattr(url_secrets, "_known", {})
     for recorded in ("https://h/a?sig=***", "https://h/a?n=~0123456789ab&x=1"):
         with pytest.raises(UserError, match="the query of https://h/a was not recorded"):
-            reveal(recorded)
+            reveal_secrets(recorded)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_reveal_from_the_environment_or_with_a_sentence(monkeypatch: pytest.Monk
 )
 def test_hide_secrets_in_a_text(text: str) -> None:
     assert SECRET not in hide_secrets(text) and "://" in hide_secrets(text)
-    assert shown(f"http://{SECRET}@h/b?x={SECRET}") == "http://h/b"
+    assert display_url(f"http://{SECRET}@h/b?x={SECRET}") == "http://h/b"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,11 @@ def test_preset_with_a_secret_is_refused_without_showing_it(values: dict[str, An
 
 
 def test_remote_with_a_user_that_belongs_to_it_is_taken() -> None:
-    assert remote.secret("ssh://me@host/versions") == "" == remote.secret("abfs://box@account/versions")
+    assert (
+        remote.address_problem("ssh://me@host/versions")
+        == ""
+        == remote.address_problem("abfs://box@account/versions")
+    )
 
 
 def test_addresses_that_differ_in_a_secret_alone_are_refused() -> None:
@@ -121,7 +125,7 @@ def test_signature_rotates_and_nothing_records_it(
     for number in range(2):
         preset = DataParameters((Source("s", urls=f"{base}/a.txt?sig={SECRET}{number}&id=1"),))
         said: list[Any] = []
-        outcomes.append(ingest.run(preset, {}, Surroundings(tmp_path), said.append))
+        outcomes.append(ingest.run(preset, {}, StageContext(tmp_path), said.append))
         assert SECRET not in str(said) and SECRET not in str(preset)
     assert outcomes[0].key == outcomes[1].key and outcomes[1].reused
     for path in tmp_path.rglob("*"):
@@ -136,7 +140,7 @@ def test_signature_rotates_and_nothing_records_it(
     ],
 )  # fmt: skip
 def test_fault_sees_a_user_in_a_chain_and_a_password_with_a_slash(url: str) -> None:
-    assert url_secrets.fault(url)
+    assert url_secrets.secret_problem(url)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def test_fault_sees_a_user_in_a_chain_and_a_password_with_a_slash(url: str) -> N
     ],
 )  # fmt: skip
 def test_fault_takes_hosts_with_ports_and_chains(url: str) -> None:
-    assert url_secrets.fault(url) == ""
+    assert url_secrets.secret_problem(url) == ""
 
 
 @pytest.mark.parametrize(
@@ -159,18 +163,18 @@ def test_fault_takes_hosts_with_ports_and_chains(url: str) -> None:
     ],
 )
 def test_parameters_in_a_path_are_hidden_as_the_query_is(url: str) -> None:
-    recorded = url_secrets.conceal(url)
-    assert SECRET not in recorded and url_secrets.reveal(recorded) == url
-    assert SECRET not in shown(url) + hide_secrets(f"cannot reach {url}")
-    given = address(recorded)
+    recorded = url_secrets.conceal_secrets(url)
+    assert SECRET not in recorded and url_secrets.reveal_secrets(recorded) == url
+    assert SECRET not in display_url(url) + hide_secrets(f"cannot reach {url}")
+    given = parse_address(recorded)
     assert SECRET not in given.name and (given.name == "rows.csv")
-    assert url_secrets.conceal(recorded) == recorded
+    assert url_secrets.conceal_secrets(recorded) == recorded
 
 
 def test_a_fragment_behind_a_hidden_query_is_taken() -> None:
-    recorded = url_secrets.conceal(f"https://h/a.csv?sig={SECRET}")
+    recorded = url_secrets.conceal_secrets(f"https://h/a.csv?sig={SECRET}")
     for fragment in ("#row=4", "#top", "#a?b=c"):
-        assert url_secrets.reveal(recorded + fragment) == f"https://h/a.csv?sig={SECRET}{fragment}"
+        assert url_secrets.reveal_secrets(recorded + fragment) == f"https://h/a.csv?sig={SECRET}{fragment}"
     unknown = "https://h/a.csv;jsessionid=***?x=1"
     with pytest.raises(UserError, match="was not recorded"):
-        url_secrets.reveal(unknown)
+        url_secrets.reveal_secrets(unknown)

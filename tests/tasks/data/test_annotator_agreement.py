@@ -13,7 +13,7 @@ from tasks.data.annotator_agreement import Agreement
 def counted(*items: Sequence[float]) -> Agreement:
     agreement = Agreement()
     for scores in items:
-        agreement.add(scores, [f"person {i}" for i in range(len(scores))])
+        agreement.add_item(scores, [f"person {i}" for i in range(len(scores))])
     return agreement
 
 
@@ -21,11 +21,11 @@ def test_alpha_is_krippendorffs() -> None:
     # By hand: 4 items of 2 scores; observed (0+1+0+1)·2/8 = 1/2; all 8 scores are 1,1,2,3,3,3,1,2:
     # the sum of squared differences of ordered pairs is 2·(8·38 - 16²) = 96, so expected is 96/56.
     items = [[1.0, 1.0], [2.0, 3.0], [3.0, 3.0], [1.0, 2.0]]
-    assert counted(*items).alpha == pytest.approx(1 - 0.5 / (96 / 56))
-    assert counted([1.0, 1.0], [2.0, 2.0]).alpha == 1.0
-    assert counted([5.0], *items).alpha == counted(*items).alpha
-    assert counted([2.0, 2.0]).alpha == 1.0
-    assert math.isnan(counted([1.0], [2.0]).alpha)
+    assert counted(*items).krippendorff_alpha == pytest.approx(1 - 0.5 / (96 / 56))
+    assert counted([1.0, 1.0], [2.0, 2.0]).krippendorff_alpha == 1.0
+    assert counted([5.0], *items).krippendorff_alpha == counted(*items).krippendorff_alpha
+    assert counted([2.0, 2.0]).krippendorff_alpha == 1.0
+    assert math.isnan(counted([1.0], [2.0]).krippendorff_alpha)
 
 
 def test_agreement_of_pairs_is_of_signs() -> None:

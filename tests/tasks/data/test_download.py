@@ -230,7 +230,7 @@ def test_a_full_disk_is_said(served: Served, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
     with pytest.raises(UserError, match="the disk is full; make room"):
-        download._copy(
+        download._copy_stream(
             download.Opened(io.BytesIO(b"words" * 9), download.State("", 45), 0), Path("/dev/full")
         )
 
@@ -270,10 +270,10 @@ def test_s3(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     assert read(source, tmp_path, said) == read(source, tmp_path, said) == [content] and len(said) == 1
     given = source.addresses[0]
-    whole = download.fetched(given, tmp_path)
+    whole = download.find_download(given, tmp_path)
     assert whole is not None
     # As a killed run leaves it: the first part under another name.
-    part = whole.with_name(f"b.txt.{download.ask(given).key}.part")
+    part = whole.with_name(f"b.txt.{download.ask_server(given).key}.part")
     part.write_bytes(content[: 1 << 20])
     whole.unlink()
     assert read(source, tmp_path, said) == [content] and said[1].endswith("from byte 1048576 on")

@@ -84,5 +84,5 @@ def test_classes_of_a_saved_data_set_are_read_by_their_names(tmp_path: Path) -> 
     expected = {"prompt": "What?", "label": "good", "choice": "a", "score": "3", "marks": ["yes", "no"],
                 "turn": {"kind": "y", "at": 0}, "all": [{"kind": "x"}]}  # fmt: skip
     source = Source("s", dataset="set")
-    shown = [item.values for item in huggingface.head(source.wanted, tmp_path, 2)[0].items()]
+    shown = [item.values for item in huggingface.dataset_head(source.wanted, tmp_path, 2)[0].items()]
     assert shown == rows(source, tmp_path) == [expected, {**expected, "label": None}]

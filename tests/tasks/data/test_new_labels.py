@@ -11,10 +11,10 @@ from flows import deployments
 from flows.config import check_preset
 from tasks.data.new_labels import known_labels
 from tasks.data.records import rating_row, write_rows
-from tasks.engine.stage import Surroundings
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.validate import validate
-from tasks.validation.quarantine import admit, set_aside
+from tasks.validation.quarantine import admit_rows, set_aside
 
 
 def lay(rows: Path, *people: str) -> None:
@@ -31,36 +31,38 @@ def lay(rows: Path, *people: str) -> None:
 def test_labels_are_told_of_once(tmp_path: Path) -> None:
     lay(tmp_path / "rows", "ann", "ben")
     known = known_labels(tmp_path, "a/preset")
-    came = known.arrived(tmp_path / "rows", "first")
+    came = known.find_new_labels(tmp_path / "rows", "first")
     assert came.rows == {"comparisons": 0, "ratings": 2} and came.annotators == {"ann": 1, "ben": 1}
-    known.remember(tmp_path / "rows", "first", "data-1")
+    known.remember_labels(tmp_path / "rows", "first", "data-1")
 
     again = known_labels(tmp_path, "a/preset")
-    assert again.data == "data-1" and not again.arrived(tmp_path / "rows", "first")
+    assert again.data == "data-1" and not again.find_new_labels(tmp_path / "rows", "first")
     lay(tmp_path / "rows", "ann", "ben", "cay")
-    assert again.arrived(tmp_path / "rows", "second").annotators == {"cay": 1}
+    assert again.find_new_labels(tmp_path / "rows", "second").annotators == {"cay": 1}
     # Another preset's labels are its own, and a file that is broken knows none.
-    assert known_labels(tmp_path, "other").arrived(tmp_path / "rows", "second").rows["ratings"] == 3
+    assert known_labels(tmp_path, "other").find_new_labels(tmp_path / "rows", "second").rows["ratings"] == 3
     again.path.write_bytes(b"half")
-    assert known_labels(tmp_path, "a/preset").arrived(tmp_path / "rows", "second").rows["ratings"] == 3
+    assert (
+        known_labels(tmp_path, "a/preset").find_new_labels(tmp_path / "rows", "second").rows["ratings"] == 3
+    )
 
 
 def test_labels_that_are_gone_are_no_news(tmp_path: Path) -> None:
     lay(tmp_path / "rows", "ann", "ben")
     known = known_labels(tmp_path, "demo")
-    known.remember(tmp_path / "rows", "first", "data-1")
+    known.remember_labels(tmp_path / "rows", "first", "data-1")
     lay(tmp_path / "rows", "ann")
-    assert not known.arrived(tmp_path / "rows", "second")
+    assert not known.find_new_labels(tmp_path / "rows", "second")
 
 
 def test_a_rating_that_lost_a_score_is_no_news_and_one_that_got_one_is(tmp_path: Path) -> None:
     lay(tmp_path / "rows", "ann+ben", "ben")
     known = known_labels(tmp_path, "demo")
-    known.remember(tmp_path / "rows", "first", "data-1")
+    known.remember_labels(tmp_path / "rows", "first", "data-1")
     lay(tmp_path / "rows", "ben", "ben")
-    assert not known.arrived(tmp_path / "rows", "second")
+    assert not known.find_new_labels(tmp_path / "rows", "second")
     lay(tmp_path / "rows", "ann+ben", "ben+cay")
-    came = known.arrived(tmp_path / "rows", "third")
+    came = known.find_new_labels(tmp_path / "rows", "third")
     assert came.rows["ratings"] == 1 and came.annotators == {"cay": 1}
 
 
@@ -76,21 +78,21 @@ def test_rows_that_are_admitted_are_looked_at(tmp_path: Path, monkeypatch: pytes
             "validate": {"quarantine": 0.5},
         }
     )
-    around = Surroundings(tmp_path, preset.seed)
+    around = StageContext(tmp_path, preset.seed)
 
     def made() -> str:
         data = ingest.run(preset.data, {}, around, print)
-        good = validate.run(preset.checks(), {"ingest": data}, around, print)
+        good = validate.run(preset.validation_parameters(), {"ingest": data}, around, print)
         folder, version = Path(good.path) / "rows", str(data.metrics["data_hash"])
         known = known_labels(tmp_path, "mine")
-        came = known.arrived(folder, good.digest)
-        known.remember(folder, good.digest, version)
+        came = known.find_new_labels(folder, good.digest)
+        known.remember_labels(folder, good.digest, version)
         assert came.rows["comparisons"] == 1
         return version
 
     version = made()
-    assert deployments._told(preset) == version
+    assert deployments._notified_hash(preset) == version
     (row,) = set_aside(tmp_path)
-    admit(tmp_path, preset.validation.admitted, [row.id], "max", "meant", "2026-01-31T12:00:00+00:00")
-    assert deployments._told(preset) == ""
-    assert made() == version and deployments._told(preset) == version
+    admit_rows(tmp_path, preset.validation.admitted, [row.id], "max", "meant", "2026-01-31T12:00:00+00:00")
+    assert deployments._notified_hash(preset) == ""
+    assert made() == version and deployments._notified_hash(preset) == version

@@ -15,7 +15,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data import package_archive
-from tasks.data.package_archive import Archive, fetch, read_member
+from tasks.data.package_archive import Archive, fetch_archive, read_member
 from tasks.data.sources import Source
 from tests.tasks.data.source_reader import read, sha
 
@@ -83,7 +83,7 @@ def test_members_that_are_no_plain_files_are_refused(
 def test_a_member_that_is_larger_than_it_says_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_archive, "LARGEST_MEMBER", 100)
     with pytest.raises(UserError, match="unpacks to 101 bytes"):
-        package_archive._bounded(io.BytesIO(bytes(1000)), "a.zip", "bomb")
+        package_archive._bounded_stream(io.BytesIO(bytes(1000)), "a.zip", "bomb")
 
 
 def test_a_tar_that_unpacks_without_end_is_not_read_on(
@@ -105,7 +105,7 @@ def test_an_archive_with_a_wrong_checksum_shows_both_sums(tmp_path: Path) -> Non
 def test_a_package_that_cannot_be_fetched_says_what_to_do(tmp_path: Path) -> None:
     absent = Archive("chatmill-has-no-such-package==0.0.1", "no-such-0.0.1.whl", "0" * 64)
     with pytest.raises(UserError, match=r"could not be downloaded .* yourself"):
-        package_archive.fetch(absent, tmp_path)
+        package_archive.fetch_archive(absent, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,10 +150,10 @@ def test_fetch_source_archive_runs_no_code_of_it(tmp_path: Path, index: Path, ri
     archive = Archive("evil==1.0", "evil-1.0.tar.gz", sum_of if right else "0" * 64, sdist=True)
     folder = tmp_path / "var"
     if right:
-        assert read_member(fetch(archive, folder), "evil-1.0/rows.txt") == b"rows"
+        assert read_member(fetch_archive(archive, folder), "evil-1.0/rows.txt") == b"rows"
     else:
         with pytest.raises(UserError, match=f"SHA-256 {sum_of}, and the preset says 0000"):
-            fetch(archive, folder)
+            fetch_archive(archive, folder)
         assert not list(folder.iterdir())
     assert not (tmp_path / "ran").exists()
 
@@ -161,7 +161,7 @@ def test_fetch_source_archive_runs_no_code_of_it(tmp_path: Path, index: Path, ri
 def test_fetch_file_of_another_version_or_package_is_not_found(tmp_path: Path, index: Path) -> None:
     for package, file in (("evil==2.0", "evil-2.0.tar.gz"), ("other==1.0", "other-1.0.tar.gz")):
         with pytest.raises(UserError, match=f"has {file}"):
-            fetch(Archive(package, file, "0" * 64, sdist=True), tmp_path / "var")
+            fetch_archive(Archive(package, file, "0" * 64, sdist=True), tmp_path / "var")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +217,6 @@ def test_pip_is_given_no_password_of_the_servers(tmp_path: Path, monkeypatch: py
     for name in secrets:
         monkeypatch.setenv(name, "ann:nobody-guesses-this")
     with pytest.raises(UserError, match="could not be downloaded"):
-        fetch(Archive("small==1.0", "small-1.0-py3-none-any.whl", "0" * 64), tmp_path / "archives")
+        fetch_archive(Archive("small==1.0", "small-1.0-py3-none-any.whl", "0" * 64), tmp_path / "archives")
     names = seen.read_text().split()
     assert "PIP_INDEX_URL" in names and not set(secrets) & set(names)

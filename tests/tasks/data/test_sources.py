@@ -12,7 +12,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.common import checksums
-from tasks.data.records import Found, comparison_row, rating_row, text_row
+from tasks.data.records import ParsedRow, comparison_row, rating_row, text_row
 from tasks.data.sources import (
     DataParameters,
     Source,
@@ -147,13 +147,13 @@ def test_labels_of_unknown_annotators_are_refused() -> None:
     known = Source("s", files="f", annotators=("ana", "bo"))
     by = functools.partial(comparison_row, "q", "x", "y", "a", "tone", source="s", group="g")
     rated = functools.partial(rating_row, "q", "x", [1.0, 2.0], aspect="tone", source="s", group="g")
-    check_annotators(known, Found(by(annotator="ana"), "f, line 1"))
-    check_annotators(known, Found(rated(annotators=["bo", "ana"]), "f, line 1"))
-    check_annotators(known, Found(text_row("words", "s"), "f, line 1"))
-    check_annotators(Source("s", files="f"), Found(by(annotator="eve"), "f, line 1"))
+    check_annotators(known, ParsedRow(by(annotator="ana"), "f, line 1"))
+    check_annotators(known, ParsedRow(rated(annotators=["bo", "ana"]), "f, line 1"))
+    check_annotators(known, ParsedRow(text_row("words", "s"), "f, line 1"))
+    check_annotators(Source("s", files="f"), ParsedRow(by(annotator="eve"), "f, line 1"))
     for row in (by(annotator="eve"), rated(annotators=["bo", "eve"])):
         with pytest.raises(UserError, match=r"^f, line 2: a label by 'eve', who is not among .* \(ana, bo\)"):
-            check_annotators(known, Found(row, "f, line 2"))
+            check_annotators(known, ParsedRow(row, "f, line 2"))
 
 
 # The digest of sources

@@ -9,7 +9,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.records import pair_row, write_rows
-from tasks.data.version_diff import WORKING, Count, compare
+from tasks.data.version_diff import WORKING, Count, compare_versions
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
 from tests.tasks.dvc_project import contents, lay, meta, texts, three_texts
@@ -27,7 +27,7 @@ def test_rows_are_added_changed_and_gone_by_kind_and_source(root: Path) -> None:
         pair_row("And a bit?", "A part.", "chat", "bit"),
         pair_row("Kept?", "Yes.", "chat", "kept", ["Yes."]),
     )  # fmt: skip
-    before = versions.add(root, "", meta("a", text=3, pairs=3))
+    before = versions.add_version(root, "", meta("a", text=3, pairs=3))
     lay(
         root, *texts("one", "three", "four", "five"),
         pair_row("What is a nat?", "A unit.", "chat", "nat"),
@@ -35,33 +35,33 @@ def test_rows_are_added_changed_and_gone_by_kind_and_source(root: Path) -> None:
         pair_row("New?", "Yes.", "other", "new"),
         shards=3,
     )  # fmt: skip
-    after = versions.add(root, "", meta("b", text=4, pairs=3))
+    after = versions.add_version(root, "", meta("b", text=4, pairs=3))
     wanted = [
         Count("text", "tales", 2, 0, 1),
         Count("pairs", "chat", 0, 2, 1),
         Count("pairs", "other", 1, 0, 0),
     ]
-    found = compare(root, before, after, rows=1)
+    found = compare_versions(root, before, after, rows=1)
     assert found.counts == wanted
-    assert compare(root, before, WORKING).counts == wanted
-    assert compare(root, before, WORKING).examples == []
-    back = compare(root, after, before).counts
+    assert compare_versions(root, before, WORKING).counts == wanted
+    assert compare_versions(root, before, WORKING).examples == []
+    back = compare_versions(root, after, before).counts
     assert [(c.source, c.added, c.changed, c.gone) for c in back] == [
         ("tales", 1, 0, 2), ("chat", 1, 2, 0), ("other", 0, 0, 1),
     ]  # fmt: skip
-    assert compare(root, after, after).counts == []
+    assert compare_versions(root, after, after).counts == []
     shown = {(e.kind, bool(e.before), bool(e.now)): e for e in found.examples}
     assert len(shown) == len(found.examples) == 5
     assert shown["text", True, False].before == "two [tales]"
     assert shown["pairs", True, False].before == "And a bit? → A part. [chat]"
-    assert len(compare(root, before, after, rows=9).examples) == 7
+    assert len(compare_versions(root, before, after, rows=9).examples) == 7
 
 
 def test_a_mended_answer_is_shown_before_and_after(root: Path) -> None:
     lay(root, pair_row("What is a nat?", "A fly.", "chat", "nat"))
-    before = versions.add(root, "", meta("a", pairs=1))
+    before = versions.add_version(root, "", meta("a", pairs=1))
     lay(root, pair_row("What is a nat?", "A unit.", "chat", "nat"))
-    (example,) = compare(root, before, WORKING, rows=3).examples
+    (example,) = compare_versions(root, before, WORKING, rows=3).examples
     assert (example.before, example.now) == (
         "What is a nat? → A fly. [chat]",
         "What is a nat? → A unit. [chat]",
@@ -70,47 +70,47 @@ def test_a_mended_answer_is_shown_before_and_after(root: Path) -> None:
 
 def test_what_is_missing_comes_from_the_remote_and_data_stays(root: Path, tmp_path: Path) -> None:
     remote = str(tmp_path / "remote")
-    before = versions.add(root, remote, meta("a", text=3))
+    before = versions.add_version(root, remote, meta("a", text=3))
     lay(root, *texts("one", "two"))
-    after = versions.add(root, remote, meta("b", text=2))
+    after = versions.add_version(root, remote, meta("b", text=2))
     shutil.rmtree(root / ".dvc" / "cache")
     lay(root, *texts("something else"))
     now = contents(root)
-    assert compare(root, before, after).counts == [Count("text", "tales", 0, 0, 1)]
+    assert compare_versions(root, before, after).counts == [Count("text", "tales", 0, 0, 1)]
     assert contents(root) == now
 
 
 def test_a_version_that_is_nowhere_is_one_sentence(root: Path, tmp_path: Path) -> None:
-    before = versions.add(root, "", meta("a", text=3))
+    before = versions.add_version(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")
     with pytest.raises(UserError, match=r"not in DVC's cache on this machine, and no remote is known"):
-        compare(root, before, WORKING)
-    with versions.repository(root) as repo:
+        compare_versions(root, before, WORKING)
+    with versions.open_repository(root) as repo:
         remotes.set_remote(repo, root, str(tmp_path / "empty"))
     with pytest.raises(UserError, match=r"is not to be had: neither DVC's cache .* nor the remote"):
-        compare(root, before, WORKING)
+        compare_versions(root, before, WORKING)
 
 
 def test_a_version_of_the_former_layout_can_be_compared(root: Path) -> None:
     shutil.rmtree(root / "data")
     write_rows(root / "data" / "text.jsonl", texts("one", "two"))
-    before = versions.add(root, "", meta("a", text=2))
+    before = versions.add_version(root, "", meta("a", text=2))
     lay(root, *texts("one", "two", "three"))
-    assert compare(root, before, WORKING).counts == [Count("text", "tales", 1, 0, 0)]
+    assert compare_versions(root, before, WORKING).counts == [Count("text", "tales", 1, 0, 0)]
 
 
 def test_rows_out_of_order_are_named(root: Path) -> None:
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     before = versions.read_pointer(root)["md5"]
     path = root / "data" / "text" / "00001.jsonl"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
     with pytest.raises(UserError, match=r"data/text/00001\.jsonl of working, line 2: id .* stands after"):
-        compare(root, before, WORKING)
+        compare_versions(root, before, WORKING)
 
 
 def test_a_row_that_is_broken_is_named(root: Path) -> None:
-    before = versions.add(root, "", meta("a", text=3))
+    before = versions.add_version(root, "", meta("a", text=3))
     path = root / "data" / "text" / "00001.jsonl"
     path.write_text(path.read_text()[:-10] + "\n")
     with pytest.raises(UserError, match=r"data/text: the row [0-9a-f]{16} is broken"):
-        compare(root, before, WORKING)
+        compare_versions(root, before, WORKING)

@@ -20,17 +20,17 @@ def root(tmp_path: Path) -> Path:
 
 def test_the_log_has_every_version_that_was_committed_and_the_one_that_is_not(root: Path) -> None:
     git(root, "init", "-q")
-    first = versions.add(root, "", meta("a", text=3))
+    first = versions.add_version(root, "", meta("a", text=3))
     git(root, "add", "data.dvc")
     git(root, "commit", "-qm", "The first labels")
     lay(root, *texts("one", "two"))
-    never = versions.add(root, "", meta("b", text=2))
+    never = versions.add_version(root, "", meta("b", text=2))
     lay(root, *texts("one"))
-    second = versions.add(root, "", meta("b", text=1))
+    second = versions.add_version(root, "", meta("b", text=1))
     git(root, "commit", "-qam", "Fewer")
     lay(root, *texts("one", "nine"))
-    third = versions.add(root, "", meta("c", text=2))
-    found = version_history.log(root)
+    third = versions.add_version(root, "", meta("c", text=2))
+    found = version_history.version_log(root)
     assert found[0].hash == third and found[0].commit == ""
     assert {version.hash for version in found} == {first, never, second, third}
     committed = [version for version in found if version.commit]
@@ -42,32 +42,32 @@ def test_the_log_has_every_version_that_was_committed_and_the_one_that_is_not(ro
 
 
 def test_without_git_the_versions_of_this_folder_are_known(root: Path) -> None:
-    first = versions.add(root, "", meta("a", text=3))
+    first = versions.add_version(root, "", meta("a", text=3))
     lay(root, *texts("one", "two"))
-    second = versions.add(root, "", meta("b", text=2))
-    assert [version.hash for version in version_history.log(root)] == [second, first]
+    second = versions.add_version(root, "", meta("b", text=2))
+    assert [version.hash for version in version_history.version_log(root)] == [second, first]
     assert version_history.last_accepted(root) == first
-    assert version_history.find(root, first[:8]) == first
+    assert version_history.find_version_hash(root, first[:8]) == first
 
 
 def test_a_version_that_comes_back_is_remembered_once(root: Path) -> None:
-    first = versions.add(root, "", meta("a", text=3))
+    first = versions.add_version(root, "", meta("a", text=3))
     lay(root, *texts("one", "two"))
-    versions.add(root, "", meta("b", text=2))
+    versions.add_version(root, "", meta("b", text=2))
     lay(root, *texts("one", "two", "three"))
-    assert versions.add(root, "", meta("a", text=3)) == first
-    assert len(versions.remembered(root)) == 2
+    assert versions.add_version(root, "", meta("a", text=3)) == first
+    assert len(versions.remembered_versions(root)) == 2
 
 
 def test_there_is_nothing_to_compare_with_before_the_second_version(root: Path) -> None:
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     with pytest.raises(UserError, match="there is no earlier version"):
         version_history.last_accepted(root)
 
 
 def test_a_version_is_found_by_revision_and_by_hash(root: Path) -> None:
     git(root, "init", "-q")
-    first = versions.add(root, "", meta("a", text=3))
+    first = versions.add_version(root, "", meta("a", text=3))
     git(root, "add", "data.dvc")
     git(root, "commit", "-qm", "a")
     git(root, "tag", "labels-1")
@@ -75,18 +75,18 @@ def test_a_version_is_found_by_revision_and_by_hash(root: Path) -> None:
     git(root, "add", "other")
     git(root, "commit", "-qm", "b")
     for name in ("labels-1", "HEAD", "HEAD~1", git(root, "rev-parse", "HEAD"), first, first[:6], first[:32]):
-        assert version_history.find(root, name) == first
+        assert version_history.find_version_hash(root, name) == first
     git(root, "rm", "-q", "data.dvc")
     git(root, "commit", "-qm", "c")
     with pytest.raises(UserError, match=r"data\.dvc is not there at HEAD"):
-        version_history.find(root, "HEAD")
+        version_history.find_version_hash(root, "HEAD")
 
 
 @pytest.mark.parametrize("name", ["nothing", "abc", "--all", "zzzzzz", ""])
 def test_what_is_no_version_is_said(root: Path, name: str) -> None:
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     with pytest.raises(UserError, match="is no version: neither a git revision nor 4 or more digits"):
-        version_history.find(root, name)
+        version_history.find_version_hash(root, name)
 
 
 def test_a_beginning_that_two_versions_share_names_both(root: Path) -> None:
@@ -95,5 +95,5 @@ def test_a_beginning_that_two_versions_share_names_both(root: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"md5": "tor')
     with pytest.raises(UserError, match=r"abcd begins abcd2\d+ and abcd1\d+; write more"):
-        version_history.find(root, "abcd")
-    assert version_history.find(root, "abcd1") == entries[0]["md5"]
+        version_history.find_version_hash(root, "abcd")
+    assert version_history.find_version_hash(root, "abcd1") == entries[0]["md5"]

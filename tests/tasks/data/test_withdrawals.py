@@ -17,8 +17,8 @@ import yaml
 from flows import pipeline
 from flows.config import Preset, read_preset
 from model.errors import UserError
-from tasks.cleanup.output_gc import RUNNING, Need, plan, survey
-from tasks.common.file_lock import alone
+from tasks.cleanup.output_gc import RUNNING, Root, list_outputs, plan_gc
+from tasks.common.file_lock import exclusive_lock
 from tasks.data.readmitted_rows import LAST, member_digests
 from tasks.data.records import comparison_row, rating_row, read_rows, read_shards, text_row
 from tasks.data.sources import DataParameters, Source
@@ -26,16 +26,16 @@ from tasks.data.withdrawals import (
     WITHDRAWN,
     Withdrawal,
     Withdrawn,
-    held,
+    count_withdrawn,
     rated_of,
     read_withdrawn,
     write_withdrawals,
 )
-from tasks.deletion.output_erasure import holding
+from tasks.deletion.output_erasure import outputs_with_withdrawn
 from tasks.deletion.plan import Asked, Leaving, find_leaving, read_ids
 from tasks.dvc import versions
-from tasks.engine.output import Reference, read_manifest
-from tasks.engine.stage import Stage, Surroundings
+from tasks.engine.output import StageOutput, read_manifest
+from tasks.engine.stage import Stage, StageContext
 from tasks.ingest import WAITS, ingest
 from tasks.onboarding.source_preview import dry_run
 from tasks.project.paths import DATA_LOCK
@@ -55,9 +55,9 @@ def write(root: Path, *lines: dict[str, Any], name: str = "a") -> None:
     (root / "texts" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def make(root: Path, parameters: DataParameters | None = None) -> Reference:
+def make(root: Path, parameters: DataParameters | None = None) -> StageOutput:
     """Ingestion as a run does it."""
-    return ingest.run(parameters or DataParameters((OWN,)), {}, Surroundings(root), lambda event: None)
+    return ingest.run(parameters or DataParameters((OWN,)), {}, StageContext(root), lambda event: None)
 
 
 def withdraw(root: Path, people: list[str], ids: list[str]) -> Leaving:
@@ -84,18 +84,20 @@ def test_what_is_left_of_a_row() -> None:
     gone = Withdrawn(annotators=frozenset({"ann"}))
     label = comparison_row("p", "x", "y", "a", "tone", "ann", "s", "g")
     text = text_row("ann", "s")
-    assert gone.left(label) is None and gone.left(text) is text
+    assert gone.filter_row(label) is None and gone.filter_row(text) is text
     both = rating_row("p", "c", [1, 2, 3], ["ann", "ben", "cay"], "tone", "s", "g", (), ["1", "", "3"])
-    assert gone.left(both) == rating_row("p", "c", [2, 3], ["ben", "cay"], "tone", "s", "g", (), ["", "3"])
-    assert gone.left(rating_row("p", "c", [1], ["ann"], "tone", "s", "g")) is None
+    assert gone.filter_row(both) == rating_row(
+        "p", "c", [2, 3], ["ben", "cay"], "tone", "s", "g", (), ["", "3"]
+    )
+    assert gone.filter_row(rating_row("p", "c", [1], ["ann"], "tone", "s", "g")) is None
     # A time is nothing without any; a score without a name is nobody's.
     one = rating_row("p", "c", [1, 2], ["ann"], "tone", "s", "g", (), ["1", ""])
-    assert gone.left(one) == rating_row("p", "c", [2], [], "tone", "s", "g")
+    assert gone.filter_row(one) == rating_row("p", "c", [2], [], "tone", "s", "g")
     # A rating that was withdrawn stays away when somebody adds a score, which gives it another id.
     again = Withdrawn(frozenset({both.id}), rated=frozenset({rated_of(vars(both))}))
-    assert again.left(both) is None
-    assert again.left(rating_row("p", "c", [1, 5], ["ann", "dee"], "tone", "s", "g")) is None
-    assert again.left(rating_row("p", "c", [1, 5], ["ann", "dee"], "helpfulness", "s", "g")) is not None
+    assert again.filter_row(both) is None
+    assert again.filter_row(rating_row("p", "c", [1, 5], ["ann", "dee"], "tone", "s", "g")) is None
+    assert again.filter_row(rating_row("p", "c", [1, 5], ["ann", "dee"], "helpfulness", "s", "g")) is not None
 
 
 def test_a_person_s_labels_leave_as_a_new_version(root: Path) -> None:
@@ -113,7 +115,11 @@ def test_a_person_s_labels_leave_as_a_new_version(root: Path) -> None:
     # The sources are what they were: this is told apart from other ones.
     assert meta["sources"] == before["meta"]["sources"] and "withdrawn" not in before["meta"]
     members = member_digests(read_withdrawn(root))
-    withdrawn = {"digest": read_withdrawn(root).digest, "members": members, "rows": {"comparisons": 1}}
+    withdrawn = {
+        "digest": read_withdrawn(root).withdrawals_digest,
+        "members": members,
+        "rows": {"comparisons": 1},
+    }
     assert len(members) == 1 and meta["withdrawn"] == withdrawn
     assert make(root).reused
     again = find_leaving(root, Asked(["ann"], {}, **SIGNED))
@@ -220,7 +226,7 @@ def test_a_line_that_is_no_withdrawal_is_named_and_nothing_is_made(
 def test_a_version_that_is_pinned_must_be_without_them(root: Path) -> None:
     pinned = versions.read_pointer(root)
     withdraw(root, ["ann"], [])
-    assert pinned and held(root / "data", read_withdrawn(root)) == {"comparisons": 1, "ratings": 1}
+    assert pinned and count_withdrawn(root / "data", read_withdrawn(root)) == {"comparisons": 1, "ratings": 1}
     with pytest.raises(UserError, match=r"holds 1 comparisons and 1 ratings that configs/withdrawn\.jsonl"):
         make(root, DataParameters((OWN,), version=pinned["md5"]))
     now = make(root).metrics["data_hash"]
@@ -300,7 +306,7 @@ def test_two_ingestions_of_one_project_take_turns(root: Path) -> None:
 
     write(root, {"text": "three"})
     work = {"out": root / "out", "report": report, "root": root}
-    with alone(root / DATA_LOCK, lambda event: None, ""):
+    with exclusive_lock(root / DATA_LOCK, lambda event: None, ""):
         other = Thread(target=ingest, args=(DataParameters((OWN,)),), kwargs=work)
         other.start()
         assert waits.wait(30) and (root / "data.dvc").read_bytes() == before
@@ -311,10 +317,10 @@ def test_two_ingestions_of_one_project_take_turns(root: Path) -> None:
 class Keys:
     """A run that makes the data's stages, and of every other one knows what it would be: its key."""
 
-    found: dict[str, Reference]
+    found: dict[str, StageOutput]
 
     def __init__(self, preset: Preset) -> None:
-        self.around = Surroundings(Path.cwd(), preset.seed)
+        self.around = StageContext(Path.cwd(), preset.seed)
         self.found = Keys.found = {}
 
     def __enter__(self) -> Keys:
@@ -326,29 +332,29 @@ class Keys:
     def check_base(self) -> None:
         """Nothing is trained here."""
 
-    def check_trainings(self, parts: Reference, tokens: Reference) -> None:
+    def check_trainings(self, parts: StageOutput, tokens: StageOutput) -> None:
         """The tokenizer is not made here."""
 
-    def __call__(self, stage: Stage, parameters: Any, *inputs: Reference) -> Reference:
+    def __call__(self, stage: Stage, parameters: Any, *inputs: StageOutput) -> StageOutput:
         given = {each.stage: each for each in inputs}
         if stage.name in ("ingest", "validate", "split"):
             made = stage.run(parameters, given, self.around, lambda event: None)
         else:
             key = stage.key(parameters, given, self.around)
-            made = Reference(stage.name, key, "", key, True, 0.0, {})
+            made = StageOutput(stage.name, key, "", key, True, 0.0, {})
         self.found[stage.name] = made
         return made
 
     against_champion = __call__
 
-    def opponent(self, aligned: Reference) -> tuple[Reference, ...]:
+    def fetch_opponent(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
         """Nothing was registered, so no champion is compared."""
         return ()
 
-    def register(self, *outputs: Reference) -> None:
+    def register_model(self, *outputs: StageOutput) -> None:
         pass
 
-    publish = register
+    publish_report = register_model
 
 
 @pytest.fixture
@@ -356,12 +362,12 @@ def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Preset]:
     (tmp_path / "tests" / "exports").mkdir(parents=True)
     shutil.copytree(REPOSITORY / "tests" / "exports" / "smoke", tmp_path / "tests" / "exports" / "smoke")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipeline, "Running", Keys)
+    monkeypatch.setattr(pipeline, "PipelineRun", Keys)
     yield read_preset(REPOSITORY / "configs" / "smoke.yaml")
 
 
 def test_only_what_depends_on_a_person_s_labels_is_made_again(smoke: Preset) -> None:
-    def outputs() -> dict[str, Reference]:
+    def outputs() -> dict[str, StageOutput]:
         pipeline.pipeline.fn(smoke)
         return dict(Keys.found)
 
@@ -372,14 +378,14 @@ def test_only_what_depends_on_a_person_s_labels_is_made_again(smoke: Preset) -> 
     same = [name for name in before if before[name].digest == after[name].digest]
     assert same == ["tokenizer", "pretrain", "sft"]
     parts = [Path(after["split"].path) / part for part in ("train", "valid", "test")]
-    assert not any(held(part, read_withdrawn(root)) for part in parts)
+    assert not any(count_withdrawn(part, read_withdrawn(root)) for part in parts)
     # What was made before goes, though a model was made from it, as long as no running run reads it.
-    entries = survey(root / "var" / "cache" / "artifacts")
-    found = holding(entries, read_withdrawn(root))
+    entries = list_outputs(root / "var" / "cache" / "artifacts")
+    found = outputs_with_withdrawn(entries, read_withdrawn(root))
     assert sorted(found) == sorted((name, before[name].key) for name in data)
     for why, goes in (("version 1 of chatmill", 3), (RUNNING, 0)):
-        needs = [Need(why, "split", before["split"].key), Need("x", "ingest", after["ingest"].key)]
-        planned = plan(entries, needs, time.time(), 3600.0, None, found)
+        needs = [Root(why, "split", before["split"].key), Root("x", "ingest", after["ingest"].key)]
+        planned = plan_gc(entries, needs, time.time(), 3600.0, None, found)
         assert len(planned.goes) == goes
 
 
@@ -472,4 +478,4 @@ def test_a_damaged_file_of_rows_is_named_with_its_line(tmp_path: Path, damage: s
     with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
         find_leaving(tmp_path, Asked(["ann"], {}, **SIGNED))
     with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
-        held(tmp_path / "data", Withdrawn(annotators=frozenset(["nobody"])))
+        count_withdrawn(tmp_path / "data", Withdrawn(annotators=frozenset(["nobody"])))

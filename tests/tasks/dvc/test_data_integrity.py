@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 from model.errors import UserError
-from tasks.cleanup.crash_cleanup import sweep
+from tasks.cleanup.crash_cleanup import clean_up_crashes
 from tasks.common import checksums
 from tasks.data import version_history
 from tasks.data.sources import DataParameters
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
-from tasks.engine.stage import Surroundings
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.project.paths import DIGESTS
 from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
@@ -44,7 +44,7 @@ def make(root: Path, remote: str = "", said: list[str] | None = None) -> tuple[b
     made = ingest.run(
         DataParameters((OWN,), remote=remote),
         {},
-        Surroundings(root),
+        StageContext(root),
         lambda event: notes.append(str(event.get("text", ""))),
     )
     return made.reused, str(made.metrics["data_hash"])
@@ -155,7 +155,10 @@ def test_kill_before_the_pointer_is_renamed_leaves_the_former_version(root: Path
     assert b'"three"' not in b"".join(contents(root).values())
     # A process that the system kills cannot remove what it had written until then.
     (root / "data.dvc.part").write_bytes(before[:20])
-    assert any("data.dvc.part" in note for note in sweep(root)) and not (root / "data.dvc.part").exists()
+    assert (
+        any("data.dvc.part" in note for note in clean_up_crashes(root))
+        and not (root / "data.dvc.part").exists()
+    )
 
 
 def test_kill_after_the_pointer_is_renamed_is_completed(root: Path) -> None:
@@ -163,9 +166,9 @@ def test_kill_after_the_pointer_is_renamed_is_completed(root: Path) -> None:
     write(root, {"text": "three"}, name="b")
     make_killed_at(root, "versions.jsonl")
     other = make(root)[1]
-    assert [entry["md5"] for entry in versions.remembered(root)] == [named, other]
-    assert {entry["meta"]["rows"]["text"] for entry in versions.remembered(root)} == {2, 3}
-    assert [version.rows["text"] for version in version_history.log(root)] == [3, 2]
+    assert [entry["md5"] for entry in versions.remembered_versions(root)] == [named, other]
+    assert {entry["meta"]["rows"]["text"] for entry in versions.remembered_versions(root)} == {2, 3}
+    assert [version.rows["text"] for version in version_history.version_log(root)] == [3, 2]
 
 
 def test_pointer_keeps_what_somebody_added(root: Path) -> None:
@@ -189,19 +192,19 @@ def test_damaged_cache_is_mended_before_it_is_sent(root: Path, tmp_path: Path) -
     for path in (*objects(cache), *objects(remote)):
         assert checksums.file_sum(path, "md5") == path.parent.name + path.name
     clone = bare_clone(root, tmp_path)
-    assert versions.pull(clone, str(remote)) and contents(clone) == contents(root)
+    assert versions.pull_data(clone, str(remote)) and contents(clone) == contents(root)
 
 
 def test_damaged_cache_that_nothing_can_mend_is_not_sent(tmp_path: Path) -> None:
     root = three_texts(tmp_path / "project")
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     flip(objects(root / ".dvc" / "cache")[0])
     lay(root, *texts("other"))
     with pytest.raises(UserError, match="is not here whole"):
-        versions.push(root, str(tmp_path / "remote"))
+        versions.push_data(root, str(tmp_path / "remote"))
     assert not list((tmp_path / "remote").rglob("*.dir"))
     # Nor is it taken for the version.
-    assert not versions.checkout(root)
+    assert not versions.checkout_data(root)
     assert b"other" in b"".join(contents(root).values())
 
 
@@ -219,7 +222,7 @@ def test_damaged_remote_folder_heals_from_any_sound_copy(root: Path, tmp_path: P
     third = tmp_path / "third"
     third.mkdir()
     shutil.copy(root / "data.dvc", third)
-    assert versions.pull(third, str(remote)) and contents(third) == contents(root)
+    assert versions.pull_data(third, str(remote)) and contents(third) == contents(root)
 
 
 def test_damaged_cache_is_replaced_from_the_remote(root: Path, tmp_path: Path) -> None:
@@ -228,13 +231,13 @@ def test_damaged_cache_is_replaced_from_the_remote(root: Path, tmp_path: Path) -
     whole = contents(root)
     flip(objects(root / ".dvc" / "cache")[0])
     shutil.rmtree(root / "data")
-    assert versions.pull(root, remote) and contents(root) == whole
-    assert versions.checkout(root)
+    assert versions.pull_data(root, remote) and contents(root) == whole
+    assert versions.checkout_data(root)
 
 
 def test_listing_that_leads_out_of_data_is_refused(tmp_path: Path) -> None:
     root = three_texts(tmp_path / "project")
-    version = versions.add(root, "", meta("a", text=3))
+    version = versions.add_version(root, "", meta("a", text=3))
     content = json.dumps([{"md5": "0" * 32, "relpath": "../../stolen"}]).encode()
     evil = versions._hash_of(content)
     place = root / ".dvc/cache/files/md5" / evil[:2] / evil[2:]
@@ -244,13 +247,13 @@ def test_listing_that_leads_out_of_data_is_refused(tmp_path: Path) -> None:
     (root / ".dvc/cache/files/md5/00" / ("0" * 30)).write_text("stolen")
     (root / "data.dvc").write_text((root / "data.dvc").read_text().replace(version, evil))
     with pytest.raises(UserError, match="no file of rows"):
-        versions.checkout(root)
+        versions.checkout_data(root)
     assert not (tmp_path / "stolen").exists()
 
 
 def test_half_written_objects_of_the_cache_are_swept(tmp_path: Path) -> None:
     root = three_texts(tmp_path / "project")
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     cache = root / ".dvc" / "cache" / "files" / "md5"
     left = [cache / "ab" / ".x7f.tmp", cache / ".abc.tmp"]
     alive = cache / "cd" / ".live.tmp"
@@ -260,16 +263,16 @@ def test_half_written_objects_of_the_cache_are_swept(tmp_path: Path) -> None:
     before = objects(root / ".dvc" / "cache")
     with alive.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert len(sweep(root)) == 2
+        assert len(clean_up_crashes(root)) == 2
     assert not any(path.exists() for path in left) and alive.exists()
     alive.unlink()
     assert objects(root / ".dvc" / "cache") == [path for path in before if path.exists() and path not in left]
-    assert versions.checkout(root)
+    assert versions.checkout_data(root)
 
 
 def test_store_object_is_whole_or_not_there(tmp_path: Path) -> None:
     root = three_texts(tmp_path / "project")
-    with versions.repository(root) as repo, first(root).open("rb") as stream:
+    with versions.open_repository(root) as repo, first(root).open("rb") as stream:
         store = repo.cache.local
         assert not remotes.store_object(store, "0" * 32, stream)
         assert not list(Path(store.path).rglob("*")) or not any(

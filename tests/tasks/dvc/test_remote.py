@@ -69,17 +69,17 @@ REMOTE = f"s3://{BUCKET}/kept"
 
 
 def test_a_bucket_keeps_versions_and_gives_them_back(root: Path, tmp_path: Path, endpoint: str) -> None:
-    first = versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    first = versions.add_version(root, REMOTE, meta("a", text=3), endpoint)
     lay(root, *texts("one", "two", "three", "four"))
-    assert versions.add(root, REMOTE, meta("b", text=4), endpoint) != first
+    assert versions.add_version(root, REMOTE, meta("b", text=4), endpoint) != first
     clone = bare_clone(root, tmp_path)
-    assert versions.pull(clone, REMOTE, endpoint)
+    assert versions.pull_data(clone, REMOTE, endpoint)
     assert contents(clone) == contents(root)
-    assert versions.pull(clone, REMOTE, endpoint)
+    assert versions.pull_data(clone, REMOTE, endpoint)
 
 
 def test_nothing_secret_is_written(root: Path, tmp_path: Path, endpoint: str) -> None:
-    versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    versions.add_version(root, REMOTE, meta("a", text=3), endpoint)
     written = [path for path in root.rglob("*") if path.is_file()]
     assert any(endpoint.encode() in path.read_bytes() for path in written)
     for path in written:
@@ -96,7 +96,7 @@ def test_nothing_secret_is_written(root: Path, tmp_path: Path, endpoint: str) ->
 )
 def test_an_address_with_a_password_is_refused(root: Path, remote: str, endpoint: str, names: str) -> None:
     with pytest.raises(UserError, match=rf"^{names} holds a password or a query; credentials are taken"):
-        versions.add(root, remote, meta("a", text=3), endpoint)
+        versions.add_version(root, remote, meta("a", text=3), endpoint)
     assert not (root / ".dvc" / "config.local").exists()
 
 
@@ -113,8 +113,8 @@ def test_a_server_that_comes_late_is_waited_for(
     thread = threading.Thread(target=late)
     thread.start()
     try:
-        versions.add(root, REMOTE, meta("a", text=3), f"http://127.0.0.1:{port}")
-        assert versions.pull(bare_clone(root, tmp_path), REMOTE, f"http://127.0.0.1:{port}")
+        versions.add_version(root, REMOTE, meta("a", text=3), f"http://127.0.0.1:{port}")
+        assert versions.pull_data(bare_clone(root, tmp_path), REMOTE, f"http://127.0.0.1:{port}")
     finally:
         thread.join()
         started[0].stop()
@@ -125,7 +125,7 @@ def test_a_server_that_is_gone_is_one_sentence_and_the_version_stands(
 ) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=rf"^{REMOTE} does not answer \(.*\); nothing was lost, try again$"):
-        versions.add(root, REMOTE, meta("a", text=3), address)
+        versions.add_version(root, REMOTE, meta("a", text=3), address)
     pointer = versions.read_pointer(root)
     assert pointer is not None and pointer["md5"] == versions.folder_hash(root)
 
@@ -139,7 +139,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_missing_bucket_is_said_at_once(root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = tried(monkeypatch)
     with pytest.raises(UserError, match=r"^s3://no-such-bucket/x: there is no such bucket; make it"):
-        versions.add(root, "s3://no-such-bucket/x", meta("a", text=3), endpoint)
+        versions.add_version(root, "s3://no-such-bucket/x", meta("a", text=3), endpoint)
     assert waited == []
 
 
@@ -150,7 +150,7 @@ def test_missing_credentials_are_said_at_once(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     waited = tried(monkeypatch)
     with pytest.raises(UserError, match="there are no credentials; set AWS_ACCESS_KEY_ID"):
-        versions.add(root, REMOTE, meta("a", text=3), endpoint)
+        versions.add_version(root, REMOTE, meta("a", text=3), endpoint)
     assert waited == []
 
 
@@ -161,19 +161,19 @@ def test_refused_credentials_are_said_at_once(
     monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
     waited = tried(monkeypatch)
     with pytest.raises(UserError, match=rf"^{REMOTE} refuses these credentials \(InvalidAccessKeyId\)"):
-        versions.add(root, REMOTE, meta("a", text=3), endpoint)
+        versions.add_version(root, REMOTE, meta("a", text=3), endpoint)
     assert waited == []
 
 
 def test_what_a_remote_needs_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dvc_s3", None)
     with pytest.raises(UserError, match=r"needs DVC's plugin for s3; `pip install chatmill\[s3\]`"):
-        versions.add(root, REMOTE, meta("a", text=3))
+        versions.add_version(root, REMOTE, meta("a", text=3))
 
 
 def test_an_address_that_dvc_does_not_know_is_named(root: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.remote ftps://x/y is no address that DVC knows"):
-        versions.add(root, "ftps://x/y", meta("a", text=3))
+        versions.add_version(root, "ftps://x/y", meta("a", text=3))
 
 
 def test_a_damaged_bucket_is_mended_by_who_makes_the_rows_again(
@@ -181,7 +181,7 @@ def test_a_damaged_bucket_is_mended_by_who_makes_the_rows_again(
 ) -> None:
     import boto3
 
-    version = versions.add(root, REMOTE, meta("a", text=3), endpoint)
+    version = versions.add_version(root, REMOTE, meta("a", text=3), endpoint)
     client = boto3.client("s3", endpoint_url=endpoint)
     found = client.list_objects_v2(Bucket=BUCKET)["Contents"]
     key = max((each for each in found if not each["Key"].endswith(".dir")), key=lambda each: each["Size"])[
@@ -190,12 +190,12 @@ def test_a_damaged_bucket_is_mended_by_who_makes_the_rows_again(
     content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     client.put_object(Bucket=BUCKET, Key=key, Body=content[:-1] + b"?")
     clone = bare_clone(root, tmp_path)
-    assert not versions.pull(clone, REMOTE, endpoint)
+    assert not versions.pull_data(clone, REMOTE, endpoint)
     lay(clone, *texts("one", "two", "three"))
     assert versions.folder_hash(clone) == version
-    versions.push(clone, REMOTE, endpoint, doubted=True)
+    versions.push_data(clone, REMOTE, endpoint, doubted=True)
     assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == content
     third = tmp_path / "third"
     third.mkdir()
     (third / "data.dvc").write_text((root / "data.dvc").read_text())
-    assert versions.pull(third, REMOTE, endpoint) and contents(third) == contents(root)
+    assert versions.pull_data(third, REMOTE, endpoint) and contents(third) == contents(root)

@@ -28,10 +28,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_pointer_says_what_made_it_and_in_which_layout(root: Path) -> None:
-    found = versions.add(root, "", meta("abc", text=3))
+    found = versions.add_version(root, "", meta("abc", text=3))
     pointer = versions.read_pointer(root)
     assert pointer == {"md5": found, "meta": {"layout": 2, "sources": "abc", "rows": {"text": 3}}}
-    assert not versions.former(pointer)
+    assert not versions.is_former_layout(pointer)
 
 
 def test_rows_set_aside_are_no_part_of_a_version_in_any_project(root: Path) -> None:
@@ -39,62 +39,62 @@ def test_rows_set_aside_are_no_part_of_a_version_in_any_project(root: Path) -> N
     (root / "data" / "quarantine").mkdir()
     (root / "data" / "quarantine" / "text.jsonl").write_text("{}\n")
     assert versions.folder_hash(root) == before
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     ignored = (root / ".dvcignore").read_text().splitlines()
     assert ignored.count("/data/quarantine") == 1
 
 
 def test_an_ignore_file_of_ones_own_is_kept(root: Path) -> None:
     (root / ".dvcignore").write_text("*.tmp")
-    versions.add(root, "", meta("a", text=3))
-    versions.add(root, "", meta("b", text=3))
+    versions.add_version(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("b", text=3))
     lines = (root / ".dvcignore").read_text().splitlines()
     assert lines[0] == "*.tmp" and lines.count("/data/quarantine") == 1
 
 
 def test_a_folder_keeps_versions_and_gives_them_back(root: Path, tmp_path: Path) -> None:
     remote = str(tmp_path / "remote")
-    versions.add(root, remote, meta("a", text=3))
+    versions.add_version(root, remote, meta("a", text=3))
     clone = bare_clone(root, tmp_path)
-    assert versions.pull(clone, remote)
+    assert versions.pull_data(clone, remote)
     assert contents(clone) == contents(root)
 
 
 def test_a_folder_by_a_relative_path_is_beside_the_project(root: Path, tmp_path: Path) -> None:
-    versions.add(root, "../kept", meta("a", text=3))
+    versions.add_version(root, "../kept", meta("a", text=3))
     assert list((tmp_path / "kept").rglob("*.dir"))
 
 
 def test_a_remote_that_lacks_the_version_changes_nothing(root: Path, tmp_path: Path) -> None:
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     clone = bare_clone(root, tmp_path)
-    assert not versions.pull(clone, str(tmp_path / "empty"))
+    assert not versions.pull_data(clone, str(tmp_path / "empty"))
     assert not (clone / "data").exists()
 
 
 def test_a_version_that_is_half_there_is_none(root: Path, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
-    versions.add(root, str(remote), meta("a", text=3))
+    versions.add_version(root, str(remote), meta("a", text=3))
     files = [path for path in remote.rglob("*") if path.is_file() and path.suffix != ".dir"]
     biggest = max(files, key=lambda path: path.stat().st_size)
     biggest.chmod(0o644)
     biggest.write_bytes(biggest.read_bytes()[:-3])
-    assert not versions.pull(bare_clone(root, tmp_path), str(remote))
+    assert not versions.pull_data(bare_clone(root, tmp_path), str(remote))
 
 
 def test_what_was_made_before_there_was_a_remote_is_sent_later(root: Path, tmp_path: Path) -> None:
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")  # as in a clone that made the same rows again
-    versions.push(root, str(tmp_path / "remote"))
-    assert versions.pull(bare_clone(root, tmp_path), str(tmp_path / "remote"))
+    versions.push_data(root, str(tmp_path / "remote"))
+    assert versions.pull_data(bare_clone(root, tmp_path), str(tmp_path / "remote"))
 
 
 def test_a_version_that_is_not_here_cannot_be_sent(root: Path, tmp_path: Path) -> None:
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")
     lay(root, *texts("other"))
     with pytest.raises(UserError, match="is not here whole, so it was not sent"):
-        versions.push(root, str(tmp_path / "remote"))
+        versions.push_data(root, str(tmp_path / "remote"))
 
 
 def hold_lock(root: str, seconds: float, held: Any) -> None:
@@ -108,14 +108,14 @@ def hold_lock(root: str, seconds: float, held: Any) -> None:
 
 def test_a_lock_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remotes, "WAITS", (1.0, 1.0, 1.0, 1.0))
-    versions.add(root, "", meta("a", text=3))
+    versions.add_version(root, "", meta("a", text=3))
     lay(root, *texts("one", "two"))
     start = multiprocessing.get_context("spawn")
     held = start.Event()
     other = start.Process(target=hold_lock, args=(str(root), 6.0, held))
     other.start()
     assert held.wait(60)
-    versions.add(root, "", meta("b", text=2))
+    versions.add_version(root, "", meta("b", text=2))
     other.join()
     assert versions.read_pointer(root)["meta"]["rows"] == {"text": 2}
 
@@ -130,7 +130,7 @@ def test_a_lock_is_not_waited_for_for_ever(quick: None) -> None:
         raise LockError("held")
 
     with pytest.raises(UserError, match="another program holds DVC's lock"):
-        remotes.again(action)
+        remotes.retry_action(action)
     assert len(tries) == 3
 
 
@@ -142,7 +142,7 @@ def test_a_disk_that_is_full_is_said_at_once() -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(UserError, match="no space is left on the disk of /mnt/kept"):
-        remotes.again(action, "/mnt/kept")
+        remotes.retry_action(action, "/mnt/kept")
     assert len(tries) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_mistake_of_ours_is_not_dressed_up() -> None:
         raise KeyError("ours")
 
     with pytest.raises(KeyError):
-        remotes.again(action, "s3://bucket")
+        remotes.retry_action(action, "s3://bucket")
 
 
 FORMER = """outs:
@@ -170,14 +170,14 @@ meta:
 def test_a_pointer_of_the_former_layout_says_what_to_do(root: Path, tmp_path: Path) -> None:
     (root / "data.dvc").write_text(FORMER)
     pointer = versions.read_pointer(root)
-    assert pointer is not None and versions.former(pointer)
-    says = versions.mismatch(pointer, versions.folder_hash(root))
+    assert pointer is not None and versions.is_former_layout(pointer)
+    says = versions.explain_mismatch(pointer, versions.folder_hash(root))
     assert "former layout" in says and "data.accept=true" in says and "parsers" not in says
     # Pulled, it would put files where folders are.
-    assert not versions.pull(root, str(tmp_path / "remote"))
+    assert not versions.pull_data(root, str(tmp_path / "remote"))
     assert (root / "data" / "text" / "00000.jsonl").exists()
-    versions.add(root, "", meta("c92c29", text=3))
-    assert "parsers changed" in versions.mismatch(versions.read_pointer(root), "x")
+    versions.add_version(root, "", meta("c92c29", text=3))
+    assert "parsers changed" in versions.explain_mismatch(versions.read_pointer(root), "x")
 
 
 def test_the_pointer_of_the_project_itself_is_read() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.cache_key import ROOT, folder_digest, reached, source_digest, stage_key
-from tasks.engine.output import Reference
-from tasks.engine.stage import Surroundings
+from tasks.engine.cache_key import ROOT, folder_digest, reached_definitions, source_digest, stage_key
+from tasks.engine.output import StageOutput
+from tasks.engine.stage import StageContext
 from tasks.gate import GateParameters, gate
 
 TREE = {
@@ -128,7 +128,9 @@ def test_no_stage_reaches_another_stage():
     names = [path.stem for path in sorted((ROOT / "tasks").glob("*.py")) if _is_stage(path)]
     assert len(names) == 14
     for name in names:
-        found = {place for place in reached(ROOT, f"tasks.{name}", name) if place[0] != f"tasks.{name}"}
+        found = {
+            place for place in reached_definitions(ROOT, f"tasks.{name}", name) if place[0] != f"tasks.{name}"
+        }
         assert not found & {(f"tasks.{other}", other) for other in names}
 
 
@@ -153,13 +155,13 @@ def test_it_changes_with_parameters_inputs_and_surroundings():
     assert key() == key(Size(1))
 
 
-def evaluated(digest: str, **changes: object) -> dict[str, Reference]:
+def evaluated(digest: str, **changes: object) -> dict[str, StageOutput]:
     values = {"key": "k", "path": "/p", "reused": False, "seconds": 1.0, "metrics": {}} | changes
-    return {"evaluate": Reference(stage="evaluate", digest=digest, **values)}
+    return {"evaluate": StageOutput(stage="evaluate", digest=digest, **values)}
 
 
 def test_an_input_counts_by_its_content_alone(tmp_path):
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     same = gate.key(
         GateParameters(), evaluated("aa", key="other", path="/q", reused=True, seconds=9.0), around
     )
@@ -169,7 +171,7 @@ def test_an_input_counts_by_its_content_alone(tmp_path):
 
 def test_what_a_stage_does_not_ask_for_is_not_in_its_key(tmp_path):
     keys = {gate.key(GateParameters(), evaluated("aa"), around) for around in (
-        Surroundings(tmp_path), Surroundings(tmp_path / "elsewhere", seed=7, processes=4),
+        StageContext(tmp_path), StageContext(tmp_path / "elsewhere", seed=7, processes=4),
     )}  # fmt: skip
     assert len(keys) == 1
 

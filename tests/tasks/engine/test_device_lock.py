@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.engine.device_lock import WAITS, device_locks
-from tasks.engine.stage import Surroundings, stage
+from tasks.engine.stage import StageContext, stage
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Steps:
 
 
 @stage()
-def train(parameters: Steps, out: Path, report: Report, root: Path, device: str) -> dict[str, Any]:
+def train(parameters: Steps, out: Path, report: EventCallback, root: Path, device: str) -> dict[str, Any]:
     """Says when it has the device, and when it no longer needs it."""
     with (root / "told").open("a") as told:
         told.write(f"{parameters.steps} begins\n")
@@ -39,13 +39,13 @@ def train(parameters: Steps, out: Path, report: Report, root: Path, device: str)
 
 
 @stage()
-def count(parameters: Steps, out: Path, report: Report) -> dict[str, Any]:
+def count(parameters: Steps, out: Path, report: EventCallback) -> dict[str, Any]:
     """Needs no device."""
     return {}
 
 
 def in_process(made: str, parameters: Steps, root: Path, said: Any) -> None:
-    globals()[made].run(parameters, {}, Surroundings(root), said.put)
+    globals()[made].run(parameters, {}, StageContext(root), said.put)
 
 
 def start(*arguments: Any) -> Any:
@@ -69,7 +69,7 @@ def test_two_trainings_of_different_configurations_go_in_turn(tmp_path: Path) ->
     assert said.get(timeout=90) == {"event": "message", "text": WAITS}
     # What needs no device does not wait for it.
     began = time.monotonic()
-    count.run(Steps(), {}, Surroundings(tmp_path), said.put)
+    count.run(Steps(), {}, StageContext(tmp_path), said.put)
     assert time.monotonic() - began < 5 and first.is_alive()
     (tmp_path / "enough").touch()
     first.join(90), second.join(90)

@@ -14,7 +14,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.engine.output import MANIFEST, DamagedOutput, check_output, verify_output, write_manifest
-from tasks.engine.stage import Surroundings, stage
+from tasks.engine.stage import StageContext, stage
 from tasks.project.paths import OUTPUT_DIGESTS
 
 TEXT = "".join(
@@ -124,7 +124,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("read_before", [False, True])
 def test_a_damaged_output_is_made_again_with_a_notice(tmp_path: Path, damage: str, read_before: bool) -> None:
-    around, said = Surroundings(tmp_path), []
+    around, said = StageContext(tmp_path), []
     first = produce.run(Nothing(), {}, around, said.append)
     folder = Path(first.path)
     if read_before:
@@ -142,7 +142,7 @@ def test_a_damaged_output_is_made_again_with_a_notice(tmp_path: Path, damage: st
 
 
 def test_an_input_that_is_damaged_meanwhile_is_refused(tmp_path: Path) -> None:
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     made = produce.run(Nothing(), {}, around, print)
     flip(Path(made.path) / "model" / "weights")
     with pytest.raises(
@@ -154,7 +154,7 @@ def test_an_input_that_is_damaged_meanwhile_is_refused(tmp_path: Path) -> None:
 
 
 def test_check_output_finds_one_that_was_replaced_by_a_sound_one(tmp_path: Path) -> None:
-    made = produce.run(Nothing(), {}, Surroundings(tmp_path), print)
+    made = produce.run(Nothing(), {}, StageContext(tmp_path), print)
     check_output(made, tmp_path)
     folder = Path(made.path)
     found = verify_output(folder, tmp_path)
@@ -170,7 +170,7 @@ def test_check_output_finds_one_that_was_replaced_by_a_sound_one(tmp_path: Path)
 def test_a_file_is_not_read_again_while_it_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = produce.run(Nothing(), {}, Surroundings(tmp_path), print)
+    made = produce.run(Nothing(), {}, StageContext(tmp_path), print)
     monkeypatch.setattr("tasks.common.checksums.SETTLED_NS", 0)
     assert verify_output(Path(made.path), tmp_path)
     known = json.loads((tmp_path / OUTPUT_DIGESTS).read_text())

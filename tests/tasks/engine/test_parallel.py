@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from model.errors import UserError
-from tasks.engine.parallel import AHEAD, Spread, in_turn, over_cores, paced
+from tasks.engine.parallel import AHEAD, ParallelMap, process_pool, report_pace, serial_map
 
 HERE = Path(__file__).resolve().parents[3]
 
@@ -67,40 +67,40 @@ def wait(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def cores() -> Any:
-    with over_cores(2, patience=0.0) as spread:
+    with process_pool(2, patience=0.0) as spread:
         yield spread
 
 
-def test_results_come_in_order_however_long_each_takes(cores: Spread) -> None:
+def test_results_come_in_order_however_long_each_takes(cores: ParallelMap) -> None:
     assert list(cores(late_at_first, range(6))) == list(range(6))
-    assert list(cores(square, range(9))) == list(in_turn(square, range(9)))
+    assert list(cores(square, range(9))) == list(serial_map(square, range(9)))
 
 
-def test_the_processes_are_kept_from_one_call_to_the_next(cores: Spread) -> None:
+def test_the_processes_are_kept_from_one_call_to_the_next(cores: ParallelMap) -> None:
     both = set(cores(process_of, range(8))) | set(cores(process_of, range(8)))
     assert os.getpid() not in both and len(both) <= 2
 
 
 def test_little_work_stays_in_this_process() -> None:
     before = multiprocessing.active_children()
-    with over_cores(2) as spread:
+    with process_pool(2) as spread:
         assert set(spread(process_of, range(20))) == {os.getpid()}
         assert multiprocessing.active_children() == before
 
 
 def test_much_work_goes_to_others_once_it_took_long() -> None:
-    with over_cores(2, patience=0.2) as spread:
+    with process_pool(2, patience=0.2) as spread:
         assert list(spread(late, range(4))) == [0, 1, 2, 3]
         assert spread.pool is not None
 
 
 def test_one_slow_item_before_quick_ones_is_no_reason_to_start_processes() -> None:
-    with over_cores(2, patience=0.2) as spread:
+    with process_pool(2, patience=0.2) as spread:
         assert list(spread(late_at_first, range(4))) == [0, 1, 2, 3]
         assert spread.pool is None
 
 
-def test_an_error_comes_as_it_is_and_the_first_in_order(cores: Spread) -> None:
+def test_an_error_comes_as_it_is_and_the_first_in_order(cores: ParallelMap) -> None:
     came = []
     with pytest.raises(UserError, match=r"^row 3 is wrong$"):
         for number in cores(refuse, range(9)):
@@ -113,11 +113,11 @@ def test_an_error_comes_as_it_is_and_the_first_in_order(cores: Spread) -> None:
 
 
 def test_a_killed_process_is_said_in_one_sentence() -> None:
-    with over_cores(2, patience=0.0) as spread, pytest.raises(UserError, match=r"spread\.workers lower"):
+    with process_pool(2, patience=0.0) as spread, pytest.raises(UserError, match=r"spread\.workers lower"):
         list(spread(die, [1, 2]))
 
 
-def test_no_more_are_handed_out_than_are_waited_for(cores: Spread, tmp_path: Path) -> None:
+def test_no_more_are_handed_out_than_are_waited_for(cores: ParallelMap, tmp_path: Path) -> None:
     paths = [tmp_path / f"{n:02}" for n in range(40)]
     results = cores(mark, paths)
     assert next(results) == paths[0]
@@ -128,7 +128,7 @@ def test_no_more_are_handed_out_than_are_waited_for(cores: Spread, tmp_path: Pat
 
 def test_what_is_given_up_ends(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
-    with over_cores(2, patience=0.0) as spread:
+    with process_pool(2, patience=0.0) as spread:
         results = spread(wait, [tmp_path / "a", tmp_path / "b"])
         with pytest.raises(KeyboardInterrupt):
             interrupt_at(tmp_path / "a")
@@ -153,10 +153,10 @@ def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from pathlib import Path\n"
-        "from tasks.engine.parallel import over_cores\n"
+        "from tasks.engine.parallel import process_pool\n"
         "from tests.tasks.engine.test_parallel import wait\n"
         "if __name__ == '__main__':\n"
-        f"    list(over_cores(2, patience=0.0)(wait, [Path({str(tmp_path)!r}) / n for n in 'ab']))\n"
+        f"    list(process_pool(2, patience=0.0)(wait, [Path({str(tmp_path)!r}) / n for n in 'ab']))\n"
     )
     with subprocess.Popen([sys.executable, str(program)], env={**os.environ, "PYTHONPATH": str(HERE)}) as run:
         until(lambda: all((tmp_path / name).exists() for name in "ab"))
@@ -176,6 +176,6 @@ def until(true: Any, seconds: float = 60.0) -> None:
 
 def test_paced_work_says_rows_and_megabytes() -> None:
     said: list[dict[str, Any]] = []
-    assert list(paced([1, 2, 3], 3, said.append, lambda n: (n, n * 1_000_000))) == [1, 2, 3]
+    assert list(report_pace([1, 2, 3], 3, said.append, lambda n: (n, n * 1_000_000))) == [1, 2, 3]
     assert [(event["step"], event["rows"]) for event in said] == [(1, 1), (2, 3), (3, 6)]
     assert all(event["megabytes_per_second"] > 0 for event in said) and said[-1]["seconds_left"] == 0

@@ -12,10 +12,10 @@ import pytest
 
 from flows.servers.environment import free_port
 from model.errors import UserError
-from model.events import Report
+from model.events import EventCallback
 from tasks.dvc import remote as remotes
 from tasks.engine.remote_cache import Store
-from tasks.engine.stage import Surroundings, bring, stage
+from tasks.engine.stage import StageContext, fetch_output, stage
 
 BUCKET = "chatmill-outputs"
 
@@ -26,7 +26,7 @@ class Words:
 
 
 @stage(apart=("inner",))
-def write(parameters: Words, out: Path, report: Report, device: str) -> dict[str, Any]:
+def write(parameters: Words, out: Path, report: EventCallback, device: str) -> dict[str, Any]:
     """Files of words, two of them alike."""
     (out / "inner").mkdir()
     for place, word in enumerate(parameters.words):
@@ -37,17 +37,17 @@ def write(parameters: Words, out: Path, report: Report, device: str) -> dict[str
 
 
 @stage(inputs=("write",))
-def count(parameters: Words, write: Path, out: Path, report: Report) -> dict[str, Any]:
+def count(parameters: Words, write: Path, out: Path, report: EventCallback) -> dict[str, Any]:
     """How many words there are."""
     (out / "count").write_text(str(len((write / "all.txt").read_text().split())))
     return {}
 
 
-def host(tmp_path: Path, name: str, remote: str, endpoint: str = "", needed: bool = False) -> Surroundings:
+def host(tmp_path: Path, name: str, remote: str, endpoint: str = "", needed: bool = False) -> StageContext:
     """A folder of its own; hosts share the remote alone."""
     root = tmp_path / name
     root.mkdir(exist_ok=True)
-    return Surroundings(root, store=Store(root, remote, endpoint, needed))
+    return StageContext(root, store=Store(root, remote, endpoint, needed))
 
 
 class Said(list[dict[str, Any]]):
@@ -59,10 +59,10 @@ class Said(list[dict[str, Any]]):
         return " ".join(event["text"] for event in self)
 
 
-def made(around: Surroundings, said: Said, words: tuple[str, ...] = ("a", "b")) -> Any:
+def made(around: StageContext, said: Said, words: tuple[str, ...] = ("a", "b")) -> Any:
     found = write.run(Words(words), {}, around, said, run="run-1")
     assert around.store is not None
-    around.store.send(found, said)
+    around.store.send_output(found, said)
     return found
 
 
@@ -94,8 +94,8 @@ def both_ways(tmp_path: Path, remote: str, endpoint: str = "") -> None:
     said = Said()
     first = made(one, said)
     # Found by its key without being made, and by its stage.
-    assert write.find(Words(("c",)), {}, other, said) is None
-    assert bring("write", "0" * 20, other, said) is None
+    assert write.find_output(Words(("c",)), {}, other, said) is None
+    assert fetch_output("write", "0" * 20, other, said) is None
     second = write.run(Words(), {}, other, said)
     assert second == replace(
         first, reused=True, path=str(other.root / "var/cache/artifacts/write" / first.key)
@@ -104,7 +104,7 @@ def both_ways(tmp_path: Path, remote: str, endpoint: str = "") -> None:
     # What comes of it is the same on both, and goes back the same way.
     third = count.run(Words(), {"write": second}, other, said)
     assert other.store is not None
-    other.store.send(third, said)
+    other.store.send_output(third, said)
     assert count.run(Words(), {"write": first}, one, said).reused
     other.store.tell_device("gpu", "cuda H100", said)
     other.store.tell_device("gpu", "cuda H100", said)
@@ -128,10 +128,10 @@ def test_without_its_listing_an_output_is_not_there_and_is_sent_again(tmp_path: 
     first = made(one, said)
     listing = tmp_path / "shared" / "chatmill" / "write" / f"{first.key}.json"
     listing.unlink()
-    assert bring("write", first.key, other, said) is None
+    assert fetch_output("write", first.key, other, said) is None
     again = made(one, said)
     assert again.reused and listing.exists()
-    assert bring("write", first.key, other, said) is not None
+    assert fetch_output("write", first.key, other, said) is not None
 
 
 @pytest.mark.parametrize("harm", ["cut", "gone", "flipped"])
@@ -147,11 +147,11 @@ def test_what_is_spoilt_there_is_made_anew_and_mended(tmp_path: Path, harm: str)
         held.unlink()
     else:
         held.write_bytes(b"x" if harm == "cut" else bytes([held.read_bytes()[0] ^ 1]) + held.read_bytes()[1:])
-    assert bring("write", first.key, other, said) is None
+    assert fetch_output("write", first.key, other, said) is None
     assert harm == "gone" or "is damaged; the output there is not used" in said.texts
     assert not list((other.root / "var" / "cache" / "artifacts" / "write").glob("*.fetch"))
     assert not made(other, said).reused
-    assert bring("write", first.key, third, said) is not None
+    assert fetch_output("write", first.key, third, said) is not None
 
 
 @pytest.mark.parametrize("harm", ["outside", "sums", "other", "figures", "unsealed", "list", "deep", "text"])
@@ -175,11 +175,11 @@ def test_a_listing_that_is_none_is_not_used_and_replaced(tmp_path: Path, harm: s
         del found["manifest"]["manifest_digest"]
     texts = {"text": "[", "list": "[]", "deep": "[" * 100_000}
     listing.write_text(texts.get(harm) or json.dumps(found))
-    assert bring("write", first.key, other, said) is None
+    assert fetch_output("write", first.key, other, said) is None
     assert "it is removed, and the output is not used" in said.texts
     assert not list(tmp_path.rglob("escaped*")) and not listing.exists()
     made(one, said)
-    assert bring("write", first.key, other, said) is not None
+    assert fetch_output("write", first.key, other, said) is not None
 
 
 def test_a_damaged_list_of_devices_is_written_again(tmp_path: Path) -> None:
@@ -217,5 +217,5 @@ def test_a_store_that_is_away_stops_nothing_unless_it_is_needed(
 )  # fmt: skip
 def test_a_key_of_another_host_that_is_no_key_becomes_no_path(tmp_path: Path, stage: str, key: str) -> None:
     with pytest.raises(UserError, match="names no output"):
-        bring(stage, key, Surroundings(tmp_path), lambda event: None)
+        fetch_output(stage, key, StageContext(tmp_path), lambda event: None)
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.resource_usage import SPENT, Meter, plain_cost
+from tasks.engine.resource_usage import SPENT, ResourceMeter, plain_cost
 
 HOLDS = "import time; kept = bytearray(200_000_000); print('ready', flush=True); time.sleep(30)"
 
@@ -28,9 +28,9 @@ def test_memory_counts_what_the_stage_starts_and_not_what_ran_before(tmp_path: P
 
     before = start()
     try:
-        with Meter(tmp_path, "cpu", 1, lambda event: None) as alone:
+        with ResourceMeter(tmp_path, "cpu", 1, lambda event: None) as alone:
             pass
-        with Meter(tmp_path, "cpu", 1, lambda event: None) as both:
+        with ResourceMeter(tmp_path, "cpu", 1, lambda event: None) as both:
             during = start()
             time.sleep(0.8)
             during.kill()
@@ -44,10 +44,10 @@ def test_memory_counts_what_the_stage_starts_and_not_what_ran_before(tmp_path: P
 
 def test_what_events_say_is_kept_and_the_others_go_on(tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
-    with Meter(tmp_path, "cuda", 2, heard.append) as meter:
+    with ResourceMeter(tmp_path, "cuda", 2, heard.append) as meter:
         for event in ({"gpu_memory": 5}, {"gpu_memory": 7}, {"gpu_memory": 6}, {"tokens": 40}):
-            meter.report({"event": "usage", **event})
-        meter.report(step(1))
+            meter.report_event({"event": "usage", **event})
+        meter.report_event(step(1))
         time.sleep(0.2)
     assert heard == [step(1)]
     assert (meter.cost.gpu_memory, meter.cost.tokens) == (7, 40)
@@ -57,17 +57,20 @@ def test_what_events_say_is_kept_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 def test_who_goes_on_adds_what_was_spent_and_says_what_was_lost(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), Meter(tmp_path, "cpu", 1, lambda event: None, "a", True) as first:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ResourceMeter(tmp_path, "cpu", 1, lambda event: None, "a", True) as first,
+    ):
         for number in range(1, 5):
             time.sleep(0.3)
-            first.report(step(number))
+            first.report_event(step(number))
         time.sleep(0.6)
         raise KeyboardInterrupt
     left = json.loads((tmp_path / SPENT).read_text())
     assert left["cost"]["runs"] == ["a"]
-    with Meter(tmp_path, "cpu", 1, lambda event: None, "b", True) as second:
-        second.report({"event": "resumed", "step": 2})
-        second.report(step(3))
+    with ResourceMeter(tmp_path, "cpu", 1, lambda event: None, "b", True) as second:
+        second.report_event({"event": "resumed", "step": 2})
+        second.report_event(step(3))
         time.sleep(0.2)
     assert second.cost.runs == ("a",)
     assert second.cost.repeated == 2
@@ -77,9 +80,12 @@ def test_who_goes_on_adds_what_was_spent_and_says_what_was_lost(tmp_path: Path) 
 
 
 def test_who_begins_anew_lost_all_that_was_spent(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), Meter(tmp_path, "cpu", 1, lambda event: None, "a", True) as first:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ResourceMeter(tmp_path, "cpu", 1, lambda event: None, "a", True) as first,
+    ):
         time.sleep(0.7)
         raise KeyboardInterrupt
-    with Meter(tmp_path, "cpu", 1, lambda event: None, "b", True) as second:
+    with ResourceMeter(tmp_path, "cpu", 1, lambda event: None, "b", True) as second:
         pass
     assert second.cost.lost == pytest.approx(first.cost.device_seconds, abs=0.3)

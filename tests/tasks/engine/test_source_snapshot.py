@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.engine.source_snapshot import _store, read_sources, sources_digest
-from tasks.engine.stage import Surroundings, stage
+from tasks.engine.source_snapshot import _store_snapshot, read_sources, sources_digest
+from tasks.engine.stage import StageContext, stage
 from tasks.project.paths import SOURCE_SNAPSHOTS
 
 REPOSITORY = Path(__file__).parents[3]
@@ -81,15 +81,15 @@ def main():
         Path(name).write_text("VALUE = 2\\ndef here(item): return [item, VALUE, __file__]\\n")
     Path("model/training/launcher.py").write_text("def")
     import tasks.touch, tasks.data.records, tasks.engine.cache_key
-    from model.training.launcher import launch
+    from model.training.launcher import launch_training
     from model.where import here, train
-    from tasks.engine.parallel import over_cores
-    from tasks.engine.stage import Surroundings
-    made = [tasks.touch.touch.run([], {}, Surroundings(Path.cwd()), lambda event: None)]
+    from tasks.engine.parallel import process_pool
+    from tasks.engine.stage import StageContext
+    made = [tasks.touch.touch.run([], {}, StageContext(Path.cwd()), lambda event: None)]
     Path("model/where.py").unlink()
-    with over_cores(2, patience=0.0) as spread:
+    with process_pool(2, patience=0.0) as spread:
         spread_over = list(spread(here, [1, 2, 3, 4]))
-    trained = launch(train, {}, log=Path("log"))
+    trained = launch_training(train, {}, log=Path("log"))
     print(json.dumps({
         "folder": str(snapshot.folder), "value": made[0].metrics["value"], "spread": spread_over,
         "trained": trained, "records": tasks.data.records.__file__, "root": str(tasks.engine.cache_key.ROOT),
@@ -127,10 +127,10 @@ def test_an_output_is_not_kept_if_other_code_may_have_made_it(project: Path, lin
     code = f"""
 from pathlib import Path
 from model.errors import UserError
-from tasks.engine.stage import Surroundings
+from tasks.engine.stage import StageContext
 from tasks.touch import touch
 try:
-    touch.run([{line!r}], {{}}, Surroundings(Path.cwd()), lambda event: None)
+    touch.run([{line!r}], {{}}, StageContext(Path.cwd()), lambda event: None)
     said = ""
 except UserError as error:
     said = str(error)
@@ -153,16 +153,16 @@ def test_a_preset_that_is_refused_leaves_nothing(project: Path) -> None:
 def test_unused_snapshots_are_removed_and_damaged_ones_written_again(tmp_path: Path) -> None:
     versions = [{"model/a.py": b"VALUE = %d" % number} for number in range(3)]
     digests = [sources_digest(files) for files in versions]
-    first = _store(tmp_path, digests[0], versions[0])
-    second = _store(tmp_path, digests[1], versions[1])
+    first = _store_snapshot(tmp_path, digests[0], versions[0])
+    second = _store_snapshot(tmp_path, digests[1], versions[1])
     first.close()
     harmed = tmp_path / digests[1] / "model" / "a.py"
     harmed.chmod(0o644)
     harmed.write_bytes(b"VALUE = 9")
-    third = _store(tmp_path, digests[1], versions[1])
+    third = _store_snapshot(tmp_path, digests[1], versions[1])
     assert read_sources(tmp_path / digests[1]) == versions[1]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [digests[1]]
-    other = _store(tmp_path, digests[2], versions[2])
+    other = _store_snapshot(tmp_path, digests[2], versions[2])
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == sorted(digests[1:])
     with pytest.raises(BlockingIOError):
         fcntl.flock((tmp_path / f"{digests[1]}.lock").open("a"), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,4 +179,4 @@ def claim(parameters: str, out: Path, report: Any) -> dict[str, Any]:
 
 def test_a_training_of_other_code_is_refused_in_any_process(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="changed while claim was made"):
-        claim.run("f" * 64, {}, Surroundings(tmp_path), lambda event: None)
+        claim.run("f" * 64, {}, StageContext(tmp_path), lambda event: None)

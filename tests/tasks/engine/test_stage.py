@@ -14,8 +14,8 @@ import pytest
 
 from model.errors import UserError
 from tasks.engine.output import MANIFEST, read_manifest
-from tasks.engine.parallel import over_cores
-from tasks.engine.stage import Surroundings, stage
+from tasks.engine.parallel import process_pool
+from tasks.engine.stage import StageContext, stage
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def made(root: Path) -> int:
 
 
 def test_made_then_reused(tmp_path):
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     first = write.run(Words(), {}, around, quiet, run="run-1")
     second = write.run(Words(), {}, around, quiet, run="run-2")
     assert (first.reused, second.reused) == (False, True)
@@ -131,14 +131,14 @@ def test_made_then_reused(tmp_path):
 
 
 def test_another_parameter_makes_another_folder(tmp_path):
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     first = write.run(Words(), {}, around, quiet)
     other = write.run(Words(("c",)), {}, around, quiet)
     assert first.key != other.key and not other.reused and Path(first.path).exists()
 
 
 def test_inputs_arrive_as_folders_and_what_is_asked_for_with_them(tmp_path):
-    around = Surroundings(tmp_path, seed=5)
+    around = StageContext(tmp_path, seed=5)
     words = write.run(Words(), {}, around, quiet)
     found = count.run(Words(), {"write": words}, around, quiet)
     assert json.loads((Path(found.path) / "count.json").read_text()) == {"words": 2, "other": None, "seed": 5}
@@ -148,7 +148,7 @@ def test_inputs_arrive_as_folders_and_what_is_asked_for_with_them(tmp_path):
 
 
 def test_of_an_input_a_stage_sees_what_it_names_and_only_that_decides(tmp_path):
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     first = look.run(Words(), {"divide": divide.run(Words(), {}, around, quiet)}, around, quiet)
     assert (Path(first.path) / "seen").read_text() == "test/words/0 train/words/0"
     relabelled = divide.run(Words(("c",)), {}, around, quiet)
@@ -160,7 +160,7 @@ def test_of_an_input_a_stage_sees_what_it_names_and_only_that_decides(tmp_path):
 
 
 def test_an_input_made_anew_with_the_same_content_stops_the_change(tmp_path):
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     first = count.run(Words(), {"write": write.run(Words(), {}, around, quiet)}, around, quiet)
     slower = write.run(Words(seconds=0.01), {}, around, quiet)
     assert not slower.reused
@@ -172,7 +172,7 @@ def test_it_is_called_as_a_plain_function_too(tmp_path):
 
 
 def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     with pytest.raises(UserError, match="the words are wrong"):
         write.run(Words(("fail",)), {}, around, quiet)
     [part] = (tmp_path / "var" / "cache" / "artifacts" / "write").glob("*.part")
@@ -183,7 +183,7 @@ def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):
 
 
 def test_what_it_wrote_outside_must_stand(tmp_path):
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     assert not publish.run(Words(), {}, around, quiet).reused
     assert publish.run(Words(), {}, around, quiet).reused
     (tmp_path / "data").unlink()
@@ -192,7 +192,7 @@ def test_what_it_wrote_outside_must_stand(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_what_was_begun_is_gone(tmp_path):
-    around = Surroundings(tmp_path)
+    around = StageContext(tmp_path)
     kept = write.run(Words(), {}, around, quiet)
     with pytest.raises(UserError, match=r"the disk of .* is full; make room .* fill begins anew"):
         fill.run(Words(), {}, around, quiet)
@@ -201,9 +201,9 @@ def test_a_full_disk_is_one_sentence_and_what_was_begun_is_gone(tmp_path):
 
 
 def test_where_work_goes_is_given_and_no_part_of_the_key(tmp_path):
-    first = share.run(Words(), {}, Surroundings(tmp_path), quiet)
-    with over_cores(2) as spread:
-        second = share.run(Words(), {}, Surroundings(tmp_path, spread=spread), quiet)
+    first = share.run(Words(), {}, StageContext(tmp_path), quiet)
+    with process_pool(2) as spread:
+        second = share.run(Words(), {}, StageContext(tmp_path, spread=spread), quiet)
     assert second.reused and first.metrics == {"squares": [1, 2]}
 
 
@@ -212,7 +212,7 @@ FRESH = multiprocessing.get_context("spawn")
 
 
 def in_process(name, parameters, root, said):
-    globals()[name].run(parameters, {}, Surroundings(root), said.put)
+    globals()[name].run(parameters, {}, StageContext(root), said.put)
 
 
 def start(stage_made, *arguments):
@@ -249,6 +249,6 @@ def test_what_a_killed_run_left_is_gone_on_from(tmp_path):
     [part] = folder.glob("*.part")
     (part / "step-2").touch()
     (part / "step-3").touch()
-    found = climb.run(Words(seconds=30.0), {}, Surroundings(tmp_path), quiet)
+    found = climb.run(Words(seconds=30.0), {}, StageContext(tmp_path), quiet)
     assert time.monotonic() - began < 10
     assert sorted(path.name for path in Path(found.path).glob("step-*")) == ["step-1", "step-2", "step-3"]

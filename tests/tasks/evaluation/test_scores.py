@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation.scores import Comparison, Score, difference, read_comparison
+from tasks.evaluation.scores import Comparison, Score, explain_incomparable, read_comparison
 
 GAIN = Score("reward_gain", 0.25, True, "weights-of-judge", "labels-of-judge", "prompts-1", 64, (0.1, 0.4))
 
@@ -25,11 +25,11 @@ GAIN = Score("reward_gain", 0.25, True, "weights-of-judge", "labels-of-judge", "
     ],
 )
 def test_scores_of_different_things_are_not_compared(changes: dict[str, object], says: str) -> None:
-    assert says in difference(GAIN, replace(GAIN, **changes))
+    assert says in explain_incomparable(GAIN, replace(GAIN, **changes))
 
 
 def test_value_n_and_interval_do_not_make_scores_different() -> None:
-    assert difference(GAIN, replace(GAIN, value=0.1, n=3, interval=None)) == ""
+    assert explain_incomparable(GAIN, replace(GAIN, value=0.1, n=3, interval=None)) == ""
 
 
 @pytest.mark.parametrize(

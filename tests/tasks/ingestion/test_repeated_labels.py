@@ -12,7 +12,7 @@ from tasks.data.ratings import whole_ratings
 from tasks.data.records import TYPES, rating_row, read_shards, write_rows
 from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import Withdrawal, write_withdrawals
-from tasks.onboarding.folder_scan import survey
+from tasks.onboarding.folder_scan import scan_folder
 from tasks.onboarding.source_preview import dry_run
 from tasks.validate import ValidateParameters
 
@@ -114,7 +114,7 @@ def test_init_counts_the_rows_that_ingestion_keeps(tmp_path: Path) -> None:
     rows, _ = ingested(
         tmp_path, [*pairs, *votes, *texts, *labels, {"prompt": None, "completion": "x"}], pairs
     )
-    found = survey(tmp_path / "mine", tmp_path)
+    found = scan_folder(tmp_path / "mine", tmp_path)
     counts = {kind: found.count(kind) for kind in TYPES}
     assert counts == {"text": 4, "pairs": 7, "comparisons": 4, "ratings": 1}
     assert sum(counts.values()) + sum(source.faults for source in found.sources) == len(rows)

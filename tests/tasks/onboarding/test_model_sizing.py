@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from model.data.tokenizer import train_tokenizer
-from model.nn.transformer import Architecture
-from model.training.ppo_config import PPOParameters
+from model.nn.transformer import ModelConfig
+from model.training.ppo_config import PPOConfig
 from model.training.pretrain import PretrainParameters
 from model.training.reward import RewardParameters
 from model.training.sft import SFTParameters
@@ -22,13 +22,13 @@ from tasks.onboarding.model_sizing import (
     Plan,
     character_floor,
     label_groups,
-    margin,
-    plan,
-    vocabulary,
+    plan_run,
+    rating_margin,
+    vocabulary_size,
 )
 
 KINDS = {
-    "pretrain": PretrainParameters, "sft": SFTParameters, "reward": RewardParameters, "rlhf": PPOParameters,
+    "pretrain": PretrainParameters, "sft": SFTParameters, "reward": RewardParameters, "rlhf": PPOConfig,
 }  # fmt: skip
 MUCH = Amount(
     4096, 3_000_000_000, 20_000_000, pairs=50_000, prompts=40_000, prompt=60, completion=120, answer=80.0,
@@ -41,33 +41,33 @@ LITTLE = Amount(
 
 
 def machine(flops: float, memory: int = 0) -> Machine:
-    return Machine("cpu", memory, lambda shape, batch: flops / (6 * shape.parameters))
+    return Machine("cpu", memory, lambda shape, batch: flops / (6 * shape.num_parameters))
 
 
 def test_a_little_text_bounds_the_model_and_a_lot_leaves_it_to_the_time() -> None:
     some = replace(MUCH, text_tokens=20_000_000)
-    small = plan(some, machine(1e15), minutes=600)
+    small = plan_run(some, machine(1e15), minutes=600)
     assert small.bound == "the text"
-    assert small.architecture.parameters <= some.text_tokens * 4 / TOKENS_A_WEIGHT
-    large = plan(MUCH, machine(1e13), minutes=30)
+    assert small.architecture.num_parameters <= some.text_tokens * 4 / TOKENS_A_WEIGHT
+    large = plan_run(MUCH, machine(1e13), minutes=30)
     assert large.bound == "the time"
-    assert large.architecture.parameters > small.architecture.parameters
+    assert large.architecture.num_parameters > small.architecture.num_parameters
 
 
 def test_compute_is_spent_at_about_twenty_tokens_a_weight() -> None:
-    found = plan(MUCH, machine(4e14), minutes=240)
-    assert 10 < found.trained_tokens / found.architecture.parameters <= 25
+    found = plan_run(MUCH, machine(4e14), minutes=240)
+    assert 10 < found.trained_tokens / found.architecture.num_parameters <= 25
 
 
 def test_memory_bounds_the_model() -> None:
-    found = plan(MUCH, machine(1e18, memory=4 << 30), minutes=600)
+    found = plan_run(MUCH, machine(1e18, memory=4 << 30), minutes=600)
     assert found.bound == "the memory"
-    assert found.architecture.parameters * 26 <= 2 << 30
+    assert found.architecture.num_parameters * 26 <= 2 << 30
     assert 0 < found.sections["pretrain"]["micro_batch"] < found.sections["pretrain"]["batch"]
 
 
 def test_hardly_any_text_gets_the_smallest_model() -> None:
-    found = plan(LITTLE, machine(2e10), minutes=10)
+    found = plan_run(LITTLE, machine(2e10), minutes=10)
     assert (found.architecture.layers, found.architecture.width) == LADDER[0][:2]
     assert found.bound == "what is worth training at all"
     assert found.architecture.context * 2 <= LITTLE.valid_tokens
@@ -76,7 +76,7 @@ def test_hardly_any_text_gets_the_smallest_model() -> None:
 @pytest.mark.parametrize("minutes", [1, 15, 60, 1000])
 @pytest.mark.parametrize("flops", [1e9, 3e10, 1e12, 4e14])
 def test_the_time_asked_for_is_about_kept(minutes: float, flops: float) -> None:
-    found = plan(MUCH, machine(flops), minutes)
+    found = plan_run(MUCH, machine(flops), minutes)
     # A machine this slow cannot take the fewest steps sooner.
     assert found.minutes <= max(minutes, 3 if flops > 2e9 else 45)
 
@@ -88,21 +88,21 @@ def test_the_time_asked_for_is_about_kept(minutes: float, flops: float) -> None:
 def test_a_short_time_is_kept_or_it_is_said_from_when_on_answers_make_sense(
     amount: Amount, minutes: float
 ) -> None:
-    found = plan(amount, machine(4e9), minutes)
+    found = plan_run(amount, machine(4e9), minutes)
     assert found.minutes <= minutes
     if found.sensible_minutes:
         assert found.bound == "the time" and found.sensible_minutes > minutes
-        longer = plan(amount, machine(4e9), found.sensible_minutes)
+        longer = plan_run(amount, machine(4e9), found.sensible_minutes)
         assert not longer.sensible_minutes and longer.trained_tokens > found.trained_tokens
     else:
-        assert found.trained_tokens >= min(2 * found.architecture.parameters, 3 * amount.text_tokens)
+        assert found.trained_tokens >= min(2 * found.architecture.num_parameters, 3 * amount.text_tokens)
 
 
 def test_evaluations_are_counted_and_bounded() -> None:
     rows = {"rated": {"tone/film": 200_000}, "compared": {"helpfulness/chat": 200_000}}
     for amount in (MUCH, replace(MUCH, **rows), replace(MUCH, pairs=1_000_000, held_out=0.4)):
         for minutes in (5, 60):
-            found = plan(amount, machine(3e11), minutes)
+            found = plan_run(amount, machine(3e11), minutes)
             section = found.sections["pretrain"]
             evaluations = section["steps"] // section["evaluate_every"] + 2
             assert evaluations * section["evaluate_tokens"] / 3 < 0.3 * found.trained_tokens
@@ -113,16 +113,16 @@ def test_evaluations_are_counted_and_bounded() -> None:
 
 def test_what_bounds_the_model_is_named_truly() -> None:
     text = replace(MUCH, text_tokens=2_000_000, valid_tokens=100_000)
-    assert plan(text, machine(2e9), minutes=5).bound == "the time"
-    assert plan(text, machine(1e15), minutes=60).bound == "the text"
-    assert plan(MUCH, machine(2e9), minutes=5).bound == "the time"
+    assert plan_run(text, machine(2e9), minutes=5).bound == "the time"
+    assert plan_run(text, machine(1e15), minutes=60).bound == "the text"
+    assert plan_run(MUCH, machine(2e9), minutes=5).bound == "the time"
 
 
 @pytest.mark.parametrize("amount", [MUCH, LITTLE, replace(LITTLE, compared={"a/b": 1})])
 @pytest.mark.parametrize("flops", [3e10, 4e14])
 @pytest.mark.parametrize("memory", [0, 2 << 30, 80 << 30])
 def test_every_section_is_one_that_its_stage_accepts(amount: Amount, flops: float, memory: int) -> None:
-    found = plan(amount, machine(flops, memory), 60)
+    found = plan_run(amount, machine(flops, memory), 60)
     assert list(found.sections) == [*KINDS, "evaluate"]
     for stage in KINDS:
         section = found.sections[stage]
@@ -145,14 +145,14 @@ def check_batches(amount: Amount, found: Plan) -> None:
 
 
 def test_without_pairs_or_labels_there_is_no_section_for_them() -> None:
-    assert list(plan(replace(LITTLE, compared={}), machine(1e10), 10).sections) == ["pretrain", "sft"]
-    assert list(plan(Amount(320, 6000, 400), machine(1e10), 10).sections) == ["pretrain"]
+    assert list(plan_run(replace(LITTLE, compared={}), machine(1e10), 10).sections) == ["pretrain", "sft"]
+    assert list(plan_run(Amount(320, 6000, 400), machine(1e10), 10).sections) == ["pretrain"]
 
 
 def test_few_labels_make_small_groups() -> None:
-    found = plan(replace(LITTLE, compared={"a/b": 9}), machine(1e10), 10)
+    found = plan_run(replace(LITTLE, compared={"a/b": 9}), machine(1e10), 10)
     assert found.sections["reward"]["group"] == 2
-    assert plan(MUCH, machine(1e10), 10).sections["reward"]["group"] == 8
+    assert plan_run(MUCH, machine(1e10), 10).sections["reward"]["group"] == 8
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ def test_few_labels_make_small_groups() -> None:
     [((-4.0, 4.0), 1.0), ((1.0, 5.0), 0.5), ((0.0, 1.0), 0.1), ((0.0, 100.0), 10.0), ((3.0, 3.0), 1.0)],
 )
 def test_the_margin_goes_with_the_scale(scores: tuple[float, float], wanted: float) -> None:
-    assert margin(*scores) == wanted
+    assert rating_margin(*scores) == wanted
 
 
 def test_the_vocabulary_goes_with_the_text() -> None:
-    sizes = [vocabulary(size) for size in (1_000, 2_000_000, 13_000_000, 10**9, 10**12)]
+    sizes = [vocabulary_size(size) for size in (1_000, 2_000_000, 13_000_000, 10**9, 10**12)]
     assert sizes == [320, 512, 4096, 50304, 50304]
 
 
@@ -195,7 +195,7 @@ def test_the_vocabulary_covers_the_script(words: str, gap: str, most: float) -> 
     weights = [1 / (place + 5) for place in range(len(known))]
     texts = [gap.join(drawn.choices(known, weights, k=60)) + "." for _ in range(500)]
     characters = Counter("".join(texts))
-    size = max(vocabulary(sum(len(text.encode()) for text in texts)), character_floor(characters))
+    size = max(vocabulary_size(sum(len(text.encode()) for text in texts)), character_floor(characters))
     tokenizer = train_tokenizer(texts, size)
     assert sum(len(tokenizer.encode(text)) for text in texts) / characters.total() < most
 
@@ -208,9 +208,9 @@ def test_a_text_in_ascii_asks_for_no_further_tokens() -> None:
 
 def test_the_larger_shapes_are_those_of_the_presets() -> None:
     for layers, width, heads in LADDER:
-        Architecture(layers=layers, width=width, heads=heads, vocabulary=320)
+        ModelConfig(layers=layers, width=width, heads=heads, vocabulary=320)
     assert (4, 128, 4) in LADDER and (12, 768, 12) in LADDER
-    found = plan(replace(MUCH, vocabulary=50304), machine(4e14), minutes=10_000)
+    found = plan_run(replace(MUCH, vocabulary=50304), machine(4e14), minutes=10_000)
     assert found.sections["pretrain"]["learning_rate"] == 0.003
     assert found.sections["sft"]["learning_rate"] == 0.0002
     assert found.sections["rlhf"]["learning_rate"] == 0.00003

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.cli.ingest_preview import show
+from flows.cli.ingest_preview import print_preview
 from flows.config import Preset, check_preset
 from model.errors import UserError
 from tasks.data.sources import Archive, DataParameters, Source
-from tasks.engine.output import Reference
-from tasks.engine.stage import Surroundings
+from tasks.engine.output import StageOutput
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
-from tasks.onboarding.source_preview import SourcePreview, dry_run, preview
-from tasks.validate import DataRefused, ValidateParameters, validate
+from tasks.onboarding.source_preview import SourcePreview, dry_run, preview_source
+from tasks.validate import ValidateParameters, ValidationFailed, validate
 
 CHECKS = ValidateParameters(quarantine=1.0)
 
@@ -42,7 +42,7 @@ def tried(root: Path, *sources: Source, checks: ValidateParameters = CHECKS) -> 
 
 
 def look(root: Path, source: Source, **archives: Archive) -> SourcePreview:
-    return preview(source, DataParameters((source,), archives), root)
+    return preview_source(source, DataParameters((source,), archives), root)
 
 
 def preset_of(*sources: dict[str, Any], **sections: Any) -> Preset:
@@ -51,7 +51,7 @@ def preset_of(*sources: dict[str, Any], **sections: Any) -> Preset:
 
 def shown(preset: Preset, root: Path) -> str:
     console = Console(width=200, record=True, file=StringIO())
-    show(preset, root, console)
+    print_preview(preset, root, console)
     return console.export_text()
 
 
@@ -128,16 +128,16 @@ def test_the_dry_run_finds_what_a_run_finds(tmp_path: Path, write: Callable[[Pat
     if write in (contradictions, twins):
         given = [{"name": name, "files": name} for name in names]
     preset = preset_of(*({**one, "format": "rows"} for one in given))
-    with dry_run(preset.data, preset.checks(), tmp_path, quiet) as found:
+    with dry_run(preset.data, preset.validation_parameters(), tmp_path, quiet) as found:
         says = str(found.stop or "")
         counts = found.rows.counts if found.rows else {}
         rules, kept = dict(found.findings.rules), +found.findings.kept
-    around = Surroundings(tmp_path, 1, "cpu", 1)
-    done: dict[str, Reference] = {}
+    around = StageContext(tmp_path, 1, "cpu", 1)
+    done: dict[str, StageOutput] = {}
     error = ""
     try:
         done["ingest"] = ingest.run(preset.data, done, around, quiet)
-        done["validate"] = validate.run(preset.checks(), done, around, quiet)
+        done["validate"] = validate.run(preset.validation_parameters(), done, around, quiet)
     except UserError as raised:
         error = str(raised)
     assert bool(says) == bool(error)
@@ -159,7 +159,7 @@ def test_a_refusal_is_the_error_of_the_command(tmp_path: Path) -> None:
     contradictions(tmp_path)
     preset = preset_of({"name": "mine", "files": "*.jsonl", "format": "rows"})
     with pytest.raises(
-        DataRefused, match="the data was refused before any training: 16 of 88 comparisons"
+        ValidationFailed, match="the data was refused before any training: 16 of 88 comparisons"
     ) as e:
         shown(preset, tmp_path)
     assert "data/quarantine" not in str(e.value)
@@ -174,7 +174,7 @@ def test_rows_that_would_be_set_aside_say_why_and_where(tmp_path: Path) -> None:
     assert "would be set aside: 1 of 3 text: text has a fit length, first a.jsonl, line 4: 'x'" in text
     assert "`chatmill run` would stop: none of the 1 texts falls into the" in text
     with pytest.raises(UserError, match="none of the 1 texts falls into the train split"):
-        show(preset, tmp_path, Console(file=StringIO()), whole=True)
+        print_preview(preset, tmp_path, Console(file=StringIO()), whole=True)
 
 
 def test_a_fault_is_the_sentence_that_ingestion_stops_with(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_fault_of_one_source_hides_no_other(tmp_path: Path) -> None:
     )
     console = Console(width=200, record=True, file=StringIO())
     with pytest.raises(UserError, match=r"source gone: the file no\.txt is missing"):
-        show(preset, tmp_path, console)
+        print_preview(preset, tmp_path, console)
     text = console.export_text()
     assert "stops: source gone: the file no.txt is missing" in text and "c.jsonl, line 1" in text
     assert '"text":"one"' in text

@@ -15,7 +15,7 @@ from model.errors import UserError
 from tasks.data.records import TYPES
 from tasks.data.sources import DataParameters, Source
 from tasks.dvc import versions
-from tasks.ingest import publish
+from tasks.ingest import publish_rows
 from tasks.onboarding.source_preview import dry_run
 from tasks.project import data_folder
 from tasks.project.owned_folder import claim_folder, remove_folder, replace_folder
@@ -180,7 +180,7 @@ def test_data_as_a_link_to_another_disk(root: Path, other_disk: Path) -> None:
     assert run(root)["data_hash"] != before
     assert (root / "data").is_symlink() and (other_disk / "text" / "00000.jsonl").exists()
     first(root).unlink()
-    assert versions.checkout(root) and first(root).exists()
+    assert versions.checkout_data(root) and first(root).exists()
 
 
 def test_data_as_a_mount_of_its_own(root: Path) -> None:
@@ -216,7 +216,7 @@ def test_replace_rows_killed_at_any_rename_is_completed(
     tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = rows(tmp_path / "old", "old\n"), rows(tmp_path / "new", "new\n")
-    publish(old, tmp_path)
+    publish_rows(old, tmp_path)
     left = [at]
     whole = Path.rename
 
@@ -228,7 +228,7 @@ def test_replace_rows_killed_at_any_rename_is_completed(
 
     monkeypatch.setattr(Path, "rename", rename)
     try:
-        publish(new, tmp_path)
+        publish_rows(new, tmp_path)
     except KeyboardInterrupt:
         monkeypatch.undo()
         assert not data_folder.foreign_files(tmp_path / "data")

@@ -8,10 +8,10 @@ import pytest
 
 from model.errors import UserError
 from tasks.engine.cache_key import file_sums, sums_digest
-from tasks.engine.output import SEAL, seal, sizes
+from tasks.engine.output import SEAL, file_sizes, manifest_digest
 from tasks.project.layout_migration import move_to_cache
 from tasks.project.paths import ARTIFACTS, CACHE, DIGESTS, DOWNLOADS, SUMMARY
-from tasks.serving.chat import resolve
+from tasks.serving.chat import resolve_model
 
 KEY = "a" * 20
 
@@ -100,10 +100,10 @@ def test_a_summary_with_paths_of_another_folder_leads_to_the_models_here(tmp_pat
     here.mkdir(parents=True)
     (here / "config.json").write_text("{}")
     sums = file_sums(here.parent)
-    manifest = {"files": sizes(here.parent), "sums": sums, "digest": sums_digest(sums), "inputs": {}}
+    manifest = {"files": file_sizes(here.parent), "sums": sums, "digest": sums_digest(sums), "inputs": {}}
     manifest |= {"stage": "rlhf", "key": KEY}
-    (here.parent / "manifest.json").write_text(json.dumps({**manifest, SEAL: seal(manifest)}))
+    (here.parent / "manifest.json").write_text(json.dumps({**manifest, SEAL: manifest_digest(manifest)}))
     stage = {"name": "rlhf", "key": KEY, "folder": f"/elsewhere/var/artifacts/rlhf/{KEY}"}
     (tmp_path / SUMMARY).write_text(json.dumps({"stages": [stage]}))
-    assert resolve("aligned", tmp_path) == here
+    assert resolve_model("aligned", tmp_path) == here
     assert DOWNLOADS.parent == CACHE

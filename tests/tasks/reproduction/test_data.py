@@ -12,9 +12,9 @@ import pytest
 from model.errors import UserError
 from tasks.data.sources import DataParameters, Source
 from tasks.engine.output import read_manifest
-from tasks.engine.stage import Surroundings
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
-from tasks.reproduction.data import place_data, standalone
+from tasks.reproduction.data import place_data, standalone_preset
 
 QUIET: Any = {"tracking": {"mlflow": "http://there"}, "name": "mine"}
 
@@ -29,7 +29,7 @@ def made(root: Path, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     sources = tuple(Source(**source) for source in data["sources"])
     rest = {name: data[name] for name in ("remote", "version") if name in data}
     parameters = DataParameters(sources, **rest)
-    reference = ingest.run(parameters, {}, Surroundings(root), lambda event: None)
+    reference = ingest.run(parameters, {}, StageContext(root), lambda event: None)
     manifest = read_manifest(Path(reference.path))
     assert manifest is not None
     return str(reference.metrics["data_hash"]), manifest
@@ -56,7 +56,7 @@ def test_sources_that_are_as_they_were_are_read_again(root: Path, tree: Path) ->
     assert "read again" in placed.how and placed.preset["data"]["version"] == ""
     again, found = made(tree, placed.preset["data"])
     assert again == version and found["digest"] == manifest["digest"]
-    assert "tracking" not in standalone(placed.preset)
+    assert "tracking" not in standalone_preset(placed.preset)
 
 
 @pytest.mark.parametrize("remote", [False, True])

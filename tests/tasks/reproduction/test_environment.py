@@ -10,19 +10,19 @@ import pytest
 
 from model.errors import UserError
 from tasks.engine.cache_key import LOCK, ROOT, lock_digest
-from tasks.reproduction.environment import interpreter
+from tasks.reproduction.environment import prepare_interpreter
 
 
 def test_the_same_lock_needs_no_environment_and_another_one_is_made_once(tmp_path: Path) -> None:
     said: list[str] = []
-    assert interpreter(tmp_path, ROOT, os.environ, said.append) == Path(sys.executable) and not said
+    assert prepare_interpreter(tmp_path, ROOT, os.environ, said.append) == Path(sys.executable) and not said
     project = tmp_path / "other"
     project.mkdir()
     (project / LOCK).write_text("# No package at all.\n")
-    found = interpreter(tmp_path, project, os.environ, said.append)
+    found = prepare_interpreter(tmp_path, project, os.environ, said.append)
     assert found == tmp_path / "var" / "cache" / "environments" / lock_digest(project) / "bin" / "python"
     assert found.exists() and len(said) == 1
-    assert interpreter(tmp_path, project, os.environ, said.append) == found and len(said) == 1
+    assert prepare_interpreter(tmp_path, project, os.environ, said.append) == found and len(said) == 1
 
 
 def test_packages_that_cannot_be_had_leave_nothing(tmp_path: Path) -> None:
@@ -30,5 +30,5 @@ def test_packages_that_cannot_be_had_leave_nothing(tmp_path: Path) -> None:
     project.mkdir()
     (project / LOCK).write_text("no-such-package==1.0\n")
     with pytest.raises(UserError, match="no-such-package"):
-        interpreter(tmp_path, project, {**os.environ, "PIP_NO_INDEX": "1"}, lambda text: None)
+        prepare_interpreter(tmp_path, project, {**os.environ, "PIP_NO_INDEX": "1"}, lambda text: None)
     assert not (tmp_path / "var" / "cache" / "environments" / lock_digest(project)).exists()

@@ -14,7 +14,7 @@ import yaml
 from model.errors import UserError
 from tasks.common.git_checkout import Code, code_state
 from tasks.project.paths import KNOWN_CODE
-from tasks.reproduction.known_code import check_plain, check_trusted, remember
+from tasks.reproduction.known_code import check_plain, check_trusted, remember_code
 from tasks.reproduction.reproduce import read_original
 from tasks.tracking.tracker import Tracker
 
@@ -47,7 +47,7 @@ def test_a_diff_runs_only_where_it_was_made(root: Path) -> None:
     code = code_state(root)
     with pytest.raises(UserError, match=r"no record of that diff.*chatmill reproduce abc --trust"):
         check_trusted(root, "abc", code, preset())
-    remember(root, code, PRESET)
+    remember_code(root, code, PRESET)
     check_trusted(root, "abc", code, preset())
     # One letter more, or the same diff on another commit, is other code.
     for other in (replace(code, diff=code.diff + "+import os\n"), replace(code, commit="12" * 20)):
@@ -69,7 +69,7 @@ def test_a_run_of_changed_code_without_its_diff_is_not_run_as_unchanged(
 
 def test_the_records_belong_to_one_user_and_a_second_run_changes_nothing(root: Path) -> None:
     for _ in range(2):
-        remember(root, code_state(root), PRESET)
+        remember_code(root, code_state(root), PRESET)
     kept = list((root / KNOWN_CODE).iterdir())
     assert len(kept) == 2 and {path.stat().st_mode & 0o777 for path in kept} == {0o600}
     assert (root / KNOWN_CODE).stat().st_mode & 0o777 == 0o700
@@ -82,7 +82,7 @@ def test_a_commit_runs_where_a_branch_or_tag_leads_to_it(root: Path) -> None:
     git(root, "update-ref", "refs/remotes/origin/theirs", loose.commit)
     with pytest.raises(UserError, match=r"in no branch or tag.*git show.*--trust"):
         check_trusted(root, "abc", loose, preset())
-    remember(root, loose, PRESET)
+    remember_code(root, loose, PRESET)
     check_trusted(root, "abc", loose, preset())
 
 
@@ -102,7 +102,7 @@ def test_a_store_is_asked_only_if_a_preset_here_names_it(root: Path, data: dict[
 
 def test_a_preset_that_ran_here_may_ask_its_store(root: Path) -> None:
     text = '{"data": {"remote": "s3://ours", "sources": []}, "name": "mine"}'
-    remember(root, code_state(root), text)
+    remember_code(root, code_state(root), text)
     check_trusted(root, "abc", code_state(root), preset(remote="s3://ours"))
 
 

@@ -17,9 +17,9 @@ from model.errors import UserError
 from tasks.common.git_checkout import code_state
 from tasks.data.sources import DataParameters, Source
 from tasks.engine.output import read_manifest
-from tasks.engine.stage import Surroundings
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
-from tasks.reproduction.known_code import remember
+from tasks.reproduction.known_code import remember_code
 from tasks.reproduction.reproduce import Failed, Original, checked_out, make_anew
 from tasks.reproduction.verdict import Made
 
@@ -57,11 +57,11 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def original(root: Path) -> Original:
-    reference = ingest.run(DataParameters((Source(**SOURCE),)), {}, Surroundings(root), lambda event: None)
+    reference = ingest.run(DataParameters((Source(**SOURCE),)), {}, StageContext(root), lambda event: None)
     made = Made("ingest", reference.digest, reference.metrics, read_manifest(Path(reference.path)))
     preset: dict[str, Any] = {"tracking": {}, "data": {"sources": [SOURCE], "version": ""}}
     version, code = str(reference.metrics["data_hash"]), code_state(root)
-    remember(root, code, json.dumps(preset))
+    remember_code(root, code, json.dumps(preset))
     return Original("12" * 16, "mine", code, preset, version, {}, [made])
 
 

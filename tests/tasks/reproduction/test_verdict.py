@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.reproduction.verdict import Made, judge, sentence, whole
+from tasks.reproduction.verdict import Made, judge_stages, overall_verdict, verdict_sentence
 
 SAME = ({}, {})
 
@@ -25,13 +25,13 @@ def made(stage="sft", digest="one", manifest=None, **figures):
 
 
 def verdict(before, now, *repeated, around=SAME):
-    (found,) = judge([before], {now.stage: now} if now else {}, {before.stage: repeated}, around)
+    (found,) = judge_stages([before], {now.stage: now} if now else {}, {before.stage: repeated}, around)
     return found
 
 
 def test_the_same_bits_are_identical_whatever_the_speed():
     found = verdict(made(valid_loss=1.0, tokens_per_second=1.0), made(valid_loss=1.0, tokens_per_second=9.0))
-    assert found.says == "identical" and sentence([found]) == (
+    assert found.says == "identical" and verdict_sentence([found]) == (
         "identical: all 1 stages came out in the same bits"
     )
 
@@ -96,11 +96,11 @@ def test_the_first_stage_that_differs_is_named_with_what_differs_in_its_inputs()
         "rlhf": made("rlhf", "y", valid_kl=3.0),
     }
     around = ({"threads": "2", "python": ""}, {"threads": "1", "python": "3.11"})
-    verdicts = judge(stages, now, {}, around)
+    verdicts = judge_stages(stages, now, {}, around)
     assert [each.says for each in verdicts] == ["identical", "equivalent", "diverged"] == [
-        *["identical", "equivalent"], whole(verdicts)
+        *["identical", "equivalent"], overall_verdict(verdicts)
     ]  # fmt: skip
-    says = sentence(verdicts)
+    says = verdict_sentence(verdicts)
     assert says.startswith("diverged at rlhf: valid_kl 1 → 3") and "bits differ from sft on" in says
     assert (
         "code model.training.sft.loss one → two" in says and "threads 2 → 1" in says and "python" not in says
@@ -111,6 +111,6 @@ def test_nothing_recorded_differs_and_a_stage_is_gone():
     files = {"model/model.safetensors": "z", "curves.jsonl": "b"}
     found = verdict(made(manifest=manifest()), made(digest="two", manifest=manifest(sums=files)))
     assert found.says == "equivalent" and "(model/model.safetensors)" in found.why
-    assert "does not repeat itself here" in sentence([found])
+    assert "does not repeat itself here" in verdict_sentence([found])
     gone = verdict(made(), None)
     assert gone.says == "diverged" and "was not made" in gone.why

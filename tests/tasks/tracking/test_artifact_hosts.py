@@ -15,8 +15,8 @@ from mlflow.artifacts import download_artifacts, list_artifacts
 
 from flows.servers.environment import QUIET
 from model.errors import UserError
-from tasks.common.url_secrets import conceal, reveal
-from tasks.data.download import address
+from tasks.common.url_secrets import conceal_secrets, reveal_secrets
+from tasks.data.download import parse_address
 from tasks.tracking.artifact_hosts import check_artifact_host, trust_servers
 from tasks.tracking.tracker import Tracker
 
@@ -169,9 +169,9 @@ def test_a_redirection_takes_no_password_along(
 @pytest.mark.parametrize("name", ["CHATMILL_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY"])
 def test_a_preset_sends_no_password_of_the_servers_to_an_address(name: str) -> None:
     with pytest.raises(ValueError, match=rf"the address at files\.example asks for {name}, which belongs to"):
-        address(f"https://files.example/rows.jsonl?key=${{{name}}}")
+        parse_address(f"https://files.example/rows.jsonl?key=${{{name}}}")
     # As a part of a value it is recorded as a digest.
-    recorded = conceal(f"https://files.example/rows.jsonl?key=a${{{name}}}")
-    assert address(recorded).name == "rows.jsonl"
+    recorded = conceal_secrets(f"https://files.example/rows.jsonl?key=a${{{name}}}")
+    assert parse_address(recorded).name == "rows.jsonl"
     with pytest.raises(UserError, match=f"asks for {name}, which belongs to"):
-        reveal(recorded)
+        reveal_secrets(recorded)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.cache_key import ROOT, code_digest, definitions
+from tasks.engine.cache_key import ROOT, code_digest, definition_digests
 from tasks.engine.output import read_manifest
-from tasks.engine.stage import Surroundings, stage
-from tasks.tracking.cache_explanation import Difference, differences
+from tasks.engine.stage import StageContext, stage
+from tasks.tracking.cache_explanation import Difference, explain_differences
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ def root(tmp_path):
 
 
 def counted(root: Path, parameters: Words = Words(), seed: int = 0):
-    around = Surroundings(root, seed=seed)
+    around = StageContext(root, seed=seed)
     return manifest(count.run(Words(), {"write": write.run(parameters, {}, around, quiet)}, around, quiet))
 
 
 def test_the_same_key_differs_in_nothing(root):
-    assert differences(counted(root), counted(root)) == []
+    assert explain_differences(counted(root), counted(root)) == []
 
 
 def test_a_parameter_is_named_with_both_values(root):
-    around = Surroundings(root)
+    around = StageContext(root)
     before = manifest(write.run(Words(), {}, around, quiet))
     now = manifest(write.run(Words(size={"width": 8}), {}, around, quiet))
-    assert differences(before, now) == [Difference("parameter", "size.width", "4", "8")]
+    assert explain_differences(before, now) == [Difference("parameter", "size.width", "4", "8")]
 
 
 def test_an_input_a_seed_and_what_stands_outside(root):
@@ -68,7 +68,7 @@ def test_an_input_a_seed_and_what_stands_outside(root):
     (root / "source").write_text("two")
     now = counted(root, Words(("c",)), seed=3)
     old, new = (found["inputs"]["write"]["digest"] for found in (before, now))
-    assert differences(before, now) == [
+    assert explain_differences(before, now) == [
         Difference("input", "write", old, new),
         Difference("outside", "outside", "one", "two"),
         Difference("seed", "seed", "0", "3"),
@@ -76,9 +76,9 @@ def test_an_input_a_seed_and_what_stands_outside(root):
 
 
 def test_a_seed_that_is_not_asked_for_is_no_cause(root):
-    before = manifest(write.run(Words(), {}, Surroundings(root), quiet))
-    now = manifest(write.run(Words(("c",)), {}, Surroundings(root, seed=3), quiet))
-    assert [found.kind for found in differences(before, now)] == ["parameter"]
+    before = manifest(write.run(Words(), {}, StageContext(root), quiet))
+    now = manifest(write.run(Words(("c",)), {}, StageContext(root, seed=3), quiet))
+    assert [found.kind for found in explain_differences(before, now)] == ["parameter"]
 
 
 def test_code_by_definition_lock_and_device(root):
@@ -93,7 +93,7 @@ def test_code_by_definition_lock_and_device(root):
         "lock": "pins",
         "surroundings": {**before["surroundings"], "device": "cuda: H100"},
     }
-    assert differences(before, now) == [
+    assert explain_differences(before, now) == [
         Difference("code", "model.new", "none", "added"),
         Difference("code", here, before["definitions"][here], "changed"),
         Difference("lock", "requirements.txt", before["lock"], "pins"),
@@ -106,16 +106,29 @@ def test_a_manifest_of_an_older_run_has_one_digest_of_all_code(root):
     before = {name: value for name, value in now.items() if name not in ("definitions", "surroundings")}
     before |= {"key": "older", "code": "old", "seed": 9, "device": "cuda"}
     # The stage asks for the seed, and not for the device.
-    assert differences(before, now) == [
+    assert explain_differences(before, now) == [
         Difference("code", "all definitions", "old", now["code"]),
         Difference("seed", "seed", "9", "0"),
+    ]
+
+
+def test_explain_differences_names_no_definition_when_all_modules_were_renamed(root):
+    now = counted(root)
+    before = {
+        **now,
+        "key": "older",
+        "code": "old",
+        "definitions": {"model.loop.Loop": "1", "model.launch.run": "2"},
+    }
+    assert explain_differences(before, now) == [
+        Difference("code", "all definitions (modules were renamed)", "old", now["code"])
     ]
 
 
 def test_definitions_are_all_that_the_digest_of_the_code_takes_in():
     from tasks.gate import gate
 
-    found = definitions(gate.function)
+    found = definition_digests(gate.function)
     assert "tasks.gate.gate" in found and "tasks.gate" in found
     assert not any(name.startswith(("tasks.engine.stage", "tasks.engine.cache_key")) for name in found)
     assert (ROOT / "tasks" / "gate.py").exists() and code_digest(gate.function)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.output import Reference, read_manifest
+from tasks.engine.output import StageOutput, read_manifest
 from tasks.tracking.champion_input import fetch_opponent
 from tasks.tracking.registered_model import MissingModel
 from tasks.tracking.tracker import Tracker
@@ -36,10 +36,10 @@ def champion(tracker: Tracker, digest: str, score: float) -> None:
     """Register a model that becomes the champion."""
     run = tracker.client.create_run(tracker.experiment).info.run_id
     tracker.client.log_text(run, json.dumps({"weights": digest}), "model/config.json")
-    aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+    aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
     metrics = {"passed": 1, "reason": "good", "score": score}
     assert tracker.register(
-        aligned, Reference("gate", "g", "", f"{digest}{score}", False, 0.1, metrics)
+        aligned, StageOutput("gate", "g", "", f"{digest}{score}", False, 0.1, metrics)
     ).champion
 
 

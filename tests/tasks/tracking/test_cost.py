@@ -12,15 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from tasks.engine.output import Reference
-from tasks.tracking.cost import in_all, read_costs, summed
+from tasks.engine.output import StageOutput
+from tasks.tracking.cost import in_all, read_costs, sum_costs
 from tasks.tracking.tracker import Tracker
 
 
-def made(stage: str, folder: Path, reused: bool = False, **cost: Any) -> Reference:
+def made(stage: str, folder: Path, reused: bool = False, **cost: Any) -> StageOutput:
     folder.mkdir(parents=True, exist_ok=True)
     whole = {"device": "cpu", "devices": 1, "seconds": 10.0, "device_seconds": 10.0, "lost": 0.0, **cost}
-    return Reference(stage, "k", str(folder), "d", reused, 10.0, {}, "", whole)
+    return StageOutput(stage, "k", str(folder), "d", reused, 10.0, {}, "", whole)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,10 @@ def test_resumed_work_is_no_loss_and_reuse_is_saved(root: Path) -> None:
     assert whole.gpu_seconds == 150 and whole.gpu_lost == 20 and whole.repeated_steps == 7
     assert whole.cpu_saved == 20 and whole.gpu_saved == 0
     assert 10 <= whole.cpu_seconds < 20 and whole.cpu_lost == pytest.approx(whole.cpu_seconds - 10)
-    stages = {row.name: row for row in summed(costs.taken, "stage")}
+    stages = {row.name: row for row in sum_costs(costs.taken, "stage")}
     assert next(iter(stages)) == "sft"
     assert (stages["sft"].tokens, stages["sft"].gpu_memory, stages["ingest"].memory) == (6_000, 9_000, 3_000)
-    assert len(summed(costs.taken, "run")) == 4
+    assert len(sum_costs(costs.taken, "run")) == 4
     assert read_costs(tracker.client, 4e9).taken == []
 
 

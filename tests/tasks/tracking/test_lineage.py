@@ -9,10 +9,10 @@ from contextlib import nullcontext
 import pytest
 
 from model.errors import UserError
-from tasks.engine.stage import Surroundings, stage
+from tasks.engine.stage import StageContext, stage
 from tasks.evaluation.scores import Score, score_tags
-from tasks.tracking.lineage import count_labels, described_sources, diffs, trace
-from tasks.tracking.model_card import LONGEST, describe, written
+from tasks.tracking.lineage import count_labels, described_sources, recorded_diffs, trace_model
+from tasks.tracking.model_card import LONGEST, lineage_markdown, write_model_card
 from tasks.tracking.registry import Registry
 from tasks.tracking.run_diff import (
     LAST,
@@ -20,12 +20,12 @@ from tasks.tracking.run_diff import (
     MODEL,
     Facts,
     HeldOut,
-    differences,
-    facts,
     find_run,
+    run_differences,
+    run_facts,
     tells_of,
 )
-from tasks.tracking.run_diff_page import contrast
+from tasks.tracking.run_diff_page import diff_page
 from tasks.tracking.tracker import Tracker
 
 
@@ -70,7 +70,7 @@ def run_chain(tracker, root, steps, commit="abc"):
             parameters = {"steps": steps} if each is rlhf else {}
             parents = [made[name].run for name in each.inputs]
             with tracker.open_stage(each.name, parameters, parents) as run:
-                reference = each.run(parameters, made, Surroundings(root), lambda event: None, run=run)
+                reference = each.run(parameters, made, StageContext(root), lambda event: None, run=run)
                 held = tracker.close_stage(reference, "0123.dir")
             made[each.name] = type(reference)(**{**vars(reference), "run": held})
     return tracker.run, made
@@ -89,31 +89,31 @@ def store(tmp_path_factory):
 
 def test_a_model_leads_back_through_reused_stages(store):
     root, client, first, second = store
-    found = trace(client, "1", root)
+    found = trace_model(client, "1", root)
     assert found["pipeline_run"] == second and found["git_commit"] == "def" and found["git_diff"] is True
     told = {each["stage"]: (each["status"], each["pipeline_run"]) for each in found["stages"]}
     assert told == {"ingest": ("reused", first), "split": ("reused", first), "rlhf": ("made", second)}
     assert found["data_hash"] == "0123.dir" and found["environment"] == {"lock": "lock", "device": "cpu"}
     assert found["sources"] == [{"name": "s", "archive": "x", "pin": {"sha256": "12"}}]
     assert found["labels"] == {"(unnamed)": {"train": 1}, "ann": {"train": 1, "test": 1}, "bob": {"train": 1}}
-    assert trace(client, "aligned", root)["mlflow_run"] == found["mlflow_run"]
+    assert trace_model(client, "aligned", root)["mlflow_run"] == found["mlflow_run"]
 
 
 def test_what_is_gone_is_said(store, tmp_path):
     assert count_labels(tmp_path / "none") is None and described_sources(None) is None
-    assert trace(store[1], "1", tmp_path)["labels"] is None
+    assert trace_model(store[1], "1", tmp_path)["labels"] is None
     for name in ("champion", "9", "tall"):
         with pytest.raises(UserError):
-            trace(store[1], name, tmp_path)
+            trace_model(store[1], name, tmp_path)
 
 
 def test_only_what_differs_is_compared(store):
     _, client, first, second = store
-    one, two = (facts(client, find_run(client, name)) for name in (first[:12], "1"))
+    one, two = (run_facts(client, find_run(client, name)) for name in (first[:12], "1"))
     assert two.run == second
     rows = {
         (row.kind, row.stage, row.name): (row.before, row.now, row.change)
-        for row in differences(one, two)
+        for row in run_differences(one, two)
         if not row.name.startswith("cost/")
     }
     assert rows == {
@@ -121,28 +121,28 @@ def test_only_what_differs_is_compared(store):
         ("parameter", "rlhf", "steps"): ("4", "6", None),
         ("figure", "rlhf", "kl"): (2.0, 3.0, 1.0),
     }
-    assert differences(one, one) == []
+    assert run_differences(one, one) == []
     runs = (find_run(client, first), find_run(client, second))
-    page = contrast(client, runs, differences(one, two))
+    page = diff_page(client, runs, run_differences(one, two))
     assert re.search("<td[^>]*>steps<td[^>]*>4<td[^>]*>6", page.replace("\n", "")) and "+1" in page
-    assert "Nothing differs" in contrast(client, (runs[0], runs[0]), [])
+    assert "Nothing differs" in diff_page(client, (runs[0], runs[0]), [])
     with pytest.raises(UserError, match="is no run"):
         find_run(client, "nothing")
 
 
 def test_the_lineage_stands_on_the_page_of_the_model(store):
     root, client, _, second = store
-    describe(Registry(client, nullcontext), "1", second, root)
+    write_model_card(Registry(client, nullcontext), "1", second, root)
     page = client.get_model_version("chatmill", "1")
     assert "commit `def`, with changes" in page.description and "| ann | 1 | 0 | 1 |" in page.description
     assert page.tags["git.commit"] == "def" and page.tags["git.dirty"] == "true"
     assert page.tags["data.hash"] == "0123.dir" and page.tags["lineage"] == f"runs:/{second}/lineage.json"
-    found = trace(client, "chatmill/1", root)
+    found = trace_model(client, "chatmill/1", root)
     assert json.loads(client_text(client, second, "lineage.json")) == found
-    assert trace(client, "chatmill/1", root / "elsewhere")["labels"] == found["labels"]
+    assert trace_model(client, "chatmill/1", root / "elsewhere")["labels"] == found["labels"]
     many = {**found, "labels": {f"person *{n}*" * 40: {"train": n} for n in range(50)}}
-    assert "…" in written(many, second) and len(written(many, second)) <= LONGEST
-    assert "chatmill lineage chatmill/1" in written(many, second)
+    assert "…" in lineage_markdown(many, second) and len(lineage_markdown(many, second)) <= LONGEST
+    assert "chatmill lineage chatmill/1" in lineage_markdown(many, second)
 
 
 def client_text(client, run, name):
@@ -156,7 +156,7 @@ def test_files_have_their_sums_and_diffs_say_whose_they_are(store):
     assert described_sources(PRESET, identities)[0]["sums"] == {"a.txt": "12"}
     assert described_sources(PRESET, identities)[0]["versions"] == {"https://x": "v"}
     client.log_text(second, "diff --git a/x b/x\n", "git.diff")
-    said = diffs(client, trace(client, "1", root))
+    said = recorded_diffs(client, trace_model(client, "1", root))
     assert f"# commit def, pipeline run {second}: rlhf\ndiff --git a/x b/x\n" in said
     assert f"# commit abc, pipeline run {first}: ingest, split\n# gone from MLflow\n" in said
 
@@ -171,12 +171,12 @@ def test_a_models_page_begins_with_the_verdict_and_the_figures(store):
         "figures": json.dumps({"kl": 20.123456, "reward_gain": 0.25}),
         "preset": "demo [b]",
     }
-    page = written(trace(client, "chatmill/1", root), second, tags)
+    page = lineage_markdown(trace_model(client, "chatmill/1", root), second, tags)
     assert page.startswith("**Did not pass the gate**: kl is 20, at most 12 is wanted \\*now\\*\n")
     assert "score: mean reward, aligned less assistant: 0.25 \\[0.1, 0.4\\] (n = 64)" in page
     assert "divergence from the assistant, nats an answer: 20.12" in page
     assert "demo \\[b\\]" in page and page.index("figures") < page.index("Pipeline run")
-    assert written(trace(client, "chatmill/1", root), second).startswith("Pipeline run")
+    assert lineage_markdown(trace_model(client, "chatmill/1", root), second).startswith("Pipeline run")
 
 
 def held(n: int, letter: str) -> dict[str, HeldOut]:
@@ -196,7 +196,7 @@ def test_figures_of_other_held_out_rows_are_marked():
     }
     one = Facts("a", {}, figures=figures, held_out=held(23, "a"))
     two = Facts("b", {}, figures=later, held_out=held(16, "b"))
-    found = {(row.kind, row.stage, row.name): row for row in differences(one, two)}
+    found = {(row.kind, row.stage, row.name): row for row in run_differences(one, two)}
     exam = found["held-out rows", "split", "test pairs"]
     assert str(exam.before) == "23 rows, aaaaaaaa" and str(exam.now) == "16 rows, bbbbbbbb"
     assert ("held-out rows", "split", "valid text") not in found
@@ -204,11 +204,11 @@ def test_figures_of_other_held_out_rows_are_marked():
     # What was measured on the same rows, or tells of the machine, is not marked.
     for name in (("evaluate", "seconds"), ("pretrain", "bits_per_byte"), ("ingest", "rows")):
         assert not found[("figure", *name)].unlike
-    assert [row.stage for row in differences(one, two)][-1] == "ingest"
-    same = differences(one, Facts("c", {}, figures=later, held_out=held(23, "a")))
+    assert [row.stage for row in run_differences(one, two)][-1] == "ingest"
+    same = run_differences(one, Facts("c", {}, figures=later, held_out=held(23, "a")))
     assert not any(row.unlike for row in same)
     # The same number of other rows is another exam too.
-    other = differences(one, Facts("d", {}, figures=later, held_out=held(23, "c")))
+    other = run_differences(one, Facts("d", {}, figures=later, held_out=held(23, "c")))
     assert any(row.unlike for row in other)
 
 

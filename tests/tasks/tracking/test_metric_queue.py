@@ -14,14 +14,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from flows.servers.commands import Where, mlflow_server
+from flows.servers.commands import ListenAddress, mlflow_server
 from flows.servers.credentials import read_login
-from flows.servers.environment import LOOPBACK, Place, free_port
-from flows.servers.supervisor import Kept
+from flows.servers.environment import LOOPBACK, Settings, free_port
+from flows.servers.supervisor import SupervisedProcess
 from tasks.tracking import metric_queue
-from tasks.tracking.metric_queue import Sender
+from tasks.tracking.metric_queue import MetricQueue
 
-Start = Callable[[], Kept]
+Start = Callable[[], SupervisedProcess]
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     # Its own tries would only make the test longer.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     login = read_login("sender:as-nobody-else-does")
-    for name, value in login.client.items():
+    for name, value in login.client_environment.items():
         monkeypatch.setenv(name, value)
-    place = Place(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "", login)
+    place = Settings(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "", login)
     started = []
 
-    def start() -> Kept:
-        started.append(Kept(mlflow_server(place, Where(LOOPBACK, port)), tmp_path))
-        started[-1].wait()
+    def start() -> SupervisedProcess:
+        started.append(SupervisedProcess(mlflow_server(place, ListenAddress(LOOPBACK, port)), tmp_path))
+        started[-1].wait_until_ready()
         return started[-1]
 
     yield start
@@ -47,7 +47,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         end(server)
 
 
-def end(server: Kept) -> None:
+def end(server: SupervisedProcess) -> None:
     """With the processes that it started, as the machine's end would."""
     with suppress(ProcessLookupError):
         os.killpg(server.process.pid, signal.SIGKILL)
@@ -64,34 +64,34 @@ def test_figures_are_held_while_the_server_is_away(start: Start, monkeypatch: py
     server = start()
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     run = client.create_run(client.create_experiment("away")).info.run_id
-    sender = Sender(client)
-    sender.put(run, figures(1, 600))
-    sender.drain(lambda text: None)
+    sender = MetricQueue(client)
+    sender.put_metrics(run, figures(1, 600))
+    sender.flush_metrics(lambda text: None)
     assert len(client.get_metric_history(run, "loss")) == 599
 
     end(server)
     said: list[str] = []
     began = time.monotonic()
     for step in range(600, 700):
-        sender.put(run, figures(step, step + 1))
+        sender.put_metrics(run, figures(step, step + 1))
     assert time.monotonic() - began < 0.5
     while not said:
-        said += filter(None, [sender.news()])
+        said += filter(None, [sender.status_message()])
         time.sleep(0.1)
     assert "MLflow does not answer" in said[0]
     with pytest.raises(RuntimeError, match="100 figures wait for it"):
-        sender.drain(said.append, patience=0.5)
+        sender.flush_metrics(said.append, patience=0.5)
 
-    sender.put(run, figures(700, 710))
+    sender.put_metrics(run, figures(700, 710))
     start()
-    sender.drain(said.append)
+    sender.flush_metrics(said.append)
     assert said[-1] == "MLflow answers again; what was held is sent"
     assert [point.step for point in client.get_metric_history(run, "loss")][-10:] == [*range(700, 710)]
 
 
 def test_what_mlflow_refuses_is_not_sent_again(start: Start) -> None:
     start()
-    sender = Sender(MlflowClient(os.environ["MLFLOW_TRACKING_URI"]))
-    sender.put("0" * 32, figures(1, 2))
+    sender = MetricQueue(MlflowClient(os.environ["MLFLOW_TRACKING_URI"]))
+    sender.put_metrics("0" * 32, figures(1, 2))
     with pytest.raises(MlflowException, match="not found"):
-        sender.drain(lambda text: None)
+        sender.flush_metrics(lambda text: None)

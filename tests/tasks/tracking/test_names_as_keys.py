@@ -8,7 +8,7 @@ from mlflow.utils.validation import _validate_metric_name, _validate_param_name
 
 from tasks.common.names import LONGEST_KEY, file_name, mlflow_key, plain_key
 from tasks.data.new_labels import known_labels
-from tasks.engine.cache_key import flat
+from tasks.engine.cache_key import flatten_values
 
 NAMES = [
     "plain_name/helpfulness/chat",
@@ -78,10 +78,10 @@ def test_long_names_are_cut_and_stay_apart():
 @pytest.mark.parametrize("name", ["ж" * 400, "a/b", "..", "it's", "x" * 255, "a.b"])
 def test_labels_of_a_preset_of_any_name_are_remembered(tmp_path, name):
     (tmp_path / "good").mkdir()
-    known_labels(tmp_path, name).remember(tmp_path / "good", "first", "data")
+    known_labels(tmp_path, name).remember_labels(tmp_path / "good", "first", "data")
     assert known_labels(tmp_path, name).data == "data" and known_labels(tmp_path, name + "x").data == ""
 
 
 def test_flat_keeps_names_apart_that_end_in_a_dot():
-    found = dict(flat({"sources": {"x": 1, "x.": 2, "x..": 3}}))
+    found = dict(flatten_values({"sources": {"x": 1, "x.": 2, "x..": 3}}))
     assert found == {"sources.x": "1", "sources.x.": "2", "sources.x..": "3"}

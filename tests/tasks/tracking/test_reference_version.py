@@ -12,11 +12,17 @@ import pytest
 from model.errors import UserError
 from tasks.common.git_checkout import Code
 from tasks.drift_detection.profile import ABOUT, FILE, IDS
-from tasks.engine.output import Reference, read_manifest
-from tasks.engine.stage import Stage, Surroundings, stage
+from tasks.engine.output import StageOutput, read_manifest
+from tasks.engine.stage import Stage, StageContext, stage
 from tasks.reproduction.reproduce import Checkout, Original, compared_as_then
-from tasks.reproduction.verdict import IDENTICAL, Made, judge, sentence, whole
-from tasks.tracking.reference_version import Baseline, bring, named, newest_other, of_version
+from tasks.reproduction.verdict import IDENTICAL, Made, judge_stages, overall_verdict, verdict_sentence
+from tasks.tracking.reference_version import (
+    Baseline,
+    fetch_reference_version,
+    find_by_key,
+    newest_other,
+    of_version,
+)
 from tasks.tracking.tracker import Tracker
 
 
@@ -55,26 +61,28 @@ class Team:
     root: Path
     tracker: Tracker
 
-    def chain(self, data: str, score: float, without: tuple[str, ...] = ()) -> dict[str, Reference]:
+    def chain(self, data: str, score: float, without: tuple[str, ...] = ()) -> dict[str, StageOutput]:
         """A run on a version of the data, whose model beats the champion with a higher score."""
-        made: dict[str, Reference] = {}
+        made: dict[str, StageOutput] = {}
         with self.tracker.open_run("demo", {}, {}, "note"):
             if found := self.champion(data):
-                reference = bring(found, self.tracker.client, self.tracker.uri, self.root, quiet)
+                reference = fetch_reference_version(
+                    found, self.tracker.client, self.tracker.uri, self.root, quiet
+                )
                 assert reference
                 made["champion"] = reference
             for each in (ingest, drift, rlhf, evaluate):
                 if each.name not in without:
                     made[each.name] = self._make(each, {"data": data, "bits": 2 - score}, made)
         metrics = {"passed": 1, "reason": "good", "score": score}
-        verdict = Reference("gate", "g", "", f"{data}{score}", False, 0.1, metrics)
+        verdict = StageOutput("gate", "g", "", f"{data}{score}", False, 0.1, metrics)
         self.tracker.register(made["rlhf"], verdict)
         return made
 
-    def _make(self, each: Stage, parameters: dict[str, Any], made: dict[str, Reference]) -> Reference:
+    def _make(self, each: Stage, parameters: dict[str, Any], made: dict[str, StageOutput]) -> StageOutput:
         parents = [made[name].run for name in each.inputs if name in made]
         with self.tracker.open_stage(each.name, parameters, parents) as run:
-            reference = each.run(parameters, made, Surroundings(self.root), quiet, run=run)
+            reference = each.run(parameters, made, StageContext(self.root), quiet, run=run)
             return replace(reference, run=self.tracker.close_stage(reference, parameters["data"]))
 
     def champion(self, data: str) -> Baseline | None:
@@ -125,23 +133,23 @@ def test_it_comes_back_without_the_folder_that_made_it(team: Team) -> None:
     assert found
     elsewhere = team.root / "elsewhere"
     client, uri = team.tracker.client, team.tracker.uri
-    reference = bring(found, client, uri, elsewhere, quiet)
+    reference = fetch_reference_version(found, client, uri, elsewhere, quiet)
     assert reference and reference.run == made["rlhf"].run
     folder = Path(reference.path)
     assert read_manifest(folder) and json.loads((folder / FILE).read_text())["data"] == "one"
     assert (folder / "model" / "config.json").read_bytes() == (
         Path(made["rlhf"].path) / "model" / "config.json"
     ).read_bytes()
-    assert named(found.key, elsewhere) == reference
+    assert find_by_key(found.key, elsewhere) == reference
     # It is there now: MLflow may lose it.
     there = Path(client.get_run(made["drift"].run).info.artifact_uri.removeprefix("mlflow-artifacts:/"))
     for name in (FILE, IDS):
         (team.root / "mlflow" / "artifacts" / there / name).unlink()
-    assert bring(found, client, uri, elsewhere, quiet) == reference
-    assert bring(found, client, uri, team.root / "third", quiet) is None
+    assert fetch_reference_version(found, client, uri, elsewhere, quiet) == reference
+    assert fetch_reference_version(found, client, uri, team.root / "third", quiet) is None
     assert not list((team.root / "third").rglob("*.json"))
     with pytest.raises(UserError, match="reference is 12ab"):
-        named("12ab", elsewhere)
+        find_by_key("12ab", elsewhere)
 
 
 def test_a_champion_of_before_there_were_profiles_is_said(team: Team) -> None:
@@ -165,14 +173,18 @@ def test_a_run_made_again_is_compared_as_it_was_then(team: Team, tmp_path: Path)
     assert compared_as_then(team.tracker.client, original, checkout) == {}
     preset = json.loads(checkout.preset.read_text())["drift"]
     assert preset["loss"] == 0.2 and manifest
-    reference = named(preset["reference"], checkout.project)
+    reference = find_by_key(preset["reference"], checkout.project)
     assert reference.digest == manifest["inputs"]["champion"]["digest"]
 
     team.tracker.client.delete_model_version("chatmill", "1")
     left_out = compared_as_then(team.tracker.client, original, checkout)
     assert "champion 1" in left_out["drift"]
     other = Made("gate", "same", {})
-    verdicts = judge([before, other], {"gate": other}, {}, ({}, {}), left_out)
-    assert [each.says for each in verdicts] == ["left out", IDENTICAL] and whole(verdicts) == IDENTICAL
-    assert "all 1 stages" in sentence(verdicts) and "drift is left out: what champion 1" in sentence(verdicts)
+    verdicts = judge_stages([before, other], {"gate": other}, {}, ({}, {}), left_out)
+    assert [each.says for each in verdicts] == ["left out", IDENTICAL] and overall_verdict(
+        verdicts
+    ) == IDENTICAL
+    assert "all 1 stages" in verdict_sentence(
+        verdicts
+    ) and "drift is left out: what champion 1" in verdict_sentence(verdicts)
     assert of_version(team.tracker.registry, "1") is None

@@ -13,7 +13,7 @@ import pytest
 from model.errors import UserError
 from tasks.backup.archive import write_backup
 from tasks.engine.cache_key import file_sums, output_digest
-from tasks.engine.output import MANIFEST, Reference, read_manifest, sizes, write_manifest
+from tasks.engine.output import MANIFEST, StageOutput, file_sizes, read_manifest, write_manifest
 from tasks.tracking.champion_input import fetch_opponent
 from tasks.tracking.registered_model import DamagedModel, MissingModel
 from tasks.tracking.tracker import Tracker
@@ -36,14 +36,14 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sums = file_sums(folder)
         manifest = {
             "stage": "rlhf", "key": key, "digest": output_digest(sums), "metrics": {}, "seconds": 1.0,
-            "sums": sums, "files": sizes(folder),
+            "sums": sums, "files": file_sizes(folder),
         }  # fmt: skip
         write_manifest(folder, manifest)
         with tracker.open_run("demo", {}, {}, f"flow-{key}"), tracker.open_stage("rlhf", {}, []):
-            made = Reference("rlhf", key, str(folder), manifest["digest"], False, 1.0, {})
-            made = Reference(**{**vars(made), "run": tracker.close_stage(made, "1.dir")})
+            made = StageOutput("rlhf", key, str(folder), manifest["digest"], False, 1.0, {})
+            made = StageOutput(**{**vars(made), "run": tracker.close_stage(made, "1.dir")})
         gate = {"passed": 1, "reason": "good", "score": score}
-        assert tracker.register(made, Reference("gate", key, "", key, False, 0.1, gate)).champion
+        assert tracker.register(made, StageOutput("gate", key, "", key, False, 0.1, gate)).champion
         assert read_manifest(folder)
     return root
 

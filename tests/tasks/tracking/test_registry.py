@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.engine.output import Reference
+from tasks.engine.output import StageOutput
 from tasks.tracking.alias_changes import ELSEWHERE, GATE, PERSON
-from tasks.tracking.approval import LATE, REFUSED, UNTIL, Question, evaluation, find, standing
+from tasks.tracking.approval import (
+    LATE,
+    REFUSED,
+    UNTIL,
+    ApprovalRequest,
+    approval_state,
+    evaluation_rows,
+    find_version_asked,
+)
 from tasks.tracking.products import CHAMPION, MODEL
 from tasks.tracking.registry import Registered, Registry
 from tasks.tracking.tracker import Tracker
@@ -37,13 +45,13 @@ def at(root: Path) -> Tracker:
 
 def register(
     registry: Registry, digest: str, score: float | None, passed: bool = True, gate: str = "", path: str = "",
-    question: Question | None = None,
+    question: ApprovalRequest | None = None,
 ) -> Registered:  # fmt: skip
     run = registry.client.create_run("0").info.run_id
-    aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+    aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
     reason = "all 4 thresholds are met" if passed else "kl is 20, at most 12 is wanted"
     metrics = {"passed": int(passed), "reason": reason, "score": score}
-    verdict = Reference("gate", "g", path, gate or f"{digest}-{score}-{passed}", False, 0.1, metrics)
+    verdict = StageOutput("gate", "g", path, gate or f"{digest}-{score}-{passed}", False, 0.1, metrics)
     return registry.register(aligned, verdict, f"file:///models/{digest}", question)
 
 
@@ -179,11 +187,11 @@ def test_a_version_holds_what_the_gate_looked_at(registry, tmp_path):
     assert version.tags["passed"] == "true"
 
 
-ASKS = Question(1, "run-of-mlflow", "run-of-prefect", "brave-otter")
+ASKS = ApprovalRequest(1, "run-of-mlflow", "run-of-prefect", "brave-otter")
 
 
 def stands(registry: Registry, version: str) -> str:
-    return standing(registry.client.get_model_version(MODEL, version).tags)
+    return approval_state(registry.client.get_model_version(MODEL, version).tags)
 
 
 def test_one_that_a_person_is_asked_about_waits_and_their_word_moves_the_alias(registry):
@@ -196,7 +204,7 @@ def test_one_that_a_person_is_asked_about_waits_and_their_word_moves_the_alias(r
         again = register(registry, "d", 0.4, question=question)
         assert again.version == "4" and again.waits and champion(registry) == "3"
     for name in ("", "4", "run-of-m", "run-of-prefect", "brave-otter"):
-        assert find(registry.versions(), name).version == 4
+        assert find_version_asked(registry.versions(), name).version == 4
     decided = registry.decide("4", True, "ann", "reads well")
     assert decided == Registered("4", True, "version 4 of chatmill is now the champion instead of version 3")
     assert trail(registry)[-1] == ("3", "4", PERSON) and registry.moves()[-1].why == "reads well"
@@ -229,7 +237,7 @@ def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
     for digest, score in (("d", 0.4), ("e", 0.5)):
         register(registry, digest, score, question=ASKS)
     with pytest.raises(UserError, match=r"more than one version is meant \(chatmill/5, chatmill/4\)"):
-        find(registry.versions(), "")
+        find_version_asked(registry.versions(), "")
     assert registry.decide("5", True, "ann", "").champion
     late = registry.decide("4", True, "ann", "")
     assert not late.champion and "version 5, stays: score: 0.5, and this version has 0.4" in late.says
@@ -249,7 +257,7 @@ def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
         ("run", "run is no"),
     ):
         with pytest.raises(UserError, match=says):
-            find(registry.versions(), name)
+            find_version_asked(registry.versions(), name)
 
 
 def test_the_evaluation_stands_beside_the_champions(registry, tmp_path):
@@ -258,8 +266,8 @@ def test_the_evaluation_stands_beside_the_champions(registry, tmp_path):
         json.dumps({"checks": [{"name": "kl", "value": 6.5}], "by": "score", "score": 0.4})
     )
     register(registry, "b", 0.4, path=str(tmp_path), question=ASKS)
-    found = find(registry.versions(), "")
-    assert evaluation(found, registry.champion()) == [
+    found = find_version_asked(registry.versions(), "")
+    assert evaluation_rows(found, registry.champion()) == [
         ("divergence from the assistant, nats an answer", "6.5", ""),
         ("score", "0.4", "0.1"),
     ]

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.output import Reference
+from tasks.engine.output import StageOutput
 from tasks.tracking.alias_changes import GATE, PERSON
-from tasks.tracking.approval import Question, standing
+from tasks.tracking.approval import ApprovalRequest, approval_state
 from tasks.tracking.products import CHAMPION, MODEL
 from tasks.tracking.registry import Registered, Registry
 from tasks.tracking.tracker import Tracker
 
-ASKS = Question(1, "run-of-mlflow")
+ASKS = ApprovalRequest(1, "run-of-mlflow")
 # More than any of the changes takes; each test says that it reached the end.
 MOST = 60
 
@@ -62,12 +62,12 @@ def at(root: Path) -> Tracker:
 
 
 def register(
-    registry: Registry, digest: str, score: float, gate: str = "", question: Question | None = None
+    registry: Registry, digest: str, score: float, gate: str = "", question: ApprovalRequest | None = None
 ) -> Registered:
     run = "0" * 32
-    aligned = Reference("rlhf", digest, "", digest, False, 1.0, {}, run)
+    aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
     metrics = {"passed": 1, "reason": "all 4 thresholds are met", "score": score}
-    verdict = Reference("gate", "g", "", gate or f"{digest}-{score}", False, 0.1, metrics)
+    verdict = StageOutput("gate", "g", "", gate or f"{digest}-{score}", False, 0.1, metrics)
     return registry.register(aligned, verdict, f"file:///models/{digest}", question)
 
 
@@ -136,7 +136,7 @@ def test_the_same_command_again_completes_what_was_begun(
             assert registry.moves()[-1].why == ("reads well" if change is approve else "rude")
         if change in (approve, refuse):
             tags = client.get_model_version(MODEL, "4").tags
-            assert standing(tags) == ("approved" if change is approve else "refused"), last
+            assert approval_state(tags) == ("approved" if change is approve else "refused"), last
             assert tags["approval.who"] == "ann"
         if out:
             again = register(registry, out, 0.9, gate="another verdict")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.cache_key import flat
-from tasks.engine.output import Reference
+from tasks.engine.cache_key import flatten_values
+from tasks.engine.output import StageOutput
 from tasks.tracking.products import CHAMPION, MODEL
 from tasks.tracking.tracker import Tracker
 
@@ -35,7 +35,7 @@ def at(root: Path) -> Tracker:
     return Tracker(f"sqlite:///{root / 'mlflow.db'}", "tests", root / "mlflow")
 
 
-def output(root: Path, stage: str = "rlhf", key: str = "k1", **changes) -> Reference:
+def output(root: Path, stage: str = "rlhf", key: str = "k1", **changes) -> StageOutput:
     folder = root / stage / key
     (folder / "model").mkdir(parents=True, exist_ok=True)
     digest = changes.get("digest", f"digest-{key}")
@@ -49,24 +49,24 @@ def output(root: Path, stage: str = "rlhf", key: str = "k1", **changes) -> Refer
         "seconds": 2.5,
         "metrics": {"loss": 0.5, "steps": 3},
     }
-    return Reference(stage=stage, key=key, path=str(folder), **(values | changes))
+    return StageOutput(stage=stage, key=key, path=str(folder), **(values | changes))
 
 
-def verdict(score: float | None, passed: bool = True) -> Reference:
+def verdict(score: float | None, passed: bool = True) -> StageOutput:
     metrics = {"passed": int(passed), "reason": "kl is 20, at most 12 is wanted", "score": score}
-    return Reference("gate", "g", "", f"verdict-{score}-{passed}", False, 0.1, metrics)
+    return StageOutput("gate", "g", "", f"verdict-{score}-{passed}", False, 0.1, metrics)
 
 
-def track(tracker: Tracker, reference: Reference, parents=()) -> Reference:
+def track(tracker: Tracker, reference: StageOutput, parents=()) -> StageOutput:
     """Log one stage, in a parent run of its own."""
     with (
         tracker.open_run("demo", {"preset.json": "{}"}, {"git.commit": "abc"}, "note"),
         tracker.open_stage(reference.stage, {"optimizer": {"learning_rate": 0.1}}, list(parents)),
     ):
         for step in range(1, 1200):
-            tracker.note({"event": "step", "step": step, "metrics": {"loss": 1 / step}})
+            tracker.log_event({"event": "step", "step": step, "metrics": {"loss": 1 / step}})
         run = tracker.close_stage(reference, "0123.dir")
-    return Reference(**{**vars(reference), "run": run})
+    return StageOutput(**{**vars(reference), "run": run})
 
 
 def test_a_stage_is_a_child_with_figures_files_and_data(tracker, tmp_path):
@@ -109,7 +109,7 @@ def test_a_run_that_ends_badly_says_so(tracker, error, status):
     ):
         raise error
     assert [tracker.client.get_run(run).info.status for run in (tracker.run, stage)] == [status, status]
-    assert list(tracker.abandoned()) == []
+    assert list(tracker.close_abandoned_runs()) == []
 
 
 def linger(root: Path, runs) -> None:
@@ -125,12 +125,12 @@ def test_what_a_killed_process_left_open_is_closed(tracker, tmp_path):
     process = context.Process(target=linger, args=(tmp_path, runs))
     process.start()
     left = runs.get(timeout=60)
-    assert list(tracker.abandoned()) == []
+    assert list(tracker.close_abandoned_runs()) == []
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert list(tracker.abandoned()) == ["flow-7"]
+    assert list(tracker.close_abandoned_runs()) == ["flow-7"]
     assert [tracker.client.get_run(run).info.status for run in left] == ["KILLED", "KILLED"]
-    assert list(tracker.abandoned()) == []
+    assert list(tracker.close_abandoned_runs()) == []
 
 
 def test_the_first_that_passes_is_champion_and_a_better_one_takes_over(tracker, tmp_path):
@@ -163,6 +163,6 @@ def test_the_same_model_is_registered_once(tracker, tmp_path):
 
 def test_parameters_are_named_by_their_place():
     nested = {"a": {"b": 1}, "sources": [{"name": "x"}, {"name": "y"}], "words": ["p", "q"]}
-    assert dict(flat(nested)) == {
+    assert dict(flatten_values(nested)) == {
         "a.b": "1", "sources.0.name": "x", "sources.1.name": "y", "words": "['p', 'q']",
     }  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.ngrams import gram_hashes, word_hashes
-from tasks.validation.contamination import grams_of, overlaps
+from tasks.validation.contamination import grams_of, overlaps_benchmark
 
 LONG = [f"word{number}" for number in range(20)]
 SHORT = "What is the capital city of France, please?"
@@ -39,43 +39,43 @@ def test_every_run_of_thirteen_words_counts_once(grams: np.ndarray) -> None:
 def test_thirteen_words_in_a_row_overlap(grams: np.ndarray, first: int) -> None:
     run = " ".join(LONG[first : first + 13])
 
-    assert overlaps(f"before it, {run} and after", grams)
-    assert overlaps(run.upper().replace(" ", ',\n"'), grams)
+    assert overlaps_benchmark(f"before it, {run} and after", grams)
+    assert overlaps_benchmark(run.upper().replace(" ", ',\n"'), grams)
 
 
 def test_twelve_words_in_a_row_do_not(grams: np.ndarray) -> None:
-    assert not overlaps(" ".join([*LONG[:12], "other", *LONG[13:]]), grams)
-    assert not overlaps(" ".join(LONG[:12]), grams)
-    assert not overlaps(" ".join(reversed(LONG)), grams)
+    assert not overlaps_benchmark(" ".join([*LONG[:12], "other", *LONG[13:]]), grams)
+    assert not overlaps_benchmark(" ".join(LONG[:12]), grams)
+    assert not overlaps_benchmark(" ".join(reversed(LONG)), grams)
 
 
 def test_a_short_example_counts_whole(grams: np.ndarray) -> None:
     words = SHORT.split()
 
-    assert overlaps(f"They asked me: {SHORT} I did not know what to say to them then", grams)
-    assert overlaps(SHORT.lower(), grams)
-    assert not overlaps(" ".join(words[:-1]) + " then", grams)
-    assert not overlaps("only seven words are here in all", grams)
+    assert overlaps_benchmark(f"They asked me: {SHORT} I did not know what to say to them then", grams)
+    assert overlaps_benchmark(SHORT.lower(), grams)
+    assert not overlaps_benchmark(" ".join(words[:-1]) + " then", grams)
+    assert not overlaps_benchmark("only seven words are here in all", grams)
 
 
 def test_nothing_overlaps_with_nothing(grams: np.ndarray, tmp_path: Path) -> None:
-    assert not overlaps("", grams)
-    assert not overlaps(" ".join(LONG), grams_of([]))
+    assert not overlaps_benchmark("", grams)
+    assert not overlaps_benchmark(" ".join(LONG), grams_of([]))
 
 
 def test_a_text_file_is_one_text(tmp_path: Path) -> None:
     path = tmp_path / "poem.txt"
     path.write_text("\ufeff" + "\n".join(LONG), encoding="utf-8")
 
-    assert overlaps(" ".join(LONG[:13]), grams_of([path]))
+    assert overlaps_benchmark(" ".join(LONG[:13]), grams_of([path]))
 
 
 def test_a_script_without_spaces_has_a_word_a_character(tmp_path: Path) -> None:
     path = tmp_path / "poem.txt"
     path.write_text("春眠不覺曉，處處聞啼鳥。", encoding="utf-8")
 
-    assert overlaps("孟浩然：春眠不覺曉處處聞啼鳥夜來風雨聲", grams_of([path]))
-    assert not overlaps("孟浩然：春眠不覺曉處處聞啼", grams_of([path]))
+    assert overlaps_benchmark("孟浩然：春眠不覺曉處處聞啼鳥夜來風雨聲", grams_of([path]))
+    assert not overlaps_benchmark("孟浩然：春眠不覺曉處處聞啼", grams_of([path]))
 
 
 def test_hashes_are_the_same_in_another_process() -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tasks.validation.data_docs import without_loading, write_page
-from tasks.validation.expectations import Rules, expectations
+from tasks.validation.expectations import Rules, build_expectations
 
 LOADS = re.compile(r"<(script|link|img|iframe|form|object)\b|\bsrc\s*=|@import|url\(", re.IGNORECASE)
 
@@ -25,7 +25,7 @@ def test_without_loading_leaves_nothing_to_fetch(page):
 
 
 def test_a_written_page_has_its_findings_and_loads_nothing(tmp_path):
-    chosen = expectations("text", Rules())
+    chosen = build_expectations("text", Rules())
     write_page(tmp_path / "text.html", "text", chosen, 9, {chosen[0].meta["rule"]: (2, ["<b>one</b>"])})
     page = (tmp_path / "text.html").read_text()
     assert not LOADS.search(page) and "&lt;b&gt;one" in page

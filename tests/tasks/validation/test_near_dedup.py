@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tasks.validation import near_dedup
-from tasks.validation.near_dedup import MARK, PERMUTATIONS, SHINGLE, band_rows, near_marks, sign
+from tasks.validation.near_dedup import MARK, PERMUTATIONS, SHINGLE, band_rows, near_marks, sign_texts
 
 WORDS = [f"w{number}" for number in range(5000)]
 
@@ -40,7 +40,7 @@ def saved(
     paths: tuple[list[Path], list[Path]] = ([], [])
     for number, (texts, names) in enumerate(zip(shards, ids, strict=True)):
         for into, name, rows in (
-            (paths[0], "signatures", sign(texts)),
+            (paths[0], "signatures", sign_texts(texts)),
             (paths[1], "ids", np.array(names, dtype=np.uint64)),
         ):
             into.append(folder / f"{name}-{number}.npy")
@@ -60,7 +60,7 @@ def test_signatures_estimate_similarity() -> None:
     base = prose(0)
     for step in (5, 10, 20, 50, 100):
         other = changed(base, range(0, 200, step))
-        one, two = sign([" ".join(base), " ".join(other)])
+        one, two = sign_texts([" ".join(base), " ".join(other)])
 
         # Four standard deviations of the mean of 128 yes-or-no draws, at most.
         assert abs(np.mean(one == two) - jaccard(base, other)) < 4 * 0.5 / PERMUTATIONS**0.5
@@ -68,20 +68,20 @@ def test_signatures_estimate_similarity() -> None:
 
 def test_signatures_are_the_same_always() -> None:
     code = (
-        "from tasks.validation.near_dedup import sign; print(sign(['One two, three', '', "
+        "from tasks.validation.near_dedup import sign_texts; print(sign_texts(['One two, three', '', "
         "'你好世界']).tolist())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    found = sign(["one two three", "", "你好，世界"])
+    found = sign_texts(["one two three", "", "你好，世界"])
 
     assert run.stdout.strip() == str(found.tolist())
     assert found.dtype == np.uint32
     assert found.shape == (3, PERMUTATIONS)
-    assert sign([]).shape == (0, PERMUTATIONS)
+    assert sign_texts([]).shape == (0, PERMUTATIONS)
 
 
 def test_texts_without_words_are_known_by_their_characters() -> None:
-    dots, dashes, empty, dots_too = sign(["...", "---", "", "..."])
+    dots, dashes, empty, dots_too = sign_texts(["...", "---", "", "..."])
 
     assert (dots == dots_too).all()
     assert not (dots == dashes).all()
@@ -106,7 +106,7 @@ def test_a_chain_is_one_group(tmp_path: Path) -> None:
     words = prose(4)
     chain = [changed(words, range(0, 5 * step, 5)) for step in range(8)]
     texts = [" ".join(link) for link in chain]
-    ends = sign([texts[0], texts[-1]])
+    ends = sign_texts([texts[0], texts[-1]])
 
     assert np.mean(ends[0] == ends[1]) < 0.8
     assert marked(tmp_path, [texts], [range(8)], 0.8) == [(0, place) for place in range(1, 8)]
@@ -125,7 +125,7 @@ def test_the_groups_are_those_of_all_pairs(
         base = prose(seed, 150)
         texts += [" ".join(changed(base, draw.sample(range(150), draw.choice((1, 40))))) for _ in range(4)]
     ids = draw.sample(range(10_000), len(texts))
-    rows = sign(texts)
+    rows = sign_texts(texts)
     group = list(range(len(texts)))
     for one, other in itertools.combinations(range(len(texts)), 2):
         if np.mean(rows[one] == rows[other]) >= 0.7:

@@ -13,7 +13,14 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.records import Record, comparison_row, pair_row, rating_row, text_row
-from tasks.validation.quarantine import Admission, admit, misfit, read_admissions, set_aside, summary
+from tasks.validation.quarantine import (
+    Admission,
+    admit_rows,
+    explain_misfit,
+    read_admissions,
+    set_aside,
+    summarize_quarantine,
+)
 
 NOW = "2026-01-31T12:00:00+00:00"
 PATH = "configs/admitted.jsonl"
@@ -48,7 +55,7 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 def take(root: Path, ids: Sequence[str], **changes: Any) -> list[Admission]:
     given = {"by": "Ann", "why": "it is a poem", "time": NOW, **changes}
-    return admit(root, PATH, ids, **given)
+    return admit_rows(root, PATH, ids, **given)
 
 
 def write(path: Path, *rows: dict[str, Any]) -> Path:
@@ -76,7 +83,7 @@ def test_the_summary_counts_by_rule_and_source(tmp_path: Path) -> None:
     shelf = [*map(broken, tales[:2]), *map(broken, poems), broken(tales[2], "id is unique")]
     lay(tmp_path, "text", shelf)
     lay(tmp_path, "ratings", [broken(plain(rating_row("a", "b", [1.0], ["x"], "tone", "s", "g")), "scores")])
-    found = summary(tmp_path, {poems[0]["id"], poems[2]["id"], "another"})
+    found = summarize_quarantine(tmp_path, {poems[0]["id"], poems[2]["id"], "another"})
     assert [(t.kind, t.rule, t.source, t.rows, t.admitted) for t in found] == [
         ("text", "text is printable", "poems", 3, 2),
         ("text", "text is printable", "tales", 2, 0),
@@ -191,18 +198,22 @@ def test_a_pair_is_no_mended_text(tmp_path: Path) -> None:
 )
 def test_every_record_fits_its_own_kind_alone(kind: str, row: Record) -> None:
     values = plain(row)
-    assert misfit(kind, values) == ""
+    assert explain_misfit(kind, values) == ""
     assert all(
-        misfit(other, values) for other in ("text", "pairs", "comparisons", "ratings") if other != kind
+        explain_misfit(other, values)
+        for other in ("text", "pairs", "comparisons", "ratings")
+        if other != kind
     )
     for name in values:
         if name not in ("history", "time", "times", "fault"):
-            assert misfit(kind, {k: v for k, v in values.items() if k != name}) == f"{name} is missing"
-        assert misfit(kind, {**values, name: {"a": 1}}).startswith(f"{name} is {{")
-    assert "history" not in values or "turns with role" in misfit(
+            assert (
+                explain_misfit(kind, {k: v for k, v in values.items() if k != name}) == f"{name} is missing"
+            )
+        assert explain_misfit(kind, {**values, name: {"a": 1}}).startswith(f"{name} is {{")
+    assert "history" not in values or "turns with role" in explain_misfit(
         kind, {**values, "history": [{"role": "user"}]}
     )
-    assert "scores" not in values or "a list of numbers" in misfit(kind, {**values, "scores": [True]})
+    assert "scores" not in values or "a list of numbers" in explain_misfit(kind, {**values, "scores": [True]})
 
 
 @pytest.mark.parametrize(
@@ -245,7 +256,7 @@ def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path, rows: list[
     assert (tmp_path / PATH).read_bytes() == before
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"could not be written"):
-        admit(tmp_path, "file/admitted.jsonl", [rows[0]["id"]], "Ann", "so", NOW)
+        admit_rows(tmp_path, "file/admitted.jsonl", [rows[0]["id"]], "Ann", "so", NOW)
 
 
 def _take_each(root: Path, ids: list[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from model.errors import UserError
 from model.evaluation.evaluate_config import EvaluateParameters
-from model.training.ppo_config import PPOParameters
+from model.training.ppo_config import PPOConfig
 from model.training.pretrain import PretrainParameters
 from model.training.reward import RewardParameters
 from model.training.sft import SFTParameters
@@ -21,15 +21,15 @@ from tasks.data.records import (
     TYPES,
     Record,
     comparison_row,
-    digest,
     pair_row,
     rating_row,
+    text_digest,
     text_row,
     write_rows,
 )
 from tasks.data.sources import DataParameters, Source
 from tasks.data.splits import SplitParameters, split_of
-from tasks.engine.stage import Surroundings
+from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.onboarding.source_preview import check_later_stages, dry_run
 from tasks.split import split
@@ -46,7 +46,7 @@ ASKED = Trainings(
     pretrain=PretrainParameters(batch=4),
     sft=SFTParameters(batch=4),
     reward=RewardParameters(batch=2, group=4, reference_tokens=8),
-    rlhf=PPOParameters(batch=8, minibatches=2, new_tokens=12),
+    rlhf=PPOConfig(batch=8, minibatches=2, new_tokens=12),
     evaluate=EvaluateParameters(new_tokens=12),
 )
 
@@ -65,14 +65,16 @@ def texts(count: int = 60) -> list[Record]:
 
 
 def pairs(count: int = 60, group: str = "", words: int = 3) -> list[Record]:
-    return [pair_row(say(n, words), say(n + 900, 2), "chat", group or digest("p", n)) for n in range(count)]
+    return [
+        pair_row(say(n, words), say(n + 900, 2), "chat", group or text_digest("p", n)) for n in range(count)
+    ]
 
 
 def comparisons(count: int = 60, choice: str = "a", words: int = 3) -> list[Record]:
     return [
         comparison_row(
             say(n, words), say(n, 2), say(n + 50, 2),
-            choice, "tone", "ana", "chat", digest("c", n),  # type: ignore[arg-type]
+            choice, "tone", "ana", "chat", text_digest("c", n),  # type: ignore[arg-type]
         )
         for n in range(count)
     ]  # fmt: skip
@@ -80,7 +82,7 @@ def comparisons(count: int = 60, choice: str = "a", words: int = 3) -> list[Reco
 
 def ratings(count: int = 60, score: float | None = None) -> list[Record]:
     return [
-        rating_row(say(n, 3), say(n, 2), [score or n % 5], ["ana"], "tone", "film", digest("r", n))
+        rating_row(say(n, 3), say(n, 2), [score or n % 5], ["ana"], "tone", "film", text_digest("r", n))
         for n in range(count)
     ]
 
@@ -159,8 +161,8 @@ def test_a_kind_that_is_missing_is_said_and_stops_nothing(tmp_path: Path) -> Non
         (comparisons(choice="tie"), {}, r"reward: all \d+ labels are of one class"),
         (ratings(score=3), {}, r"reward: all \d+ labels are of one class"),
         (comparisons(words=60), {}, "reward: reward.reference_tokens: 8 tokens of answer leave room for 0"),
-        (pairs(), {"rlhf": PPOParameters(batch=64, new_tokens=12)}, "rlhf: .*one batch of 64"),
-        (pairs(), {"rlhf": PPOParameters(batch=8, new_tokens=32)}, "new_tokens is 32 and the context 32"),
+        (pairs(), {"rlhf": PPOConfig(batch=64, new_tokens=12)}, "rlhf: .*one batch of 64"),
+        (pairs(), {"rlhf": PPOConfig(batch=8, new_tokens=32)}, "new_tokens is 32 and the context 32"),
         (pairs(), {"evaluate": EvaluateParameters(new_tokens=1)}, "evaluate: no test prompt of any source"),
         (pairs(), {"evaluate": EvaluateParameters(sources=("film",))}, "no test prompt of film"),
     ],
@@ -192,7 +194,7 @@ def test_all_stages_that_would_stop_are_named_at_once(tmp_path: Path) -> None:
             'means something else, set columns: {group: ""} at its source',
         ),
         (
-            digest("same"),
+            text_digest("same"),
             "all 60 pairs are of one group, as they share a prompt; add rows about other prompts",
         ),
     ],
@@ -222,7 +224,7 @@ def test_a_group_column_can_be_ignored(tmp_path: Path, format: str) -> None:
         text = "".join(f'{{"prompt": "{p}", "completion": "{c}", "group": "{g}"}}\n' for p, c, g in rows)
     (tmp_path / f"a.{format}").write_text(text)
     source = Source("own", files=f"a.{format}", columns={"group": ""})
-    around = Surroundings(tmp_path, 1, "cpu", 1)
+    around = StageContext(tmp_path, 1, "cpu", 1)
     made = ingest.run(DataParameters((source,)), {}, around, quiet)
     (shard,) = (Path(made.path) / "rows" / "pairs").glob("*.jsonl")
     assert made.metrics["pairs"] == 30 and '"group":"control"' not in shard.read_text()

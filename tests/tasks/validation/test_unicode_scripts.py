@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from tasks.validation.unicode_scripts import SCRIPTS, known, share_in
+from tasks.validation.unicode_scripts import SCRIPTS, is_known_script, share_in
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_names_agree_with_the_names_of_characters() -> None:
 
 
 def test_an_unknown_name_is_told() -> None:
-    assert known("Latin")
-    assert not known("latin")
+    assert is_known_script("Latin")
+    assert not is_known_script("latin")
     with pytest.raises(ValueError, match="no script is called 'Latn'"):
         share_in("text", ["Latn"])

@@ -6,27 +6,27 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import find_format
-from tasks.data.records import Comparison, Found, Pair, Rating
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 
 
-def sample(name: str) -> File:
-    return File(name, path=EXPORTS / name)
+def sample(name: str) -> SourceFile:
+    return SourceFile(name, path=EXPORTS / name)
 
 
-def lines(*rows: Any) -> File:
-    return File("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+def lines(*rows: Any) -> SourceFile:
+    return SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
 
 
-def read(name: str, *files: File, **told: Any) -> list[Found]:
-    return list(find_format(name).parse(files, Reading(source="mine", **told)))
+def read(name: str, *files: SourceFile, **told: Any) -> list[ParsedRow]:
+    return list(find_format(name).parse(files, ParseOptions(source="mine", **told)))
 
 
-def rows(name: str, *files: File, **told: Any) -> list[Any]:
+def rows(name: str, *files: SourceFile, **told: Any) -> list[Any]:
     return [found.row for found in read(name, *files, **told)]
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.newest import REPLACED
 from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Found
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import ParsedRow
 from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ratings, read, rows, sample
 
 ANN, BOB, EVE = (f"00000000-0000-0000-0000-{number:012d}" for number in (1, 2, 3))
@@ -55,7 +55,7 @@ SETTINGS = json.dumps(
 def test_the_settings_say_of_what_type_a_question_is() -> None:
     told = rows("argilla", sample("argilla.jsonl"), columns={"completion": "rewrite"})
     assert rows("argilla", sample("argilla.jsonl"), labelling=SETTINGS) == told
-    beside = File("export/.argilla/settings.json", SETTINGS.encode())
+    beside = SourceFile("export/.argilla/settings.json", SETTINGS.encode())
     assert rows("argilla", beside, sample("argilla.jsonl")) == told
     with pytest.raises(
         UserError, match=r"record r1: whether rewrite takes texts, labels or rankings is not said"
@@ -79,7 +79,7 @@ HUGE = {
 }
 
 
-def flat(value: Any, **more: Any) -> File:
+def flat(value: Any, **more: Any) -> SourceFile:
     record = {
         "id": "r1", "prompt": "Who?", "response_1": "I.", "response_2": "You.", "q.responses": [value],
         "q.responses.users": ["ann"], "q.responses.status": ["submitted"],
@@ -115,7 +115,7 @@ def flat(value: Any, **more: Any) -> File:
         ),
     ],
 )
-def test_what_argilla_does_not_write_is_named_with_its_record(given: File, said: str) -> None:
+def test_what_argilla_does_not_write_is_named_with_its_record(given: SourceFile, said: str) -> None:
     with pytest.raises(UserError, match=said):
         read("argilla", given)
 
@@ -153,10 +153,10 @@ def server(
     return {"id": "u1", "external_id": "r1", "fields": fields, "responses": [response]} | more
 
 
-def exported(*exports: Any, **told: Any) -> tuple[list[Found], Tally]:
-    files = [File(f"{n}.jsonl", json.dumps(export).encode()) for n, export in enumerate(exports)]
-    tally = Tally()
-    return list(read_rows(find_format("argilla"), files, Reading("mine", **told), tally)), tally
+def exported(*exports: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
+    files = [SourceFile(f"{n}.jsonl", json.dumps(export).encode()) for n, export in enumerate(exports)]
+    tally = SkipCounts()
+    return list(read_rows(find_format("argilla"), files, ParseOptions("mine", **told), tally)), tally
 
 
 OLD, NEW = "2026-03-01T10:00:00", "2026-03-02T10:00:00"

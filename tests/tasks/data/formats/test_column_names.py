@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.column_names import guess, plain_choice, respelled, written
-from tasks.data.formats.detect import choose_reading, find
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.column_names import format_columns, guess_columns, plain_choice, respelled_columns
+from tasks.data.formats.detect import choose_reading, detect_format
+from tasks.data.formats.files import SourceFile
 from tasks.data.records import Comparison, Pair, Text
 
 
-def rows(file: File, wanted: str = "auto", **columns: str) -> list[Any]:
-    known, reading = choose_reading([file], "mine", wanted, Reading("mine", columns=columns))
+def rows(file: SourceFile, wanted: str = "auto", **columns: str) -> list[Any]:
+    known, reading = choose_reading([file], "mine", wanted, ParseOptions("mine", columns=columns))
     return [found.row for found in known.parse([file], reading)]
 
 
@@ -43,13 +43,13 @@ def rows(file: File, wanted: str = "auto", **columns: str) -> list[Any]:
     ],
 )  # fmt: skip
 def test_common_names_are_known(keys: str, format: str, columns: str) -> None:
-    found = guess(keys.split("|") if "|" in keys else keys.split())
-    assert found is not None and (found.format, written(found.columns)) == (format, columns)
+    found = guess_columns(keys.split("|") if "|" in keys else keys.split())
+    assert found is not None and (found.format, format_columns(found.columns)) == (format, columns)
 
 
 @pytest.mark.parametrize("keys", ["id name", "width height", "lat lon time", "a b"])
 def test_names_that_say_nothing_are_no_guess(keys: str) -> None:
-    assert guess(keys.split()) is None
+    assert guess_columns(keys.split()) is None
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_a_choice_is_read_in_its_usual_spellings(value: str, says: str) -> None:
 
 
 def test_columns_without_a_format_find_the_format() -> None:
-    file = File("a.csv", b"question,answer\nWhy?,So.\n")
+    file = SourceFile("a.csv", b"question,answer\nWhy?,So.\n")
     (row,) = rows(file, prompt="question", completion="answer")
     assert isinstance(row, Pair) and (row.prompt, row.completion) == ("Why?", "So.")
-    (row,) = rows(File("a.csv", b"n,body\n1,A text.\n"), text="body")
+    (row,) = rows(SourceFile("a.csv", b"n,body\n1,A text.\n"), text="body")
     assert isinstance(row, Text) and row.text == "A text."
-    compared = File("a.csv", b"q,x,y,who\nWhy?,So.,No.,y\n")
+    compared = SourceFile("a.csv", b"q,x,y,who\nWhy?,So.,No.,y\n")
     (row,) = rows(compared, prompt="q", a="x", b="y", choice="who")
     assert isinstance(row, Comparison) and row.choice == "b"
 
@@ -94,26 +94,26 @@ def test_columns_without_a_format_find_the_format() -> None:
     ],
 )
 def test_spellings_marks_and_line_ends_are_read(name: str, content: bytes) -> None:
-    (row,) = rows(File(name, content))
+    (row,) = rows(SourceFile(name, content))
     assert (row.prompt, row.completion) == ("Why?", "So.")
-    (row,) = rows(File(name, content), "rows")
+    (row,) = rows(SourceFile(name, content), "rows")
     assert (row.prompt, row.completion) == ("Why?", "So.")
 
 
 def test_returns_inside_quotes_stay_and_lines_keep_their_numbers() -> None:
-    file = File("a.csv", b'prompt,completion\rWhy?,"One.\rTwo."\rHow?,So,\r')
-    known, reading = choose_reading([file], "mine", "rows", Reading("mine"))
+    file = SourceFile("a.csv", b'prompt,completion\rWhy?,"One.\rTwo."\rHow?,So,\r')
+    known, reading = choose_reading([file], "mine", "rows", ParseOptions("mine"))
     with pytest.raises(UserError, match=r"a\.csv, line 4: 3 cells under 2 columns"):
         list(known.parse([file], reading))
-    (row,) = rows(File("a.csv", b'prompt,completion\rWhy?,"One.\rTwo."\r'))
+    (row,) = rows(SourceFile("a.csv", b'prompt,completion\rWhy?,"One.\rTwo."\r'))
     assert "One." in row.completion and "Two." in row.completion
-    (row,) = rows(File("a.csv", b'prompt,completion\nWhy?,"One.\rTwo."\n'))
+    (row,) = rows(SourceFile("a.csv", b'prompt,completion\nWhy?,"One.\rTwo."\n'))
     assert row.completion == "One.\rTwo."
 
 
 def test_a_name_that_is_there_in_two_spellings_is_not_renamed() -> None:
-    assert respelled(["prompt", "Prompt", "Completion"]) == {"completion": "Completion"}
-    assert respelled(["prompt", "completion"]) == {}
+    assert respelled_columns(["prompt", "Prompt", "Completion"]) == {"completion": "Completion"}
+    assert respelled_columns(["prompt", "completion"]) == {}
 
 
 @pytest.mark.parametrize(
@@ -153,16 +153,21 @@ def test_a_name_that_is_there_in_two_spellings_is_not_renamed() -> None:
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_says_why_in_one_sentence(name: str, value: object, says: str) -> None:
     with pytest.raises(UserError) as error:
-        find([File(name, json.dumps(value).encode())], "mine", "auto")
+        detect_format([SourceFile(name, json.dumps(value).encode())], "mine", "auto")
     assert says in str(error.value) and len(str(error.value)) < 260
 
 
 @pytest.mark.parametrize("content", [b"prompt,completion\n", b"text\n\n", b"sep=;\nprompt;completion\n"])
 def test_a_table_without_rows_is_empty(content: bytes) -> None:
     with pytest.raises(UserError, match=r"a\.csv is empty \(it has a header and no row\)"):
-        find([File("a.csv", content)], "mine", "auto")
-    (row,) = rows(File("b.csv", b"text\nA text.\n"))
-    assert find([File("a.csv", content), File("b.csv", b"text\nA text.\n")], "mine", "auto").name == "rows"
+        detect_format([SourceFile("a.csv", content)], "mine", "auto")
+    (row,) = rows(SourceFile("b.csv", b"text\nA text.\n"))
+    assert (
+        detect_format(
+            [SourceFile("a.csv", content), SourceFile("b.csv", b"text\nA text.\n")], "mine", "auto"
+        ).name
+        == "rows"
+    )
     assert isinstance(row, Text)
 
 
@@ -172,10 +177,10 @@ def test_an_empty_parquet_is_empty(tmp_path: Path) -> None:
 
     parquet.write_table(pyarrow.table({"text": pyarrow.array([], "string")}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match="is empty"):
-        find([File("a.parquet", path=tmp_path / "a.parquet")], "mine", "auto")
+        detect_format([SourceFile("a.parquet", path=tmp_path / "a.parquet")], "mine", "auto")
 
 
 @pytest.mark.parametrize("content", [b"Survey of May\nprompt,completion\nP,r\n", b"Survey,,\na,b,c\nP,r,x\n"])
 def test_a_title_above_the_header_is_said(content: bytes) -> None:
     with pytest.raises(UserError, match="title above the header"):
-        find([File("a.csv", content)], "mine", "auto")
+        detect_format([SourceFile("a.csv", content)], "mine", "auto")

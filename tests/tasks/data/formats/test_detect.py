@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.detect import find
-from tasks.data.formats.files import File
+from tasks.data.formats.detect import detect_format
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import formats
 
 EXPORTS = Path(__file__).parents[3] / "exports"
@@ -21,7 +21,7 @@ def lines(*rows: object) -> bytes:
 
 
 def found(*files: tuple[str, bytes], wanted: str = "auto") -> str:
-    return find([File(name, content) for name, content in files], "mine", wanted).name
+    return detect_format([SourceFile(name, content) for name, content in files], "mine", wanted).name
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_every_sample_is_found_or_asked_about() -> None:
     for path in sorted(path for path in EXPORTS.iterdir() if path.is_file() and path.suffix != ".py"):
         own = [name for name in formats() if path.name.startswith(name)]
         try:
-            taken = find([File(path.name, path=path)], "mine", "auto").name
+            taken = detect_format([SourceFile(path.name, path=path)], "mine", "auto").name
         except UserError:
             continue
         # Half of a source by itself looks like any text.

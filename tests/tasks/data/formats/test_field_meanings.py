@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.detect import find
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.detect import detect_format
 from tasks.data.formats.field_meanings import as_flag, as_review, as_score, as_verdict, check_fields
-from tasks.data.formats.files import File
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import Tally
+from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.formats.verdict_names import looks_like_verdict
-from tasks.data.records import Comparison, Found, Pair, Rating, Text
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 ALPACA = {"instruction": "Name a bird.", "input": "", "output": "A robin."}
@@ -25,12 +25,12 @@ CHAT = {"messages": TURNS}
 SHARE = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}
 
 
-def read(*rows: Any, **told: Any) -> tuple[list[Found], Tally]:
+def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
     """Read rows of JSON Lines in the format that is found."""
-    file = File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    tally = Tally()
-    name = find([file], "mine", told.pop("format", "auto")).name
-    return list(read_rows(find_format(name), [file], Reading("mine", **told), tally)), tally
+    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    tally = SkipCounts()
+    name = detect_format([file], "mine", told.pop("format", "auto")).name
+    return list(read_rows(find_format(name), [file], ParseOptions("mine", **told), tally)), tally
 
 
 @pytest.mark.parametrize("row", [PAIR, ALPACA, CHAT, SHARE])

@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from model.errors import UserError
 from tasks.data.formats import decoding, json_stream, tables
-from tasks.data.formats.files import BrokenItem, File, Item
+from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Who keeps the mill?", "completion": "The miller — of old.", "n": "1"},
@@ -56,7 +56,7 @@ CONTAINERS = {
 PACKED = {"": bytes, ".gz": gzip.compress, ".zst": lambda raw: pyarrow.compress(raw, "zstd", asbytes=True)}
 
 
-def values(file: File) -> list[dict[str, Any]]:
+def values(file: SourceFile) -> list[dict[str, Any]]:
     return [item.values for item in file.items()]
 
 
@@ -66,13 +66,13 @@ def test_every_container_gives_the_same_objects(name: str, suffix: str, tmp_path
     content = PACKED[suffix](CONTAINERS[name])
     path = tmp_path / "anything"
     path.write_bytes(content)
-    assert values(File(name + suffix, content)) == ROWS
-    assert values(File(name + suffix, path=path)) == ROWS
+    assert values(SourceFile(name + suffix, content)) == ROWS
+    assert values(SourceFile(name + suffix, path=path)) == ROWS
 
 
 def test_items_say_where_they_stand() -> None:
     def places(name: str) -> list[str]:
-        return [item.where.removeprefix(f"{name}, ") for item in File(name, CONTAINERS[name]).items()]
+        return [item.where.removeprefix(f"{name}, ") for item in SourceFile(name, CONTAINERS[name]).items()]
 
     assert places("rows.jsonl") == ["line 1", "line 3", "line 5"]
     assert places("array.json") == ["line 2, item 1", "line 7, item 2", "line 12, item 3"]
@@ -89,7 +89,7 @@ def test_text_with_a_mark_is_read_and_said(name: str, encoding: str, tmp_path: P
     mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
     path = tmp_path / "marked"
     path.write_bytes((mark + CONTAINERS[name].decode()).encode(encoding))
-    file = File(name, path=path)
+    file = SourceFile(name, path=path)
     assert values(file) == ROWS
     assert file.text() == CONTAINERS[name].decode()
     told = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le"}.get(encoding, encoding)
@@ -111,7 +111,7 @@ def test_text_with_a_mark_is_read_and_said(name: str, encoding: str, tmp_path: P
 )
 def test_other_bytes_are_refused_with_their_place(name: str, content: bytes, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        values(File(name, content))
+        values(SourceFile(name, content))
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
@@ -119,14 +119,14 @@ def test_other_bytes_are_refused_with_their_place(name: str, content: bytes, sai
 def test_a_packed_file_that_is_cut_off_or_damaged(suffix: str, damage: Any) -> None:
     raw = "".join(json.dumps({"text": f"line {n * n}"}) + "\n" for n in range(1000)).encode()
     with pytest.raises(UserError, match=rf"a\.jsonl\{suffix}: cannot be unpacked after \d+ bytes"):
-        values(File(f"a.jsonl{suffix}", damage(PACKED[suffix](raw))))
+        values(SourceFile(f"a.jsonl{suffix}", damage(PACKED[suffix](raw))))
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.txt"])
 def test_a_zip_bomb_is_left_unpacked(name: str, suffix: str) -> None:
     bomb = PACKED[suffix]((b" " * (1 << 20) + b"\n") * 70)
-    file = File(name + suffix, bomb)
+    file = SourceFile(name + suffix, bomb)
     with pytest.raises(UserError, match=r"unpacks to more than 67108864 bytes, over 200 times its size"):
         file.text() if name == "a.txt" else values(file)
 
@@ -140,7 +140,7 @@ def test_a_line_of_100_mb_is_refused_before_it_is_read(name: str, tmp_path: Path
             file.write(b"a" * (1 << 20))
     tracemalloc.start()
     with pytest.raises(UserError, match=rf"{name}, line 2: longer than 64 MB"):
-        list(File(name, path=path).text_lines())
+        list(SourceFile(name, path=path).text_lines())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 200 << 20
@@ -155,7 +155,7 @@ def test_a_json_array_is_the_same_however_its_blocks_are_cut(monkeypatch: pytest
     for text in (json.dumps(rows), json.dumps(rows, indent=40), json.dumps(rows, ensure_ascii=False)):
         for block in (*range(1, 30), 64, 200):
             monkeypatch.setattr(json_stream, "BLOCK", block)
-            assert values(File("a.json", text.encode())) == rows
+            assert values(SourceFile("a.json", text.encode())) == rows
 
 
 @pytest.mark.parametrize(
@@ -177,25 +177,25 @@ def test_a_json_array_is_the_same_however_its_blocks_are_cut(monkeypatch: pytest
 )
 def test_broken_json_is_named_with_its_line(content: str, said: str) -> None:
     with pytest.raises(UserError, match=f"^a.json, {said}"):
-        values(File("a.json", content.encode()))
+        values(SourceFile("a.json", content.encode()))
 
 
 @pytest.mark.parametrize("line", ["[" * 200_000, '{"a": Infinity}', "9" * 5000, '{"a": "\x01"}', "{}{}"])
 def test_broken_lines_are_one_error(line: str) -> None:
     with pytest.raises(UserError, match=r"a\.jsonl, line 1: broken JSON"):
-        values(File("a.jsonl", line.encode()))
+        values(SourceFile("a.jsonl", line.encode()))
     with pytest.raises(UserError, match=r"a\.json: broken JSON"):
-        File("a.json", line.encode()).document()
+        SourceFile("a.json", line.encode()).document()
 
 
 def test_a_value_or_row_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "LONGEST", 1000)
     monkeypatch.setattr(json_stream, "BLOCK", 100)
     with pytest.raises(UserError, match=r"a\.json, line 1: broken JSON \(longer than"):
-        values(File("a.json", b'[{"a": "' + b"b" * 5000 + b'"}]'))
+        values(SourceFile("a.json", b'[{"a": "' + b"b" * 5000 + b'"}]'))
     monkeypatch.setattr(tables, "LONGEST", 1000)
     with pytest.raises(UserError, match=r"a\.csv, line 2: a row of more than"):
-        values(File("a.csv", b'text\n"' + b"b\n" * 5000))
+        values(SourceFile("a.csv", b'text\n"' + b"b\n" * 5000))
 
 
 @pytest.mark.parametrize(
@@ -220,22 +220,25 @@ def test_a_value_or_row_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPat
 )  # fmt: skip
 def test_a_table_that_is_wrong_is_named_with_its_line(name: str, content: str, said: str) -> None:
     with pytest.raises(UserError, match=f"^{name}, {said}"):
-        values(File(name, content.encode()))
+        values(SourceFile(name, content.encode()))
 
 
 def test_a_table_may_have_an_index_and_empty_lines() -> None:
     content = b',text , n\n\n0,a  b,1\n\n1,"",2\n'
     index = "(column 1 without a name)"
     rows = [{index: "0", "text": "a  b", "n": "1"}, {index: "1", "text": "", "n": "2"}]
-    assert values(File("a.csv", content)) == rows
+    assert values(SourceFile("a.csv", content)) == rows
     assert (
-        values(File("a.csv", b"\n")) == values(File("a.csv", b"")) == values(File("a.csv", b"text\n")) == []
+        values(SourceFile("a.csv", b"\n"))
+        == values(SourceFile("a.csv", b""))
+        == values(SourceFile("a.csv", b"text\n"))
+        == []
     )
 
 
 def test_parquet_is_read_over_batches_and_row_groups() -> None:
     rows = [{"text": f"row {n}", "turns": [{"role": "user", "n": n}]} for n in range(tables.BATCH * 3 + 5)]
-    found = list(File("a.parquet", parquet_of(rows, row_group_size=200)).items())
+    found = list(SourceFile("a.parquet", parquet_of(rows, row_group_size=200)).items())
     assert [item.values for item in found] == rows
     assert found[-1].where == f"a.parquet, row {len(rows)}"
 
@@ -245,11 +248,11 @@ def test_parquet_is_read_over_batches_and_row_groups() -> None:
 )
 def test_what_is_no_parquet_file(content: bytes) -> None:
     with pytest.raises(UserError, match=r"^a\.parquet.*: no Parquet file, or a damaged one \("):
-        values(File("a.parquet", content))
+        values(SourceFile("a.parquet", content))
 
 
 def test_a_column_that_is_not_there_is_told_with_those_that_are() -> None:
-    (item, *_) = File("a.parquet", CONTAINERS["table.parquet"]).items()
+    (item, *_) = SourceFile("a.parquet", CONTAINERS["table.parquet"]).items()
     assert item.value("n") == "1"
     with pytest.raises(
         UserError, match=r"a\.parquet, row 1: no key or column text; there are prompt, completion, n$"
@@ -258,9 +261,9 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are() -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    for read in (File.text, values, lambda file: file.parts(10)):
+    for read in (SourceFile.text, values, lambda file: file.parts(10)):
         with pytest.raises(UserError, match=r"gone: cannot be opened \(No such file or directory\)"):
-            read(File("gone", path=tmp_path / "gone"))
+            read(SourceFile("gone", path=tmp_path / "gone"))
 
 
 @pytest.mark.parametrize("block", [3, 64, 1 << 18])
@@ -276,8 +279,8 @@ def test_parts_hold_the_rows_of_the_whole(
     path = tmp_path / "rows"
     for last in ("", end, end * 3):
         path.write_text(mark + end.join(lines) + last, encoding="utf-8", newline="")
-        whole = File("rows.jsonl", path=path)
-        expected: list[Item] = list(whole.items())
+        whole = SourceFile("rows.jsonl", path=path)
+        expected: list[SourceRecord] = list(whole.items())
         assert len(expected) == 40
         for size in (1, 2, 50, 100, 333, 1000, path.stat().st_size - 1):
             parts = whole.parts(size)
@@ -292,7 +295,7 @@ def test_parts_hold_the_rows_of_the_whole(
 def test_an_error_in_a_part_has_its_place_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n{"a": "\xe9"}\n')
-    *_, last = File("a.jsonl", path=path).parts(5)
+    *_, last = SourceFile("a.jsonl", path=path).parts(5)
     with pytest.raises(UserError, match=r"a\.jsonl, line 3: not UTF-8 at byte 28"):
         values(last)
 
@@ -306,21 +309,21 @@ def test_what_cannot_be_cut_stays_whole(name: str, tmp_path: Path) -> None:
         "utf16.jsonl": CONTAINERS["rows.jsonl"].decode().encode("utf-16"), "array": CONTAINERS["array.json"],
     }  # fmt: skip
     path.write_bytes(contents[name])
-    file = File(name, path=path)
+    file = SourceFile(name, path=path)
     assert file.parts(10) == [file]
     assert values(file) == ROWS
-    held = File("a.jsonl", CONTAINERS["rows.jsonl"])
+    held = SourceFile("a.jsonl", CONTAINERS["rows.jsonl"])
     assert held.parts(10) == [held]
 
 
-def table_file(columns: dict[str, Any], features: dict[str, Any] | None = None) -> File:
+def table_file(columns: dict[str, Any], features: dict[str, Any] | None = None) -> SourceFile:
     table = pyarrow.table(columns)
     if features:
         told = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": told})
     sink = io.BytesIO()
     parquet.write_table(table, sink, compression="zstd")
-    return File("a.parquet", sink.getvalue())
+    return SourceFile("a.parquet", sink.getvalue())
 
 
 def test_classes_are_read_by_their_names() -> None:
@@ -354,7 +357,7 @@ def test_tables_of_very_many_columns_are_refused_at_once(name: str) -> None:
     if name == "a.parquet":
         given = table_file({column: [1] for column in names})
     else:
-        given = File(name, ("," if name == "a.csv" else "\t").join(names).encode() + b"\n")
+        given = SourceFile(name, ("," if name == "a.csv" else "\t").join(names).encode() + b"\n")
     with pytest.raises(UserError, match=r"6,000 columns, and at most 4,096 are read"):
         list(given.items())
 
@@ -372,7 +375,7 @@ def test_an_object_with_a_key_twice_costs_its_row(name: str, row: str) -> None:
     sound = '{"prompt": "c?", "completion": "d"}'
     rows = [sound, row, sound]
     text = "\n".join(rows) if name == "a.jsonl" else f"[{', '.join(rows)}]"
-    items = list(File(name, text.encode()).all_items())
-    assert [isinstance(one, Item) for one in items] == [True, False, True]
+    items = list(SourceFile(name, text.encode()).all_items())
+    assert [isinstance(one, SourceRecord) for one in items] == [True, False, True]
     broken = items[1]
     assert isinstance(broken, BrokenItem) and "is there twice" in broken.fault and "2" in broken.where

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import find_format
-from tasks.data.records import Comparison, Pair, Rating, Text, digest
+from tasks.data.records import Comparison, Pair, Rating, Text, text_digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 
@@ -30,12 +30,14 @@ class Rows:
 def parse(name: str, *files: str | bytes, source: str = "mine", prompt: str = "") -> Rows:
     """Files by name from tests/exports, or their bytes."""
     read = [
-        File(file, (EXPORTS / file).read_bytes()) if isinstance(file, str) else File("given.jsonl", file)
+        SourceFile(file, (EXPORTS / file).read_bytes())
+        if isinstance(file, str)
+        else SourceFile("given.jsonl", file)
         for file in files
     ]
     rows = Rows()
     kinds = {Text: rows.text, Pair: rows.pairs, Comparison: rows.comparisons, Rating: rows.ratings}
-    for row, where, *_ in find_format(name).parse(read, Reading(source, prompt)):
+    for row, where, *_ in find_format(name).parse(read, ParseOptions(source, prompt)):
         kinds[type(row)].append(row)
         rows.places.append(where)
     return rows
@@ -44,7 +46,7 @@ def parse(name: str, *files: str | bytes, source: str = "mine", prompt: str = ""
 def test_plain_text_is_a_document_a_file() -> None:
     (row,) = parse("plain", "plain.txt").text
     assert row.text == "The harbour was quiet.\nOnly two boats lay there."
-    assert row.source == "mine" and row.group == digest(row.text) and len(row.id) == 16
+    assert row.source == "mine" and row.group == text_digest(row.text) and len(row.id) == 16
 
 
 def test_plain_text_that_is_empty_is_none() -> None:
@@ -111,7 +113,9 @@ def test_questions_are_pairs_and_their_judged_answers_comparisons() -> None:
     wrong = [row.b if row.choice == "a" else row.a for row in found.comparisons]
     assert wrong == ["the mayor", "a nurse"]
     assert {row.a if row.choice == "a" else row.b for row in found.comparisons} == {"the captain"}
-    assert {row.group for row in (*found.comparisons, found.pairs[0])} == {digest("who kept the letters")}
+    assert {row.group for row in (*found.comparisons, found.pairs[0])} == {
+        text_digest("who kept the letters")
+    }
 
 
 def test_the_right_side_is_a_matter_of_the_digest() -> None:

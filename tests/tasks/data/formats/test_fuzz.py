@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import formats
-from tasks.data.records import Found, Record, canonical
+from tasks.data.records import ParsedRow, Record, canonical_line
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 # No examples are kept and no seed is drawn: the same damage every time.
@@ -52,17 +52,17 @@ def samples(name: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths if not (longer and path.name.startswith(longer))}
 
 
-def parse(name: str, sample: str, given: File, reading: Reading) -> list[Found]:
+def parse(name: str, sample: str, given: SourceFile, reading: ParseOptions) -> list[ParsedRow]:
     """What a format finds in a file that stands in for one of its samples."""
     others = samples(name).items() if name in TOGETHER else ()
-    files = [given if other == sample else File(other, content) for other, content in others] or [given]
+    files = [given if other == sample else SourceFile(other, content) for other, content in others] or [given]
     rows = list(formats()[name].parse(files, reading))
     for row, where, *_ in rows:
-        assert isinstance(row, Record) and where and json.loads(canonical(row))["id"] == row.id
+        assert isinstance(row, Record) and where and json.loads(canonical_line(row))["id"] == row.id
     return rows
 
 
-def survives(name: str, sample: str, given: File, reading: Reading) -> None:
+def survives(name: str, sample: str, given: SourceFile, reading: ParseOptions) -> None:
     try:
         parse(name, sample, given, reading)
     except UserError as error:
@@ -76,10 +76,12 @@ def labelling(name: str) -> str:
 
 
 @st.composite
-def readings(draw: st.DrawFn, name: str) -> Reading:
+def readings(draw: st.DrawFn, name: str) -> ParseOptions:
     columns = draw(st.sampled_from(COLUMNS))
     told = draw(st.sampled_from((labelling(name), labelling(name), "", "{", "<View>", '{"questions": [{}]}')))
-    return Reading("mine", "Say: ", columns, draw(st.sampled_from(("file", "paragraph"))), labelling=told)
+    return ParseOptions(
+        "mine", "Say: ", columns, draw(st.sampled_from(("file", "paragraph"))), labelling=told
+    )
 
 
 @st.composite
@@ -136,7 +138,7 @@ def parsed(name: str) -> list[tuple[str, str]]:
     found = []
     for sample in samples(name):
         if Path(sample).suffix in (".json", ".jsonl"):
-            file = File(sample, samples(name)[sample])
+            file = SourceFile(sample, samples(name)[sample])
             found.append((sample, json.dumps([item.values for item in file.items()])))
     return found
 
@@ -145,10 +147,10 @@ def parsed(name: str) -> list[tuple[str, str]]:
 def test_a_sample_gives_rows(name: str) -> None:
     found = 0
     for columns in COLUMNS:
-        reading = Reading("mine", columns=columns, labelling=labelling(name))
+        reading = ParseOptions("mine", columns=columns, labelling=labelling(name))
         for sample, content in samples(name).items():
             with suppress(UserError):
-                found += len(parse(name, sample, File(sample, content), reading))
+                found += len(parse(name, sample, SourceFile(sample, content), reading))
     assert found, f"tests/exports/{name}* has no rows"
 
 
@@ -165,7 +167,7 @@ def test_damaged_bytes(name: str, data: st.DataObject) -> None:
         content = pack(data.draw(damaged(content)) if inside else content)
     if pack is None or not inside:
         content = data.draw(damaged(content))
-    survives(name, sample, File(f"a{suffix}", content), data.draw(readings(name)))
+    survives(name, sample, SourceFile(f"a{suffix}", content), data.draw(readings(name)))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if parsed(name)])
@@ -174,7 +176,7 @@ def test_damaged_bytes(name: str, data: st.DataObject) -> None:
 def test_whole_json_that_says_something_else(name: str, data: st.DataObject) -> None:
     sample, text = data.draw(st.sampled_from(parsed(name)))
     rows = data.draw(changed(json.loads(text)))
-    survives(name, sample, File("a.json", json.dumps(rows).encode()), data.draw(readings(name)))
+    survives(name, sample, SourceFile("a.json", json.dumps(rows).encode()), data.draw(readings(name)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -182,4 +184,4 @@ def test_whole_json_that_says_something_else(name: str, data: st.DataObject) -> 
 @given(data=st.data(), suffix=st.sampled_from(SUFFIXES), content=st.binary(max_size=200))
 def test_random_bytes(name: str, data: st.DataObject, suffix: str, content: bytes) -> None:
     sample = next(iter(samples(name)))
-    survives(name, sample, File(f"a{suffix}", content), data.draw(readings(name)))
+    survives(name, sample, SourceFile(f"a{suffix}", content), data.draw(readings(name)))

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading, Sample
-from tasks.data.formats.files import File, Item
+from tasks.data.formats.base import ParseOptions, Sample
+from tasks.data.formats.files import SourceFile, SourceRecord
 from tasks.data.formats.registry import find_format, formats
-from tasks.data.records import Found, Pair, canonical, digest, pair_row
+from tasks.data.records import Pair, ParsedRow, canonical_line, pair_row, text_digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 CONVERSATIONS = {"sharegpt": "conversations", "messages": "messages"}
 
 
-def read(name: str, *rows: dict[str, Any], **told: Any) -> list[Found]:
+def read(name: str, *rows: dict[str, Any], **told: Any) -> list[ParsedRow]:
     """What a format finds in its sample of tests/exports, or in objects given."""
-    file = File(f"{name}.jsonl", path=EXPORTS / f"{name}.jsonl")
+    file = SourceFile(f"{name}.jsonl", path=EXPORTS / f"{name}.jsonl")
     if rows:
-        file = File("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
-    return list(find_format(name).parse([file], Reading(source="mine", **told)))
+        file = SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    return list(find_format(name).parse([file], ParseOptions(source="mine", **told)))
 
 
 def pairs(name: str, *rows: dict[str, Any], **told: Any) -> list[Pair]:
@@ -55,7 +55,7 @@ def test_an_instruction_with_input_has_another_prompt_than_one_without() -> None
     assert with_input.prompt.partition("\n")[0] != alone.prompt.partition("\n")[0]
     # White space is no input, and braces in an instruction are the user's own.
     assert "### Input:" not in blank.prompt and "Say {good} morning." in blank.prompt
-    assert alone.group == digest(alone.prompt) and alone.source == "mine"
+    assert alone.group == text_digest(alone.prompt) and alone.source == "mine"
 
 
 def test_an_instruction_has_what_was_said_before() -> None:
@@ -81,7 +81,7 @@ def test_a_conversation_is_a_pair_for_each_answer_with_what_was_said_before() ->
     assert said(first) == ["system: You know mills."]
     assert (second.prompt, second.completion) == ("Always?", "In some mills wind.")
     assert said(second) == [*said(first), "user: What turns the wheel?", "assistant: Water."]
-    assert first.group == second.group == digest("What turns the wheel?")
+    assert first.group == second.group == text_digest("What turns the wheel?")
     assert first.id != second.id
 
 
@@ -132,7 +132,7 @@ def test_two_system_lines_that_differ_are_refused() -> None:
 
 def test_a_pair_without_history_is_the_row_that_it_was() -> None:
     (row,) = pairs("messages", talk("u one", "a two"))
-    assert canonical(row) == canonical(pair_row("one", "two", "mine", digest("one")))
+    assert canonical_line(row) == canonical_line(pair_row("one", "two", "mine", text_digest("one")))
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -202,15 +202,15 @@ def test_what_cannot_be_read_is_said_with_its_line(name: str, row: dict[str, Any
 
 def test_what_stands_before_a_broken_row_is_given_first() -> None:
     rows = [talk("u one", "a two"), {"messages": 3}]
-    file = File("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
-    found = find_format("messages").parse([file], Reading("mine"))
+    file = SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    found = find_format("messages").parse([file], ParseOptions("mine"))
     assert next(found).where == "given.jsonl, line 1"
     with pytest.raises(UserError, match=r"given\.jsonl, line 2"):
         next(found)
 
 
 def sample(rows: Sequence[dict[str, Any]]) -> Sample:
-    return Sample("given.jsonl", "", tuple(Item(row, f"line {n}") for n, row in enumerate(rows, 1)))
+    return Sample("given.jsonl", "", tuple(SourceRecord(row, f"line {n}") for n, row in enumerate(rows, 1)))
 
 
 @pytest.mark.parametrize("name", ["alpaca", "sharegpt", "messages"])

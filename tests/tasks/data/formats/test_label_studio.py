@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.label_studio_config import read_labelling
 from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Rating, digest
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Rating, text_digest
 from tests.tasks.data.formats.export_reader import (
     EXPORTS,
     comparisons,
@@ -39,10 +39,10 @@ def result(kind: str, name: str = "control", on: str = "x", **value: Any) -> dic
     return {"from_name": name, "to_name": on, "type": kind, "value": value}
 
 
-def counted(*files: File, **told: Any) -> tuple[list[Any], Tally]:
+def counted(*files: SourceFile, **told: Any) -> tuple[list[Any], SkipCounts]:
     """The rows of files and what reading them left aside."""
-    tally = Tally()
-    found = read_rows(find_format("label_studio"), files, Reading("mine", **told), tally)
+    tally = SkipCounts()
+    found = read_rows(find_format("label_studio"), files, ParseOptions("mine", **told), tally)
     return [one.row for one in found], tally
 
 
@@ -66,7 +66,7 @@ def test_pairwise_choices_follow_the_labelling_configuration() -> None:
     assert (first.prompt, first.source, first.time) == (
         "What does a mill grind?", "mine", "2026-03-01T11:00:00.000000Z",
     )  # fmt: skip
-    assert {row.group for row in found[:5]} == {digest("What does a mill grind?")}
+    assert {row.group for row in found[:5]} == {text_digest("What does a mill grind?")}
 
 
 def test_ratings_of_an_answer_are_one_row_and_nought_is_none() -> None:
@@ -192,7 +192,7 @@ def test_a_conversation_before_the_answer_is_its_history() -> None:
     ]  # fmt: skip
     said = task([result("rating", "tone", "reply", rating=3)], {"talk": talk, "reply": "The miller."})
     (row,) = rows("label_studio", lines(said))
-    assert row.prompt == "Who are you?" and row.history == talk[:3] and row.group == digest("Hello.")
+    assert row.prompt == "Who are you?" and row.history == talk[:3] and row.group == text_digest("Hello.")
 
 
 def test_a_control_on_the_prompt_rates_the_answer() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.formats.base import Sample
-from tasks.data.formats.files import Item
+from tasks.data.formats.files import SourceRecord
 from tasks.data.formats.registry import find_format
 from tasks.data.records import Record
 from tests.tasks.data.formats.export_reader import EXPORTS, lines, rows, sample
@@ -38,7 +38,7 @@ def test_a_sample_is_of_one_format_and_read_twice_the_same(
 
 
 def test_a_row_of_ones_own_is_of_no_labelling_tool() -> None:
-    look = Sample("rows.jsonl", "", (Item({"prompt": "a", "completion": "b", "score": 1}, "line 1"),))
+    look = Sample("rows.jsonl", "", (SourceRecord({"prompt": "a", "completion": "b", "score": 1}, "line 1"),))
     for name in ("label_studio", "argilla", "mlflow_feedback"):
         assert find_format(name).fits(look)
 

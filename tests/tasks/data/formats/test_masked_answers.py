@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from tasks.data.formats.base import Reading
-from tasks.data.formats.detect import find
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.detect import detect_format
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
 from tasks.data.formats.row_verdicts import MASKED_VERDICT
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Comparison, Found, Pair, Rating
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating
 
 MASKS: list[dict[str, Any]] = [{"weight": 0}, {"train": "false"}, {"masked": True}, {"loss_mask": 0.0}]
 
 
-def read(*rows: Any, **told: Any) -> tuple[list[Found], Tally]:
-    file = File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    tally = Tally()
-    name = find([file], "mine", "auto").name
-    return list(read_rows(find_format(name), [file], Reading("mine", **told), tally)), tally
+def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
+    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    tally = SkipCounts()
+    name = detect_format([file], "mine", "auto").name
+    return list(read_rows(find_format(name), [file], ParseOptions("mine", **told), tally)), tally
 
 
 def chat(*turns: str | tuple[str, dict[str, Any]], sharegpt: bool = False) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.mlflow_feedback import FORMAT
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Found, Rating
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import ParsedRow, Rating
 from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ratings, read, rows
 
 
@@ -75,13 +75,13 @@ def test_a_real_stores_traces_give_what_people_said(tmp_path: Path, monkeypatch:
         # Its own answer to where it would be, set again, would have every later test's MLflow there.
         mlflow.set_tracking_uri(None)
 
-    read_back = rows("mlflow_feedback", File("traces.jsonl", found.to_json().encode()))
+    read_back = rows("mlflow_feedback", SourceFile("traces.jsonl", found.to_json().encode()))
     assert ratings(read_back) == [("The miller.", [5.0, 0.0], ["ann", "bob"], "truthfulness")]
     assert pairs(read_back) == [("Who?", "The miller runs it.")]
     (rating,) = (row for row in read_back if isinstance(row, Rating))
     assert rating.history == [{"role": "system", "content": "Be brief."}]
     assert all(time.endswith("Z") for time in rating.times) and len(rating.times) == 2
-    assert rows("mlflow_feedback", File("table.jsonl", table.encode())) == read_back
+    assert rows("mlflow_feedback", SourceFile("table.jsonl", table.encode())) == read_back
 
 
 def test_what_is_said_of_a_trace_is_a_rating_or_a_preference() -> None:
@@ -137,21 +137,23 @@ def test_a_persons_word_without_a_meaning_is_asked_about(value: Any) -> None:
         "info": {"trace_id": "t1", "assessments": [said]},
         "data": {"request": "Name a bird.", "response": "A robin."},
     }
-    file, tally = File("a.jsonl", json.dumps(trace).encode()), Tally()
-    assert list(FORMAT.stream([file], Reading("mine"), tally)) == []
+    file, tally = SourceFile("a.jsonl", json.dumps(trace).encode()), SkipCounts()
+    assert list(FORMAT.stream([file], ParseOptions("mine"), tally)) == []
     with pytest.raises(UserError, match=r"the key quality is .* and looks like a verdict"):
         tally.check("mine")
     if isinstance(value, str):
-        reading, tally = Reading("mine", fields={"quality": {value: 0.5}}), Tally()
+        reading, tally = ParseOptions("mine", fields={"quality": {value: 0.5}}), SkipCounts()
         (found,) = FORMAT.stream([file], reading, tally)
-        assert isinstance(found, Found) and isinstance(found.row, Rating) and found.row.scores == [0.5]
+        assert isinstance(found, ParsedRow) and isinstance(found.row, Rating) and found.row.scores == [0.5]
         tally.check("mine", reading.fields)
 
 
-def exported(*exports: dict[str, Any]) -> tuple[list[Any], Tally]:
-    files = [File(f"{n}.jsonl", json.dumps(export).encode()) for n, export in enumerate(exports)]
-    tally = Tally()
-    found = [one.row for one in FORMAT.stream(files, Reading("mine"), tally) if isinstance(one, Found)]
+def exported(*exports: dict[str, Any]) -> tuple[list[Any], SkipCounts]:
+    files = [SourceFile(f"{n}.jsonl", json.dumps(export).encode()) for n, export in enumerate(exports)]
+    tally = SkipCounts()
+    found = [
+        one.row for one in FORMAT.stream(files, ParseOptions("mine"), tally) if isinstance(one, ParsedRow)
+    ]
     return found, tally
 
 

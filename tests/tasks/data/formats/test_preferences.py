@@ -12,11 +12,11 @@ import pyarrow.parquet
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading, Sample
-from tasks.data.formats.files import File, Item
+from tasks.data.formats.base import ParseOptions, Sample
+from tasks.data.formats.files import SourceFile, SourceRecord
 from tasks.data.formats.preference_fields import iso_time
 from tasks.data.formats.registry import find_format, formats
-from tasks.data.records import Comparison, Found, Rating, Record, digest
+from tasks.data.records import Comparison, ParsedRow, Rating, Record, text_digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 SAMPLES = {
@@ -25,15 +25,15 @@ SAMPLES = {
 }  # fmt: skip
 
 
-def read(name: str, *rows: dict[str, Any], sample: str = "", **told: Any) -> list[Found]:
+def read(name: str, *rows: dict[str, Any], sample: str = "", **told: Any) -> list[ParsedRow]:
     """What a format finds in a sample of tests/exports, or in objects given."""
-    file = File(f"{sample or name}.jsonl", path=EXPORTS / f"{sample or name}.jsonl")
+    file = SourceFile(f"{sample or name}.jsonl", path=EXPORTS / f"{sample or name}.jsonl")
     if rows:
-        file = File("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
-    return list(find_format(name).parse([file], Reading(source="mine", **told)))
+        file = SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    return list(find_format(name).parse([file], ParseOptions(source="mine", **told)))
 
 
-def rows_of(*found: Found) -> list[Any]:
+def rows_of(*found: ParsedRow) -> list[Any]:
     return [one.row for one in found]
 
 
@@ -56,7 +56,7 @@ def test_preferences_of_texts() -> None:
     assert sides(one) == ("Water.", "Boats.") and sides(other) == ("Boats.", "Water.")
     # Two people of two minds: the answers have the same sides, so only the choice differs.
     assert (one.a, one.b) == (other.a, other.b)
-    assert one.group == other.group == digest("What turns the wheel?")
+    assert one.group == other.group == text_digest("What turns the wheel?")
     assert (one.annotator, one.aspect, one.time) == ("ann", "truthfulness", "2024-03-01T10:00:00+01:00")
     assert (other.annotator, other.aspect) == ("7", "helpfulness")
     assert other.time == "2024-03-01T09:00:00+00:00"
@@ -68,7 +68,7 @@ def test_preferences_of_texts() -> None:
     ]
     assert transcript.prompt == "Who owns the mill?"
     assert transcript.history == [user("Hello"), assistant("Hi.")]
-    assert transcript.group == digest("Hello")
+    assert transcript.group == text_digest("Hello")
 
 
 def test_preferences_of_messages() -> None:
@@ -152,7 +152,7 @@ def test_answers_that_are_good_or_bad_are_ratings() -> None:
     good, bad, talked, empty = found
     assert (good.scores, good.annotators, good.times) == ([1.0], ["ann"], ["2024-03-01"])
     assert (bad.scores, bad.annotators, bad.times) == ([-1.0], ["unknown"], [])
-    assert good.group == bad.group == digest("What turns the wheel?")
+    assert good.group == bad.group == text_digest("What turns the wheel?")
     assert talked.history == [user("Hello"), assistant("Hi.")] and talked.completion == "The miller."
     assert (good.aspect, talked.aspect) == ("helpfulness", "truthfulness")
     assert empty.completion == ""
@@ -283,7 +283,7 @@ def test_times(given: object, time: str) -> None:
 
 def _looked_at(name: str) -> Sample:
     lines = (EXPORTS / f"{name}.jsonl").read_text().splitlines()
-    items = tuple(Item(json.loads(line), f"line {n}") for n, line in enumerate(lines, 1))
+    items = tuple(SourceRecord(json.loads(line), f"line {n}") for n, line in enumerate(lines, 1))
     return Sample(f"{name}.jsonl", "\n".join(lines), items)
 
 
@@ -295,7 +295,7 @@ def test_a_sample_fits_its_own_format_only(sample: str, name: str) -> None:
 
 def test_what_might_be_something_else_fits_no_preference() -> None:
     def fits(name: str, **row: Any) -> bool:
-        return not find_format(name).fits(Sample("given.jsonl", "", (Item(row, "line 1"),)))
+        return not find_format(name).fits(Sample("given.jsonl", "", (SourceRecord(row, "line 1"),)))
 
     assert not fits("preferences", chosen="The sky is blue.", rejected="The sky is green.")
     assert not fits("unpaired", prompt="a", completion="b", label=1)
@@ -317,7 +317,7 @@ def test_preferences_are_read_from_tables_too(tmp_path: Path) -> None:
     )
 
     def found(name: str, file: str) -> Any:
-        (one,) = find_format(name).parse([File(file, path=tmp_path / file)], Reading("mine"))
+        (one,) = find_format(name).parse([SourceFile(file, path=tmp_path / file)], ParseOptions("mine"))
         return one.row
 
     texts, lists = found("preferences", "labels.csv"), found("preferences", "labels.parquet")

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
+from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.detect import choose_reading
 from tasks.data.formats.field_meanings import as_score
-from tasks.data.formats.files import File
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Found, Rating
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import ParsedRow, Rating
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 TRACE = {
@@ -24,10 +24,10 @@ TRACE = {
 }
 
 
-def read(*rows: Any, format: str = "auto", **told: Any) -> tuple[list[Found], Tally]:
-    file = File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    tally = Tally()
-    known, reading = choose_reading([file], "mine", format, Reading("mine", **told))
+def read(*rows: Any, format: str = "auto", **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
+    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    tally = SkipCounts()
+    known, reading = choose_reading([file], "mine", format, ParseOptions("mine", **told))
     return list(read_rows(find_format(known.name), [file], reading, tally)), tally
 
 
@@ -98,7 +98,7 @@ def test_each_aspect_may_have_a_scale_of_its_own() -> None:
 
 
 def test_scales_are_told_alike_however_a_source_is_cut() -> None:
-    whole = Tally()
+    whole = SkipCounts()
     for value in (4, 2, "90%"):
         whole.add(read({**PAIR, "rating": value})[1])
     with pytest.raises(UserError, match=r"plain numbers to 5 .* and %"):

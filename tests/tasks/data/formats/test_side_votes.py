@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
+from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.files import File
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Comparison, Found
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Comparison, ParsedRow
 
 
-def read(file: File, format: str = "rows", **told: Any) -> tuple[list[Found], Tally]:
-    tally = Tally()
-    known, reading = choose_reading([file], "mine", format, Reading("mine", **told))
+def read(file: SourceFile, format: str = "rows", **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
+    tally = SkipCounts()
+    known, reading = choose_reading([file], "mine", format, ParseOptions("mine", **told))
     return list(read_rows(find_format(known.name), [file], reading, tally)), tally
 
 
@@ -39,7 +39,7 @@ WIDE: dict[str, tuple[str, list[str], dict[str, str]]] = {
 @pytest.mark.parametrize("name", WIDE)
 def test_a_column_of_choices_per_person_is_named_and_read(name: str) -> None:
     header, lines, columns = WIDE[name]
-    file = File("v.csv", "\n".join([header, *lines, ""]).encode())
+    file = SourceFile("v.csv", "\n".join([header, *lines, ""]).encode())
     people = header.split(",")[-2:]
     with pytest.raises(
         UserError, match=rf"{people[0]}, {people[1]} hold a choice each; .*{people[0]}: vote, "
@@ -59,7 +59,7 @@ def test_a_column_of_choices_per_person_is_named_and_read(name: str) -> None:
 def test_people_who_did_not_vote_give_no_row_and_votes_in_an_object_are_read() -> None:
     rows = [{"votes": {"ana": "a", "ben": None}}, {"votes": {"ana": ""}}, {"votes": {"ben": "tie"}}]
     made = [{"prompt": f"P{n}", "a": "x", "b": "y", **row} for n, row in enumerate(rows)]
-    file = File("v.jsonl", "".join(json.dumps(row) + "\n" for row in made).encode())
+    file = SourceFile("v.jsonl", "".join(json.dumps(row) + "\n" for row in made).encode())
     found, tally = read(file, fields={"votes.ana": "vote", "votes.ben": "vote"})
     assert [(one.row.choice, one.row.annotator) for one in found] == [
         ("a", "ana"),
@@ -69,7 +69,7 @@ def test_people_who_did_not_vote_give_no_row_and_votes_in_an_object_are_read() -
 
 
 def test_votes_beside_a_choice_are_asked_about_and_are_no_votes_on_it() -> None:
-    file = File("v.csv", b"prompt,a,b,choice,anna,ben\nWho?,x,y,a,a,b\nWhat?,x,y,b,b,b\n")
+    file = SourceFile("v.csv", b"prompt,a,b,choice,anna,ben\nWho?,x,y,a,a,b\nWhat?,x,y,b,b,b\n")
     _, tally = read(file)
     with pytest.raises(
         UserError, match=r"anna, ben hold a vote each .*fields: \{anna: ignore, ben: ignore\}"
@@ -83,7 +83,7 @@ def test_votes_beside_a_choice_are_asked_about_and_are_no_votes_on_it() -> None:
 
 @pytest.mark.parametrize("key", ["choice_2", "second choice", "picked_by_ben"])
 def test_a_second_choice_is_asked_about(key: str) -> None:
-    file = File("v.csv", f"prompt,a,b,choice,{key}\nWho?,x,y,a,b\nWhat?,x,y,b,a\n".encode())
+    file = SourceFile("v.csv", f"prompt,a,b,choice,{key}\nWho?,x,y,a,b\nWhat?,x,y,b,a\n".encode())
     _, tally = read(file)
     with pytest.raises(UserError, match=f"the key {key} is 'b' and looks like a verdict"):
         tally.check("mine")

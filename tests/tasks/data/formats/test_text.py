@@ -13,18 +13,18 @@ from pyarrow import parquet
 
 from model.errors import UserError
 from tasks.data.formats import plain
-from tasks.data.formats.base import Reading, Sample
-from tasks.data.formats.files import File
+from tasks.data.formats.base import ParseOptions, Sample
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.markdown import without_front_matter
 from tasks.data.formats.registry import find_format, formats
-from tasks.data.records import Comparison, Found, Pair, Rating, Text, digest
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, text_digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"
 
 
-def parse(name: str, file: File | str, **reading: Any) -> list[Found]:
-    given = File(file, path=EXPORTS / file) if isinstance(file, str) else file
-    return list(find_format(name).parse([given], Reading("mine", **reading)))
+def parse(name: str, file: SourceFile | str, **reading: Any) -> list[ParsedRow]:
+    given = SourceFile(file, path=EXPORTS / file) if isinstance(file, str) else file
+    return list(find_format(name).parse([given], ParseOptions("mine", **reading)))
 
 
 def test_paragraphs_are_documents_with_their_lines() -> None:
@@ -40,7 +40,7 @@ def test_paragraphs_are_documents_with_their_lines() -> None:
 
 def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "LONGEST", 20)
-    file = File("a.txt", b"short.\n\nthis line\nand this line\n")
+    file = SourceFile("a.txt", b"short.\n\nthis line\nand this line\n")
     with pytest.raises(UserError, match=r"a\.txt, line 3: a paragraph of more than"):
         parse("plain", file, documents="paragraph")
     with pytest.raises(UserError, match=r"a\.txt: above .* too large .*; documents: paragraph makes"):
@@ -49,7 +49,7 @@ def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bytes_that_are_no_text_are_named_in_paragraphs_too() -> None:
     with pytest.raises(UserError, match=r"a\.txt, line 3: not UTF-8 at byte 7"):
-        parse("plain", File("a.txt", b"one\n\ntw\xe9"), documents="paragraph")
+        parse("plain", SourceFile("a.txt", b"one\n\ntw\xe9"), documents="paragraph")
 
 
 def test_markdown_stays_as_it_is_without_its_front_matter() -> None:
@@ -104,25 +104,25 @@ def test_lists_in_a_tables_cells_and_what_was_said_before() -> None:
         {"role": "user", "content": "What is ground?"},
         {"role": "assistant", "content": "Grain."},
     ]
-    assert row.group == digest("What is ground?")
+    assert row.group == text_digest("What is ground?")
 
 
 def test_a_column_is_text_if_columns_say_so() -> None:
     sink = io.BytesIO()
     table = pyarrow.table({"prompt": ["a"], "completion": ["b"], "text": [7], "body": ["Grain."], "id": [3]})
     parquet.write_table(table, sink)
-    (found,) = parse("rows", File("a.parquet", sink.getvalue()), columns={"text": "body"})
+    (found,) = parse("rows", SourceFile("a.parquet", sink.getvalue()), columns={"text": "body"})
     assert isinstance(found.row, Text) and found.row.text == "Grain." and found.own == "3"
     with pytest.raises(
         UserError,
         match=r"a\.parquet, row 1: no column words, which columns names for text; there are prompt, "
         "completion, text, body, id",
     ):
-        parse("rows", File("a.parquet", sink.getvalue()), columns={"text": "words"})
+        parse("rows", SourceFile("a.parquet", sink.getvalue()), columns={"text": "words"})
 
 
 def test_names_may_be_exchanged() -> None:
-    file = File("a.jsonl", b'{"prompt": "the answer", "completion": "the question"}')
+    file = SourceFile("a.jsonl", b'{"prompt": "the answer", "completion": "the question"}')
     ((row, *_),) = parse("rows", file, columns={"prompt": "completion", "completion": "prompt"})
     assert isinstance(row, Pair) and (row.prompt, row.completion) == ("the question", "the answer")
 
@@ -131,7 +131,7 @@ def test_times_of_parquet_are_written_out() -> None:
     sink = io.BytesIO()
     row = {"prompt": "p", "a": "x", "b": "y", "choice": "b", "time": datetime(2026, 3, 1, 10)}
     parquet.write_table(pyarrow.Table.from_pylist([row]), sink)
-    ((found, *_),) = parse("rows", File("a.parquet", sink.getvalue()))
+    ((found, *_),) = parse("rows", SourceFile("a.parquet", sink.getvalue()))
     assert isinstance(found, Comparison)
     assert (found.time, found.annotator, found.choice) == ("2026-03-01T10:00:00", "unknown", "b")
 
@@ -154,7 +154,7 @@ def test_times_of_parquet_are_written_out() -> None:
     ],
 )
 def test_what_a_row_cannot_say(more: str, said: str) -> None:
-    file = File("a.jsonl", f'{{"prompt": "p", "completion": "c", {more}}}'.encode())
+    file = SourceFile("a.jsonl", f'{{"prompt": "p", "completion": "c", {more}}}'.encode())
     with pytest.raises(UserError, match=rf"^a\.jsonl, line 1(, \w+)?: {said}|^a\.jsonl, line 1, {said}"):
         parse("rows", file)
 

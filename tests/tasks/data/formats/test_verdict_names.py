@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
+from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.field_meanings import flat
-from tasks.data.formats.files import File
+from tasks.data.formats.field_meanings import flatten_name
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Comparison, Found, Pair, Rating
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 CHAT = {"messages": [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": "A robin."}]}
 CHOICE = {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "No."}
 
 
-def read(*rows: Any, **told: Any) -> tuple[list[Found], Tally]:
-    file = File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    tally = Tally()
-    known, reading = choose_reading([file], "mine", "auto", Reading("mine", **told))
+def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
+    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    tally = SkipCounts()
+    known, reading = choose_reading([file], "mine", "auto", ParseOptions("mine", **told))
     return list(read_rows(find_format(known.name), [file], reading, tally)), tally
 
 
@@ -97,8 +97,11 @@ def test_a_verdict_under_a_name_that_only_looks_like_a_known_one_is_read(key: st
 
 
 def test_names_in_another_script_stay_as_they_are() -> None:
-    assert flat("\u0441\u043e\u0440\u0442") == "\u0441\u043e\u0440\u0442"
-    assert flat("r\u0430ting") == "rating" == flat("\uff32ating") and flat("s\u0441\u043ere") == "score"
+    assert flatten_name("\u0441\u043e\u0440\u0442") == "\u0441\u043e\u0440\u0442"
+    assert (
+        flatten_name("r\u0430ting") == "rating" == flatten_name("\uff32ating")
+        and flatten_name("s\u0441\u043ere") == "score"
+    )
 
 
 @pytest.mark.parametrize(

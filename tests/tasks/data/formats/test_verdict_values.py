@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Reading
+from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.detect import choose_reading
 from tasks.data.formats.field_meanings import as_score
-from tasks.data.formats.files import File
+from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import no_rows, read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import Tally
-from tasks.data.records import Found, Pair, Rating
+from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.records import Pair, ParsedRow, Rating
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 ROWS: list[dict[str, Any]] = [
@@ -25,13 +25,13 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def read(*rows: Any, **told: Any) -> tuple[list[Found], Tally]:
-    return read_file(File("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()), **told)
+def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
+    return read_file(SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()), **told)
 
 
-def read_file(file: File, **told: Any) -> tuple[list[Found], Tally]:
-    tally = Tally()
-    known, reading = choose_reading([file], "mine", "auto", Reading("mine", **told))
+def read_file(file: SourceFile, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
+    tally = SkipCounts()
+    known, reading = choose_reading([file], "mine", "auto", ParseOptions("mine", **told))
     return list(read_rows(find_format(known.name), [file], reading, tally)), tally
 
 
@@ -87,7 +87,7 @@ def test_a_key_that_says_something_else_is_only_named(key: str, values: list[Any
 
 def test_values_are_told_alike_however_a_source_is_cut() -> None:
     parts = [read({**PAIR, "state": value})[1] for value in ("open", "bad", "shut")]
-    whole, again = Tally(), Tally()
+    whole, again = SkipCounts(), SkipCounts()
     for part in parts:
         whole.add(part)
     for part in reversed(parts):
@@ -158,7 +158,7 @@ WIDE = {
 def test_a_column_of_votes_per_person_is_asked_about_and_read(name: str) -> None:
     people, votes, scores = WIDE[name]
     rows = [f"Q{n}?,A{n}.,{vote}" for n, vote in enumerate(votes)]
-    file = File("v.csv", "\n".join([f"prompt,completion,{people}", *rows, ""]).encode())
+    file = SourceFile("v.csv", "\n".join([f"prompt,completion,{people}", *rows, ""]).encode())
     _, tally = read_file(file)
     first, *_ = people.split(",")
     with pytest.raises(UserError, match=rf"the columns {first}, .* one per person .*{first}\"?: vote"):
@@ -207,13 +207,13 @@ def test_columns_that_are_no_votes_are_only_named(row: dict[str, Any]) -> None:
     ],
 )
 def test_columns_without_a_name_are_counted(header: str, row: str, unread: dict[str, int]) -> None:
-    (found,), tally = read_file(File("a.csv", f"{header}\n{row}\n".encode()))
+    (found,), tally = read_file(SourceFile("a.csv", f"{header}\n{row}\n".encode()))
     assert isinstance(found.row, Pair) and (found.row.prompt, found.row.completion) == ("Who?", "I.")
     assert {name: seen.count for name, seen in tally.unread.items()} == unread
 
 
 def test_a_verdict_in_a_column_without_a_name_is_asked_about_and_read() -> None:
-    file = File("a.csv", b"prompt,completion,\nWho?,I.,bad\nWhat?,It.,good\n")
+    file = SourceFile("a.csv", b"prompt,completion,\nWho?,I.,bad\nWhat?,It.,good\n")
     _, tally = read_file(file)
     with pytest.raises(UserError, match=r"the key \(column 3 without a name\) is 'bad' and looks like"):
         tally.check("mine")
