@@ -20,11 +20,11 @@ from model.errors import UserError
 from tasks.common import url_secrets
 
 # Characters of a person's key or value that a message repeats.
-LONGEST = 80
+_LONGEST = 80
 # No key needs a larger number; one that does not fit an array or a clock would end in a traceback.
 LARGEST_INTEGER, LARGEST_FLOAT = 10**12, 1e15
 UNBOUNDED = ("seed",)
-RIGHT: dict[Any, str] = {
+_RIGHT: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -32,7 +32,7 @@ RIGHT: dict[Any, str] = {
     tuple: "a list",
     dict: "a mapping of keys to values",
 }
-WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 # What UTF-8 cannot hold, and what no file name or database takes.
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -63,9 +63,9 @@ def said_value(value: Any) -> str:
         return "a list"
     # Cut before secrets are looked for, which takes long in a text without end.
     said = url_secrets.hide_secrets(
-        repr(value[: 4 * LONGEST]) if isinstance(value, str | bytes) else str(value)
+        repr(value[: 4 * _LONGEST]) if isinstance(value, str | bytes) else str(value)
     )
-    return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
+    return said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…"
 
 
 def _refuse_other_kinds(value: Any, kind: Any, where: tuple[str, ...]) -> None:
@@ -73,7 +73,7 @@ def _refuse_other_kinds(value: Any, kind: Any, where: tuple[str, ...]) -> None:
     if known is not None:
         if not isinstance(value, Mapping):
             if not isinstance(value, BaseModel) and not is_dataclass(value):
-                raise UserError(_sentence(where, value, RIGHT[dict]))
+                raise UserError(_sentence(where, value, _RIGHT[dict]))
             return
         for key, inner in value.items():
             _refuse_other_kinds(inner, known[key], (*where, str(key)))
@@ -85,7 +85,7 @@ def _refuse_other_kinds(value: Any, kind: Any, where: tuple[str, ...]) -> None:
     if origin is Any or origin is Literal:
         return
     if not _is_a(value, origin):
-        raise UserError(_sentence(where, value, RIGHT[origin]))
+        raise UserError(_sentence(where, value, _RIGHT[origin]))
     if origin is tuple:
         for place, each in enumerate(value):
             _refuse_other_kinds(each, get_args(kind)[0], (*where, str(place)))
@@ -115,7 +115,7 @@ def _refuse_each(value: Any, kinds: tuple[Any, ...], where: tuple[str, ...]) -> 
         if _is_a(value, origin):
             _refuse_other_kinds(value, kind, where)
             return
-        right.append(RIGHT[origin])
+        right.append(_RIGHT[origin])
     raise UserError(_sentence(where, value, " or ".join(right)))
 
 
@@ -125,7 +125,7 @@ def _is_a(value: Any, kind: Any) -> bool:
     if kind is dict:
         return isinstance(value, Mapping)
     if kind is int and isinstance(value, str):
-        return WHOLE.fullmatch(value) is not None
+        return _WHOLE.fullmatch(value) is not None
     if kind is int:
         return not isinstance(value, bool) and (number := _number(value)) is not None and number.is_integer()
     if kind is float:
@@ -161,7 +161,7 @@ def _sentence(where: tuple[str, ...], value: Any, right: str) -> str:
 
 
 def _short_key(key: Any) -> str:
-    return str(key) if len(str(key)) <= LONGEST else f"{str(key)[:LONGEST]}…"
+    return str(key) if len(str(key)) <= _LONGEST else f"{str(key)[:_LONGEST]}…"
 
 
 def _refuse_unknown(values: Any, kind: Any, where: tuple[str, ...], whole: Any) -> None:

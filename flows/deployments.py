@@ -34,7 +34,7 @@ TAKES_OVER = [
     StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.COMPLETED,
 ]  # fmt: skip
 LOOKED_AT = 100
-SHOWN = 200
+_SHOWN = 200
 # How the message begins of a look that found nothing.
 NOTHING_NEW = "nothing new since the data"
 
@@ -113,7 +113,7 @@ def _named_preset(announced: str, presets: list[str]) -> str | None:
 
 
 def _not_named(announced: str, presets: list[str]) -> str:
-    shown = announced if len(announced) <= SHOWN else f"{announced[:SHOWN]}…"
+    shown = announced if len(announced) <= _SHOWN else f"{announced[:_SHOWN]}…"
     return (
         f"nothing was run: the event names the preset {shown!r}, "
         f"and this deployment runs {', '.join(presets)}; "

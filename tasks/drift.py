@@ -29,8 +29,8 @@ from tasks.engine.stage import stage
 from tasks.reporting.charts import against_bars, standalone_svg
 from tasks.reporting.template import STYLE
 
-TABLE, CELLS, PICTURE, FOUND = "drift.md", "drift.csv", "drift.svg", "drift.json"
-NOTHING = "nothing to compare this data with: no champion has learned from other data"
+_TABLE, CELLS, PICTURE, FOUND = "drift.md", "drift.csv", "drift.svg", "drift.json"
+_NOTHING = "nothing to compare this data with: no champion has learned from other data"
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def drift(
     profile.write_ids(samples, out)
     described: dict[str, Any] = {f"rows/{kind}": len(sample.ids) for kind, sample in samples.items()}
     if champion is None:
-        report({"event": "message", "text": NOTHING})
-        _write_profile(out, {"against": None, "says": NOTHING, "new": {}, "measures": []})
+        report({"event": "message", "text": _NOTHING})
+        _write_profile(out, {"against": None, "says": _NOTHING, "new": {}, "measures": []})
         return described
     about = json.loads((champion / ABOUT).read_text())
     before = profile.Profile.read(champion)
@@ -165,7 +165,7 @@ def _publish_results(
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     shares = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
     markdown = f"{found['says']}.\n\nNew rows: {shares}.\n\n{table}"
-    (out / TABLE).write_text(f"# Drift\n\n{markdown}\n", encoding="utf-8")
+    (out / _TABLE).write_text(f"# Drift\n\n{markdown}\n", encoding="utf-8")
     picture = against_bars([(each.name, each.multiple, each.past) for each in measures])
     if picture:
         (out / PICTURE).write_text(standalone_svg(picture, STYLE), encoding="utf-8")

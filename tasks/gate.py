@@ -41,7 +41,7 @@ class Measure:
     scorer: str = ""
 
 
-MEASURES = {
+_MEASURES = {
     "judge": Measure(scorer="judge"),
     "reward": Measure(scorer="reward"),
     "completion_loss": Measure(False, "completions"),
@@ -53,12 +53,12 @@ MEASURES = {
     "length": Measure(),
 }
 MODELS = ("base", "few_shot", "sft", "aligned", "champion")
-FIGURES = (
+_FIGURES = (
     "reward_gain", "loss_increase", "kl", "ends_by_itself_change", "length_ratio", "judge_gain", "win_rate",
     "champion_win_rate", "test_pair_accuracy", "judge_test_pair_accuracy", "judge_reliable", "prompts",
     "questions", "completions",
 )  # fmt: skip
-ENDS = ("", "_low", "_high", "_n")
+_ENDS = ("", "_low", "_high", "_n")
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class GateParameters:
                     raise ValueError(
                         f"{section}.{name} is no figure of evaluate{_nearest_names(name, KNOWN)}"
                     )
-        if self.score and _measure_of(self.score) not in MEASURES:
-            scores = [f"aligned_{name}" for name in MEASURES]
+        if self.score and _measure_of(self.score) not in _MEASURES:
+            scores = [f"aligned_{name}" for name in _MEASURES]
             raise ValueError(
                 f"score is {self.score}, by which two models cannot be compared; it must be one of "
                 f"{', '.join(scores)}"
@@ -91,8 +91,8 @@ class GateParameters:
 
 KNOWN = frozenset(
     name + end
-    for name in (*FIGURES, *OLD_NAMES, *(f"{model}_{measure}" for model in MODELS for measure in MEASURES))
-    for end in ENDS
+    for name in (*_FIGURES, *OLD_NAMES, *(f"{model}_{measure}" for model in MODELS for measure in _MEASURES))
+    for end in _ENDS
 )
 
 
@@ -150,7 +150,7 @@ def effective_thresholds(
 
 
 def _new_name(name: str) -> str:
-    for end in ENDS:
+    for end in _ENDS:
         if name.removesuffix(end) in OLD_NAMES:
             return OLD_NAMES[name.removesuffix(end)] + end
     return name
@@ -166,7 +166,7 @@ def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: b
     side = "at least" if least else "at most"
     value = figures.get(name)
     passed = value is not None and (value >= bar if least else value <= bar)
-    low, high, n = (figures.get(f"{name}{end}") for end in ENDS[1:])
+    low, high, n = (figures.get(f"{name}{end}") for end in _ENDS[1:])
     interval = None if low is None or high is None else [low, high]
     shown = f" [{low:.4g}, {high:.4g}]" if interval else ""
     shown += f" (n = {n:.0f})" if n is not None else ""
@@ -206,7 +206,7 @@ def compare_with_champion(
 
 
 def _model_score(by: str, model: str, figures: Mapping[str, Any], held_out: Mapping[str, Any]) -> Score:
-    measure, name = MEASURES[by], f"{model}_{by}"
+    measure, name = _MEASURES[by], f"{model}_{by}"
     scorer = held_out.get(measure.scorer, {})
     low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
     rows = measure.rows if measure.rows in held_out else ""

@@ -50,7 +50,7 @@ from tasks.project import data_folder
 from tasks.project.owned_folder import copy_folder
 from tasks.project.paths import DATA_LOCK
 
-SHOWN = 3
+_SHOWN = 3
 WAITS = "another run makes data/; waiting for it"
 
 
@@ -352,8 +352,8 @@ def _is_utf16(file: SourceFile) -> bool:
 
 
 def _name_origins(origins: Sequence[str]) -> str:
-    others = f" and {len(origins) - SHOWN} more files" if len(origins) > SHOWN else ""
-    return f"{', '.join(origins[:SHOWN])}{others}"
+    others = f" and {len(origins) - _SHOWN} more files" if len(origins) > _SHOWN else ""
+    return f"{', '.join(origins[:_SHOWN])}{others}"
 
 
 def publish_rows(rows: Path, root: Path) -> None:

@@ -33,8 +33,8 @@ from tasks.reporting.sections import (
 )
 from tasks.reporting.template import PAGE, RUN_LINKS, STYLE
 
-KINDS = ("text", "pairs", "comparisons", "ratings")
-SPLITS = ("train", "valid", "test")
+_KINDS = ("text", "pairs", "comparisons", "ratings")
+_SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class ReportParameters:
             raise ValueError(f"title is {self.title!a}, which shows nothing; a title with a letter is right")
 
 
-STAGES = "validate split tokenizer drift pretrain sft labels reward rlhf evaluate gate"
+_STAGES = "validate split tokenizer drift pretrain sft labels reward rlhf evaluate gate"
 
 
-@stage(inputs=tuple(STAGES.split()))
+@stage(inputs=tuple(_STAGES.split()))
 def report(
     parameters: ReportParameters,
     validate: Path | None,
@@ -122,11 +122,11 @@ def source_table(split: Path | None) -> dict[str, Any]:
         `kinds`: the kinds that any source has; `sources`: a row per source with a pair of counts per kind.
     """
     counts: Counter[tuple[str, str, bool]] = Counter()
-    for name in SPLITS:
-        for kind in KINDS:
+    for name in _SPLITS:
+        for kind in _KINDS:
             rows = _read_rows(split, f"{name}/{kind}")
             counts.update((row["source"], kind, name == "train") for row in rows)
-    kinds = [kind for kind in KINDS if any(found == kind for _, found, _ in counts)]
+    kinds = [kind for kind in _KINDS if any(found == kind for _, found, _ in counts)]
     table = [
         {
             "source": source,
@@ -142,7 +142,7 @@ def source_table(split: Path | None) -> dict[str, Any]:
 def first_examples(split: Path | None) -> list[dict[str, Any]]:
     """The first training row of each kind, in words; rows are in the order of their digests."""
     shown = []
-    for kind in KINDS:
+    for kind in _KINDS:
         row = next(_read_rows(split, f"train/{kind}"), None)
         if row:
             shown.append({"kind": kind, "source": row["source"], "parts": in_words(kind, row)})
@@ -156,7 +156,7 @@ def _format_count(number: int) -> str:
 def quarantine_counts(validate: Path | None) -> dict[str, str] | None:
     """How many rows broke which rule."""
     rules = Counter(
-        str(row.get("rule", "rule")) for kind in KINDS for row in _read_rows(validate, f"quarantine/{kind}")
+        str(row.get("rule", "rule")) for kind in _KINDS for row in _read_rows(validate, f"quarantine/{kind}")
     )
     if not rules:
         return None

@@ -44,7 +44,7 @@ from tasks.validation.shard_validation import (
 from tasks.validation.summary import Broken, Findings, publish_findings
 
 Personal = Literal["off", "quarantine", "mask"]
-SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
+_SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ValidateParameters:
             raise ValueError("admitted is empty; the name of a file is right")
         if self.personal not in get_args(Personal):
             raise ValueError(f"personal is {self.personal!r}; {', '.join(get_args(Personal))} are right")
-        for name, known in (("balance", SHARES), ("rules", TYPES)):
+        for name, known in (("balance", _SHARES), ("rules", TYPES)):
             for key in getattr(self, name):
                 if key not in known:
                     raise ValueError(f"{name} has {key!r}; there are {', '.join(known)}")
@@ -339,7 +339,7 @@ def _total_failures(
     for name, most in parameters.balance.items():
         counts: Counter[str] = findings.shares[kind, name]
         if counts:
-            rule = SHARES[name]
+            rule = _SHARES[name]
             totals[rule], bounds[rule] = max(counts.values()) / counts.total(), (0.0, most)
     if not rows and not before:
         return []

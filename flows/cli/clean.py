@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tasks.cleanup.artifact_gc import Copies
     from tasks.tracking.tracker import Tracker
 
-NEWEST = "the newest run"
+_NEWEST = "the newest run"
 SHOWN_RUNS = 5
 
 
@@ -281,14 +281,14 @@ def find_gc_roots(tracker: Tracker, root: Path, alive: list[str]) -> list[Root]:
         found.append(Root(why, digest=version.tags.get("digest", ""), run=version.run_id or ""))
         if verdict := version.tags.get("gate"):
             found.append(Root(f"the verdict on {why}", digest=verdict))
-    found += [Root(NEWEST, step["name"], step["key"]) for step in _read_summary(root).get("stages", [])]
+    found += [Root(_NEWEST, step["name"], step["key"]) for step in _read_summary(root).get("stages", [])]
     last = tracker.client.search_runs(
         [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
     )
     for run in last:
         parent = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
         if parent not in alive:
-            found += _of_run(tracker, parent, NEWEST)
+            found += _of_run(tracker, parent, _NEWEST)
     return found
 
 

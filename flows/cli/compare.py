@@ -16,7 +16,7 @@ from tasks.project.whole_file import write_whole
 if TYPE_CHECKING:
     from tasks.tracking.run_diff import Difference
 
-LONGEST = 40
+_LONGEST = 40
 
 
 def compare(
@@ -75,4 +75,4 @@ def _format_value(value: Any) -> str:
     if value is None:
         return "[dim]none[/dim]"
     text = f"{value:.5g}" if isinstance(value, float) else str(value)
-    return escape(text if len(text) <= LONGEST else f"{text[:12]}…")
+    return escape(text if len(text) <= _LONGEST else f"{text[:12]}…")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tasks.tracking.cost import Costs, Sum
 
 BY = ("run", "week", "stage")
-SHORT = 12
-SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SHORT = 12
+_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 NEXT = {"run": "--by stage shows where it goes", "week": "--by stage shows where it goes",
         "stage": "--by run shows which runs"}  # fmt: skip
 
@@ -66,9 +66,9 @@ def _parse_age(text: str) -> float:
     if text == "all":
         return 0.0
     number, unit = text[:-1], text[-1:]
-    if unit not in SECONDS or not number.replace(".", "", 1).isdecimal():
+    if unit not in _SECONDS or not number.replace(".", "", 1).isdecimal():
         raise UserError(f"--since {text!r} is no age; write a number and m, h, d or w, as in 30d, or all")
-    return max(0.0, time.time() - float(number) * SECONDS[unit])
+    return max(0.0, time.time() - float(number) * _SECONDS[unit])
 
 
 def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -> Table:
@@ -81,7 +81,7 @@ def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -
     for row in (*sums, whole):
         name = row.name
         if by == "run" and name in presets:
-            name = f"{name[:SHORT]} {presets[name][:20]}"
+            name = f"{name[:_SHORT]} {presets[name][:20]}"
         table.add_row(
             escape(name), f"{row.made}", f"{row.reused}", f"{row.ended}",
             _format_hours(row.cpu_seconds), *([_format_hours(row.gpu_seconds)] if gpu else []),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TRIED_SECONDS = 2.5  # of training steps for each shape that is tried; rarely more than three are
 FASTER = 1.5  # times as fast as on all threads is one thread, where that is said
-NAMED = 5  # files that a message names
+_NAMED = 5  # files that a message names
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
 
@@ -170,7 +170,7 @@ def _describe_unreadable(found: FolderScan) -> str:
     names = found.unreadable
     if not names:
         return ""
-    named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     what = "it cannot" if len(names) == 1 else "they cannot"
     return f"Not in the preset, as {what} be read: {named}. A run goes without."
 

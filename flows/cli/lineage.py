@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tasks.deletion.affected_models import Learned
     from tasks.tracking.tracker import Tracker
 
-SHOWN = 20
+_SHOWN = 20
 
 
 def lineage(
@@ -121,10 +121,10 @@ def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
     branch = tree.add(one_line(f"{source['name']}: {', '.join(rest)}"))
     sums = {name: f"sha256 {found}" for name, found in source.get("sums", {}).items()}
     sums |= source.get("versions", {})
-    for name in list(sums)[:SHOWN]:
+    for name in list(sums)[:_SHOWN]:
         branch.add(one_line(f"{name}  {sums[name]}"))
-    if len(sums) > SHOWN:
-        branch.add(f"and {len(sums) - SHOWN:,} more: --json has them all")
+    if len(sums) > _SHOWN:
+        branch.add(f"and {len(sums) - _SHOWN:,} more: --json has them all")
 
 
 def _shorten_value(value: Any) -> str:

@@ -50,7 +50,7 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
 ]
-DEMO = Path("configs/demo.yaml")
+_DEMO = Path("configs/demo.yaml")
 # As a shell reports a program that wrote to a reader that was gone.
 BROKEN_PIPE = 128 + signal.SIGPIPE
 FEW_COLLECTIONS = (100_000, 50, 50)
@@ -71,7 +71,7 @@ def prepare_project(context: typer.Context) -> None:
 
 @app.command()
 def run(
-    config: Config = DEMO,
+    config: Config = _DEMO,
     changes: Changes = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check whether the data stops the run; write nothing.")
@@ -89,7 +89,7 @@ def run(
 
 @app.command()
 def ingest(
-    config: Config = DEMO,
+    config: Config = _DEMO,
     changes: Changes = None,
     dry_run: Annotated[
         bool,

@@ -27,7 +27,7 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="A preset, for its validate.admitted: where admissions stand."),
 ]
-SHOWN = {"value": 80, "text": 200, "example": 48}
+_SHOWN = {"value": 80, "text": 200, "example": 48}
 
 
 @quarantine.command("list")
@@ -50,14 +50,14 @@ def list_(config: Config = None) -> None:
         table.add_column("for example", overflow="fold")
         for total in totals:
             numbers = (f"{number:,}" if number else "" for number in (total.rows, total.admitted))
-            first = f"{total.first.id}  {_shorten_line(_describe_row(total.first.row), SHOWN['example'])}"
+            first = f"{total.first.id}  {_shorten_line(_describe_row(total.first.row), _SHOWN['example'])}"
             table.add_row(total.kind, escape(total.rule), escape(total.source), *numbers, escape(first))
         console.print(table)
     else:
         console.print("no row is set aside")
     by = sorted({admission.by for admission in admitted.values()})
     if admitted:
-        shown = escape(_shorten_line(", ".join(by), SHOWN["text"]))
+        shown = escape(_shorten_line(", ".join(by), _SHOWN["text"]))
         console.print(
             f"{_format_rows(len(admitted))} admitted by {shown} in {escape(str(path))}; "
             "`chatmill quarantine show --admitted` says which and why",
@@ -209,16 +209,16 @@ def _describe_quarantined(aside: QuarantinedRow, admitted: bool) -> Iterator[str
     mark = "  [green]admitted[/green]" if admitted else ""
     head = (
         f"[bold]{escape(aside.id)}[/bold]  {aside.kind}  "
-        f"{escape(_shorten_line(aside.source, SHOWN['value']))}"
+        f"{escape(_shorten_line(aside.source, _SHOWN['value']))}"
     )
     yield f"{head}  [red]{escape(aside.rule)}[/red]{mark}"
     # What rows broke among each other has no value of its own.
     said = "" if aside.value is None else json.dumps(aside.value, ensure_ascii=False)
     value = aside.value if isinstance(aside.value, str) else said
-    shown = ": ".join(part for part in (aside.where, _shorten_line(value, SHOWN["value"])) if part)
+    shown = ": ".join(part for part in (aside.where, _shorten_line(value, _SHOWN["value"])) if part)
     if shown:
         yield f"    {escape(shown)}"
-    yield f"    [dim]{escape(_shorten_line(_describe_row(aside.row), SHOWN['text']))}[/dim]"
+    yield f"    [dim]{escape(_shorten_line(_describe_row(aside.row), _SHOWN['text']))}[/dim]"
 
 
 def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, config: Path | None) -> None:
@@ -230,11 +230,11 @@ def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, confi
     for admission in sorted(admissions, key=_describe_admission, reverse=True)[: most or None]:
         how = "as it is" if admission.row is None else "mended"
         date = admission.time[:16].replace("T", " ")
-        who = escape(_shorten_line(admission.by, SHOWN["value"]))
+        who = escape(_shorten_line(admission.by, _SHOWN["value"]))
         console.print(f"[bold]{escape(admission.id)}[/bold]  {date}  {who}  {how}", soft_wrap=True)
-        console.print(f"    {escape(_shorten_line(admission.why, SHOWN['text']))}", soft_wrap=True)
+        console.print(f"    {escape(_shorten_line(admission.why, _SHOWN['text']))}", soft_wrap=True)
         if admission.row is not None:
-            said = escape(_shorten_line(_describe_row(admission.row), SHOWN["text"]))
+            said = escape(_shorten_line(_describe_row(admission.row), _SHOWN["text"]))
             console.print(f"    [dim]{said}[/dim]", soft_wrap=True)
     if most and len(admissions) > most:
         console.print(f"{len(admissions) - most:,} more: `--most 0` shows all")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks.reproduction.verdict import StageVerdict
 
 COLOURS = {"identical": "green", "equivalent": "cyan", "diverged": "red", "left out": "dim"}
-INTERRUPTED = 130
+_INTERRUPTED = 130
 
 
 def reproduce(
@@ -54,7 +54,7 @@ def reproduce(
         )
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(_INTERRUPTED) from None
     except Failed as error:
         said = f"[red]no verdict:[/red] {escape(str(error))}; the same command goes on from there"
         Console(stderr=True, highlight=False).print(said, soft_wrap=True)

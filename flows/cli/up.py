@@ -44,9 +44,9 @@ from tasks.project.paths import MLFLOW_DATABASE, MLFLOW_FOLDER
 if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
-LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.5
 # What workers run has 75 seconds to end, then they as much, the servers 8.
-ENDING_SECONDS = 170.0
+_ENDING_SECONDS = 170.0
 
 PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
 MLflowPort = Annotated[int, typer.Option(help="MLflow's page.", min=1, max=65535)]
@@ -146,7 +146,7 @@ def down() -> None:
         console.print(_ended_left(left) if left else "nothing is running here; `chatmill up` starts it")
         return
     os.kill(served.pid, signal.SIGTERM)
-    deadline = time.monotonic() + ENDING_SECONDS
+    deadline = time.monotonic() + _ENDING_SECONDS
     with console.status("stopping; a training that runs writes its checkpoint first"):
         while (still := read_served(root)) and still.pid == served.pid:
             if time.monotonic() > deadline:
@@ -211,7 +211,7 @@ class _Watch:
                 while True:
                     if any([one.restart_if_ended(self._log_note) for one in self.kept]):
                         self._write_state()
-                    time.sleep(LOOK_SECONDS)
+                    time.sleep(_LOOK_SECONDS)
         except KeyboardInterrupt:
             self.console.print("stopping")
         finally:

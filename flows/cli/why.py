@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tasks.tracking.cache_explanation import Difference
     from tasks.tracking.queries import StageRun
 
-DIGEST, SHOWN, LONGEST = 40, 12, 100
-MOST = 40
+_DIGEST, _SHOWN, _LONGEST = 40, 12, 100
+_MOST = 40
 
 
 def why(
@@ -94,13 +94,13 @@ def _list_differences(differ: list[Difference], before: StageRun, found: StageRu
     lines = [
         f"  {each.kind}  [bold]{escape(each.name)}[/bold]  {_shorten_value(each.before)} → "
         f"{_shorten_value(each.now)}"
-        for each in differ[:MOST]
+        for each in differ[:_MOST]
     ]
-    if len(differ) > MOST:
-        lines.append(f"  and {len(differ) - MOST} more")
+    if len(differ) > _MOST:
+        lines.append(f"  and {len(differ) - _MOST} more")
     kinds = {each.kind for each in differ}
     if "code" in kinds and before.commit and found.commit:
-        lines.append(f"  commits: {before.commit[:SHOWN]} → {found.commit[:SHOWN]}")
+        lines.append(f"  commits: {before.commit[:_SHOWN]} → {found.commit[:_SHOWN]}")
     if "input" in kinds:
         # No stage makes what drift is compared with.
         asks = {"champion": "chatmill models --history"}
@@ -115,10 +115,10 @@ def _list_differences(differ: list[Difference], before: StageRun, found: StageRu
 
 def _name_run(found: StageRun) -> str:
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.started / 1000))
-    return f"run {found.pipeline[:SHOWN]} ({escape(found.preset)}, {began})"
+    return f"run {found.pipeline[:_SHOWN]} ({escape(found.preset)}, {began})"
 
 
 def _shorten_value(value: str) -> str:
-    if re.fullmatch(rf"[0-9a-f]{{{DIGEST},}}", value):
-        return value[:SHOWN]
-    return escape(value if len(value) <= LONGEST else f"{value[:LONGEST]}…")
+    if re.fullmatch(rf"[0-9a-f]{{{_DIGEST},}}", value):
+        return value[:_SHOWN]
+    return escape(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…")

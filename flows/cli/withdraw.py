@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flows.config import Preset
     from tasks.deletion.plan import Leaving
 
-SHOWN = 20
+_SHOWN = 20
 
 
 def withdraw(
@@ -119,11 +119,11 @@ def _show_leaving(console: Console, found: Leaving, how: str) -> None:
     """What is withdrawn, and how many rows of which file that takes out."""
     from rich.table import Table
 
-    for each in found.known[:SHOWN]:
+    for each in found.known[:_SHOWN]:
         console.print(_describe_withdrawal(each), soft_wrap=True)
-    for each in found.new[:SHOWN]:
+    for each in found.new[:_SHOWN]:
         console.print(escape(_name_subject(each)), soft_wrap=True)
-    if (more := sum(max(0, len(all_of) - SHOWN) for all_of in (found.new, found.known))) > 0:
+    if (more := sum(max(0, len(all_of) - _SHOWN) for all_of in (found.new, found.known))) > 0:
         console.print(f"and {more:,} more")
     table = Table(box=None, pad_edge=False)
     for column in ("file", "rows"):
@@ -157,10 +157,10 @@ def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -
 def _print_withdrawals(console: Console, root: Path) -> None:
     """What the project has withdrawn, the latest last."""
     found = read_withdrawals(root)
-    for each in found[-SHOWN:]:
+    for each in found[-_SHOWN:]:
         console.print(_describe_withdrawal(each), soft_wrap=True)
-    if len(found) > SHOWN:
-        console.print(f"the last {SHOWN} of {len(found):,} in {WITHDRAWN}")
+    if len(found) > _SHOWN:
+        console.print(f"the last {_SHOWN} of {len(found):,} in {WITHDRAWN}")
     if not found:
         console.print("nothing is withdrawn")
     console.print(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from model.errors import UserError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-WORDS = (b"no space left on device", b"disk is full", b"disk quota exceeded")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WORDS = (b"no space left on device", b"disk is full", b"disk quota exceeded")
 PROBE_BYTES = 1 << 16
 LOG_BYTES = 1 << 16
 
@@ -23,14 +23,14 @@ def is_disk_full(log: Path, since: int = 0) -> bool:
             said = file.read(LOG_BYTES).lower()
     except OSError:
         said = b""
-    if any(words in said for words in WORDS):
+    if any(words in said for words in _WORDS):
         return True
     try:
         with tempfile.TemporaryFile(dir=log.parent, buffering=0) as file:
             # A regular write: a file system may promise space that a write does not get.
             return file.write(os.urandom(PROBE_BYTES)) < PROBE_BYTES
     except OSError as error:
-        return error.errno in FULL
+        return error.errno in _FULL
 
 
 def start_failure(name: str, log: Path, since: int = 0) -> Exception:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME
 
-ADVICE = {
+_ADVICE = {
     errno.ENOSPC: "make room and run again: what is whole is kept",
     errno.EDQUOT: "make room within your quota and run again: what is whole is kept",
     errno.EFBIG: "raise the limit on the size of files and run again",
@@ -51,7 +51,7 @@ DATABASE = (
     ("database disk image is malformed", "it is damaged; `chatmill restore` brings a backup back"),
     ("file is not a database", "it is damaged; `chatmill restore` brings a backup back"),
 )
-SCRIPT = re.compile(r"^\s*\[Errno (\d+)\]")
+_SCRIPT = re.compile(r"^\s*\[Errno (\d+)\]")
 
 
 def explain_error(error: BaseException) -> str:
@@ -88,20 +88,20 @@ def _explain_database(error: BaseException) -> str:
 
 def _explain_system(error: BaseException) -> str:
     if isinstance(error, MemoryError):
-        return f"there is no memory left; {ADVICE[errno.ENOMEM]}"
+        return f"there is no memory left; {_ADVICE[errno.ENOMEM]}"
     code, path = 0, ""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
         # One entry a file: where from, where to, and the reason as text.
         first = error.args[0][0]
-        if isinstance(first, tuple) and len(first) == 3 and (match := SCRIPT.match(str(first[2]))):
+        if isinstance(first, tuple) and len(first) == 3 and (match := _SCRIPT.match(str(first[2]))):
             code, path = int(match[1]), str(first[1])
     elif isinstance(error, OSError) and error.errno:
         names = (error.filename, error.filename2)
         code, path = error.errno, next((_display_path(name) for name in names if name is not None), "")
-    if code not in ADVICE:
+    if code not in _ADVICE:
         return ""
     reason = os.strerror(code)
-    return f"{path}: {reason}; {ADVICE[code]}" if path else f"{reason}; {ADVICE[code]}"
+    return f"{path}: {reason}; {_ADVICE[code]}" if path else f"{reason}; {_ADVICE[code]}"
 
 
 def _display_path(name: object) -> str:

@@ -36,8 +36,8 @@ from tasks.project.paths import (
 from tasks.project.private_folder import make_private_folder
 
 # One of these is in each `var/` of chatmill's, and in no other folder of that name.
-OWN = (MLFLOW_DATABASE, PREFECT_HOME, SERVERS)
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_OWN = (MLFLOW_DATABASE, PREFECT_HOME, SERVERS)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What is read or locked by many commands, or by the libraries below them.
 FILES = (
     MLFLOW_DATABASE, MLFLOW_FOLDER / "lock", STORES, SUMMARY, SERVERS, SECRETS / "password", DATA_LOCK,
@@ -48,7 +48,7 @@ FOLDERS = (
     MLFLOW_FOLDER, PREFECT_HOME, SECRETS, LOGS, LABELS, KNOWN_CODE, DEVICE_LOCKS, CACHE, ARTIFACTS,
     SOURCE_SNAPSHOTS, DOWNLOADS, Path(".dvc"), Path(".dvc/cache"), Path(".dvc/tmp"),
 )  # fmt: skip
-KINDS = (
+_KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISREG, "a file"), (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
 )  # fmt: skip
@@ -73,7 +73,7 @@ def prepare_records(root: Path) -> None:
     try:
         make_private_folder(var)
     except OSError as error:
-        if error.errno in CLOSED:
+        if error.errno in _CLOSED:
             raise UserError(
                 f"{root} cannot be written ({error.strerror}); start chatmill in a folder of your own"
             ) from None
@@ -112,12 +112,12 @@ def check_records(root: Path) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            if error.errno in CLOSED:
+            if error.errno in _CLOSED:
                 # Who may only read is told of it where the file is used.
                 continue
             raise
         if not (stat.S_ISREG(mode) if path in FILES else stat.S_ISDIR(mode)):
-            what = next((name for is_one, name in KINDS if is_one(mode)), "no file")
+            what = next((name for is_one, name in _KINDS if is_one(mode)), "no file")
             needed = "file" if path in FILES else "folder"
             raise UserError(
                 f"{path} is {what}, and chatmill keeps a {needed} of that name; move it and run again"
@@ -144,7 +144,7 @@ def secure_records(root: Path) -> None:
 def _is_own(var: Path) -> bool:
     """Whether chatmill wrote to a folder. That of the machine is never changed."""
     try:
-        return var.parent != Path(var.anchor) and any((var.parent / name).exists() for name in OWN)
+        return var.parent != Path(var.anchor) and any((var.parent / name).exists() for name in _OWN)
     except OSError:
         return False
 

@@ -15,11 +15,11 @@ from model.errors import UserError
 from tasks.data.records import describe_number
 
 LARGEST_BYTES = 1 << 20
-DEEPEST = 50
+_DEEPEST = 50
 LARGEST_NUMBER = 2**63 - 1
 # Nodes with every alias written out: a few lines of aliases can stand for billions.
 MOST_NODES = 200_000
-KINDS = (
+_KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -36,9 +36,9 @@ class StrictLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a node, and refuse one that lies too deep: the composer is recursive."""
         self.depth += 1
-        if self.depth > DEEPEST:
+        if self.depth > _DEEPEST:
             raise yaml.constructor.ConstructorError(
-                None, None, f"nested more than {DEEPEST} levels deep", self.peek_event().start_mark
+                None, None, f"nested more than {_DEEPEST} levels deep", self.peek_event().start_mark
             )
         found = super().compose_node(parent, index)
         self.depth -= 1
@@ -121,7 +121,7 @@ def read_yaml_file(path: Path) -> Any:
     """Return the value of a YAML file. Raises UserError for what is no such file, or too large to be one."""
     try:
         kind = path.stat().st_mode
-        for is_kind, word in KINDS:
+        for is_kind, word in _KINDS:
             if is_kind(kind):
                 raise UserError(f"{path} is {word}; a preset is a YAML file, as configs/demo.yaml is")
         # Not waiting: the file may have become a pipe meanwhile.

@@ -39,10 +39,10 @@ from tasks.common.file_lock import exclusive_lock
 from tasks.project.paths import PREFECT_HOME
 from tasks.tracking.tracker import Tracker
 
-TAG = "process:"
+_TAG = "process:"
 # Suspended ones have no process, and are to go on.
 OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+_ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def mark_process_alive(place: Settings) -> Iterator[None]:
 
     They get a tag of their own: Prefect makes a run before any line of it is reached.
     """
-    name = f"{TAG}{uuid.uuid4().hex}"
+    name = f"{_TAG}{uuid.uuid4().hex}"
     path = _alive_folder(place) / name
     with ExitStack() as held:
         # A sweep that looks between the file's making and its locking would take it for one left behind.
@@ -69,7 +69,7 @@ def without_run_tag() -> AbstractContextManager[object]:
     Prefect asks its server for a place for each tag of a task, and after five quiet seconds waits two for it.
     """
     tagged = TagsContext.get().current_tags
-    return TagsContext(current_tags={tag for tag in tagged if not tag.startswith(TAG)})
+    return TagsContext(current_tags={tag for tag in tagged if not tag.startswith(_TAG)})
 
 
 def recover_crashed_runs(place: Settings, tracker: Tracker) -> list[str]:
@@ -139,7 +139,7 @@ def _close_run(client: SyncPrefectClient, run: FlowRun) -> str:
 def _close_tasks(client: SyncPrefectClient) -> None:
     """Tasks of runs that are over: their states go to the server apart, and one that was away missed them."""
     going = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
-    over = FlowRunFilterState(type=FlowRunFilterStateType(any_=ENDED))
+    over = FlowRunFilterState(type=FlowRunFilterStateType(any_=_ENDED))
     for task in client.read_task_runs(
         task_run_filter=TaskRunFilter(state=going), flow_run_filter=FlowRunFilter(state=over)
     ):

@@ -19,7 +19,7 @@ from tasks.engine.source_snapshot import current_snapshot, use_snapshot
 
 T = TypeVar("T")
 R = TypeVar("R")
-LOCAL = "local"
+_LOCAL = "local"
 LOCAL_WORKERS = 2
 JOIN_SECONDS = 30.0
 
@@ -46,7 +46,7 @@ class DaskRunner:
         }  # fmt: skip
         self.runner: Any = (
             DaskTaskRunner(cluster_kwargs=here)
-            if address == LOCAL
+            if address == _LOCAL
             else DaskTaskRunner(address=address, client_kwargs={"timeout": seconds})
         )
         self.open = ExitStack()

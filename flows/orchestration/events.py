@@ -9,8 +9,8 @@ from typing import Any
 LABELS = "labels.ingested"
 GATE, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
 SLOW, ASKS = "chatmill.run.slow", "chatmill.approval.asked"
-LONGEST = 2000
-PATIENCE_SECONDS, ANSWER_SECONDS = 20.0, 10.0
+_LONGEST = 2000
+PATIENCE_SECONDS, _ANSWER_SECONDS = 20.0, 10.0
 
 
 def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any) -> bool:
@@ -31,14 +31,14 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
         event=event,
         resource=Resource({"prefect.resource.id": resource, "prefect.resource.name": preset}),
         related=[RelatedResource(within)] if flow_run.id else [],
-        payload={"preset": preset, "says": says[:LONGEST], "then": then, **payload},
+        payload={"preset": preset, "says": says[:_LONGEST], "then": then, **payload},
     )
     # Sent here rather than by Prefect's own queue, which does not say whether it came to anything.
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             # A client of its own: that of the flow run is closed with it, and a watch may go on for longer.
-            with get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client:
+            with get_client(httpx_settings={"timeout": _ANSWER_SECONDS}, sync_client=True) as client:
                 client.request("POST", "/events", json=[made.model_dump(mode="json")]).raise_for_status()
             return True
         except httpx.HTTPError:

@@ -21,11 +21,11 @@ from model.errors import UserError
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-BLOCK = "chatmill"
+_BLOCK = "chatmill"
 # Chats read `text`. The address stands among the block's secrets alone, which Prefect keeps encrypted.
 MESSAGE = {"text": "{{subject}}\n{{body}}"}
-ADDRESS = "address"
-ENDED = ("prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut")
+_ADDRESS = "address"
+_ENDED = ("prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut")
 OF = "{{ event.resource.name }}"
 
 
@@ -48,7 +48,7 @@ class Notice:
 
 NOTICES = (
     Notice(
-        "chatmill: a run failed", ENDED, 1, "chatmill: {{ flow.name }} ended {{ flow_run.state.name }}",
+        "chatmill: a run failed", _ENDED, 1, "chatmill: {{ flow.name }} ended {{ flow_run.state.name }}",
         "run {{ flow_run.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
         "prefect.flow-run.*", "related:flow:prefect.resource.id",
     ),
@@ -74,20 +74,20 @@ def make_block(address: str) -> tuple[UUID, bool]:
             ) from None
         text = MESSAGE
     else:
-        if address in ("", known.secrets.get_secret_value().get(ADDRESS)):
+        if address in ("", known.secrets.get_secret_value().get(_ADDRESS)):
             return cast(UUID, known._block_document_id), False
         # A chat that wants another form got it by hand.
         text = known.json_data or MESSAGE
     block = CustomWebhookNotificationBlock(
-        name=BLOCK, url="{{" + ADDRESS + "}}", json_data=text, secrets=SecretDict({ADDRESS: address}),
+        name=_BLOCK, url="{{" + _ADDRESS + "}}", json_data=text, secrets=SecretDict({_ADDRESS: address}),
         headers=None, cookies=None,
     )  # fmt: skip
-    return cast(UUID, block.save(BLOCK, overwrite=True)), True
+    return cast(UUID, block.save(_BLOCK, overwrite=True)), True
 
 
 def _load_block() -> CustomWebhookNotificationBlock:
     """The block that there is. Raises ValueError where there is none."""
-    return cast(CustomWebhookNotificationBlock, CustomWebhookNotificationBlock.load(BLOCK))
+    return cast(CustomWebhookNotificationBlock, CustomWebhookNotificationBlock.load(_BLOCK))
 
 
 def make_automation(client: SyncPrefectClient, notice: Notice, block: UUID) -> str:

@@ -15,11 +15,11 @@ from model.errors import UserError
 from tasks.project.paths import DEPLOYMENTS
 from tasks.project.whole_file import write_whole
 
-FILE = "prefect.yaml"
+_FILE = "prefect.yaml"
 # These read one preset, so each preset has its own; `align` is told by an event which of them to run.
-COPIED, SHARED = ("nightly", "labels"), "align"
+COPIED, _SHARED = ("nightly", "labels"), "align"
 # Of a deployment that is not in prefect.yaml: it is removed when no --config names its preset any more.
-TAG = "chatmill-up-config"
+_TAG = "chatmill-up-config"
 
 
 def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[str]]:
@@ -35,9 +35,9 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
         UserError: A preset is not right, two have the same name, or prefect.yaml has none of the three.
     """
     found = read_deployments(root)
-    if not {one["name"] for one in found["deployments"]} & {*COPIED, SHARED}:
+    if not {one["name"] for one in found["deployments"]} & {*COPIED, _SHARED}:
         raise UserError(
-            f"{root / FILE} has no deployment {', '.join(COPIED)} or {SHARED}, and --config changes these; "
+            f"{root / _FILE} has no deployment {', '.join(COPIED)} or {_SHARED}, and --config changes these; "
             "put one there, or leave --config out"
         )
     named = name_presets(root, presets)
@@ -47,18 +47,18 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
         parameters = one.get("parameters") or {}
         if one["name"] in COPIED:
             for place, (name, file) in enumerate(named.items()):
-                further = {"name": f"{one['name']}-{name}", "tags": [*(one.get("tags") or []), TAG]}
+                further = {"name": f"{one['name']}-{name}", "tags": [*(one.get("tags") or []), _TAG]}
                 made.append(
                     {**one, **(further if place else {}), "parameters": {**parameters, "config": file}}
                 )
-        elif one["name"] == SHARED:
+        elif one["name"] == _SHARED:
             given = {**parameters, "config": files[0], "presets": files[1:]}
             made.append({**one, "parameters": given})
         else:
             made.append(one)
     names = [str(one["name"]) for one in made]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"two deployments would be named {doubled[0]}; rename the one in {FILE}")
+        raise UserError(f"two deployments would be named {doubled[0]}; rename the one in {_FILE}")
     path = root / DEPLOYMENTS
     path.parent.mkdir(parents=True, exist_ok=True)
     # JSON is YAML too.
@@ -92,12 +92,12 @@ def name_presets(root: Path, presets: Sequence[Path]) -> dict[str, str]:
 
 def read_deployments(root: Path) -> dict[str, Any]:
     """Return what prefect.yaml holds. Raises UserError for a file that is missing or not right."""
-    path = root / FILE
+    path = root / _FILE
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{root} has no {FILE}, which --config takes the deployments from; start `chatmill up` in the "
+            f"{root} has no {_FILE}, which --config takes the deployments from; start `chatmill up` in the "
             "folder of the project"
         ) from None
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -118,7 +118,7 @@ def remove_former(names: Sequence[str]) -> list[str]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
-    made = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    made = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
     removed = []
     with get_client(sync_client=True) as client:
         while former := [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 QUARTERS = 4
 # The figures that a line has room for, the first that a stage has.
-SHOWN = {
+_SHOWN = {
     "split": (("train_text", "texts to train on"), ("test_text", "to test on")),
     "tokenizer": (("vocabulary", "tokens"), ("bytes_per_token", "bytes each")),
     "drift": (("drift.past", "measures past their threshold"), ("drift.measures", "in all")),
@@ -98,7 +98,7 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
         return ("passed" if metrics["passed"] else "refused") + (f": {reason}" if reason else "")
     found = [
         f"{format_number(metrics[name])}{format_interval(name, metrics)} {words}"
-        for name, words in SHOWN.get(stage, ())
+        for name, words in _SHOWN.get(stage, ())
         if metrics.get(name) is not None
     ]
     return ", ".join(found)

@@ -36,10 +36,10 @@ from tasks.sft import sft
 if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
-STAGES = {found.name: found for found in (pretrain, sft, reward, judge, rlhf, evaluate)}
+_STAGES = {found.name: found for found in (pretrain, sft, reward, judge, rlhf, evaluate)}
 BEAT_SECONDS = 2.0
 # A tag of MLflow's has room for 8,000 characters.
-SAID, LONGEST = 20, 300
+SAID, _LONGEST = 20, 300
 
 
 def make_stage(
@@ -83,11 +83,11 @@ def make_stage(
 
 def _find_stage(name: str, code: str, lock: str) -> Stage:
     """The stage of that name. Raises UserError where this host's code or packages are not the flow's."""
-    if name not in STAGES:
+    if name not in _STAGES:
         raise UserError(
             f"the worker's chatmill has no stage {name} to run; bring it to the flow's commit there"
         )
-    found = STAGES[name]
+    found = _STAGES[name]
     if code_digest(found.function) != code:
         raise UserError(
             f"the worker's code of {name} differs from the flow's; bring its repository to the same commit "
@@ -126,7 +126,7 @@ class ProgressReporter:
         if event["event"] == "step":
             self.step = event
         elif event["event"] == "message" and len(self.said) < SAID:
-            self.said.append(event["text"][:LONGEST])
+            self.said.append(event["text"][:_LONGEST])
             get_run_logger().info(event["text"])
         elif event["event"] == "table":
             keep_table(event, self.tracker)

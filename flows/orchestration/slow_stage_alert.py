@@ -12,7 +12,7 @@ from threading import Event, Thread
 from flows.orchestration.events import SLOW, emit_run_event
 from flows.orchestration.progress import format_duration
 
-TIMES = 3.0
+_TIMES = 3.0
 LEAST_SECONDS = 60.0
 
 
@@ -48,9 +48,9 @@ def _wait_and_alert(
     if not found:
         return
     usual = median(found)
-    if over.wait(TIMES * usual):
+    if over.wait(_TIMES * usual):
         return
-    took = f"{format_duration(least + TIMES * usual)} and goes on"
+    took = f"{format_duration(least + _TIMES * usual)} and goes on"
     times = "once" if len(found) == 1 else f"{len(found)} times"
     says = (
         f"{stage} of {preset} has taken {took}; it took {format_duration(usual)} before "

@@ -20,13 +20,13 @@ from tasks.project.private_folder import read_or_create
 SETTING = "CHATMILL_PASSWORD"
 # The servers that the password is for; where it is not set, those that the environment and `up` name.
 SERVERS = "CHATMILL_SERVERS"
-FILE = "password"
-USER = "chatmill"
-RIGHT = "USER:PASSWORD is right, with 12 or more characters of password"
+_FILE = "password"
+_USER = "chatmill"
+_RIGHT = "USER:PASSWORD is right, with 12 or more characters of password"
 # MLflow asks for so many.
-SHORTEST = 12
+_SHORTEST = 12
 # What MLflow shipped once, and refuses since.
-KNOWN = "password1234"
+_KNOWN = "password1234"
 PREFECT, MLFLOW_USER, MLFLOW_PASSWORD, MLFLOW_TOKEN = (
     "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
@@ -75,14 +75,14 @@ def stored_login(root: Path) -> Credentials:
 
     It is created where there is none. Raises UserError, without the password, for a damaged file.
     """
-    path = root / SECRETS / FILE
+    path = root / SECRETS / _FILE
     try:
-        text = read_or_create(path, lambda: f"{USER}:{secrets.token_urlsafe(24)}")
+        text = read_or_create(path, lambda: f"{_USER}:{secrets.token_urlsafe(24)}")
     except OSError as error:
         if error.errno not in CLOSED:
             raise
         # Who may only read the project starts no server, and knows the password of none.
-        text = f"{USER}:{secrets.token_urlsafe(24)}"
+        text = f"{_USER}:{secrets.token_urlsafe(24)}"
     try:
         return read_login(text)
     except UserError:
@@ -96,14 +96,14 @@ def read_login(text: str) -> Credentials:
     """
     user, _, password = text.partition(":")
     if not user or not password:
-        raise UserError(f"{SETTING} is not a user and a password; {RIGHT}")
+        raise UserError(f"{SETTING} is not a user and a password; {_RIGHT}")
     if not (text.isascii() and text.isprintable()) or " " in user:
-        raise UserError(f"{SETTING} holds a character that is not plain ASCII; {RIGHT}")
-    if len(password) < SHORTEST or password == KNOWN:
+        raise UserError(f"{SETTING} holds a character that is not plain ASCII; {_RIGHT}")
+    if len(password) < _SHORTEST or password == _KNOWN:
         why = (
-            "is one that MLflow once shipped" if password == KNOWN else f"is {len(password)} characters long"
+            "is one that MLflow once shipped" if password == _KNOWN else f"is {len(password)} characters long"
         )
-        raise UserError(f"the password in {SETTING} {why}; {RIGHT}")
+        raise UserError(f"the password in {SETTING} {why}; {_RIGHT}")
     return Credentials(user, password)
 
 

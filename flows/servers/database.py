@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 from model.errors import UserError
 
 SETTING = "CHATMILL_DATABASE"
-RIGHT = "postgresql://USER:PASSWORD@HOST:5432/NAME is right"
+_RIGHT = "postgresql://USER:PASSWORD@HOST:5432/NAME is right"
 # Both keep the version of their tables in one of the same name, so each has a database of its own.
 OWNERS = ("prefect", "mlflow")
-ANSWER_SECONDS = 10
+_ANSWER_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ def read_database(address: str) -> Database:
         found = urlsplit(address)
         port = found.port or 5432
     except ValueError:
-        raise UserError(f"{SETTING} is not an address; {RIGHT}") from None
+        raise UserError(f"{SETTING} is not an address; {_RIGHT}") from None
     name = found.path.strip("/")
     if found.scheme not in ("postgresql", "postgres"):
-        raise UserError(f"{SETTING} begins with {found.scheme or 'nothing'}://; {RIGHT}")
+        raise UserError(f"{SETTING} begins with {found.scheme or 'nothing'}://; {_RIGHT}")
     if not (found.username and found.hostname and name) or "/" in name:
-        raise UserError(f"{SETTING} lacks a user, a host or a name; {RIGHT}")
+        raise UserError(f"{SETTING} lacks a user, a host or a name; {_RIGHT}")
     host = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
     return Database(found.username, f"{host}:{port}", name, unquote(found.password or ""))
 
@@ -99,4 +99,4 @@ def _open_connection(database: Database, name: str) -> Any:
     import psycopg2
 
     address = f"postgresql://{database.user}@{database.place}/{name}"
-    return psycopg2.connect(address, password=database.password, connect_timeout=ANSWER_SECONDS)
+    return psycopg2.connect(address, password=database.password, connect_timeout=_ANSWER_SECONDS)

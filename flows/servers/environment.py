@@ -49,9 +49,9 @@ QUIET = {
     "MPLBACKEND": "Agg",
 }
 WEBHOOK = "CHATMILL_WEBHOOK"
-ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 # What `chatmill up` runs and was killed is started again within that time.
-AGAIN_SECONDS = 45.0
+_AGAIN_SECONDS = 45.0
 LOOPBACK = "127.0.0.1"
 # What a server's guard is told: its settings, and the folder with the keys of logins.
 GUARD, GUARD_SECRETS = "CHATMILL_GUARD", "CHATMILL_GUARD_SECRETS"
@@ -114,7 +114,7 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
     _give_mlflow(login if origin(uri) in trusted else None, uri)
     for name, address in (("MLflow", uri), ("Prefect", prefect)):
         if address.startswith("http"):
-            _wait_for_server(name, address, AGAIN_SECONDS if _is_supervised(root, address) else 0.0)
+            _wait_for_server(name, address, _AGAIN_SECONDS if _is_supervised(root, address) else 0.0)
     return Settings(root, uri, prefect, login)
 
 
@@ -230,7 +230,7 @@ def find_running_services(root: Path) -> Served | None:
 def health_problem(address: str) -> str:
     """Why a server's health page gives no answer; empty where it does. That page asks for no password."""
     try:
-        with urllib.request.urlopen(f"{_strip_credentials(address)}/health", timeout=ANSWER_SECONDS):
+        with urllib.request.urlopen(f"{_strip_credentials(address)}/health", timeout=_ANSWER_SECONDS):
             return ""
     except (OSError, ValueError, HTTPException) as error:
         return str(error) or type(error).__name__
@@ -245,7 +245,7 @@ def query_status(address: str, login: Credentials | None) -> int:
     headers = {"Authorization": login.header} if login else {}
     try:
         request = urllib.request.Request(f"{where}{question}", headers=headers)
-        with _ASKING.open(request, timeout=ANSWER_SECONDS) as answer:
+        with _ASKING.open(request, timeout=_ANSWER_SECONDS) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

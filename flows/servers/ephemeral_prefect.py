@@ -32,12 +32,12 @@ from model.processes import die_with_parent
 from tasks.project.database_check import replace_prefect_database
 from tasks.project.paths import LOGS
 
-STARTING_SECONDS = 90.0
-GRACE_SECONDS = 5.0
+_STARTING_SECONDS = 90.0
+_GRACE_SECONDS = 5.0
 SETTLING_SECONDS = 60.0
 STARTS = 5
 # As Prefect starts its own temporary server: no pages, and only the services that a run needs.
-TEMPORARY = {
+_TEMPORARY = {
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
@@ -90,7 +90,7 @@ class EphemeralPrefectServer:
 
     def _start_process(self, mode: str) -> subprocess.Popen[bytes]:
         environment = {
-            **without_secrets(os.environ), **TEMPORARY, **self.login.prefect_server, **self.guard
+            **without_secrets(os.environ), **_TEMPORARY, **self.login.prefect_server, **self.guard
         }  # fmt: skip
         with self.log.open(mode) as log:
             return subprocess.Popen(
@@ -100,7 +100,7 @@ class EphemeralPrefectServer:
 
     def wait_until_ready(self) -> None:
         """Until it answers. Raises RuntimeError where it does not start, UserError where the disk is full."""
-        deadline = time.monotonic() + STARTING_SECONDS
+        deadline = time.monotonic() + _STARTING_SECONDS
         with self.starting:
             while self.process is not None and health_problem(self.api):
                 if self.process.poll() is not None or time.monotonic() > deadline:
@@ -130,7 +130,7 @@ class EphemeralPrefectServer:
         headers = {"Content-Type": "application/json", "Authorization": self.login.header}
         request = urllib.request.Request(f"{self.api}/task_runs/count", json.dumps(asked).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=GRACE_SECONDS) as answer:
+            with urllib.request.urlopen(request, timeout=_GRACE_SECONDS) as answer:
                 return int(json.load(answer))
         except OSError:
             return 0
@@ -142,7 +142,7 @@ class EphemeralPrefectServer:
             return
         self.process.terminate()
         try:
-            self.process.wait(GRACE_SECONDS)
+            self.process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -8,7 +8,7 @@ import re
 from prefect.logging.formatters import PrefectFormatter
 
 # How httpx's errors name an address; whose it is may be read.
-ASKED = re.compile(r"(for url '\w+://[^/'?]+)[^']*'")
+_ASKED = re.compile(r"(for url '\w+://[^/'?]+)[^']*'")
 
 
 class RedactingFormatter(PrefectFormatter):
@@ -16,4 +16,4 @@ class RedactingFormatter(PrefectFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """A line, and the traceback under it."""
-        return ASKED.sub(r"\1/…'", super().format(record))
+        return _ASKED.sub(r"\1/…'", super().format(record))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 
-SCRIPT = """
+_SCRIPT = """
 const code = location.hash.slice(1);
 // Neither the history nor a bookmark keeps the link.
 history.replaceState(null, "", location.pathname);
@@ -61,7 +61,7 @@ if (code) {
   say("Type `chatmill up` in the project's folder: it prints a login link.");
 }
 """
-STYLE = """
+_STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 36rem; margin: 4rem auto; padding: 0 1rem; }
 a { display: inline-block; margin: 0 .75rem .75rem 0; padding: .5rem 1rem; border: 1px solid;
     border-radius: 6px; color: inherit; text-decoration: none; }
@@ -72,10 +72,10 @@ a { display: inline-block; margin: 0 .75rem .75rem 0; padding: .5rem 1rem; borde
 def login_page(pages: tuple[tuple[str, int], ...]) -> tuple[str, str]:
     """Return the page and its Content-Security-Policy; `pages` are the name and the port of each server."""
     nonce = secrets.token_urlsafe(16)
-    script = SCRIPT.replace("PAGES", json.dumps(pages), 1)
+    script = _SCRIPT.replace("PAGES", json.dumps(pages), 1)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>chatmill: log in</title>'
-        f'<meta name="viewport" content="width=device-width"><style nonce="{nonce}">{STYLE}</style></head>'
+        f'<meta name="viewport" content="width=device-width"><style nonce="{nonce}">{_STYLE}</style></head>'
         '<body><h1>chatmill</h1><p id="says">Logging in …</p><p id="pages"></p>'
         f'<noscript>This page needs JavaScript.</noscript><script nonce="{nonce}">{script}</script>'
         "</body></html>"

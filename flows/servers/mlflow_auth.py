@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from model.atomic_file import atomic_path
 
-SECTION, OWN, USERS = "mlflow", "chatmill", "users"
+SECTION, _OWN, USERS = "mlflow", "chatmill", "users"
 
 
 def write_settings(var: Path, store: str, user: str) -> Path:
@@ -42,7 +42,7 @@ def write_settings(var: Path, store: str, user: str) -> Path:
         # seconds. There is one process, which forgets it where a user is changed.
         "auth_cache_ttl_seconds": "300",
     }
-    settings[OWN] = {USERS: "\n".join(dict.fromkeys([*_users_database(path), user]))}
+    settings[_OWN] = {USERS: "\n".join(dict.fromkeys([*_users_database(path), user]))}
     with atomic_path(path, path.with_suffix(".part")) as part:
         part.touch(mode=0o600)
         with part.open("w", encoding="utf-8") as file:
@@ -53,7 +53,7 @@ def write_settings(var: Path, store: str, user: str) -> Path:
 def _users_database(path: Path) -> list[str]:
     settings = ConfigParser(interpolation=None)
     settings.read(path, encoding="utf-8")
-    return settings.get(OWN, USERS, fallback="").split("\n") if settings.has_section(OWN) else []
+    return settings.get(_OWN, USERS, fallback="").split("\n") if settings.has_section(_OWN) else []
 
 
 def configure_users(store: Any, user: str, password: str, former: list[str]) -> None:

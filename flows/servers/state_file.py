@@ -16,7 +16,7 @@ from flows.common.project_folder import prepare_records
 from tasks.common.file_lock import exclusive_lock
 from tasks.project.paths import PREFECT_HOME, SERVERS
 
-TRIES = 20
+_TRIES = 20
 BETWEEN_SECONDS = 0.05
 
 
@@ -98,7 +98,7 @@ def open_state_file(root: Path) -> Iterator[StateFile | None]:
 
 
 def _lock_descriptor(descriptor: int) -> bool:
-    for _ in range(TRIES):
+    for _ in range(_TRIES):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
@@ -112,7 +112,7 @@ def read_served(root: Path) -> Served | None:
     """What runs now; None: nothing does."""
     try:
         with record_path(root).open("rb") as file:
-            for _ in range(TRIES):
+            for _ in range(_TRIES):
                 if not _is_held(file.fileno()):
                     return None
                 file.seek(0)

@@ -20,9 +20,9 @@ from flows.servers.state_file import Process
 from model.processes import die_with_parent
 
 # A new database on a busy machine takes long. A program that ends before it answers is noticed at once.
-STARTING_SECONDS = 180.0
+_STARTING_SECONDS = 180.0
 WAIT_NOTE_SECONDS = 20.0
-GRACE_SECONDS = 8.0
+_GRACE_SECONDS = 8.0
 # One that ends soon after its start is tried again after 1, 2, 4, 8 and 16 seconds, and then no more.
 LONGEST_TRIES = 5
 STEADY_SECONDS = 60.0
@@ -47,7 +47,7 @@ class Service:
     shows: str
     address: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
-    grace: float = GRACE_SECONDS
+    grace: float = _GRACE_SECONDS
 
 
 class SupervisedProcess:
@@ -78,7 +78,7 @@ class SupervisedProcess:
             RuntimeError: It ended, or did not answer in time.
             UserError: The disk is full.
         """
-        deadline, told = self.started + STARTING_SECONDS, time.monotonic()
+        deadline, told = self.started + _STARTING_SECONDS, time.monotonic()
         while (now := time.monotonic()) < deadline and self.process.poll() is None:
             if not self.service.silent():
                 return
@@ -179,5 +179,5 @@ def end_leftovers(processes: Iterable[Process], root: Path) -> list[str]:
         for process in left:
             with suppress(psutil.Error):
                 process.send_signal(sign)
-        _, left = psutil.wait_procs(left, timeout=GRACE_SECONDS)
+        _, left = psutil.wait_procs(left, timeout=_GRACE_SECONDS)
     return [groups[group] for group in found]

@@ -19,7 +19,7 @@ POOLS = {
     "gpu": "chatmill: runs that train, one at a time a worker",
 }
 # A training that is asked to end writes a checkpoint first.
-GRACE_SECONDS = 75.0
+_GRACE_SECONDS = 75.0
 
 
 def visible_devices() -> list[str]:
@@ -94,7 +94,7 @@ def _build_worker(
         lambda: _heartbeat_problem(pool, known),
         shows,
         environment=environment,
-        grace=GRACE_SECONDS,
+        grace=_GRACE_SECONDS,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from model.nn.transformer import ModelConfig
 CONFIG = "config.json"
 LARGEST_CONFIG = 4 << 20
 # The largest value that is taken for a size; the weights file decides whether it is the right one.
-SIZES = {
+_SIZES = {
     "vocab_size": 1 << 24,
     "num_hidden_layers": 10_000,
     "hidden_size": 1 << 20,
@@ -26,7 +26,7 @@ SIZES = {
     "max_position_embeddings": 1 << 20,
     "head_dim": 1 << 16,
 }
-OPTIONAL = ("num_key_value_heads", "head_dim")
+_OPTIONAL = ("num_key_value_heads", "head_dim")
 
 
 def load_architecture(folder: Path) -> ModelConfig:
@@ -50,7 +50,7 @@ def load_architecture(folder: Path) -> ModelConfig:
         raise UserError(f"{path} has a sliding_window; only full attention is supported")
     if not isinstance(config.get("tie_word_embeddings", False), bool):
         raise UserError(f"{path}: tie_word_embeddings must be true or false")
-    sizes = {name: _positive_size(config, name, path) for name in SIZES}
+    sizes = {name: _positive_size(config, name, path) for name in _SIZES}
     try:
         architecture = ModelConfig(
             vocabulary=sizes["vocab_size"],
@@ -123,13 +123,13 @@ def _rope_theta(config: dict[str, Any], path: Path) -> float:
 
 def _positive_size(config: dict[str, Any], name: str, path: Path) -> int:
     value = config.get(name)
-    if value is None and name in OPTIONAL:
+    if value is None and name in _OPTIONAL:
         return 0
     if name not in config:
         raise UserError(f"{path} lacks the key {name!r}, which a Llama's configuration has")
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= SIZES[name]:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _SIZES[name]:
         raise UserError(
-            f"{path}: {name} is {_format_value(value)}; a whole number from 1 to {SIZES[name]:,} is needed"
+            f"{path}: {name} is {_format_value(value)}; a whole number from 1 to {_SIZES[name]:,} is needed"
         )
     return value
 

@@ -18,8 +18,8 @@ from tokenizers import Tokenizer as Rules
 from model.atomic_file import atomic_path
 from model.errors import UserError
 
-END, USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
-SPECIAL = (END, USER, ASSISTANT)
+END, _USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
+SPECIAL = (END, _USER, ASSISTANT)
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 MOST_WORDS = 1 << 19  # some 100 MB of memory
 LONGEST_WORD = 40  # characters of a word that is kept: longer ones are not said again, and would fill it
@@ -111,7 +111,7 @@ class Tokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": END,
             "pad_token": END,
-            "additional_special_tokens": [USER, ASSISTANT],
+            "additional_special_tokens": [_USER, ASSISTANT],
             "chat_template": TEMPLATE,
             "clean_up_tokenization_spaces": False,
         }

@@ -16,11 +16,11 @@ from model.data.hf_config import check_file
 from model.errors import UserError
 from model.processes import child_environment
 
-SECONDS = 30
+_SECONDS = 30
 CPU_SECONDS = 10
-MEMORY = 4 << 30
+_MEMORY = 4 << 30
 TOKENS_PER_BYTE = 8
-LARGEST = 256 << 20
+_LARGEST = 256 << 20
 PROBE = " ".join(
     [
         "".join(map(chr, range(32, 127))) * 4,
@@ -40,16 +40,18 @@ def probe_tokenizer(folder: Path) -> int:
     """
     path = folder / "tokenizer.json"
     check_file(path)
-    if path.stat().st_size > LARGEST:
-        raise UserError(f"{path} has more than {LARGEST:,} bytes; a model folder's is smaller")
+    if path.stat().st_size > _LARGEST:
+        raise UserError(f"{path} has more than {_LARGEST:,} bytes; a model folder's is smaller")
     few = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment = {**child_environment(), **few, "RUST_BACKTRACE": "0"}
     command = [sys.executable, "-m", __name__, str(folder)]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=_SECONDS, check=False)
         said = json.loads(done.stdout or b"{}")
     except subprocess.TimeoutExpired:
-        raise UserError(f"{path} cannot be used: it takes more than {SECONDS} s for a page of text") from None
+        raise UserError(
+            f"{path} cannot be used: it takes more than {_SECONDS} s for a page of text"
+        ) from None
     except ValueError:
         said = {}
     if "error" in said:
@@ -57,13 +59,13 @@ def probe_tokenizer(folder: Path) -> int:
     if done.returncode or "ids" not in said:
         raise UserError(
             f"{path} cannot be used: the tokenizer crashed, or needs more than {CPU_SECONDS} s or "
-            f"{MEMORY >> 30} GB for a page of text"
+            f"{_MEMORY >> 30} GB for a page of text"
         )
     return int(said["ids"])
 
 
 def _probe_folder(folder: str) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from model.data.tokenizer import Tokenizer

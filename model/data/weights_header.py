@@ -16,7 +16,7 @@ LARGEST_INDEX = 64 << 20
 # As the format itself has it.
 LARGEST_HEADER = 100_000_000
 DTYPES = ("F64", "F32", "F16", "BF16")
-SHOWN = 60
+_SHOWN = 60
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -34,7 +34,7 @@ def weight_files(folder: Path) -> list[Path]:
     for name in names:
         path = folder / name
         if path.parent != folder or name in ("", ".", ".."):
-            raise UserError(f"{folder / INDEX} names {name[:SHOWN]!r}, which is not a file of this folder")
+            raise UserError(f"{folder / INDEX} names {name[:_SHOWN]!r}, which is not a file of this folder")
         if not path.exists():
             raise UserError(f"{path} is missing; a Llama-layout folder holds its weights in safetensors")
         check_file(path)
@@ -56,12 +56,14 @@ def read_shapes(path: Path) -> Shapes:
                 continue
             if entry["dtype"] not in DTYPES:
                 raise UserError(
-                    f"{path}: {name[:SHOWN]} is of type {str(entry['dtype'])[:SHOWN]}; "
+                    f"{path}: {name[:_SHOWN]} is of type {str(entry['dtype'])[:_SHOWN]}; "
                     f"one of {', '.join(DTYPES)} is needed"
                 )
             shapes[name] = tuple(int(part) for part in entry["shape"])
             if int(entry["data_offsets"][1]) > size - 8 - length:
-                raise UserError(f"{path} is not whole ({name[:SHOWN]} ends behind it); copy or make it again")
+                raise UserError(
+                    f"{path} is not whole ({name[:_SHOWN]} ends behind it); copy or make it again"
+                )
     except OSError as error:
         raise UserError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
@@ -90,7 +92,7 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
     for name in shapes:
         ignored = name.endswith("rotary_emb.inv_freq") or name == "lm_head.weight"
         if name not in expected and not ignored:
-            raise UserError(f"{folder}: the weights do not fit config.json: Unexpected key {name[:SHOWN]}")
+            raise UserError(f"{folder}: the weights do not fit config.json: Unexpected key {name[:_SHOWN]}")
     for name, wanted in expected.items():
         found = shapes.get(name)
         if found is None:

@@ -15,9 +15,9 @@ from model.atomic_file import atomic_path
 from model.errors import UserError
 from model.training.distributed import ProcessGroup
 
-KEPT = 2
+_KEPT = 2
 DAMAGED = ".damaged"
-NONE = -1  # the step that stands for "no checkpoint" between processes
+_NONE = -1  # the step that stands for "no checkpoint" between processes
 
 
 class DamagedFile(Exception):
@@ -31,7 +31,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(_checkpoint_path(folder, step), {"step": step, **state})
-    for old in _newest_first(folder)[KEPT:]:
+    for old in _newest_first(folder)[_KEPT:]:
         old.unlink(missing_ok=True)
 
 
@@ -50,8 +50,8 @@ def load_checkpoint(
     """
     world = world or ProcessGroup()
     state = _newest_checkpoint(folder, note) if world.rank == 0 else None
-    step = world.from_first(int(state["step"]) if state else NONE)
-    if world.rank == 0 or step == NONE:
+    step = world.from_first(int(state["step"]) if state else _NONE)
+    if world.rank == 0 or step == _NONE:
         return state
     path = _checkpoint_path(folder, step)
     if not path.exists():

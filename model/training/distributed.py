@@ -14,7 +14,7 @@ from model.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda")
 # Weights, gradients and two moments of the optimizer, in float32: the least that a training holds.
-BYTES_A_WEIGHT = 16
+_BYTES_A_WEIGHT = 16
 
 
 def find_device(wanted: str = "auto") -> str:
@@ -50,7 +50,7 @@ def check_memory(weights: int, device: str) -> None:
         there = torch.cuda.get_device_properties(0).total_memory
     else:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if (needed := weights * BYTES_A_WEIGHT) > there:
+    if (needed := weights * _BYTES_A_WEIGHT) > there:
         raise UserError(
             f"architecture: a model of {weights:,} weights needs {needed / 1e9:,.1f} GB or more in training, "
             f"and the {'GPU' if device == 'cuda' else 'machine'} has {there / 1e9:,.1f} GB; lower "

@@ -23,8 +23,8 @@ HORIZON_SHARE = 0.125  # of all answers of a run: the demo's 1,500 of 12,800
 DEFAULT_MAX_KL = 12.0
 STEP_SHARE = 0.125  # of max_kl, for one step
 RATE_CUT = 0.5  # of the learning rate, after a step that was undone
-PASSES = 4  # over the prompts, where the number of steps is derived
-LEAST_STEPS, MOST_STEPS = 20, 300
+_PASSES = 4  # over the prompts, where the number of steps is derived
+LEAST_STEPS, _MOST_STEPS = 20, 300
 EVALUATIONS = 5
 
 
@@ -42,7 +42,7 @@ def derive_learning_rate(width: int, answers: float) -> float:
 
 def derive_steps(prompts: int, batch: int) -> int:
     """Return the number of steps: a few passes over the prompts, within bounds."""
-    return max(LEAST_STEPS, min(MOST_STEPS, math.ceil(PASSES * prompts / batch)))
+    return max(LEAST_STEPS, min(_MOST_STEPS, math.ceil(_PASSES * prompts / batch)))
 
 
 def derive_horizon(steps: int, batch: int) -> float:

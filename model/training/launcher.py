@@ -34,7 +34,7 @@ RUNTIME = {
 }
 MODULE = "model.training.launcher"
 JOB = ".job"
-GRACE_SECONDS = 60.0
+_GRACE_SECONDS = 60.0
 
 
 class TrainingFailed(RuntimeError):
@@ -140,7 +140,7 @@ def _parse_event(line: str) -> dict[str, Any] | None:
 
 def _end_group(group: subprocess.Popen[str]) -> None:
     if group.poll() is None:
-        for sign, grace in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, 5.0)):
+        for sign, grace in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, 5.0)):
             try:
                 os.killpg(group.pid, sign)
                 group.wait(grace)

@@ -29,7 +29,7 @@ from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.trainer import LoopParameters, Trainer, TrainingTask, supervised_update
 
-TOGETHER = 16  # rows of like length in one pass: fewer leave a CPU idle, more are padded more
+_TOGETHER = 16  # rows of like length in one pass: fewer leave a CPU idle, more are padded more
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RewardModel(nn.Module):
         last = hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
         return self.head(last).squeeze(-1).float()
 
-    def raw_scores(self, rows: Sequence[Sequence[int]], size: int = TOGETHER) -> Tensor:
+    def raw_scores(self, rows: Sequence[Sequence[int]], size: int = _TOGETHER) -> Tensor:
         """Raw scores of token rows, [B]; rows of like length go through together, so little is padding."""
         device = self.head.weight.device
         by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))

@@ -40,7 +40,7 @@ from tasks.project.paths import (
 from tasks.project.whole_file import write_whole
 
 # Paths below var/. Credentials, locks, logs and Prefect's database are none of them.
-KEPT = tuple(
+_KEPT = tuple(
     path.relative_to(RECORDS).as_posix()
     for path in (MLFLOW_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, KNOWN_CODE, SUMMARY, REPORT, STORES)
 )
@@ -51,7 +51,7 @@ UNCHANGED = "nothing was changed"
 # What SQLite keeps beside a database of its own: it belongs to the former one.
 BESIDE = tuple(f"{MLFLOW_DATABASE.name}-{end}" for end in ("journal", "wal", "shm"))
 INTENTION = RECORDS / "restoring.json"
-PIECE = 1 << 20
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         raise UserError(f"{target} exists; name another file, or --force replaces it")
     if not target.parent.is_dir():
         raise UserError(f"{target.parent} is no folder; make it first")
-    if not any((root / RECORDS / name).exists() for name in KEPT):
+    if not any((root / RECORDS / name).exists() for name in _KEPT):
         raise UserError("there are no records here yet; `chatmill run` makes the first")
     database = root / MLFLOW_DATABASE
     if database.exists() and database.stat().st_size and (fault := fault_in(database)):
@@ -152,7 +152,7 @@ def _as_it_is(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 def _record_files(root: Path) -> Iterator[Path]:
-    places = [root / RECORDS / name for name in KEPT if name != MLFLOW_DATABASE.name]
+    places = [root / RECORDS / name for name in _KEPT if name != MLFLOW_DATABASE.name]
     for place in [*places, *sorted((root / RECORDS).glob(PAGES))]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file() and not path.is_symlink():
@@ -254,7 +254,7 @@ def _rename_path(there: Path, here: Path) -> None:
 
 def _record_entries(folder: Path) -> list[str]:
     """The records in a folder that is laid out as var/, by their paths from there."""
-    return [name for name in (*KEPT, *BESIDE) if (folder / name).exists()] + sorted(
+    return [name for name in (*_KEPT, *BESIDE) if (folder / name).exists()] + sorted(
         path.name for path in folder.glob(PAGES)
     )
 
@@ -301,7 +301,7 @@ def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with place.open("xb") as file:
                     digest = hashlib.sha256()
-                    while piece := reader.read(PIECE):
+                    while piece := reader.read(_PIECE):
                         digest.update(piece)
                         file.write(piece)
                 sums[member.name] = (digest.hexdigest(), member.size)
@@ -319,5 +319,5 @@ def _is_record(name: str) -> bool:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         return False
-    known = name == CONTENTS or name in KEPT or any(path.is_relative_to(kept) for kept in KEPT)
+    known = name == CONTENTS or name in _KEPT or any(path.is_relative_to(kept) for kept in _KEPT)
     return known or (len(path.parts) == 1 and path.match(PAGES))

@@ -18,7 +18,7 @@ from tasks.cleanup.output_gc import RUNNING, show_age
 from tasks.tracking.queries import PARENT, child_runs, holder_run_id, run_or_none, runs_by_id
 from tasks.tracking.tracker import CLEANED
 
-COPIES = ("model", "data_docs", "curves.png", "curves.jsonl")
+_COPIES = ("model", "data_docs", "curves.png", "curves.jsonl")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 NEWEST_RUN = "the newest run"
 VERSIONS, VERSION_INPUTS = "registered versions", "runs that registered versions were made from"
@@ -99,7 +99,7 @@ def _copy_paths(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
     for pattern in ("*/artifacts", "*/*/artifacts"):
         for place in sorted(folder.glob(pattern)):
             paths = tuple(
-                path for path in (place / name for name in COPIES) if path.exists() and not path.is_symlink()
+                path for path in (place / name for name in _COPIES) if path.exists() and not path.is_symlink()
             )
             if RUN_ID.fullmatch(place.parent.name) and paths and not place.is_symlink():
                 yield place.parent.name, paths

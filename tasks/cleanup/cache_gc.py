@@ -20,7 +20,7 @@ from tasks.reproduction.reproduce import TREE
 
 # Folders of downloads whose entries are data sets: a preset names them by more than a path.
 DATA_SETS = ("datasets", "huggingface")
-KINDS = {
+_KINDS = {
     DOWNLOADS: "download",
     ENVIRONMENTS: "environment of another lock",
     REPRODUCTIONS: "worktree of a reproduction",
@@ -54,7 +54,7 @@ def plan_cache(
         busy: Whether a run is alive: all stays then.
     """
     named = {name for preset in presets for name in _used_downloads(preset)}
-    elsewhere = [folder for folder in KINDS if leads_elsewhere(root, folder)]
+    elsewhere = [folder for folder in _KINDS if leads_elsewhere(root, folder)]
     reproduces = any(is_lock_held(path) for path in (root / REPRODUCTIONS).glob("*.lock"))
     removed: list[Cached] = []
     kept: list[tuple[Cached, str]] = []
@@ -102,7 +102,7 @@ def remove_cached(root: Path, cached: Cached) -> bool:
 
 
 def _list_entries(root: Path) -> Iterator[Cached]:
-    for folder, kind in KINDS.items():
+    for folder, kind in _KINDS.items():
         for path in _folder_entries(root / folder):
             files = [path, *path.rglob("*")] if path.is_dir() else [path]
             stats = [file.lstat() for file in files if file.is_file() and not file.is_symlink()]

@@ -24,7 +24,7 @@ from tasks.engine.output import LOCK, PART, VIEW
 from tasks.project import data_folder
 from tasks.project.paths import ARTIFACTS, DATA_LOCK
 
-GRACE_SECONDS = 60.0
+_GRACE_SECONDS = 60.0
 # What a training goes on from.
 CHECKPOINTS = "checkpoints"
 # A training that an older version started runs under the former name of its module.
@@ -105,10 +105,10 @@ def _end_process(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(GRACE_SECONDS)
+            process.wait(_GRACE_SECONDS)
         except psutil.TimeoutExpired:
             process.kill()
-            process.wait(GRACE_SECONDS)
+            process.wait(_GRACE_SECONDS)
             return False
     return True
 

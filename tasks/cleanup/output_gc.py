@@ -17,7 +17,7 @@ KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.job|\.lock)?(
 GONE = ".gone"
 RUNNING = "a running run"
 OUTPUT, UNFINISHED, REMAINS, HALF = "output", "unfinished", "remains", "half removed"
-SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 UNITS = {"B": 1, **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}}
 UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
 
@@ -243,7 +243,7 @@ def parse_age(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", text.strip().lower())
     if not match:
         raise UserError(f"--older-than {text!r} is no age; write a number and m, h, d or w, as in 30d")
-    return float(match[1]) * SECONDS[match[2]]
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def parse_size(text: str) -> int:

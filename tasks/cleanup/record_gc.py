@@ -24,10 +24,10 @@ from tasks.project.paths import (
     RECORDS,
 )
 
-PREFECT = PREFECT_HOME / "prefect.db"
+_PREFECT = PREFECT_HOME / "prefect.db"
 DVC_CACHE = Path(".dvc") / "cache"
 # DVC names a file that it is writing so; a process that lives writes to it within the day.
-TEMPORARY = re.compile(r"\..+\.tmp")
+_TEMPORARY = re.compile(r"\..+\.tmp")
 DAY = 86_400.0
 OVER = "('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
 RUNS = f"select id from flow_run where state_type in {OVER} and end_time < ?"
@@ -45,7 +45,7 @@ DELETIONS = (
     "delete from events where occurred < ?",
 )
 # What no cleaning removes, with the reason.
-KEPT = (
+_KEPT = (
     (MLFLOW_DATABASE, "records: runs, the registry and its history"),
     (PREFECT_HOME, "Prefect's runs that are younger or not over, and its settings"),
     (LABELS, "records: the labels that were told of"),
@@ -76,7 +76,7 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
     temporary = [
         path
         for path in _record_files(root / DVC_CACHE)
-        if TEMPORARY.fullmatch(path.name) and now - path.stat().st_mtime > max(age, DAY)
+        if _TEMPORARY.fullmatch(path.name) and now - path.stat().st_mtime > max(age, DAY)
     ]
     found = [
         Remains(f"logs in {LOGS}", len(logs), size_of(logs), tuple(logs)),
@@ -88,7 +88,7 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
     if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
         files = list(_record_files(root / DUPLICATES))
         found.append(Remains(f"duplicates in {DUPLICATES}", len(files), size_of(files), (root / DUPLICATES,)))
-    if prefect_idle and (root / PREFECT).exists():
+    if prefect_idle and (root / _PREFECT).exists():
         before = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now - age))
         if count := _count_runs(root, before):
             size = _size_of_runs(root, before)
@@ -117,7 +117,7 @@ def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
 
     `copies` are bytes in MLflow's folder that are listed apart from its records.
     """
-    found = [(str(path), size_of(_record_files(root / path)), why) for path, why in KEPT]
+    found = [(str(path), size_of(_record_files(root / path)), why) for path, why in _KEPT]
     records = size_of(_record_files(root / MLFLOW_FOLDER)) - copies
     found.append((str(MLFLOW_FOLDER), records, "records: manifests, presets, lineage, diffs and figures"))
     aside = [path for path in sorted((root / RECORDS).glob("replaced-*")) if path.is_dir()]
@@ -143,7 +143,7 @@ def _record_files(place: Path) -> Iterator[Path]:
 
 
 def _count_runs(root: Path, before: str) -> int:
-    address = f"{(root / PREFECT).absolute().as_uri()}?mode=ro"
+    address = f"{(root / _PREFECT).absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=5)) as store:
             return int(store.execute(f"select count(*) from ({RUNS})", (before,)).fetchone()[0])
@@ -152,7 +152,7 @@ def _count_runs(root: Path, before: str) -> int:
 
 
 def _delete_runs(root: Path, before: str) -> int:
-    path = root / PREFECT
+    path = root / _PREFECT
     size = _database_size(path)
     with closing(sqlite3.connect(path, timeout=30)) as store:
         _prune_store(store, before)
@@ -161,7 +161,7 @@ def _delete_runs(root: Path, before: str) -> int:
 
 def _size_of_runs(root: Path, before: str) -> int:
     """Return what deleting old runs frees, tried on a copy; 0 where there is no room for one."""
-    path = root / PREFECT
+    path = root / _PREFECT
     with TemporaryDirectory() as folder, suppress(sqlite3.Error, OSError):
         copy = Path(folder) / path.name
         address = f"{path.absolute().as_uri()}?mode=ro"

@@ -10,14 +10,14 @@ from pathlib import Path
 from model.errors import UserError
 
 # What a run imports; a file there counts although git was never told of it.
-ROOMS = ("flows", "tasks", "model")
-LARGEST = 1 << 20
+_ROOMS = ("flows", "tasks", "model")
+_LARGEST = 1 << 20
 # A person's own settings of git must not shape what is recorded: it is applied on another machine.
-PLAIN = (
+_PLAIN = (
     "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "-U3",
     "--src-prefix=a/", "--dst-prefix=b/",
 )  # fmt: skip
-SHOWN = 12
+_SHOWN = 12
 # Exit codes of env, by POSIX: git cannot be run, or is not there.
 NOT_RUN, NOT_FOUND = 126, 127
 
@@ -26,7 +26,7 @@ UNKNOWN = "unknown"
 NO_REPOSITORY = "is in no git repository; `git init` makes one"
 NO_COMMIT = "the repository has no commit yet; `git commit` makes the first"
 # Parts of git's sentences, with what they mean and what to do.
-MEANINGS = (
+_MEANINGS = (
     (
         "detected dubious ownership",
         "another user owns the repository, and git refuses to read it; "
@@ -69,13 +69,13 @@ def code_state(root: Path) -> Code:
     try:
         commit = _git_output(root, "rev-parse", "--verify", "HEAD").strip()
         top = Path(_git_output(root, "rev-parse", "--show-toplevel").rstrip("\n"))
-        words = ("ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *ROOMS)
+        words = ("ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *_ROOMS)
         added = [
-            _git_output(top, "diff", "--no-index", *PLAIN, "--", "/dev/null", name, differ=True)
+            _git_output(top, "diff", "--no-index", *_PLAIN, "--", "/dev/null", name, differ=True)
             for name in sorted(filter(None, _git_output(root, *words).split("\0")))
-            if (top / name).is_file() and (top / name).stat().st_size <= LARGEST
+            if (top / name).is_file() and (top / name).stat().st_size <= _LARGEST
         ]
-        return Code(commit, "".join([_git_output(root, "diff", *PLAIN, "HEAD"), *added]))
+        return Code(commit, "".join([_git_output(root, "diff", *_PLAIN, "HEAD"), *added]))
     except GitRefuses as error:
         return Code(commit, "", str(error))
 
@@ -166,7 +166,7 @@ def _explain_failure(root: Path, done: subprocess.CompletedProcess[bytes]) -> st
     damaged = next((place for place in (root, *root.resolve().parents) if (place / ".git").exists()), None)
     if "not a git repository" in said and damaged:
         return f"git does not take {damaged / '.git'} for a repository; it may be damaged"
-    if known := next((means for begins, means in MEANINGS if begins in said), ""):
+    if known := next((means for begins, means in _MEANINGS if begins in said), ""):
         return known.format(root=root)
     why = _last_line(done)
     return why if done.returncode in (NOT_RUN, NOT_FOUND) else f"git fails: {why}"
@@ -195,4 +195,4 @@ def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def _short_commit(code: Code) -> str:
-    return code.commit[:SHOWN]
+    return code.commit[:_SHOWN]

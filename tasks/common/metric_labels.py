@@ -19,7 +19,7 @@ MEASURES = (
     ("reward", "mean reward", "{:+.2f}"),
     ("judge", "the judge’s mean score", "{:+.2f}"),
 )
-FIGURES = {
+_FIGURES = {
     "ends_by_itself_change": "share of answers that end by themselves, aligned less assistant",
     "reward_gain": "mean reward, aligned less assistant",
     "loss_increase": "loss on right answers, share by which it rose over the assistant’s",
@@ -35,7 +35,7 @@ FIGURES = {
     "questions": "test questions",
     "completions": "test pairs with a right answer",
 }
-ENDS = {"_low": "lower end of the 95% interval", "_high": "upper end of the 95% interval", "_n": "n"}
+_ENDS = {"_low": "lower end of the 95% interval", "_high": "upper end of the 95% interval", "_n": "n"}
 
 
 def metric_words(name: str) -> str:
@@ -43,13 +43,13 @@ def metric_words(name: str) -> str:
 
     A metric without words of its own is shown by its key, with spaces.
     """
-    if name in FIGURES:
-        return FIGURES[name]
+    if name in _FIGURES:
+        return _FIGURES[name]
     for model, speaker in (*SPEAKERS, ("champion", "champion")):
         for measure, words, _ in MEASURES:
             if name == f"{model}_{measure}":
                 return f"{speaker}: {words}"
-    for end, words in ENDS.items():
+    for end, words in _ENDS.items():
         if name.endswith(end) and (whole := metric_words(name.removesuffix(end))):
             return f"{whole} ({words})"
     return name.replace("_", " ")

@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
-LONGEST = 48  # characters of a name; a preset's is also a file's, an experiment's and a model's
+_LONGEST = 48  # characters of a name; a preset's is also a file's, an experiment's and a model's
 LONGEST_KEY = 250  # of MLflow's keys
 LONGEST_FILE = 200  # file systems take 255 bytes, the ending among them
 # What MLflow takes in a key is the rest. An underscore that begins as an escape does is escaped itself.
-REFUSED = re.compile(r"[^/\w.\- :]+|_(?=u[0-9A-F])")
-ESCAPED = re.compile(r"_u([0-9A-F]+)_")
+_REFUSED = re.compile(r"[^/\w.\- :]+|_(?=u[0-9A-F])")
+_ESCAPED = re.compile(r"_u([0-9A-F]+)_")
 # Control, format and unassigned characters, surrogates, all spaces; and letters that are drawn as nothing.
 UNSEEN = ("Cc", "Cf", "Cn", "Cs", "Zl", "Zp", "Zs")
 INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"
@@ -70,7 +70,7 @@ def slugify_name(text: str, default: str = "mine") -> str:
     code = hashlib.sha256(lowered.encode("utf-8", "surrogateescape")).hexdigest()[:6]
     if not words:
         return f"{default}-{code}" if any(map(str.isalnum, lowered)) else default
-    return words if len(words) <= LONGEST else f"{words[: LONGEST - 7].rstrip('-')}-{code}"
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 7].rstrip('-')}-{code}"
 
 
 def unused_name(wanted: str, taken: Collection[str]) -> str:
@@ -84,7 +84,7 @@ def mlflow_key(name: str) -> str:
 
     Characters that MLflow refuses stand as `_uHEX_`. A key that is too long ends in digits of its digest.
     """
-    escaped = REFUSED.sub(lambda found: "".join(f"_u{ord(char):X}_" for char in found[0]), name)
+    escaped = _REFUSED.sub(lambda found: "".join(f"_u{ord(char):X}_" for char in found[0]), name)
     parts = escaped.split("/")
     # As a path, which MLflow takes a key for, it must be its own normal form.
     if any(part in ("", ".", "..") for part in parts):
@@ -104,7 +104,7 @@ def plain_keys(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def plain_key(key: str) -> str:
     """Return the name that `mlflow_key` made a key of."""
-    return ESCAPED.sub(lambda found: chr(int(found[1], 16)), key)
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), key)
 
 
 def file_name(name: str) -> str:

@@ -21,7 +21,7 @@ SECRET = re.compile(
     r"|^(?:code|se|sp|sv|sr|ss|st|srt|spr|sip|skoid|sktid|skt|ske|sks|skv|googleaccessid)$",
     re.IGNORECASE,
 )
-PLAIN = re.compile(r"[0-9]{1,6}|true|false|yes|no|csv|tsv|json|jsonl|parquet|txt|raw|main|master|download")
+_PLAIN = re.compile(r"[0-9]{1,6}|true|false|yes|no|csv|tsv|json|jsonl|parquet|txt|raw|main|master|download")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A preset is shared: it must not send the passwords of this project's servers and stores to an address.
 OWN_VARIABLE = re.compile(r"(?:CHATMILL|PREFECT|MLFLOW|AWS)_|PGPASSWORD$", re.IGNORECASE)
@@ -30,7 +30,7 @@ NOT_GIVEN = (
 )
 # fsspec chains addresses, as in `filecache::https://host/file`.
 CHAIN = re.compile(r"::(?=[\w+.-]+://)")
-DIGEST = re.compile(r"~[0-9a-f]{12}")
+_DIGEST = re.compile(r"~[0-9a-f]{12}")
 PATH_PARAMETER = re.compile(r";([^;/?#=]*=[^;/?#]*)")
 IN_TEXT = re.compile(r"(\w[\w+.-]*://)([^\s/'\"<>@]*@)?([^\s'\"<>?]*)(\?[^\s'\"<>]*)?")
 
@@ -68,11 +68,11 @@ def _conceal_part(part: str) -> str:
     name, equals, value = part.partition("=")
     if not equals:
         name, value = "", part
-    if not value or value == HIDDEN or DIGEST.fullmatch(value) or VARIABLE.fullmatch(value):
+    if not value or value == HIDDEN or _DIGEST.fullmatch(value) or VARIABLE.fullmatch(value):
         return part
     if name and SECRET.search(unquote(name)):
         return f"{name}={HIDDEN}"
-    if PLAIN.fullmatch(value):
+    if _PLAIN.fullmatch(value):
         return part
     digest = hashlib.sha256(unquote(value).encode()).hexdigest()[:12]
     return f"{name}{equals}~{digest}"
@@ -93,7 +93,9 @@ def reveal_secrets(url: str) -> str:
     whole = VARIABLE.sub(lambda found: environment[found[1]], whole)
     head, _, query = whole.partition("?")
     parameters = [query, *PATH_PARAMETER.findall(head)]
-    if any(HIDDEN in each or re.search(rf"(?:^|[=&]){DIGEST.pattern}(?:&|#|$)", each) for each in parameters):
+    if any(
+        HIDDEN in each or re.search(rf"(?:^|[=&]){_DIGEST.pattern}(?:&|#|$)", each) for each in parameters
+    ):
         raise UserError(
             f"the query of {display_url(url)} was not recorded, as it may hold a secret; name "
             f"the whole address in "

@@ -23,8 +23,8 @@ from tasks.common.checksums import file_sums
 from tasks.data.records import text_digest
 from tasks.project.paths import DOWNLOADS
 
-SUM = "#sha256="
-PIECE = 1 << 20
+_SUM = "#sha256="
+_PIECE = 1 << 20
 PATIENCE = 30.0  # seconds without a byte
 TRIES = 5
 PAUSE = 0.5  # seconds before the second try; each further one waits twice as long
@@ -86,7 +86,7 @@ class Broken(Exception):
 
 def parse_address(text: str) -> Address:
     """The address and the sum of `URL` or `URL#sha256=SUM`. Raises ValueError where it is neither."""
-    url, _, wanted = text.partition(SUM)
+    url, _, wanted = text.partition(_SUM)
     parts = urlsplit(url)
     if not parts.scheme or "://" not in url:
         raise ValueError(
@@ -99,7 +99,7 @@ def parse_address(text: str) -> Address:
         )
     if name := url_secrets.own_variable(url):
         raise ValueError(f"urls: the address at {parts.hostname} asks for {name}, {url_secrets.NOT_GIVEN}")
-    if SUM in text and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
+    if _SUM in text and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
         raise ValueError(
             f"urls: the sum of {Address(url, '').display_text} is {wanted!r}; 64 hex digits are right"
         )
@@ -186,7 +186,7 @@ def _try_download(given: Address, root: Path, report: EventCallback) -> Path:
             raise UserError(
                 f"{given.display_text}: the server does not say how long it is, so half of it "
                 f"would pass for the "
-                f"whole; give its sum, as in URL{SUM}…"
+                f"whole; give its sum, as in URL{_SUM}…"
             )
         part = path.with_name(f"{given.name}.{state.key}.part")
         begun = part.stat().st_size if part.exists() else 0
@@ -223,7 +223,7 @@ def _copy_stream(opened: Opened, part: Path) -> None:
 
 def _read_block(stream: IO[bytes]) -> bytes:
     try:
-        return stream.read(PIECE)
+        return stream.read(_PIECE)
     except Exception as error:  # Each file system has exceptions of its own.
         raise Broken(_error_text(error)) from error
 

@@ -39,7 +39,7 @@ RUN_BYTES = 32 << 20  # what one process sorts in memory
 SHARD_BYTES = 32 << 20
 PREFIXES = 1 << 16  # ranges are bounds of the first four hex digits
 ROW_BYTES = 400  # what Python keeps for a row besides its text
-KINDS = {found: kind for kind, found in TYPES.items()}
+_KINDS = {found: kind for kind, found in TYPES.items()}
 CLAIMS = "claims"
 VOTE = b"vote "  # before the place of a label that names nobody
 
@@ -113,7 +113,7 @@ def sort_part(part: ParseTask) -> ParseResult:
     format = find_format(part.format)
     for found in read_rows(format, part.files, part.reading, tally, part.source.strict):
         rows += 1
-        kind = KINDS[type(found.row)]
+        kind = _KINDS[type(found.row)]
         row = part.withdrawn.filter_row(found.row) if part.withdrawn else found.row
         if row is None:
             gone.setdefault(kind, set()).add(found.row.id)

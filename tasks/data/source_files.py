@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from model.errors import UserError
 
-KINDS = {
+_KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
@@ -51,7 +51,7 @@ def check_file(path: Path, name: str) -> None:
         why = "leads nowhere" if path.is_symlink() else f"cannot be read ({os.strerror(error.errno or 0)})"
         raise UserError(f"{name} {why}; mend or remove it") from error
     if not stat.S_ISREG(mode):
-        kind = KINDS.get(stat.S_IFMT(mode), "no file")
+        kind = _KINDS.get(stat.S_IFMT(mode), "no file")
         raise UserError(f"{name} is {kind}; sources are files: remove it, or name other files")
 
 

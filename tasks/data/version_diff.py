@@ -15,7 +15,7 @@ from tasks.data.records import TYPES, naming_row
 from tasks.data.version_history import WORKING
 from tasks.dvc import remote, versions
 
-SHOWN = 200
+_SHOWN = 200
 
 
 class Count(NamedTuple):
@@ -239,7 +239,7 @@ def _describe_row(row: dict[str, Any]) -> str:
     else:
         scores = f" ({', '.join(f'{score:g}' for score in row['scores'])})" if "scores" in row else ""
         said = f"{row['prompt']} → {row['completion']}{scores}"
-    return " ".join(f"{said} [{row['source']}]".split())[:SHOWN]
+    return " ".join(f"{said} [{row['source']}]".split())[:_SHOWN]
 
 
 def _match_groups(store: sqlite3.Connection) -> None:

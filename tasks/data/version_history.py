@@ -14,7 +14,7 @@ from model.errors import UserError
 from tasks.dvc.versions import POINTER, parse_pointer, read_pointer, remembered_versions
 
 WORKING = "working"
-SHORTEST = 4
+_SHORTEST = 4
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def find_version_hash(root: Path, name: str) -> str:
             raise UserError(f"{POINTER} is not there at {name}; `chatmill data log` lists the versions")
         return str(parse_pointer(text, Path(f"{name}:{POINTER}"))["md5"])
     plain = name.lower().removesuffix(".dir")
-    if re.fullmatch(rf"[0-9a-f]{{{SHORTEST},32}}", plain):
+    if re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},32}}", plain):
         hashes = dict.fromkeys(
             version.hash for version in version_log(root) if version.hash.startswith(plain)
         )
@@ -112,7 +112,7 @@ def find_version_hash(root: Path, name: str) -> str:
         if hashes:
             raise UserError(f"{name} begins {_join_hashes(hashes)}; write more of the one that is meant")
     raise UserError(
-        f"{name} is no version: neither a git revision nor {SHORTEST} or more digits of the hash of one; "
+        f"{name} is no version: neither a git revision nor {_SHORTEST} or more digits of the hash of one; "
         "`chatmill data log` lists them"
     )
 

@@ -29,7 +29,7 @@ from tasks.data.records import (
 
 WITHDRAWN = "configs/withdrawn.jsonl"
 LABELS = ("comparisons", "ratings")
-WHOLE = re.compile(r"[0-9a-f]{16}")
+_WHOLE = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _parse_withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
     if ("id" in values) == ("annotator" in values):
         raise UserError(f"{place}: a withdrawal names one, an id or an annotator")
     for name in ("id", "rated"):
-        if name in values and not WHOLE.fullmatch(values[name]):
+        if name in values and not _WHOLE.fullmatch(values[name]):
             raise UserError(f"{place}: {name} is {brief_json(values[name])}; 16 hex digits are right")
     if "rated" in values and "id" not in values:
         raise UserError(f"{place}: rated goes with the id of a rating, which is not there")

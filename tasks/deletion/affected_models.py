@@ -39,22 +39,22 @@ from tasks.tracking.queries import (
 )
 from tasks.tracking.registry import Registry
 
-LABELS = ("comparisons", "ratings")
+_LABELS = ("comparisons", "ratings")
 # Which stages read what, by kind of row and part of the split: those that learn, and those that only judge.
 LEARN = {
     "text": ("tokenizer", "pretrain"),
     "pairs": ("tokenizer", "sft", "rlhf"),
-    **dict.fromkeys(LABELS, ("reward", "judge")),
+    **dict.fromkeys(_LABELS, ("reward", "judge")),
 }
-JUDGE = {
+_JUDGE = {
     ("text", "valid"): ("pretrain",), ("pairs", "valid"): ("sft", "rlhf"),
-    **{(kind, "valid"): ("reward", "evaluate") for kind in LABELS},
+    **{(kind, "valid"): ("reward", "evaluate") for kind in _LABELS},
 }  # fmt: skip
 ORDER = ("tokenizer", "pretrain", "sft", "reward", "judge", "rlhf", "evaluate")
 CARRIED = {
     "text": ("sft", "reward", "judge", "rlhf"),
     "pairs": ("reward", "judge"),
-    **dict.fromkeys(LABELS, ("rlhf",)),
+    **dict.fromkeys(_LABELS, ("rlhf",)),
 }
 
 
@@ -97,7 +97,7 @@ class Learned:
     def judged(self) -> list[str]:
         """The stages that only measured with these rows."""
         kinds = [(kind, part) for kind, part in self.rows if part != "train"]
-        return self._of([name for found in kinds for name in JUDGE.get(found, ("evaluate",))])
+        return self._of([name for found in kinds for name in _JUDGE.get(found, ("evaluate",))])
 
     def _of(self, names: list[str]) -> list[str]:
         return [name for name in self.stages if name in names]
@@ -221,7 +221,7 @@ def _concerned_stages(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
     """The stages that read such rows, or go on from what did, in the chain's order."""
     names = set()
     for kind, part in {found for each in rows for found in each}:
-        names |= {*LEARN[kind], *CARRIED[kind], *JUDGE.get((kind, part), ("evaluate",)), "rlhf"}
+        names |= {*LEARN[kind], *CARRIED[kind], *_JUDGE.get((kind, part), ("evaluate",)), "rlhf"}
     return [name for name in ORDER if name in names]
 
 
@@ -235,7 +235,7 @@ def _find_rows(
     people: set[str],
 ) -> tuple[Counter[tuple[str, str]], bool] | None:
     """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
-    kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABELS
+    kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else _LABELS
     counts: Counter[tuple[str, str]] = Counter()
     folder = root / ARTIFACTS / "split" / split.key
     if is_undamaged(folder, root):

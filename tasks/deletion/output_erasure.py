@@ -11,7 +11,7 @@ from tasks.data.records import TYPES, list_shards, naming_row
 from tasks.data.withdrawals import LABELS, Withdrawn
 
 # The folders of each stage that have a folder a kind in them.
-ROWS = {"ingest": ("rows",), "validate": ("rows", "quarantine"), "split": ("train", "valid", "test")}
+_ROWS = {"ingest": ("rows",), "validate": ("rows", "quarantine"), "split": ("train", "valid", "test")}
 # What holds such rows in another form, by the kinds that its split must have had.
 MADE_OF = {"labels": LABELS, "tokenizer": ("text", "pairs")}
 
@@ -27,7 +27,7 @@ def outputs_with_withdrawn(
     kinds = {
         (entry.stage, entry.key): found
         for entry in outputs
-        if entry.stage in ROWS and (found := _held_kinds(entry.paths[0], ROWS[entry.stage], withdrawn))
+        if entry.stage in _ROWS and (found := _held_kinds(entry.paths[0], _ROWS[entry.stage], withdrawn))
     }
     for entry in outputs:
         split, _ = entry.inputs.get("split", ("", ""))

@@ -19,10 +19,10 @@ from tasks.dvc import versions
 from tasks.ingestion.row_origins import find_origins, read_places
 from tasks.validation.quarantine import ADMITTED, read_admissions
 
-SHORTEST = 6  # characters of an id that stand for the whole of it
-NAMED = 3  # of several, as many are named in a message
-GIVEN = re.compile(rf"[0-9a-f]{{{SHORTEST},16}}")
-PLACE = re.compile(r", (line|item|row|record|task|trace|turn|paragraph) .*$")
+_SHORTEST = 6  # characters of an id that stand for the whole of it
+_NAMED = 3  # of several, as many are named in a message
+GIVEN = re.compile(rf"[0-9a-f]{{{_SHORTEST},16}}")
+_PLACE = re.compile(r", (line|item|row|record|task|trace|turn|paragraph) .*$")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _check_request(asked: Asked) -> None:
     for given, place in asked.ids.items():
         if not GIVEN.fullmatch(given):
             raise UserError(
-                f"{place}{given!r} is no row's id; 16 hex digits, or the first {SHORTEST} or more, are right"
+                f"{place}{given!r} is no row's id; 16 hex digits, or the first {_SHORTEST} or more, are right"
             )
 
 
@@ -137,7 +137,7 @@ class _Search:
         rated = rated_of(row) if kind == "ratings" and row else ""
         for given in asked_for:
             # More than are named would tell nothing, and the whole id counts however many it begins.
-            if len(self.found[given]) <= NAMED or number == given:
+            if len(self.found[given]) <= _NAMED or number == given:
                 self.found[given][number] = rated
         people = set(annotators_of(row)) if row and self.wanted else set()
         now = self.mended_for.get(number, people) if row else people
@@ -160,7 +160,7 @@ class _Search:
             hint = f"did you mean {near}?" if near else "`chatmill data diff --rows 3` shows how rows read"
             raise UserError(f"{place}{given} is no row of data/; {hint}")
         if len(matches) > 1:
-            begun = ", ".join(list(matches)[:NAMED])
+            begun = ", ".join(list(matches)[:_NAMED])
             raise UserError(f"{place}{given} begins more than one id ({begun}); give more characters of it")
         return next(iter(matches.items()))
 
@@ -215,6 +215,6 @@ def _data_lines(path: Path, places: Iterator[str] | None) -> Iterator[tuple[byte
     with path.open("rb") as lines:
         for line in lines:
             if places:
-                yield line, PLACE.sub("", next(places, ""))
+                yield line, _PLACE.sub("", next(places, ""))
             else:
                 yield line, f"source {json.loads(line).get('source')}"

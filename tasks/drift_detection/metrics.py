@@ -22,7 +22,7 @@ from tasks.drift_detection.profile import (
 )
 from tasks.reporting.charts import tick_label
 
-GAP, ROOT = "Kolmogorov-Smirnov", "Jensen-Shannon"
+_GAP, _ROOT = "Kolmogorov-Smirnov", "Jensen-Shannon"
 COMMONEST = 1000  # words that the distance of vocabularies is taken over
 MEDIAN = 2  # among the quantiles of a profile
 
@@ -136,21 +136,21 @@ def profiles_apart(
 def _kinds_apart(kind: str, old: Kind, new: Kind, sample: Sample, bars: Bars) -> Iterator[Measure]:
     medians = (old.quantiles[MEDIAN], new.quantiles[MEDIAN])
     lengths = kolmogorov_smirnov(old.lengths, new.lengths)
-    yield _make_measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, GAP)
+    yield _make_measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, _GAP)
     if old.words and new.words:
         # Of words that the champion's profile does not name, how many it held is known in all.
         counts = (list(old.top.values()), [sample.words[word] for word in old.top])
         words = jensen_shannon(*map(_common_words, counts, (old.words, new.words)))
         outside = (old.words - sum(counts[0]), new.words - sum(counts[1]))
         distinct = (old.distinct, new.distinct)
-        yield _make_measure(f"vocabulary/{kind}", "different words", distinct, words, bars.vocabulary, ROOT)
+        yield _make_measure(f"vocabulary/{kind}", "different words", distinct, words, bars.vocabulary, _ROOT)
         shares = (outside[0] / old.words, outside[1] / new.words)
         more = max(0.0, shares[1] - shares[0])
         of = "share of words outside the champion's commonest"
         yield Measure(f"new_words/{kind}", of, *shares, more, bars.new_words, "rise")
     mix = jensen_shannon(*laid_out(old.sources, new.sources))
     several = (len(old.sources), len(new.sources))
-    yield _make_measure(f"sources/{kind}", "sources", several, mix, bars.sources, ROOT)
+    yield _make_measure(f"sources/{kind}", "sources", several, mix, bars.sources, _ROOT)
 
 
 def _common_words(counts: list[int], total: int) -> list[int]:
@@ -166,14 +166,14 @@ def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Itera
         values = sorted({*old, *new}, key=float)
         apart = kolmogorov_smirnov(*([found.get(value, 0) for value in values] for found in (old, new)))
         means = (_mean_value(old), _mean_value(new))
-        yield _make_measure(f"labels/{stratum}", "score, mean", means, apart, bars.labels, GAP)
+        yield _make_measure(f"labels/{stratum}", "score, mean", means, apart, bars.labels, _GAP)
     for stratum, old in before.choices.items():
         new = now.choices.get(stratum, {})
         if min(sum(old.values()), sum(new.values())) < rows:
             continue
         apart = jensen_shannon(*laid_out(old, new))
         shares = (old.get("a", 0) / sum(old.values()), new.get("a", 0) / sum(new.values()))
-        yield _make_measure(f"labels/{stratum}", "share of choices of a", shares, apart, bars.labels, ROOT)
+        yield _make_measure(f"labels/{stratum}", "share of choices of a", shares, apart, bars.labels, _ROOT)
 
 
 def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: Bars) -> Iterator[Measure]:

@@ -28,10 +28,10 @@ FILE, IDS = "profile.json", "rows.txt"
 # Beside them in what a champion is compared by: which it is, and its model.
 ABOUT, MODEL = "champion.json", "model"
 IDS_IN_ALL = 1 << 64
-TOP = 5000  # words of a kind that are kept with their counts
-LONGEST = 40  # characters of a word: what is longer is no word, and said once
+_TOP = 5000  # words of a kind that are kept with their counts
+_LONGEST = 40  # characters of a word: what is longer is no word, and said once
 # Words a row, in bins that grow by a quarter of an octave.
-EDGES = sorted({round(2 ** (quarter / 4)) for quarter in range(81)})
+_EDGES = sorted({round(2 ** (quarter / 4)) for quarter in range(81)})
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CHUNK = 1 << 24
 VALUES = {"a": 1, "tie": 0, "b": -1}
@@ -126,17 +126,17 @@ class Sample:
         words = words_of(counted_text(kind, row))
         self.ids.append(row["id"])
         self.lengths.append(len(words))
-        self.words.update(word[:LONGEST] for word in words)
+        self.words.update(word[:_LONGEST] for word in words)
         self.sources[row["source"]] += 1
 
     def kind(self) -> Kind:
         """What is kept of it."""
-        common = sorted(self.words.items(), key=lambda item: (-item[1], item[0]))[:TOP]
-        bins = np.searchsorted(EDGES, self.lengths)
+        common = sorted(self.words.items(), key=lambda item: (-item[1], item[0]))[:_TOP]
+        bins = np.searchsorted(_EDGES, self.lengths)
         return Kind(
             self.share,
             len(self.ids),
-            np.bincount(bins, minlength=len(EDGES) + 1).tolist(),
+            np.bincount(bins, minlength=len(_EDGES) + 1).tolist(),
             [float(value) for value in np.quantile(self.lengths, QUANTILES)],
             self.words.total(),
             len(self.words),

@@ -19,12 +19,12 @@ from uuid import uuid4
 from model.errors import UserError
 from tasks.common import url_secrets
 
-NAME = "chatmill"
+_NAME = "chatmill"
 # What takes longer to come back is told to the person who waits.
 WAITS = (1.0, 2.0, 4.0, 8.0)
 CONNECT_SECONDS = "5"  # S3's own default is a minute, five times over
-PIECE = 1 << 20
-COPIES = 8  # objects that are copied at once
+_PIECE = 1 << 20
+_COPIES = 8  # objects that are copied at once
 T = TypeVar("T")
 
 # By name, as the packages that have these classes need not be there.
@@ -36,7 +36,7 @@ NO_CREDENTIALS = {
     "CredentialRetrievalError", "NoAuthTokenError", "NoCredentialsError", "PartialCredentialsError",
     "ProfileNotFound", "TokenRetrievalError", "UnauthorizedSSOTokenError",
 }  # fmt: skip
-REFUSED = {
+_REFUSED = {
     "AccessDenied", "AllAccessDisabled", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "InvalidToken",
     "SignatureDoesNotMatch", "401", "403",
 }  # fmt: skip
@@ -95,7 +95,7 @@ def explain_error(error: BaseException, where: str) -> Fault | None:
             )
         if code == "NoSuchBucket":
             return Fault(f"{where}: there is no such bucket; make it, or mend data.remote", False)
-        if code in REFUSED or status in (401, 403):
+        if code in _REFUSED or status in (401, 403):
             return Fault(f"{where} refuses these credentials ({code or status}); look at AWS's own", False)
         if (
             code in BUSY
@@ -174,11 +174,11 @@ def set_remote(repo: Any, root: Path, remote: str, endpoint: str = "") -> None:
     if urlsplit(remote).scheme == "s3":
         wanted["connect_timeout"] = CONNECT_SECONDS
     core = repo.config.get("core", {})
-    if core.get("remote") == NAME and _plain_settings(repo.config["remote"].get(NAME)) == wanted:
+    if core.get("remote") == _NAME and _plain_settings(repo.config["remote"].get(_NAME)) == wanted:
         return
     with repo.config.edit("local") as settings:
-        settings.setdefault("remote", {})[NAME] = wanted
-        settings.setdefault("core", {})["remote"] = NAME
+        settings.setdefault("remote", {})[_NAME] = wanted
+        settings.setdefault("core", {})["remote"] = _NAME
 
 
 def _plain_settings(settings: Any) -> dict[str, str]:
@@ -220,7 +220,7 @@ def copy_data_version(source: Any, target: Any, hashes: Sequence[str]) -> bool:
     wanted = damaged_hashes(target, hashes)
     usable = [name for name in wanted if name not in set(damaged_hashes(source, wanted))]
     if usable and is_folder(target):
-        with ThreadPoolExecutor(COPIES) as executor:
+        with ThreadPoolExecutor(_COPIES) as executor:
             for _ in executor.map(partial(_copy_object, source, target), usable):
                 pass
     elif usable:
@@ -245,7 +245,7 @@ def store_object(target: Any, name: str, stream: IO[bytes]) -> bool:
         with part.open("wb") as file:
             # Whoever sweeps what killed processes left takes no file that is locked.
             fcntl.flock(file, fcntl.LOCK_EX)
-            while piece := stream.read(PIECE):
+            while piece := stream.read(_PIECE):
                 made.update(piece)
                 file.write(piece)
         if made.hexdigest() != name.removesuffix(".dir"):
@@ -286,7 +286,7 @@ def is_damaged(store: Any, name: str) -> bool:
     made = hashlib.md5(usedforsecurity=False)
     try:
         with store.fs.open(store.oid_to_path(name), "rb") as stream:
-            while piece := stream.read(PIECE):
+            while piece := stream.read(_PIECE):
                 made.update(piece)
     except FileNotFoundError:
         return True

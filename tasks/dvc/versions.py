@@ -24,7 +24,7 @@ from tasks.project import data_folder
 POINTER = "data.dvc"
 # 1 was a file a kind, 2 is a folder of shards a kind.
 LAYOUT = 2
-IGNORED = tuple(
+_IGNORED = tuple(
     f"/data/{name}" for name in (data_folder.QUARANTINE, data_folder.STATE, *data_folder.TOLERATED)
 )
 KNOWN = Path(".dvc") / "cache" / "versions.jsonl"
@@ -101,7 +101,7 @@ def open_repository(root: Path) -> Any:
 
 def _write_ignored(path: Path) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if lacking := [line for line in IGNORED if line not in text.splitlines()]:
+    if lacking := [line for line in _IGNORED if line not in text.splitlines()]:
         added = "# No part of a version: rows set aside, chatmill's own notes, what keeps a folder in git.\n"
         replace_text(path, "\n".join([*text.splitlines(), added.rstrip(), *lacking, ""]))
 

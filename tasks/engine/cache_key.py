@@ -18,9 +18,9 @@ import psutil
 from tasks.engine.source_snapshot import KEPT_MODULES, ORIGIN
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("tasks", "model")
+_ROOMS = ("tasks", "model")
 # What stands around every stage decides when it is made, not what comes out.
-AROUND = (
+_AROUND = (
     "tasks.engine.stage",
     "tasks.engine.output",
     "tasks.engine.cache_key",
@@ -242,11 +242,11 @@ def _resolve_chain(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[
 
 def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Definitions by their whole dotted name; a module that is named as such brings all it has."""
-    if parts[0] not in ROOMS:
+    if parts[0] not in _ROOMS:
         return
     size = next((n for n in range(len(parts), 0, -1) if _file_of(root, ".".join(parts[:n]))), 0)
     module = ".".join(parts[:size])
-    if not size or module in AROUND:
+    if not size or module in _AROUND:
         return
     source = read_source(root, module)
     rest = parts[size:]

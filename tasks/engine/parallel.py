@@ -19,7 +19,7 @@ from model.processes import die_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
-PATIENCE_SECONDS = 2.0  # about what a process takes to start
+_PATIENCE_SECONDS = 2.0  # about what a process takes to start
 AHEAD = 2  # items a process has, the one that it works on among them
 
 
@@ -38,7 +38,7 @@ def serial_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     return map(function, items)
 
 
-def process_pool(workers: int = 0, patience: float = PATIENCE_SECONDS) -> ProcessPool:
+def process_pool(workers: int = 0, patience: float = _PATIENCE_SECONDS) -> ProcessPool:
     """On `workers` processes of this machine (0: one a core), once it took `patience` seconds in this one.
 
     The first item is not counted: it also pays for what is imported, which every process would import anew.

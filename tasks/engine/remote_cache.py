@@ -32,7 +32,7 @@ from tasks.engine.output import (
 )
 
 FOLDER = "chatmill"
-POOLS = "pools"
+_POOLS = "pools"
 T = TypeVar("T")
 
 
@@ -119,7 +119,7 @@ class Store:
         """Note what kind of device a pool's worker has: it enters the keys of what is made there."""
 
         def action(place: RemoteStore) -> None:
-            path = place.listing_path(POOLS, pool)
+            path = place.listing_path(_POOLS, pool)
             known = _listed_devices(place, pool)
             if device not in known:
                 place.write_json(path, {"devices": sorted([*known, device])})
@@ -220,7 +220,7 @@ class RemoteStore:
 def _listed_devices(place: RemoteStore, pool: str) -> list[str]:
     """The devices in a pool's listing; none in a damaged one, which the next worker writes again."""
     try:
-        found = (place.read_json(place.listing_path(POOLS, pool)) or {}).get("devices", [])
+        found = (place.read_json(place.listing_path(_POOLS, pool)) or {}).get("devices", [])
     except DamagedListing:
         found = []
     return [str(device) for device in found] if isinstance(found, list) else []

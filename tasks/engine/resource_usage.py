@@ -15,7 +15,7 @@ import psutil
 from model.events import EventCallback
 
 SPENT = "spent.json"
-LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class ResourceMeter:
         return round(self.before.cost.device_seconds + own, 3)
 
     def _look_often(self) -> None:
-        while not self.ended.wait(LOOK_SECONDS):
+        while not self.ended.wait(_LOOK_SECONDS):
             self._sample_memory()
             self._keep_usage()
 

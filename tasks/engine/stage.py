@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 SURROUNDINGS = ("seed", "device", "processes")
 BROKEN = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ETIMEDOUT)
-CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ class Stage:
         try:
             yield
         except OSError as error:
-            if error.errno in CLOSED and Path(error.filename or part).is_relative_to(part.parent.parent):
+            if error.errno in _CLOSED and Path(error.filename or part).is_relative_to(part.parent.parent):
                 raise UserError(
                     f"{error.filename or part.parent} cannot be written ({os.strerror(error.errno or 0)}); "
                     "make it writable and run again: what is whole is kept"

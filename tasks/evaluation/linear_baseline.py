@@ -10,7 +10,7 @@ import numpy as np
 from model.data.dataloader import read_rows
 from tasks.common.names import stratum_key
 
-WORDS = r"(?u)\b\w+\b|[!?]"
+_WORDS = r"(?u)\b\w+\b|[!?]"
 
 
 def linear_accuracy(labels: Path) -> dict[str, float]:
@@ -70,7 +70,7 @@ def _fit_logistic(compared: list[dict[str, Any]], *sides: list[str]) -> list[np.
 def _word_vectorizer() -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=WORDS)
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=_WORDS)
 
 
 def _row_stratum(row: dict[str, Any]) -> str:

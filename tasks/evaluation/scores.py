@@ -23,7 +23,7 @@ IDENTITY = {
     "judge_data": "data of the judge",
     "prompts": "held-out prompts",
 }
-SHOWN = 12
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _brief_score(score: Score, name: str) -> str:
         return metric_words(score.name)
     if name == "higher_is_better":
         return "higher is better" if value else "lower is better"
-    return str(value)[:SHOWN] or "none"
+    return str(value)[:_SHOWN] or "none"
 
 
 def score_tags(score: Score, comparison: Comparison | None = None) -> dict[str, str]:

@@ -21,7 +21,7 @@ from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.row_origins import read_places
 from tasks.validation.exact_dedup import text_hash
 
-KINDS = ("comparisons", "ratings")
+_KINDS = ("comparisons", "ratings")
 
 
 class Label(NamedTuple):
@@ -105,7 +105,7 @@ def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn:
 def drop_repeated_labels(out: Path) -> dict[str, int]:
     """Take repeated labels out of out/rows and out/origins; return how many of each kind."""
     dropped = {}
-    for kind in KINDS:
+    for kind in _KINDS:
         keys = np.fromiter((label.key if label else 0 for label in _labels(out, kind)), np.uint64)
         known, counts = np.unique(keys, return_counts=True)
         several = frozenset(known[counts > 1].tolist()) - {0}

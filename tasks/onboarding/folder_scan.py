@@ -29,12 +29,12 @@ from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.project.paths import RECORDS
 
 PACKED = (".gz", ".zst")
-WHOLE = {".json", ".parquet"}  # cannot be cut after a line
+_WHOLE = {".json", ".parquet"}  # cannot be cut after a line
 CONFIGURATION = ".xml"  # of a labelling tool, beside its exports
 READ = 8 << 20  # bytes of a source that are read; of what is longer, the rest is taken to be alike
-ROWS = 50_000
+_ROWS = 50_000
 OWN_FOLDERS = ("data", "data.part", str(RECORDS), ".dvc")  # chatmill writes, replaces and deletes files there
-FEW = 50  # text files; fewer are cut at blank lines, so that some documents can be held out
+_FEW = 50  # text files; fewer are cut at blank lines, so that some documents can be held out
 
 
 @dataclass(frozen=True)
@@ -353,16 +353,16 @@ def _read_rows(
     """
     known = find_format(guessed.format)
     prose = known.unit == "file" and _file_ending(paths[0]) in (".txt", ".md")
-    documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < FEW else "file"
+    documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
     reading = replace(ParseOptions(name), documents=documents, columns=guessed.columns)
     size = sum(path.stat().st_size for path in paths)
     every: list[ParsedRow] = []
     read, tally = 0, SkipCounts()
     for files, covered in _file_batches(known, paths, root):
-        found = islice(read_rows(known, files, reading, tally), ROWS - len(every))
+        found = islice(read_rows(known, files, reading, tally), _ROWS - len(every))
         every += [one for one in found if not one.row.fault]
         read += covered
-        if read >= READ or len(every) >= ROWS:
+        if read >= READ or len(every) >= _ROWS:
             break
     rows = keep_each_once(every, seen, withdrawn)
     stop = ""
@@ -375,7 +375,7 @@ def _read_rows(
     seen |= {row.id for row in rows}
     # A whole file that held more rows than are read says by its last how far that was, roughly.
     whole = [one.row for one in every]
-    share = min(1.0, read / size) if len(every) < ROWS else min(1.0, _rows_size(whole) / size)
+    share = min(1.0, read / size) if len(every) < _ROWS else min(1.0, _rows_size(whole) / size)
     meanings = {path: tally.propose(path, key.looks) for path, key in tally.asks().items()}
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
@@ -391,7 +391,7 @@ def _file_batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[
         return
     for file, path in zip(files, paths, strict=True):
         size = path.stat().st_size
-        if size > READ and not file.packing and _file_ending(path) not in WHOLE:
+        if size > READ and not file.packing and _file_ending(path) not in _WHOLE:
             with path.open("rb") as stream:
                 head = stream.read(READ)
             cut = head[: head.rfind(b"\n") + 1] or head

@@ -19,21 +19,21 @@ from model.training.ppo_config import PPOConfig
 TOKENS_A_WEIGHT = 20
 PASSES = 4
 # Float32 masters, gradients and two moments, a bfloat16 copy; in RLHF reference and reward model besides.
-BYTES_A_WEIGHT = 26
+_BYTES_A_WEIGHT = 26
 # Ours: a part of the memory is left to activations, and a part of the time to each training (the demo's).
-MEMORY = 0.5
-SHARES = {"pretrain": 0.45, "sft": 0.1, "reward": 0.15, "rlhf": 0.2, "evaluate": 0.1}
+_MEMORY = 0.5
+_SHARES = {"pretrain": 0.45, "sft": 0.1, "reward": 0.15, "rlhf": 0.2, "evaluate": 0.1}
 # Ours, of the demo's figures: what a token costs in RLHF and evaluation, in tokens of training.
 RLHF_COST, EVALUATE_COST = 5.0, 8.0
 # A pass without gradients costs a third of a training step; in RLHF an answer without the update a half.
 FORWARD_COST, ANSWER_COST = 1 / 3, 0.5
-EVALUATIONS = 2  # besides those that are asked for: before the first step and after the last
+_EVALUATIONS = 2  # besides those that are asked for: before the first step and after the last
 SENTENCE_TOKENS = 2  # a weight, ours: from the demo's 2.4 on, answers end and make sense
 SENTENCE_PASSES, SENTENCE_PAIRS = 2, 6000  # over the pairs, and at most so many of them
-AROUND = 50.0  # seconds outside training
+_AROUND = 50.0  # seconds outside training
 LEAST_ANSWERS = 16  # of an optimizer step of RLHF: fewer give a gradient that is mostly noise. Ours.
 START = 4.0  # seconds until a training's own process is ready
-PAIRED = 2048  # rated texts of one aspect and source that the stage labels pairs
+_PAIRED = 2048  # rated texts of one aspect and source that the stage labels pairs
 # Shares of the time that are tried in turn until the plan fits, and steps of 1.25 in looking for longer ones.
 SHORTER, LONGER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05), 40
 # Layers, width, heads: as those of the presets that come along, and what lies between and above them.
@@ -127,7 +127,7 @@ def weights_for(tokens: int, memory: int) -> dict[str, float]:
     """The largest sensible number of weights by what bounds it."""
     bounds = {"the text": tokens * PASSES / TOKENS_A_WEIGHT}
     if memory:
-        bounds["the memory"] = memory * MEMORY / BYTES_A_WEIGHT
+        bounds["the memory"] = memory * _MEMORY / _BYTES_A_WEIGHT
     return bounds
 
 
@@ -159,7 +159,7 @@ def plan_run(amount: Amount, machine: Machine, minutes: float) -> Plan:
 
 
 def _within_minutes(amount: Amount, machine: Machine, minutes: float) -> Plan:
-    budget = max(20.0, minutes * 60 - AROUND)
+    budget = max(20.0, minutes * 60 - _AROUND)
     for share in SHORTER:
         found = _plan_budget(amount, machine, budget * share)
         if found.minutes <= minutes:
@@ -185,9 +185,9 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
     bound = min(bounds, key=lambda name: bounds[name])
     context = _context_length(amount, bounds[bound])
     place = _find_rung(bounds[bound], context, amount.vocabulary)
-    shape, pace, tokens = _largest_within(place, context, amount, machine, budget * SHARES["pretrain"])
+    shape, pace, tokens = _largest_within(place, context, amount, machine, budget * _SHARES["pretrain"])
     wide = shape.width
-    taken = min(tokens, round(pace * budget * SHARES["pretrain"]))
+    taken = min(tokens, round(pace * budget * _SHARES["pretrain"]))
     batch = _batch_size(taken, context, amount.text_tokens // context)
     steps = max(20, taken // (batch * context))
     trained = steps * batch * context
@@ -213,13 +213,13 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
         sections["rlhf"] = section
         seconds["rlhf"] += _rlhf_evaluation(amount, section, pace) * _count_evaluations(section)
         sections["evaluate"], seconds["evaluate"] = _plan_evaluation(amount, shape, pace, budget)
-    seconds = {stage: START + value for stage, value in seconds.items()} | {"the rest": AROUND}
+    seconds = {stage: START + value for stage, value in seconds.items()} | {"the rest": _AROUND}
     return Plan(shape, bound, sections, seconds, pace, trained)
 
 
 def _count_evaluations(section: Mapping[str, float | int]) -> int:
     """How often a training is evaluated."""
-    return EVALUATIONS + int(section["steps"] // section["evaluate_every"])
+    return _EVALUATIONS + int(section["steps"] // section["evaluate_every"])
 
 
 def _rlhf_evaluation(amount: Amount, section: Mapping[str, float | int], pace: float) -> float:
@@ -299,7 +299,7 @@ def _plan_sft(
     """Three passes over the pairs, packed; fewer where the time is short."""
     rows = _pair_rows(amount, shape)
     batch = max(1, min(64 if shape.width >= 512 else 16, rows // 4))
-    affordable = budget * SHARES["sft"] * pace / (batch * shape.context)
+    affordable = budget * _SHARES["sft"] * pace / (batch * shape.context)
     steps = max(20, round(min(3 * rows / batch, affordable)))
     held_out = FORWARD_COST * rows * amount.held_out
     parts = _evaluation_parts(5, held_out, steps * batch)
@@ -320,7 +320,7 @@ def _pair_rows(amount: Amount, shape: ModelConfig) -> int:
 
 def _evaluation_parts(most: int, held_out: float, training: float) -> int:
     """In how many parts evaluations cut a training, so that they take a third of its time at most."""
-    return max(1, min(most, int(training / 3 / max(held_out, 1e-9)) - EVALUATIONS))
+    return max(1, min(most, int(training / 3 / max(held_out, 1e-9)) - _EVALUATIONS))
 
 
 def label_groups(amount: Amount, group: int) -> int:
@@ -337,10 +337,10 @@ def _plan_reward(
     groups = max(1, label_groups(amount, group))
     batch = max(1, min(16 if shape.width >= 512 else 8, groups // 4))
     a_text = min(shape.context, amount.prompt + max(1.0, amount.answer))
-    affordable = budget * SHARES["reward"] * pace / (batch * group * a_text)
+    affordable = budget * _SHARES["reward"] * pace / (batch * group * a_text)
     steps = max(20, round(min(4 * groups / batch, affordable)))
     low, high = amount.scores
-    texts = 2 * sum(amount.compared.values()) + sum(min(PAIRED, count) for count in amount.rated.values())
+    texts = 2 * sum(amount.compared.values()) + sum(min(_PAIRED, count) for count in amount.rated.values())
     held_out = FORWARD_COST * texts * amount.held_out
     parts = _evaluation_parts(4, held_out, steps * batch * group)
     section = {
@@ -369,7 +369,7 @@ def _plan_rlhf(
     # A part of the prompts may not fit before the answer.
     usable = max(1, int(amount.prompts * 0.7))
     an_answer = amount.prompt + min(new_tokens, max(1.0, amount.answer) * 1.5)
-    affordable = budget * SHARES["rlhf"] * pace / (RLHF_COST * an_answer)
+    affordable = budget * _SHARES["rlhf"] * pace / (RLHF_COST * an_answer)
     batch = 1 << int(math.log2(max(1, min(256, usable, affordable / 10))))
     minibatches = max(1, min(4, batch // LEAST_ANSWERS))
     steps = max(10, min(40 if shape.width < 512 else 200, round(affordable / batch)))
@@ -389,7 +389,7 @@ def _plan_evaluation(
 ) -> tuple[dict[str, float | int], float]:
     """Test prompts, about a twentieth of all, each answered in four ways of asking."""
     an_answer = 4 * (min(amount.prompt, shape.context) + max(1.0, amount.answer))
-    affordable = budget * SHARES["evaluate"] * pace / (EVALUATE_COST * an_answer)
+    affordable = budget * _SHARES["evaluate"] * pace / (EVALUATE_COST * an_answer)
     prompts = max(8, min(256, round(affordable)))
     seconds = EVALUATE_COST * min(prompts, amount.prompts / 18) * an_answer / pace
     return {"prompts": prompts, "new_tokens": _answer_room(amount, shape.context)}, seconds

@@ -22,13 +22,13 @@ from tasks.onboarding.model_sizing import Amount, Machine, Plan
 from tasks.validation.expectations import Limits
 from tasks.validation.summary import Findings
 
-SAMPLE = 4_000_000  # characters that a trial tokenizer is trained on
-PAIRS = 2000  # whose lengths are measured
-SHARES = (0.05, 0.1, 0.15, 0.2, 0.25)
+_SAMPLE = 4_000_000  # characters that a trial tokenizer is trained on
+_PAIRS = 2000  # whose lengths are measured
+_SHARES = (0.05, 0.1, 0.15, 0.2, 0.25)
 SALTS = ("", "1", "2", "3", "4")
-LARGE = 2_000_000_000  # bytes of text; of that much, a hundredth is enough to hold out
+_LARGE = 2_000_000_000  # bytes of text; of that much, a hundredth is enough to hold out
 LEAST_HELD_OUT = 200  # bytes of text in validation and in test
-ASKED = 12  # keys that a comment proposes `fields` for
+_ASKED = 12  # keys that a comment proposes `fields` for
 MOST_BAD = 0.2  # of a kind's rows; where more break a rule, something is wrong with the data
 SMALLEST = (300, 280, 265)  # vocabularies of text that cannot fill even the smallest usual one
 
@@ -59,15 +59,15 @@ def measure_folder(found: FolderScan) -> Measured:
     train = {kind: _rows_in_split(found.of(kind), "train", split) for kind in TYPES}
     pairs = [row for row in train["pairs"] if isinstance(row, Pair)]
     spoken = [*(row.text for row in train["text"] if isinstance(row, Text)), *map(_spoken_texts, pairs)]
-    floor = model_sizing.character_floor(Counter("".join(_first_texts(spoken, SAMPLE))))
+    floor = model_sizing.character_floor(Counter("".join(_first_texts(spoken, _SAMPLE))))
     usual = model_sizing.vocabulary_size(found.text_bytes())
     tokenizer = _trial_tokenizer(spoken, max(usual, floor))
-    sample = _first_texts([row.text for row in texts], SAMPLE)
+    sample = _first_texts([row.text for row in texts], _SAMPLE)
     a_byte = len(tokenizer.encode_documents(sample)) / max(1, sum(len(text.encode()) for text in sample))
     whole = found.text_bytes() * a_byte
     size = max(1, sum(len(row.text.encode()) for row in texts))
     trained, held_out = (_split_bytes(texts, name, split) / size for name in ("train", "valid"))
-    prompts, completions = _pair_lengths(tokenizer, pairs[:PAIRS])
+    prompts, completions = _pair_lengths(tokenizer, pairs[:_PAIRS])
     rated = [row for row in train["ratings"] if isinstance(row, Rating)]
     compared = [row for row in train["comparisons"] if isinstance(row, Comparison) and row.choice != "tie"]
     means = [row.score for row in rated]
@@ -99,10 +99,10 @@ def choose_split(found: FolderScan) -> SplitParameters:
     A split goes by the digests of groups, so of few groups chance may hold out none. Raises UserError where
     no text can be held out.
     """
-    if found.text_bytes() > LARGE:
+    if found.text_bytes() > _LARGE:
         return SplitParameters(0.01, 0.01)
     good: SplitParameters | None = None
-    for share in SHARES:
+    for share in _SHARES:
         for salt in SALTS:
             tried = SplitParameters(share, share, salt)
             if min(_split_bytes(found.of("text"), name, tried) for name in SPLITS) < LEAST_HELD_OUT:
@@ -131,7 +131,7 @@ def _split_bytes(rows: Iterable[Record], name: str, split: SplitParameters) -> i
 
 def _trial_tokenizer(texts: Sequence[str], wanted: int) -> Tokenizer:
     """A tokenizer of the largest vocabulary up to `wanted` that these texts can fill."""
-    sample = _first_texts(texts, SAMPLE)
+    sample = _first_texts(texts, _SAMPLE)
     sizes = [size for size in reversed(model_sizing.VOCABULARIES) if size < wanted]
     for size in [wanted, *sizes, *SMALLEST]:
         try:
@@ -310,9 +310,9 @@ def _fields_comment(source: Any) -> list[str]:
         return []
     asked = list(source.asked.items())
     shown = ", ".join(
-        f"{yaml_comment(yaml_key(path))}: {yaml_comment(meaning)}" for path, meaning in asked[:ASKED]
+        f"{yaml_comment(yaml_key(path))}: {yaml_comment(meaning)}" for path, meaning in asked[:_ASKED]
     )
-    more = f" ({len(asked) - ASKED} more keys)" if len(asked) > ASKED else ""
+    more = f" ({len(asked) - _ASKED} more keys)" if len(asked) > _ASKED else ""
     return [
         "    # A run stops until this source says what these keys mean, as in the next line. Right are",
         "    # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {good: 1, bad: -1}.",

@@ -35,8 +35,8 @@ from tasks.validation.summary import Findings
 from tasks.validation.training_preflight import Trainings, check_trainings
 
 LARGE = 32_000_000  # bytes of training text
-SAMPLE = 4_000_000  # bytes of it that a tokenizer is learned from where there are more than that
-FIRST = 3  # rows of a source that are shown
+_SAMPLE = 4_000_000  # bytes of it that a tokenizer is learned from where there are more than that
+_FIRST = 3  # rows of a source that are shown
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def preview_source(source: Source, parameters: DataParameters, root: Path) -> So
         known, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         found = replace(found, format=known.name)
         rows = read_rows(known, files, reading, SkipCounts(), source.strict or parameters.strict)
-        first = islice((one.row for one in rows if not one.row.fault), FIRST)
+        first = islice((one.row for one in rows if not one.row.fault), _FIRST)
         return replace(found, first=tuple(first))
     except UserError as error:
         return replace(found, fault=str(error))
@@ -243,7 +243,7 @@ def check_later_stages(
     size = sum(path.stat().st_size for path in list_shards(parts / "train" / "text"))
     if size > LARGE and not tokens.base:
         learned = [path for kind in ("text", "pairs") for path in list_shards(parts / "train" / kind)]
-        train_tokenizer(sample_texts(learned, SAMPLE), tokens.vocabulary).save(encoder)
+        train_tokenizer(sample_texts(learned, _SAMPLE), tokens.vocabulary).save(encoder)
     else:
         tokenizer(tokens, split=parts, out=encoder, report=report, root=root, spread=spread)
     return check_trainings(asked, parts, encoder)
@@ -270,7 +270,7 @@ class _Reader:
 
 def _local_files(source: Source, parameters: DataParameters, root: Path) -> list[SourceFile]:
     if source.dataset:
-        return [huggingface.dataset_head(source.wanted, root, FIRST)[0]]
+        return [huggingface.dataset_head(source.wanted, root, _FIRST)[0]]
     if source.urls:
         # Whether a server has a newer file is asked by ingestion, which would fetch it.
         return [SourceFile(a.display_text, path=find_download(a, root)) for a in source.addresses]

@@ -31,9 +31,9 @@ TOLERATED = (".gitignore", ".gitkeep", ".keep", ".DS_Store", "lost+found")
 SHARD = re.compile(rf"(?:{'|'.join(KINDS)})/[0-9]{{5,}}\.jsonl")
 # A version of before there were shards was a file a kind.
 FORMER = tuple(f"{kind}.jsonl" for kind in KINDS)
-PIECE = 1 << 20
-FIRST = b'{"id":"'  # what a canonical row begins with
-ADVICE = (
+_PIECE = 1 << 20
+_FIRST = b'{"id":"'  # what a canonical row begins with
+_ADVICE = (
     "chatmill replaces all that is in data/, so files of your own belong elsewhere: move them to another "
     "folder, as in `mv data my-texts && mkdir data`, name that folder in the preset, and run again"
 )
@@ -117,7 +117,7 @@ def check_place(root: Path) -> Path:
             f"data is a link to {os.readlink(data)}, which is not there; mount or create that folder"
         )
     if data.exists() and not data.is_dir():
-        raise UserError(f"data is a file, and chatmill keeps its rows in a folder of that name. {ADVICE}")
+        raise UserError(f"data is a file, and chatmill keeps its rows in a folder of that name. {_ADVICE}")
     return data
 
 
@@ -194,7 +194,7 @@ def holds_rows_alone(folder: Path) -> bool:
         if not (_is_regular(path) and SHARD.fullmatch(f"{path.parent.name}/{path.name}")):
             return False
         with path.open("rb") as file:
-            if file.read(len(FIRST)) not in (FIRST, b""):
+            if file.read(len(_FIRST)) not in (_FIRST, b""):
                 return False
     return True
 
@@ -208,7 +208,7 @@ def copy_file(source: Path, target: Path) -> str:
     """Copy a file and return the MD5 of what was written."""
     made = hashlib.md5(usedforsecurity=False)
     with source.open("rb") as reads, target.open("wb") as writes:
-        while piece := reads.read(PIECE):
+        while piece := reads.read(_PIECE):
             made.update(piece)
             writes.write(piece)
     return made.hexdigest()
@@ -220,7 +220,7 @@ def refusal_message(foreign: list[str]) -> str:
         what = f"data/{foreign[0]} is not a file that chatmill wrote"
     else:
         what = f"data/{foreign[0]} and {len(foreign) - 1:,} more are not files that chatmill wrote"
-    return f"{what}; nothing was changed. {ADVICE}"
+    return f"{what}; nothing was changed. {_ADVICE}"
 
 
 @contextmanager

@@ -20,9 +20,9 @@ HEADER = b"SQLite format 3\0"
 LOCK_SECONDS = 20.0
 # A check that takes longer is given up: it is no reason to keep a run waiting.
 CHECK_SECONDS = 10.0
-OWN = "sqlite"
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-ADVICE = (
+_OWN = "sqlite"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ADVICE = (
     "put it back, or `chatmill restore BACKUP` brings a backup's records back; to begin with an empty "
     f"registry instead, move {STORES} and {MLFLOW_FOLDER} elsewhere as well"
 )
@@ -79,11 +79,11 @@ def check_mlflow_database(root: Path) -> None:
     if not path.exists() or not path.stat().st_size:
         # Projects of before there was a list of stores have files of runs.
         files = root / MLFLOW_FOLDER / "artifacts"
-        if known_experiments(root / STORES, OWN) or (files.is_dir() and any(files.iterdir())):
+        if known_experiments(root / STORES, _OWN) or (files.is_dir() and any(files.iterdir())):
             state = "is empty" if path.exists() else "is missing"
             raise UserError(
                 f"{MLFLOW_DATABASE}, which held the registry of models, their history and costs, {state}; "
-                f"{ADVICE}"
+                f"{_ADVICE}"
             )
         return
     stamp = _database_stamp(path)
@@ -92,7 +92,7 @@ def check_mlflow_database(root: Path) -> None:
     if fault := fault_in(path):
         raise UserError(
             f"{MLFLOW_DATABASE}, which holds the registry of models, their history and costs, is damaged "
-            f"({fault}); {ADVICE}"
+            f"({fault}); {_ADVICE}"
         )
     with suppress(OSError):
         _write_state(root / DATABASE_CHECKS, {str(MLFLOW_DATABASE): stamp})
@@ -128,9 +128,9 @@ def store_key(uri: str, root: Path) -> str:
     A server on this machine is known by nothing: its port may be another project's tomorrow.
     """
     if uri == f"sqlite:///{root / MLFLOW_DATABASE}":
-        return OWN
+        return _OWN
     where = urlsplit(uri)
-    if where.scheme.startswith("http") and where.hostname in LOOPBACK:
+    if where.scheme.startswith("http") and where.hostname in _LOOPBACK:
         return ""
     return f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"
 
@@ -154,11 +154,11 @@ def check_experiment(record: Path, key: str, name: str, found: str) -> None:
     known = known_experiments(record, key)
     before = known.get(name, "")
     if before and before != found:
-        where = str(MLFLOW_DATABASE) if key == OWN else key
+        where = str(MLFLOW_DATABASE) if key == _OWN else key
         what = "no longer has" if not found else "has another"
         raise UserError(
             f"MLflow's store {where} {what} experiment {name!r}: it was emptied or replaced, and the "
-            f"registry of models with its history is not in it; {ADVICE}"
+            f"registry of models with its history is not in it; {_ADVICE}"
         )
     if found and not before:
         with suppress(OSError):

@@ -29,7 +29,7 @@ from tasks.project.paths import (
 MOVED = (ARTIFACTS, DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, DATA_DOCS, DASK, DIGESTS)
 # What cannot be moved because an entry of the same name is in the cache already.
 DUPLICATES = CACHE / "duplicates"
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 OTHER_DISK = (errno.EXDEV, errno.EBUSY)
 # var/artifacts/STAGE/KEY is the deepest entry that two versions of chatmill could both have made.
 DEPTH = 2
@@ -53,7 +53,7 @@ def move_to_cache(root: Path) -> list[str]:
                 _move_path(there, here, root)
                 moved.append(there.name)
     except OSError as error:
-        if error.errno in CLOSED:
+        if error.errno in _CLOSED:
             return []
         raise
     if REPRODUCTIONS.name in moved:

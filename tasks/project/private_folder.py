@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
-OTHERS = 0o077
+_OTHERS = 0o077
 
 
 def make_private_folder(path: Path) -> bool:
@@ -25,9 +25,9 @@ def make_private_folder(path: Path) -> bool:
         path.mkdir(mode=PRIVATE_FOLDER)
         return False
     mode = stat.S_IMODE(path.stat().st_mode)
-    if not mode & OTHERS or path.stat().st_uid != os.geteuid():
+    if not mode & _OTHERS or path.stat().st_uid != os.geteuid():
         return False
-    path.chmod(mode & ~OTHERS)
+    path.chmod(mode & ~_OTHERS)
     return True
 
 
@@ -67,6 +67,6 @@ def _read_private(path: Path) -> str:
     # Bytes that are no text are damage, which the caller finds as it finds any other wrong text.
     with path.open(encoding="utf-8", errors="replace") as file:
         found = os.fstat(file.fileno())
-        if stat.S_IMODE(found.st_mode) & OTHERS and found.st_uid == os.geteuid():
-            os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode) & ~OTHERS)
+        if stat.S_IMODE(found.st_mode) & _OTHERS and found.st_uid == os.geteuid():
+            os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode) & ~_OTHERS)
         return file.read().strip()

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 Points = Sequence[tuple[float, float]]
 
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 38
+LEFT, _RIGHT, _TOP, BOTTOM = 46, 14, 14, 38
 MOST_BARS = 3.0
 WIDE = 700
 DOTTED = 40  # more points than this are a curve, not points
@@ -77,8 +77,8 @@ class Axes:
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return (
-            LEFT + across * (self.width - LEFT - RIGHT),
-            self.height - BOTTOM - up * (self.height - TOP - BOTTOM),
+            LEFT + across * (self.width - LEFT - _RIGHT),
+            self.height - BOTTOM - up * (self.height - _TOP - BOTTOM),
         )
 
     def path(self, points: Points, tone: str) -> str:
@@ -99,7 +99,7 @@ class Axes:
         parts = []
         for value in axis_ticks(*self.y):
             _, y = self.at(self.x[0], value)
-            parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{self.width - RIGHT}"/>')
+            parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{self.width - _RIGHT}"/>')
             parts.append(
                 f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" '
                 f'text-anchor="end">{tick_label(value)}</text>'
@@ -111,9 +111,9 @@ class Axes:
                 f"{tick_label(value)}</text>"
             )
         floor = self.height - BOTTOM
-        parts.append(f'<path class="axis" d="M{LEFT} {floor}H{self.width - RIGHT}"/>')
+        parts.append(f'<path class="axis" d="M{LEFT} {floor}H{self.width - _RIGHT}"/>')
         parts.append(
-            f'<text class="label" x="{self.width - RIGHT}" y="{self.height - 5}" text-anchor="end">'
+            f'<text class="label" x="{self.width - _RIGHT}" y="{self.height - 5}" text-anchor="end">'
             f"{escape(self.labels[0])}</text>"
         )
         return "".join(parts)

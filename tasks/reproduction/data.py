@@ -17,9 +17,9 @@ from tasks.data.withdrawals import WITHDRAWN, Withdrawal, Withdrawn, read_withdr
 from tasks.dvc import versions
 from tasks.project.paths import DOWNLOADS
 
-SHOWN = 12
+_SHOWN = 12
 # What says where a run is kept, shared and told of, and not what it makes: a run made anew keeps to itself.
-ELSEWHERE = ("tracking", "share", "placement")
+_ELSEWHERE = ("tracking", "share", "placement")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def place_data(
         }
         versions.write_pointer(project, version, meta)
         if not versions.checkout_data(project):
-            raise UserError(f"version {version[:SHOWN]} of the data is damaged in DVC's cache")
+            raise UserError(f"version {version[:_SHOWN]} of the data is damaged in DVC's cache")
         if "version" in data:
             data["version"] = version
         return Placed(given, f"its version in DVC stands for its sources{since}")
@@ -70,14 +70,14 @@ def place_data(
         return Placed(given, f"fetched again from its sources{since}")
     where = f" nor at {remote}" if remote else ""
     raise UserError(
-        f"the data of that run, version {version[:SHOWN] or 'not known'}, is not in DVC's cache{where}, "
+        f"the data of that run, version {version[:_SHOWN] or 'not known'}, is not in DVC's cache{where}, "
         "and its sources are gone or have changed"
     )
 
 
 def standalone_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
     """The preset for a run that keeps to its own folder: on this machine, recorded nowhere else."""
-    kept = {name: value for name, value in preset.items() if name not in ELSEWHERE}
+    kept = {name: value for name, value in preset.items() if name not in _ELSEWHERE}
     if isinstance(kept.get("promote"), dict):
         # A person was asked then; nothing of this run is put to use.
         kept["promote"] = {name: value for name, value in kept["promote"].items() if name != "approval"}

@@ -15,9 +15,9 @@ from tasks.engine.cache_key import LOCK, lock_digest
 from tasks.project.owned_folder import claim_folder, remove_folder
 from tasks.project.paths import ENVIRONMENTS
 
-WHOLE = "installed"
-SIGNS = (WHOLE, "pyvenv.cfg")  # what an older chatmill, which wrote no marker, left there
-FIRST = "torch=="
+_WHOLE = "installed"
+SIGNS = (_WHOLE, "pyvenv.cfg")  # what an older chatmill, which wrote no marker, left there
+_FIRST = "torch=="
 
 
 def prepare_interpreter(
@@ -49,7 +49,7 @@ def prepare_interpreter(
 
 def _is_whole(folder: Path) -> bool:
     """Whether it was made to its end, and by the Python that is here now."""
-    made = folder / WHOLE
+    made = folder / _WHOLE
     return made.exists() and made.read_text() == platform.python_version()
 
 
@@ -60,7 +60,7 @@ def _make_environment(folder: Path, lock: Path, environment: Mapping[str, str]) 
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     pins = [line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines()]
     # torch by itself and by its exact version first: pip then takes the build that is at hand here.
-    first = [pin for pin in pins if pin.startswith(FIRST)]
+    first = [pin for pin in pins if pin.startswith(_FIRST)]
     for words in (
         [sys.executable, "-m", "venv", str(folder)],
         *([[*pip, *first]] if first else []),
@@ -73,7 +73,7 @@ def _make_environment(folder: Path, lock: Path, environment: Mapping[str, str]) 
                 f"({_pip_error(done)}); with them at "
                 "hand, or a network, the same command goes on"
             )
-    (folder / WHOLE).write_text(platform.python_version())
+    (folder / _WHOLE).write_text(platform.python_version())
 
 
 def _pip_error(done: subprocess.CompletedProcess[str]) -> str:

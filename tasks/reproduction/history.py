@@ -16,9 +16,9 @@ from tasks.reproduction.verdict import Made, StageVerdict, overall_verdict, verd
 from tasks.tracking.products import list_products
 from tasks.tracking.queries import child_runs, experiment_ids, holder_run_id, read_artifact
 
-KEPT, TABLE = "reproductions.json", "reproduced.md"
-TAG = "chatmill.reproduced"
-MOST = 50
+_KEPT, _TABLE = "reproductions.json", "reproduced.md"
+_TAG = "chatmill.reproduced"
+_MOST = 50
 
 
 def past_reproductions(client: MlflowClient, run: str, stages: Sequence[Made]) -> dict[str, list[Made]]:
@@ -33,14 +33,14 @@ def past_reproductions(client: MlflowClient, run: str, stages: Sequence[Made]) -
         if not key:
             continue
         same = f"tags.`chatmill.key` = '{key}' and tags.`chatmill.status` = 'made'"
-        for other in client.search_runs(experiment_ids(client), same, max_results=MOST):
+        for other in client.search_runs(experiment_ids(client), same, max_results=_MOST):
             digest = other.data.tags.get("chatmill.digest", "")
             found[made.stage].append(Made(made.stage, digest, plain_keys(other.data.metrics)))
     return found
 
 
 def _recorded_reproductions(client: MlflowClient, run: str) -> list[dict[str, Any]]:
-    return read_artifact(client, run, KEPT) or []
+    return read_artifact(client, run, _KEPT) or []
 
 
 def record_verdict(
@@ -62,18 +62,18 @@ def record_verdict(
             stage: {"digest": made.digest, "figures": dict(made.figures)} for stage, made in now.items()
         },
     }
-    kept = json.dumps([*_recorded_reproductions(client, run), entry][-MOST:], indent=1)
+    kept = json.dumps([*_recorded_reproductions(client, run), entry][-_MOST:], indent=1)
     table = verdict_markdown(verdicts, at)
     with TemporaryDirectory() as folder:
-        for name, text in ((KEPT, kept), (TABLE, table)):
+        for name, text in ((_KEPT, kept), (_TABLE, table)):
             path = Path(folder) / name
             path.write_text(text, encoding="utf-8")
             client.log_artifact(run, str(path))
     tag = f"{says} at {at}"
-    client.set_tag(run, TAG, tag)
+    client.set_tag(run, _TAG, tag)
     versions = _model_versions(client, run)
     for version in versions:
-        client.set_model_version_tag(version.name, version.version, TAG, tag)
+        client.set_model_version_tag(version.name, version.version, _TAG, tag)
     return table, [f"{version.name}/{version.version}" for version in versions]
 
 

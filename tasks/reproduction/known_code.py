@@ -23,7 +23,7 @@ from tasks.project.paths import KNOWN_CODE
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 DATA_HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
-SHOWN = 12
+_SHOWN = 12
 
 
 def remember_code(root: Path, code: Code, preset: str) -> None:
@@ -59,7 +59,7 @@ def check_trusted(root: Path, run: str, code: Code, preset: Mapping[str, Any]) -
         )
     if not known_code and not is_on_branch(root, code.commit):
         raise UserError(
-            f"commit {code.commit[:SHOWN]} of run {run} is in no branch or tag of this repository, and this "
+            f"commit {code.commit[:_SHOWN]} of run {run} is in no branch or tag of this repository, and this "
             "host has no record that it ran it; read it with `git show`, then give --trust to run it"
         )
     if _is_known(root, _preset_digest(preset)):

@@ -39,11 +39,11 @@ from tasks.tracking.registered_model import DamagedModel
 from tasks.tracking.registry import Registry
 from tasks.tracking.run_diff import find_run
 
-TREE, PRESET, READY = "tree", "preset.json", "ready.json"
+TREE, _PRESET, READY = "tree", "preset.json", "ready.json"
 # By name in words, the tag of the run that holds it.
-AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
-SHOWN = 12
-ENDING_SECONDS = 90.0
+_AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
+_SHOWN = 12
+_ENDING_SECONDS = 90.0
 DATA_STAGES = {"ingest", "validate"}
 # What the gate and the report say follows from evaluate.
 FOLLOW_EVALUATE = ("evaluate", "gate", "report")
@@ -80,41 +80,43 @@ def read_original(client: MlflowClient, name: str) -> Original:
     run, tags = parent.info.run_id, parent.data.tags
     if parent.info.status != "FINISHED":
         raise UserError(
-            f"run {run[:SHOWN]} did not finish ({parent.info.status.lower()}); "
+            f"run {run[:_SHOWN]} did not finish ({parent.info.status.lower()}); "
             "one that finished can be made again"
         )
     commit = tags.get("git.commit", "")
     if commit in ("", UNKNOWN):
         why = tags.get("git.problem") or "it was made outside of git"
         raise UserError(
-            f"the code of run {run[:SHOWN]} is not known, so it cannot be brought back ({why}); runs in a "
+            f"the code of run {run[:_SHOWN]} is not known, so it cannot be brought back ({why}); runs in a "
             "repository that git reads can be made again"
         )
     if (dirty := tags.get("git.dirty")) not in ("true", "false"):
         why = tags.get("git.problem") or f"git.dirty is {dirty}"
         raise UserError(
-            f"it is not known whether the code of run {run[:SHOWN]} was changed, so it cannot be brought "
+            f"it is not known whether the code of run {run[:_SHOWN]} was changed, so it cannot be brought "
             f"back ({why})"
         )
     preset = read_artifact(client, run, "preset.json")
     if preset is None:
-        raise UserError(f"run {run[:SHOWN]} has no preset.json in MLflow any more; its configuration is gone")
+        raise UserError(
+            f"run {run[:_SHOWN]} has no preset.json in MLflow any more; its configuration is gone"
+        )
     diff = artifact_text(client, run, "git.diff") if dirty == "true" else ""
     if dirty == "true" and not (diff or "").strip():
         raise UserError(
-            f"run {run[:SHOWN]} was of changed code, and its git.diff is gone from MLflow or empty; without "
+            f"run {run[:_SHOWN]} was of changed code, and its git.diff is gone from MLflow or empty; without "
             "it another program would be run"
         )
     found = child_runs(client, parent)
     code, data = Code(commit, diff or ""), next((hash for hash in map(data_hash, found) if hash), "")
-    check_plain(run[:SHOWN], code, data, preset)
+    check_plain(run[:_SHOWN], code, data, preset)
     return Original(
         run,
         parent.info.run_name or "",
         code,
         preset,
         data,
-        {name: _read_tag(tags, tag) for name, tag in AROUND.items()},
+        {name: _read_tag(tags, tag) for name, tag in _AROUND.items()},
         [_find_made(client, child) for child in found if "chatmill.digest" in child.data.tags],
     )
 
@@ -151,24 +153,24 @@ def checked_out(
     leaves nothing then; also for code and stores that this host does not know, unless they are to be trusted.
     """
     if not trust:
-        check_trusted(root, original.run[:SHOWN], original.code, original.preset)
-    folder = (root / REPRODUCTIONS / original.run[:SHOWN]).resolve()
-    claim_folder(folder, (TREE, PRESET, READY))
+        check_trusted(root, original.run[:_SHOWN], original.code, original.preset)
+    folder = (root / REPRODUCTIONS / original.run[:_SHOWN]).resolve()
+    claim_folder(folder, (TREE, _PRESET, READY))
     with folder.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"run {original.run[:SHOWN]} is being reproduced already; let it finish"
+                f"run {original.run[:_SHOWN]} is being reproduced already; let it finish"
             ) from error
         ready = _finished_result(folder)
         if ready:
             say(f"going on from {_display_path(folder, root)}, where this was interrupted")
         else:
             with_diff = " with its diff" if original.code.diff else ""
-            say(f"bringing back commit {original.code.commit[:SHOWN]}{with_diff}")
+            say(f"bringing back commit {original.code.commit[:_SHOWN]}{with_diff}")
             ready = _prepare_checkout(root, original, folder)
-        say(f"its data, {original.data[:SHOWN]}: {ready.data}; what follows is shown by its own code")
+        say(f"its data, {original.data[:_SHOWN]}: {ready.data}; what follows is shown by its own code")
         try:
             yield ready
         except UserError:
@@ -190,7 +192,7 @@ def _finished_result(folder: Path) -> Checkout | None:
     except (OSError, ValueError, RecursionError):
         return None
     project = folder / found["project"]
-    return Checkout(project, folder / PRESET, found["data"]) if project.is_relative_to(folder) else None
+    return Checkout(project, folder / _PRESET, found["data"]) if project.is_relative_to(folder) else None
 
 
 def _prepare_checkout(root: Path, original: Original, folder: Path) -> Checkout:
@@ -199,7 +201,7 @@ def _prepare_checkout(root: Path, original: Original, folder: Path) -> Checkout:
         _link_former_layout(project)
         ingest = next((made.manifest for made in original.stages if made.stage == "ingest"), None)
         placed: Placed = place_data(root, project, original.preset, original.data, ingest)
-        preset = folder / PRESET
+        preset = folder / _PRESET
         preset.write_text(json.dumps(standalone_preset(placed.preset), indent=1), encoding="utf-8")
         ready = Checkout(project, preset, placed.how)
         write_whole(
@@ -334,7 +336,7 @@ def make_anew(
     except BaseException:
         process.terminate()
         try:
-            process.wait(ENDING_SECONDS)
+            process.wait(_ENDING_SECONDS)
         finally:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)

@@ -18,7 +18,7 @@ from tasks.tracking.run_diff import LAST_STEP, TRAININGS, is_speed
 
 IDENTICAL, EQUIVALENT, DIVERGED = "identical", "equivalent", "diverged"
 # Of a stage that could not be made from what it was made of then: no verdict, and none on the run by it.
-LEFT_OUT = "left out"
+_LEFT_OUT = "left out"
 REPETITIONS = 3
 CONFIDENCE = 0.99
 HASH = "data_hash"
@@ -97,7 +97,7 @@ def judge_stages(
     """
     no = left_out or {}
     return [
-        StageVerdict(made.stage, LEFT_OUT, no[made.stage])
+        StageVerdict(made.stage, _LEFT_OUT, no[made.stage])
         if made.stage in no
         else _judge_stage(made, now.get(made.stage), repetitions.get(made.stage, ()), around)
         for made in before
@@ -113,8 +113,8 @@ def overall_verdict(verdicts: Sequence[StageVerdict]) -> str:
 def verdict_sentence(verdicts: Sequence[StageVerdict]) -> str:
     """The verdict in words, with the first stage that differs and what differs in its inputs."""
     says = overall_verdict(verdicts)
-    no = "".join(f"; {each.stage} is left out: {each.why}" for each in verdicts if each.says == LEFT_OUT)
-    verdicts = [each for each in verdicts if each.says != LEFT_OUT]
+    no = "".join(f"; {each.stage} is left out: {each.why}" for each in verdicts if each.says == _LEFT_OUT)
+    verdicts = [each for each in verdicts if each.says != _LEFT_OUT]
     if says == IDENTICAL:
         return f"identical: all {len(verdicts)} stages came out in the same bits{no}"
     first = next(each for each in verdicts if each.says != IDENTICAL)

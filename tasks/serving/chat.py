@@ -20,7 +20,7 @@ from tasks.engine.output import DamagedOutput, verify_output
 from tasks.project.paths import ARTIFACTS, SUMMARY
 from tasks.tracking.products import CHAMPION, split_address
 
-STAGES = {"base": "pretrain", "sft": "sft", "aligned": "rlhf"}
+_STAGES = {"base": "pretrain", "sft": "sft", "aligned": "rlhf"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
 
     Raises UserError that says how to come by one.
     """
-    if name in STAGES:
+    if name in _STAGES:
         summary = root / SUMMARY
         if not summary.exists():
             raise UserError("there is no run here yet; `chatmill run` makes the models to chat with")
@@ -54,9 +54,9 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
             }
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{summary} is damaged; `chatmill run` writes it again") from error
-        key = stages.get(STAGES[name])
+        key = stages.get(_STAGES[name])
         # By its key, as the recorded path is that of the folder that the project was in at the time.
-        output = root / ARTIFACTS / STAGES[name] / key if key else None
+        output = root / ARTIFACTS / _STAGES[name] / key if key else None
         try:
             whole = output and verify_output(output, root)
         except DamagedOutput as error:
@@ -72,7 +72,7 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
         return champion
     folder = Path(name)
     if not (folder / "config.json").exists():
-        known = ", ".join([*STAGES, "champion"])
+        known = ", ".join([*_STAGES, "champion"])
         raise UserError(f"{name} is neither one of {known} nor a model folder with a config.json")
     check_model(folder)
     return folder

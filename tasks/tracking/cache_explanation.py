@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.engine.cache_key import flatten_values
 
-NONE = "none"
+_NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _flat_values(values: Any) -> dict[str, str]:
 
 def _value_differences(kind: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:
     return [
-        Difference(kind, name, before.get(name, NONE), now.get(name, NONE))
+        Difference(kind, name, before.get(name, _NONE), now.get(name, _NONE))
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from tasks.tracking.queries import COST_TAG, PIPELINES, preset_of, search_runs
 
-MADE, REUSED, ENDED, RUNNING = "made", "reused", "ended", "running"
+MADE, REUSED, _ENDED, _RUNNING = "made", "reused", "ended", "running"
 OLDEST = ("attributes.start_time ASC",)
 
 
@@ -63,7 +63,7 @@ class Sum:
         """One more."""
         self.made += taken.state == MADE
         self.reused += taken.state == REUSED
-        self.ended += taken.state == ENDED
+        self.ended += taken.state == _ENDED
         if taken.device == "cpu":
             self.cpu_seconds += taken.seconds
             self.cpu_lost += taken.lost
@@ -131,9 +131,9 @@ def _cut_short(run: Run) -> Taken:
     place = (tags.get("mlflow.parentRunId", run.info.run_id), preset, run.info.start_time / 1000)
     stage = tags["chatmill.stage"]
     if run.info.status in ("RUNNING", "SCHEDULED") or not run.info.end_time:
-        return Taken(*place, stage, RUNNING, device)
+        return Taken(*place, stage, _RUNNING, device)
     spent = max(0.0, (run.info.end_time - run.info.start_time) / 1000 * count)
-    return Taken(*place, stage, ENDED, device, spent, spent)
+    return Taken(*place, stage, _ENDED, device, spent, spent)
 
 
 def sum_costs(taken: Iterable[Taken], by: str) -> list[Sum]:

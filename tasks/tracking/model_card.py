@@ -18,7 +18,7 @@ from tasks.tracking.markdown import as_markdown
 from tasks.tracking.registry import Registry
 
 LONGEST = 5000  # characters that MLflow's database has room for
-SHOWN = 20  # annotators and files that are named; the file has all
+_SHOWN = 20  # annotators and files that are named; the file has all
 
 
 def write_model_card(registry: Registry, version: str, run: str, root: Path) -> None:
@@ -106,10 +106,10 @@ def _lineage_lines(found: Mapping[str, Any]) -> Iterator[str]:
     for source in found["sources"] or []:
         yield f"- {as_markdown(source['name'])}{_pinned_source(source)}"
         sums = {**source.get("sums", {}), **source.get("versions", {})}
-        for name in list(sums)[:SHOWN]:
+        for name in list(sums)[:_SHOWN]:
             yield f"  - {as_markdown(name)}: `{sums[name]}`"
-        if len(sums) > SHOWN:
-            yield f"  - and {len(sums) - SHOWN:,} more"
+        if len(sums) > _SHOWN:
+            yield f"  - and {len(sums) - _SHOWN:,} more"
 
 
 def _labels_line(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str]:
@@ -117,11 +117,11 @@ def _labels_line(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str
         return
     yield from ("", "Labels:", "", "| labels by | train | valid | test |", "|---|---|---|---|")
     most = sorted(labels, key=lambda who: (-sum(labels[who].values()), who))
-    for who in most[:SHOWN]:
+    for who in most[:_SHOWN]:
         counts = " | ".join(f"{labels[who].get(part, 0):,}" for part in ("train", "valid", "test"))
         yield f"| {as_markdown(who)} | {counts} |"
-    if len(most) > SHOWN:
-        yield f"| and {len(most) - SHOWN:,} more | | | |"
+    if len(most) > _SHOWN:
+        yield f"| and {len(most) - _SHOWN:,} more | | | |"
 
 
 def _pinned_source(source: Mapping[str, Any]) -> str:

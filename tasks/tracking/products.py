@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 MODEL, CHAMPION = "chatmill", "champion"
 PRODUCT = "chatmill.product"
 # MLflow refuses / and :, and its filters have no way to escape a quote.
-ESCAPED = "%/:'\"\\"
-LONGEST = 200
+_ESCAPED = "%/:'\"\\"
+_LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ def product_named(name: str) -> Product:
     if is_blank(name):
         raise UserError("registry.model is empty and so is the preset's name; set one of them")
     model = "".join(_escaped(letter) for letter in name)
-    if len(model) > LONGEST or model in (".", ".."):
+    if len(model) > _LONGEST or model in (".", ".."):
         raise UserError(
             f"{name[:40]!r} cannot name a registered model in MLflow; set registry.model to a name of 1 to "
-            f"{LONGEST} letters"
+            f"{_LONGEST} letters"
         )
     return Product(name, model)
 
 
 def _escaped(letter: str) -> str:
-    if letter in ESCAPED or unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+    if letter in _ESCAPED or unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
     return letter
 

@@ -27,8 +27,8 @@ WHOLE = "chatmill.data"
 COST_TAG = "chatmill.cost."
 # On a parent run and its stages' runs: the preset's name.
 PRESET = "chatmill.preset"
-NEWEST = ("attributes.start_time DESC",)
-PAGE, FEW = 5000, 20
+_NEWEST = ("attributes.start_time DESC",)
+_PAGE, _FEW = 5000, 20
 # Seconds by which the clocks of hosts may differ.
 CLOCKS_APART = 3600.0
 
@@ -144,14 +144,14 @@ def read_past_manifest(client: MlflowClient, found: StageRun) -> dict[str, Any] 
 
 
 def search_runs(
-    client: MlflowClient, condition: str = "", most: int = 0, order: Sequence[str] = NEWEST
+    client: MlflowClient, condition: str = "", most: int = 0, order: Sequence[str] = _NEWEST
 ) -> list[Run]:
     """Runs of every experiment, the newest first; all of them where `most` is 0."""
-    return list(islice(iterate_runs(client, condition, most or PAGE, order), most or None))
+    return list(islice(iterate_runs(client, condition, most or _PAGE, order), most or None))
 
 
 def iterate_runs(
-    client: MlflowClient, condition: str, page: int = FEW, order: Sequence[str] = NEWEST
+    client: MlflowClient, condition: str, page: int = _FEW, order: Sequence[str] = _NEWEST
 ) -> Iterator[Run]:
     """Runs as `search_runs` finds them, read so many at a time: a run costs MLflow a millisecond."""
     ids = experiment_ids(client)
@@ -179,7 +179,7 @@ def _stage_run(pipeline: Run, child: Run) -> StageRun:
     )
 
 
-MOST = 1000
+_MOST = 1000
 
 PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
@@ -242,8 +242,8 @@ def maker_runs(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
 def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
     """The runs of these ids that the store has, in one search for each thousand."""
     known: dict[str, Run] = {}
-    for start in range(0, len(runs), MOST):
-        some = runs[start : start + MOST]
+    for start in range(0, len(runs), _MOST):
+        some = runs[start : start + _MOST]
         named = ", ".join(f"'{run}'" for run in some)
         found = client.search_runs(
             experiment_ids(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(some)

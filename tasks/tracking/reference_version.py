@@ -52,8 +52,8 @@ from tasks.tracking.registry import Registry
 
 STAGE = "champion"
 # What evaluation says of the aligned model, by the names that the champion's losses go by here.
-HELD_OUT = {"bits_per_byte": "aligned_bits_per_byte", "completion_loss": "aligned_completion_loss"}
-SHOWN = 12
+_HELD_OUT = {"bits_per_byte": "aligned_bits_per_byte", "completion_loss": "aligned_completion_loss"}
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _describe_baseline(client: MlflowClient, version: Any, data: str) -> Baselin
     if "drift" not in stages:
         return None
     figures = stages["evaluate"].data.metrics if "evaluate" in stages else {}
-    held_out = {name: round(figures[of], 6) for name, of in HELD_OUT.items() if of in figures}
+    held_out = {name: round(figures[of], 6) for name, of in _HELD_OUT.items() if of in figures}
     model, profile = version.tags.get("digest", ""), stages["drift"].data.tags["chatmill.digest"]
     runs = (made, holder_run_id(stages["drift"]))
     return Baseline(str(version.version), data, model, profile, held_out, runs, str(version.name))

@@ -23,8 +23,8 @@ from tasks.project.paths import RECORDS
 from tasks.tracking.artifact_hosts import PROXIED
 from tasks.tracking.queries import read_artifact, run_or_none
 
-DIGEST = "chatmill.digest"
-ADVICE = (
+_DIGEST = "chatmill.digest"
+_ADVICE = (
     "put it back, or `chatmill restore` brings a backup's back; `chatmill rollback` makes another version "
     "champion"
 )
@@ -57,14 +57,14 @@ def download_model(version: Any, uri: str, scratch: str = "") -> Path:
     except (MlflowException, OSError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingModel(
-            f"{named}: MLflow's store does not give the folder {MODEL}/ with its files ({first}); {ADVICE}"
+            f"{named}: MLflow's store does not give the folder {MODEL}/ with its files ({first}); {_ADVICE}"
         ) from error
     if not folder.is_dir():
-        raise DamagedModel(f"{named}: {folder} is not a folder with the model's files; {ADVICE}")
+        raise DamagedModel(f"{named}: {folder} is not a folder with the model's files; {_ADVICE}")
     if damaged := damaged_file(version, uri, model_sums(folder)):
         raise DamagedModel(
             f"{named}: {folder.parent / damaged} is not the file that was registered, so the model is not "
-            f"used; {ADVICE}"
+            f"used; {_ADVICE}"
         )
     return folder
 
@@ -92,7 +92,7 @@ def damaged_file(version: Any, uri: str, sums: Mapping[str, str]) -> str:
     client = MlflowClient(tracking_uri=uri)
     run = run_or_none(client, str(version.run_id))
     manifest = read_artifact(client, run, MANIFEST) if run else None
-    digest = str(run.data.tags.get(DIGEST, "")) if run else ""
+    digest = str(run.data.tags.get(_DIGEST, "")) if run else ""
     return differing_file(manifest, digest, sums)
 
 
@@ -125,7 +125,7 @@ def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root:
     """
     query = (
         "select v.name, v.version, v.source, t.value from model_versions v "
-        f"left join tags t on t.run_uuid = v.run_id and t.key = '{DIGEST}' "
+        f"left join tags t on t.run_uuid = v.run_id and t.key = '{_DIGEST}' "
         "where v.current_stage != 'Deleted_Internal' order by v.name, v.version"
     )
     with closing(sqlite3.connect(database)) as store:

@@ -25,8 +25,8 @@ from tasks.tracking.queries import (
     search_runs,
 )
 
-GONE = "gone"
-AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
+_GONE = "gone"
+_AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
 
 
 TRAININGS = ("pretrain", "sft", "reward", "judge", "rlhf")
@@ -37,14 +37,14 @@ LAST_STEP = {
     "kl_after", "undone", "first_ratio_off", "learning_rate",
 }  # fmt: skip
 # The held-out rows that the figures of a stage were measured on: kinds of rows, by part of the split.
-LABELS = ("comparisons", "ratings")
-HELD_OUT: dict[str, dict[str, tuple[str, ...]]] = {
+_LABELS = ("comparisons", "ratings")
+_HELD_OUT: dict[str, dict[str, tuple[str, ...]]] = {
     "pretrain": {"valid": ("text",)},
     "sft": {"valid": ("pairs",)},
-    "reward": {"valid": LABELS},
+    "reward": {"valid": _LABELS},
     "rlhf": {"valid": ("pairs",)},
-    "evaluate": {"test": ("text", "pairs", *LABELS), "valid": LABELS},
-    "gate": {"test": ("text", "pairs", *LABELS), "valid": LABELS},
+    "evaluate": {"test": ("text", "pairs", *_LABELS), "valid": _LABELS},
+    "gate": {"test": ("text", "pairs", *_LABELS), "valid": _LABELS},
 }
 MODEL, LAST, MACHINE = "model", "last step", "machine"
 APART = {
@@ -56,7 +56,7 @@ UNLIKE = (
     "rows differ, with their number and digest."
 )
 # Where the figures that decide come first.
-FIRST = ("gate", "evaluate", "rlhf", "reward", "sft", "pretrain")
+_FIRST = ("gate", "evaluate", "rlhf", "reward", "sft", "pretrain")
 
 # What a stage took, not what came out: it differs from run to run.
 SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
@@ -144,9 +144,9 @@ def find_run(client: MlflowClient, name: str) -> Run:
 def run_facts(client: MlflowClient, parent: Run) -> Facts:
     """What MLflow holds of a pipeline run and its stages."""
     tags = parent.data.tags
-    known = Facts(parent.info.run_id, {name: tags.get(tag, GONE) for name, tag in AROUND.items()})
+    known = Facts(parent.info.run_id, {name: tags.get(tag, _GONE) for name, tag in _AROUND.items()})
     preset = read_artifact(client, parent, "preset.json") or {}
-    known.around["seed"] = str(preset.get("seed", GONE))
+    known.around["seed"] = str(preset.get("seed", _GONE))
     runs = child_runs(client, parent)
     made_by = maker_runs(client, runs)
     for run in runs:
@@ -160,11 +160,11 @@ def run_facts(client: MlflowClient, parent: Run) -> Facts:
             if holder_run_id(run) in made_by
             else None
         )
-        known.code[name] = (manifest or {}).get("code", GONE)
+        known.code[name] = (manifest or {}).get("code", _GONE)
         if name == "split":
             known.held_out.update(_held_out(manifest or {}, known.figures[name]))
-        known.around.setdefault("data", data_hash(run) or GONE)
-    known.around.setdefault("data", GONE)
+        known.around.setdefault("data", data_hash(run) or _GONE)
+    known.around.setdefault("data", _GONE)
     return known
 
 
@@ -173,7 +173,7 @@ def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict
     sums = manifest.get("sums") or {}
     found = {}
     for part in ("valid", "test"):
-        for kind in ("text", "pairs", *LABELS):
+        for kind in ("text", "pairs", *_LABELS):
             mine = sorted((name, each) for name, each in sums.items() if name.startswith(f"{part}/{kind}/"))
             digest = hashlib.sha256(repr(mine).encode()).hexdigest() if mine else ""
             if mine or f"{part}_{kind}" in figures:
@@ -183,7 +183,7 @@ def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict
 
 def _unlike_held_out(stage: str, names: Iterable[str]) -> bool:
     """Whether the figures of a stage were measured on some of these held-out rows."""
-    parts = HELD_OUT.get(stage, {})
+    parts = _HELD_OUT.get(stage, {})
     return any(f"{part} {kind}" in names for part, kinds in parts.items() for kind in kinds)
 
 
@@ -207,7 +207,7 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
             unlike = other and tells_of(stage, name) == MODEL
             figures.append(Difference("figure", stage, name, old, new, change, unlike))
     return found + sorted(
-        figures, key=lambda row: FIRST.index(row.stage) if row.stage in FIRST else len(FIRST)
+        figures, key=lambda row: _FIRST.index(row.stage) if row.stage in _FIRST else len(_FIRST)
     )
 
 

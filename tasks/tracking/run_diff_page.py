@@ -17,10 +17,10 @@ from tasks.reporting.template import STYLE
 from tasks.tracking.queries import artifact_text, child_runs, holder_run_id, maker_runs
 from tasks.tracking.run_diff import APART, LAST, MACHINE, UNLIKE, Difference, is_apart, is_speed
 
-CURVES = "curves.jsonl"
+_CURVES = "curves.jsonl"
 # Of one run, the tone of its curves in the page's style.
 TONES = ("train", "aligned")
-SHOWN, LONGEST = 12, 60
+_SHOWN, _LONGEST = 12, 60
 SECTIONS = (
     ("run", "Code, data and surroundings"),
     ("held-out rows", "Held-out rows"),
@@ -28,14 +28,14 @@ SECTIONS = (
     ("parameter", "Parameters"),
     ("figure", "Figures"),
 )
-OWN = """
+_OWN = """
 header h1 { font-size: 1.7rem; } td, th { white-space: nowrap; } h2 { margin-top: 3.2rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.2rem; }
 .charts figure { margin: 1rem 0; }
 .run { white-space: nowrap; } .mark { display: inline-block; width: .7em; height: .7em; border-radius: 50%; }
 .mark.train { background: var(--sft); } .mark.aligned { background: var(--aligned); }
 """
-PAGE = """<!doctype html>
+_PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ names[0] }} and {{ names[1] }}</title><style>{{ style }}</style></head>
@@ -67,8 +67,8 @@ def diff_page(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Diffe
     """The page of two pipeline runs, from what differs between them and the curves that MLflow keeps."""
     names = [run.info.run_id[:8] for run in runs]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(PAGE).render(
-        style=Markup(STYLE + OWN),
+    return environment.from_string(_PAGE).render(
+        style=Markup(STYLE + _OWN),
         names=names,
         titles=[run.info.run_name or "" for run in runs],
         tones=TONES,
@@ -111,8 +111,8 @@ def _format_value(value: Any) -> str:
         return "none"
     text = f"{value:.5g}" if isinstance(value, float) else str(value)
     if re.fullmatch("[0-9a-f]{32,}(\\.dir)?", text):
-        return text[:SHOWN]
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+        return text[:_SHOWN]
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _training_charts(
@@ -159,7 +159,7 @@ def _read_curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[
 def _curve_rows(client: MlflowClient, run: Run | None) -> list[dict[str, Any]]:
     """A training's curves; none where it has none, or they are gone."""
     try:
-        text = artifact_text(client, run, CURVES) if run else None
+        text = artifact_text(client, run, _CURVES) if run else None
         return [json.loads(line) for line in (text or "").splitlines()]
     except ValueError:
         return []

@@ -41,22 +41,22 @@ from tasks.tracking.queries import COST_TAG, PRESET, WHOLE
 from tasks.tracking.registered_model import download_model
 from tasks.tracking.registry import Registered, Registry
 
-LONGEST = 500
-CURVES = "curves.jsonl"
+_LONGEST = 500
+_CURVES = "curves.jsonl"
 # Of a run that was killed: how it ended. Of a stage's run among these: the later run that holds its files.
-CLOSED, HOLDER = "chatmill.closed", "chatmill.holder"
-FLOW_RUN = "prefect.flow_run_id"
+_CLOSED, HOLDER = "chatmill.closed", "chatmill.holder"
+_FLOW_RUN = "prefect.flow_run_id"
 # Of a stage's run: the copies that a cleaning removed from it.
 CLEANED = "chatmill.cleaned"
 # Of a stage's run: somebody was told of what it made.
-TOLD = "chatmill.told"
+_TOLD = "chatmill.told"
 LAST_SECONDS = 10.0
-GONE = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE))
+_GONE = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE))
 COST, MOST_ATTEMPTS = "cost", 50
-KEPT = ("samples.json", "report.md", "agreement.json", "accuracy.json", "yardstick.json", "answers.json")
-ALSO = ("metrics.json", "verdict.json", "report.html", CURVES)
+_KEPT = ("samples.json", "report.md", "agreement.json", "accuracy.json", "yardstick.json", "answers.json")
+ALSO = ("metrics.json", "verdict.json", "report.html", _CURVES)
 # Of drift: what later versions of the data are compared with, and the comparison.
-DRIFT = ("profile.json", "rows.txt", "drift.json", "drift.md", "drift.csv", "drift.svg")
+_DRIFT = ("profile.json", "rows.txt", "drift.json", "drift.md", "drift.csv", "drift.svg")
 
 
 class Tracker:
@@ -145,13 +145,13 @@ class Tracker:
 
     def _close_doubles(self) -> None:
         """A server that took an order and was gone before it said so was asked again: two runs are of one."""
-        mine = f"tags.`{FLOW_RUN}` = '{self.tags.get(FLOW_RUN, '')}' and attributes.status = 'RUNNING'"
+        mine = f"tags.`{_FLOW_RUN}` = '{self.tags.get(_FLOW_RUN, '')}' and attributes.status = 'RUNNING'"
         for run in self.client.search_runs([self.experiment], mine):
             self._kill_run(run.info.run_id, "MLflow made it twice; this one was not used")
 
     def _kill_run(self, run: str, why: str, end: int | None = None) -> None:
         """Close a run that no process goes on with, as of `end`, in milliseconds since 1970 (None: now)."""
-        self.client.set_tag(run, CLOSED, why)
+        self.client.set_tag(run, _CLOSED, why)
         self.client.set_terminated(run, "KILLED", end)
 
     @contextmanager
@@ -203,7 +203,7 @@ class Tracker:
         try:
             return self.client.get_run(run)
         except MlflowException as error:
-            if error.error_code in GONE:
+            if error.error_code in _GONE:
                 return None
             raise
 
@@ -242,7 +242,7 @@ class Tracker:
         created = self.client.create_run(self.experiment, run_name=f"{self.name} · {name}", tags=tags)
         self.stage = created.info.run_id
         params = [
-            Param(mlflow_key(key), value[:LONGEST])
+            Param(mlflow_key(key), value[:_LONGEST])
             for key, value in flatten_values(plain_parameters(parameters))
         ]
         for start in range(0, len(params), 100):
@@ -285,7 +285,7 @@ class Tracker:
         self.sender.flush_metrics(say)
         reuses = self._holder_run(reference)
         if not reuses:
-            self._keep_curves(Path(reference.path) / CURVES)
+            self._keep_curves(Path(reference.path) / _CURVES)
         tags = {
             "chatmill.key": reference.key,
             "chatmill.digest": reference.digest,
@@ -357,11 +357,11 @@ class Tracker:
         self.client.set_tag(self.run, f"{COST_TAG}{reference.stage}", json.dumps(told))
 
     def _keep_files(self, folder: Path) -> None:
-        for name in (MANIFEST, *KEPT, *ALSO, *DRIFT):
+        for name in (MANIFEST, *_KEPT, *ALSO, *_DRIFT):
             if (folder / name).exists():
                 self.client.log_artifact(self.stage, str(folder / name))
-        if (folder / CURVES).exists():
-            self.client.log_figure(self.stage, curves_figure(folder / CURVES), "curves.png")
+        if (folder / _CURVES).exists():
+            self.client.log_figure(self.stage, curves_figure(folder / _CURVES), "curves.png")
         if (folder / "model").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "model"), "model")
         if (folder / "data_docs").is_dir():
@@ -369,11 +369,11 @@ class Tracker:
 
     def is_told(self, output: StageOutput) -> bool:
         """Whether an event about this output was sent already."""
-        return TOLD in self.client.get_run(output.run).data.tags
+        return _TOLD in self.client.get_run(output.run).data.tags
 
     def set_told(self, output: StageOutput) -> None:
         """An event about this output was sent; none is sent again."""
-        self.client.set_tag(output.run, TOLD, "true")
+        self.client.set_tag(output.run, _TOLD, "true")
 
     def is_whole(self, data_hash: str) -> None:
         """Note with the parent run that its chain came to the end, from that version of the data."""

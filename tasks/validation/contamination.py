@@ -17,14 +17,14 @@ import numpy as np
 from model.errors import UserError
 from tasks.data.ngrams import gram_hashes, word_hashes
 
-WORDS = 13
+_WORDS = 13
 FEWEST = 8
 # The top bits of a hash say how many words it is of, so that a sorted array holds each size in one stretch.
 SIZE_BITS = 3
 SHIFT = np.uint64(64 - SIZE_BITS)
-SIZES = range(FEWEST, WORDS + 1)
+_SIZES = range(FEWEST, _WORDS + 1)
 # Where the stretch of each size begins, and where the last one ends.
-EDGES = np.arange(len(SIZES) + 1, dtype=np.uint64) << SHIFT
+_EDGES = np.arange(len(_SIZES) + 1, dtype=np.uint64) << SHIFT
 
 
 def grams_of(paths: Sequence[Path]) -> np.ndarray:
@@ -38,7 +38,7 @@ def grams_of(paths: Sequence[Path]) -> np.ndarray:
         for text in _benchmark_texts(path):
             words = word_hashes(text)
             if len(words) >= FEWEST:
-                grams.append(_overlap_spans(words, [min(len(words), WORDS)]))
+                grams.append(_overlap_spans(words, [min(len(words), _WORDS)]))
     return np.unique(np.concatenate(grams))
 
 
@@ -47,8 +47,8 @@ def overlaps_benchmark(text: str, grams: np.ndarray) -> bool:
     words = word_hashes(text)
     if len(words) < FEWEST:
         return False
-    edges = np.searchsorted(grams, EDGES)
-    held = [size for size in SIZES if size <= len(words) and edges[size - FEWEST] < edges[size - FEWEST + 1]]
+    edges = np.searchsorted(grams, _EDGES)
+    held = [size for size in _SIZES if size <= len(words) and edges[size - FEWEST] < edges[size - FEWEST + 1]]
     if not held:
         return False
     # Sorted, as neighbours are found in the same part of a large array.

@@ -16,8 +16,8 @@ LOADED = re.compile(
     r"<script\b.*?</script\s*>|<link\b[^>]*>|<img\b[^>]*>|<(iframe|object|form)\b.*?</\1\s*>|<script\b[^>]*>",
     re.DOTALL | re.IGNORECASE,
 )
-STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
-ADDRESS = re.compile(r"""url\(\s*["']?(?:https?:)?//[^)]*\)""", re.IGNORECASE)
+_STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
+_ADDRESS = re.compile(r"""url\(\s*["']?(?:https?:)?//[^)]*\)""", re.IGNORECASE)
 HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
 # The browser enforces it, whatever a later Great Expectations adds.
 OWN_HEAD = """<meta http-equiv="Content-Security-Policy"
@@ -73,7 +73,7 @@ def write_page(
 
 def without_loading(html: str) -> str:
     """Return a page without anything that a browser would fetch or run, with a plain style of its own."""
-    kept = STYLE.sub(lambda found: ADDRESS.sub("none", found[0]), LOADED.sub("", html))
+    kept = _STYLE.sub(lambda found: _ADDRESS.sub("none", found[0]), LOADED.sub("", html))
     return HEAD.sub(lambda found: f"{found[0]}\n{OWN_HEAD}", kept, count=1)
 
 

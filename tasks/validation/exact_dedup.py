@@ -12,9 +12,9 @@ import numpy as np
 
 from tasks.data.records import STRINGS, is_nobody
 
-RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("place", "<u4")])
+_RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("place", "<u4")])
 MARK = np.dtype([("shard", "<u4"), ("place", "<u4"), ("rule", "<u4")])
-TOGETHER = 1 << 21  # records that are sorted at once: 50 MB
+_TOGETHER = 1 << 21  # records that are sorted at once: 50 MB
 CONTRADICTS, REPEATS, TORN, NEAR = range(4)  # places of the rules in tasks.validation.expectations.ACROSS
 
 
@@ -88,7 +88,7 @@ def duplicates_among(kind: str, rows: Sequence[Mapping[str, Any]]) -> np.ndarray
 
 
 def _in_order(records: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
-    return np.sort(np.array(records, RECORD), order=["key", "shard", "place"])
+    return np.sort(np.array(records, _RECORD), order=["key", "shard", "place"])
 
 
 def said_again(files: Sequence[Path]) -> np.ndarray:
@@ -103,7 +103,7 @@ def find_contradictions(files: Sequence[Path]) -> np.ndarray:
 
 def _collect_marks(files: Sequence[Path], find: Any) -> np.ndarray:
     arrays = [np.load(path, mmap_mode="r") for path in files]
-    count = max(1, -(-sum(len(array) for array in arrays) // TOGETHER))
+    count = max(1, -(-sum(len(array) for array in arrays) // _TOGETHER))
     bounds = [min(number * (2**64 // count + 1), 2**64 - 1) for number in range(count)]
     starts = [np.searchsorted(array["key"], np.array(bounds, "<u8")) for array in arrays]
     found = [np.zeros(0, MARK)]
@@ -112,7 +112,7 @@ def _collect_marks(files: Sequence[Path], find: Any) -> np.ndarray:
             array[first[number] : first[number + 1] if number + 1 < count else len(array)]
             for array, first in zip(arrays, starts, strict=True)
         ]
-        together = np.concatenate(pieces) if pieces else np.zeros(0, RECORD)
+        together = np.concatenate(pieces) if pieces else np.zeros(0, _RECORD)
         together = together[np.lexsort((together["place"], together["shard"], together["key"]))]
         found.append(find(together))
     marks = np.concatenate(found)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Control characters but tab and line ends, the replacement character, and what is no character at all.
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ufffe\uffff]")
 UNPRINTABLE_ASCII = bytes(byte for byte in range(128) if UNPRINTABLE.match(chr(byte)))
-NAMES = ("aspect", "annotator")  # one word, where the others are what somebody wrote
-ANSWERS = ("completion", "a", "b")  # one character is an answer
+_NAMES = ("aspect", "annotator")  # one word, where the others are what somebody wrote
+_ANSWERS = ("completion", "a", "b")  # one character is an answer
 COMMON = ("id", "source", "group")
 READABLE = "the row can be read"
 IN_SCRIPT = 0.9  # of a text's letters: a name or a quotation may be in another
@@ -279,7 +279,7 @@ def _nearest_name(name: str, known: Mapping[str, Any]) -> str:
 
 def written_columns(kind: str) -> tuple[str, ...]:
     """The columns that hold what somebody wrote."""
-    return tuple(column for column in STRINGS[kind] if column not in NAMES)
+    return tuple(column for column in STRINGS[kind] if column not in _NAMES)
 
 
 def personal_columns(kind: str) -> tuple[str, ...]:
@@ -314,7 +314,7 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
         there = [value is not None for value in found[column]]
         found[f"{column}:length"] = [len(t) if is_ else None for t, is_ in zip(texts, there, strict=True)]
         found[f"{column}:printable"] = [is_printable(text) for text in texts]
-        if column in NAMES:
+        if column in _NAMES:
             continue
         if rules.scripts:
             found[f"{column}:script"] = [
@@ -359,7 +359,7 @@ def is_fault(value: Any) -> bool:
 
 
 def _shortest_length(column: str, limits: Limits) -> int:
-    return 1 if column in (*NAMES, *ANSWERS) else limits.shortest
+    return 1 if column in (*_NAMES, *_ANSWERS) else limits.shortest
 
 
 def _is_missing(value: Any) -> bool:

@@ -23,7 +23,7 @@ MARK = np.dtype([("shard", "u4"), ("place", "u4")])
 BLOCK = 4_000_000
 READ = 65_536
 # Texts signed at once: the library hands each signature over as a list of Python numbers.
-TOGETHER = 4096
+_TOGETHER = 4096
 # Pairs at the threshold that the bands should propose.
 RECALL = 0.99
 # In a bucket up to this size every pair is compared; in a larger one, all rows with so many in turn.
@@ -36,7 +36,7 @@ def sign_texts(texts: Sequence[str]) -> np.ndarray:
 
     A text below 5 words is one shingle; one without words is known by its characters.
     """
-    parts = [_signed_batches(texts[start : start + TOGETHER]) for start in range(0, len(texts), TOGETHER)]
+    parts = [_signed_batches(texts[start : start + _TOGETHER]) for start in range(0, len(texts), _TOGETHER)]
     return np.concatenate([np.empty((0, PERMUTATIONS), dtype=np.uint32), *parts])
 
 

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 Kind = Literal["e-mail", "phone", "card", "key"]
-KINDS: tuple[Kind, ...] = ("key", "e-mail", "card", "phone")
+_KINDS: tuple[Kind, ...] = ("key", "e-mail", "card", "phone")
 
 
 class Span(NamedTuple):
@@ -33,23 +33,23 @@ FEWEST_DIGITS = 9
 # Characters that nine digits of one number may spread over, with the widest separators.
 WIDEST = 30
 # Characters before and after them that a number, and the word that announces it, may still take.
-AROUND = 60
+_AROUND = 60
 NOT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
 # Read backwards from the "@", at most the 64 characters of RFC 5321.
-LOCAL = re.compile(r"[\w+%'!#$&*=?^`{|}~-](?:[\w.+%'!#$&*=?^`{|}~-]*+)")
+_LOCAL = re.compile(r"[\w+%'!#$&*=?^`{|}~-](?:[\w.+%'!#$&*=?^`{|}~-]*+)")
 LONGEST_LOCAL = 64
 DOMAIN = re.compile(r"(?:[^\W_](?:[^\W_]|-(?=[^\W_]|-)){0,62}\.){1,10}[^\W\d_]{2,63}(?![\w@]|-\w)")
 NO_DOMAIN = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".css", ".js")
 
-GAP = r"[ \u00a0.\-/()\u2010-\u2013]{0,3}"
-BEFORE = r"(?<![\w.+/\-])(?<!\d[,:(])"
+_GAP = r"[ \u00a0.\-/()\u2010-\u2013]{0,3}"
+_BEFORE = r"(?<![\w.+/\-])(?<!\d[,:(])"
 PHONE = re.compile(
-    BEFORE
+    _BEFORE
     + rf"""(?:
-      \+ (?:{GAP}\d){{9,15}}+
-    | \(?0[1-9] (?:{GAP}\d){{7,10}}+
-    | 00 [1-9] (?:{GAP}\d){{8,14}}+
+      \+ (?:{_GAP}\d){{9,15}}+
+    | \(?0[1-9] (?:{_GAP}\d){{7,10}}+
+    | 00 [1-9] (?:{_GAP}\d){{8,14}}+
     | (?:1[ .\-])? (?: \([2-9]\d\d\)[ ]? | [2-9]\d\d[ .\-] ) \d{{3}}[ .\-]\d{{4}}
     | \([1-9]\d\)[ ]?9?\d{{4}}[ \-]\d{{4}}
     | 1[3-9]\d([ \-])\d{{4}}\1\d{{4}}
@@ -58,10 +58,10 @@ PHONE = re.compile(
     re.VERBOSE,
 )
 # After a word that announces one, any number of the right length is a phone number.
-TOLD = re.compile(
+_TOLD = re.compile(
     r"(?<!\w)(?:tel|telephone|telefon|teléfono|téléphone|tél|telefono|phone|mobile|handy|fax|whatsapp|"
     r"тел|телефон|电话|電話)(?:\.|(?:[ ](?:number|no|nr)\b)?\.?)(?:[ ]is)?:?[ ]{0,2}"
-    rf"(?P<number>[+(]?\d(?:{GAP}\d){{8,14}}+)(?!\d)",
+    rf"(?P<number>[+(]?\d(?:{_GAP}\d){{8,14}}+)(?!\d)",
     re.IGNORECASE,
 )
 TOLD_BY = ("tel", "tél", "phon", "mobil", "handy", "fax", "whatsapp", "тел", "电话", "電話")
@@ -81,7 +81,7 @@ CARD = re.compile(
     re.VERBOSE,
 )
 
-KEYS = (
+_KEYS = (
     ("AKIA", re.compile(r"(?<!\w)AKIA[A-Z0-9]{16}(?!\w)")),
     ("ASIA", re.compile(r"(?<!\w)ASIA[A-Z0-9]{16}(?!\w)")),
     ("AIza", re.compile(r"(?<!\w)AIza[\w\-]{35}(?![\w\-])")),
@@ -110,7 +110,7 @@ def find_pii(text: str) -> list[Span]:
     if len(found) < 2:
         return found
     kept: list[Span] = []
-    for span in sorted(found, key=lambda span: (span.start, KINDS.index(span.kind), -span.stop)):
+    for span in sorted(found, key=lambda span: (span.start, _KINDS.index(span.kind), -span.stop)):
         if not kept or span.start >= kept[-1].stop:
             kept.append(span)
     return kept
@@ -140,8 +140,8 @@ def _phone_candidates(text: str) -> list[tuple[int, int]]:
     first = np.flatnonzero(at[FEWEST_DIGITS - 1 :] - at[: 1 - FEWEST_DIGITS] < WIDEST)
     if not len(first):
         return []
-    starts = at[first] - AROUND
-    stops = at[first + FEWEST_DIGITS - 1] + AROUND
+    starts = at[first] - _AROUND
+    stops = at[first + FEWEST_DIGITS - 1] + _AROUND
     apart = np.flatnonzero(starts[1:] > stops[:-1])
     begins = starts[np.concatenate(([0], apart + 1))]
     ends = stops[np.concatenate((apart, [-1]))]
@@ -150,7 +150,7 @@ def _phone_candidates(text: str) -> list[tuple[int, int]]:
 
 def _secret_keys(text: str) -> Iterator[Span]:
     underscored = UNDERSCORED in text
-    for marker, pattern in KEYS:
+    for marker, pattern in _KEYS:
         if underscored or UNDERSCORED not in marker:
             at = text.find(marker)
             while at >= 0:
@@ -170,7 +170,7 @@ def _email_addresses(text: str) -> Iterator[Span]:
     while at >= 0:
         domain = DOMAIN.match(text, at + 1)
         if domain and not domain[0].lower().endswith(NO_DOMAIN):
-            local = LOCAL.match(text[max(0, at - LONGEST_LOCAL) : at][::-1])
+            local = _LOCAL.match(text[max(0, at - LONGEST_LOCAL) : at][::-1])
             if local:
                 name = local[0].rstrip(".'`{|}*=&?!")
                 if name:
@@ -197,7 +197,7 @@ def _phone_numbers(text: str, first: int, last: int) -> Iterator[Span]:
             yield Span("phone", start, stop)
     lower = text[first:last].lower()
     if any(word in lower for word in TOLD_BY):
-        for match in TOLD.finditer(text, first, last):
+        for match in _TOLD.finditer(text, first, last):
             said = match["number"]
             if not (DATE.search(said) or DECIMAL.fullmatch(said)):
                 yield Span("phone", *match.span("number"))

@@ -14,8 +14,8 @@ from tasks.data.records import TYPES, json_line, read_shards
 
 ADMITTED = "configs/admitted.jsonl"
 ADDED = ("rule", "where", "value")  # what a row that was set aside holds besides its own keys
-SHORTEST = 6  # characters of an id that stand for the whole of it
-NAMED = 3  # of several, as many are named in a message
+_SHORTEST = 6  # characters of an id that stand for the whole of it
+_NAMED = 3  # of several, as many are named in a message
 
 
 @dataclass(frozen=True)
@@ -211,14 +211,14 @@ def _edited_rows(
 def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     """The whole ids in the order in which they are given, with the kinds of rows that have them."""
     for given in ids:
-        if len(given) < SHORTEST:
-            raise UserError(f"{given!r} is too short for an id; at least {SHORTEST} characters are right")
+        if len(given) < _SHORTEST:
+            raise UserError(f"{given!r} is too short for an id; at least {_SHORTEST} characters are right")
     found: dict[str, dict[str, set[str]]] = {given: {} for given in ids}
     lengths = sorted({len(given) for given in ids})
     for aside in set_aside(root):
         for given in {aside.id[:length] for length in lengths} & found.keys():
             # More than are named would tell nothing, and the whole id counts however many it begins.
-            if len(found[given]) <= NAMED or aside.id in (given, *found[given]):
+            if len(found[given]) <= _NAMED or aside.id in (given, *found[given]):
                 found[given].setdefault(aside.id, set()).add(aside.kind)
     whole: dict[str, set[str]] = {}
     for given, matches in found.items():
@@ -226,7 +226,7 @@ def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
         if not matches:
             raise UserError(f"{given} is not in the quarantine; `chatmill quarantine show` lists what is")
         if len(matches) > 1 and number != given:
-            begun = ", ".join(list(matches)[:NAMED])
+            begun = ", ".join(list(matches)[:_NAMED])
             raise UserError(f"{given} begins more than one id ({begun}); give more characters of it")
         whole[number] = matches[number]
     return whole

@@ -27,7 +27,7 @@ from tasks.validation.expectations import (
 from tasks.validation.quarantine import Admission
 
 EXAMPLES = 3
-SHOWN = 60
+_SHOWN = 60
 SHOWN_FAULT = 240  # characters of why a row cannot be read
 
 
@@ -239,7 +239,7 @@ def _failure_example(values: Mapping[str, Any], column: str, where: str) -> str:
     shown = (
         broke if broke is not None else values.get("text") or values.get("completion") or values.get("prompt")
     )
-    return f"{where}: {shorten(str(shown), SHOWN)!r}"
+    return f"{where}: {shorten(str(shown), _SHOWN)!r}"
 
 
 def _row_line(values: Mapping[str, Any]) -> bytes:

@@ -35,8 +35,8 @@ from tasks.data.ratings import (
 from tasks.data.records import list_shards
 from tasks.data.splits import SPLITS
 
-LABELS = ("comparisons", "ratings")
-FEW = 5  # held-out rows; a share of fewer tells nothing
+_LABELS = ("comparisons", "ratings")
+_FEW = 5  # held-out rows; a share of fewer tells nothing
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
         faults.note("reward", lambda: _check_labels(asked, split, encoder))
         faults.note("rlhf", lambda: _check_prompts(asked, split, encoder))
         faults.note("evaluate", lambda: _check_test_pairs(asked, split, encoder))
-    uneven = tuple(filter(None, (_describe_empty(split, kind) for kind in ("pairs", *LABELS))))
+    uneven = tuple(filter(None, (_describe_empty(split, kind) for kind in ("pairs", *_LABELS))))
     if faults.found:
         raise UserError(". ".join([f"nothing was trained, as a later stage would stop: {faults}", *uneven]))
     few = () if missing else tuple(filter(None, (_few_prompts(asked, split, encoder), _few_choices(split))))
@@ -92,7 +92,7 @@ def missing_rows(split: Path) -> str:
     """Say why a run ends before its last stage, as a kind of rows is missing altogether; else empty."""
     if not _rows_by_split(split, "pairs"):
         return "there are no pairs: the run makes the base model and ends at sft; add pairs"
-    if not any(_rows_by_split(split, kind) for kind in LABELS):
+    if not any(_rows_by_split(split, kind) for kind in _LABELS):
         return "there are no labels: the run ends after sft; add ratings or comparisons"
     return ""
 
@@ -238,22 +238,22 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
     for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
         if len(chat_prompt(row, tokenizer, room)[0]) <= room:
             prompts.add(prompt_key(row))
-        if len(prompts) >= FEW:
+        if len(prompts) >= _FEW:
             return ""
     count = f"{len(prompts)} test prompt{'' if len(prompts) == 1 else 's'}"
-    labels = sum(_count(split / "train" / kind) for kind in LABELS)
+    labels = sum(_count(split / "train" / kind) for kind in _LABELS)
     return (
         f"The models are judged on {count} alone, and learn from {labels:,} labels: the prompts are those of "
-        f"pairs. Add pairs, or raise split.test, so that there are {FEW} test prompts or more"
+        f"pairs. Add pairs, or raise split.test, so that there are {_FEW} test prompts or more"
     )
 
 
 def _few_choices(split: Path) -> str:
     """Say that few comparisons are held out beside many ratings; empty where there are none, or enough."""
     held_out = _count(split / "test" / "comparisons")
-    if held_out >= FEW:
+    if held_out >= _FEW:
         return ""
-    trained, ratings = (_count(split / "train" / kind) for kind in LABELS)
+    trained, ratings = (_count(split / "train" / kind) for kind in _LABELS)
     if not 0 < trained + held_out <= ratings:
         return ""
     figure = f"{held_out} held-out comparison{'' if held_out == 1 else 's'}"

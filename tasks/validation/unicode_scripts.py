@@ -17,7 +17,7 @@ SCRIPTS = (
 )  # fmt: skip
 CODE_POINTS = 0x110000
 # Marks of letters: what is no letter of its own, or of no one script, counts neither way.
-NONE = len(SCRIPTS) + 1
+_NONE = len(SCRIPTS) + 1
 
 
 def is_known_script(name: str) -> bool:
@@ -38,18 +38,18 @@ def share_in(text: str, scripts: Sequence[str]) -> float:
         return 1.0
     # Half a surrogate pair is a code point like another: no letter.
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    counts = np.bincount(_script_table()[points], minlength=NONE + 1)
-    letters = int(counts[:NONE].sum())
+    counts = np.bincount(_script_table()[points], minlength=_NONE + 1)
+    letters = int(counts[:_NONE].sum())
     inside = sum(int(counts[SCRIPTS.index(name)]) for name in set(scripts))
     return inside / letters if letters else 1.0
 
 
 @lru_cache(maxsize=1)
 def _script_table() -> np.ndarray:
-    """For each code point: its script's place in `SCRIPTS`; their count if another, `NONE` if no letter."""
+    """For each code point: its script's place in `SCRIPTS`; their count if another, `_NONE` if no letter."""
     import regex  # type: ignore[import-untyped]
 
-    table = np.full(CODE_POINTS, NONE, dtype=np.uint8)
+    table = np.full(CODE_POINTS, _NONE, dtype=np.uint8)
     letters = "".join(filter(str.isalpha, map(chr, range(CODE_POINTS))))
     for match in regex.finditer(r"[^\p{Script=Common}\p{Script=Inherited}]", letters):
         table[ord(match[0])] = len(SCRIPTS)

@@ -31,7 +31,7 @@ WITH_INPUT = (
 )
 
 
-KEYS = keys("instruction", "input", "context", "output", "history", "tools", "functions", *SYSTEM, *MEDIA)
+_KEYS = keys("instruction", "input", "context", "output", "history", "tools", "functions", *SYSTEM, *MEDIA)
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
@@ -62,4 +62,4 @@ def _detect_mismatch(sample: Sample) -> str:
     return "" if told else "no keys instruction and output"
 
 
-FORMAT = Format("alpaca", row_stream(read_row, KEYS, "pairs"), "line", _detect_mismatch, "pairs")
+FORMAT = Format("alpaca", row_stream(read_row, _KEYS, "pairs"), "line", _detect_mismatch, "pairs")

@@ -46,9 +46,9 @@ from tasks.data.formats.newest import REPLACED, NewestAnnotations
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record, text_digest
 
-UNANSWERED = "records without a response"
-LEFT_OUT = {"draft": "responses that are drafts", "discarded": "responses that were discarded"}
-ROWS = "dataset.records.to_datasets().to_json(FILE) says it"
+_UNANSWERED = "records without a response"
+_LEFT_OUT = {"draft": "responses that are drafts", "discarded": "responses that were discarded"}
+_ROWS = "dataset.records.to_datasets().to_json(FILE) says it"
 OTHER = {"id", "_server_id", "status", "external_id", "metadata", "vectors"}
 OURS = (".responses", ".responses.users", ".responses.status", ".suggestion", ".suggestion.agent",
         ".suggestion.score", "-suggestion", "-suggestion-metadata")  # fmt: skip
@@ -114,9 +114,9 @@ def stream_rows(
             yield one
             continue
         kept = [response for response in one.responses if newest.keeps(_key(one, response))]
-        counts = Counter(LEFT_OUT[response.status] for response in kept if response.status != "submitted")
+        counts = Counter(_LEFT_OUT[response.status] for response in kept if response.status != "submitted")
         counts[REPLACED] = len(one.responses) - len(kept)
-        counts[UNANSWERED] = not one.responses
+        counts[_UNANSWERED] = not one.responses
         tally.left_out.update({reason: count for reason, count in counts.items() if count})
         told = [
             response for response in kept if response.status == "submitted" and response.value is not None
@@ -222,8 +222,8 @@ def _submitted_responses(item: SourceRecord, where: str) -> Iterator[Response]:
             "dataset.records.to_datasets().to_json(FILE)"
         )
     for response, status in found:
-        if status not in ("submitted", *LEFT_OUT):
-            raise UserError(f"{where}: a response to {response.question} has the status {status!r}; {ROWS}")
+        if status not in ("submitted", *_LEFT_OUT):
+            raise UserError(f"{where}: a response to {response.question} has the status {status!r}; {_ROWS}")
         yield response._replace(status=status)
 
 
@@ -244,7 +244,7 @@ def _nested_responses(given: Any, where: str) -> Iterator[tuple[Response, Any]]:
             if not isinstance(answer, dict) or "status" not in answer:
                 raise UserError(
                     f"{where}: whether a response to {question} was submitted or discarded is not "
-                    f"said in Argilla's nested export; {ROWS}"
+                    f"said in Argilla's nested export; {_ROWS}"
                 )
             yield Response(question, _annotator_name(answer, place), answer.get("value")), answer["status"]
 
@@ -257,7 +257,7 @@ def _flat_responses(values: Mapping[str, Any], where: str) -> Iterator[tuple[Res
         lists = [answers, people, states]
         if not all(isinstance(one, list) for one in lists) or len({len(one) for one in lists}) != 1:
             raise UserError(
-                f"{where}: {key}, {key}.users and {key}.status are no lists of one length; {ROWS}"
+                f"{where}: {key}, {key}.users and {key}.status are no lists of one length; {_ROWS}"
             )
         question = key.removesuffix(".responses")
         for place, (value, person, status) in enumerate(zip(answers, people, states, strict=True)):  # type: ignore[arg-type]

@@ -37,23 +37,23 @@ NAMES: dict[str, tuple[str, ...]] = {
                   "rated_by", "voted_by", "reviewed_by", "user_id", "user", "username", "user_name"),
 }  # fmt: skip
 # What makes a row of each kind; of what a file has, the first that it has in whole is taken.
-KINDS = (
+_KINDS = (
     ("rows", ("prompt", "a", "b", "choice")),
     ("preferences", ("prompt", "chosen", "rejected")),
     ("rows", ("prompt", "completion")),
     ("rows", ("text",)),
 )
 # The names that formats know, for files that only spell them in other letters: Prompt, " completion".
-KNOWN = (
+_KNOWN = (
     "prompt", "completion", "text", "a", "b", "choice", "chosen", "rejected", "messages", "conversations",
     "instruction", "output", "score", "scores", "label", "annotator", "aspect",
 )  # fmt: skip
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
-SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
+_SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
 # A number alone may count from 0 or from 1; behind a word it counts from 1.
 SIDE = re.compile(
-    rf"(?:(?:{SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])(?:_(?:wins|is_better|better))?"
+    rf"(?:(?:{_SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])(?:_(?:wins|is_better|better))?"
 )
 TIES = frozenset((
     "tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "no_preference", "no_difference",
@@ -80,7 +80,7 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
     own: dict[str, str] = {}
     for key in keys:
         own.setdefault(plain_name(key), key)
-    for format, names in KINDS:
+    for format, names in _KINDS:
         found: dict[str, str] = {}
         for name in names:
             taken = found.values()
@@ -107,7 +107,7 @@ def respelled_columns(keys: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in keys:
         name = key.strip().lower()
-        if name != key and name in KNOWN and name not in keys:
+        if name != key and name in _KNOWN and name not in keys:
             found.setdefault(name, key)
     return found
 

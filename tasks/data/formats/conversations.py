@@ -19,7 +19,7 @@ from tasks.data.formats.field_meanings import KNOWN, MASKS, flatten_name, is_emp
 from tasks.data.formats.list_literals import holds_turns_text, read_literal, turns_of
 from tasks.data.records import ParsedRow, Turn, pair_row, text_digest
 
-ROLES = {
+_ROLES = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant",
@@ -211,7 +211,7 @@ def read_transcript(text: str, where: str) -> list[Said]:
     if before.strip() or not parts:
         raise UserError(rf'{where}: {text[:40]!r} begins no transcript; "\n\nHuman:" is right')
     said = zip(parts[::2], parts[1::2], strict=True)
-    return join_turns((Said(ROLES[role.lower()], content.strip()) for role, content in said), where)
+    return join_turns((Said(_ROLES[role.lower()], content.strip()) for role, content in said), where)
 
 
 def is_transcript(value: object) -> bool:
@@ -361,7 +361,7 @@ def _parse_turn(turn: object, where: str) -> Said:
     if not isinstance(turn, dict):
         raise UserError(f"{where}: {kind_of(turn)} where an object with role and content is right")
     name = turn.get("role") or turn.get("from")
-    role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     called = next((key for key in ("tool_calls", "function_call") if turn.get(key)), None)
     if role is None or called:
         what = called or (f"role {name!r:.40}" if isinstance(name, str) else "a turn without a role")

@@ -18,7 +18,7 @@ AUTO = "auto"
 ITEMS = 20
 SCANNED = 1000  # items that are looked at for ITEMS that can be read
 TEXT = 1 << 14  # bytes
-NAMED = 12  # keys that a message names
+_NAMED = 12  # keys that a message names
 TABLES = (".csv", ".tsv", ".tab", ".parquet")
 READ_AS_TEXT = (".txt", ".md", ".markdown", ".xml")
 
@@ -140,7 +140,7 @@ def why_unknown(sample: Sample) -> str:
     """Why no format knows a sample, and what to do, in a sentence."""
     if not sample.items:
         return "in no known format: it is neither text nor objects with keys"
-    keys = ", ".join(str(key) for key in list(sample.items[0].values)[:NAMED]) or "none"
+    keys = ", ".join(str(key) for key in list(sample.items[0].values)[:_NAMED]) or "none"
     if said := describe_shape(sample):
         return f"in no known format: {said}"
     found = guess_columns(sample.items[0].values)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 Meaning = str | Mapping[str, float | str]
-MEANINGS = ("ignore", "verdict", "vote", "review", "weight", "mask", "deleted", "text")
+_MEANINGS = ("ignore", "verdict", "vote", "review", "weight", "mask", "deleted", "text")
 REVIEWS = ("accept", "reject", "ignore")
 
 
@@ -196,7 +196,7 @@ _SCALE = re.compile(
 )
 
 
-WORDS, NUMBERS, FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
+_WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
 ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
 
 
@@ -215,11 +215,11 @@ def scale_of(value: Any, kind: str) -> str:
         number = as_score(value)
         if number in (0, -1):
             return ZERO_THUMBS if number == 0 else MINUS_THUMBS
-        return WORDS
+        return _WORDS
     if isinstance(value, bool) or (
         isinstance(value, str) and normalize_value(value).strip("_") in POSITIVE | NEGATIVE
     ):
-        return WORDS
+        return _WORDS
     found = _SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < _SHORT else None
     if found:
         return f"of {found[1]}" if found[1] else "%"
@@ -228,7 +228,7 @@ def scale_of(value: Any, kind: str) -> str:
         return ""
     if isinstance(value, str) and not any(c.isdigit() for c in value):
         return PICTURES
-    return ONES if number in (1, -1) else FEW if 0 <= number <= 5 else NUMBERS
+    return ONES if number in (1, -1) else _FEW if 0 <= number <= 5 else NUMBERS
 
 
 def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
@@ -238,9 +238,9 @@ def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
     """
     if {ZERO_THUMBS, MINUS_THUMBS} <= set(scales):
         return ZERO_THUMBS, MINUS_THUMBS
-    signs = [scale for scale in scales if scale in (WORDS, ZERO_THUMBS, MINUS_THUMBS)]
+    signs = [scale for scale in scales if scale in (_WORDS, ZERO_THUMBS, MINUS_THUMBS)]
     others = [scale for scale in scales if scale not in (*signs, ONES)]
-    numbers = [scale for scale in others if scale in (FEW, NUMBERS)]
+    numbers = [scale for scale in others if scale in (_FEW, NUMBERS)]
     if PICTURES in others and NUMBERS in others:
         return PICTURES, NUMBERS
     if PICTURES in others:
@@ -341,8 +341,10 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a source's `fields`, in words that follow the source's name."""
     for name, meaning in given.items():
         if isinstance(meaning, str):
-            if meaning not in MEANINGS:
-                yield f"fields: {name} is {meaning!r}; {', '.join(MEANINGS)} or a mapping of values are right"
+            if meaning not in _MEANINGS:
+                yield (
+                    f"fields: {name} is {meaning!r}; {', '.join(_MEANINGS)} or a mapping of values are right"
+                )
         elif isinstance(meaning, Mapping) and meaning:
             for value, said in meaning.items():
                 fits = said in REVIEWS if isinstance(said, str) else not isinstance(said, bool)
@@ -350,4 +352,4 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
                     right = f"a number, or {', '.join(REVIEWS)} are right"
                     yield f"fields: {name} maps {value!r} to {said!r}; {right}"
         else:
-            yield f"fields: {name} says nothing; {', '.join(MEANINGS)} or a mapping of values are right"
+            yield f"fields: {name} says nothing; {', '.join(_MEANINGS)} or a mapping of values are right"

@@ -23,7 +23,7 @@ RED_TEAM_FILE = "red_team_attempts"
 RED_TEAM_KEYS = {"transcript", "min_harmlessness_score_transcript", "task_description"}
 
 
-KEYS = keys("chosen", "rejected", *LABEL_KEYS)
+_KEYS = keys("chosen", "rejected", *LABEL_KEYS)
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
@@ -44,7 +44,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
         yield preference_row(chosen[:place], texts[0], texts[1], values, reading, where)
 
 
-_rows = row_stream(read_row, KEYS, "comparisons", "rows that compare no two answers to one prompt")
+_rows = row_stream(read_row, _KEYS, "comparisons", "rows that compare no two answers to one prompt")
 
 
 def stream_rows(

@@ -24,7 +24,7 @@ from tasks.data.records import ASPECTS, Choice, Record, Turn, comparison_row, pa
 
 PROMPTS = ("prompt", "question", "instruction", "query", "request", "input")
 ANSWERS = ("completion", "response", "answer", "output", "generation")
-ROLES = ("prompt", "completion", "left", "right")
+_ROLES = ("prompt", "completion", "left", "right")
 REMARKS = {"comment", "comments", "explanation", "feedback", "justification", "note", "notes", "rationale",
            "reason", "remark", "why"}  # fmt: skip
 
@@ -90,7 +90,7 @@ def labelled_rows(
 def aspect_of(control: str, reading: ParseOptions) -> str:
     """The aspect that a control speaks of: as columns say, or as its name says, or the reading's own."""
     for aspect, name in reading.columns.items():
-        if name == control and aspect not in ROLES:
+        if name == control and aspect not in _ROLES:
             return aspect
     named = set(re.findall("[a-z]+", control.lower())) & set(ASPECTS)
     return named.pop() if len(named) == 1 else reading.aspect

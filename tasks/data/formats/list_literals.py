@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-LONGEST = 4 << 20  # characters of a literal of Python's; JSON may be as long as a row
-DEEPEST = 40  # brackets within brackets
+_LONGEST = 4 << 20  # characters of a literal of Python's; JSON may be as long as a row
+_DEEPEST = 40  # brackets within brackets
 
 _BEGINS = re.compile(
     r"""\s*(?:array\(|\()?[\[({\s]*\{\s*(['"])(?:role|from|author|content|value|text|parts|messages|conversations)\1\s*:"""
@@ -49,8 +49,8 @@ def read_literal(text: str) -> Any:
         raise ValueError("nested too deeply") from error
     except ValueError:
         pass
-    if len(text) > LONGEST:
-        raise ValueError(f"longer than {LONGEST >> 20} MB")
+    if len(text) > _LONGEST:
+        raise ValueError(f"longer than {_LONGEST >> 20} MB")
     return _Literal(text).read()
 
 
@@ -81,7 +81,7 @@ class _Literal:
         return found
 
     def value(self, depth: int) -> Any:
-        if depth > DEEPEST:
+        if depth > _DEEPEST:
             raise ValueError("nested too deeply")
         kind, word = self.kind, self.word
         self.next()
@@ -150,7 +150,7 @@ def _text(word: str) -> str:
 def holds_literal(text: str) -> bool:
     """Return whether a text is, as a whole, a list of texts or an object in JSON or as Python writes it."""
     bare = text.strip()
-    if bare[:1] + bare[-1:] not in ("[]", "{}") or len(bare) > LONGEST:
+    if bare[:1] + bare[-1:] not in ("[]", "{}") or len(bare) > _LONGEST:
         return False
     if bare[0] == "[" and bare[1:].lstrip()[:1] not in ("'", '"'):
         return False

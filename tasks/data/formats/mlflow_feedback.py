@@ -37,13 +37,13 @@ from tasks.data.formats.newest import REPLACED, NewestAnnotations
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow, Record, text_digest
 
-SHORT = 60  # characters; a longer text is a remark
-OTHERS = "assessments by judges and code"
+_SHORT = 60  # characters; a longer text is a remark
+_OTHERS = "assessments by judges and code"
 OF_PART = "assessments of a part of a trace"
-UNANSWERED = "traces with an assessment and without an answer"
+_UNANSWERED = "traces with an assessment and without an answer"
 UNJUDGED = "traces that no person judged"
 WRITTEN = "expected_response"
-WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
 def stream_rows(
@@ -71,7 +71,7 @@ def stream_rows(
         if dropped := len(told.human) - len(kept):
             tally.left_out[REPLACED] += dropped
         if told.others:
-            tally.left_out[OTHERS] += told.others
+            tally.left_out[_OTHERS] += told.others
         if not told.human:
             tally.left_out[UNJUDGED] += 1
         try:
@@ -167,7 +167,7 @@ def _trace_rows(
         return
     root, inputs, outputs = _root_exchange(trace, where)
     if outputs is None:
-        tally.left_out[UNANSWERED] += 1
+        tally.left_out[_UNANSWERED] += 1
         return
     labels: list[Label] = []
     for one in human:
@@ -249,7 +249,7 @@ def _assessment_values(
         for a, b, choice in chosen_pairs([value], (), answers, reading):
             yield (text_at(outputs, a, where), text_at(outputs, b, where)), choice
             value = None
-    score = WORDS.get(value.casefold()) if isinstance(value, str) else None
+    score = _WORDS.get(value.casefold()) if isinstance(value, str) else None
     score = option_score(value, reading) if score is None else score
     if score is not None:
         yield (_find_answer(outputs, reading, where),), score
@@ -272,7 +272,7 @@ def _by_fields(
         return
     meaning = reading.fields.get(name)
     if meaning is None:
-        short = not isinstance(value, str) or len(value) <= SHORT
+        short = not isinstance(value, str) or len(value) <= _SHORT
         tally.note_unread(name, value, where, "a verdict" if short else "")
         return
     tally.used.add(name)

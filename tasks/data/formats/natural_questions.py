@@ -11,7 +11,7 @@ from tasks.data.formats.files import SourceFile
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import Choice, ParsedRow, comparison_row, pair_row, text_digest
 
-ASPECT, JUDGES = "truthfulness", "nq-judges"
+_ASPECT, _JUDGES = "truthfulness", "nq-judges"
 SHORTEST_WRONG = 4  # what is shorter among the wrong answers is noise of the extraction
 
 
@@ -45,7 +45,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
                 a, b = (right, text) if first else (text, right)
                 choice: Choice = "a" if first else "b"
                 yield ParsedRow(
-                    comparison_row(question, a, b, choice, ASPECT, JUDGES, reading.source, group), where
+                    comparison_row(question, a, b, choice, _ASPECT, _JUDGES, reading.source, group), where
                 )
 
 

@@ -33,13 +33,13 @@ from tasks.data.formats.preference_fields import preference_row
 from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.data.records import ParsedRow
 
-SIDES = ("chosen", "rejected")
-PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")
+_SIDES = ("chosen", "rejected")
+_PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")
 _PROMPTLESS = "no prompt, and {} and {} do not begin alike and end otherwise; give the prompt under prompt"
 
 
-KEYS = keys(
-    *PROMPTS, "input", "context", "history", "chosen", "rejected", "tools", "functions",
+_KEYS = keys(
+    *_PROMPTS, "input", "context", "history", "chosen", "rejected", "tools", "functions",
     *SYSTEM, *MEDIA, *LABEL_KEYS,
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
 def _explicit_prompt(values: Mapping[str, Any], reading: ParseOptions) -> Any:
     """What stands under `prompt`, else under the first of the other names of it that is there."""
     own = values.get(reading.column("prompt"))
-    others = (values[name] for name in PROMPTS if not is_empty(values.get(name)))
+    others = (values[name] for name in _PROMPTS if not is_empty(values.get(name)))
     return next(others, None) if own is None else own
 
 
@@ -69,7 +69,7 @@ def _split_answers(
     values: Mapping[str, Any], reading: ParseOptions, where: str
 ) -> tuple[list[Said], str, str]:
     """What was said before the two answers, and the two answers."""
-    names = [reading.column(side) for side in SIDES]
+    names = [reading.column(side) for side in _SIDES]
     given = [require_value(values, name, where) for name in names]
     explicit = _explicit_prompt(values, reading)
     prompt = read_prompt(explicit, where)
@@ -112,17 +112,17 @@ def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tup
 
 
 def _detect_mismatch(sample: Sample) -> str:
-    if not sample.items or not all(set(SIDES) <= item.values.keys() for item in sample.items):
+    if not sample.items or not all(set(_SIDES) <= item.values.keys() for item in sample.items):
         return "no keys chosen and rejected"
     for values, _ in sample.items:
         if is_transcript(values["chosen"]):
             return "chosen is a transcript of Human: and Assistant:"
-        prompted = any(values.get(name) for name in PROMPTS)
-        if not prompted and not all(holds_turns(values[side]) for side in SIDES):
+        prompted = any(values.get(name) for name in _PROMPTS)
+        if not prompted and not all(holds_turns(values[side]) for side in _SIDES):
             return "no prompt, and chosen and rejected are no lists of messages"
     return ""
 
 
 FORMAT = Format(
-    "preferences", row_stream(read_row, KEYS, "comparisons"), "line", _detect_mismatch, "comparisons"
+    "preferences", row_stream(read_row, _KEYS, "comparisons"), "line", _detect_mismatch, "comparisons"
 )

@@ -16,7 +16,7 @@ from tasks.data.formats.files import SourceFile
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, pair_row, rating_row, text_digest, text_row
 
-ASPECT = "tone"
+_ASPECT = "tone"
 
 
 def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
@@ -57,7 +57,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         yield ParsedRow(pair_row(prompt, completion, reading.source, group), where)
         annotators = [f"{reading.source}-{place + 1}" for place in range(len(scores[number]))]
         yield ParsedRow(
-            rating_row(prompt, completion, scores[number], annotators, ASPECT, reading.source, group), where
+            rating_row(prompt, completion, scores[number], annotators, _ASPECT, reading.source, group), where
         )
 
     for number, where in unread.items():

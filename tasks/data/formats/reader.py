@@ -20,7 +20,7 @@ from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Fault, Pair, ParsedRow, fault_row
 
 LOOKED = 200  # rows of a file that tell of which kind one is that cannot be read
-KINDS = {found: kind for kind, found in TYPES.items()}
+_KINDS = {found: kind for kind, found in TYPES.items()}
 
 
 def read_rows(
@@ -52,7 +52,7 @@ def read_rows(
                 tally.nameless += found.anonymous
                 yield found
                 continue
-            found = Fault(found.where, f"{found.where}: {says}", KINDS[type(found.row)])
+            found = Fault(found.where, f"{found.where}: {says}", _KINDS[type(found.row)])
         if strict:
             raise UserError(f"source {reading.source} is strict: {found.says}")
         tally.fault(found.says)
@@ -102,7 +102,7 @@ def _kind_of(
     if file.origin not in known:
         whole = dataclasses.replace(file, start=0, stop=None, first=1)
         rows = (
-            KINDS[type(found.row)]
+            _KINDS[type(found.row)]
             for found in islice(format.stream([whole], reading, SkipCounts()), LOOKED)
             if isinstance(found, ParsedRow)
         )

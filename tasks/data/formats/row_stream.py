@@ -27,12 +27,12 @@ from tasks.data.records import Comparison, Fault, ParsedRow, Rating, describe_nu
 
 Row = Callable[[Mapping[str, Any], ParseOptions, str], Iterator[ParsedRow]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
-OPTIONAL = frozenset((
+_OPTIONAL = frozenset((
     "annotators", "context", "group", "history", "input", "references", "system", "system_message",
     "system_prompt", "times", *LABEL_KEYS,
 ))  # fmt: skip
 NO_TEXTS = frozenset(("choice", "group", "id", "label", "score", "scores"))
-DEEPEST, MOST_LEAVES = 6, 200
+_DEEPEST, MOST_LEAVES = 6, 200
 
 MASKED = "answers marked as not to be learned"
 EMPTY = "rows without an answer to learn"
@@ -94,7 +94,7 @@ def _records(
 ) -> Iterator[ParsedRow]:
     values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
     own = known.own(values, reading)
-    for key in sorted((own - OPTIONAL - NO_TEXTS) & values.keys()):
+    for key in sorted((own - _OPTIONAL - NO_TEXTS) & values.keys()):
         if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
             tally.note_literal(key, values[key], where)
     values = {key: value if key in own else _opened(value) for key, value in values.items()}
@@ -145,7 +145,7 @@ def unpacked_cells(
     Raises:
         UserError: A text begins as turns are written and cannot be read.
     """
-    optional = OPTIONAL | {own for name, own in reading.columns.items() if name in OPTIONAL}
+    optional = _OPTIONAL | {own for name, own in reading.columns.items() if name in _OPTIONAL}
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, str):
@@ -280,10 +280,10 @@ def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:
 
 
 def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    if depth < DEEPEST and isinstance(value, dict):
+    if depth < _DEEPEST and isinstance(value, dict):
         for key, held in value.items():
             yield from _leaves(f"{path}.{key}", held, depth + 1)
-    elif depth < DEEPEST and isinstance(value, list) and any(isinstance(one, dict) for one in value):
+    elif depth < _DEEPEST and isinstance(value, list) and any(isinstance(one, dict) for one in value):
         for held in value:
             yield from _leaves(f"{path}[]", held, depth + 1)
     else:

@@ -44,15 +44,15 @@ from tasks.data.records import (
     text_row,
 )
 
-KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
-NOTHING = "rows without a vote"
-BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *SYSTEM, *CONTEXT, *MEDIA))
+_KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
+_NOTHING = "rows without a vote"
+_BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *SYSTEM, *CONTEXT, *MEDIA))
 LABEL = frozenset(("aspect", "time", *ANNOTATORS))
-OWN = {
+_OWN = {
     "text": frozenset(("text", "group", "id")),
-    "comparison": BEFORE | LABEL | {"a", "b", "choice"},
-    "rating": BEFORE | LABEL | {"completion", "score", "scores", "annotators", "times"},
-    "pair": BEFORE | {"completion", "references"},
+    "comparison": _BEFORE | LABEL | {"a", "b", "choice"},
+    "rating": _BEFORE | LABEL | {"completion", "score", "scores", "annotators", "times"},
+    "pair": _BEFORE | {"completion", "references"},
 }
 
 
@@ -69,9 +69,9 @@ def _own_keys(values: Mapping[str, Any], reading: ParseOptions) -> frozenset[str
     columns = reading.columns
     there = {name: values[own] for name, own in columns.items() if own in values}
     kind = _record_kind({**{key: None for key in values if key not in columns.values()}, **there}, reading)
-    known = OWN.get(kind, OWN["pair"])
+    known = _OWN.get(kind, _OWN["pair"])
     if kind == "text" and "text" in columns:
-        known = OWN["text"]
+        known = _OWN["text"]
     # A column that has lost its name to another's is none of ours, however it is called.
     return (known - columns.keys()) | frozenset(columns.values())
 
@@ -81,7 +81,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     row = _rename_columns(values, reading, where)
     kind = _record_kind(row, reading)
     if not kind:
-        raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {KNOWN}")
+        raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {_KNOWN}")
     if kind == "comparison" and "choice" not in row:
         # Each person has a column, which fields calls a vote.
         for person, choice in side_votes(values, reading).items():
@@ -252,7 +252,7 @@ def _detect_mismatch(sample: Sample) -> str:
         return "keys instruction and output are another format's"
     known = ({"text"}, {"prompt", "completion"}, {"prompt", "a", "b", "choice"})
     told = bool(sample.items) and all(any(keys <= i.values.keys() for keys in known) for i in sample.items)
-    return "" if told else f"keys are not {KNOWN}"
+    return "" if told else f"keys are not {_KNOWN}"
 
 
-FORMAT = Format("rows", row_stream(read_row, Keys(_own_keys, {}), nothing=NOTHING), "line", _detect_mismatch)
+FORMAT = Format("rows", row_stream(read_row, Keys(_own_keys, {}), nothing=_NOTHING), "line", _detect_mismatch)

@@ -13,17 +13,17 @@ from tasks.data.formats.conversations import MEDIA, SYSTEM, fits_conversations, 
 from tasks.data.formats.row_stream import keys, row_stream
 from tasks.data.records import ParsedRow
 
-KEY = "conversations"
-KEYS = keys(KEY, "tools", "functions", *SYSTEM, *MEDIA)
+_KEY = "conversations"
+_KEYS = keys(_KEY, "tools", "functions", *SYSTEM, *MEDIA)
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
     """A Pair for each answer, all of a conversation of one group. Raises UserError with file and line."""
-    yield from read_conversation(values, reading, where, KEY)
+    yield from read_conversation(values, reading, where, _KEY)
 
 
 def _detect_mismatch(sample: Sample) -> str:
-    return fits_conversations(sample, KEY)
+    return fits_conversations(sample, _KEY)
 
 
-FORMAT = Format("sharegpt", row_stream(read_row, KEYS, "pairs"), "line", _detect_mismatch, "pairs")
+FORMAT = Format("sharegpt", row_stream(read_row, _KEYS, "pairs"), "line", _detect_mismatch, "pairs")

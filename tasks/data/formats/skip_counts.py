@@ -18,7 +18,7 @@ from tasks.data.formats.verdict_values import (
     short_values,
 )
 
-SHOWN = 48  # characters of a sample value
+_SHOWN = 48  # characters of a sample value
 MOST_KEYS = 500  # different keys that are counted one by one
 VERDICT = "a verdict"
 # Keys that often say who gave a label, and as often whom a conversation was with.
@@ -26,7 +26,7 @@ PEOPLE = frozenset((
     "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
     "name", "participant", "person", "user", "user_email", "user_id", "user_name", "username", "who",
 ))  # fmt: skip
-NAMED = 12  # keys that are named in a message
+_NAMED = 12  # keys that are named in a message
 
 
 @dataclass(frozen=True)
@@ -174,16 +174,16 @@ class SkipCounts:
                 raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")
 
     def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen]) -> str:
-        named = ", ".join(map(shown_key, votes[:NAMED])) + (", …" if len(votes) > NAMED else "")
+        named = ", ".join(map(shown_key, votes[:_NAMED])) + (", …" if len(votes) > _NAMED else "")
         if not self.pairs:
-            fields = ", ".join(f"{yaml_key(path)}: ignore" for path in votes[:NAMED])
+            fields = ", ".join(f"{yaml_key(path)}: ignore" for path in votes[:_NAMED])
             return (
                 f"{asks[votes[0]].where}: the columns {named} hold a vote each "
                 f"({describe_votes(votes, self.values)}) beside what their rows say. Write a row per vote, "
                 "with the person under annotator, or read past them under the source's fields, as in fields: "
                 f"{{{fields}}}"
             )
-        fields = ", ".join(f"{yaml_key(path)}: vote" for path in votes[:NAMED])
+        fields = ", ".join(f"{yaml_key(path)}: vote" for path in votes[:_NAMED])
         return (
             f"{asks[votes[0]].where}: the columns {named} look like one per person or per question, with a "
             f"vote in each ({describe_votes(votes, self.values)}). Where each is a person, say so under the "
@@ -195,8 +195,8 @@ class SkipCounts:
         """Yield a line for each thing that was left aside, plain text that a terminal can show."""
         if self.unread:
             named = sorted(self.unread.items(), key=lambda item: -item[1].count)
-            said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:NAMED])
-            more = f"; and {len(named) - NAMED} more keys" if len(named) > NAMED else ""
+            said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:_NAMED])
+            more = f"; and {len(named) - _NAMED} more keys" if len(named) > _NAMED else ""
             yield f"keys that nothing reads: {said}{more}"
         people = [path for path in self.unread if flatten_name(path) in PEOPLE]
         if self.nameless and people:
@@ -207,7 +207,7 @@ class SkipCounts:
             )
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"left out: {count:,} {reason}"
-        for key, seen in list(self.words.items())[:NAMED]:
+        for key, seen in list(self.words.items())[:_NAMED]:
             what = (
                 f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {format_sample(seen.where)}"
             )
@@ -230,8 +230,8 @@ def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:
 
 def _other_keys(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
     names = [shown_key(path) for path in asks if path not in said]
-    more = ", …" if len(names) > NAMED else ""
-    return f" ({len(names)} more such keys: {', '.join(names[:NAMED])}{more})" if names else ""
+    more = ", …" if len(names) > _NAMED else ""
+    return f" ({len(names)} more such keys: {', '.join(names[:_NAMED])}{more})" if names else ""
 
 
 def _format_example(looks: str) -> str:
@@ -253,13 +253,13 @@ def yaml_key(path: str) -> str:
 def format_sample(value: Any) -> str:
     """Return a value as one short line without control characters."""
     text = value if isinstance(value, str) else repr(value)
-    cut = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    cut = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
     return ascii_controls(repr(cut) if isinstance(value, str) else cut)
 
 
 def shown_key(path: str) -> str:
     """Return a key as one short word without control characters."""
-    cut = path if len(path) <= SHOWN else path[: SHOWN - 1] + "…"
+    cut = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
     return ascii_controls(cut)
 
 

@@ -27,7 +27,7 @@ from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.data.records import ParsedRow, rating_row
 
 UNRATED = "pairs that nobody rated, as label is empty"
-KEYS = keys(
+_KEYS = keys(
     "prompt", "completion", "label", "input", "context", "history", "tools", "functions", *SYSTEM, *MEDIA,
     *LABEL_KEYS,
 )  # fmt: skip
@@ -75,4 +75,4 @@ def fits_unpaired(sample: Sample) -> str:
     return "" if told else "label is not true or false"
 
 
-FORMAT = Format("unpaired", row_stream(read_row, KEYS, "ratings", UNRATED), "line", fits_unpaired, "ratings")
+FORMAT = Format("unpaired", row_stream(read_row, _KEYS, "ratings", UNRATED), "line", fits_unpaired, "ratings")

@@ -18,7 +18,7 @@ from tasks.data.formats.field_meanings import (
 )
 from tasks.data.formats.list_literals import read_literal
 
-SHORT = 60  # characters; what is longer is a remark
+_SHORT = 60  # characters; what is longer is a remark
 LONGEST_LIST = 400  # characters of a text that is a list of short words
 
 VERDICT_WORDS = word_set(
@@ -73,7 +73,7 @@ MASK_WORDS = word_set(
     """
 )
 # What says something of both answers of a comparison, as `score_chosen`, is in its choice already.
-SIDES = frozenset(("chosen", "rejected"))
+_SIDES = frozenset(("chosen", "rejected"))
 # Of two answers; choices of a question with several answers are texts.
 _CHOICES = word_set("choice pick picked selected selection")
 _FILLERS = word_set("been by has human is user was")
@@ -113,19 +113,19 @@ def looks_like_verdict(path: str, value: Any) -> str:
     """
     name, last, words = _name_words(path)
     values = value if isinstance(value, list) else [value]
-    short = [one for one in values if not isinstance(one, str) or len(one) <= SHORT]
+    short = [one for one in values if not isinstance(one, str) or len(one) <= _SHORT]
     if any(isinstance(one, dict | list) for one in values):
         return ""
     if short and name not in _SETTINGS:
         if words & MASK_WORDS:
             return "a training mask"
-        if words & VERDICT_WORDS and not words & SIDES:
+        if words & VERDICT_WORDS and not words & _SIDES:
             return "a verdict"
         if any(_says_unusable(words, one) for one in short):
             return "a verdict"
         if words & _CHOICES and any(is_choice(one) or as_score(one) in (1, 2) for one in short):
             return "a verdict"
-        if words & SIDES and last - _FILLERS <= SIDES and any(as_flag(one) is not None for one in short):
+        if words & _SIDES and last - _FILLERS <= _SIDES and any(as_flag(one) is not None for one in short):
             return "a verdict"
     told = _ALWAYS | TRUE | FALSE if last == {"answer"} else _ALWAYS
     parts = value_parts(value)
@@ -142,7 +142,7 @@ def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
 
 
 def _is_short(value: Any) -> bool:
-    return len(value) <= SHORT if isinstance(value, str) else isinstance(value, bool | int | float)
+    return len(value) <= _SHORT if isinstance(value, str) else isinstance(value, bool | int | float)
 
 
 def _says_unusable(words: frozenset[str], value: Any) -> bool:

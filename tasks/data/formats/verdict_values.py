@@ -14,7 +14,7 @@ from tasks.data.formats.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, a
 from tasks.data.formats.verdict_names import looks_like_verdict, value_parts
 
 MOST_VALUES = 12  # different values of a key that says one of a few things
-LONGEST = 40  # characters of such a value
+_LONGEST = 40  # characters of such a value
 MOST_POINTS = 10  # a person's score is a small number
 LONG = "\0"  # stands for a value that is no short word or number
 
@@ -148,7 +148,7 @@ def short_values(value: Any) -> Iterable[str]:
     for one in value_parts(value):
         if isinstance(one, bool | int | float):
             yield str(one).lower()
-        elif isinstance(one, str) and len(one) <= LONGEST:
+        elif isinstance(one, str) and len(one) <= _LONGEST:
             yield plain_word(one) or one.strip()
         else:
             yield LONG
