@@ -170,7 +170,8 @@ class PipelineRun:
         began = time.monotonic()
         self.display.start_stage(stage.name)
         parents = [found.run for found in inputs.values()]
-        with self.tracker.open_stage(stage.name, parameters, parents, stage.holds(self.around)) as run:
+        held = stage.holds(self.around)
+        with self.tracker.open_stage(stage.name, parameters, parents, held, stage.declares) as run:
             try:
                 with alert_when_slow(stage.name, self.preset.name, partial(self._past_durations, stage.name)):
                     reference = self._run_stage(stage, parameters, inputs, run)
@@ -178,10 +179,10 @@ class PipelineRun:
                 # A training that follows has the machine to itself.
                 self.spread.close()
             whose = self.references.get("ingest", reference)
-            held = self.tracker.close_stage(
+            holder = self.tracker.close_stage(
                 reference, str(whose.metrics["data_hash"]), self.display.show_note
             )
-            reference = replace(reference, run=held)
+            reference = replace(reference, run=holder)
         seconds = time.monotonic() - began
         self.display.finish_stage(reference, seconds)
         self.stages.append(

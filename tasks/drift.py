@@ -25,6 +25,7 @@ from tasks.drift_detection.metrics import (
     tokens_apart,
 )
 from tasks.drift_detection.profile import ABOUT, MODEL
+from tasks.engine.declaration import named_metrics
 from tasks.engine.stage import stage
 from tasks.reporting.charts import against_bars, standalone_svg
 from tasks.reporting.template import STYLE
@@ -57,7 +58,12 @@ class DriftParameters(Bars):
             raise ValueError(f"reference is {self.reference!a}, {name_fault(self.reference)}")
 
 
-@stage(inputs=("split", "tokenizer", "champion"))
+@stage(
+    inputs=("split", "tokenizer", "champion"),
+    # What later versions of the data are compared with, and the comparison.
+    artifacts=("profile.json", "rows.txt", "drift.json", "drift.md", "drift.csv", "drift.svg"),
+    headline=named_metrics(("drift.past", "measures past their threshold"), ("drift.measures", "in all")),
+)
 def drift(
     parameters: DriftParameters,
     split: Path,

@@ -29,7 +29,9 @@ from model.evaluation.evaluate import evaluate as measure
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
 from model.events import EventCallback
 from model.training.launcher import launch_training
+from tasks.data.records import LABEL_KINDS
 from tasks.drift_detection.profile import ABOUT, MODEL
+from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.evaluation.lexicon import score_tone
 from tasks.judge import describe_reward_model, read_judge
@@ -43,6 +45,25 @@ GUESSING = 0.5
 @stage(
     inputs=("split", "pretrain", "sft", "labels", "reward", "judge", "rlhf", CHAMPION),
     reads={"split": ("*/pairs", "test/text")},
+    measures_on={"valid": LABEL_KINDS, "test": ("text", "pairs", *LABEL_KINDS)},
+    artifacts=("metrics.json", "accuracy.json", "answers.json"),
+    headline=named_metrics(
+        ("reward_gain", "reward above SFT's"),
+        ("loss_increase", "more loss on right answers"),
+        ("kl", "nats from SFT"),
+        ("win_rate", "of prompts won by the judge"),
+    ),
+    tolerances=(
+        Tolerance(("loss", "bits_per_byte"), relative=0.02),
+        Tolerance(
+            ("accuracy", "ends_by_itself", "ends_by_itself_change", "distinct", "win_rate"), absolute=0.05
+        ),
+        Tolerance(("kl",), relative=0.2),
+        Tolerance(("judge", "judge_gain", "loss_increase"), absolute=0.05),
+        Tolerance(("reward", "reward_gain"), absolute=0.1),
+        Tolerance(("length", "length_ratio"), relative=0.1),
+    ),
+    time_share=0.1,
 )
 def evaluate(
     parameters: EvaluateParameters,

@@ -17,6 +17,7 @@ from typing import Any
 
 from model.events import EventCallback
 from tasks.common.metric_labels import metric_words
+from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
 from tasks.evaluate import HELD_OUT, METRICS
 from tasks.evaluation.scores import Comparison, Score
@@ -105,7 +106,20 @@ def _measure_of(score: str) -> str:
     return OLD_SCORES.get(score, score.removeprefix("aligned_"))
 
 
-@stage(inputs=("evaluate",))
+def _verdict_headline(metrics: Mapping[str, Any]) -> str:
+    if "passed" not in metrics:
+        return ""
+    reason = str(metrics.get("reason") or "")
+    return ("passed" if metrics["passed"] else "refused") + (f": {reason}" if reason else "")
+
+
+@stage(
+    inputs=("evaluate",),
+    metrics_from=("evaluate",),
+    artifacts=("verdict.json",),
+    headline=_verdict_headline,
+    tolerances=(Tolerance(("score",), absolute=0.05),),
+)
 def gate(parameters: GateParameters, evaluate: Path, out: Path, report: EventCallback) -> dict[str, Any]:
     """verdict.json: passed, the reason, the score, each check, and the comparison with the champion.
 

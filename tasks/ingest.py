@@ -41,6 +41,7 @@ from tasks.data.sources import (
 )
 from tasks.data.withdrawals import WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
+from tasks.engine.declaration import named_counts
 from tasks.engine.output import MANIFEST
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
@@ -104,7 +105,20 @@ def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
 
 
 # The same rows stand elsewhere when a version of the data stands for its sources.
-@stage(outside=_made_of, stands=_output_is_current, apart=("origins",))
+@stage(
+    outside=_made_of,
+    stands=_output_is_current,
+    apart=("origins",),
+    row_folders=("rows",),
+    origin_files=("origins/",),
+    headline=named_counts(
+        ("text", "text", "texts"),
+        ("pairs", "pair", "pairs"),
+        ("comparisons", "comparison", "comparisons"),
+        ("ratings", "rating", "ratings"),
+        none="no rows",
+    ),
+)
 def ingest(
     parameters: DataParameters, out: Path, report: EventCallback, root: Path, spread: ParallelMap = serial_map
 ) -> dict[str, Any]:

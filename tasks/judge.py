@@ -22,6 +22,8 @@ from model.training import reward as training
 from model.training.reward import RewardParameters
 from tasks.common.names import stratum_key
 from tasks.data.ratings import LEAST_JUDGE_TEXTS
+from tasks.data.records import LABEL_KINDS
+from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 from tasks.evaluation.lexicon import digest_lexicon
@@ -55,7 +57,17 @@ class Scorer:
     why: str = ""
 
 
-@stage(inputs=("sft", "labels"), resumes=True)
+@stage(
+    inputs=("sft", "labels"),
+    resumes=True,
+    learns_from=LABEL_KINDS,
+    headline=named_metrics(("judge", "judges"), ("why", "is why")),
+    tolerances=(
+        Tolerance(("loss",), relative=0.02),
+        Tolerance(("accuracy", "judge"), absolute=0.05),
+        Tolerance(("mean", "deviation"), relative=0.1),
+    ),
+)
 def judge(
     parameters: JudgeParameters,
     sft: Path,

@@ -22,14 +22,26 @@ from tasks.data.ratings import (
     find_judge_share,
     refuse_one_class,
 )
-from tasks.data.records import Comparison, Rating
+from tasks.data.records import LABEL_KINDS, Comparison, Rating
 from tasks.data.splits import SPLITS
+from tasks.engine.declaration import named_counts
 from tasks.engine.stage import stage
 
 JUDGE = "judge"  # the folder of the labels that are kept for the judge
 
 
-@stage(inputs=("split",), reads={"split": ("*/ratings", "*/comparisons")})
+@stage(
+    inputs=("split",),
+    reads={"split": ("*/ratings", "*/comparisons")},
+    derived_rows=LABEL_KINDS,
+    artifacts=("agreement.json",),
+    headline=named_counts(
+        ("train_comparisons", "comparison", "comparisons"),
+        ("train_ratings", "rated answer", "rated answers"),
+        ("valid_pairs", "pair held out", "pairs held out"),
+        none="no labels",
+    ),
+)
 def labels(
     parameters: LabelsParameters, split: Path, out: Path, report: EventCallback, seed: int
 ) -> dict[str, float]:

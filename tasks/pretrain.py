@@ -16,6 +16,7 @@ from model.training.distributed import ProcessGroup
 from model.training.pretrain import PretrainParameters
 from tasks.data.base_model import base_folder
 from tasks.engine.cache_key import folder_digest
+from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 
@@ -33,7 +34,18 @@ def _base_digest(parameters: BaseParameters, root: Path) -> str:
     return folder_digest(base_folder(parameters.base, root)) if parameters.base else ""
 
 
-@stage(inputs=("tokenizer",), outside=_base_digest, resumes=True)
+@stage(
+    inputs=("tokenizer",),
+    outside=_base_digest,
+    resumes=True,
+    learns_from=("text",),
+    measures_on={"valid": ("text",)},
+    model="base",
+    artifacts=("samples.json",),
+    headline=named_metrics(("bits_per_byte", "bits per byte")),
+    tolerances=(Tolerance(("loss", "bits_per_byte"), relative=0.02),),
+    time_share=0.45,
+)
 def pretrain(
     parameters: BaseParameters,
     tokenizer: Path,

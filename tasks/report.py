@@ -15,6 +15,7 @@ from markupsafe import Markup
 from model.data.dataloader import each_row
 from model.events import EventCallback
 from tasks.common.names import is_blank
+from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.reporting.sections import (
     SPEAKERS,
@@ -51,10 +52,24 @@ class ReportParameters:
             raise ValueError(f"title is {self.title!a}, which shows nothing; a title with a letter is right")
 
 
-_STAGES = "validate split tokenizer drift pretrain sft labels reward rlhf evaluate gate"
-
-
-@stage(inputs=tuple(_STAGES.split()))
+@stage(
+    inputs=(
+        "validate",
+        "split",
+        "tokenizer",
+        "drift",
+        "pretrain",
+        "sft",
+        "labels",
+        "reward",
+        "rlhf",
+        "evaluate",
+        "gate",
+    ),
+    artifacts=("report.html",),
+    headline=named_metrics(("bytes", "bytes")),
+    tolerances=(Tolerance(("bytes",), relative=0.1),),
+)
 def report(
     parameters: ReportParameters,
     validate: Path | None,

@@ -10,12 +10,29 @@ from model.data.preference_dataset import headline_accuracy
 from model.events import EventCallback
 from model.training import reward as training
 from model.training.reward import RewardParameters
+from tasks.data.records import LABEL_KINDS
+from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 from tasks.evaluation.linear_baseline import linear_accuracy
 
 
-@stage(inputs=("sft", "labels"), resumes=True)
+@stage(
+    inputs=("sft", "labels"),
+    resumes=True,
+    learns_from=LABEL_KINDS,
+    measures_on={"valid": LABEL_KINDS},
+    artifacts=("accuracy.json", "yardstick.json"),
+    headline=named_metrics(
+        ("pair_accuracy", "of held-out pairs right"), ("linear_pair_accuracy", "the linear yardstick")
+    ),
+    tolerances=(
+        Tolerance(("loss",), relative=0.02),
+        Tolerance(("accuracy",), absolute=0.05),
+        Tolerance(("mean", "deviation"), relative=0.1),
+    ),
+    time_share=0.15,
+)
 def reward(
     parameters: RewardParameters,
     sft: Path,

@@ -8,11 +8,34 @@ from typing import Any
 from model.events import EventCallback
 from model.training import ppo as training
 from model.training.ppo_config import PPOConfig
+from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 
 
-@stage(inputs=("split", "sft", "reward"), reads={"split": ("*/pairs",)}, resumes=True)
+@stage(
+    inputs=("split", "sft", "reward"),
+    reads={"split": ("*/pairs",)},
+    resumes=True,
+    learns_from=("pairs",),
+    measures_on={"valid": ("pairs",)},
+    model="aligned",
+    headline=named_metrics(
+        ("valid_gain", "above SFT's held-out score"),
+        ("valid_kl", "nats from SFT"),
+        ("valid_loss_increase", "more loss on right answers"),
+        ("valid_prompts", "prompts"),
+        ("best_step", "is the best step"),
+    ),
+    tolerances=(
+        Tolerance(("loss",), relative=0.02),
+        Tolerance(("ends_by_itself", "distinct", "score", "loss_increase"), absolute=0.05),
+        Tolerance(("kl",), relative=0.2),
+        Tolerance(("reward", "gain"), absolute=0.1),
+        Tolerance(("length", "length_ratio"), relative=0.1),
+    ),
+    time_share=0.2,
+)
 def rlhf(
     parameters: PPOConfig,
     split: Path,

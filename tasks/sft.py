@@ -8,11 +8,22 @@ from typing import Any
 from model.events import EventCallback
 from model.training import sft as training
 from model.training.sft import SFTParameters
+from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 
 
-@stage(inputs=("split", "pretrain"), reads={"split": ("*/pairs",)}, resumes=True)
+@stage(
+    inputs=("split", "pretrain"),
+    reads={"split": ("*/pairs",)},
+    resumes=True,
+    learns_from=("pairs",),
+    measures_on={"valid": ("pairs",)},
+    model="sft",
+    headline=named_metrics(("valid_loss", "held-out loss")),
+    tolerances=(Tolerance(("loss",), relative=0.02),),
+    time_share=0.1,
+)
 def sft(
     parameters: SFTParameters,
     split: Path,

@@ -12,6 +12,7 @@ from model.events import EventCallback
 from tasks.data.groups import describe_few_groups, group_of
 from tasks.data.records import TYPES, list_shards
 from tasks.data.splits import SPLITS, SplitParameters, split_of
+from tasks.engine.declaration import named_metrics
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 
@@ -51,7 +52,12 @@ def split_shard(shard: SplitTask) -> SplitResult:
 
 
 # The places of quarantined rows may change while the good rows stay.
-@stage(inputs=("validate",), reads={"validate": ("rows/*",)})
+@stage(
+    inputs=("validate",),
+    reads={"validate": ("rows/*",)},
+    row_folders=SPLITS,
+    headline=named_metrics(("train_text", "texts to train on"), ("test_text", "to test on")),
+)
 def split(
     parameters: SplitParameters,
     validate: Path,

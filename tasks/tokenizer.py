@@ -17,6 +17,7 @@ from model.events import EventCallback
 from tasks.data.base_model import base_folder
 from tasks.data.records import list_shards
 from tasks.data.splits import SPLITS
+from tasks.engine.declaration import named_metrics
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 
@@ -55,7 +56,14 @@ def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 
-@stage(inputs=("split",), reads={"split": ("*/text", "train/pairs")}, outside=_base_digest)
+@stage(
+    inputs=("split",),
+    reads={"split": ("*/text", "train/pairs")},
+    outside=_base_digest,
+    learns_from=("text", "pairs"),
+    derived_rows=("text", "pairs"),
+    headline=named_metrics(("vocabulary", "tokens"), ("bytes_per_token", "bytes each")),
+)
 def tokenizer(
     parameters: TokenizerParameters,
     split: Path,

@@ -20,6 +20,7 @@ from model.events import EventCallback
 from tasks.common.checksums import file_sums
 from tasks.data.records import TYPES, list_shards
 from tasks.dvc import versions
+from tasks.engine.declaration import named_counts
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 from tasks.validation import contamination, exact_dedup, near_dedup, unicode_scripts
@@ -161,7 +162,21 @@ def _read_benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
     return found
 
 
-@stage(inputs=("ingest",), outside=_external_inputs, reads={"ingest": ("rows/*", "origins/*")})
+@stage(
+    inputs=("ingest",),
+    reads={"ingest": ("rows/*", "origins/*")},
+    outside=_external_inputs,
+    row_folders=("rows", "quarantine"),
+    origin_files=("quarantine/", "report.md", "data_docs/"),
+    artifacts=("report.md",),
+    headline=named_counts(
+        ("text_quarantined", "text set aside", "texts set aside"),
+        ("pairs_quarantined", "pair set aside", "pairs set aside"),
+        ("comparisons_quarantined", "comparison set aside", "comparisons set aside"),
+        ("ratings_quarantined", "rating set aside", "ratings set aside"),
+        none="no row set aside",
+    ),
+)
 def validate(
     parameters: ValidateParameters,
     ingest: Path,

@@ -9,11 +9,12 @@ from typing import Any
 
 from flows.common.terminal import Console
 from flows.config import Preset
-from flows.orchestration.progress import format_number, progress_text, terminal_text
+from flows.orchestration.progress import progress_text, terminal_text
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.data.records import TYPES, canonical_line
 from tasks.data.withdrawals import WITHDRAWN
+from tasks.engine.declaration import format_number
 from tasks.engine.parallel import process_pool
 from tasks.onboarding.source_preview import DryRun, SourcePreview, check_later_stages, dry_run
 from tasks.validation.summary import Findings

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.common.terminal import Console, escape_controls
+from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput
 from tasks.project.paths import REPORT
 
@@ -23,85 +24,13 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 QUARTERS = 4
-# The figures that a line has room for, the first that a stage has.
-_SHOWN = {
-    "split": (("train_text", "texts to train on"), ("test_text", "to test on")),
-    "tokenizer": (("vocabulary", "tokens"), ("bytes_per_token", "bytes each")),
-    "drift": (("drift.past", "measures past their threshold"), ("drift.measures", "in all")),
-    "pretrain": (("bits_per_byte", "bits per byte"),),
-    "sft": (("valid_loss", "held-out loss"),),
-    "reward": (
-        ("pair_accuracy", "of held-out pairs right"),
-        ("linear_pair_accuracy", "the linear yardstick"),
-    ),
-    "rlhf": (
-        ("valid_gain", "above SFT's held-out score"),
-        ("valid_kl", "nats from SFT"),
-        ("valid_loss_increase", "more loss on right answers"),
-        ("valid_prompts", "prompts"),
-        ("best_step", "is the best step"),
-    ),
-    "judge": (("judge", "judges"), ("why", "is why")),
-    "evaluate": (
-        ("reward_gain", "reward above SFT's"),
-        ("loss_increase", "more loss on right answers"),
-        ("kl", "nats from SFT"),
-        ("win_rate", "of prompts won by the judge"),
-    ),
-    "report": (("bytes", "bytes"),),
-}
-# Counts of rows, of which a line names each kind that there is.
-COUNTED = {
-    "ingest": (
-        ("text", "text", "texts"), ("pairs", "pair", "pairs"),
-        ("comparisons", "comparison", "comparisons"), ("ratings", "rating", "ratings"),
-    ),
-    "validate": (
-        ("text_quarantined", "text set aside", "texts set aside"),
-        ("pairs_quarantined", "pair set aside", "pairs set aside"),
-        ("comparisons_quarantined", "comparison set aside", "comparisons set aside"),
-        ("ratings_quarantined", "rating set aside", "ratings set aside"),
-    ),
-    "labels": (
-        ("train_comparisons", "comparison", "comparisons"),
-        ("train_ratings", "rated answer", "rated answers"),
-        ("valid_pairs", "pair held out", "pairs held out"),
-    ),
-}  # fmt: skip
-NO_ROWS = {"ingest": "no rows", "validate": "no row set aside", "labels": "no labels"}
 LIVE = ("loss", "reward", "kl")
 
 
-def format_number(value: Any) -> str:
-    """A figure in few characters."""
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return f"{int(value):,}" if isinstance(value, int | float) else str(value)
-
-
-def format_interval(name: str, metrics: dict[str, Any]) -> str:
-    """The interval of a figure and its n, where it has them."""
-    low, high, n = (metrics.get(f"{name}_{end}") for end in ("low", "high", "n"))
-    if low is None or high is None or n is None:
-        return ""
-    return f" [{format_number(low)} to {format_number(high)}, n = {format_number(n)}]"
-
-
 def key_figures(stage: str, metrics: dict[str, Any]) -> str:
-    """A stage's outcome in a few words."""
-    if stage in COUNTED:
-        there = [(int(metrics[name]), *words) for name, *words in COUNTED[stage] if metrics.get(name)]
-        said = (f"{count:,} {one if count == 1 else several}" for count, one, several in there)
-        return ", ".join(said) or NO_ROWS[stage]
-    if stage == "gate" and "passed" in metrics:
-        reason = str(metrics.get("reason") or "")
-        return ("passed" if metrics["passed"] else "refused") + (f": {reason}" if reason else "")
-    found = [
-        f"{format_number(metrics[name])}{format_interval(name, metrics)} {words}"
-        for name, words in _SHOWN.get(stage, ())
-        if metrics.get(name) is not None
-    ]
-    return ", ".join(found)
+    """Return a stage's result in the words that it declares; empty for a stage without any."""
+    headline = read_declaration(stage, None).headline
+    return headline(metrics) if headline else ""
 
 
 def terminal_text(text: str) -> str:

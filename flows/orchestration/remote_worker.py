@@ -23,20 +23,14 @@ from flows.servers.environment import prepare_environment
 from model.errors import UserError
 from model.training.distributed import check_processes, describe_device, find_device
 from tasks.engine.cache_key import code_digest, lock_digest
+from tasks.engine.catalog import load_stages
 from tasks.engine.output import StageOutput
 from tasks.engine.stage import Stage, StageContext, fetch_output
-from tasks.evaluate import evaluate
-from tasks.judge import judge
-from tasks.pretrain import pretrain
 from tasks.project.paths import MLFLOW_FOLDER
-from tasks.reward import reward
-from tasks.rlhf import rlhf
-from tasks.sft import sft
 
 if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
-_STAGES = {found.name: found for found in (pretrain, sft, reward, judge, rlhf, evaluate)}
 BEAT_SECONDS = 2.0
 # A tag of MLflow's has room for 8,000 characters.
 SAID, _LONGEST = 20, 300
@@ -83,11 +77,11 @@ def make_stage(
 
 def _find_stage(name: str, code: str, lock: str) -> Stage:
     """The stage of that name. Raises UserError where this host's code or packages are not the flow's."""
-    if name not in _STAGES:
+    found = load_stages().get(name)
+    if found is None or not found.asks_for("device"):
         raise UserError(
             f"the worker's chatmill has no stage {name} to run; bring it to the flow's commit there"
         )
-    found = _STAGES[name]
     if code_digest(found.function) != code:
         raise UserError(
             f"the worker's code of {name} differs from the flow's; bring its repository to the same commit "

@@ -103,6 +103,8 @@ ID = slice(7, 23)  # a canonical line begins {"id":"0123456789abcdef"
 TYPES: dict[str, type[Record]] = {
     "text": Text, "pairs": Pair, "comparisons": Comparison, "ratings": Rating,
 }  # fmt: skip
+# The kinds that hold people's judgements.
+LABEL_KINDS = ("comparisons", "ratings")
 
 
 class ParsedRow(NamedTuple):

@@ -15,6 +15,7 @@ from model.errors import UserError
 from tasks.data.audit_log import append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import (
     ID,
+    LABEL_KINDS,
     TYPES,
     Comparison,
     Rating,
@@ -28,7 +29,6 @@ from tasks.data.records import (
 )
 
 WITHDRAWN = "configs/withdrawn.jsonl"
-LABELS = ("comparisons", "ratings")
 _WHOLE = re.compile(r"[0-9a-f]{16}")
 
 
@@ -110,7 +110,7 @@ class Withdrawn:
         number = line[ID].decode() if canonical else str(json.loads(line)["id"])
         if number in self.ids:
             return True
-        if kind not in LABELS or not (self.annotators or self.rated):
+        if kind not in LABEL_KINDS or not (self.annotators or self.rated):
             return False
         row = json.loads(line)
         return not self.annotators.isdisjoint(annotators_of(row)) or (
@@ -164,7 +164,7 @@ def count_withdrawn(data: Path, withdrawn: Withdrawn) -> Counter[str]:
     """How many rows of the folder data/ are withdrawn or have a score that is, by kind."""
     found: Counter[str] = Counter()
     for kind in TYPES:
-        if withdrawn.ids or kind in LABELS:
+        if withdrawn.ids or kind in LABEL_KINDS:
             for path in list_shards(data / kind):
                 with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
                     found[kind] += sum(withdrawn.matches_line(kind, line) for line in lines)

@@ -6,11 +6,11 @@ import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 
@@ -18,11 +18,19 @@ from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL
 from tasks.common.names import shown_name
 from tasks.data.groups import group_of
-from tasks.data.records import TYPES, annotators_of, list_shards, naming_row
+from tasks.data.records import LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.data.version_diff import bring_files, side_of
 from tasks.data.withdrawals import Withdrawn
 from tasks.dvc import remote, versions
+from tasks.engine.catalog import load_stages, read_declaration
+from tasks.engine.declaration import (
+    StageDeclaration,
+    inheriting_stages,
+    learning_stages,
+    measuring_stages,
+    sort_stages,
+)
 from tasks.engine.output import is_undamaged
 from tasks.project.paths import ARTIFACTS
 from tasks.tracking.products import split_address
@@ -31,6 +39,7 @@ from tasks.tracking.queries import (
     PARENT,
     PIPELINES,
     PRESET,
+    REGISTERED_STAGE,
     UNNAMED,
     data_hash,
     holder_run_id,
@@ -38,24 +47,6 @@ from tasks.tracking.queries import (
     search_runs,
 )
 from tasks.tracking.registry import Registry
-
-_LABELS = ("comparisons", "ratings")
-# Which stages read what, by kind of row and part of the split: those that learn, and those that only judge.
-LEARN = {
-    "text": ("tokenizer", "pretrain"),
-    "pairs": ("tokenizer", "sft", "rlhf"),
-    **dict.fromkeys(_LABELS, ("reward", "judge")),
-}
-_JUDGE = {
-    ("text", "valid"): ("pretrain",), ("pairs", "valid"): ("sft", "rlhf"),
-    **{(kind, "valid"): ("reward", "evaluate") for kind in _LABELS},
-}  # fmt: skip
-ORDER = ("tokenizer", "pretrain", "sft", "reward", "judge", "rlhf", "evaluate")
-CARRIED = {
-    "text": ("sft", "reward", "judge", "rlhf"),
-    "pairs": ("reward", "judge"),
-    **dict.fromkeys(_LABELS, ("rlhf",)),
-}
 
 
 class Sought(NamedTuple):
@@ -78,29 +69,33 @@ class Learned:
     champion: bool
     data_hash: str
     rows: dict[tuple[str, str], int]
-    stages: tuple[str, ...]
+    stages: Mapping[str, StageDeclaration]
     certain: bool
 
     @property
     def learned(self) -> list[str]:
         """The stages that were trained on these rows."""
-        return self._of([name for kind, part in self.rows if part == "train" for name in LEARN[kind]])
+        return self._of([name for kind in self._trained for name in learning_stages(self.stages, kind)])
 
     @property
     def carried(self) -> list[str]:
         """The stages that began from, or were led by, a model that was."""
         direct = self.learned
-        found = self._of([name for kind, part in self.rows if part == "train" for name in CARRIED[kind]])
+        found = self._of([name for kind in self._trained for name in inheriting_stages(self.stages, kind)])
         return [name for name in found if name not in direct]
 
     @property
     def judged(self) -> list[str]:
         """The stages that only measured with these rows."""
-        kinds = [(kind, part) for kind, part in self.rows if part != "train"]
-        return self._of([name for found in kinds for name in _JUDGE.get(found, ("evaluate",))])
+        held_out = [(kind, part) for kind, part in self.rows if part != "train"]
+        return self._of([name for found in held_out for name in measuring_stages(self.stages, *found)])
+
+    @property
+    def _trained(self) -> list[str]:
+        return [kind for kind, part in self.rows if part == "train"]
 
     def _of(self, names: list[str]) -> list[str]:
-        return [name for name in self.stages if name in names]
+        return [name for name in sort_stages(self.stages) if name in names]
 
 
 def learned_from(
@@ -132,16 +127,19 @@ def learned_from(
         counted = splits[split.key]
         if counted is not None and counted[0]:
             took[run] = counted
-    concerned = _concerned_stages(rows for rows, _ in took.values())
-    judges = _trained_judges(client, {run: runs[run] for run in took}) if "judge" in concerned else set()
+    judges = _trained_judges(client, {run: runs[run] for run in took}) if took else set()
     found = []
     for run, (rows, certain) in took.items():
         stages = runs[run]
-        made = stages["rlhf"].holder if "rlhf" in stages else ""
+        made = stages[REGISTERED_STAGE].holder if REGISTERED_STAGE in stages else ""
         mine = tuple(sorted(named.get(made, ()), key=_by_number))
-        names = tuple(name for name in concerned if name in stages and (name != "judge" or run in judges))
+        declared = {
+            name: read_declaration(name, finished.declared)
+            for name, finished in stages.items()
+            if name != "judge" or run in judges
+        }
         holds = bool(champions & set(mine))
-        found.append(Learned(run, mine, holds, stages["split"].data, dict(rows), names, certain))
+        found.append(Learned(run, mine, holds, stages["split"].data, dict(rows), declared, certain))
     if len(ids) > 1:
         raise UserError(
             f"{sought.row} begins more than one id ({', '.join(sorted(ids)[:3])}); give more of it"
@@ -186,6 +184,7 @@ class Finished(NamedTuple):
     key: str
     holder: str
     data: str
+    declared: Mapping[str, Any] | None = None
 
 
 def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
@@ -203,26 +202,18 @@ def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
             if tag.startswith(COST_TAG)
         }
         found[run.info.run_id] = {
-            stage: Finished(told["key"], told["holder"], told["data"])
+            stage: Finished(told["key"], told["holder"], told["data"], told.get("declaration"))
             for stage, told in noted.items()
             if "key" in told
         }
         older |= PRESET not in run.data.tags or any("key" not in told for told in noted.values())
-    for stage in ("split", *ORDER) if older else ():
+    for stage in load_stages() if older else ():
         ended = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'"
         for child in search_runs(client, ended):
             finished = Finished(child.data.tags["chatmill.key"], holder_run_id(child), data_hash(child) or "")
             stages = found.setdefault(child.data.tags.get(PARENT, ""), {})
             stages.setdefault(stage, finished)
     return found
-
-
-def _concerned_stages(rows: Iterable[Iterable[tuple[str, str]]]) -> list[str]:
-    """The stages that read such rows, or go on from what did, in the chain's order."""
-    names = set()
-    for kind, part in {found for each in rows for found in each}:
-        names |= {*LEARN[kind], *CARRIED[kind], *_JUDGE.get((kind, part), ("evaluate",)), "rlhf"}
-    return [name for name in ORDER if name in names]
 
 
 def _find_rows(
@@ -235,7 +226,7 @@ def _find_rows(
     people: set[str],
 ) -> tuple[Counter[tuple[str, str]], bool] | None:
     """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
-    kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else _LABELS
+    kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABEL_KINDS
     counts: Counter[tuple[str, str]] = Counter()
     folder = root / ARTIFACTS / "split" / split.key
     if is_undamaged(folder, root):

@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.cleanup.output_gc import OUTPUT, CachedOutput
-from tasks.data.records import TYPES, list_shards, naming_row
-from tasks.data.withdrawals import LABELS, Withdrawn
-
-# The folders of each stage that have a folder a kind in them.
-_ROWS = {"ingest": ("rows",), "validate": ("rows", "quarantine"), "split": ("train", "valid", "test")}
-# What holds such rows in another form, by the kinds that its split must have had.
-MADE_OF = {"labels": LABELS, "tokenizer": ("text", "pairs")}
+from tasks.data.records import LABEL_KINDS, TYPES, list_shards, naming_row
+from tasks.data.withdrawals import Withdrawn
+from tasks.engine.catalog import read_declaration
 
 
 def outputs_with_withdrawn(
@@ -24,15 +20,17 @@ def outputs_with_withdrawn(
     Of those whose rows cannot be told apart any more (labels, tokens), what was made of such a split.
     """
     outputs = [entry for entry in entries if entry.kind == OUTPUT]
+    declared = {entry.stage: read_declaration(entry.stage, None) for entry in outputs}
     kinds = {
         (entry.stage, entry.key): found
         for entry in outputs
-        if entry.stage in _ROWS and (found := _held_kinds(entry.paths[0], _ROWS[entry.stage], withdrawn))
+        if (found := _held_kinds(entry.paths[0], declared[entry.stage].row_folders, withdrawn))
     }
     for entry in outputs:
         split, _ = entry.inputs.get("split", ("", ""))
-        if entry.stage in MADE_OF and set(MADE_OF[entry.stage]) & kinds.get(("split", split), set()):
-            kinds[entry.stage, entry.key] = set(MADE_OF[entry.stage])
+        derived = set(declared[entry.stage].derived_rows)
+        if derived & kinds.get(("split", split), set()):
+            kinds[entry.stage, entry.key] = derived
     return {
         place: f"holds {' and '.join(kind for kind in TYPES if kind in found)} that were withdrawn"
         for place, found in kinds.items()
@@ -41,7 +39,7 @@ def outputs_with_withdrawn(
 
 def _held_kinds(folder: Path, parts: Sequence[str], withdrawn: Withdrawn) -> set[str]:
     """The kinds of withdrawn rows that stand there."""
-    kinds = TYPES if withdrawn.ids else LABELS
+    kinds = TYPES if withdrawn.ids else LABEL_KINDS
     return {
         kind
         for kind in kinds

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from model.errors import UserError
 from tasks.common.names import shown_name
-from tasks.data.records import ID, TYPES, annotators_of, list_shards, naming_row
-from tasks.data.withdrawals import LABELS, Withdrawal, merge_withdrawals, rated_of, read_withdrawals
+from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
+from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
 from tasks.dvc import versions
 from tasks.ingestion.row_origins import find_origins, read_places
 from tasks.validation.quarantine import ADMITTED, read_admissions
@@ -133,7 +133,7 @@ class _Search:
         """Take note of a row of data/: does it leave, whole or in part?"""
         number = line[ID].decode()
         asked_for = self._given(number)
-        row = json.loads(line) if kind in LABELS and (self.wanted or asked_for) else {}
+        row = json.loads(line) if kind in LABEL_KINDS and (self.wanted or asked_for) else {}
         rated = rated_of(row) if kind == "ratings" and row else ""
         for given in asked_for:
             # More than are named would tell nothing, and the whole id counts however many it begins.

@@ -22,6 +22,7 @@ _ROOMS = ("tasks", "model")
 # What stands around every stage decides when it is made, not what comes out.
 _AROUND = (
     "tasks.engine.stage",
+    "tasks.engine.declaration",
     "tasks.engine.output",
     "tasks.engine.cache_key",
     "tasks.engine.parallel",
@@ -189,6 +190,7 @@ def read_source(root: Path, module: str) -> Source:
     source = Source(path, hashlib.sha256(content).hexdigest())
     for node in ast.walk(tree):
         _without_docstring(node)
+        _without_declaration(node)
         for name, target in _import_bindings(node):
             source.imported.setdefault(name, []).append(target)
     for statement in tree.body:
@@ -204,6 +206,17 @@ def _without_docstring(node: ast.AST) -> None:
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
         node.body = node.body[1:]
+
+
+def _without_declaration(node: ast.AST) -> None:
+    """Remove `@stage(...)`: what it declares enters the key by its values, or does not change the output."""
+    if isinstance(node, ast.FunctionDef):
+        node.decorator_list = [each for each in node.decorator_list if not _is_declaration(each)]
+
+
+def _is_declaration(decorator: ast.expr) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(called, ast.Name) and called.id == "stage"
 
 
 def _import_bindings(node: ast.AST) -> Iterator[tuple[str, str]]:

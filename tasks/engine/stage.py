@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from tasks.engine.cache_key import (
     stage_key,
     sums_digest,
 )
+from tasks.engine.declaration import StageDeclaration
 from tasks.engine.output import (
     LOCK,
     MANIFEST,
@@ -81,25 +82,16 @@ class StageContext:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's function with its name and the names of the stages that it reads.
-
-    `reads` names, by input, the folders of it that the function sees, `*` for any name: what else changes in
-    that input is no reason to make this stage anew. An input without such names is seen whole.
-    A stage that reads what no stage made says what that is: `outside(parameters, root)` enters its key. One
-    that also writes outside its folder says by `stands(folder, root)` whether that is still as it left it, or
-    could be put there again.
-    Folders of its output that are `apart` are no part of the output's digest.
-    One that `resumes` is handed the folder that a killed run of it left; the others begin with an empty one.
-    """
+    """A stage: its name, its function, and what it declares about itself."""
 
     name: str
-    inputs: tuple[str, ...]
     function: Callable[..., dict[str, Any]]
-    outside: Callable[[Any, Path], Any] | None = None
-    stands: Callable[[Path, Path], bool] | None = None
-    resumes: bool = False
-    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    apart: tuple[str, ...] = ()
+    declares: StageDeclaration
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the stages whose folders the function takes."""
+        return self.declares.inputs
 
     def __call__(self, *arguments: Any, **named: Any) -> dict[str, Any]:
         return self.function(*arguments, **named)
@@ -125,7 +117,7 @@ class Stage:
 
     def _read_of(self, reference: StageOutput) -> str:
         """Digest of what this stage reads of an input: the whole, or the folders that it names."""
-        if reference.stage not in self.reads:
+        if reference.stage not in self.declares.reads:
             return reference.digest
         manifest = read_manifest(Path(reference.path))
         if manifest is None:
@@ -134,7 +126,7 @@ class Stage:
             )
         # Outputs that an older chatmill made are as good; their manifests lack the sums of single files.
         sums = manifest.get("sums") or file_sums(Path(reference.path), without=(MANIFEST,))
-        patterns = self.reads[reference.stage]
+        patterns = self.declares.reads[reference.stage]
         return sums_digest({name: found for name, found in sums.items() if _matches_patterns(name, patterns)})
 
     def _requested_context(self, parameters: Any, around: StageContext) -> dict[str, Any]:
@@ -146,8 +138,8 @@ class Stage:
             asked["device"] = around.described or describe_device(around.device)
         # How many processes share the work does not change what comes out (law 5).
         asked.pop("processes", None)
-        if self.outside is not None:
-            asked["outside"] = self.outside(parameters, around.root)
+        if self.declares.outside is not None:
+            asked["outside"] = self.declares.outside(parameters, around.root)
         return asked
 
     def find_output(
@@ -179,9 +171,9 @@ class Stage:
             known = usable_output(self.name, folder, around.root, report) or _fetch_to_folder(
                 self.name, key, folder, around, report
             )
-            if known and (self.stands is None or self.stands(folder, around.root)):
+            if known and (self.declares.stands is None or self.declares.stands(folder, around.root)):
                 return make_reference(folder, known, reused=True)
-            if part.exists() and not self.resumes:
+            if part.exists() and not self.declares.resumes:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
             (part / MANIFEST).unlink(missing_ok=True)
@@ -189,7 +181,7 @@ class Stage:
             view = folder.with_suffix(VIEW)
             with self._call_arguments(inputs, around, view) as arguments, self._hold_device(around, report):
                 began = time.monotonic()
-                meter = ResourceMeter(part, *self.holds(around), report, run, self.resumes)
+                meter = ResourceMeter(part, *self.holds(around), report, run, self.declares.resumes)
                 imported: dict[str, str] = {}
 
                 def listen(event: dict[str, Any]) -> None:
@@ -210,11 +202,12 @@ class Stage:
                 "seconds": round(time.monotonic() - began, 3),
                 "cost": plain_cost(meter.cost),
                 "metrics": metrics,
-                "digest": output_digest(sums, self.apart),
-                **({"apart": list(self.apart)} if self.apart else {}),
+                "digest": output_digest(sums, self.declares.apart),
+                **({"apart": list(self.declares.apart)} if self.declares.apart else {}),
                 "files": file_sizes(part, without=traces),
                 "sums": sums,
                 "run": run,
+                "declaration": self.declares.to_json(),
             }
             write_manifest(part, manifest)
             # Not before: a run killed until here goes on from them.
@@ -273,7 +266,7 @@ class Stage:
 
     def _resume_files(self) -> tuple[str, ...]:
         """What in the folder serves a resumption alone."""
-        if not self.resumes:
+        if not self.declares.resumes:
             return ()
         from model.training.trainer import TRACES
 
@@ -292,7 +285,7 @@ class Stage:
                 given[name] = getattr(around, name)
         _remove_paths([view])
         try:
-            for name, patterns in self.reads.items():
+            for name, patterns in self.declares.reads.items():
                 if given[name] is not None:
                     given[name] = _make_view(given[name], patterns, view / name)
             yield given
@@ -322,29 +315,22 @@ class Stage:
                 ) from error
             if error.errno not in FULL:
                 raise
-            if not self.resumes:
+            if not self.declares.resumes:
                 shutil.rmtree(part, ignore_errors=True)
             raise UserError(
                 f"the disk of {error.filename or part.parent} is full; make room and run again: "
                 f"what other stages made is kept, and {self.name} "
-                f"{'goes on from its last checkpoint' if self.resumes else 'begins anew'}"
+                f"{'goes on from its last checkpoint' if self.declares.resumes else 'begins anew'}"
             ) from error
 
 
-def stage(
-    inputs: tuple[str, ...] = (),
-    outside: Callable[[Any, Path], Any] | None = None,
-    stands: Callable[[Path, Path], bool] | None = None,
-    resumes: bool = False,
-    reads: Mapping[str, tuple[str, ...]] | None = None,
-    apart: tuple[str, ...] = (),
-) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
-    """Make a stage of a function; `inputs` name the stages whose folders it takes. The rest is in `Stage`."""
+class _StageDecorator(StageDeclaration):
+    def __call__(self, function: Callable[..., dict[str, Any]]) -> Stage:
+        return Stage(function.__name__, function, self)
 
-    def decorate(function: Callable[..., dict[str, Any]]) -> Stage:
-        return Stage(function.__name__, inputs, function, outside, stands, resumes, reads or {}, apart)
 
-    return decorate
+# `@stage(inputs=..., ...)` makes a stage of a function; the arguments are the fields of StageDeclaration.
+stage = _StageDecorator
 
 
 def fetch_output(stage: str, key: str, around: StageContext, report: EventCallback) -> StageOutput | None:

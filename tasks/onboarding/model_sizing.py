@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from model.nn.transformer import ModelConfig
 from model.training.kl_controller import derive_learning_rate, derive_max_kl
 from model.training.ppo_config import PPOConfig
+from tasks.engine.catalog import load_stages
 
 # Hoffmann et al., Training compute-optimal large language models, 2022, arXiv:2203.15556: about 20 tokens a
 # weight. Muennighoff et al., Scaling data-constrained language models, 2023, arXiv:2305.16264: up to four
@@ -22,7 +23,6 @@ PASSES = 4
 _BYTES_A_WEIGHT = 26
 # Ours: a part of the memory is left to activations, and a part of the time to each training (the demo's).
 _MEMORY = 0.5
-_SHARES = {"pretrain": 0.45, "sft": 0.1, "reward": 0.15, "rlhf": 0.2, "evaluate": 0.1}
 # Ours, of the demo's figures: what a token costs in RLHF and evaluation, in tokens of training.
 RLHF_COST, EVALUATE_COST = 5.0, 8.0
 # A pass without gradients costs a third of a training step; in RLHF an answer without the update a half.
@@ -185,9 +185,9 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
     bound = min(bounds, key=lambda name: bounds[name])
     context = _context_length(amount, bounds[bound])
     place = _find_rung(bounds[bound], context, amount.vocabulary)
-    shape, pace, tokens = _largest_within(place, context, amount, machine, budget * _SHARES["pretrain"])
+    shape, pace, tokens = _largest_within(place, context, amount, machine, budget * _time_share("pretrain"))
     wide = shape.width
-    taken = min(tokens, round(pace * budget * _SHARES["pretrain"]))
+    taken = min(tokens, round(pace * budget * _time_share("pretrain")))
     batch = _batch_size(taken, context, amount.text_tokens // context)
     steps = max(20, taken // (batch * context))
     trained = steps * batch * context
@@ -299,7 +299,7 @@ def _plan_sft(
     """Three passes over the pairs, packed; fewer where the time is short."""
     rows = _pair_rows(amount, shape)
     batch = max(1, min(64 if shape.width >= 512 else 16, rows // 4))
-    affordable = budget * _SHARES["sft"] * pace / (batch * shape.context)
+    affordable = budget * _time_share("sft") * pace / (batch * shape.context)
     steps = max(20, round(min(3 * rows / batch, affordable)))
     held_out = FORWARD_COST * rows * amount.held_out
     parts = _evaluation_parts(5, held_out, steps * batch)
@@ -337,7 +337,7 @@ def _plan_reward(
     groups = max(1, label_groups(amount, group))
     batch = max(1, min(16 if shape.width >= 512 else 8, groups // 4))
     a_text = min(shape.context, amount.prompt + max(1.0, amount.answer))
-    affordable = budget * _SHARES["reward"] * pace / (batch * group * a_text)
+    affordable = budget * _time_share("reward") * pace / (batch * group * a_text)
     steps = max(20, round(min(4 * groups / batch, affordable)))
     low, high = amount.scores
     texts = 2 * sum(amount.compared.values()) + sum(min(_PAIRED, count) for count in amount.rated.values())
@@ -369,7 +369,7 @@ def _plan_rlhf(
     # A part of the prompts may not fit before the answer.
     usable = max(1, int(amount.prompts * 0.7))
     an_answer = amount.prompt + min(new_tokens, max(1.0, amount.answer) * 1.5)
-    affordable = budget * _SHARES["rlhf"] * pace / (RLHF_COST * an_answer)
+    affordable = budget * _time_share("rlhf") * pace / (RLHF_COST * an_answer)
     batch = 1 << int(math.log2(max(1, min(256, usable, affordable / 10))))
     minibatches = max(1, min(4, batch // LEAST_ANSWERS))
     steps = max(10, min(40 if shape.width < 512 else 200, round(affordable / batch)))
@@ -389,10 +389,14 @@ def _plan_evaluation(
 ) -> tuple[dict[str, float | int], float]:
     """Test prompts, about a twentieth of all, each answered in four ways of asking."""
     an_answer = 4 * (min(amount.prompt, shape.context) + max(1.0, amount.answer))
-    affordable = budget * _SHARES["evaluate"] * pace / (EVALUATE_COST * an_answer)
+    affordable = budget * _time_share("evaluate") * pace / (EVALUATE_COST * an_answer)
     prompts = max(8, min(256, round(affordable)))
     seconds = EVALUATE_COST * min(prompts, amount.prompts / 18) * an_answer / pace
     return {"prompts": prompts, "new_tokens": _answer_room(amount, shape.context)}, seconds
+
+
+def _time_share(stage: str) -> float:
+    return load_stages()[stage].declares.time_share
 
 
 def length_quantile(lengths: Sequence[int], share: float) -> int:

@@ -14,7 +14,13 @@ from mlflow import MlflowClient
 from tasks.common.names import plain_keys
 from tasks.reproduction.verdict import Made, StageVerdict, overall_verdict, verdict_sentence
 from tasks.tracking.products import list_products
-from tasks.tracking.queries import child_runs, experiment_ids, holder_run_id, read_artifact
+from tasks.tracking.queries import (
+    REGISTERED_STAGE,
+    child_runs,
+    experiment_ids,
+    holder_run_id,
+    read_artifact,
+)
 
 _KEPT, _TABLE = "reproductions.json", "reproduced.md"
 _TAG = "chatmill.reproduced"
@@ -83,7 +89,7 @@ def _model_versions(client: MlflowClient, run: str) -> list[Any]:
     aligned = [
         holder_run_id(child)
         for child in child_runs(client, client.get_run(run))
-        if child.data.tags.get("chatmill.stage") == "rlhf"
+        if child.data.tags.get("chatmill.stage") == REGISTERED_STAGE
     ]
     found = [each for name in aligned for each in client.search_model_versions(f"run_id = '{name}'")]
     return [each for each in found if each.name in products]

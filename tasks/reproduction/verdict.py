@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
+from tasks.engine.catalog import read_declaration
+from tasks.engine.declaration import StageDeclaration, find_tolerance
 from tasks.tracking.cache_explanation import Difference, explain_differences
-from tasks.tracking.run_diff import LAST_STEP, TRAININGS, is_speed
+from tasks.tracking.run_diff import LAST_STEP, is_speed
 
 IDENTICAL, EQUIVALENT, DIVERGED = "identical", "equivalent", "diverged"
 # Of a stage that could not be made from what it was made of then: no verdict, and none on the run by it.
@@ -22,17 +24,6 @@ _LEFT_OUT = "left out"
 REPETITIONS = 3
 CONFIDENCE = 0.99
 HASH = "data_hash"
-# Where rows were found is told otherwise when a version of the data stands for its sources.
-PLACES = {"ingest": ("origins/",), "validate": ("quarantine/", "report.md", "data_docs/")}
-# By the end of a figure's name: the share of its value, and the amount, that it may differ by.
-DEFAULTS: tuple[tuple[tuple[str, ...], float, float], ...] = (
-    (("loss", "bits_per_byte"), 0.02, 0.0),
-    (("accuracy", "ends_by_itself", "distinct", "win_rate", "ends_by_itself_change"), 0.0, 0.05),
-    (("kl",), 0.2, 0.0),
-    (("judge", "judge_gain", "score", "loss_increase"), 0.0, 0.05),
-    (("reward", "reward_gain", "gain"), 0.0, 0.1),
-    (("length", "length_ratio", "mean", "deviation", "bytes"), 0.1, 0.0),
-)
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,11 @@ class Made:
     digest: str
     figures: Mapping[str, Any]
     manifest: Mapping[str, Any] | None = None
+
+    @property
+    def declares(self) -> StageDeclaration:
+        """What the stage declares today, as tolerances are those of the code that judges."""
+        return read_declaration(self.stage, None)
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,8 @@ def _judge_stage(
 
 def _same_rows(before: Made, now: Made) -> bool:
     """Whether a stage of the data has the same rows; by each file's sum, or by DVC's hash of them all."""
-    places = PLACES.get(before.stage)
+    # Where rows were found is told otherwise when a version of the data stands for its sources.
+    places = before.declares.origin_files
     if not places:
         return False
     sums = [_file_sums(made) for made in (before, now)]
@@ -213,9 +210,10 @@ def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> lis
         if len(values) >= REPETITIONS and (spread := stdev(values)):
             half = _t_quantile(len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
             found.append(Figure(name, old, new, mean(values), half, len(values)))
-        elif before.stage not in TRAININGS or name not in LAST_STEP:
+        elif not before.declares.resumes or name not in LAST_STEP:
             about = float(before.figures[name])
-            found.append(Figure(name, old, new, about, _default_tolerance(name, about), 0))
+            tolerance = find_tolerance(before.declares.tolerances, name)
+            found.append(Figure(name, old, new, about, tolerance.bound(about) if tolerance else 0.0, 0))
     return found
 
 
@@ -224,16 +222,6 @@ def _t_quantile(freedom: int) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
-
-
-def _default_tolerance(name: str, value: float) -> float:
-    """How far a figure may differ where no repetitions tell; 0 for counts."""
-    # The first part names a figure; what follows a slash is of which aspect and source.
-    plain = name.split("/")[0].removesuffix("_low").removesuffix("_high")
-    for ends, share, amount in DEFAULTS:
-        if any(plain == end or plain.endswith(f"_{end}") for end in ends):
-            return max(share * abs(value), amount)
-    return 0.0
 
 
 def _differing_inputs(

@@ -16,11 +16,11 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.inference.generate import generate_tokens
 from model.nn.transformer import Transformer
+from tasks.engine.catalog import load_stages
+from tasks.engine.declaration import sort_stages
 from tasks.engine.output import DamagedOutput, verify_output
 from tasks.project.paths import ARTIFACTS, SUMMARY
 from tasks.tracking.products import CHAMPION, split_address
-
-_STAGES = {"base": "pretrain", "sft": "sft", "aligned": "rlhf"}
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,19 @@ def is_champion(name: str) -> bool:
     return split_address(name)[1] == CHAMPION and not (Path(name) / "config.json").exists()
 
 
+def _model_stages() -> dict[str, str]:
+    """Return the stages that make models, by the names that people give these models, in order."""
+    declared = {name: stage.declares for name, stage in load_stages().items()}
+    return {declared[name].model: name for name in sort_stages(declared) if declared[name].model}
+
+
 def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
     """The model folder that a name means: base, sft, aligned (the last run's), champion, or a path.
 
     Raises UserError that says how to come by one.
     """
-    if name in _STAGES:
+    makers = _model_stages()
+    if name in makers:
         summary = root / SUMMARY
         if not summary.exists():
             raise UserError("there is no run here yet; `chatmill run` makes the models to chat with")
@@ -54,9 +61,9 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
             }
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{summary} is damaged; `chatmill run` writes it again") from error
-        key = stages.get(_STAGES[name])
+        key = stages.get(makers[name])
         # By its key, as the recorded path is that of the folder that the project was in at the time.
-        output = root / ARTIFACTS / _STAGES[name] / key if key else None
+        output = root / ARTIFACTS / makers[name] / key if key else None
         try:
             whole = output and verify_output(output, root)
         except DamagedOutput as error:
@@ -72,7 +79,7 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
         return champion
     folder = Path(name)
     if not (folder / "config.json").exists():
-        known = ", ".join([*_STAGES, "champion"])
+        known = ", ".join([*makers, "champion"])
         raise UserError(f"{name} is neither one of {known} nor a model folder with a config.json")
     check_model(folder)
     return folder

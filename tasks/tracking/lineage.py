@@ -24,6 +24,7 @@ from tasks.tracking.products import CHAMPION, find_version, is_version, split_ad
 from tasks.tracking.queries import (
     LABELS,
     PARENT,
+    REGISTERED_STAGE,
     UNNAMED,
     artifact_text,
     child_runs,
@@ -48,7 +49,7 @@ def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
     Raises UserError where there is no such model.
     """
     if name == ALIGNED:
-        wanted = "tags.`chatmill.stage` = 'rlhf' and attributes.status = 'FINISHED'"
+        wanted = f"tags.`chatmill.stage` = '{REGISTERED_STAGE}' and attributes.status = 'FINISHED'"
         found = client.search_runs(
             experiment_ids(client), wanted, max_results=1, order_by=["start_time DESC"]
         )

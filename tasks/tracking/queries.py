@@ -27,6 +27,8 @@ WHOLE = "chatmill.data"
 COST_TAG = "chatmill.cost."
 # On a parent run and its stages' runs: the preset's name.
 PRESET = "chatmill.preset"
+# The stage whose model a pipeline run registers.
+REGISTERED_STAGE = "rlhf"
 _NEWEST = ("attributes.start_time DESC",)
 _PAGE, _FEW = 5000, 20
 # Seconds by which the clocks of hosts may differ.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,9 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.common.names import plain_keys
+from tasks.data.records import LABEL_KINDS
+from tasks.engine.catalog import read_declaration
+from tasks.engine.declaration import StageDeclaration, measured_rows, sort_stages
 from tasks.tracking.lineage import model_run
 from tasks.tracking.products import is_version
 from tasks.tracking.queries import (
@@ -28,24 +31,12 @@ from tasks.tracking.queries import (
 _GONE = "gone"
 _AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
 
-
-TRAININGS = ("pretrain", "sft", "reward", "judge", "rlhf")
 # Of the last step's batch alone: they say little of a training.
 LAST_STEP = {
     "loss", "gradient_norm", "learning_rate_scale", "reward", "kl", "length", "ends_by_itself", "distinct",
     "length_ratio", "kl_coefficient", "policy_loss", "value_loss", "clipped_share", "entropy", "step_kl",
     "kl_after", "undone", "first_ratio_off", "learning_rate",
 }  # fmt: skip
-# The held-out rows that the figures of a stage were measured on: kinds of rows, by part of the split.
-_LABELS = ("comparisons", "ratings")
-_HELD_OUT: dict[str, dict[str, tuple[str, ...]]] = {
-    "pretrain": {"valid": ("text",)},
-    "sft": {"valid": ("pairs",)},
-    "reward": {"valid": _LABELS},
-    "rlhf": {"valid": ("pairs",)},
-    "evaluate": {"test": ("text", "pairs", *_LABELS), "valid": _LABELS},
-    "gate": {"test": ("text", "pairs", *_LABELS), "valid": _LABELS},
-}
 MODEL, LAST, MACHINE = "model", "last step", "machine"
 APART = {
     LAST: "figures of the last step's batch alone, which differ from step to step",
@@ -55,9 +46,6 @@ UNLIKE = (
     "* measured on other held-out rows: these figures cannot be compared. `held-out rows` above shows which "
     "rows differ, with their number and digest."
 )
-# Where the figures that decide come first.
-_FIRST = ("gate", "evaluate", "rlhf", "reward", "sft", "pretrain")
-
 # What a stage took, not what came out: it differs from run to run.
 SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
 
@@ -67,16 +55,17 @@ def is_speed(figure: str) -> bool:
     return figure.startswith((*SPEED, "cost/")) or figure.endswith((*SPEED, "_per_second", "_bytes_peak"))
 
 
-def tells_of(stage: str, figure: str) -> str:
-    """Return what a figure tells of: the model, a training's last step alone, or the machine."""
+def tells_of(declares: StageDeclaration, figure: str) -> str:
+    """Return what a figure of a stage tells of: the model, a training's last step alone, or the machine."""
     if is_speed(figure):
         return MACHINE
-    return LAST if stage in TRAININGS and figure in LAST_STEP else MODEL
+    # The stages that resume from checkpoints are the trainings.
+    return LAST if declares.resumes and figure in LAST_STEP else MODEL
 
 
 def is_apart(row: Difference, what: str) -> bool:
     """Return whether a figure tells of the last step alone, or of the machine."""
-    return row.kind == "figure" and tells_of(row.stage, row.name) == what
+    return row.kind == "figure" and row.about == what
 
 
 @dataclass(frozen=True)
@@ -100,13 +89,15 @@ class Facts:
     code: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     held_out: dict[str, HeldOut] = field(default_factory=dict)
+    declared: dict[str, StageDeclaration] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Difference:
     """One thing that differs; None: that run has no such thing. `change`: of figures, second less first.
 
-    `unlike` says that a figure was measured on other held-out rows, so that its change means little.
+    `unlike` says that a figure was measured on other held-out rows, so that its change means little; `about`
+    is what a figure tells of: `MODEL`, `LAST` or `MACHINE`.
     """
 
     kind: str
@@ -116,6 +107,7 @@ class Difference:
     now: Any
     change: float | None = None
     unlike: bool = False
+    about: str = MODEL
 
 
 def find_run(client: MlflowClient, name: str) -> Run:
@@ -161,6 +153,7 @@ def run_facts(client: MlflowClient, parent: Run) -> Facts:
             else None
         )
         known.code[name] = (manifest or {}).get("code", _GONE)
+        known.declared[name] = read_declaration(name, (manifest or {}).get("declaration"))
         if name == "split":
             known.held_out.update(_held_out(manifest or {}, known.figures[name]))
         known.around.setdefault("data", data_hash(run) or _GONE)
@@ -173,7 +166,7 @@ def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict
     sums = manifest.get("sums") or {}
     found = {}
     for part in ("valid", "test"):
-        for kind in ("text", "pairs", *_LABELS):
+        for kind in ("text", "pairs", *LABEL_KINDS):
             mine = sorted((name, each) for name, each in sums.items() if name.startswith(f"{part}/{kind}/"))
             digest = hashlib.sha256(repr(mine).encode()).hexdigest() if mine else ""
             if mine or f"{part}_{kind}" in figures:
@@ -181,9 +174,9 @@ def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict
     return found
 
 
-def _unlike_held_out(stage: str, names: Iterable[str]) -> bool:
+def _unlike_held_out(declared: Mapping[str, StageDeclaration], stage: str, names: Collection[str]) -> bool:
     """Whether the figures of a stage were measured on some of these held-out rows."""
-    parts = _HELD_OUT.get(stage, {})
+    parts = measured_rows(declared, stage)
     return any(f"{part} {kind}" in names for part, kinds in parts.items() for kind in kinds)
 
 
@@ -200,14 +193,18 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
     found += [Difference("held-out rows", "split", *row) for row in held_out]
     exams = {name for name, _, _ in held_out}
     figures = []
+    declared = {**before.declared, **now.declared}
     for stage, one, two in _stage_differences(before.figures, now.figures):
-        other = _unlike_held_out(stage, exams)
+        other = _unlike_held_out(declared, stage, exams)
         for name, old, new in _differing_values(one, two):
             change = new - old if old is not None and new is not None else None
-            unlike = other and tells_of(stage, name) == MODEL
-            figures.append(Difference("figure", stage, name, old, new, change, unlike))
+            about = tells_of(declared.get(stage, StageDeclaration()), name)
+            unlike = other and about == MODEL
+            figures.append(Difference("figure", stage, name, old, new, change, unlike, about))
+    # The figures that decide come first: those on held-out rows, of the last stage before the others.
+    first = [stage for stage in reversed(sort_stages(declared)) if measured_rows(declared, stage)]
     return found + sorted(
-        figures, key=lambda row: _FIRST.index(row.stage) if row.stage in _FIRST else len(_FIRST)
+        figures, key=lambda row: first.index(row.stage) if row.stage in first else len(first)
     )
 
 

@@ -22,6 +22,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from tasks.common.file_lock import CLOSED as READ_ONLY
 from tasks.common.names import mlflow_key
 from tasks.engine.cache_key import flatten_values, plain_parameters
+from tasks.engine.declaration import StageDeclaration
 from tasks.engine.output import MANIFEST, StageOutput
 from tasks.project.database_check import check_experiment, store_key
 from tasks.project.paths import STORES
@@ -53,10 +54,6 @@ _TOLD = "chatmill.told"
 LAST_SECONDS = 10.0
 _GONE = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE))
 COST, MOST_ATTEMPTS = "cost", 50
-_KEPT = ("samples.json", "report.md", "agreement.json", "accuracy.json", "yardstick.json", "answers.json")
-ALSO = ("metrics.json", "verdict.json", "report.html", _CURVES)
-# Of drift: what later versions of the data are compared with, and the comparison.
-_DRIFT = ("profile.json", "rows.txt", "drift.json", "drift.md", "drift.csv", "drift.svg")
 
 
 class Tracker:
@@ -90,6 +87,7 @@ class Tracker:
         self.experiment = str(found.experiment_id)
         self.registry = self.registry_of(product_named(product))
         self.run = self.stage = self.name = ""
+        self.declares = StageDeclaration()
         self.tags: dict[str, str] = {}
         self.sender = MetricQueue(self.client)
 
@@ -226,12 +224,23 @@ class Tracker:
 
     @contextmanager
     def open_stage(
-        self, name: str, parameters: Any, parents: list[str], holds: tuple[str, int] = ("cpu", 1)
+        self,
+        name: str,
+        parameters: Any,
+        parents: list[str],
+        holds: tuple[str, int] = ("cpu", 1),
+        declares: StageDeclaration | None = None,
     ) -> Iterator[str]:
-        """A stage's run for as long as the context lasts; its id. `close_stage` says how it went.
+        """Open a stage's run for as long as the context lasts and yield its id; `close_stage` says how it went.
 
-        `holds` is the kind of device that the stage holds, and how many.
+        Args:
+            name: the stage's name.
+            parameters: the stage's parameters, a dataclass or a mapping.
+            parents: ids of the runs that made the inputs.
+            holds: the kind of device that the stage holds, and how many.
+            declares: what the stage declares; None stands for a stage that declares nothing.
         """
+        self.declares = declares or StageDeclaration()
         tags = {
             **self.tags,
             "mlflow.parentRunId": self.run,
@@ -353,11 +362,12 @@ class Tracker:
             "key": reference.key,
             "holder": holder,
             "data": data_hash,
+            "declaration": self.declares.to_json(),
         }
         self.client.set_tag(self.run, f"{COST_TAG}{reference.stage}", json.dumps(told))
 
     def _keep_files(self, folder: Path) -> None:
-        for name in (MANIFEST, *_KEPT, *ALSO, *_DRIFT):
+        for name in (MANIFEST, *self.declares.artifacts, _CURVES):
             if (folder / name).exists():
                 self.client.log_artifact(self.stage, str(folder / name))
         if (folder / _CURVES).exists():

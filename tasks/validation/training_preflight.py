@@ -32,10 +32,9 @@ from tasks.data.ratings import (
     find_judge_share,
     refuse_one_class,
 )
-from tasks.data.records import list_shards
+from tasks.data.records import LABEL_KINDS, list_shards
 from tasks.data.splits import SPLITS
 
-_LABELS = ("comparisons", "ratings")
 _FEW = 5  # held-out rows; a share of fewer tells nothing
 
 
@@ -81,7 +80,7 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
         faults.note("reward", lambda: _check_labels(asked, split, encoder))
         faults.note("rlhf", lambda: _check_prompts(asked, split, encoder))
         faults.note("evaluate", lambda: _check_test_pairs(asked, split, encoder))
-    uneven = tuple(filter(None, (_describe_empty(split, kind) for kind in ("pairs", *_LABELS))))
+    uneven = tuple(filter(None, (_describe_empty(split, kind) for kind in ("pairs", *LABEL_KINDS))))
     if faults.found:
         raise UserError(". ".join([f"nothing was trained, as a later stage would stop: {faults}", *uneven]))
     few = () if missing else tuple(filter(None, (_few_prompts(asked, split, encoder), _few_choices(split))))
@@ -92,7 +91,7 @@ def missing_rows(split: Path) -> str:
     """Say why a run ends before its last stage, as a kind of rows is missing altogether; else empty."""
     if not _rows_by_split(split, "pairs"):
         return "there are no pairs: the run makes the base model and ends at sft; add pairs"
-    if not any(_rows_by_split(split, kind) for kind in _LABELS):
+    if not any(_rows_by_split(split, kind) for kind in LABEL_KINDS):
         return "there are no labels: the run ends after sft; add ratings or comparisons"
     return ""
 
@@ -241,7 +240,7 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
         if len(prompts) >= _FEW:
             return ""
     count = f"{len(prompts)} test prompt{'' if len(prompts) == 1 else 's'}"
-    labels = sum(_count(split / "train" / kind) for kind in _LABELS)
+    labels = sum(_count(split / "train" / kind) for kind in LABEL_KINDS)
     return (
         f"The models are judged on {count} alone, and learn from {labels:,} labels: the prompts are those of "
         f"pairs. Add pairs, or raise split.test, so that there are {_FEW} test prompts or more"
@@ -253,7 +252,7 @@ def _few_choices(split: Path) -> str:
     held_out = _count(split / "test" / "comparisons")
     if held_out >= _FEW:
         return ""
-    trained, ratings = (_count(split / "train" / kind) for kind in _LABELS)
+    trained, ratings = (_count(split / "train" / kind) for kind in LABEL_KINDS)
     if not 0 < trained + held_out <= ratings:
         return ""
     figure = f"{held_out} held-out comparison{'' if held_out == 1 else 's'}"

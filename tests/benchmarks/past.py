@@ -99,6 +99,7 @@ def _recorded(
     tracker: Tracker, stage: dict[str, Any], number: int, holders: dict[str, str], data_hash: str
 ) -> StageOutput:
     """One stage in MLflow, with its curves where it was made; each making has a key of its own."""
+    from tasks.engine.catalog import load_stages
     from tasks.engine.output import StageOutput
 
     found = _manifest_of(stage)
@@ -112,7 +113,8 @@ def _recorded(
         holders.get(stage["name"], ""), found["cost"],
     )  # fmt: skip
     parents = [holders[name] for name in found["inputs"]] if holders else []
-    with tracker.open_stage(stage["name"], found["parameters"], parents):
+    declares = load_stages()[stage["name"]].declares
+    with tracker.open_stage(stage["name"], found["parameters"], parents, declares=declares):
         if not reference.reused:
             for event in _curves(Path(stage["folder"])):
                 tracker.log_event(event)

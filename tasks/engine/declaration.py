@@ -1,0 +1,210 @@
+"""What a stage says about itself, and the form in which a run records it.
+
+A stage's file holds its whole declaration, so that a new stage needs that file and one line of the pipeline:
+the summary, MLflow, lineage, the comparison of runs, `clean`, reproduction and remote workers read it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a metric may differ between a run and its reproduction.
+
+    Args:
+        metrics: names of metrics; a longer name that ends in `_NAME` has the same tolerance.
+        relative: share of the metric's value.
+        absolute: amount in the metric's unit; the larger of both bounds applies.
+    """
+
+    metrics: tuple[str, ...]
+    relative: float = 0.0
+    absolute: float = 0.0
+
+    def covers(self, metric: str) -> bool:
+        """Return whether this tolerance is that of a metric."""
+        return any(metric == name or metric.endswith(f"_{name}") for name in self.metrics)
+
+    def bound(self, value: float) -> float:
+        """Return by how much a metric of this value may differ."""
+        return max(self.relative * abs(value), self.absolute)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageDeclaration:
+    """What a stage reads, what it learns from, and how its results are shown, kept and compared."""
+
+    inputs: tuple[str, ...] = ()
+    """Stages whose output folders the function takes."""
+
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By input, glob patterns of the folders that the function sees; only these count for the cache key."""
+
+    outside: Callable[[Any, Path], Any] | None = None
+    """`outside(parameters, root)` describes inputs that no stage made; its result enters the cache key."""
+
+    stands: Callable[[Path, Path], bool] | None = None
+    """`stands(folder, root)`: whether the files that the stage writes outside its folder are still right."""
+
+    resumes: bool = False
+    """The function continues in the folder that a killed run left; other stages start in an empty one."""
+
+    apart: tuple[str, ...] = ()
+    """Folders of the output that are no part of its digest."""
+
+    learns_from: tuple[str, ...] = ()
+    """Kinds of rows in the training split that the stage's result is fitted to."""
+
+    measures_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By part of the split, the kinds of held-out rows that the stage's metrics are measured on."""
+
+    metrics_from: tuple[str, ...] = ()
+    """Stages whose metrics this stage repeats, and so the rows that these were measured on."""
+
+    model: str = ""
+    """Name under which `chatmill chat` finds the model in the output's folder `model`."""
+
+    row_folders: tuple[str, ...] = ()
+    """Folders of the output with a folder of rows for each kind; `clean` looks in them for withdrawn rows."""
+
+    derived_rows: tuple[str, ...] = ()
+    """Kinds of rows that the output holds in another form, in which single rows cannot be found."""
+
+    origin_files: tuple[str, ...] = ()
+    """Beginnings of paths that say where rows were found: a reproduction may find the same rows elsewhere."""
+
+    artifacts: tuple[str, ...] = ()
+    """Files of the output that MLflow keeps, besides the manifest, the model, curves and data docs."""
+
+    headline: Callable[[Mapping[str, Any]], str] | None = None
+    """Returns the result in a few words for the terminal, from the metrics; None: the stage has none."""
+
+    tolerances: tuple[Tolerance, ...] = ()
+    """How far metrics may differ in a reproduction if no earlier ones tell; other metrics must be equal."""
+
+    time_share: float = 0.0
+    """Share of the training time that `chatmill init` plans for the stage."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a run records, so that later code explains the run by what was declared then."""
+        recorded = {
+            "inputs": list(self.inputs),
+            "resumes": self.resumes,
+            "learns_from": list(self.learns_from),
+            "measures_on": {part: list(kinds) for part, kinds in self.measures_on.items()},
+            "metrics_from": list(self.metrics_from),
+        }
+        return {name: value for name, value in recorded.items() if value}
+
+    @classmethod
+    def from_json(cls, recorded: Mapping[str, Any]) -> StageDeclaration:
+        """Return the recorded part of a declaration; the other fields have their defaults."""
+        return cls(
+            inputs=tuple(recorded.get("inputs", ())),
+            resumes=bool(recorded.get("resumes", False)),
+            learns_from=tuple(recorded.get("learns_from", ())),
+            measures_on={part: tuple(kinds) for part, kinds in recorded.get("measures_on", {}).items()},
+            metrics_from=tuple(recorded.get("metrics_from", ())),
+        )
+
+
+def sort_stages(declared: Mapping[str, StageDeclaration]) -> list[str]:
+    """Return stages in the order of a pipeline: each after its inputs, those that others need most first.
+
+    Args:
+        declared: declarations by the name of the stage; inputs that are missing are ignored.
+    """
+    depth = {name: 0 for name in declared}
+    height = {name: 0 for name in declared}
+    # A path through n stages has at most n - 1 steps.
+    for _ in declared:
+        for name, found in declared.items():
+            for given in found.inputs:
+                if given in declared:
+                    depth[name] = max(depth[name], depth[given] + 1)
+                    height[given] = max(height[given], height[name] + 1)
+    return sorted(declared, key=lambda name: (depth[name], -height[name], name))
+
+
+def learning_stages(declared: Mapping[str, StageDeclaration], kind: str) -> list[str]:
+    """Return the stages whose results are fitted to rows of a kind."""
+    return [name for name in sort_stages(declared) if kind in declared[name].learns_from]
+
+
+def inheriting_stages(declared: Mapping[str, StageDeclaration], kind: str) -> list[str]:
+    """Return the trainings that start from, or are led by, a model that was fitted to rows of a kind."""
+    learned = learning_stages(declared, kind)
+    reached = {name for name in learned if declared[name].resumes}
+    for name in sort_stages(declared):
+        if declared[name].resumes and reached & set(declared[name].inputs):
+            reached.add(name)
+    return [name for name in sort_stages(declared) if name in reached and name not in learned]
+
+
+def measuring_stages(declared: Mapping[str, StageDeclaration], kind: str, part: str) -> list[str]:
+    """Return the stages that measure on rows of a kind in a part of the split."""
+    return [name for name in sort_stages(declared) if kind in declared[name].measures_on.get(part, ())]
+
+
+def measured_rows(declared: Mapping[str, StageDeclaration], stage: str) -> dict[str, set[str]]:
+    """Return, by part of the split, the kinds of held-out rows that the metrics of a stage come from."""
+    found: dict[str, set[str]] = {}
+    for name in (stage, *declared[stage].metrics_from) if stage in declared else ():
+        for part, kinds in declared[name].measures_on.items() if name in declared else ():
+            found.setdefault(part, set()).update(kinds)
+    return found
+
+
+def named_counts(*counts: tuple[str, str, str], none: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return a headline of counts: each metric that is not 0, with a word for one and a word for several.
+
+    Args:
+        counts: name of the metric, singular, plural.
+        none: text if all counts are 0.
+    """
+
+    def headline(metrics: Mapping[str, Any]) -> str:
+        there = [(int(metrics[name]), one, several) for name, one, several in counts if metrics.get(name)]
+        return ", ".join(f"{n:,} {one if n == 1 else several}" for n, one, several in there) or none
+
+    return headline
+
+
+def named_metrics(*metrics: tuple[str, str]) -> Callable[[Mapping[str, Any]], str]:
+    """Return a headline of metrics with their intervals: the name of each and the words that follow it."""
+
+    def headline(values: Mapping[str, Any]) -> str:
+        return ", ".join(
+            f"{format_number(values[name])}{format_interval(name, values)} {words}"
+            for name, words in metrics
+            if values.get(name) is not None
+        )
+
+    return headline
+
+
+def format_number(value: Any) -> str:
+    """Return a metric in few characters."""
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{int(value):,}" if isinstance(value, int | float) else str(value)
+
+
+def format_interval(name: str, metrics: Mapping[str, Any]) -> str:
+    """Return the interval of a metric and its n, where it has them."""
+    low, high, n = (metrics.get(f"{name}_{end}") for end in ("low", "high", "n"))
+    if low is None or high is None or n is None:
+        return ""
+    return f" [{format_number(low)} to {format_number(high)}, n = {format_number(n)}]"
+
+
+def find_tolerance(tolerances: Iterable[Tolerance], metric: str) -> Tolerance | None:
+    """Return the first tolerance that covers a metric."""
+    # The part before a slash names the metric; what follows is the aspect and source of it.
+    plain = metric.split("/")[0].removesuffix("_low").removesuffix("_high")
+    return next((found for found in tolerances if found.covers(plain)), None)
