@@ -22,6 +22,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from tasks.common.file_lock import CLOSED as READ_ONLY
 from tasks.common.names import mlflow_key
 from tasks.engine.cache_key import flatten_values, plain_parameters
+from tasks.engine.catalog import read_declaration
 from tasks.engine.declaration import StageDeclaration
 from tasks.engine.output import MANIFEST, StageOutput
 from tasks.project.database_check import check_experiment, store_key
@@ -231,16 +232,18 @@ class Tracker:
         holds: tuple[str, int] = ("cpu", 1),
         declares: StageDeclaration | None = None,
     ) -> Iterator[str]:
-        """Open a stage's run for as long as the context lasts and yield its id; `close_stage` says how it went.
+        """Open a stage's run for as long as the context lasts and yield its id.
+
+        `close_stage` records how it went.
 
         Args:
             name: the stage's name.
             parameters: the stage's parameters, a dataclass or a mapping.
             parents: ids of the runs that made the inputs.
             holds: the kind of device that the stage holds, and how many.
-            declares: what the stage declares; None stands for a stage that declares nothing.
+            declares: what the stage declares; None stands for what chatmill's stage of that name does.
         """
-        self.declares = declares or StageDeclaration()
+        self.declares = declares or read_declaration(name, None)
         tags = {
             **self.tags,
             "mlflow.parentRunId": self.run,

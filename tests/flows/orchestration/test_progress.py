@@ -15,12 +15,12 @@ from flows.orchestration.progress import (
     ProgressDisplay,
     byte_rate,
     format_duration,
-    format_number,
     key_figures,
     show_answers,
     show_outcome,
 )
 from flows.pipeline_run import Outcome
+from tasks.engine.declaration import format_number
 from tasks.engine.output import StageOutput
 
 DONE = StageOutput("pretrain", "k", "/p", "d", False, 61.0, {"bits_per_byte": 1.9834, "steps": 40.0})

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from model.errors import UserError
+from tasks.engine.catalog import load_stages
 from tasks.engine.stage import StageContext, stage
 from tasks.evaluation.scores import Score, score_tags
 from tasks.tracking.lineage import count_labels, described_sources, recorded_diffs, trace_model
@@ -194,8 +195,9 @@ def test_figures_of_other_held_out_rows_are_marked():
         "pretrain": {"bits_per_byte": 1.0, "loss": 2.5},
         "ingest": {"rows": 6.0},
     }
-    one = Facts("a", {}, figures=figures, held_out=held(23, "a"))
-    two = Facts("b", {}, figures=later, held_out=held(16, "b"))
+    declared = {name: load_stages()[name].declares for name in figures}
+    one = Facts("a", {}, figures=figures, held_out=held(23, "a"), declared=declared)
+    two = Facts("b", {}, figures=later, held_out=held(16, "b"), declared=declared)
     found = {(row.kind, row.stage, row.name): row for row in run_differences(one, two)}
     exam = found["held-out rows", "split", "test pairs"]
     assert str(exam.before) == "23 rows, aaaaaaaa" and str(exam.now) == "16 rows, bbbbbbbb"
@@ -217,4 +219,4 @@ def test_a_trainings_last_step_and_the_machine_stand_apart():
         ("rlhf", "policy_loss", LAST), ("sft", "gradient_norm", LAST), ("sft", "cost/memory", MACHINE),
         ("sft", "valid_loss", MODEL), ("evaluate", "loss", MODEL), ("evaluate", "tokens_per_second", MACHINE),
     ):  # fmt: skip
-        assert tells_of(made, name) == tells
+        assert tells_of(load_stages()[made].declares, name) == tells
