@@ -33,6 +33,7 @@ from flows.orchestration.run_links import (
 )
 from flows.orchestration.slow_stage_alert import alert_when_slow
 from flows.servers.environment import prepare_environment, thread_count
+from model.events import Event, MarkdownTable
 from model.training.distributed import describe_processor
 from tasks.common.git_checkout import UNKNOWN, code_state
 from tasks.data.new_labels import known_labels
@@ -218,12 +219,12 @@ class PipelineRun:
 
         return made_seconds(self.tracker.client, self.preset.name, stage)
 
-    def _report_event(self, event: dict[str, Any]) -> None:
+    def _report_event(self, event: Event) -> None:
         self.display.show_event(event)
         self.tracker.log_event(event)
         if told := self.tracker.sender.status_message():
             self.display.show_note(told)
-        if event["event"] == "table":
+        if isinstance(event, MarkdownTable):
             keep_table(event, self.tracker)
 
     def against_champion(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.events import EventCallback
+from model.events import EventCallback, MarkdownTable, Message
 from tasks.common.names import name_fault
 from tasks.drift_detection import profile
 from tasks.drift_detection.metrics import (
@@ -82,7 +82,7 @@ def drift(
     profile.write_ids(samples, out)
     described: dict[str, Any] = {f"rows/{kind}": len(sample.ids) for kind, sample in samples.items()}
     if champion is None:
-        report({"event": "message", "text": _NOTHING})
+        report(Message(_NOTHING))
         _write_profile(out, {"against": None, "says": _NOTHING, "new": {}, "measures": []})
         return described
     about = json.loads((champion / ABOUT).read_text())
@@ -137,7 +137,7 @@ def _by_model(
         text = (
             f"the model of champion {about['version']} is gone: neither its tokens nor its loss are measured"
         )
-        report({"event": "message", "text": text})
+        report(Message(text))
         return
     yield from tokens_apart(champion / MODEL, before, split, samples["text"].share, parameters)
     yield from measure_loss_drift(
@@ -175,4 +175,4 @@ def _publish_results(
     picture = against_bars([(each.name, each.multiple, each.past) for each in measures])
     if picture:
         (out / PICTURE).write_text(standalone_svg(picture, STYLE), encoding="utf-8")
-    report({"event": "table", "title": "drift", "markdown": markdown})
+    report(MarkdownTable(title="drift", markdown=markdown))

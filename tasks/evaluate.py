@@ -27,7 +27,7 @@ from model.evaluation.answer_scores import gain_figures
 from model.evaluation.confidence_intervals import mean_figures, wilson_interval, with_interval
 from model.evaluation.evaluate import evaluate as measure
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from model.training.launcher import launch_training
 from tasks.data.records import LABEL_KINDS
 from tasks.drift_detection.profile import ABOUT, MODEL
@@ -110,7 +110,7 @@ def evaluate(
     figures["judge"] = judging.kind
     figures["judge_reliable"] = float(_is_reliable(judging.kind, figures))
     if judging.kind == REWARD_MODEL and not figures["judge_reliable"]:
-        report({"event": "message", "text": _explain_unreliable(figures)})
+        report(Message(_explain_unreliable(figures)))
     held_out = json.loads((out / HELD_OUT).read_text(encoding="utf-8"))
     held_out |= {"judge": asdict(judging), "reward": asdict(describe_reward_model(reward, labels))}
     if champion:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.common.metric_labels import metric_words
 from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
@@ -130,7 +130,7 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, report: EventCal
     for old, new in OLD_NAMES.items():
         if old in parameters.least or old in parameters.most:
             text = f"gate: {old} is an old name and is read as {new}; write {new} in the preset"
-            report({"event": "message", "text": text})
+            report(Message(text))
     found = judge_figures(parameters, figures)
     compared = compare_with_champion(parameters, figures, held_out)
     found |= {"by": compared.candidate.name, "score": _as_number(compared.candidate.value)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.external_sort import (
     CLAIMS,
@@ -168,7 +168,7 @@ def _from_sources(
             meta = describe_version(parameters, made_of, made, withdrawn)
             found = versions.add_version(root, parameters.remote, meta, parameters.endpoint)
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
-            report({"event": "message", "text": text})
+            report(Message(text))
     if followed:
         versions.push_data(root, parameters.remote, parameters.endpoint, doubted=not restored)
     pointer = versions.read_pointer(root)
@@ -253,7 +253,7 @@ def _restore_version(root: Path, wanted: str, parameters: DataParameters, report
         return True
     if data_folder.data_files(root / "data"):
         text = "data/ is not what data.dvc says; its rows are replaced by those of that version"
-        report({"event": "message", "text": text})
+        report(Message(text))
     # Not from DVC's cache: rows that are made from their sources know where they stand in them.
     return bool(parameters.remote) and versions.pull_data(root, parameters.remote, parameters.endpoint)
 
@@ -293,7 +293,7 @@ def make_rows(
             whole[kind] += count
     for number, source in enumerate(parameters.sources):
         for line in tallies[number].lines():
-            report({"event": "message", "text": f"source {source.name}: {line}"})
+            report(Message(f"source {source.name}: {line}"))
     for number, source in enumerate(parameters.sources):
         tally = tallies[number]
         tally.check(source.name, source.fields)
@@ -317,14 +317,14 @@ def make_rows(
     again = drop_repeated_labels(out)
     left_out = {kind: count for kind, count in gone.items() if count}
     if said := _left_out(left_out, lessened):
-        report({"event": "message", "text": f"{said}, as {WITHDRAWN} withdraws them"})
+        report(Message(f"{said}, as {WITHDRAWN} withdraws them"))
     repeats = {kind: count - counts[kind] for kind, count in whole.items() if count > counts[kind]}
     if repeats:
-        report({"event": "message", "text": f"the same as an earlier row, kept once: {_counted(repeats)}"})
+        report(Message(f"the same as an earlier row, kept once: {_counted(repeats)}"))
     if again:
         said = "labels of the same answers again by the same person, the newest or the first kept"
         text = f"{said}: {_counted(again)}"
-        report({"event": "message", "text": text})
+        report(Message(text))
     for kind, count in again.items():
         counts[kind] -= count
         repeats[kind] = repeats.get(kind, 0) + count
@@ -355,7 +355,7 @@ def plan_parsing(
         found, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         if marked := [file.origin for file in files if _is_utf16(file)]:
             text = f"source {source.name}: {_name_origins(marked)} read as UTF-16, as the mark in front says"
-            report({"event": "message", "text": text})
+            report(Message(text))
         for part, group in enumerate(cut_files(files, found.unit)):
             asked = replace(source, strict=source.strict or parameters.strict)
             yield ParseTask(asked, number, part, group, found.name, reading, runs, withdrawn)

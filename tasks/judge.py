@@ -17,7 +17,7 @@ from typing import Any
 from model.data.dataloader import each_row
 from model.errors import UserError
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from model.training import reward as training
 from model.training.reward import RewardParameters
 from tasks.common.names import stratum_key
@@ -95,7 +95,7 @@ def judge(
         start = TrainingLauncher(out, report, seed, device, processes)
         figures = start(training.train_reward, settings, base=sft / "model", labels=kept)
     except UserError as error:
-        report({"event": "message", "text": f"there is no judge: {error}"})
+        report(Message(f"there is no judge: {error}"))
         return _keep_scorer(out, Scorer(NONE, why=str(error)))
     (out / "accuracy.json").unlink(missing_ok=True)
     figures = {name: value for name, value in figures.items() if not name.startswith("pair_accuracy")}

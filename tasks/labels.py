@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.dataloader import seeded_rng
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.ratings import (
     EVERY,
@@ -57,7 +57,7 @@ def labels(
     if share:
         _keep_for_judge(split / "train", parameters, share, agreed, out / JUDGE, figures)
     elif parameters.judge_share:
-        report({"event": "message", "text": TOO_FEW})
+        report(Message(TOO_FEW))
     for name in SPLITS:
         kept = Kept(share, False) if name == "train" else EVERY
         ratings = Ratings(split / name, parameters, kept)

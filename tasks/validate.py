@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.common.checksums import file_sums
 from tasks.data.records import TYPES, list_shards
 from tasks.dvc import versions
@@ -191,7 +191,7 @@ def validate(
     where too many rows break a rule or a table breaks one.
     """
     # Great Expectations takes seconds before the first shard is through.
-    report({"event": "message", "text": "the rows are held against every rule"})
+    report(Message("the rows are held against every rule"))
     before = accepted_rows(parameters, root)
     findings, stops = check_rows(parameters, ingest, out, report, root, spread, before)
     for kind in TYPES:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from flows.common.terminal import Console
 from flows.config import Preset
 from flows.orchestration.progress import progress_text, terminal_text
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import Event, EventCallback, Message, Step
 from tasks.data.records import TYPES, canonical_line
 from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.declaration import format_number
@@ -90,11 +89,11 @@ def show_progress(console: Console, what: str) -> Iterator[EventCallback]:
         console.print(f"[dim]{what}[/dim]")
     with console.status(what) as status:
 
-        def report(event: dict[str, Any]) -> None:
-            if event["event"] == "message":
-                console.print(f"[dim]{terminal_text(event['text'])}[/dim]", soft_wrap=True)
-            elif event["event"] == "step":
-                status.update(f"{what}: {event['step']}/{event['steps']} {progress_text(event)}")
+        def report(event: Event) -> None:
+            if isinstance(event, Message):
+                console.print(f"[dim]{terminal_text(event.text)}[/dim]", soft_wrap=True)
+            elif isinstance(event, Step):
+                status.update(f"{what}: {event.step}/{event.steps} {progress_text(event)}")
 
         yield report
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.common.terminal import Console
 from model.errors import UserError
+from model.events import ignore_event
 
 if TYPE_CHECKING:
     from flows.config import Preset
@@ -189,9 +190,6 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
     from tasks.engine.parallel import process_pool
     from tasks.onboarding.source_preview import check_later_stages, dry_run
 
-    def quiet(event: dict[str, Any]) -> None:
-        pass
-
     with (
         process_pool(preset.spread.workers) as spread,
         show_progress(console, "checking all rows, as a run does") as report,
@@ -205,7 +203,7 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
             asked = preset.training_requirements(root)
             try:
                 later += check_later_stages(
-                    found, preset.split, preset.tokenizer_parameters(), asked, root, quiet, spread
+                    found, preset.split, preset.tokenizer_parameters(), asked, root, ignore_event, spread
                 )
             except UserError as error:
                 later.append(f"`chatmill run` would stop: {error}")

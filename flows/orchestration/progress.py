@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.common.terminal import Console, escape_controls
+from model.events import Event, MarkdownTable, Message, Step
 from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput
 from tasks.project.paths import REPORT
@@ -43,16 +44,16 @@ def format_duration(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{int(value) // 60} min {int(value) % 60:02d} s"
 
 
-def progress_text(event: dict[str, Any]) -> str:
+def progress_text(event: Step) -> str:
     """The live figures of a step, its pace and the time that is left."""
-    parts = [f"{name} {event['metrics'][name]:.3f}" for name in LIVE if name in event["metrics"]]
-    if event.get("tokens_per_second"):
-        parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
-    if event.get("megabytes_per_second"):
-        parts.append(f"{event['rows']:,} rows")
-        parts.append(byte_rate(event["megabytes_per_second"]))
-    if parts and event.get("seconds_left") is not None:
-        parts.append(f"{format_duration(event['seconds_left'])} left")
+    parts = [f"{name} {event.metrics[name]:.3f}" for name in LIVE if name in event.metrics]
+    if event.tokens_per_second:
+        parts.append(f"{event.tokens_per_second:,.0f} tokens/s")
+    if event.megabytes_per_second:
+        parts.append(f"{event.rows:,} rows")
+        parts.append(byte_rate(event.megabytes_per_second))
+    if parts and event.seconds_left is not None:
+        parts.append(f"{format_duration(event.seconds_left)} left")
     return " · ".join(parts)
 
 
@@ -97,19 +98,17 @@ class ProgressDisplay:
         self.stage, self.quarter = stage, 0
         self.bar = self.progress.add_task(stage, total=None, says="", completed=0)
 
-    def show_event(self, event: dict[str, Any]) -> None:
+    def show_event(self, event: Event) -> None:
         """Something happened in the stage."""
-        if event["event"] == "message":
-            self.show_note(event["text"])
-        elif event["event"] == "step":
+        if isinstance(event, Message):
+            self.show_note(event.text)
+        elif isinstance(event, Step):
             says = progress_text(event)
-            self.progress.update(self.bar, total=event["steps"], completed=event["step"], says=says)
-            quarter = QUARTERS * event["step"] // max(1, event["steps"])
+            self.progress.update(self.bar, total=event.steps, completed=event.step, says=says)
+            quarter = QUARTERS * event.step // max(1, event.steps)
             if not self.console.is_terminal and says and quarter > self.quarter:
                 self.quarter = quarter
-                self.console.print(
-                    f"  {self.stage:<9} {event['step']}/{event['steps']} {says}", soft_wrap=True
-                )
+                self.console.print(f"  {self.stage:<9} {event.step}/{event.steps} {says}", soft_wrap=True)
 
     def show_note(self, text: str) -> None:
         """A sentence for the person."""
@@ -183,12 +182,12 @@ def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int 
     console.print(Panel(table, title="the same prompts, answered by all three", box=SIMPLE))
 
 
-def keep_table(event: dict[str, Any], tracker: Tracker) -> None:
+def keep_table(event: MarkdownTable, tracker: Tracker) -> None:
     """A table that a stage reports, on Prefect's page and with the stage's run in MLflow."""
     from httpx import HTTPError
     from prefect.artifacts import create_markdown_artifact
 
     # A server that is away costs its page a table, not the run its stage: MLflow has it as well.
     with suppress(HTTPError):
-        create_markdown_artifact(event["markdown"], key=event["title"].lower().replace(" ", "-"))
-    tracker.log_text(f"{event['title']}.md", event["markdown"])
+        create_markdown_artifact(event.markdown, key=event.title.lower().replace(" ", "-"))
+    tracker.log_text(f"{event.title}.md", event.markdown)

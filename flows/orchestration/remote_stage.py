@@ -24,7 +24,7 @@ from prefect.states import Cancelling, Crashed
 from flows.config import Preset
 from flows.servers.environment import Settings
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message, from_json
 from tasks.engine.cache_key import code_digest, lock_digest, plain_parameters
 from tasks.engine.output import StageOutput
 from tasks.engine.remote_cache import Store
@@ -197,10 +197,10 @@ class RemoteStageRunner:
         if found["beat"] != watched.beat:
             watched.beat, watched.since = found["beat"], time.monotonic()
         for text in found["said"][watched.said :]:
-            report({"event": "message", "text": text})
+            report(Message(text))
         watched.said = len(found["said"])
-        if found["step"]:
-            report(found["step"])
+        if step := from_json(found["step"]):
+            report(step)
 
     def _warn_once(self, report: EventCallback) -> None:
         with get_client(sync_client=True) as client:
@@ -212,7 +212,7 @@ class RemoteStageRunner:
                 f"no worker of pool {self.pool} answers; `prefect worker start --pool {self.pool}` on a host "
                 "with the device starts one. Waiting"
             )
-        report({"event": "message", "text": text})
+        report(Message(text))
 
     def _give_up(self, flow_run: UUID, quiet: float) -> Any:
         state: Any = Crashed(message=f"nothing was heard of its host for {quiet:.0f} s")

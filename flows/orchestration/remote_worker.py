@@ -21,6 +21,7 @@ from flows.orchestration.progress import keep_table
 from flows.orchestration.remote_stage import KEY, PROGRESS, REFUSED, STATUS, open_store
 from flows.servers.environment import prepare_environment
 from model.errors import UserError
+from model.events import Event, MarkdownTable, Message, Step, to_json
 from model.training.distributed import check_processes, describe_device, find_device
 from tasks.engine.cache_key import code_digest, lock_digest
 from tasks.engine.catalog import load_stages
@@ -110,19 +111,19 @@ class ProgressReporter:
 
     def __init__(self, tracker: Tracker, run: str) -> None:
         self.tracker, self.run = tracker, run
-        self.step: dict[str, Any] | None = None
+        self.step: Step | None = None
         self.said: list[str] = []
         self.beat = 0
         self.over = threading.Event()
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
         self.tracker.log_event(event)
-        if event["event"] == "step":
+        if isinstance(event, Step):
             self.step = event
-        elif event["event"] == "message" and len(self.said) < SAID:
-            self.said.append(event["text"][:_LONGEST])
-            get_run_logger().info(event["text"])
-        elif event["event"] == "table":
+        elif isinstance(event, Message) and len(self.said) < SAID:
+            self.said.append(event.text[:_LONGEST])
+            get_run_logger().info(event.text)
+        elif isinstance(event, MarkdownTable):
             keep_table(event, self.tracker)
 
     @contextmanager
@@ -139,10 +140,14 @@ class ProgressReporter:
     def _send_heartbeat(self) -> None:
         while True:
             self.beat += 1
-            self.set_tag(PROGRESS, json.dumps({"beat": self.beat, "step": self.step, "said": self.said}))
+            self._tell_progress()
             if self.over.wait(BEAT_SECONDS):
-                self.set_tag(PROGRESS, json.dumps({"beat": self.beat, "step": self.step, "said": self.said}))
+                self._tell_progress()
                 return
+
+    def _tell_progress(self) -> None:
+        step = to_json(self.step) if self.step else None
+        self.set_tag(PROGRESS, json.dumps({"beat": self.beat, "step": step, "said": self.said}))
 
     def set_tag(self, name: str, value: str) -> None:
         """Set a tag of the run."""

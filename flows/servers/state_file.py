@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.common.project_folder import prepare_records
+from model.events import Message
 from tasks.common.file_lock import exclusive_lock
 from tasks.project.paths import PREFECT_HOME, SERVERS
 
@@ -56,7 +57,11 @@ def start_lock(root: Path, say: Callable[[str], None]) -> AbstractContextManager
         say: Told once what is waited for, if another process has the lock.
     """
     waits = "waiting until another chatmill process here has started its servers"
-    return exclusive_lock(root / PREFECT_HOME / "starting.lock", lambda event: say(str(event["text"])), waits)
+    return exclusive_lock(
+        root / PREFECT_HOME / "starting.lock",
+        lambda event: say(event.text) if isinstance(event, Message) else None,
+        waits,
+    )
 
 
 def record_path(root: Path) -> Path:

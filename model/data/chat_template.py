@@ -9,7 +9,7 @@ from typing import Any
 
 from model.data.dataloader import Example, Examples
 from model.data.tokenizer import Tokenizer
-from model.events import EventCallback
+from model.events import EventCallback, Message
 
 Turn = Mapping[str, str]
 Row = dict[str, Any]
@@ -85,7 +85,7 @@ def say_what_is_left_out(
         (longer, f"are longer than the context and {fate}"),
     ):
         if count:
-            report({"event": "message", "text": f"{count} of {total} {what} {said}"})
+            report(Message(f"{count} of {total} {what} {said}"))
 
 
 def prompt_key(row: Row) -> tuple[str, str]:

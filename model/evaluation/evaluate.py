@@ -34,7 +34,7 @@ from model.evaluation.confidence_intervals import (
 )
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.interpret import find_attention_map, nearest_words
-from model.events import EventCallback
+from model.events import EventCallback, Message, Step, Usage
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import Answer, Generator, best_f1, completion_logprobs, exact_match
 from model.nn.transformer import Transformer
@@ -135,7 +135,7 @@ def evaluate(
     said: dict[str, list[Answer]] = {}
     replies: dict[str, list[Answer]] = {}
     for place, (name, speaker) in enumerate(speakers.items()):
-        report({"event": "step", "step": place, "steps": len(speakers), "metrics": {}})
+        report(Step(step=place, steps=len(speakers), metrics={}))
         said[name] = speaker.generate_answers(asked.prompts, settings.new_tokens, 1.0, seed)
         replies[name] = speaker.generate_answers(asked.questions, settings.new_tokens, 0.0, seed)
         measured = {**_answer_statistics(said[name]), **_measure_answers(asked.questions, replies[name])}
@@ -144,7 +144,7 @@ def evaluate(
             losses[name] = speaker.row_losses(asked.completions)
             figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
     answers = [answer for each in (said, replies) for some in each.values() for answer in some]
-    report({"event": "usage", "tokens": sum(len(answer.tokens) for answer in answers)})
+    report(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
     figures |= _bits_per_byte(settings, Path(split), models, device)
     assistants: dict[str, list[Answer]] = {name: said[name] for name in ASSISTANTS if name in said}
     as_text = () if opponent.same_tokens else ("champion",)
@@ -237,7 +237,7 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report:
         (misfits, f"do not fit the context of {context} tokens; left out"),
     ):
         if places:
-            report({"event": "message", "text": f"{len(places)} test pairs {said}"})
+            report(Message(f"{len(places)} test pairs {said}"))
     return asked
 
 

@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from model.events import FULL, EventCallback
+from model.events import (
+    FULL,
+    Event,
+    EventCallback,
+    Failure,
+    ImportedSources,
+    Result,
+    Usage,
+    from_json,
+    to_json,
+)
 from model.processes import child_environment, die_with_parent, write_private
 
 # glibc gives freed memory back to the system eagerly, and training asks for the same sizes again each
@@ -89,28 +99,28 @@ def job_file(log: Path) -> Path:
 
 def _read_events(group: subprocess.Popen[str], on_event: EventCallback, log: Path) -> dict[str, Any]:
     result: dict[str, Any] | None = None
-    failure: dict[str, Any] | None = None
+    failure: Failure | None = None
     assert group.stdout is not None
     for line in group.stdout:
         event = _parse_event(line)
         if event is None:
             with log.open("a") as notes:
                 notes.write(line)
-        elif event["event"] == "result":
-            result = event["value"]
-        elif event["event"] == "error":
+        elif isinstance(event, Result):
+            result = event.value
+        elif isinstance(event, Failure):
             failure = failure or event
         else:
             on_event(event)
     code = group.wait()
-    if failure and failure["kind"] == "user":
-        raise UserError(failure["text"])
-    if failure and failure["kind"] == "full":
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), failure["text"] or str(log.parent))
+    if failure and failure.kind == "user":
+        raise UserError(failure.text)
+    if failure and failure.kind == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), failure.text or str(log.parent))
     if failure:
         with log.open("a") as notes:
-            notes.write(failure["traceback"])
-        raise TrainingFailed(f"{failure['text']} (the whole error is in {log})")
+            notes.write(failure.traceback)
+        raise TrainingFailed(f"{failure.text} (the whole error is in {log})")
     if result is None:
         raise TrainingFailed(f"the training process {_last_words(code, log)} (see {log})")
     return result
@@ -128,14 +138,13 @@ def _last_words(code: int, log: Path) -> str:
     return f"ended with code {code} and no result{f': {last}' if last else ''}"
 
 
-def _parse_event(line: str) -> dict[str, Any] | None:
+def _parse_event(line: str) -> Event | None:
     if not line.startswith("{"):
         return None
     try:
-        event = json.loads(line)
+        return from_json(json.loads(line))
     except json.JSONDecodeError:
         return None
-    return event if isinstance(event, dict) and "event" in event else None
 
 
 def _end_group(group: subprocess.Popen[str]) -> None:
@@ -165,24 +174,21 @@ def _run_worker(parent: str, order: str) -> int:
     die_with_parent(int(parent))
     first = os.environ.get("RANK", "0") == "0"
 
-    def report(event: dict[str, Any]) -> None:
+    def report(event: Event) -> None:
         if first:
-            print(json.dumps(event), flush=True)
+            _print_event(event)
 
     def report_error(kind: str, text: str) -> None:
-        print(
-            json.dumps({"event": "error", "kind": kind, "text": text, "traceback": traceback.format_exc()}),
-            flush=True,
-        )
+        _print_event(Failure(kind, text, traceback.format_exc()))
 
     task = json.loads(Path(order).read_text(encoding="utf-8"))
     module, _, name = task["function"].partition(":")
     try:
         try:
             function = getattr(importlib.import_module(module), name)
-            report({"event": "sources", "modules": imported_sources()})
+            report(ImportedSources(imported_sources()))
             value = function(**task["arguments"], report=report)
-            report({"event": "sources", "modules": imported_sources()})
+            report(ImportedSources(imported_sources()))
         finally:
             _tell_memory()
     except UserError as error:
@@ -195,8 +201,12 @@ def _run_worker(parent: str, order: str) -> int:
         else:
             report_error("crash", f"{type(error).__name__}: {error}")
         return 1
-    report({"event": "result", "value": value})
+    report(Result(value))
     return 0
+
+
+def _print_event(event: Event) -> None:
+    print(json.dumps(to_json(event)), flush=True)
 
 
 def imported_sources() -> dict[str, str]:
@@ -225,7 +235,7 @@ def _tell_memory() -> None:
     """The most memory that this process held on its GPU, in bytes: each process says its own."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        print(json.dumps({"event": "usage", "gpu_memory": torch.cuda.max_memory_allocated()}), flush=True)
+        _print_event(Usage(gpu_memory=torch.cuda.max_memory_allocated()))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from model.data.dataloader import Example, batch_order, each_row, pad_rows, seed
 from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from model.inference.generate import generate_tokens
 from model.nn.losses import (
     generalised_advantages,
@@ -273,7 +273,7 @@ class PPOTrainer(TrainingTask):
         return self.world.gather_rows(found[share], count)
 
     def _report_message(self, text: str) -> None:
-        self.report({"event": "message", "text": text})
+        self.report(Message(text))
 
     def _adapt_kl_price(self, kl: float) -> None:
         settings = self.parameters
@@ -384,7 +384,7 @@ def read_prompts(
         (len(prompts) - len(fitting), "leave no room for an answer; left out"),
     ):
         if count:
-            report({"event": "message", "text": f"{count} of {len(prompts)} prompts {said}"})
+            report(Message(f"{count} of {len(prompts)} prompts {said}"))
     return [prompt for prompt, _ in fitting]
 
 
@@ -437,12 +437,11 @@ def train_ppo(
     )  # fmt: skip
     chosen = recipe.parameters
     report(
-        {
-            "event": "message",
-            "text": f"{chosen.steps} steps of {chosen.batch} prompts at a learning rate of "
+        Message(
+            f"{chosen.steps} steps of {chosen.batch} prompts at a learning rate of "
             f"{chosen.optimizer.learning_rate:.2g}; at most {chosen.max_step_kl:.3g} nats a step and "
-            f"{chosen.max_kl:.3g} from SFT",
-        }
+            f"{chosen.max_kl:.3g} from SFT"
+        )
     )
     figures = Trainer(recipe, chosen, out, seed, report).run_training()
     held_out_figures = recipe.take_best()

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import Evaluation, EventCallback, Message, Resumed, Step, Usage
 from model.parameter_bounds import MOST_STEPS, check_bounds
 from model.training.checkpoint import (
     DamagedFile,
@@ -192,7 +192,7 @@ class Trainer:
         """
         with self._lock_folder(), self._stop_on_signal():
             if self._restore_checkpoint():
-                self.report({"event": "resumed", "step": self.step})
+                self.report(Resumed(step=self.step))
             else:
                 self.recipe.on_checkpoint_sample(0)
                 self._run_evaluation()
@@ -260,7 +260,7 @@ class Trainer:
         else:
             self.stale += 1
         self._report_metrics(figures)
-        self.report({"event": "evaluation", "step": self.step, "metrics": figures})
+        self.report(Evaluation(step=self.step, metrics=figures))
 
     def _is_stale(self) -> bool:
         return 0 < self.parameters.patience <= self.stale
@@ -274,7 +274,7 @@ class Trainer:
         if self.parameters.patience and self.best < math.inf:
             self._load_best()
         self.world.wait_for_all()
-        self.report({"event": "usage", "tokens": round(self.recipe.tokens_per_step * self.taken)})
+        self.report(Usage(tokens=round(self.recipe.tokens_per_step * self.taken)))
         seconds = max(self.seconds, 1e-9)
         return {
             "steps": float(self.step),
@@ -300,14 +300,13 @@ class Trainer:
         self._report_metrics(figures)
         pace = self.seconds / max(self.taken, 1)
         self.report(
-            {
-                "event": "step",
-                "step": self.step,
-                "steps": steps,
-                "metrics": figures,
-                "tokens_per_second": self.recipe.tokens_per_step / pace if pace else 0.0,
-                "seconds_left": pace * (steps - self.step) + self._evaluation_seconds_left(),
-            }
+            Step(
+                step=self.step,
+                steps=steps,
+                metrics=figures,
+                tokens_per_second=self.recipe.tokens_per_step / pace if pace else 0.0,
+                seconds_left=pace * (steps - self.step) + self._evaluation_seconds_left(),
+            )
         )
 
     def _evaluation_seconds_left(self) -> float:
@@ -324,7 +323,7 @@ class Trainer:
                 curves.write(json.dumps({"step": self.step, **figures}) + "\n")
 
     def _send_message(self, text: str) -> None:
-        self.report({"event": "message", "text": text})
+        self.report(Message(text))
 
     def _is_checkpoint_due(self) -> bool:
         wanted = self.parameters.checkpoint_seconds

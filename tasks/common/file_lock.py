@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model.events import EventCallback
+from model.events import EventCallback, Message
 
 # What a user gets who may read a folder and not write to it.
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -25,6 +25,6 @@ def exclusive_lock(path: Path, report: EventCallback, waits: str) -> Iterator[No
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report({"event": "message", "text": waits})
+            report(Message(waits))
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

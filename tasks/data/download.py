@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.common import url_secrets
 from tasks.common.checksums import file_sums
 from tasks.data.records import text_digest
@@ -152,7 +152,7 @@ def download_file(given: Address, root: Path, report: EventCallback) -> Path:
                 now = place / ask_server(given).key / given.name
             except (Broken, UserError) as error:
                 text = f"{given.display_text} could not be asked ({error}); what was fetched before is read"
-                report({"event": "message", "text": text})
+                report(Message(text))
                 return kept
             if now.exists():
                 return now
@@ -258,7 +258,7 @@ def _check_sum(given: Address, path: Path, root: Path) -> None:
 def _report_progress(given: Address, state: State, begun: int, report: EventCallback) -> None:
     size = "" if state.size is None else f", {state.size} bytes"
     text = f"fetching {given.display_text}{size}" + (f", from byte {begun} on" if begun else "")
-    report({"event": "message", "text": text})
+    report(Message(text))
 
 
 def _last_download(given: Address, root: Path) -> Path | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.common.checksums import file_sums
 from tasks.project.paths import OUTPUT_DIGESTS
 
@@ -120,7 +120,7 @@ def usable_output(stage: str, folder: Path, root: Path, report: EventCallback) -
     try:
         return verify_output(folder, root)
     except DamagedOutput as error:
-        report({"event": "message", "text": f"{stage}: {error}; the output is not used and made again"})
+        report(Message(f"{stage}: {error}; the output is not used and made again"))
         return None
 
 

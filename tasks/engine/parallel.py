@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol, TypeVar
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Step
 from model.processes import die_with_parent
 
 T = TypeVar("T")
@@ -139,15 +139,14 @@ def report_pace(
         rows, size = rows + more, size + larger
         spent = max(time.monotonic() - began, 1e-6)
         report(
-            {
-                "event": "step",
-                "step": step,
-                "steps": steps,
-                "metrics": {},
-                "rows": rows,
-                "megabytes_per_second": size / 1e6 / spent,
-                "seconds_left": spent / step * (steps - step),
-            }
+            Step(
+                step=step,
+                steps=steps,
+                metrics={},
+                rows=rows,
+                megabytes_per_second=size / 1e6 / spent,
+                seconds_left=spent / step * (steps - step),
+            )
         )
         yield result
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
 from tasks.engine.cache_key import file_sums, output_digest
@@ -94,7 +94,7 @@ class Store:
                 manifest, objects, sums = _check_listing(found, stage, key, path)
             except DamagedListing as error:
                 place.forget_listing(path, [])
-                report({"event": "message", "text": f"{error}; it is removed, and the output is not used"})
+                report(Message(f"{error}; it is removed, and the output is not used"))
                 return None
             part = folder.with_suffix(".fetch")
             shutil.rmtree(part, ignore_errors=True)
@@ -104,13 +104,13 @@ class Store:
                 if spoilt := _differing_files(part, sums):
                     place.forget_listing(path, [objects[name] for name in spoilt])
                     text = f"{stage}: {spoilt[0]} at {self.remote} is damaged; the output there is not used"
-                    report({"event": "message", "text": text})
+                    report(Message(text))
                     return None
                 _publish_fetched(part, folder, manifest)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
             size = sum(manifest["files"].values())
-            report({"event": "message", "text": f"fetched from {self.remote} ({size / 1e6:,.1f} MB)"})
+            report(Message(f"fetched from {self.remote} ({size / 1e6:,.1f} MB)"))
             return manifest
 
         return self._try_remote(action, report)
@@ -148,7 +148,7 @@ class Store:
             if self.needed:
                 raise
             self.away = True
-            report({"event": "message", "text": f"outputs are not shared in this run: {error}"})
+            report(Message(f"outputs are not shared in this run: {error}"))
             return None
 
 

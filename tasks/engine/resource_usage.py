@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from model.events import EventCallback
+from model.events import Event, EventCallback, Resumed, Step, Usage
 
 SPENT = "spent.json"
 _LOOK_SECONDS = 0.5
@@ -95,24 +95,24 @@ class ResourceMeter:
             for path in (self.path, self.path.with_suffix(".new")):
                 path.unlink(missing_ok=True)
 
-    def report_event(self, event: dict[str, Any]) -> None:
+    def report_event(self, event: Event) -> None:
         """Take what an event says of the cost; pass on all others."""
-        if event["event"] == "usage":
+        if isinstance(event, Usage):
             self._count_usage(event)
             return
-        if event["event"] == "resumed":
-            self._resumed_from(event["step"])
+        if isinstance(event, Resumed):
+            self._resumed_from(event.step)
             return
-        if event["event"] == "step" and self.path:
-            self.steps.append((int(event["step"]), self._seconds_spent() - self.cost.lost))
+        if isinstance(event, Step) and self.path:
+            self.steps.append((event.step, self._seconds_spent() - self.cost.lost))
         self.forward(event)
 
-    def _count_usage(self, event: dict[str, Any]) -> None:
-        if event.get("gpu_memory"):
-            most = max(self.cost.gpu_memory or 0, int(event["gpu_memory"]))
+    def _count_usage(self, event: Usage) -> None:
+        if event.gpu_memory:
+            most = max(self.cost.gpu_memory or 0, event.gpu_memory)
             self.cost = replace(self.cost, gpu_memory=most)
-        if event.get("tokens"):
-            self.cost = replace(self.cost, tokens=int(event["tokens"]))
+        if event.tokens:
+            self.cost = replace(self.cost, tokens=event.tokens)
 
     def _resumed_from(self, step: int) -> None:
         """What the attempt before had done after `step` is done again; said once an attempt."""

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
-from model.events import FULL, EventCallback
+from model.events import FULL, Event, EventCallback, ImportedSources
 from tasks.common.file_lock import exclusive_lock
 from tasks.engine import device_lock
 from tasks.engine.cache_key import (
@@ -184,9 +184,9 @@ class Stage:
                 meter = ResourceMeter(part, *self.holds(around), report, run, self.declares.resumes)
                 imported: dict[str, str] = {}
 
-                def listen(event: dict[str, Any]) -> None:
-                    if event["event"] == "sources":
-                        imported.update(event["modules"])
+                def listen(event: Event) -> None:
+                    if isinstance(event, ImportedSources):
+                        imported.update(event.modules)
                     else:
                         meter.report_event(event)
 

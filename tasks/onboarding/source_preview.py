@@ -12,7 +12,7 @@ from typing import Any
 
 from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, ignore_event
 from tasks.data import huggingface
 from tasks.data.download import Broken, ask_server, find_download
 from tasks.data.formats.detect import choose_reading
@@ -171,14 +171,13 @@ def _with_faults(
 ) -> tuple[SourcePreview, ...]:
     """The sources, each with the sentence that ingestion stops with where it reads this one alone."""
 
-    def quiet(event: dict[str, Any]) -> None:
-        pass
-
     faults = {}
     for number, source in enumerate(parameters.sources):
         try:
             alone = replace(parameters, sources=(source,))
-            make_rows(alone, root, folder / f"source-{number}", quiet, serial_map, read_withdrawn(root), read)
+            make_rows(
+                alone, root, folder / f"source-{number}", ignore_event, serial_map, read_withdrawn(root), read
+            )
         except UserError as error:
             faults[source.name] = str(error)
     return tuple(replace(source, fault=faults.get(source.name, "")) for source in sources)

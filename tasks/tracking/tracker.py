@@ -19,6 +19,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from model.events import Evaluation, Event, Step
 from tasks.common.file_lock import CLOSED as READ_ONLY
 from tasks.common.names import mlflow_key
 from tasks.engine.cache_key import flatten_values, plain_parameters
@@ -275,14 +276,14 @@ class Tracker:
             self.sender.flush_metrics()
             self.stage = ""
 
-    def log_event(self, event: dict[str, Any]) -> None:
+    def log_event(self, event: Event) -> None:
         """Keep an event's figures; they are sent every few seconds, so that a dashboard can follow."""
-        if event["event"] not in ("step", "evaluation") or not event["metrics"]:
+        if not isinstance(event, Step | Evaluation) or not event.metrics:
             return
-        figures = dict(event["metrics"])
-        if event.get("tokens_per_second"):
-            figures["tokens_per_second"] = event["tokens_per_second"]
-        self.sender.put_metrics(self.stage, _make_metrics(figures, event["step"]))
+        figures = dict(event.metrics)
+        if isinstance(event, Step) and event.tokens_per_second:
+            figures["tokens_per_second"] = event.tokens_per_second
+        self.sender.put_metrics(self.stage, _make_metrics(figures, event.step))
         with suppress(FileNotFoundError):
             os.utime(self.folder / "alive" / self.run)
 

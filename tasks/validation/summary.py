@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.events import EventCallback
+from model.events import EventCallback, MarkdownTable
 from tasks.data.records import TYPES
 from tasks.project.data_folder import is_quarantine
 from tasks.project.owned_folder import replace_folder
@@ -119,4 +119,4 @@ def publish_findings(
     replace_folder(out / "quarantine" if findings.rules else None, kept, is_quarantine)
     pages = {f"{kind}.html" for kind in TYPES} | {path.name for path in (out / "data_docs").iterdir()}
     replace_folder(out / "data_docs", root / DATA_DOCS, pages.__contains__)
-    report({"event": "table", "title": "validation", "markdown": markdown})
+    report(MarkdownTable(title="validation", markdown=markdown))

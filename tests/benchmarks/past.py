@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.events import Step
 from tests.benchmarks.run_copies import Template
 from tests.benchmarks.smoke import SMOKE, call, lay
 
@@ -138,7 +139,7 @@ def _curves(folder: Path) -> Iterator[dict[str, Any]]:
     if (folder / "curves.jsonl").exists():
         for line in (folder / "curves.jsonl").read_text().splitlines():
             row = json.loads(line)
-            yield {"event": "step", "step": row.pop("step"), "metrics": row}
+            yield Step(step=row.pop("step"), metrics=row)
 
 
 def commands(root: Path) -> dict[str, tuple[str, ...]]:

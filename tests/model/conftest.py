@@ -14,6 +14,7 @@ import torch
 
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.events import Event, EventCallback, Step
 from model.nn.transformer import ModelConfig, Transformer
 
 SUBJECTS = ("the film", "the story", "this camera", "the actor", "a quiet scene", "the ending", "the music")
@@ -107,10 +108,10 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def killed_at() -> Callable[[int], Callable[[dict[str, Any]], None]]:
-    def reporter(step: int) -> Callable[[dict[str, Any]], None]:
-        def report(event: dict[str, Any]) -> None:
-            if event["event"] == "step" and event["step"] >= step:
+def killed_at() -> Callable[[int], EventCallback]:
+    def reporter(step: int) -> EventCallback:
+        def report(event: Event) -> None:
+            if isinstance(event, Step) and event.step >= step:
                 raise Killed
 
         return report

@@ -103,7 +103,7 @@ def test_an_old_name_is_of_the_aligned_model_and_that_is_said(old: str, tmp_path
     write_evaluation(tmp_path, {**GOOD, f"aligned_{old}": 1.0, f"sft_{old}": 0.1})
     said: list[str] = []
     settings = GateParameters(least={old: 0.9})
-    figures = gate(settings, evaluate=tmp_path, out=tmp_path, report=lambda event: said.append(event["text"]))
+    figures = gate(settings, evaluate=tmp_path, out=tmp_path, report=lambda event: said.append(event.text))
     assert figures["passed"] == 1
     assert said == [
         f"gate: {old} is an old name and is read as aligned_{old}; write aligned_{old} in the preset"

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from model.errors import UserError
+from model.events import Event, Message
 from tasks.data import external_sort
 from tasks.data.records import TYPES, read_rows
 from tasks.data.sources import DataParameters, Source
@@ -36,9 +37,9 @@ def run(
     said: list[str] | None = None,
     spread: ParallelMap = serial_map,
 ) -> dict[str, Any]:
-    def report(event: dict[str, Any]) -> None:
-        if said is not None and event["event"] == "message":
-            said.append(event["text"])
+    def report(event: Event) -> None:
+        if said is not None and isinstance(event, Message):
+            said.append(event.text)
 
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from model.events import Event
 from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import find_format
@@ -22,7 +23,7 @@ FILE = "train.comparisons.jsonl"
 SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
 
 
-def quiet(event: dict[str, Any]) -> None:
+def quiet(event: Event) -> None:
     pass
 
 
@@ -191,7 +192,7 @@ def keep(tmp_path: Path, rows: Sequence[Record], **settings: Any) -> tuple[dict[
     out.mkdir(parents=True)
     figures = labels(
         LabelsParameters(**settings), split=prepared(tmp_path / "split", rows), out=out,
-        report=lambda event: said.append(event["text"]), seed=1,
+        report=lambda event: said.append(event.text), seed=1,
     )  # fmt: skip
     return figures, out, said
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from model.errors import UserError
+from model.events import Event
 from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import find_format
@@ -19,7 +19,7 @@ from tasks.split import split
 SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
 
 
-def quiet(event: dict[str, Any]) -> None:
+def quiet(event: Event) -> None:
     pass
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from model.errors import UserError
+from model.events import MarkdownTable
 from tasks.data.records import TYPES, fault_row, read_shards, text_digest
 from tasks.engine.parallel import process_pool, serial_map
 from tasks.validate import ValidateParameters, accepted_rows, validate
@@ -108,9 +109,7 @@ def ingested(root: Path, text: list[dict[str, Any]]) -> Path:
     return root / "ingest"
 
 
-def run(
-    root: Path, text: list[dict[str, Any]], events: list[dict[str, Any]], **settings: Any
-) -> dict[str, int]:
+def run(root: Path, text: list[dict[str, Any]], events: list[Any], **settings: Any) -> dict[str, int]:
     return validate(
         ValidateParameters(**settings),
         ingest=ingested(root, text),
@@ -121,7 +120,7 @@ def run(
 
 
 def test_a_broken_row_is_set_aside_with_its_rule(tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     figures = run(tmp_path, [*rows(99), {**rows(100)[-1], "text": "bad \x07 bell"}], events)
     assert (figures["text"], figures["text_quarantined"]) == (99, 1)
     for folder in (tmp_path / "out" / "quarantine", tmp_path / "data" / "quarantine"):
@@ -129,8 +128,8 @@ def test_a_broken_row_is_set_aside_with_its_rule(tmp_path: Path) -> None:
         assert json.loads(line)["rule"] == "text is printable"
     good = (tmp_path / "out" / "rows" / "text" / "00000.jsonl").read_text()
     assert good.count("\n") == 99 and "bell" not in good
-    (table,) = [event for event in events if event["event"] == "table"]
-    assert "text is printable" in table["markdown"]
+    (table,) = [event for event in events if isinstance(event, MarkdownTable)]
+    assert "text is printable" in table.markdown
     assert "text is printable" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -142,13 +141,13 @@ def test_good_rows_are_written_as_they_came(tmp_path: Path) -> None:
 
 def test_too_many_stop_before_any_training_with_a_table(tmp_path: Path) -> None:
     bad = [{**row, "text": "\x01\x02"} for row in rows(10)[5:]]
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     with pytest.raises(
         UserError, match=r"refused before any training: 5 of 10 text break a rule, above 2\.0%"
     ) as caught:
         run(tmp_path, [*rows(5), *bad], events)
     assert "text is printable" in str(caught.value)
-    assert any(event["event"] == "table" for event in events)
+    assert any(isinstance(event, MarkdownTable) for event in events)
     assert len((tmp_path / "data" / "quarantine" / "text" / "00000.jsonl").read_text().splitlines()) == 5
     assert run(tmp_path, [*rows(5), *bad], [], quarantine=0.6)["text"] == 5
 

@@ -20,6 +20,7 @@ from flows.orchestration.progress import (
     show_outcome,
 )
 from flows.pipeline_run import Outcome
+from model.events import Message, Step
 from tasks.engine.declaration import format_number
 from tasks.engine.output import StageOutput
 
@@ -39,17 +40,16 @@ def train(display: ProgressDisplay, steps: int = 40) -> None:
     display.start_stage("pretrain")
     for step in range(1, steps + 1):
         display.show_event(
-            {
-                "event": "step",
-                "step": step,
-                "steps": steps,
-                "metrics": {"loss": 1 / step},
-                "tokens_per_second": 12345.6,
-                "seconds_left": float(steps - step),
-            }
+            Step(
+                step=step,
+                steps=steps,
+                metrics={"loss": 1 / step},
+                tokens_per_second=12345.6,
+                seconds_left=float(steps - step),
+            )
         )
     display.progress.refresh()
-    display.show_event({"event": "message", "text": "going on from [step 3]"})
+    display.show_event(Message("going on from [step 3]"))
     display.finish_stage(DONE, 61.0)
 
 
@@ -159,7 +159,7 @@ def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> Non
 
 def test_work_over_shards_says_rows_and_megabytes() -> None:
     console = screen()
-    event = {"event": "step", "steps": 4, "metrics": {}, "rows": 12345, "megabytes_per_second": 31.25}
+    event = Step(steps=4, metrics={}, rows=12345, megabytes_per_second=31.25)
     with ProgressDisplay("demo", "cpu", lambda text: None, console) as display:
         display.start_stage("ingest")
         display.show_event({**event, "step": 4, "seconds_left": 0.0})

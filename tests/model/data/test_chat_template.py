@@ -22,6 +22,7 @@ from model.data.chat_template import (
 from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import HeldOutPairs, PreferenceDataset
 from model.evaluation.evaluate import choose_rows
+from model.events import Event, Message
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import completion_logprobs
 from model.training import sft
@@ -46,9 +47,9 @@ def said() -> list[str]:
 
 
 def listener(said: list[str]) -> Any:
-    def report(event: dict[str, Any]) -> None:
-        if event["event"] == "message":
-            said.append(event["text"])
+    def report(event: Event) -> None:
+        if isinstance(event, Message):
+            said.append(event.text)
 
     return report
 

@@ -17,6 +17,7 @@ from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from model.evaluation.evaluate import HeldOutText, choose_rows, evaluate
 from model.evaluation.evaluate_config import EvaluateParameters
+from model.events import Event, Message
 from model.inference.generate import generate_tokens
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import best_f1, completion_logprobs, exact_match, normalise_answer
@@ -248,8 +249,8 @@ def test_turns_are_put_before_the_prompt_and_written_beside_the_answers(
     said: list[str] = []
     settings = {"prompts": 9, "new_tokens": NEW, "few_shot": 1, "shown": 3}
 
-    def report(event: dict[str, Any]) -> None:
-        said.extend([event["text"]] if event["event"] == "message" else [])
+    def report(event: Event) -> None:
+        said.extend([event.text] if isinstance(event, Message) else [])
 
     changed = {**world, "split": str(tmp_path / "split"), "folder": str(tmp_path / "out")}
     assert evaluate(settings, **changed, report=report)["prompts"] == 3

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from model.training.checkpoint import load_checkpoint, save_checkpoint, write_whole
 from model.training.distributed import ProcessGroup
 from model.training.launcher import launch_training
@@ -94,9 +94,7 @@ def test_load_checkpoint_raises_for_want_of_memory_and_touches_nothing(tmp_path:
 
 def restoring(folders: list[str], report: EventCallback) -> dict[str, Any]:
     world = ProcessGroup.join_group("cpu")
-    state = load_checkpoint(
-        Path(folders[world.rank]), lambda text: report({"event": "message", "text": text}), world
-    )
+    state = load_checkpoint(Path(folders[world.rank]), lambda text: report(Message(text)), world)
     step = torch.tensor(float(state["step"] if state else -1))
     world.all_reduce([step])
     return {"sum": step.item(), "rank": world.rank}
@@ -105,12 +103,12 @@ def restoring(folders: list[str], report: EventCallback) -> dict[str, Any]:
 def test_two_processes_load_the_checkpoint_that_the_first_chose(tmp_path: Path) -> None:
     newest = saved(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-9])
-    said: list[dict[str, Any]] = []
+    said: list[Any] = []
     found = launch_training(
         restoring, {"folders": [str(tmp_path)] * 2}, processes=2, on_event=said.append, log=tmp_path / "log"
     )
     assert found["sum"] == 4.0  # both resume from step 2
-    messages = [event["text"] for event in said if event["event"] == "message"]
+    messages = [event.text for event in said if isinstance(event, Message)]
     assert len(messages) == 1 and newest.with_name("00000003.pt.damaged").exists()
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Step
 from model.training.launcher import TrainingFailed, launch_training
 
 
 def counting(steps: int, report: EventCallback) -> dict[str, Any]:
     for step in range(steps):
-        report({"event": "step", "step": step})
+        report(Step(step=step))
     print("a library's chatter")
     return {"steps": steps, "rank": os.environ["RANK"]}
 
@@ -62,10 +62,10 @@ def test_a_large_job_is_handed_over_unseen(tmp_path: Path) -> None:
 
 
 def test_events_and_the_result_come_back(tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     result = launch_training(counting, {"steps": 3}, on_event=events.append, log=tmp_path / "log")
     assert result == {"steps": 3, "rank": "0"}
-    assert [event["step"] for event in events if event["event"] == "step"] == [0, 1, 2]
+    assert [event.step for event in events if isinstance(event, Step)] == [0, 1, 2]
     assert "a library's chatter" in (tmp_path / "log").read_text()
 
 

@@ -12,17 +12,18 @@ import pytest
 
 from model.data.dataloader import read_rows
 from model.errors import UserError
+from model.events import Event, EventCallback, Message
 from model.training import ppo, pretrain, reward, sft
 from model.training.launcher import launch_training
 from model.training.reward import load_reward
 from model.training.trainer import TRACES
 from tests.model.conftest import CONTEXT, DEVICE, Killed, Language, write_rows
 
-Train = Callable[[Path, Callable[[dict[str, Any]], None]], dict[str, Any]]
+Train = Callable[[Path, EventCallback], dict[str, Any]]
 FAST = {"learning_rate": 0.01}
 
 
-def quiet(event: dict[str, Any]) -> None:
+def quiet(event: Event) -> None:
     pass
 
 
@@ -60,7 +61,7 @@ def trained(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dic
 def stage(name: str, language: Language, made: dict[str, Path], **settings: Any) -> Train:
     """A stage's training as a function of its folder and its reporter."""
 
-    def train(folder: Path, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def train(folder: Path, report: EventCallback) -> dict[str, Any]:
         common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": DEVICE, "report": report}
         loop = {"checkpoint_every": 7, "evaluate_every": 10, "optimizer": FAST}
         if name == "pretrain":
@@ -98,7 +99,7 @@ def test_killed_and_resumed_ends_in_the_same_bits(
     language: Language,
     trained: dict[str, Path],
     tmp_path: Path,
-    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+    killed_at: Callable[[int], EventCallback],
 ) -> None:
     train = stage(name, language, trained)
     for step in kills:
@@ -174,7 +175,7 @@ def test_undone_steps_resume_to_the_same_bits(
     language: Language,
     trained: dict[str, Path],
     tmp_path: Path,
-    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+    killed_at: Callable[[int], EventCallback],
 ) -> None:
     train = stage("rlhf", language, trained, **TOO_FAST)
     whole = train(tmp_path / "whole", quiet)
@@ -264,9 +265,9 @@ def test_prompts_longer_than_the_context_are_left_out_and_said(
     other = Language.__new__(Language)
     other.__dict__.update(language.__dict__, split=tmp_path / "split")
 
-    def report(event: dict[str, Any]) -> None:
-        if event["event"] == "message":
-            said.append(event["text"])
+    def report(event: Event) -> None:
+        if isinstance(event, Message):
+            said.append(event.text)
 
     figures = stage("sft", other, trained, steps=2)(tmp_path / "out", report)
     assert figures["too_long"] == 1
@@ -288,7 +289,7 @@ def test_conversations_go_through_the_chain_and_resume_to_the_same_bits(
     language: Language,
     trained: dict[str, Path],
     tmp_path: Path,
-    killed_at: Callable[[int], Callable[[dict[str, Any]], None]],
+    killed_at: Callable[[int], EventCallback],
 ) -> None:
     history = [
         {"role": "system", "content": "say"},

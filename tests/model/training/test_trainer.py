@@ -14,6 +14,7 @@ from torch import nn
 
 from model.data.dataloader import seeded_rng
 from model.errors import UserError
+from model.events import Event, Message
 from model.training.distributed import ProcessGroup
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 from model.training.trainer import Interrupted, LoopParameters, Trainer, TrainingTask, supervised_update
@@ -67,9 +68,9 @@ def parameters(**settings: Any) -> LoopParameters:
 
 
 def run(recipe: Line, folder: Path, said: list[str] | None = None) -> dict[str, float]:
-    def report(event: dict[str, Any]) -> None:
-        if said is not None and event["event"] == "message":
-            said.append(event["text"])
+    def report(event: Event) -> None:
+        if said is not None and isinstance(event, Message):
+            said.append(event.text)
 
     return Trainer(recipe, recipe.parameters, folder, 1, report).run_training()
 

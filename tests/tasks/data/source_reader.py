@@ -12,7 +12,7 @@ from tasks.data.sources import DataParameters, Source, read_source
 def read(source: Source, root: Path, said: list[str] | None = None, **packed: Archive) -> list[bytes]:
     files = read_source(
         source, DataParameters((source,), packed), root,
-        lambda event: said.append(event["text"]) if said is not None else None,
+        lambda event: said.append(event.text) if said is not None else None,
     )  # fmt: skip
     return [file.stream().read() for file in files]
 

@@ -17,6 +17,7 @@ import yaml
 from flows import pipeline
 from flows.config import Preset, read_preset
 from model.errors import UserError
+from model.events import Message
 from tasks.cleanup.output_gc import RUNNING, Root, list_outputs, plan_gc
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.readmitted_rows import LAST, member_digests
@@ -285,8 +286,8 @@ def test_a_past_run_is_made_again_with_what_it_had(root: Path, withdrawn_then: b
 def test_a_file_that_changes_while_it_is_read_makes_no_version(root: Path) -> None:
     before = (root / "data.dvc").read_bytes()
 
-    def report(event: dict[str, Any]) -> None:
-        if event["event"] != "message":
+    def report(event: Event) -> None:
+        if not isinstance(event, Message):
             write(root, {"text": "four"}, {"text": "five"}, name="b")
 
     write(root, {"text": "three"}, name="b")
@@ -300,8 +301,8 @@ def test_a_file_that_changes_while_it_is_read_makes_no_version(root: Path) -> No
 def test_two_ingestions_of_one_project_take_turns(root: Path) -> None:
     before, waits = (root / "data.dvc").read_bytes(), Event()
 
-    def report(event: dict[str, Any]) -> None:
-        if event.get("text") == WAITS:
+    def report(event: Event) -> None:
+        if getattr(event, "text", "") == WAITS:
             waits.set()
 
     write(root, {"text": "three"})

@@ -45,7 +45,7 @@ def make(root: Path, remote: str = "", said: list[str] | None = None) -> tuple[b
         DataParameters((OWN,), remote=remote),
         {},
         StageContext(root),
-        lambda event: notes.append(str(event.get("text", ""))),
+        lambda event: notes.append(getattr(event, "text", "")),
     )
     return made.reused, str(made.metrics["data_hash"])
 

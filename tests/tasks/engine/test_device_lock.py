@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from model.errors import UserError
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.engine.device_lock import WAITS, device_locks
 from tasks.engine.stage import StageContext, stage
 
@@ -66,7 +66,7 @@ def test_two_trainings_of_different_configurations_go_in_turn(tmp_path: Path) ->
     said = multiprocessing.get_context("spawn").Queue()
     first = training(tmp_path, said)
     second = start("train", Steps(2), tmp_path, said)
-    assert said.get(timeout=90) == {"event": "message", "text": WAITS}
+    assert said.get(timeout=90) == Message(WAITS)
     # What needs no device does not wait for it.
     began = time.monotonic()
     count.run(Steps(), {}, StageContext(tmp_path), said.put)
@@ -81,7 +81,7 @@ def test_who_waits_hears_an_interrupt_and_a_killed_one_gives_the_device_back(tmp
     said = multiprocessing.get_context("spawn").Queue()
     first = training(tmp_path, said)
     second = start("train", Steps(2), tmp_path, said)
-    assert said.get(timeout=90)["text"] == WAITS
+    assert said.get(timeout=90).text == WAITS
     time.sleep(0.2)
     os.kill(second.pid, signal.SIGINT)
     second.join(30)

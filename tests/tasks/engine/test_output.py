@@ -137,7 +137,7 @@ def test_a_damaged_output_is_made_again_with_a_notice(tmp_path: Path, damage: st
     again = produce.run(Nothing(), {}, around, said.append)
     assert not again.reused and again.digest == first.digest
     assert (tmp_path / "made").read_text() == "xx"
-    assert len(said) == 1 and "is not used and made again" in said[0]["text"] and first.key in said[0]["text"]
+    assert len(said) == 1 and "is not used and made again" in said[0].text and first.key in said[0].text
     assert produce.run(Nothing(), {}, around, said.append).reused
 
 

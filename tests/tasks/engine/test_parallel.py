@@ -175,7 +175,7 @@ def until(true: Any, seconds: float = 60.0) -> None:
 
 
 def test_paced_work_says_rows_and_megabytes() -> None:
-    said: list[dict[str, Any]] = []
+    said: list[Any] = []
     assert list(report_pace([1, 2, 3], 3, said.append, lambda n: (n, n * 1_000_000))) == [1, 2, 3]
-    assert [(event["step"], event["rows"]) for event in said] == [(1, 1), (2, 3), (3, 6)]
-    assert all(event["megabytes_per_second"] > 0 for event in said) and said[-1]["seconds_left"] == 0
+    assert [(event.step, event.rows) for event in said] == [(1, 1), (2, 3), (3, 6)]
+    assert all(event.megabytes_per_second > 0 for event in said) and said[-1].seconds_left == 0

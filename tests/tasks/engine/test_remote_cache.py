@@ -56,7 +56,7 @@ class Said(list[dict[str, Any]]):
 
     @property
     def texts(self) -> str:
-        return " ".join(event["text"] for event in self)
+        return " ".join(event.text for event in self)
 
 
 def made(around: StageContext, said: Said, words: tuple[str, ...] = ("a", "b")) -> Any:

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from model.events import Resumed, Step, Usage
 from tasks.engine.resource_usage import SPENT, ResourceMeter, plain_cost
 
 HOLDS = "import time; kept = bytearray(200_000_000); print('ready', flush=True); time.sleep(30)"
 
 
 def step(number: int) -> dict[str, Any]:
-    return {"event": "step", "step": number, "steps": 10, "metrics": {}}
+    return Step(step=number, steps=10, metrics={})
 
 
 def test_memory_counts_what_the_stage_starts_and_not_what_ran_before(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_what_events_say_is_kept_and_the_others_go_on(tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
     with ResourceMeter(tmp_path, "cuda", 2, heard.append) as meter:
         for event in ({"gpu_memory": 5}, {"gpu_memory": 7}, {"gpu_memory": 6}, {"tokens": 40}):
-            meter.report_event({"event": "usage", **event})
+            meter.report_event(Usage(**event))
         meter.report_event(step(1))
         time.sleep(0.2)
     assert heard == [step(1)]
@@ -69,7 +70,7 @@ def test_who_goes_on_adds_what_was_spent_and_says_what_was_lost(tmp_path: Path) 
     left = json.loads((tmp_path / SPENT).read_text())
     assert left["cost"]["runs"] == ["a"]
     with ResourceMeter(tmp_path, "cpu", 1, lambda event: None, "b", True) as second:
-        second.report_event({"event": "resumed", "step": 2})
+        second.report_event(Resumed(step=2))
         second.report_event(step(3))
         time.sleep(0.2)
     assert second.cost.runs == ("a",)

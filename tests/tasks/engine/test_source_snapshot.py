@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from model.events import ImportedSources
 from tasks.engine.source_snapshot import _store_snapshot, read_sources, sources_digest
 from tasks.engine.stage import StageContext, stage
 from tasks.project.paths import SOURCE_SNAPSHOTS
@@ -173,7 +174,7 @@ def test_unused_snapshots_are_removed_and_damaged_ones_written_again(tmp_path: P
 @stage()
 def claim(parameters: str, out: Path, report: Any) -> dict[str, Any]:
     """Say what a training imported."""
-    report({"event": "sources", "modules": {__name__: parameters}})
+    report(ImportedSources(modules={__name__: parameters}))
     return {}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
+from model.events import Message
 from tasks.engine.output import MANIFEST, read_manifest
 from tasks.engine.parallel import process_pool
 from tasks.engine.stage import StageContext, stage
@@ -34,7 +35,7 @@ def write(parameters: Words, out: Path, report, root: Path):
     if "fail" in parameters.words:
         raise UserError("the words are wrong")
     (out / "words.txt").write_text(" ".join(parameters.words))
-    report({"event": "message", "text": "written"})
+    report(Message("written"))
     return {"words": len(parameters.words)}
 
 
@@ -232,7 +233,7 @@ def test_a_second_process_waits_and_reuses(tmp_path):
     first.join(60), second.join(60)
     assert (first.exitcode, second.exitcode) == (0, 0)
     assert made(tmp_path) == 1
-    texts = [said.get(timeout=5)["text"] for _ in range(2)]
+    texts = [said.get(timeout=5).text for _ in range(2)]
     assert texts == ["another run is making this stage; waiting for it", "written"]
 
 

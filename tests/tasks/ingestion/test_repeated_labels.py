@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from model.events import Event, Message
 from tasks.data.ratings import whole_ratings
 from tasks.data.records import TYPES, rating_row, read_shards, write_rows
 from tasks.data.sources import DataParameters, Source
@@ -35,9 +36,9 @@ def ingested(root: Path, *files: list[dict[str, Any]]) -> tuple[list[dict[str, A
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     said: list[str] = []
 
-    def report(event: dict[str, Any]) -> None:
-        if event["event"] == "message":
-            said.append(event["text"])
+    def report(event: Event) -> None:
+        if isinstance(event, Message):
+            said.append(event.text)
 
     parameters = DataParameters((Source("mine", files="mine/*.jsonl"),))
     with dry_run(parameters, ValidateParameters(quarantine=1.0), root, report) as found:
