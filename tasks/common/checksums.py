@@ -1,4 +1,4 @@
-"""Checksums of files, each file read once for as long as it stays as it is."""
+"""Checksums of files. A file is read again only after it has changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ SETTLED_NS = 2_000_000_000
 
 
 def file_sum(path: Path, algorithm: str = "sha256") -> str:
-    """Return the checksum of a file (SHA-256 unless told otherwise), read in pieces."""
+    """Return the checksum of a file as hexadecimal digits.
+
+    The file is read in pieces, so its size may exceed the memory.
+
+    Args:
+        path: The file.
+        algorithm: A name that `hashlib.new` accepts.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -26,16 +33,26 @@ def file_sum(path: Path, algorithm: str = "sha256") -> str:
 def file_sums(
     paths: Sequence[Path], root: Path, algorithm: str = "sha256", cache: Path | None = None
 ) -> list[str]:
-    """Return the checksum of each file; one that did not change since it was last read is not read again.
+    """Return the checksum of each file; reuse the cached checksum of an unchanged file.
 
-    A file did not change where its inode, size, mtime and ctime are the same. No program can set the ctime:
+    A file counts as unchanged if its inode, size, mtime and ctime are the same. No program can set the ctime:
     a file with old times that was moved to this place is read. A file that changed less than two seconds ago
-    is not remembered. What is known is kept in var/cache, in the file `cache` of the project if one is given.
+    is not cached.
+
+    Args:
+        paths: The files.
+        root: The project's folder.
+        algorithm: A name that `hashlib.new` accepts.
+        cache: The file with cached checksums, relative to `root`. The default is a file in var/cache.
+
+    Returns:
+        Checksums as hexadecimal digits, in the order of `paths`.
     """
     kept = root / (cache or DIGESTS)
     known = _read_entries(kept)
     found: dict[str, list[object]] = {}
     for path in paths:
+        # Absolute, because the next command may run in another working directory.
         name = f"{algorithm}:{os.path.abspath(path)}"
         before = known.get(name)
         stamp = _file_stamp(path)
@@ -69,9 +86,10 @@ def _read_entries(path: Path) -> dict[str, list[object]]:
 
 
 def _write_entries(path: Path, entries: dict[str, list[object]]) -> None:
-    # Two runs at once may each lose what the other kept: it is read again, no more.
+    # Two runs at once may each lose the other's entries. Those files are read again, so no lock is needed.
     still = {name: entry for name, entry in entries.items() if Path(name.partition(":")[2]).exists()}
-    # Who may only read, or has a full disk, gets the checksums all the same: they are computed each time.
+    # A read-only project and a full disk must not stop a run: without the file, checksums are computed each
+    # time.
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(still, indent=0))

@@ -1,4 +1,4 @@
-"""Locks that go with the process that holds them, however it ends."""
+"""File locks that the operating system releases when their process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from pathlib import Path
 
 from model.events import EventCallback, Message
 
-# What a user gets who may read a folder and not write to it.
+# Errors that a user gets who may read a folder but not write to it.
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
 def exclusive_lock(path: Path, report: EventCallback, waits: str) -> Iterator[None]:
-    """One process at a time for as long as the context lasts; who must wait is told so by `waits`.
+    """Hold the lock of `path` while the context lasts; wait while another process holds it.
 
-    A signal ends the waiting: Ctrl-C is heard.
+    A signal ends the waiting, so Ctrl-C works.
+
+    Args:
+        path: The file to lock; it is created if it is missing.
+        report: Receives `waits` once if the lock is not free.
+        waits: Text that tells the user what is waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Unlike "w", mode "a" leaves the file of a process that holds the lock as it is.
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

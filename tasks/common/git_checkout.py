@@ -1,4 +1,4 @@
-"""The code of a run in git: what a run records of it, and how it comes back in a worktree of its own."""
+"""The state of the code in Git: what a run records of it, and its checkout in a separate worktree."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from model.errors import UserError
 
-# What a run imports; a file there counts although git was never told of it.
+# Packages that a run imports; a file there counts although Git does not track it yet.
 _ROOMS = ("flows", "tasks", "model")
 _LARGEST = 1 << 20
-# A person's own settings of git must not shape what is recorded: it is applied on another machine.
+# The diff is applied on another machine, so a person's own Git settings must not shape it.
 _PLAIN = (
     "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "-U3",
     "--src-prefix=a/", "--dst-prefix=b/",
@@ -38,14 +38,15 @@ _MEANINGS = (
 
 
 class GitRefuses(Exception):
-    """Git gave no answer; says why."""
+    """Git gave no answer; the message names the reason."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """The state of the code: its commit, and what differs from it.
+    """The state of the code: its commit, and its difference from that commit.
 
-    Where git gave no answer, `problem` says why. What is empty then is unknown: nobody knows of changes.
+    If Git gave no answer, `problem` is the reason. An empty field is unknown then: it does not mean
+    "unchanged".
     """
 
     commit: str
@@ -53,7 +54,10 @@ class Code:
     problem: str = ""
 
     def tags(self) -> dict[str, str]:
-        """Return what a run records: the commit, and whether the code was changed; `unknown` where it is."""
+        """Return the tags that a run records: the commit, and whether the code was changed.
+
+        A value that Git did not give is `unknown`.
+        """
         dirty = UNKNOWN if self.problem else str(bool(self.diff)).lower()
         why = {"git.problem": self.problem} if self.problem else {}
         return {"git.commit": self.commit or UNKNOWN, "git.dirty": dirty, **why}
@@ -62,8 +66,8 @@ class Code:
 def code_state(root: Path) -> Code:
     """Return the state of the repository that holds the project.
 
-    The diff is as `git apply` takes it: tracked files, and files of the rooms that git does not know yet (of
-    at most LARGEST bytes; what is ignored is left out).
+    The diff has the form that `git apply` takes. It covers tracked files, and untracked files of the packages
+    of at most `_LARGEST` bytes. Ignored files are left out.
     """
     commit = ""
     try:
@@ -73,6 +77,7 @@ def code_state(root: Path) -> Code:
         added = [
             _git_output(top, "diff", "--no-index", *_PLAIN, "--", "/dev/null", name, differ=True)
             for name in sorted(filter(None, _git_output(root, *words).split("\0")))
+            # The diff is recorded with every run, so a large untracked file is left out.
             if (top / name).is_file() and (top / name).stat().st_size <= _LARGEST
         ]
         return Code(commit, "".join([_git_output(root, "diff", *_PLAIN, "HEAD"), *added]))
@@ -81,7 +86,7 @@ def code_state(root: Path) -> Code:
 
 
 def git_problem(root: Path) -> str:
-    """Return why git does not answer about the project's history; empty where it does."""
+    """Return the reason why Git cannot read the project's history; empty if it can."""
     try:
         _git_output(root, "rev-parse", "--verify", "HEAD")
     except GitRefuses as error:
@@ -90,17 +95,17 @@ def git_problem(root: Path) -> str:
 
 
 def is_empty(problem: str) -> bool:
-    """Return whether the problem is that there is no history, and not that git cannot read it."""
+    """Return whether a problem means that there is no history, rather than that Git cannot read it."""
     return problem.endswith((NO_REPOSITORY, NO_COMMIT))
 
 
 def is_shallow(root: Path) -> bool:
-    """Return whether the repository lacks its older history, as a clone with --depth does."""
+    """Return whether the repository lacks its older history, as after `git clone --depth`."""
     return _git_text(root, "rev-parse", "--is-shallow-repository").strip() == "true"
 
 
 def is_on_branch(root: Path, commit: str) -> bool:
-    """Return whether a local branch, a tag or HEAD leads to the commit."""
+    """Return whether a commit is reachable from a local branch, a tag or HEAD."""
     if _run_git(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0:
         return True
     listed = _run_git(root, "for-each-ref", "--count=1", f"--contains={commit}", "refs/heads", "refs/tags")
@@ -108,10 +113,20 @@ def is_on_branch(root: Path, commit: str) -> bool:
 
 
 def checkout_code(root: Path, code: Code, tree: Path) -> Path:
-    """The project's folder in a new worktree at `tree`, as the code was; `remove_worktree` removes it.
+    """Check the recorded code out in a new worktree at `tree`; `remove_worktree` removes it.
 
-    Raises UserError where the folder is in no repository, the repository lacks the commit, or the diff does
-    not fit it: nothing is left of the worktree then.
+    Args:
+        root: The project's folder.
+        code: The commit and the diff to apply to it.
+        tree: The folder of the new worktree; an older one there is removed.
+
+    Returns:
+        The project's folder in the worktree. It differs from `tree` if the project is a subfolder of its
+        repository.
+
+    Raises:
+        UserError: The folder is in no repository, the repository lacks the commit, or the diff does not fit
+            it. No worktree is left then.
     """
     top = _git_text(root, "rev-parse", "--show-prefix", "HEAD")
     if not top:
@@ -127,7 +142,7 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
         )
     remove_worktree(root, tree)
     tree.parent.mkdir(parents=True, exist_ok=True)
-    # A hook would run with what it finds here, and may want what is not there.
+    # A post-checkout hook would run in the new worktree, and may need files that only the main one has.
     made = _run_git(
         root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", str(tree), code.commit
     )
@@ -146,18 +161,25 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
 
 
 def remove_worktree(root: Path, tree: Path) -> None:
-    """Remove a worktree with all in it; nothing where there is none."""
+    """Remove a worktree with its files; do nothing if there is none."""
+    # Git asks for --force twice before it removes a locked worktree.
     _run_git(root, "worktree", "remove", "--force", "--force", str(tree))
     shutil.rmtree(tree, ignore_errors=True)
+    # If only the files are removed, Git still lists the worktree and refuses to add one at the same path.
     _run_git(root, "worktree", "prune")
 
 
 def _git_output(root: Path, *words: str, differ: bool = False) -> str:
-    """What git says. Raises GitRefuses where it fails; with `differ`, 1 says that two files differ."""
+    """Return the output of a Git command.
+
+    Raises GitRefuses if the command fails. With `differ`, exit status 1 means that two files differ and is no
+    failure.
+    """
     done = _run_git(root, *words)
     if done.returncode and not (differ and done.returncode == 1):
         raise GitRefuses(_explain_failure(root, done))
-    # What is no UTF-8 cannot be kept as text: such a diff says so when it is applied.
+    # Bytes other than UTF-8 cannot be stored as text. They are replaced, and `git apply` refuses such a diff
+    # later.
     return done.stdout.decode("utf-8", "replace")
 
 
@@ -173,18 +195,21 @@ def _explain_failure(root: Path, done: subprocess.CompletedProcess[bytes]) -> st
 
 
 def _git_text(root: Path, *words: str) -> str:
-    """What git says; empty where it fails (1: two files differ) or is not installed."""
+    """Return the output of a Git command; empty if it fails (other than by status 1) or Git is not
+    installed.
+    """
     done = _run_git(root, *words)
     return done.stdout.decode("utf-8", "replace") if done.returncode in (0, 1) else ""
 
 
 def _run_git(root: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    # Git's sentences are looked at, so they must be in English.
+    # Git's messages are compared with `_MEANINGS`, so they must be in English.
     command = ["env", "LC_ALL=C", "git", "-C", str(root), *words]
     try:
         done = subprocess.run(command, input=given, capture_output=True, check=False)
     except OSError:
         return subprocess.CompletedProcess(words, NOT_FOUND, b"", b"git is not installed")
+    # env writes its own message then, whose words differ between systems.
     said = {NOT_FOUND: b"git is not installed", NOT_RUN: b"git cannot be run"}.get(done.returncode)
     return subprocess.CompletedProcess(words, done.returncode, done.stdout, said) if said else done
 

@@ -1,4 +1,4 @@
-"""The words for metrics of evaluate, in the report, the terminal, notifications and the registry."""
+"""Labels for the metrics of evaluate, used in the report, the terminal, notifications and the registry."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _ENDS = {"_low": "lower end of the 95% interval", "_high": "upper end of the 95%
 
 
 def metric_words(name: str) -> str:
-    """Return the words for a metric, as in "aligned assistant (RLHF): mean reward".
+    """Return the label of a metric, as in "aligned assistant (RLHF): mean reward".
 
-    A metric without words of its own is shown by its key, with spaces.
+    A metric without a label is shown by its name, with spaces for underscores.
     """
     if name in _FIGURES:
         return _FIGURES[name]

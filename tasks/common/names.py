@@ -1,4 +1,4 @@
-"""Short safe names made of a user's own, and a user's own names written into YAML."""
+"""Safe short names derived from names that users choose, and such names written as YAML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from urllib.parse import quote
 _LONGEST = 48  # characters of a name; a preset's is also a file's, an experiment's and a model's
 LONGEST_KEY = 250  # of MLflow's keys
 LONGEST_FILE = 200  # file systems take 255 bytes, the ending among them
-# What MLflow takes in a key is the rest. An underscore that begins as an escape does is escaped itself.
+# MLflow accepts all other characters in a key. An underscore that looks like the start of an escape is
+# escaped too, so that `plain_key` restores every name.
 _REFUSED = re.compile(r"[^/\w.\- :]+|_(?=u[0-9A-F])")
 _ESCAPED = re.compile(r"_u([0-9A-F]+)_")
 # Control, format and unassigned characters, surrogates, all spaces; and letters that are drawn as nothing.
@@ -26,14 +27,14 @@ LETTERS = {
 
 
 def is_blank(name: str) -> bool:
-    """Return whether a name shows nothing: it has only spaces, control characters or invisible ones."""
+    """Return whether a name consists only of spaces, control characters and invisible characters."""
     return all(char in INVISIBLE or unicodedata.category(char) in UNSEEN for char in name)
 
 
 def name_fault(name: str) -> str:
-    """Return why a text is no name, in words that follow it; empty where it is one.
+    """Return why a text is not a valid name, in words that follow the text; empty if it is valid.
 
-    A name may hold a slash, as in `press/films`, but not lead anywhere as a path does.
+    A name may contain a slash, as in `press/films`, but no part that a path could leave its folder by.
     """
     if is_blank(name):
         return "which shows nothing; any name with a letter is right"
@@ -45,27 +46,32 @@ def name_fault(name: str) -> str:
 
 
 def stratum_key(aspect: str, source: str) -> str:
-    """Return ASPECT/SOURCE; a slash in the aspect is escaped, so that two strata never have one key."""
+    """Return the key ASPECT/SOURCE. A slash in the aspect is escaped, so that two strata never share a
+    key.
+    """
     return f"{aspect.replace('%', '%25').replace('/', '%2F')}/{source}"
 
 
 def split_stratum(key: str) -> tuple[str, str]:
-    """Return the aspect and the source that `stratum_key` made a key of."""
+    """Return the aspect and the source of a key from `stratum_key`."""
     aspect, _, source = key.partition("/")
     return aspect.replace("%2F", "/").replace("%25", "%"), source
 
 
 def slugify_name(text: str, default: str = "mine") -> str:
-    """Return a name of a-z, 0-9 and dashes for a text: accents go, German umlauts become two letters.
+    """Return a name of a-z, 0-9 and dashes for a text; accents are dropped, and German umlauts become two
+    letters.
 
-    A text without any letter that can be written so becomes `default` with digits of its digest, so that two
-    such texts have two names. A long one is cut, with such digits too.
+    A text without any letter of that kind becomes `default` with digits of its digest, so that two such texts
+    get two names. A long name is cut and gets such digits too.
     """
     lowered = unicodedata.normalize("NFC", text).lower()
     spelled = "".join(LETTERS.get(char, char) for char in lowered)
     plain = "".join(
         char for char in unicodedata.normalize("NFKD", spelled) if not unicodedata.combining(char)
     )
+    # NFKD splits an accented letter into the letter and its accent. It does not split letters such as ß or ø,
+    # which LETTERS spells out.
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     code = hashlib.sha256(lowered.encode("utf-8", "surrogateescape")).hexdigest()[:6]
     if not words:
@@ -74,19 +80,21 @@ def slugify_name(text: str, default: str = "mine") -> str:
 
 
 def unused_name(wanted: str, taken: Collection[str]) -> str:
-    """Return a name that is not taken yet: the one wanted, or that with a number behind it."""
+    """Return `wanted`, or `wanted` with the first number behind it that makes it unused."""
     names = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 2))
     return next(name for name in names if name not in taken)
 
 
 def mlflow_key(name: str) -> str:
-    """Return a key of MLflow's for a metric or parameter of any name; `plain_key` gives the name back.
+    """Return a valid MLflow key for a metric or parameter of any name; `plain_key` reverses it.
 
-    Characters that MLflow refuses stand as `_uHEX_`. A key that is too long ends in digits of its digest.
+    A character that MLflow refuses is written as `_uHEX_`. A key that is too long is cut and ends in digits
+    of its digest.
     """
     escaped = _REFUSED.sub(lambda found: "".join(f"_u{ord(char):X}_" for char in found[0]), name)
     parts = escaped.split("/")
-    # As a path, which MLflow takes a key for, it must be its own normal form.
+    # MLflow takes a key for a path and refuses one that is not its own normal form, such as `a//b` or
+    # `a/./b`.
     if any(part in ("", ".", "..") for part in parts):
         escaped = "_u2F_".join("_u2E_" * len(part) if part in (".", "..") else part for part in parts)
     if escaped.startswith(".."):
@@ -98,17 +106,17 @@ def mlflow_key(name: str) -> str:
 
 
 def plain_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metrics or parameters of a run of MLflow's by their plain names."""
+    """Return metrics or parameters of an MLflow run under their plain names."""
     return {plain_key(key): value for key, value in values.items()}
 
 
 def plain_key(key: str) -> str:
-    """Return the name that `mlflow_key` made a key of."""
+    """Return the name that `mlflow_key` encoded."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), key)
 
 
 def file_name(name: str) -> str:
-    """Return a file name, without its ending, for any text: percent-encoded, and cut where it is long."""
+    """Return a file name without suffix for any text: percent-encoded, and cut if it is long."""
     quoted = quote(name, safe="", errors="surrogatepass")
     if len(quoted) <= LONGEST_FILE:
         return quoted
@@ -117,8 +125,9 @@ def file_name(name: str) -> str:
 
 
 def yaml_text(value: str) -> str:
-    """Return a text as a double-quoted YAML scalar; what YAML would read otherwise stands as an escape."""
-    # JSON's escapes are YAML's too, but for characters above U+FFFF and those that JSON leaves as they are.
+    """Return a text as a double-quoted YAML scalar; characters that YAML would interpret are escaped."""
+    # JSON's escapes are valid in YAML. The exceptions are characters above U+FFFF, which YAML does not write
+    # as surrogates, and unprintable ones, which JSON leaves as they are.
     return "".join(
         char
         if char.isprintable()
@@ -130,7 +139,7 @@ def yaml_text(value: str) -> str:
 
 
 def yaml_comment(text: str) -> str:
-    """Return a text that stays on the line of a YAML comment: what is not printable stands as an escape."""
+    """Return a text for one line of a YAML comment; unprintable characters are escaped."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode()
         for char in " ".join(text.split())
@@ -138,12 +147,12 @@ def yaml_comment(text: str) -> str:
 
 
 def shown_name(name: str) -> str:
-    """Return a person's name in a message: quoted where it could be taken for something else."""
+    """Return a person's name for a message, quoted if it has unprintable characters or outer spaces."""
     return name if name.isprintable() and name == name.strip() else ascii(name)
 
 
 def shorten(text: str, most: int) -> str:
-    """Return a text of at most `most` characters, cut between words where it has any, with a mark."""
+    """Return a text of at most `most` characters, cut between words if possible, with an ellipsis."""
     if len(text) <= most:
         return text
     cut = text[: most - 1]

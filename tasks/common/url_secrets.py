@@ -1,8 +1,8 @@
-"""Addresses without their secrets: what is recorded and shown of one, and what is asked for in truth.
+"""URLs without their secrets: the form that is recorded and shown, and the full one that is requested.
 
-A preset's address is recorded by Prefect, MLflow and many files. So the values in its query are taken out
-when the preset is read; this process alone keeps them. A value that a preset writes as `${NAME}` comes from
-the environment when the address is asked, and is recorded as it is written.
+Prefect, MLflow and many files record the URLs of a preset. The values in their queries are removed when the
+preset is read; only this process keeps them. A value written as `${NAME}` is read from the environment when
+the URL is requested, and is recorded as written.
 """
 
 from __future__ import annotations
@@ -42,24 +42,25 @@ _environment: dict[str, Mapping[str, str]] = {}
 
 
 def use_environment(environment: Mapping[str, str]) -> None:
-    """Say where `${NAME}` in an address is looked up."""
+    """Set the environment in which `${NAME}` in a URL is looked up."""
     _environment["of"] = environment
 
 
 def conceal_secrets(url: str) -> str:
-    """Return an address as it may be recorded; `reveal_secrets` gives the whole one, in this process alone.
+    """Return a URL in the form that may be recorded; `reveal_secrets` reverses it, in this process only.
 
-    Of its query, and of parameters in its path (`;jsessionid=…`), a value stays that is a number, a common
-    word or `${NAME}`. A value under a secret's name is
-    hidden; of any other one a digest stays, as it may say which file is meant.
+    A value in the query, or in a path parameter such as `;jsessionid=…`, is kept if it is a number, a common
+    word or `${NAME}`. A value under a secret's name is hidden. Any other value is replaced by a digest,
+    because it may say which file is meant.
     """
-    # Without the fragment, which no server is sent.
+    # The fragment is set aside: it is never sent to a server, and holds no secret.
     address, hash_mark, fragment = url.partition("#")
     head, mark, query = address.partition("?")
     if "://" in head:
         head = PATH_PARAMETER.sub(lambda found: f";{_conceal_part(found[1])}", head)
     recorded = f"{head}{mark}{'&'.join(_conceal_part(part) for part in query.split('&'))}"
     if recorded != address:
+        # In memory only: this is the secret itself.
         _known[recorded] = address
     return f"{recorded}{hash_mark}{fragment}"
 
@@ -79,7 +80,11 @@ def _conceal_part(part: str) -> str:
 
 
 def reveal_secrets(url: str) -> str:
-    """Return the address to ask. Raises UserError where this process does not know it whole."""
+    """Return the full URL to request.
+
+    Raises:
+        UserError: This process does not know a hidden value, or a variable is missing or belongs to chatmill.
+    """
     address, hash_mark, fragment = url.partition("#")
     whole = f"{_known.get(address, address)}{hash_mark}{fragment}"
     environment = _environment.get("of", {})
@@ -105,12 +110,12 @@ def reveal_secrets(url: str) -> str:
 
 
 def own_variable(url: str) -> str:
-    """Return the `${NAME}` in an address that names a password of chatmill's own servers; else empty."""
+    """Return the name of a `${NAME}` in a URL that holds a password of chatmill's own servers; else empty."""
     return next((name for name in VARIABLE.findall(url) if OWN_VARIABLE.match(name)), "")
 
 
 def display_url(url: str) -> str:
-    """Return an address for messages: without user, password, query and parameters in its path."""
+    """Return a URL for messages: without user, password, query and path parameters."""
     head = url.partition("?")[0]
     if "://" in head:
         head = PATH_PARAMETER.sub("", head)
@@ -120,7 +125,7 @@ def display_url(url: str) -> str:
 
 
 def origin(address: str) -> str:
-    """Return the scheme, host and port of an address, to compare servers by; empty for what is no address."""
+    """Return the scheme, host and port of a URL, for comparing servers; empty for an invalid URL."""
     try:
         where = urlsplit(address)
         port = where.port or {"http": 80, "https": 443}.get(where.scheme, 0)
@@ -130,7 +135,7 @@ def origin(address: str) -> str:
 
 
 def hide_secrets(text: str) -> str:
-    """Return a text without users, passwords and queries of the addresses in it."""
+    """Return a text in which the URLs have no users, passwords and queries."""
     return IN_TEXT.sub(_without_secrets, text)
 
 
@@ -140,9 +145,11 @@ def _without_secrets(found: re.Match[str]) -> str:
 
 
 def secret_problem(url: str, users: tuple[str, ...] = ()) -> str:
-    """Return what an address holds that must not be recorded, in words that follow its key; else empty.
+    """Return why a URL must not be recorded, in words that follow its key; empty if it may be.
 
-    `users` are the schemes whose user is a name that belongs to the address, as in `ssh://me@host/`.
+    Args:
+        url: The URL; each link of a chained one is checked.
+        users: Schemes whose user name is part of the location, as in `ssh://me@host/`.
     """
     for link in CHAIN.split(url):
         try:
@@ -159,11 +166,11 @@ def secret_problem(url: str, users: tuple[str, ...] = ()) -> str:
 
 
 def is_hidden(url: str) -> bool:
-    """Tell whether a value of a concealed address is left out without a digest."""
+    """Return whether a concealed URL has a value that was hidden without a digest."""
     return f"={HIDDEN}" in url.partition("#")[0]
 
 
 def same_but_for_secrets(urls: list[str]) -> str:
-    """Return the first address that is there twice when its secrets are left out; else empty."""
+    """Return the first URL that occurs twice once its secrets are hidden; else empty."""
     hidden = [url.partition("#")[0] for url in urls if is_hidden(url)]
     return next((display_url(url) for url in hidden if hidden.count(url) > 1), "")

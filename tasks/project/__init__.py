@@ -1,4 +1,4 @@
 """The project's folder on disk: paths, ownership markers, private files, layout migration.
 
-What a stage or a server writes there is decided by these.
+Stages and servers decide what they write; these modules decide where, and how safely.
 """

@@ -1,7 +1,7 @@
-"""The folder data/: which files chatmill wrote there, and how all rows are replaced in one step.
+"""The folder data/: the list of files that chatmill wrote there, and the replacement of all rows in one step.
 
-`data/.chatmill` holds the list of these files and, for a moment, the rows that take the place of others. It
-lies inside data/, so that every rename stays on one disk wherever data/ is mounted. DVC ignores it.
+`data/.chatmill` holds that list and, during a replacement, the new rows. It lies inside data/, so that every
+rename stays on one disk wherever data/ is mounted. DVC ignores it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ KINDS = ("text", "pairs", "comparisons", "ratings")
 STATE = ".chatmill"
 LIST = "files.json"
 QUARANTINE = "quarantine"
-# Left alone where they lie in data/: they keep an empty folder in git, or come with a file system.
+# Files that chatmill leaves alone in data/: they keep an empty folder in Git, or come with a file system.
 TOLERATED = (".gitignore", ".gitkeep", ".keep", ".DS_Store", "lost+found")
 SHARD = re.compile(rf"(?:{'|'.join(KINDS)})/[0-9]{{5,}}\.jsonl")
-# A version of before there were shards was a file a kind.
+# Versions before the introduction of shards had one file for each kind.
 FORMER = tuple(f"{kind}.jsonl" for kind in KINDS)
 _PIECE = 1 << 20
 _FIRST = b'{"id":"'  # what a canonical row begins with
@@ -40,13 +40,13 @@ _ADVICE = (
 
 
 class Damaged(Exception):
-    """A file whose content is not what its hash says."""
+    """A file's content does not match its hash."""
 
 
 def data_files(data: Path) -> dict[str, Path]:
-    """Return the files of data/ by their names from there, without what DVC ignores.
+    """Return the files of data/ by their path in it, without those that DVC ignores.
 
-    A link to a folder, a socket and the like count as files: chatmill makes none of them.
+    A link to a folder, a socket and the like count as files, because chatmill makes none of them.
     """
     found: dict[str, Path] = {}
     if data.is_dir():
@@ -65,13 +65,15 @@ def _walk_files(path: Path) -> Iterator[Path]:
 
 
 def foreign_files(data: Path) -> list[str]:
-    """Return the files in data/ that chatmill's own list does not name."""
+    """Return the files in data/ that chatmill's list does not name."""
     listed = _listed_files(data)
     return [name for name, path in data_files(data).items() if name not in listed or not _is_regular(path)]
 
 
 def is_quarantine(name: str) -> bool:
-    """Tell whether a file below data/quarantine has a name that validation writes or wrote."""
+    """Return whether a path below data/quarantine is one that validation writes, or wrote in earlier
+    versions.
+    """
     return bool(SHARD.fullmatch(name)) or name in FORMER
 
 
@@ -83,7 +85,7 @@ def foreign_quarantine(data: Path) -> list[str]:
 
 
 def _is_regular(path: Path) -> bool:
-    # A link to a file is how DVC itself may place a shard.
+    # DVC itself may place a shard as a link to a file in its cache.
     return path.is_file() and (not path.is_symlink() or stat.S_ISREG(path.stat().st_mode))
 
 
@@ -96,7 +98,7 @@ def _listed_files(data: Path) -> set[str]:
 
 
 def list_files(data: Path, names: Iterable[str]) -> None:
-    """Note which files in data/ are chatmill's."""
+    """Write the list of chatmill's files in data/."""
     with explain_disk_errors(data):
         (data / STATE).mkdir(parents=True, exist_ok=True)
         about = "Files in data/ that chatmill wrote and may replace."
@@ -106,11 +108,16 @@ def list_files(data: Path, names: Iterable[str]) -> None:
         ):
             json.dump({"about": about, "files": sorted(names)}, file, indent=0)
             file.flush()
+            # A list that a power failure emptied would make chatmill's own rows look like the user's.
             os.fsync(file.fileno())
 
 
 def check_place(root: Path) -> Path:
-    """Return the project's data/. Raises UserError where it is a file, or a link that leads nowhere."""
+    """Return the project's data/.
+
+    Raises:
+        UserError: It is a file, or a link whose target is missing.
+    """
     data = root / "data"
     if data.is_symlink() and not data.exists():
         raise UserError(
@@ -122,19 +129,24 @@ def check_place(root: Path) -> Path:
 
 
 def lies_in_data(path: Path, root: Path) -> bool:
-    """Tell whether a path is the project's data/, or lies in it."""
+    """Return whether a path is the project's data/ or lies in it."""
     return path.resolve().is_relative_to((root / "data").resolve())
 
 
 def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str] | None = None) -> None:
-    """Make copies of `files` (names as in data/) all rows of data/.
+    """Replace all rows of data/ by copies of `files`.
 
-    They are copied inside data/ first, then take the place of the others kind by kind. A kill leaves a state
-    that `finish_replacement` completes.
+    The files are copied into data/.chatmill first, then renamed into place kind by kind. After a kill,
+    `finish_replacement` completes the replacement.
+
+    Args:
+        root: The project's folder.
+        files: The new rows, by their path in data/.
+        hashes: The MD5 that each file must have, by the same path; None skips the comparison.
 
     Raises:
         UserError: data/ holds a file that is not chatmill's, or cannot be written.
-        Damaged: a file has not the MD5 that `hashes` names; data/ is as it was.
+        Damaged: A file does not have its MD5. data/ is unchanged.
     """
     if strange := [name for name in files if not SHARD.fullmatch(name)]:
         raise UserError(f"the version holds {strange[0]!r}, which is no file of rows; nothing was written")
@@ -153,6 +165,7 @@ def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str
                     raise Damaged(f"{path} has the MD5 {found}, and {hashes[name]} is right")
             # A kill between here and the end leaves old and new files: all of them are chatmill's.
             list_files(data, {*_listed_files(data), *files})
+            # This rename is the point of no return: `new` exists only with complete rows.
             part.rename(new)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
@@ -161,7 +174,7 @@ def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str
 
 
 def finish_replacement(data: Path) -> None:
-    """Complete a replacement of rows that a kill interrupted; throw away one that was not whole."""
+    """Complete a replacement of rows that a kill interrupted; discard it if its rows are incomplete."""
     state = data / STATE
     if not state.is_dir():
         return
@@ -173,6 +186,8 @@ def finish_replacement(data: Path) -> None:
                 if (new / kind).exists():
                     _remove_folder(old / kind)
                     old.mkdir(exist_ok=True)
+                    # A kill between the two renames leaves a kind missing in data/; its rows are then in
+                    # `new` still.
                     if (data / kind).exists():
                         (data / kind).rename(old / kind)
                     (new / kind).rename(data / kind)
@@ -184,12 +199,12 @@ def finish_replacement(data: Path) -> None:
 
 
 def is_interrupted(data: Path) -> bool:
-    """Tell whether a kill left a replacement half done."""
+    """Return whether a kill left a replacement unfinished."""
     return any((data / STATE / name).exists() for name in ("new.part", "new", "old"))
 
 
 def holds_rows_alone(folder: Path) -> bool:
-    """Tell whether each file below a folder is a shard of canonical rows."""
+    """Return whether every file below a folder is a shard of canonical rows."""
     for path in _walk_files(folder):
         if not (_is_regular(path) and SHARD.fullmatch(f"{path.parent.name}/{path.name}")):
             return False
@@ -205,7 +220,7 @@ def _remove_folder(folder: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> str:
-    """Copy a file and return the MD5 of what was written."""
+    """Copy a file and return the MD5 of the bytes that were written."""
     made = hashlib.md5(usedforsecurity=False)
     with source.open("rb") as reads, target.open("wb") as writes:
         while piece := reads.read(_PIECE):
@@ -215,7 +230,7 @@ def copy_file(source: Path, target: Path) -> str:
 
 
 def refusal_message(foreign: list[str]) -> str:
-    """Say which files in data/ are not chatmill's, and what to do."""
+    """Return a message that names the files in data/ that are not chatmill's, and the remedy."""
     if len(foreign) == 1:
         what = f"data/{foreign[0]} is not a file that chatmill wrote"
     else:
@@ -225,7 +240,7 @@ def refusal_message(foreign: list[str]) -> str:
 
 @contextmanager
 def explain_disk_errors(data: Path) -> Iterator[None]:
-    """Turn what the disk of data/ refuses into one sentence."""
+    """Turn an OSError on the disk of data/ into a UserError with a remedy."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Checks of the databases that hold records, before a program that would make a new one opens them."""
+"""Checks of the databases that hold records, made before a program opens them and would create new ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.project.whole_file import write_whole
 
 HEADER = b"SQLite format 3\0"
 LOCK_SECONDS = 20.0
-# A check that takes longer is given up: it is no reason to keep a run waiting.
+# A check that takes longer is abandoned: it must not delay a run.
 CHECK_SECONDS = 10.0
 _OWN = "sqlite"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -29,21 +29,27 @@ _ADVICE = (
 
 
 def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
-    """Return what is wrong with a SQLite database, in words; empty where nothing was found.
+    """Return what is wrong with a SQLite database, in words; empty if no fault was found.
+
+    Args:
+        path: The database.
+        wait: Seconds to wait for its lock.
 
     Raises:
-        UserError: another process holds its lock and does not give it back.
+        UserError: Another process keeps the database locked, or this user may not open or repair it.
     """
     with path.open("rb") as file:
         if file.read(len(HEADER)) != HEADER:
             return "it does not begin as a database does"
     deadline = time.monotonic() + wait + CHECK_SECONDS
-    # A process that was killed while it wrote left a journal; the first that opens the database for writing
-    # takes the unfinished write back.
+    # A process that was killed during a write left a journal. The first process that opens the database for
+    # writing rolls the unfinished write back; with mode "ro" that would fail.
     mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
     address = f"{path.absolute().as_uri()}?mode={mode}"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=wait)) as store:
+            # SQLite calls the handler every 10,000 instructions of its virtual machine; a true value
+            # interrupts the query.
             store.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
             [said] = store.execute("pragma quick_check(1)").fetchone()
             return "" if said == "ok" else f"SQLite says: {said.splitlines()[-1]}"
@@ -70,14 +76,14 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
 
 
 def check_mlflow_database(root: Path) -> None:
-    """Check the project's own MLflow database; one that was found whole is checked again when it changed.
+    """Check the project's own MLflow database; skip the check if the file is unchanged since it last passed.
 
     Raises:
-        UserError: it is damaged or locked, or it was there before and is empty or missing.
+        UserError: The database is damaged or locked, or it held records before and is empty or missing now.
     """
     path = root / MLFLOW_DATABASE
     if not path.exists() or not path.stat().st_size:
-        # Projects of before there was a list of stores have files of runs.
+        # Projects of earlier versions have no list of stores, but they have files of runs.
         files = root / MLFLOW_FOLDER / "artifacts"
         if known_experiments(root / STORES, _OWN) or (files.is_dir() and any(files.iterdir())):
             state = "is empty" if path.exists() else "is missing"
@@ -99,18 +105,23 @@ def check_mlflow_database(root: Path) -> None:
 
 
 def replace_prefect_database(root: Path) -> str:
-    """Move a damaged database of Prefect's aside, so that its server makes a new one; a sentence about it."""
+    """Move a damaged Prefect database aside, so that the server creates a new one.
+
+    Returns:
+        A sentence about the replacement; empty if the database is sound.
+    """
     path = root / PREFECT_HOME / "prefect.db"
     if not path.exists() or not path.stat().st_size:
         return ""
     try:
         fault = fault_in(path, wait=1.0)
     except UserError:
-        # Another run's server has it open, which tells that it can be read.
+        # Another run's server has the database open, so it can be read.
         return ""
     if not fault:
         return ""
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    # SQLite would apply a write-ahead log that was left behind to the new database.
     for suffix in ("", "-wal", "-shm"):
         if (old := path.with_name(path.name + suffix)).exists():
             old.replace(aside.with_name(aside.name + suffix))
@@ -123,9 +134,10 @@ def replace_prefect_database(root: Path) -> str:
 
 
 def store_key(uri: str, root: Path) -> str:
-    """Return what a store is known by: one word for the project's own, else its address without a password.
+    """Return the key under which the experiments of an MLflow store are remembered.
 
-    A server on this machine is known by nothing: its port may be another project's tomorrow.
+    The project's own store has a fixed key; any other is known by its URL without the password. A server on
+    this machine has no key: its port may belong to another project tomorrow.
     """
     if uri == f"sqlite:///{root / MLFLOW_DATABASE}":
         return _OWN
@@ -136,18 +148,22 @@ def store_key(uri: str, root: Path) -> str:
 
 
 def known_experiments(record: Path, key: str) -> Mapping[str, str]:
-    """Return the experiments that a store had, by name, each with its id and time of creation."""
+    """Return the experiments that a store had: by name, each with its id and time of creation."""
     found = _read_state(record).get(key)
     return found if isinstance(found, dict) else {}
 
 
 def check_experiment(record: Path, key: str, name: str, found: str) -> None:
-    """Hold an experiment against what the store had, and remember it.
+    """Compare an experiment with the one that the store had before, and remember it.
 
-    `found` is the experiment's id and time of creation, empty where the store has none of that name.
+    Args:
+        record: The file with the experiments of each store.
+        key: The store's key, from `store_key`; empty skips the comparison.
+        name: The experiment's name.
+        found: The experiment's id and time of creation; empty if the store has none of that name.
 
     Raises:
-        UserError: the store had the experiment, and has none or another one now.
+        UserError: The store had the experiment before, and now has none or another one.
     """
     if not key:
         return

@@ -1,4 +1,4 @@
-"""Move what can be computed again from `var/`, where earlier versions kept it, to `var/cache/`."""
+"""Move recomputable files from `var/`, where earlier versions kept them, to `var/cache/`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks.project.paths import (
 )
 
 MOVED = (ARTIFACTS, DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, DATA_DOCS, DASK, DIGESTS)
-# What cannot be moved because an entry of the same name is in the cache already.
+# Holds the entries that were not moved because the cache has an entry of the same name.
 DUPLICATES = CACHE / "duplicates"
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 OTHER_DISK = (errno.EXDEV, errno.EBUSY)
@@ -36,15 +36,21 @@ DEPTH = 2
 
 
 def move_to_cache(root: Path) -> list[str]:
-    """Move each folder of the former layout by a rename; return the names of those that were moved.
+    """Move each folder of the former layout by a rename.
 
-    Nothing moves where the project cannot be written. Raises UserError while a run of the former version is
-    alive.
+    Nothing moves if the project cannot be written.
+
+    Returns:
+        The names of the folders that were moved.
+
+    Raises:
+        UserError: A run of the former version is still alive.
     """
     if not list(_former_paths(root)):
         return []
     try:
         with (root / LAYOUT_LOCK).open("a") as lock:
+            # Two commands that start at once would move the same folder; the second finds nothing to do.
             fcntl.flock(lock, fcntl.LOCK_EX)
             _check_idle(root)
             (root / CACHE).mkdir(exist_ok=True)
@@ -67,12 +73,12 @@ def moved_notice(names: list[str]) -> str:
 
 
 def _former_paths(root: Path) -> Iterator[tuple[Path, Path]]:
-    """The folders that lie where earlier versions kept them, with where they go."""
+    """Yield the former and the present path of each folder that lies where earlier versions kept it."""
     for path in MOVED:
         there, here = root / RECORDS / path.name, root / path
         if not there.is_symlink() and not there.exists():
             continue
-        # A link from one to the other is the former place and the present one at once.
+        # If one path is a link to the other, both are the same folder and nothing is to be moved.
         if there.resolve() != here.resolve():
             yield there, here
 
@@ -104,7 +110,7 @@ def _move_path(there: Path, here: Path, root: Path) -> None:
         except OSError as error:
             if error.errno not in OTHER_DISK:
                 raise
-            # A mounted disk cannot be renamed; its files stay on it and are found through a link.
+            # A mount point cannot be renamed. Its files stay on their disk and are found through a link.
             here.symlink_to(there.resolve())
             with suppress(OSError):
                 (here / MARKER).write_text(ABOUT, encoding="utf-8")
@@ -120,6 +126,7 @@ def _merge_folders(there: Path, here: Path, root: Path, depth: int) -> None:
             _merge_folders(path, here / path.name, root, depth - 1)
         else:
             path.rename(here / path.name)
+    # Unlike rmtree, rmdir fails if an entry was left, so nothing is lost.
     there.rmdir()
 
 
@@ -132,9 +139,10 @@ def _set_aside(path: Path, root: Path) -> None:
 
 
 def _repair_worktrees(root: Path) -> None:
-    """Tell git where the worktrees of kept reproductions are now."""
+    """Tell Git the new paths of the worktrees of kept reproductions."""
     trees = [str(path) for path in sorted((root / REPRODUCTIONS).glob("*/tree")) if path.is_dir()]
     if trees:
+        # Without Git there is no worktree to repair.
         with suppress(FileNotFoundError):
             words = ["git", "-C", str(root), "worktree", "repair", *trees]
             subprocess.run(words, capture_output=True, check=False)

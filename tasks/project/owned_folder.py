@@ -1,4 +1,4 @@
-"""Folders that chatmill empties, replaces or removes: each carries a marker that chatmill created it."""
+"""Folders that chatmill empties, replaces or removes; each carries a marker file from chatmill."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ ABOUT = "chatmill created this folder, and empties or removes it.\n"
 
 
 def claim_folder(folder: Path, signs: Sequence[str] = ()) -> None:
-    """Create a folder, or take one that chatmill created, and mark it.
+    """Create a folder, or reuse one that chatmill created, and mark it.
 
-    `signs` are names that an older chatmill, which wrote no marker, left in such a folder. Raises UserError
-    for a folder with other content: it is somebody's own.
+    Args:
+        folder: The folder.
+        signs: Names of entries that earlier versions, which wrote no marker, left in such a folder.
+
+    Raises:
+        UserError: The folder has other content, so it is somebody's own.
     """
     check_folder(folder, signs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +29,7 @@ def claim_folder(folder: Path, signs: Sequence[str] = ()) -> None:
 
 
 def check_folder(folder: Path, signs: Sequence[str] = ()) -> None:
-    """Raise UserError for a folder that chatmill did not create, unless it is empty or not there."""
+    """Raise UserError for a folder that chatmill did not create, unless it is empty or missing."""
     if not folder.is_dir():
         if folder.exists() or folder.is_symlink():
             raise UserError(f"{folder} is no folder, and chatmill keeps one of that name; move it elsewhere")
@@ -39,20 +43,24 @@ def check_folder(folder: Path, signs: Sequence[str] = ()) -> None:
 
 
 def remove_folder(folder: Path, signs: Sequence[str] = ()) -> None:
-    """Remove a folder that chatmill created. Raises UserError for another one, and leaves it as it is."""
+    """Remove a folder that chatmill created.
+
+    Raises:
+        UserError: chatmill did not create the folder; it is unchanged.
+    """
     check_folder(folder, signs)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def leads_elsewhere(root: Path, folder: Path) -> bool:
-    """Return whether a folder below `var/` is a link, or another disk, that chatmill has not marked.
+    """Return whether a folder below `var/` is a link or a mount point that chatmill has not marked.
 
-    What lies there may be somebody's own, whatever its name. `var/` itself may be a link: its records show
-    whose it is.
+    Files there may be somebody's own, whatever their names. `var/` itself may be a link, because its records
+    show whose it is.
 
     Args:
         root: The project's folder.
-        folder: The folder, relative to it.
+        folder: The folder, relative to `root`.
     """
     above = [place for place in (folder, *folder.parents) if len(place.parts) > 1]
     linked = any((root / place).is_symlink() or os.path.ismount(root / place) for place in above)
@@ -60,7 +68,7 @@ def leads_elsewhere(root: Path, folder: Path) -> bool:
 
 
 def marker_advice(folder: Path) -> str:
-    """Return why `clean` takes nothing from a folder that leads elsewhere, and what changes that."""
+    """Return why `clean` removes nothing from a folder that leads elsewhere, and how to allow it."""
     return (
         "a link or another disk, where files may be somebody's own; "
         f"`touch {folder}/{MARKER}` lets chatmill clean there"
@@ -68,10 +76,15 @@ def marker_advice(folder: Path) -> str:
 
 
 def replace_folder(source: Path | None, target: Path, is_ours: Callable[[str], bool]) -> None:
-    """Make a copy of `source` the content of `target`; None: leave no such folder.
+    """Replace the content of `target` by a copy of `source`; remove `target` if `source` is None.
 
-    `is_ours` tells by its name from `target` on whether chatmill writes such a file. Raises UserError for a
-    file that is not chatmill's; nothing is changed then.
+    Args:
+        source: The folder to copy.
+        target: The folder to replace.
+        is_ours: Returns whether chatmill writes a file of that path, given relative to `target`.
+
+    Raises:
+        UserError: `target` holds a file that is not chatmill's. Nothing is changed.
     """
     for name in _entry_names(target):
         if name != MARKER and not is_ours(name):
@@ -87,7 +100,7 @@ def replace_folder(source: Path | None, target: Path, is_ours: Callable[[str], b
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy the files of a folder; unlike `shutil.copytree`, raise the OSError that stops it."""
+    """Copy the files of a folder; unlike `shutil.copytree`, raise the OSError that stopped the copy."""
     target.mkdir(parents=True)
     for path in sorted(source.rglob("*")):
         place = target / path.relative_to(source)

@@ -1,7 +1,7 @@
-"""The paths of everything that chatmill writes under `var/`, relative to the project's folder.
+"""The paths of all files that chatmill writes under `var/`, relative to the project's folder.
 
-Records lie directly in `var/`: what no command can compute or download again. Everything else lies in
-`var/cache/`; removing that folder costs time and nothing else.
+Records lie directly in `var/`: no command can compute or download them again. Everything else lies in
+`var/cache/`, whose removal costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ SUMMARY = RECORDS / "summary.json"
 REPORT = RECORDS / "report.html"
 STORES = RECORDS / "stores.json"
 SERVERS = RECORDS / "up.json"
-# The servers' password and the keys of logins, for their owner alone.
+# The servers' password and the keys of logins; only their owner may read them.
 SECRETS = RECORDS / "secrets"
-# Locks are no records, but removing one that a process holds would let a second process in.
+# File locks are not records. They are not in the cache, because removing a lock that a process holds would
+# let a second process in.
 DATA_LOCK = RECORDS / "data.lock"
 LAYOUT_LOCK = RECORDS / "layout.lock"
 DEVICE_LOCKS = RECORDS / "devices"
@@ -38,5 +39,5 @@ DASK = CACHE / "dask"
 DEPLOYMENTS = CACHE / "prefect.yaml"
 DATABASE_CHECKS = CACHE / "database_checks.json"
 DIGESTS = CACHE / "digests.json"
-# Apart from those of the sources, which may be many more.
+# Separate from the digests of the sources, which may be many more: each file is rewritten as a whole.
 OUTPUT_DIGESTS = CACHE / "output-digests.json"

@@ -14,14 +14,14 @@ _OTHERS = 0o077
 
 
 def make_private_folder(path: Path) -> bool:
-    """Create a folder that only its owner may enter, with its parents.
+    """Create a folder, with its parents, that only its owner may enter.
 
     Returns:
-        Whether the folder was there with wider permissions, which are taken away.
+        Whether the folder existed with wider permissions; they are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        # mkdir's mode is cut by the umask, which never adds bits.
+        # The umask only removes bits from mkdir's mode, so the folder is never wider, not even for a moment.
         path.mkdir(mode=PRIVATE_FOLDER)
         return False
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -32,7 +32,7 @@ def make_private_folder(path: Path) -> bool:
 
 
 def read_or_create(path: Path, create: Callable[[], str]) -> str:
-    """Return the text of a private file; where there is none, create it with the text that `create` returns.
+    """Return the text of a private file; create the file with the text from `create` if it is missing.
 
     Two processes that create it at once end up with the same text.
     """
@@ -40,6 +40,7 @@ def read_or_create(path: Path, create: Callable[[], str]) -> str:
     part = path.with_name(f".{path.name}.{uuid4().hex}")
     while True:
         with suppress(FileNotFoundError):
+            # Read after each attempt: the file may be that of another process, which was faster.
             return _read_private(path)
         try:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
@@ -54,7 +55,7 @@ def read_or_create(path: Path, create: Callable[[], str]) -> str:
 
 def _publish_file(part: Path, path: Path) -> None:
     try:
-        # Unlike a rename, a link never replaces the file of another process.
+        # Unlike a rename, a hard link never replaces the file of another process.
         os.link(part, path)
     except FileExistsError:
         return
@@ -64,7 +65,7 @@ def _publish_file(part: Path, path: Path) -> None:
 
 
 def _read_private(path: Path) -> str:
-    # Bytes that are no text are damage, which the caller finds as it finds any other wrong text.
+    # Bytes that are not UTF-8 are damage. The caller detects it as it detects any other wrong text.
     with path.open(encoding="utf-8", errors="replace") as file:
         found = os.fstat(file.fileno())
         if stat.S_IMODE(found.st_mode) & _OTHERS and found.st_uid == os.geteuid():

@@ -1,4 +1,4 @@
-"""Text files that are there whole or not at all."""
+"""Text files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from model.atomic_file import atomic_path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it there; where that fails, leave what was there as it was."""
+    """Write a text file atomically: a failure leaves the former file unchanged."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
