@@ -1,5 +1,4 @@
-"""How a stage runs: its cache key, its output folder and manifest, locks, parallel work, the remote
-cache.
+"""The execution of a stage: its cache key, output folder, manifest, locks, parallel work and remote cache.
 
 What a particular stage computes belongs in that stage's file.
 """

@@ -1,4 +1,4 @@
-"""The key of a stage: what its output depends on, and nothing else."""
+"""The cache key of a stage: a digest of everything that its output depends on, and of nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tasks.engine.source_snapshot import KEPT_MODULES, ORIGIN
 
 ROOT = Path(__file__).resolve().parents[2]
 _ROOMS = ("tasks", "model")
-# What stands around every stage decides when it is made, not what comes out.
+# Modules that decide when a stage is made, not what it computes. A change in them must not make every output
+# again.
 _AROUND = (
     "tasks.engine.stage",
     "tasks.engine.declaration",
@@ -28,7 +29,8 @@ _AROUND = (
     "tasks.engine.parallel",
     "tasks.engine.source_snapshot",
 )
-# How far the system's word on when a process began may be from the file system's clock.
+# The start time of a process and the ctime of a file come from different clocks; they may differ by this
+# much.
 CLOCK_SECONDS = 2.0
 LOCK = "requirements.txt"
 
@@ -40,15 +42,20 @@ def stage_key(
     inputs: Mapping[str, str],
     surroundings: Mapping[str, Any],
 ) -> str:
-    """The first 20 hex digits of the digest of all that a stage's output depends on.
+    """Return a stage's cache key: the first 20 hex digits of a digest over all that its output depends on.
 
-    `inputs` are digests by stage name of what is read of them: an input that was made anew and came out the
-    same leaves the key as it was. `surroundings` are the seed, the kind of device and the like, where the
-    stage asks.
+    Args:
+        name: The stage's name.
+        function: The stage's function; its code is part of the key.
+        parameters: The stage's parameters, a dataclass or a mapping.
+        inputs: Digests of what the stage reads, by the name of the input stage. An input that was made again
+            with the same content leaves the key unchanged.
+        surroundings: The seed, the kind of device and the like, if the stage asks for them.
     """
     whole = {
         "stage": name,
         "code": code_digest(function),
+        # Another version of a library may compute another result from the same code.
         "lock": lock_digest(),
         "parameters": plain_parameters(parameters),
         "inputs": dict(inputs),
@@ -58,7 +65,7 @@ def stage_key(
 
 
 def plain_parameters(parameters: Any) -> Any:
-    """Parameters as JSON-able values."""
+    """Return parameters as JSON-serializable values."""
     values = (
         asdict(parameters) if is_dataclass(parameters) and not isinstance(parameters, type) else parameters
     )
@@ -66,26 +73,29 @@ def plain_parameters(parameters: Any) -> Any:
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """Digest of every definition that a function at the top of its module reaches in tasks/ and model/.
+    """Return a digest of all definitions in tasks/ and model/ that a module-level function reaches.
 
-    Comments, docstrings and layout do not count, nor what else stands in the files that are reached.
+    Comments, docstrings and layout do not count. Definitions that are not reached do not count either, even
+    in the same file.
     """
     return source_digest(ROOT, _module_of(function), function.__name__)
 
 
 def definition_digests(function: Callable[..., Any]) -> dict[str, str]:
-    """Digest of each definition that `code_digest` takes in, by its dotted name.
+    """Return the digest of each definition that `code_digest` includes, by its dotted name.
 
-    A module's own name stands for its statements that define nothing.
+    The name of a module alone denotes its statements that define nothing.
     """
     found = reached_definitions(ROOT, _module_of(function), function.__name__)
     return {".".join(filter(None, names)): each.meaning for names, each in found.items()}
 
 
 def changed_source(function: Callable[..., Any], imported: Mapping[str, str]) -> Path | None:
-    """Return a file that `code_digest` took in and that is not what ran or what it was; None: all are.
+    """Return a file that `code_digest` included but that has changed or is not the file that ran; else None.
 
-    `imported` holds SHA-256 digests of module files as another process imported them, by module name.
+    Args:
+        function: The stage's function.
+        imported: SHA-256 of module files as another process imported them, by module name.
     """
     began = psutil.Process().create_time()
     for module in sorted(
@@ -99,9 +109,12 @@ def changed_source(function: Callable[..., Any], imported: Mapping[str, str]) ->
         try:
             # This process may have imported the file before the key was computed, so a change since counts.
             changed = source.path.stat().st_ctime > began + CLOCK_SECONDS
+            # `source.digest` was taken when the key was computed. A difference means an edit while the stage
+            # ran.
             now = hashlib.sha256(source.path.read_bytes()).hexdigest()
         except FileNotFoundError:
             return source.path
+        # In a snapshot the ctime is that of the copy, which may be later than the start of the process.
         if elsewhere or other or now != source.digest or (changed and ROOT == ORIGIN):
             return source.path
     return None
@@ -114,15 +127,16 @@ def _module_of(function: Callable[..., Any]) -> str:
 
 @cache
 def source_digest(root: Path, module: str, name: str) -> str:
-    """`code_digest` of the function `name` in `module` of the source tree at `root`."""
+    """Return `code_digest` of the function `name` in `module` of the source tree at `root`."""
     parts = [[*place, found.meaning] for place, found in reached_definitions(root, module, name).items()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def reached_definitions(root: Path, module: str, name: str) -> dict[tuple[str, str], Definition]:
-    """The definitions that one names, directly or not, by module and name, in order of these.
+    """Return the definitions that one definition names, directly or indirectly, sorted by module and name.
 
-    A module that is touched also brings its statements that define nothing (name ""): an import runs them.
+    A module that is reached also contributes its statements that define nothing (name ""), since an import
+    runs them.
     """
     if name not in read_source(root, module).defined:
         raise ValueError(f"{module} has no {name} at its top level; a stage's function stands there")
@@ -142,24 +156,28 @@ def reached_definitions(root: Path, module: str, name: str) -> dict[tuple[str, s
 
 @dataclass(frozen=True)
 class Definition:
-    """The statements that give one name its value, docstrings taken out."""
+    """The statements that assign one name, without docstrings."""
 
     statements: list[ast.stmt] = field(default_factory=list)
 
     @cached_property
     def meaning(self) -> str:
-        """Digest of the syntax."""
+        """Digest of the statements' syntax trees."""
+        # `ast.dump` omits line numbers, comments and layout, so that only a change of meaning changes the
+        # digest.
         dumped = "\n".join(ast.dump(statement) for statement in self.statements)
         return hashlib.sha256(dumped.encode()).hexdigest()
 
     @cached_property
     def chains(self) -> list[tuple[str, ...]]:
-        """Every name that is used, with the attributes that follow it: `a.b.c` as (a, b, c)."""
+        """All names that are used, each with the attributes that follow it: `a.b.c` as (a, b, c)."""
         found: dict[tuple[str, ...], None] = {}
         inner: set[ast.AST] = set()
         for node in (node for statement in self.statements for node in ast.walk(statement)):
             chain: list[str] = []
             step: ast.AST = node
+            # `a.b.c` is nested in the tree. Its inner parts are noted, so that `a.b` and `a` are not found
+            # again.
             while isinstance(step, ast.Attribute):
                 chain.append(step.attr)
                 inner.add(step.value)
@@ -171,7 +189,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class Source:
-    """A module's top level: what it defines, what its imports bind, and the statements that do neither."""
+    """A module's top level: its definitions, the bindings of its imports, and all other statements."""
 
     path: Path
     digest: str
@@ -182,7 +200,10 @@ class Source:
 
 @cache
 def read_source(root: Path, module: str) -> Source:
-    """Parse a module. Imports inside functions bind like those at the top."""
+    """Parse a module.
+
+    An import inside a function binds its names as one at the top of the module does.
+    """
     path = _file_of(root, module)
     assert path is not None, module
     content = path.read_bytes()
@@ -209,7 +230,7 @@ def _without_docstring(node: ast.AST) -> None:
 
 
 def _without_declaration(node: ast.AST) -> None:
-    """Remove `@stage(...)`: what it declares enters the key by its values, or does not change the output."""
+    """Remove `@stage(...)`: its values either enter the key by themselves or do not change the output."""
     if isinstance(node, ast.FunctionDef):
         node.decorator_list = [each for each in node.decorator_list if not _is_declaration(each)]
 
@@ -220,7 +241,7 @@ def _is_declaration(decorator: ast.expr) -> bool:
 
 
 def _import_bindings(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """The names that an import binds, each with what it stands for, dotted."""
+    """Yield the names that an import binds, each with the dotted name of its target."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             first = alias.name.partition(".")[0]
@@ -238,14 +259,15 @@ def _defined_names(statement: ast.stmt) -> list[str]:
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
         targets = [statement.target]
-    # An assignment to an attribute or an item changes something else: it counts as loose.
+    # An assignment to an attribute or an item defines no name; it changes another object, so it counts as
+    # loose.
     if any(not isinstance(node, ast.Name | ast.Tuple) for node in targets):
         return []
     return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
 def _resolve_chain(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """The definitions in the project that a chain of names means inside a module."""
+    """Yield the definitions in the project that a chain of names refers to inside a module."""
     source = read_source(root, module)
     if chain[0] in source.defined:
         yield module, chain[0]
@@ -254,7 +276,9 @@ def _resolve_chain(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[
 
 
 def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Definitions by their whole dotted name; a module that is named as such brings all it has."""
+    """Yield definitions by their full dotted name; a name that denotes a module yields all its
+    definitions.
+    """
     if parts[0] not in _ROOMS:
         return
     size = next((n for n in range(len(parts), 0, -1) if _file_of(root, ".".join(parts[:n]))), 0)
@@ -264,7 +288,7 @@ def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     source = read_source(root, module)
     rest = parts[size:]
     if rest and rest[0] != "*":
-        # A name that a package only passes on is looked for where it comes from.
+        # A package may only re-export the name, so it is resolved again where it is defined.
         yield from _resolve_chain(root, module, rest)
     else:
         yield from ((module, name) for name in source.defined)
@@ -281,21 +305,24 @@ def _file_of(root: Path, module: str) -> Path | None:
 
 @cache
 def lock_digest(root: Path = ROOT) -> str:
-    """Digest of a project's lock: which packages, at which versions."""
+    """Return a digest of a project's lock file: the packages and their versions."""
     lines = (root / LOCK).read_text(encoding="utf-8").splitlines()
+    # The order of lines and the comments depend on the tool that wrote the lock file.
     pins = sorted(line.strip() for line in lines if line.strip() and not line.startswith("#"))
     return hashlib.sha256("\n".join(pins).encode()).hexdigest()
 
 
 def folder_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
-    """SHA-256 of a folder's content: every file's path and bytes, in order of path."""
+    """Return the SHA-256 of a folder's content: the path and bytes of each file, in order of path."""
     return sums_digest(file_sums(folder, without))
 
 
 def file_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """SHA-256 of each file in a folder by its path there, in order of path.
+    """Return the SHA-256 of each file in a folder by its path in it, in order of path.
 
-    `without` names files and folders that stand at its top and do not count.
+    Args:
+        folder: The folder.
+        without: Names of files and folders at its top that are left out.
     """
     sums = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -308,20 +335,26 @@ def file_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def output_digest(sums: Mapping[str, str], apart: Collection[str] = ()) -> str:
-    """Return the digest of an output; folders at its top that are `apart` do not count."""
+    """Return the digest of an output.
+
+    Args:
+        sums: SHA-256 of its files by path.
+        apart: Folders at the top of the output that are left out.
+    """
     return sums_digest({name: found for name, found in sums.items() if name.partition("/")[0] not in apart})
 
 
 def sums_digest(sums: Mapping[str, str]) -> str:
-    """One digest of files' paths and sums, in the order that they are in."""
+    """Return one digest over the paths and checksums of files, in the given order."""
     whole = hashlib.sha256()
     for name, found in sums.items():
+        # A path cannot contain NUL, so two different lists of files never give the same text.
         whole.update(f"{name}\0{found}\n".encode())
     return whole.hexdigest()
 
 
 def flatten_values(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested values as `a.b.0.c` and text."""
+    """Yield nested values as pairs of a dotted path, such as `a.b.0.c`, and text."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             yield from flatten_values(value, f"{prefix}{key}.")
@@ -329,5 +362,5 @@ def flatten_values(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         for place, value in enumerate(values):
             yield from flatten_values(value, f"{prefix}{place}.")
     else:
-        # The last dot is this function's; a name of a person's may end in one.
+        # Only the last dot comes from this function; a user's own name may end in one.
         yield prefix.removesuffix("."), str(values)

@@ -1,4 +1,4 @@
-"""The stages of this version of chatmill, by name: the modules that lie in `tasks/` itself."""
+"""The stages of this version of chatmill by name: the modules directly in `tasks/`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tasks.engine.stage import Stage
 def load_stages() -> dict[str, Stage]:
     """Import all stages and return them by name.
 
-    This imports PyTorch, which takes seconds: a command that only looks back reads what runs recorded.
+    The import includes PyTorch, which takes seconds. A command that only shows past runs reads what they
+    recorded instead.
     """
     modules = [found.name for found in pkgutil.iter_modules(tasks.__path__) if not found.ispkg]
     loaded = [importlib.import_module(f"tasks.{name}") for name in modules]
@@ -28,8 +29,9 @@ def load_stages() -> dict[str, Stage]:
 def read_declaration(stage: str, recorded: Mapping[str, Any] | None) -> StageDeclaration:
     """Return what a stage declared when it ran; for a run that recorded nothing, what it declares now.
 
-    A stage that neither the run nor this version of chatmill describes declares nothing.
+    A stage that is neither recorded nor part of this version of chatmill has an empty declaration.
     """
+    # The recorded one first: it describes that run even if the stage's code has changed since.
     if recorded is not None:
         return StageDeclaration.from_json(recorded)
     known = load_stages().get(stage)

@@ -1,7 +1,7 @@
-"""What a stage says about itself, and the form in which a run records it.
+"""The declaration of a stage, and the part of it that a run records.
 
-A stage's file holds its whole declaration, so that a new stage needs that file and one line of the pipeline:
-the summary, MLflow, lineage, the comparison of runs, `clean`, reproduction and remote workers read it here.
+A stage's file holds its whole declaration, so that a new stage needs that file and one line of the pipeline.
+The summary, MLflow, lineage, the comparison of runs, `clean`, reproduction and remote workers read it here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a metric may differ between a run and its reproduction.
+    """The largest difference of a metric between a run and its reproduction.
 
     Args:
-        metrics: names of metrics; a longer name that ends in `_NAME` has the same tolerance.
-        relative: share of the metric's value.
-        absolute: amount in the metric's unit; the larger of both bounds applies.
+        metrics: Names of metrics; a longer name that ends in `_NAME` has the same tolerance.
+        relative: Share of the metric's value.
+        absolute: Amount in the metric's unit; the larger of both bounds applies.
     """
 
     metrics: tuple[str, ...]
@@ -27,17 +27,17 @@ class Tolerance:
     absolute: float = 0.0
 
     def covers(self, metric: str) -> bool:
-        """Return whether this tolerance is that of a metric."""
+        """Return whether this tolerance applies to a metric."""
         return any(metric == name or metric.endswith(f"_{name}") for name in self.metrics)
 
     def bound(self, value: float) -> float:
-        """Return by how much a metric of this value may differ."""
+        """Return the largest difference for a metric of this value."""
         return max(self.relative * abs(value), self.absolute)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageDeclaration:
-    """What a stage reads, what it learns from, and how its results are shown, kept and compared."""
+    """The properties of a stage: its inputs, the rows it learns from, how its results are shown and kept."""
 
     inputs: tuple[str, ...] = ()
     """Stages whose output folders the function takes."""
@@ -91,7 +91,7 @@ class StageDeclaration:
     """Share of the training time that `chatmill init` plans for the stage."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a run records, so that later code explains the run by what was declared then."""
+        """Return the part that a run records, so that later code explains the run by its own declaration."""
         recorded = {
             "inputs": list(self.inputs),
             "resumes": self.resumes,
@@ -103,7 +103,7 @@ class StageDeclaration:
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> StageDeclaration:
-        """Return the recorded part of a declaration; the other fields have their defaults."""
+        """Return a declaration with the recorded fields; the other fields have their defaults."""
         return cls(
             inputs=tuple(recorded.get("inputs", ())),
             resumes=bool(recorded.get("resumes", False)),
@@ -114,10 +114,11 @@ class StageDeclaration:
 
 
 def sort_stages(declared: Mapping[str, StageDeclaration]) -> list[str]:
-    """Return stages in the order of a pipeline: each after its inputs, those that others need most first.
+    """Return stages in pipeline order: each after its inputs; among equals, those that most others need
+    first.
 
     Args:
-        declared: declarations by the name of the stage; inputs that are missing are ignored.
+        declared: Declarations by the name of the stage; inputs that are missing are ignored.
     """
     depth = {name: 0 for name in declared}
     height = {name: 0 for name in declared}
@@ -137,8 +138,9 @@ def learning_stages(declared: Mapping[str, StageDeclaration], kind: str) -> list
 
 
 def inheriting_stages(declared: Mapping[str, StageDeclaration], kind: str) -> list[str]:
-    """Return the trainings that start from, or are led by, a model that was fitted to rows of a kind."""
+    """Return the trainings that start from, or are guided by, a model that was fitted to rows of a kind."""
     learned = learning_stages(declared, kind)
+    # Trainings are the stages that resume from checkpoints; the other stages leave no model.
     reached = {name for name in learned if declared[name].resumes}
     for name in sort_stages(declared):
         if declared[name].resumes and reached & set(declared[name].inputs):
@@ -152,7 +154,7 @@ def measuring_stages(declared: Mapping[str, StageDeclaration], kind: str, part: 
 
 
 def measured_rows(declared: Mapping[str, StageDeclaration], stage: str) -> dict[str, set[str]]:
-    """Return, by part of the split, the kinds of held-out rows that the metrics of a stage come from."""
+    """Return, by part of the split, the kinds of held-out rows that a stage's metrics are measured on."""
     found: dict[str, set[str]] = {}
     for name in (stage, *declared[stage].metrics_from) if stage in declared else ():
         for part, kinds in declared[name].measures_on.items() if name in declared else ():
@@ -161,11 +163,11 @@ def measured_rows(declared: Mapping[str, StageDeclaration], stage: str) -> dict[
 
 
 def named_counts(*counts: tuple[str, str, str], none: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return a headline of counts: each metric that is not 0, with a word for one and a word for several.
+    """Return a function for `headline` that shows counts: each metric that is not 0, with its unit.
 
     Args:
-        counts: name of the metric, singular, plural.
-        none: text if all counts are 0.
+        counts: For each metric its name, the unit in the singular and in the plural.
+        none: Text for the case that all counts are 0.
     """
 
     def headline(metrics: Mapping[str, Any]) -> str:
@@ -176,7 +178,11 @@ def named_counts(*counts: tuple[str, str, str], none: str) -> Callable[[Mapping[
 
 
 def named_metrics(*metrics: tuple[str, str]) -> Callable[[Mapping[str, Any]], str]:
-    """Return a headline of metrics with their intervals: the name of each and the words that follow it."""
+    """Return a function for `headline` that shows metrics with their intervals.
+
+    Args:
+        metrics: For each metric its name and the words that follow the value.
+    """
 
     def headline(values: Mapping[str, Any]) -> str:
         return ", ".join(
@@ -189,14 +195,14 @@ def named_metrics(*metrics: tuple[str, str]) -> Callable[[Mapping[str, Any]], st
 
 
 def format_number(value: Any) -> str:
-    """Return a metric in few characters."""
+    """Return a metric as a short text."""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{int(value):,}" if isinstance(value, int | float) else str(value)
 
 
 def format_interval(name: str, metrics: Mapping[str, Any]) -> str:
-    """Return the interval of a metric and its n, where it has them."""
+    """Return the interval of a metric and its n as text; empty if the metric has none."""
     low, high, n = (metrics.get(f"{name}_{end}") for end in ("low", "high", "n"))
     if low is None or high is None or n is None:
         return ""
@@ -205,6 +211,6 @@ def format_interval(name: str, metrics: Mapping[str, Any]) -> str:
 
 def find_tolerance(tolerances: Iterable[Tolerance], metric: str) -> Tolerance | None:
     """Return the first tolerance that covers a metric."""
-    # The part before a slash names the metric; what follows is the aspect and source of it.
+    # The part before a slash names the metric; the rest is its aspect and source.
     plain = metric.split("/")[0].removesuffix("_low").removesuffix("_high")
     return next((found for found in tolerances if found.covers(plain)), None)

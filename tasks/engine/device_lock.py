@@ -1,7 +1,7 @@
-"""One at a time on a device: two runs that were started at once train in turn.
+"""File locks on devices, so that two runs that start at once train one after the other.
 
-A GPU is one for all folders of a machine, so its lock stands where every run of this user finds it. A CPU is
-one for each project's folder: how many of those share its cores is left to whoever starts them.
+A GPU is shared by all folders of a machine, so its lock lies where every run of this user finds it. The CPU
+has one lock for each project's folder: how many projects share its cores is left to the user.
 """
 
 from __future__ import annotations
@@ -22,20 +22,32 @@ WAITS = "another run is using this device; waiting for it"
 
 
 def device_locks(device: str, processes: int, root: Path) -> list[Path]:
-    """The files to be locked for `processes` devices of a kind, "cpu" or "cuda", in one order for all."""
+    """Return the lock files of `processes` devices of a kind.
+
+    Args:
+        device: "cpu" or "cuda".
+        processes: The number of processes; each uses one GPU.
+        root: The project's folder.
+    """
     if device != "cuda":
         return [root / DEVICE_LOCKS / "cpu.lock"]
     import torch
 
     folder = _own_folder(Path(tempfile.gettempdir()) / f"chatmill-devices-{os.getuid()}")
     count = min(processes, torch.cuda.device_count())
+    # The index of a GPU depends on CUDA_VISIBLE_DEVICES; its UUID is the same for every process.
     uuids = [str(torch.cuda.get_device_properties(place).uuid) for place in range(count)]
+    # Every run locks in the same order, so that two runs never wait for each other.
     return [folder / f"{uuid}.lock" for uuid in sorted(uuids)]
 
 
 def _own_folder(folder: Path) -> Path:
-    """A folder that is this user's and nobody else's; all may write where it stands, so that is looked at."""
+    """Create or reuse a folder that only this user can write to.
+
+    It lies in a folder that everybody may write to, so its owner and mode are checked.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
+    # Not stat(): another user may have placed a link to a folder of ours.
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise UserError(
@@ -46,7 +58,7 @@ def _own_folder(folder: Path) -> Path:
 
 @contextmanager
 def hold_devices(device: str, processes: int, root: Path, report: EventCallback) -> Iterator[None]:
-    """Have the devices for as long as the context lasts; whoever has them now is waited for."""
+    """Hold the locks of the devices while the context lasts; wait until other runs release them."""
     with ExitStack() as held:
         for path in device_locks(device, processes, root):
             held.enter_context(exclusive_lock(path, report, WAITS))

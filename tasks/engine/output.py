@@ -1,4 +1,4 @@
-"""Outputs of stages: the folder, its manifest, and whether the files are as the manifest says."""
+"""Outputs of stages: the folder, its manifest, and the comparison of the files with the manifest."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ MANIFEST = "manifest.json"
 # The manifest's own digest, in the manifest.
 SEAL = "manifest_digest"
 WAITS = "another run is making this stage; waiting for it"
-# Beside an output while it is made: what was begun, and its inputs as far as they are read.
+# Suffixes of paths beside an output while it is made: the unfinished output, a view of its inputs, the lock.
 PART, VIEW, LOCK = ".part", ".view", ".lock"
 
 
 @dataclass(frozen=True)
 class StageOutput:
-    """A stage's output: where it is and what it is. This is what stages pass to each other."""
+    """A reference to a stage's output: its location, digest and metrics. Stages pass references to each
+    other.
+    """
 
     stage: str
     key: str
@@ -40,11 +42,11 @@ class StageOutput:
 
 
 class DamagedOutput(UserError):
-    """A file of an output is not what the manifest says; the text names the file and what is wrong."""
+    """A file of an output differs from the manifest; the message names the file and the difference."""
 
 
 def make_reference(folder: Path, manifest: dict[str, Any], reused: bool) -> StageOutput:
-    """Return the reference of an output that has this manifest."""
+    """Return the reference to an output with this manifest."""
     return StageOutput(
         manifest["stage"], manifest["key"], str(folder), manifest["digest"], reused, manifest["seconds"],
         manifest["metrics"], manifest.get("run", ""), manifest.get("cost", {}),
@@ -52,11 +54,12 @@ def make_reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Stag
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest with its own digest, synced to disk."""
+    """Write the manifest with its own digest, and sync it to disk."""
     sealed = {**manifest, SEAL: manifest_digest(manifest)}
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         file.write(json.dumps(sealed, indent=1))
         file.flush()
+        # Without it, a power failure after the rename in `publish_output` could leave an empty manifest.
         os.fsync(file.fileno())
 
 
@@ -67,9 +70,9 @@ def manifest_digest(manifest: dict[str, Any]) -> str:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of an output whose files are all there in the right size; None if they are not.
+    """Return the manifest of an output if all its files have the recorded sizes; else None.
 
-    The bytes of the files are not read: `verify_output` does that.
+    The content of the files is not read; `verify_output` does that.
     """
     try:
         return _read_manifest_file(folder)
@@ -78,13 +81,21 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def verify_output(folder: Path, root: Path) -> dict[str, Any] | None:
-    """Compare an output with its manifest, each file with its checksum; return the manifest.
+    """Compare each file of an output with its checksum in the manifest; return the manifest.
 
-    A file that did not change since it was last read is not read again. None: there is no output.
+    The checksum of a file that did not change since it was last read is cached.
+
+    Args:
+        folder: The output's folder.
+        root: The project's folder, which holds the cached checksums.
+
+    Returns:
+        The manifest; None if there is no output.
 
     Raises:
-        DamagedOutput: a file was changed, cut, removed, added or replaced, or the manifest was.
+        DamagedOutput: A file or the manifest was changed, truncated, removed, added or replaced.
     """
+    # A dangling link counts as a damaged output, not as a missing one.
     if not os.path.lexists(folder):
         return None
     manifest = _read_manifest_file(folder)
@@ -99,7 +110,7 @@ def verify_output(folder: Path, root: Path) -> dict[str, Any] | None:
 
 
 def check_output(reference: StageOutput, root: Path) -> None:
-    """Raise DamagedOutput if the bytes of an output are not, or not any more, those of the reference."""
+    """Raise DamagedOutput unless an output still has the content that its reference names."""
     manifest = verify_output(Path(reference.path), root)
     if manifest is None:
         raise DamagedOutput(f"{reference.path} is missing")
@@ -108,7 +119,7 @@ def check_output(reference: StageOutput, root: Path) -> None:
 
 
 def is_undamaged(folder: Path, root: Path) -> bool:
-    """Return whether the folder holds an output with the bytes that it was made with."""
+    """Return whether the folder holds an output with its original content."""
     try:
         return verify_output(folder, root) is not None
     except DamagedOutput:
@@ -116,7 +127,7 @@ def is_undamaged(folder: Path, root: Path) -> bool:
 
 
 def usable_output(stage: str, folder: Path, root: Path, report: EventCallback) -> dict[str, Any] | None:
-    """Return the manifest of an undamaged output; None if there is none. Damage is reported."""
+    """Return the manifest of an undamaged output; None if there is none. Report damage."""
     try:
         return verify_output(folder, root)
     except DamagedOutput as error:
@@ -127,6 +138,7 @@ def usable_output(stage: str, folder: Path, root: Path, report: EventCallback) -
 def _read_manifest_file(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST
     try:
+        # Reading a named pipe would never end, and a link may lead to another output's manifest.
         if not stat.S_ISREG(path.lstat().st_mode):
             raise DamagedOutput(f"{path} is not a regular file")
         found = json.loads(path.read_bytes())
@@ -141,7 +153,7 @@ def _read_manifest_file(folder: Path) -> dict[str, Any] | None:
 
 
 def _compare_sizes(folder: Path, manifest: dict[str, Any]) -> None:
-    """Raise DamagedOutput unless the folder has the manifest's files in their sizes and no others."""
+    """Raise DamagedOutput unless the folder has exactly the manifest's files, in their sizes."""
     wanted, here = manifest["files"], file_sizes(folder)
     for name in sorted({*wanted, *here}):
         if wanted.get(name) != here.get(name):
@@ -153,6 +165,7 @@ def _compare_sizes(folder: Path, manifest: dict[str, Any]) -> None:
                 else f"has {here[name]:,} bytes in place of {wanted[name]:,}"
             )
             raise DamagedOutput(f"{folder / name} {what}")
+    # `file_sizes` follows links, and does not see pipes and sockets.
     for path in folder.rglob("*"):
         mode = path.lstat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -160,7 +173,12 @@ def _compare_sizes(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def file_sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
-    """Bytes of each file but the manifest and what stands `without` at the top, by path."""
+    """Return the size of each file in bytes by path, without the manifest.
+
+    Args:
+        folder: The folder.
+        without: Names at its top that are left out.
+    """
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder)
@@ -170,7 +188,8 @@ def file_sizes(folder: Path, without: tuple[str, ...] = ()) -> dict[str, int]:
 
 
 def publish_output(part: Path, folder: Path) -> None:
-    """Make what was begun the output."""
+    """Rename an unfinished output to its final place, and replace what is there."""
+    # `rmtree` refuses a link, and a rename onto a file fails.
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         folder.unlink()
     elif folder.exists():

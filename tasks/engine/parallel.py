@@ -1,4 +1,4 @@
-"""Work over many shards: in turn, on all cores of this machine, or wherever else a flow sends it."""
+"""Parallel work over many shards: in this process, on all cores, or elsewhere as a flow decides."""
 
 from __future__ import annotations
 
@@ -24,32 +24,37 @@ AHEAD = 2  # items a process has, the one that it works on among them
 
 
 class ParallelMap(Protocol):
-    """Calls a function of a module's top level on each item; the results in the items' order.
+    """A function that maps a module-level function over items and yields the results in the items' order.
 
-    Where and in which order it is called must not matter: items are plain values, paths and bounds. What it
-    raises comes as it is, that of the first item in order.
+    The place and the order of the calls must not matter. Items are plain values, paths and bounds. An
+    exception is raised unchanged: that of the first item in order.
     """
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]: ...
 
 
 def serial_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """One after another in this process: the right way for little work."""
+    """Map one item after another in this process: the right choice for little work."""
     return map(function, items)
 
 
 def process_pool(workers: int = 0, patience: float = _PATIENCE_SECONDS) -> ProcessPool:
-    """On `workers` processes of this machine (0: one a core), once it took `patience` seconds in this one.
+    """Return a pool of processes on this machine.
 
-    The first item is not counted: it also pays for what is imported, which every process would import anew.
+    The first item does not count towards `patience`: its time includes imports, which every process would
+    repeat.
+
+    Args:
+        workers: The number of processes; 0 means one for each core.
+        patience: Seconds of work in this process before the processes are started.
     """
     return ProcessPool(workers or os.cpu_count() or 1, patience)
 
 
 class ProcessPool:
-    """A Spread over processes that are started when there is much to do, and kept until it is closed.
+    """A ParallelMap over processes that start when there is much to do and stay until the pool is closed.
 
-    Little work never waits for one to start. They end with this process, however it ends.
+    Little work never waits for a process to start. The processes end with this process, however it ends.
     """
 
     def __init__(self, count: int, patience: float) -> None:
@@ -77,6 +82,7 @@ class ProcessPool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
+                # Submitting all items at once would keep all their results in memory.
                 if len(waiting) == AHEAD * self.count:
                     yield waiting.popleft().result()
             while waiting:
@@ -94,8 +100,11 @@ class ProcessPool:
 
     def _start(self) -> ProcessPoolExecutor:
         if self.pool is None:
+            # The executor does not give its processes, so `end` finds them as the children that are new since
+            # here.
             self.others = set(multiprocessing.active_children())
-            # Not forked: a flow has threads, and locks that they may hold.
+            # Not forked: a flow has threads, and a fork would copy locks that they hold and never release
+            # them.
             start = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(
                 self.count, mp_context=start, initializer=_begin_worker, initargs=(os.getpid(),)
@@ -103,16 +112,17 @@ class ProcessPool:
         return self.pool
 
     def close(self) -> None:
-        """Let the processes end: each has done what it was given."""
+        """Let the processes end after the work that they were given."""
         pool, self.pool = self.pool, None
         if pool is not None:
             pool.shutdown()
 
     def end(self) -> None:
-        """End the processes: those that are at work at once, idle ones by themselves."""
+        """End the processes: terminate them if they are at work, and let idle ones exit."""
         pool, self.pool = self.pool, None
         if pool is not None:
-            # One that is ended leaves what its libraries hold, and Python warns of that.
+            # A terminated process leaks what its libraries hold, and Python warns of that; so idle ones exit
+            # by themselves.
             for process in set(multiprocessing.active_children()) - self.others if self.busy else ():
                 process.terminate()
             pool.shutdown(cancel_futures=True)
@@ -128,9 +138,13 @@ class ProcessPool:
 def report_pace(
     results: Iterable[R], steps: int, report: EventCallback, work: Callable[[R], tuple[int, int]]
 ) -> Iterator[R]:
-    """The results as they are; after each a report of how far it is, and of rows and megabytes a second.
+    """Yield the results unchanged; after each one report the progress, and rows and megabytes per second.
 
-    `work` gives the rows and bytes that a result stands for.
+    Args:
+        results: The results to pass on.
+        steps: The number of results.
+        report: Receives a `Step` event for each result.
+        work: Returns the number of rows and of bytes that a result stands for.
     """
     began = time.monotonic()
     rows = size = 0
@@ -153,5 +167,5 @@ def report_pace(
 
 def _begin_worker(parent: int) -> None:
     die_with_parent(parent)
-    # Ctrl-C goes to the whole group; the process that started this one sees to its end.
+    # Ctrl-C reaches the whole process group. The parent ends this process, so it ignores the signal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,8 +1,8 @@
 """Outputs of stages shared between hosts, at the remote that keeps the versions of the data.
 
-Files stand among DVC's own objects, by the hash of their content: what data and outputs have in common is
-there once. `chatmill/STAGE/KEY.json` lists an output's files and holds its manifest; it is written last, so
-that what has a listing is whole. What comes is held against the SHA-256 sums in the listing.
+Files lie among DVC's own objects, named by their hash, so that content which data and outputs share is stored
+once. The listing `chatmill/STAGE/KEY.json` holds an output's manifest and files. It is written last, so that
+an output with a listing is complete. What is fetched is compared with the SHA-256 in the listing.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ T = TypeVar("T")
 
 
 class DamagedListing(UserError):
-    """What stands where a listing should be is none, or not that one."""
+    """The file in the place of a listing is not a listing, or is another output's."""
 
 
 @dataclass
 class Store:
-    """Outputs at a remote. Where they are not `needed`, one that does not answer is asked once a run."""
+    """The outputs at a remote.
+
+    Unless the store is `needed`, a remote that does not answer is asked only once in a run.
+    """
 
     root: Path
     remote: str
@@ -51,9 +54,10 @@ class Store:
     away: bool = False
 
     def send_output(self, output: StageOutput, report: EventCallback) -> None:
-        """Send a whole output. One that was reused and is listed is taken as there.
+        """Send a complete output; one that was reused and has a listing is not sent again.
 
-        Raises UserError where the store is needed and cannot be written.
+        Raises:
+            UserError: The output is damaged or missing, or the store is needed and cannot be written.
         """
         folder = Path(output.path)
         try:
@@ -70,6 +74,8 @@ class Store:
             if not output.reused or not place.filesystem.exists(path):
                 sums = manifest["sums"]
                 objects = {name: _file_md5(folder / name) for name in sums}
+                # The listing follows its files: another host may fetch the output as soon as it sees the
+                # listing.
                 place.add_files([folder / name for name in objects], list(objects.values()))
                 place.write_json(path, {"manifest": manifest, "objects": objects, "sums": sums})
 
@@ -78,11 +84,16 @@ class Store:
     def fetch_output(
         self, stage: str, key: str, folder: Path, report: EventCallback
     ) -> dict[str, Any] | None:
-        """Bring an output to `folder`, whole or not at all: its manifest, or None where it is not there.
+        """Fetch an output to `folder`, completely or not at all.
 
-        Beside the folder it is put together first. What is damaged there is named, removed from the store and
-        not used: whoever has the output sends it again. Raises UserError where the store is needed and cannot
-        be read.
+        The files are collected beside the folder first. A damaged file or listing is reported and removed
+        from the store, and the output is not used. A host that has the output sends it again.
+
+        Returns:
+            The manifest; None if the store does not have the output.
+
+        Raises:
+            UserError: The store is needed and cannot be read.
         """
 
         def action(place: RemoteStore) -> dict[str, Any] | None:
@@ -116,7 +127,9 @@ class Store:
         return self._try_remote(action, report)
 
     def tell_device(self, pool: str, device: str, report: EventCallback) -> None:
-        """Note what kind of device a pool's worker has: it enters the keys of what is made there."""
+        """Record the kind of device that a pool's worker has; it enters the cache keys of outputs made
+        there.
+        """
 
         def action(place: RemoteStore) -> None:
             path = place.listing_path(_POOLS, pool)
@@ -127,7 +140,7 @@ class Store:
         self._try_remote(action, report)
 
     def devices(self, pool: str, report: EventCallback) -> list[str]:
-        """The kinds of device that a pool's workers have told."""
+        """Return the kinds of device that a pool's workers have recorded."""
         return self._try_remote(lambda place: _listed_devices(place, pool), report) or []
 
     def _try_remote(self, action: Callable[[RemoteStore], T], report: EventCallback) -> T | None:
@@ -147,6 +160,7 @@ class Store:
         except UserError as error:
             if self.needed:
                 raise
+            # Each attempt waits for timeouts and retries; a run of many stages would wait for each of them.
             self.away = True
             report(Message(f"outputs are not shared in this run: {error}"))
             return None
@@ -154,22 +168,26 @@ class Store:
 
 @dataclass(frozen=True)
 class RemoteStore:
-    """An open remote: DVC's store of objects there, and the path that it has there."""
+    """An open remote: DVC's object store, and its path at the remote."""
 
     objects: Any
     path: str
 
     @property
     def filesystem(self) -> Any:
-        """Its file system."""
+        """The file system of the remote."""
         return self.objects.fs
 
     def listing_path(self, stage: str, key: str) -> str:
-        """Where the listing of an output stands."""
+        """Return the path of an output's listing."""
         return str(self.filesystem.join(self.path, FOLDER, stage, f"{key}.json"))
 
     def read_json(self, path: str) -> dict[str, Any] | None:
-        """A JSON object, or None where there is none. Raises DamagedListing for anything else."""
+        """Return a JSON object, or None if the file is missing.
+
+        Raises:
+            DamagedListing: The file holds anything else.
+        """
         try:
             with self.filesystem.open(path, "rb") as file:
                 found = json.loads(file.read())
@@ -182,21 +200,29 @@ class RemoteStore:
         return found
 
     def write_json(self, path: str, value: dict[str, Any]) -> None:
-        """Write a JSON object, whole or not at all."""
+        """Write a JSON object atomically."""
         with TemporaryDirectory(prefix="chatmill-") as scratch:
             file = Path(scratch) / "listing"
             file.write_text(json.dumps(value), encoding="utf-8")
             self.filesystem.put_file(str(file), path)
 
     def add_files(self, files: list[Path], hashes: list[str]) -> None:
-        """Send the files whose content is not there."""
+        """Send the files whose content the remote lacks."""
         lacking = set(remotes.missing_hashes(self.objects, sorted(set(hashes))))
         chosen = {name: str(file) for name, file in zip(hashes, files, strict=True) if name in lacking}
         if chosen:
             self.objects.add(list(chosen.values()), _local_filesystem(), list(chosen))
 
     def get_files(self, objects: dict[str, str], folder: Path) -> bool:
-        """Bring files, given as hashes by path, to a folder; whether all are there."""
+        """Fetch files to a folder.
+
+        Args:
+            objects: DVC's hashes of the files, by path in the folder.
+            folder: The target folder.
+
+        Returns:
+            Whether the remote has all of them; if not, nothing is fetched.
+        """
         from dvc_objects.fs.generic import transfer
 
         if remotes.missing_hashes(self.objects, sorted(set(objects.values()))):
@@ -211,14 +237,15 @@ class RemoteStore:
         return True
 
     def forget_listing(self, path: str, hashes: list[str]) -> None:
-        """Take a listing away, and the objects that are not what their name says."""
+        """Remove a listing, and the objects whose content does not match their hash."""
+        # The listing first: while it is there, other hosts fetch the objects.
         self.filesystem.remove(path)
         for name in sorted(set(hashes)):
             self.objects.delete(name)
 
 
 def _listed_devices(place: RemoteStore, pool: str) -> list[str]:
-    """The devices in a pool's listing; none in a damaged one, which the next worker writes again."""
+    """Return the devices in a pool's listing; none if it is damaged, as the next worker writes it again."""
     try:
         found = (place.read_json(place.listing_path(_POOLS, pool)) or {}).get("devices", [])
     except DamagedListing:
@@ -229,12 +256,17 @@ def _listed_devices(place: RemoteStore, pool: str) -> list[str]:
 def _check_listing(
     found: dict[str, Any], stage: str, key: str, path: str
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """A listing's manifest, hashes and sums. DamagedListing for another's, or one that leads outside."""
+    """Return the manifest, DVC hashes and SHA-256 sums of a listing.
+
+    Raises:
+        DamagedListing: It is another output's listing, is incomplete, or names a path outside the output.
+    """
     try:
         manifest, objects, sums = found["manifest"], found["objects"], found["sums"]
         same = (manifest["stage"], manifest["key"]) == (stage, key) and manifest["sums"] == sums
         digest = output_digest(sums, manifest.get("apart", ()))
         same = same and manifest["digest"] == digest and manifest[SEAL] == manifest_digest(manifest)
+        # Whoever can write to the remote could otherwise make this host write anywhere.
         inside = all(_is_inside(name) for name in objects)
         whole = set(objects) == set(sums) == set(manifest["files"])
     except (KeyError, TypeError, AttributeError):
@@ -255,7 +287,7 @@ def _differing_files(folder: Path, sums: dict[str, str]) -> list[str]:
 
 
 def _publish_fetched(part: Path, folder: Path, manifest: dict[str, Any]) -> None:
-    """Make a folder that is put together the output; what a run of this host began of it goes."""
+    """Publish a fetched output; remove what a run on this host had begun of it."""
     write_manifest(part, manifest)
     publish_output(part, folder)
     shutil.rmtree(folder.with_suffix(".part"), ignore_errors=True)

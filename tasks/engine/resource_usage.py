@@ -1,4 +1,4 @@
-"""What making a stage's output takes: device-seconds, memory, tokens; over all attempts where it resumes."""
+"""The cost of a stage's output: device-seconds, memory and tokens, over all attempts if the stage resumes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ _LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class ResourceUsage:
-    """What an output took, its earlier attempts with it; memory in bytes, None: there is no such thing.
+    """The resources that an output took, earlier attempts included; None means that there is no such value.
 
-    `device_seconds` are seconds times the devices (on a CPU: processes) that were held. `memory` is the most
-    that the process and those it started held at once, `gpu_memory` the most on one device. `lost` are the
-    device-seconds of what was done and had to be done again, `repeated` the optimizer steps among them.
-    `runs` are the earlier attempts' MLflow runs.
+    Attributes:
+        device: "cpu" or "cuda".
+        devices: The number of devices that were held; on a CPU, of processes.
+        seconds: Wall-clock seconds.
+        device_seconds: Seconds times devices.
+        memory: The largest memory of the process and those it started together, in bytes.
+        gpu_memory: The largest memory on one device, in bytes.
+        tokens: The number of tokens that were processed.
+        lost: Device-seconds of work that had to be repeated.
+        repeated: Optimizer steps that had to be repeated.
+        runs: MLflow runs of the earlier attempts.
     """
 
     device: str = "cpu"
@@ -42,16 +49,18 @@ class ResourceUsage:
 
 @dataclass
 class Attempts:
-    """What earlier attempts left: their cost, and by step the device-seconds that led to it, none lost."""
+    """The cost of earlier attempts, and for each step the device-seconds that led to it, lost ones
+    excluded.
+    """
 
     cost: ResourceUsage
     steps: list[tuple[int, float]] = field(default_factory=list)
 
 
 class ResourceMeter:
-    """Measures for as long as its context lasts. `cost` is what all attempts together took.
+    """A context that measures resources; `cost` is what all attempts took together.
 
-    Where the output `resumes`, what was spent stands in the folder `part` from one attempt to the next.
+    If the output `resumes`, the cost is kept in a file in the folder `part` between attempts.
     """
 
     def __init__(
@@ -77,7 +86,7 @@ class ResourceMeter:
 
     def __enter__(self) -> ResourceMeter:
         self.began = time.monotonic()
-        # A server that the program started before is no part of the stage.
+        # A server that the program started before is not part of the stage.
         self.others = {process.pid for process in self.here.children(recursive=True)}
         self._sample_memory()
         self.looking.start()
@@ -85,6 +94,7 @@ class ResourceMeter:
 
     def __exit__(self, kind: object, *error: object) -> None:
         self.ended.set()
+        # The thread writes `cost` too; a last sample while it runs could be overwritten by an older one.
         self.looking.join()
         self._sample_memory()
         if kind:
@@ -96,7 +106,7 @@ class ResourceMeter:
                 path.unlink(missing_ok=True)
 
     def report_event(self, event: Event) -> None:
-        """Take what an event says of the cost; pass on all others."""
+        """Record the resources that an event carries; pass all other events on."""
         if isinstance(event, Usage):
             self._count_usage(event)
             return
@@ -115,7 +125,7 @@ class ResourceMeter:
             self.cost = replace(self.cost, tokens=event.tokens)
 
     def _resumed_from(self, step: int) -> None:
-        """What the attempt before had done after `step` is done again; said once an attempt."""
+        """Count the work of the attempt before that came after `step` as lost; only once in an attempt."""
         if self.settled:
             return
         self.settled = True
@@ -140,6 +150,7 @@ class ResourceMeter:
         used = self.here.memory_info().rss
         for process in self.here.children(recursive=True):
             if process.pid not in self.others:
+                # A process may end between its listing and this call.
                 with suppress(psutil.Error):
                     used += process.memory_info().rss
         self.cost = replace(
@@ -153,12 +164,14 @@ class ResourceMeter:
         if self.path is None:
             return
         runs = tuple(dict.fromkeys([*self.cost.runs, self.run] if self.run else self.cost.runs))
-        # Who has not come to its checkpoint yet may be killed again: then all since that is lost.
+        # An attempt that has not resumed yet may be killed again. Its own work is lost then, so the former
+        # steps are kept.
         steps = self.steps if self.settled else self.before.steps
         text = json.dumps({"cost": asdict(replace(self.cost, runs=runs)), "steps": steps})
         part = self.path.with_suffix(".new")
         with suppress(OSError):
             part.write_text(text)
+            # A kill may come at any moment, so the file is replaced as a whole.
             part.replace(self.path)
 
 
@@ -172,5 +185,5 @@ def _read_usage(path: Path | None) -> Attempts:
 
 
 def plain_cost(cost: ResourceUsage) -> dict[str, Any]:
-    """As a manifest has it: what there is none of is left out."""
+    """Return a cost as a manifest holds it, without empty values."""
     return {name: value for name, value in asdict(cost).items() if value not in (None, (), "")}

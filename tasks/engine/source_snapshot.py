@@ -1,7 +1,7 @@
 """A copy of the program's sources, taken when a run starts, from which the whole run imports.
 
-The cache keys, the recorded git diff and the code that runs then describe the same files, whatever a person
-edits, pulls or checks out while the run goes on.
+The cache keys, the recorded Git diff and the running code then describe the same files, whatever a person
+edits, pulls or checks out during the run.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ PACKAGES = ("flows", "tasks", "model")
 LOCK_FILE = "requirements.txt"
 # The folder that this copy of the program was started from.
 ORIGIN = Path(__file__).resolve().parents[2]
-# Both sides of a snapshot share them: the error that the command line catches, and this module's state.
+# These modules stay loaded, as both sides of the switch share them: the error that the command line catches,
+# and the state of this module.
 KEPT_MODULES = ("model", "model.errors", "tasks", "tasks.engine", __name__)
-# A process that has loaded one of these has built its stages already: it keeps the code that it has.
+# A process that has loaded one of these has already built its stages, so it keeps its code.
 STAGES_LOADED = ("flows.pipeline_run", "flows.config")
 ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The sources of a run: where the copy is, its digest, and the state of git that it was taken in."""
+    """The sources of a run: the folder of the copy, its digest, and the state of Git at that moment."""
 
     folder: Path
     digest: str
@@ -44,7 +45,7 @@ class Snapshot:
     first: Path | None = None  # the highest folder that was made for it, if any was
 
     def discard(self) -> None:
-        """Remove what was made for a run that does not begin: a refused preset leaves nothing behind."""
+        """Remove the folders that were made for a run that does not begin, as for a refused preset."""
         if self.first is not None:
             shutil.rmtree(self.first, ignore_errors=True)
 
@@ -59,20 +60,22 @@ def current_snapshot() -> Snapshot | None:
 
 
 def take_snapshot(root: Path) -> Snapshot | None:
-    """Copy the sources to var/cache/sources/DIGEST of the project and import from there from now on.
+    """Copy the sources to var/cache/sources/DIGEST of the project and import from that folder from now on.
 
-    Call it before the modules that define the stages are imported. In a process that has imported them, such
-    as a notebook, nothing is done and None is returned; the check before an output is published remains.
+    Call it before the modules that define the stages are imported. A process that has imported them, such as
+    a notebook, keeps its code and gets None. The check before an output is published still applies there.
 
     Raises:
-        OSError: the folder cannot be written.
-        UserError: the sources change again and again meanwhile.
+        OSError: The folder cannot be written.
+        UserError: The sources keep changing while they are read.
     """
     if _taken or any(name in sys.modules for name in STAGES_LOADED):
         return current_snapshot()
     from tasks.common.git_checkout import code_state
 
     for _ in range(ATTEMPTS):
+        # Git's state is read between two readings of the sources. If both readings agree, all three describe
+        # one state.
         files = read_sources(ORIGIN)
         code = code_state(root)
         if read_sources(ORIGIN) == files:
@@ -92,10 +95,10 @@ def take_snapshot(root: Path) -> Snapshot | None:
 
 
 def use_snapshot(folder: Path) -> bool:
-    """Import from the snapshot of a run that another process has taken; False if that is done already.
+    """Import from the snapshot that another process has taken; return False if this process does already.
 
     Raises:
-        UserError: this machine does not have that folder.
+        UserError: This machine does not have that folder.
     """
     with _switching:
         if sys.modules["tasks"].__path__[0] == str(folder / "tasks"):
@@ -110,30 +113,31 @@ def use_snapshot(folder: Path) -> bool:
 
 
 def import_from(folder: Path) -> None:
-    """Import the modules of the program from `folder` from now on, those that are already loaded as well.
+    """Import the program's modules from `folder` from now on, including those that are already loaded.
 
-    Processes that this one spawns inherit it by `sys.path`.
+    Processes that this one spawns inherit the folder by `sys.path`.
     """
-    # A worker that serves one run after another has the snapshot of the run before in it.
+    # A worker that serves several runs still has the snapshot of the former run in its path.
     sys.path[:] = [
         str(folder),
         *(entry for entry in sys.path if Path(entry).parent.name != SOURCE_SNAPSHOTS.name),
     ]
-    # Packages that stay loaded find their modules in the copy from now on.
+    # Packages that stay loaded must find their modules in the copy.
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in PACKAGES and hasattr(module, "__path__"):
             module.__path__[:] = [str(folder.joinpath(*name.split(".")))]
     for name in list(sys.modules):
         if name.partition(".")[0] in ("tasks", "model") and name not in KEPT_MODULES:
             del sys.modules[name]
-            # A package has its modules as attributes too: `from tasks import x` would find the old one.
+            # A module is also an attribute of its package: `from tasks import x` would find the old one
+            # there.
             parent, _, last = name.rpartition(".")
             vars(sys.modules.get(parent, sys)).pop(last if parent in sys.modules else "", None)
     importlib.invalidate_caches()
 
 
 def read_sources(root: Path) -> dict[str, bytes]:
-    """Return the files of the program's packages and its lock file, by path."""
+    """Return the content of the program's source files and of its lock file, by path."""
     paths = [path for name in PACKAGES for path in sorted((root / name).rglob("*"))]
     found = {
         path.relative_to(root).as_posix(): path.read_bytes()
@@ -144,7 +148,7 @@ def read_sources(root: Path) -> dict[str, bytes]:
 
 
 def sources_digest(files: dict[str, bytes]) -> str:
-    """Return the first 20 hex digits of the digest of paths and bytes."""
+    """Return the first 20 hex digits of a digest over paths and content."""
     whole = hashlib.sha256()
     for name, content in files.items():
         whole.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
@@ -152,10 +156,12 @@ def sources_digest(files: dict[str, bytes]) -> str:
 
 
 def _store_snapshot(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
-    """Write the copy unless it is there, remove those that no run uses; a shared lock on the copy."""
+    """Write the copy unless it exists, remove unused copies, and return a shared lock on the copy."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as alone:
         fcntl.flock(alone, fcntl.LOCK_EX)
+        # An editor or a full disk may have changed the copy, so its content is checked before it is used
+        # again.
         folder = place / digest
         if folder.exists() and sources_digest(read_sources(folder)) != digest:
             shutil.rmtree(folder)
@@ -165,12 +171,12 @@ def _store_snapshot(place: Path, digest: str, files: dict[str, bytes]) -> IO[str
                 _write_files(part, files)
                 part.rename(folder)
             except BaseException:
-                # On a full disk it would take the room that the next run needs.
+                # On a full disk, the incomplete copy would take the room that the next run needs.
                 shutil.rmtree(part, ignore_errors=True)
                 raise
         lock = (place / f"{digest}.lock").open("a")
         fcntl.flock(lock, fcntl.LOCK_SH)
-        # A cleaning goes by the time of the last use.
+        # `chatmill clean` removes copies by the time of their last use.
         os.utime(folder)
         for path in sorted(place.iterdir()):
             if path.is_dir() and path != folder:
@@ -184,6 +190,7 @@ def _write_files(part: Path, files: dict[str, bytes]) -> None:
         path = part / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        # Read-only, because an editor that follows a traceback opens this copy rather than the source.
         path.chmod(0o444)
 
 

@@ -1,7 +1,8 @@
-"""What every stage shares: its key, its folder, its manifest, and the choice to make it or reuse it.
+"""The execution that all stages share: the cache key, the folder, the manifest, and the choice to make or
+reuse.
 
-A stage is a plain function `name(parameters, <a Path an input stage>, out, report, ...)`: it reads, calls
-one function, writes into `out`, and returns figures. Here is what happens around it.
+A stage is a plain function `name(parameters, <a Path for each input stage>, out, report, ...)`. It reads,
+calls one function, writes into `out`, and returns metrics. This module does everything around that call.
 """
 
 from __future__ import annotations
@@ -59,16 +60,23 @@ if TYPE_CHECKING:
     from tasks.engine.remote_cache import Store
 
 SURROUNDINGS = ("seed", "device", "processes")
+# Errors of a disk or network file system that lost its device.
 BROKEN = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ETIMEDOUT)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a run gives every stage: the project's folder, the seed, the device, how many processes train.
+    """The settings that a run gives every stage; `spread`, `store` and `processes` are in no cache key.
 
-    `spread` is where work over many shards goes, `store` where outputs are shared with other hosts; like
-    `processes`, they are part of no key. `described` is the kind of device of another host, for its keys.
+    Attributes:
+        root: The project's folder.
+        seed: The seed of all random numbers.
+        device: "cpu" or "cuda", with or without an index.
+        processes: The number of processes that train.
+        spread: Maps work over many shards.
+        store: The outputs shared with other hosts; None shares nothing.
+        described: The kind of device of another host, used for the keys of outputs made there.
     """
 
     root: Path
@@ -82,7 +90,7 @@ class StageContext:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its name, its function, and what it declares about itself."""
+    """A stage: its name, its function and its declaration."""
 
     name: str
     function: Callable[..., dict[str, Any]]
@@ -97,16 +105,18 @@ class Stage:
         return self.function(*arguments, **named)
 
     def asks_for(self, name: str) -> bool:
-        """Whether the function has a parameter of that name."""
+        """Return whether the function has a parameter of that name."""
         return name in inspect.signature(self.function).parameters
 
     def holds(self, around: StageContext) -> tuple[str, int]:
-        """The kind of device that it holds while it is made, cpu or cuda, and how many (cpu: processes)."""
+        """Return the kind of device that the stage holds, "cpu" or "cuda", and the number of devices or
+        processes.
+        """
         kind = around.device.partition(":")[0] if self.asks_for("device") else "cpu"
         return kind, around.processes if self.asks_for("processes") else 1
 
     def key(self, parameters: Any, inputs: Mapping[str, StageOutput], around: StageContext) -> str:
-        """What decides between making and reusing."""
+        """Return the cache key, which decides between making and reusing an output."""
         return self._digest_key(parameters, inputs, self._requested_context(parameters, around))
 
     def _digest_key(
@@ -116,7 +126,7 @@ class Stage:
         return stage_key(self.name, self.function, parameters, digests, asked)
 
     def _read_of(self, reference: StageOutput) -> str:
-        """Digest of what this stage reads of an input: the whole, or the folders that it names."""
+        """Return the digest of what this stage reads of an input: all of it, or the folders that it names."""
         if reference.stage not in self.declares.reads:
             return reference.digest
         manifest = read_manifest(Path(reference.path))
@@ -124,13 +134,14 @@ class Stage:
             raise RuntimeError(
                 f"{reference.path} is gone or not whole; a new run makes {reference.stage} again"
             )
-        # Outputs that an older chatmill made are as good; their manifests lack the sums of single files.
+        # Manifests of older versions of chatmill lack the checksums of single files; their outputs are still
+        # valid.
         sums = manifest.get("sums") or file_sums(Path(reference.path), without=(MANIFEST,))
         patterns = self.declares.reads[reference.stage]
         return sums_digest({name: found for name, found in sums.items() if _matches_patterns(name, patterns)})
 
     def _requested_context(self, parameters: Any, around: StageContext) -> dict[str, Any]:
-        """What of its surroundings enters the key."""
+        """Return the settings of the context that enter the cache key."""
         from model.training.distributed import describe_device
 
         asked: dict[str, Any] = {name: getattr(around, name) for name in SURROUNDINGS if self.asks_for(name)}
@@ -145,7 +156,7 @@ class Stage:
     def find_output(
         self, parameters: Any, inputs: Mapping[str, StageOutput], around: StageContext, report: EventCallback
     ) -> StageOutput | None:
-        """The output of this key where it is here or in the store; nothing is made."""
+        """Return the output of this key from this host or the store; None if neither has it. Make nothing."""
         return fetch_output(self.name, self.key(parameters, inputs, around), around, report)
 
     def run(
@@ -156,16 +167,27 @@ class Stage:
         report: EventCallback,
         run: str = "",
     ) -> StageOutput:
-        """Reuse the output of this key, or make it; another process making the same one is waited for.
+        """Reuse the output of this key, or make it; wait while another process makes the same one.
 
-        What an earlier run finished and had no time to put in its place is reused too. Raises UserError where
-        the disk is full or cannot be written: what is whole stays, what was begun goes unless it resumes.
+        A finished output that an earlier run could not publish is reused too.
+
+        Args:
+            parameters: The stage's parameters.
+            inputs: The outputs of the input stages, by name.
+            around: The run's settings.
+            report: Receives the events of the stage.
+            run: The id of the stage's MLflow run, recorded in the manifest.
+
+        Raises:
+            UserError: The disk is full or cannot be written, or an input is damaged. Complete outputs stay.
+                An unfinished output is removed unless the stage resumes.
         """
         asked = self._requested_context(parameters, around)
         key = self._digest_key(parameters, inputs, asked)
         folder = around.root / ARTIFACTS / self.name / key
         part = folder.with_suffix(PART)
         with self._free_space(part), exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
+            # A kill between the manifest and the rename left a complete output under its temporary name.
             if is_undamaged(part, around.root):
                 publish_output(part, folder)
             known = usable_output(self.name, folder, around.root, report) or _fetch_to_folder(
@@ -176,7 +198,10 @@ class Stage:
             if part.exists() and not self.declares.resumes:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
+            # A manifest in an incomplete folder would make the next run take the folder for a finished
+            # output.
             (part / MANIFEST).unlink(missing_ok=True)
+            # Checked as late as possible, since a long stage may have run since the inputs were made.
             self._check_inputs(inputs, around)
             view = folder.with_suffix(VIEW)
             with self._call_arguments(inputs, around, view) as arguments, self._hold_device(around, report):
@@ -210,7 +235,7 @@ class Stage:
                 "declaration": self.declares.to_json(),
             }
             write_manifest(part, manifest)
-            # Not before: a run killed until here goes on from them.
+            # Only now: a run that is killed before this line resumes from these files.
             _remove_paths(part / name for name in traces)
             publish_output(part, folder)
             return make_reference(folder, manifest, reused=False)
@@ -227,10 +252,10 @@ class Stage:
                     ) from error
 
     def _check_code(self, part: Path, imported: Mapping[str, str]) -> None:
-        """Raise UserError, and remove the output, if code ran that is not the code of its key."""
+        """Raise UserError, and remove the output, if the code that ran is not the code of the cache key."""
         changed = changed_source(self.function, imported)
         if changed is not None:
-            # Its checkpoints too: they are of that other code.
+            # The checkpoints go too, because that other code wrote them.
             shutil.rmtree(part)
             raise UserError(
                 f"{changed} changed while {self.name} was made, so its output is not kept; run again"
@@ -265,7 +290,7 @@ class Stage:
         }
 
     def _resume_files(self) -> tuple[str, ...]:
-        """What in the folder serves a resumption alone."""
+        """Return the names of files in the output that only serve resumption."""
         if not self.declares.resumes:
             return ()
         from model.training.trainer import TRACES
@@ -276,7 +301,9 @@ class Stage:
     def _call_arguments(
         self, inputs: Mapping[str, StageOutput], around: StageContext, view: Path
     ) -> Iterator[dict[str, Any]]:
-        """What the function is given. Of an input of which it names folders, it gets these and no others."""
+        """Yield the arguments of the function; an input with `reads` is replaced by a view of those
+        folders.
+        """
         given: dict[str, Any] = {
             name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
         }
@@ -293,7 +320,9 @@ class Stage:
             _remove_paths([view])
 
     def _hold_device(self, around: StageContext, report: EventCallback) -> AbstractContextManager[None]:
-        """The device, for a stage that asks for it: one such stage at a time has it."""
+        """Return a context that holds the device, if the stage asks for one; one such stage at a time has
+        it.
+        """
         if not self.asks_for("device"):
             return nullcontext()
         return device_lock.hold_devices(around.device, self.holds(around)[1], around.root, report)
@@ -334,10 +363,11 @@ stage = _StageDecorator
 
 
 def fetch_output(stage: str, key: str, around: StageContext, report: EventCallback) -> StageOutput | None:
-    """An output by its key, from this host or from the store; None where neither has it.
+    """Return an output by its key, from this host or from the store; None if neither has it.
 
-    Raises UserError for a stage or a key that is no plain name: they come from other hosts, by tags of MLflow
-    and parameters of Prefect, and become a path.
+    Raises:
+        UserError: The stage or the key is not a plain name. Both come from other hosts, by MLflow tags and
+            Prefect parameters, and become part of a path.
     """
     if not (re.fullmatch("[a-z][a-z_]*", stage) and re.fullmatch("[0-9a-f]{8,64}", key)):
         raise UserError(
@@ -358,7 +388,7 @@ def _fetch_to_folder(
 
 
 def _matches_patterns(file: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a file's path leads through a folder that `Path.glob` would find by one of the patterns."""
+    """Return whether a file's path leads through a folder that `Path.glob` would find by a pattern."""
     parts = PurePosixPath(file).parts[:-1]
     return any(
         PurePosixPath(*parts[:depth]).match(pattern)
@@ -368,7 +398,9 @@ def _matches_patterns(file: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _make_view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
-    """`place` with links to what matches in `folder`: a stage cannot read what its key leaves out."""
+    """Create `place` with links to what matches in `folder`, so that a stage reads only what its key
+    includes.
+    """
     place.mkdir(parents=True)
     for pattern in patterns:
         for found in sorted(folder.glob(pattern)):

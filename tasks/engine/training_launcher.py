@@ -1,4 +1,4 @@
-"""How the stages that train start their training: in a process group of its own, with plain arguments."""
+"""The start of a training from a stage: in a process group of its own, with plain arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.training.launcher import launch_training
 
 @dataclass(frozen=True)
 class TrainingLauncher:
-    """Where a stage trains and who hears of it; called with a `train` function of model/."""
+    """A callable that runs a `train` function of model/ for a stage and forwards its events."""
 
     out: Path
     report: EventCallback
@@ -24,9 +24,12 @@ class TrainingLauncher:
     def __call__(
         self, train: Callable[..., dict[str, Any]], parameters: Any, **inputs: Any
     ) -> dict[str, Any]:
-        """The figures of `train`, which leaves its model in `out`; its log stands beside that folder.
+        """Run `train` and return its metrics; the model is left in `out`, the log beside that folder.
 
-        `parameters` is a dataclass, `inputs` are folders and plain values.
+        Args:
+            train: A module-level function of model/.
+            parameters: A dataclass.
+            inputs: Folders and plain values.
         """
         arguments = {name: str(value) if isinstance(value, Path) else value for name, value in inputs.items()}
         return launch_training(
