@@ -195,8 +195,9 @@ def _explain_failure(root: Path, done: subprocess.CompletedProcess[bytes]) -> st
 
 
 def _git_text(root: Path, *words: str) -> str:
-    """Return the output of a Git command; empty if it fails (other than by status 1) or Git is not
-    installed.
+    """Return the output of a Git command; empty if it fails or Git is not installed.
+
+    Status 1 is no failure: `git diff` returns it for files that differ.
     """
     done = _run_git(root, *words)
     return done.stdout.decode("utf-8", "replace") if done.returncode in (0, 1) else ""

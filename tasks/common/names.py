@@ -46,8 +46,9 @@ def name_fault(name: str) -> str:
 
 
 def stratum_key(aspect: str, source: str) -> str:
-    """Return the key ASPECT/SOURCE. A slash in the aspect is escaped, so that two strata never share a
-    key.
+    """Return the key ASPECT/SOURCE of a stratum.
+
+    A slash in the aspect is escaped, so that two strata never share a key.
     """
     return f"{aspect.replace('%', '%25').replace('/', '%2F')}/{source}"
 

@@ -276,9 +276,7 @@ def _resolve_chain(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[
 
 
 def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield definitions by their full dotted name; a name that denotes a module yields all its
-    definitions.
-    """
+    """Yield definitions by their full dotted name; a module's name yields all its definitions."""
     if parts[0] not in _ROOMS:
         return
     size = next((n for n in range(len(parts), 0, -1) if _file_of(root, ".".join(parts[:n]))), 0)

@@ -114,8 +114,7 @@ class StageDeclaration:
 
 
 def sort_stages(declared: Mapping[str, StageDeclaration]) -> list[str]:
-    """Return stages in pipeline order: each after its inputs; among equals, those that most others need
-    first.
+    """Return stages in pipeline order: each after its inputs, and the most needed ones first.
 
     Args:
         declared: Declarations by the name of the stage; inputs that are missing are ignored.

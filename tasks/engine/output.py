@@ -26,9 +26,7 @@ PART, VIEW, LOCK = ".part", ".view", ".lock"
 
 @dataclass(frozen=True)
 class StageOutput:
-    """A reference to a stage's output: its location, digest and metrics. Stages pass references to each
-    other.
-    """
+    """A reference to a stage's output, which stages pass to each other: its location, digest and metrics."""
 
     stage: str
     key: str

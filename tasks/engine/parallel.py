@@ -100,8 +100,8 @@ class ProcessPool:
 
     def _start(self) -> ProcessPoolExecutor:
         if self.pool is None:
-            # The executor does not give its processes, so `end` finds them as the children that are new since
-            # here.
+            # The executor has no public list of its processes; `end` finds them as children that are newer
+            # than this line.
             self.others = set(multiprocessing.active_children())
             # Not forked: a flow has threads, and a fork would copy locks that they hold and never release
             # them.

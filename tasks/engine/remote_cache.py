@@ -127,9 +127,7 @@ class Store:
         return self._try_remote(action, report)
 
     def tell_device(self, pool: str, device: str, report: EventCallback) -> None:
-        """Record the kind of device that a pool's worker has; it enters the cache keys of outputs made
-        there.
-        """
+        """Record the kind of device of a pool's worker; it enters the cache keys of outputs made there."""
 
         def action(place: RemoteStore) -> None:
             path = place.listing_path(_POOLS, pool)

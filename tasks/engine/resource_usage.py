@@ -49,9 +49,7 @@ class ResourceUsage:
 
 @dataclass
 class Attempts:
-    """The cost of earlier attempts, and for each step the device-seconds that led to it, lost ones
-    excluded.
-    """
+    """The cost of earlier attempts, and by step the device-seconds that led to it, without lost ones."""
 
     cost: ResourceUsage
     steps: list[tuple[int, float]] = field(default_factory=list)

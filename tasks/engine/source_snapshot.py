@@ -190,7 +190,7 @@ def _write_files(part: Path, files: dict[str, bytes]) -> None:
         path = part / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        # Read-only, because an editor that follows a traceback opens this copy rather than the source.
+        # The folder is named after the digest of its files, so an edit would make the name wrong.
         path.chmod(0o444)
 
 

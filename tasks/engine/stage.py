@@ -1,5 +1,4 @@
-"""The execution that all stages share: the cache key, the folder, the manifest, and the choice to make or
-reuse.
+"""The execution that all stages share: cache key, folder, manifest, and the choice to make or reuse.
 
 A stage is a plain function `name(parameters, <a Path for each input stage>, out, report, ...)`. It reads,
 calls one function, writes into `out`, and returns metrics. This module does everything around that call.
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
     from tasks.engine.remote_cache import Store
 
 SURROUNDINGS = ("seed", "device", "processes")
-# Errors of a disk or network file system that lost its device.
+# Errors of a faulty disk, or of a network file system that lost its server.
 BROKEN = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ETIMEDOUT)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -301,9 +300,7 @@ class Stage:
     def _call_arguments(
         self, inputs: Mapping[str, StageOutput], around: StageContext, view: Path
     ) -> Iterator[dict[str, Any]]:
-        """Yield the arguments of the function; an input with `reads` is replaced by a view of those
-        folders.
-        """
+        """Yield the function's arguments; an input with `reads` is replaced by a view of those folders."""
         given: dict[str, Any] = {
             name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
         }
@@ -320,9 +317,7 @@ class Stage:
             _remove_paths([view])
 
     def _hold_device(self, around: StageContext, report: EventCallback) -> AbstractContextManager[None]:
-        """Return a context that holds the device, if the stage asks for one; one such stage at a time has
-        it.
-        """
+        """Return a context that holds the device, if the stage asks for it; other stages wait meanwhile."""
         if not self.asks_for("device"):
             return nullcontext()
         return device_lock.hold_devices(around.device, self.holds(around)[1], around.root, report)
@@ -398,9 +393,7 @@ def _matches_patterns(file: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _make_view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
-    """Create `place` with links to what matches in `folder`, so that a stage reads only what its key
-    includes.
-    """
+    """Create `place` with links to the matches in `folder`: a stage reads only what its key includes."""
     place.mkdir(parents=True)
     for pattern in patterns:
         for found in sorted(folder.glob(pattern)):

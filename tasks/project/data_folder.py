@@ -71,9 +71,7 @@ def foreign_files(data: Path) -> list[str]:
 
 
 def is_quarantine(name: str) -> bool:
-    """Return whether a path below data/quarantine is one that validation writes, or wrote in earlier
-    versions.
-    """
+    """Return whether a path below data/quarantine is one that validation writes or used to write."""
     return bool(SHARD.fullmatch(name)) or name in FORMER
 
 

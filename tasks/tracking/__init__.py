@@ -1,5 +1,4 @@
-"""Runs and models in MLflow: the tracker, queries of past runs, lineage, the registry, approval,
-comparison of runs.
+"""Runs and models in MLflow: tracker, queries, lineage, registry, approval and comparison of runs.
 
-How a run is executed belongs in `tasks/engine/` and `flows/`.
+The execution of a run belongs in `tasks/engine/` and `flows/`.
 """

@@ -1,7 +1,7 @@
-"""Moves of the champion's alias: their record in tags of the registered model, and unfinished changes.
+"""Moves of the champion alias: their history in tags of the registered model, and unfinished changes.
 
-A change of the registry takes several writes, and MLflow has no transactions. So all writes are noted first
-in one tag. Whoever reads the registry next makes those that are missing, and removes the note.
+A change of the registry takes several writes, and MLflow has no transactions. So all writes are first
+recorded in one tag. The next reader of the registry makes those that are missing, and removes the tag.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ ALIAS, HISTORY, VERSION = "alias", "history", "version"
 
 @dataclass(frozen=True)
 class AliasChange:
-    """The alias went from one version to another ("": none); `time` is in UTC, "" where nobody saw it."""
+    """One move of the alias from one version to another.
+
+    Attributes:
+        before: The version that had the alias; empty if none had it.
+        now: The version that got it.
+        by: `GATE`, `PERSON` or `ELSEWHERE`.
+        who: The person, if one moved it.
+        why: The reason.
+        time: The time in UTC; empty if the move was not observed.
+    """
 
     before: str
     now: str
@@ -37,7 +46,7 @@ class AliasChange:
 
 @dataclass(frozen=True)
 class PendingChange:
-    """The writes that belong together, in their order; making one twice has the effect of making it once.
+    """Writes that belong together, in order; making one twice has the same effect as making it once.
 
     A step is ("alias", BEFORE, NOW), ("history", KEY, MOVE) or ("version", VERSION, TAG, VALUE).
     """
@@ -52,15 +61,20 @@ class PendingChange:
         decided: Mapping[str, str] | None = None,
         version: str = "",
     ) -> PendingChange:
-        """Return the change that makes the last of `moves`, of which the first `recorded` are in the history.
+        """Return the change that makes the last of `moves`.
 
-        `decided` are tags of `version` that hold a person's decision.
+        Args:
+            moves: All moves, the oldest first.
+            recorded: The number of moves at the start that are in the history already.
+            decided: Tags with a person's decision.
+            version: The version that gets these tags.
         """
         steps: list[tuple[str, ...]] = []
         if moves[recorded:]:
             steps.append((ALIAS, moves[-1].before, moves[-1].now))
         for place, move in enumerate(moves[recorded:], recorded + 1):
-            # The end of the key differs, so that two hosts that move at once do not overwrite each other.
+            # The random end of the key keeps two hosts that move at once from overwriting each other's
+            # record.
             key = f"{MOVE}{place:06}.{uuid.uuid4().hex[:8]}"
             steps.append((HISTORY, key, json.dumps(asdict(move))))
         steps += [(VERSION, version, tag, value) for tag, value in (decided or {}).items()]
@@ -68,27 +82,29 @@ class PendingChange:
 
 
 def begin_change(client: MlflowClient, model: str, change: PendingChange) -> None:
-    """Note a change, make it, and remove the note. The caller keeps other processes out."""
+    """Record a change, make it, and remove the record. The caller excludes other processes."""
     client.set_registered_model_tag(model, PENDING, json.dumps(change.steps))
     finish_change(client, model, change)
 
 
 def pending_change(tags: Mapping[str, str]) -> PendingChange | None:
-    """Return the change that was noted and not finished; None: there is none."""
+    """Return the change that was recorded but not finished; None if there is none."""
     if PENDING not in tags:
         return None
     try:
         return PendingChange(tuple(tuple(map(str, step)) for step in json.loads(tags[PENDING])))
     except (ValueError, TypeError, RecursionError):
-        # Not chatmill's: it writes the whole note at once.
+        # chatmill writes the tag in one request, so a broken one is not its own. It is removed without a
+        # write.
         return PendingChange(())
 
 
 def finish_change(client: MlflowClient, model: str, change: PendingChange) -> None:
-    """Make all writes of a change, and remove its note."""
+    """Make all writes of a change, and remove its record."""
     for step in change.steps:
         _apply_write(client, model, step)
     with _ignore_missing():
+        # Last, so that a kill before this line leaves the change to the next reader.
         client.delete_registered_model_tag(model, PENDING)
 
 
@@ -96,7 +112,7 @@ def _apply_write(client: MlflowClient, model: str, step: Sequence[str]) -> None:
     match step:
         case (kind, before, now) if kind == ALIAS:
             holder = str(client.get_registered_model(model).aliases.get(CHAMPION, ""))
-            # Moved by other means meanwhile: that is newer than this change.
+            # Otherwise the alias was moved by other means meanwhile, which is newer than this change.
             if holder == before:
                 with _ignore_missing():
                     client.set_registered_model_alias(model, CHAMPION, now)
@@ -109,7 +125,7 @@ def _apply_write(client: MlflowClient, model: str, step: Sequence[str]) -> None:
 
 @contextmanager
 def _ignore_missing() -> Iterator[None]:
-    """Pass over what is no longer there, as a version that was deleted; raise every other error."""
+    """Ignore that an entity is missing, such as a deleted version; raise every other error."""
     try:
         yield
     except MlflowException as error:
@@ -123,7 +139,7 @@ def recorded_moves(tags: Mapping[str, str]) -> list[AliasChange]:
 
 
 def all_moves(tags: Mapping[str, str], holder: str) -> list[AliasChange]:
-    """Return the moves, and one more where the alias is not where the last of them led."""
+    """Return the recorded moves, and one more if the alias is not where the last of them led."""
     found = recorded_moves(tags)
     last = found[-1].now if found else ""
     return found if holder == last else [*found, _unseen_moves(last, holder, first=not found)]
@@ -135,9 +151,10 @@ def _unseen_moves(before: str, now: str, first: bool) -> AliasChange:
 
 
 def rolled_back(moves: Iterable[AliasChange], versions: set[str]) -> AliasChange | None:
-    """Return the move away from one of these versions that still holds: none has led to one since.
+    """Return the move away from one of these versions that still holds, or None.
 
-    A person made it, here or by other means; the gate's own promotion of a better model is none.
+    A move holds until another one leads back to one of the versions. Only a move by a person counts, made
+    here or by other means. The gate's promotion of a better model is not a rollback.
     """
     held: AliasChange | None = None
     for move in moves:
@@ -149,10 +166,11 @@ def rolled_back(moves: Iterable[AliasChange], versions: set[str]) -> AliasChange
 
 
 def champion_trail(moves: Iterable[AliasChange]) -> list[str]:
-    """Return the champions before the present one, the newest last; a rollback shortens the list."""
+    """Return the former champions, the newest last; a rollback shortens the list."""
     found: list[str] = []
     for move in moves:
         if move.now in found:
+            # Back to a former champion: it and its successors are no longer "before" the present one.
             found = found[: found.index(move.now)]
         elif move.before:
             found.append(move.before)
@@ -160,6 +178,6 @@ def champion_trail(moves: Iterable[AliasChange]) -> list[str]:
 
 
 def describe_change(move: AliasChange) -> str:
-    """Return who moved the alias and why, in words."""
+    """Return a description of who moved the alias and why."""
     by = {GATE: "the gate", PERSON: move.who or "a person"}.get(move.by, "not by chatmill")
     return f"{by}: {move.why}"

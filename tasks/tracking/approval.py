@@ -1,6 +1,6 @@
-"""A person's word on a model that the gate would make champion: until when it is waited for, what it was.
+"""A person's decision on a model that the gate would promote: its deadline, its state and its words.
 
-It stands in tags of the version; `Registry` writes them.
+The decision is kept in tags of the version, which `Registry` writes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasks.tracking.products import split_address, version_address
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# How a version stands. Late: nobody decided in time, which refuses it too.
+# The states of a version. LATE: nobody decided in time, which refuses the version too.
 WAITS, APPROVED, REFUSED, LATE = "waits", "approved", "refused", "late"
 APPROVAL, UNTIL, RUN = "approval", "approval.until", "approval.run"
 FLOW_RUN, NAME = "approval.flow_run", "approval.name"
@@ -31,9 +31,13 @@ FEWEST_LETTERS = 4
 
 @dataclass(frozen=True)
 class ApprovalRequest:
-    """What a person is asked: for so many hours, by a pipeline run (its id in MLflow).
+    """The question to a person, asked by a pipeline run.
 
-    `flow_run` is Prefect's run that is suspended meanwhile, `name` its name; "": none is.
+    Attributes:
+        hours: Hours until the question expires.
+        run: The pipeline run's id in MLflow.
+        flow_run: The id of the Prefect run that is suspended meanwhile; empty if none is.
+        name: The name of that Prefect run.
     """
 
     hours: float
@@ -42,25 +46,26 @@ class ApprovalRequest:
     name: str = ""
 
     def tags(self) -> dict[str, str]:
-        """Of a version that waits from now on."""
+        """Return the tags of a version that waits from now on."""
         until = time.strftime(MOMENT, time.gmtime(time.time() + self.hours * 3600))
         found = {APPROVAL: WAITS, UNTIL: until, RUN: self.run, FLOW_RUN: self.flow_run, NAME: self.name}
         return {name: value for name, value in found.items() if value}
 
 
 def approval_state(tags: Mapping[str, str]) -> str:
-    """How a version stands now; "": no person was asked."""
+    """Return the state of a version now; empty if no person was asked."""
     found = tags.get(APPROVAL, "")
     return LATE if found == WAITS and seconds_left(tags) <= 0 else found
 
 
 def seconds_left(tags: Mapping[str, str]) -> float:
-    """How long a person may still decide."""
+    """Return the seconds until the deadline; negative after it."""
+    # timegm, not mktime: the tag is in UTC.
     return timegm(time.strptime(tags[UNTIL], MOMENT)) - time.time()
 
 
 def describe_approval(version: Any) -> str:
-    """How a version stands, in words, and what can be done."""
+    """Return the state of a version in words, with the command that changes it."""
     tags, name = version.tags, version_address(version)
     late, said = override_hint(version), f"by {tags.get(WHO)} at {tags.get(TIME)}: {tags.get(WHY)}"
     return {
@@ -72,15 +77,20 @@ def describe_approval(version: Any) -> str:
 
 
 def override_hint(version: Any) -> str:
-    """What makes a version champion that was not approved."""
+    """Return a hint to the command that promotes a version without approval."""
     return f"`chatmill rollback {version_address(version)} --why TEXT` makes it champion all the same"
 
 
 def find_version_asked(versions: Iterable[Any], wanted: str) -> Any:
-    """The version that is meant, of those of all products ("": the one that waits).
+    """Return the version that a person means, among those that have been asked about.
 
-    `wanted` is its number, NAME/NUMBER with its product, or the run that asks, of MLflow or Prefect. Raises
-    UserError where none is, or more than one.
+    Args:
+        versions: The versions of all products.
+        wanted: A version's number, NAME/NUMBER, or an MLflow or Prefect run that asks; empty means the
+            version that waits.
+
+    Raises:
+        UserError: No version fits, or more than one does.
     """
     asked = [version for version in versions if APPROVAL in version.tags]
     waiting = [version for version in asked if approval_state(version.tags) == WAITS]
@@ -120,7 +130,7 @@ def _is_awaited(tags: Mapping[str, str], wanted: str) -> bool:
 
 
 def evaluation_rows(version: Any, champion: Any) -> list[tuple[str, str, str]]:
-    """What the gate looked at: a figure in words, of this version, of the champion ("" where it has none)."""
+    """Return the metrics that the gate checked: label, value of this version, value of the champion or ""."""
     mine, best = approval_figures(version.tags), approval_figures(champion.tags) if champion else {}
     return [
         (metric_words(name), f"{value:.4g}", f"{best[name]:.4g}" if name in best else "")
@@ -129,7 +139,7 @@ def evaluation_rows(version: Any, champion: Any) -> list[tuple[str, str, str]]:
 
 
 def approval_figures(tags: Mapping[str, str]) -> dict[str, float]:
-    """What the gate looked at, by name; older versions have their score alone."""
+    """Return the metrics that the gate checked, by name; older versions have only their score."""
     found: dict[str, float] = {}
     with suppress(ValueError):
         found = json.loads(tags.get("figures", "{}"))
@@ -140,7 +150,7 @@ def approval_figures(tags: Mapping[str, str]) -> dict[str, float]:
 
 
 def compared_answers(client: MlflowClient, version: Any) -> list[dict[str, Any]]:
-    """The prompts that were answered side by side in the run that asks; none where they are not kept."""
+    """Return the prompts with both models' answers from the run that asks; empty if they are not kept."""
     from tasks.tracking.queries import find_stage, read_artifact
 
     try:
@@ -152,7 +162,7 @@ def compared_answers(client: MlflowClient, version: Any) -> list[dict[str, Any]]
 
 
 def evaluation_page(version: Any, champion: Any, rows: list[dict[str, Any]], most: int = 4) -> str:
-    """The evaluation as Markdown, for Prefect's page."""
+    """Return the evaluation as Markdown for Prefect's page."""
     from tasks.tracking.markdown import as_markdown
 
     against = f"champion, version {champion.version}" if champion else "no champion yet"

@@ -1,4 +1,4 @@
-"""Why a stage was made or reused: what differs between two manifests of it."""
+"""The reasons why a stage was made or reused: the differences between two of its manifests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NONE = "none"
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that a key depends on: its kind, its name, and its value before and now."""
+    """One component of a cache key that differs: its kind, its name, and its value before and now."""
 
     kind: str
     name: str
@@ -22,9 +22,9 @@ class Difference:
 
 
 def explain_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """What differs of all that the key depends on; nothing where the keys are the same.
+    """Return all components of the cache key that differ between two manifests; empty if the keys are equal.
 
-    Manifests of older runs lack the digests of single definitions: `code` then stands for all of them.
+    Manifests of older runs lack the digests of single definitions; `code` then covers all of them.
     """
     if before["key"] == now["key"]:
         return []
@@ -46,7 +46,7 @@ def _code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
         return []
     if "definitions" in before and "definitions" in now:
         old, new = before["definitions"], now["definitions"]
-        # Where most modules are gone, they were renamed: a list of all definitions would explain nothing.
+        # If most modules are gone, they were renamed. A list of all definitions would explain nothing.
         modules, kept = _module_names(old), _module_names(old) & _module_names(new)
         if 2 * len(kept) >= len(modules):
             return _value_differences("code", old, new)
@@ -59,9 +59,10 @@ def _module_names(definitions: Mapping[str, str]) -> set[str]:
 
 
 def _context_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """Seed, device and what no stage made, each where the stage asks for it.
+    """Return differences of seed, device and outside inputs, if the stage asks for them.
 
-    Where neither manifest says what it asked for, a seed that differs counts; the key may not hold it.
+    If neither manifest records what the stage asked for, a different seed is reported although the key may
+    not contain it.
     """
     if "surroundings" in before and "surroundings" in now:
         old, new = before["surroundings"], now["surroundings"]

@@ -1,7 +1,7 @@
-"""The champion's model as an input of evaluate, so that it is scored beside the candidate in one run.
+"""The champion's model as an input of evaluate, so that one run scores it beside the candidate.
 
 The folder is var/cache/artifacts/champion/KEY with champion.json and model/, as for the stage drift. The key
-depends on the digest of the model alone.
+depends only on the digest of the model.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tasks.tracking.registered_model import download_model
 
 
 def fetch_opponent(version: Any, uri: str, root: Path, report: EventCallback) -> StageOutput:
-    """Return the model of a registered version as a stage takes it.
+    """Return the model of a registered version as a stage's input.
 
     Args:
-        version: a version of the registered model, with the tag `digest`.
-        uri: the address of MLflow's store.
-        root: the project's folder.
-        report: takes the events of waiting for another process.
+        version: A version of the registered model, with the tag `digest`.
+        uri: The address of MLflow's store.
+        root: The project's folder.
+        report: Receives an event while another process is waited for.
 
     Raises:
         DamagedModel: MLflow's store has lost the model, or has other files than were registered.
@@ -53,11 +53,12 @@ def fetch_opponent(version: Any, uri: str, root: Path, report: EventCallback) ->
 
 
 def opponent_digest(version: Any) -> str:
-    """Return the digest that evaluate's manifest has of a champion that was scored."""
+    """Return the digest that evaluate's manifest records for a scored champion."""
     return hashlib.sha256(_describe_version(version).encode()).hexdigest()
 
 
 def _describe_version(version: Any) -> str:
+    # Neither the version's number nor its run: the same model registered again must give the same key.
     return json.dumps({"model": version.tags.get("digest", "")})
 
 

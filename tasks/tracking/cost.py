@@ -1,4 +1,4 @@
-"""What runs took, added up by run, week or stage; from MLflow alone, by two searches."""
+"""The cost of runs, summed by run, week or stage; read from MLflow by two searches."""
 
 from __future__ import annotations
 
@@ -19,10 +19,22 @@ OLDEST = ("attributes.start_time ASC",)
 
 @dataclass(frozen=True)
 class Taken:
-    """What one stage took in one pipeline run, in device-seconds of `device` (cpu or cuda).
+    """The cost of one stage in one pipeline run, in device-seconds of `device`.
 
-    `seconds` were spent, `lost` of them on what had to be done again or was not kept; `saved` is what a
-    reused stage had taken. `state` is made, reused, ended (killed or failed and not gone on with) or running.
+    Attributes:
+        run: The pipeline run's id in MLflow.
+        preset: The preset's name.
+        began: The start of the run in seconds since 1970.
+        stage: The stage's name.
+        state: "made", "reused", "ended" (killed or failed, and not resumed) or "running".
+        device: "cpu" or "cuda".
+        seconds: Device-seconds that were spent.
+        lost: The part of `seconds` for work that was repeated or not kept.
+        saved: Device-seconds that a reused stage had taken.
+        tokens: The number of tokens that were processed.
+        memory: The largest memory in bytes.
+        gpu_memory: The largest memory on one GPU in bytes.
+        repeated: Optimizer steps that were repeated.
     """
 
     run: str
@@ -42,7 +54,7 @@ class Taken:
 
 @dataclass
 class Sum:
-    """What several took together; memory is the most of any."""
+    """The total of several costs; `memory` and `gpu_memory` are maxima."""
 
     name: str
     made: int = 0
@@ -60,7 +72,7 @@ class Sum:
     repeated_steps: int = 0
 
     def add(self, taken: Taken) -> None:
-        """One more."""
+        """Add one cost."""
         self.made += taken.state == MADE
         self.reused += taken.state == REUSED
         self.ended += taken.state == _ENDED
@@ -80,7 +92,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Costs:
-    """All that was found, and how many pipeline runs are of a chatmill that did not measure yet."""
+    """The costs that were found, and the number of pipeline runs whose version did not measure cost yet."""
 
     taken: list[Taken]
     runs: int
@@ -88,7 +100,7 @@ class Costs:
 
 
 def read_costs(client: MlflowClient, since: float) -> Costs:
-    """Of all pipeline runs that began after `since`, in seconds since 1970."""
+    """Return the costs of all pipeline runs that began after `since`, in seconds since 1970."""
     later = f"attributes.start_time >= {int(since * 1000)}"
     pipelines = search_runs(client, f"{PIPELINES} and {later}", order=OLDEST)
     cut = f"tags.`chatmill.stage` LIKE '%' and attributes.status != 'FINISHED' and {later}"
@@ -105,6 +117,7 @@ def read_costs(client: MlflowClient, since: float) -> Costs:
         for stage, cost in found.items():
             resumed.update(cost.get("runs", []))
             taken.append(_measured_cost(run, stage, cost))
+    # A later attempt counts the cost of the attempts that it resumed, so those are left out here.
     for run in search_runs(client, cut, order=OLDEST):
         if run.info.run_id not in resumed:
             taken.append(_cut_short(run))
@@ -124,7 +137,7 @@ def _measured_cost(run: Run, stage: str, cost: dict[str, Any]) -> Taken:
 
 
 def _cut_short(run: Run) -> Taken:
-    """A stage that was killed or failed, and not gone on with: from its start to its end all is lost."""
+    """Return the cost of a stage that was killed or failed and never resumed: all of it is lost."""
     tags = run.data.tags
     device, count = json.loads(tags.get("chatmill.holds", '["cpu", 1]'))
     preset = (run.info.run_name or "").partition(" · ")[0]
@@ -137,7 +150,10 @@ def _cut_short(run: Run) -> Taken:
 
 
 def sum_costs(taken: Iterable[Taken], by: str) -> list[Sum]:
-    """By run and week the newest first, by stage the dearest first."""
+    """Return totals by "run", "week" or "stage".
+
+    Runs and weeks are sorted by time, the newest first; stages by device-seconds, the most expensive first.
+    """
     name: Callable[[Taken], str] = {
         "run": lambda one: one.run,
         "week": lambda one: time.strftime("%G-W%V", time.localtime(one.began)),
@@ -152,7 +168,7 @@ def sum_costs(taken: Iterable[Taken], by: str) -> list[Sum]:
 
 
 def in_all(taken: Iterable[Taken]) -> Sum:
-    """Everything in one."""
+    """Return the total of all costs."""
     whole = Sum("in all")
     for one in taken:
         whole.add(one)

@@ -1,6 +1,6 @@
-"""From a model back to the bytes: the runs that made it, its data, its sources, the people who labelled.
+"""The lineage of a model: the runs that made it, its data, its sources, and the annotators.
 
-What MLflow or the disk no longer holds is None in what comes back, and said as such.
+A value that MLflow or the disk no longer holds is None in the results.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ from tasks.tracking.queries import (
 )
 
 ALIGNED, DIFF = "aligned", "git.diff"
-# A registered model: the run's file that holds its lineage, and the tag of its version that names that file.
+# The file of a pipeline run that holds a registered model's lineage, and the version's tag that names it.
 LINEAGE_FILE, LINEAGE_TAG = "lineage.json", "lineage"
 DIRTY = {"true": True, "false": False}
 
 
 def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
-    """The run that holds a model, and its version as NAME/NUMBER ("": not asked for by one).
+    """Return the run that holds a model, and its version as NAME/NUMBER; the version is empty for `aligned`.
 
-    Raises UserError where there is no such model.
+    Raises:
+        UserError: There is no such model.
     """
     if name == ALIGNED:
         wanted = f"tags.`chatmill.stage` = '{REGISTERED_STAGE}' and attributes.status = 'FINISHED'"
@@ -55,6 +56,7 @@ def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
         )
         if not found:
             raise UserError("no run has made an aligned model yet: `chatmill run` makes one")
+        # The newest run may have reused the model; its files are in the run that made it.
         return found[0].data.tags.get("chatmill.reuses") or found[0].info.run_id, ""
     if not is_version(name):
         raise UserError(
@@ -66,7 +68,10 @@ def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
 
 
 def presets_of(client: MlflowClient, versions: Sequence[Any]) -> dict[str, str]:
-    """Return the preset of each registered version by its number; older ones have it in their run's name."""
+    """Return the preset of each registered version by its number.
+
+    Older versions lack the tag `preset`; the name of their run contains it.
+    """
     found = {str(each.version): str(each.tags["preset"]) for each in versions if "preset" in each.tags}
     lacking = {str(each.version): str(each.run_id) for each in versions if "preset" not in each.tags}
     runs = runs_by_id(client, sorted({run for run in lacking.values() if run}))
@@ -77,7 +82,7 @@ def presets_of(client: MlflowClient, versions: Sequence[Any]) -> dict[str, str]:
 
 
 def upstream_runs(runs: Iterable[Run], last: str) -> list[Run]:
-    """Of a pipeline's stage runs, those that the one held by `last` was made from, and itself."""
+    """Return the stage runs of a pipeline that the run held by `last` was made from, and that run itself."""
     by_holder = {holder_run_id(run): run for run in runs}
     wanted, waiting = set(), [last]
     while waiting:
@@ -93,10 +98,15 @@ def upstream_runs(runs: Iterable[Run], last: str) -> list[Run]:
 def described_sources(
     preset: Mapping[str, Any] | None, identities: Iterable[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]] | None:
-    """Each source with what names its bytes: files, addresses, a data set's revision, an archive's pin.
+    """Return each source with what identifies its bytes: files, URLs, a revision, an archive's checksum.
 
-    `identities` are those that ingestion's manifest keeps: `sums` has the SHA-256 of each local file,
-    `versions` what each address went by.
+    Args:
+        preset: The preset of the pipeline run.
+        identities: The identities in ingestion's manifest: `files` and `labelling` have SHA-256 by local
+            file, `urls` the version of each URL.
+
+    Returns:
+        One mapping for each source; None if the preset is not known.
     """
     if not preset or "data" not in preset:
         return None
@@ -117,9 +127,9 @@ def described_sources(
 
 
 def recorded_diffs(client: MlflowClient, found: Mapping[str, Any]) -> str:
-    """What differed from the commits that made a traced model's stages, as `git apply` takes it.
+    """Return the differences from the commits that made a model's stages, as `git apply` takes them.
 
-    Each diff has a line before it that says whose it is. Empty where nothing differed.
+    A comment line before each diff names its run and stages. The text is empty if nothing differed.
     """
     makers: dict[str, list[Mapping[str, Any]]] = {}
     for stage in found["stages"]:
@@ -134,9 +144,9 @@ def recorded_diffs(client: MlflowClient, found: Mapping[str, Any]) -> str:
 
 
 def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
-    """How many labels each annotator gave, by part of the split; None where the split is gone from disk.
+    """Return the number of labels of each annotator by part of the split; None if the split is gone.
 
-    Rows are read one at a time.
+    Rows are read one at a time, because a split may be larger than the memory.
     """
     if not folder.is_dir():
         return None
@@ -153,9 +163,10 @@ def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
 
 
 def trace_model(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
-    """All that is known of where a model comes from.
+    """Return all that is known about the origin of a model.
 
-    Raises UserError where there is no such model, or its run is gone from MLflow.
+    Raises:
+        UserError: There is no such model, or its run is gone from MLflow.
     """
     held, address = model_run(client, name)
     product, version = split_address(address)
@@ -172,9 +183,10 @@ def trace_model(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
     ingest = next((made_by.get(stage["run"]) for stage in stages if stage["stage"] == "ingest"), None)
     manifest = (read_artifact(client, ingest, "manifest.json") if ingest else None) or {}
     made_of = (manifest.get("surroundings") or {}).get("outside")
-    # Manifests of older runs have the digest alone.
+    # Manifests of older runs have only the digest.
     made_of = made_of if isinstance(made_of, dict) else {"digest": made_of}
     preset = read_artifact(client, parent, "preset.json") if parent else None
+    # A damaged split would give wrong counts, so the counts recorded at registration are used instead.
     labels = count_labels(split) if is_undamaged(split, root) else None
     if labels is None:
         labels = _recorded_labels(client, parent, product, version)
@@ -200,14 +212,14 @@ def trace_model(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
 def _recorded_labels(
     client: MlflowClient, parent: Run | None, model: str, version: str
 ) -> dict[str, Any] | None:
-    """Labels by annotator as they were counted when the model was registered; None where nothing says so."""
+    """Return the labels by annotator as counted at registration; None if they were not recorded."""
     address = client.get_model_version(model, version).tags.get(LINEAGE_TAG, "") if version else ""
     run = run_or_none(client, address.removeprefix("runs:/").partition("/")[0]) if address else parent
     return ((read_artifact(client, run, LINEAGE_FILE) if run else None) or {}).get("labels")
 
 
 def _recorded_commit(tags: Mapping[str, str]) -> str | None:
-    """The commit; None where it is not known, as older runs say by an empty text."""
+    """Return the commit; None if it is unknown, which older runs record as an empty text."""
     found = tags.get("git.commit")
     return None if found in ("", UNKNOWN) else found
 

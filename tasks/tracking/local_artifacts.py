@@ -1,8 +1,8 @@
-"""Where the files of MLflow's runs stand: under one address, whether they go through a server or not.
+"""The location of the files of MLflow runs: one address, with and without a server.
 
-An experiment names the place of its files once, when it is made. `mlflow-artifacts:` is whatever MLflow's
-server passes on, so that every host has it right; a program that writes to the store without a server finds
-there the folder that the server would take.
+An experiment records the location of its files once, when it is created. `mlflow-artifacts:` means whatever
+MLflow's server provides, so it is right on every host. A program that uses the store without a server finds
+the folder that the server would use.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from tasks.tracking.artifact_hosts import PROXIED, SCHEMES, check_artifact_host
 
 SQLITE = "sqlite:///"
-# Of a new experiment.
+# The location of the files of a new experiment.
 PLACE = f"{PROXIED}:/"
 
 
 @dataclass
 class _Checked:
-    """A kind of MLflow's stores for files, asked only after its host was checked."""
+    """A constructor of MLflow's artifact repositories that checks the host first."""
 
     before: Callable[..., Any]
 
@@ -36,16 +36,19 @@ class _Checked:
 
 
 def check_hosts() -> None:
-    """Have this process ask no foreign host for files of runs; see `check_artifact_host`."""
+    """Make MLflow's client in this process check the host of each address; see `check_artifact_host`."""
     known = get_registered_artifact_repositories()
     for scheme in SCHEMES:
+        # The registry lasts as long as the process; a second call must not wrap a wrapper.
         if not isinstance(known[scheme], _Checked | _Kept):
             known[scheme] = _Checked(known[scheme])
 
 
 @dataclass
 class _Kept:
-    """What MLflow asks for files under that address: a folder, or as before where none is known."""
+    """A constructor of artifact repositories for `mlflow-artifacts:`: a local folder, if one is set for the
+    store.
+    """
 
     before: Callable[..., Any]
     folders: dict[str, Path] = field(default_factory=dict)
@@ -58,9 +61,12 @@ class _Kept:
 
 
 def keep_in(folder: Path, store: str) -> None:
-    """Have this process find files of runs in a folder, where it asks that store without a server.
+    """Make MLflow's client in this process use a local folder for files of runs, without a server.
 
-    A store that is another project's file has its files beside it there.
+    Args:
+        folder: The project's folder for files of runs.
+        store: The address of the store. If it is another project's SQLite file, the folder beside that file
+            is used.
     """
     file = Path(store.removeprefix(SQLITE)).resolve() if store.startswith(SQLITE) else None
     if file is not None and (beside := file.parent / folder.parent.name / folder.name).is_dir():

@@ -1,9 +1,9 @@
-"""Text of users as Markdown that shows it unchanged."""
+"""Markdown that shows the text of users unchanged."""
 
 from __future__ import annotations
 
 
 def as_markdown(text: str) -> str:
-    """A name as Markdown shows it, whatever is in it."""
+    """Return a text on one line with Markdown's special characters escaped."""
     flat = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in flat)

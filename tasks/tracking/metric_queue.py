@@ -1,4 +1,4 @@
-"""Figures on their way to MLflow, sent from a thread of their own: training never waits for a server."""
+"""Metrics on their way to MLflow, sent from a separate thread, so that training never waits for a server."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE
 
 FLUSH_SECONDS = 10.0
 BATCH = 500
-# Silence that is worth a word; a try fails late, as MLflow's client tries for minutes by itself.
+# Seconds without an answer that are reported. An attempt fails late, as MLflow's client itself retries for
+# minutes.
 LATE_SECONDS = 10.0
 AGAIN_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0
-# A server that is away, or a database that others hold. What MLflow refuses, it refuses again.
+# Errors that pass: a server that is away, or a database that others lock. Any other request would be refused
+# again.
 PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE)}
 
 
 def ignore_message(text: str) -> None:
-    """Say it to nobody."""
+    """Discard a message."""
 
 
 class MetricQueue:
-    """Holds figures by run until MLflow has them.
+    """Holds metrics by run until MLflow has received them.
 
-    Nothing held is on disk: a run that is killed has its figures in the curves that its training wrote.
+    Held metrics are not on disk. The metrics of a killed run are in the curves that its training wrote.
     """
 
     def __init__(self, client: MlflowClient) -> None:
@@ -41,7 +43,7 @@ class MetricQueue:
         self.thread: threading.Thread | None = None
 
     def put_metrics(self, run: str, metrics: list[Metric]) -> None:
-        """Take figures of a run; they are sent within seconds, if MLflow answers."""
+        """Queue metrics of a run; they are sent within seconds if MLflow answers."""
         with self.changed:
             self.held += [(run, metric) for metric in metrics]
             if self.thread is None:
@@ -50,7 +52,7 @@ class MetricQueue:
             self.changed.notify_all()
 
     def status_message(self) -> str:
-        """A sentence where MLflow fell silent or answers again since this was last asked, or nothing."""
+        """Return a sentence if MLflow fell silent or answers again since the last call; else ""."""
         with self.changed:
             late = self.trying and time.monotonic() - self.trying > LATE_SECONDS
             if late and not self.told:
@@ -64,9 +66,15 @@ class MetricQueue:
     def flush_metrics(
         self, say: Callable[[str], None] = ignore_message, patience: float = PATIENCE_SECONDS
     ) -> None:
-        """Wait until all is sent, at most `patience` seconds.
+        """Wait until all metrics are sent.
 
-        Raises what MLflow refused, or RuntimeError where it has not answered for so long.
+        Args:
+            say: Receives messages about a server that does not answer.
+            patience: Seconds to wait at most.
+
+        Raises:
+            RuntimeError: MLflow has not answered for that long.
+            Exception: MLflow refused a request; its error is raised unchanged.
         """
         deadline = time.monotonic() + patience
         with self.changed:
@@ -93,9 +101,11 @@ class MetricQueue:
     def _send_batches(self) -> None:
         while True:
             with self.changed:
+                # Metrics are collected for a while, since a request costs the same for one as for many.
                 self.changed.wait_for(self._is_due, timeout=FLUSH_SECONDS)
                 self.changed.wait_for(lambda: bool(self.held) and not self.refused)
                 run = self.held[0][0]
+                # `log_batch` takes the metrics of one run only.
                 batch = [metric for of, metric in self.held[:BATCH] if of == run]
                 self.trying = self.trying or time.monotonic()
             try:
@@ -112,6 +122,8 @@ class MetricQueue:
                     self.changed.notify_all()
                 continue
             with self.changed:
+                # By identity: two metrics of the same name, step and value are equal, and more were queued
+                # meanwhile.
                 sent = {id(metric) for metric in batch}
                 self.held = [entry for entry in self.held if id(entry[1]) not in sent]
                 self.trying = 0.0

@@ -1,4 +1,4 @@
-"""Where a model comes from, on its version's page in MLflow: in short, as tags, and whole as a file."""
+"""The model card on a version's page in MLflow: a short description, tags, and the full lineage as a file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,16 @@ _SHOWN = 20  # annotators and files that are named; the file has all
 
 
 def write_model_card(registry: Registry, version: str, run: str, root: Path) -> None:
-    """Write a version's lineage on its page, once; `run` is the pipeline run that keeps the whole of it.
+    """Write a version's lineage on its page, once.
 
-    The tag `lineage` comes last: a version whose process was killed before is described by the next run.
+    The tag `lineage` is written last. If the process is killed before that, the next run writes the card
+    again.
+
+    Args:
+        registry: The registry of the product.
+        version: The version's number.
+        run: The pipeline run that keeps the full lineage.
+        root: The project's folder.
     """
     client, model = registry.client, registry.model
     tags = client.get_model_version(model, version).tags
@@ -53,14 +60,18 @@ def _card_tags(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def lineage_markdown(found: Mapping[str, Any], run: str, tags: Mapping[str, str] | None = None) -> str:
-    """Return a traced model as Markdown, short enough for MLflow; the run's lineage.json has the whole.
+    """Return the lineage as Markdown, short enough for MLflow; lineage.json in the run is complete.
 
-    It begins with the verdict of the gate and the figures, which the version's `tags` hold.
+    Args:
+        found: The lineage, from `trace_model`.
+        run: The run with lineage.json.
+        tags: The version's tags with the gate's verdict and metrics, which come first.
     """
     address = shlex.quote(f"{found['product']}/{found['version']}")
     rest = f"\nThe whole: `{LINEAGE_FILE}` of run {run}, or `chatmill lineage {address}`.\n"
     kept = ""
     for line in chain(_verdict_lines(tags or {}), _lineage_lines(found)):
+        # Cut between lines, as half a table row or half an escape is not valid Markdown.
         if len(kept) + len(line) + 1 + len("…\n") + len(rest) > LONGEST:
             kept += "…\n"
             break
@@ -69,7 +80,7 @@ def lineage_markdown(found: Mapping[str, Any], run: str, tags: Mapping[str, str]
 
 
 def _verdict_lines(tags: Mapping[str, str]) -> Iterator[str]:
-    """Whether the gate let the model through, why, and what it looked at."""
+    """Yield lines with the gate's verdict, its reason and the metrics that it checked."""
     if "passed" not in tags:
         return
     says = "Passed the gate" if tags["passed"] == "true" else "Did not pass the gate"

@@ -1,7 +1,7 @@
 """Products: each has its own registered model in MLflow, with its own versions and its own champion.
 
-A product is the preset's `registry.model`, or its `name`. A store of before there were products has all
-versions in the registered model `chatmill`, which is listed as a product of that name.
+A product is the preset's `registry.model`, or its `name`. A store of an earlier version, which had no
+products, has all versions in the registered model `chatmill`. That model is listed as a product of that name.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Product:
-    """A product by the name that people use, and its registered model's name in MLflow.
+    """A product: the name that people use, and the name of its registered model in MLflow.
 
-    `champion` is the version with the alias when the store was asked; empty: none, or it was not asked.
+    `champion` is the version with the alias when the store was read; it is empty if there was none or the
+    store was not read.
     """
 
     name: str
@@ -39,7 +40,11 @@ class Product:
 
 
 def product_named(name: str) -> Product:
-    """Return the product of a preset. Raises UserError for a name that no registered model can have."""
+    """Return the product of a preset.
+
+    Raises:
+        UserError: No registered model can have this name.
+    """
     if is_blank(name):
         raise UserError("registry.model is empty and so is the preset's name; set one of them")
     model = "".join(_escaped(letter) for letter in name)
@@ -69,15 +74,21 @@ def list_products(client: MlflowClient) -> list[Product]:
 
 
 def product_of(model: RegisteredModel) -> Product | None:
-    """Return the product that a registered model belongs to; None where another program made it."""
+    """Return the product that a registered model belongs to; None if another program made the model."""
     name = model.tags.get(PRODUCT, MODEL if model.name == MODEL else "")
     return Product(name, model.name, str(model.aliases.get(CHAMPION, ""))) if name else None
 
 
 def find_product(products: Iterable[Product], wanted: str = "", example: str = CHAMPION) -> Product:
-    """Return the product of a name, or the only one. Raises UserError where it is unclear which is meant.
+    """Return the product of a name, or the only product if no name is given.
 
-    `example` is what the command was asked for, for the message.
+    Args:
+        products: The products of the store.
+        wanted: The name of the product or of its registered model.
+        example: The version that the user asked for, used in the message.
+
+    Raises:
+        UserError: There is no such product, or several products and no name.
     """
     there = list(products)
     if wanted:
@@ -96,13 +107,13 @@ def find_product(products: Iterable[Product], wanted: str = "", example: str = C
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """Split NAME/champion or NAME/3 into product and version; the product is empty where none is named."""
+    """Split NAME/champion or NAME/3 into product and version; the product is empty if no name is given."""
     product, _, version = address.rpartition("/")
     return product, version
 
 
 def is_version(address: str) -> bool:
-    """Return whether a text has the form of a version: champion or a number, after NAME/ or not."""
+    """Return whether a text is champion or a version's number, with or without NAME/ before it."""
     version = split_address(address)[1]
     return version == CHAMPION or (version.isascii() and version.isdecimal() and len(version) < 6)
 
@@ -110,7 +121,8 @@ def is_version(address: str) -> bool:
 def find_version(client: MlflowClient, address: str) -> Any:
     """Return the registered version that an address names.
 
-    Raises UserError where there is none, or several products have one.
+    Raises:
+        UserError: There is no such version, or several products have one.
     """
     from mlflow.exceptions import MlflowException
 
@@ -128,5 +140,5 @@ def find_version(client: MlflowClient, address: str) -> Any:
 
 
 def version_address(version: Any) -> str:
-    """Return how a version is named on the command line, as NAME/3, quoted for a shell."""
+    """Return a version's address for the command line, as NAME/3, quoted for a shell."""
     return shlex.quote(f"{version.name}/{version.version}")

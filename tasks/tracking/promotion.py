@@ -1,4 +1,4 @@
-"""Promotion of a new version: by the thresholds of the gate, by its score, and by what people decided."""
+"""The promotion of a new version, decided by the gate's thresholds, the score, and people's decisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.tracking.products import version_address
 
 
 def passed_gate(tags: Mapping[str, str]) -> bool:
-    """Whether a version met the gate's thresholds; older versions say it by their reason."""
+    """Return whether a version met the gate's thresholds; older versions only record it in their reason."""
     if "passed" in tags:
         return tags["passed"] == "true"
     reason = tags.get("reason", "")
@@ -25,7 +25,7 @@ def passed_gate(tags: Mapping[str, str]) -> bool:
 
 
 def read_scores(verdict: StageOutput) -> Comparison | None:
-    """The candidate's score beside the champion's, as the gate left them; None: it has no score."""
+    """Return the candidate's score beside the champion's, from the gate's output; None if it has no score."""
     found = read_comparison(Path(verdict.path)) if verdict.path else None
     if found is not None or verdict.metrics["score"] is None:
         return found
@@ -41,7 +41,16 @@ def decide_promotion(
     comparison: Comparison | None,
     why: str,
 ) -> tuple[bool, str]:
-    """Whether the gate promotes a new version, and the reason for either."""
+    """Return whether the gate promotes a new version, and the reason.
+
+    Args:
+        verdict: The gate's output.
+        tags: The tags of the new version.
+        champion: The present champion; None if there is none.
+        withheld: The reason why a person's decision prevents the promotion; empty if none does.
+        comparison: The scores of candidate and champion; None if the candidate has no score.
+        why: The reason why the champion was not scored in this run, if known.
+    """
     reason = str(verdict.metrics["reason"])
     if not verdict.metrics["passed"]:
         return False, reason
@@ -56,14 +65,17 @@ def decide_promotion(
 
 
 def beats_champion(version: Any, champion: Any) -> tuple[bool, str]:
-    """Whether a version's score beats the champion's (None: there is none), and the reason in words."""
+    """Return whether a version's score beats the champion's, and the reason; True if there is no champion."""
     if champion is None:
         return True, ""
     return compare_scores(version.tags, champion.tags, str(champion.version))
 
 
 def withheld_by_person(moves: list[AliasChange], same: list[Any]) -> str:
-    """Why a person's word keeps this model from being promoted, under whatever verdict; "": none does."""
+    """Return the reason why a person's decision prevents this model's promotion; empty if none does.
+
+    The decision holds under any later verdict of the gate.
+    """
     names = {str(found.version): found for found in same}
     if move := rolled_back(moves, set(names)):
         return (
@@ -72,13 +84,14 @@ def withheld_by_person(moves: list[AliasChange], same: list[Any]) -> str:
             f"`chatmill rollback {version_address(names[move.before])} --why TEXT` takes it back"
         )
     refused = [found for found in same if approval_state(found.tags) == REFUSED]
+    # A refused version that became champion later was taken back by a person.
     if refused and not any(move.now in names for move in moves):
         return f"it is version {refused[0].version}, which was {approval.describe_approval(refused[0])}"
     return ""
 
 
 def ended_rollback(moves: Sequence[AliasChange]) -> str:
-    """A word about the rollback that a promotion goes over; nothing where the last move was none."""
+    """Return a note about the rollback that a promotion overrides; empty if the last move was not one."""
     if not moves or moves[-1].by != PERSON:
         return ""
     last = moves[-1]
@@ -86,7 +99,7 @@ def ended_rollback(moves: Sequence[AliasChange]) -> str:
 
 
 def gate_figures(folder: Path) -> dict[str, float]:
-    """What the gate looked at, by name; nothing where its file is gone."""
+    """Return the metrics that the gate checked, by name; empty if its file is gone."""
     found = _read_verdict(folder)
     if not found:
         return {}

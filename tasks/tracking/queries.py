@@ -1,4 +1,4 @@
-"""Past pipeline runs in MLflow, and what each stage left in them."""
+"""Queries of MLflow for past pipeline runs, and for the files of their stages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from mlflow.exceptions import MlflowException
 from model.errors import UserError
 from tasks.engine.output import MANIFEST
 
-# Other teams' runs in a shared store have no flow run.
+# The second condition leaves out runs of other teams in a shared store.
 PIPELINES = "tags.`mlflow.parentRunId` IS NULL and tags.`prefect.flow_run_id` LIKE '%'"
-# On a parent run whose chain came to the end: the version of the data that it read.
+# Tag of a parent run that completed all stages: the version of the data that it read.
 WHOLE = "chatmill.data"
-# On a parent run, behind it the name of a stage: what it took, its key and the run with its files, as JSON.
+# Prefix of tags of a parent run, followed by a stage's name: its cost, its key and the run with its files, as
+# JSON.
 COST_TAG = "chatmill.cost."
-# On a parent run and its stages' runs: the preset's name.
+# Tag of a parent run and of its stages' runs: the preset's name.
 PRESET = "chatmill.preset"
 # The stage whose model a pipeline run registers.
 REGISTERED_STAGE = "rlhf"
@@ -37,8 +38,7 @@ CLOCKS_APART = 3600.0
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage in one pipeline run: made, reused, or (no key) not finished; `holder_run_id` has its
-    files."""
+    """One stage in one pipeline run: made, reused, or unfinished (without key); `holder` has its files."""
 
     pipeline: str
     preset: str
@@ -52,12 +52,14 @@ class StageRun:
 
 
 def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
-    """A stage in the pipeline run whose id begins so, or in the newest.
+    """Return a stage in the pipeline run whose id starts with `run`, or in the newest run.
 
-    Raises UserError where there is no such run or more than one, and where it did not reach the stage.
+    Raises:
+        UserError: No run or several runs match, or the run did not reach the stage.
     """
     pipeline = _find_pipeline(client, run)
     children = search_runs(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
+    # Reversed, so that the newest run of a stage wins.
     stages = {child.data.tags.get("chatmill.stage", ""): child for child in reversed(children)}
     if stage not in stages:
         known = ", ".join(name for name in stages if name) or "no stage"
@@ -70,7 +72,7 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
 
 def _find_pipeline(client: MlflowClient, run: str) -> Run:
     if not run:
-        # A run that began while the clock was wrong, years ahead, is not the last one for all those years.
+        # A run that began while a clock was years ahead would otherwise stay the newest for all those years.
         newest = search_runs(client, f"{PIPELINES}{begun_by_now()}", most=1) or search_runs(
             client, PIPELINES, most=1
         )
@@ -78,6 +80,7 @@ def _find_pipeline(client: MlflowClient, run: str) -> Run:
             raise UserError("MLflow holds no pipeline run yet; `chatmill run` makes one")
         return newest[0]
     found = []
+    # Nothing else is the start of an id, and a quote would break the filter.
     if run.isalnum():
         found = search_runs(client, f"{PIPELINES} and attributes.run_id LIKE '{run}%'", most=2)
     if not found:
@@ -88,7 +91,7 @@ def _find_pipeline(client: MlflowClient, run: str) -> Run:
 
 
 def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
-    """The same stage in the last earlier run of the same preset that finished it; None: the first."""
+    """Return the same stage in the last earlier run of the preset that finished it; None if there is none."""
     earlier = f"{PIPELINES} and attributes.start_time < {found.started}{_of_preset(found.preset)}"
     for pipeline in iterate_runs(client, earlier):
         if preset_of(pipeline) != found.preset:
@@ -102,7 +105,9 @@ def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
 
 
 def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
-    """The last run of a preset whose chain came to the end, and the data hash that it read ("": none)."""
+    """Return the last complete run of a preset and the data hash that it read; empty texts if there is
+    none.
+    """
     whole = f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'"
     for run in iterate_runs(client, f"{whole}{begun_by_now()}{_of_preset(preset)}"):
         if preset_of(run) == preset:
@@ -111,26 +116,30 @@ def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
 
 
 def begun_by_now() -> str:
-    """Return a search's further condition: runs that did not begin in the future, by this host's clock."""
+    """Return a further search condition: only runs that did not begin in the future by this host's clock."""
     return f" and attributes.start_time <= {int((time.time() + CLOCKS_APART) * 1000)}"
 
 
 def _of_preset(name: str) -> str:
-    """A search's further condition; empty for a name with both quotes in it, which cannot be asked for.
+    """Return a further search condition for a preset; empty for a name with both kinds of quotes.
 
-    It finds more than that preset's runs: all whose names begin so.
+    MLflow's filters have no escape for quotes. The condition matches all names with this prefix, so the
+    caller compares the preset of each run.
     """
     quote = '"' if "'" in name else "'"
     return "" if quote in name else f" and attributes.run_name LIKE {quote}{name}%{quote}"
 
 
 def preset_of(pipeline: Run) -> str:
-    """Return the preset of a pipeline run; older runs have its name for theirs."""
+    """Return the preset of a pipeline run; in older runs it is the run's name."""
     return str(pipeline.data.tags.get(PRESET) or pipeline.info.run_name or "")
 
 
 def made_seconds(client: MlflowClient, preset: str, stage: str, most: int = 50) -> list[float]:
-    """What a stage of a preset took when it was made, the newest first; of the last runs of that stage."""
+    """Return the seconds that a preset's stage took when it was made, the newest first.
+
+    Only the last `most` runs of that stage, of all presets, are read.
+    """
     condition = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.status` = 'made'"
     return [
         float(run.data.tags["chatmill.seconds"])
@@ -140,7 +149,7 @@ def made_seconds(client: MlflowClient, preset: str, stage: str, most: int = 50) 
 
 
 def read_past_manifest(client: MlflowClient, found: StageRun) -> dict[str, Any] | None:
-    """The manifest that MLflow keeps of a stage; None where it is gone."""
+    """Return the manifest that MLflow keeps of a stage; None if it is gone."""
     read: dict[str, Any] = read_artifact(client, found.holder, MANIFEST) or {}
     return read if "key" in read else None
 
@@ -148,14 +157,14 @@ def read_past_manifest(client: MlflowClient, found: StageRun) -> dict[str, Any] 
 def search_runs(
     client: MlflowClient, condition: str = "", most: int = 0, order: Sequence[str] = _NEWEST
 ) -> list[Run]:
-    """Runs of every experiment, the newest first; all of them where `most` is 0."""
+    """Return runs of all experiments, the newest first; all of them if `most` is 0."""
     return list(islice(iterate_runs(client, condition, most or _PAGE, order), most or None))
 
 
 def iterate_runs(
     client: MlflowClient, condition: str, page: int = _FEW, order: Sequence[str] = _NEWEST
 ) -> Iterator[Run]:
-    """Runs as `search_runs` finds them, read so many at a time: a run costs MLflow a millisecond."""
+    """Yield the runs that `search_runs` returns, in pages: MLflow takes a millisecond for each run."""
     ids = experiment_ids(client)
     token = None
     while True:
@@ -187,12 +196,12 @@ PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "compar
 
 
 def experiment_ids(client: MlflowClient) -> list[str]:
-    """The ids of all experiments of the store."""
+    """Return the ids of all experiments in the store."""
     return [found.experiment_id for found in client.search_experiments()]
 
 
 def run_or_none(client: MlflowClient, run: str) -> Run | None:
-    """The run, or None where the store does not know it."""
+    """Return a run, or None if the store does not have it."""
     try:
         return client.get_run(run) if run else None
     except MlflowException:
@@ -200,13 +209,13 @@ def run_or_none(client: MlflowClient, run: str) -> Run | None:
 
 
 def child_runs(client: MlflowClient, parent: Run) -> list[Run]:
-    """The runs of the stages of a pipeline run, in their order."""
+    """Return the stage runs of a pipeline run in their order."""
     within = f"tags.`{PARENT}` = '{parent.info.run_id}'"
     return list(client.search_runs([parent.info.experiment_id], within, order_by=["start_time ASC"]))
 
 
 def read_artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
-    """The JSON file of a run, by it or by its id, or None where it is gone."""
+    """Return the content of a run's JSON file; None if it is gone or damaged."""
     try:
         return json.loads(artifact_text(client, run, name) or "")
     except (ValueError, RecursionError):
@@ -214,27 +223,27 @@ def read_artifact(client: MlflowClient, run: Run | str, name: str) -> Any:
 
 
 def artifact_text(client: MlflowClient, run: Run | str, name: str) -> str | None:
-    """The file of a run, by it or by its id, or None where it is gone."""
+    """Return the content of a run's text file; None if it is gone."""
     with TemporaryDirectory() as folder:
         try:
-            # By its address: by the run's id, MLflow reads that run three times over.
+            # By address: if a run's id is given, MLflow reads the run three times.
             address = (client.get_run(run) if isinstance(run, str) else run).info.artifact_uri
             found = download_artifacts(
                 artifact_uri=f"{address}/{name}", dst_path=folder, tracking_uri=client.tracking_uri
             )
-            # Line ends of a diff are part of it.
+            # Line ends are part of a diff, so the text mode, which changes them, is not used.
             return Path(found).read_bytes().decode("utf-8")
         except (MlflowException, OSError, ValueError):
             return None
 
 
 def holder_run_id(run: Run) -> str:
-    """The run that holds a stage's files: the one it reuses, or itself."""
+    """Return the id of the run that holds a stage's files: the one that it reuses, or itself."""
     return str(run.data.tags.get("chatmill.reuses") or run.info.run_id)
 
 
 def maker_runs(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
-    """The runs that hold these stages' files, by id; those that are gone from MLflow are left out."""
+    """Return the runs that hold these stages' files, by id, without those that are gone from MLflow."""
     known = {run.info.run_id: run for run in runs}
     others = sorted({holder_run_id(run) for run in runs} - known.keys())
     known |= runs_by_id(client, others)
@@ -242,7 +251,7 @@ def maker_runs(client: MlflowClient, runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
-    """The runs of these ids that the store has, in one search for each thousand."""
+    """Return the runs with these ids that the store has, one search for each thousand ids."""
     known: dict[str, Run] = {}
     for start in range(0, len(runs), _MOST):
         some = runs[start : start + _MOST]
@@ -255,7 +264,7 @@ def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
 
 
 def data_hash(run: Run) -> str | None:
-    """DVC's hash of the data that a stage's run names."""
+    """Return DVC's hash of the data that a stage's run recorded."""
     for given in run.inputs.dataset_inputs if run.inputs else []:
         found = json.loads(given.dataset.source).get("md5")
         if found:

@@ -1,7 +1,8 @@
-"""What a version of the data is compared with: the champion that learned from other data.
+"""The reference for drift: the newest champion that learned from other data.
 
-Its profile and its model are kept with its runs in MLflow, so its data need not be here any more. They are
-brought to var/cache/artifacts/champion/KEY, beside the outputs of stages, and go when nothing needs them.
+MLflow keeps its profile and its model with its runs, so its data need not be on this machine. They are
+fetched to var/cache/artifacts/champion/KEY, beside the outputs of stages, and `clean` removes them when
+unused.
 """
 
 from __future__ import annotations
@@ -51,17 +52,23 @@ from tasks.tracking.registered_model import MissingModel, download_model
 from tasks.tracking.registry import Registry
 
 STAGE = "champion"
-# What evaluation says of the aligned model, by the names that the champion's losses go by here.
+# Evaluation's metrics of the aligned model that are kept as the champion's held-out losses.
 _HELD_OUT = {"bits_per_byte": "aligned_bits_per_byte", "completion_loss": "aligned_completion_loss"}
 _SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A version of the model, and what it learned from: the data's hash.
+    """A version of the model, with the hash of the data that it learned from.
 
-    `model` and `profile` are the digests of what its stages rlhf and drift left, `held_out` its losses on
-    what it held out. `runs` are those two stages' runs, `registered` is the registered model's name.
+    Attributes:
+        version: The version's number.
+        data: DVC's hash of the data.
+        model: The digest of the output of rlhf.
+        profile: The digest of the output of drift.
+        held_out: Losses on held-out rows.
+        runs: The runs of these two stages.
+        registered: The name of the registered model.
     """
 
     version: str
@@ -74,24 +81,26 @@ class Baseline:
 
     @property
     def about(self) -> str:
-        """What does not depend on where it is kept, as JSON."""
+        """The properties that do not depend on where the version is kept, as JSON."""
         kept = {name: value for name, value in asdict(self).items() if name not in ("runs", "registered")}
         return json.dumps(kept, indent=1)
 
     @property
     def digest(self) -> str:
-        """Of all that it is."""
+        """The SHA-256 of `about`."""
         return hashlib.sha256(self.about.encode()).hexdigest()
 
     @property
     def key(self) -> str:
-        """The name of its folder."""
+        """The name of the folder."""
         return self.digest[:20]
 
 
 def newest_other(registry: Registry, data: str) -> tuple[Baseline | None, str]:
-    """The newest champion, now or before, that learned from other data than this; why there is none, if a
-    person can do something about it.
+    """Return the newest present or former champion that learned from other data than `data`.
+
+    Returns:
+        The champion, or None; and the reason for None, if a person can act on it.
     """
     known = {str(found.version): found for found in registry.versions()}
     for version in dict.fromkeys(move.now for move in reversed(registry.moves())):
@@ -112,7 +121,7 @@ def newest_other(registry: Registry, data: str) -> tuple[Baseline | None, str]:
 
 
 def of_version(registry: Registry, version: str) -> Baseline | None:
-    """The same of one version; None where MLflow no longer has what it takes."""
+    """Return the baseline of one version; None if MLflow no longer has the required files."""
     found = next((each for each in registry.versions() if str(each.version) == version), None)
     made = run_or_none(registry.client, str(found.run_id)) if found else None
     learned = data_hash(made) if made else None
@@ -125,10 +134,11 @@ def _describe_baseline(client: MlflowClient, version: Any, data: str) -> Baselin
     for pipeline in _pipeline_runs(client, made):
         for run in child_runs(client, pipeline):
             tags = run.data.tags
-            # A run that was killed may lack files.
+            # A killed run may lack files.
             if run.info.status == "FINISHED" and tags.get("chatmill.key") and data_hash(run) == data:
                 stages.setdefault(tags.get("chatmill.stage", ""), run)
-        # Else a later run with the same model has what this one was killed before, or was too old for.
+        # Otherwise continue: a later run with the same model may have the stage that this one was killed
+        # before, or did not have yet.
         if {"drift", "evaluate"} <= stages.keys():
             break
     if "drift" not in stages:
@@ -141,7 +151,7 @@ def _describe_baseline(client: MlflowClient, version: Any, data: str) -> Baselin
 
 
 def _pipeline_runs(client: MlflowClient, made: str) -> Iterator[Run]:
-    """The pipeline runs that made or reused a model, the oldest first."""
+    """Yield the pipeline runs that made or reused a model, the oldest first."""
     first = run_or_none(client, client.get_run(made).data.tags.get(PARENT, ""))
     if first:
         yield first
@@ -154,9 +164,15 @@ def _pipeline_runs(client: MlflowClient, made: str) -> Iterator[Run]:
 def fetch_reference_version(
     found: Baseline, client: MlflowClient, uri: str, root: Path, report: EventCallback
 ) -> StageOutput | None:
-    """It as a stage takes it, fetched unless it is there; None where its profile is gone from MLflow.
+    """Return the reference as a stage's input, and fetch it if it is not cached.
 
-    Without its model, where that is gone. Raises DamagedModel where a file of it is not what was registered.
+    If only its model is gone from MLflow, the model is left out.
+
+    Returns:
+        The input; None if the profile is gone from MLflow.
+
+    Raises:
+        DamagedModel: A file of the model is not the one that was registered.
     """
     folder = root / ARTIFACTS / STAGE / found.key
     with exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
@@ -169,6 +185,7 @@ def _fetch_profile(found: Baseline, client: MlflowClient, uri: str, folder: Path
     began = time.monotonic()
     texts = {name: artifact_text(client, found.runs[1], name) for name in (FILE, IDS)}
     model: Path | None = None
+    # Only a missing model is tolerated; the other DamagedModel errors are raised.
     with suppress(MissingModel, MlflowException):
         model = download_model(client.get_model_version(found.registered, found.version), uri)
     part = folder.with_suffix(PART)
@@ -196,7 +213,7 @@ def _fetch_profile(found: Baseline, client: MlflowClient, uri: str, folder: Path
 
 
 def link_or_copy(there: str, here: str) -> None:
-    """The file under another name; copied where the disk is another one."""
+    """Create a hard link to a file; copy the file if it is on another disk."""
     try:
         os.link(there, here)
     except OSError:
@@ -204,7 +221,11 @@ def link_or_copy(there: str, here: str) -> None:
 
 
 def find_by_key(key: str, root: Path, preset_key: str = "drift.reference") -> StageOutput:
-    """One that was brought before, by its key. Raises UserError where it is not there."""
+    """Return a reference that was fetched before, by its key.
+
+    Raises:
+        UserError: There is no such folder.
+    """
     folder = root / ARTIFACTS / STAGE / key
     manifest = read_manifest(folder)
     if manifest is None:

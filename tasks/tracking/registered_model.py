@@ -31,7 +31,7 @@ _ADVICE = (
 
 
 class DamagedModel(UserError):
-    """A file of a registered version is missing or not the one that was registered; the text names it."""
+    """A file of a registered version is missing or was changed; the message names it."""
 
 
 class MissingModel(DamagedModel):
@@ -39,19 +39,19 @@ class MissingModel(DamagedModel):
 
 
 def download_model(version: Any, uri: str, scratch: str = "") -> Path:
-    """Return the folder of a registered version's model, fetched where the store is elsewhere.
+    """Return the folder of a registered version's model; fetch it if the store is not local.
 
     Args:
-        version: a version of a registered model.
-        uri: the address of MLflow's store.
-        scratch: the folder that files of a server are written to; none: a temporary one that stays.
+        version: A version of a registered model.
+        uri: The address of MLflow's store.
+        scratch: The folder for files fetched from a server; empty means a temporary one that is not removed.
 
     Raises:
-        DamagedModel: a file was changed, removed or added since the version was registered.
+        DamagedModel: A file was changed, removed or added since the version was registered.
     """
     named = f"version {version.version} of {version.name}"
     try:
-        # Files of a store without a server are read where they are.
+        # Files of a store without a server are read in place.
         place = scratch if scratch and uri.startswith("http") else None
         folder = Path(download_artifacts(artifact_uri=version.source, tracking_uri=uri, dst_path=place))
     except (MlflowException, OSError) as error:
@@ -70,9 +70,9 @@ def download_model(version: Any, uri: str, scratch: str = "") -> Path:
 
 
 def model_sums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file in a model's folder, by its path from the folder above.
+    """Return the SHA-256 of each file in a model's folder, by its path from the parent folder.
 
-    Anything but a regular file has an empty text: a named pipe is never opened, as reading it never ends.
+    Anything but a regular file has an empty text: reading a named pipe would never end.
     """
     return {
         f"{MODEL}/{path.relative_to(folder).as_posix()}": file_sum(path) if path.is_file() else ""
@@ -82,12 +82,12 @@ def model_sums(folder: Path) -> dict[str, str]:
 
 
 def damaged_file(version: Any, uri: str, sums: Mapping[str, str]) -> str:
-    """Return the first file of a version that is not as its run's manifest has it; else an empty text.
+    """Return the first file of a version that differs from its run's manifest; else an empty text.
 
     Args:
-        version: a version of a registered model.
-        uri: the address of MLflow's store.
-        sums: the SHA-256 of the files as they are now, by path, as `model_sums` returns them.
+        version: A version of a registered model.
+        uri: The address of MLflow's store.
+        sums: The SHA-256 of the present files by path, from `model_sums`.
     """
     client = MlflowClient(tracking_uri=uri)
     run = run_or_none(client, str(version.run_id))
@@ -100,32 +100,34 @@ def differing_file(manifest: Any, digest: str, sums: Mapping[str, str]) -> str:
     """Return the first file that differs from a manifest, or the manifest's own name; else an empty text.
 
     Args:
-        manifest: what MLflow has of the run's manifest; None where it is missing or no JSON.
-        digest: the digest of the output that MLflow's run has; empty for a run that kept none.
-        sums: the SHA-256 of the model's files as they are now, by path.
+        manifest: The manifest that MLflow keeps; None if it is missing or not JSON.
+        digest: The digest of the output in the run's tags; empty for a run that recorded none.
+        sums: The SHA-256 of the model's present files by path.
     """
+    # Whoever can change a file in the store can change the manifest too; the digest is in the database.
     if digest and not _is_intact(manifest, digest):
         return MANIFEST
     wanted = manifest.get("sums") if isinstance(manifest, Mapping) else None
     if not isinstance(wanted, Mapping):
-        # A run of an older chatmill kept no sums: nothing is known to be damaged.
+        # Runs of older versions recorded no checksums, so no damage can be known.
         return ""
     names = {name for name in wanted if name.startswith(f"{MODEL}/")} | set(sums)
     return next((name for name in sorted(names) if sums.get(name) != wanted.get(name)), "")
 
 
 def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root: Path) -> list[str]:
-    """Return a sentence for each registered version that has a damaged or missing file in a local store.
+    """Return a sentence for each registered version with a damaged or missing file in a local store.
 
     Args:
         database: MLflow's SQLite database, or a copy of it.
-        folder: the folder of MLflow's files, relative to var/.
-        sums: the SHA-256 of each file in var/, by path.
-        root: the project's folder.
+        folder: The folder of MLflow's files, relative to var/.
+        sums: The SHA-256 of each file in var/ by path.
+        root: The project's folder.
     """
     query = (
         "select v.name, v.version, v.source, t.value from model_versions v "
         f"left join tags t on t.run_uuid = v.run_id and t.key = '{_DIGEST}' "
+        # MLflow keeps the rows of deleted versions.
         "where v.current_stage != 'Deleted_Internal' order by v.name, v.version"
     )
     with closing(sqlite3.connect(database)) as store:
@@ -133,6 +135,7 @@ def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root:
     said = []
     for name, version, source, digest in rows:
         scheme, _, address = str(source).partition(":")
+        # The files of any other address are not in this project's folder.
         if scheme != PROXIED:
             continue
         place = f"{folder}/{unquote(address).strip('/')}"
@@ -154,7 +157,7 @@ def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root:
 
 
 def _is_intact(manifest: Any, digest: str) -> bool:
-    """Return whether a manifest is the one that was written with an output of this digest."""
+    """Return whether a manifest is the one written with the output of this digest."""
     if not isinstance(manifest, Mapping) or manifest.get("digest") != digest:
         return False
     if SEAL in manifest and manifest[SEAL] != manifest_digest(dict(manifest)):

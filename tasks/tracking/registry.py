@@ -1,8 +1,8 @@
-"""The registry of models: the versions of one product, its champion, and every move of the alias.
+"""The model registry: the versions of one product, its champion, and every move of the alias.
 
-A move is a tag of the registered model, beside the alias. The alias is the truth: a move that something else
-made, as MLflow's page can, is written down when it is next met, its time unknown. A change of several writes
-is finished by whoever reads the registry next (tasks/tracking/alias_changes.py).
+A move is a tag of the registered model, beside the alias. The alias is authoritative: a move by other means,
+such as MLflow's page, is recorded when it is next noticed, without its time. The next reader of the registry
+finishes an interrupted change (tasks/tracking/alias_changes.py).
 """
 
 from __future__ import annotations
@@ -60,19 +60,19 @@ from tasks.tracking.promotion import (
 )
 
 LONGEST_REASON = 2000
-# Raises UserError for a version that must not become champion.
+# A function that raises UserError for a version that must not become champion.
 Check = Callable[[Any], None]
 
 
 class Alone(Protocol):
-    """Keeps other processes of this project out for as long as its context lasts."""
+    """A function that returns a context which excludes other processes of this project."""
 
     def __call__(self) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True)
 class Registered:
-    """What became of the aligned model in the registry; whether it `waits` for a person."""
+    """The result of a registration or decision; `waits` is true if a person must decide."""
 
     version: str
     champion: bool
@@ -89,7 +89,7 @@ class Registry:
         self.model = self.product.model
 
     def champion(self) -> Any:
-        """The version with the alias, or None."""
+        """Return the version with the alias, or None."""
         self._settle()
         return self._champion()
 
@@ -100,10 +100,10 @@ class Registry:
             return None
 
     def opponent(self, digest: str) -> Any:
-        """Return the version that a new model is compared with; None where there is none.
+        """Return the version that a new model is compared with; None if there is none.
 
-        That is the champion, or the champion before it where the champion is this very model: a run that is
-        repeated then compares with the same version as before.
+        That is the champion. If the champion is this model itself, it is the champion before it, so that a
+        repeated run compares with the same version as before.
         """
         moves, known = self.moves(), {_version_name(found): found for found in self.versions()}
         others = {name: found for name, found in known.items() if found.tags.get("digest") != digest}
@@ -113,7 +113,7 @@ class Registry:
         return None
 
     def versions(self) -> list[Any]:
-        """All versions, the newest first."""
+        """Return all versions, the newest first."""
         self._settle()
         return self._versions()
 
@@ -130,17 +130,17 @@ class Registry:
                 return sorted(found, key=lambda version: -int(version.version))
 
     def moves(self) -> list[AliasChange]:
-        """The moves of the alias, the oldest first; the last one leads to where it is now."""
+        """Return the moves of the alias, the oldest first; the last one leads to the present champion."""
         self._settle()
         return self._moves()[0]
 
     def _moves(self) -> tuple[list[AliasChange], int]:
-        """All moves, and how many of them are in the history."""
+        """Return all moves, and the number of them that the history records."""
         tags, holder = self._state()
         return all_moves(tags, holder), len(recorded_moves(tags))
 
     def _state(self) -> tuple[Mapping[str, str], str]:
-        """The tags of the registered model, and the version with the alias."""
+        """Return the tags of the registered model, and the version with the alias."""
         try:
             found = self.client.get_registered_model(self.model)
         except MlflowException:
@@ -148,8 +148,9 @@ class Registry:
         return found.tags, str(found.aliases.get(CHAMPION, ""))
 
     def _settle(self) -> None:
-        """Finish what a process that was killed had begun to change."""
+        """Finish the change of a process that was killed."""
         if pending_change(self._state()[0]) is not None:
+            # Read again under the lock: the process that had begun the change may have finished it.
             with self.alone():
                 self._finish()
 
@@ -159,7 +160,7 @@ class Registry:
             finish_change(self.client, self.model, change)
 
     def check(self) -> None:
-        """Raises UserError where another program has a registered model of this product's name."""
+        """Raise UserError if another program has a registered model of this product's name."""
         try:
             found = self.client.get_registered_model(self.model)
         except MlflowException:
@@ -171,14 +172,14 @@ class Registry:
             )
 
     def _prepare(self) -> None:
-        """Make the registered model where there is none."""
+        """Create the registered model if it is missing."""
         with suppress(MlflowException):
             self.client.get_registered_model(self.model)
             return
         try:
             self.client.create_registered_model(self.model, tags={PRODUCT: self.product.name})
         except MlflowException as error:
-            # Another host made it meanwhile.
+            # Another host may have created it meanwhile.
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
 
@@ -191,19 +192,22 @@ class Registry:
         preset: str = "",
         why: str = "",
     ) -> Registered:
-        """Make the aligned model a version; `champion` where it passed and is better.
+        """Register the aligned model as a version; make it champion if it passed and is better.
 
-        With a `question` a person decides about one that would be: it waits. The same model under the same
-        verdict is registered once: what is there is returned. A model that a person rolled back from, or
-        refused, is not promoted by the gate, under no verdict.
+        The same model under the same verdict is registered once; the existing version is returned. The gate
+        never promotes a model that a person rolled back from or refused, under any verdict.
 
         Args:
-            aligned: the model.
-            verdict: the gate's output.
-            source: where MLflow has the model.
-            question: what a person is asked; None: nobody is.
-            preset: the name of the preset, which `chatmill models` shows.
-            why: why the champion was not scored in this run, if that is known.
+            aligned: The model.
+            verdict: The gate's output.
+            source: The address of the model in MLflow.
+            question: The question to a person, who decides about a version that would be promoted; None asks
+                nobody.
+            preset: The name of the preset, shown by `chatmill models`.
+            why: The reason why the champion was not scored in this run, if known.
+
+        Raises:
+            UserError: Another program has a registered model of this name.
         """
         with self.alone():
             self._prepare()
@@ -245,7 +249,8 @@ class Registry:
             return Registered(version, True, f"{says}: now the champion{ended_rollback(moves)}")
 
     def _withheld_before(self, digest: str) -> str:
-        """Why a person's word in a store of before there were products keeps this model from promotion."""
+        """Return the reason why a decision in a store without products prevents this model's promotion."""
+        # The product `chatmill` is that former registered model itself.
         if self.model == MODEL:
             return ""
         before = Registry(self.client, self.alone)
@@ -268,7 +273,8 @@ class Registry:
             return Registered(version, False, f"{says} is this model; {withheld}")
         seen = any(version in (move.before, move.now) for move in (moves[:recorded] if holds else moves))
         if known.tags.get("promote") == "true" and not seen and (holds or beats_champion(known, champion)[0]):
-            # Its process was killed before the alias was moved, or before the history had that.
+            # The process that registered it was killed before it moved the alias, or before the history
+            # recorded the move.
             before = moves[:recorded] if holds else moves
             self._promote(version, known.tags.get("reason", ""), before, recorded)
             return Registered(version, True, f"{says}: now the champion{ended_rollback(before)}")
@@ -277,11 +283,21 @@ class Registry:
     def decide(
         self, version: str, yes: bool, who: str, why: str, in_time: bool = False, check: Check | None = None
     ) -> Registered:
-        """A person's word on a version that waits: champion, if it is yes and beats the champion of now.
+        """Record a person's decision on a version that waits; promote it if approved and better than the
+        champion.
 
-        The same word again changes nothing. `in_time`: it was given before the time ran out. Raises UserError
-        for a version that waits for nobody, and where the other word was given. `check` may refuse a version
-        that would become champion.
+        The same decision again changes nothing.
+
+        Args:
+            version: The version's number.
+            yes: Whether the person approves.
+            who: The person.
+            why: The reason.
+            in_time: The decision was made before the deadline, although it arrives later.
+            check: Called with a version that would be promoted; may raise UserError.
+
+        Raises:
+            UserError: The version does not wait, or was decided otherwise.
         """
         wanted = APPROVED if yes else REFUSED
         why = _check_reason(why) or wanted
@@ -301,6 +317,7 @@ class Registry:
                 raise UserError(f"{says}: {approval.describe_approval(found)}")
             if version == holder and not yes:
                 raise UserError(f"{says} is the champion already; `chatmill rollback` takes it back")
+            # Compared again: the champion may have changed while the version waited.
             wins, reason = beats_champion(found, known.get(holder))
             wins = wins and yes and version != holder
             if wins and check:
@@ -329,11 +346,20 @@ class Registry:
     def rollback(
         self, version: str, why: str, who: str, even_so: bool = False, check: Check | None = None
     ) -> AliasChange:
-        """Make `version` the champion ("": the one before this one); the move.
+        """Make a version the champion, and return the move.
 
-        The same rollback again, by the same person for the same reason, changes nothing. Raises UserError for
-        a version that is not there, never passed the gate (unless `even_so`) or is champion already, for no
-        champion before, and for no reason. `check` may refuse the version too.
+        The same rollback again, by the same person for the same reason, changes nothing.
+
+        Args:
+            version: The version's number; empty means the champion before this one.
+            why: The reason, which is required.
+            who: The person.
+            even_so: Accept a version that never passed the gate.
+            check: Called with the version; may raise UserError.
+
+        Raises:
+            UserError: The version is missing, never passed the gate or is champion already; there was no
+                champion before; or no reason is given.
         """
         why = _check_reason(why)
         if not why:
@@ -366,7 +392,7 @@ class Registry:
             return move
 
     def _before(self, moves: list[AliasChange], known: Iterable[str]) -> str:
-        """The champion before the present one; after a rollback the one before that, not the one left."""
+        """Return the champion before the present one; after a rollback, the one before that."""
         there = set(known)
         left = [version for version in champion_trail(moves) if version in there]
         if not left:
@@ -378,13 +404,17 @@ class Registry:
 
 
 def _is_repeated(last: AliasChange, version: str, why: str, who: str) -> bool:
-    """Whether a rollback is the one that was made last: the process that made it may have been killed."""
+    """Return whether a rollback equals the last one: the process that made it may have been killed."""
     same = (last.by, last.who, last.why) == (PERSON, who, why) and bool(last.before)
     return same and version in ("", last.now)
 
 
 def _check_reason(why: str) -> str:
-    """What a person gives as their reason. Raises UserError where it is longer than what is kept."""
+    """Return a person's reason without outer spaces.
+
+    Raises:
+        UserError: It is longer than what is kept.
+    """
     why = why.strip()
     if len(why) > LONGEST_REASON:
         raise UserError(

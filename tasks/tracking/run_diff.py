@@ -1,4 +1,4 @@
-"""What differs between two pipeline runs: code, data, parameters, lock, device, figures."""
+"""Differences between two pipeline runs: code, data, parameters, lock file, device, metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tasks.tracking.queries import (
 _GONE = "gone"
 _AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
 
-# Of the last step's batch alone: they say little of a training.
+# Metrics of the last step's batch only, which say little about a training.
 LAST_STEP = {
     "loss", "gradient_norm", "learning_rate_scale", "reward", "kl", "length", "ends_by_itself", "distinct",
     "length_ratio", "kl_coefficient", "policy_loss", "value_loss", "clipped_share", "entropy", "step_kl",
@@ -46,31 +46,31 @@ UNLIKE = (
     "* measured on other held-out rows: these figures cannot be compared. `held-out rows` above shows which "
     "rows differ, with their number and digest."
 )
-# What a stage took, not what came out: it differs from run to run.
+# Metrics of cost rather than result: they differ from run to run.
 SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
 
 
 def is_speed(figure: str) -> bool:
-    """Whether a figure tells of the machine and not of the model."""
+    """Return whether a metric depends on the machine rather than on the model."""
     return figure.startswith((*SPEED, "cost/")) or figure.endswith((*SPEED, "_per_second", "_bytes_peak"))
 
 
 def tells_of(declares: StageDeclaration, figure: str) -> str:
-    """Return what a figure of a stage tells of: the model, a training's last step alone, or the machine."""
+    """Return what a stage's metric depends on: the model, a training's last step only, or the machine."""
     if is_speed(figure):
         return MACHINE
-    # The stages that resume from checkpoints are the trainings.
+    # Stages that resume from checkpoints are the trainings.
     return LAST if declares.resumes and figure in LAST_STEP else MODEL
 
 
 def is_apart(row: Difference, what: str) -> bool:
-    """Return whether a figure tells of the last step alone, or of the machine."""
+    """Return whether a difference is a metric of this category, as `tells_of` returns it."""
     return row.kind == "figure" and row.about == what
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out rows of one kind in one part of the split: how many, and a digest of them all."""
+    """Held-out rows of one kind in one part of the split: their number, and a digest over all of them."""
 
     n: int
     digest: str
@@ -81,7 +81,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one pipeline run, by stage where it is a stage's."""
+    """The recorded properties of one pipeline run, by stage if they belong to a stage."""
 
     run: str
     around: dict[str, str]
@@ -94,10 +94,17 @@ class Facts:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs; None: that run has no such thing. `change`: of figures, second less first.
+    """One difference between two runs.
 
-    `unlike` says that a figure was measured on other held-out rows, so that its change means little; `about`
-    is what a figure tells of: `MODEL`, `LAST` or `MACHINE`.
+    Attributes:
+        kind: The kind of property, such as "parameter".
+        stage: The stage, or an empty text.
+        name: The name of the property.
+        before: The value in the first run; None if that run has none.
+        now: The value in the second run; None if that run has none.
+        change: For a metric, the second value less the first.
+        unlike: The metric was measured on other held-out rows, so `change` means little.
+        about: What a metric depends on: `MODEL`, `LAST` or `MACHINE`.
     """
 
     kind: str
@@ -111,10 +118,12 @@ class Difference:
 
 
 def find_run(client: MlflowClient, name: str) -> Run:
-    """The pipeline run of an MLflow id or its beginning, a stage's run, a version's number, or champion.
+    """Return the pipeline run of an MLflow id or its start, a stage's run, a version's number, or champion.
 
-    Raises UserError where there is none, or a beginning fits several.
+    Raises:
+        UserError: No run matches, or several do.
     """
+    # A full id first: it may consist of digits only, as a version's number does.
     run = run_or_none(client, name) if len(name) == 32 else None
     if run is None and is_version(name):
         run = run_or_none(client, model_run(client, name)[0])
@@ -134,7 +143,7 @@ def find_run(client: MlflowClient, name: str) -> Run:
 
 
 def run_facts(client: MlflowClient, parent: Run) -> Facts:
-    """What MLflow holds of a pipeline run and its stages."""
+    """Return the properties that MLflow holds of a pipeline run and its stages."""
     tags = parent.data.tags
     known = Facts(parent.info.run_id, {name: tags.get(tag, _GONE) for name, tag in _AROUND.items()})
     preset = read_artifact(client, parent, "preset.json") or {}
@@ -144,7 +153,7 @@ def run_facts(client: MlflowClient, parent: Run) -> Facts:
     for run in runs:
         name = run.data.tags.get("chatmill.stage", "")
         known.parameters[name] = plain_keys(run.data.params)
-        # What was reused has the figures of its training with the run that made it.
+        # The metrics of a reused training are in the run that made it.
         maker = made_by.get(holder_run_id(run), run)
         known.figures[name] = plain_keys(maker.data.metrics)
         manifest = (
@@ -162,7 +171,7 @@ def run_facts(client: MlflowClient, parent: Run) -> Facts:
 
 
 def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict[str, HeldOut]:
-    """The held-out rows that a split has, by part and kind as in `test pairs`, from its manifest."""
+    """Return a split's held-out rows from its manifest, by part and kind, as in `test pairs`."""
     sums = manifest.get("sums") or {}
     found = {}
     for part in ("valid", "test"):
@@ -175,13 +184,13 @@ def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict
 
 
 def _unlike_held_out(declared: Mapping[str, StageDeclaration], stage: str, names: Collection[str]) -> bool:
-    """Whether the figures of a stage were measured on some of these held-out rows."""
+    """Return whether the metrics of a stage were measured on some of these held-out rows."""
     parts = measured_rows(declared, stage)
     return any(f"{part} {kind}" in names for part, kinds in parts.items() for kind in kinds)
 
 
 def run_differences(before: Facts, now: Facts) -> list[Difference]:
-    """All that differs, what causes first, figures last."""
+    """Return all differences: causes first, metrics last."""
     found = [Difference("run", "", *row) for row in _differing_values(before.around, now.around)]
     found += [
         Difference("code", stage, "", one, two)
@@ -201,7 +210,7 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
             about = tells_of(declared.get(stage, StageDeclaration()), name)
             unlike = other and about == MODEL
             figures.append(Difference("figure", stage, name, old, new, change, unlike, about))
-    # The figures that decide come first: those on held-out rows, of the last stage before the others.
+    # The decisive metrics come first: those on held-out rows, the last stage before the others.
     first = [stage for stage in reversed(sort_stages(declared)) if measured_rows(declared, stage)]
     return found + sorted(
         figures, key=lambda row: first.index(row.stage) if row.stage in first else len(first)

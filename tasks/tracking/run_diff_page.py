@@ -1,4 +1,4 @@
-"""Two runs side by side on one page: what differs, and the curves of their trainings over each other."""
+"""An HTML page that compares two runs: their differences, and the curves of their trainings overlaid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.tracking.queries import artifact_text, child_runs, holder_run_id, mak
 from tasks.tracking.run_diff import APART, LAST, MACHINE, UNLIKE, Difference, is_apart, is_speed
 
 _CURVES = "curves.jsonl"
-# Of one run, the tone of its curves in the page's style.
+# The color class of each run's curves.
 TONES = ("train", "aligned")
 _SHOWN, _LONGEST = 12, 60
 SECTIONS = (
@@ -64,8 +64,9 @@ _PAGE = """<!doctype html>
 
 
 def diff_page(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Difference]) -> str:
-    """The page of two pipeline runs, from what differs between them and the curves that MLflow keeps."""
+    """Return the page of two pipeline runs, from their differences and the curves that MLflow keeps."""
     names = [run.info.run_id[:8] for run in runs]
+    # Names of runs, presets and parameters come from users, so everything is escaped.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(_PAGE).render(
         style=Markup(STYLE + _OWN),
@@ -118,7 +119,7 @@ def _format_value(value: Any) -> str:
 def _training_charts(
     client: MlflowClient, runs: tuple[Run, Run], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Each training with a chart a quantity; the second run's curve lies over the first's."""
+    """Return a chart of each metric for each training; the second run's curve lies over the first's."""
     curves = [_read_curves(client, run) for run in runs]
     stages = []
     for stage in dict.fromkeys(stage for each in curves for stage in each):
@@ -141,7 +142,7 @@ def _training_charts(
 
 
 def _read_curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """By stage and quantity, the points of each training; speed is none of them."""
+    """Return the points of each training by stage and metric, without metrics of speed."""
     found = {}
     runs = child_runs(client, parent)
     made_by = maker_runs(client, runs)
@@ -157,7 +158,7 @@ def _read_curves(client: MlflowClient, parent: Run) -> dict[str, dict[str, list[
 
 
 def _curve_rows(client: MlflowClient, run: Run | None) -> list[dict[str, Any]]:
-    """A training's curves; none where it has none, or they are gone."""
+    """Return the curves of a training; empty if it has none or they are gone."""
     try:
         text = artifact_text(client, run, _CURVES) if run else None
         return [json.loads(line) for line in (text or "").splitlines()]

@@ -1,4 +1,4 @@
-"""Runs in MLflow: a parent a pipeline run, a child a stage."""
+"""Runs in MLflow: a parent run for each pipeline run, a child run for each stage."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ from tasks.tracking.registry import Registered, Registry
 
 _LONGEST = 500
 _CURVES = "curves.jsonl"
-# Of a run that was killed: how it ended. Of a stage's run among these: the later run that holds its files.
+# Tags of a killed run: how it was closed; and for a stage's run, the later run that holds its files.
 _CLOSED, HOLDER = "chatmill.closed", "chatmill.holder"
 _FLOW_RUN = "prefect.flow_run_id"
-# Of a stage's run: the copies that a cleaning removed from it.
+# Tag of a stage's run: the copies that `clean` removed from it.
 CLEANED = "chatmill.cleaned"
-# Of a stage's run: somebody was told of what it made.
+# Tag of a stage's run: an event about its output was sent.
 _TOLD = "chatmill.told"
 LAST_SECONDS = 10.0
 _GONE = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE))
@@ -59,20 +59,20 @@ COST, MOST_ATTEMPTS = "cost", 50
 
 
 class Tracker:
-    """Writes one pipeline run. Figures go from a thread of their own, so that training does not wait.
+    """Writes one pipeline run to MLflow. Metrics are sent by a separate thread, so that training never waits.
 
-    `folder` holds what a local store keeps on disk, and a locked file for each run that is alive: a run whose
-    file can be locked was left open by a process that is gone.
+    `folder` holds the files of a local store, and a locked file for each running pipeline run. If such a file
+    can be locked, the process of its run is gone.
     """
 
     def __init__(self, uri: str, experiment: str, folder: Path, product: str = MODEL) -> None:
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        # It writes a traceback for each failed statement; who asked gets the error itself.
+        # MLflow logs a traceback for each failed statement; the caller gets the error itself.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         self.uri, self.folder = uri, folder
         check_hosts()
-        # Two processes that make a new database at once break it.
+        # Two processes that create a new database at the same time break it.
         with self._exclusive_lock():
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             found = self.client.get_experiment_by_name(experiment)
@@ -98,14 +98,14 @@ class Tracker:
         return Registry(self.client, self._exclusive_lock, product)
 
     def registries(self, wanted: str = "") -> list[Registry]:
-        """Return the registries of all products that have versions, or of the one that is wanted."""
+        """Return the registries of all products that have versions, or of the wanted one."""
         there = list_products(self.client)
         chosen = [find_product(there, wanted)] if wanted else there
         return [self.registry_of(product) for product in chosen]
 
     @contextmanager
     def _exclusive_lock(self) -> Iterator[None]:
-        """One process at a time, of those that share the folder; who may only read it needs no lock."""
+        """Exclude the other processes that share the folder; a user who may only read it needs no lock."""
         with ExitStack() as held:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -121,9 +121,14 @@ class Tracker:
     def open_run(
         self, name: str, files: Mapping[str, str], tags: Mapping[str, str], note: str, run_name: str = ""
     ) -> Iterator[None]:
-        """The parent run of a preset for as long as the context lasts, its stages' runs tagged like it.
+        """Open the parent run of a preset while the context lasts; its stages' runs get the same tags.
 
-        `note` is what `abandoned` says of it should this process die; `run_name` is shown in MLflow's lists.
+        Args:
+            name: The preset's name.
+            files: Texts to keep with the run, by file name.
+            tags: Tags of the run.
+            note: The text that `close_abandoned_runs` yields if this process dies.
+            run_name: The name in MLflow's lists; the default is `name`.
         """
         self.name, self.tags = name, {**tags, PRESET: name}
         created = self.client.create_run(self.experiment, run_name=run_name or name, tags=self.tags)
@@ -135,6 +140,8 @@ class Tracker:
             with self._exclusive_lock():
                 alive.parent.mkdir(exist_ok=True)
                 file_alive = held.enter_context(alive.open("w"))
+                # Under the folder's lock, as `close_abandoned_runs` would otherwise find the file before it
+                # is locked.
                 fcntl.flock(file_alive, fcntl.LOCK_EX)
                 file_alive.write(note)
                 file_alive.flush()
@@ -144,25 +151,36 @@ class Tracker:
                     self._close_doubles()
 
     def _close_doubles(self) -> None:
-        """A server that took an order and was gone before it said so was asked again: two runs are of one."""
+        """Close duplicates of this run.
+
+        A client repeats a request whose answer was lost, and MLflow then has two runs.
+        """
         mine = f"tags.`{_FLOW_RUN}` = '{self.tags.get(_FLOW_RUN, '')}' and attributes.status = 'RUNNING'"
         for run in self.client.search_runs([self.experiment], mine):
             self._kill_run(run.info.run_id, "MLflow made it twice; this one was not used")
 
     def _kill_run(self, run: str, why: str, end: int | None = None) -> None:
-        """Close a run that no process goes on with, as of `end`, in milliseconds since 1970 (None: now)."""
+        """Close a run that no process continues.
+
+        Args:
+            run: The run's id.
+            why: The reason, kept as a tag.
+            end: The end in milliseconds since 1970; None means now.
+        """
         self.client.set_tag(run, _CLOSED, why)
         self.client.set_terminated(run, "KILLED", end)
 
     @contextmanager
     def _close_ended_run(self, run: str, alive: Path | None = None) -> Iterator[None]:
-        """Close a run in the state that it ended in.
+        """Close a run in the state in which its context ends.
 
-        Where MLflow cannot be told of it, the file that showed it alive stays, and the next start does.
+        If MLflow does not answer, the file that marks the run as alive stays, and the next start closes the
+        run.
         """
         try:
             yield
         except BaseException as error:
+            # The error that ended the run matters more than MLflow's.
             with suppress(Exception):
                 self.sender.flush_metrics(patience=LAST_SECONDS)
                 self._close_run(run, "FAILED" if isinstance(error, Exception) else "KILLED", alive)
@@ -175,9 +193,10 @@ class Tracker:
             alive.unlink(missing_ok=True)
 
     def close_abandoned_runs(self) -> Iterator[str]:
-        """Close the runs whose process is gone, as of when they last said something; the notes they left.
+        """Close the runs whose process is gone, and yield their notes.
 
-        A note is given again at the next start until the caller has come to the one after it.
+        A run ends at the last change of its file. A note is yielded again at the next start unless the caller
+        asks for the following one.
         """
         with self._exclusive_lock():
             for path in sorted((self.folder / "alive").glob("*")):
@@ -188,11 +207,12 @@ class Tracker:
                         continue
                     self._close_all(path.name, int(path.stat().st_mtime * 1000))
                     yield file.read()
+                    # After the yield: a caller that fails with this note gets it again.
                     path.unlink(missing_ok=True)
 
     def _close_all(self, parent: str, end: int) -> None:
         within = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
-        # Its own experiment may be another preset's.
+        # The run may belong to another preset's experiment.
         if not (found := self._read_run(parent)):
             return
         children = self.client.search_runs([found.info.experiment_id], within)
@@ -208,10 +228,10 @@ class Tracker:
             raise
 
     def _holder_run(self, reference: StageOutput) -> str:
-        """The run that holds the files of an output that is reused; nothing where this store has none.
+        """Return the run that holds the files of a reused output; empty if this store has none.
 
-        A run that was killed may hold a part of them, and a cleaning removes copies from old runs. Such a run
-        names the run that took its place.
+        A killed run may hold only a part of them, and `clean` removes copies from old runs. Such a run names
+        its successor in a tag.
         """
         run = self._read_run(reference.run) if reference.reused and reference.run else None
         if run is None or _is_whole(run):
@@ -221,7 +241,7 @@ class Tracker:
         return heir.info.run_id if heir is not None and _is_whole(heir) else ""
 
     def log_text(self, file: str, text: str) -> None:
-        """Keep a text with the run of the stage, or with the parent where none is open."""
+        """Keep a text with the stage's run, or with the parent run if no stage is open."""
         self.client.log_text(self.stage or self.run, text, file)
 
     @contextmanager
@@ -233,16 +253,16 @@ class Tracker:
         holds: tuple[str, int] = ("cpu", 1),
         declares: StageDeclaration | None = None,
     ) -> Iterator[str]:
-        """Open a stage's run for as long as the context lasts and yield its id.
+        """Open a stage's run while the context lasts, and yield its id.
 
-        `close_stage` records how it went.
+        `close_stage` records the result.
 
         Args:
-            name: the stage's name.
-            parameters: the stage's parameters, a dataclass or a mapping.
-            parents: ids of the runs that made the inputs.
-            holds: the kind of device that the stage holds, and how many.
-            declares: what the stage declares; None stands for what chatmill's stage of that name does.
+            name: The stage's name.
+            parameters: The stage's parameters, a dataclass or a mapping.
+            parents: Ids of the runs that made the inputs.
+            holds: The kind of device that the stage holds, and the number of devices.
+            declares: The stage's declaration; None means that of chatmill's stage of this name.
         """
         self.declares = declares or read_declaration(name, None)
         tags = {
@@ -258,6 +278,7 @@ class Tracker:
             Param(mlflow_key(key), value[:_LONGEST])
             for key, value in flatten_values(plain_parameters(parameters))
         ]
+        # MLflow takes at most 100 parameters in a request.
         for start in range(0, len(params), 100):
             self.client.log_batch(self.stage, params=params[start : start + 100])
         try:
@@ -268,7 +289,7 @@ class Tracker:
 
     @contextmanager
     def resume_run(self, run: str) -> Iterator[None]:
-        """Figures go to a stage's run that another process opened, and closes."""
+        """Send metrics to a stage's run that another process opened and will close."""
         self.stage = run
         try:
             yield
@@ -277,7 +298,7 @@ class Tracker:
             self.stage = ""
 
     def log_event(self, event: Event) -> None:
-        """Keep an event's figures; they are sent every few seconds, so that a dashboard can follow."""
+        """Queue an event's metrics; they are sent every few seconds, so that a dashboard can follow."""
         if not isinstance(event, Step | Evaluation) or not event.metrics:
             return
         figures = dict(event.metrics)
@@ -285,15 +306,21 @@ class Tracker:
             figures["tokens_per_second"] = event.tokens_per_second
         self.sender.put_metrics(self.stage, _make_metrics(figures, event.step))
         with suppress(FileNotFoundError):
+            # The time of this file is the end of the run if the process is killed.
             os.utime(self.folder / "alive" / self.run)
 
     def close_stage(
         self, reference: StageOutput, data_hash: str, say: Callable[[str], None] = ignore_message
     ) -> str:
-        """A stage's figures and files. The run that holds them: one reused names the run it reuses.
+        """Record a stage's metrics and files, and return the id of the run that holds the files.
 
-        Where this store does not know that run, or it was killed before it had them all, this one holds them
-        as if the stage had been made. MLflow is waited for; `say` is told so.
+        A reused stage names the run that it reuses. If this store does not have that run, or the run was
+        killed before it had all files, this run holds them as if the stage had been made.
+
+        Args:
+            reference: The stage's output.
+            data_hash: DVC's hash of the data; empty if none was read.
+            say: Receives messages about an MLflow server that does not answer.
         """
         self.sender.flush_metrics(say)
         reuses = self._holder_run(reference)
@@ -325,7 +352,7 @@ class Tracker:
         return reuses or self.stage
 
     def _keep_curves(self, curves: Path) -> None:
-        """What the run lacks of them: an attempt that was killed had come so far."""
+        """Send the points of the curves that the run lacks: those of a killed attempt before this one."""
         rows = [json.loads(line) for line in curves.read_text().splitlines()] if curves.exists() else []
         if not rows:
             return
@@ -346,9 +373,9 @@ class Tracker:
             self.client.log_batch(self.stage, metrics=lacks[start : start + BATCH])
 
     def _keep_cost(self, reference: StageOutput, holder: str, data_hash: str) -> None:
-        """What a stage took: as figures of its run where it was made, and at the pipeline's run for sums.
+        """Record a stage's cost: as metrics of its run if it was made, and as a tag of the pipeline run.
 
-        There a reader finds them, and whose output it is, without reading a run a stage.
+        From the tag, a reader gets costs and owners of outputs without reading each stage's run.
         """
         if not reference.cost:
             return
@@ -382,15 +409,15 @@ class Tracker:
             self.client.log_artifacts(self.stage, str(folder / "data_docs"), "data_docs")
 
     def is_told(self, output: StageOutput) -> bool:
-        """Whether an event about this output was sent already."""
+        """Return whether an event about this output was already sent."""
         return _TOLD in self.client.get_run(output.run).data.tags
 
     def set_told(self, output: StageOutput) -> None:
-        """An event about this output was sent; none is sent again."""
+        """Record that an event about this output was sent."""
         self.client.set_tag(output.run, _TOLD, "true")
 
     def is_whole(self, data_hash: str) -> None:
-        """Note with the parent run that its chain came to the end, from that version of the data."""
+        """Record with the parent run that all stages are complete, and the version of the data."""
         self.client.set_tag(self.run, WHOLE, data_hash)
 
     def register(
@@ -401,15 +428,20 @@ class Tracker:
         preset: str = "",
         why: str = "",
     ) -> Registered:
-        """Make the aligned model a version of the registered model; see `Registry.register`."""
+        """Register the aligned model as a version; see `Registry.register`."""
         source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
         return self.registry.register(aligned, verdict, source, question, preset, why)
 
     def champion_folder(self, address: str = CHAMPION) -> Path | None:
-        """The folder of a champion's model, fetched where the store is elsewhere; None: there is no champion.
+        """Return the folder of a champion's model, fetched if the store is not local; None if there is no
+        champion.
 
-        `address` is champion or NAME/champion. Raises UserError where several products have models, and
-        where a file of the champion is not the one that was registered.
+        Args:
+            address: champion or NAME/champion.
+
+        Raises:
+            UserError: Several products have models and no name is given, or a file of the champion was
+                changed.
         """
         there = list_products(self.client)
         if not there:
@@ -424,21 +456,22 @@ class Tracker:
 
 
 def _is_whole(run: Run) -> bool:
-    """Return whether a stage's run came to its end and still has all files that it kept."""
+    """Return whether a stage's run finished and still has all its files."""
     return run.info.status == "FINISHED" and CLEANED not in run.data.tags
 
 
 def _experiment_identity(experiment: Any) -> str:
-    """Return what tells an experiment from another one of its name; empty for none."""
+    """Return a text that distinguishes an experiment from another one of its name; empty for None."""
     return f"{experiment.experiment_id} {experiment.creation_time}" if experiment else ""
 
 
 def _curve_metrics(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A point of the curves without its place."""
+    """Return a point of the curves without its step."""
     return {name: value for name, value in row.items() if name != "step"}
 
 
 def _make_metrics(figures: Mapping[str, Any], step: int) -> list[Metric]:
+    """Return the finite numbers among some values as MLflow metrics."""
     now = int(time.time() * 1000)
     return [
         Metric(mlflow_key(name), float(value), now, step)
@@ -448,7 +481,7 @@ def _make_metrics(figures: Mapping[str, Any], step: int) -> list[Metric]:
 
 
 def curves_figure(path: Path) -> Any:
-    """The curves of a training as one figure, a panel a quantity."""
+    """Return the curves of a training as one figure with a panel for each metric."""
     from matplotlib.figure import Figure
 
     curves: dict[str, list[tuple[float, float]]] = {}
@@ -461,7 +494,8 @@ def curves_figure(path: Path) -> Any:
     rows = max(1, math.ceil(len(curves) / columns))
     height = 2.4 * rows
     figure = Figure(figsize=(5 * columns, height))
-    # In inches, by hand: of a figure of many panels, working its layout out takes as long as drawing it.
+    # The margins are set by hand, in inches: an automatic layout of many panels takes as long as drawing
+    # them.
     figure.subplots_adjust(
         left=0.06, right=0.98, bottom=0.3 / height, top=1 - 0.3 / height, wspace=0.16, hspace=0.34
     )
