@@ -1,5 +1,4 @@
-"""What may be removed from a project: outputs, caches, copies in MLflow, logs, and what crashed runs
-left.
+"""Removal of outputs, caches, copies in MLflow, logs, and what crashed runs left.
 
 Nothing here decides on a record, which only a person may remove.
 """

@@ -1,6 +1,6 @@
-"""MLflow's copies of models, curves and data docs: which runs' copies nothing needs, and their removal.
+"""MLflow's copies of models, curves and data docs: the choice of those that nothing needs, and their removal.
 
-Records stay with every run: manifests, presets, lineage, diffs, figures, verdicts and reports.
+Records stay with every run: manifests, presets, lineage, diffs, metrics, verdicts and reports.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNKNOWN_RUN = "runs that this MLflow store does not know"
 
 @dataclass(frozen=True)
 class Copies:
-    """The copies that MLflow keeps with one stage's run, and their size."""
+    """The copies that MLflow keeps with one stage's run, and their size in bytes."""
 
     run: str
     stage: str
@@ -38,7 +38,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """The copies to remove, and those to keep, each with its reason."""
+    """The copies to remove, and those to keep, each with the reason."""
 
     removed: list[Copies]
     kept: list[tuple[Copies, str]]
@@ -47,15 +47,15 @@ class CopyPlan:
 def plan_copies(
     client: MlflowClient, folder: Path, age: float, now: float, alive: Iterable[str], newest: Iterable[str]
 ) -> CopyPlan:
-    """Decide which copies below a local store's `folder` go.
+    """Decide which copies below a local store's `folder` are removed.
 
     Args:
         client: The store that the runs are in.
-        folder: The folder of the store's artifacts; one that is not there holds none.
-        age: Copies of runs that ended less than so many seconds ago stay.
-        now: The time, in seconds since 1970.
-        alive: Pipeline runs whose process is alive: their stages' copies stay.
-        newest: The newest pipeline runs: their stages' copies stay.
+        folder: The folder of the store's artifacts; a missing one holds none.
+        age: Copies of runs that ended less than this many seconds ago stay.
+        now: The time in seconds since 1970.
+        alive: Pipeline runs whose process is alive; the copies of their stages stay.
+        newest: The newest pipeline runs; the copies of their stages stay.
     """
     places = dict(_copy_paths(folder))
     if not places:
@@ -81,11 +81,13 @@ def plan_copies(
 
 
 def remove_copies(client: MlflowClient, copies: Copies) -> None:
-    """Remove the copies of one run; first note with the run that it no longer has them.
+    """Remove the copies of one run; first record with the run that it no longer has them.
 
-    A later run that reuses the stage's output then keeps its files itself.
+    A later run that reuses the stage's output then keeps the files itself.
     """
     if copies.is_active:
+        # Before the removal: a kill in between leaves copies that nobody counts on, not a run that seems
+        # complete.
         client.set_tag(copies.run, CLEANED, ", ".join(path.name for path in copies.paths))
     for path in copies.paths:
         if path.is_dir():
@@ -95,12 +97,14 @@ def remove_copies(client: MlflowClient, copies: Copies) -> None:
 
 
 def _copy_paths(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
-    """Return each run that has copies below the folder, with their paths."""
+    """Yield each run that has copies below the folder, with their paths."""
+    # Runs lie below their experiment, or directly below the folder.
     for pattern in ("*/artifacts", "*/*/artifacts"):
         for place in sorted(folder.glob(pattern)):
             paths = tuple(
                 path for path in (place / name for name in _COPIES) if path.exists() and not path.is_symlink()
             )
+            # A link may lead to files of the user's, and a folder with another name was not made by MLflow.
             if RUN_ID.fullmatch(place.parent.name) and paths and not place.is_symlink():
                 yield place.parent.name, paths
 

@@ -1,4 +1,4 @@
-"""Downloads, environments, snapshots and worktrees in `var/cache/`: which may go, and their removal."""
+"""Cleanup of `var/cache/`: downloads, environments, snapshots and worktrees that nothing needs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _KINDS = {
     REPRODUCTIONS: "worktree of a reproduction",
     SOURCE_SNAPSHOTS: "snapshot of the sources",
 }
-# What chatmill names its entries; another name is left alone. Archives have the names of the package index.
+# Names that chatmill gives its entries; others are left alone. Archives have the names of the package index.
 DIGEST_NAME = re.compile(r"[0-9a-f]{8,64}(\.[a-z]+)*")
 ARCHIVE_NAME = re.compile(r".+\.(whl|zip|tgz|tar\.(gz|bz2|xz))(\.part)?")
 
 
 @dataclass(frozen=True)
 class Cached:
-    """One file or folder of the cache: what it is, its bytes, and when it was last written or used."""
+    """One file or folder of the cache: its kind, its size in bytes, and the time of its last use."""
 
     path: Path
     kind: str
@@ -44,14 +44,14 @@ class Cached:
 def plan_cache(
     root: Path, age: float, now: float, presets: Sequence[Mapping[str, Any]], busy: bool
 ) -> tuple[list[Cached], list[tuple[Cached, str]]]:
-    """Return what may go and what stays, each with its reason. Nothing is changed.
+    """Return the entries to remove, and those to keep, each with the reason. Nothing is changed.
 
     Args:
         root: The project's folder.
-        age: What was used less than so many seconds ago stays.
-        now: The time, in seconds since 1970.
-        presets: The presets of the newest run and of registered versions: what they download stays.
-        busy: Whether a run is alive: all stays then.
+        age: Entries that were used less than this many seconds ago stay.
+        now: The time in seconds since 1970.
+        presets: The presets of the newest run and of registered versions; their downloads stay.
+        busy: Whether a run is alive; everything stays then.
     """
     named = {name for preset in presets for name in _used_downloads(preset)}
     elsewhere = [folder for folder in _KINDS if leads_elsewhere(root, folder)]
@@ -78,16 +78,16 @@ def plan_cache(
 
 
 def remove_cached(root: Path, cached: Cached) -> bool:
-    """Remove an entry under its lock; False: a process took the lock meanwhile, and it stays."""
+    """Remove an entry under its lock; return False, and leave it, if a process took the lock meanwhile."""
     path = cached.path
     lock = path.with_suffix(".lock")
     if path.is_relative_to(root / DOWNLOADS):
-        # Downloads have their locks inside, and only runs take them: none is alive.
+        # Downloads have their locks inside. Only runs take them, and no run is alive.
         _delete_path(path)
         return True
     with ExitStack() as stack:
         if path.parent == root / SOURCE_SNAPSHOTS:
-            # A run that starts looks for its snapshot while it holds this lock.
+            # A run that starts looks for its snapshot under this lock.
             fcntl.flock(stack.enter_context((path.parent / "lock").open("a")), fcntl.LOCK_EX)
         file = stack.enter_context(lock.open("a"))
         try:
@@ -97,6 +97,7 @@ def remove_cached(root: Path, cached: Cached) -> bool:
         if path.parent == root / REPRODUCTIONS:
             remove_worktree(root, path / TREE)
         _delete_path(path)
+        # Inside the context: after it, another process could already hold the lock file.
         lock.unlink(missing_ok=True)
     return True
 
@@ -107,7 +108,7 @@ def _list_entries(root: Path) -> Iterator[Cached]:
             files = [path, *path.rglob("*")] if path.is_dir() else [path]
             stats = [file.lstat() for file in files if file.is_file() and not file.is_symlink()]
             if folder in (ENVIRONMENTS, SOURCE_SNAPSHOTS):
-                # Their files keep the times of packages and sources; the folder's own is that of its use.
+                # Their files keep the times of packages and sources; each use sets the time of the folder.
                 used = path.stat().st_mtime
             else:
                 used = max((each.st_mtime for each in stats), default=path.stat().st_mtime)
@@ -125,14 +126,14 @@ def _folder_entries(folder: Path) -> Iterator[Path]:
 
 
 def _is_named(path: Path) -> bool:
-    """Whether an entry has a name that chatmill gives."""
+    """Return whether an entry has a name that chatmill gives."""
     return path.suffix != ".lock" and bool(
         DIGEST_NAME.fullmatch(path.name) or ARCHIVE_NAME.fullmatch(path.name)
     )
 
 
 def _used_downloads(preset: Any) -> Iterable[str]:
-    """Return the names below the folder of downloads of all that a preset fetches."""
+    """Yield the names, below the folder of downloads, of everything that a preset fetches."""
     if isinstance(preset, Mapping):
         if preset.get("dataset"):
             yield from DATA_SETS
@@ -145,6 +146,7 @@ def _used_downloads(preset: Any) -> Iterable[str]:
             yield from _used_downloads(value)
     elif isinstance(preset, str) and "://" in preset:
         try:
+            # Any text with "://" in a preset may be an address, as in `urls` or in an archive.
             yield parse_address(preset).cache_folder.name
         except ValueError:
             return

@@ -1,7 +1,8 @@
-"""What killed runs leave in a project's folder: trainings without a run, what was begun, locks of the dead.
+"""Cleanup after killed runs: trainings without a run, unfinished outputs, locks of dead processes.
 
-A process that lives holds the lock of what it makes, and a lock goes with its process however that ends. So a
-lock that can be had tells the dead from the living; no process number does, and no clock.
+A live process holds the file lock of what it makes, and the operating system releases the lock when the
+process ends. So a lock that can be taken shows that its process is gone; a process number or a clock does
+not.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from tasks.project import data_folder
 from tasks.project.paths import ARTIFACTS, DATA_LOCK
 
 _GRACE_SECONDS = 60.0
-# What a training goes on from.
+# The folder of the files that a training resumes from.
 CHECKPOINTS = "checkpoints"
-# A training that an older version started runs under the former name of its module.
+# A training that an earlier version started runs under the former name of its module.
 _TRAINING_MODULES = {MODULE, "model.launch"}
 
 
 def clean_up_crashes(root: Path) -> list[str]:
-    """End and remove what nothing alive has to do with any more; a sentence about each."""
+    """End and remove what no live process needs any more; return a sentence for each."""
     artifacts = root / ARTIFACTS
     begun = {
         path.with_suffix("")
         for suffix in (PART, VIEW, JOB)
         for path in artifacts.glob(f"*/*{suffix}")
-        # Whatever else lies there is not chatmill's.
+        # Other names are not chatmill's.
         if KEY.fullmatch(path.name)
     }
     notes: list[str] = []
@@ -56,7 +57,7 @@ def clean_up_crashes(root: Path) -> list[str]:
 
 @contextmanager
 def hold_if_free(path: Path) -> Iterator[bool]:
-    """Whether nobody holds the lock on a file; where so, it is held as long as the context lasts."""
+    """Take the lock on a file if it is free, hold it while the context lasts, and yield whether it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
@@ -68,7 +69,7 @@ def hold_if_free(path: Path) -> Iterator[bool]:
 
 
 def _sweep_stage(folder: Path) -> Iterator[str]:
-    """One stage's output that was begun; the lock on it is held here."""
+    """Clean up one stage's unfinished output and yield sentences; the caller holds its lock."""
     stage, part = folder.parent.name, folder.with_suffix(PART)
     for process in _orphaned_processes(part):
         saved = _end_process(process)
@@ -83,16 +84,19 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
         return
     if found := sorted((part / CHECKPOINTS).glob("[0-9]*.pt")):
         yield f"{stage}: a training was killed; its checkpoint after step {int(found[-1].stem)} is kept"
+    # With a manifest, the output is complete and the next run publishes it. A damaged checkpoint is kept for
+    # inspection.
     elif not (part / "manifest.json").exists() and not any((part / CHECKPOINTS).glob("*.damaged*")):
         shutil.rmtree(part)
         yield f"{stage}: what a killed run had half written is removed ({part.name})"
 
 
 def _orphaned_processes(part: Path) -> list[psutil.Process]:
-    """Processes that work for the folder, those that lead others first: these end what they started."""
+    """Return the training processes of a folder, launchers first: they end the workers they started."""
     found = []
     order = str(job_file(part.with_suffix(".log")))
     for process in psutil.process_iter():
+        # A process may end between its listing and this call, or belong to another user.
         with suppress(psutil.Error):
             words = process.cmdline()
             if not _TRAINING_MODULES.isdisjoint(words) and words[-1] == order:
@@ -101,7 +105,10 @@ def _orphaned_processes(part: Path) -> list[psutil.Process]:
 
 
 def _end_process(process: psutil.Process) -> bool:
-    """Ask a process to end, which a training does with a checkpoint; whether it did."""
+    """Ask a process to end, and kill it if it does not; return whether it ended by itself.
+
+    A training that is asked to end saves a checkpoint.
+    """
     with suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGTERM)
         try:
@@ -114,7 +121,7 @@ def _end_process(process: psutil.Process) -> bool:
 
 
 def _sweep_removed(artifacts: Path) -> Iterator[str]:
-    """What `chatmill clean` had renamed and was killed before it had removed it."""
+    """Remove what a killed `chatmill clean` had renamed but not removed, and yield sentences."""
     for path in sorted(path for path in artifacts.glob(f"*/*{GONE}") if KEY.fullmatch(path.name)):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -124,7 +131,7 @@ def _sweep_removed(artifacts: Path) -> Iterator[str]:
 
 
 def _sweep_data(root: Path) -> Iterator[str]:
-    """What ingestion writes in and beside data/; one that is alive holds the lock on it."""
+    """Clean up what ingestion left in and beside data/, and yield sentences; a live one holds the lock."""
     data, part = root / "data", root / f"{versions.POINTER}.part"
     with hold_if_free(root / DATA_LOCK) as mine:
         if not mine:
@@ -135,7 +142,7 @@ def _sweep_data(root: Path) -> Iterator[str]:
         if data_folder.is_interrupted(data):
             data_folder.finish_replacement(data)
             yield "ingest: what a killed run had left half done in data/ is completed"
-        # Where chatmill put rows together before it did so inside data/.
+        # Earlier versions collected rows beside data/ rather than inside it.
         former = root / "data.part"
         if former.is_dir() and data_folder.holds_rows_alone(former):
             shutil.rmtree(former)
@@ -143,7 +150,10 @@ def _sweep_data(root: Path) -> Iterator[str]:
 
 
 def _sweep_cache(cache: Path) -> Iterator[str]:
-    """Half-written objects in DVC's cache; who writes one holds a lock on it, or DVC's own."""
+    """Remove incomplete objects in DVC's cache, and yield sentences.
+
+    A live writer holds a lock on the object, or DVC's own lock.
+    """
     with (
         hold_if_free(cache.parent / "tmp" / "lock") as first,
         hold_if_free(cache.parent / "tmp" / "rwlock.lock") as second,
@@ -161,10 +171,10 @@ def _sweep_cache(cache: Path) -> Iterator[str]:
 
 
 def _sweep_dvc(folder: Path) -> Iterator[str]:
-    """DVC's list of who reads and writes what. Its lock is the system's and needs no sweeping; the list does.
+    """Remove dead processes from DVC's list of readers and writers, and yield sentences.
 
-    DVC itself takes a number that another process has by now for the one that is gone, and stops at a list
-    that is cut short.
+    DVC's file lock needs no cleanup. The list does: DVC takes a process that reuses a number for the one that
+    is gone, and refuses a truncated list.
     """
     path = folder / "rwlock"
     if not path.exists():
@@ -188,11 +198,13 @@ def _sweep_dvc(folder: Path) -> Iterator[str]:
 
 
 def _is_entry_alive(entry: dict[str, Any]) -> bool:
-    """Whether the process of an entry is there and could be the one that wrote it."""
+    """Return whether an entry's process exists and its command line fits the entry."""
     try:
         words = psutil.Process(int(entry["pid"])).cmdline()
     except psutil.NoSuchProcess:
         return False
+    # The command line of another user's process may be unreadable. It then counts as alive, which is the safe
+    # side.
     except psutil.Error:
         return True
     given = str(entry["cmd"]).split()[1:]

@@ -1,4 +1,7 @@
-"""Which stage outputs may go: what no model, no running run and not the newest run needs, by age and size."""
+"""The choice of stage outputs to remove, by age and size.
+
+Outputs that a model, a running run or the newest run needs always stay.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
 
 @dataclass(frozen=True)
 class CachedOutput:
-    """Files of var/cache/artifacts/STAGE that are removed together: an output, or what was begun of one."""
+    """Files of var/cache/artifacts/STAGE that are removed together: an output, or an unfinished one."""
 
     stage: str
     key: str
@@ -40,9 +43,10 @@ class CachedOutput:
 
 @dataclass(frozen=True)
 class Root:
-    """What must stay, and whose it is: by key, content or run; `stage` alone is the whole of that stage.
+    """Something that must stay, and the reason; it is given by key, content or run.
 
-    `begun` is the last that was begun of the stage.
+    `stage` alone means all outputs of that stage. With `begun`, it means the latest unfinished output of the
+    stage.
     """
 
     why: str
@@ -55,19 +59,19 @@ class Root:
 
 @dataclass(frozen=True)
 class GCPlan:
-    """What goes and what stays, each with its reason; the bytes of both."""
+    """The outputs to remove and those to keep, each with the reason."""
 
     goes: list[tuple[CachedOutput, str]]
     kept: list[tuple[CachedOutput, str]]
 
     @property
     def freed_bytes(self) -> int:
-        """Bytes that go."""
+        """Bytes that are removed."""
         return sum(entry.size for entry, _ in self.goes)
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes that stay."""
+        """Bytes that are kept."""
         return sum(entry.size for entry, _ in self.kept)
 
 
@@ -79,10 +83,18 @@ def plan_gc(
     keep_under: int | None,
     unwanted: Mapping[tuple[str, str], str] = {},
 ) -> GCPlan:
-    """What goes: not needed and older than so many seconds; then the oldest of the rest until under a size.
+    """Choose the outputs to remove: unneeded ones beyond an age, then the oldest until a size is met.
 
-    What an earlier cleaning left half removed goes whatever its age; what is `unwanted`, by stage and key
-    with the reason, also whatever was made from it, as long as no running run reads it.
+    What an earlier cleanup removed only in part goes at any age.
+
+    Args:
+        entries: All outputs.
+        needs: What must stay, with what it was made from.
+        now: The time in seconds since 1970.
+        older_than: Unneeded outputs go if they are older than this many seconds.
+        keep_under: Bytes that all outputs may take together; None for no limit.
+        unwanted: Outputs that go even if something was made from them, by stage and key, with the reason.
+            Those that a running run reads stay.
     """
     wanted = reachable_outputs(entries, needs)
     kept: list[tuple[CachedOutput, str]] = []
@@ -116,9 +128,9 @@ def plan_gc(
 
 
 def reachable_outputs(entries: Sequence[CachedOutput], needs: Sequence[Root]) -> dict[tuple[str, str], str]:
-    """Stage and key of all that is needed, directly or as an input of an input, with the first that needs it.
+    """Return stage and key of all outputs that are needed, directly or as inputs, with the first reason.
 
-    An input whose own folder is gone stands for those of the same content.
+    If the folder of an input is gone, outputs with the same content count instead.
     """
     outputs = {(entry.stage, entry.key): entry for entry in entries if entry.kind == OUTPUT}
     found: dict[tuple[str, str], str] = {}
@@ -159,7 +171,7 @@ def _same_outputs(entries: Sequence[CachedOutput], stage: str, digest: str) -> l
 
 
 def list_outputs(artifacts: Path) -> list[CachedOutput]:
-    """All that stands in var/cache/artifacts; what is not named like a stage's key is left alone."""
+    """Return everything in var/cache/artifacts whose name has the form of a stage's key."""
     found: list[CachedOutput] = []
     for stage in sorted(path for path in artifacts.glob("*") if path.is_dir() and not path.is_symlink()):
         by_key: dict[str, dict[str, Path]] = {}
@@ -173,7 +185,7 @@ def list_outputs(artifacts: Path) -> list[CachedOutput]:
 
 
 def _entries_of_key(stage: str, key: str, paths: dict[str, Path]) -> Iterator[CachedOutput]:
-    """An output with its log and lock; what was begun of it; what is half removed."""
+    """Yield the entries of one key: the output with its log and lock, unfinished and partly removed ones."""
     manifest = _read_json(paths[""] / MANIFEST) if "" in paths else None
     gone = [path for suffix, path in paths.items() if suffix.endswith(GONE)]
     beside = [paths[suffix] for suffix in (".log", ".job", ".lock") if suffix in paths]
@@ -192,6 +204,7 @@ def _entries_of_key(stage: str, key: str, paths: dict[str, Path]) -> Iterator[Ca
         yield CachedOutput(stage, key, OUTPUT, (paths[""], *beside), size, made, *told, given, busy)
         beside = []
     if ".part" in paths:
+        # A training outlives a killed run for a while; it holds a lock in the folder that it writes to.
         training = any(is_lock_held(path) for path in paths[".part"].rglob("training.lock"))
         yield _make_entry(stage, key, UNFINISHED, [paths[".part"], *beside], busy or training)
     elif beside:
@@ -227,7 +240,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def is_lock_held(path: Path) -> bool:
-    """Whether a live process holds the lock on a file."""
+    """Return whether a live process holds the lock on a file."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -239,7 +252,11 @@ def is_lock_held(path: Path) -> bool:
 
 
 def parse_age(text: str) -> float:
-    """Seconds of `30d`, `12h`, `2w` or `90m`. Raises UserError for anything else."""
+    """Return the seconds of an age such as `30d`, `12h`, `2w` or `90m`.
+
+    Raises:
+        UserError: The text is not an age.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", text.strip().lower())
     if not match:
         raise UserError(f"--older-than {text!r} is no age; write a number and m, h, d or w, as in 30d")
@@ -247,7 +264,11 @@ def parse_age(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `20GB`, `1.5 TB` or `512MiB`. Raises UserError for anything else."""
+    """Return the bytes of a size such as `20GB`, `1.5 TB` or `512MiB`.
+
+    Raises:
+        UserError: The text is not a size.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", text.strip().upper())
     if not match or match[2] not in UNITS:
         raise UserError(f"--keep-under {text!r} is no size; write a number and MB, GB or TB, as in 20GB")
@@ -255,7 +276,7 @@ def parse_size(text: str) -> int:
 
 
 def show_age(seconds: float) -> str:
-    """An age in its largest fitting unit."""
+    """Return an age in the largest unit that fits."""
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= unit:
             count = f"{seconds / unit:.1f}".removesuffix(".0")
@@ -264,7 +285,7 @@ def show_age(seconds: float) -> str:
 
 
 def show_size(size: int) -> str:
-    """Bytes in their largest fitting unit."""
+    """Return a number of bytes in the largest unit that fits."""
     for unit, name in ((1000**4, "TB"), (1000**3, "GB"), (1000**2, "MB"), (1000, "kB")):
         if size >= unit:
             return f"{size / unit:.1f} {name}".replace(".0 ", " ")

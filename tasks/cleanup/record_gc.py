@@ -1,4 +1,4 @@
-"""What grows beside the outputs of stages, as logs and Prefect's old runs: what may go, and all sizes."""
+"""Cleanup of what grows beside the outputs, such as logs and Prefect's old runs; and all sizes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tasks.project.paths import (
 
 _PREFECT = PREFECT_HOME / "prefect.db"
 DVC_CACHE = Path(".dvc") / "cache"
-# DVC names a file that it is writing so; a process that lives writes to it within the day.
+# DVC's names for files that it is writing. A live process writes to such a file at least once a day.
 _TEMPORARY = re.compile(r"\..+\.tmp")
 DAY = 86_400.0
 OVER = "('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
 RUNS = f"select id from flow_run where state_type in {OVER} and end_time < ?"
 TASKS = f"select id from task_run where flow_run_id in ({RUNS})"
-# Children before what they belong to.
+# Children before their parents, because the conditions look the parents up.
 DELETIONS = (
     f"delete from log where flow_run_id in ({RUNS})",
     f"delete from artifact where flow_run_id in ({RUNS})",
@@ -44,7 +44,7 @@ DELETIONS = (
     "delete from event_resources where event_id in (select id from events where occurred < ?)",
     "delete from events where occurred < ?",
 )
-# What no cleaning removes, with the reason.
+# Paths that no cleanup removes, with the reason.
 _KEPT = (
     (MLFLOW_DATABASE, "records: runs, the registry and its history"),
     (PREFECT_HOME, "Prefect's runs that are younger or not over, and its settings"),
@@ -57,7 +57,7 @@ _KEPT = (
 
 @dataclass(frozen=True)
 class Remains:
-    """Files or rows that may go: what they are, how many, and their bytes."""
+    """Files or rows to remove: a description, their number and their size in bytes."""
 
     what: str
     count: int
@@ -97,7 +97,7 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
 
 
 def remove_remains(root: Path, found: Sequence[Remains]) -> int:
-    """Remove what `find_remains` found; return the bytes that are free now."""
+    """Remove what `find_remains` returned; return the number of bytes that were freed."""
     freed = 0
     for each in found:
         if each.before:
@@ -113,9 +113,11 @@ def remove_remains(root: Path, found: Sequence[Remains]) -> int:
 
 
 def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
-    """Return what lies outside of the stages' outputs and stays: path, bytes and why.
+    """Return what lies outside the stages' outputs and stays: path, bytes and reason.
 
-    `copies` are bytes in MLflow's folder that are listed apart from its records.
+    Args:
+        root: The project's folder.
+        copies: Bytes in MLflow's folder that are listed separately from its records.
     """
     found = [(str(path), size_of(_record_files(root / path)), why) for path, why in _KEPT]
     records = size_of(_record_files(root / MLFLOW_FOLDER)) - copies
@@ -127,7 +129,7 @@ def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
 
 
 def size_of(paths: Iterator[Path] | Sequence[Path]) -> int:
-    """Return the bytes of files; one that is gone by now counts nothing."""
+    """Return the size of files in bytes; a file that is gone by now counts as 0."""
     total = 0
     for path in paths:
         with suppress(OSError):
@@ -160,7 +162,7 @@ def _delete_runs(root: Path, before: str) -> int:
 
 
 def _size_of_runs(root: Path, before: str) -> int:
-    """Return what deleting old runs frees, tried on a copy; 0 where there is no room for one."""
+    """Return the bytes that deleting old runs frees, measured on a copy; 0 if there is no room for one."""
     path = root / _PREFECT
     with TemporaryDirectory() as folder, suppress(sqlite3.Error, OSError):
         copy = Path(folder) / path.name
@@ -180,7 +182,9 @@ def _prune_store(store: sqlite3.Connection, before: str) -> None:
         for statement in DELETIONS:
             store.execute(statement, (before,))
     with suppress(sqlite3.OperationalError):  # a disk without room for a copy: the rows are gone anyway
+        # SQLite keeps the pages of deleted rows in the file until it is rewritten.
         store.execute("vacuum")
+    # Without it, the log keeps the size of all the deleted rows.
     store.execute("pragma wal_checkpoint(truncate)")
 
 

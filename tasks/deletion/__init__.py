@@ -1,5 +1,4 @@
-"""What follows from a request to delete rows or a person's labels: the rows, the affected models and the
-outputs that hold them.
+"""Requests to delete rows or a person's labels: the rows, the affected models, the outputs that hold them.
 
 The requests themselves are in `tasks/data/withdrawals.py`.
 """

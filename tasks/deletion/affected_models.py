@@ -1,4 +1,4 @@
-"""From a row, or a person who labelled, to the models that learned from it."""
+"""The models that learned from a row, or from the labels of a person."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from tasks.tracking.registry import Registry
 
 
 class Sought(NamedTuple):
-    """What is looked for: the beginning of a row's id, or a person; or all that was withdrawn."""
+    """The target of a search: the start of a row's id, a person, or everything that was withdrawn."""
 
     row: str = ""
     annotator: str = ""
@@ -59,9 +59,16 @@ class Sought(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """One pipeline run with what it took: rows by kind and part.
+    """A pipeline run with the number of matching rows that it used, by kind and part of the split.
 
-    `versions` are those it registered, as NAME/NUMBER.
+    Attributes:
+        run: The run's id in MLflow.
+        versions: The versions that it registered, as NAME/NUMBER.
+        champion: Whether one of them is champion.
+        data_hash: DVC's hash of its data.
+        rows: The number of rows by kind and part.
+        stages: The declarations of its stages by name.
+        certain: Whether the counts are exact; they may include rows that validation quarantined.
     """
 
     run: str
@@ -79,7 +86,7 @@ class Learned:
 
     @property
     def carried(self) -> list[str]:
-        """The stages that began from, or were led by, a model that was."""
+        """The stages that started from, or were guided by, a model that was trained on these rows."""
         direct = self.learned
         found = self._of([name for kind in self._trained for name in inheriting_stages(self.stages, kind)])
         return [name for name in found if name not in direct]
@@ -101,11 +108,13 @@ class Learned:
 def learned_from(
     client: MlflowClient, registries: Sequence[Registry], root: Path, sought: Sought
 ) -> tuple[list[Learned], list[str]]:
-    """The pipeline runs that took these rows, the newest first, and the split keys that could not be read.
+    """Return the pipeline runs that used the rows, the newest first, and the split keys that are unreadable.
 
-    Where a split is gone from disk, its version's rows come from DVC, and each row's part follows from its
-    group. Raises UserError for a row or a person that none of the runs knows; that none learned from what was
-    withdrawn is no fault.
+    If a split is gone from disk, its rows come from DVC, and the part of each row is recomputed from its
+    group.
+
+    Raises:
+        UserError: No run knows the row or the person. It is no error if no run learned from withdrawn rows.
     """
     champions: set[str] = set()
     named: dict[str, list[str]] = {}
@@ -151,15 +160,15 @@ def learned_from(
 
 
 def _trained_judges(client: MlflowClient, runs: Mapping[str, Mapping[str, Finished]]) -> set[str]:
-    """Return those of the pipeline runs whose judge is a reward model: a lexicon learned from no label."""
+    """Return the pipeline runs whose judge is a reward model; a lexicon learns from no label."""
     holders = {run: stages["judge"].holder for run, stages in runs.items() if "judge" in stages}
-    # Many runs reuse one judge, and MLflow takes a millisecond to read a run.
+    # Many runs reuse one judge, and MLflow takes a millisecond to read a run, so each judge is read once.
     known = runs_by_id(client, sorted(set(holders.values())))
     trained = {run for run, judge in known.items() if judge.data.params.get("kind") == REWARD_MODEL}
     found = {run for run, judge in holders.items() if judge in trained}
     if known.keys() >= set(holders.values()):
         return found
-    # A run that held a judge is gone from MLflow; those that reused it have the same parameters.
+    # The run of a judge is gone from MLflow; runs that reused the judge recorded the same parameters.
     reused = search_runs(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
     return found | {run.data.tags.get(PARENT, "") for run in reused}
 
@@ -179,7 +188,7 @@ def _explain_unknown(sought: Sought, people: set[str]) -> str:
 
 
 class Finished(NamedTuple):
-    """A stage of a pipeline run that came to its end: its key, the run with its files, its data's hash."""
+    """A finished stage of a pipeline run: its key, the run with its files, and its data's hash."""
 
     key: str
     holder: str
@@ -188,10 +197,10 @@ class Finished(NamedTuple):
 
 
 def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
-    """The stages of each pipeline run that came to their end, the newest run first.
+    """Return the finished stages of each pipeline run, the newest run first.
 
-    Pipeline runs note their stages in their tags, so that one search finds all. Of older runs, which do not,
-    each stage is searched for: a run costs MLflow a millisecond, and each has thirteen stages.
+    Pipeline runs record their stages in tags, so one search finds all. For older runs without these tags,
+    each stage is searched: reading a run takes a millisecond, and each has thirteen stages.
     """
     found: dict[str, dict[str, Finished]] = {}
     older = False
@@ -225,7 +234,7 @@ def _find_rows(
     ids: set[str],
     people: set[str],
 ) -> tuple[Counter[tuple[str, str]], bool] | None:
-    """Rows that fit by kind and part, and whether that is certain; None: they are not to be had."""
+    """Return the number of matching rows by kind and part, and whether it is certain; None if unreadable."""
     kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABEL_KINDS
     counts: Counter[tuple[str, str]] = Counter()
     folder = root / ARTIFACTS / "split" / split.key
@@ -246,6 +255,8 @@ def _find_rows(
             counts[kind, split_of(group_of(line), parameters)] += 1
     checked = search_runs(client, f"{within} 'validate'", most=1)
     figures = checked[0].data.metrics if checked else {}
+    # The unary plus drops kinds with a count of 0. If validation quarantined rows, DVC's version still holds
+    # them, so the counts may be too high.
     return +counts, all(not figures.get(f"{kind}_quarantined", 1) for kind, _ in counts)
 
 
@@ -266,14 +277,14 @@ def _version_files(root: Path, version: str, kinds: tuple[str, ...]) -> list[tup
 def _matching_lines(
     path: Path, kind: str, sought: Sought, ids: set[str], people: set[str]
 ) -> Iterator[bytes]:
-    """The lines of a shard that are sought, read one at a time."""
+    """Yield the lines of a shard that match, one at a time."""
     with naming_row(path, _shown(path)), closing(path.open("rb")) as lines:
         for line in lines:
             if sought.withdrawn:
                 if sought.withdrawn.matches_line(kind, line):
                     yield line
             elif sought.row:
-                # Canonical lines begin with the id; those mended by hand may not.
+                # Canonical lines begin with the id, which saves parsing them; lines edited by hand may not.
                 canonical = line.startswith(b'{"id":"')
                 number = line[7:23].decode() if canonical else str(json.loads(line)["id"])
                 if number.startswith(sought.row):

@@ -1,4 +1,4 @@
-"""Outputs that hold rows which were withdrawn: these go whatever else was made from them."""
+"""Outputs that hold withdrawn rows; they are removed whatever was made from them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tasks.engine.catalog import read_declaration
 def outputs_with_withdrawn(
     entries: Sequence[CachedOutput], withdrawn: Withdrawn
 ) -> dict[tuple[str, str], str]:
-    """Stage and key of the outputs that hold rows which were withdrawn, each with what it holds, in words.
+    """Return the outputs that hold withdrawn rows, by stage and key, with a description.
 
-    Of those whose rows cannot be told apart any more (labels, tokens), what was made of such a split.
+    Single rows cannot be found in labels and tokens, so those outputs count if their split holds withdrawn
+    rows.
     """
     outputs = [entry for entry in entries if entry.kind == OUTPUT]
     declared = {entry.stage: read_declaration(entry.stage, None) for entry in outputs}
@@ -38,7 +39,8 @@ def outputs_with_withdrawn(
 
 
 def _held_kinds(folder: Path, parts: Sequence[str], withdrawn: Withdrawn) -> set[str]:
-    """The kinds of withdrawn rows that stand there."""
+    """Return the kinds of withdrawn rows in a folder."""
+    # Annotators only occur in labels, so the texts, which are much larger, need not be read.
     kinds = TYPES if withdrawn.ids else LABEL_KINDS
     return {
         kind

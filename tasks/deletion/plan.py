@@ -1,4 +1,4 @@
-"""What a withdrawal takes out of data/: looked up there, row by row, before anything is written."""
+"""The effect of a withdrawal on data/, determined row by row before anything is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLACE = re.compile(r", (line|item|row|record|task|trace|turn|paragraph) .*$")
 
 @dataclass(frozen=True)
 class Asked:
-    """Who withdraws what and why: people by name, rows by id with the place where each id was given."""
+    """A request: people by name, rows by id with the place where each id was given, by whom and why."""
 
     people: Sequence[str]
     ids: Mapping[str, str]
@@ -38,9 +38,9 @@ class Asked:
 
 @dataclass
 class Leaving:
-    """What is new, what was withdrawn already, and what leaves data/ by it.
+    """The effect of a request: new withdrawals, known ones, and what leaves data/.
 
-    `gone` counts rows by kind and the file they came from, `lessened` ratings that stay with fewer scores.
+    `gone` counts rows by kind and source file. `lessened` counts ratings that stay with fewer scores.
     """
 
     new: list[Withdrawal] = field(default_factory=list)
@@ -50,10 +50,15 @@ class Leaving:
 
 
 def read_ids(path: Path) -> dict[str, str]:
-    """Rows' ids by a file's lines, each with its place. Raises UserError for a line that is no id."""
+    """Return the row ids in a file, one a line, each with its place for messages.
+
+    Raises:
+        UserError: The file is missing, is not UTF-8 or holds no id.
+    """
     if not path.is_file():
         raise UserError(f"{path} is no file; a file of rows' ids, one a line, is right")
     try:
+        # utf-8-sig: editors on Windows may write a byte order mark before the first id.
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
@@ -64,11 +69,18 @@ def read_ids(path: Path) -> dict[str, str]:
 
 
 def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> Leaving:
-    """Look up what is asked for among the rows of data/, and what of it is withdrawn already.
+    """Return what a request removes from data/, and what of it is already withdrawn.
 
-    An id may be its first 6 characters or more, where they begin but one. A row that was mended by hand, in
-    the file `admitted`, to be a person's label leaves by its id. Raises UserError for the first id or person
-    that is neither in data/ nor withdrawn, with the nearest that is.
+    An id may be shortened to 6 characters or more if only one id starts with them. A row that was corrected
+    by hand in the file `admitted`, so that it is a person's label, is removed by its id.
+
+    Args:
+        root: The project's folder.
+        asked: The request.
+        admitted: The file of quarantined rows that were admitted by hand.
+
+    Raises:
+        UserError: An id or a person is neither in data/ nor withdrawn; the message names the closest match.
     """
     if not (root / "data").is_dir():
         raise UserError("there is no data/ here yet; `chatmill ingest` makes it, then rows can be withdrawn")
@@ -109,7 +121,7 @@ def _check_request(asked: Asked) -> None:
 
 
 class _Search:
-    """What has been seen of data/ until now."""
+    """The state of a search through data/."""
 
     def __init__(self, asked: Asked, known: Sequence[Withdrawal], mended: Mapping[str, set[str]]) -> None:
         self.asked, self.known, self.mended_for = asked, known, mended
@@ -117,7 +129,7 @@ class _Search:
         self.wanted = frozenset(asked.people)
         self.people: set[str] = set()
         self.lengths = sorted({len(given) for given in asked.ids})
-        # By what was given: the whole ids that it begins, with what each rates.
+        # By the given text: the full ids that start with it, each with the answer that it rates.
         self.found: dict[str, dict[str, str]] = {given: {} for given in asked.ids}
         for number in self.withdrawn.ids:
             for given in self._given(number):
@@ -130,13 +142,14 @@ class _Search:
         return {number[:length] for length in self.lengths} & self.found.keys()
 
     def look(self, kind: str, line: bytes, where: str) -> None:
-        """Take note of a row of data/: does it leave, whole or in part?"""
+        """Record whether a row of data/ is removed, completely or in part."""
         number = line[ID].decode()
         asked_for = self._given(number)
         row = json.loads(line) if kind in LABEL_KINDS and (self.wanted or asked_for) else {}
         rated = rated_of(row) if kind == "ratings" and row else ""
         for given in asked_for:
-            # More than are named would tell nothing, and the whole id counts however many it begins.
+            # More ids than a message names are not kept. The full id is, however many other ids start with
+            # it.
             if len(self.found[given]) <= _NAMED or number == given:
                 self.found[given][number] = rated
         people = set(annotators_of(row)) if row and self.wanted else set()
@@ -151,7 +164,7 @@ class _Search:
             self.lessened[kind, where] += 1
 
     def whole(self, given: str, root: Path) -> tuple[str, str]:
-        """The one row that is meant, and what it rates."""
+        """Return the one row that is meant, and the answer that it rates."""
         matches, place = self.found[given], self.asked.ids[given]
         if given in matches:
             return given, matches[given]
@@ -165,7 +178,7 @@ class _Search:
         return next(iter(matches.items()))
 
     def leaving(self, ids: Mapping[str, tuple[str, str]]) -> Leaving:
-        """What was found, as lines for the file and as counts."""
+        """Return the result as withdrawals to record and as counts."""
         by, why, time = self.asked.by.strip(), self.asked.why.strip(), self.asked.time
         rows, people = dict(ids.values()), dict.fromkeys(self.asked.people)
         known = [each for each in self.known if each.id in rows or each.annotator in people]
@@ -187,7 +200,7 @@ def _explain_unknown_person(name: str, people: set[str]) -> str:
 
 
 def _similar_id(given: str, root: Path) -> str:
-    """The id in data/ that agrees with a given one in most places, and more than half; empty: none does."""
+    """Return the id in data/ that agrees with the given one in most positions, and in over half; else ""."""
     best, most = "", len(given) // 2
     for kind in TYPES:
         for path in list_shards(root / "data" / kind):
@@ -201,9 +214,9 @@ def _similar_id(given: str, root: Path) -> str:
 
 
 def _shards(root: Path, kind: str) -> Iterator[tuple[Path, Iterator[tuple[bytes, str]]]]:
-    """The shards of data/, each with its rows and the file that each row came from.
+    """Yield the shards of data/, each with its rows and the source file of each row.
 
-    Where the file is not known, a row has its source.
+    If the file is not known, a row has the name of its source.
     """
     pointer = versions.read_pointer(root)
     origins = find_origins(root, pointer["md5"]) if pointer else None

@@ -1,4 +1,4 @@
-"""Running a past run again from its recorded code, data, packages and preset, and judging the result.
+"""Reproduction of a past run from its recorded code, data, packages and preset, and the verdict on it.
 
 Recording a run belongs in `tasks/tracking/`.
 """

@@ -1,4 +1,4 @@
-"""The data of a past run, brought into a checkout: from its sources as they were, or from DVC."""
+"""The data of a past run, placed in a checkout: from its unchanged sources, or from DVC."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from tasks.dvc import versions
 from tasks.project.paths import DOWNLOADS
 
 _SHOWN = 12
-# What says where a run is kept, shared and told of, and not what it makes: a run made anew keeps to itself.
+# Sections that do not change the result: where a run is recorded, shared and placed. A reproduction keeps to
+# itself.
 _ELSEWHERE = ("tracking", "share", "placement")
 
 
 @dataclass(frozen=True)
 class Placed:
-    """The preset that reads what was placed, and where the data came from, in words.
+    """The preset that reads the placed data, and a description of where the data came from.
 
-    These also say where rows are among it that were withdrawn since.
+    The description also says whether rows were withdrawn since.
     """
 
     preset: dict[str, Any]
@@ -36,15 +37,26 @@ class Placed:
 def place_data(
     root: Path, project: Path, preset: Mapping[str, Any], version: str, ingest: Mapping[str, Any] | None
 ) -> Placed:
-    """Have a checkout of the project at `root` find the data of a run.
+    """Make a run's data available to a checkout of its project.
 
-    Sources that are here, and as they were then by what its manifest of `ingest` recorded, are read again.
-    Else the version stands for them, from DVC's cache or the remote. What was withdrawn then, and no more, is
-    left out again. Raises UserError where neither is there.
+    Sources that are on this machine and match the run's manifest of ingestion are read again. Otherwise the
+    version of the data comes from DVC's cache or the remote. Exactly the rows that were withdrawn then are
+    left out again.
+
+    Args:
+        root: The project's folder.
+        project: The project's folder in the checkout.
+        preset: The run's preset.
+        version: DVC's hash of the data.
+        ingest: The manifest of the run's ingestion; None if it is gone.
+
+    Raises:
+        UserError: Neither the sources nor the version can be had.
     """
     given = _absolute_paths(copy.deepcopy(dict(preset)), root)
     data = given["data"]
     remote, endpoint = str(data.get("remote") or ""), str(data.get("endpoint") or "")
+    # A reproduction must not send anything to the remote of the project.
     data.update(remote="", endpoint="", accept=False, readmit=False)
     _link_downloads(root, project, given)
     since = _withdraw_as_then(root, project, ingest)
@@ -65,6 +77,7 @@ def place_data(
         if "version" in data:
             data["version"] = version
         return Placed(given, f"its version in DVC stands for its sources{since}")
+    # Last, because it needs the network, and the sources' servers may be gone.
     if known and recorded in _current_digests(known, root, project):
         (project / versions.POINTER).unlink(missing_ok=True)
         return Placed(given, f"fetched again from its sources{since}")
@@ -76,10 +89,10 @@ def place_data(
 
 
 def standalone_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
-    """The preset for a run that keeps to its own folder: on this machine, recorded nowhere else."""
+    """Return the preset for a run in its own folder: on this machine, and recorded nowhere else."""
     kept = {name: value for name, value in preset.items() if name not in _ELSEWHERE}
     if isinstance(kept.get("promote"), dict):
-        # A person was asked then; nothing of this run is put to use.
+        # Nothing of this run is put to use, so no person is asked.
         kept["promote"] = {name: value for name, value in kept["promote"].items() if name != "approval"}
     if kept.get("spread"):
         kept["spread"] = {**kept["spread"], "dask": ""}
@@ -87,7 +100,7 @@ def standalone_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data_parameters(data: Mapping[str, Any]) -> DataParameters | None:
-    """The data's parameters as the code here knows them; None where that knows other ones."""
+    """Return the parameters of the data as this version knows them; None if they do not fit it."""
     known = {field.name for field in fields(Source)}
     try:
         sources = tuple(
@@ -105,7 +118,7 @@ def _as_tuples(value: Any) -> Any:
 
 
 def _current_digests(data: DataParameters, *roots: Path) -> Iterator[str]:
-    """What the sources go by now, seen from each folder: files that lead out of it are named from there."""
+    """Yield the sources' present digest as seen from each folder; paths outside it are relative to it."""
     for root in roots:
         try:
             yield sources_digest(data, root)
@@ -114,7 +127,7 @@ def _current_digests(data: DataParameters, *roots: Path) -> Iterator[str]:
 
 
 def _all_here(data: DataParameters, root: Path) -> bool:
-    """Whether nothing would have to be fetched."""
+    """Return whether nothing would have to be fetched."""
     return all(
         (not source.archive or (root / DOWNLOADS / data.archives[source.archive].file).exists())
         and all(find_download(address, root) for address in source.addresses)
@@ -124,15 +137,18 @@ def _all_here(data: DataParameters, root: Path) -> bool:
 
 
 def _recorded_digest(ingest: Mapping[str, Any] | None) -> str:
-    """The digest of the sources that a manifest of ingestion holds; older ones hold it alone."""
+    """Return the digest of the sources in a manifest of ingestion; older manifests hold only the digest."""
     outside = ((ingest or {}).get("surroundings") or {}).get("outside") or ""
     return str(outside["digest"] if isinstance(outside, Mapping) else outside)
 
 
 def _withdraw_as_then(root: Path, project: Path, ingest: Mapping[str, Any] | None) -> str:
-    """Have the checkout leave out what the run left out; in words, whether more was withdrawn since.
+    """Make the checkout leave out the rows that the run left out.
 
-    Who withdrew it and why is told by the project's own file; what counts here is the rows.
+    The project's own file records who withdrew them and why; only the rows matter here.
+
+    Returns:
+        A note if more was withdrawn since; else an empty text.
     """
     outside = ((ingest or {}).get("surroundings") or {}).get("outside") or {}
     content = (outside.get("withdrawn") or {}) if isinstance(outside, Mapping) else {}
@@ -142,7 +158,7 @@ def _withdraw_as_then(root: Path, project: Path, ingest: Mapping[str, Any] | Non
         ids, rated = sorted(then.ids), sorted(then.rated)
         lines = [Withdrawal(**said, annotator=name) for name in sorted(then.annotators)]
         lines += [Withdrawal(**said, id=number) for number in ids]
-        # Which id went with what was rated does not matter: either has the row left out.
+        # The pairing of ids and rated answers does not matter: either one leaves the row out.
         lines += [Withdrawal(**said, id=ids[0], rated=number) for number in rated]
         file = project / WITHDRAWN
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +174,7 @@ def _recorded_counts(ingest: Mapping[str, Any] | None) -> dict[str, int]:
 
 
 def _absolute_paths(preset: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The preset with paths that lead out of the project's folder as they are seen from anywhere."""
+    """Return the preset with absolute paths for files outside the project's folder."""
     data = preset["data"]
     for source in data["sources"]:
         if files := source.get("files"):
@@ -181,7 +197,7 @@ def _from_anywhere(name: str, root: Path) -> str:
 
 
 def _link_downloads(root: Path, project: Path, preset: Mapping[str, Any]) -> None:
-    """Have the checkout see downloads, and the files that the preset names and git does not hold."""
+    """Link downloads, and files that the preset names but Git does not hold, into the checkout."""
     validate = preset.get("validate") or {}
     names = [preset.get("base") or "", validate.get("admitted") or "", str(DOWNLOADS)]
     names += [
@@ -194,7 +210,7 @@ def _link_downloads(root: Path, project: Path, preset: Mapping[str, Any]) -> Non
         names += _matched_files(source, root)
     for name in filter(None, names):
         there, here = project / name, root / name
-        # Nothing is made outside of the checkout, whatever the preset in MLflow names.
+        # Nothing is created outside the checkout, whatever the preset in MLflow names.
         if (
             not os.path.isabs(name)
             and not os.path.normpath(name).startswith("..")
@@ -206,7 +222,7 @@ def _link_downloads(root: Path, project: Path, preset: Mapping[str, Any]) -> Non
 
 
 def _matched_files(source: Mapping[str, Any], root: Path) -> list[str]:
-    """A source's own files and folders, as they are named from the project's folder."""
+    """Return a source's own files and folders, relative to the project's folder."""
     found = []
     for pattern in as_list(source.get("files") or ()):
         if os.path.isabs(pattern):

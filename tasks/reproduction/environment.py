@@ -1,4 +1,4 @@
-"""The packages of another lock, in an environment of their own under var/cache/, made once by pip."""
+"""The packages of another lock file, installed once by pip in a separate environment under var/cache/."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ _FIRST = "torch=="
 def prepare_interpreter(
     root: Path, project: Path, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> Path:
-    """The Python that has the packages of the lock of the checkout `project`: this one where it is the same.
+    """Return a Python with the packages of a checkout's lock file; this one if the lock file is the same.
 
-    pip is run with `environment`. Raises UserError where the packages cannot be installed; what was begun is
-    taken away.
+    Args:
+        root: The project's folder.
+        project: The project's folder in the checkout.
+        environment: The environment variables for pip.
+        say: Receives a message before a long installation.
+
+    Raises:
+        UserError: The packages cannot be installed. The unfinished environment is removed.
     """
     digest = lock_digest(project)
     if digest == lock_digest():
@@ -42,13 +48,13 @@ def prepare_interpreter(
             except BaseException:
                 remove_folder(folder, SIGNS)
                 raise
-        # A cleaning goes by the time of the last use.
+        # `chatmill clean` removes environments by the time of their last use.
         os.utime(folder)
     return folder / "bin" / "python"
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether it was made to its end, and by the Python that is here now."""
+    """Return whether an environment is complete and was made by the present version of Python."""
     made = folder / _WHOLE
     return made.exists() and made.read_text() == platform.python_version()
 
@@ -59,7 +65,7 @@ def _make_environment(folder: Path, lock: Path, environment: Mapping[str, str]) 
     python = str(folder / "bin" / "python")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     pins = [line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines()]
-    # torch by itself and by its exact version first: pip then takes the build that is at hand here.
+    # torch alone and with its exact version first: pip then takes a build that is at hand, if there is one.
     first = [pin for pin in pins if pin.startswith(_FIRST)]
     for words in (
         [sys.executable, "-m", "venv", str(folder)],
@@ -73,6 +79,7 @@ def _make_environment(folder: Path, lock: Path, environment: Mapping[str, str]) 
                 f"({_pip_error(done)}); with them at "
                 "hand, or a network, the same command goes on"
             )
+    # Last, as the mark that the installation was not interrupted.
     (folder / _WHOLE).write_text(platform.python_version())
 
 

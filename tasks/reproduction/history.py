@@ -1,4 +1,4 @@
-"""What is kept of reproductions with the run that was reproduced, and what others made of the same stages."""
+"""Records of reproductions, kept with the original run, and results of other runs of the same stages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST = 50
 
 
 def past_reproductions(client: MlflowClient, run: str, stages: Sequence[Made]) -> dict[str, list[Made]]:
-    """By stage: what earlier reproductions of the run left, and what other runs made with the same key."""
+    """Return, by stage, results of earlier reproductions and of other runs with the same key."""
     found: dict[str, list[Made]] = {made.stage: [] for made in stages}
     for entry in _recorded_reproductions(client, run):
         for stage, left in entry["stages"].items():
@@ -52,10 +52,20 @@ def _recorded_reproductions(client: MlflowClient, run: str) -> list[dict[str, An
 def record_verdict(
     client: MlflowClient, run: str, verdicts: Sequence[StageVerdict], now: dict[str, Made], by: str
 ) -> tuple[str, list[str]]:
-    """Keep a verdict with the run, and with the versions of its model; its table, and these versions.
+    """Record a verdict with the run and with the versions of its model.
 
-    The run gets the tag chatmill.reproduced, the table reproduced.md, and in reproductions.json the figures,
-    from which later verdicts learn what may differ. `by` is the project's commit that reproduced it.
+    The run gets the tag chatmill.reproduced and the files reproduced.md and reproductions.json. Later
+    verdicts learn tolerances from the metrics in the latter.
+
+    Args:
+        client: The MLflow store.
+        run: The id of the original run.
+        verdicts: The verdicts on the stages.
+        now: The results of the reproduction by stage.
+        by: The project's commit that made the reproduction.
+
+    Returns:
+        The verdict as a table, and the versions of the model as NAME/NUMBER.
     """
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     says = overall_verdict(verdicts)
@@ -84,7 +94,7 @@ def record_verdict(
 
 
 def _model_versions(client: MlflowClient, run: str) -> list[Any]:
-    """The versions whose model is this run's, of all products."""
+    """Return the versions, of all products, whose model this run holds."""
     products = {product.model for product in list_products(client)}
     aligned = [
         holder_run_id(child)
@@ -96,7 +106,7 @@ def _model_versions(client: MlflowClient, run: str) -> list[Any]:
 
 
 def verdict_markdown(verdicts: Sequence[StageVerdict], at: str) -> str:
-    """The verdict as a table."""
+    """Return the verdict as a Markdown table."""
     rows = [f"| {each.stage} | {each.says} | {each.why.replace('|', '/')} |" for each in verdicts]
     head = ["| stage | verdict | why |", "|---|---|---|"]
     return "\n".join([f"Reproduced at {at}.", "", *head, *rows, "", verdict_sentence(verdicts), ""])

@@ -1,8 +1,8 @@
 """Digests of the code and presets that ran on this host.
 
-MLflow may be shared, and who can write to it could change a run's commit, diff or preset. So each run notes
-the digests of its own here, in files that only this user can write. `reproduce` asks for them before it runs
-what MLflow holds. They are records: no command removes them.
+MLflow may be shared, and whoever can write to it could change a run's commit, diff or preset. So each run
+records its digests here, in files that only this user can write. `reproduce` checks them before it runs what
+MLflow holds. They are records: no command removes them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ _SHOWN = 12
 
 
 def remember_code(root: Path, code: Code, preset: str) -> None:
-    """Note that this code and this preset ran here; `preset` is the text of the run's preset.json."""
+    """Record that this code and this preset ran here; `preset` is the text of the run's preset.json."""
     folder = root / KNOWN_CODE
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for digest in (_code_digest(code), _preset_digest(json.loads(preset))):
         path = folder / digest
         if not path.exists():
             path.touch(mode=0o600)
+    # The files are empty; their names are entries of the folder, which is what must reach the disk.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -42,13 +43,13 @@ def remember_code(root: Path, code: Code, preset: str) -> None:
 
 
 def check_trusted(root: Path, run: str, code: Code, preset: Mapping[str, Any]) -> None:
-    """Raise UserError where a run that MLflow holds asks for code or stores that this host does not know.
+    """Raise UserError if a run in MLflow asks for code or stores that this host does not know.
 
     Args:
-        root: the project's folder.
-        run: the beginning of the run's id, for messages.
-        code: the run's commit and diff, as MLflow holds them.
-        preset: the run's preset, as MLflow holds it.
+        root: The project's folder.
+        run: The start of the run's id, for messages.
+        code: The run's commit and diff as MLflow holds them.
+        preset: The run's preset as MLflow holds it.
     """
     known_code = _is_known(root, _code_digest(code))
     if code.diff and not known_code:
@@ -57,6 +58,7 @@ def check_trusted(root: Path, run: str, code: Code, preset: Mapping[str, Any]) -
             "host or an older chatmill made the run, or its diff was changed in MLflow; read git.diff of "
             f"that run on MLflow's page, then `chatmill reproduce {run} --trust` runs it"
         )
+    # A commit on a local branch or tag was fetched or made by the user, so it is trusted.
     if not known_code and not is_on_branch(root, code.commit):
         raise UserError(
             f"commit {code.commit[:_SHOWN]} of run {run} is in no branch or tag of this repository, and this "
@@ -75,7 +77,11 @@ def check_trusted(root: Path, run: str, code: Code, preset: Mapping[str, Any]) -
 
 
 def check_plain(run: str, code: Code, data: str, preset: Mapping[str, Any]) -> None:
-    """Raise UserError where what MLflow holds of a run is no commit, no hash of data, or no preset."""
+    """Raise UserError if a run's commit, data hash or preset in MLflow does not have the right form.
+
+    Commit and hash become arguments of Git and DVC, where another text could be taken for an option or a
+    path.
+    """
     for value, right, what in ((code.commit, COMMIT, "commit"), (data, DATA_HASH, "hash of its data")):
         if value and not right.fullmatch(value):
             raise UserError(f"run {run} has {value[:40]!r} for the {what} in MLflow; that is none")
@@ -93,13 +99,13 @@ def _code_digest(code: Code) -> str:
 
 
 def _preset_digest(preset: Mapping[str, Any]) -> str:
-    # As objects, so that the form of the JSON does not matter.
+    # The parsed preset is compared, so that the format of the JSON does not matter.
     text = json.dumps(preset, sort_keys=True)
     return hashlib.sha256(f"preset\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _own_remotes(root: Path) -> set[tuple[str, str]]:
-    """The remotes of the presets in configs/, each with its endpoint."""
+    """Return the remotes of the presets in configs/, each with its endpoint."""
     found = set()
     # Reading a named pipe would wait for ever.
     for path in filter(Path.is_file, sorted((root / "configs").glob("*.yaml"))):

@@ -1,4 +1,4 @@
-"""A past run brought back, its code in a worktree with its data and its configuration, and run anew."""
+"""Reproduction of a past run: its code in a worktree, with its data and configuration, run again."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ from tasks.tracking.registry import Registry
 from tasks.tracking.run_diff import find_run
 
 TREE, _PRESET, READY = "tree", "preset.json", "ready.json"
-# By name in words, the tag of the run that holds it.
+# Names for people, with the tags of the run that hold the values.
 _AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
 _SHOWN = 12
 _ENDING_SECONDS = 90.0
 DATA_STAGES = {"ingest", "validate"}
-# What the gate and the report say follows from evaluate.
+# The gate and the report depend on evaluate.
 FOLLOW_EVALUATE = ("evaluate", "gate", "report")
 
 
 class Failed(Exception):
-    """The run made anew did not come to its end; what it left stays, and a rerun goes on from there."""
+    """The reproduction did not finish; its files stay, and the next attempt continues from them."""
 
 
 @dataclass(frozen=True)
 class Original:
-    """A run as MLflow holds it: what must be brought back, and what came out."""
+    """A run as MLflow holds it: what must be restored, and the results."""
 
     run: str
     name: str
@@ -67,14 +67,15 @@ class Original:
 
     @property
     def command(self) -> str:
-        """The command that makes its stages: all of them, or the data's alone."""
+        """The command that makes its stages: all of them, or only those of the data."""
         return "ingest" if {made.stage for made in self.stages} <= DATA_STAGES else "run"
 
 
 def read_original(client: MlflowClient, name: str) -> Original:
-    """The run of an id or its beginning, a version, or champion.
+    """Return the run of an id or its start, a version, or champion.
 
-    Raises UserError where there is none, it did not finish, was made outside of git, or lacks its preset.
+    Raises:
+        UserError: There is no such run; or it did not finish, its code is unknown, or it lacks its preset.
     """
     parent = find_run(client, name)
     run, tags = parent.info.run_id, parent.data.tags
@@ -122,7 +123,10 @@ def read_original(client: MlflowClient, name: str) -> Original:
 
 
 def _read_tag(tags: Mapping[str, str], name: str) -> str:
-    """A tag of a run; of the number of threads, which enters an environment, a number alone."""
+    """Return a tag of a run.
+
+    The number of threads is returned only if it is a number, because it enters an environment.
+    """
     value = tags.get(name, "")
     return value if name != "threads" or (value.isascii() and value.isdecimal()) else ""
 
@@ -135,7 +139,7 @@ def _find_made(client: MlflowClient, run: Run) -> Made:
 
 @dataclass(frozen=True)
 class Checkout:
-    """Where a run is made anew: the project's folder in its worktree, and how its data came there."""
+    """The place of a reproduction: the project's folder in its worktree, and a description of its data."""
 
     project: Path
     preset: Path
@@ -146,11 +150,20 @@ class Checkout:
 def checked_out(
     root: Path, original: Original, keep: bool, say: Callable[[str], None], trust: bool = False
 ) -> Iterator[Checkout]:
-    """The run's code, data and configuration in var/cache/reproduce/RUN, until the verdict is given.
+    """Restore the run's code, data and configuration in var/cache/reproduce/RUN until the verdict is given.
 
-    What an interrupted reproduction left there is gone on from. At the end the folder goes, unless `keep`;
-    where the run failed or was interrupted it stays. Raises UserError for what cannot be brought back, and
-    leaves nothing then; also for code and stores that this host does not know, unless they are to be trusted.
+    An interrupted reproduction is continued. The folder is removed at the end unless `keep` is set. It stays
+    if the run failed or was interrupted.
+
+    Args:
+        root: The project's folder.
+        original: The run.
+        keep: Whether the folder stays after the verdict.
+        say: Receives messages about the progress.
+        trust: Accept code and stores that this host does not know.
+
+    Raises:
+        UserError: The run cannot be restored, or is not trusted. Nothing is left then.
     """
     if not trust:
         check_trusted(root, original.run[:_SHOWN], original.code, original.preset)
@@ -174,7 +187,7 @@ def checked_out(
         try:
             yield ready
         except UserError:
-            # It cannot be done here: nothing is there to be gone on from.
+            # The run cannot be reproduced here, so nothing would continue from the folder.
             _remove_checkout(root, folder)
             raise
         if keep:
@@ -186,12 +199,13 @@ def checked_out(
 
 
 def _finished_result(folder: Path) -> Checkout | None:
-    """What was brought back to its end and not yet judged."""
+    """Return the checkout that an earlier attempt completed and nobody judged yet; else None."""
     try:
         found = json.loads((folder / READY).read_text())
     except (OSError, ValueError, RecursionError):
         return None
     project = folder / found["project"]
+    # A changed file must not lead to a folder outside, whose code would be run.
     return Checkout(project, folder / _PRESET, found["data"]) if project.is_relative_to(folder) else None
 
 
@@ -214,7 +228,7 @@ def _prepare_checkout(root: Path, original: Original, folder: Path) -> Checkout:
 
 
 def _link_former_layout(project: Path) -> None:
-    """Lead code that keeps outputs directly in var/ to var/cache/, where this code looks for them."""
+    """Link var/ to var/cache/ for code of earlier versions, which keeps outputs directly in var/."""
     (project / CACHE).mkdir(parents=True, exist_ok=True)
     for path in (ARTIFACTS, DOWNLOADS):
         link = project / RECORDS / path.name
@@ -229,10 +243,12 @@ def _remove_checkout(root: Path, folder: Path) -> None:
 
 
 def compared_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
-    """Have the checkout's drift and evaluate compare with the champion of then.
+    """Make drift and evaluate in the checkout compare with the champion of that time.
 
-    Its own registry has no champion. That one's profile and model come from MLflow. Returns the stages that
-    are left out, by name, with the reason: what they were compared with is gone.
+    The checkout's own registry has no champion, so the profile and the model come from MLflow.
+
+    Returns:
+        The stages to leave out, by name, with the reason: what they were compared with is gone.
     """
     return {
         **_drift_as_then(client, original, checkout),
@@ -286,14 +302,14 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
 
 
 def _champion_of(original: Original, stage: str) -> tuple[str, dict[str, Any]]:
-    """The digest of the champion that a stage was given ("": none), and the stage's manifest."""
+    """Return the digest of the champion that a stage was given, or "", and the stage's manifest."""
     manifest = next((made.manifest for made in original.stages if made.stage == stage), None) or {}
     given = manifest.get("inputs", {}).get(CHAMPION) or {}
     return str(given.get("digest", "")), dict(manifest)
 
 
 def _find_registries(client: MlflowClient, original: Original) -> list[Registry]:
-    """That of the run's product, and that of before there were products."""
+    """Return the registry of the run's product, and the one of stores without products."""
     preset = original.preset
     name = (preset.get("registry") or {}).get("model") or preset.get("name") or MODEL
     products = dict.fromkeys((product_named(str(name)), product_named(MODEL)))
@@ -307,7 +323,7 @@ def _set_preset_key(checkout: Checkout, section: str, key: str, value: str) -> N
 
 
 def command_module(project: Path) -> str:
-    """Return the module of the command line in a checkout; in older commits it has another name."""
+    """Return the module of the command line in a checkout; older commits have it under another name."""
     own = project / "flows" / "cli" / "main.py"
     return "flows.cli.main" if own.exists() else "flows.command"
 
@@ -315,10 +331,19 @@ def command_module(project: Path) -> str:
 def make_anew(
     checkout: Checkout, original: Original, python: Path, environment: Mapping[str, str]
 ) -> dict[str, Made]:
-    """Run the checkout's own code on its own var/; what each stage left, by name.
+    """Run the checkout's own code on its own var/, and return the results of each stage by name.
 
-    What it shows is shown. Raises Failed where it does not come to its end. On an exception here (Ctrl-C
-    included) it is asked to end, which saves checkpoints, and waited for.
+    The output of the run is shown. On an exception in this process, Ctrl-C included, the run is asked to end,
+    which saves checkpoints, and waited for.
+
+    Args:
+        checkout: The place of the reproduction.
+        original: The run.
+        python: The interpreter with the packages of that time.
+        environment: The environment variables of the run.
+
+    Raises:
+        Failed: The run did not finish.
     """
     words = [
         str(python), "-m", command_module(checkout.project), original.command, "--config",
@@ -328,6 +353,7 @@ def make_anew(
         words,
         cwd=checkout.project,
         env=dict(environment),
+        # Ctrl-C would otherwise reach the run too, besides the SIGTERM below.
         start_new_session=True,
         preexec_fn=partial(die_with_parent, os.getpid()),
     )
@@ -350,12 +376,12 @@ def make_anew(
 
 
 def read_made(project: Path) -> dict[str, Made]:
-    """What each stage left under a checkout's own var/, by name: the newest, where one was made twice."""
+    """Return the results of each stage under a checkout's var/ by name; the newest of several."""
     made: dict[str, tuple[float, Made]] = {}
     for path in sorted((project / ARTIFACTS).glob(f"*/*/{MANIFEST}")):
         found = read_manifest(path.parent)
         written = path.stat().st_mtime
-        # What drift compares with was not made here.
+        # The champion was fetched, not made here.
         if found and found["stage"] != CHAMPION and written >= made.get(found["stage"], (0.0,))[0]:
             made[found["stage"]] = (
                 written,
@@ -365,7 +391,7 @@ def read_made(project: Path) -> dict[str, Made]:
 
 
 def describe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What is recorded of a run's surroundings, of the one made anew: as `original.around`."""
+    """Return the environment of the reproduction, with the same names as `Original.around`."""
     threads = environment.get("OMP_NUM_THREADS", "")
     return {
         "threads": threads,

@@ -1,8 +1,7 @@
-"""Whether a run made again is the same: stage by stage, by its bits, or else by its figures.
+"""The verdict on a reproduction: stage by stage, by bits or else by metrics.
 
-How far figures of one training differ when it is repeated is learned from repetitions that came out in other
-bits. Where there are fewer than three of these, a default holds: about what three seeds of the demo differ by
-(docs/RESULTS.md).
+The tolerance of a metric is learned from repetitions of the same training with other bits. With fewer than
+three of them a default applies: about the difference between three seeds of the demo (docs/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tasks.tracking.cache_explanation import Difference, explain_differences
 from tasks.tracking.run_diff import LAST_STEP, is_speed
 
 IDENTICAL, EQUIVALENT, DIVERGED = "identical", "equivalent", "diverged"
-# Of a stage that could not be made from what it was made of then: no verdict, and none on the run by it.
+# The state of a stage whose inputs are gone: it gets no verdict, and does not affect that of the run.
 _LEFT_OUT = "left out"
 REPETITIONS = 3
 CONFIDENCE = 0.99
@@ -28,7 +27,7 @@ HASH = "data_hash"
 
 @dataclass(frozen=True)
 class Made:
-    """What a stage left: the digest of its output, its figures, its manifest where it is at hand."""
+    """The result of a stage: the digest of its output, its metrics, and its manifest if available."""
 
     stage: str
     digest: str
@@ -37,13 +36,13 @@ class Made:
 
     @property
     def declares(self) -> StageDeclaration:
-        """What the stage declares today, as tolerances are those of the code that judges."""
+        """The stage's present declaration, since the tolerances are those of the code that judges."""
         return read_declaration(self.stage, None)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that differs, and by how much it may: `about` its value, or the mean of repetitions."""
+    """A metric that differs, and its tolerance around `about`: its value, or the mean of repetitions."""
 
     name: str
     before: Any
@@ -54,7 +53,7 @@ class Figure:
 
     @property
     def within(self) -> bool:
-        """Whether it is in its tolerance."""
+        """Whether the metric is within its tolerance."""
         both = (self.before, self.now)
         if not all(isinstance(value, int | float) for value in both):
             return bool(self.before == self.now)
@@ -70,7 +69,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class StageVerdict:
-    """One stage: what it is, why, the figures that differ, and what differs in what it was made of."""
+    """The verdict on one stage: its reason, the metrics that differ, and the inputs that differ."""
 
     stage: str
     says: str
@@ -86,10 +85,14 @@ def judge_stages(
     around: tuple[Mapping[str, str], Mapping[str, str]],
     left_out: Mapping[str, str] | None = None,
 ) -> list[StageVerdict]:
-    """Every stage of a run against what its repetition left, in order; `left_out` says why one is not judged.
+    """Compare every stage of a run with its reproduction, in order.
 
-    `repetitions` are others of the same stages, whose figures say what may differ; `around` is what was
-    recorded of the surroundings of both runs: threads, processor and the like, by name.
+    Args:
+        before: The results of the run.
+        now: The results of the reproduction by stage.
+        repetitions: Results of other runs of the same stages, from which tolerances are learned.
+        around: The recorded environment of both runs by name: threads, processor and the like.
+        left_out: Stages that are not judged, with the reason.
     """
     no = left_out or {}
     return [
@@ -101,13 +104,13 @@ def judge_stages(
 
 
 def overall_verdict(verdicts: Sequence[StageVerdict]) -> str:
-    """The verdict on the run: the worst of its stages."""
+    """Return the verdict on the run: the worst of its stages."""
     said = {each.says for each in verdicts}
     return next(word for word in (DIVERGED, EQUIVALENT, IDENTICAL) if word in said or word == IDENTICAL)
 
 
 def verdict_sentence(verdicts: Sequence[StageVerdict]) -> str:
-    """The verdict in words, with the first stage that differs and what differs in its inputs."""
+    """Return the verdict in words, with the first stage that differs and the differences in its inputs."""
     says = overall_verdict(verdicts)
     no = "".join(f"; {each.stage} is left out: {each.why}" for each in verdicts if each.says == _LEFT_OUT)
     verdicts = [each for each in verdicts if each.says != _LEFT_OUT]
@@ -126,7 +129,7 @@ def verdict_sentence(verdicts: Sequence[StageVerdict]) -> str:
 
 
 def inputs_in_words(verdict: StageVerdict, most: int = 4) -> str:
-    """What differs in what a stage was made of."""
+    """Return the differences in the inputs of a stage, in words."""
     if not verdict.differ:
         return (
             "of its code, data, parameters, packages, device and threads nothing differs that was recorded, "
@@ -166,8 +169,8 @@ def _judge_stage(
 
 
 def _same_rows(before: Made, now: Made) -> bool:
-    """Whether a stage of the data has the same rows; by each file's sum, or by DVC's hash of them all."""
-    # Where rows were found is told otherwise when a version of the data stands for its sources.
+    """Return whether a stage of the data has the same rows, by checksums or else by DVC's hash."""
+    # The places of rows differ if a version of the data replaced its sources.
     places = before.declares.origin_files
     if not places:
         return False
@@ -185,7 +188,7 @@ def _file_sums(made: Made) -> Mapping[str, str] | None:
 
 
 def _differing_files(before: Made, now: Made, most: int = 3) -> str:
-    """The files that differ; nothing where a manifest is of before they were summed."""
+    """Return the names of files that differ; empty if a manifest is too old to have checksums."""
     one, two = _file_sums(before), _file_sums(now)
     if one is None or two is None:
         return ""
@@ -194,8 +197,8 @@ def _differing_files(before: Made, now: Made, most: int = 3) -> str:
 
 
 def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> list[Figure]:
-    """Those that differ; speed is none, nor is what only repetitions could judge where these are few."""
-    # Repetitions in the same bits tell nothing of how far other bits may go.
+    """Return the metrics that differ, without speed and without those that only repetitions could judge."""
+    # Repetitions with the same bits do not show how far other bits may differ.
     others = list({made.digest: made for made in (before, *repeated) if made.digest != now.digest}.values())
     found = []
     for name in dict.fromkeys([*before.figures, *now.figures]):
@@ -208,6 +211,7 @@ def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> lis
         values = [float(made.figures.get(name, math.nan)) for made in others]
         values = [value for value in values if math.isfinite(value)]
         if len(values) >= REPETITIONS and (spread := stdev(values)):
+            # The prediction interval for one more value of a normal distribution: t · s · √(1 + 1/n).
             half = _t_quantile(len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
             found.append(Figure(name, old, new, mean(values), half, len(values)))
         elif not before.declares.resumes or name not in LAST_STEP:
@@ -218,7 +222,8 @@ def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> lis
 
 
 def _t_quantile(freedom: int) -> float:
-    """Of Student's t: with it, one more repetition lies inside with CONFIDENCE (a prediction interval)."""
+    """Return the quantile of Student's t for a prediction interval with probability CONFIDENCE."""
+    # Imported late: scipy takes long to import, and most verdicts do not need it.
     from scipy.stats import t
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
@@ -227,10 +232,10 @@ def _t_quantile(freedom: int) -> float:
 def _differing_inputs(
     before: Made, now: Made, around: tuple[Mapping[str, str], Mapping[str, str]]
 ) -> list[Difference]:
-    """What differs in all that a stage was made of, as far as it was recorded."""
+    """Return the recorded differences in everything that a stage was made from."""
     found = []
     if before.manifest and now.manifest:
-        # Where versions of the data are kept, and whether one stands for its sources, was set for this run.
+        # `place_data` set the remote, and whether a version replaces the sources, for this run.
         found = [
             each
             for each in explain_differences(before.manifest, now.manifest)
