@@ -1,5 +1,4 @@
-"""Backups of a project's records: writing one, checking it, restoring it.
+"""Backups of a project's records: writing, checking and restoring them.
 
-Which files are records is defined in `tasks/project/paths.py`; what may be removed is decided in
-`tasks/cleanup/`.
+`tasks/project/paths.py` defines which files are records; `tasks/cleanup/` decides what may be removed.
 """

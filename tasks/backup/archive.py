@@ -1,7 +1,7 @@
-"""A copy of a project's records in one file, and the way back.
+"""A backup of a project's records in one file, and its restoration.
 
-The file is a tar of the records and, last, `backup.json` with the SHA-256 of each: a file that was cut short
-lacks it. Nothing is in place before all of it is checked.
+The file is a tar archive of the records. Its last member `backup.json` has the SHA-256 of each file, so a
+truncated archive lacks it. Nothing is restored before everything is checked.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tasks.project.paths import (
 )
 from tasks.project.whole_file import write_whole
 
-# Paths below var/. Credentials, locks, logs and Prefect's database are none of them.
+# Paths below var/. Credentials, locks, logs and Prefect's database are not among them.
 _KEPT = tuple(
     path.relative_to(RECORDS).as_posix()
     for path in (MLFLOW_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, KNOWN_CODE, SUMMARY, REPORT, STORES)
@@ -48,7 +48,8 @@ PAGES = "compare-*.html"
 CONTENTS = "backup.json"
 FORMAT = 1
 UNCHANGED = "nothing was changed"
-# What SQLite keeps beside a database of its own: it belongs to the former one.
+# SQLite's files beside the former database. They would damage a restored one, so they are moved with the
+# former.
 BESIDE = tuple(f"{MLFLOW_DATABASE.name}-{end}" for end in ("journal", "wal", "shm"))
 INTENTION = RECORDS / "restoring.json"
 _PIECE = 1 << 20
@@ -56,9 +57,9 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds: its file, how many files are in it and their bytes.
+    """A backup: its path, the number of its files and their size in bytes.
 
-    `damaged` has a sentence for each registered version with a file that is not the one that was registered.
+    `damaged` has a sentence for each registered version with a file that is not the registered one.
     """
 
     path: Path
@@ -68,10 +69,15 @@ class Backup:
 
 
 def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
-    """Write the records to a file, or to a new file in a folder. Servers and runs may go on meanwhile.
+    """Write the records to a file, or to a new file in a folder. Servers and runs may continue meanwhile.
+
+    Args:
+        root: The project's folder.
+        target: The file or the folder.
+        force: Replace an existing file.
 
     Raises:
-        UserError: there are no records, the database is damaged, or the file exists and `force` is not set.
+        UserError: There are no records, the database is damaged, or the file exists and `force` is not set.
     """
     if target.is_dir():
         target = target / f"chatmill-{time.strftime('%Y%m%d-%H%M%S')}.tar"
@@ -86,9 +92,10 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
     database = root / MLFLOW_DATABASE
     if database.exists() and database.stat().st_size and (fault := fault_in(database)):
         raise UserError(f"{MLFLOW_DATABASE} is damaged ({fault}); a backup of it would be of no use")
+    # An interrupted backup must not replace the former one; the process number keeps two backups apart.
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        # Records hold people's names and texts: nobody else may read them.
+        # Records hold people's names and texts, so nobody else may read them.
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             compressed = target.name.endswith((".gz", ".tgz"))
             sums, damaged = _write_archive(file, root, target.parent, compressed)
@@ -104,7 +111,7 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
 def _write_archive(
     file: IO[bytes], root: Path, beside: Path, compressed: bool
 ) -> tuple[dict[str, tuple[str, int]], list[str]]:
-    """Write the archive; return the checksum and size of each file, and what is damaged, in sentences."""
+    """Write the archive; return the checksum and size of each file, and sentences about damage."""
     from tasks.tracking.registered_model import damaged_versions
 
     sums: dict[str, tuple[str, int]] = {}
@@ -116,21 +123,25 @@ def _write_archive(
         else _as_it_is(file) as stream,
         tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
-        # First the database: files that a run adds afterwards are known to no record in it, and do no harm.
+        # The database comes first. Files that a run adds later are unknown to it, which does no harm; the
+        # other order could lose files.
         if (root / MLFLOW_DATABASE).exists():
             copy = Path(scratch) / "database"
             with (
                 closing(sqlite3.connect(root / MLFLOW_DATABASE, timeout=60)) as there,
                 closing(sqlite3.connect(copy)) as here,
             ):
+                # SQLite's backup is consistent while a server writes; a copy of the file would not be.
                 there.backup(here)
             _add_file(archive, copy, MLFLOW_DATABASE.name, sums)
         for path in _record_files(root):
+            # A run may remove a file between its listing and this line.
             with suppress(FileNotFoundError):
                 _add_file(archive, path, path.relative_to(root / RECORDS).as_posix(), sums)
         if MLFLOW_DATABASE.name in sums:
             found = {name: digest for name, (digest, _) in sums.items()}
             artifacts = (MLFLOW_FOLDER / "artifacts").relative_to(RECORDS).as_posix()
+            # A database of another MLflow version may lack these tables; it is backed up all the same.
             with suppress(sqlite3.DatabaseError):
                 damaged = damaged_versions(Path(scratch) / "database", artifacts, found, root)
         contents = {"format": FORMAT, "time": time.time(), "files": sums}
@@ -142,7 +153,7 @@ def _write_archive(
 
 
 def _scratch_place(root: Path, beside: Path) -> Path:
-    """Return the folder for a copy of the database: var/, or `beside` where var/ is read-only."""
+    """Return the folder for a copy of the database: var/, or `beside` if var/ is read-only."""
     return root / RECORDS if os.access(root / RECORDS, os.W_OK) else beside
 
 
@@ -163,6 +174,7 @@ def _add_file(archive: tarfile.TarFile, path: Path, name: str, sums: dict[str, t
     """Add a file as it is at one moment: its bytes are read once, for the archive and for the checksum."""
     with path.open("rb") as file:
         about = archive.gettarinfo(arcname=name, fileobj=file)
+        # Owners of this machine mean nothing on another one.
         about.uid = about.gid = 0
         about.uname = about.gname = ""
         about.mode = 0o600
@@ -172,7 +184,10 @@ def _add_file(archive: tarfile.TarFile, path: Path, name: str, sums: dict[str, t
 
 
 class _Summed:
-    """A file that is summed while it is read; one that becomes shorter meanwhile is filled with zeros."""
+    """A file whose checksum is computed during reading.
+
+    A tar header states the size in advance, so a file that shrinks meanwhile is padded with zeros.
+    """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self.file, self.left, self.sum = file, size, hashlib.sha256()
@@ -185,13 +200,18 @@ class _Summed:
 
 
 def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backup, Path | None]:
-    """Put a backup's records in place; where records are, and `force` is set, they are kept aside.
+    """Restore a backup's records; if there are records and `force` is set, move them aside.
+
+    Args:
+        root: The project's folder.
+        source: The backup.
+        force: Replace existing records.
 
     Returns:
-        What was restored, and the folder that the former records are in now.
+        What was restored, and the folder with the former records, if there were any.
 
     Raises:
-        UserError: the file is no whole backup, a run or a server is alive, or records are there.
+        UserError: The file is not a complete backup, a run or a server is alive, or there are records.
     """
     finish_restore(root)
     if not source.is_file():
@@ -205,6 +225,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
                 f"is there in {RECORDS}/replaced-DATE"
             )
         stamp = time.strftime("%Y%m%d-%H%M%S")
+        # Both inside var/: a rename only works on one disk.
         part, aside = root / RECORDS / f"restoring-{stamp}.part", root / RECORDS / f"replaced-{stamp}"
         part.mkdir(mode=0o700)
         try:
@@ -216,6 +237,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
             shutil.rmtree(part, ignore_errors=True)
             raise
         said = json.dumps({"new": part.name, "old": aside.name})
+        # From here on the restoration is decided: after a kill, the next command completes it.
         write_whole(root / INTENTION, said)
         finish_restore(root)
     found = Backup(source, len(sums), sum(size for _, size in sums.values()))
@@ -223,9 +245,10 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
 
 
 def finish_restore(root: Path) -> None:
-    """Complete a restoration that a kill interrupted; nothing where none was begun."""
+    """Complete a restoration that a kill interrupted; do nothing if none was begun."""
     try:
         found = json.loads((root / INTENTION).read_text(encoding="utf-8"))
+        # Only the last part of each name is used: a changed file must not lead outside var/.
         part, aside = (root / RECORDS / PurePosixPath(str(found[name])).name for name in ("new", "old"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
@@ -235,6 +258,7 @@ def finish_restore(root: Path) -> None:
         if not moved.exists():
             for name in _record_entries(root / RECORDS):
                 _rename_path(root / RECORDS / name, aside / name)
+            # After this mark, entries in var/ are restored ones, which must not be moved aside again.
             moved.touch()
         for name in _record_entries(part):
             _rename_path(part / name, root / RECORDS / name)
@@ -253,7 +277,7 @@ def _rename_path(there: Path, here: Path) -> None:
 
 
 def _record_entries(folder: Path) -> list[str]:
-    """The records in a folder that is laid out as var/, by their paths from there."""
+    """Return the records in a folder with the layout of var/, as paths relative to it."""
     return [name for name in (*_KEPT, *BESIDE) if (folder / name).exists()] + sorted(
         path.name for path in folder.glob(PAGES)
     )
@@ -265,7 +289,7 @@ def _holds_something(path: Path) -> bool:
 
 @contextmanager
 def _nothing_alive(root: Path) -> Iterator[None]:
-    """Raises UserError while a run or a server of this project is alive; none begins meanwhile."""
+    """Raise UserError if a run or a server of this project is alive; keep new ones from starting."""
     folder = root / MLFLOW_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     with (folder / "lock").open("a") as lock:
@@ -274,6 +298,8 @@ def _nothing_alive(root: Path) -> Iterator[None]:
             if path.exists():
                 with path.open() as file:
                     try:
+                        # A shared lock shows whether an exclusive one is held, and does not disturb other
+                        # commands that look.
                         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     except BlockingIOError:
                         what = "`chatmill up` runs" if path.name == SERVERS.name else "a run is alive"
@@ -282,7 +308,11 @@ def _nothing_alive(root: Path) -> Iterator[None]:
 
 
 def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
-    """Write what a backup holds to `part`, checked. Raises UserError for what is no whole backup."""
+    """Write the content of a backup to `part` and check it.
+
+    Raises:
+        UserError: The file is not a complete backup.
+    """
     cut = f"{source} is no whole backup; nothing was changed"
     sums: dict[str, tuple[str, int]] = {}
     listed: dict[str, Any] | None = None
@@ -290,6 +320,8 @@ def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
         with tarfile.open(source, mode="r|*") as archive:
             for member in archive:
                 reader = archive.extractfile(member) if member.isreg() else None
+                # The archive may come from anywhere: a link or a path outside could otherwise overwrite any
+                # file.
                 if reader is None or not _is_record(member.name):
                     raise UserError(
                         f"{source} holds {member.name!r}, which is no record; nothing was changed"
@@ -299,6 +331,7 @@ def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
                     continue
                 place = part / member.name
                 place.parent.mkdir(parents=True, exist_ok=True)
+                # Mode "x" refuses a second member of the same name.
                 with place.open("xb") as file:
                     digest = hashlib.sha256()
                     while piece := reader.read(_PIECE):

@@ -1,5 +1,5 @@
-"""Statistics that describe a version of the data and measure how far two versions are apart.
+"""Statistics that describe a version of the data, and distances between two versions.
 
-The stage `drift` applies the thresholds; which version to compare with is chosen in
-`tasks/tracking/reference_version.py`.
+The stage `drift` applies the thresholds. `tasks/tracking/reference_version.py` chooses the version to compare
+with.
 """

@@ -1,6 +1,6 @@
-"""How far two distributions are apart, from counts; and how far chance alone would put them.
+"""Distances between two distributions, computed from counts, and the distances that chance alone gives.
 
-`chance` is what 99 of 100 pairs of samples of these sizes, drawn from one distribution, stay below.
+`chance` is the value that 99 of 100 pairs of samples of these sizes, drawn from one distribution, stay below.
 """
 
 from __future__ import annotations
@@ -17,17 +17,24 @@ NORMAL = 2.326  # the normal distribution's quantile at 1 - BEYOND
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance from 0 (the same) to 1 (nothing in common), and the one that chance alone may give."""
+    """A distance from 0 (equal) to 1 (disjoint), and the distance that chance alone may give."""
 
     value: float
     chance: float
 
 
 def kolmogorov_smirnov(before: Sequence[float], now: Sequence[float]) -> Distance:
-    """The largest gap between two cumulative distributions, of counts over the same ordered bins.
+    """Return the largest gap between two cumulative distributions of counts over the same ordered bins.
 
-    Smirnov, Table for estimating the goodness of fit of empirical distributions, 1948; with bins the gap is
-    a lower bound of the one between single values. Raises ValueError where either has no counts.
+    Smirnov, Table for estimating the goodness of fit of empirical distributions, 1948. With bins, the gap is
+    a lower bound of the gap between single values.
+
+    Args:
+        before: Counts by bin.
+        now: Counts by the same bins.
+
+    Raises:
+        ValueError: All counts of one side are 0.
     """
     first, second, sizes = _aligned_counts(before, now)
     gap = float(np.abs(np.cumsum(first) / sizes[0] - np.cumsum(second) / sizes[1]).max())
@@ -35,22 +42,31 @@ def kolmogorov_smirnov(before: Sequence[float], now: Sequence[float]) -> Distanc
 
 
 def jensen_shannon(before: Sequence[float], now: Sequence[float]) -> Distance:
-    """The root of the divergence of two distributions from their mean, of counts over the same names.
+    """Return the square root of the Jensen-Shannon divergence of counts over the same names.
 
-    Lin, Divergence measures based on the Shannon entropy, 1991; its root is a metric (Endres and Schindelin,
-    2003). Chance by the G-test: 2 n JS is about chi-squared. Raises ValueError where either has no counts.
+    Lin, Divergence measures based on the Shannon entropy, 1991. The root is a metric (Endres and Schindelin,
+    2003). Chance follows from the G-test: 2 n JS is approximately chi-squared.
+
+    Args:
+        before: Counts by name.
+        now: Counts by the same names.
+
+    Raises:
+        ValueError: All counts of one side are 0.
     """
     first, second, sizes = _aligned_counts(before, now)
     p, q = first / sizes[0], second / sizes[1]
     mean = (p + q) / 2
+    # In bits, so that the divergence is at most 1.
     bits = (_kl_divergence(p, mean) + _kl_divergence(q, mean)) / 2
     freedom = int(np.count_nonzero(mean)) - 1
     by_chance = _chi_squared(freedom) * sum(1 / size for size in sizes) / (8 * math.log(2))
+    # Rounding may put the divergence of equal distributions slightly below 0.
     return Distance(math.sqrt(max(0.0, bits)), min(1.0, math.sqrt(by_chance)))
 
 
 def laid_out(before: Mapping[str, float], now: Mapping[str, float]) -> tuple[list[float], list[float]]:
-    """Two counts by name as two lists over the same names, in their order."""
+    """Return two mappings of counts as two lists over the same names, in sorted order."""
     names = sorted({*before, *now})
     return [before.get(name, 0) for name in names], [now.get(name, 0) for name in names]
 
@@ -66,13 +82,14 @@ def _aligned_counts(
 
 
 def _kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """Kullback and Leibler's, in bits."""
+    """Return the Kullback-Leibler divergence in bits."""
+    # 0 · log 0 is 0 by convention; computed, it would be NaN.
     held = p > 0
     return float((p[held] * np.log2(p[held] / q[held])).sum())
 
 
 def _chi_squared(freedom: int) -> float:
-    """The quantile at 1 - BEYOND, by Wilson and Hilferty's approximation (1931)."""
+    """Return the chi-squared quantile at 1 - BEYOND, by the approximation of Wilson and Hilferty (1931)."""
     if not freedom:
         return 0.0
     part = 2 / (9 * freedom)

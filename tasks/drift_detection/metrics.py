@@ -1,4 +1,4 @@
-"""The measures of drift: each a distance between two versions of the data, and its threshold."""
+"""The measures of drift: distances between two versions of the data, and their thresholds."""
 
 from __future__ import annotations
 
@@ -29,12 +29,18 @@ MEDIAN = 2  # among the quantiles of a profile
 
 @dataclass(frozen=True)
 class Bars:
-    """The distance, by subject, past which a measure is told of.
+    """The threshold of each measure; a larger distance is reported.
 
-    `lengths` and the scores of `labels` by Kolmogorov and Smirnov, `vocabulary`, `sources` and the choices of
-    `labels` by the root of Jensen and Shannon's divergence. `new_words` is by how much the share of words
-    outside the champion's commonest rose, `unknown_pieces` the share of tokens that its training text lacks,
-    `agreement` how far alpha fell. `bytes_per_token` and `loss` are relative to the champion's own.
+    Attributes:
+        lengths: Kolmogorov-Smirnov distance of the rows' lengths.
+        vocabulary: Jensen-Shannon distance of the words.
+        new_words: Rise of the share of words outside the champion's most common ones.
+        sources: Jensen-Shannon distance of the sources.
+        unknown_pieces: Share of tokens that the champion's training text lacks.
+        bytes_per_token: Difference relative to the champion's value.
+        labels: Kolmogorov-Smirnov distance of scores, and Jensen-Shannon distance of choices.
+        agreement: Fall of Krippendorff's alpha.
+        loss: Rise relative to the champion's loss.
     """
 
     lengths: float = 0.1
@@ -56,9 +62,9 @@ class Bars:
 
 @dataclass(frozen=True)
 class Measure:
-    """One distance: `name` is its subject and what of it, `of` says in words what `before` and `now` are.
+    """One distance: `name` is its subject, `of` describes the values `before` and `now`.
 
-    `chance` is what chance alone may give, where that is known (0: it is not).
+    `chance` is the distance that chance alone may give; 0 if it is unknown.
     """
 
     name: str
@@ -72,11 +78,11 @@ class Measure:
 
     @property
     def past(self) -> bool:
-        """Whether it is past its threshold, and further than chance alone would put it."""
+        """Whether the distance exceeds its threshold and what chance alone may give."""
         return self.distance > max(self.bar, self.chance)
 
     def cells(self) -> list[str]:
-        """As a row of a table."""
+        """Return the cells of a table row."""
         numbers = [tick_label(float(f"{value:.4g}")) for value in (self.before, self.now)]
         chance = f"{self.chance:.2g}" if self.chance else ""
         told = [f"{self.distance:.3g}", f"{self.bar:g}", chance, "yes" if self.past else ""]
@@ -84,7 +90,7 @@ class Measure:
 
     @property
     def multiple(self) -> float:
-        """Its distance as a multiple of its threshold; of a threshold of 0, 0 or 1."""
+        """The distance as a multiple of its threshold; 0 or 1 for a threshold of 0."""
         return self.distance / self.bar if self.bar else float(self.distance > 0)
 
 
@@ -92,7 +98,7 @@ class Measure:
 class Newness:
     """The rows of a kind that the champion's version did not hold: ids, and their share of the sample.
 
-    `reach` is the share of all rows that was looked through.
+    `reach` is the share of all rows that was searched.
     """
 
     ids: frozenset[str]
@@ -101,11 +107,15 @@ class Newness:
 
 
 def new_rows(samples: Mapping[str, Sample], champion: Path) -> dict[str, Newness]:
-    """By kind, what of the samples is not in the champion's: among the ids that both samples would hold."""
+    """Return, by kind, the sampled rows that the champion's sample lacks.
+
+    Only ids that both samples would hold are compared.
+    """
     known = read_ids(champion)
     before = Profile.read(champion).kinds
     found = {}
     for kind, sample in samples.items():
+        # A larger sample holds ids that the other one never looked at; they would all seem new.
         share = min(sample.share, before[kind].share if kind in before else 1.0)
         both = [number for number in sample.ids if int(number, 16) < share * IDS_IN_ALL]
         new = frozenset(number for number in both if number not in known.get(kind, ()))
@@ -116,7 +126,15 @@ def new_rows(samples: Mapping[str, Sample], champion: Path) -> dict[str, Newness
 def profiles_apart(
     before: Profile, now: Profile, samples: Mapping[str, Sample], bars: Bars, rows: int
 ) -> Iterator[Measure]:
-    """All that two profiles tell, kind by kind, then the labels. What has few rows on a side is left out."""
+    """Yield the measures of two profiles: each kind of rows, then the labels.
+
+    Args:
+        before: The champion's profile.
+        now: The present profile.
+        samples: The present samples by kind.
+        bars: The thresholds.
+        rows: The smallest number of rows; a measure with fewer on one side is left out.
+    """
     for kind, old in before.kinds.items():
         if kind in now.kinds and min(old.rows, now.kinds[kind].rows) >= rows:
             yield from _kinds_apart(kind, old, now.kinds[kind], samples[kind], bars)
@@ -138,7 +156,7 @@ def _kinds_apart(kind: str, old: Kind, new: Kind, sample: Sample, bars: Bars) ->
     lengths = kolmogorov_smirnov(old.lengths, new.lengths)
     yield _make_measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, _GAP)
     if old.words and new.words:
-        # Of words that the champion's profile does not name, how many it held is known in all.
+        # A profile names only the most common words. The number of all other words follows from the total.
         counts = (list(old.top.values()), [sample.words[word] for word in old.top])
         words = jensen_shannon(*map(_common_words, counts, (old.words, new.words)))
         outside = (old.words - sum(counts[0]), new.words - sum(counts[1]))
@@ -154,7 +172,10 @@ def _kinds_apart(kind: str, old: Kind, new: Kind, sample: Sample, bars: Bars) ->
 
 
 def _common_words(counts: list[int], total: int) -> list[int]:
-    """The champion's commonest words, and all others as one: rare words differ by chance."""
+    """Return the counts of the champion's most common words, and all others as one count.
+
+    Rare words differ by chance, so they are not compared one by one.
+    """
     return [*counts[:COMMONEST], total - sum(counts[:COMMONEST])]
 
 
@@ -163,6 +184,7 @@ def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Itera
         new = now.scores.get(stratum, {})
         if min(sum(old.values()), sum(new.values())) < rows:
             continue
+        # The scores are kept as text; as text, 10 would be sorted before 2.
         values = sorted({*old, *new}, key=float)
         apart = kolmogorov_smirnov(*([found.get(value, 0) for value in values] for found in (old, new)))
         means = (_mean_value(old), _mean_value(new))
@@ -177,9 +199,10 @@ def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Itera
 
 
 def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: Bars) -> Iterator[Measure]:
-    """The sampled text in the champion's own tokens: those it never met, and how far a token reaches."""
+    """Yield the measures of the sampled text in the champion's tokens: unknown tokens, bytes per token."""
     counts, size = count_tokens(Tokenizer.load(model), split, share)
     total, known = int(counts.sum()), before.pieces.known
+    # `np.packbits` pads to whole bytes, so there may be up to seven bits too many.
     known = known[: len(counts)]
     if not (total and before.pieces.tokens):
         return
@@ -201,7 +224,17 @@ def measure_loss_drift(
     rows: int,
     tokens: int,
 ) -> Iterator[Measure]:
-    """The champion's loss on rows that its version did not hold, against its loss on what it held out."""
+    """Yield the rise of the champion's loss on rows that are new to it.
+
+    Args:
+        model: The champion's model folder.
+        held_out: The champion's losses on the rows that it held out.
+        new: The new rows by kind.
+        split: The output of split.
+        bars: The thresholds.
+        rows: The smallest number of new rows of a kind.
+        tokens: The number of tokens to measure at most.
+    """
     enough = {kind for kind, each in new.items() if len(each.ids) >= rows}
     if not enough & {"text", "pairs"}:
         return

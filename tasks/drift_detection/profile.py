@@ -1,7 +1,8 @@
-"""What a version of the data looks like, in figures that are small enough to be kept with every run.
+"""The profile of a version of the data: statistics that are small enough to be kept with every run.
 
-Texts are counted in a sample: the rows of a kind with the smallest ids. Ids are digests of content, so this
-is as good as by chance and the same each time, and what two versions share is in the samples of both.
+Texts are counted in a sample: the rows of a kind with the smallest ids. Ids are digests of content, so the
+sample is as good as a random one and the same each time. Rows that two versions share are in the samples of
+both.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from tasks.data.records import TYPES, annotators_of, list_shards, read_shards, t
 from tasks.data.splits import SPLITS
 
 FILE, IDS = "profile.json", "rows.txt"
-# Beside them in what a champion is compared by: which it is, and its model.
+# Further files of a reference version: its description, and its model.
 ABOUT, MODEL = "champion.json", "model"
 IDS_IN_ALL = 1 << 64
 _TOP = 5000  # words of a kind that are kept with their counts
 _LONGEST = 40  # characters of a word: what is longer is no word, and said once
-# Words a row, in bins that grow by a quarter of an octave.
+# Edges of the bins for words per row; each is a quarter of an octave wide.
 _EDGES = sorted({round(2 ** (quarter / 4)) for quarter in range(81)})
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CHUNK = 1 << 24
@@ -39,9 +40,17 @@ VALUES = {"a": 1, "tie": 0, "b": -1}
 
 @dataclass(frozen=True)
 class Kind:
-    """The sample of one kind of rows: what share of its rows it is, their lengths in words, and the words.
+    """The sample of one kind of rows.
 
-    `lengths` counts rows by the bins of EDGES, `quantiles` are at QUANTILES; `top` are the commonest words.
+    Attributes:
+        share: The share of the kind's rows that was sampled.
+        rows: The number of sampled rows.
+        lengths: The number of rows in each bin of `_EDGES`.
+        quantiles: Words per row at `QUANTILES`.
+        words: The number of words.
+        distinct: The number of different words.
+        top: The counts of the most common words.
+        sources: The number of rows by source.
     """
 
     share: float
@@ -56,9 +65,9 @@ class Kind:
 
 @dataclass(frozen=True)
 class Pieces:
-    """The sample's text in the tokens of the version's own tokenizer.
+    """The sample's text in tokens of the version's own tokenizer.
 
-    `met` has a bit for each token, in hexadecimal digits: whether the training text holds it.
+    `met` has one bit for each token, as hexadecimal digits: whether the training text contains it.
     """
 
     tokens: int
@@ -67,13 +76,13 @@ class Pieces:
 
     @property
     def known(self) -> np.ndarray:
-        """Whether each token was met, [vocabulary] or a few more."""
+        """Whether each token was met, [vocabulary] with up to 7 more entries."""
         return np.unpackbits(np.frombuffer(bytes.fromhex(self.met), np.uint8)).astype(bool)
 
 
 @dataclass(frozen=True)
 class Agreed:
-    """How far people agree on what several of them judged: `items` of these; alpha is Krippendorff's."""
+    """The agreement of annotators on `items` that several of them judged; alpha is Krippendorff's."""
 
     items: int
     annotators: int
@@ -83,9 +92,9 @@ class Agreed:
 
 @dataclass(frozen=True)
 class Profile:
-    """One version: its kinds of rows, its labels by "aspect/source", its text in tokens.
+    """The profile of one version: its kinds of rows, its labels by "aspect/source", its text in tokens.
 
-    `scores` counts single scores by their value in words, `choices` comparisons by a, b and tie.
+    `scores` counts single scores by their value as text, `choices` comparisons by a, b and tie.
     """
 
     kinds: dict[str, Kind]
@@ -95,12 +104,12 @@ class Profile:
     agreement: dict[str, Agreed]
 
     def write(self, folder: Path) -> None:
-        """profile.json in `folder`."""
+        """Write profile.json in `folder`."""
         (folder / FILE).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
-        """From `folder`."""
+        """Read profile.json from `folder`."""
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return cls(
             {name: Kind(**values) for name, values in found["kinds"].items()},
@@ -113,7 +122,7 @@ class Profile:
 
 @dataclass
 class Sample:
-    """The sampled rows of a kind as they are counted, nothing cut off yet."""
+    """The sampled rows of a kind with all counts, before rare words are cut off."""
 
     share: float
     ids: list[str] = field(default_factory=list)
@@ -122,7 +131,7 @@ class Sample:
     sources: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: str, row: Mapping[str, Any]) -> None:
-        """One more row."""
+        """Add one row."""
         words = words_of(counted_text(kind, row))
         self.ids.append(row["id"])
         self.lengths.append(len(words))
@@ -130,7 +139,8 @@ class Sample:
         self.sources[row["source"]] += 1
 
     def kind(self) -> Kind:
-        """What is kept of it."""
+        """Return the part that the profile keeps."""
+        # Ties by name: the order of a Counter depends on the order of the rows.
         common = sorted(self.words.items(), key=lambda item: (-item[1], item[0]))[:_TOP]
         bins = np.searchsorted(_EDGES, self.lengths)
         return Kind(
@@ -146,30 +156,30 @@ class Sample:
 
 
 def counted_text(kind: str, row: Mapping[str, Any]) -> str:
-    """The text of a row whose words are counted: of a label, what was judged."""
+    """Return the text of a row whose words are counted; for a label, the text that was judged."""
     names = {"text": ("text",), "pairs": ("prompt", "completion"), "comparisons": ("a", "b")}
     return " ".join(row[name] for name in names.get(kind, ("completion",)))
 
 
 def sample_rows(split: Path, kind: str, share: float) -> Iterator[dict[str, Any]]:
-    """The rows of a kind that are in the sample, of all parts of the split."""
+    """Yield the sampled rows of a kind, from all parts of the split."""
     least = share * IDS_IN_ALL
     for part in SPLITS:
         for row in read_shards(split / part / kind):
-            # Rows stand in the order of their ids.
+            # Rows are sorted by id, so the rest of the part is not in the sample.
             if int(row["id"], 16) >= least:
                 break
             yield row
 
 
 def share_of(split: Path, kind: str, most: int) -> float:
-    """The share of a kind's rows that is about `most` bytes; 1: all of them."""
+    """Return the share of a kind's rows that makes up about `most` bytes; at most 1."""
     size = sum(path.stat().st_size for part in SPLITS for path in list_shards(split / part / kind))
     return min(1.0, most / max(1, size))
 
 
 def take_samples(split: Path, most: int) -> dict[str, Sample]:
-    """The samples of all kinds that have rows, about `most` bytes of each."""
+    """Return the samples of all kinds that have rows, about `most` bytes of each."""
     found = {kind: Sample(share_of(split, kind, most)) for kind in TYPES}
     for kind, sample in found.items():
         for row in sample_rows(split, kind, sample.share):
@@ -178,13 +188,13 @@ def take_samples(split: Path, most: int) -> dict[str, Sample]:
 
 
 def write_ids(samples: Mapping[str, Sample], folder: Path) -> None:
-    """rows.txt in `folder`: kind and id of each sampled row."""
+    """Write the kind and id of each sampled row to rows.txt in `folder`."""
     lines = (f"{kind} {number}\n" for kind, sample in samples.items() for number in sample.ids)
     (folder / IDS).write_text("".join(lines), encoding="utf-8")
 
 
 def read_ids(folder: Path) -> dict[str, set[str]]:
-    """The ids by kind of `write_ids`."""
+    """Return the ids that `write_ids` wrote, by kind."""
     found: dict[str, set[str]] = defaultdict(set)
     for line in (folder / IDS).read_text(encoding="utf-8").splitlines():
         kind, number = line.split(" ")
@@ -193,7 +203,13 @@ def read_ids(folder: Path) -> dict[str, set[str]]:
 
 
 def make_profile(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) -> Profile:
-    """The profile of a split version and its tokenizer, of samples of it."""
+    """Return the profile of a split and its tokenizer.
+
+    Args:
+        split: The output of split.
+        tokenizer: The output of tokenizer.
+        samples: The samples from `take_samples`.
+    """
     encoder = Tokenizer.load(tokenizer)
     counts, size = count_tokens(encoder, split, samples["text"].share)
     met = np.packbits(_met_tokens(tokenizer, encoder.vocabulary)).tobytes().hex()
@@ -209,35 +225,36 @@ def make_profile(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) ->
 
 
 def count_tokens(encoder: Tokenizer, split: Path, share: float) -> tuple[np.ndarray, int]:
-    """How often each token stands in the sampled text, [vocabulary], and the bytes of that text."""
+    """Return the count of each token in the sampled text, [vocabulary], and the size of the text in bytes."""
     counts = np.zeros(encoder.vocabulary, np.int64)
     size = 0
     for row in sample_rows(split, "text", share):
         counts += np.bincount(encoder.encode_documents([row["text"]]), minlength=encoder.vocabulary)
         size += len(row["text"].encode())
-    # An end after each text is none of it.
+    # The end token after each text is not part of the text.
     counts[encoder.end] = 0
     return counts, size
 
 
 def _met_tokens(tokenizer: Path, vocabulary: int) -> np.ndarray:
-    """Which tokens stand in the training text."""
+    """Return whether each token occurs in the training text, [vocabulary]."""
     described = json.loads((tokenizer / "tokens.json").read_text())
     tokens = np.memmap(tokenizer / "train.bin", described["dtype"], mode="r")
     met = np.zeros(vocabulary, bool)
+    # In chunks, because the training text may be larger than the memory.
     for start in range(0, len(tokens), CHUNK):
         met[np.unique(tokens[start : start + CHUNK])] = True
     return met
 
 
 def _profile_ratings(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]:
-    """Single scores by value, and agreement, of all ratings."""
+    """Return the counts of single scores by value, and the agreement, of all ratings by stratum."""
     scores: dict[str, Counter[str]] = defaultdict(Counter)
     agreed: dict[str, Agreement] = defaultdict(Agreement)
     for part in SPLITS:
         for row in whole_ratings(split / part / "ratings"):
             stratum = stratum_key(row.aspect, row.source)
-            # Two digits: a scale with any number of steps gives a table of bounded size.
+            # Two significant digits bound the size of the table, whatever the number of steps of the scale.
             scores[stratum].update(f"{float(f'{score:.2g}'):g}" for score in row.scores)
             if len(row.scores) > 1:
                 agreed[stratum].add_item(row.scores, row.annotators)
@@ -245,16 +262,19 @@ def _profile_ratings(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, 
 
 
 def _profile_comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]:
-    """Choices, and agreement of those who compared the same two answers, whichever stood first."""
+    """Return the counts of choices, and the agreement of annotators on the same two answers in any order."""
     choices: dict[str, Counter[str]] = defaultdict(Counter)
     people: dict[str, set[str]] = defaultdict(set)
     subjects: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+    # Arrays rather than lists: there may be millions of comparisons, and a Python integer takes 28 bytes.
     values: dict[str, array[int]] = defaultdict(lambda: array("b"))
     for part in SPLITS:
         for row in read_shards(split / part / "comparisons"):
             stratum = stratum_key(row["aspect"], row["source"])
             choices[stratum][row["choice"]] += 1
             people[stratum].update(annotators_of(row))
+            # Annotators may see the two answers in either order; sorting gives both orders one subject and
+            # one sign.
             first, second = sorted((row["a"], row["b"]))
             subject = text_digest(row.get("history") or "", row["prompt"], first, second)
             subjects[stratum].append(int(subject, 16))
@@ -274,7 +294,7 @@ def _profile_comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[s
 
 def _agreement_values(found: Agreement) -> Agreed:
     several = found.items > 0
-    # Of no item that several people judged there is no agreement; NaN is no JSON.
+    # Without an item that several people judged, the agreement would be NaN, which JSON does not have.
     return Agreed(
         found.items,
         len(found.annotators),

@@ -40,22 +40,22 @@ class StageDeclaration:
     """The properties of a stage: its inputs, the rows it learns from, how its results are shown and kept."""
 
     inputs: tuple[str, ...] = ()
-    """Stages whose output folders the function takes."""
+    """Input stages, whose output folders the function takes."""
 
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By input, glob patterns of the folders that the function sees; only these count for the cache key."""
+    """Glob patterns by input stage: the function sees only these folders, and only they enter the cache key."""
 
     outside: Callable[[Any, Path], Any] | None = None
     """`outside(parameters, root)` describes inputs that no stage made; its result enters the cache key."""
 
     stands: Callable[[Path, Path], bool] | None = None
-    """`stands(folder, root)`: whether the files that the stage writes outside its folder are still right."""
+    """`stands(folder, root)` returns whether files that the stage writes outside its folder are still valid."""
 
     resumes: bool = False
-    """The function continues in the folder that a killed run left; other stages start in an empty one."""
+    """Whether the function continues in the folder of a killed run; other stages start in an empty one."""
 
     apart: tuple[str, ...] = ()
-    """Folders of the output that are no part of its digest."""
+    """Folders of the output that its digest leaves out."""
 
     learns_from: tuple[str, ...] = ()
     """Kinds of rows in the training split that the stage's result is fitted to."""
@@ -76,16 +76,16 @@ class StageDeclaration:
     """Kinds of rows that the output holds in another form, in which single rows cannot be found."""
 
     origin_files: tuple[str, ...] = ()
-    """Beginnings of paths that say where rows were found: a reproduction may find the same rows elsewhere."""
+    """Prefixes of files with the places of rows: a reproduction may find the same rows elsewhere."""
 
     artifacts: tuple[str, ...] = ()
     """Files of the output that MLflow keeps, besides the manifest, the model, curves and data docs."""
 
     headline: Callable[[Mapping[str, Any]], str] | None = None
-    """Returns the result in a few words for the terminal, from the metrics; None: the stage has none."""
+    """Returns a short text about the metrics for the terminal; None shows nothing."""
 
     tolerances: tuple[Tolerance, ...] = ()
-    """How far metrics may differ in a reproduction if no earlier ones tell; other metrics must be equal."""
+    """Defaults for a reproduction without earlier ones to learn from; other metrics must be equal."""
 
     time_share: float = 0.0
     """Share of the training time that `chatmill init` plans for the stage."""

@@ -1,5 +1,4 @@
-"""Scores of models that need no training process: the lexicon judge, the linear baseline, the comparison
-of scores.
+"""Scores that need no training process: the lexicon judge, the linear baseline, the comparison of scores.
 
-What a model answers is computed in `model/evaluation/`.
+The answers of models are computed in `model/evaluation/`.
 """

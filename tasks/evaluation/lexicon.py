@@ -1,9 +1,9 @@
-"""The lexicon of English tone as a judge: fixed rules that nothing here has trained.
+"""A lexicon of English tone as a judge: fixed rules that were not trained on this project's data.
 
 VADER (Hutto & Gilbert, VADER: A parsimonious rule-based model for sentiment analysis of social media text,
 ICWSM 2014) scores a text from -1 to 1 by rules over 7,500 words that people rated one by one. It fits labels
-about the tone of English texts, as the demo's are. It says nothing about any other language or aspect, and
-nothing about whether a text makes sense.
+about the tone of English texts, such as the demo's. It does not apply to any other language or aspect, and
+does not judge whether a text makes sense.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import vaderSentiment.vaderSentiment as vader
 
 
 def score_tone(texts: Sequence[str]) -> list[float]:
-    """Return the tone of each text, from -1 (negative) to 1 (positive); 0 for an empty one."""
+    """Return the tone of each text, from -1 (negative) to 1 (positive); 0 for an empty text."""
     analyzer = vader.SentimentIntensityAnalyzer()
     return [float(analyzer.polarity_scores(text)["compound"]) for text in texts]
 
 
 def digest_lexicon() -> str:
-    """Return the digest of the rules: the package's version and its word list."""
+    """Return a digest of the rules: the version of the package and its word list."""
     words = Path(vader.__file__).with_name("vader_lexicon.txt").read_bytes()
     return hashlib.sha256(version("vaderSentiment").encode() + words).hexdigest()

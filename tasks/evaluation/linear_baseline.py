@@ -1,4 +1,4 @@
-"""What a linear model makes of the same labels: the yardstick beside the reward model."""
+"""A linear model trained on the same labels: the baseline for the reward model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ _WORDS = r"(?u)\b\w+\b|[!?]"
 
 
 def linear_accuracy(labels: Path) -> dict[str, float]:
-    """Accuracy on the held-out validation pairs by "aspect/source", of one linear model an aspect and source.
+    """Return the accuracy of linear models on the held-out validation pairs, by "aspect/source".
 
-    On words and pairs of words, weighted by rarity: ridge regression to the mean score where texts are rated,
-    logistic regression on the difference of two texts where they are compared.
+    Each aspect and source has its own model on words and word pairs, weighted by rarity. Rated texts use
+    ridge regression to the mean score. Compared texts use logistic regression on the difference of both
+    texts.
+
+    Args:
+        labels: The output folder of labels.
+
+    Returns:
+        Accuracies from 0 to 1; a tie counts half. An aspect and source with fewer than two labels is left
+        out.
     """
     ratings = read_rows(labels / "train.ratings.jsonl")
     comparisons = read_rows(labels / "train.comparisons.jsonl")
@@ -40,6 +48,7 @@ def linear_accuracy(labels: Path) -> dict[str, float]:
 
 
 def _fit_ridge(rated: list[dict[str, Any]], *sides: list[str]) -> list[np.ndarray]:
+    # scikit-learn is imported late: the import takes long, and a cached stage does not need it.
     from sklearn.linear_model import Ridge
 
     words = _word_vectorizer()
@@ -59,10 +68,11 @@ def _fit_logistic(compared: list[dict[str, Any]], *sides: list[str]) -> list[np.
     ]
     features = words.fit_transform(texts)
     difference = features[: len(compared)] - features[len(compared) :]
-    # Each pair in both orders, so that neither side is the class.
+    # Each pair is used in both orders, so that the position of a text tells nothing.
     both = np.concatenate([np.ones(len(compared)), np.zeros(len(compared))])
     from scipy.sparse import vstack
 
+    # No intercept: with it, a text could win by its position.
     model = LogisticRegression(fit_intercept=False, max_iter=300).fit(vstack([difference, -difference]), both)
     return [words.transform(side) @ model.coef_[0] for side in sides]
 

@@ -1,7 +1,7 @@
 """Scores of models, and the comparison of a candidate's score with the champion's.
 
-Two scores may be compared only if they measure the same thing in the same way: the same figure in the same
-direction, given by the same judge, which learned from the same data, on the same held-out prompts.
+Two scores are comparable only if they measure the same thing in the same way: the same metric and direction,
+by the same judge, which learned from the same data, on the same held-out prompts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.common.metric_labels import metric_words
 
-# What two scores must share, with the words that a message uses for it.
+# Fields that two scores must share, with their names in messages.
 IDENTITY = {
     "name": "figure",
     "higher_is_better": "direction",
@@ -28,17 +28,17 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Score:
-    """One figure of one model, with all that another score must share to be comparable with it.
+    """One metric of one model, with everything that another score must share to be comparable.
 
     Args:
-        name: the figure, as evaluate and the gate call it.
-        value: the figure of this model.
-        higher_is_better: the direction of the figure.
-        judge: digest of the judge's weights or rules; empty where the figure needs no judge.
-        judge_data: digest of the data that the judge learned from; empty where it learned from none.
-        prompts: digest of the held-out prompts or rows, in the order in which they were used.
-        n: number of prompts or rows.
-        interval: ends of the 95% interval of the value; None where none was computed.
+        name: The metric's name in evaluate and the gate.
+        value: The value for this model.
+        higher_is_better: The direction of the metric.
+        judge: Digest of the judge's weights or rules; empty if the metric needs no judge.
+        judge_data: Digest of the data that the judge learned from; empty if it learned from none.
+        prompts: Digest of the held-out prompts or rows, in the order of their use.
+        n: The number of prompts or rows.
+        interval: Ends of the 95% interval of the value; None if it was not computed.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Score:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Score:
-        """Return the score of plain values; keys that this version does not know are left out."""
+        """Return the score of plain values; keys that this version does not know are ignored."""
         known = {field.name for field in fields(cls)}
         found = {name: value for name, value in values.items() if name in known}
         if found.get("interval") is not None:
@@ -64,6 +64,7 @@ class Score:
         """Return whether this value is strictly better. NaN beats nothing and loses to every number."""
         if math.isnan(self.value):
             return False
+        # Every comparison with NaN is false, so NaN would otherwise be unbeatable.
         if math.isnan(other.value):
             return True
         return self.value > other.value if self.higher_is_better else self.value < other.value
@@ -78,10 +79,10 @@ class Comparison:
     """The candidate's score beside the champion's, both measured in one run of evaluate.
 
     Args:
-        candidate: the score of the model that the run made.
-        champion: the score of the champion's model; None where it was not scored in this run.
-        champion_model: digest of the champion's model that was scored, as in its version's tag `digest`.
-        why: why the champion was not scored, in words; empty where it was, or where there is none.
+        candidate: The score of the model that the run made.
+        champion: The score of the champion's model; None if it was not scored in this run.
+        champion_model: Digest of the scored champion's model, as in its version's tag `digest`.
+        why: The reason why the champion was not scored; empty if it was, or if there is none.
     """
 
     candidate: Score
@@ -90,12 +91,12 @@ class Comparison:
     why: str = ""
 
     def plain(self) -> dict[str, Any]:
-        """Return what verdict.json holds under the key `comparison`."""
+        """Return the value for the key `comparison` of verdict.json."""
         return asdict(self)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Comparison:
-        """Return the comparison that `plain` gave."""
+        """Return the comparison that `plain` returned as plain values."""
         champion = values.get("champion")
         return cls(
             Score.read(values["candidate"]),
@@ -106,7 +107,7 @@ class Comparison:
 
 
 def read_comparison(folder: Path) -> Comparison | None:
-    """Return the comparison in a gate's verdict.json; None where the file or the comparison is missing."""
+    """Return the comparison in a gate's verdict.json; None if the file or the comparison is missing."""
     try:
         found = json.loads((folder / "verdict.json").read_text(encoding="utf-8")).get("comparison")
     except (OSError, ValueError, RecursionError):
@@ -115,7 +116,7 @@ def read_comparison(folder: Path) -> Comparison | None:
 
 
 def explain_incomparable(one: Score, other: Score) -> str:
-    """Return why two scores cannot be compared, in words; empty where they can."""
+    """Return the reason why two scores cannot be compared; empty if they can."""
     unlike = [name for name in IDENTITY if getattr(one, name) != getattr(other, name)]
     if not unlike:
         return ""
@@ -133,7 +134,7 @@ def _brief_score(score: Score, name: str) -> str:
 
 
 def score_tags(score: Score, comparison: Comparison | None = None) -> dict[str, str]:
-    """Return the tags of a registered version that hold its score, and the champion's of the same run."""
+    """Return the tags of a version that hold its score, and the champion's score of the same run."""
     tags = {
         "score": str(score.value),
         "score.name": score.name,
@@ -153,7 +154,7 @@ def score_tags(score: Score, comparison: Comparison | None = None) -> dict[str, 
 
 
 def tagged_score(tags: Mapping[str, str]) -> Score | None:
-    """Return a version's score; None where its tags do not say what was measured, as in older versions."""
+    """Return a version's score; None if its tags do not name the metric, as in older versions."""
     if "score.name" not in tags:
         return None
     interval = tags.get("score.interval")
@@ -172,14 +173,16 @@ def tagged_score(tags: Mapping[str, str]) -> Score | None:
 
 
 def champions_score(tags: Mapping[str, str], champion: Mapping[str, str]) -> Score | None:
-    """Return the champion's score to hold against a candidate's; None where nobody knows how it was measured.
+    """Return the champion's score for a comparison with a candidate's; None if it is unknown how it was
+    measured.
 
     Args:
-        tags: the candidate's tags. They hold the champion's score of the same run, if it was this champion.
-        champion: the champion's tags. Its own score counts only where the run did not score it.
+        tags: The candidate's tags. They hold the champion's score of the same run, if it was this champion.
+        champion: The champion's tags. Its own score counts only if the run did not score it.
     """
     mine = tagged_score(tags)
     if mine and tags.get("champion.model") and tags["champion.model"] == champion.get("digest"):
+        # Measured in the candidate's run, so the judge and the prompts are those of the candidate's score.
         return replace(mine, value=float(tags["champion.score"]), interval=None)
     return tagged_score(champion)
 
@@ -190,10 +193,10 @@ def compare_scores(
     """Return whether a candidate's score beats the champion's, and the reason in words.
 
     Args:
-        tags: the candidate's tags.
-        champion: the tags of the champion.
-        version: the champion's version, for the words.
-        why: why the champion was not scored beside the candidate, if that is known.
+        tags: The candidate's tags.
+        champion: The champion's tags.
+        version: The champion's version, for the message.
+        why: The reason why the champion was not scored beside the candidate, if known.
     """
     mine, best = tagged_score(tags), champions_score(tags, champion)
     stays = f"the champion, version {version}, stays: "

@@ -1,4 +1,4 @@
 """The HTML report: charts, sections and the template.
 
-The stage `report` collects the numbers; nothing here reads a stage's output folder by itself.
+The stage `report` reads the outputs of other stages; nothing here reads files.
 """

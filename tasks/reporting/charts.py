@@ -1,6 +1,6 @@
-"""Figures as inline SVG: small pure functions from numbers to text, the same bytes for the same numbers.
+"""Charts as inline SVG: pure functions from numbers to text, with the same bytes for the same numbers.
 
-Colours and type are those of the page's style sheet, by class; nothing is fetched and nothing runs.
+Colors and fonts come from the page's style sheet, by class. A chart needs no network and no script.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ DOTTED = 40  # more points than this are a curve, not points
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its points, its colour as a class of the style sheet, and whether it is drawn with its noise.
+    """A curve of a chart.
 
-    A `noisy` curve is drawn faint, with its moving average over it.
+    Attributes:
+        name: The name in the legend.
+        points: Pairs of x and y.
+        tone: The color as a class of the style sheet.
+        noisy: Whether the curve is drawn faint, with its moving average over it.
     """
 
     name: str
@@ -33,25 +37,30 @@ class Line:
 
 
 def axis_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers (1, 2, 2.5 or 5 times a power of ten apart) from `low` to `high`."""
+    """Return about `count` round numbers from `low` to `high`: 1, 2, 2.5 or 5 times a power of ten apart."""
     span = high - low
     if not span > 0:
         return [low]
     rough = span / count
     power = 10.0 ** math.floor(math.log10(rough))
+    # The factors 0.999 and 1e-9 absorb rounding errors, which would drop a tick at an end of the axis.
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
+    # Adding 0.0 turns -0.0 into 0.0, whose label has no sign.
     return [round(i * step, 10) + 0.0 for i in range(first, last + 1)]
 
 
 def tick_label(value: float) -> str:
-    """A tick's label: thousands by commas, no needless zeros."""
+    """Return a tick's label, with commas for thousands and without needless zeros."""
     return f"{value:,.6g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def smooth_points(points: Points, share: float = 0.06) -> list[tuple[float, float]]:
-    """Moving average over a share of the points: centred, narrower at the start, where curves are steep."""
+    """Return the centered moving average over a share of the points, narrower at the start.
+
+    Curves are steep at the start, where a wide average would hide the fall.
+    """
     reach = round(len(points) * share / 2)
     averaged = []
     for i in range(len(points)):
@@ -62,7 +71,7 @@ def smooth_points(points: Points, share: float = 0.06) -> list[tuple[float, floa
 
 
 class Axes:
-    """A frame with axes: places numbers on the page and draws the grid."""
+    """The frame of a chart: converts numbers to positions and draws the grid."""
 
     def __init__(
         self, xs: Sequence[float], ys: Sequence[float], width: int, height: int, x_label: str, y_label: str
@@ -73,21 +82,23 @@ class Axes:
         self.labels = (x_label, y_label)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point stands, in the units of the picture."""
+        """Return the position of a point in the units of the SVG."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return (
             LEFT + across * (self.width - LEFT - _RIGHT),
+            # SVG counts y downwards.
             self.height - BOTTOM - up * (self.height - _TOP - BOTTOM),
         )
 
     def path(self, points: Points, tone: str) -> str:
-        """A curve through the points."""
+        """Return the SVG of a curve through the points."""
+        # One decimal is below a pixel and keeps the page small.
         places = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
         return f'<polyline class="line {tone}" points="{places}"/>'
 
     def dot(self, point: tuple[float, float], tone: str, title: str, radius: float = 3.5) -> str:
-        """A point with the words that show when it is pointed at."""
+        """Return the SVG of a point with a tooltip."""
         x, y = self.at(*point)
         return (
             f'<circle class="dot {tone}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}">'
@@ -95,7 +106,7 @@ class Axes:
         )
 
     def frame(self) -> str:
-        """The grid, its numbers, and the names of the axes."""
+        """Return the SVG of the grid, its numbers and the labels of the axes."""
         parts = []
         for value in axis_ticks(*self.y):
             _, y = self.at(self.x[0], value)
@@ -119,19 +130,19 @@ class Axes:
         return "".join(parts)
 
     def svg(self, body: str) -> Markup:
-        """The whole picture, with its frame; the y axis names what it shows."""
+        """Return the complete SVG with its frame; the label of the y axis is its accessible name."""
         return _svg_element(self.width, self.height, self.labels[1], self.frame() + body)
 
 
 def line_chart(
     lines: Sequence[Line], x_label: str, y_label: str, *, width: int = 360, height: int = 230
 ) -> Markup | None:
-    """Curves over the same axis, named in a legend where there are several; None where there is no curve."""
+    """Return curves over one axis, with a legend if there are several; None if there is no curve."""
     lines = [line for line in lines if len(line.points) > 1]
     if not lines:
         return None
     shown = {id(line): smooth_points(line.points) if line.noisy else line.points for line in lines}
-    # The noise is cut off where it would flatten everything else.
+    # Only the averages of noisy curves set the range: their noise would flatten everything else.
     ys = [y for line in lines for _, y in shown[id(line)]]
     axes = Axes([x for line in lines for x, _ in line.points], ys, width, height, x_label, y_label)
     low, high = axes.y
@@ -152,7 +163,7 @@ def line_chart(
 def trail_chart(
     points: Points, x_label: str, y_label: str, *, width: int = 720, height: int = 380
 ) -> Markup | None:
-    """One quantity against another through a training: a path from its first point to its last."""
+    """Return one quantity against another during a training, as a path; None for fewer than two points."""
     if len(points) < 2:
         return None
     way = smooth_points(points, 0.2)
@@ -161,6 +172,7 @@ def trail_chart(
     parts = [axes.path(way, "quiet")]
     for i, point in enumerate(way):
         title = f"{x_label} {point[0]:.2f}, {y_label} {point[1]:.2f}"
+        # The style sheet has five shades, age0 to age4, from the first step to the last.
         parts.append(axes.dot(point, f"age{min(4, 5 * i // len(way))}", title, 6 if i in names else 3.5))
     for i, name in names.items():
         x, y = axes.at(*way[i])
@@ -176,17 +188,26 @@ def dot_plot(
     *,
     width: int = 720,
 ) -> Markup | None:
-    """Shares, a line a row: dots of (name, tone, share) and a vertical line at `reference`."""
+    """Return shares as dots, one line for each row, with a vertical line at `reference`; None without rows.
+
+    Args:
+        rows: For each row its label and its dots as (name, tone, share).
+        reference: The share of the vertical line.
+        reference_name: The label of that line.
+        width: The width in units of the SVG.
+    """
     if not rows:
         return None
     left, step, top = 190, 30, 44
     height = top + step * len(rows) + 26
     least = min([reference, *(share for _, dots in rows for *_, share in dots)])
+    # The axis begins at a multiple of 10%, at least 5% below the smallest share.
     low = math.floor(least * 10 - 0.5) / 10
 
     def across(share: float) -> float:
         return left + (share - low) / (1 - low) * (width - left - 24)
 
+    # A row may lack a dot, so the legend follows the row with the most.
     parts = [_chart_legend([(name, tone) for name, tone, _ in max((dots for _, dots in rows), key=len)])]
     for share in axis_ticks(low, 1.0):
         x = across(share)
@@ -213,7 +234,10 @@ def dot_plot(
 
 
 def heat_map(names: Sequence[str], weights: Sequence[Sequence[float]], *, cell: int = 30) -> Markup:
-    """A square of weights from 0 to 1: from the word at the left to the word above. Small ones are raised."""
+    """Return a square of weights from 0 to 1: from the word at the left to the word above.
+
+    Small weights are raised, so that they can be seen.
+    """
     left, top = 96, 84
     width, height = left + cell * len(names) + 40, top + cell * len(names) + 6
     parts = []
@@ -225,6 +249,7 @@ def heat_map(names: Sequence[str], weights: Sequence[Sequence[float]], *, cell: 
         parts.append(
             f'<text class="name" transform="translate({x:.1f} {top - 8}) rotate(-55)">{shown}</text>'
         )
+        # Above the diagonal, attention is always 0.
         for j, weight in enumerate(weights[i][: i + 1]):
             parts.append(
                 f'<rect class="cell" x="{left + cell * j}" y="{top + cell * i}" width="{cell - 1}" '
@@ -235,7 +260,7 @@ def heat_map(names: Sequence[str], weights: Sequence[Sequence[float]], *, cell: 
 
 
 def interval_chart(share: float, low: float, high: float, name: str, *, width: int = 720) -> Markup:
-    """A share on a line from 0 to 100%, with its interval and a mark at one half."""
+    """Return a share on a line from 0 to 100%, with its interval and a mark at one half."""
     left, right, y = 14, width - 14, 26
 
     def across(value: float) -> float:
@@ -258,9 +283,12 @@ def interval_chart(share: float, low: float, high: float, name: str, *, width: i
 
 
 def against_bars(rows: Sequence[tuple[str, float, bool]], *, width: int = 720) -> Markup | None:
-    """Distances as multiples of their thresholds, a line a row (name, multiple, whether it is past it).
+    """Return distances as multiples of their thresholds, one line for each row; None without rows.
 
-    What is further than three thresholds is drawn at three.
+    Args:
+        rows: For each row its label, the multiple, and whether the threshold is exceeded. A multiple above 3
+            is drawn at 3.
+        width: The width in units of the SVG.
     """
     if not rows:
         return None
@@ -296,7 +324,8 @@ def against_bars(rows: Sequence[tuple[str, float, bool]], *, width: int = 720) -
 
 
 def standalone_svg(picture: Markup, style: str) -> str:
-    """A picture as a file of its own, with the page's style in it."""
+    """Return a chart as a separate SVG file that contains the page's style."""
+    # Inline SVG needs no namespace; a file of its own does.
     inside = picture.removeprefix("<svg ")
     head, _, body = inside.partition(">")
     return f'<svg xmlns="http://www.w3.org/2000/svg" {head}><style>{style}</style>{body}\n'
@@ -307,6 +336,7 @@ def _chart_legend(names: Sequence[tuple[str, str]]) -> str:
     for name, tone in names:
         parts.append(f'<circle class="dot {tone}" cx="{x + 4:.1f}" cy="6" r="4"/>')
         parts.append(f'<text class="tick" x="{x + 13:.1f}" y="10">{escape(name)}</text>')
+        # About 7 units a character: the width of a text is not known before a browser draws it.
         x += 7 * len(name) + 34
     return "".join(parts)
 
@@ -318,13 +348,14 @@ def _mean_value(values: Sequence[float]) -> float:
 def _padded_range(values: Sequence[float], share: float) -> tuple[float, float]:
     low, high = min(values), max(values)
     if low == high:
+        # A range of 0 would divide by zero.
         low, high = low - 0.5, high + 0.5
     room = (high - low) * share
     return low - room, high + room
 
 
 def _svg_element(width: int, height: int, name: str, body: str) -> Markup:
-    # On a phone a wide picture is scaled down; the page's style gives its text a larger size there.
+    # On a phone a wide chart is scaled down, so the page's style gives its text a larger size there.
     large = ' class="large"' if width >= WIDE else ""
     return Markup(
         f'<svg{large} viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '

@@ -1,4 +1,4 @@
-"""The chapters of the report: each function turns what a stage left behind into what is shown."""
+"""The sections of the report: each function turns the output of a stage into values for the template."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tasks.reporting.charts import (
 
 @dataclass(frozen=True)
 class Curve:
-    """The rows of a stage's curves.jsonl, one quantity at a time."""
+    """The rows of a stage's curves.jsonl."""
 
     rows: Sequence[dict[str, float]]
 
     def of(self, name: str) -> list[tuple[float, float]]:
-        """(step, value) where the quantity was measured."""
+        """Return pairs of step and value for the rows that have this metric."""
         return [(row["step"], row[name]) for row in self.rows if name in row]
 
 
@@ -38,12 +38,12 @@ Chart = dict[str, str | Markup]
 
 
 def chart_section(*wanted: tuple[str, str, Markup | None]) -> list[Chart]:
-    """Those (title, caption, picture) that have a picture."""
+    """Return the charts among (title, caption, SVG) that have an SVG."""
     return [{"title": title, "caption": caption, "svg": svg} for title, caption, svg in wanted if svg]
 
 
 def figure_tiles(figures: dict[str, float]) -> list[dict[str, str]]:
-    """The few figures that say how it went, in the order of the stages."""
+    """Return the few metrics that summarize the run, in the order of the stages."""
     wanted = (
         ("base_bits_per_byte", "{:.2f}", "bits to store one byte of text the base model never saw"),
         ("aligned_ends_by_itself", "{:.0%}", "of the aligned assistant’s answers end by themselves"),
@@ -65,7 +65,7 @@ def figure_tiles(figures: dict[str, float]) -> list[dict[str, str]]:
 
 
 def _format_interval(form: str, name: str, figures: dict[str, float]) -> str:
-    """The interval of a figure and its n as words after it; nothing where it has none."""
+    """Return the interval of a metric and its n as words; empty if the metric has none."""
     low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
     if low is None or high is None or n is None:
         return ""
@@ -73,7 +73,7 @@ def _format_interval(form: str, name: str, figures: dict[str, float]) -> str:
 
 
 def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
-    """A row of the data as a person reads it: names and what stands under them."""
+    """Return a row of the data for people, as pairs of name and text."""
     if kind == "text":
         return [("", _truncate_text(row["text"]))]
     asked = [*said_before(row), ("prompt", _truncate_text(row["prompt"]))]
@@ -97,7 +97,7 @@ def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def said_before(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was said before a row's prompt as a person reads it: who said it, and what."""
+    """Return the turns before a row's prompt for people, as pairs of speaker and text."""
     names = {"system": "system line", "user": "earlier prompt", "assistant": "earlier answer"}
     return [(names[turn["role"]], _truncate_text(turn["content"].strip())) for turn in row.get("history", [])]
 
@@ -109,7 +109,7 @@ def _truncate_text(text: str, length: int = 320) -> str:
 def pretraining_section(
     points: Curve, samples: Sequence[dict[str, Any]], probes: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Curves, samples of the same beginnings, neighbours and a map of attention."""
+    """Return the curves, the samples of the same prompts, the neighbors and a map of attention."""
     drawn = chart_section(
         (
             "Training text",
@@ -146,7 +146,7 @@ def pretraining_section(
 
 
 def sft_section(points: Curve, figures: dict[str, float]) -> dict[str, Any] | None:
-    """Curves, and how many answers end by themselves."""
+    """Return the curves, and the share of answers that end by themselves."""
     drawn = chart_section(
         (
             "Answers it practised on",
@@ -169,18 +169,19 @@ def sft_section(points: Curve, figures: dict[str, float]) -> dict[str, Any] | No
 
 
 def _format_share(name: str, figures: dict[str, float]) -> str:
-    """A share with its interval and n as words; empty where it was not measured."""
+    """Return a share with its interval and n; empty if it was not measured."""
     if name not in figures:
         return ""
     low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
     said = f"{figures[name]:.0%}"
     if low is None or high is None or not n:
         return said
+    # abs(): a lower bound may be -0.0, which would be shown as -0%.
     return f"{said} (95%: {abs(low):.0%} to {high:.0%}, n = {n:,.0f})"
 
 
 def agreement_section(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:
-    """How far people agree, by aspect and source."""
+    """Return the agreement of annotators by aspect and source."""
     forms = {
         "items": "{:,.0f}", "annotators": "{:,.0f}", "ratings": "{:,.0f}",
         "alpha": "{:.2f}", "pair_agreement": "{:.0%}",
@@ -195,7 +196,7 @@ def agreement_section(found: dict[str, dict[str, float]]) -> list[dict[str, str]
 
 
 def drift_section(found: dict[str, Any]) -> dict[str, Any] | None:
-    """The table and the picture of how this data differs from the champion's; nothing without a champion."""
+    """Return the table and the chart of the drift from the champion's data; None without a champion."""
     measures = found.get("measures") or []
     if not measures:
         return None
@@ -216,7 +217,7 @@ def drift_section(found: dict[str, Any]) -> dict[str, Any] | None:
 def reward_section(
     points: Curve, accuracy: dict[str, float], yardstick: dict[str, float]
 ) -> dict[str, Any] | None:
-    """Curves, and accuracy on held-out pairs by "aspect/source", beside the yardstick's."""
+    """Return the curves, and the accuracy on held-out pairs by "aspect/source" beside the baseline's."""
     drawn = chart_section(
         (
             "Pairs it practised on",
@@ -245,7 +246,7 @@ def reward_section(
 
 
 def rlhf_section(points: Curve) -> dict[str, Any] | None:
-    """Reward, divergence and length by step, and reward against divergence."""
+    """Return reward, divergence and length by step, and reward against divergence."""
     drawn = chart_section(
         (
             "Reward",
@@ -274,7 +275,7 @@ def rlhf_section(points: Curve) -> dict[str, Any] | None:
 
 
 def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
-    """The table of all models, and the judge's comparison."""
+    """Return the table of all models, and the judge's comparison."""
     rows = []
     for measure, words, form in MEASURES:
         values = [figures.get(f"{name}_{measure}") for name, _ in SPEAKERS]
@@ -307,12 +308,12 @@ def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
 
 
 def _format_number(form: str, value: float | None) -> str:
-    """A number as it is printed, with a true minus; nothing where there is none."""
+    """Return a number with a true minus sign; empty for None and NaN."""
     return "" if value is None or math.isnan(value) else form.format(value).replace("-", "−")
 
 
 def _check_spread(check: dict[str, Any]) -> str:
-    """The interval and the n of a gate's check as words."""
+    """Return the interval and the n of a gate's check as words."""
     low, high = check.get("interval") or (None, None)
     shown = (
         f" [{_format_number('{:.2f}', low)} to {_format_number('{:.2f}', high)}]" if low is not None else ""
@@ -321,7 +322,7 @@ def _check_spread(check: dict[str, Any]) -> str:
 
 
 def gate_section(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Whether the aligned model was let through, why, and each bar beside what was measured."""
+    """Return the gate's verdict, its reason, and each threshold beside the measured value."""
     if not verdict:
         return None
     checks = [

@@ -1,6 +1,6 @@
-"""The report's page: its style and its words, with places for what a training left behind.
+"""The template of the report: its style and its text, with placeholders for the results of a run.
 
-Python and not a file beside it, so that a change of a word changes the report's key.
+It is a Python module rather than a data file, so that a change of a word changes the report's cache key.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
-# A comment in the page of the report stage. A run that publishes the page puts its own links there: they
-# differ from run to run, and the stage's output must not.
+# A placeholder in the page. A run that publishes the page replaces it by its links, which differ from run to
+# run, so they must not be in the stage's output.
 RUN_LINKS = "<!-- links to the run -->"
 
 STYLE = """
@@ -322,8 +322,8 @@ def add_run_links(page: str, links: Mapping[str, str], note: str) -> str:
 
     Args:
         page: The page as the report stage wrote it.
-        links: Addresses by the words that are shown, in their order.
-        note: A sentence behind the links.
+        links: URLs by their link text, in order.
+        note: A sentence after the links.
     """
     anchors = Markup("\n").join(
         Markup('<a href="{}">{}</a>').format(address, words) for words, address in links.items()

@@ -1,4 +1,4 @@
-"""Loading a finished model and answering with it, for `chatmill chat` and for servers.
+"""Loading a finished model and generating answers, for `chatmill chat` and for servers.
 
 Training and evaluation do not use it.
 """

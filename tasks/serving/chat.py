@@ -1,4 +1,4 @@
-"""Talking with a model: which folder a name means, and answers as they come."""
+"""Chat with a model: the folder that a model's name refers to, and answers as they are generated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks.tracking.products import CHAMPION, split_address
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How answers are drawn."""
+    """Parameters of sampling an answer."""
 
     new_tokens: int = 96
     temperature: float = 0.8
@@ -35,20 +35,26 @@ class SamplingParams:
 
 
 def is_champion(name: str) -> bool:
-    """Return whether a name means a champion, champion or NAME/champion, and no folder that is here."""
+    """Return whether a name means a champion (champion or NAME/champion) and is no model folder here."""
     return split_address(name)[1] == CHAMPION and not (Path(name) / "config.json").exists()
 
 
 def _model_stages() -> dict[str, str]:
-    """Return the stages that make models, by the names that people give these models, in order."""
+    """Return the stages that make models by the models' names for users, in pipeline order."""
     declared = {name: stage.declares for name, stage in load_stages().items()}
     return {declared[name].model: name for name in sort_stages(declared) if declared[name].model}
 
 
 def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
-    """The model folder that a name means: base, sft, aligned (the last run's), champion, or a path.
+    """Return the model folder of a name.
 
-    Raises UserError that says how to come by one.
+    Args:
+        name: base, sft or aligned (of the last run), champion, NAME/champion, or a path.
+        root: The project's folder.
+        champion: The folder of the champion; None if there is none.
+
+    Raises:
+        UserError: There is no such model; the message says how to get one.
     """
     makers = _model_stages()
     if name in makers:
@@ -62,7 +68,7 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{summary} is damaged; `chatmill run` writes it again") from error
         key = stages.get(makers[name])
-        # By its key, as the recorded path is that of the folder that the project was in at the time.
+        # By key: the recorded path is that of the project's folder at that time, which may have moved.
         output = root / ARTIFACTS / makers[name] / key if key else None
         try:
             whole = output and verify_output(output, root)
@@ -81,6 +87,7 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
     if not (folder / "config.json").exists():
         known = ", ".join([*makers, "champion"])
         raise UserError(f"{name} is neither one of {known} nor a model folder with a config.json")
+    # Before anything is loaded: a folder of the user's may hold any file.
     check_model(folder)
     return folder
 
@@ -94,10 +101,17 @@ class ChatModel:
         self.model, self.tokenizer = load_model(folder, device=device)
 
     def answer(self, prompt: str, manner: SamplingParams, history: Sequence[Turn] = ()) -> Iterator[str]:
-        """Pieces of the answer as they are drawn, `history` being what was said before.
+        """Yield pieces of the answer as they are generated.
 
-        Raises UserError where both fill the context.
+        Args:
+            prompt: The prompt.
+            manner: The parameters of sampling.
+            history: The turns before the prompt.
+
+        Raises:
+            UserError: Prompt and history fill the context.
         """
+        # `generate_tokens` reports tokens by a callback. The queue and the thread turn it into an iterator.
         pieces: SimpleQueue[int | BaseException | None] = SimpleQueue()
 
         def draw() -> None:
@@ -108,12 +122,14 @@ class ChatModel:
                     temperature=manner.temperature, top_k=manner.top_k, top_p=manner.top_p, seed=manner.seed,
                     on_token=lambda tokens: pieces.put(tokens[0]),
                 )  # fmt: skip
+            # Without this, an error would end the thread only, and the loop below would wait forever.
             except BaseException as error:
                 pieces.put(error)
             pieces.put(None)
 
         Thread(target=draw, daemon=True).start()
-        # A character of several bytes may be cut by the border of two tokens.
+        # A character of several bytes may be split between two tokens, so bytes are held until it is
+        # complete.
         whole = codecs.getincrementaldecoder("utf-8")("replace")
         while (piece := pieces.get()) is not None:
             if isinstance(piece, BaseException):
@@ -123,23 +139,26 @@ class ChatModel:
 
 
 class Conversation:
-    """Talk with a model that remembers it, as much of its end as the context holds beside an answer."""
+    """A conversation with a model: it remembers the latest turns that fit in the context beside an answer."""
 
     def __init__(self, talker: ChatModel, system: str = "") -> None:
-        """`system` is the line that says how every answer is to be; it is never forgotten."""
+        """Begin a conversation; `system` tells the model how to answer, and is never forgotten."""
         self.talker, self.system = talker, system
         self.context = talker.model.architecture.context
         self.begin()
 
     def begin(self) -> None:
-        """Forget what was said: the next prompt is the first."""
+        """Forget all turns: the next prompt is the first."""
         self.history: list[Turn] = [{"role": "system", "content": self.system}] if self.system else []
         self.answered, self.forgetful = 0, False
 
     def make_room(self, prompt: str, manner: SamplingParams) -> bool:
-        """Forget the oldest turns where the prompt and its answer find no room; whether it is the first time.
+        """Forget the oldest turns if the prompt and its answer do not fit.
 
-        An answer is given the tokens that `manner` asks for, and at most half of the context.
+        The answer gets the tokens that `manner` asks for, but at most half of the context.
+
+        Returns:
+            Whether turns were forgotten for the first time.
         """
         room = self.context - min(manner.new_tokens, self.context // 2)
         before = len(self.history)
@@ -150,7 +169,11 @@ class Conversation:
         return first
 
     def answer(self, prompt: str, manner: SamplingParams) -> Iterator[str]:
-        """Pieces of the answer; the turn is remembered once it is whole. `manner`'s seed is of the first."""
+        """Yield pieces of the answer; remember the turn when the answer is complete.
+
+        The seed of `manner` applies to the first answer; each further one adds 1.
+        """
+        # With one seed for all, the same prompt would get the same answer again.
         drawn = replace(manner, seed=manner.seed + self.answered)
         pieces = []
         for piece in self.talker.answer(prompt, drawn, self.history):
