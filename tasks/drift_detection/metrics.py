@@ -78,7 +78,7 @@ class Measure:
 
     @property
     def past(self) -> bool:
-        """Whether the distance exceeds its threshold and what chance alone may give."""
+        """True if the distance exceeds both its threshold and what chance alone may give."""
         return self.distance > max(self.bar, self.chance)
 
     def cells(self) -> list[str]:

@@ -76,7 +76,7 @@ class Pieces:
 
     @property
     def known(self) -> np.ndarray:
-        """Whether each token was met, [vocabulary] with up to 7 more entries."""
+        """A mask of the tokens that were met, [vocabulary] with up to 7 more entries."""
         return np.unpackbits(np.frombuffer(bytes.fromhex(self.met), np.uint8)).astype(bool)
 
 

@@ -144,7 +144,7 @@ def report_pace(
         results: The results to pass on.
         steps: The number of results.
         report: Receives a `Step` event for each result.
-        work: Returns the number of rows and of bytes that a result stands for.
+        work: Returns the number of rows and of bytes that led to a result.
     """
     began = time.monotonic()
     rows = size = 0

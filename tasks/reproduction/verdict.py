@@ -53,7 +53,7 @@ class Figure:
 
     @property
     def within(self) -> bool:
-        """Whether the metric is within its tolerance."""
+        """True if the metric is within its tolerance."""
         both = (self.before, self.now)
         if not all(isinstance(value, int | float) for value in both):
             return bool(self.before == self.now)

@@ -314,8 +314,8 @@ class Tracker:
     ) -> str:
         """Record a stage's metrics and files, and return the id of the run that holds the files.
 
-        A reused stage names the run that it reuses. If this store does not have that run, or the run was
-        killed before it had all files, this run holds them as if the stage had been made.
+        A reused stage names the run that it reuses. If that run is missing or incomplete in this store, this
+        run holds the files as if the stage had been made.
 
         Args:
             reference: The stage's output.
