@@ -125,6 +125,7 @@ def _needed_runs(client: MlflowClient, alive: Iterable[str], newest: Iterable[st
     versions = [str(each.run_id) for each in client.search_model_versions() if each.run_id]
     needed = dict.fromkeys(versions, VERSIONS)
     waiting = sorted(needed)
+    # A version's inputs have inputs: everything that the model was made from stays.
     while waiting:
         found = runs_by_id(client, waiting)
         inputs = {name for run in found.values() for name in _input_runs(run.data.tags)}

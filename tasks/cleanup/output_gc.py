@@ -100,6 +100,7 @@ def plan_gc(
     kept: list[tuple[CachedOutput, str]] = []
     goes: list[tuple[CachedOutput, str]] = []
     free: list[CachedOutput] = []
+    # The oldest first: they go first if a size must be met.
     for entry in sorted(entries, key=lambda entry: (entry.made, entry.stage, entry.key, entry.kind)):
         if entry.held:
             kept.append((entry, "a process holds its lock"))
@@ -117,6 +118,7 @@ def plan_gc(
             goes.append((entry, f"unused, older than {show_age(older_than)}"))
         else:
             free.append(entry)
+    # What must stay counts towards the size too, so the bound may be out of reach.
     over = sum(entry.size for entry, _ in kept) + sum(entry.size for entry in free)
     for entry in free:
         if keep_under is not None and over > keep_under:
@@ -242,6 +244,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def is_lock_held(path: Path) -> bool:
     """Return whether a live process holds the lock on a file."""
     try:
+        # Opened for reading, so that a user who may not write can ask.
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

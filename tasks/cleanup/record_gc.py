@@ -88,7 +88,9 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
     if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
         files = list(_record_files(root / DUPLICATES))
         found.append(Remains(f"duplicates in {DUPLICATES}", len(files), size_of(files), (root / DUPLICATES,)))
+    # A running server would write to the database meanwhile, and VACUUM needs it alone.
     if prefect_idle and (root / _PREFECT).exists():
+        # Prefect's database compares times as text, in UTC and in this form.
         before = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now - age))
         if count := _count_runs(root, before):
             size = _size_of_runs(root, before)

@@ -60,11 +60,11 @@ def split_stratum(key: str) -> tuple[str, str]:
 
 
 def slugify_name(text: str, default: str = "mine") -> str:
-    """Return a name of a-z, 0-9 and dashes for a text; accents are dropped, and German umlauts become two
-    letters.
+    """Return a name of a-z, 0-9 and dashes for a text.
 
-    A text without any letter of that kind becomes `default` with digits of its digest, so that two such texts
-    get two names. A long name is cut and gets such digits too.
+    Accents are dropped, and German umlauts become two letters. A text without any letter of that kind becomes
+    `default` with digits of its digest, so that two such texts get two names. A long name is cut and gets
+    such digits too.
     """
     lowered = unicodedata.normalize("NFC", text).lower()
     spelled = "".join(LETTERS.get(char, char) for char in lowered)

@@ -131,6 +131,7 @@ def learned_from(
     for run, stages in runs.items():
         if (split := stages.get("split")) is None:
             continue
+        # Many runs share one split, and reading it means reading all its rows.
         if split.key not in splits:
             splits[split.key] = _find_rows(client, root, run, split, sought, ids, people)
         counted = splits[split.key]
@@ -216,6 +217,7 @@ def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
             if "key" in told
         }
         older |= PRESET not in run.data.tags or any("key" not in told for told in noted.values())
+    # Importing the stages takes seconds, so it is done for older runs only.
     for stage in load_stages() if older else ():
         ended = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'"
         for child in search_runs(client, ended):

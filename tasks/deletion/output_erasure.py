@@ -30,6 +30,7 @@ def outputs_with_withdrawn(
     for entry in outputs:
         split, _ = entry.inputs.get("split", ("", ""))
         derived = set(declared[entry.stage].derived_rows)
+        # Labels and tokens keep no ids, so all outputs of such a split count.
         if derived & kinds.get(("split", split), set()):
             kinds[entry.stage, entry.key] = derived
     return {

@@ -86,6 +86,7 @@ def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> L
         raise UserError("there is no data/ here yet; `chatmill ingest` makes it, then rows can be withdrawn")
     _check_request(asked)
     known = read_withdrawals(root)
+    # A row that was corrected by hand may name another person than the row in data/.
     mended = {
         number: set(annotators_of(admission.row)) - {""}
         for number, admission in read_admissions(root, admitted).items()
@@ -139,10 +140,13 @@ class _Search:
         self.lessened: Counter[tuple[str, str]] = Counter()
 
     def _given(self, number: str) -> set[str]:
+        # One look-up for each length rather than a comparison with each given id, of which there may be many.
         return {number[:length] for length in self.lengths} & self.found.keys()
 
     def look(self, kind: str, line: bytes, where: str) -> None:
         """Record whether a row of data/ is removed, completely or in part."""
+        # A canonical row has its id at a fixed place. Parsing each row of the data would take many times as
+        # long.
         number = line[ID].decode()
         asked_for = self._given(number)
         row = json.loads(line) if kind in LABEL_KINDS and (self.wanted or asked_for) else {}

@@ -182,6 +182,7 @@ def _common_words(counts: list[int], total: int) -> list[int]:
 def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Iterator[Measure]:
     for stratum, old in before.scores.items():
         new = now.scores.get(stratum, {})
+        # With few labels, a difference means nothing.
         if min(sum(old.values()), sum(new.values())) < rows:
             continue
         # The scores are kept as text; as text, 10 would be sorted before 2.

@@ -43,13 +43,13 @@ class StageDeclaration:
     """Input stages, whose output folders the function takes."""
 
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Glob patterns by input stage: the function sees only these folders, and only they enter the cache key."""
+    """Glob patterns of folders by input stage; only these are seen and enter the cache key."""
 
     outside: Callable[[Any, Path], Any] | None = None
     """`outside(parameters, root)` describes inputs that no stage made; its result enters the cache key."""
 
     stands: Callable[[Path, Path], bool] | None = None
-    """`stands(folder, root)` returns whether files that the stage writes outside its folder are still valid."""
+    """`stands(folder, root)` returns whether files that the stage wrote elsewhere are still valid."""
 
     resumes: bool = False
     """Whether the function continues in the folder of a killed run; other stages start in an empty one."""

@@ -108,8 +108,9 @@ class Stage:
         return name in inspect.signature(self.function).parameters
 
     def holds(self, around: StageContext) -> tuple[str, int]:
-        """Return the kind of device that the stage holds, "cpu" or "cuda", and the number of devices or
-        processes.
+        """Return the kind of device that the stage holds, "cpu" or "cuda", and the number of them.
+
+        On a CPU, the number is that of processes.
         """
         kind = around.device.partition(":")[0] if self.asks_for("device") else "cpu"
         return kind, around.processes if self.asks_for("processes") else 1

@@ -10,6 +10,7 @@ import numpy as np
 from model.data.dataloader import read_rows
 from tasks.common.names import stratum_key
 
+# Unlike scikit-learn's default, this takes words of one letter, and ! and ?.
 _WORDS = r"(?u)\b\w+\b|[!?]"
 
 

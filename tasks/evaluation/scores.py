@@ -56,6 +56,7 @@ class Score:
         known = {field.name for field in fields(cls)}
         found = {name: value for name, value in values.items() if name in known}
         if found.get("interval") is not None:
+            # JSON has no tuples: the interval is read back as a list.
             low, high = found["interval"]
             found["interval"] = (float(low), float(high))
         return cls(**found)
@@ -173,8 +174,7 @@ def tagged_score(tags: Mapping[str, str]) -> Score | None:
 
 
 def champions_score(tags: Mapping[str, str], champion: Mapping[str, str]) -> Score | None:
-    """Return the champion's score for a comparison with a candidate's; None if it is unknown how it was
-    measured.
+    """Return the champion's score for a comparison with a candidate's; None if its tags do not name it.
 
     Args:
         tags: The candidate's tags. They hold the champion's score of the same run, if it was this champion.

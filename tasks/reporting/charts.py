@@ -15,6 +15,7 @@ Points = Sequence[tuple[float, float]]
 
 LEFT, _RIGHT, _TOP, BOTTOM = 46, 14, 14, 38
 MOST_BARS = 3.0
+# Charts from this width on are scaled down on a phone.
 WIDE = 700
 DOTTED = 40  # more points than this are a curve, not points
 

@@ -91,6 +91,7 @@ def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
     scores = row["scores"]
     mean = _format_number("{:+.2f}", sum(scores) / len(scores))
     given = ", ".join(_format_number("{:+g}", score) if score else "0" for score in scores[:25])
+    # A text may have hundreds of ratings, which would fill the page.
     more = f" and {len(scores) - 25} more" if len(scores) > 25 else ""
     people = "1 person" if len(scores) == 1 else f"{len(scores)} people"
     return [*asked, answer, (f"its {row['aspect']}, by {people}", f"{given}{more}: {mean} on average")]
@@ -269,6 +270,7 @@ def rlhf_section(points: Curve) -> dict[str, Any] | None:
             line_chart([Line("price", points.of("kl_coefficient"), "aligned")], "step", "coefficient"),
         ),
     )
+    # A step may have one metric without the other, so both are joined by step.
     rewards = dict(points.of("reward"))
     path = [(kl, rewards[step]) for step, kl in points.of("kl") if step in rewards]
     return {"charts": drawn, "trail": trail_chart(path, "KL, nats an answer", "reward")} if drawn else None
@@ -287,6 +289,7 @@ def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
         pairs = "judge_test_pair_accuracy"
         judged = {
             "lexicon": figures.get("judge") == "lexicon",
+            # Older runs did not measure whether the judge is reliable.
             "reliable": bool(figures.get("judge_reliable", 1)),
             "accuracy": _format_number("{:.0%}", figures.get(pairs))
             + _format_interval("{:.0%}", pairs, figures),
@@ -335,6 +338,7 @@ def gate_section(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
         for check in verdict["checks"]
     ]
     failed = [check for check in checks if not check["passed"]]
+    # The verdict's reason names metrics by their keys; here they get their labels.
     if failed:
         reason = "; ".join(f"{each['name']}: {each['value']}, {each['bar']} is required" for each in failed)
     else:

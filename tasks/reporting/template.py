@@ -328,5 +328,6 @@ def add_run_links(page: str, links: Mapping[str, str], note: str) -> str:
     anchors = Markup("\n").join(
         Markup('<a href="{}">{}</a>').format(address, words) for words, address in links.items()
     )
+    # Markup.format escapes its arguments: URLs and words may come from a person's settings.
     shown = Markup('<nav class="links">{}<span class="small">{}</span></nav>').format(anchors, note)
     return page.replace(RUN_LINKS, shown if links else "", 1)

@@ -72,8 +72,10 @@ def place_data(
             "rows": _recorded_counts(ingest),
         }
         versions.write_pointer(project, version, meta)
+        # checkout_data compares each file with its hash.
         if not versions.checkout_data(project):
             raise UserError(f"version {version[:_SHOWN]} of the data is damaged in DVC's cache")
+        # A preset that pins a version of the data must pin the one that was placed.
         if "version" in data:
             data["version"] = version
         return Placed(given, f"its version in DVC stands for its sources{since}")

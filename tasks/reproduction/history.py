@@ -86,6 +86,7 @@ def record_verdict(
             path.write_text(text, encoding="utf-8")
             client.log_artifact(run, str(path))
     tag = f"{says} at {at}"
+    # The tag follows the files: a run with the tag has the table that explains it.
     client.set_tag(run, _TAG, tag)
     versions = _model_versions(client, run)
     for version in versions:

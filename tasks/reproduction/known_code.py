@@ -21,6 +21,7 @@ from model.errors import UserError
 from tasks.common.git_checkout import Code, is_on_branch
 from tasks.project.paths import KNOWN_CODE
 
+# Git names commits by SHA-1, or by SHA-256 in repositories that were created so.
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 DATA_HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _SHOWN = 12

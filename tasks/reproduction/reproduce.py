@@ -43,6 +43,7 @@ TREE, _PRESET, READY = "tree", "preset.json", "ready.json"
 # Names for people, with the tags of the run that hold the values.
 _AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
 _SHOWN = 12
+# Long enough for a training to save its checkpoint.
 _ENDING_SECONDS = 90.0
 DATA_STAGES = {"ingest", "validate"}
 # The gate and the report depend on evaluate.
@@ -109,6 +110,7 @@ def read_original(client: MlflowClient, name: str) -> Original:
             "it another program would be run"
         )
     found = child_runs(client, parent)
+    # Several stages name the same data; the first that names any is enough.
     code, data = Code(commit, diff or ""), next((hash for hash in map(data_hash, found) if hash), "")
     check_plain(run[:_SHOWN], code, data, preset)
     return Original(
@@ -355,6 +357,7 @@ def make_anew(
         env=dict(environment),
         # Ctrl-C would otherwise reach the run too, besides the SIGTERM below.
         start_new_session=True,
+        # The process group is its own, so a kill of this process would otherwise leave the run as an orphan.
         preexec_fn=partial(die_with_parent, os.getpid()),
     )
     try:

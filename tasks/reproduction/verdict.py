@@ -210,6 +210,7 @@ def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> lis
             continue
         values = [float(made.figures.get(name, math.nan)) for made in others]
         values = [value for value in values if math.isfinite(value)]
+        # Fewer values give no usable standard deviation, and equal ones give 0.
         if len(values) >= REPETITIONS and (spread := stdev(values)):
             # The prediction interval for one more value of a normal distribution: t · s · √(1 + 1/n).
             half = _t_quantile(len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
@@ -252,6 +253,7 @@ def _differing_inputs(
 
 
 def _is_number(value: Any) -> bool:
+    # In Python a bool is an int, but it has no distance.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

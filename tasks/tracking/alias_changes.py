@@ -135,6 +135,7 @@ def _ignore_missing() -> Iterator[None]:
 
 def recorded_moves(tags: Mapping[str, str]) -> list[AliasChange]:
     """Return the moves in the history, the oldest first."""
+    # The number in the key has leading zeros, so the order of the text is the order of the moves.
     return [AliasChange(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(MOVE)]
 
 

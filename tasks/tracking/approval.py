@@ -26,6 +26,7 @@ APPROVAL, UNTIL, RUN = "approval", "approval.until", "approval.run"
 FLOW_RUN, NAME = "approval.flow_run", "approval.name"
 WHO, WHY, TIME = "approval.who", "approval.why", "approval.time"
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+# Fewer letters of a run's id fit too many runs.
 FEWEST_LETTERS = 4
 
 

@@ -29,6 +29,7 @@ def explain_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     if before["key"] == now["key"]:
         return []
     inputs = [
+        # Manifests of older runs have only the digest of the whole input.
         {name: each.get("read", each["digest"]) for name, each in found["inputs"].items()}
         for found in (before, now)
     ]

@@ -68,6 +68,7 @@ def _fetch_model(version: Any, uri: str, folder: Path, about: str, digest: str) 
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
+        # A hard link saves the room of a second copy of the weights.
         shutil.copytree(download_model(version, uri), part / MODEL, copy_function=link_or_copy)
         (part / ABOUT).write_text(about, encoding="utf-8")
     except BaseException:

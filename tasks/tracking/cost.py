@@ -128,6 +128,7 @@ def _measured_cost(run: Run, stage: str, cost: dict[str, Any]) -> Taken:
     place = (run.info.run_id, preset_of(run), run.info.start_time / 1000, stage)
     lost = float(cost.get("lost", 0))
     if cost["status"] == REUSED:
+        # What an earlier attempt lost would not be spent again, so reusing does not save it.
         return Taken(*place, REUSED, cost["device"], saved=cost["device_seconds"] - lost)
     return Taken(
         *place, MADE, cost["device"], cost["device_seconds"], lost, tokens=int(cost.get("tokens", 0)),
@@ -140,6 +141,7 @@ def _cut_short(run: Run) -> Taken:
     """Return the cost of a stage that was killed or failed and never resumed: all of it is lost."""
     tags = run.data.tags
     device, count = json.loads(tags.get("chatmill.holds", '["cpu", 1]'))
+    # The run of a stage is called "PRESET · STAGE".
     preset = (run.info.run_name or "").partition(" · ")[0]
     place = (tags.get("mlflow.parentRunId", run.info.run_id), preset, run.info.start_time / 1000)
     stage = tags["chatmill.stage"]

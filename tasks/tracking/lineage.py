@@ -40,6 +40,7 @@ from tasks.tracking.queries import (
 ALIGNED, DIFF = "aligned", "git.diff"
 # The file of a pipeline run that holds a registered model's lineage, and the version's tag that names it.
 LINEAGE_FILE, LINEAGE_TAG = "lineage.json", "lineage"
+# Any other text, such as "unknown", is read as None.
 DIRTY = {"true": True, "false": False}
 
 
@@ -117,6 +118,7 @@ def described_sources(
     for source in preset["data"].get("sources", []):
         row = {name: source[name] for name in told if source.get(name)}
         if source.get("archive") in archives:
+            # The checksum in the preset identifies an archive, wherever it is fetched from.
             row["pin"] = archives[source["archive"]]
         identity = known.get(source["name"], {})
         sums = {**identity.get("files", {}), **identity.get("labelling", {})}

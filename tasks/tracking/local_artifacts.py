@@ -46,9 +46,7 @@ def check_hosts() -> None:
 
 @dataclass
 class _Kept:
-    """A constructor of artifact repositories for `mlflow-artifacts:`: a local folder, if one is set for the
-    store.
-    """
+    """A constructor of artifact repositories for `mlflow-artifacts:` that prefers a local folder."""
 
     before: Callable[..., Any]
     folders: dict[str, Path] = field(default_factory=dict)
@@ -69,6 +67,7 @@ def keep_in(folder: Path, store: str) -> None:
             is used.
     """
     file = Path(store.removeprefix(SQLITE)).resolve() if store.startswith(SQLITE) else None
+    # Another project's store has the files of its runs beside itself, not here.
     if file is not None and (beside := file.parent / folder.parent.name / folder.name).is_dir():
         folder = beside
     check_hosts()

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE, ErrorCode
 
 FLUSH_SECONDS = 10.0
+# MLflow takes at most 1,000 metrics in a request.
 BATCH = 500
 # Seconds without an answer that are reported. An attempt fails late, as MLflow's client itself retries for
 # minutes.
@@ -47,6 +48,7 @@ class MetricQueue:
         with self.changed:
             self.held += [(run, metric) for metric in metrics]
             if self.thread is None:
+                # A daemon thread, as a server that never answers must not keep the process alive.
                 self.thread = threading.Thread(target=self._send_batches, name="sender", daemon=True)
                 self.thread.start()
             self.changed.notify_all()

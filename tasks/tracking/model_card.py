@@ -40,6 +40,7 @@ def write_model_card(registry: Registry, version: str, run: str, root: Path) -> 
     found = trace_model(client, f"{model}/{version}", root)
     client.log_text(run, json.dumps(found, indent=1), LINEAGE_FILE)
     client.update_model_version(model, version, lineage_markdown(found, run, tags))
+    # The page first, then the tags, LINEAGE_TAG last: that tag says that everything else is there.
     for name, value in {**_card_tags(found), LINEAGE_TAG: f"runs:/{run}/{LINEAGE_FILE}"}.items():
         client.set_model_version_tag(model, version, name, value)
 

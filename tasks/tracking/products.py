@@ -67,6 +67,7 @@ def list_products(client: MlflowClient) -> list[Product]:
     found, token = [], None
     while True:
         page = client.search_registered_models(page_token=token)
+        # A product exists before its first version: a run that was killed may have left one without any.
         found += [known for model in page if (known := product_of(model)) and model.latest_versions]
         token = page.token
         if not token:

@@ -31,6 +31,7 @@ PRESET = "chatmill.preset"
 # The stage whose model a pipeline run registers.
 REGISTERED_STAGE = "rlhf"
 _NEWEST = ("attributes.start_time DESC",)
+# Runs in a page: many if all are wanted, few if the search usually ends at the first.
 _PAGE, _FEW = 5000, 20
 # Seconds by which the clocks of hosts may differ.
 CLOCKS_APART = 3600.0
@@ -105,9 +106,7 @@ def stage_before(client: MlflowClient, found: StageRun) -> StageRun | None:
 
 
 def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
-    """Return the last complete run of a preset and the data hash that it read; empty texts if there is
-    none.
-    """
+    """Return the last complete run of a preset and the data hash that it read; "" for both without one."""
     whole = f"{PIPELINES} and tags.`{WHOLE}` LIKE '%' and attributes.status = 'FINISHED'"
     for run in iterate_runs(client, f"{whole}{begun_by_now()}{_of_preset(preset)}"):
         if preset_of(run) == preset:
@@ -256,6 +255,7 @@ def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
     for start in range(0, len(runs), _MOST):
         some = runs[start : start + _MOST]
         named = ", ".join(f"'{run}'" for run in some)
+        # ViewType.ALL includes runs that were deleted on MLflow's page, whose files are still there.
         found = client.search_runs(
             experiment_ids(client), f"attributes.run_id IN ({named})", ViewType.ALL, max_results=len(some)
         )

@@ -77,6 +77,7 @@ def model_sums(folder: Path) -> dict[str, str]:
     return {
         f"{MODEL}/{path.relative_to(folder).as_posix()}": file_sum(path) if path.is_file() else ""
         for path in sorted(folder.rglob("*"))
+        # A link to a folder counts as a file, since its target may be anywhere.
         if path.is_symlink() or not path.is_dir()
     }
 

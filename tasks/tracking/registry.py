@@ -218,6 +218,7 @@ class Registry:
             same = [found for found in versions if found.tags.get("digest") == aligned.digest]
             withheld = withheld_by_person(moves, same) or self._withheld_before(aligned.digest)
             for known in same:
+                # A repeated run has the same model and verdict; it must not add a version each time.
                 if known.tags.get("gate") == verdict.digest:
                     return self._known(known, champion, moves, recorded, withheld)
             comparison = read_scores(verdict)
@@ -271,6 +272,7 @@ class Registry:
             return Registered(version, False, stood, stands == WAITS)
         if withheld and not holds:
             return Registered(version, False, f"{says} is this model; {withheld}")
+        # The history decides: a version that was champion once lost that place to a decision, which stays.
         seen = any(version in (move.before, move.now) for move in (moves[:recorded] if holds else moves))
         if known.tags.get("promote") == "true" and not seen and (holds or beats_champion(known, champion)[0]):
             # The process that registered it was killed before it moved the alias, or before the history
@@ -283,10 +285,10 @@ class Registry:
     def decide(
         self, version: str, yes: bool, who: str, why: str, in_time: bool = False, check: Check | None = None
     ) -> Registered:
-        """Record a person's decision on a version that waits; promote it if approved and better than the
-        champion.
+        """Record a person's decision on a version that waits.
 
-        The same decision again changes nothing.
+        An approved version is promoted if it is better than the champion. The same decision again changes
+        nothing.
 
         Args:
             version: The version's number.

@@ -178,6 +178,7 @@ def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict
         for kind in ("text", "pairs", *LABEL_KINDS):
             mine = sorted((name, each) for name, each in sums.items() if name.startswith(f"{part}/{kind}/"))
             digest = hashlib.sha256(repr(mine).encode()).hexdigest() if mine else ""
+            # Manifests of older runs have no checksums; their metrics still have the number of rows.
             if mine or f"{part}_{kind}" in figures:
                 found[f"{part} {kind}"] = HeldOut(int(figures.get(f"{part}_{kind}", 0)), digest)
     return found

@@ -66,6 +66,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str, experiment: str, folder: Path, product: str = MODEL) -> None:
+        # Their messages about new tables would appear among the run's own output.
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
         # MLflow logs a traceback for each failed statement; the caller gets the error itself.
@@ -81,6 +82,7 @@ class Tracker:
             record = folder.parent / STORES.name
             key = store_key(uri, folder.parent.parent)
             check_experiment(record, key, experiment, _experiment_identity(found))
+            # A server chooses the location of the files itself.
             place = PLACE if local else None
             if found is None:
                 made = self.client.create_experiment(experiment, place)
@@ -342,12 +344,14 @@ class Tracker:
         self._keep_cost(reference, reuses or self.stage, data_hash)
         if data_hash:
             described = json.dumps({"pointer": "data.dvc", "md5": data_hash})
+            # MLflow takes at most 36 characters in the digest of a data set.
             dataset = Dataset("data", data_hash[:36], "dvc", described)
             data_input = DatasetInput(dataset, [InputTag("mlflow.data.context", reference.stage)])
             self.client.log_inputs(self.stage, [data_input])
         if not reuses:
             self._keep_files(Path(reference.path))
             if reference.reused and self._read_run(reference.run):
+                # Later runs that reuse the same output find its files through this tag.
                 self.client.set_tag(reference.run, HOLDER, self.stage)
         return reuses or self.stage
 
@@ -388,6 +392,7 @@ class Tracker:
             self.client.log_batch(self.stage, metrics=_make_metrics(numbers, 0))
         told = {
             **reference.cost,
+            # MLflow takes at most 8,000 characters in a tag.
             "runs": reference.cost.get("runs", [])[-MOST_ATTEMPTS:],
             "status": "reused" if reference.reused else "made",
             "key": reference.key,
@@ -433,8 +438,9 @@ class Tracker:
         return self.registry.register(aligned, verdict, source, question, preset, why)
 
     def champion_folder(self, address: str = CHAMPION) -> Path | None:
-        """Return the folder of a champion's model, fetched if the store is not local; None if there is no
-        champion.
+        """Return the folder of a champion's model; None if there is no champion.
+
+        The model is fetched if the store is not local.
 
         Args:
             address: champion or NAME/champion.
