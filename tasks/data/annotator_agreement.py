@@ -49,7 +49,7 @@ class Agreement:
 
     @property
     def of_pairs(self) -> float:
-        """The share of pairs of annotators who give one item a score of the same sign (above, below or at 0).
+        """The share of pairs of annotators of one item whose scores have the same sign (above, below or at 0).
         """
         return self._same / self._pairs if self._pairs else float("nan")
 

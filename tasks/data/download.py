@@ -28,7 +28,7 @@ _PIECE = 1 << 20
 PATIENCE = 30.0  # seconds without a byte before an attempt fails
 TRIES = 5
 PAUSE = 0.5  # seconds before the second attempt; the pause doubles with each further one
-AGAIN = (408, 425, 429)  # HTTP statuses besides 5xx that may pass: request timeout, too early, too many requests
+AGAIN = (408, 425, 429)  # request timeout, too early, too many requests: may pass, as 5xx may
 
 
 class Address(NamedTuple):
@@ -44,8 +44,7 @@ class Address(NamedTuple):
 
     @property
     def full_url(self) -> str:
-        """The address with its secrets, for requests. Raises UserError if they are not known in this process.
-        """
+        """The address with its secrets, for requests. Raises UserError if this process does not know them."""
         return url_secrets.reveal_secrets(self.url)
 
     @property
@@ -89,8 +88,7 @@ class Broken(Exception):
 
 
 def parse_address(text: str) -> Address:
-    """Return the address and the checksum of `URL` or `URL#sha256=SUM`. Raise ValueError for any other text.
-    """
+    """Return the address and the checksum of `URL` or `URL#sha256=SUM`. Raise ValueError for other texts."""
     url, _, wanted = text.partition(_SUM)
     parts = urlsplit(url)
     if not parts.scheme or "://" not in url:
@@ -330,8 +328,7 @@ def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opene
 
 @contextmanager
 def _open_other(given: Address, start: int) -> Iterator[Opened]:
-    """Open an address by fsspec, whose file systems take credentials from the environment or their own files.
-    """
+    """Open an address by fsspec, whose file systems find credentials in the environment or in files."""
     import fsspec
 
     try:

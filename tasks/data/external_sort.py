@@ -183,9 +183,7 @@ class _Runs:
 
 
 def key_ranges(kind: str, size: int, runs: Path, out: Path) -> list[KeyRange]:
-    """Return ranges of about SHARD_BYTES each for the bytes in the runs of a kind; their number is a power of
-    two.
-    """
+    """Return ranges of about SHARD_BYTES each of the bytes in the runs of a kind: a power of two."""
     count = shard_count(size)
     width = PREFIXES // count
     return [KeyRange(kind, n * width, (n + 1) * width, n, runs, out) for n in range(count)]
@@ -272,8 +270,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def join_shards(folder: Path, count: int) -> None:
-    """Concatenate neighbouring shards of a folder, so that `count` remain; their number is a multiple of it.
-    """
+    """Concatenate neighbouring shards of a folder until `count` remain, which divides their number."""
     found = list_shards(folder)
     each = len(found) // count
     if each == 1:
