@@ -49,8 +49,7 @@ class Agreement:
 
     @property
     def of_pairs(self) -> float:
-        """The share of pairs of annotators of one item whose scores have the same sign (above, below or at 0).
-        """
+        """The share of pairs of annotators of one item whose scores have the same sign (-, 0 or +)."""
         return self._same / self._pairs if self._pairs else float("nan")
 
 

@@ -236,8 +236,7 @@ def write_rows(path: Path, rows: Iterable[Record]) -> None:
 
 
 def list_shards(folder: Path) -> list[Path]:
-    """Return the shards of one kind of rows in order: the JSON Lines files of a folder such as `rows/text`.
-    """
+    """Return the shards of one kind of rows in order, the JSON Lines files of a folder as `rows/text`."""
     return sorted(folder.glob("*.jsonl"))
 
 

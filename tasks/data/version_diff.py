@@ -47,8 +47,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two versions: the hashes of its files by path in `data/`, and a function to locate a file.
-    """
+    """One of the two versions: the hashes of its files by path in `data/`, and their places on disk."""
 
     name: str
     files: dict[str, str]

@@ -1,16 +1,17 @@
-"""Argilla's exports: rows of `to_datasets` (Argilla 2), of `format_as("datasets")` (Argilla 1), and records
-as the server's API gives them.
+"""Parse Argilla's exports: rows of `to_datasets` (Argilla 2), of `format_as("datasets")` (Argilla 1), and
+records of the server's API.
 
-A rating is a Rating; a ranking a Comparison a pair, equal ranks a tie; a label that names an answer
-Comparisons, one that is a number a Rating; a text a Pair whose completion a person wrote, but for a remark (a
-question named so: comment, reason, ...). Only submitted responses count; of several of one person to one
-question on one record the newest does, whichever export holds it. Labels that say nothing about an answer are
-asked about. The nested export of Argilla 2
-(`to_json`) does not say which were discarded and is refused; and its rows give a ranking's values in no
-order, without their ranks, so that of rankings only those with ranks are read.
+A rating is a Rating. A ranking is a Comparison for each pair, with a tie for equal ranks. A label that names
+an answer gives Comparisons, one that is a number a Rating. A text is a Pair whose completion a person wrote,
+unless its question takes remarks (named comment, reason, ...). Only submitted responses count. Of several by
+one person to one question on one record the newest counts, in whichever export it is. Other labels are
+reported as unread, and the user is asked for their meaning.
 
-A row does not say of what type its questions are. `labelling`, or a file named settings.json among the
-source's, does (the export's `.argilla/settings.json`); without it a text must be named in columns.
+The nested export of Argilla 2 (`to_json`) does not say which responses were discarded, so it is refused. Its
+rows have a ranking's values in no order and without ranks, so only rankings with ranks are read.
+
+A row has no types of its questions. `labelling`, or a file named settings.json among the source's files, has
+them (the export's `.argilla/settings.json`). Without it a text must be named in columns.
 """
 
 from __future__ import annotations
@@ -56,14 +57,14 @@ OURS = (".responses", ".responses.users", ".responses.status", ".suggestion", ".
 
 @dataclass(frozen=True)
 class Settings:
-    """What a data set asks: the type of each question and its options, and which fields it shows."""
+    """The questions of a data set with their types and options, and the fields that it shows."""
 
     questions: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
 
 
 class Response(NamedTuple):
-    """What one person answered to one question; only what was submitted counts."""
+    """A person's answer to a question. Only submitted responses count."""
 
     question: str
     annotator: str
@@ -73,7 +74,7 @@ class Response(NamedTuple):
 
 
 class Annotated(NamedTuple):
-    """A record: its fields, and everybody's responses about them."""
+    """A record: its fields, and all responses."""
 
     where: str
     number: str
@@ -82,7 +83,8 @@ class Annotated(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a response says: of which answers (their keys), and what of them, or an answer of its own."""
+    """The content of a response: the keys of the answers it is about, and a verdict or an answer of its own.
+    """
 
     answers: tuple[str, ...]
     value: Choice | float | None
@@ -92,7 +94,7 @@ class Said(NamedTuple):
 def stream_rows(
     files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
 ) -> Iterator[ParsedRow | Fault]:
-    """The rows of all records, and a Fault for each that cannot be read."""
+    """Yield the rows of all records, and a Fault for each that cannot be read."""
     sources = [file for file in files if _is_settings(file.origin)]
     if reading.labelling:
         sources = [
@@ -138,7 +140,7 @@ def stream_rows(
 
 
 def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Annotated | Fault]:
-    """The records of all exports, and a Fault for each that cannot be read."""
+    """Yield the records of all exports, and a Fault for each that cannot be read."""
     for file in files:
         for item in _read_records(file):
             if isinstance(item, BrokenItem):
@@ -154,7 +156,7 @@ def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Anno
 
 
 def _key(record: Annotated, response: Response) -> str:
-    """Return what tells a person's response to a question; several people may have no name."""
+    """Return the key of a person's response to a question. Unknown people are told apart by their records."""
     nobody = response.annotator.startswith(UNKNOWN)
     about = json.dumps(record.fields, sort_keys=True, default=str)
     return text_digest(about, response.question, response.annotator, record.number if nobody else "")
@@ -166,7 +168,7 @@ def _read_records(file: SourceFile) -> Iterator[SourceRecord | BrokenItem]:
 
 
 def _unpage_records(item: SourceRecord) -> list[SourceRecord]:
-    """The records of an item: itself, or those of a page of the server's."""
+    """Return the records of an item: itself, or those of a page of the server's API."""
     page = item.values.get("items")
     if isinstance(page, list) and page and all(isinstance(record, dict) for record in page):
         return [SourceRecord(record, item.where) for record in page]
@@ -207,7 +209,7 @@ def _text_fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any
 
 
 def _submitted_responses(item: SourceRecord, where: str) -> Iterator[Response]:
-    """The responses of a record, of whichever export it is."""
+    """Yield the responses of a record of any export."""
     values = item.values
     if isinstance(values.get("fields"), dict) and "responses" in values:
         given = values["responses"] or []
@@ -282,7 +284,7 @@ def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Respo
 
 
 def _annotator_name(answer: Mapping[str, Any], place: int) -> str:
-    """Who answered. Nobody knows whether two unknown people are one, so each is one."""
+    """Return the person who answered. Each unknown person counts as another one."""
     return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN}-{place}"
 
 
@@ -319,7 +321,7 @@ def _record_rows(
 def _by_fields(
     response: Response, fields: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> Iterator[Said]:
-    """What the source's fields make of a person's label."""
+    """Yield the meaning that the source's `fields` give to a person's label."""
     meaning, value = reading.fields.get(response.question), response.value
     if meaning is None:
         return
@@ -339,7 +341,7 @@ def _by_fields(
 
 
 def _note_unread(response: Response, settings: Settings, where: str, tally: SkipCounts) -> None:
-    """Count a response that says nothing about an answer; a label may be a verdict and is asked about."""
+    """Count a response without a verdict. A label may be one, so its meaning is asked for."""
     kind, _ = settings.questions.get(response.question, ("", ()))
     remark = kind in ("text", "span") or is_remark(response.question)
     if not is_empty(response.value):
