@@ -1,11 +1,13 @@
-"""Parse Argilla's exports: rows of `to_datasets` (Argilla 2), of `format_as("datasets")` (Argilla 1), and
-records of the server's API.
+"""Parse Argilla's exports.
+
+They are rows of `to_datasets` (Argilla 2), rows of `format_as("datasets")` (Argilla 1), and records of the
+server's API.
 
 A rating is a Rating. A ranking is a Comparison for each pair, with a tie for equal ranks. A label that names
 an answer gives Comparisons, one that is a number a Rating. A text is a Pair whose completion a person wrote,
 unless its question takes remarks (named comment, reason, ...). Only submitted responses count. Of several by
-one person to one question on one record the newest counts, in whichever export it is. Other labels are
-reported as unread, and the user is asked for their meaning.
+one person to one question on one record the newest counts, in whichever export it is. The user is asked for
+the meaning of other labels.
 
 The nested export of Argilla 2 (`to_json`) does not say which responses were discarded, so it is refused. Its
 rows have a ranking's values in no order and without ranks, so only rankings with ranks are read.
@@ -83,8 +85,7 @@ class Annotated(NamedTuple):
 
 
 class Said(NamedTuple):
-    """The content of a response: the keys of the answers it is about, and a verdict or an answer of its own.
-    """
+    """The content of a response: the keys of the answers that it is about, and a verdict or a text."""
 
     answers: tuple[str, ...]
     value: Choice | float | None

@@ -70,8 +70,7 @@ class Guess(NamedTuple):
 
 
 def plain_name(name: str) -> str:
-    """Return a column's name in lower case with one underscore between words: `Response A` as `response_a`.
-    """
+    """Return a column's name in lower case with one underscore between words, as `response_a`."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
     return re.sub(r"[^\w]+|_+", "_", words).strip("_").lower()
 

@@ -192,8 +192,7 @@ def read_turns(given: object, where: str) -> list[Said]:
 
 
 def join_turns(turns: Iterable[Said], where: str) -> list[Said]:
-    """Return turns that alternate, as the module says. Raise UserError for a system prompt after another turn.
-    """
+    """Return turns that alternate, as the module says. Raise UserError for a system prompt after others."""
     every = list(turns)
     kept = [turn for turn in every if turn.content.strip()]
     if every and every[-1].role == "assistant" and not every[-1].content.strip():

@@ -112,13 +112,11 @@ class SourceFile:
             raise UserError(f"{self.origin}: cannot be opened ({error.strerror})") from error
 
     def characters(self) -> BinaryIO:
-        """Return the text as UTF-8 without a byte order mark; UTF-16 is converted. UTF-8 is not validated here.
-        """
+        """Return the text as UTF-8 without a byte order mark. UTF-16 is converted, UTF-8 is not validated."""
         return decoding.recode_stream(self.stream(), b"" if self.start else self._head(), self.origin)
 
     def encoding(self) -> str:
-        """Return `utf-8`, `utf-16-le` or `utf-16-be` by the file's mark. Raise UserError for another encoding.
-        """
+        """Return `utf-8`, `utf-16-le` or `utf-16-be` by the file's mark. Raise UserError for others."""
         return decoding.detect_encoding(self._head(), self.origin)[0]
 
     def _head(self) -> bytes:
@@ -140,8 +138,7 @@ class SourceFile:
                 yield number, line
 
     def text_lines(self) -> Iterator[tuple[int, str]]:
-        """Yield the number and the text of each line. Raise UserError with line and offset for invalid UTF-8.
-        """
+        """Yield the number and the text of each line. Raise UserError with the place of invalid UTF-8."""
         offset = self.start + (0 if self.start else self._mark())
         for number, line in self.lines():
             yield number, decoding.decode_text(line, self.origin, number, offset)

@@ -1,4 +1,4 @@
-"""What keys beside the texts say of a row: verdicts, votes, reviews, masks and deletions."""
+"""Read what keys beside the texts say about a row: verdicts, votes, reviews, masks and deletions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ SKIPPED = "rows that a reviewer skipped"
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
 MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
-# Keys of KNOWN whose value is a judgement, so that an empty one says that nobody judged.
+# Kinds in KNOWN that are judgements, so an empty value means that nobody judged.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
-# What keys with these names hold in data without verdicts may be empty too: a final answer, for one.
+# Keys that also occur in data without verdicts, so an empty one means nothing. `answer` may be a final
+# answer.
 OTHERWISE = frozenset(("answer",))
 UP, DOWN = ("thumbs_up", "thumb_up", "liked"), ("thumbs_down", "thumb_down", "disliked")
 _MISSING = object()
@@ -31,10 +32,17 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What keys beside the texts say of a row.
+    """What keys beside the texts say about a row.
 
-    `score` is the verdict under `key`, `votes` are those of people by their columns. `told`: the preset gives
-    the verdict's key its meaning. `unrated` is a key that would hold a verdict, and is empty.
+    Attributes:
+        score: The verdict.
+        key: The key of the verdict.
+        votes: Scores by columns of people.
+        review: A reviewer's answer: accept, reject or ignore.
+        learned: Whether no mask excludes the row.
+        deleted: Whether the row is marked as deleted.
+        told: Whether the preset gives the meaning of the verdict's key.
+        unrated: A key for a verdict that is empty.
     """
 
     score: float | None = None
@@ -52,7 +60,7 @@ class Verdicts:
         return self.score is not None or bool(self.votes) or self.review == "reject"
 
     def left_out(self) -> str:
-        """Return why the row is no data; empty where it is some."""
+        """Return why the row is excluded; empty if it is not."""
         if self.deleted:
             return DELETED
         if self.review == "ignore":
@@ -60,11 +68,11 @@ class Verdicts:
         return "" if self.learned else UNLEARNED
 
     def plus(self, what: str, value: Any, key: str) -> Verdicts:
-        """Add what one key says, as of `read_meaning`."""
+        """Return the verdicts with those of one more key, as of `read_meaning`."""
         if what == "verdict":
             return replace(self, score=value, key=key)
         if what == "review":
-            # Of several reviewers' answers the strictest counts.
+            # The strictest of several reviews counts.
             strict = ("reject", "ignore", "accept", "")
             return replace(self, review=min(self.review, value, key=strict.index))
         if what == "learn":
@@ -75,10 +83,9 @@ class Verdicts:
 def read_verdicts(
     values: dict[str, Any], own: frozenset[str], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> tuple[Verdicts, dict[str, Any]]:
-    """Read the keys with a known meaning; return what they say, and the row without these keys.
+    """Read the keys with a known meaning, and return their verdicts and the row without these keys.
 
-    A key that is not understood stays in the row, and is asked about when the keys that nothing reads are
-    counted.
+    A key whose value is not understood stays in the row. It is asked about when unread keys are counted.
     """
     said, rest = Verdicts(), dict(values)
     scored: dict[str, float] = {}
@@ -152,9 +159,9 @@ def read_verdicts(
 
 
 def side_votes(values: Mapping[str, Any], reading: ParseOptions) -> dict[str, Any]:
-    """Return what people chose of two answers, by the columns that `fields` calls votes.
+    """Return the choices between two answers by the columns that `fields` declares as votes.
 
-    Empty where the row has no two answers, or a choice of its own.
+    Empty if the row has no two answers, or a choice of its own.
     """
     a, b, choice = (reading.column(name) in values for name in ("a", "b", "choice"))
     if not a or not b or choice:
@@ -172,7 +179,7 @@ def _note_scales(
     where: str,
     tally: SkipCounts,
 ) -> None:
-    """Take note of the scales of a format's own scores: `score`, `label`, or the list `scores`."""
+    """Record the scales of a format's own scores: `score`, `label`, or the list `scores`."""
     if name == "scores":
         try:
             value = read_literal(value) if isinstance(value, str) else value
@@ -187,7 +194,7 @@ def _note_scales(
 
 
 def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) -> bool:
-    """Return whether a missing thumb says nothing: it is one down, or another key holds the one down."""
+    """Return whether a thumb says nothing: a false thumb down, or a false thumb up beside a thumb down."""
     flats = {flatten_name(name) for name in values}
     if flatten_name(key) in DOWN:
         return read == ("verdict", 1.0)
@@ -217,13 +224,13 @@ def judged_rows(
     where: str,
     tally: SkipCounts,
 ) -> Iterator[ParsedRow]:
-    """Yield the records of a row as its verdicts make them, and count what is left out.
+    """Yield the records of a row according to its verdicts, and count what is left out.
 
     Args:
-        found: The records of the row, one at least.
-        said: What keys beside the texts say of it.
-        values: The row as its file has it.
-        reading: What the source says of how it is read.
+        found: The records of the row, at least one.
+        said: The verdicts of the row.
+        values: The row as in its file.
+        reading: The options of the parser.
         where: The row's place, for messages.
         tally: Counts what is left out.
     """
@@ -243,7 +250,7 @@ def judged_rows(
         yield from found
         return
     if not last.final:
-        # The verdict was given about the last answer, and must not fall on the one before it.
+        # The verdict is about the last answer, so it must not apply to the one before.
         tally.left_out[MASKED_VERDICT] += 1
         tally.left_out[EARLIER] += len(found)
         return
@@ -254,7 +261,7 @@ def judged_rows(
 
 
 def unrated_reason(key: str) -> str:
-    """Return what pairs are counted as whose verdict is empty."""
+    """Return the reason under which pairs with an empty verdict are counted."""
     return (
         f"pairs that nobody rated, as {key} is empty or says nothing (fields: {{{key}: ignore}} learns them)"
     )
@@ -286,7 +293,7 @@ def _rated(
     values: Mapping[str, Any],
     reading: ParseOptions,
 ) -> ParsedRow:
-    """Return a pair as a Rating of its answer: by the people of `votes`, else by whom the row names."""
+    """Return a pair as a Rating of its answer by the people of `votes`, or else by the row's annotator."""
     row = found.row
     assert isinstance(row, Pair)
     who, when = row_annotator(values, reading), row_time(values, reading)
