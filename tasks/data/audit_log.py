@@ -26,6 +26,7 @@ def read_numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]
     with file.open("rb") as opened:
 
         def counted() -> Iterator[bytes]:
+            # `parse_lines` skips empty lines, so the numbers are counted before it.
             nonlocal at
             for line in opened:
                 at += 1
@@ -73,6 +74,8 @@ def append_lines(root: Path, path: Path | str, lines: Iterable[str], read: Calla
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(file, part):
+                # Written beside the file and renamed: a full disk or a crash must not truncate decisions of
+                # people.
                 part.write_bytes(ended + added.encode("utf-8", "replace"))
         except OSError as error:
             raise UserError(f"{path} could not be written ({error.strerror}); it is what it was") from error

@@ -56,6 +56,8 @@ class Address(NamedTuple):
     @property
     def cache_folder(self) -> Path:
         """The folder of all downloads from this address, relative to the project's folder."""
+        # The checksum is part of the key: a changed pin gets a folder of its own, and the old file stays for
+        # older presets.
         return DOWNLOADS / text_digest("url", self.url, self.sha256)
 
 
@@ -175,6 +177,7 @@ def _fetch_with_retries(given: Address, root: Path, report: EventCallback) -> Pa
             come = max(
                 (part.stat().st_size for part in (root / given.cache_folder).rglob("*.part")), default=0
             )
+            # A slow connection that breaks often still completes, as long as each attempt adds bytes.
             failed, farthest = (0, come) if come > farthest else (failed + 1, farthest)
             if failed == TRIES:
                 kept = f"; the {come} bytes that came are kept, and the same command goes on" if come else ""
@@ -188,12 +191,15 @@ def _try_download(given: Address, root: Path, report: EventCallback) -> Path:
         path = root / given.cache_folder / ("" if given.sha256 else state.key) / given.name
         if path.exists():
             return path
+        # Without a length and without chunks the end of the connection is the only sign of the end, and an
+        # interruption looks the same.
         if not opened.ends and not given.sha256:
             raise UserError(
                 f"{given.display_text}: the server does not say how long it is, so half of it "
                 f"would pass for the "
                 f"whole; give its sum, as in URL{_SUM}…"
             )
+        # Named by the server's state, so the rest of another version of the file is never appended.
         part = path.with_name(f"{given.name}.{state.key}.part")
         begun = part.stat().st_size if part.exists() else 0
         # The mark is in the name of the partial file. Without a mark, only the checksum can show whether the
@@ -222,6 +228,7 @@ def _copy_stream(opened: Opened, part: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        # A full disk does not pass by waiting, unlike an error of the network.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(
@@ -239,6 +246,7 @@ def _read_block(stream: IO[bytes]) -> bytes:
 def _finish_download(given: Address, part: Path, path: Path, state: State, went_on: bool, root: Path) -> None:
     size = part.stat().st_size
     if state.size is not None and size != state.size:
+        # A file that is too long cannot be resumed.
         if size > state.size:
             part.unlink()
         raise Broken(f"it ended after {size} of {state.size} bytes")
@@ -272,6 +280,7 @@ def _report_progress(given: Address, state: State, begun: int, report: EventCall
 def _last_download(given: Address, root: Path) -> Path | None:
     """Return the last complete download from an address without a checksum."""
     found = (root / given.cache_folder).glob(f"*/{given.name}")
+    # Each state of the server has a folder of its own, and the rename keeps the time of writing.
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 

@@ -123,6 +123,7 @@ def sort_part(part: ParseTask) -> ParseResult:
         if row is None:
             gone.setdefault(kind, set()).add(found.row.id)
             continue
+        # `filter_row` returns the same object if nothing is withdrawn from it.
         if row is not found.row:
             lessened.add(row.id)
             found = found._replace(row=row)
@@ -131,6 +132,7 @@ def sort_part(part: ParseTask) -> ParseResult:
         written[kind] += 1
         runs.add(kind, canonical_line(row), where, found.anonymous and isinstance(row, Comparison | Rating))
         if found.own:
+            # Other sources, and other kinds of one source, may number their rows from 0 too.
             claim = {"id": text_digest(part.source.name, kind, found.own), "row": row.id}
             line = json.dumps({**claim, "own": found.own}, ensure_ascii=False, separators=(",", ":"))
             runs.add(CLAIMS, line, where)
@@ -161,6 +163,7 @@ class _Runs:
             key, place = key + b"%020d" % self.votes, VOTE + place
         if key not in held:
             held[key] = (row, place)
+            # An estimate is enough: the bound is on memory, and runs may have any length.
             self.held += len(row) + len(place) + ROW_BYTES
             if self.held > RUN_BYTES:
                 self.flush()
@@ -193,6 +196,8 @@ def shard_count(size: int) -> int:
     """Return the power of two that makes shards of at most SHARD_BYTES, if all have the same size."""
     count = 1
     while count < PREFIXES and size > count * SHARD_BYTES:
+        # A power of two divides the ranges of ids evenly, and halves of a shard are again shards of the next
+        # layout.
         count *= 2
     return count
 
@@ -208,6 +213,8 @@ def gather_range(part: KeyRange) -> ShardResult:
         if place.startswith(VOTE):
             votes[row[ID]] += 1
             row, place = _number_vote(row, votes[row[ID]]), place.removeprefix(VOTE)
+        # `_read_range` goes by the order of sources, so the first of equal rows wins, however the work was
+        # divided.
         rows.setdefault(row[ID], (row, place))
     size = 0
     with _shard_path(part, "rows") as lines, _shard_path(part, "origins") as places:
@@ -277,6 +284,7 @@ def join_shards(folder: Path, count: int) -> None:
         return
     for number in range(count):
         first, *others = found[number * each : (number + 1) * each]
+        # Appending to the first shard needs no second copy of it on the disk.
         with first.open("ab") as whole:
             for path in others:
                 with path.open("rb") as file:

@@ -35,6 +35,7 @@ def describe_few_groups(kind: str, paths: Iterable[Path]) -> str:
         with path.open("rb") as lines:
             for line in lines:
                 counts[group_of(line)] += 1
+                # Stops early: large data has enough groups within its first rows.
                 if len(counts) > _FEW:
                     return ""
     rows = counts.total()

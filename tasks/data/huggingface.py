@@ -56,11 +56,13 @@ def dataset_table(wanted: Wanted, root: Path, folder: Path | None = None) -> Pat
     if folder is None:
         place = root / DOWNLOADS / "datasets" / text_digest(*dataset_identity(wanted, root))
     else:
+        # A dry run converts into its own temporary folder, so hashing the data set's files is not needed.
         place = folder / "datasets" / text_digest(*wanted)
     path = place / f"{name}.parquet"
     if not path.exists():
         found = _open_dataset(wanted, root)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The file's existence means that it is complete, so it must appear in one rename.
         with atomic_path(path, path.with_suffix(".part")) as part:
             found.to_parquet(str(part))
     return path
@@ -101,6 +103,7 @@ def _open_dataset(wanted: Wanted, root: Path) -> Any:
                 f"go under `files`"
             ) from error
     else:
+        # A name on the hub may mean other rows tomorrow, and a run could not be reproduced.
         if not wanted.revision:
             raise UserError(
                 f"dataset {wanted.name} is no folder here, and one of the hub needs its revision: the "

@@ -33,6 +33,7 @@ def main(name: str, file: str, sha256: str, target: Path) -> str:
         if not links:
             return f"no index that pip is set up with has {file}"
         sums = []
+        # Several indexes may have a file of this name: the one with the right checksum is wanted.
         for link in dict.fromkeys(links):
             found = _copy_file(session, link, target)
             if found == sha256:

@@ -51,6 +51,7 @@ class LabelCursor:
             with np.load(path, allow_pickle=False) as found:
                 self.labels = found["labels"]
                 self.digest, self.data = str(found["digest"]), str(found["data"])
+        # A damaged file only means that known labels are reported once more.
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return
 
@@ -89,4 +90,5 @@ def _row_labels(row: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
         return
     rated = rated_of(row)
     for who, score in zip(annotators_of(row), row["scores"], strict=False):
+        # Identified without the row's id, which changes with every score that is added or withdrawn.
         yield int(text_digest(rated, who, score), 16), who

@@ -85,6 +85,7 @@ def fetch_archive(archive: Archive, folder: Path) -> Path:
         _check_archive(path, archive)
         return path
     folder.mkdir(parents=True, exist_ok=True)
+    # On the same file system as the target, so that the file is moved by a rename.
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
         fetched = Path(part) / archive.file
         command = [
@@ -148,6 +149,7 @@ def _from_zip(file: BinaryIO, name: str, member: str) -> bytes:
             info = packed.getinfo(member)
         except KeyError as error:
             raise UserError(f"{name} has no member {member}") from error
+        # A link could point outside the archive; zip stores a link's mode in the upper 16 bits.
         if stat.S_ISLNK(info.external_attr >> 16):
             raise UserError(f"{name}: {member} is a link; name the file that it leads to")
         if info.is_dir():

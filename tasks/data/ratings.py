@@ -134,6 +134,7 @@ def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
     held: dict[int, Rating] = {}
     for values in rows():
         subject, row = _rating_subject(values), Rating(**values)
+        # Rows of one answer may lie far apart, as rows are sorted by id.
         if subject not in several:
             yield _each_once(row)
         elif subject not in held:
@@ -161,6 +162,7 @@ def _each_once(row: Rating) -> Rating:
     row = _with_times(row)
     kept: dict[str, int] = {}
     for place, name in enumerate(row.annotators):
+        # Unknown people are different people, so each of their scores stays.
         key = f"{name} {place}" if is_nobody(name) else name
         if key not in kept or time_seconds(row.times[place]) > time_seconds(row.times[kept[key]]):
             kept[key] = place

@@ -45,6 +45,7 @@ def check_readmitted(root: Path, withdrawn: Withdrawn, allowed: bool) -> None:
         return
     pointer = read_pointer(root)
     meta = (pointer["meta"].get("withdrawn") or {}) if pointer else {}
+    # data.dvc alone is not enough: a branch without the withdrawals has an older data.dvc too.
     before = {*_withdrawn_members(meta), *_last_withdrawals(root)}
     gone = len(before - set(member_digests(withdrawn)))
     # Older releases recorded no members, only that something was withdrawn.

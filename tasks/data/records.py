@@ -132,6 +132,7 @@ class Fault(NamedTuple):
 
 def text_digest(*parts: object) -> str:
     """Return the first 16 hex digits of the SHA-256 of the parts, which serve as an id or a group."""
+    # JSON separates the parts unambiguously: ("a", "b") and ("ab",) differ.
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
@@ -187,6 +188,7 @@ def rating_row(
 def fault_row(kind: str, source: str, where: str, says: str) -> Record:
     """Return a record for a row that could not be read, so that it is counted and quarantined."""
     number = text_digest("fault", kind, source, where, says)
+    # The sentence may quote half a surrogate pair from the row.
     says = says.encode("utf-8", "replace").decode()
     if kind == "text":
         return Text(number, "", source, number, says)
@@ -214,6 +216,7 @@ def canonical_line(row: Record) -> str:
     """
     values = dataclasses.asdict(row)
     for name in ("history", "time", "times", "fault"):
+        # True for records without the field, so that nothing is deleted there.
         if not values.get(name, True):
             del values[name]
     return json_line(values)
@@ -229,6 +232,7 @@ def write_rows(path: Path, rows: Iterable[Record]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_path(path, path.with_suffix(".part")) as part,
+        # A fixed line end: the bytes, and so the version's hash, are the same on every system.
         part.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
     ):
         for row in sorted(rows, key=lambda row: row.id):
@@ -278,6 +282,7 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
         if not line.strip():
             continue
         try:
+            # Editors on Windows put a byte order mark before the first line.
             found = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError as error:
             raise UserError(
@@ -302,6 +307,7 @@ def naming_row(path: Path, shown: str) -> Iterator[None]:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         number = _broken_line(path)
+        # No row is damaged, so the error is a mistake of ours and stays as it is.
         if not number:
             raise
         raise UserError(

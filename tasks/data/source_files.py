@@ -47,6 +47,7 @@ def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> l
     for name in sorted(names):
         if not (root / name).is_dir():
             check_file(root / name, name)
+            # A file that links name twice would otherwise be read twice, and its rows be duplicates.
             found.setdefault(os.path.realpath(root / name), root / name)
     return list(found.values())
 
@@ -81,6 +82,7 @@ def _matches_parts(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
         return not names
     if parts[0] == "**":
         return any(_matches_parts(names[count:], parts[1:] or ("*",)) for count in range(len(names) + 1))
+    # `fnmatch` would ignore case on some systems, so a glob would match other files there.
     return bool(names) and fnmatchcase(names[0], parts[0]) and _matches_parts(names[1:], parts[1:])
 
 

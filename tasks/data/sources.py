@@ -85,6 +85,7 @@ class Source:
         # Presets are recorded in several places, so they must contain no secret: only this process keeps it.
         urls = self.urls
         concealed = conceal_secrets(urls) if isinstance(urls, str) else tuple(map(conceal_secrets, urls))
+        # The dataclass is frozen, and its own __init__ has already set the field.
         object.__setattr__(self, "urls", concealed)
         for said in self._faults():
             raise ValueError(f"source {self.name}: {said}")
@@ -305,6 +306,8 @@ def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[
         there = [root / name for name in before if (root / name).is_file()]
         now = _file_sums(there, root)
         for name in before:
+            # A file that was read while it was written gives rows of neither version, under the checksum of
+            # one of them.
             if now.get(name) != before[name]:
                 raise UserError(
                     f"source {source.name}: {name} changed while it was read; let it be written beside and "
@@ -349,6 +352,7 @@ def own_files(source: Source, root: Path) -> list[Path]:
             paths = match_files(pattern, root, lambda name: unpacked_suffix(name) in ENDINGS)
         except UserError as error:
             raise UserError(f"source {source.name}: {error}") from error
+        # Ingestion empties data/ before it writes, so it would delete its own source.
         if inside := [path for path in paths if lies_in_data(path, root)]:
             raise UserError(
                 f"source {source.name}: {_display_path(inside[0], root)} lies in data/, which "
@@ -371,6 +375,7 @@ def _explain_no_match(pattern: str, root: Path) -> str:
     if glob.has_magic(pattern):
         return f"{pattern} matches no file in {root}"
     there = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
+    # A mistyped name is the most common reason for a missing file.
     near = difflib.get_close_matches(path.name, sorted(there), n=1)
     return f"the file {pattern} is missing" + (f"; did you mean {near[0]}?" if near else f" in {root}")
 

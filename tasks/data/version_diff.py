@@ -125,6 +125,7 @@ def side_of(repo: Any, root: Path, version: str) -> Side:
     store = repo.cache.local
     files = remote.version_listing(store, version)
     if files is None:
+        # The listing alone: files that both versions share are never fetched.
         remote.copy_data_version(_fetch_remote_version(repo, version), store, [version])
         files = remote.version_listing(store, version)
     if files is None:
@@ -181,6 +182,8 @@ def _ordered_lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
         ):
             for number, text in enumerate(file, 1):
                 found = _line_id(text, f"data/{path} of {side.name}, line {number}")
+                # The merge compares neighbours only, so rows out of order would be reported as added and
+                # removed.
                 if found < last:
                     raise UserError(
                         f"data/{path} of {side.name}, line {number}: id {found} stands after {last}; rows "

@@ -54,6 +54,7 @@ def version_log(root: Path) -> list[Version]:
     loose = [
         _parse_version(entry, entry["made"])
         for entry in reversed(remembered_versions(root))
+        # Committed versions are listed with their commits.
         if entry["md5"] not in hashes and (now is None or entry["md5"] != now["md5"])
     ]
     # `sorted` is stable: commits of the same second stay in git's order.
@@ -102,6 +103,7 @@ def find_version_hash(root: Path, name: str) -> str:
 
     A git revision takes precedence. Raises UserError if no version matches, or several do.
     """
+    # --end-of-options: a name that begins with "-" must not become an option of git.
     commit = _run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if commit is not None:
         text = _run_git(root, "show", f"{commit.strip()}:./{POINTER}")

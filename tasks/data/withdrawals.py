@@ -182,6 +182,7 @@ def _parse_withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
     for name in ("id", "annotator", "rated"):
         if name in values and (not isinstance(values[name], str) or not values[name]):
             raise UserError(f"{place}: {name} is {brief_json(values[name])}; a text is right")
+    # One line withdraws one thing, so that it can be taken back alone.
     if ("id" in values) == ("annotator" in values):
         raise UserError(f"{place}: a withdrawal names one, an id or an annotator")
     for name in ("id", "rated"):

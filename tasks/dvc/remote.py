@@ -129,6 +129,7 @@ def explain_error(error: BaseException, where: str) -> Fault | None:
 
 
 def _error_causes(error: BaseException) -> Iterator[BaseException]:
+    # Chains of causes can be circular.
     seen: set[int] = set()
     step: BaseException | None = error
     while step is not None and id(step) not in seen:

@@ -100,6 +100,7 @@ def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn:
     taken = set(seen)
     for found in every:
         row = withdrawn.filter_row(found.row) if withdrawn else found.row
+        # Equal votes have one id, so the test of ids would drop all but the first.
         vote = found.anonymous and isinstance(row, Comparison | Rating)
         if row is None or (row.id in taken and not vote):
             continue

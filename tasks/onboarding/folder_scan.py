@@ -111,7 +111,7 @@ class FolderScan:
 
     @property
     def whole(self) -> bool:
-        """Whether every row was read."""
+        """True if every row was read."""
         return all(source.share == 1 for source in self.sources)
 
 
@@ -148,9 +148,11 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             known[path] = _guess_format(path, name)
         except UserError as error:
             others.append((name, _error_reason(name, error)))
+            # Other tools use .xml too, so such a file is not reported as unreadable data.
             unreadable += [name] if _file_ending(path) != CONFIGURATION else []
     sources: list[Proposal] = []
     for place, paths in _group_files(folder, known):
+        # A source of one file is named after it, so that messages and reports name what the user knows.
         own = Path(_plain_name(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
         name = unused_name(slugify_name(place[0] or own), [source.name for source in sources])
         try:
@@ -241,12 +243,14 @@ def _list_files(folder: Path, root: Path) -> list[Path]:
     for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
         state = here.stat()
+        # A path cannot tell whether a folder was entered: a loop of links gives it ever longer ones.
         if (state.st_dev, state.st_ino) in entered:
             folders.clear()
             continue
         entered.add((state.st_dev, state.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in (*folders, *names):
+            # A link into data/ would make chatmill's own rows a source of themselves.
             if (here / name).is_symlink():
                 check_place(here / name, root)
         found += [here / name for name in names if not name.startswith(".") and (here / name).is_file()]
@@ -293,6 +297,7 @@ def _guess_format(path: Path, name: str) -> Guess:
     ]
     if len(fitting) == 1:
         return Guess(fitting[0], columns)
+    # Common names are a guess, so they are used only if no format fits by its own names.
     found = guess_columns(sample.items[0].values) if sample.items and not fitting else None
     if found and not known[found.format].fits(rename_keys(sample, found.columns)):
         return found
@@ -367,6 +372,7 @@ def _read_rows(
     `seen` has the ids of rows of earlier sources; this source's ids are added. Raises UserError for a damaged
     file.
     """
+    # Here `guessed` comes from `_guess_format`, which raised for files of no clear format.
     known = find_format(guessed.format)
     prose = known.unit == "file" and _file_ending(paths[0]) in (".txt", ".md")
     documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
@@ -386,6 +392,7 @@ def _read_rows(
         tally.check(name)
     except UserError as error:
         stop = str(error)
+    # A `stop` is the better message: it says which key must be explained first.
     if not every and not stop:
         raise UserError(no_rows(name, ", ".join(globs), tally))
     seen |= {row.id for row in rows}

@@ -81,7 +81,7 @@ class DryRun:
 
     @property
     def whole(self) -> bool:
-        """Whether every source was read."""
+        """True if every source was read."""
         return not any(source.lacking for source in self.sources)
 
 
@@ -134,6 +134,7 @@ def _check_sources(
     spread: ParallelMap,
 ) -> DryRun:
     found = DryRun(sources, folder)
+    # Sources that would be fetched are left out, so the counts cover only the others.
     lacking = {source.name for source in sources if source.lacking}
     here = tuple(source for source in parameters.sources if source.name not in lacking)
     if not here:
@@ -147,6 +148,7 @@ def _check_sources(
         rows = make_rows(known, root, folder / "ingest", report, spread, withdrawn, read)
     except UserError as error:
         return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))
+    # A dry run makes no version, so there is no hash to compare with.
     now = {"md5": "", "meta": describe_version(parameters, {"digest": ""}, rows, withdrawn)}
     return _check_rows(replace(found, rows=rows), checks, now, root, report, spread)
 
@@ -167,6 +169,7 @@ def _check_rows(
         )
     except UserError as error:
         return replace(found, stop=error)
+    # The quarantine is in the temporary folder, so the message must not refer to `chatmill quarantine`.
     stop = refusal_error(stops, findings, kept=False) if stops else None
     return replace(found, findings=findings, stop=stop)
 

@@ -187,6 +187,7 @@ def explain_misfit(kind: str, row: dict[str, Any]) -> str:
             return f"{name} is not known; the fields of {kind} are {', '.join(known)}"
         if not _matches_type(value, known[name]):
             return f"{name} is {brief_json(value)}; {_describe_type(known[name])} is right"
+        # An admitted row with a fault would be quarantined again by the same rule.
         if name == "fault" and value:
             return "fault says why the row could not be read; leave it out of a row that was mended"
     return ""

@@ -59,6 +59,7 @@ class Findings:
             self.broken[kind, source] += count
             self.unreadable[kind, source] += count if rule == READABLE else 0
             self.rules[kind, rule] += count
+            # Shards are added in order, so the examples do not depend on which process finished first.
             known = self.examples.get((kind, rule), ())
             self.examples[kind, rule] = (*known, *sifted.examples.get(rule, ()))[:EXAMPLES]
         for name, counts in looked.shares.items():

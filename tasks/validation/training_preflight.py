@@ -145,6 +145,7 @@ class _Faults:
 
 def _check_text(asked: Trainings, tokenizer: Path) -> None:
     vocabulary = int(json.loads((tokenizer / "tokens.json").read_text())["vocabulary"])
+    # Only the number of windows matters here, for which no token needs a length.
     lengths = np.zeros(vocabulary, np.int64)
     WindowOrder(TokenFile(tokenizer, "train", lengths), asked.context, asked.pretrain.batch, 0)
     held_out = TokenFile(tokenizer, "valid", lengths)
@@ -186,6 +187,7 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     groups = 0
     for choice in comparisons.decided():
         compared[stratum_key(choice.aspect, choice.source)] += 1
+        # Any decided comparison is a preference, so no two scores need to differ.
         apart = True
         _remember_prompt(prompts, {"prompt": choice.prompt, "history": choice.history}, asked, tokenizer)
         groups = sum(count // (settings.group // 2) for count in compared.values())

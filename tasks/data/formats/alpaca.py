@@ -41,6 +41,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     and line.
     """
     instruction, output = (read_text(values, reading.column(key), where) for key in ("instruction", "output"))
+    # Filling the template would hide the missing instruction from validation.
     if not instruction.strip():
         yield ParsedRow(pair_row("", output, reading.source, text_digest(output)), where)
         return

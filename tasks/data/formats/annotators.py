@@ -40,4 +40,5 @@ def normalize_annotator(given: Any) -> str:
     name = " ".join(compose_text(given).split())
     if is_null_word(name):
         return ""
+    # A CSV file has "3.0" where pandas wrote a column of numbers with a gap.
     return name.partition(".")[0] if _WHOLE.fullmatch(name) else name

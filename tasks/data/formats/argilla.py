@@ -105,6 +105,7 @@ def stream_rows(
         raise UserError(f"source {reading.source}: {len(sources)} files of settings; one is right")
     settings = _read_settings(sources[0]) if sources else Settings()
     exports = [file for file in files if not _is_settings(file.origin)]
+    # Two passes: exports of different dates overlap, and a later file may hold the older response.
     newest = NewestAnnotations()
     for one in _annotated(exports, settings):
         if isinstance(one, Fault):
@@ -133,6 +134,8 @@ def stream_rows(
         yield from (ParsedRow(row, one.where) for row in found)
         if told and not unread:
             unread = f"{one.where}: {told[0].question} says {told[0].value!r:.40}, which"
+    # Some unread labels are counted and asked about. If no label is readable, the whole export was
+    # misunderstood.
     if unread and not rows and not tally.used:
         raise UserError(
             f"{unread} names no answer and is no number; say in columns what each label stands for, as in "
@@ -159,6 +162,7 @@ def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Anno
 def _key(record: Annotated, response: Response) -> str:
     """Return the key of a person's response to a question. Unknown people are told apart by their records."""
     nobody = response.annotator.startswith(UNKNOWN)
+    # The fields instead of the record's id: exports of two data sets may contain the same text.
     about = json.dumps(record.fields, sort_keys=True, default=str)
     return text_digest(about, response.question, response.annotator, record.number if nobody else "")
 
@@ -274,6 +278,7 @@ def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Respo
             continue
         answers = values[question]
         if isinstance(answers, dict):  # how a table may hold a list of objects
+            # pandas and Arrow write a list of objects as an object of lists.
             answers = _transpose_columns(answers)
         if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
             raise UserError(f"{where}: {question} is no list of responses with user_id, value and status")
@@ -306,6 +311,7 @@ def _record_rows(
     answers: set[str] = set()
     for response in responses:
         told = list(_by_fields(response, fields, reading, where, tally))
+        # What the preset says about a question has precedence over what its value looks like.
         if response.question not in reading.fields:
             told = list(_response_values(response, fields, settings, reading, where))
             if not told:
@@ -404,6 +410,7 @@ def _ranking_choices(
     ranks: dict[str, int] = {}
     for one in value:
         key = find_answer_key(str(one.get("value")), texts, reading)
+        # A rank without its answer would shift the meaning of all other ranks.
         if key is None:
             raise UserError(
                 f"{where}: {question} ranks {one.get('value')!r}, which is none of {', '.join(texts)}; say "

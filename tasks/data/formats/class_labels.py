@@ -55,6 +55,7 @@ def _label_names(value: Any, names: Any) -> Any:
         return [_label_names(one, names) for one in value]
     if not isinstance(value, int) or isinstance(value, bool) or not isinstance(names, list):
         return value
+    # The library writes -1 for rows without a class, as in the test splits of public data sets.
     return str(names[value]) if 0 <= value < len(names) else None if value == -1 else value
 
 

@@ -79,6 +79,7 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
     """Return the format and the columns that the names suggest; None if they suggest none."""
     own: dict[str, str] = {}
     for key in keys:
+        # Of two columns that differ only in spelling the first counts.
         own.setdefault(plain_name(key), key)
     for format, names in _KINDS:
         found: dict[str, str] = {}
@@ -107,6 +108,7 @@ def respelled_columns(keys: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in keys:
         name = key.strip().lower()
+        # A column with exactly the known name has precedence over one in another case.
         if name != key and name in _KNOWN and name not in keys:
             found.setdefault(name, key)
     return found

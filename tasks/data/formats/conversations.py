@@ -104,6 +104,7 @@ def open_with_system(
     refuse_media(values, where)
     lines = dict.fromkeys(_system_lines(values, reading, where))
     if turns and turns[0].role == "system":
+        # The same system prompt in both places counts once.
         lines[turns[0].content.strip()] = None
         turns = turns[1:]
     if len(lines) > 1:
@@ -114,6 +115,7 @@ def open_with_system(
 def refuse_media(values: Mapping[str, Any], where: str) -> None:
     """Raise UserError if a row has tools, functions, images, videos or audio, which are not supported."""
     for key in ("tools", "functions", *MEDIA):
+        # Tables fill unused columns with empty values, which are no reason to refuse a row.
         if values.get(key) not in (None, "", [], "[]", {}):
             raise UserError(
                 f"{where}: {key} cannot be learned here; leave out the conversations that use any"
@@ -132,6 +134,7 @@ def context_of(
     """Return the text beside a row's prompt, under `input` or `context`; empty if there is none."""
     columns = dict.fromkeys(reading.column(name) for name in names)
     texts = [read_text(values, name, where).strip() for name in columns if not is_empty(values.get(name))]
+    # Some exports repeat one text under both names.
     return "\n\n".join(dict.fromkeys(texts))
 
 
@@ -196,6 +199,7 @@ def join_turns(turns: Iterable[Said], where: str) -> list[Said]:
     every = list(turns)
     kept = [turn for turn in every if turn.content.strip()]
     if every and every[-1].role == "assistant" and not every[-1].content.strip():
+        # Without it the row would lose its answer silently and become a shorter conversation.
         kept.append(every[-1])
     whole = []
     for role, neighbours in groupby(kept, key=lambda turn: turn.role):
@@ -215,6 +219,7 @@ def read_transcript(text: str, where: str) -> list[Said]:
 
     Raises UserError if the text begins otherwise.
     """
+    # Line ends of Windows would hide the blank line before a speaker.
     before, *parts = _MARK.split(text.replace("\r\n", "\n"))
     if before.strip() or not parts:
         raise UserError(rf'{where}: {text[:40]!r} begins no transcript; "\n\nHuman:" is right')
@@ -234,6 +239,7 @@ def read_prompt(given: object, where: str) -> list[Said]:
     if not isinstance(given, str):
         return read_turns(given, f"{where}, prompt")
     turns = read_transcript(given, where) if is_transcript(given) else [Said("user", given)]
+    # The open "Assistant:" is where the answer belongs.
     unfilled = bool(turns) and turns[-1].role == "assistant" and not turns[-1].content
     return turns[:-1] if unfilled else turns
 
@@ -374,6 +380,7 @@ def _parse_turn(turn: object, where: str) -> Said:
     name = turn.get("role") or turn.get("from")
     role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     called = next((key for key in ("tool_calls", "function_call") if turn.get(key)), None)
+    # A tool's turn cannot be skipped: the answer after it depends on what the tool returned.
     if role is None or called:
         what = called or (f"role {name!r:.40}" if isinstance(name, str) else "a turn without a role")
         raise UserError(

@@ -24,6 +24,7 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, packed: BinaryIO, suffix: str, size: int, origin: str) -> None:
         self.packed, self.origin, self.count = packed, origin, 0
+        # Measured while reading, because sizes in the headers of compressed files can be forged.
         self.most = max(UNSUSPECTED, RATIO * size)
         self.inner: Any
         if suffix == ".gz":
@@ -79,6 +80,7 @@ class _Recoded(io.RawIOBase):
             except UnicodeDecodeError as error:
                 place = self.count - len(error.object) + error.start
                 raise UserError(f"{self.origin}: not UTF-16 at byte {place}; save it as UTF-8") from error
+            # `text` is whole characters: the incremental decoder keeps half a character for the next block.
             self.left = text.encode()
         found, self.left = self.left[: len(target)], self.left[len(target) :]
         target[: len(found)] = found
@@ -132,6 +134,7 @@ def bounded_lines(file: BinaryIO, first: int, origin: str) -> Iterator[tuple[int
     Raises UserError for a line of more than 64 MB, before it is read completely.
     """
     number = first
+    # The limit is passed to `readline`, as a file without line ends would otherwise fill the memory.
     while line := file.readline(LONGEST + 1):
         if len(line) > LONGEST:
             raise UserError(f"{origin}, line {number}: longer than {LONGEST >> 20} MB; cut it into lines")

@@ -28,6 +28,7 @@ def choose_reading(
 ) -> tuple[Format, ParseOptions]:
     """Return the format of a source, and its options with columns that are known names in another case."""
     sample = next((sample for file in files if (sample := sample_file(file)) and sample.items), None)
+    # Explicit columns of the preset are complete; nothing is guessed beside them.
     if sample is not None and not reading.columns:
         reading = replace(reading, columns=respelled_columns(sample.items[0].values))
     return detect_format(files, name, wanted, reading.columns), reading
@@ -96,6 +97,7 @@ def sample_file(file: SourceFile) -> Sample | None:
             if fault and not items:
                 raise UserError(fault)
         except UserError:
+            # Of a file with an unknown suffix an error only means that it contains no objects.
             if ending in CONTAINERS:
                 raise
         if not items and ending in TABLES:
@@ -113,6 +115,7 @@ def list_mismatches(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
         alone = [Sample(sample.name, sample.text, (item,)) for item in sample.items]
         counts = {name: sum(not format.fits(one) for one in alone) for name, format in known.items()}
         most = max(counts.values())
+        # More than half, so that two formats cannot both be taken to fit.
         if 2 * most > len(alone):
             whys |= {name: "" for name, count in counts.items() if count == most}
     return whys

@@ -165,6 +165,7 @@ def as_flag(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
+        # A weight of 0.5, for one, is no flag.
         return bool(value) if value in (0, 1) else None
     word = value.strip().lower() if isinstance(value, str) else ""
     return True if word in TRUE else False if word in FALSE else None
@@ -181,6 +182,7 @@ def as_score(value: Any) -> float | None:
     text = value.strip()
     marks = text.replace("\ufe0f", "").replace(" ", "")
     if marks and not set(marks) - set("★☆⭐✩"):
+        # "★★★☆☆" has five stars, of which the filled ones count.
         return float(sum(mark in "★⭐" for mark in marks))
     found = _STARS.fullmatch(text)
     if found and len(text) < _SHORT and not _THOUSANDS.fullmatch(found[1]):
@@ -266,6 +268,7 @@ def as_verdict(value: Any) -> float | None:
         return 1.0 if value else -1.0
     word = normalize_value(value) if isinstance(value, str) else ""
     bare = word.strip("_.!") or word
+    # `normalize_value` takes the sign of -1 for a separator of words.
     if isinstance(value, str) and value.strip() in ("+1", "-1"):
         return float(value)
     return 1.0 if bare in POSITIVE else -1.0 if bare in NEGATIVE else None
@@ -328,6 +331,7 @@ def _score_meaning(kind: str, value: Any) -> float | None:
     if kind in ("thumb", "thumb_down"):
         flag = as_flag(value)
         sign = as_verdict(value) if flag is None else 1.0 if flag else -1.0
+        # `as_flag` knows only 0 and 1.
         sign = -1.0 if value == -1 else sign
         return -sign if sign is not None and kind == "thumb_down" else sign
     word = as_verdict(value)

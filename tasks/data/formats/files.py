@@ -105,6 +105,7 @@ class SourceFile:
     def _open(self) -> tuple[BinaryIO, int]:
         """Return the raw bytes as a stream, and their number."""
         if self.path is None:
+            # Members of archives are in memory, as they are never unpacked to disk.
             return io.BytesIO(self.content), len(self.content)
         try:
             return self.path.open("rb"), self.path.stat().st_size
@@ -230,10 +231,13 @@ class SourceFile:
         start, first, line, at = 0, 1, 1, 0
         file, whole = self._open()
         with file:
+            # Tested after the cheap conditions: opening is needed for the size.
             if whole <= size:
                 return [self]
             while block := file.read(decoding.BLOCK):
                 place = 0
+                # Line ends are counted in whole blocks by `bytes.count`, since a loop over lines would be far
+                # slower.
                 while (end := block.find(b"\n", max(place, start + size - 1 - at))) >= 0:
                     line += block.count(b"\n", place, end + 1)
                     place = end + 1

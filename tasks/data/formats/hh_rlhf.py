@@ -39,6 +39,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     answers = [turns[place] for turns in (chosen, rejected) if place < len(turns)]
     part = len(answers) == 2 and (answers[0] != answers[1] or chosen == rejected)
     roles = [turn.role for turn in (*chosen[place - 1 : place], *answers)]
+    # Some rows of the data set part at a turn of the user, so their answers have different prompts.
     if part and roles == ["user", "assistant", "assistant"]:
         texts = [turn.content for turn in answers]
         yield preference_row(chosen[:place], texts[0], texts[1], values, reading, where)

@@ -25,11 +25,13 @@ class _Decoder(json.JSONDecoder):
     """A JSON decoder that detects duplicate keys. `repeated` is the first one in the value."""
 
     def __init__(self) -> None:
+        # Python's `json` accepts NaN and Infinity, which no other program may read.
         super().__init__(parse_constant=_no_number, object_pairs_hook=self._object)
         self.repeated = ""
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
+        # `json` silently keeps the last of equal keys, so an answer might be lost.
         if len(found) != len(pairs) and not self.repeated:
             names = [name for name, _ in pairs]
             self.repeated = next(name for name in names if names.count(name) > 1)
@@ -152,6 +154,7 @@ class _Text:
         fault = f"{where}: {what} where an object is right"
         if begins == '"':
             fault = f'{where}: a text where an object is right, as in {{"text": "..."}}'
+        # Outside an array, or without a value, there is no place to continue from.
         if not number or begins in ("", ",", "]"):
             raise UserError(fault)
         self.value()

@@ -56,10 +56,12 @@ def labelled_rows(
     ask for the same.
     """
     last: dict[tuple[Any, ...], tuple[str, Label]] = {}
+    # Sorted by time and stable, so of equal times the one that the export lists last counts.
     for one in sorted(labels, key=lambda one: time_seconds(one.time)):
         aspect = aspect_of(one.control, reading)
         key = (tuple(sorted(one.answers)), aspect, one.annotator, one.value is None)
         before = last.pop(key, None)
+        # Keeping one of them would make the result depend on the order of controls.
         if before and before[1].control != one.control and one.value is not None:
             raise UserError(
                 f"{where}: {before[1].control} and {one.control} both speak of {aspect}; say in columns what "
@@ -104,6 +106,7 @@ def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: 
     value = require_value(values, key, where)
     if isinstance(value, list):
         value = [
+            # Label Studio's Paragraphs name the speaker of a turn "author".
             {"role": turn["author"], **turn} if isinstance(turn, dict) and "author" in turn else turn
             for turn in value
         ]
@@ -130,6 +133,7 @@ def time_seconds(time: str) -> float:
         return float("-inf")
     moment = datetime.fromisoformat(time)
     zero = datetime(1970, 1, 1, tzinfo=UTC)
+    # Mixed times with and without zones cannot be compared by Python.
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - zero).total_seconds()
 
 
@@ -258,6 +262,7 @@ def _similar_keys(key: str | None, answers: Sequence[str], reading: ParseOptions
     for stem in dict.fromkeys(map(_key_stem, answers)):
         groups.append([other for other in answers if stem is not None and _key_stem(other) == stem])
     few = [group for group in groups if len(group) > 1 and (key is None or key in group)]
+    # Two groups of similar keys would leave open which of them was compared.
     return few[0] if few and (key is not None or len(few) == 1 or few[0] is groups[0]) else []
 
 

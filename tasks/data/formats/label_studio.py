@@ -78,6 +78,7 @@ def stream_rows(
         kept = []
         for annotation in task.annotations:
             person = people.get(annotation.annotator, annotation.annotator)
+            # Exports that overlap hold a corrected label and its old version: only the newest may count.
             if newest[task_key(task), person] == place:
                 kept.append(annotation._replace(annotator=person))
             place += 1
@@ -104,6 +105,7 @@ def _task_rows(
     answers: set[str] = set()
     written: set[str] = set()
     for annotation in sorted(task.annotations, key=lambda one: time_seconds(one.time)):
+        # In Pairwise, clicking neither side is a tie, and Label Studio exports no result for it.
         for result in [*annotation.results, *_find_ties(annotation, task, labelling, reading)]:
             if result.kind not in KINDS:
                 _note_unread(result, task, reading, tally)
@@ -186,6 +188,7 @@ def _result_values(result: Result, control: Control, task: Task, reading: ParseO
             raise UserError(f"{task.where}: which answer stands left is not known; {GIVE}")
         choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
         yield Said(_task_texts(sides, task), choice)
+    # A Rating of 0 stars means that the annotator removed the rating.
     elif (result.kind == "rating" and value) or (result.kind == "number" and value is not None):
         yield Said(
             _task_texts([_rated_answer(result, control, task, reading)], task),

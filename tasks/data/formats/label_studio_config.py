@@ -56,7 +56,9 @@ def read_labelling(text: str, origin: str) -> Labelling:
             if name:
                 shown[name] = key
         within.append(name if name in controls else "")
+        # A choice may be nested in views and groups within its control.
         parent = next((name for name in reversed(within) if name), "")
+        # An export has a choice's alias if there is one.
         option = attributes.get("alias") or attributes.get("value")
         if kind == "choice" and parent and option:
             controls[parent][2].append(option)

@@ -64,6 +64,7 @@ def newest_annotations(
     times: dict[tuple[str, str], float] = {}
     for place, (labelled, annotator, time) in enumerate(seen):
         key = (labelled, people.get(annotator, annotator))
+        # Without times, or at equal times, the later one in the export counts.
         if time >= times.get(key, time):
             newest[key], times[key] = place, time
     return people, newest
@@ -108,6 +109,7 @@ def _read_tasks(
                     "Studio's; export as JSON or JSON_MIN"
                 )
         except UserError as error:
+            # One unreadable task must not lose the others of the export.
             yield Fault(first.where, str(error))
 
 

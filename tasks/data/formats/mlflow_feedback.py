@@ -57,6 +57,7 @@ def stream_rows(
         for one in told.human:
             overridden |= {str(one["overrides"])} if one.get("overrides") else set()
             if one.get("valid") is False:
+                # MLflow keeps assessments that were replaced or withdrawn in the trace, marked as not valid.
                 overridden.add(str(one.get("assessment_id")))
             newest.add(_key(told, one), _time_of(one, told.where))
     for told in _told(files):
@@ -171,6 +172,7 @@ def _trace_rows(
         return
     labels: list[Label] = []
     for one in human:
+        # Feedback on the root span is about the whole trace.
         if one.get("span_id") and root and str(one["span_id"]).removeprefix("0x") != root:
             tally.left_out[OF_PART] += 1
             continue
@@ -222,6 +224,7 @@ def _span_hex(span: Any) -> str:
         raw = base64.b64decode(str(span), validate=True)
     except (binascii.Error, ValueError):
         raw = b""
+    # OpenTelemetry's span ids have 8 bytes. Assessments write them as hex digits.
     return raw.hex() if len(raw) == 8 else str(span).removeprefix("0x")
 
 

@@ -37,6 +37,7 @@ def preference_row(
     """
     *earlier, prompt = before
     chosen, rejected = (text if text.strip() else "" for text in (chosen, rejected))
+    # Sorted first, so that the digest does not depend on which answer was preferred.
     low, high = sorted((chosen, rejected))
     a, b = (low, high) if int(text_digest(prompt.content, low, high), 16) % 2 else (high, low)
     choice: Choice = "tie" if a == b else "a" if a == chosen else "b"
@@ -83,6 +84,7 @@ def iso_time(value: object) -> str:
         seconds = float(value)
         if not seconds >= _SECONDS:
             return ""
+        # JavaScript writes milliseconds, Python seconds.
         seconds = seconds / 1000 if seconds >= _MILLISECONDS else seconds
         return datetime.fromtimestamp(seconds, UTC).isoformat()
     except (ValueError, OverflowError, OSError):

@@ -88,6 +88,7 @@ def _split_answers(
     before = chosen[:place]
     if explicit is None and not before:
         raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
+    # Taking either of two different prompts would attach the answers to a wrong question.
     if before and prompt and not _ends_alike(before, prompt):
         raise UserError(f"{where}: the prompt is another than {' and '.join(names)} begin with")
     answers = [
@@ -104,6 +105,7 @@ def _ends_alike(one: Sequence[Said], other: Sequence[Said]) -> bool:
 
 
 def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tuple[list[Said], str, str]:
+    # By whole words: a common beginning of letters would cut the first different word in two.
     words = zip(*(re.findall(r"\s*\S+", text.rstrip()) for text in texts), strict=False)
     shared = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], words))
     if not shared.strip() or texts[0] == texts[1]:

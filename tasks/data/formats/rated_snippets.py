@@ -42,6 +42,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         if number not in scores:
             raise UserError(f"{where}: snippet {number} has no ratings in {ratings.origin}")
         unread.pop(number, None)
+        # The snippets were collected from web pages, and still have HTML entities.
         text = " ".join(html.unescape(raw).split())
         if text in seen:
             continue
@@ -49,6 +50,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         group = text_digest(text)
         yield ParsedRow(text_row(text, reading.source), where)
         words = text.split(" ")
+        # By digest, so that the same snippet is always cut at the same word.
         first = 2 + int(group, 16) % 3
         if len(words) <= first:
             continue

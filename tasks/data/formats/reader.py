@@ -56,6 +56,7 @@ def read_rows(
             found = Fault(found.where, f"{found.where}: {says}", _KINDS[type(found.row)])
         if strict:
             raise UserError(f"source {reading.source} is strict: {found.says}")
+        # Counted and kept as a row, so that validation can limit the share of unreadable rows.
         tally.fault(found.says)
         kind = found.kind or format.kind or _kind_of(format, files, found.where, reading, kinds)
         yield ParsedRow(fault_row(kind, reading.source, found.where, found.says), found.where)
@@ -99,6 +100,7 @@ def _kind_of(
 
     The whole file is searched, not only the given part, so that the result does not depend on the parts.
     """
+    # The longest name that matches: a.jsonl also begins the place of a row in a.jsonl.gz.
     file = max(files, key=lambda file: len(file.origin) if where.startswith(file.origin) else 0)
     if file.origin not in known:
         whole = dataclasses.replace(file, start=0, stop=None, first=1)

@@ -81,6 +81,7 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
                     found = list(_records(item, row, known, reading, tally, nothing))
                 except UserError as error:
                     yield Fault(item.where, str(error), kind)
+                # A row that nests deeper than Python's stack must not end the whole source.
                 except RecursionError:
                     yield Fault(item.where, f"{item.where}: nested too deeply", kind)
                 else:
@@ -161,6 +162,7 @@ def unpacked_cells(
                         f"({describe_number(error)}); write it "
                         "as JSON"
                     ) from error
+        # NaN, by which pandas and Parquet write a missing value, is not equal to itself.
         elif isinstance(value, float) and value != value:
             value = None
         found[str(key)] = value
@@ -219,6 +221,7 @@ def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tall
             meaning = reading.fields.get(inside)
             if meaning is not None:
                 tally.used.add(inside)
+            # A name such as `content` is no mask unless the preset says so.
             if is_empty(held) or (name in TURN_KEYS and meaning is None):
                 kept[name] = held
                 continue
@@ -256,6 +259,7 @@ def _speaks(turn: Mapping[str, Any]) -> bool:
 def _count_unread(path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts) -> None:
     """Count the leaves under a key, such as `metadata.quality` or `annotations[].label`."""
     for place, (leaf, held) in enumerate(_leaves(path, value, 0)):
+        # A row may hold a whole document of metadata; the first leaves are enough to ask about.
         if place >= MOST_LEAVES:
             return
         if is_empty(held) or _told_of(leaf, reading, tally):

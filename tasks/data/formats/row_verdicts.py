@@ -32,7 +32,7 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What keys beside the texts say about a row.
+    """The verdicts, votes, reviews and marks in keys beside the texts of a row.
 
     Attributes:
         score: The verdict.
@@ -56,7 +56,7 @@ class Verdicts:
 
     @property
     def rates(self) -> bool:
-        """Whether a pair with these verdicts is a rating."""
+        """True if a pair with these verdicts is a rating."""
         return self.score is not None or bool(self.votes) or self.review == "reject"
 
     def left_out(self) -> str:
@@ -104,6 +104,8 @@ def read_verdicts(
         if is_empty(value) or meaning == "ignore":
             continue
         read = read_meaning(path.rpartition(".")[2], meaning, value)
+        # A mapping of values defines its own scale, so only spellings that `fields` does not map are
+        # recorded.
         if read is not None and read[0] == "verdict" and isinstance(meaning, str):
             tally.note_scale(row_aspect(values, reading), scale_of(value, meaning), path, where)
         if read is None:
@@ -144,12 +146,14 @@ def read_verdicts(
             scored[key] = read[1]
             tally.note_scale(row_aspect(values, reading), scale_of(value, kind), key, where)
         said = said.plus(*read, key)
+    # Two verdicts with the same score agree, as `label: good` and `thumbs_up: true`, and count as one.
     if len(set(scored.values())) > 1:
         first, second = list(scored)[:2]
         raise UserError(
             f"{where}: {first} and {second} are two verdicts; say under the source's fields which of them is "
             f"none, as in fields: {{{second}: ignore}}"
         )
+    # Adding the verdict to the votes would count one of the people twice if it is their majority.
     if said.votes and scored:
         raise UserError(
             f"{where}: {next(iter(scored))} is a verdict beside the votes of {', '.join(said.votes)}; say "
@@ -204,6 +208,7 @@ def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) ->
 def _told(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[str, Any]]:
     """Yield the keys of the row that `fields` names, also inside objects, with their values."""
     for path in reading.fields:
+        # Keys within the turns of a conversation are read by `row_stream`, turn by turn.
         if "[]" in path:
             continue
         if path in values:
@@ -244,6 +249,7 @@ def judged_rows(
         yield from found
         return
     if not said.rates:
+        # An unrated pair may be a bad answer that nobody has seen yet, so it is not learned silently.
         if said.unrated and not said.review:
             tally.left_out[unrated_reason(said.unrated)] += 1
             return
@@ -256,6 +262,7 @@ def judged_rows(
         return
     if len(found) > 1:
         tally.left_out[EARLIER] += len(found) - 1
+    # A rejected answer is a bad example, which a reward model can learn from.
     score = -1.0 if said.review == "reject" else said.score
     yield _rated(last, said.votes if score is None else {}, score, values, reading)
 

@@ -151,6 +151,7 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     one = _row_annotator(row)
     named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
     named = named or [one] * len(scores)
+    # Unknown people are numbered, so that each of their scores is a vote.
     annotators = [name or f"{UNKNOWN}-{place}" for place, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; one each is right")

@@ -166,6 +166,7 @@ class SkipCounts:
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
                 + _other_keys(asks, [path])
             )
+        # Scores of "4/5" and "80%" under one aspect would be compared as 4 and 80.
         for scales in self.scales.values():
             if two := find_two_scales(scales):
                 (key, first), (other, second) = (scales[scale] for scale in two)
@@ -176,6 +177,7 @@ class SkipCounts:
                     "value means, or ignore"
                 )
         for path in fields or ():
+            # A mistyped key in `fields` would otherwise leave a verdict unread, without a word.
             if path not in self.used and self.rows + self.faults:
                 raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")
 
@@ -228,6 +230,7 @@ class SkipCounts:
 
 
 def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:
+    # Data keyed by user ids has as many different keys as users.
     if path not in counts and len(counts) >= MOST_KEYS:
         path = "(other keys)"
     before = counts.get(path)

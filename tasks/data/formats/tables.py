@@ -64,9 +64,11 @@ def read_table(
         if not header:
             header = [cell.strip() for cell in cells]
             _check_header(header, delimiter, text.where)
+            # pandas writes its index as a first column without a name.
             header = [name or unnamed_column(number) for number, name in enumerate(header, 1)]
             continue
         if len(cells) != len(header):
+            # A header of one cell above wider rows is usually a title.
             if len(header) == 1 and not rows_read:
                 raise UserError(
                     f"{text.where}: {len(cells)} cells under the one column {header[0][:40]!r}; if that line "
@@ -190,6 +192,7 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
     size = file.seek(0, 2)
     file.seek(0)
     try:
+        # pre_buffer reads whole row groups ahead, which would exceed the bounds of memory.
         table = parquet.ParquetFile(file, buffer_size=BLOCK, pre_buffer=False)
         _check_columns(table.schema.names if table.metadata.num_columns > MOST_COLUMNS else [], origin)
         _check_columns(table.schema_arrow.names, origin)
@@ -225,6 +228,8 @@ def _rows_at_once(metadata: Any) -> int:
     for group in range(metadata.num_row_groups):
         for place in range(metadata.num_columns):
             column = metadata.row_group(group).column(place)
+            # The sizes come from the file itself and may be wrong. The check of unpacked bytes is the one
+            # that holds.
             if column.total_uncompressed_size > max(BLOCK, RATIO * column.total_compressed_size):
                 return 1
             start, data = column.dictionary_page_offset, column.data_page_offset

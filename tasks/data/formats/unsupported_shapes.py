@@ -40,6 +40,7 @@ def unreadable_shape(sample: Sample) -> str:
             return f"{key} has turns of role and parts, as Gemini does; turns of role and content are right"
         if isinstance(turns, list) and turns and all(isinstance(turn, list | tuple) for turn in turns):
             return f"{key} is a list of maps or of lists; a list of objects with role and content is right"
+    # The shapes below are one object that holds the whole file.
     if len(sample.items) > 1 or not first:
         return ""
     if all(isinstance(value, dict) and value and all(map(_is_number, value)) for value in first.values()):
