@@ -115,6 +115,7 @@ def sort_part(part: ParseTask) -> ParseResult:
     gone: dict[str, set[str]] = {}
     lessened: set[str] = set()
     written = dict.fromkeys(TYPES, 0)
+    # Found by name: parsers are closures, which cannot be sent to another process.
     format = find_format(part.format)
     for found in read_rows(format, part.files, part.reading, tally, part.source.strict):
         rows += 1

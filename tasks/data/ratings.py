@@ -85,6 +85,7 @@ def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
             if not parameters.aspects or values["aspect"] in parameters.aspects:
                 texts[kept.holds(values)] += size if values.get("choice") != "tie" else 0
             # Large data is read only until there is enough.
+            # Twice as many for the reward model, whose part must not be the smaller one.
             if min(texts[True], texts[False] / 2) >= LEAST_JUDGE_TEXTS:
                 return parameters.judge_share
     enough = texts[True] >= LEAST_JUDGE_TEXTS and texts[False] >= texts[True]
@@ -209,6 +210,7 @@ def refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) 
         raise UserError(
             "there are no labels to learn preferences from; add ratings or comparisons to data.sources"
         )
+    # One decided comparison is a preference, whatever the scores are.
     if not comparisons.choices and all(high - low < margin for low, high in ratings.ends.values()):
         raise UserError(
             f"all {count} labels are of one class: no two scores are {margin} "

@@ -34,7 +34,7 @@ def check_readmitted(root: Path, withdrawn: Withdrawn, allowed: bool) -> None:
     """Raise UserError if something was withdrawn from the last version and is not withdrawn any more.
 
     The last version is that of data.dvc, and the last one made in this folder. An emptied, damaged or stashed
-    file of withdrawals, or a branch without it, would otherwise silently bring rows and people back.
+    file of withdrawals, or a branch without it, would otherwise silently restore rows and people.
 
     Args:
         root: The project's folder.

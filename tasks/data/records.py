@@ -156,6 +156,7 @@ def pair_row(
     prompt, completion, history = compose_text(prompt), compose_text(completion), _canonical_turns(history)
     references = [compose_text(reference) for reference in references]
     number = text_digest("pair", *_history_text(history), prompt, completion)
+    # A pair without references accepts its own completion.
     answers = list(references) or [completion]
     return Pair(number, prompt, completion, answers, source, group, list(history))
 
@@ -187,6 +188,7 @@ def rating_row(
 
 def fault_row(kind: str, source: str, where: str, says: str) -> Record:
     """Return a record for a row that could not be read, so that it is counted and quarantined."""
+    # The place is part of the id, so that two unreadable rows are no duplicates of each other.
     number = text_digest("fault", kind, source, where, says)
     # The sentence may quote half a surrogate pair from the row.
     says = says.encode("utf-8", "replace").decode()

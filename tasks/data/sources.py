@@ -179,6 +179,7 @@ class DataParameters:
     version: str = ""
 
     def __post_init__(self) -> None:
+        # Names identify sources in the data and in reports.
         names = [source.name for source in self.sources]
         if not names:
             raise ValueError("sources is empty; name at least one")
@@ -188,6 +189,7 @@ class DataParameters:
         for source in self.sources:
             if source.archive and source.archive not in self.archives:
                 raise ValueError(f"source {source.name}: archive {source.archive!r} is not among archives")
+        # Recorded addresses have no secrets, so both would share one cached download.
         if twice := same_but_for_secrets([url for source in self.sources for url in as_list(source.urls)]):
             raise ValueError(
                 f"sources: {twice} is there twice, and only what may be a secret tells one from the other; "
@@ -273,8 +275,8 @@ def sources_digest(parameters: DataParameters, root: Path) -> str:
 def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, Any]]:
     """Return the identity of each source's bytes, with its name.
 
-    It is an archive's pin, the SHA-256 of files and of the labelling configuration, the checksum of an
-    address or its server's state, or a data set's revision. A file's cached checksum is reused while the file
+    It is an archive's pin, the SHA-256 of files and of the labelling configuration, or a data set's revision.
+    For an address it is the checksum or the server's state. A file's cached checksum is reused while the file
     is unchanged.
     """
     if parameters.version:
@@ -330,6 +332,7 @@ def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, A
         [
             _describe_source(source),
             each.get("pin"),
+            # Names too: a renamed file changes the places of rows and, by its suffix, its container.
             list(each.get("files", {})),
             [*each.get("files", {}).values(), *each.get("labelling", {}).values()],
             [url["version"] for url in each.get("urls", ())],

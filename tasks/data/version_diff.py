@@ -93,6 +93,7 @@ def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Differ
             sides = side_of(repo, root, before), side_of(repo, root, now)
             shared = _shared_shards(*sides)
             for side in sides:
+                # data/ is on this machine by definition.
                 if side.name != WORKING:
                     bring_files(
                         repo, side, [found for kind in TYPES for _, found in side.shards(kind, shared)]
@@ -136,6 +137,7 @@ def side_of(repo: Any, root: Path, version: str) -> Side:
 def bring_files(repo: Any, side: Side, hashes: list[str]) -> None:
     """Fetch files of a version into DVC's cache. Raise UserError if they cannot be found."""
     store = repo.cache.local
+    # Damaged objects of the cache are fetched again.
     if not remote.damaged_hashes(store, hashes):
         return
     if not remote.copy_data_version(_fetch_remote_version(repo, side.name), store, hashes):

@@ -91,6 +91,7 @@ class Withdrawn:
         return kept if kept is None or kept.id not in self.ids else None
 
     def _without_people(self, row: Rating) -> Rating | None:
+        # The same object, by which callers see that nothing was removed.
         if not self.annotators.intersection(row.annotators):
             return row
         named = [*row.annotators, *[""] * (len(row.scores) - len(row.annotators))]
@@ -165,10 +166,12 @@ def count_withdrawn(data: Path, withdrawn: Withdrawn) -> Counter[str]:
     """Return the number of rows in data/, by kind, that are withdrawn or have a withdrawn score."""
     found: Counter[str] = Counter()
     for kind in TYPES:
+        # People and ratings are only in labels, so the large shards of text need not be read for them.
         if withdrawn.ids or kind in LABEL_KINDS:
             for path in list_shards(data / kind):
                 with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
                     found[kind] += sum(withdrawn.matches_line(kind, line) for line in lines)
+    # Unary plus drops the kinds with a count of 0.
     return +found
 
 

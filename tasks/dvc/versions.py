@@ -150,8 +150,8 @@ def is_kept(root: Path) -> bool:
 def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
     """Check that data/ may be replaced.
 
-    It may if it is empty, if chatmill's list names each file in it, or if its content is a version that
-    chatmill made, as after `dvc pull`.
+    It may if it is empty, or if chatmill's list names each file in it. It also may if its content is a
+    version that chatmill made, as after `dvc pull`.
 
     Returns:
         The content of data.dvc, and whether the list lacks files of data/.
@@ -321,6 +321,7 @@ def push_data(root: Path, remote: str, endpoint: str = "", doubted: bool = False
                 for name in dict.fromkeys([version, *bad]):
                     if store.exists(name):
                         store.delete(name)
+            # DVC copies without verifying: a bad byte in the cache would reach the remote under a good name.
             keep_version(root, cache, version)
             if not remotes.copy_version(cache, store, version):
                 raise UserError(

@@ -372,7 +372,7 @@ def _read_rows(
     `seen` has the ids of rows of earlier sources; this source's ids are added. Raises UserError for a damaged
     file.
     """
-    # Here `guessed` comes from `_guess_format`, which raised for files of no clear format.
+    # Prose of few files is split into paragraphs, so that a split can hold some of it out.
     known = find_format(guessed.format)
     prose = known.unit == "file" and _file_ending(paths[0]) in (".txt", ".md")
     documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
@@ -387,6 +387,7 @@ def _read_rows(
         if read >= READ or len(every) >= _ROWS:
             break
     rows = keep_each_once(every, seen, withdrawn)
+    # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:
         tally.check(name)

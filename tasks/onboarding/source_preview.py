@@ -180,6 +180,7 @@ def _with_faults(
     """Return the sources, each with the error that ingestion stops with when it reads this one alone."""
 
     faults = {}
+    # Ingestion stops at the first error. Each source alone shows the errors of all of them.
     for number, source in enumerate(parameters.sources):
         try:
             alone = replace(parameters, sources=(source,))
@@ -207,6 +208,7 @@ def _check_version(
         return replace(
             found, stop=UserError(f"data.version is {parameters.version}, and data.dvc names {named}")
         )
+    # Fetching the version would write to the project, which a dry run must not.
     if not (root / "data").is_dir() or versions.folder_hash(root) != known["md5"]:
         missing = SourcePreview("data", lacking=(f"version {known['md5'][:12]} from DVC's cache or remote",))
         return replace(found, sources=(missing,))

@@ -199,6 +199,7 @@ def _parse_admission(values: dict[str, Any], place: str) -> Admission:
     check_signed(values, place, ("id", "by", "why", "time"))
     if unknown := [name for name in values if name not in known]:
         raise UserError(f"{place}: {unknown[0]} is not known; an admission has id, by, why, time and row")
+    # Another id would be another row, and the quarantined one would stay.
     if row is not None and not (isinstance(row, dict) and row.get("id") == values["id"]):
         raise UserError(f"{place}: row is not the row {values['id']}; a mended row keeps the id it came with")
     if row is not None and all(explain_misfit(kind, row) for kind in TYPES):

@@ -82,6 +82,7 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
     """
     encoder = Tokenizer.load(tokenizer)
     faults = _Faults()
+    # Without token files the text is large, and taken to be enough.
     if not asked.adopted and (tokenizer / "tokens.json").exists():
         faults.note("pretrain", lambda: _check_text(asked, tokenizer))
     missing = missing_rows(split)
@@ -288,6 +289,7 @@ def _count(folder: Path) -> int:
 def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     """Raise UserError where no test pair leaves room for an answer in evaluation."""
     settings = asked.evaluate
+    # The same encoding as in evaluation, so that what fits here fits there.
     chat = Chat(tokenizer, asked.context - settings.new_tokens)
     for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
         example = chat.encode_example(row)

@@ -162,7 +162,7 @@ def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Anno
 def _key(record: Annotated, response: Response) -> str:
     """Return the key of a person's response to a question. Unknown people are told apart by their records."""
     nobody = response.annotator.startswith(UNKNOWN)
-    # The fields instead of the record's id: exports of two data sets may contain the same text.
+    # A record has different ids in different exports, so its fields identify it.
     about = json.dumps(record.fields, sort_keys=True, default=str)
     return text_digest(about, response.question, response.annotator, record.number if nobody else "")
 
@@ -333,6 +333,7 @@ def _by_fields(
     if meaning is None:
         return
     tally.used.add(response.question)
+    # A question with several labels has a list, even if one is picked.
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if meaning == "ignore" or is_empty(value):
@@ -370,6 +371,7 @@ def _response_values(
         return
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield Said((answer_key(texts, question, reading, where),), score_of(value, question, where))
+    # Shape goes before the type in the settings: an export may have no settings.
     elif _is_ranking(value):
         ranks = _ranking_choices(value, question, texts, reading, where)
         for one, other, choice in by_rank({key: ranks[key] for key in texts if key in ranks}):
@@ -381,6 +383,7 @@ def _response_values(
         )
     elif kind == "text" and isinstance(value, str):
         if value.strip() and not is_remark(question):
+            # No answer of the record: the person wrote one.
             yield Said((), None, value)
     else:
         picked = [value] if isinstance(value, str) else value

@@ -123,8 +123,8 @@ def rename_columns(values: Mapping[str, object], columns: Mapping[str, str]) -> 
 def plain_choice(value: object, columns: Mapping[str, str]) -> str:
     """Return a choice as a, b or tie if it names a side in a usual way; else the value as text.
 
-    Usual are the letter, the letter or number after a word (`response_a`, `Model B`, `answer 1`), the name of
-    the column with the answer, and words for a tie.
+    Usual are the letter, and the letter or number after a word (`response_a`, `Model B`, `answer 1`). So are
+    the name of the column with the answer, and words for a tie.
     """
     said = str(value).strip()
     word = plain_name(said)

@@ -206,6 +206,7 @@ def join_turns(turns: Iterable[Said], where: str) -> list[Said]:
         parts = list(neighbours)
         spoken = [part for part in parts if part.content.strip()] or parts
         text = "\n\n".join(part.content for part in spoken)
+        # The history keeps the whole text, so what a mask excludes is still context of later answers.
         learned = [part.answer or part.content for part in spoken if part.learned]
         answer = "" if "\n\n".join(learned) == text else "\n\n".join(learned)
         whole.append(Said(role, text, bool(learned), answer, spoken[-1].learned and spoken[-1].final))
@@ -359,6 +360,7 @@ def holds_turns(value: object) -> bool:
 def is_turn_list(value: object) -> bool:
     """Return whether a value is one turn or a list of turns: objects with a role and a text."""
     if isinstance(value, dict):
+        # A role alone is no turn: rows of other data have a key `role` too.
         spoken = {"content", "value", "text"} & value.keys()
         return bool({"role", "from"} & value.keys() and spoken) or any(
             isinstance(value.get(name), list) and is_turn_list(value[name])
@@ -396,6 +398,7 @@ def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
     """Return whether no mask excludes a turn. Raise UserError for a mask that is neither true nor false."""
     learned = True
     for name, value in turn.items():
+        # Other keys of a turn may have the name of a verdict, which does not mask the turn.
         if name in TURN_KEYS or is_empty(value) or KNOWN.get(flatten_name(name)) not in MASKS:
             continue
         read = read_meaning(name, None, value)

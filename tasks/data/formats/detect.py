@@ -65,6 +65,7 @@ def detect_format(
     # A format that reads a whole source may combine files of several kinds, so one file that fits makes it a
     # candidate.
     whole = {n for n, f in known.items() if f.unit == "source" and any(not whys[n] for _, whys in looks)}
+    # All files must fit, as a source is parsed by one format.
     shared = [n for n in known if all(not whys[n] for _, whys in looks)]
     if not shared:
         raise UserError(f"source {name}: {_unknown_format(looks, dict(samples))}")

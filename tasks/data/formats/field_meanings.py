@@ -292,6 +292,7 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         meaning: The meaning of the key in the preset's `fields`.
         value: The value, not empty.
     """
+    # The preset's own mapping has precedence over every usual spelling.
     if isinstance(meaning, Mapping):
         said = meaning.get(_own_spelling(value, meaning))
         if said is None:

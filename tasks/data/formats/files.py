@@ -231,7 +231,6 @@ class SourceFile:
         start, first, line, at = 0, 1, 1, 0
         file, whole = self._open()
         with file:
-            # Tested after the cheap conditions: opening is needed for the size.
             if whole <= size:
                 return [self]
             while block := file.read(decoding.BLOCK):

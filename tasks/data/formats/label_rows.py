@@ -94,6 +94,7 @@ def aspect_of(control: str, reading: ParseOptions) -> str:
     for aspect, name in reading.columns.items():
         if name == control and aspect not in _ROLES:
             return aspect
+    # Two aspects in one name would leave open which of them is meant.
     named = set(re.findall("[a-z]+", control.lower())) & set(ASPECTS)
     return named.pop() if len(named) == 1 else reading.aspect
 
@@ -161,6 +162,7 @@ def prompt_key(
     """
     if "prompt" in reading.columns:
         return reading.columns["prompt"]
+    # A prompt is none of the answers that labels are about.
     taken = set(answers)
     free = [key for key in values if key not in taken and _is_text(values[key]) and not is_unnamed(key)]
     known = [key for key in free if key.lower() in PROMPTS]
@@ -251,6 +253,7 @@ def chosen_pairs(
     tied = bool(picked) and all(flatten_name(option) in TIES for option in picked)
     if not (better or tied):
         return []
+    # Options may name only the better answer, as in a checkbox "answer_a is better".
     if len(rivals) < 2:
         rivals = _similar_keys(rivals[0] if rivals else None, answers, reading)
     return list(best_of(rivals, better))

@@ -123,6 +123,7 @@ def _task_rows(
         return
     shown = {key: task.data[key] for key in labelling.shown if key in task.data} if labelling else task.data
     key = prompt_key(shown, answers, written, reading, task.where)
+    # A guess went wrong: a prompt cannot be its own answer.
     if key in answers:
         raise UserError(
             f"{task.where}: {key} is the prompt and a labelled answer at once; say in columns which key "
@@ -153,6 +154,7 @@ def _find_ties(
         for name, control in (labelling.controls.items() if labelling else ())
         if control.kind == "pairwise" and name not in said
     ]
+    # Without the configuration an empty result is ambiguous: any control may have been left blank.
     if labelling is None and not annotation.results:
         if _answer_sides(Control("pairwise", (), ()), task, reading) is None:
             raise UserError(f"{task.where}: an empty result is a tie where two are compared; {GIVE}")
@@ -188,7 +190,7 @@ def _result_values(result: Result, control: Control, task: Task, reading: ParseO
             raise UserError(f"{task.where}: which answer stands left is not known; {GIVE}")
         choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
         yield Said(_task_texts(sides, task), choice)
-    # A Rating of 0 stars means that the annotator removed the rating.
+    # A Rating of 0 stars is no rating, and a Number of 0 is one.
     elif (result.kind == "rating" and value) or (result.kind == "number" and value is not None):
         yield Said(
             _task_texts([_rated_answer(result, control, task, reading)], task),
@@ -223,8 +225,10 @@ def _answer_sides(control: Control, task: Task, reading: ParseOptions) -> tuple[
     """Return the keys of the left and the right answer, if they are known."""
     if {"left", "right"} <= reading.columns.keys():
         return reading.columns["left"], reading.columns["right"]
+    # Pairwise lists the left object first in its toName.
     if len(control.targets) == 2:
         return control.targets[0], control.targets[1]
+    # JSON without the configuration has no targets, so names such as answer_left and answer_right must tell.
     words = {key: flatten_name(key).split("_") for key in task.data}
     pairs = [
         (left, right)
@@ -294,6 +298,7 @@ def _score_of_choice(choice: str, result: Result, control: Control, reading: Par
         return float(read[1]) if read and read[0] == "verdict" else None
     score = option_score(choice, reading)
     prompts = {*PROMPTS, reading.columns.get("prompt")}
+    # Good or Bad about a prompt, or about two answers, is no score of one answer.
     on_answer = len(control.targets) == 1 and control.targets[0] not in prompts
     return as_verdict(choice) if score is None and on_answer else score
 

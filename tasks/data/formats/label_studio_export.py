@@ -87,6 +87,7 @@ def _read_tasks(
     file: SourceFile, labelling: Labelling | None, people: dict[str, str]
 ) -> Iterator[Task | Fault]:
     """Yield the tasks of a file. JSON_MIN has one row for each annotation, with those of a task together."""
+    # `groupby` joins neighbours only, so at most the rows of one task are in memory.
     for (kind, _), group in itertools.groupby(file.all_items(), _kind_of_item):
         items = list(group)
         first = items[0]
@@ -142,6 +143,7 @@ def _complete_task(item: SourceRecord, where: str, people: dict[str, str]) -> Ta
     for place, given in enumerate(annotations_of(item.values) or []):
         if not isinstance(given, dict) or not isinstance(given.get("result") or [], list):
             raise UserError(f"{where}: an annotation is an object with a list of results")
+        # Old exports say skipped, as they say completions for annotations.
         if given.get("was_cancelled") or given.get("skipped"):
             cancelled += 1
             continue
@@ -186,6 +188,7 @@ def _minimal_result(row: Mapping[str, Any], labelling: Labelling, where: str) ->
                 value = {KINDS[control.kind]: value}
             if not isinstance(value, dict):
                 raise UserError(f"{where}: {name} is {value!r:.40}, which no {control.kind} says")
+            # As in the full export, labels of a passage are skipped.
             if "start" not in value:
                 results.append(Result(name, control.kind, value))
     time = time_of(row.get("updated_at") or row.get("created_at"), where)

@@ -69,6 +69,7 @@ class _Literal:
         while found := _TOKEN.match(text, place):
             place = found.end()
             yield str(found.lastgroup), str(found[str(found.lastgroup)])
+        # NumPy prints long arrays with "...", which matches no token and so ends in an error.
         rest = text[place:].strip()
         yield ("end", "") if not rest else ("other", rest[:20])
 

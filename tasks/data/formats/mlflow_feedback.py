@@ -108,6 +108,8 @@ def _told(files: Sequence[SourceFile]) -> Iterator[Told | Fault]:
                     raise UserError(f"{where}: assessments is no list of objects")
                 human = [one for one in given if _is_human(one, where)]
                 for one in human:
+                    # Checked in the first pass, so that a bad time makes one Fault and not an error in the
+                    # second.
                     _time_of(one, where)
                 yield Told(item.where, where, trace, human, len(given) - len(human))
             except UserError as error:
@@ -252,6 +254,7 @@ def _assessment_values(
         for a, b, choice in chosen_pairs([value], (), answers, reading):
             yield (text_at(outputs, a, where), text_at(outputs, b, where)), choice
             value = None
+    # MLflow's own categories are yes and no.
     score = _WORDS.get(value.casefold()) if isinstance(value, str) else None
     score = option_score(value, reading) if score is None else score
     if score is not None:
@@ -300,6 +303,7 @@ def _find_answer(outputs: Any, reading: ParseOptions, where: str) -> str:
             return _find_answer([choices[0]["message"]], reading, where)
         if isinstance(outputs.get("messages"), list):
             return _find_answer(outputs["messages"], reading, where)
+        # A single chat message, perhaps without its role.
         if "content" in outputs:
             return _find_answer([{"role": "assistant", **outputs}], reading, where)
         texts = {key: value for key, value in outputs.items() if isinstance(value, str)}

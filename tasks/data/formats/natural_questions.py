@@ -35,7 +35,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             correct, incorrect = (
                 _judged_answers(row, f"def_{kind}correct_predictions", where) for kind in ("", "in")
             )
-            # Judges disagree: an answer may be among the right ones of one and the wrong ones of another.
+            # An answer may be listed as right and as wrong.
             accepted = {text.casefold() for text in (*references, *correct)}
             wrong = dict.fromkeys(text.strip() for text in incorrect)
             for text in wrong:

@@ -42,7 +42,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         if number not in scores:
             raise UserError(f"{where}: snippet {number} has no ratings in {ratings.origin}")
         unread.pop(number, None)
-        # The snippets were collected from web pages, and still have HTML entities.
+        # The published files contain HTML entities.
         text = " ".join(html.unescape(raw).split())
         if text in seen:
             continue

@@ -8,7 +8,6 @@ from tasks.data.formats.base import Format
 
 def formats() -> dict[str, Format]:
     """Return all formats by name, in the order in which they are shown."""
-    # Imported late, as each format imports this package's base modules.
     from tasks.data.formats import (
         alpaca,
         argilla,

@@ -1,7 +1,7 @@
 """Read files row by row, with the steps that all such formats share before and after parsing a row.
 
 A format provides a parser of one row and the keys that it reads. This module unpacks cells with turns as
-text, empties null words in optional keys, reads verdicts, masks and deletions beside the texts
+text, and empties null words in optional keys. It reads verdicts, masks and deletions beside the texts
 (row_verdicts.py), and counts every other key as unread.
 """
 
@@ -100,6 +100,7 @@ def _records(
             tally.note_literal(key, values[key], where)
     values = {key: value if key in own else _opened(value) for key, value in values.items()}
     said, values = read_verdicts(values, own, reading, where, tally)
+    # The difference afterwards shows whether masks of turns emptied this row.
     masked = tally.left_out[MASKED]
     # A pair with a verdict is a rating, so its annotator and time are read too.
     whole = values
@@ -275,6 +276,7 @@ def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:
     """Return whether `fields` gives a key's meaning, or ignores a key above it."""
     parts = path.split(".")
     for name in (".".join(parts[:n]) for n in range(1, len(parts) + 1)):
+        # `fields` may name a list with or without its brackets.
         for spelled in (name, name.removesuffix("[]")):
             meaning = reading.fields.get(spelled)
             if meaning is not None and (spelled == path or meaning == "ignore"):

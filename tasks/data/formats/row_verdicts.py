@@ -21,7 +21,7 @@ SKIPPED = "rows that a reviewer skipped"
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
 MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
-# Kinds in KNOWN that are judgements, so an empty value means that nobody judged.
+# Kinds in KNOWN that are judgements, so an empty value means that the row is not judged yet.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
 # Keys that also occur in data without verdicts, so an empty one means nothing. `answer` may be a final
 # answer.
@@ -249,7 +249,7 @@ def judged_rows(
         yield from found
         return
     if not said.rates:
-        # An unrated pair may be a bad answer that nobody has seen yet, so it is not learned silently.
+        # An unrated pair may be a bad answer, so it is not learned silently.
         if said.unrated and not said.review:
             tally.left_out[unrated_reason(said.unrated)] += 1
             return

@@ -86,6 +86,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
         # Each person has a column that `fields` declares as a vote.
         for person, choice in side_votes(values, reading).items():
             if not is_empty(choice):
+                # A vote inside an object is named by its last key, as in votes.ana.
                 name = person if person in values else person.rpartition(".")[2]
                 voted = {**row, "choice": choice, "annotator": name}
                 yield _comparison_record({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
@@ -221,6 +222,7 @@ def _list_value(row: Mapping[str, Any], key: str, what: str, where: str) -> list
             raise UserError(f"{where}, {key}: broken JSON ({describe_number(error)})") from error
     if is_empty(value):
         return []
+    # An object's order says nothing about which score belongs to which person.
     if isinstance(value, dict) or (isinstance(value, str) and value.lstrip()[:1] == "{"):
         raise UserError(
             f"{where}: {key} is an object, and its keys may be people or questions; write {what} in a list, "

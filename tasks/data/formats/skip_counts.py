@@ -139,6 +139,7 @@ class SkipCounts:
 
     def asks(self) -> dict[str, Seen]:
         """Return the keys whose meaning the preset must say, found by their names or by all their values."""
+        # Columns of votes are found first, as each of them alone would look like a verdict.
         people = find_vote_columns({path: self.values[path] for path in self.unread if path in self.values})
         found = {path: replace(self.unread[path], looks=VOTES) for path in people}
         found |= {path: seen for path, seen in self.asked.items() if path not in found}
@@ -202,6 +203,7 @@ class SkipCounts:
     def lines(self) -> Iterator[str]:
         """Yield a line for each thing that was skipped, as plain text for a terminal."""
         if self.unread:
+            # The most frequent keys first: a rare key may be a typo of one row.
             named = sorted(self.unread.items(), key=lambda item: -item[1].count)
             said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:_NAMED])
             more = f"; and {len(named) - _NAMED} more keys" if len(named) > _NAMED else ""

@@ -38,8 +38,8 @@ def read_table(
         origin: The name of the file, for messages.
 
     Raises:
-        UserError: The delimiter is wrong, the header is missing or has a name twice, there are more than
-            4,096 columns, or a row has an open quote or more than 64 MB.
+        UserError: The delimiter or the header is wrong, there are more than 4,096 columns, or a row has an
+            open quote or more than 64 MB.
     """
     # The module's limit of a cell is global to the process. The limit of a row below is the effective one.
     csv.field_size_limit(LONGEST)
@@ -137,6 +137,7 @@ class _Lines:
     def __next__(self) -> str:
         number, line = next(self.lines)
         if not self.size:
+            # A row may span several lines; the place is where it begins.
             self.where = f"{self.origin}, line {number}"
         self.size += len(line)
         if self.size > LONGEST:
@@ -149,6 +150,7 @@ class _Lines:
 
 def _check_header(header: list[str], delimiter: str, where: str) -> None:
     if len(header) == 1:
+        # A wrong delimiter leaves whole lines in one column, which would then be learned as text.
         for other, name in DELIMITERS.items():
             if other != delimiter and other in header[0]:
                 suffix = {",": ", or name the file .csv", "\t": ", or name the file .tsv"}.get(other, "")
@@ -192,7 +194,7 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
     size = file.seek(0, 2)
     file.seek(0)
     try:
-        # pre_buffer reads whole row groups ahead, which would exceed the bounds of memory.
+        # pre_buffer would read whole column chunks ahead, beyond the bounds of memory.
         table = parquet.ParquetFile(file, buffer_size=BLOCK, pre_buffer=False)
         _check_columns(table.schema.names if table.metadata.num_columns > MOST_COLUMNS else [], origin)
         _check_columns(table.schema_arrow.names, origin)

@@ -36,8 +36,8 @@ _KEYS = keys(
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
     """Yield a Rating for the row. Raise UserError with file and line, also for a label of another kind.
 
-    An empty completion is kept, so that validation quarantines it with its line. A row with an empty label
-    gives nothing, as nobody rated it.
+    An empty completion is kept, so that validation quarantines it with its line. A row with an empty label is
+    not rated, so it gives nothing.
     """
     prompt, completion, label = (
         require_value(values, reading.column(key), where) for key in ("prompt", "completion", "label")

@@ -85,6 +85,7 @@ def _is_span(answers: Any) -> bool:
 def _several_answers(sample: Sample) -> str:
     """Return advice for several answers to one prompt in a list of objects."""
     values = sample.items[0].values
+    # Without any text beside the list there is no prompt that it could answer.
     if not any(isinstance(value, str) for value in values.values()):
         return ""
     for key in ("completions", "responses", "answers", "outputs", "candidates", "generations"):
@@ -137,6 +138,7 @@ def _rows_inside(sample: Sample) -> str:
     if {"columns", "data"} <= values.keys() and isinstance(values["data"], list):
         return "it is a table as pandas writes it with orient='split'; write it with orient='records'"
     rows = [key for key, value in values.items() if _is_rows(value)]
+    # A single conversation is also one object with a list of objects.
     if len(rows) == 1 and rows[0] not in TURNS:
         return f"it is one object whose key {rows[0]!r} holds the rows; write that list alone into the file"
     return ""
