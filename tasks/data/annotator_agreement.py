@@ -40,11 +40,13 @@ class Agreement:
         item, and of any two items (Krippendorff, Content analysis, 2004, chapter 11). Items with one score do
         not count.
         """
+        # One score cannot disagree with another, so there is nothing to measure.
         if self._shared < 2:
             return float("nan")
         observed = self._within / self._shared
         every = _squared_differences(self._shared, self._squares, self._sum)
         expected = every / (self._shared * (self._shared - 1))
+        # All scores are equal: there is no disagreement, and the quotient would be 0 / 0.
         return 1.0 if expected == 0 else 1 - observed / expected
 
     @property

@@ -62,8 +62,7 @@ def gram_hashes(words: np.ndarray, *sizes: int) -> np.ndarray:
         For each size in turn [words - size + 1] hashes, or none if there are fewer words.
     """
     # The polynomial of an n-gram (Rabin and Karp) is the difference of two cumulated sums, so the cost does
-    # not grow with the size.
-    # Rounded up to a power of two, so that few arrays are cached.
+    # not grow with the size. Rounded up to a power of two, so that few arrays are cached.
     powers, inverses = _base_powers(1 << len(words).bit_length())
     sums = np.zeros(len(words) + 1, dtype=np.uint64)
     np.cumsum(words * powers[: len(words)], out=sums[1:])

@@ -89,8 +89,8 @@ def fetch_archive(archive: Archive, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
         fetched = Path(part) / archive.file
         command = [
-            # -P keeps the current folder out of the import path: a file pip.py there would run instead of
-            # pip.
+            # -P keeps the script's folder out of the import path: modules of this package would shadow those
+            # that pip imports.
             sys.executable, "-P", str(DOWNLOADER), archive.name, archive.file, archive.sha256.lower(),
             str(fetched),
         ]  # fmt: skip

@@ -84,8 +84,8 @@ def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
         for values in read_shards(train / kind):
             if not parameters.aspects or values["aspect"] in parameters.aspects:
                 texts[kept.holds(values)] += size if values.get("choice") != "tie" else 0
-            # Large data is read only until there is enough.
-            # Twice as many for the reward model, whose part must not be the smaller one.
+            # Large data is read only until there is enough. Twice as many for the reward model, whose part
+            # must not be the smaller one.
             if min(texts[True], texts[False] / 2) >= LEAST_JUDGE_TEXTS:
                 return parameters.judge_share
     enough = texts[True] >= LEAST_JUDGE_TEXTS and texts[False] >= texts[True]

@@ -212,8 +212,7 @@ def open_remote(repo: Any) -> Any:
     remote = repo.cloud.get_remote()
     store = remote.odb
     if remote.fs.protocol == "s3":
-        # `exists` answers False on most errors, such as a missing bucket. Listing raises the error
-        # itself.
+        # `exists` answers False on most errors, such as a missing bucket. Listing raises the error itself.
         bucket, _, prefix = remote.path.strip("/").partition("/")
         remote.fs.fs.invalidate_cache()
         remote.fs.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)

@@ -116,8 +116,8 @@ def drop_repeated_labels(out: Path) -> dict[str, int]:
     """Remove repeated labels from out/rows and out/origins, and return their number by kind."""
     dropped = {}
     for kind in _KINDS:
-        # The first pass keeps 8 bytes a label. Only labels whose key occurs twice are kept whole, in
-        # the second.
+        # The first pass keeps 8 bytes a label. Only labels whose key occurs twice are kept whole, in the
+        # second.
         keys = np.fromiter((label.key if label else 0 for label in _labels(out, kind)), np.uint64)
         known, counts = np.unique(keys, return_counts=True)
         several = frozenset(known[counts > 1].tolist()) - {0}

@@ -72,8 +72,7 @@ def overlaps_benchmark(text: str, grams: np.ndarray) -> bool:
 
 
 def _overlap_spans(words: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    # The hash gives up its low bits to make room for the size, so that n-grams of two sizes cannot
-    # collide.
+    # The hash gives up its low bits to make room for the size, so that n-grams of two sizes cannot collide.
     marks = np.array(sizes, dtype=np.uint64) - np.uint64(FEWEST) << SHIFT
     return gram_hashes(words, *sizes) >> np.uint64(SIZE_BITS) | np.repeat(
         marks, [len(words) - size + 1 for size in sizes]

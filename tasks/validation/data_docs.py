@@ -53,8 +53,8 @@ def write_page(
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
-    # The pages cover all shards. Great Expectations validates one table at a time, so its result objects
-    # are built from the counts that were added up over the shards.
+    # The pages cover all shards. Great Expectations validates one table at a time, so its result objects are
+    # built from the counts that were added up over the shards.
     results = [
         _expectation_result(expectation, rows, *broken.get(expectation.meta["rule"], (0, ())))
         for expectation in suite

@@ -80,8 +80,8 @@ def choice_records(
     scores: list[Any] = row.get("scores") or []
     if kind == "ratings" and len(scores) == 1:
         score = scores[0]
-        # Only the sign of a score can contradict another one: 4 and 5 agree that an answer is good,
-        # and 0 is neither.
+        # Only the sign of a score can contradict another one: 4 and 5 agree that an answer is good, and 0 is
+        # neither.
         if isinstance(score, int | float) and score:
             yield text_hash(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
 
@@ -106,8 +106,8 @@ def duplicates_among(kind: str, rows: Sequence[Mapping[str, Any]]) -> np.ndarray
     if kind != "ratings":
         return said
     whole = repeated_records(_in_order([rating_record(row, 0, place) for place, row in enumerate(rows)]))
-    # Equal content is no duplicate among ratings, as several people rate one answer. Only torn groups
-    # count, and ratings that also agree on annotators and scores.
+    # Equal content is no duplicate among ratings, as several people rate one answer. Only torn groups count,
+    # and ratings that also agree on annotators and scores.
     return np.concatenate([said[said["rule"] == TORN], whole])
 
 

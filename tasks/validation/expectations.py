@@ -115,8 +115,8 @@ def across_expectations() -> list[Any]:
     from great_expectations import expectations as gxe
 
     return [
-        # The comparison itself runs on digests outside Great Expectations, as its uniqueness rules
-        # need all rows in one table. The expectations only report the result.
+        # The comparison itself runs on digests outside Great Expectations, as its uniqueness rules need all
+        # rows in one table. The expectations only report the result.
         gxe.ExpectColumnValuesToBeInSet(column=rule, value_set=[False], meta={"rule": rule, "about": ""})
         for rule in ACROSS
     ]
@@ -352,8 +352,8 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
     for column in (*COMMON, *STRINGS[kind]):
         values = table[column].tolist() if column in table else [None] * len(table)
         found[f"{column}:string"] = [isinstance(value, str) or _is_missing(value) for value in values]
-        # Other types become null. Otherwise pandas would turn a column of numbers into floats, and
-        # expectations on strings would raise.
+        # Other types become null, as rules on strings cannot be evaluated on them. The column `:string`
+        # reports them.
         found[column] = [value if isinstance(value, str) else None for value in values]
     for column in STRINGS[kind]:
         texts = [value or "" for value in found[column]]
@@ -416,8 +416,8 @@ def _is_missing(value: Any) -> bool:
 def is_printable(text: str) -> bool:
     """Return whether a text has no control characters and is in Unicode's composed form (NFC)."""
     if text.isascii():
-        # ASCII is always NFC. `translate` on bytes is faster than a regular expression, and most text
-        # takes this path.
+        # ASCII is always NFC. `translate` on bytes is faster than a regular expression, and most text takes
+        # this path.
         raw = text.encode()
         return len(raw.translate(None, UNPRINTABLE_ASCII)) == len(raw)
     return UNPRINTABLE.search(text) is None and unicodedata.is_normalized("NFC", text)

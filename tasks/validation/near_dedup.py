@@ -39,6 +39,7 @@ def sign_texts(texts: Sequence[str]) -> np.ndarray:
     Equal texts have equal signatures in every run. A text of fewer than 5 words is one shingle. A text
     without words is represented by its characters.
     """
+    # Signed in batches, as `rensa` returns lists that take many times the memory of the array.
     parts = [_signed_batches(texts[start : start + _TOGETHER]) for start in range(0, len(texts), _TOGETHER)]
     return np.concatenate([np.empty((0, PERMUTATIONS), dtype=np.uint32), *parts])
 
@@ -151,6 +152,7 @@ class _Groups:
         return top
 
     def join(self, one: int, other: int) -> None:
+        # The smaller row becomes the root, so groups do not depend on the order of links.
         low, high = sorted((self.root(one), self.root(other)))
         self.parents.setdefault(low, low)
         self.parents[high] = low
@@ -171,8 +173,7 @@ def _band_buckets(table: _Table, size: int) -> Iterator[tuple[np.ndarray, np.nda
         The rows, with those of a bucket side by side, and the index where each bucket starts; the last entry
         is the end.
     """
-    # Each pass reads all signatures and keeps one range of hashes, so a bucket is never split between
-    # passes.
+    # Each pass reads all signatures and keeps one range of hashes, so a bucket is never split between passes.
     parts = -(-table.rows // BLOCK)
     step = 2**64 // parts + 1
     for band in range(table.permutations // size):
@@ -240,6 +241,7 @@ def _link_crowd(table: _Table, rows: np.ndarray, threshold: float, groups: _Grou
             alike = _are_similar(table, np.full(len(others), leader), others, threshold)
             for row in others[alike].tolist():
                 groups.join(leader, row)
+            # A row that was linked to a leader needs no leader of its own.
             kept.append(others[~alike])
         left = np.concatenate(kept)
 
@@ -255,8 +257,8 @@ def _group_marks(table: _Table, ids: Sequence[np.ndarray], groups: _Groups) -> n
         return np.empty(0, dtype=MARK)
     roots = np.array([groups.root(row) for row in rows.tolist()])
     shards, places = table.where(rows)
-    # Within a group the smallest id comes first and is kept. An id is a digest of content, so the choice
-    # does not depend on the order of the sources.
+    # Within a group the smallest id comes first and is kept. An id is a digest of content, so the choice does
+    # not depend on the order of the sources.
     order = np.lexsort((rows, _gather_rows(ids, shards, places), roots))
     first = np.ones(len(rows), dtype=bool)
     first[1:] = roots[order][1:] != roots[order][:-1]

@@ -158,8 +158,8 @@ def _secret_keys(text: str) -> Iterator[Span]:
             at = text.find(marker)
             while at >= 0:
                 match = pattern.match(text, at)
-                # "sk-" also begins hyphenated words such as CSS classes; the other prefixes
-                # are specific enough.
+                # "sk-" also begins hyphenated words such as CSS classes; the other prefixes are specific
+                # enough.
                 if match and (marker != "sk-" or _looks_random(match[0])):
                     yield Span("key", *match.span())
                 at = text.find(marker, match.end() if match else at + 1)
@@ -177,8 +177,8 @@ def _email_addresses(text: str) -> Iterator[Span]:
         if domain and not domain[0].lower().endswith(NO_DOMAIN):
             local = _LOCAL.match(text[max(0, at - LONGEST_LOCAL) : at][::-1])
             if local:
-                # RFC 5321 allows these characters, but at the start of an address they are
-                # usually punctuation or markup.
+                # RFC 5321 allows these characters, but at the start of an address they are usually
+                # punctuation or markup.
                 name = local[0].rstrip(".'`{|}*=&?!")
                 if name:
                     yield Span("e-mail", at - len(name), domain.end())

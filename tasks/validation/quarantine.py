@@ -161,8 +161,7 @@ def admit_rows(
             "whole row as it should be with --fixed"
         )
     admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
-    # All checks come first, because the file is committed and an admission in it cannot be taken back
-    # unnoticed.
+    # All checks come before this: an invalid admission in the file would stop every later run.
     append_lines(root, path, map(_admission_line, admissions), lambda: read_admissions(root, path))
     return admissions
 
@@ -246,8 +245,8 @@ def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     lengths = sorted({len(given) for given in ids})
     for aside in set_aside(root):
         for given in {aside.id[:length] for length in lengths} & found.keys():
-            # Matches beyond those that a message names are dropped, so that a short prefix costs
-            # no memory. An exact match is always kept.
+            # Matches beyond those that a message names are dropped, so that a short prefix costs no memory.
+            # An exact match is always kept.
             if len(found[given]) <= _NAMED or aside.id in (given, *found[given]):
                 found[given].setdefault(aside.id, set()).add(aside.kind)
     whole: dict[str, set[str]] = {}

@@ -58,8 +58,8 @@ class ShardCheckTask:
                 (values,) = parse_lines([line], str(self.rows))
                 admission = self.admitted.get(str(values.get("id")))
                 if admission and admission.row is not None:
-                    # The row keeps the id of the source's row, so that the next run finds
-                    # the admission again.
+                    # The row keeps the id of the source's row, so that the next run finds the admission
+                    # again.
                     values = {**admission.row, "id": values["id"]}
                     line = _row_line(values)
                 yield line, values
@@ -116,8 +116,7 @@ def check_shard(task: ShardCheckTask) -> ShardCheckResult:
     excused = {
         place
         for place, row in places
-        # A row without a correction is excused from its rules. A corrected row is checked like any
-        # other.
+        # A row without a correction is excused from its rules. A corrected row is checked like any other.
         if (admission := task.admitted.get(str(row.get("id"))))
         and admission.row is None
         and not row.get("fault")
@@ -207,7 +206,7 @@ def _first_rules(task: ShardFilterTask) -> dict[int, tuple[str, str]]:
 
 
 def _row_origins(looking: ShardCheckTask) -> Iterator[str]:
-    # Versions made by older releases have no origins. Validation works without them.
+    # The dry run of a pinned version has the rows of data/, and no origins.
     if not looking.origins.exists():
         while True:
             yield ""

@@ -87,8 +87,7 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
         faults.note("pretrain", lambda: _check_text(asked, tokenizer))
     missing = missing_rows(split)
     if _rows_by_split(split, "pairs"):
-        # All checks run even after one failed, so that the user can correct everything before the
-        # next run.
+        # All checks run even after one failed, so that the user can correct everything before the next run.
         faults.note("sft", lambda: _check_pairs(asked, split, encoder))
     if not missing:
         faults.note("reward", lambda: _check_labels(asked, split, encoder))
@@ -164,8 +163,7 @@ def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     filled = 0
     for row in each_row(split / "train" / "pairs"):
         length = len(example_of(row, tokenizer, context + 1).tokens) - 1
-        # Packing never fills a row with less than the sum of the lengths, so enough tokens mean
-        # enough rows.
+        # A row holds at most `context` tokens, so this many tokens fill at least `batch` rows.
         lengths.append(length)
         filled += length if length <= context else 0
         if filled >= batch * context:

@@ -47,8 +47,7 @@ def share_in(text: str, scripts: Sequence[str]) -> float:
     # All letters of ASCII are Latin, and most text takes this path.
     if text.isascii() and "Latin" in scripts:
         return 1.0
-    # Half a surrogate pair is a code point without a letter; "surrogatepass" keeps the encoder from
-    # raising.
+    # Half a surrogate pair is a code point without a letter; "surrogatepass" keeps the encoder from raising.
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     counts = np.bincount(_script_table()[points], minlength=_NONE + 1)
     letters = int(counts[:_NONE].sum())

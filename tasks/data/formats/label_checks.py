@@ -46,9 +46,11 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, 
     scores = {}
     for path, value in leaves:
         words = set(flatten_name(path.replace(".", " ").replace("[]", "")).split("_"))
+        # Names such as harmfulness_score have a word of both kinds, and lower is better.
         if words & HIGHER_IS_BETTER and not words & _LOWER and path not in reading.fields:
             scores[path] = as_score(value)
     for path, score in scores.items():
+        # Only keys that name the side can be compared, such as score_chosen and score_rejected.
         other = re.sub("chosen", "rejected", path)
         worse = scores.get(other)
         if other != path and score is not None and worse is not None and score < worse:

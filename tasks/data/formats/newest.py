@@ -26,6 +26,7 @@ class NewestAnnotations:
         """Add an annotation with its identity and its time, as of `time_of`."""
         self._added[key] += 1
         moment = time_seconds(time)
+        # At equal times the later annotation replaces the earlier one.
         if moment >= self._times.get(key, moment):
             self._times[key], self._places[key] = moment, self._added[key]
 

@@ -37,6 +37,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     if not isinstance(given, dict):
         raise UserError(f"{where}: input is {type(given).__name__}; an object with messages is right")
     messages = read_turns(require_value(given, "messages", f"{where}, input"), f"{where}, input")
+    # The system prompt and tools may be in the input or beside it.
     before = turns_before_answer(messages, {**values, **given}, reading, where)
     chosen, rejected = (
         only_answer(read_turns(output, f"{where}, {key}"), key, where)

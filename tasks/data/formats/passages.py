@@ -21,6 +21,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             passage = values["passage"].strip()
             if passage and passage != before:
                 yield ParsedRow(text_row(passage, reading.source), where)
+            # Rows about one passage are neighbours, so one text is enough to remember.
             before = passage
 
 

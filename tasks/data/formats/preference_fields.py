@@ -82,6 +82,7 @@ def iso_time(value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             return ""
         seconds = float(value)
+        # Written with `not`, so that NaN is excluded too.
         if not seconds >= _SECONDS:
             return ""
         # JavaScript writes milliseconds, Python seconds.

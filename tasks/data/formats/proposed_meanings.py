@@ -46,6 +46,7 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
         A meaning, or a mapping of the values. Where only a person can decide, unclear values exclude their
         rows.
     """
+    # A list as text may be meant as it is; votes need pairs that they can rate.
     if looks in (LITERAL, VOTES):
         return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"
     words = set(flatten_name(path.rpartition(".")[2]).split("_"))
@@ -80,6 +81,7 @@ def _mapping(values: list[str]) -> str:
     removed = set(values) & (REMOVED | DRAFTS)
     said = []
     for value in values:
+        # A key that marks removed rows accepts all others. Otherwise an unclear value excludes its row.
         unclear = "accept" if removed else "ignore"
         meaning = "ignore" if value in REMOVED | DRAFTS else unclear
         meaning = "accept" if value in POSITIVE | ACCEPT else meaning
