@@ -39,7 +39,6 @@ def sign_texts(texts: Sequence[str]) -> np.ndarray:
     Equal texts have equal signatures in every run. A text of fewer than 5 words is one shingle. A text
     without words is represented by its characters.
     """
-    # Signed in batches, as `rensa` returns lists that take many times the memory of the array.
     parts = [_signed_batches(texts[start : start + _TOGETHER]) for start in range(0, len(texts), _TOGETHER)]
     return np.concatenate([np.empty((0, PERMUTATIONS), dtype=np.uint32), *parts])
 

@@ -27,7 +27,6 @@ class _Unpacked(io.RawIOBase):
         # Measured while reading, because sizes in the headers of compressed files can be forged.
         self.most = max(UNSUSPECTED, RATIO * size)
         self.inner: Any
-        # Python's gzip reads concatenated members, as split and joined downloads have them.
         if suffix == ".gz":
             self.inner = gzip.GzipFile(fileobj=packed)
         else:
