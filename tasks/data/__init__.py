@@ -1,5 +1,4 @@
-"""Rows and where they come from: sources, downloads, records, shards, splits, withdrawals, differences of
-versions.
+"""Rows and their sources: downloads, records, shards, splits, withdrawals, and differences of versions.
 
-Rules that rows must satisfy are in `tasks/validation/`; storage of versions is in `tasks/dvc/`.
+Rules that rows must keep are in `tasks/validation/`. The storage of versions is in `tasks/dvc/`.
 """

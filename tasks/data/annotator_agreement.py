@@ -1,4 +1,4 @@
-"""How far people agree on what they rate, counted item by item."""
+"""Measure the agreement of annotators on what they rate, item by item."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 
 class Agreement:
-    """Agreement between annotators on the items of one aspect and source; it remembers sums, not items."""
+    """Agreement between annotators on the items of one aspect and source. It keeps sums instead of items."""
 
     def __init__(self) -> None:
         self.items = self.ratings = 0
         self.annotators: set[str] = set()
-        self._shared = 0  # scores of items with more than one
+        self._shared = 0  # scores of items with more than one score
         self._sum = self._squares = self._within = 0.0
         self._same = self._pairs = 0
 
     def add_item(self, scores: Sequence[float], annotators: Sequence[str] = ()) -> None:
-        """One more item, with everybody's score of it."""
+        """Add an item with the scores of all its annotators."""
         self.items += 1
         self.ratings += len(scores)
         self.annotators.update(annotators)
@@ -34,21 +34,24 @@ class Agreement:
 
     @property
     def krippendorff_alpha(self) -> float:
-        """Krippendorff's alpha on an interval scale: 1 is perfect, 0 is chance.
+        """Krippendorff's alpha on an interval scale: 1 is perfect agreement, 0 is chance.
 
-        1 - observed / expected disagreement, both mean squared differences of two scores: of one item, and of
-        any two (Krippendorff, Content analysis, 2004, chapter 11). Items with one score do not count.
+        It is 1 - observed / expected disagreement. Both are mean squared differences of two scores: of one
+        item, and of any two items (Krippendorff, Content analysis, 2004, chapter 11). Items with one score do
+        not count.
         """
+        # One score cannot disagree with another, so there is nothing to measure.
         if self._shared < 2:
             return float("nan")
         observed = self._within / self._shared
         every = _squared_differences(self._shared, self._squares, self._sum)
         expected = every / (self._shared * (self._shared - 1))
+        # All scores are equal: there is no disagreement, and the quotient would be 0 / 0.
         return 1.0 if expected == 0 else 1 - observed / expected
 
     @property
     def of_pairs(self) -> float:
-        """How often two annotators of one item give it a score of the same sign (above, below or at 0)."""
+        """The share of pairs of annotators of one item whose scores have the same sign (-, 0 or +)."""
         return self._same / self._pairs if self._pairs else float("nan")
 
 

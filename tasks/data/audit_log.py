@@ -1,4 +1,4 @@
-"""Files that people sign line by line, as of rows admitted or withdrawn: read with places, appended whole."""
+"""Read and append files of signed lines, such as admitted or withdrawn rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from tasks.project.paths import RECORDS
 
 
 def read_numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a file with the numbers of their lines; `name` is the file's in messages."""
+    """Yield the objects of a file with the numbers of their lines.
+
+    Args:
+        file: The file.
+        name: Its name in messages.
+    """
     at = 0
     with file.open("rb") as opened:
 
         def counted() -> Iterator[bytes]:
+            # `parse_lines` skips empty lines, so the numbers are counted before it.
             nonlocal at
             for line in opened:
                 at += 1
@@ -31,7 +37,7 @@ def read_numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]
 
 
 def check_signed(values: Mapping[str, Any], place: str, names: Iterable[str]) -> None:
-    """Raises UserError where one of `names` is no text, or `time` is not ISO 8601."""
+    """Raise UserError if one of `names` is no text, or `time` is not ISO 8601."""
     for name in names:
         if not isinstance(values.get(name), str) or not values[name].strip():
             raise UserError(f"{place}: {name} is {brief_json(values.get(name))}; a text is right")
@@ -45,26 +51,37 @@ def check_signed(values: Mapping[str, Any], place: str, names: Iterable[str]) ->
 
 
 def append_lines(root: Path, path: Path | str, lines: Iterable[str], read: Callable[[], object]) -> None:
-    """Add lines to a file, all or none; `read` raises UserError where what stands in it is broken."""
+    """Append lines to a file, all or none.
+
+    Args:
+        root: The project's folder.
+        path: The file, relative to `root`.
+        lines: The lines, without line ends.
+        read: Raises UserError if the existing file is damaged.
+    """
     file = (root / path).resolve()
     added = "".join(f"{line}\n" for line in lines)
-    # The lock lies in var/, which is not committed.
+    # The file lock is in var/, as the file's own folder is committed.
     with exclusive_lock(
         root / RECORDS / f"{file.stem}.lock", lambda event: None, "another process writes it"
     ):
+        # Validated under the lock, as another process may have changed the file while this one waited.
         read()
         before = file.read_bytes() if file.exists() else b""
+        # An editor may have saved the file without a line end.
         ended = before if before.endswith(b"\n") or not before else before + b"\n"
         part = file.with_name(file.name + ".part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(file, part):
+                # Written beside the file and renamed: a full disk or a crash must not truncate decisions of
+                # people.
                 part.write_bytes(ended + added.encode("utf-8", "replace"))
         except OSError as error:
             raise UserError(f"{path} could not be written ({error.strerror}); it is what it was") from error
 
 
 def brief_json(value: Any) -> str:
-    """A value as JSON, for a message: its first 60 characters."""
+    """Return a value as JSON for a message, cut to 60 characters."""
     said = json.dumps(value)
     return said if len(said) <= 60 else f"{said[:59]}…"

@@ -1,4 +1,4 @@
-"""The folder of a base model that a preset names."""
+"""Find the folder of a base model that a preset names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from model.errors import UserError
 
 
 def base_folder(base: str, root: Path) -> Path:
-    """The model folder that a preset's `base` names. Raises UserError where there is none."""
+    """Return the folder of the model that a preset's `base` names. Raise UserError if it does not exist."""
     folder = root / base
     if not folder.is_dir():
         raise UserError(f"base: {folder} is not a folder; a model folder in Llama layout is right")

@@ -1,4 +1,4 @@
-"""What stands at an address: fetched once, whole and checked; what breaks off goes on where it stopped."""
+"""Download files once, verify them, and resume interrupted downloads."""
 
 from __future__ import annotations
 
@@ -25,54 +25,59 @@ from tasks.project.paths import DOWNLOADS
 
 _SUM = "#sha256="
 _PIECE = 1 << 20
-PATIENCE = 30.0  # seconds without a byte
+PATIENCE = 30.0  # seconds without a byte before an attempt fails
 TRIES = 5
-PAUSE = 0.5  # seconds before the second try; each further one waits twice as long
-AGAIN = (408, 425, 429)  # answers of a server that may be others a moment later, beside 5xx
+PAUSE = 0.5  # seconds before the second attempt; the pause doubles with each further one
+AGAIN = (408, 425, 429)  # request timeout, too early, too many requests: may pass, as 5xx may
 
 
 class Address(NamedTuple):
-    """Where a file is, and the SHA-256 that it must have (empty: any)."""
+    """The address of a file, and the SHA-256 that it must have (empty for any)."""
 
     url: str
     sha256: str
 
     @property
     def display_text(self) -> str:
-        """The address for messages: a user before the host and what follows a `?` may be a key."""
+        """The address for messages, without parts that may be secret: a user, and the query."""
         return url_secrets.display_url(self.url)
 
     @property
     def full_url(self) -> str:
-        """The address to ask. Raises UserError where it is not known here."""
+        """The address with its secrets, for requests. Raises UserError if this process does not know them."""
         return url_secrets.reveal_secrets(self.url)
 
     @property
     def name(self) -> str:
-        """The file's own name, its ending with it."""
+        """The file's own name with its suffixes."""
         path = unquote(url_secrets.PATH_PARAMETER.sub("", urlsplit(self.url).path))
         return re.sub(r"[^\w.=+@-]", "_", Path(path).name).lstrip(".") or "file"
 
     @property
     def cache_folder(self) -> Path:
-        """The folder of all that is fetched from here, from the project's folder on."""
+        """The folder of all downloads from this address, relative to the project's folder."""
+        # The checksum is part of the key: a changed pin gets a folder of its own, and the old file stays for
+        # older presets.
         return DOWNLOADS / text_digest("url", self.url, self.sha256)
 
 
 class State(NamedTuple):
-    """What a server says of a file: a mark that changes with its content, and its size in bytes."""
+    """A server's description of a file: a mark that changes with the content, and the size in bytes."""
 
     mark: str
     size: int | None
 
     @property
     def key(self) -> str:
-        """The state's digest: another one is another file."""
+        """The digest of the state. A file that changed has another one."""
         return text_digest(self.mark, self.size)
 
 
 class Opened(NamedTuple):
-    """A file's bytes from `start` on, as they come; `ends`: whether a break can be told from the end."""
+    """The bytes of a file from `start` on, as they arrive.
+
+    `ends` says whether an interruption can be told from the end of the file.
+    """
 
     stream: IO[bytes]
     state: State
@@ -81,11 +86,11 @@ class Opened(NamedTuple):
 
 
 class Broken(Exception):
-    """What may go better a moment later."""
+    """An error that may pass, so that another attempt is worthwhile."""
 
 
 def parse_address(text: str) -> Address:
-    """The address and the sum of `URL` or `URL#sha256=SUM`. Raises ValueError where it is neither."""
+    """Return the address and the checksum of `URL` or `URL#sha256=SUM`. Raise ValueError for other texts."""
     url, _, wanted = text.partition(_SUM)
     parts = urlsplit(url)
     if not parts.scheme or "://" not in url:
@@ -107,9 +112,9 @@ def parse_address(text: str) -> Address:
 
 
 def content_version(given: Address, root: Path) -> str:
-    """What the content goes by: its sum where one is given, else what the server says of it now.
+    """Return the cache key of the content: its checksum if one is given, else the server's current state.
 
-    Where the server cannot be asked, it is what was fetched last. Raises UserError where there is none.
+    If the server cannot be asked, it is the state of the last download. Raises UserError if there is none.
     """
     if given.sha256:
         return given.sha256
@@ -122,13 +127,13 @@ def content_version(given: Address, root: Path) -> str:
 
 
 def ask_server(given: Address) -> State:
-    """What the server says of a file. Raises Broken, or UserError."""
+    """Return the server's description of a file. Raise Broken or UserError."""
     with _open_request(given) as opened:
         return opened.state
 
 
 def find_download(given: Address, root: Path) -> Path | None:
-    """The whole file where it has been fetched already: the pinned one, or the last one that was."""
+    """Return the complete file if it was downloaded before: the pinned one, or else the last one."""
     if not given.sha256:
         return _last_download(given, root)
     path = root / given.cache_folder / given.name
@@ -136,10 +141,13 @@ def find_download(given: Address, root: Path) -> Path | None:
 
 
 def download_file(given: Address, root: Path, report: EventCallback) -> Path:
-    """The file of an address, whole and checked; what was fetched once is not fetched again.
+    """Return the complete, verified file of an address; what was downloaded once is reused.
 
-    Without a sum the server is asked whether its file is still the same; one that does not answer leaves the
-    last copy in use. Raises UserError, with both sums where they differ: nothing is left of such a file.
+    Without a checksum the server is asked whether its file is unchanged. If it does not answer, the last copy
+    is used.
+
+    Raises:
+        UserError: The file cannot be fetched, or has another checksum. Such a file is deleted.
     """
     place = root / given.cache_folder
     with _address_lock(place):
@@ -160,7 +168,7 @@ def download_file(given: Address, root: Path, report: EventCallback) -> Path:
 
 
 def _fetch_with_retries(given: Address, root: Path, report: EventCallback) -> Path:
-    """Try until it is whole; a try that came no farther than those before it counts against it."""
+    """Retry until the file is complete. Only attempts that made no progress count towards TRIES."""
     failed, farthest = 0, 0
     while True:
         try:
@@ -169,6 +177,7 @@ def _fetch_with_retries(given: Address, root: Path, report: EventCallback) -> Pa
             come = max(
                 (part.stat().st_size for part in (root / given.cache_folder).rglob("*.part")), default=0
             )
+            # A slow connection that breaks often still completes, as long as each attempt adds bytes.
             failed, farthest = (0, come) if come > farthest else (failed + 1, farthest)
             if failed == TRIES:
                 kept = f"; the {come} bytes that came are kept, and the same command goes on" if come else ""
@@ -182,15 +191,19 @@ def _try_download(given: Address, root: Path, report: EventCallback) -> Path:
         path = root / given.cache_folder / ("" if given.sha256 else state.key) / given.name
         if path.exists():
             return path
+        # Without a length and without chunks the end of the connection is the only sign of the end, and an
+        # interruption looks the same.
         if not opened.ends and not given.sha256:
             raise UserError(
                 f"{given.display_text}: the server does not say how long it is, so half of it "
                 f"would pass for the "
                 f"whole; give its sum, as in URL{_SUM}…"
             )
+        # Named by the server's state, so the rest of another version of the file is never appended.
         part = path.with_name(f"{given.name}.{state.key}.part")
         begun = part.stat().st_size if part.exists() else 0
-        # The mark is in the part's name; where there is none, the sum alone shows whether the rest fits.
+        # The mark is in the name of the partial file. Without a mark, only the checksum can show whether the
+        # rest belongs to the same file.
         goes_on = 0 < begun <= (state.size or 0) and bool(state.mark or given.sha256)
         if not goes_on:
             _report_progress(given, state, 0, report)
@@ -198,6 +211,7 @@ def _try_download(given: Address, root: Path, report: EventCallback) -> Path:
     if goes_on and begun < (state.size or 0):
         _report_progress(given, state, begun, report)
         with _open_request(given, begun, state) as rest:
+            # The file may have been replaced between the two requests.
             if rest.state != state:
                 raise Broken("it changed while it was fetched")
             _copy_stream(rest, part)
@@ -214,6 +228,7 @@ def _copy_stream(opened: Opened, part: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        # A full disk does not pass by waiting, unlike an error of the network.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(
@@ -231,6 +246,7 @@ def _read_block(stream: IO[bytes]) -> bytes:
 def _finish_download(given: Address, part: Path, path: Path, state: State, went_on: bool, root: Path) -> None:
     size = part.stat().st_size
     if state.size is not None and size != state.size:
+        # A file that is too long cannot be resumed.
         if size > state.size:
             part.unlink()
         raise Broken(f"it ended after {size} of {state.size} bytes")
@@ -262,14 +278,15 @@ def _report_progress(given: Address, state: State, begun: int, report: EventCall
 
 
 def _last_download(given: Address, root: Path) -> Path | None:
-    """The whole file that was fetched last from an address without a sum."""
+    """Return the last complete download from an address without a checksum."""
     found = (root / given.cache_folder).glob(f"*/{given.name}")
+    # Each state of the server has a folder of its own, and the rename keeps the time of writing.
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 @contextmanager
 def _address_lock(place: Path) -> Iterator[None]:
-    """One process at a time fetches from an address."""
+    """Lock the downloads from an address for this process."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -285,10 +302,12 @@ def _open_request(
 
 @contextmanager
 def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opened]:
+    # A compressed transfer would make sizes and ranges those of the compressed bytes.
     asked = {"Accept-Encoding": "identity", "User-Agent": "chatmill"}
     if start:
         asked["Range"] = f"bytes={start}-"
         if state and state.mark:
+            # With If-Range a server sends the whole file instead of a range if the file has changed.
             asked["If-Range"] = state.mark
     request = urllib.request.Request(quote(given.full_url, safe="%/:=&?~#+!$,;'@()*[]"), headers=asked)
     try:
@@ -310,7 +329,7 @@ def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opene
         elif length is not None:
             whole = int(length)
         tag = response.headers.get("ETag", "")
-        # A weak tag vouches for the meaning, not for the bytes.
+        # A weak tag guarantees equal meaning, not equal bytes (RFC 9110, section 8.8.1).
         mark = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
         ends = whole is not None or bool(response.chunked)
         yield Opened(response, State(mark, whole), begins, ends)
@@ -318,11 +337,12 @@ def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opene
 
 @contextmanager
 def _open_other(given: Address, start: int) -> Iterator[Opened]:
-    """Through fsspec; who may read is what its file systems find in the environment or their own files."""
+    """Open an address by fsspec, whose file systems find credentials in the environment or in files."""
     import fsspec
 
     try:
         system, path = fsspec.core.url_to_fs(given.full_url)
+        # fsspec caches listings within a process; a file that changed since would keep its old size and mark.
         system.invalidate_cache()
         told = system.info(path)
         if told.get("type") == "directory":
@@ -333,6 +353,7 @@ def _open_other(given: Address, start: int) -> Iterator[Opened]:
         raise UserError(f"{given.display_text}: {_refusal_reason(given, error)}") from error
     except Exception as error:  # Each file system has exceptions of its own.
         raise Broken(_error_text(error)) from error
+    # Each file system has its own name for a mark: S3, HTTP, Google Cloud, Azure, local files.
     names = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime")
     mark = next((str(told[name]) for name in names if told.get(name)), "")
     with stream:

@@ -1,7 +1,6 @@
-"""Rows in any order become shards in the order of their ids: sorted in runs, then gathered by ranges of ids.
+"""Sort rows into shards by id: in runs that fit into memory, then by ranges of ids over all runs.
 
-A parser's rows are written in sorted runs that fit into memory; what stands between two ids in all runs
-becomes a shard. Neither how the input was cut nor who did the work shows in what comes out.
+The shards do not depend on how the input was cut, nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -35,20 +34,20 @@ from tasks.data.records import (
 from tasks.data.sources import Source, check_annotators
 from tasks.data.withdrawals import Withdrawn
 
-RUN_BYTES = 32 << 20  # what one process sorts in memory
+RUN_BYTES = 32 << 20  # bytes that one process sorts in memory
 SHARD_BYTES = 32 << 20
-PREFIXES = 1 << 16  # ranges are bounds of the first four hex digits
-ROW_BYTES = 400  # what Python keeps for a row besides its text
+PREFIXES = 1 << 16  # ranges begin and end at values of the first four hex digits
+ROW_BYTES = 400  # memory that Python needs for a row besides its text
 _KINDS = {found: kind for kind, found in TYPES.items()}
 CLAIMS = "claims"
-VOTE = b"vote "  # before the place of a label that names nobody
+VOTE = b"vote "  # marks the place of a label of an unknown person
 
 
 @dataclass(frozen=True)
 class ParseTask:
-    """Files, or parts of files, that one process parses at once: part `number` of source `place`.
+    """Files, or parts of files, for one process to parse: part `number` of the source at index `place`.
 
-    Its runs go into `runs`/KIND, without what is `withdrawn`.
+    Its runs are written to `runs`/KIND, without `withdrawn` rows.
     """
 
     source: Source
@@ -63,10 +62,16 @@ class ParseTask:
 
 @dataclass(frozen=True)
 class ParseResult:
-    """What came out of a part: how many rows, and how many bytes of each kind stand in its runs.
+    """The result of parsing a part.
 
-    `written` are the rows of each kind, repeats too, `gone` those that were left out as withdrawn, `lessened`
-    the ratings that lost scores; `tally` is what reading left aside.
+    Attributes:
+        place: The index of the source.
+        rows: The number of rows.
+        tally: Counts of what was skipped.
+        sizes: Bytes in the runs by kind.
+        written: Rows by kind, including duplicates.
+        gone: Withdrawn rows by kind.
+        lessened: The number of ratings that lost scores of withdrawn people.
     """
 
     place: int
@@ -80,7 +85,7 @@ class ParseResult:
 
 @dataclass(frozen=True)
 class KeyRange:
-    """The rows of one kind whose id's first four digits are in [first, stop); they become shard `number`."""
+    """The rows of a kind whose id's first four digits are in [first, stop), which become shard `number`."""
 
     kind: str
     first: int
@@ -92,7 +97,7 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """The rows and bytes of a shard."""
+    """The number of rows and bytes of a shard."""
 
     kind: str
     rows: int
@@ -100,16 +105,17 @@ class ShardResult:
 
 
 def sort_part(part: ParseTask) -> ParseResult:
-    """Parse a part into runs: rows by id, each with where it was found, the first of the same id kept.
+    """Parse a part into runs of rows sorted by id, each with its place; of equal ids the first is kept.
 
-    Raises UserError for a file that is broken as a whole, and for a label by somebody whom the source does
-    not name.
+    Raises:
+        UserError: A file is damaged as a whole, or a label is by a person whom the source does not name.
     """
     runs, tally = _Runs(part), SkipCounts()
     rows = 0
     gone: dict[str, set[str]] = {}
     lessened: set[str] = set()
     written = dict.fromkeys(TYPES, 0)
+    # Found by name: parsers are closures, which cannot be sent to another process.
     format = find_format(part.format)
     for found in read_rows(format, part.files, part.reading, tally, part.source.strict):
         rows += 1
@@ -118,6 +124,7 @@ def sort_part(part: ParseTask) -> ParseResult:
         if row is None:
             gone.setdefault(kind, set()).add(found.row.id)
             continue
+        # `filter_row` returns the same object if nothing is withdrawn from it.
         if row is not found.row:
             lessened.add(row.id)
             found = found._replace(row=row)
@@ -126,6 +133,7 @@ def sort_part(part: ParseTask) -> ParseResult:
         written[kind] += 1
         runs.add(kind, canonical_line(row), where, found.anonymous and isinstance(row, Comparison | Rating))
         if found.own:
+            # Other sources, and other kinds of one source, may number their rows from 0 too.
             claim = {"id": text_digest(part.source.name, kind, found.own), "row": row.id}
             line = json.dumps({**claim, "own": found.own}, ensure_ascii=False, separators=(",", ":"))
             runs.add(CLAIMS, line, where)
@@ -135,7 +143,7 @@ def sort_part(part: ParseTask) -> ParseResult:
 
 
 class _Runs:
-    """Lines that are kept until they fill a run; each run is a file of lines and one of their bounds."""
+    """A buffer of lines that is written as a run when it is full: one file of lines, one of offsets."""
 
     def __init__(self, part: ParseTask) -> None:
         self.part = part
@@ -147,15 +155,16 @@ class _Runs:
 
     def add(self, kind: str, line: str, where: str, vote: bool = False) -> None:
         row, place = line.encode("utf-8", "replace"), where.encode("utf-8", "replace")
-        # The claims of one id are as many as the rows that claim it: the whole line is what must be once.
+        # Several rows may claim one id, which is an error to report later, so the whole line is the key.
         key = row if kind == CLAIMS else row[ID]
         held = self.rows.setdefault(kind, {})
         if vote:
-            # Votes that say the same have one id; each is kept, in the order in which they were found.
+            # Equal votes have one id. Each is kept, in the order in which they were found.
             self.votes += 1
             key, place = key + b"%020d" % self.votes, VOTE + place
         if key not in held:
             held[key] = (row, place)
+            # An estimate is enough: the bound is on memory, and runs may have any length.
             self.held += len(row) + len(place) + ROW_BYTES
             if self.held > RUN_BYTES:
                 self.flush()
@@ -169,6 +178,7 @@ class _Runs:
             with (folder / f"{name}.rows").open("wb") as file:
                 for key in sorted(rows):
                     row, place = rows[key]
+                    # The cumulated sizes are offsets: a range of ids is then one read from each run.
                     sizes[int(row[ID][:4], 16) + 1] += file.write(row + b"\n" + place + b"\n")
                     self.sizes[kind] = self.sizes.get(kind, 0) + len(row) + 1
             np.cumsum(sizes).astype("<i8").tofile(folder / f"{name}.bounds")
@@ -177,24 +187,26 @@ class _Runs:
 
 
 def key_ranges(kind: str, size: int, runs: Path, out: Path) -> list[KeyRange]:
-    """Ranges of about SHARD_BYTES each, by the bytes that stand in the runs of a kind: a power of two."""
+    """Return ranges of about SHARD_BYTES each of the bytes in the runs of a kind: a power of two."""
     count = shard_count(size)
     width = PREFIXES // count
     return [KeyRange(kind, n * width, (n + 1) * width, n, runs, out) for n in range(count)]
 
 
 def shard_count(size: int) -> int:
-    """The power of two that makes shards of SHARD_BYTES at most, were they all the same size."""
+    """Return the power of two that makes shards of at most SHARD_BYTES, if all have the same size."""
     count = 1
     while count < PREFIXES and size > count * SHARD_BYTES:
+        # A power of two divides the ranges of ids evenly, and halves of a shard are again shards of the next
+        # layout.
         count *= 2
     return count
 
 
 def gather_range(part: KeyRange) -> ShardResult:
-    """Write shard `number` of out/rows/KIND, and of out/origins/KIND where its rows were found.
+    """Write shard `number` of out/rows/KIND, and the places of its rows to out/origins/KIND.
 
-    The same row is kept once. Labels that name nobody are votes: those that say the same are numbered.
+    Equal rows are kept once. Labels of unknown people are votes, and equal votes are numbered.
     """
     rows: dict[bytes, tuple[bytes, bytes]] = {}
     votes: Counter[bytes] = Counter()
@@ -202,6 +214,8 @@ def gather_range(part: KeyRange) -> ShardResult:
         if place.startswith(VOTE):
             votes[row[ID]] += 1
             row, place = _number_vote(row, votes[row[ID]]), place.removeprefix(VOTE)
+        # `_read_range` goes by the order of sources, so the first of equal rows wins, however the work was
+        # divided.
         rows.setdefault(row[ID], (row, place))
     size = 0
     with _shard_path(part, "rows") as lines, _shard_path(part, "origins") as places:
@@ -213,9 +227,9 @@ def gather_range(part: KeyRange) -> ShardResult:
 
 
 def _number_vote(line: bytes, number: int) -> bytes:
-    """Return the row of the second, third, … vote that says the same, by a person of its own.
+    """Return the row of the second or a later equal vote, with an id and a person of its own.
 
-    The id's first digits stay, so that the row stays in its range. The first vote stays as it is.
+    The id's first digits stay, so that the row stays in its range. The first vote is unchanged.
     """
     if number == 1:
         return line
@@ -229,7 +243,7 @@ def _number_vote(line: bytes, number: int) -> bytes:
 
 
 def check_claims(part: KeyRange) -> None:
-    """Raises UserError where two rows of a source have one `id` of the user's own and are not the same."""
+    """Raise UserError if two different rows of a source have the same `id` in the user's file."""
     claims: dict[bytes, tuple[bytes, bytes]] = {}
     for row, place in _read_range(part):
         before, there = claims.setdefault(row[ID], (row, place))
@@ -241,7 +255,7 @@ def check_claims(part: KeyRange) -> None:
 
 
 def _read_range(part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
-    """The rows of a range in all runs with where they were found, in the order of sources and their files."""
+    """Yield the rows of a range from all runs with their places, in the order of sources and files."""
     for bounds in sorted((part.runs / part.kind).glob("*.bounds")):
         start, stop = (int(np.fromfile(bounds, "<i8", 1, offset=8 * n)[0]) for n in (part.first, part.stop))
         if start == stop:
@@ -259,18 +273,19 @@ def _shard_path(part: KeyRange, name: str) -> BinaryIO:
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Where a shard stands among those of its kind."""
+    """Return the path of a shard among those of its kind."""
     return folder / f"{number:05}.jsonl"
 
 
 def join_shards(folder: Path, count: int) -> None:
-    """Make `count` shards of a folder's, as many times more, by writing neighbours after each other."""
+    """Concatenate neighbouring shards of a folder until `count` remain, which divides their number."""
     found = list_shards(folder)
     each = len(found) // count
     if each == 1:
         return
     for number in range(count):
         first, *others = found[number * each : (number + 1) * each]
+        # Appending to the first shard needs no second copy of it on the disk.
         with first.open("ab") as whole:
             for path in others:
                 with path.open("rb") as file:
@@ -280,7 +295,10 @@ def join_shards(folder: Path, count: int) -> None:
 
 
 def cut_files(files: Sequence[SourceFile], unit: str) -> list[tuple[SourceFile, ...]]:
-    """The files of a source as what is parsed at once, about RUN_BYTES each where the format allows it."""
+    """Group the files of a source into parts of about RUN_BYTES that are parsed at once.
+
+    Only files of a line format are cut. A format that reads a source as a whole gets one part.
+    """
     if unit == "source":
         return [tuple(files)]
     pieces = [part for file in files for part in file.parts(RUN_BYTES)] if unit == "line" else list(files)

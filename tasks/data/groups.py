@@ -1,4 +1,4 @@
-"""Groups of rows: which kinds of rows have so few groups that a split cannot hold any of them out."""
+"""Find kinds of rows with so few groups that a split cannot hold any of them out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-_FEW = 20  # groups; a split by digests of so few leaves a split empty with a chance that matters
-_SHARED = 2  # rows a group on average; below it, groups are hardly shared
+_FEW = 20  # groups; a split by digests of fewer is likely to leave one of the splits empty
+_SHARED = 2  # rows in a group on average; below it, groups are hardly shared
 _DIGEST = re.compile(r"[0-9a-f]{16}")
-# A quote inside a string has a backslash before it, so in a canonical line this is the key and nothing else.
+# A quote within a JSON string is escaped, so in a canonical line this matches the key and nothing else.
 GROUP = re.compile(rb'"group":"((?:[^"\\]|\\.)*)"')
 
 
 def group_of(line: bytes) -> str:
-    """Return the group of a row's line, without reading the rest of it where the line is canonical."""
+    """Return the group of a row's line. The rest of a canonical line is not parsed."""
     found = GROUP.search(line)
     if found is None:
         return str(json.loads(line)["group"])
@@ -24,7 +24,7 @@ def group_of(line: bytes) -> str:
 
 
 def describe_few_groups(kind: str, paths: Iterable[Path]) -> str:
-    """Say that the rows of a kind have too few groups to be split, and what to do; empty if they have enough.
+    """Return a sentence if the rows of a kind have too few groups to be split; empty if they have enough.
 
     Args:
         kind: `text`, `pairs`, `comparisons` or `ratings`.
@@ -35,6 +35,7 @@ def describe_few_groups(kind: str, paths: Iterable[Path]) -> str:
         with path.open("rb") as lines:
             for line in lines:
                 counts[group_of(line)] += 1
+                # Stops early: large data has enough groups within its first rows.
                 if len(counts) > _FEW:
                     return ""
     rows = counts.total()

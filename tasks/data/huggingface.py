@@ -1,4 +1,4 @@
-"""Data sets of the `datasets` library: one of the hub by name and revision, or a folder that it saved."""
+"""Read data sets of the `datasets` library: from the hub by name and revision, or from a saved folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.project.paths import DOWNLOADS
 
 
 class Wanted(NamedTuple):
-    """A data set by its name on the hub, or its folder; `split` is empty where it has only one."""
+    """A data set by its name on the hub or its folder. `split` is empty if it has only one."""
 
     name: str
     subset: str = ""
@@ -27,12 +27,12 @@ class Wanted(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """What messages call it."""
+        """The name for messages."""
         return f"{self.name}:{self.split}" if self.split else self.name
 
 
 def dataset_identity(wanted: Wanted, root: Path) -> list[str]:
-    """What its rows go by: the bytes of a folder's files, or the name and the revision."""
+    """Return the parts of the cache key: the checksums of a folder's files, or the name and the revision."""
     folder = root / wanted.name
     if not folder.is_dir():
         return list(wanted)
@@ -42,31 +42,39 @@ def dataset_identity(wanted: Wanted, root: Path) -> list[str]:
 
 
 def dataset_table(wanted: Wanted, root: Path, folder: Path | None = None) -> Path:
-    """Its rows as a Parquet file in `folder` (None: under var/cache/), made once.
+    """Return the rows as a Parquet file, which is written once.
 
-    Raises UserError for what is not there.
+    Args:
+        wanted: The data set.
+        root: The project's folder.
+        folder: The folder for the file; None for var/cache/.
+
+    Raises:
+        UserError: The data set cannot be found or fetched.
     """
     name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in wanted.shown)
     if folder is None:
         place = root / DOWNLOADS / "datasets" / text_digest(*dataset_identity(wanted, root))
     else:
+        # A dry run converts into its own temporary folder, so hashing the data set's files is not needed.
         place = folder / "datasets" / text_digest(*wanted)
     path = place / f"{name}.parquet"
     if not path.exists():
         found = _open_dataset(wanted, root)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The file's existence means that it is complete, so it must appear in one rename.
         with atomic_path(path, path.with_suffix(".part")) as part:
             found.to_parquet(str(part))
     return path
 
 
 def is_saved(wanted: Wanted, root: Path) -> bool:
-    """Whether it is a folder of this machine."""
+    """Return whether the data set is a folder on this machine."""
     return (root / wanted.name).is_dir()
 
 
 def dataset_head(wanted: Wanted, root: Path, most: int) -> tuple[SourceFile, int]:
-    """The first rows of a saved folder as JSON Lines in memory, and how many there are; writes nothing."""
+    """Return the first rows of a saved folder as JSON Lines in memory, and their total. Writes nothing."""
     found = _open_dataset(wanted, root)
     classes = with_classes(found.features.to_dict())
     rows = (
@@ -84,6 +92,7 @@ def _open_dataset(wanted: Wanted, root: Path) -> Any:
         raise UserError(
             f"the data set {wanted.name} needs a package that is not installed: pip install 'chatmill[hub]'"
         ) from error
+    # Progress bars of the library would overwrite chatmill's own lines.
     datasets.disable_progress_bars()
     if is_saved(wanted, root):
         try:
@@ -94,6 +103,7 @@ def _open_dataset(wanted: Wanted, root: Path) -> Any:
                 f"go under `files`"
             ) from error
     else:
+        # A name on the hub may mean other rows tomorrow, and a run could not be reproduced.
         if not wanted.revision:
             raise UserError(
                 f"dataset {wanted.name} is no folder here, and one of the hub needs its revision: the "

@@ -1,10 +1,10 @@
-"""Download one file from pip's package index, without running any of it.
+"""Download one file from pip's package index without running any code of it.
 
-A program of its own: `python -P index_download.py NAME FILE SHA256 TARGET`. `pip download` builds the
-metadata of a source archive, so it runs code of the archive. This uses pip's configuration, its index reader
-and its session (mirrors, certificates, credentials), and copies bytes.
+This is a program of its own: `python -P index_download.py NAME FILE SHA256 TARGET`. `pip download` builds the
+metadata of a source archive, so it runs code of the archive. This program uses pip's configuration, its index
+reader and its session (mirrors, certificates, credentials), and copies bytes.
 
-Exit code 0: TARGET has the right file. Else the last line of stderr says why not.
+Exit code 0: TARGET is the right file. Else the last line of stderr is the reason.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ _PIECE = 1 << 20
 
 
 def main(name: str, file: str, sha256: str, target: Path) -> str:
-    """Return an empty text where the file came with its sum, else why it did not."""
+    """Return an empty text if the file was downloaded with its checksum, else the reason why not."""
     from pip._internal.commands import create_command
 
-    # `index` is the command that looks at an index and installs nothing.
+    # `index` is pip's command that queries an index and installs nothing.
     command: Any = create_command("index")
     options, _ = command.parse_args(["versions", name])
     with command._build_session(options) as session:
+        # A package may be data, so it need not support this Python.
         finder = command._build_package_finder(options, session, ignore_requires_python=True)
         links = [found.link for found in finder.find_all_candidates(name) if found.link.filename == file]
         if not links:
             return f"no index that pip is set up with has {file}"
         sums = []
+        # Several indexes may have a file of this name: the one with the right checksum is wanted.
         for link in dict.fromkeys(links):
             found = _copy_file(session, link, target)
             if found == sha256:
@@ -66,7 +68,7 @@ if __name__ == "__main__":
     except ImportError:
         said = "this Python has no pip, or one that this chatmill does not know"
     except Exception as error:  # pip raises what its network and its readers raise
-        # Their text may hold an address with a password.
+        # The error's text may contain an address with a password.
         said = f"pip's index did not answer: {type(error).__name__}"
     if said:
         sys.exit(said)

@@ -1,4 +1,4 @@
-"""Which labels have come since the last time that somebody was told of labels."""
+"""Find labels that arrived since the last report of new labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = ("comparisons", "ratings")
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Labels that were accepted and not known before: rows of each kind that hold some, labels by person."""
+    """Accepted labels that are new: rows with new labels by kind, and new labels by person."""
 
     rows: dict[str, int]
     annotators: dict[str, int]
@@ -32,15 +32,15 @@ class Arrivals:
 
 
 def known_labels(root: Path, preset: str) -> LabelCursor:
-    """The labels of a preset that were told of in this folder."""
+    """Return the labels of a preset that were reported in this folder."""
     return LabelCursor(root / LABELS / f"{file_name(preset)}.npz")
 
 
 class LabelCursor:
-    """The file that remembers the labels told of: the digest of the good rows, and eight bytes a label.
+    """The file that remembers which labels were reported: the digest of the good rows, and 8 bytes a label.
 
-    Each score of a rating is one, so that a row is no news because a score left it. `data` is the hash of the
-    data version that they were in. A file that is gone or broken knows none.
+    Each score of a rating is a label of its own, so a row is not new because one of its scores is gone.
+    `data` is the hash of the data version with these labels. A missing or damaged file knows no labels.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,11 +51,12 @@ class LabelCursor:
             with np.load(path, allow_pickle=False) as found:
                 self.labels = found["labels"]
                 self.digest, self.data = str(found["digest"]), str(found["data"])
+        # A damaged file only means that known labels are reported once more.
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return
 
     def find_new_labels(self, good: Path, found: str) -> Arrivals:
-        """What of the rows in good/KIND is not known; `remember` makes it so."""
+        """Return the labels in good/KIND that are not known. `remember_labels` makes them known."""
         rows, people = dict.fromkeys(_KINDS, 0), Counter[str]()
         if found == self.digest:
             return Arrivals(rows, {})
@@ -68,7 +69,7 @@ class LabelCursor:
         return Arrivals(rows, dict(sorted(people.items())))
 
     def remember_labels(self, good: Path, found: str, data: str) -> None:
-        """The labels in good/KIND are known from now on, and no others."""
+        """Replace the known labels by those in good/KIND."""
         if (found, data) == (self.digest, self.data):
             return
         self.labels = np.fromiter(
@@ -83,10 +84,11 @@ class LabelCursor:
 
 
 def _row_labels(row: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Each label of a row as a number, with who gave it."""
+    """Yield each label of a row as a number, with its annotator."""
     if "scores" not in row:
         yield int(row["id"], 16), row.get("annotator", "")
         return
     rated = rated_of(row)
     for who, score in zip(annotators_of(row), row["scores"], strict=False):
+        # Identified without the row's id, which changes with every score that is added or withdrawn.
         yield int(text_digest(rated, who, score), 16), who

@@ -1,7 +1,7 @@
-"""Words of a text as numbers, and numbers for runs of words (n-grams): the same on every machine, any day.
+"""Hash the words of a text and its runs of words (n-grams) to numbers that are the same on every machine.
 
-Words are lower case and without punctuation, parted by white space, as Brown et al. 2020 count them; in
-scripts written without spaces each character is a word.
+Words are lower case and without punctuation, separated by white space, as in Brown et al. 2020. In scripts
+written without spaces each character is a word.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from functools import lru_cache
 import numpy as np
 
 PUNCTUATION = re.compile(r"[^\w\s]+|_+")
-# Kana, Han, and the scripts of Thailand, Laos, Myanmar and Cambodia.
+# Thai, Lao, Burmese and Khmer, kana, and Han.
 UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
 )
-# Odd, so that no power of it is zero modulo 2 ** 64.
+# Odd, so that no power of it is zero modulo 2 ** 64, and it has an inverse.
 BASE = np.uint64(0x9E3779B97F4A7C15)
 KEPT_WORDS = 500_000
 
 
 class _Words(dict[str, int]):
-    """64 bits of BLAKE2b for each word, the common ones kept."""
+    """A cache from words to 64 bits of their BLAKE2b hash."""
 
     def __missing__(self, word: str) -> int:
+        # Bounds the memory. Frequent words are soon hashed again, which is cheaper than to track their use.
         if len(self) >= KEPT_WORDS:
             self.clear()
         coded = word.encode("utf-8", "surrogatepass")
@@ -37,7 +38,7 @@ _kept = _Words()
 
 
 def words_of(text: str) -> list[str]:
-    """The words of the text, in order."""
+    """Return the words of a text, in order."""
     plain = PUNCTUATION.sub("", text.lower())
     if not plain.isascii():
         plain = UNSPACED.sub(r" \g<0> ", plain)
@@ -45,14 +46,23 @@ def words_of(text: str) -> list[str]:
 
 
 def word_hashes(text: str) -> np.ndarray:
-    """A uint64 for each word of the text, in order: [words]."""
+    """Return a uint64 for each word of a text, in order: [words]."""
     words = words_of(text)
     return np.fromiter(map(_kept.__getitem__, words), dtype=np.uint64, count=len(words))
 
 
 def gram_hashes(words: np.ndarray, *sizes: int) -> np.ndarray:
-    """A uint64 for each run of so many words: [words - size + 1] for each size in turn, none below one."""
-    # A run's polynomial (Rabin and Karp's) is the difference of two sums of all that came before.
+    """Return a uint64 for each n-gram of some sizes.
+
+    Args:
+        words: Hashes of words: uint64 [words].
+        sizes: The sizes of n-grams, in words.
+
+    Returns:
+        For each size in turn [words - size + 1] hashes, or none if there are fewer words.
+    """
+    # The polynomial of an n-gram (Rabin and Karp) is the difference of two cumulated sums, so the cost does
+    # not grow with the size. Rounded up to a power of two, so that few arrays are cached.
     powers, inverses = _base_powers(1 << len(words).bit_length())
     sums = np.zeros(len(words) + 1, dtype=np.uint64)
     np.cumsum(words * powers[: len(words)], out=sums[1:])
@@ -63,9 +73,9 @@ def gram_hashes(words: np.ndarray, *sizes: int) -> np.ndarray:
 
 
 def mix_bits(values: np.ndarray) -> np.ndarray:
-    """The same array, changed in place so that every bit of a uint64 depends on all of its bits.
+    """Mix an array in place, so that every bit of a uint64 depends on all of its bits, and return it.
 
-    The finaliser of SplitMix64 (Steele et al. 2014).
+    This is the finalizer of SplitMix64 (Steele et al. 2014).
     """
     values ^= values >> np.uint64(30)
     values *= np.uint64(0xBF58476D1CE4E5B9)
@@ -77,7 +87,7 @@ def mix_bits(values: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _base_powers(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` powers of the base, and of its inverse, modulo 2 ** 64."""
+    """Return the first `count` powers of the base and of its inverse, modulo 2 ** 64."""
     inverse = np.uint64(pow(int(BASE), -1, 2**64))
     ones, others = np.full(count, BASE), np.full(count, inverse)
     ones[0] = others[0] = 1

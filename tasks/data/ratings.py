@@ -1,4 +1,4 @@
-"""Ratings and comparisons of a split: which of them count, and which are kept for the judge."""
+"""Select the ratings and comparisons of a split, and reserve some of them for the judge."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ from tasks.data.annotator_agreement import Agreement
 from tasks.data.formats.label_rows import time_seconds
 from tasks.data.records import Comparison, Rating, is_nobody, read_shards, text_digest
 
-# Fewer texts than these teach a reward model nothing that could be relied on. Ours.
+# Ours: a reward model that learns from fewer texts is not reliable.
 LEAST_JUDGE_TEXTS = 100
 
-PAIRED = 2048  # texts of one aspect and source that are paired: their pairs grow with the square
+PAIRED = 2048  # texts of one aspect and source to pair, as pairs grow with the square
 
 
 @dataclass(frozen=True)
 class LabelsParameters:
-    """Which labels count: `aspects` (empty: all), and texts with at least `annotators` scores.
+    """The selection of labels.
 
-    Held-out pairs are texts of one aspect and source whose means are at least `margin` apart, at most
-    `pairs` of them a source, drawn by seed. `judge_share` of the groups of training labels are kept for a
-    second reward model, the judge: the one that RLHF uses never sees them. Bai et al., Training a helpful and
-    harmless assistant, 2022 (arXiv:2204.05862) so judge RLHF by a preference model of other labels.
+    Attributes:
+        aspects: The aspects to use; empty for all.
+        annotators: The least number of scores of a text.
+        margin: The least difference of the mean scores of two texts that make a held-out pair. They have one
+            aspect and source.
+        pairs: The largest number of held-out pairs of a source, drawn by seed.
+        judge_share: The share of groups of training labels for a second reward model, the judge. The one that
+            RLHF uses never sees them. Bai et al., Training a helpful and harmless assistant, 2022
+            (arXiv:2204.05862) evaluate RLHF in this way.
     """
 
     aspects: tuple[str, ...] = ()
@@ -53,15 +58,16 @@ class LabelsParameters:
 
 @dataclass(frozen=True)
 class Kept:
-    """Which groups of labels are read: those of the judge, or those of the reward model."""
+    """The groups of labels to read: those of the judge, or those of the reward model."""
 
     share: float = 0.0
     judge: bool = False
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a row is read. A group's part depends on its own digest alone."""
+        """Return whether a row is read. It depends only on the digest of the row's group."""
         if not self.share:
             return not self.judge
+        # The prefix makes this draw independent of that of the split, which hashes the same group.
         place = int(hashlib.sha256(f"judge:{values['group']}".encode()).hexdigest()[:13], 16) / 16**13
         return (place < self.share) == self.judge
 
@@ -70,7 +76,7 @@ EVERY = Kept()
 
 
 def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
-    """Return the share of the groups that is kept for the judge; 0 where a part would be too few texts."""
+    """Return the share of groups for the judge; 0 if either part would have too few texts."""
     if not parameters.judge_share:
         return 0.0
     kept, texts = Kept(parameters.judge_share, True), {True: 0, False: 0}
@@ -78,7 +84,8 @@ def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
         for values in read_shards(train / kind):
             if not parameters.aspects or values["aspect"] in parameters.aspects:
                 texts[kept.holds(values)] += size if values.get("choice") != "tie" else 0
-            # The rows of large data need not all be read to know that there are enough.
+            # Large data is read only until there is enough. Twice as many for the reward model, whose part
+            # must not be the smaller one.
             if min(texts[True], texts[False] / 2) >= LEAST_JUDGE_TEXTS:
                 return parameters.judge_share
     enough = texts[True] >= LEAST_JUDGE_TEXTS and texts[False] >= texts[True]
@@ -86,9 +93,9 @@ def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
 
 
 class Ratings:
-    """The ratings of a split that count, one at a time, and what is remembered of those that were read.
+    """The selected ratings of a split, read one at a time, with statistics of those that were read.
 
-    `first` holds the first PAIRED of each aspect and source, `ends` the lowest and highest mean.
+    `first` has the first PAIRED of each aspect and source, `ends` the lowest and the highest mean.
     """
 
     def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
@@ -98,7 +105,7 @@ class Ratings:
         self.ends: dict[str, tuple[float, float]] = {}
 
     def read(self, agreed: dict[str, Agreement]) -> Iterator[Rating]:
-        """Each rating; `agreed` counts what people agree on, by "aspect/source"."""
+        """Yield each rating, and count the agreement of annotators in `agreed` by "aspect/source"."""
         for row in whole_ratings(self.folder, self.kept):
             wanted = not self.parameters.aspects or row.aspect in self.parameters.aspects
             if not wanted or len(row.scores) < self.parameters.annotators:
@@ -114,7 +121,10 @@ class Ratings:
 
 
 def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
-    """The ratings of a folder of shards, all of one answer as one; those that stood in several rows last."""
+    """Yield the ratings of a folder of shards, with all rows about one answer merged.
+
+    Merged ratings come last. The rows are read twice, so that only those to merge are kept in memory.
+    """
 
     def rows() -> Iterator[dict[str, Any]]:
         return (values for values in read_shards(folder) if kept.holds(values))
@@ -125,6 +135,7 @@ def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
     held: dict[int, Rating] = {}
     for values in rows():
         subject, row = _rating_subject(values), Rating(**values)
+        # Rows of one answer may lie far apart, as rows are sorted by id.
         if subject not in several:
             yield _each_once(row)
         elif subject not in held:
@@ -141,17 +152,18 @@ def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
 
 
 def _with_times(row: Rating) -> Rating:
-    """Return a rating with a time for each score, empty where none is known."""
+    """Return a rating with a time for each score, empty if it is unknown."""
     return row if len(row.times) == len(row.scores) else replace(row, times=[""] * len(row.scores))
 
 
 def _each_once(row: Rating) -> Rating:
-    """Return a rating with one score of each person who is named: the newest, or the first without times."""
+    """Return a rating with one score of each named person: the newest, or the first without times."""
     if len(set(row.annotators)) == len(row.annotators) or len(row.annotators) != len(row.scores):
         return row
     row = _with_times(row)
     kept: dict[str, int] = {}
     for place, name in enumerate(row.annotators):
+        # Unknown people are different people, so each of their scores stays.
         key = f"{name} {place}" if is_nobody(name) else name
         if key not in kept or time_seconds(row.times[place]) > time_seconds(row.times[kept[key]]):
             kept[key] = place
@@ -165,20 +177,20 @@ def _each_once(row: Rating) -> Rating:
 
 
 def _rating_subject(values: Mapping[str, Any]) -> int:
-    """What was rated, on which aspect."""
+    """Return a number for the answer and the aspect that a rating is about."""
     names = ("history", "prompt", "completion", "aspect", "source")
     return int(text_digest(*(values.get(name) or "" for name in names)), 16)
 
 
 class Comparisons:
-    """The comparisons of a split that count; `ties` and `choices` are how many of those that were read."""
+    """The selected comparisons of a split. `ties` and `choices` count those that were read."""
 
     def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
         self.folder, self.parameters, self.kept = split / "comparisons", parameters, kept
         self.ties = self.choices = 0
 
     def decided(self) -> Iterator[Comparison]:
-        """Each comparison that is no tie."""
+        """Yield each comparison that is no tie."""
         self.ties = self.choices = 0
         rows = (values for values in read_shards(self.folder) if self.kept.holds(values))
         for row in (Comparison(**values) for values in rows):
@@ -192,12 +204,13 @@ class Comparisons:
 
 
 def refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) -> None:
-    """Raise UserError where labels hold no preference: there are none, or all are of one class."""
+    """Raise UserError if the labels express no preference: there are none, or all are of one class."""
     count = ratings.count + comparisons.ties + comparisons.choices
     if not count:
         raise UserError(
             "there are no labels to learn preferences from; add ratings or comparisons to data.sources"
         )
+    # One decided comparison is a preference, whatever the scores are.
     if not comparisons.choices and all(high - low < margin for low, high in ratings.ends.values()):
         raise UserError(
             f"all {count} labels are of one class: no two scores are {margin} "

@@ -1,4 +1,4 @@
-"""Withdrawals that are gone: a version of the data that has rows again which the last one left out."""
+"""Stop a version of the data that has rows again which the last version left out as withdrawn."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from model.errors import UserError
 from tasks.data.withdrawals import WITHDRAWN, Withdrawn
 from tasks.dvc.versions import read_pointer, replace_text
 
-# What the last version made in this folder left out; beside DVC's cache, which outlives var/.
+# The withdrawals of the last version made in this folder. It is beside DVC's cache, because var/ may be
+# deleted.
 LAST = Path(".dvc") / "cache" / "withdrawn.json"
 DIGITS = 16
 
 
 def member_digests(withdrawn: Withdrawn) -> list[str]:
-    """Return a digest of each row and person that is withdrawn, sorted."""
+    """Return a sorted list with a digest of each withdrawn row and person.
+
+    data.dvc is committed and may be public, so it has digests instead of names.
+    """
     return sorted(
         hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()[:DIGITS]
         for kind, values in withdrawn.withdrawals_content.items()
@@ -27,19 +31,24 @@ def member_digests(withdrawn: Withdrawn) -> list[str]:
 
 
 def check_readmitted(root: Path, withdrawn: Withdrawn, allowed: bool) -> None:
-    """Raise UserError where something was withdrawn from the last version and is withdrawn no more.
+    """Raise UserError if something was withdrawn from the last version and is not withdrawn any more.
 
-    The last version is what data.dvc says, and what was last made in this folder. An emptied, torn or stashed
-    file of withdrawals, and a branch without it, would bring rows and people back in silence. `allowed` is
-    the preset's data.readmit.
+    The last version is that of data.dvc, and the last one made in this folder. An emptied, damaged or stashed
+    file of withdrawals, or a branch without it, would otherwise silently restore rows and people.
+
+    Args:
+        root: The project's folder.
+        withdrawn: The present withdrawals.
+        allowed: The preset's data.readmit.
     """
     if allowed:
         return
     pointer = read_pointer(root)
     meta = (pointer["meta"].get("withdrawn") or {}) if pointer else {}
+    # data.dvc alone is not enough: a branch without the withdrawals has an older data.dvc too.
     before = {*_withdrawn_members(meta), *_last_withdrawals(root)}
     gone = len(before - set(member_digests(withdrawn)))
-    # An older chatmill noted no members: only that something was withdrawn.
+    # Older releases recorded no members, only that something was withdrawn.
     if not gone and not (meta and not withdrawn and "members" not in meta):
         return
     said = f"{gone:,} of {len(before):,} withdrawals" if gone else "the withdrawals"
@@ -52,7 +61,7 @@ def check_readmitted(root: Path, withdrawn: Withdrawn, allowed: bool) -> None:
 
 
 def note_withdrawn(root: Path, withdrawn: Withdrawn) -> None:
-    """Note what the version that data/ holds now left out."""
+    """Record the withdrawals of the version that is now in data/."""
     path = root / LAST
     members = member_digests(withdrawn)
     if members != sorted(_last_withdrawals(root)):

@@ -1,4 +1,4 @@
-"""The four records that everything is made of, and their one canonical form: JSON Lines in shards."""
+"""Define the four records of the data and their canonical form, JSON Lines in shards."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Turn = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": wh
 
 @dataclass(frozen=True)
 class Text:
-    """A document to learn language from. `group` is the digest of what a split must not tear.
+    """A document to learn language from. `group` is the digest of what a split must keep together.
 
-    Every record has a `fault`: why a row of a source could not be read. Its other fields are then empty, and
-    validation puts it aside; a row that could be read has none.
+    Every record has a `fault`, the reason why a row of a source could not be read. Its other fields are then
+    empty, and validation quarantines it.
     """
 
     id: str
@@ -36,10 +36,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and how to answer it; `references` are all right answers, the completion among them.
+    """A prompt and its answer. `references` are all right answers, including the completion.
 
-    `history` is what was said before the prompt: a system line, earlier turns. A conversation is a pair for
-    each answer in it, all of one group.
+    `history` has the turns before the prompt, perhaps with a system prompt. A conversation gives a pair for
+    each answer, all of one group.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Pair:
 class Comparison:
     """A person's choice between two answers, on one aspect: truthfulness, helpfulness, harmlessness, tone.
 
-    `time` is when it was made, ISO 8601; empty where it is not known.
+    `time` is the time of the choice, ISO 8601; empty if it is unknown.
     """
 
     id: str
@@ -75,10 +75,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Rating:
-    """A rated answer with everybody's score of it: `scores[i]` was given by `annotators[i]` at `times[i]`.
-
-    `times` is empty where none is known.
-    """
+    """A rated answer: `annotators[i]` gave `scores[i]` at `times[i]`. `times` is empty if none is known."""
 
     id: str
     prompt: str
@@ -103,16 +100,19 @@ ID = slice(7, 23)  # a canonical line begins {"id":"0123456789abcdef"
 TYPES: dict[str, type[Record]] = {
     "text": Text, "pairs": Pair, "comparisons": Comparison, "ratings": Rating,
 }  # fmt: skip
-# The kinds that hold people's judgements.
+# The kinds of rows that hold people's labels.
 LABEL_KINDS = ("comparisons", "ratings")
 
 
 class ParsedRow(NamedTuple):
-    """A record as a parser finds it, and where: a file with a line, an item or a row, for messages.
+    """A record as a parser finds it, with its place for messages: a file with a line, an item or a row.
 
-    `own` is the id that the file itself gives the row, where it gives one: it stands for one content.
-    `anonymous`: nobody is named who gave the label. Two such rows are votes of two people, even if they say
-    the same. `final`: the record holds the last answer of its row; false where a mask takes that answer out.
+    Attributes:
+        row: The record.
+        where: The place.
+        own: The id that the file itself gives the row, if any. One id may have only one content.
+        anonymous: Whether the annotator is unknown. Two equal rows of this kind are votes of two people.
+        final: Whether the record has the last answer of its row. False if a mask excludes that answer.
     """
 
     row: Record
@@ -123,7 +123,7 @@ class ParsedRow(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A row that could not be read: where it is, why (a whole sentence), and its kind where that is known."""
+    """A row that could not be read: its place, the reason as a whole sentence, and its kind if known."""
 
     where: str
     says: str
@@ -131,18 +131,19 @@ class Fault(NamedTuple):
 
 
 def text_digest(*parts: object) -> str:
-    """The first 16 hex digits of the SHA-256 of the parts: an id, or a group."""
+    """Return the first 16 hex digits of the SHA-256 of the parts, which serve as an id or a group."""
+    # JSON separates the parts unambiguously: ("a", "b") and ("ab",) differ.
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def compose_text(text: str) -> str:
-    """The text in Unicode's composed form (NFC): what looks the same is the same bytes, and the same id."""
+    """Return a text in Unicode's composed form (NFC), so that texts that look equal have one id."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def text_row(text: str, source: str, group: str = "") -> Text:
-    """A Text with its id; its own digest is its group unless another is given."""
+    """Return a Text with its id. Its group is its own digest unless one is given."""
     text = compose_text(text)
     return Text(text_digest("text", text), text, source, group or text_digest(text))
 
@@ -151,10 +152,11 @@ def pair_row(
     prompt: str, completion: str, source: str, group: str, references: Sequence[str] = (),
     history: Sequence[Turn] = (),
 ) -> Pair:  # fmt: skip
-    """A Pair with its id."""
+    """Return a Pair with its id."""
     prompt, completion, history = compose_text(prompt), compose_text(completion), _canonical_turns(history)
     references = [compose_text(reference) for reference in references]
     number = text_digest("pair", *_history_text(history), prompt, completion)
+    # A pair without references accepts its own completion.
     answers = list(references) or [completion]
     return Pair(number, prompt, completion, answers, source, group, list(history))
 
@@ -163,7 +165,7 @@ def comparison_row(
     prompt: str, a: str, b: str, choice: Choice, aspect: str, annotator: str, source: str, group: str,
     history: Sequence[Turn] = (), time: str = "",
 ) -> Comparison:  # fmt: skip
-    """A Comparison with its id."""
+    """Return a Comparison with its id."""
     prompt, a, b, history = compose_text(prompt), compose_text(a), compose_text(b), _canonical_turns(history)
     number = text_digest("comparison", *_history_text(history), prompt, a, b, choice, aspect, annotator)
     return Comparison(number, prompt, a, b, choice, aspect, annotator, source, group, list(history), time)
@@ -173,7 +175,7 @@ def rating_row(
     prompt: str, completion: str, scores: Sequence[float], annotators: Sequence[str], aspect: str,
     source: str, group: str, history: Sequence[Turn] = (), times: Sequence[str] = (),
 ) -> Rating:  # fmt: skip
-    """A Rating with its id."""
+    """Return a Rating with its id."""
     prompt, completion, history = compose_text(prompt), compose_text(completion), _canonical_turns(history)
     number = text_digest(
         "rating", *_history_text(history), prompt, completion, aspect, list(annotators), list(scores)
@@ -185,8 +187,10 @@ def rating_row(
 
 
 def fault_row(kind: str, source: str, where: str, says: str) -> Record:
-    """Return a record that stands for a row which could not be read, so that it is counted and put aside."""
+    """Return a record for a row that could not be read, so that it is counted and quarantined."""
+    # The place is part of the id, so that two unreadable rows are no duplicates of each other.
     number = text_digest("fault", kind, source, where, says)
+    # The sentence may quote half a surrogate pair from the row.
     says = says.encode("utf-8", "replace").decode()
     if kind == "text":
         return Text(number, "", source, number, says)
@@ -202,31 +206,35 @@ def _canonical_turns(history: Sequence[Turn]) -> list[Turn]:
 
 
 def _history_text(history: Sequence[Turn]) -> list[Any]:
+    # Nothing at all for an empty history, so that ids from before histories existed stay valid.
     return [list(history)] if history else []
 
 
 def canonical_line(row: Record) -> str:
-    """The one line that a record is: keys in the record's order, no spaces.
+    """Return the canonical line of a record: keys in the record's order, no spaces.
 
-    `history`, times and `fault` are in it where they say something, so that rows without are what they were.
+    An empty `history`, time or `fault` is left out, so that rows without them have the same line as before
+    these fields existed.
     """
     values = dataclasses.asdict(row)
     for name in ("history", "time", "times", "fault"):
+        # True for records without the field, so that nothing is deleted there.
         if not values.get(name, True):
             del values[name]
     return json_line(values)
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """An object as JSON without spaces, its keys in their order: what stands on a line of a shard."""
+    """Return an object as JSON without spaces, with its keys in their order."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 def write_rows(path: Path, rows: Iterable[Record]) -> None:
-    """One shard of canonical JSON Lines: UTF-8, sorted by id; there whole or not at all."""
+    """Write a shard of canonical JSON Lines atomically: UTF-8, sorted by id."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_path(path, path.with_suffix(".part")) as part,
+        # A fixed line end: the bytes, and so the version's hash, are the same on every system.
         part.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
     ):
         for row in sorted(rows, key=lambda row: row.id):
@@ -234,18 +242,18 @@ def write_rows(path: Path, rows: Iterable[Record]) -> None:
 
 
 def list_shards(folder: Path) -> list[Path]:
-    """The shards of one kind of rows, in order: the JSON Lines files of a folder such as `rows/text`."""
+    """Return the shards of one kind of rows in order, the JSON Lines files of a folder as `rows/text`."""
     return sorted(folder.glob("*.jsonl"))
 
 
 def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of all shards of a folder, in order, one at a time."""
+    """Yield the rows of all shards of a folder, in order."""
     for path in list_shards(folder):
         yield from read_lines(path)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file. Raises UserError with file and line where one is broken."""
+    """Yield the objects of a JSON Lines file. Raise UserError with file and line for a damaged one."""
     if not path.exists():
         raise UserError(f"{path} is missing")
     with path.open("rb") as file:
@@ -256,7 +264,7 @@ TOO_LONG = "a number has more than 4,300 digits"
 
 
 def json_fault(error: Exception) -> str:
-    """Return what is wrong with JSON, in a few words, from the error that parsing it raised."""
+    """Return the reason of a JSON parser's error in a few words."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
@@ -265,17 +273,18 @@ def json_fault(error: Exception) -> str:
 
 
 def describe_number(error: Exception) -> str:
-    """Return an error's text; of a number with too many digits, without Python's advice to programmers."""
+    """Return an error's text. For a number with too many digits it omits Python's advice to programmers."""
     said = str(error)
     return TOO_LONG if "set_int_max_str_digits" in said else said
 
 
 def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]:
-    """JSON objects, one a line; empty lines are passed over. Raises UserError with `origin` and the line."""
+    """Yield the JSON objects of lines, without empty ones. Raise UserError with `origin` and the line."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
+            # Editors on Windows put a byte order mark before the first line.
             found = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError as error:
             raise UserError(
@@ -292,14 +301,15 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
 
 @contextmanager
 def naming_row(path: Path, shown: str) -> Iterator[None]:
-    """Turn what a broken row of chatmill's own files raises into a sentence with the file and the line.
+    """Turn the errors of a damaged row of chatmill's own files into a sentence with the file and the line.
 
-    Who reads such files row by row does not check each row, which would take longer than to read them.
+    Readers of these files do not check each row, as checks would take longer than reading.
     """
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         number = _broken_line(path)
+        # No row is damaged, so the error is a mistake of ours and stays as it is.
         if not number:
             raise
         raise UserError(
@@ -309,7 +319,7 @@ def naming_row(path: Path, shown: str) -> Iterator[None]:
 
 
 def _broken_line(path: Path) -> int:
-    """Return the first line that is no row, counted from 1; 0: each is."""
+    """Return the number of the first line that is no row, counted from 1; 0 if all are rows."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -322,12 +332,12 @@ def _broken_line(path: Path) -> int:
 
 
 def read_rows(folder: Path, kind: str) -> list[Any]:
-    """Records of one type from all shards of a folder."""
+    """Return the records of one kind from all shards of a folder."""
     return [TYPES[kind](**row) for row in read_shards(folder)]
 
 
 def annotators_of(row: Mapping[str, Any]) -> list[str]:
-    """Who gave the labels of a row, one a score; empty where nobody is named."""
+    """Return the annotators of a row's labels, one for each score; empty texts for unknown ones."""
     if "scores" not in row:
         return [row.get("annotator", "")]
     named = list(row.get("annotators", []))
@@ -348,5 +358,5 @@ NOBODY = "unknown"
 
 
 def is_nobody(annotator: object) -> bool:
-    """Return whether a label names nobody as its author."""
+    """Return whether a label's annotator is unknown."""
     return not isinstance(annotator, str) or not annotator or annotator.startswith(NOBODY)

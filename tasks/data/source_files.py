@@ -1,4 +1,4 @@
-"""The files that a glob or a folder names: each real file once, whatever links lead to it."""
+"""Find the files of a glob or a folder, each real file once, regardless of links."""
 
 from __future__ import annotations
 
@@ -20,12 +20,20 @@ _KINDS = {
 
 
 def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:
-    """Return the files of a glob, a folder or a name, sorted; of a folder, those that `is_wanted` names.
+    """Return the files of a glob, a folder or a name, sorted.
 
-    Links to folders are followed, and no folder is entered twice, so a loop of links ends. Hidden files are
-    passed over. Raises UserError for a pipe, a socket, a device, or a link that leads nowhere.
+    Links to folders are followed, but no folder is entered twice, so a loop of links ends. Hidden files are
+    skipped.
+
+    Args:
+        pattern: A glob, a folder or a file, relative to `root`.
+        root: The project's folder.
+        is_wanted: Returns whether a file of a folder is wanted, by its name.
+
+    Raises:
+        UserError: A match is a pipe, a socket, a device, or a broken link.
     """
-    # A file that is called so is meant, whatever its name would match as a glob.
+    # An existing file of this name is meant, even if the name is also a glob, as in data[1].txt.
     path = root / pattern
     if path.is_dir():
         names = [os.path.join(pattern, name) for name in _walk_names(path) if is_wanted(name)]
@@ -39,12 +47,13 @@ def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> l
     for name in sorted(names):
         if not (root / name).is_dir():
             check_file(root / name, name)
+            # A file that links name twice would otherwise be read twice, and its rows be duplicates.
             found.setdefault(os.path.realpath(root / name), root / name)
     return list(found.values())
 
 
 def check_file(path: Path, name: str) -> None:
-    """Raise UserError for what is no regular file: reading it might never end."""
+    """Raise UserError for anything but a regular file: reading a pipe or a device might never end."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -56,7 +65,7 @@ def check_file(path: Path, name: str) -> None:
 
 
 def _match_recursive(pattern: str, root: Path) -> Iterator[str]:
-    """Match a glob with `**`, which stands for any folders; `glob` itself would follow a loop of links."""
+    """Yield the matches of a glob with `**`. The module `glob` itself would follow a loop of links."""
     parts = PurePosixPath(pattern).parts
     place = parts.index("**")
     base, rest = os.path.join(*parts[:place]) if place else "", parts[place:]
@@ -73,11 +82,12 @@ def _matches_parts(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
         return not names
     if parts[0] == "**":
         return any(_matches_parts(names[count:], parts[1:] or ("*",)) for count in range(len(names) + 1))
+    # `fnmatch` would ignore case on some systems, so a glob would match other files there.
     return bool(names) and fnmatchcase(names[0], parts[0]) and _matches_parts(names[1:], parts[1:])
 
 
 def _walk_names(folder: Path) -> Iterator[str]:
-    """Yield the names of what is below a folder, from there on, but for folders and hidden names."""
+    """Yield the names of files below a folder, relative to it, without hidden ones."""
     entered: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         state = os.stat(place)

@@ -1,4 +1,4 @@
-"""Where data comes from: one's own files, addresses, data sets, and members of pinned package archives."""
+"""Read the sources of data: the user's files, addresses, data sets, and members of package archives."""
 
 from __future__ import annotations
 
@@ -34,31 +34,29 @@ from tasks.project.paths import DOWNLOADS
 
 __all__ = ["Archive", "DataParameters", "Source"]
 
-IGNORABLE = ("group",)  # names that `columns` may give no column: the file's own is not read
+IGNORABLE = ("group",)  # names that `columns` may map to no column, so that the file's own is not read
 Documents = Literal["file", "paragraph"]
 ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source, from one of four places; and how it is read.
+    """A source of rows, from one of four places, and the options of its parser.
 
-    `files`: a glob, a folder, or a list of them, from the project's folder on; hidden files are passed over.
-    A file or folder whose name is that of the glob is taken by its name.
-    `urls`: addresses, each with `#sha256=SUM` behind it or without. `dataset`: a name on the hub with its
-    `revision` (and `subset`), or a folder saved with save_to_disk; `split` where it has several. `archive`: a
-    package's, with the `members` that are read; a member of an archive inside it is written with a `!`
-    between the two.
+    `files`: a glob, a folder, or a list of them, relative to the project's folder; hidden files are skipped.
+    A file or folder whose name equals the glob is taken by its name. `urls`: addresses, each with or without
+    `#sha256=SUM`. `dataset`: a name on the hub with its `revision` (and `subset`), or a folder of
+    save_to_disk, with `split` if it has several. `archive`: a package's archive with the `members` to read; a
+    `!` separates an inner archive from its member.
 
-    `format` names the parser in tasks/data/formats ("auto": found by looking); `prompt`, `columns`,
-    `documents`, `aspect` and the file `labelling` are told to it; `columns: {group: ""}` has the column group
-    ignored. `annotators` are those whose labels are taken (empty: everybody's); `quarantine` the largest
-    share of this source's rows that may break a rule (None: as in validate).
+    `format` names the parser in tasks/data/formats; "auto" detects it. `prompt`, `columns`, `documents`,
+    `aspect` and the file `labelling` are options of the parser. `columns: {group: ""}` ignores the column
+    group. `annotators` are the people whose labels are accepted; empty accepts all. `quarantine` is the
+    largest share of this source's rows that may break a rule; None uses that of validate.
 
-    `fields` says what a key means that looks like a verdict or a training mask: `ignore`, `verdict`,
-    `review`, `weight`, `mask`, `deleted`, or a mapping of its values to scores or to accept, reject and
-    ignore.
-    `strict`: the first row that cannot be read stops the run, where else it is set aside.
+    `fields` gives the meaning of keys that look like a verdict or a training mask: `ignore`, `verdict`,
+    `review`, `weight`, `mask`, `deleted`, or a mapping of values to scores or to accept, reject and ignore.
+    `strict` stops the run at the first row that cannot be read, which otherwise is quarantined.
     """
 
     name: str
@@ -84,15 +82,16 @@ class Source:
     def __post_init__(self) -> None:
         if fault := name_fault(self.name):
             raise ValueError(f"name is {self.name!a}, {fault}")
-        # What is recorded of a preset, by whomever, holds no key: this process alone keeps it.
+        # Presets are recorded in several places, so they must contain no secret: only this process keeps it.
         urls = self.urls
         concealed = conceal_secrets(urls) if isinstance(urls, str) else tuple(map(conceal_secrets, urls))
+        # The dataclass is frozen, and its own __init__ has already set the field.
         object.__setattr__(self, "urls", concealed)
         for said in self._faults():
             raise ValueError(f"source {self.name}: {said}")
 
     def _faults(self) -> list[str]:
-        """What is wrong, each in words that follow the source's name."""
+        """Return what is wrong with the source, in sentences that follow its name."""
         places = [name for name in ("files", "urls", "dataset", "archive") if getattr(self, name)]
         faults = []
         if len(places) != 1:
@@ -146,24 +145,28 @@ class Source:
 
     @property
     def wanted(self) -> huggingface.Wanted:
-        """The data set that it names."""
+        """The data set that the source names."""
         return huggingface.Wanted(self.dataset, self.subset, self.revision, self.split)
 
     @property
     def addresses(self) -> list[Address]:
-        """Its urls."""
+        """The parsed addresses of `urls`."""
         return [parse_address(url) for url in as_list(self.urls)]
 
 
 @dataclass(frozen=True)
 class DataParameters:
-    """What ingestion reads, and where the versions of the data go.
+    """The sources of ingestion, and the place of the data's versions.
 
-    `remote` is the folder (or address) of the DVC remote; empty: data stays here. `endpoint` is the server of
-    a store that speaks S3 and is not Amazon's. `accept` takes sources that give other rows than data.dvc
-    says, as a new version. `readmit` takes rows and people back that the last version left out as withdrawn.
-    `strict` makes every source strict. `version`, the hash in data.dvc, has that version stand for the
-    sources: none is read, and they may be gone.
+    Attributes:
+        sources: The sources.
+        archives: Package archives by name.
+        remote: The folder or address of the DVC remote; empty keeps the data on this machine.
+        endpoint: The URL of an S3 server other than Amazon's.
+        accept: Accept other rows than data.dvc says from unchanged sources, as a new version.
+        readmit: Accept rows and people that the last version left out as withdrawn.
+        strict: Make every source strict.
+        version: The hash in data.dvc. That version replaces the sources, which are not read and may be gone.
     """
 
     sources: tuple[Source, ...]
@@ -176,6 +179,7 @@ class DataParameters:
     version: str = ""
 
     def __post_init__(self) -> None:
+        # Names identify sources in the data and in reports.
         names = [source.name for source in self.sources]
         if not names:
             raise ValueError("sources is empty; name at least one")
@@ -185,6 +189,7 @@ class DataParameters:
         for source in self.sources:
             if source.archive and source.archive not in self.archives:
                 raise ValueError(f"source {source.name}: archive {source.archive!r} is not among archives")
+        # Recorded addresses have no secrets, so both would share one cached download.
         if twice := same_but_for_secrets([url for source in self.sources for url in as_list(source.urls)]):
             raise ValueError(
                 f"sources: {twice} is there twice, and only what may be a secret tells one from the other; "
@@ -196,16 +201,19 @@ class DataParameters:
 
 
 def as_list(one_or_more: str | Sequence[str]) -> tuple[str, ...]:
-    """A single name as a list of it."""
+    """Return one or several names as a tuple."""
     return (one_or_more,) if isinstance(one_or_more, str) else tuple(one_or_more)
 
 
 def read_source(
     source: Source, parameters: DataParameters, root: Path, report: EventCallback
 ) -> list[SourceFile]:
-    """The files of a source, fetched where they must be. Raises UserError for what is missing or changed.
+    """Return the files of a source, downloaded if necessary.
 
-    What is on disk is not read here: each File has its `path`. Members of archives are in memory.
+    Files on disk are not read here: each SourceFile has its `path`. Members of archives are in memory.
+
+    Raises:
+        UserError: Something is missing or has changed.
     """
     if source.files:
         return [SourceFile(_display_path(path, root), path=path) for path in own_files(source, root)]
@@ -223,7 +231,7 @@ def read_source(
 
 
 def reading_of(source: Source, root: Path) -> ParseOptions:
-    """What the source's parser is told. Raises UserError where the labelling configuration cannot be read."""
+    """Return the options of a source's parser. Raise UserError if the labelling configuration is missing."""
     labelling = (
         SourceFile(source.labelling, path=_read_labelling_config(source, root)).text()
         if source.labelling
@@ -236,13 +244,13 @@ def reading_of(source: Source, root: Path) -> ParseOptions:
 
 
 def without_ignored(files: Sequence[SourceFile], source: Source) -> list[SourceFile]:
-    """Return the files of a source without the columns that it names as not to be read."""
+    """Return the files of a source without the columns that it ignores."""
     ignored = tuple(name for name, own in source.columns.items() if not own)
     return [replace(file, ignored=ignored) for file in files] if ignored else list(files)
 
 
 def check_annotators(source: Source, found: ParsedRow) -> None:
-    """Raises UserError where a label is by someone whom the source does not name."""
+    """Raise UserError if a label is by a person whom the source does not name."""
     row = found.row
     if not source.annotators or not isinstance(row, Comparison | Rating) or row.fault:
         return
@@ -256,19 +264,20 @@ def check_annotators(source: Source, found: ParsedRow) -> None:
 
 
 def sources_digest(parameters: DataParameters, root: Path) -> str:
-    """What the rows are made of: each source's description, and what its bytes go by (`source_identities`).
+    """Return the digest of the sources: their descriptions and the identities of their bytes.
 
-    What a source leaves at its default is not described, nor its share of quarantine, which changes no row.
-    A version that stands for them is all.
+    Options at their default are left out, so that a new option does not change the digest. A version that
+    replaces the sources is the whole digest.
     """
     return identities_digest(parameters, source_identities(parameters, root))
 
 
 def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, Any]]:
-    """What each source's bytes go by, with its name.
+    """Return the identity of each source's bytes, with its name.
 
-    That is an archive's pin, the SHA-256 of each file (read once for as long as it stays as it is) and of the
-    labelling configuration, the sum of an address or what its server says of it, a data set's revision.
+    It is an archive's pin, the SHA-256 of files and of the labelling configuration, or a data set's revision.
+    For an address it is the checksum or the server's state. A file's cached checksum is reused while the file
+    is unchanged.
     """
     if parameters.version:
         return []
@@ -290,15 +299,17 @@ def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, 
 
 
 def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[str, Any]]) -> None:
-    """Raises UserError for a file that is not what it was when its `source_identities` were found.
+    """Raise UserError if a file changed since `source_identities` was called.
 
-    Files that came since were not asked for; the next ingestion reads them.
+    New files are not considered; the next ingestion reads them.
     """
     for source, each in zip(parameters.sources, found, strict=True):
         before = {**each.get("files", {}), **each.get("labelling", {})}
         there = [root / name for name in before if (root / name).is_file()]
         now = _file_sums(there, root)
         for name in before:
+            # A file that was read while it was written gives rows of neither version, under the checksum of
+            # one of them.
             if now.get(name) != before[name]:
                 raise UserError(
                     f"source {source.name}: {name} changed while it was read; let it be written beside and "
@@ -307,20 +318,21 @@ def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[
 
 
 def _file_sums(paths: Sequence[Path], root: Path) -> dict[str, str]:
-    """The SHA-256 of files by their names from the project's folder on."""
+    """Return the SHA-256 of files by their names relative to the project's folder."""
     if not paths:
         return {}
     return dict(zip((_display_path(path, root) for path in paths), file_sums(list(paths), root), strict=True))
 
 
 def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, Any]]) -> str:
-    """`sources_digest` of identities that are known already."""
+    """Return `sources_digest` for identities that are already known."""
     if parameters.version:
         return f"version {parameters.version}"
     described = [
         [
             _describe_source(source),
             each.get("pin"),
+            # Names too: a renamed file changes the places of rows and, by its suffix, its container.
             list(each.get("files", {})),
             [*each.get("files", {}).values(), *each.get("labelling", {}).values()],
             [url["version"] for url in each.get("urls", ())],
@@ -332,10 +344,10 @@ def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, A
 
 
 def own_files(source: Source, root: Path) -> list[Path]:
-    """The files that a source's globs and folders hold, each once: by glob as listed, sorted in each.
+    """Return the files of a source's globs and folders, each once, in the order of the globs.
 
-    A glob may lead out of the project's folder; that is for its author to say. Raises UserError for one that
-    matches nothing.
+    A glob may lead out of the project's folder, which is the author's decision. Raises UserError for a glob
+    without a match.
     """
     found: dict[str, Path] = {}
     for pattern in as_list(source.files):
@@ -343,6 +355,7 @@ def own_files(source: Source, root: Path) -> list[Path]:
             paths = match_files(pattern, root, lambda name: unpacked_suffix(name) in ENDINGS)
         except UserError as error:
             raise UserError(f"source {source.name}: {error}") from error
+        # Ingestion empties data/ before it writes, so it would delete its own source.
         if inside := [path for path in paths if lies_in_data(path, root)]:
             raise UserError(
                 f"source {source.name}: {_display_path(inside[0], root)} lies in data/, which "
@@ -365,6 +378,7 @@ def _explain_no_match(pattern: str, root: Path) -> str:
     if glob.has_magic(pattern):
         return f"{pattern} matches no file in {root}"
     there = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
+    # A mistyped name is the most common reason for a missing file.
     near = difflib.get_close_matches(path.name, sorted(there), n=1)
     return f"the file {pattern} is missing" + (f"; did you mean {near[0]}?" if near else f" in {root}")
 
@@ -386,7 +400,7 @@ def _describe_source(source: Source) -> dict[str, Any]:
         for known in fields(source)
     }
     values = {name: value for name, value in asdict(source).items() if value != defaults[name]}
-    # Neither changes a row.
+    # Neither changes a row, so a change of them need not make a new version.
     values.pop("quarantine", None)
     values.pop("strict", None)
     return values

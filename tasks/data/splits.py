@@ -1,4 +1,4 @@
-"""The split of a row: train, validation or test, by the digest of its group."""
+"""Assign rows to training, validation or test by the digest of their group."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class SplitParameters:
-    """Shares of the groups that go to validation and to test; the rest is for training.
+    """Shares of the groups for validation and for test. The rest is for training.
 
-    `salt` gives another draw. A group's split depends on its own digest alone, so new data never moves old.
+    `salt` changes the draw. A group's split depends only on its digest, so new data never moves old rows.
     """
 
     valid: float = 0.05
@@ -26,7 +26,8 @@ class SplitParameters:
 
 
 def split_of(group: str, parameters: SplitParameters) -> str:
-    """Which split a group belongs to."""
+    """Return the split of a group."""
+    # 13 hex digits are 52 bits, which a float holds exactly.
     place = int(hashlib.sha256(f"{parameters.salt}{group}".encode()).hexdigest()[:13], 16) / 16**13
     if place < parameters.test:
         return "test"

@@ -1,4 +1,4 @@
-"""What came, changed and went between two versions of the data, in a memory that does not grow with them."""
+"""Compare two versions of the data in a memory that does not grow with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = 200
 
 
 class Count(NamedTuple):
-    """Rows of one kind and source that were added, changed, gone."""
+    """The number of rows of one kind and source that were added, changed or removed."""
 
     kind: str
     source: str
@@ -29,7 +29,7 @@ class Count(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One row of a difference: what it said before and says now; empty where it was not there."""
+    """A row that differs: its text before and now, empty if it did not exist."""
 
     kind: str
     source: str
@@ -39,7 +39,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """Counts by kind and source, and the first examples of each kind of change."""
+    """The counts by kind and source, and the first examples of each kind of change."""
 
     counts: list[Count]
     examples: list[Example]
@@ -47,14 +47,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two versions: the hashes of its files by path in `data/`, and where a file can be read."""
+    """One of the two versions: the hashes of its files by path in `data/`, and their places on disk."""
 
     name: str
     files: dict[str, str]
     place: Callable[[str], Path]
 
     def shards(self, kind: str, without: set[str]) -> list[tuple[str, str]]:
-        """Path and hash of a kind's shards, in order, but for those of these hashes."""
+        """Return the path and the hash of a kind's shards in order, except those with the given hashes."""
         ours = (f"{kind}/", f"{kind}.jsonl")
         return [
             (path, self.files[path])
@@ -64,17 +64,25 @@ class Side:
 
 
 def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Difference:
-    """The difference between two versions; each is a data hash, or "working" for `data/` as it stands.
+    """Return the difference between two versions.
 
-    A row is *added* or *gone* where its id is on one side only; ids are digests of content. It is *changed*
-    where the id stayed and what stands beside the content did not (source, group, references, time), and
-    where one row took another's place: of n gone and m added of one kind, source and group, the lesser
-    number. A group is what a split must not tear (the passage, the prompt, the review), so a mended answer
-    is a change, and a mended document, which is its own group unless another is given, is one gone and one
-    added.
+    A row is *added* or *gone* if its id is on one side only; ids are digests of content. It is *changed* if
+    the id stayed and other values did not (source, group, references, time), or if one row replaced another:
+    of n rows gone and m added of one kind, source and group, the lesser number. A group is what a split keeps
+    together (the passage, the prompt, the review), so a corrected answer is a change. A corrected document is
+    its own group unless another is given, so it counts as one row gone and one added.
 
-    Files that both sides have are not read. Those that are not on this machine are brought into DVC's cache;
-    `data/` is left as it is. Raises UserError for a version that is not to be had.
+    Files that both versions share are not read. Files that are not on this machine are fetched into DVC's
+    cache. `data/` stays as it is.
+
+    Args:
+        root: The project's folder.
+        before: The hash of a version, or "working" for `data/` as it is.
+        now: The other version.
+        rows: The number of examples of each kind of change.
+
+    Raises:
+        UserError: A version cannot be found.
     """
 
     if WORKING in (before, now) and not (root / "data").is_dir():
@@ -85,6 +93,7 @@ def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Differ
             sides = side_of(repo, root, before), side_of(repo, root, now)
             shared = _shared_shards(*sides)
             for side in sides:
+                # data/ is on this machine by definition.
                 if side.name != WORKING:
                     bring_files(
                         repo, side, [found for kind in TYPES for _, found in side.shards(kind, shared)]
@@ -93,10 +102,11 @@ def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Differ
 
     first, second = remote.retry_action(action, "the DVC remote")
     shared = _shared_shards(first, second)
-    with closing(sqlite3.connect("")) as store:  # a file of its own, gone when it is closed
+    with closing(sqlite3.connect("")) as store:  # a temporary file, deleted when it is closed
+        # Some builds of SQLite keep temporary databases in memory.
         store.execute("PRAGMA temp_store = FILE")
         store.execute("CREATE TABLE loose (kind, source, grp, side, id, says)")
-        store.execute("CREATE TABLE matched (kind, source, id, before, now)")  # NULL: not there
+        store.execute("CREATE TABLE matched (kind, source, id, before, now)")  # NULL: the row did not exist
         for kind in TYPES:
             parts = _ordered_lines(first, kind, shared), _ordered_lines(second, kind, shared)
             for old, new in _merge_sorted(*parts):
@@ -110,12 +120,13 @@ def _shared_shards(first: Side, second: Side) -> set[str]:
 
 
 def side_of(repo: Any, root: Path, version: str) -> Side:
-    """A version's files. Raises UserError for one that is not to be had."""
+    """Return a version's files. Raise UserError if the version cannot be found."""
     if version == WORKING:
         return Side(WORKING, versions.folder_listing(root), lambda path: root / "data" / path)
     store = repo.cache.local
     files = remote.version_listing(store, version)
     if files is None:
+        # The listing alone: files that both versions share are never fetched.
         remote.copy_data_version(_fetch_remote_version(repo, version), store, [version])
         files = remote.version_listing(store, version)
     if files is None:
@@ -124,8 +135,9 @@ def side_of(repo: Any, root: Path, version: str) -> Side:
 
 
 def bring_files(repo: Any, side: Side, hashes: list[str]) -> None:
-    """Have files of a version in DVC's cache. Raises UserError where they are not to be had."""
+    """Fetch files of a version into DVC's cache. Raise UserError if they cannot be found."""
     store = repo.cache.local
+    # Damaged objects of the cache are fetched again.
     if not remote.damaged_hashes(store, hashes):
         return
     if not remote.copy_data_version(_fetch_remote_version(repo, side.name), store, hashes):
@@ -155,14 +167,14 @@ def _shorten_hash(version: str) -> str:
 
 
 class Line(NamedTuple):
-    """A row as it stands in a shard: its id, and the canonical line."""
+    """A row of a shard: its id and its canonical line."""
 
     id: str
     text: str
 
 
 def _ordered_lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
-    """The rows of a kind in order of ids. Raises UserError where they are not in order."""
+    """Yield the rows of a kind in order of ids. Raise UserError if they are not in order."""
     last = ""
     for path, _ in side.shards(kind, shared):
         place = side.place(path)
@@ -172,6 +184,8 @@ def _ordered_lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
         ):
             for number, text in enumerate(file, 1):
                 found = _line_id(text, f"data/{path} of {side.name}, line {number}")
+                # The merge compares neighbours only, so rows out of order would be reported as added and
+                # removed.
                 if found < last:
                     raise UserError(
                         f"data/{path} of {side.name}, line {number}: id {found} stands after {last}; rows "
@@ -182,7 +196,7 @@ def _ordered_lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
 
 
 def _line_id(line: str, where: str) -> str:
-    # Canonical lines begin with the id; parsing all of each would take most of the time.
+    # Canonical lines begin with the id. Parsing whole lines would take most of the time.
     if line.startswith('{"id":"'):
         return line[7 : line.index('"', 7)]
     try:
@@ -192,7 +206,7 @@ def _line_id(line: str, where: str) -> str:
 
 
 def _merge_sorted(first: Iterator[Line], second: Iterator[Line]) -> Iterator[tuple[Line | None, Line | None]]:
-    """What differs of two sorted sequences, side by side where the id is the same."""
+    """Yield the differences of two sorted sequences, with rows of equal ids side by side."""
     old, new = next(first, None), next(second, None)
     while old is not None or new is not None:
         if new is None or (old is not None and old.id < new.id):
@@ -231,7 +245,7 @@ def _parse_row(line: Line, kind: str) -> dict[str, Any]:
 
 
 def _describe_row(row: dict[str, Any]) -> str:
-    """What a row holds, short enough to be shown; of a label also what was judged."""
+    """Return a row's content in a short text; for a label with what was judged."""
     if "text" in row:
         said = row["text"]
     elif "choice" in row:
@@ -243,7 +257,7 @@ def _describe_row(row: dict[str, Any]) -> str:
 
 
 def _match_groups(store: sqlite3.Connection) -> None:
-    """Put what went and what came of one group side by side, in order of ids."""
+    """Match removed and added rows of one group with each other, in order of ids."""
     store.execute("""
         INSERT INTO matched
         SELECT kind, source, MAX(id), MAX(CASE side WHEN 'gone' THEN says END),
@@ -265,7 +279,7 @@ def _count_changes(store: sqlite3.Connection) -> list[Count]:
 
 
 def _example_rows(store: sqlite3.Connection, rows: int) -> list[Example]:
-    """The first `rows` by id of what came, changed and went, of each kind."""
+    """Return the first `rows` examples by id of added, changed and removed rows of each kind."""
     query = """
         SELECT kind, source, COALESCE(before, ''), COALESCE(now, '') FROM matched
         WHERE kind = ? AND (before IS NOT NULL) = ? AND (now IS NOT NULL) = ? ORDER BY id LIMIT ?

@@ -1,4 +1,4 @@
-"""Which versions of the data there were: data.dvc over git's history, and what this folder made besides."""
+"""List the versions of the data: data.dvc in git's history, and uncommitted versions made in this folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ _SHORTEST = 4
 
 @dataclass(frozen=True)
 class Version:
-    """One version: its hash, the rows by kind, and the digest of the sources it was made of.
+    """A version of the data.
 
-    `date` is when it was committed, or made where it is not (ISO 8601; empty: not known); `commit` and
-    `subject` are empty where it is not committed. `sources` differ from those of the version before where
-    the rows differ for that reason, and not for another parser's sake; so do `withdrawn` where other rows
-    were left out as withdrawn (empty: none).
+    Attributes:
+        hash: The hash of the data.
+        date: The time of the commit, or else when it was made (ISO 8601; empty if unknown).
+        commit: The commit; empty if there is none.
+        subject: The subject of the commit; empty if there is none.
+        rows: Rows by kind.
+        sources: The digest of the sources. If it equals that of the version before, another parser made the
+            difference.
+        withdrawn: The digest of the withdrawals; empty if there are none.
     """
 
     hash: str
@@ -37,10 +42,10 @@ class Version:
 
 
 def version_log(root: Path) -> list[Version]:
-    """The versions that can be named here, the newest first; a version that came back stands there twice.
+    """Return the versions that can be named here, the newest first.
 
-    First what data.dvc names without a commit; then git's history of data.dvc, and among it by date what
-    was made in this folder and never committed. Without git, what was made in this folder.
+    A version that was restored later is listed twice. First is data.dvc if it is not committed. Then come
+    git's history of data.dvc and, by date, the versions made in this folder that were never committed.
     """
     committed = _committed_versions(root)
     hashes = {version.hash for version in committed}
@@ -49,9 +54,10 @@ def version_log(root: Path) -> list[Version]:
     loose = [
         _parse_version(entry, entry["made"])
         for entry in reversed(remembered_versions(root))
+        # Committed versions are listed with their commits.
         if entry["md5"] not in hashes and (now is None or entry["md5"] != now["md5"])
     ]
-    # Stable: commits of one second stay in git's order.
+    # `sorted` is stable: commits of the same second stay in git's order.
     past = sorted([*committed, *loose], key=lambda version: version.date, reverse=True)
     if now is not None and not (committed and committed[0].hash == now["md5"]):
         return [_parse_version(now, made.get(now["md5"], "")), *past]
@@ -66,7 +72,7 @@ def _parse_version(pointer: dict[str, Any], date: str, commit: str = "", subject
 
 
 def _committed_versions(root: Path) -> list[Version]:
-    """data.dvc at each commit that changed it, in git's order, but for those that removed or broke it."""
+    """Return data.dvc at each commit that changed it, in git's order, without damaged ones."""
     listed = _run_git(root, "log", "--format=%H%x00%cI%x00%s", "--", POINTER)
     found = []
     for line in (listed or "").splitlines():
@@ -76,13 +82,14 @@ def _committed_versions(root: Path) -> list[Version]:
             pointer = parse_pointer(text or "", Path(f"{commit[:10]}:{POINTER}"))
         except UserError:
             continue
+        # Dates of commits have the committer's time zone, and the log sorts them as texts.
         made = datetime.fromisoformat(date).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         found.append(_parse_version(pointer, made, commit, subject))
     return found
 
 
 def _run_git(root: Path, *words: str) -> str | None:
-    """What git says; None where it is not there, or says no."""
+    """Return the output of git; None if git is not installed or fails."""
     command = ["git", "-C", str(root), *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
@@ -92,10 +99,11 @@ def _run_git(root: Path, *words: str) -> str | None:
 
 
 def find_version_hash(root: Path, name: str) -> str:
-    """The hash of the version that is called so: a git revision, or a hash of the data or its beginning.
+    """Return the hash of a version by its name: a git revision, or the hash or its beginning.
 
-    A git revision goes first. Raises UserError where there is none, or more than one.
+    A git revision takes precedence. Raises UserError if no version matches, or several do.
     """
+    # --end-of-options: a name that begins with "-" must not become an option of git.
     commit = _run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if commit is not None:
         text = _run_git(root, "show", f"{commit.strip()}:./{POINTER}")
@@ -122,9 +130,9 @@ def _join_hashes(hashes: Sequence[str] | dict[str, None]) -> str:
 
 
 def last_accepted(root: Path) -> str:
-    """The version to compare with where none is named: that of HEAD, or without git the one before this.
+    """Return the version to compare with by default: that of HEAD, or without git the previous one.
 
-    Raises UserError where there is none.
+    Raises UserError if there is none.
     """
     if _run_git(root, "show", f"HEAD:./{POINTER}") is not None:
         return find_version_hash(root, "HEAD")

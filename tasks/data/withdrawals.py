@@ -1,4 +1,4 @@
-"""Rows and people that were withdrawn: whatever the sources hold, no model learns from them again."""
+"""Exclude withdrawn rows and people from training, regardless of what the sources contain."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _WHOLE = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """A row, or a person with every label of theirs, that somebody withdraws. `time` is ISO 8601.
+    """The withdrawal of a row, or of a person with all their labels. `time` is ISO 8601.
 
-    `rated` goes with the id of a rating and says what was rated, as a rating has another id with each score.
+    `rated` accompanies the id of a rating and is the digest of what was rated, as each score changes the id.
     """
 
     by: str
@@ -48,14 +48,14 @@ class Withdrawal:
 
     @property
     def line(self) -> str:
-        """How it stands in the file."""
+        """The line of the withdrawal in the file."""
         names = ("id", "rated", "annotator", "by", "why", "time")
         return json_line({name: getattr(self, name) for name in names if getattr(self, name)})
 
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """What is not learned from: ids of rows, names of people, and what was rated (as `rated_of` says it)."""
+    """The withdrawn ids of rows, names of people, and digests of rated answers (as of `rated_of`)."""
 
     ids: frozenset[str] = frozenset()
     annotators: frozenset[str] = frozenset()
@@ -66,18 +66,18 @@ class Withdrawn:
 
     @property
     def withdrawals_content(self) -> dict[str, list[str]]:
-        """It in plain values and in order, for a key; what is empty is left out."""
+        """The withdrawals as plain, sorted values for a cache key, without empty ones."""
         found = {field.name: sorted(getattr(self, field.name)) for field in fields(self)}
         return {name: values for name, values in found.items() if values}
 
     @property
     def withdrawals_digest(self) -> str:
-        """What data.dvc knows it by; empty where nothing is withdrawn."""
+        """The digest of the withdrawals in data.dvc; empty if nothing is withdrawn."""
         text = json.dumps(self.withdrawals_content, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() if self else ""
 
     def filter_row(self, row: Record) -> Record | None:
-        """What of a row may be learned from: the row itself, a rating with fewer scores, or nothing."""
+        """Return the part of a row that may be used: the row, a rating with fewer scores, or None."""
         if row.id in self.ids:
             return None
         if isinstance(row, Comparison):
@@ -87,9 +87,11 @@ class Withdrawn:
         if self.rated and rated_of(vars(row)) in self.rated:
             return None
         kept = self._without_people(row)
+        # Without some scores the rating has another id, which may be withdrawn too.
         return kept if kept is None or kept.id not in self.ids else None
 
     def _without_people(self, row: Rating) -> Rating | None:
+        # The same object, by which callers see that nothing was removed.
         if not self.annotators.intersection(row.annotators):
             return row
         named = [*row.annotators, *[""] * (len(row.scores) - len(row.annotators))]
@@ -104,8 +106,8 @@ class Withdrawn:
         )  # fmt: skip
 
     def matches_line(self, kind: str, line: bytes) -> bool:
-        """Whether a row as it stands in a shard, or a score in it, is withdrawn."""
-        # Canonical lines begin with the id; those mended by hand may not.
+        """Return whether a row's line, or a score in it, is withdrawn."""
+        # Canonical lines begin with the id. Lines that people edited may not.
         canonical = line.startswith(b'{"id":"')
         number = line[ID].decode() if canonical else str(json.loads(line)["id"])
         if number in self.ids:
@@ -119,13 +121,13 @@ class Withdrawn:
 
 
 def rated_of(row: Mapping[str, Any]) -> str:
-    """What a rating rates: the digest of answer and aspect, whoever gave which score."""
+    """Return the digest of what a rating rates: the answer and the aspect, but not the scores."""
     said = [row.get("history") or [], row["prompt"], row["completion"], row["aspect"]]
     return text_digest("rated", *said)
 
 
 def read_withdrawals(root: Path) -> list[Withdrawal]:
-    """The lines of the project's file. No file: none.
+    """Return the withdrawals of the project's file; none if it does not exist.
 
     Raises UserError with file and line for a line that is no withdrawal.
     """
@@ -141,12 +143,12 @@ def read_withdrawals(root: Path) -> list[Withdrawal]:
 
 
 def read_withdrawn(root: Path) -> Withdrawn:
-    """What the project's file withdraws, who said so and why left aside."""
+    """Return the set of what the project's file withdraws."""
     return merge_withdrawals(read_withdrawals(root))
 
 
 def merge_withdrawals(withdrawals: Iterable[Withdrawal]) -> Withdrawn:
-    """Withdrawals as what they withdraw."""
+    """Return the set of what some withdrawals withdraw."""
     found = list(withdrawals)
     ids, people, rated = (
         frozenset(filter(None, (getattr(one, name) for one in found)))
@@ -156,18 +158,20 @@ def merge_withdrawals(withdrawals: Iterable[Withdrawal]) -> Withdrawn:
 
 
 def write_withdrawals(root: Path, withdrawals: Iterable[Withdrawal]) -> None:
-    """Add lines to the project's file, all or none. Raises UserError where it cannot be written."""
+    """Append withdrawals to the project's file, all or none. Raise UserError if it cannot be written."""
     append_lines(root, WITHDRAWN, (each.line for each in withdrawals), lambda: read_withdrawals(root))
 
 
 def count_withdrawn(data: Path, withdrawn: Withdrawn) -> Counter[str]:
-    """How many rows of the folder data/ are withdrawn or have a score that is, by kind."""
+    """Return the number of rows in data/, by kind, that are withdrawn or have a withdrawn score."""
     found: Counter[str] = Counter()
     for kind in TYPES:
+        # People and ratings are only in labels, so the large shards of text need not be read for them.
         if withdrawn.ids or kind in LABEL_KINDS:
             for path in list_shards(data / kind):
                 with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
                     found[kind] += sum(withdrawn.matches_line(kind, line) for line in lines)
+    # Unary plus drops the kinds with a count of 0.
     return +found
 
 
@@ -181,6 +185,7 @@ def _parse_withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
     for name in ("id", "annotator", "rated"):
         if name in values and (not isinstance(values[name], str) or not values[name]):
             raise UserError(f"{place}: {name} is {brief_json(values[name])}; a text is right")
+    # One line withdraws one thing, so that it can be taken back alone.
     if ("id" in values) == ("annotator" in values):
         raise UserError(f"{place}: a withdrawal names one, an id or an annotator")
     for name in ("id", "rated"):

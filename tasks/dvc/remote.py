@@ -1,4 +1,4 @@
-"""Where versions of the data are kept besides this machine: what goes there, what comes, what goes wrong."""
+"""Copy versions of the data to and from a DVC remote, with retries, and explain its errors to users."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from model.errors import UserError
 from tasks.common import url_secrets
 
 _NAME = "chatmill"
-# What takes longer to come back is told to the person who waits.
+# Seconds between attempts. A failure that lasts longer than their sum is reported to the user.
 WAITS = (1.0, 2.0, 4.0, 8.0)
-CONNECT_SECONDS = "5"  # S3's own default is a minute, five times over
+CONNECT_SECONDS = "5"  # botocore's default is a minute for each of five attempts
 _PIECE = 1 << 20
-_COPIES = 8  # objects that are copied at once
+_COPIES = 8  # objects copied in parallel
 T = TypeVar("T")
 
-# By name, as the packages that have these classes need not be there.
+# Classes are matched by name, because the packages that define them may not be installed.
 UNREACHABLE = {
     "ClientConnectionError", "ClientPayloadError", "ConnectionError", "HTTPClientError",
     "IncompleteReadError", "ResponseStreamingError", "TimeoutError", "gaierror",
@@ -48,17 +48,26 @@ UNREACHABLE_NUMBERS = {
 
 
 class Fault(NamedTuple):
-    """What went wrong in one sentence, and whether it may pass by itself."""
+    """An error in one sentence, and whether it may pass without the user's help."""
 
     says: str
     passes: bool
 
 
 def retry_action(action: Callable[[], T], where: str = "", waits: Sequence[float] = ()) -> T:
-    """The result of an action that is done again, after a wait, while a lock or the network breaks it.
+    """Run an action, and repeat it while a lock or the network makes it fail.
 
-    `where` is the remote's address, for messages. Raises UserError at once for what does not pass by itself:
-    a bucket that is not there, a password that is refused, a disk that is full.
+    Args:
+        action: The action. It must be safe to repeat.
+        where: The remote's address, for messages.
+        waits: Seconds before each further attempt; empty means `WAITS`.
+
+    Returns:
+        The result of the action.
+
+    Raises:
+        UserError: The error does not pass by itself (a missing bucket, a refused password, a full disk), or
+            all attempts failed.
     """
     for wait in (*(waits or WAITS), None):
         try:
@@ -76,8 +85,9 @@ def retry_action(action: Callable[[], T], where: str = "", waits: Sequence[float
 
 
 def explain_error(error: BaseException, where: str) -> Fault | None:
-    """What an error of DVC or of a store means to a person; None: it is a mistake of ours."""
-    # The first cause says most: a store's own code is dressed as a plain PermissionError on the way up.
+    """Return the meaning of an error of DVC or of a store; None if it is none that a user can act on."""
+    # The innermost cause is the most specific: s3fs, for one, turns a store's error code into a
+    # PermissionError.
     for cause in reversed(list(_error_causes(error))):
         names = {kind.__name__ for kind in type(cause).__mro__}
         code, status = _s3_response(cause)
@@ -119,6 +129,7 @@ def explain_error(error: BaseException, where: str) -> Fault | None:
 
 
 def _error_causes(error: BaseException) -> Iterator[BaseException]:
+    # Chains of causes can be circular.
     seen: set[int] = set()
     step: BaseException | None = error
     while step is not None and id(step) not in seen:
@@ -128,7 +139,7 @@ def _error_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _s3_response(error: BaseException) -> tuple[str, int]:
-    """Code and HTTP status of an S3 error; empty and 0 for any other."""
+    """Return the code and the HTTP status of an S3 error; empty and 0 for any other error."""
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
         return "", 0
@@ -145,14 +156,17 @@ def _short_error(error: BaseException) -> str:
 
 
 def missing_plugin(where: str) -> str:
-    """What to install for a remote's kind of address."""
+    """Return a sentence that names the package to install for a remote's scheme."""
     scheme = urlsplit(where).scheme
     install = "pip install chatmill[s3]" if scheme == "s3" else f"pip install dvc-{scheme}"
     return f"data.remote {where} needs DVC's plugin for {scheme}; `{install}` installs it"
 
 
 def address_problem(address: str) -> str:
-    """What is wrong with an address that holds a secret, in words that follow its key; else empty."""
+    """Return why an address must not be recorded as it contains a secret; else empty.
+
+    The text follows the name of the key in a sentence.
+    """
     parts = urlsplit(address)
     if url_secrets.secret_problem(address, url_secrets.NAMED_USERS) and not parts.password:
         return "holds a user; credentials are taken from the environment or from AWS's own files"
@@ -162,9 +176,16 @@ def address_problem(address: str) -> str:
 
 
 def set_remote(repo: Any, root: Path, remote: str, endpoint: str = "") -> None:
-    """Make an address DVC's own default in .dvc/config.local, so that `dvc pull` finds it too.
+    """Make an address DVC's default remote in .dvc/config.local, so that `dvc pull` uses it too.
 
-    Raises UserError for an address with a password in it: what is written must not be secret.
+    Args:
+        repo: DVC's repository.
+        root: The project's folder; a relative `remote` starts there.
+        remote: The remote's address or folder.
+        endpoint: The URL of an S3 server other than Amazon's.
+
+    Raises:
+        UserError: An address contains a password, which must not be written to a file.
     """
     for name, address in (("remote", remote), ("endpoint", endpoint)):
         if said := address_problem(address):
@@ -174,6 +195,7 @@ def set_remote(repo: Any, root: Path, remote: str, endpoint: str = "") -> None:
     if urlsplit(remote).scheme == "s3":
         wanted["connect_timeout"] = CONNECT_SECONDS
     core = repo.config.get("core", {})
+    # Unchanged settings are not written: `edit` rewrites the file, and another process may be reading it.
     if core.get("remote") == _NAME and _plain_settings(repo.config["remote"].get(_NAME)) == wanted:
         return
     with repo.config.edit("local") as settings:
@@ -186,11 +208,11 @@ def _plain_settings(settings: Any) -> dict[str, str]:
 
 
 def open_remote(repo: Any) -> Any:
-    """The store of DVC's default remote, looked at once, so that what is wrong with it is raised here."""
+    """Return the store of DVC's default remote after one request to it, which raises if it is unusable."""
     remote = repo.cloud.get_remote()
     store = remote.odb
     if remote.fs.protocol == "s3":
-        # Most questions to a store take an error for a no.
+        # `exists` answers False on most errors, such as a missing bucket. Listing raises the error itself.
         bucket, _, prefix = remote.path.strip("/").partition("/")
         remote.fs.fs.invalidate_cache()
         remote.fs.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
@@ -200,7 +222,7 @@ def open_remote(repo: Any) -> Any:
 
 
 def version_listing(store: Any, version: str) -> dict[str, str] | None:
-    """Return the hashes of a version's files by path; None where the store has no sound listing of it."""
+    """Return the hashes of a version's files by path; None if the store has no undamaged listing of it."""
     path = store.oid_to_path(version)
     if not store.fs.exists(path):
         return None
@@ -212,10 +234,18 @@ def version_listing(store: Any, version: str) -> dict[str, str] | None:
 
 
 def copy_data_version(source: Any, target: Any, hashes: Sequence[str]) -> bool:
-    """Bring from store to store what the target has not or has damaged; return whether it has all of it then.
+    """Copy the objects that the target lacks or has damaged.
 
-    What is copied is hashed on the way: an object that is damaged, or cut short, is left where it is. In a
+    Objects are hashed while they are copied. One that is damaged or truncated in the source is skipped. In a
     folder, a damaged object is replaced.
+
+    Args:
+        source: The store to read.
+        target: The store to write.
+        hashes: The hashes of the objects.
+
+    Returns:
+        Whether the target has all objects afterwards.
     """
     wanted = damaged_hashes(target, hashes)
     usable = [name for name in wanted if name not in set(damaged_hashes(source, wanted))]
@@ -224,7 +254,7 @@ def copy_data_version(source: Any, target: Any, hashes: Sequence[str]) -> bool:
             for _ in executor.map(partial(_copy_object, source, target), usable):
                 pass
     elif usable:
-        # Without check_exists: an object of that name may be there, and damaged.
+        # With check_exists DVC would skip an object that exists, even if it is damaged.
         paths = [source.oid_to_path(name) for name in usable]
         target.add(paths, source.fs, usable, check_exists=False)
     return not damaged_hashes(target, wanted)
@@ -236,20 +266,21 @@ def _copy_object(source: Any, target: Any, name: str) -> None:
 
 
 def store_object(target: Any, name: str, stream: IO[bytes]) -> bool:
-    """Write an object of a folder, whole or not at all; return whether its content is what its name says."""
+    """Write an object of a folder store atomically, and return whether its content matches its name."""
     place = Path(target.oid_to_path(name))
     target.makedirs(str(place.parent))
     part = place.with_name(f".{uuid4().hex}.tmp")
     try:
         made = hashlib.md5(usedforsecurity=False)
         with part.open("wb") as file:
-            # Whoever sweeps what killed processes left takes no file that is locked.
+            # The clean-up of files that killed processes left skips locked files.
             fcntl.flock(file, fcntl.LOCK_EX)
             while piece := stream.read(_PIECE):
                 made.update(piece)
                 file.write(piece)
         if made.hexdigest() != name.removesuffix(".dir"):
             return False
+        # DVC keeps cache objects read-only, because data/ may link to them.
         target.protect(str(part))
         part.replace(place)
         return True
@@ -258,7 +289,10 @@ def store_object(target: Any, name: str, stream: IO[bytes]) -> bool:
 
 
 def copy_version(source: Any, target: Any, version: str) -> bool:
-    """Bring a whole version, its listing last: a store that has the listing has the files."""
+    """Copy a whole version and return whether the target has it.
+
+    The listing is copied last, so a store that has the listing also has the files.
+    """
     files = version_listing(target, version) or version_listing(source, version)
     if files is None:
         return False
@@ -268,12 +302,15 @@ def copy_version(source: Any, target: Any, version: str) -> bool:
 
 
 def is_folder(store: Any) -> bool:
-    """Tell whether a store is a folder of this machine."""
+    """Return whether a store is a folder on this machine."""
     return bool(store.fs.protocol == "local")
 
 
 def damaged_hashes(store: Any, hashes: Sequence[str]) -> list[str]:
-    """Return the hashes whose objects a store lacks, or, of a folder, has damaged."""
+    """Return the hashes whose objects a store lacks, or has damaged if it is a folder.
+
+    A store in the network is not read: that would download the whole version.
+    """
     missing = missing_hashes(store, hashes)
     if not is_folder(store):
         return missing
@@ -282,7 +319,7 @@ def damaged_hashes(store: Any, hashes: Sequence[str]) -> list[str]:
 
 
 def is_damaged(store: Any, name: str) -> bool:
-    """Tell whether an object's content is not what its name says; it is read whole."""
+    """Return whether an object's content does not match its name. The object is read whole."""
     made = hashlib.md5(usedforsecurity=False)
     try:
         with store.fs.open(store.oid_to_path(name), "rb") as stream:
@@ -291,6 +328,7 @@ def is_damaged(store: Any, name: str) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
+        # A bad sector of a local disk raises EIO. The object is damaged, and can be copied again.
         if error.errno != errno.EIO or not is_folder(store):
             raise
         return True
@@ -298,6 +336,6 @@ def is_damaged(store: Any, name: str) -> bool:
 
 
 def missing_hashes(store: Any, hashes: Sequence[str]) -> list[str]:
-    """The hashes whose objects a store does not have."""
+    """Return the hashes whose objects a store lacks."""
     found = store.fs.exists([store.oid_to_path(name) for name in hashes]) if hashes else []
     return [name for name, there in zip(hashes, found, strict=True) if not there]

@@ -1,4 +1,4 @@
-"""Versions of the data: `data/` is content, `data.dvc` the pointer that is committed, DVC what keeps both."""
+"""Manage versions of data/: the pointer file data.dvc, which is committed, and DVC's cache and remote."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasks.dvc import remote as remotes
 from tasks.project import data_folder
 
 POINTER = "data.dvc"
-# 1 was a file a kind, 2 is a folder of shards a kind.
+# Layout 1 was one file for each kind of rows, layout 2 is a folder of shards for each kind.
 LAYOUT = 2
 _IGNORED = tuple(
     f"/data/{name}" for name in (data_folder.QUARANTINE, data_folder.STATE, *data_folder.TOLERATED)
@@ -31,7 +31,10 @@ KNOWN = Path(".dvc") / "cache" / "versions.jsonl"
 
 
 def read_pointer(root: Path) -> dict[str, Any] | None:
-    """data.dvc: the folder's `md5`, and `meta` with the sources' digest and counts. None: no version yet."""
+    """Return the folder's `md5` and the `meta` of data.dvc; None if there is no version yet.
+
+    `meta` has the digest of the sources and counts of rows. Raises UserError if the file is damaged.
+    """
     path = root / POINTER
     if not path.exists():
         return None
@@ -43,7 +46,7 @@ def read_pointer(root: Path) -> dict[str, Any] | None:
 
 
 def parse_pointer(text: str, path: Path) -> dict[str, Any]:
-    """`read_pointer` of the text of a data.dvc. Raises UserError where it is none."""
+    """Return the content of a data.dvc from its text. Raises UserError if it is none."""
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -63,12 +66,12 @@ def _broken(path: Path, said: str) -> str:
 
 
 def is_former_layout(pointer: dict[str, Any]) -> bool:
-    """Whether a version was made when `data/` was a file a kind: its hash can never be that of shards."""
+    """Return whether a version has one file for each kind. Its hash can never equal that of shards."""
     return int(pointer["meta"].get("layout", 1)) < LAYOUT
 
 
 def explain_mismatch(pointer: dict[str, Any], found: str) -> str:
-    """Why rows of the same sources have another hash than data.dvc says, and what to do."""
+    """Return why rows of unchanged sources have another hash than data.dvc says, and what the user can do."""
     if is_former_layout(pointer):
         return (
             f"data.dvc names a version of the former layout, a file a kind, and data/ is in shards now "
@@ -82,7 +85,7 @@ def explain_mismatch(pointer: dict[str, Any], found: str) -> str:
 
 @contextmanager
 def open_repository(root: Path) -> Any:
-    """DVC's repository of a project; a folder without one gets it. Quiet, and without a lock left behind."""
+    """Open DVC's repository of a project, or initialize it, without its log. The lock is released on exit."""
     import logging
 
     from dvc.repo import Repo
@@ -92,7 +95,7 @@ def open_repository(root: Path) -> Any:
     if not (root / ".dvc").exists():
         Repo.init(str(root), no_scm=no_scm).close()
     elif not (root / ".dvc" / "config").exists():
-        # A kill inside `init`. DVC's own remedy, `init -f`, would remove the cache.
+        # A process was killed inside `init`. DVC's own remedy, `init -f`, would remove the cache.
         replace_text(root / ".dvc" / "config", "[core]\n    no_scm = True\n" if no_scm else "")
     _write_ignored(root / ".dvcignore")
     with Repo(str(root), uninitialized=False) as repo:
@@ -107,24 +110,25 @@ def _write_ignored(path: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file beside its place, then rename it: a kill leaves the old one or the new one."""
+    """Replace a file's text atomically: after a crash the file has the old text or the new one."""
     with (
         atomic_path(path, path.with_name(f"{path.name}.part")) as part,
         part.open("w", encoding="utf-8") as file,
     ):
         file.write(text)
         file.flush()
+        # Without fsync, a power failure after the rename may leave an empty file on some file systems.
         os.fsync(file.fileno())
 
 
 def is_own(pointer: dict[str, Any]) -> bool:
-    """Tell whether chatmill wrote a data.dvc: DVC's own has no `meta` with counts of rows and sources."""
+    """Return whether chatmill wrote a data.dvc: one of DVC's own has no `meta` with rows and sources."""
     meta = pointer["meta"]
     return isinstance(meta, dict) and isinstance(meta.get("rows"), dict) and "sources" in meta
 
 
 def claim_data(root: Path) -> None:
-    """Check that data/ may be replaced, note its files, and complete what a kill left half done.
+    """Check that data/ may be replaced, list its files, and complete an interrupted replacement.
 
     Raises UserError as `check_data` does; nothing is changed then.
     """
@@ -134,23 +138,26 @@ def claim_data(root: Path) -> None:
     if unlisted:
         data_folder.list_files(data, data_folder.data_files(data))
     if pointer is not None and is_kept(root):
-        # A kill after data.dvc was renamed left the list without it.
+        # A process killed after it renamed data.dvc left the version out of the list.
         _remember_versions(root, [(pointer, "")])
 
 
 def is_kept(root: Path) -> bool:
-    """Tell whether DVC is set up in this folder; notes go beside its cache, and not before."""
+    """Return whether DVC is set up in this folder; chatmill's notes lie beside its cache."""
     return (root / ".dvc" / "config").is_file()
 
 
 def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
-    """Check that data/ may be replaced; return what data.dvc says, and whether chatmill's list lacks files.
+    """Check that data/ may be replaced.
 
-    It may where it is empty, where chatmill's own list names each file in it, or where all of it is a version
-    that chatmill made, as `dvc pull` or an older chatmill left it.
+    It may if it is empty, or if chatmill's list names each file in it. It also may if its content is a
+    version that chatmill made, as after `dvc pull`.
+
+    Returns:
+        The content of data.dvc, and whether the list lacks files of data/.
 
     Raises:
-        UserError: data/ or data.dvc is somebody's own.
+        UserError: data/ or data.dvc belongs to the user.
     """
     data = data_folder.check_place(root)
     pointer = read_pointer(root)
@@ -180,7 +187,7 @@ def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
 
 
 def _known_hashes(root: Path, pointer: dict[str, Any] | None) -> set[str]:
-    """Return the hashes of all versions that chatmill made, as far as this folder and git know."""
+    """Return the hashes of all versions that chatmill made, as recorded in this folder and in git."""
     known = {entry["md5"] for entry in remembered_versions(root)} | ({pointer["md5"]} if pointer else set())
     command = ["git", "-C", str(root), "log", "--format=%H", "--", POINTER]
     try:
@@ -191,7 +198,7 @@ def _known_hashes(root: Path, pointer: dict[str, Any] | None) -> set[str]:
             try:
                 found = parse_pointer(text, root / POINTER)
             except UserError:
-                continue  # a commit that removed or broke it
+                continue  # a commit that removed or damaged it
             if is_own(found):
                 known.add(found["md5"])
     except FileNotFoundError:
@@ -200,9 +207,9 @@ def _known_hashes(root: Path, pointer: dict[str, Any] | None) -> set[str]:
 
 
 def checkout_data(root: Path) -> bool:
-    """Make data/ what data.dvc says, from DVC's cache; return whether that worked.
+    """Restore the version of data.dvc from DVC's cache into data/, and return whether that worked.
 
-    False where the cache lacks the version or has it damaged. Raises UserError where data/ is not chatmill's.
+    It does not if the cache lacks the version or has it damaged. Raises UserError if data/ is the user's.
     """
     pointer = read_pointer(root)
     if pointer is None or is_former_layout(pointer):
@@ -228,10 +235,10 @@ def _place_version(root: Path, store: Any, version: str) -> bool:
 
 
 def checkout_version(root: Path, version: str, into: Path, remote: str = "", endpoint: str = "") -> bool:
-    """Make a version's files those of the cache of the checkout `into`; whether some store had them.
+    """Copy a version's files into the cache of the checkout `into`, and return whether a store had them.
 
-    They are looked for in the cache of the project at `root`, then at the remote. Raises UserError for a
-    remote that cannot be reached or opened.
+    The cache of the project at `root` is tried first, then the remote. Raises UserError if the remote cannot
+    be reached or opened.
     """
 
     def kept() -> bool:
@@ -250,8 +257,9 @@ def checkout_version(root: Path, version: str, into: Path, remote: str = "", end
 def write_pointer(
     root: Path, version: str, meta: dict[str, Any], size: int | None = None, files: int | None = None
 ) -> None:
-    """Have data.dvc name a version: its hash and its `meta` in one rename."""
+    """Write a version's hash and `meta` to data.dvc in one rename."""
     path = root / POINTER
+    # `Repo.add` writes the new hash beside the old `meta`: a crash would leave counts of another version.
     before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     out = {"md5": version, "size": size, "nfiles": files, "hash": "md5", "path": "data"}
     kept = {name: value for name, value in before.items() if name not in ("outs", "meta")}
@@ -261,10 +269,10 @@ def write_pointer(
 
 
 def pull_data(root: Path, remote: str, endpoint: str = "") -> bool:
-    """Make data/ what data.dvc says, from the remote; return whether that worked.
+    """Restore the version of data.dvc from the remote into data/, and return whether that worked.
 
-    False where the remote lacks the version or has it damaged, or it is of the former layout. Raises
-    UserError for a remote that cannot be reached or opened, and where data/ is not chatmill's.
+    It does not if the remote lacks the version or has it damaged, or if its layout is the former one. Raises
+    UserError if the remote cannot be reached or opened, or if data/ is the user's.
     """
     pointer = read_pointer(root)
     if pointer is None or is_former_layout(pointer):
@@ -282,12 +290,11 @@ def pull_data(root: Path, remote: str, endpoint: str = "") -> bool:
 
 
 def push_data(root: Path, remote: str, endpoint: str = "", doubted: bool = False) -> None:
-    """Send the version that data.dvc names to the remote, as far as it lacks it or has it damaged.
+    """Copy the version of data.dvc to the remote, as far as the remote lacks it or has it damaged.
 
-    DVC's cache is verified first, and mended from data/. A remote that is a folder is read to find what is
-    damaged there; another one only where it is `doubted`, as one that could not give this version.
-
-    Raises UserError for a remote that cannot be reached or opened, and for a version that is not here.
+    DVC's cache is verified first and repaired from data/. A remote that is a folder is read in search of
+    damage; another one only if it is `doubted`, as after it could not give this version. Raises UserError if
+    the remote cannot be reached or opened, or if the version is not whole on this machine.
     """
     pointer = read_pointer(root)
     if pointer is None or not remote:
@@ -309,10 +316,12 @@ def push_data(root: Path, remote: str, endpoint: str = "", doubted: bool = False
                     return
                 if not bad:
                     return
-                # The listing goes first: without it, an interrupted repair is a version to be sent.
+                # The listing goes first: an interrupted repair then looks like a version that was never
+                # pushed.
                 for name in dict.fromkeys([version, *bad]):
                     if store.exists(name):
                         store.delete(name)
+            # DVC copies without verifying: a bad byte in the cache would reach the remote under a good name.
             keep_version(root, cache, version)
             if not remotes.copy_version(cache, store, version):
                 raise UserError(
@@ -324,7 +333,7 @@ def push_data(root: Path, remote: str, endpoint: str = "", doubted: bool = False
 
 
 def keep_version(root: Path, store: Any, version: str) -> None:
-    """Write what DVC's cache lacks of a version, or has damaged, where data/ is that version."""
+    """Write the objects that DVC's cache lacks of a version or has damaged, if data/ is that version."""
     found = _hash_data(root)
     content = _listing_of(found)
     if _hash_of(content) == version:
@@ -343,15 +352,15 @@ def _keep_version(root: Path, store: Any, found: dict[str, str], content: bytes)
 
 
 def folder_hash(root: Path) -> str:
-    """Return DVC's hash of data/: of contents and relative paths alone, the same on every machine.
+    """Return DVC's hash of data/, which depends only on contents and relative paths.
 
-    Each file is read once for as long as its inode, size and times stay.
+    A file's cached hash is reused as long as its inode, size and times stay the same.
     """
     return _hash_of(_listing_of(_hash_data(root)))
 
 
 def folder_listing(root: Path) -> dict[str, str]:
-    """Return the hashes of the files in data/, by path."""
+    """Return the hashes of the files in data/ by path."""
     return _hash_data(root)
 
 
@@ -371,11 +380,11 @@ def _hash_of(listing: bytes) -> str:
 
 
 def add_version(root: Path, remote: str, meta: dict[str, Any], endpoint: str = "") -> str:
-    """Make data/ the new version: data.dvc with `meta`, pushed where there is a remote. Return its hash.
+    """Record data/ as the new version, push it if there is a remote, and return its hash.
 
-    Its files go to DVC's cache first; then data.dvc is renamed into its place. The version that was is
-    remembered. Raises UserError for a remote that cannot be reached or opened; the new version then stands
-    here, and `push_data` sends it later.
+    Its files are in DVC's cache before data.dvc, with `meta`, is replaced. The former version is remembered.
+    Raises UserError if the remote cannot be reached or opened: the version then exists on this machine, and
+    `push_data` copies it later.
     """
     before = read_pointer(root)
 
@@ -401,7 +410,7 @@ def add_version(root: Path, remote: str, meta: dict[str, Any], endpoint: str = "
 
 
 def _remember_versions(root: Path, versions: Iterable[tuple[dict[str, Any], str]]) -> None:
-    """Note versions beside the cache that has their files: uncommitted, data.dvc forgets the last one."""
+    """Add versions to the list beside the cache: without a commit, data.dvc keeps no former version."""
     path = root / KNOWN
     entries = remembered_versions(root)
     known = {entry["md5"] for entry in entries}
@@ -412,9 +421,9 @@ def _remember_versions(root: Path, versions: Iterable[tuple[dict[str, Any], str]
 
 
 def remembered_versions(root: Path) -> list[dict[str, Any]]:
-    """The versions that were made in this folder, the oldest first: md5, meta, and when.
+    """Return `md5`, `meta` and `made` of the versions that were made in this folder, the oldest first.
 
-    `made` is empty where a version was there before this list was.
+    `made` is empty for a version that is older than this list.
     """
     path = root / KNOWN
     if not path.exists():
@@ -427,5 +436,5 @@ def remembered_versions(root: Path) -> list[dict[str, Any]]:
                 {"md5": str(entry["md5"]), "meta": dict(entry["meta"]), "made": str(entry["made"])}
             )
         except (ValueError, KeyError, TypeError, RecursionError):
-            continue  # a line half written when the machine went down
+            continue  # a line that a crash cut short
     return entries

@@ -1,5 +1,4 @@
-"""What the stage `ingest` needs to know about rows that earlier runs read: where they were found, and
-labels that repeat.
+"""Helpers of the stage `ingest`: the origins of rows that earlier runs read, and repeated labels.
 
 Reading the sources themselves belongs in `tasks/data/`.
 """

@@ -1,6 +1,6 @@
-"""One person's labels of the same answers that agree count once: the newest, or the first without times.
+"""Drop repeated labels: of one person's equal labels of the same answers, the newest is kept.
 
-Labels that contradict each other all stay: validation sets them aside.
+Without times the first is kept. Labels that contradict each other all stay, and validation quarantines them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ _KINDS = ("comparisons", "ratings")
 
 
 class Label(NamedTuple):
-    """What one person said of an answer, or of two: `key` tells who and of what, `verdict` what."""
+    """One person's verdict on an answer or on two.
+
+    Attributes:
+        key: The digest of the person and of the answers.
+        verdict: The digest of the verdict, or the sign of the score.
+        time: Seconds since 1970.
+        where: The place in the source.
+    """
 
     key: int
     verdict: int
@@ -34,10 +41,11 @@ class Label(NamedTuple):
 
 
 def label_of(row: Mapping[str, Any], where: str = "") -> Label | None:
-    """Return the label that a row is; None for a row that is none, of several people or of nobody."""
+    """Return a row's label; None if the row has no label, several labels, or one of an unknown person."""
     asked = [row.get(name) for name in ("aspect", "source", "history", "prompt")]
     if "choice" in row:
         who, time = row.get("annotator"), row.get("time")
+        # A comparison may show the same two answers in either order.
         sides = sorted((str(row.get("a")), str(row.get("b"))))
         better = row.get(str(row["choice"])) if row["choice"] in ("a", "b") else ""
         about, verdict = json.dumps([who, *asked, *sides]), text_hash(f"{row['choice'] == 'tie'} {better}")
@@ -53,7 +61,7 @@ def label_of(row: Mapping[str, Any], where: str = "") -> Label | None:
 
 
 def find_repeated(labels: Iterable[tuple[int, Label]]) -> set[int]:
-    """Return the places of labels that another one of the same person stands for.
+    """Return the places of labels that repeat another label of the same person.
 
     Args:
         labels: Labels with a place each.
@@ -63,6 +71,7 @@ def find_repeated(labels: Iterable[tuple[int, Label]]) -> set[int]:
         by_key.setdefault(label.key, []).append((place, label))
     repeated: set[int] = set()
     for several in by_key.values():
+        # A score of 0 contradicts neither a positive nor a negative one.
         verdicts = {label.verdict for _, label in several} - {0}
         if len(several) > 1 and len(verdicts) < 2:
             newest = max(label.time for _, label in several)
@@ -72,25 +81,26 @@ def find_repeated(labels: Iterable[tuple[int, Label]]) -> set[int]:
 
 
 def _in_order(where: str) -> list[Any]:
-    """Return what sorts the places of rows as they stand in their files: line 10 after line 9."""
+    """Return a sort key for places in files that puts line 10 after line 9."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", where)]
 
 
 def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn: Withdrawn) -> list[Record]:
-    """Return the rows of a source that ingestion keeps: none that is withdrawn, and each only once.
+    """Return the rows of a source that ingestion keeps: each once, and none that is withdrawn.
 
-    Labels that name nobody are votes, and all of them stay.
+    Labels of unknown people are votes and all stay.
 
     Args:
         every: The rows as they were read.
-        seen: The ids of the rows of sources before it.
-        withdrawn: What is withdrawn.
+        seen: The ids of rows of earlier sources.
+        withdrawn: The withdrawals.
     """
     kept: list[Record] = []
     places: list[str] = []
     taken = set(seen)
     for found in every:
         row = withdrawn.filter_row(found.row) if withdrawn else found.row
+        # Equal votes have one id, so the test of ids would drop all but the first.
         vote = found.anonymous and isinstance(row, Comparison | Rating)
         if row is None or (row.id in taken and not vote):
             continue
@@ -103,9 +113,11 @@ def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn:
 
 
 def drop_repeated_labels(out: Path) -> dict[str, int]:
-    """Take repeated labels out of out/rows and out/origins; return how many of each kind."""
+    """Remove repeated labels from out/rows and out/origins, and return their number by kind."""
     dropped = {}
     for kind in _KINDS:
+        # The first pass keeps 8 bytes a label. Only labels whose key occurs twice are kept whole, in the
+        # second.
         keys = np.fromiter((label.key if label else 0 for label in _labels(out, kind)), np.uint64)
         known, counts = np.unique(keys, return_counts=True)
         several = frozenset(known[counts > 1].tolist()) - {0}
@@ -128,7 +140,7 @@ def _labels(out: Path, kind: str) -> Iterator[Label | None]:
 
 
 def _write_without(paths: Iterable[Path], places: set[int]) -> None:
-    """Write files again without the lines at some places, counted over all of them."""
+    """Rewrite files without the lines at some places, which are counted over all files."""
     number = 0
     for path in paths:
         part = path.with_suffix(".part")

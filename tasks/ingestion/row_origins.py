@@ -1,4 +1,4 @@
-"""Where the rows of data/ were found in their sources, as the run noted it that made them."""
+"""Map the rows of data/ to their places in the sources, as the run that made them recorded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from tasks.data.records import TYPES, list_shards
 from tasks.engine.output import is_undamaged, read_manifest
 from tasks.project.paths import ARTIFACTS
 
-STORED = "data/"  # begins the place of a row that was fetched: no source lies in data/
+STORED = "data/"  # prefix of the place of a fetched row; no source is inside data/
 
 
 def find_origins(root: Path, version: str) -> Path | None:
-    """Return the folder that says line for line where the rows of a version of data/ were found.
+    """Return the folder with the origin of each row of a version of data/, line by line.
 
-    None where no run is left here that read them from their sources.
+    Returns:
+        None if no run that read these rows from their sources is left.
     """
     for folder in sorted((root / ARTIFACTS / "ingest").glob("*")):
         manifest = read_manifest(folder)
@@ -29,6 +30,7 @@ def find_origins(root: Path, version: str) -> Path | None:
 
 
 def _names_sources(origins: Path) -> bool:
+    # One place is enough: a run either parsed all its rows or fetched all of them.
     firsts = (next(read_places(path), None) for kind in TYPES for path in list_shards(origins / kind))
     first = next((place for place in firsts if place is not None), STORED)
     return not first.startswith(STORED)
@@ -42,7 +44,7 @@ def read_places(path: Path) -> Iterator[str]:
 
 
 def write_places(out: Path) -> None:
-    """Write out/origins for rows that were not parsed but fetched: where they stand in data/."""
+    """Write out/origins for rows that were fetched instead of parsed: their lines in data/."""
     for kind in TYPES:
         (out / "origins" / kind).mkdir(parents=True)
         for path in list_shards(out / "rows" / kind):

@@ -1,4 +1,4 @@
-"""A look at somebody's folder: which files hold text, pairs or labels, in which format, and how much."""
+"""Scan a user's folder: which files hold text, pairs or labels, in which format, and how much."""
 
 from __future__ import annotations
 
@@ -30,21 +30,30 @@ from tasks.project.paths import RECORDS
 
 PACKED = (".gz", ".zst")
 _WHOLE = {".json", ".parquet"}  # cannot be cut after a line
-CONFIGURATION = ".xml"  # of a labelling tool, beside its exports
-READ = 8 << 20  # bytes of a source that are read; of what is longer, the rest is taken to be alike
+CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
+READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
 _ROWS = 50_000
-OWN_FOLDERS = ("data", "data.part", str(RECORDS), ".dvc")  # chatmill writes, replaces and deletes files there
-_FEW = 50  # text files; fewer are cut at blank lines, so that some documents can be held out
+OWN_FOLDERS = ("data", "data.part", str(RECORDS), ".dvc")  # chatmill replaces and deletes files there
+_FEW = 50  # text files; fewer are split at blank lines, so that some documents can be held out
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A source that a folder offers: its globs, its format, and what was read of it.
+    """A source that a folder offers, with what was read of it.
 
-    `columns` are its own names, where they are taken for what formats know by others. `share` is the part
-    that was read; `rows` are of that part. `notes` say what reading left aside, a line each. `asked` are keys
-    whose meaning the preset must say, with what it may say; until it does, a run ends with `stop`.
-    `faults` counts rows that cannot be read.
+    Attributes:
+        name: The name for the preset.
+        format: The format.
+        files: Globs or names of its files.
+        columns: The file's own column names by the names that formats know.
+        documents: Whether a plain file is one document, or each paragraph is one.
+        size: Bytes of the files.
+        share: The share of the files that was read.
+        rows: The rows of that share.
+        notes: Sentences about what reading skipped.
+        asked: Keys whose meaning the preset must say, with a proposal for each.
+        stop: The error that a run ends with until it does.
+        faults: The number of rows that cannot be read.
     """
 
     name: str
@@ -61,19 +70,19 @@ class Proposal:
     faults: int = 0
 
     def count(self, kind: str) -> int:
-        """Rows of a kind in the whole source, about."""
+        """Return the estimated number of rows of a kind in the whole source."""
         return round(len(self.of(kind)) / self.share)
 
     def of(self, kind: str) -> list[Record]:
-        """The rows of a kind that were read."""
+        """Return the rows of a kind that were read."""
         return [row for row in self.rows if type(row) is TYPES[kind]]
 
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What was found in a folder: sources, and files that are none, each with the reason.
+    """The sources of a folder, and its other files, each with the reason.
 
-    `unreadable` are those of the others that should be data by their names, and cannot be read.
+    `unreadable` names those of the others that have the suffix of data and cannot be read.
     """
 
     sources: list[Proposal]
@@ -81,15 +90,15 @@ class FolderScan:
     unreadable: list[str] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
-        """Rows of a kind in all sources, about."""
+        """Return the estimated number of rows of a kind in all sources."""
         return sum(source.count(kind) for source in self.sources)
 
     def of(self, kind: str) -> list[Record]:
-        """The rows of a kind that were read."""
+        """Return the rows of a kind that were read."""
         return [row for source in self.sources for row in source.of(kind)]
 
     def text_bytes(self) -> int:
-        """UTF-8 bytes of all documents, about."""
+        """Return the estimated number of UTF-8 bytes of all documents."""
         return sum(
             round(sum(len(row.text.encode()) for row in source.rows if isinstance(row, Text)) / source.share)
             for source in self.sources
@@ -97,20 +106,22 @@ class FolderScan:
 
     @property
     def size(self) -> int:
-        """Bytes of the files of all sources."""
+        """The bytes of the files of all sources."""
         return sum(source.size for source in self.sources)
 
     @property
     def whole(self) -> bool:
-        """Whether every row was read."""
+        """True if every row was read."""
         return all(source.share == 1 for source in self.sources)
 
 
 def scan_folder(folder: Path, root: Path) -> FolderScan:
-    """Look at the files of a folder; globs are written from `root` on. Hidden files are passed over.
+    """Scan the files of a folder, without hidden ones. Globs are relative to `root`.
 
-    A file whose format is not clear, or that breaks off, is among the others with the reason. Raises
-    UserError where the folder is missing or empty.
+    A file of no clear format, or one that is cut off, is among the others with the reason.
+
+    Raises:
+        UserError: The folder is missing or empty.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; the one with your text, pairs and labels is right")
@@ -126,6 +137,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
         name = _display_path(path, root)
         if any(path.is_relative_to(place) for place in saved):
             continue
+        # A preset is UTF-8, so it cannot contain such a name.
         if not _is_unicode(name):
             others.append((name, "its name is not UTF-8, so no preset can name it; rename it"))
             continue
@@ -136,9 +148,11 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             known[path] = _guess_format(path, name)
         except UserError as error:
             others.append((name, _error_reason(name, error)))
+            # Other tools use .xml too, so such a file is not reported as unreadable data.
             unreadable += [name] if _file_ending(path) != CONFIGURATION else []
     sources: list[Proposal] = []
     for place, paths in _group_files(folder, known):
+        # A source of one file is named after it, so that messages and reports name what the user knows.
         own = Path(_plain_name(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
         name = unused_name(slugify_name(place[0] or own), [source.name for source in sources])
         try:
@@ -160,15 +174,16 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
 
 
 def check_place(folder: Path, root: Path) -> None:
-    """Raise UserError for a folder that is, holds or lies in one that chatmill writes to.
+    """Raise UserError for a folder that is, contains or is inside one that chatmill writes to.
 
     Args:
-        folder: The user's folder. Links are followed, and spellings that name one folder are one folder.
+        folder: The user's folder. Links are followed, and two spellings of one folder are the same.
         root: The project's folder.
     """
     real = folder.resolve()
     for name in OWN_FOLDERS:
         own = root / name
+        # A folder that does not exist yet has no inode to compare, so resolved paths are compared too.
         places = {root.resolve() / name, own.resolve()}
         if _lies_in(real, own) or real in places:
             relation = "is" if _is_same(real, own) or real in places else "lies in"
@@ -184,7 +199,10 @@ def check_place(folder: Path, root: Path) -> None:
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    """Whether `folder` is `path` or one of the folders above it, by inode where both exist."""
+    """Return whether `folder` is `path` or one of its parents, by inode if both exist.
+
+    File systems without case, as on macOS, give one folder several spellings.
+    """
     return any(one == folder or _is_same(one, folder) for one in (path, *path.parents))
 
 
@@ -196,7 +214,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Of files that cannot be read together, those that can be read alone, and the others with the reason."""
+    """Try files that cannot be read together one by one; return those that can be read, and the others."""
     whole, broken = [], []
     for path in paths:
         name = _display_path(path, root)
@@ -209,7 +227,7 @@ def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[P
 
 
 def _error_reason(name: str, error: UserError) -> str:
-    """An error's text without the source and the file that it begins with."""
+    """Return an error's text without the source and the file at its beginning."""
     said = re.sub(r"^source [^\s:]*: ", "", str(error))
     return said.removeprefix(f"{name}, ").removeprefix(f"{name}: ")
 
@@ -225,12 +243,14 @@ def _list_files(folder: Path, root: Path) -> list[Path]:
     for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
         state = here.stat()
+        # A path cannot tell whether a folder was entered: a loop of links gives it ever longer ones.
         if (state.st_dev, state.st_ino) in entered:
             folders.clear()
             continue
         entered.add((state.st_dev, state.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in (*folders, *names):
+            # A link into data/ would make chatmill's own rows a source of themselves.
             if (here / name).is_symlink():
                 check_place(here / name, root)
         found += [here / name for name in names if not name.startswith(".") and (here / name).is_file()]
@@ -242,7 +262,7 @@ def _display_path(path: Path, root: Path) -> str:
 
 
 def _is_unicode(name: str) -> bool:
-    """Whether a file's name is UTF-8; Python holds other bytes as halves of surrogate pairs."""
+    """Return whether a file's name is UTF-8. Python decodes other bytes to halves of surrogate pairs."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -251,7 +271,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def _plain_name(path: Path) -> str:
-    """The name without the ending of its packing."""
+    """Return a file's name without the suffix of its compression."""
     return next((path.name[: -len(end)] for end in PACKED if path.name.lower().endswith(end)), path.name)
 
 
@@ -260,9 +280,9 @@ def _file_ending(path: Path) -> str:
 
 
 def _guess_format(path: Path, name: str) -> Guess:
-    """The one format that a file is in, with columns of its own that are known by common names.
+    """Return the only format that fits a file, with its own columns if these have common names.
 
-    Raises UserError that names the candidates, or its keys.
+    Raises UserError with the candidates, or with the file's keys.
     """
     file = SourceFile(name, path=path)
     sample = sample_file(file)
@@ -277,6 +297,7 @@ def _guess_format(path: Path, name: str) -> Guess:
     ]
     if len(fitting) == 1:
         return Guess(fitting[0], columns)
+    # Common names are a guess, so they are used only if no format fits by its own names.
     found = guess_columns(sample.items[0].values) if sample.items and not fitting else None
     if found and not known[found.format].fits(rename_keys(sample, found.columns)):
         return found
@@ -289,7 +310,7 @@ def _guess_format(path: Path, name: str) -> Guess:
 
 
 def _saved_sets(paths: Sequence[Path]) -> list[Path]:
-    """The folders among the files' that `save_to_disk` of the `datasets` library wrote, outermost first."""
+    """Return folders that `save_to_disk` of the `datasets` library wrote, the outermost of nested ones."""
     marks = {path.parent for path in paths if path.name in ("dataset_dict.json", "dataset_info.json")}
     marks = {
         place for place in marks if (place / "dataset_dict.json").exists() or (place / "state.json").exists()
@@ -305,16 +326,16 @@ def _find_dataset(name: str) -> str:
 
 
 def _group_files(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str, str], list[Path]]]:
-    """Files that make a source together: of one subfolder (or none), one ending, one format."""
+    """Group files into sources: those of one subfolder (or none), one suffix and one format."""
     groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
     for path, found in known.items():
         name = f"{found.format} {format_columns(found.columns)}"
         inner = path.relative_to(folder).parts
-        # The whole ending, packing and all, as a glob must match it.
+        # The whole suffix with that of the compression, because a glob must match it.
         ending = path.name[len(Path(_plain_name(path)).stem) :]
         groups[inner[0] if len(inner) > 1 else "", ending, name].append(path)
     for top, ending, name in list(groups):
-        # A labelling configuration is read with the exports that it is about.
+        # A labelling configuration is read together with the exports that it describes.
         exports = [key for key in groups if (key[0], key[2]) == (top, name) and key[1] != CONFIGURATION]
         if ending == CONFIGURATION and exports:
             configurations = groups.pop((top, ending, name))
@@ -324,7 +345,7 @@ def _group_files(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str
 
 
 def _find_globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Path) -> tuple[str, ...]:
-    """One glob where it matches these files alone; else their names."""
+    """Return one glob if it matches exactly these files, else their names."""
     top, ending = place
     base = folder / top if top else folder
     deep = any(len(path.relative_to(base).parts) > 1 for path in paths)
@@ -346,11 +367,12 @@ def _read_rows(
     seen: set[str],
     withdrawn: Withdrawn,
 ) -> Proposal:
-    """Rows of a source, of at most about READ bytes of it, without those that ingestion leaves out.
+    """Read the rows of a source from about READ of its bytes, without those that ingestion drops.
 
-    `seen` are the rows of the sources before it; this source's are added. Raises UserError for a file that is
-    broken.
+    `seen` has the ids of rows of earlier sources; this source's ids are added. Raises UserError for a damaged
+    file.
     """
+    # Prose of few files is split into paragraphs, so that a split can hold some of it out.
     known = find_format(guessed.format)
     prose = known.unit == "file" and _file_ending(paths[0]) in (".txt", ".md")
     documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
@@ -365,15 +387,17 @@ def _read_rows(
         if read >= READ or len(every) >= _ROWS:
             break
     rows = keep_each_once(every, seen, withdrawn)
+    # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:
         tally.check(name)
     except UserError as error:
         stop = str(error)
+    # A `stop` is the better message: it says which key must be explained first.
     if not every and not stop:
         raise UserError(no_rows(name, ", ".join(globs), tally))
     seen |= {row.id for row in rows}
-    # A whole file that held more rows than are read says by its last how far that was, roughly.
+    # If rows were cut off at _ROWS, the bytes of the rows themselves tell how much of the files was read.
     whole = [one.row for one in every]
     share = min(1.0, read / size) if len(every) < _ROWS else min(1.0, _rows_size(whole) / size)
     meanings = {path: tally.propose(path, key.looks) for path, key in tally.asks().items()}
@@ -384,7 +408,7 @@ def _read_rows(
 
 
 def _file_batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[tuple[list[SourceFile], int]]:
-    """The files one by one with their sizes, or all at once where they make sense together only."""
+    """Yield the files one by one with their sizes, or all at once if the format reads a source as a whole."""
     files = [SourceFile(_display_path(path, root), path=path) for path in paths]
     if known.unit == "source":
         yield files, sum(path.stat().st_size for path in paths)
@@ -394,6 +418,7 @@ def _file_batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[
         if size > READ and not file.packing and _file_ending(path) not in _WHOLE:
             with path.open("rb") as stream:
                 head = stream.read(READ)
+            # Half a line would count as a row that cannot be read.
             cut = head[: head.rfind(b"\n") + 1] or head
             yield [SourceFile(file.origin, content=cut)], len(cut)
         else:

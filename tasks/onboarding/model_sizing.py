@@ -1,6 +1,6 @@
-"""How large a model, how many steps: from how much there is to learn from, and how fast this machine is.
+"""Choose the size of a model and the steps of its trainings from the data and the speed of the machine.
 
-Pure arithmetic; papers are named where a number is theirs, and "ours" says where it is not.
+Pure arithmetic. Papers are cited for their numbers; numbers of our own are marked "ours".
 """
 
 from __future__ import annotations
@@ -14,48 +14,61 @@ from model.training.kl_controller import derive_learning_rate, derive_max_kl
 from model.training.ppo_config import PPOConfig
 from tasks.engine.catalog import load_stages
 
-# Hoffmann et al., Training compute-optimal large language models, 2022, arXiv:2203.15556: about 20 tokens a
-# weight. Muennighoff et al., Scaling data-constrained language models, 2023, arXiv:2305.16264: up to four
-# passes over the same text are worth nearly as much as fresh text.
+# Hoffmann et al., Training compute-optimal large language models, 2022, arXiv:2203.15556: about 20 tokens for
+# each weight. Muennighoff et al., Scaling data-constrained language models, 2023, arXiv:2305.16264: up to
+# four epochs of the same text are worth nearly as much as fresh text.
 TOKENS_A_WEIGHT = 20
 PASSES = 4
-# Float32 masters, gradients and two moments, a bfloat16 copy; in RLHF reference and reward model besides.
+# Float32 master weights, gradients and two moments, and a bfloat16 copy; in RLHF also the reference and the
+# reward model.
 _BYTES_A_WEIGHT = 26
-# Ours: a part of the memory is left to activations, and a part of the time to each training (the demo's).
+# Ours: the share of the memory for weights; the rest is left to activations.
 _MEMORY = 0.5
-# Ours, of the demo's figures: what a token costs in RLHF and evaluation, in tokens of training.
+# Ours, measured on the demo: the cost of a token in RLHF and in evaluation, in tokens of training.
 RLHF_COST, EVALUATE_COST = 5.0, 8.0
-# A pass without gradients costs a third of a training step; in RLHF an answer without the update a half.
+# A pass without gradients costs a third of a training step. In RLHF, generating an answer costs half of what
+# generating it and updating costs.
 FORWARD_COST, ANSWER_COST = 1 / 3, 0.5
-_EVALUATIONS = 2  # besides those that are asked for: before the first step and after the last
-SENTENCE_TOKENS = 2  # a weight, ours: from the demo's 2.4 on, answers end and make sense
-SENTENCE_PASSES, SENTENCE_PAIRS = 2, 6000  # over the pairs, and at most so many of them
+_EVALUATIONS = 2  # before the first step and after the last, besides the periodic ones
+SENTENCE_TOKENS = 2  # tokens for each weight, ours: from the demo's 2.4 on, answers end and make sense
+SENTENCE_PASSES, SENTENCE_PAIRS = 2, 6000  # epochs of the pairs, and at most so many pairs
 _AROUND = 50.0  # seconds outside training
-LEAST_ANSWERS = 16  # of an optimizer step of RLHF: fewer give a gradient that is mostly noise. Ours.
-START = 4.0  # seconds until a training's own process is ready
+LEAST_ANSWERS = 16  # answers in an optimizer step of RLHF, ours: the gradient of fewer is mostly noise
+START = 4.0  # seconds until the process of a training is ready
 _PAIRED = 2048  # rated texts of one aspect and source that the stage labels pairs
-# Shares of the time that are tried in turn until the plan fits, and steps of 1.25 in looking for longer ones.
+# Shares of the time that are tried in turn until the plan fits, and how many longer times (each 1.25 times
+# the last) are tried for whole sentences.
 SHORTER, LONGER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05), 40
-# Layers, width, heads: as those of the presets that come along, and what lies between and above them.
+# Layers, width and heads of the bundled presets, and of sizes between and above them.
 LADDER = (
     (2, 64, 2), (3, 96, 3), (4, 128, 4), (5, 192, 6), (6, 256, 4), (6, 384, 6), (8, 512, 8), (10, 640, 10),
     (12, 768, 12), (16, 1024, 16), (24, 1024, 16), (24, 1536, 16), (24, 2048, 16),
 )  # fmt: skip
-# A token of the vocabulary should be met often enough to be learned. Ours: 2 kB of text for each.
+# Ours: a token must occur often enough to be learned, so there should be 2 kB of text for each.
 BYTES_A_TOKEN = 2000
-# A character that is met so often has a token of its own; a script of many characters needs as many. Ours.
+# Ours: a character that occurs so often should have a token of its own, and a script of many characters needs
+# as many.
 OFTEN, CHARACTER_TOKENS, BYTE_TOKENS, WORD_TOKENS = 8, 1.3, 259, 64
 VOCABULARIES = (320, 512, 1024, 2048, 4096, 8192, 16384, 32768, 50304)
 
 
 @dataclass(frozen=True)
 class Amount:
-    """What there is to learn from in the training split, in tokens of a tokenizer of `vocabulary_size`.
+    """The amount of data in the training split, in tokens of a tokenizer with `vocabulary` tokens.
 
-    `prompt` and `completion` are the lengths that all but a few pairs keep below, `answer` the mean
-    completion. `rated` and `compared` are labels by stratum (aspect and source); `scores` the lowest and
-    highest. `valid_tokens` are those held out; `held_out` is how many other rows are held out for validation
-    for each row to learn from.
+    Attributes:
+        vocabulary: The size of the vocabulary.
+        text_tokens: Tokens of the training text.
+        valid_tokens: Tokens of the held-out text.
+        pairs: The number of pairs.
+        prompts: The number of different prompts.
+        prompt: A length that nearly all prompts keep below.
+        completion: A length that nearly all completions keep below.
+        answer: The mean length of completions.
+        rated: Ratings by stratum (aspect and source).
+        compared: Comparisons by stratum.
+        scores: The lowest and the highest score.
+        held_out: Held-out validation rows for each training row.
     """
 
     vocabulary: int
@@ -74,7 +87,10 @@ class Amount:
 
 @dataclass(frozen=True)
 class Machine:
-    """`pace` gives tokens a second of a training step of a shape at a batch; `memory` 0: not known."""
+    """A machine with its speed and memory.
+
+    `pace` returns the tokens a second of a training step by shape and batch. A `memory` of 0 is unknown.
+    """
 
     device: str
     memory: int
@@ -83,10 +99,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Plan:
-    """The preset's numbers by section, the model's size and what bounds it, seconds by stage.
+    """The preset's numbers by section, the model's size and what bounds it, and seconds by stage.
 
-    `sensible_minutes` is the time from which on answers end and make sense, about; 0 where this plan is long
-    enough, or more time would not help.
+    `sensible_minutes` estimates the time from which on answers end and make sense. It is 0 if this plan is
+    long enough, or if more time would not help.
     """
 
     architecture: ModelConfig
@@ -99,22 +115,26 @@ class Plan:
 
     @property
     def minutes(self) -> float:
-        """The whole run, about."""
+        """The estimated duration of the whole run."""
         return sum(self.seconds.values()) / 60
 
 
 def vocabulary_size(text_bytes: int) -> int:
-    """The largest usual vocabulary whose tokens each have their share of the text."""
+    """Return the largest usual vocabulary with enough text for each token."""
     return max((v for v in VOCABULARIES if v * BYTES_A_TOKEN <= text_bytes), default=VOCABULARIES[0])
 
 
 def character_floor(counts: Mapping[str, int]) -> int:
-    """The vocabulary that has tokens for all frequent characters beyond ASCII; 0 where there are none.
+    """Return the size of a vocabulary that has tokens for all frequent characters beyond ASCII.
 
-    `counts` says how often each character occurs.
+    A character of two or three bytes takes one or two merges, and characters share beginnings. Without a
+    token of its own a character is generated byte by byte, and one wrong byte breaks it.
 
-    A character of two or three bytes takes one or two merges, and beginnings are shared. Without a token of
-    its own a character is drawn byte by byte, and one wrong byte breaks it.
+    Args:
+        counts: The occurrences of each character.
+
+    Returns:
+        The size; 0 if no such character is frequent.
     """
     frequent = sum(count >= OFTEN for char, count in counts.items() if not char.isascii())
     if not frequent:
@@ -124,7 +144,7 @@ def character_floor(counts: Mapping[str, int]) -> int:
 
 
 def weights_for(tokens: int, memory: int) -> dict[str, float]:
-    """The largest sensible number of weights by what bounds it."""
+    """Return the largest sensible number of weights by what bounds it."""
     bounds = {"the text": tokens * PASSES / TOKENS_A_WEIGHT}
     if memory:
         bounds["the memory"] = memory * _MEMORY / _BYTES_A_WEIGHT
@@ -132,9 +152,9 @@ def weights_for(tokens: int, memory: int) -> dict[str, float]:
 
 
 def plan_run(amount: Amount, machine: Machine, minutes: float) -> Plan:
-    """Return numbers for a run of at most so many minutes, or less where there is less to learn from.
+    """Return numbers for a run of at most so many minutes, or of fewer if there is less to learn from.
 
-    Where even the fewest steps that are worth taking need longer, the plan is the shortest there is.
+    If even the fewest sensible steps take longer, the shortest plan is returned.
     """
     paces: dict[ModelConfig, float] = {}
 
@@ -144,6 +164,8 @@ def plan_run(amount: Amount, machine: Machine, minutes: float) -> Plan:
         return paces[shape]
 
     def scaled(shape: ModelConfig, batch: int) -> float:
+        # Timing every size would itself take minutes. A step's time grows with the number of weights, so it
+        # is scaled from the nearest size that was measured.
         known = min(paces, key=lambda one: abs(math.log(one.num_parameters / shape.num_parameters)))
         return paces[known] * known.num_parameters / shape.num_parameters
 
@@ -168,19 +190,19 @@ def _within_minutes(amount: Amount, machine: Machine, minutes: float) -> Plan:
 
 
 def _makes_sentences(amount: Amount, found: Plan) -> bool:
-    """Whether a plan takes in enough text and pairs for answers that end and make sense, as in the demo."""
+    """Return whether a plan trains on enough text and pairs for answers that end and make sense."""
     shape = found.architecture
     wanted = min(SENTENCE_TOKENS * shape.num_parameters, PASSES * amount.text_tokens * 0.8)
     if found.trained_tokens < wanted:
         return False
     section = found.sections.get("sft")
-    # A pass over very many pairs is more than it takes.
+    # Of very many pairs a part of an epoch is enough.
     passes = min(SENTENCE_PASSES, SENTENCE_PAIRS / max(1, amount.pairs))
     return section is None or section["steps"] * section["batch"] >= passes * _pair_rows(amount, shape)
 
 
 def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
-    """Numbers for trainings that take about `budget` seconds together."""
+    """Return numbers for trainings that together take about `budget` seconds."""
     bounds = weights_for(amount.text_tokens, machine.memory)
     bound = min(bounds, key=lambda name: bounds[name])
     context = _context_length(amount, bounds[bound])
@@ -195,7 +217,7 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
         bound = "the time"
     elif place == 0 and shape.num_parameters > bounds[bound]:
         bound = "what is worth training at all"
-    # Evaluations together take about a seventh of what training takes.
+    # Evaluations take about a seventh of the time of training.
     evaluated = min(amount.valid_tokens, max(2 * context, min(max(60_000, trained // 200), trained // 15)))
     pretrain = {
         "steps": steps, "batch": batch, "micro_batch": _micro_batch_size(batch, shape, machine),
@@ -218,19 +240,19 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
 
 
 def _count_evaluations(section: Mapping[str, float | int]) -> int:
-    """How often a training is evaluated."""
+    """Return the number of evaluations in a training."""
     return _EVALUATIONS + int(section["steps"] // section["evaluate_every"])
 
 
 def _rlhf_evaluation(amount: Amount, section: Mapping[str, float | int], pace: float) -> float:
-    """Seconds of one evaluation in RLHF: held-out prompts are answered and scored."""
+    """Return the seconds of one evaluation in RLHF, which answers and scores held-out prompts."""
     prompts = min(section["held_out"], amount.prompts * amount.held_out)
     an_answer = amount.prompt + min(section["new_tokens"], max(1.0, amount.answer) * 1.5)
     return RLHF_COST * ANSWER_COST * prompts * an_answer / pace
 
 
 def _context_length(amount: Amount, weights: float) -> int:
-    """Room for nearly every pair, within what a model of this size can use and the text can fill."""
+    """Return a context for nearly every pair, limited by the model's size and the amount of text."""
     most = 256 if weights < 5e6 else 512 if weights < 5e7 else 1024
     wanted = max(64, amount.prompt + amount.completion + 8, 128 if weights > 5e5 else 64)
     least_windows = min(amount.text_tokens // 8, amount.valid_tokens // 2)
@@ -253,7 +275,7 @@ def _find_rung(weights: float, context: int, words: int) -> int:
 def _largest_within(
     place: int, context: int, amount: Amount, machine: Machine, seconds: float
 ) -> tuple[ModelConfig, float, int]:
-    """The largest shape up to `place` that can take in its tokens in the time; its pace, and the tokens."""
+    """Return the largest shape up to `place` that can be trained in the time, its pace, and its tokens."""
     while True:
         shape = _shape_at(place, context, amount.vocabulary)
         wanted = min(TOKENS_A_WEIGHT * shape.num_parameters, PASSES * amount.text_tokens)
@@ -261,19 +283,23 @@ def _largest_within(
         pace = machine.pace(shape, min(batch, _micro_batch_size(batch, shape, machine) or batch))
         if place == 0 or wanted / pace <= seconds * 1.25:
             return shape, pace, wanted
-        # Weights times tokens is what time buys, and both grow together: the rung goes with its root.
+        # Compute grows with weights times tokens, and tokens grow with weights, so the affordable number of
+        # weights goes with the square root of the time.
         affordable = shape.num_parameters * math.sqrt(pace * seconds / wanted)
         place = min(place - 1, _find_rung(affordable, context, amount.vocabulary))
 
 
 def _batch_size(tokens: int, context: int, windows: int) -> int:
-    """Windows a step: it is a thousandth of all tokens, as far as the text fills it several times over."""
+    """Return windows in a step: a thousandth of all tokens, if the text fills the batch several times."""
     a_step = 1 << round(math.log2(min(524_288, max(1024, tokens / 1000))))
     return max(1, min(a_step // context, max(1, (windows - 1) // 4)))
 
 
 def _micro_batch_size(batch: int, shape: ModelConfig, machine: Machine) -> int:
-    """Windows that go through at once, 0 where all fit. Ours: a block's activations are 40 bytes a number."""
+    """Return the number of windows processed at once; 0 if all fit.
+
+    Ours: activations take 40 bytes for each layer and unit of width.
+    """
     if not machine.memory:
         return 0
     a_window = shape.context * (40 * shape.layers * shape.width + 8 * shape.vocabulary)
@@ -284,7 +310,7 @@ def _micro_batch_size(batch: int, shape: ModelConfig, machine: Machine) -> int:
 
 
 def _interpolate_rate(width: int, small: float, large: float) -> float:
-    """A learning rate between the demo's (width 128) and the 124M preset's (width 768), by log width."""
+    """Interpolate between the demo's learning rate (width 128) and that of the 124M preset, by log width."""
     share = min(1.0, max(0.0, math.log(width / 128) / math.log(768 / 128)))
     return float(f"{small * (large / small) ** share:.1g}")
 
@@ -296,7 +322,7 @@ def _tenth_of(steps: int, parts: int) -> int:
 def _plan_sft(
     amount: Amount, shape: ModelConfig, machine: Machine, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
-    """Three passes over the pairs, packed; fewer where the time is short."""
+    """Plan three epochs of the packed pairs, or less if the time is short."""
     rows = _pair_rows(amount, shape)
     batch = max(1, min(64 if shape.width >= 512 else 16, rows // 4))
     affordable = budget * _time_share("sft") * pace / (batch * shape.context)
@@ -313,18 +339,18 @@ def _plan_sft(
 
 
 def _pair_rows(amount: Amount, shape: ModelConfig) -> int:
-    """Rows of the context that the pairs fill, packed."""
+    """Return the number of packed rows that the pairs fill."""
     a_pair = min(amount.prompt, shape.context // 2) + max(1.0, amount.answer)
     return max(1, int(amount.pairs * min(a_pair, shape.context) / shape.context))
 
 
 def _evaluation_parts(most: int, held_out: float, training: float) -> int:
-    """In how many parts evaluations cut a training, so that they take a third of its time at most."""
+    """Return the number of parts between evaluations, which take a third of the training's time at most."""
     return max(1, min(most, int(training / 3 / max(held_out, 1e-9)) - _EVALUATIONS))
 
 
 def label_groups(amount: Amount, group: int) -> int:
-    """How many groups of texts the labels make, as the reward model's training counts them."""
+    """Return the number of groups of texts in the labels, as the training of the reward model counts them."""
     rated = sum(count // group for count in amount.rated.values())
     return rated + sum(count // (group // 2) for count in amount.compared.values())
 
@@ -332,7 +358,7 @@ def label_groups(amount: Amount, group: int) -> int:
 def _plan_reward(
     amount: Amount, shape: ModelConfig, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
-    """Four passes over the labels in groups of eight texts, or of fewer where there are few."""
+    """Plan four epochs of the labels in groups of eight texts, or of fewer if there are few labels."""
     group = next((size for size in (8, 4, 2) if label_groups(amount, size) >= 8), 2)
     groups = max(1, label_groups(amount, group))
     batch = max(1, min(16 if shape.width >= 512 else 8, groups // 4))
@@ -353,12 +379,12 @@ def _plan_reward(
 
 
 def rating_margin(low: float, high: float) -> float:
-    """How far apart two mean scores are that make a pair: an eighth of the scale, as in the demo."""
+    """Return how far apart two mean scores must be to make a pair: an eighth of the scale, as in the demo."""
     return float(f"{(high - low) / 8:.1g}") if high > low else 1.0
 
 
 def _answer_room(amount: Amount, context: int) -> int:
-    """Tokens for an answer: what most completions take, within half the context."""
+    """Return the tokens for an answer: enough for most completions, and at most half the context."""
     return max(4, min(context // 2, amount.completion + 8))
 
 
@@ -366,10 +392,11 @@ def _plan_rlhf(
     amount: Amount, shape: ModelConfig, machine: Machine, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
     new_tokens = _answer_room(amount, shape.context)
-    # A part of the prompts may not fit before the answer.
+    # Some prompts are too long to leave room for an answer.
     usable = max(1, int(amount.prompts * 0.7))
     an_answer = amount.prompt + min(new_tokens, max(1.0, amount.answer) * 1.5)
     affordable = budget * _time_share("rlhf") * pace / (RLHF_COST * an_answer)
+    # The batch leaves time for at least ten steps.
     batch = 1 << int(math.log2(max(1, min(256, usable, affordable / 10))))
     minibatches = max(1, min(4, batch // LEAST_ANSWERS))
     steps = max(10, min(40 if shape.width < 512 else 200, round(affordable / batch)))
@@ -387,7 +414,7 @@ def _plan_rlhf(
 def _plan_evaluation(
     amount: Amount, shape: ModelConfig, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
-    """Test prompts, about a twentieth of all, each answered in four ways of asking."""
+    """Plan the evaluation: test prompts, about a twentieth of all, each answered in four ways."""
     an_answer = 4 * (min(amount.prompt, shape.context) + max(1.0, amount.answer))
     affordable = budget * _time_share("evaluate") * pace / (EVALUATE_COST * an_answer)
     prompts = max(8, min(256, round(affordable)))
@@ -400,6 +427,6 @@ def _time_share(stage: str) -> float:
 
 
 def length_quantile(lengths: Sequence[int], share: float) -> int:
-    """The length that this share of all keep to; 0 for none."""
+    """Return the length that a share of all lengths does not exceed; 0 for no lengths."""
     ordered = sorted(lengths)
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else 0

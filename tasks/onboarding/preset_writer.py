@@ -1,4 +1,4 @@
-"""A preset for somebody's folder: what was found in it, measured, and written with the reasons beside it."""
+"""Write a preset for a user's folder: measured sizes, with the reasons as comments."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tasks.validation.expectations import Limits
 from tasks.validation.summary import Findings
 
 _SAMPLE = 4_000_000  # characters that a trial tokenizer is trained on
-_PAIRS = 2000  # whose lengths are measured
+_PAIRS = 2000  # pairs whose lengths are measured
 _SHARES = (0.05, 0.1, 0.15, 0.2, 0.25)
 SALTS = ("", "1", "2", "3", "4")
-_LARGE = 2_000_000_000  # bytes of text; of that much, a hundredth is enough to hold out
+_LARGE = 2_000_000_000  # bytes of text, of which a hundredth is enough to hold out
 LEAST_HELD_OUT = 200  # bytes of text in validation and in test
-_ASKED = 12  # keys that a comment proposes `fields` for
-MOST_BAD = 0.2  # of a kind's rows; where more break a rule, something is wrong with the data
-SMALLEST = (300, 280, 265)  # vocabularies of text that cannot fill even the smallest usual one
+_ASKED = 12  # keys for which a comment proposes `fields`
+MOST_BAD = 0.2  # of a kind's rows; if more break a rule, the data itself is wrong
+SMALLEST = (300, 280, 265)  # vocabularies for text that cannot fill the smallest usual one
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the preset is made of, besides the survey: how to split, and what there is to learn from."""
+    """Measurements for a preset besides the scan: the split, and the amount of data."""
 
     split: SplitParameters
     amount: Amount
@@ -44,9 +44,9 @@ class Measured:
 
 
 def measure_folder(found: FolderScan) -> Measured:
-    """Split the rows that were read, train a trial tokenizer on them, and count in its tokens.
+    """Split the rows that were read, train a trial tokenizer on them, and count its tokens.
 
-    Raises UserError where there is no text, or too little of it to hold any out.
+    Raises UserError if there is no text, or too little to hold any out.
     """
     texts = [row for row in found.of("text") if isinstance(row, Text)]
     if not texts:
@@ -94,10 +94,9 @@ def measure_folder(found: FolderScan) -> Measured:
 
 
 def choose_split(found: FolderScan) -> SplitParameters:
-    """The smallest shares that hold out text, pairs and labels, tried on the rows themselves.
+    """Return the smallest shares that hold out text, pairs and labels, as tried on the rows.
 
-    A split goes by the digests of groups, so of few groups chance may hold out none. Raises UserError where
-    no text can be held out.
+    A split goes by digests, so it may miss few groups by chance. Raises UserError if no text can be held out.
     """
     if found.text_bytes() > _LARGE:
         return SplitParameters(0.01, 0.01)
@@ -125,12 +124,12 @@ def _rows_in_split(rows: Iterable[Record], name: str, split: SplitParameters) ->
 
 
 def _split_bytes(rows: Iterable[Record], name: str, split: SplitParameters) -> int:
-    """Bytes of the documents in a split."""
+    """Return the bytes of the documents in a split."""
     return sum(len(row.text.encode()) for row in _rows_in_split(rows, name, split) if isinstance(row, Text))
 
 
 def _trial_tokenizer(texts: Sequence[str], wanted: int) -> Tokenizer:
-    """A tokenizer of the largest vocabulary up to `wanted` that these texts can fill."""
+    """Train a tokenizer with the largest vocabulary up to `wanted` that these texts can fill."""
     sample = _first_texts(texts, _SAMPLE)
     sizes = [size for size in reversed(model_sizing.VOCABULARIES) if size < wanted]
     for size in [wanted, *sizes, *SMALLEST]:
@@ -156,7 +155,7 @@ def _spoken_texts(row: Pair) -> str:
 
 
 def _pair_lengths(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
-    """Tokens of each prompt with what was said before and the chat's marks, and of each completion."""
+    """Return the tokens of prompts with their history and the chat's marks, and of completions."""
     prompts = [
         2
         + 2 * len(row.history)
@@ -172,13 +171,13 @@ def _rating_strata(rows: Sequence[Rating | Comparison], scale: float) -> dict[st
 
 
 def _opening_words(texts: Sequence[str]) -> tuple[str, ...]:
-    """The first words of three documents, which the model is shown going on with."""
+    """Return the first words of three documents, which the report lets the model continue."""
     words = (" ".join(text.split()[:3]) for text in texts[:: max(1, len(texts) // 3)])
     return tuple(dict.fromkeys(word for word in words if word and len(word) < 60))[:3]
 
 
 def missing_parts(found: FolderScan, measured: Measured) -> list[str]:
-    """What the chain lacks of this folder, a sentence each."""
+    """Return sentences about what a chain of trainings lacks in this folder."""
     said = []
     if not found.count("pairs"):
         said.append(
@@ -208,18 +207,7 @@ def write_preset(
     notes: Sequence[str] = (),
     allowed: Allowed | None = None,
 ) -> str:
-    """Return the preset as YAML, with a comment wherever a number has a reason.
-
-    Args:
-        name: The preset's name.
-        device: The device that it names.
-        found: What the folder holds.
-        measured: How the rows are split, and what there is to learn from.
-        plan: The model's size and the numbers of the trainings.
-        machine: The machine in words.
-        notes: Further sentences for the comment at the top.
-        allowed: The share of rows that may be set aside, where the usual one would stop a run.
-    """
+    """Return the preset as YAML, with `notes` at the top and the reasons of numbers as comments."""
     amount, shape = measured.amount, plan.architecture
     about = "" if found.whole else "about "
     counted = ", ".join(f"{about}{found.count(kind):,} {kind}" for kind in TYPES)
@@ -281,7 +269,7 @@ def write_preset(
 
 
 def _why_so_many(vocabulary: int, found: FolderScan) -> str:
-    """Why the vocabulary has its size."""
+    """Return the reason for the size of the vocabulary."""
     if vocabulary > model_sizing.vocabulary_size(found.text_bytes()):
         return "as many as the frequent characters of this script take"
     return f"{model_sizing.BYTES_A_TOKEN:,} bytes of text for each token, where there is as much"
@@ -305,7 +293,7 @@ def _source_section(source: Any) -> list[str]:
 
 
 def _fields_comment(source: Any) -> list[str]:
-    """The comment that proposes `fields` for keys whose meaning a run must know."""
+    """Return the comment that proposes `fields` for keys whose meaning a run must know."""
     if not source.asked:
         return []
     asked = list(source.asked.items())
@@ -330,14 +318,14 @@ def _other_files(found: FolderScan) -> list[str]:
 
 @dataclass(frozen=True)
 class Allowed:
-    """The share of rows that may be set aside, and what the rows break, a sentence a rule."""
+    """The share of rows that may be quarantined, and the rules they break, a sentence each."""
 
     share: float
     reasons: tuple[str, ...]
 
 
 def allowed_share(findings: Findings) -> Allowed | None:
-    """The share that lets a run go on without the rows that break a rule; None where it is above MOST_BAD."""
+    """Return the share of quarantined rows with which a run passes; None if it is above MOST_BAD."""
     shares = []
     for kind in TYPES:
         total = sum(findings.total[kind, name] for name in findings.sources(kind))
@@ -346,14 +334,14 @@ def allowed_share(findings: Findings) -> Allowed | None:
     share = max(shares)
     if not 0 < share <= MOST_BAD:
         return None
-    # A little more than there is now, as the next rows may be a little worse.
+    # A margin, as the next rows may be a little worse.
     rounded = math.ceil(share * 1.25 * 100) / 100
     reasons = (f"{row.count:,} {row.kind}: {row.rule}" for row in findings.table() if row.count)
     return Allowed(max(rounded, 0.02), tuple(reasons))
 
 
 def bounded_by(plan: Plan, amount: Amount) -> str:
-    """What bounds the model, in words; of the time, how much of the text it leaves."""
+    """Return what bounds the model, in words; for the time also how much of the text it leaves."""
     if plan.bound != "the time":
         return f"bounded by {plan.bound}"
     wanted = min(
@@ -368,7 +356,7 @@ def bounded_by(plan: Plan, amount: Amount) -> str:
 
 
 def time_notes(plan: Plan, minutes: float) -> list[str]:
-    """What a user should know about the time of a run, a sentence each."""
+    """Return sentences about the duration of a run for the user."""
     notes = []
     if plan.minutes > minutes * 1.05:
         stage = max(plan.seconds, key=lambda name: plan.seconds[name])
@@ -389,7 +377,7 @@ def time_notes(plan: Plan, minutes: float) -> list[str]:
 
 
 def _validation_section(measured: Measured, allowed: Allowed | None) -> list[str]:
-    """What of validation's limits these rows would break."""
+    """Return the limits of validation that these rows would exceed."""
     limits, (low, high) = Limits(), measured.amount.scores
     lines = []
     if low < limits.lowest or high > limits.highest:
@@ -444,17 +432,17 @@ def _preset_sections(plan: Plan, measured: Measured) -> list[str]:
 
 
 def _format_number(value: float) -> str:
-    # YAML takes 3e-05 for a word.
+    # YAML reads 3e-05 as a string.
     return str(value) if isinstance(value, int) else f"{value:.10f}".rstrip("0").rstrip(".")
 
 
 def describe_duration(seconds: float) -> str:
-    """A time in words, rounded as an estimate should be."""
+    """Return a duration in words, rounded as an estimate should be."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def device_memory(machine: Machine) -> str:
-    """A machine's memory in words; empty where it is not known."""
+    """Return a machine's memory in words; empty if it is unknown."""
     return f", {machine.memory / 1e9:.0f} GB of memory" if machine.memory else ""

@@ -1,4 +1,4 @@
-"""A dry run of the data: ingestion and validation as a run makes them, in a temporary folder."""
+"""Dry-run the data: ingestion and validation as in a run, but in a temporary folder."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from tasks.validation.summary import Findings
 from tasks.validation.training_preflight import Trainings, check_trainings
 
 LARGE = 32_000_000  # bytes of training text
-_SAMPLE = 4_000_000  # bytes of it that a tokenizer is learned from where there are more than that
-_FIRST = 3  # rows of a source that are shown
+_SAMPLE = 4_000_000  # bytes of larger text on which the tokenizer is trained
+_FIRST = 3  # rows of a source to show
 
 
 @dataclass(frozen=True)
 class SourcePreview:
-    """A source before it is read: its format, its files and its first rows.
+    """A source before ingestion: its format, its files and its first rows.
 
-    `lacking` names what would be fetched, so that nothing is known of its rows. `fault` is the sentence that
+    `lacking` names files that would be fetched, without which its rows are unknown. `fault` is the error that
     ingestion stops with at this source.
     """
 
@@ -58,10 +58,14 @@ class SourcePreview:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What ingestion and validation make of the sources that are here.
+    """The results of ingestion and validation on the sources that are on this machine.
 
-    `rows` is ingestion's outcome (None: it stops), `findings` that of validation. `folder` holds the output
-    of both for as long as the dry run is open. `stop` is the error that a run ends with, None if it goes on.
+    Attributes:
+        sources: A preview of each source.
+        folder: The outputs, which exist as long as the dry run is open.
+        rows: The result of ingestion; None if it stops.
+        findings: The findings of validation.
+        stop: The error that a run ends with; None if it passes.
     """
 
     sources: tuple[SourcePreview, ...]
@@ -77,7 +81,7 @@ class DryRun:
 
     @property
     def whole(self) -> bool:
-        """Whether every source was read."""
+        """True if every source was read."""
         return not any(source.lacking for source in self.sources)
 
 
@@ -89,10 +93,10 @@ def dry_run(
     report: EventCallback,
     spread: ParallelMap = serial_map,
 ) -> Iterator[DryRun]:
-    """Run ingestion and validation on a temporary folder; the project is read and stays as it is.
+    """Run ingestion and validation in a temporary folder, without changes to the project.
 
-    The stages' own functions do the work, so rules, counts and the verdict are those of a run. A source that
-    is not here yet is named and left out: a dry run fetches nothing.
+    It calls the stages' own functions, so rules, counts and the verdict are those of a run. A source that is
+    not on this machine is named and skipped: a dry run fetches nothing.
     """
     with tempfile.TemporaryDirectory(prefix="chatmill-") as name:
         folder = Path(name)
@@ -104,7 +108,7 @@ def dry_run(
 
 
 def preview_source(source: Source, parameters: DataParameters, root: Path) -> SourcePreview:
-    """Look at the files and the first rows of a source; what is not here yet is named, not fetched."""
+    """Return the files and the first rows of a source. Files that are not here yet are named, not fetched."""
     found = SourcePreview(source.name)
     try:
         if lacking := tuple(_missing_downloads(source, parameters, root)):
@@ -130,6 +134,7 @@ def _check_sources(
     spread: ParallelMap,
 ) -> DryRun:
     found = DryRun(sources, folder)
+    # Sources that would be fetched are left out, so the counts cover only the others.
     lacking = {source.name for source in sources if source.lacking}
     here = tuple(source for source in parameters.sources if source.name not in lacking)
     if not here:
@@ -143,6 +148,7 @@ def _check_sources(
         rows = make_rows(known, root, folder / "ingest", report, spread, withdrawn, read)
     except UserError as error:
         return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))
+    # A dry run makes no version, so there is no hash to compare with.
     now = {"md5": "", "meta": describe_version(parameters, {"digest": ""}, rows, withdrawn)}
     return _check_rows(replace(found, rows=rows), checks, now, root, report, spread)
 
@@ -155,6 +161,7 @@ def _check_rows(
     report: EventCallback,
     spread: ParallelMap,
 ) -> DryRun:
+    # Counts of a part of the sources cannot be compared with those of the last version.
     before = accepted_rows(checks, root, now) if found.whole else {}
     try:
         findings, stops = check_rows(
@@ -162,6 +169,7 @@ def _check_rows(
         )
     except UserError as error:
         return replace(found, stop=error)
+    # The quarantine is in the temporary folder, so the message must not refer to `chatmill quarantine`.
     stop = refusal_error(stops, findings, kept=False) if stops else None
     return replace(found, findings=findings, stop=stop)
 
@@ -169,9 +177,10 @@ def _check_rows(
 def _with_faults(
     sources: tuple[SourcePreview, ...], parameters: DataParameters, root: Path, folder: Path, read: _Reader
 ) -> tuple[SourcePreview, ...]:
-    """The sources, each with the sentence that ingestion stops with where it reads this one alone."""
+    """Return the sources, each with the error that ingestion stops with when it reads this one alone."""
 
     faults = {}
+    # Ingestion stops at the first error. Each source alone shows the errors of all of them.
     for number, source in enumerate(parameters.sources):
         try:
             alone = replace(parameters, sources=(source,))
@@ -191,7 +200,7 @@ def _check_version(
     report: EventCallback,
     spread: ParallelMap,
 ) -> DryRun:
-    """Check the rows of a version that stands for the sources, where data/ holds it."""
+    """Validate the rows of a version that replaces the sources, if data/ holds it."""
     known = versions.read_pointer(root)
     found = DryRun((), folder)
     if known is None or known["md5"] != parameters.version:
@@ -199,6 +208,7 @@ def _check_version(
         return replace(
             found, stop=UserError(f"data.version is {parameters.version}, and data.dvc names {named}")
         )
+    # Fetching the version would write to the project, which a dry run must not.
     if not (root / "data").is_dir() or versions.folder_hash(root) != known["md5"]:
         missing = SourcePreview("data", lacking=(f"version {known['md5'][:12]} from DVC's cache or remote",))
         return replace(found, sources=(missing,))
@@ -210,6 +220,7 @@ def _check_version(
         )
         return replace(found, stop=stop)
     (folder / "ingest").mkdir()
+    # A link instead of a copy: the rows may be many gigabytes, and validation only reads them.
     (folder / "ingest" / "rows").symlink_to((root / "data").resolve(), target_is_directory=True)
     rows = Rows(dict(known["meta"].get("rows") or {}), {}, {})
     return _check_rows(replace(found, rows=rows), checks, known, root, report, spread)
@@ -224,13 +235,13 @@ def check_later_stages(
     report: EventCallback,
     spread: ParallelMap = serial_map,
 ) -> tuple[str, ...]:
-    """Split the good rows of an open dry run, and check that they fill what every training asks for.
+    """Split the good rows of an open dry run, and check that they are enough for every training.
 
-    Of more than `LARGE` bytes of text the tokenizer is learned from a part, and the text is taken to fill the
-    batches of pretraining.
+    Of more than `LARGE` bytes of text a part is used to train the tokenizer, and the text is taken to fill
+    the batches of pretraining.
 
     Returns:
-        What a user should know, as of `check_trainings`.
+        Sentences for the user, as of `check_trainings`.
 
     Raises:
         UserError: A run would stop before its first training.
@@ -249,7 +260,7 @@ def check_later_stages(
 
 
 class _Reader:
-    """Finds the files of a source that is here, and keeps what must be converted in a folder of its own."""
+    """Finds the files of a source on this machine, and converts data sets in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -271,13 +282,13 @@ def _local_files(source: Source, parameters: DataParameters, root: Path) -> list
     if source.dataset:
         return [huggingface.dataset_head(source.wanted, root, _FIRST)[0]]
     if source.urls:
-        # Whether a server has a newer file is asked by ingestion, which would fetch it.
+        # Ingestion asks the server for a newer file. Here that would mean fetching it.
         return [SourceFile(a.display_text, path=find_download(a, root)) for a in source.addresses]
     return read_source(source, parameters, root, lambda event: None)
 
 
 def _missing_downloads(source: Source, parameters: DataParameters, root: Path) -> Iterator[str]:
-    """What ingestion would fetch, with its size where the server says it."""
+    """Yield what ingestion would fetch, with its size if the server says it."""
     if source.archive:
         archive = parameters.archives[source.archive]
         if not (root / DOWNLOADS / archive.file).exists():

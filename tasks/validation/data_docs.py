@@ -1,4 +1,4 @@
-"""Great Expectations' own pages (data docs) of what validation found, one a kind, for all shards."""
+"""Render the results of validation as Great Expectations' data docs, one HTML page for each kind of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 STAMP = re.compile(r"\?d=\d{8}T[\d.]+Z")
-# Scripts, style sheets and pictures, all of other hosts: beside people's rows no page loads anything.
+# The pages show people's rows, so they load no script, style sheet or image from another host.
 LOADED = re.compile(
     r"<script\b.*?</script\s*>|<link\b[^>]*>|<img\b[^>]*>|<(iframe|object|form)\b.*?</\1\s*>|<script\b[^>]*>",
     re.DOTALL | re.IGNORECASE,
@@ -19,7 +19,8 @@ LOADED = re.compile(
 _STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _ADDRESS = re.compile(r"""url\(\s*["']?(?:https?:)?//[^)]*\)""", re.IGNORECASE)
 HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
-# The browser enforces it, whatever a later Great Expectations adds.
+# The browser enforces this policy, even if a later release of Great Expectations adds another element that
+# loads.
 OWN_HEAD = """<meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; style-src 'unsafe-inline'">
 <style>
@@ -30,21 +31,30 @@ th, td { border: 1px solid #8886; padding: .35rem .6rem; text-align: left; verti
   overflow-wrap: anywhere; }
 ol, ul { padding-left: 1.2rem; } .badge { font-weight: 600; } .collapse { display: block; }
 </style>"""
-NO_TIME = "1970-01-01T00:00:00+00:00"  # the clock is no part of what was found
+NO_TIME = "1970-01-01T00:00:00+00:00"  # equal findings give equal bytes, at any time
 
 
 def write_page(
     path: Path, kind: str, suite: Sequence[Any], rows: int, broken: Mapping[str, tuple[int, Sequence[str]]]
 ) -> None:
-    """Render a suite against `rows` rows; `broken` has how many broke a rule, and examples.
+    """Write the page of one kind of rows.
 
-    The same findings give the same bytes. The page is read as it is: it loads nothing and runs no script.
+    Equal findings give equal bytes. The page is static: it loads nothing and runs no script.
+
+    Args:
+        path: The HTML file to write.
+        kind: The kind of rows, which is the name of the suite.
+        suite: The expectations, each with its rule in `meta`.
+        rows: The number of rows that were checked.
+        broken: By rule, the number of rows that broke it and examples of them.
     """
     import great_expectations as gx
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
+    # The pages cover all shards. Great Expectations validates one table at a time, so its result objects are
+    # built from the counts that were added up over the shards.
     results = [
         _expectation_result(expectation, rows, *broken.get(expectation.meta["rule"], (0, ())))
         for expectation in suite
@@ -66,13 +76,15 @@ def write_page(
     html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(whole))
     numbers = count()
     known: dict[str, str] = {}
+    # Great Expectations names HTML blocks by random UUIDs. Numbers in the order of appearance make pages
+    # comparable byte by byte.
     html = UUID.sub(lambda found: known.setdefault(found[0], f"block-{next(numbers)}"), html)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(without_loading(STAMP.sub("", html)), encoding="utf-8")
 
 
 def without_loading(html: str) -> str:
-    """Return a page without anything that a browser would fetch or run, with a plain style of its own."""
+    """Return an HTML page without elements that a browser would fetch or run, and with an inline style."""
     kept = _STYLE.sub(lambda found: _ADDRESS.sub("none", found[0]), LOADED.sub("", html))
     return HEAD.sub(lambda found: f"{found[0]}\n{OWN_HEAD}", kept, count=1)
 
@@ -81,7 +93,7 @@ def _expectation_result(expectation: Any, rows: int, broken: int, examples: Sequ
     from great_expectations.core import ExpectationValidationResult
 
     share = 100.0 * broken / max(1, rows)
-    # Great Expectations' template takes text for HTML.
+    # The template inserts the values without escaping them.
     return ExpectationValidationResult(
         success=not broken,
         expectation_config=expectation.configuration,

@@ -1,4 +1,7 @@
-"""Rows held against all others in a memory that does not grow with them: by digests, range after range."""
+"""Find exact duplicates and contradictions among all rows by digests, one range of digests at a time.
+
+Memory does not grow with the number of rows.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,25 @@ from tasks.data.records import STRINGS, is_nobody
 
 _RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("place", "<u4")])
 MARK = np.dtype([("shard", "<u4"), ("place", "<u4"), ("rule", "<u4")])
-_TOGETHER = 1 << 21  # records that are sorted at once: 50 MB
-CONTRADICTS, REPEATS, TORN, NEAR = range(4)  # places of the rules in tasks.validation.expectations.ACROSS
+_TOGETHER = 1 << 21  # records sorted in memory at once: 50 MB
+CONTRADICTS, REPEATS, TORN, NEAR = range(4)  # indices into tasks.validation.expectations.ACROSS
 
 
 def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
-    """What a row says, but for case and white space, and the group that a split does not tear.
+    """Return a record of a row's content and of its group.
 
-    Where a prompt ends and its answer begins does not count: the same text cut elsewhere says the same.
+    The content ignores case and white space. It also ignores where a prompt ends and its answer begins: the
+    same text with another boundary is the same content.
+
+    Args:
+        kind: The kind of rows.
+        row: The row's values.
+        shard: The number of its shard.
+        place: Its index in the shard.
+
+    Returns:
+        The digest of the content, the digest of the group, `shard` and `place`. A row that could not be read
+        has the digest of its id, so it has no duplicates.
     """
     if row.get("fault"):
         return text_hash(str(row.get("id"))), 0, shard, place
@@ -30,13 +44,13 @@ def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) ->
         parts.append(json.dumps(row["history"], ensure_ascii=False))
     said = " ".join("\n".join(parts).casefold().split())
     if kind == "comparisons" and is_nobody(row.get("annotator")):
-        # Whoever nobody names are several people, each with a vote.
+        # An anonymous label may come from another person, so each one counts as a vote of its own.
         said += f"\n{row.get('id')}"
     return text_hash(said), text_hash(str(row.get("group"))), shard, place
 
 
 def rating_record(row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
-    """A rating with who gave it: another one of the same answer is another rating."""
+    """Return a record of a rating and its annotators: a second rating of one answer is not a duplicate."""
     if row.get("fault"):
         return text_hash(str(row.get("id"))), 0, shard, place
     names = ("history", "prompt", "completion", "aspect", "annotators", "scores")
@@ -47,7 +61,11 @@ def rating_record(row: Mapping[str, Any], shard: int, place: int) -> tuple[int, 
 def choice_records(
     kind: str, row: Mapping[str, Any], shard: int, place: int
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Who judged what, and how: two of one key that are not of one group contradict each other."""
+    """Yield a record for each verdict of a named annotator.
+
+    The key is the digest of the annotator and the question, the group the digest of the verdict. Two records
+    with one key and different groups contradict each other.
+    """
     if row.get("fault"):
         return
     who = row.get("annotator") if kind == "comparisons" else next(iter(row.get("annotators") or ()), None)
@@ -55,35 +73,41 @@ def choice_records(
         return
     asked = [who, row.get("aspect"), row.get("history"), row.get("prompt")]
     if kind == "comparisons" and row.get("choice") in ("a", "b", "tie"):
+        # The answers are sorted, so that one comparison shown in the other order has the same key.
         key = json.dumps([*asked, *sorted((str(row.get("a")), str(row.get("b"))))])
         better = "" if row["choice"] == "tie" else str(row.get(row["choice"]))
         yield text_hash(key), text_hash(better), shard, place
     scores: list[Any] = row.get("scores") or []
     if kind == "ratings" and len(scores) == 1:
         score = scores[0]
+        # Only the sign of a score can contradict another one: 4 and 5 agree that an answer is good, and 0 is
+        # neither.
         if isinstance(score, int | float) and score:
             yield text_hash(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
 
 
 def text_hash(text: str) -> int:
-    """Eight bytes of a text's digest."""
+    """Return the first eight bytes of a text's BLAKE2b digest as an integer."""
+    # A row may hold half a surrogate pair, which UTF-8 cannot encode: "replace" keeps it from raising.
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
 
 def save_records(path: Path, records: Sequence[tuple[int, int, int, int]]) -> None:
-    """Write a shard's records by key, so that a range of keys is one piece of the file."""
+    """Write a shard's records sorted by key, so that a range of keys is one slice of the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, _in_order(records))
 
 
 def duplicates_among(kind: str, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Marks of what is said again among rows that are in memory: those of `said_again`."""
+    """Return the marks of `said_again` for rows that are in memory."""
     said = repeated_records(
         _in_order([content_record(kind, row, 0, place) for place, row in enumerate(rows)])
     )
     if kind != "ratings":
         return said
     whole = repeated_records(_in_order([rating_record(row, 0, place) for place, row in enumerate(rows)]))
+    # Equal content is no duplicate among ratings, as several people rate one answer. Only torn groups count,
+    # and ratings that also agree on annotators and scores.
     return np.concatenate([said[said["rule"] == TORN], whole])
 
 
@@ -92,18 +116,22 @@ def _in_order(records: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
 
 
 def said_again(files: Sequence[Path]) -> np.ndarray:
-    """Marks of rows whose content stands in an earlier row: REPEATS in one group, TORN in different ones."""
+    """Return marks of rows that repeat the content of an earlier row.
+
+    A mark has the rule REPEATS if both rows are in one group, and TORN if they are in different groups.
+    """
     return _collect_marks(files, repeated_records)
 
 
 def find_contradictions(files: Sequence[Path]) -> np.ndarray:
-    """Marks of all judgements of one person on one thing that do not agree."""
+    """Return marks of all verdicts of one person about one thing that do not agree."""
     return _collect_marks(files, _contradicting_records)
 
 
 def _collect_marks(files: Sequence[Path], find: Any) -> np.ndarray:
     arrays = [np.load(path, mmap_mode="r") for path in files]
     count = max(1, -(-sum(len(array) for array in arrays) // _TOGETHER))
+    # Digests are uniform, so equal ranges of the 64-bit keys hold about equally many records.
     bounds = [min(number * (2**64 // count + 1), 2**64 - 1) for number in range(count)]
     starts = [np.searchsorted(array["key"], np.array(bounds, "<u8")) for array in arrays]
     found = [np.zeros(0, MARK)]
@@ -120,8 +148,9 @@ def _collect_marks(files: Sequence[Path], find: Any) -> np.ndarray:
 
 
 def repeated_records(records: np.ndarray) -> np.ndarray:
-    """The marks of `said_again` on records that are in the order of their keys and places."""
+    """Return the marks of `said_again` for records sorted by key, shard and place."""
     new = _key_starts(records)
+    # A running maximum of the start indices gives each record the first record with its key.
     first = records["group"][np.maximum.accumulate(np.where(new, np.arange(len(records)), 0))]
     later = records[~new]
     return _make_marks(later, np.where(later["group"] == first[~new], REPEATS, TORN))
@@ -138,7 +167,7 @@ def _contradicting_records(records: np.ndarray) -> np.ndarray:
 
 
 def _key_starts(records: np.ndarray) -> np.ndarray:
-    """Where another key begins."""
+    """Return a mask of the records whose key differs from the one before."""
     new = np.ones(len(records), bool)
     new[1:] = records["key"][1:] != records["key"][:-1]
     return new

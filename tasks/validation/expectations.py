@@ -1,4 +1,4 @@
-"""The rules that data must keep, as Great Expectations suites: one a record type."""
+"""Define the rules that rows must keep as Great Expectations suites, one suite for each kind of rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from tasks.validation import pii, unicode_scripts
 if TYPE_CHECKING:
     import pandas as pd
 
-# Control characters but tab and line ends, the replacement character, and what is no character at all.
+# Control characters except tab and line ends, the replacement character, and code points that are no
+# characters.
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ufffe\uffff]")
 UNPRINTABLE_ASCII = bytes(byte for byte in range(128) if UNPRINTABLE.match(chr(byte)))
-_NAMES = ("aspect", "annotator")  # one word, where the others are what somebody wrote
-_ANSWERS = ("completion", "a", "b")  # one character is an answer
+_NAMES = ("aspect", "annotator")  # single words; the other columns hold prose
+_ANSWERS = ("completion", "a", "b")  # a single character is a valid answer
 COMMON = ("id", "source", "group")
 READABLE = "the row can be read"
-IN_SCRIPT = 0.9  # of a text's letters: a name or a quotation may be in another
+IN_SCRIPT = 0.9  # of a text's letters; names and quotations may use another script
 ACROSS = (
     "one person, one choice: they disagree",
     "content is not there twice",
@@ -37,7 +38,7 @@ ACROSS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What the rules measure against: lengths in characters, scores, the aspects there are."""
+    """The limits that rules compare rows with: lengths in characters, scores, and the known aspects."""
 
     shortest: int = 2
     longest: int = 1_000_000
@@ -56,9 +57,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Rules:
-    """All that a row must keep. `own` are the preset's further rules of a kind; `personal` refuses such data.
+    """The rules that a row must keep.
 
-    `benchmark` says of a text whether it stands in a benchmark; without it nobody asks.
+    Attributes:
+        limits: Limits of lengths and scores.
+        scripts: The scripts that texts may use; empty allows all.
+        personal: Whether rows with personal data break a rule.
+        own: The preset's further rules by kind.
+        benchmark: Returns whether a text overlaps a benchmark. None disables the check.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -70,9 +76,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class Failure:
-    """A rule that was broken, by the rows at these places in the table; `column` holds what broke it.
+    """A rule that rows broke.
 
-    `says` is why the rule could not be held against the table at all.
+    Attributes:
+        rule: The name of the rule.
+        rows: Indices of the rows in the table.
+        column: The column with the value that broke the rule.
+        says: The reason why the rule could not be evaluated; empty if it was.
     """
 
     rule: str
@@ -82,20 +92,31 @@ class Failure:
 
 
 def check_table(kind: str, table: pd.DataFrame, rules: Rules) -> list[Failure]:
-    """Hold a table of records against the suite of its rows; the failures in the order of the rules."""
+    """Check a table of rows against the suite of its kind.
+
+    Returns:
+        The failures in the order of the rules.
+    """
     return _run_suite(kind, derived_columns(kind, table, rules), build_expectations(kind, rules))
 
 
 def check_across(kind: str, marks: pd.DataFrame) -> list[Failure]:
-    """Hold what comparing rows with all others found, a column of true and false a rule of ACROSS."""
+    """Check the results of comparing rows with all others.
+
+    Args:
+        kind: The kind of rows.
+        marks: A boolean column for each rule of ACROSS.
+    """
     return _run_suite(kind, marks, across_expectations())
 
 
 def across_expectations() -> list[Any]:
-    """The suite of what rows keep among each other."""
+    """Return the suite of the rules that compare rows with each other."""
     from great_expectations import expectations as gxe
 
     return [
+        # The comparison itself runs on digests outside Great Expectations, as its uniqueness rules need all
+        # rows in one table. The expectations only report the result.
         gxe.ExpectColumnValuesToBeInSet(column=rule, value_set=[False], meta={"rule": rule, "about": ""})
         for rule in ACROSS
     ]
@@ -104,7 +125,13 @@ def across_expectations() -> list[Any]:
 def check_totals(
     kind: str, totals: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]
 ) -> list[Failure]:
-    """Hold figures of the whole table (its count of rows, largest shares) against their bounds."""
+    """Check metrics of the whole table against their bounds.
+
+    Args:
+        kind: The kind of rows.
+        totals: Metrics by name, such as the number of rows or the largest share of an annotator.
+        bounds: The least and the greatest value of each metric.
+    """
     import pandas as pd
     from great_expectations import expectations as gxe
 
@@ -124,12 +151,14 @@ def check_totals(
 
 
 def _run_suite(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[Failure]:
-    """The failures of a suite whose expectations name their rule and the column it is about in `meta`."""
+    """Return the failures of a suite, whose expectations name their rule and column in `meta`."""
     import great_expectations as gx
 
     batch = _data_source(kind).get_batch({"dataframe": table})
+    # The default format truncates the list of rows, and every broken row must be quarantined.
     form = {"result_format": "COMPLETE", "unexpected_index_column_names": ["place"]}
     whole = gx.ExpectationSuite(name=kind, expectations=list(suite))
+    # Great Expectations groups the results by column, so they are matched to the suite by rule.
     results = {
         r.expectation_config.meta["rule"]: r for r in batch.validate(whole, result_format=form).results
     }
@@ -148,10 +177,11 @@ def _run_suite(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[Fai
 
 @cache
 def _data_source(kind: str) -> Any:
-    """Great Expectations' way to a data frame, quiet, made once a process and kind."""
+    """Return Great Expectations' batch definition for data frames, created once for each process and kind."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    # An ephemeral context writes no project folder.
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     return (
@@ -163,12 +193,13 @@ def _data_source(kind: str) -> Any:
 
 def _explain_result(result: Any) -> str:
     info = result.exception_info or {}
+    # Errors of single metrics are nested one level deeper, under the id of the metric.
     inner = next((value for value in info.values() if isinstance(value, dict)), info)
     return str(inner.get("exception_message") or result.result.get("observed_value") or "it does not hold")
 
 
 def build_expectations(kind: str, rules: Rules) -> list[Any]:
-    """The suite of a record type: the rules that every row keeps by itself."""
+    """Return the suite of a kind: the rules that each row is checked against on its own."""
     from great_expectations import expectations as gxe
 
     limits = rules.limits
@@ -179,6 +210,8 @@ def build_expectations(kind: str, rules: Rules) -> list[Any]:
     def true(rule: str, about: str, column: str) -> Any:
         return named(rule, about, gxe.ExpectColumnValuesToBeInSet, column=column, value_set=[True])
 
+    # A row gets the first rule it breaks, so rules are ordered from the cause to its effects: a row that
+    # cannot be read also lacks every column.
     suite: list[Any] = [true(READABLE, "fault", "fault:none")]
     for column in (*COMMON, *STRINGS[kind]):
         suite += [
@@ -228,9 +261,15 @@ def build_expectations(kind: str, rules: Rules) -> list[Any]:
 def own_expectations(
     kind: str, rules: Sequence[Mapping[str, Any]], taken: Collection[str] = ACROSS
 ) -> list[Any]:
-    """The preset's own rules of a kind: expectations of Great Expectations by name, with their arguments.
+    """Return the preset's own rules of a kind as expectations.
 
-    Raises UserError for a name, an argument or a column that there is not, with the nearest right one.
+    Args:
+        kind: The kind of rows.
+        rules: Names of Great Expectations' column map expectations, with their arguments.
+        taken: Names of rules that are already in use.
+
+    Raises:
+        UserError: An expectation, an argument or a column is unknown. The message suggests the nearest name.
     """
     from great_expectations import expectations as gxe
     from great_expectations.expectations.expectation import ColumnMapExpectation
@@ -240,6 +279,7 @@ def own_expectations(
         for name, found in vars(gxe).items()
         if isinstance(found, type) and issubclass(found, ColumnMapExpectation)
     }
+    # Only columns that `derived_columns` passes on can be checked.
     columns = (*COMMON, *STRINGS[kind], *(("choice",) if kind == "comparisons" else ()))
     made, taken = [], set(taken)
     for number, rule in enumerate(rules):
@@ -258,6 +298,7 @@ def own_expectations(
                 f"{where}: a rule named {says!r} is there already; give this one a name of its own"
             )
         taken.add(says)
+        # pydantic 1 names the fields of a model `__fields__`, pydantic 2 `model_fields`.
         known: dict[str, Any] = getattr(kinds[name], "model_fields", None) or getattr(
             kinds[name], "__fields__", {}
         )
@@ -278,18 +319,18 @@ def _nearest_name(name: str, known: Mapping[str, Any]) -> str:
 
 
 def written_columns(kind: str) -> tuple[str, ...]:
-    """The columns that hold what somebody wrote."""
+    """Return the columns that hold prose."""
     return tuple(column for column in STRINGS[kind] if column not in _NAMES)
 
 
 def personal_columns(kind: str) -> tuple[str, ...]:
-    """The columns where somebody may be named: what was written, right answers, what was said before."""
+    """Return the columns that may contain personal data: prose, references and earlier turns."""
     beside = {"text": (), "pairs": ("references", "history")}
     return (*written_columns(kind), *beside.get(kind, ("history",)))
 
 
 def column_texts(value: Any) -> list[str]:
-    """The texts of a column's value: a text, a list of texts, or the turns of a conversation."""
+    """Return the texts in a column's value: a text, a list of texts, or the turns of a conversation."""
     if isinstance(value, str):
         return [value]
     listed = value if isinstance(value, list) else []
@@ -297,7 +338,10 @@ def column_texts(value: Any) -> list[str]:
 
 
 def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
-    """What the rules look at: the table's columns where they are strings, and what was found about them."""
+    """Return the table that expectations are evaluated on: string columns, and values derived from them.
+
+    Great Expectations compares columns with values; lengths, scripts and the like are computed here.
+    """
     import pandas as pd
 
     faults = table["fault"].tolist() if "fault" in table else [""] * len(table)
@@ -308,6 +352,8 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
     for column in (*COMMON, *STRINGS[kind]):
         values = table[column].tolist() if column in table else [None] * len(table)
         found[f"{column}:string"] = [isinstance(value, str) or _is_missing(value) for value in values]
+        # Other types become null, as rules on strings cannot be evaluated on them. The column `:string`
+        # reports them.
         found[column] = [value if isinstance(value, str) else None for value in values]
     for column in STRINGS[kind]:
         texts = [value or "" for value in found[column]]
@@ -354,7 +400,7 @@ def _score_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def is_fault(value: Any) -> bool:
-    """Return whether a row's `fault` says something: the row could not be read."""
+    """Return whether a row's `fault` is a non-empty text, which means that the row could not be read."""
     return isinstance(value, str) and bool(value)
 
 
@@ -363,12 +409,15 @@ def _shortest_length(column: str, limits: Limits) -> int:
 
 
 def _is_missing(value: Any) -> bool:
+    # pandas fills the missing values of a column with NaN, which is not equal to itself.
     return value is None or (isinstance(value, float) and value != value)
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text is without control characters and the like, and in Unicode's composed form."""
+    """Return whether a text has no control characters and is in Unicode's composed form (NFC)."""
     if text.isascii():
+        # ASCII is always NFC. `translate` on bytes is faster than a regular expression, and most text takes
+        # this path.
         raw = text.encode()
         return len(raw.translate(None, UNPRINTABLE_ASCII)) == len(raw)
     return UNPRINTABLE.search(text) is None and unicodedata.is_normalized("NFC", text)

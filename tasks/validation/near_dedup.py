@@ -1,8 +1,8 @@
-"""Near duplicates: MinHash (Broder 1997) of runs of words, and locality-sensitive hashing in bands.
+"""Find near duplicates with MinHash (Broder 1997) and locality-sensitive hashing in bands.
 
-After Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better": texts as sets of runs of 5
-words. Signatures are `rensa`'s. Banding (Leskovec et al., "Mining of Massive Datasets", chapter 3) proposes
-pairs; their whole signatures decide.
+After Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better", a text is the set of its
+runs of 5 words. Signatures are `rensa`'s. Banding (Leskovec et al., "Mining of Massive Datasets", chapter 3)
+proposes pairs, and their whole signatures decide.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ PERMUTATIONS = 128
 SHINGLE = 5
 SEED = 42
 MARK = np.dtype([("shard", "u4"), ("place", "u4")])
-# Rows of one pass over a band, and of a file read at once: what bounds the memory.
+# Rows of one pass over a band, and rows read from a file at once. They bound the memory.
 BLOCK = 4_000_000
 READ = 65_536
-# Texts signed at once: the library hands each signature over as a list of Python numbers.
+# Texts signed at once. `rensa` returns each signature as a list of Python numbers, which take far more memory
+# than the array.
 _TOGETHER = 4096
-# Pairs at the threshold that the bands should propose.
+# The share of pairs at the threshold that the bands should propose.
 RECALL = 0.99
-# In a bucket up to this size every pair is compared; in a larger one, all rows with so many in turn.
+# In a bucket up to this size every pair is compared. In a larger one, only so many rows are compared with all
+# others, as the number of pairs grows with the square.
 ALL_PAIRS = 32
 PAIRS = 32_768
 
 
 def sign_texts(texts: Sequence[str]) -> np.ndarray:
-    """MinHash signatures of texts: uint32 [texts, PERMUTATIONS], the same for the same text always.
+    """Return the MinHash signatures of texts: uint32 [texts, PERMUTATIONS].
 
-    A text below 5 words is one shingle; one without words is known by its characters.
+    Equal texts have equal signatures in every run. A text of fewer than 5 words is one shingle. A text
+    without words is represented by its characters.
     """
     parts = [_signed_batches(texts[start : start + _TOGETHER]) for start in range(0, len(texts), _TOGETHER)]
     return np.concatenate([np.empty((0, PERMUTATIONS), dtype=np.uint32), *parts])
@@ -52,16 +55,22 @@ def _signed_batches(texts: Sequence[str]) -> np.ndarray:
 
 
 def near_marks(signatures: Sequence[Path], ids: Sequence[Path], threshold: float) -> np.ndarray:
-    """The rows to leave out, in order: `MARK` [rows].
+    """Return the rows to leave out, in order: `MARK` [rows].
 
-    `signatures[i]` and `ids[i]` are shard i's .npy files: uint32 [rows, permutations] and uint64 [rows]. Rows
-    whose estimated Jaccard similarity is at least `threshold` are linked; of each connected group all rows
-    but the one with the smallest id are marked. The bands propose at least RECALL of the pairs at the
-    threshold. In a bucket of more than ALL_PAIRS rows each row is compared with ALL_PAIRS others at most, so
-    a link within a crowd may be missed.
+    Rows whose estimated Jaccard similarity is at least `threshold` are linked. In each connected group all
+    rows but the one with the smallest id are marked. The bands propose at least RECALL of the pairs at the
+    threshold. In a bucket of more than ALL_PAIRS rows each row is compared with at most ALL_PAIRS others, so
+    a link may be missed there.
 
-    Memory holds BLOCK band hashes at a time, and the rows that were linked. ValueError if the threshold is
-    not above 0 and at most 1, or files do not fit each other.
+    Memory holds BLOCK band hashes at a time, and the rows that were linked.
+
+    Args:
+        signatures: For each shard a .npy file, uint32 [rows, permutations].
+        ids: For each shard a .npy file, uint64 [rows].
+        threshold: The least similarity of linked rows, above 0 and at most 1.
+
+    Raises:
+        ValueError: The threshold is out of range, or the files do not have the same shards and rows.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold}; it must be above 0, and 1 at most")
@@ -77,16 +86,20 @@ def near_marks(signatures: Sequence[Path], ids: Sequence[Path], threshold: float
 
 
 def band_rows(permutations: int, threshold: float) -> int:
-    """The rows of a band: as many as still propose RECALL of the pairs at the threshold, at least one."""
+    """Return the number of rows in a band.
+
+    It is the largest that still proposes RECALL of the pairs at the threshold, and at least 1.
+    """
     return max(
         size
         for size in range(1, permutations + 1)
+        # The probability that two rows of this similarity agree in at least one band.
         if size == 1 or 1 - (1 - threshold**size) ** (permutations // size) >= RECALL
     )
 
 
 class _Table:
-    """The signatures of all shards as one table, read from the files."""
+    """The signatures of all shards as one table, read from memory-mapped files."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.shards = [np.load(path, mmap_mode="r") for path in paths]
@@ -98,7 +111,7 @@ class _Table:
         self.permutations = widths.pop() if widths else PERMUTATIONS
 
     def where(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shard and place of rows of the table."""
+        """Return the shard and the place of rows of the table."""
         shards = np.searchsorted(self.starts, rows, side="right") - 1
         return shards, rows - self.starts[shards]
 
@@ -106,7 +119,7 @@ class _Table:
         return _gather_rows(self.shards, *self.where(rows))
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The first row's number and the signatures of READ rows or fewer, in order."""
+        """Yield the number of the first row and the signatures of at most READ rows, in order."""
         for start, shard in zip(self.starts, self.shards, strict=False):
             for first in range(0, len(shard), READ):
                 yield int(start) + first, shard[first : first + READ]
@@ -122,7 +135,7 @@ def _gather_rows(shards: Sequence[np.ndarray], at: np.ndarray, places: np.ndarra
 
 
 class _Groups:
-    """Sets of linked rows (union-find); a row that was never linked takes no memory."""
+    """Disjoint sets of linked rows (union-find). A row that was never linked takes no memory."""
 
     def __init__(self) -> None:
         self.parents: dict[int, int] = {}
@@ -132,17 +145,20 @@ class _Groups:
         top = row
         while (above := parents.get(top, top)) != top:
             top = above
+        # Path compression: later look-ups of these rows take one step.
         while row != top:
             parents[row], row = top, parents[row]
         return top
 
     def join(self, one: int, other: int) -> None:
+        # The smaller row becomes the root, so groups do not depend on the order of links.
         low, high = sorted((self.root(one), self.root(other)))
         self.parents.setdefault(low, low)
         self.parents[high] = low
 
 
 def _text_shingles(text: str) -> np.ndarray:
+    """Return the hashes of a text's shingles."""
     words = word_hashes(text)
     if not len(words):
         words = word_hashes("".join(f"x{ord(character):x}" for character in text) or "x")
@@ -150,7 +166,13 @@ def _text_shingles(text: str) -> np.ndarray:
 
 
 def _band_buckets(table: _Table, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of equal band hashes side by side, and where each bucket starts (and the last one ends)."""
+    """Yield the buckets of rows with equal band hashes.
+
+    Yields:
+        The rows, with those of a bucket side by side, and the index where each bucket starts; the last entry
+        is the end.
+    """
+    # Each pass reads all signatures and keeps one range of hashes, so a bucket is never split between passes.
     parts = -(-table.rows // BLOCK)
     step = 2**64 // parts + 1
     for band in range(table.permutations // size):
@@ -201,6 +223,7 @@ def _bucket_pairs(rows: np.ndarray, starts: np.ndarray, groups: _Groups) -> Iter
     for start, stop in itertools.pairwise(starts.tolist()):
         if stop - start <= ALL_PAIRS:
             for one, other in itertools.combinations(listed[start:stop], 2):
+                # A pair that an earlier band linked needs no comparison.
                 if groups.root(one) != groups.root(other):
                     yield one, other
 
@@ -217,6 +240,7 @@ def _link_crowd(table: _Table, rows: np.ndarray, threshold: float, groups: _Grou
             alike = _are_similar(table, np.full(len(others), leader), others, threshold)
             for row in others[alike].tolist():
                 groups.join(leader, row)
+            # A row that was linked to a leader needs no leader of its own.
             kept.append(others[~alike])
         left = np.concatenate(kept)
 
@@ -232,6 +256,8 @@ def _group_marks(table: _Table, ids: Sequence[np.ndarray], groups: _Groups) -> n
         return np.empty(0, dtype=MARK)
     roots = np.array([groups.root(row) for row in rows.tolist()])
     shards, places = table.where(rows)
+    # Within a group the smallest id comes first and is kept. An id is a digest of content, so the choice does
+    # not depend on the order of the sources.
     order = np.lexsort((rows, _gather_rows(ids, shards, places), roots))
     first = np.ones(len(rows), dtype=bool)
     first[1:] = roots[order][1:] != roots[order][:-1]

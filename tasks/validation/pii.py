@@ -1,12 +1,12 @@
-"""Personal data in text: e-mail addresses, phone numbers, payment cards and secret keys, found by shape.
+"""Find personal data in text by shape: e-mail addresses, phone numbers, payment cards and secret keys.
 
-Cards are checked by the sum of ISO/IEC 7812-1, annex B (Luhn's formula); phone numbers have the lengths of
-ITU-T E.164 or a common national shape; keys have the prefixes that their issuers document, JWTs those of
-RFC 7519, private keys the lines of RFC 7468. Shapes are not proof: a name or a street is not found at all,
-and a number that only looks like a phone number may be.
+Cards are checked by the sum of ISO/IEC 7812-1, annex B (Luhn's formula). Phone numbers have the lengths of
+ITU-T E.164 or a common national shape. Keys have the prefixes that their issuers document, JWTs those of RFC
+7519, private keys the lines of RFC 7468. A shape is no proof: names and streets are not found, and a number
+that only looks like a phone number may be.
 
-Cheap tests decide which shapes are looked for, so that ordinary prose costs little, and every pattern takes
-time linear in the text.
+Cheap tests decide which shapes to search for, so ordinary prose costs little. Every pattern takes time linear
+in the text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KINDS: tuple[Kind, ...] = ("key", "e-mail", "card", "phone")
 
 
 class Span(NamedTuple):
-    """Characters `start` to `stop` of a text, and what they look like."""
+    """The characters `start` to `stop` of a text, and the kind of data that they look like."""
 
     kind: Kind
     start: int
@@ -30,16 +30,18 @@ class Span(NamedTuple):
 
 
 FEWEST_DIGITS = 9
-# Characters that nine digits of one number may spread over, with the widest separators.
+# Characters that nine digits of one number may span, with the widest separators.
 WIDEST = 30
-# Characters before and after them that a number, and the word that announces it, may still take.
+# Characters before and after the digits that may belong to the number, or to the word that announces it.
 _AROUND = 60
 NOT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
-# Read backwards from the "@", at most the 64 characters of RFC 5321.
+# Matched against the reversed text before the "@", of which RFC 5321 allows 64 characters. A forward match
+# would start at every character, which is quadratic.
 _LOCAL = re.compile(r"[\w+%'!#$&*=?^`{|}~-](?:[\w.+%'!#$&*=?^`{|}~-]*+)")
 LONGEST_LOCAL = 64
 DOMAIN = re.compile(r"(?:[^\W_](?:[^\W_]|-(?=[^\W_]|-)){0,62}\.){1,10}[^\W\d_]{2,63}(?![\w@]|-\w)")
+# File names such as icon@2x.png have the shape of an address.
 NO_DOMAIN = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".css", ".js")
 
 _GAP = r"[ \u00a0.\-/()\u2010-\u2013]{0,3}"
@@ -57,7 +59,7 @@ PHONE = re.compile(
     )(?![\d\w])(?!,\d|\.\d|-\d)""",
     re.VERBOSE,
 )
-# After a word that announces one, any number of the right length is a phone number.
+# After a word such as "phone", any number of the right length is a phone number.
 _TOLD = re.compile(
     r"(?<!\w)(?:tel|telephone|telefon|teléfono|téléphone|tél|telefono|phone|mobile|handy|fax|whatsapp|"
     r"тел|телефон|电话|電話)(?:\.|(?:[ ](?:number|no|nr)\b)?\.?)(?:[ ]is)?:?[ ]{0,2}"
@@ -68,8 +70,9 @@ TOLD_BY = ("tel", "tél", "phon", "mobil", "handy", "fax", "whatsapp", "тел",
 DATE = re.compile(
     r"(?<!\d)(?:\d{1,2}([./\-])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([./\-])\d{1,2}\2\d{1,2})(?!\d)"
 )
-# A decimal or an IPv4 address, whatever its length.
+# A decimal number or an IPv4 address is no phone number, whatever its length.
 DECIMAL = re.compile(r"[+]?\d+\.\d+|\d{1,3}(?:\.\d{1,3}){3}")
+# The words before a book's, journal's or product's number.
 BOOK = re.compile(r"(?:ISBN|ISSN|EAN|DOI)(?:-1[03])?[:\s]*\Z", re.IGNORECASE)
 
 CARD = re.compile(
@@ -103,7 +106,7 @@ UNDERSCORED = "_"
 
 
 def find_pii(text: str) -> list[Span]:
-    """What looks like personal data or a key, in order; spans do not overlap."""
+    """Return the spans of a text that look like personal data or a key, in order and without overlap."""
     found = [*_secret_keys(text), *_email_addresses(text)]
     for start, stop in _phone_candidates(text):
         found += [*_payment_cards(text, start, stop), *_phone_numbers(text, start, stop)]
@@ -117,7 +120,7 @@ def find_pii(text: str) -> list[Span]:
 
 
 def mask_pii(text: str) -> str:
-    """The text with the name of its kind, in brackets, for each span of `find_pii`."""
+    """Return a text in which each span of `find_pii` is replaced by its kind in brackets."""
     spans = find_pii(text)
     if not spans:
         return text
@@ -130,12 +133,12 @@ def mask_pii(text: str) -> str:
 
 
 def _phone_candidates(text: str) -> list[tuple[int, int]]:
-    """Where digits enough for a phone number stand close together, with what is around them."""
-    # One byte for each character, so that places are those of the text.
+    """Return ranges of a text with enough digits for a phone number close together, and their context."""
+    # One byte a character, so that indices of bytes are indices of the text.
     coded = text.encode("latin-1", "replace")
     if len(coded.translate(None, NOT_DIGITS)) < FEWEST_DIGITS:
         return []
-    # Below "0" wraps round to far above 9.
+    # Unsigned arithmetic: characters below "0" wrap round to values far above 9.
     at = np.flatnonzero(np.frombuffer(coded, dtype=np.uint8) - np.uint8(48) < 10)
     first = np.flatnonzero(at[FEWEST_DIGITS - 1 :] - at[: 1 - FEWEST_DIGITS] < WIDEST)
     if not len(first):
@@ -155,13 +158,15 @@ def _secret_keys(text: str) -> Iterator[Span]:
             at = text.find(marker)
             while at >= 0:
                 match = pattern.match(text, at)
+                # "sk-" also begins hyphenated words such as CSS classes; the other prefixes are specific
+                # enough.
                 if match and (marker != "sk-" or _looks_random(match[0])):
                     yield Span("key", *match.span())
                 at = text.find(marker, match.end() if match else at + 1)
 
 
 def _looks_random(word: str) -> bool:
-    """Whether a word has what hyphenated words do not: digits, and capitals beside small letters."""
+    """Return whether a word has digits and letters in both cases, which hyphenated words do not."""
     return any(map(str.isdigit, word)) and any(map(str.isupper, word[3:])) and any(map(str.islower, word[3:]))
 
 
@@ -172,6 +177,8 @@ def _email_addresses(text: str) -> Iterator[Span]:
         if domain and not domain[0].lower().endswith(NO_DOMAIN):
             local = _LOCAL.match(text[max(0, at - LONGEST_LOCAL) : at][::-1])
             if local:
+                # RFC 5321 allows these characters, but at the start of an address they are usually
+                # punctuation or markup.
                 name = local[0].rstrip(".'`{|}*=&?!")
                 if name:
                     yield Span("e-mail", at - len(name), domain.end())
@@ -184,7 +191,7 @@ def _payment_cards(text: str, first: int, last: int) -> Iterator[Span]:
         if _passes_luhn(_digits_of(match[0])):
             yield Span("card", start, stop)
         elif match[1] and stop - start == 23 and _passes_luhn(_digits_of(match[0][:19])):
-            # The three digits after the sixteen were not the card's.
+            # A group of three digits after sixteen may be no part of the card.
             yield Span("card", start, start + 19)
 
 

@@ -1,4 +1,4 @@
-"""Rows that were set aside: which, why, and which of them people have admitted again."""
+"""Read the quarantined rows, and the admissions by which people accept some of them again."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from tasks.data.audit_log import append_lines, brief_json, check_signed, read_nu
 from tasks.data.records import TYPES, json_line, read_shards
 
 ADMITTED = "configs/admitted.jsonl"
-ADDED = ("rule", "where", "value")  # what a row that was set aside holds besides its own keys
-_SHORTEST = 6  # characters of an id that stand for the whole of it
-_NAMED = 3  # of several, as many are named in a message
+ADDED = ("rule", "where", "value")  # keys that a quarantined row has besides its own
+_SHORTEST = 6  # least characters of an abbreviated id
+_NAMED = 3  # ids that a message names when several match
 
 
 @dataclass(frozen=True)
 class Admission:
-    """A row that somebody takes in although it was set aside: `row` where it was mended, else as it is.
+    """A person's decision to accept a quarantined row.
 
-    `time` is ISO 8601.
+    Attributes:
+        id: The id of the row.
+        by: The person who admits the row.
+        why: The reason.
+        time: The time of the decision, ISO 8601.
+        row: The corrected row; None accepts the row as it is.
     """
 
     id: str
@@ -33,7 +38,7 @@ class Admission:
 
 
 class QuarantinedRow(NamedTuple):
-    """A row that was set aside: the rule it breaks, the file and line it came from, what broke the rule."""
+    """A quarantined row with its rule, its place in the source, and the value that broke the rule."""
 
     kind: str
     row: dict[str, Any]
@@ -43,24 +48,24 @@ class QuarantinedRow(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The row's id; empty where it has none."""
+        """The id of the row; empty if it has none."""
         return str(self.row.get("id") or "")
 
     @property
     def source(self) -> str:
-        """The source of the row; empty where none is named."""
+        """The source of the row; empty if it has none."""
         return str(self.row.get("source") or "")
 
     @property
     def line(self) -> str:
-        """The row as it stands in data/quarantine."""
+        """The line of the row in data/quarantine."""
         added = {"rule": self.rule, "where": self.where, "value": self.value}
         return json_line({**self.row, **added})
 
 
 @dataclass(frozen=True)
 class Total:
-    """How many rows of one kind and source break one rule, how many of them are admitted, and the first."""
+    """Counts of the rows of one kind and source that break one rule, with the first of them."""
 
     kind: str
     rule: str
@@ -71,9 +76,13 @@ class Total:
 
 
 def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admission]:
-    """Admissions by row id; of several of one row the last counts. No file: none.
+    """Return admissions by row id. The last of several for one row counts.
 
-    Raises UserError with file and line for a line that is no admission.
+    Returns:
+        The admissions; empty if the file does not exist.
+
+    Raises:
+        UserError: A line is no admission. The message has the file and the line.
     """
     file = root / path
     if not file.exists():
@@ -90,7 +99,7 @@ def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admiss
 
 
 def set_aside(root: Path) -> Iterator[QuarantinedRow]:
-    """The rows of data/quarantine, one at a time, in order of kind and id."""
+    """Yield the rows of data/quarantine in order of kind and id."""
     for kind in TYPES:
         for row in read_shards(root / "data" / "quarantine" / kind):
             rule, where, value = (row.pop(name, "") for name in ADDED)
@@ -98,7 +107,7 @@ def set_aside(root: Path) -> Iterator[QuarantinedRow]:
 
 
 def summarize_quarantine(root: Path, admitted: Container[str] = ()) -> list[Total]:
-    """Counts by kind, rule and source: the kinds in their order, the largest count first."""
+    """Return counts by kind, rule and source, in the order of kinds with the largest count first."""
     totals: dict[tuple[str, str, str], Total] = {}
     for aside in set_aside(root):
         key = (aside.kind, aside.rule, aside.source)
@@ -114,11 +123,24 @@ def summarize_quarantine(root: Path, admitted: Container[str] = ()) -> list[Tota
 def admit_rows(
     root: Path, path: Path | str, ids: Sequence[str], by: str, why: str, time: str, fixed: Path | None = None
 ) -> list[Admission]:
-    """Write down that rows of the quarantine are taken in: as they are, or as `fixed` has them.
+    """Record that rows of the quarantine are accepted.
 
-    An id may be its first 6 characters or more, where they begin but one. `fixed` is a file of JSON Lines,
-    whole rows with the ids they came with; a line of data/quarantine that was mended will do. With it `ids`
-    may be empty: all its rows are admitted. Raises UserError, and writes nothing, for the first fault.
+    Args:
+        root: The project's folder.
+        path: The file of admissions, relative to `root`.
+        ids: Ids of rows, or their first 6 characters or more if these are unique. With `fixed` they may be
+            empty: all rows of that file are admitted.
+        by: The person who admits the rows.
+        why: The reason.
+        time: The time, ISO 8601.
+        fixed: A JSON Lines file of corrected rows with the ids they came with. Corrected lines of
+            data/quarantine will do.
+
+    Returns:
+        The admissions that were written.
+
+    Raises:
+        UserError: Something is wrong with an argument or a row. Nothing is written then.
     """
     for name, said in (("by", by), ("why", why)):
         if not said.strip():
@@ -139,18 +161,22 @@ def admit_rows(
             "whole row as it should be with --fixed"
         )
     admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
+    # All checks come before this: an invalid admission in the file would stop every later run.
     append_lines(root, path, map(_admission_line, admissions), lambda: read_admissions(root, path))
     return admissions
 
 
 def _find_unreadable(root: Path, ids: Container[str]) -> list[QuarantinedRow]:
-    """Return the first of the rows with these ids that could not be read, if there is one."""
+    """Return the first row with one of these ids that could not be read, as a list of at most one."""
     found = (aside for aside in set_aside(root) if aside.id in ids and aside.row.get("fault"))
     return list(islice(found, 1))
 
 
 def explain_misfit(kind: str, row: dict[str, Any]) -> str:
-    """Why an object is no row of a kind: a field is missing, unknown or of another type. Else nothing."""
+    """Return why an object is no row of a kind: a field is missing, unknown or of a wrong type.
+
+    Empty if it is one.
+    """
     known = {field.name: str(field.type) for field in fields(TYPES[kind])}
     for field in fields(TYPES[kind]):
         if field.name not in row and field.default is MISSING and field.default_factory is MISSING:
@@ -160,6 +186,7 @@ def explain_misfit(kind: str, row: dict[str, Any]) -> str:
             return f"{name} is not known; the fields of {kind} are {', '.join(known)}"
         if not _matches_type(value, known[name]):
             return f"{name} is {brief_json(value)}; {_describe_type(known[name])} is right"
+        # An admitted row with a fault would be quarantined again by the same rule.
         if name == "fault" and value:
             return "fault says why the row could not be read; leave it out of a row that was mended"
     return ""
@@ -171,6 +198,7 @@ def _parse_admission(values: dict[str, Any], place: str) -> Admission:
     check_signed(values, place, ("id", "by", "why", "time"))
     if unknown := [name for name in values if name not in known]:
         raise UserError(f"{place}: {unknown[0]} is not known; an admission has id, by, why, time and row")
+    # Another id would be another row, and the quarantined one would stay.
     if row is not None and not (isinstance(row, dict) and row.get("id") == values["id"]):
         raise UserError(f"{place}: row is not the row {values['id']}; a mended row keeps the id it came with")
     if row is not None and all(explain_misfit(kind, row) for kind in TYPES):
@@ -179,7 +207,7 @@ def _parse_admission(values: dict[str, Any], place: str) -> Admission:
 
 
 def _read_fixed(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Mended rows by id, each with its place, without what the quarantine adds to a row."""
+    """Return corrected rows by id, each with its place, without the keys that the quarantine adds."""
     if not path.is_file():
         raise UserError(f"{path} is no file; a file of mended rows, one a line, is right")
     mended: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -209,7 +237,7 @@ def _edited_rows(
 
 
 def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
-    """The whole ids in the order in which they are given, with the kinds of rows that have them."""
+    """Return the whole ids in the given order, each with the kinds of rows that have it."""
     for given in ids:
         if len(given) < _SHORTEST:
             raise UserError(f"{given!r} is too short for an id; at least {_SHORTEST} characters are right")
@@ -217,7 +245,8 @@ def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     lengths = sorted({len(given) for given in ids})
     for aside in set_aside(root):
         for given in {aside.id[:length] for length in lengths} & found.keys():
-            # More than are named would tell nothing, and the whole id counts however many it begins.
+            # Matches beyond those that a message names are dropped, so that a short prefix costs no memory.
+            # An exact match is always kept.
             if len(found[given]) <= _NAMED or aside.id in (given, *found[given]):
                 found[given].setdefault(aside.id, set()).add(aside.kind)
     whole: dict[str, set[str]] = {}
@@ -225,6 +254,7 @@ def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
         number = given if given in matches else next(iter(matches), "")
         if not matches:
             raise UserError(f"{given} is not in the quarantine; `chatmill quarantine show` lists what is")
+        # An id given in full is meant even if it is also the beginning of another one.
         if len(matches) > 1 and number != given:
             begun = ", ".join(list(matches)[:_NAMED])
             raise UserError(f"{given} begins more than one id ({begun}); give more characters of it")
@@ -241,6 +271,7 @@ def _matches_type(value: Any, wanted: str) -> bool:
     if wanted.startswith("list["):
         return isinstance(value, list) and all(_matches_type(item, wanted[5:-1]) for item in value)
     if wanted == "float":
+        # In Python a bool is an int, and `true` is no score.
         return isinstance(value, int | float) and not isinstance(value, bool)
     if wanted == "Turn":
         return (

@@ -1,4 +1,7 @@
-"""One shard through validation: looked at by itself, then sifted by what was found about all of them."""
+"""Validate one shard: check its rows one by one, then filter them by the results of all shards.
+
+The two steps are separate because duplicates are only known once every shard was checked.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ from tasks.validation.quarantine import Admission
 
 EXAMPLES = 3
 _SHOWN = 60
-SHOWN_FAULT = 240  # characters of why a row cannot be read
+SHOWN_FAULT = 240  # of the reason why a row cannot be read
 
 
 @dataclass(frozen=True)
 class ShardCheckTask:
-    """A shard to look at, with the rules. Digests for comparing it with others go into `work`."""
+    """A shard to check, with the rules. Digests for the comparison with other shards go into `work`."""
 
     kind: str
     number: int
@@ -49,12 +52,14 @@ class ShardCheckTask:
     admitted: Mapping[str, Admission]
 
     def lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        """Each row as its line and its values; one that was mended by hand as it is now."""
+        """Yield each row as its line and its values, after corrections by admissions."""
         with self.rows.open("rb") as file:
             for line in file:
                 (values,) = parse_lines([line], str(self.rows))
                 admission = self.admitted.get(str(values.get("id")))
                 if admission and admission.row is not None:
+                    # The row keeps the id of the source's row, so that the next run finds the admission
+                    # again.
                     values = {**admission.row, "id": values["id"]}
                     line = _row_line(values)
                 yield line, values
@@ -62,7 +67,7 @@ class ShardCheckTask:
 
 @dataclass(frozen=True)
 class ShardCheckResult:
-    """What a shard broke by itself, its size, and what the balance of its labels is counted from."""
+    """The rules that a shard's rows broke, its size, and the counts for the balance of its labels."""
 
     kind: str
     rows: int
@@ -74,7 +79,7 @@ class ShardCheckResult:
 
 
 def check_shard(task: ShardCheckTask) -> ShardCheckResult:
-    """Hold a shard against the rules of single rows, and note digests of its rows for those of all."""
+    """Check a shard against the rules of single rows, and save digests of its rows for the other rules."""
     import pandas as pd
 
     table = [values for _, values in task.lines()]
@@ -99,6 +104,7 @@ def check_shard(task: ShardCheckTask) -> ShardCheckResult:
         )
         ids = np.array([int(str(row["id"]), 16) for row in table], "<u8")
         _save_array(task.work / "ids" / task.kind / name, ids)
+    # Memory-mapped: the processes that check shards share one copy of the benchmark's n-grams.
     grams = np.load(task.grams, mmap_mode="r") if task.grams else None
     rules = Rules(
         task.limits,
@@ -110,6 +116,7 @@ def check_shard(task: ShardCheckTask) -> ShardCheckResult:
     excused = {
         place
         for place, row in places
+        # A row without a correction is excused from its rules. A corrected row is checked like any other.
         if (admission := task.admitted.get(str(row.get("id"))))
         and admission.row is None
         and not row.get("fault")
@@ -137,7 +144,7 @@ def _script_shares(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, C
 
 @dataclass(frozen=True)
 class ShardFilterTask:
-    """A shard with what is known of it: what it broke by itself, and how its rows stand to all others."""
+    """A shard with the results of its own check and its marks from the comparison with all shards."""
 
     looking: ShardCheckTask
     looked: ShardCheckResult
@@ -147,7 +154,7 @@ class ShardFilterTask:
 
 @dataclass(frozen=True)
 class ShardFilterResult:
-    """How many rows were kept; of those set aside, how many of each source broke each rule, with examples."""
+    """The number of rows kept, and counts of quarantined rows by source and rule, with examples."""
 
     kept: int
     broken: Counter[tuple[str, str]]
@@ -155,7 +162,7 @@ class ShardFilterResult:
 
 
 def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
-    """Write good rows to out/rows and the others to out/quarantine, under the first rule that each breaks."""
+    """Write good rows to out/rows, and the others to out/quarantine with the first rule that each breaks."""
     looking, looked = task.looking, task.looked
     first = _first_rules(task)
     kept, broken = 0, Counter[tuple[str, str]]()
@@ -182,7 +189,7 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
 
 
 def _first_rules(task: ShardFilterTask) -> dict[int, tuple[str, str]]:
-    """The first rule that each broken row breaks, with the column that holds what broke it, by its place."""
+    """Return the first rule that each broken row breaks and the column that broke it, by the row's place."""
     import pandas as pd
 
     failures = list(task.looked.failures)
@@ -199,6 +206,7 @@ def _first_rules(task: ShardFilterTask) -> dict[int, tuple[str, str]]:
 
 
 def _row_origins(looking: ShardCheckTask) -> Iterator[str]:
+    # The dry run of a pinned version has the rows of data/, and no origins.
     if not looking.origins.exists():
         while True:
             yield ""
@@ -215,7 +223,8 @@ def _mask_row(line: bytes, values: dict[str, Any], looking: ShardCheckTask) -> b
         for column in personal_columns(looking.kind)
         if any(pii.find_pii(text) for text in column_texts(values.get(column)))
     }
-    # The id stays: it says which row this was, whatever is shown of it.
+    # The id stays, although it is a digest of the unmasked text, so that admissions and withdrawals still
+    # find the row.
     return _row_line({**values, **masked}) if masked else line
 
 
@@ -233,7 +242,7 @@ def _mask_value(value: Any) -> Any:
 def _failure_example(values: Mapping[str, Any], column: str, where: str) -> str:
     where = where or str(values.get("source"))
     if column == "fault":
-        # The sentence names the place itself.
+        # The sentence of a fault may begin with the place, which the example already has.
         return f"{where}: {shorten(str(values['fault']).removeprefix(where).lstrip(',: '), SHOWN_FAULT)}"
     broke = values.get(column) if column else None
     shown = (
@@ -243,6 +252,7 @@ def _failure_example(values: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def _row_line(values: Mapping[str, Any]) -> bytes:
+    # Half a surrogate pair, as "\ud83d" in JSON, has no UTF-8 form.
     return (json_line(values) + "\n").encode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""What validation found: counts by kind, source and rule, and the same as a table, a report and data docs."""
+"""Add up the findings of validation by kind, source and rule, and publish them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from tasks.validation.shard_validation import EXAMPLES, ShardCheckResult, ShardF
 
 @dataclass(frozen=True)
 class Broken:
-    """A rule that rows of a kind broke: how many, and three of them. A count of 0: the table broke it."""
+    """A rule that rows of a kind broke, with their number and examples.
+
+    A count of 0 means that the table as a whole broke the rule.
+    """
 
     kind: str
     rule: str
@@ -30,7 +33,7 @@ class Broken:
 
 @dataclass
 class Findings:
-    """The findings of all shards, added up one by one; small whatever the data's size."""
+    """The findings of all shards, added up one by one. Its size does not depend on that of the data."""
 
     kept: Counter[str] = field(default_factory=Counter)
     total: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -48,7 +51,7 @@ class Findings:
                 self.shares.setdefault((kind, name), Counter())
 
     def add(self, kind: str, looked: ShardCheckResult, sifted: ShardFilterResult) -> None:
-        """Take in a shard."""
+        """Add the findings of a shard."""
         self.kept[kind] += sifted.kept
         for source, count in looked.sources.items():
             self.total[kind, source] += count
@@ -56,6 +59,7 @@ class Findings:
             self.broken[kind, source] += count
             self.unreadable[kind, source] += count if rule == READABLE else 0
             self.rules[kind, rule] += count
+            # Shards are added in order, so the examples do not depend on which process finished first.
             known = self.examples.get((kind, rule), ())
             self.examples[kind, rule] = (*known, *sifted.examples.get(rule, ()))[:EXAMPLES]
         for name, counts in looked.shares.items():
@@ -65,18 +69,18 @@ class Findings:
                 self.faults.setdefault(kind, {})[failure.rule] = failure.says
 
     def sources(self, kind: str) -> list[str]:
-        """The sources that rows of a kind came from."""
+        """Return the sources that rows of a kind came from."""
         return sorted(source for found, source in self.total if found == kind)
 
     def metrics(self) -> dict[str, int]:
-        """Rows that were kept and that were set aside, by kind."""
+        """Return the number of rows kept and of rows quarantined by kind."""
         aside = {kind: sum(n for (found, _), n in self.rules.items() if found == kind) for kind in TYPES}
         return {kind: self.kept[kind] for kind in TYPES} | {
             f"{kind}_quarantined": aside[kind] for kind in TYPES
         }
 
     def table(self) -> list[Broken]:
-        """Every rule that was broken, in the order of kinds, the most broken first."""
+        """Return the broken rules in the order of kinds, with the most broken first."""
         rows = [
             Broken(kind, rule, count, self.examples.get((kind, rule), ()))
             for kind in TYPES
@@ -86,7 +90,7 @@ class Findings:
         return [*self.tables, *rows]
 
     def lines(self) -> str:
-        """The table for a terminal."""
+        """Return the table as text for a terminal."""
         return "\n".join(
             f"  {row.kind}  {row.rule}  {row.count or 'the table'}"
             + "".join(f"\n      {e}" for e in row.examples)
@@ -97,12 +101,13 @@ class Findings:
 def publish_findings(
     findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, report: EventCallback
 ) -> None:
-    """Write report.md and report.json, copy quarantine and data_docs to where people look, and report."""
+    """Write report.md and report.json, and publish the quarantine and the data docs in the project."""
     header = ["rows", "rule", "broken by", "for example"]
     cells = [
         [row.kind, row.rule, str(row.count or "the table"), "<br>".join(row.examples)]
         for row in findings.table()
     ]
+    # An unescaped "|" in an example would start another cell of the Markdown table.
     table = [header, ["---"] * 4, *([cell.replace("|", "\\|") for cell in line] for line in cells)]
     if not cells:
         table.append(["all", "every rule", "none", ""])
@@ -117,6 +122,7 @@ def publish_findings(
     (out / "report.json").write_text(json.dumps({"metrics": metrics, "broken": cells}, indent=1))
     kept = root / "data" / "quarantine"
     replace_folder(out / "quarantine" if findings.rules else None, kept, is_quarantine)
+    # `replace_folder` refuses a folder with files of another name, which may be the user's own.
     pages = {f"{kind}.html" for kind in TYPES} | {path.name for path in (out / "data_docs").iterdir()}
     replace_folder(out / "data_docs", root / DATA_DOCS, pages.__contains__)
     report(MarkdownTable(title="validation", markdown=markdown))

@@ -1,4 +1,4 @@
-"""Checks before training: whether the splits fill the batches and contexts that each training asks for."""
+"""Check before training that the splits fill the batches and contexts that each training asks for."""
 
 from __future__ import annotations
 
@@ -35,12 +35,23 @@ from tasks.data.ratings import (
 from tasks.data.records import LABEL_KINDS, list_shards
 from tasks.data.splits import SPLITS
 
-_FEW = 5  # held-out rows; a share of fewer tells nothing
+_FEW = 5  # held-out rows; metrics on fewer are mostly noise
 
 
 @dataclass(frozen=True)
 class Trainings:
-    """What the trainings of a preset ask of the data. `adopted`: the base model is taken from elsewhere."""
+    """The parameters of a preset's trainings that determine how much data they need.
+
+    Attributes:
+        context: The model's context in tokens.
+        adopted: Whether the base model comes from elsewhere, so that nothing is pretrained.
+        pretrain: Parameters of pretraining.
+        sft: Parameters of supervised fine-tuning.
+        labels: Parameters of the selection of labels.
+        reward: Parameters of the reward model.
+        rlhf: Parameters of RLHF.
+        evaluate: Parameters of evaluation.
+    """
 
     context: int
     adopted: bool = False
@@ -55,26 +66,28 @@ class Trainings:
 def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str, ...]:
     """Check every training against the split and the tokenizer, before the first of them starts.
 
-    Of large data no more is read than shows that there is enough.
+    Large data is read only until there is enough.
 
     Args:
-        asked: What the trainings need.
+        asked: The parameters of the trainings.
         split: The output of the stage split.
-        tokenizer: The output of the stage tokenizer; its token files may be missing where the text is large.
+        tokenizer: The output of the stage tokenizer. Its token files may be missing if the text is large.
 
     Returns:
-        What a user should know, a sentence each: kinds of rows of which a split has none, or so few that
-        figures tell little, and, first, why the run ends before its last stage where it does.
+        Sentences for the user. The first says why the run ends before its last stage, if it does. Others name
+        kinds of rows that a split lacks, or has too few of for reliable metrics.
 
     Raises:
-        UserError: There are rows, and too few of them for a training; names each such stage.
+        UserError: There are rows, but too few for a training. The message names each such stage.
     """
     encoder = Tokenizer.load(tokenizer)
     faults = _Faults()
+    # Without token files the text is large, and taken to be enough.
     if not asked.adopted and (tokenizer / "tokens.json").exists():
         faults.note("pretrain", lambda: _check_text(asked, tokenizer))
     missing = missing_rows(split)
     if _rows_by_split(split, "pairs"):
+        # All checks run even after one failed, so that the user can correct everything before the next run.
         faults.note("sft", lambda: _check_pairs(asked, split, encoder))
     if not missing:
         faults.note("reward", lambda: _check_labels(asked, split, encoder))
@@ -88,7 +101,7 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
 
 
 def missing_rows(split: Path) -> str:
-    """Say why a run ends before its last stage, as a kind of rows is missing altogether; else empty."""
+    """Return why a run ends before its last stage for lack of a kind of rows; empty if it does not."""
     if not _rows_by_split(split, "pairs"):
         return "there are no pairs: the run makes the base model and ends at sft; add pairs"
     if not any(_rows_by_split(split, kind) for kind in LABEL_KINDS):
@@ -97,12 +110,12 @@ def missing_rows(split: Path) -> str:
 
 
 def _rows_by_split(split: Path, kind: str) -> list[str]:
-    """The splits that have rows of a kind."""
+    """Return the splits that have rows of a kind."""
     return [name for name in SPLITS if any(path.stat().st_size for path in list_shards(split / name / kind))]
 
 
 def _describe_empty(split: Path, kind: str) -> str:
-    """Say of a kind of rows that a split has none, and why; empty where each split has some, or none has."""
+    """Return a sentence about splits that lack a kind of rows; empty if every split has some, or none has."""
     there = _rows_by_split(split, kind)
     empty = [name for name in SPLITS if name not in there]
     if not there or not empty:
@@ -115,7 +128,7 @@ def _describe_empty(split: Path, kind: str) -> str:
 
 
 class _Faults:
-    """The stages that would stop, each with its sentence."""
+    """The stages that would stop, each with the message of its error."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
@@ -132,6 +145,7 @@ class _Faults:
 
 def _check_text(asked: Trainings, tokenizer: Path) -> None:
     vocabulary = int(json.loads((tokenizer / "tokens.json").read_text())["vocabulary"])
+    # Only the number of windows matters here, for which no token needs a length.
     lengths = np.zeros(vocabulary, np.int64)
     WindowOrder(TokenFile(tokenizer, "train", lengths), asked.context, asked.pretrain.batch, 0)
     held_out = TokenFile(tokenizer, "valid", lengths)
@@ -149,6 +163,7 @@ def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     filled = 0
     for row in each_row(split / "train" / "pairs"):
         length = len(example_of(row, tokenizer, context + 1).tokens) - 1
+        # A row holds at most `context` tokens, so this many tokens fill at least `batch` rows.
         lengths.append(length)
         filled += length if length <= context else 0
         if filled >= batch * context:
@@ -171,9 +186,11 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     groups = 0
     for choice in comparisons.decided():
         compared[stratum_key(choice.aspect, choice.source)] += 1
+        # Any decided comparison is a preference, so no two scores need to differ.
         apart = True
         _remember_prompt(prompts, {"prompt": choice.prompt, "history": choice.history}, asked, tokenizer)
         groups = sum(count // (settings.group // 2) for count in compared.values())
+        # Comparisons alone are enough here, so the ratings, which may be far more, are not read.
         if groups >= settings.batch and len(prompts) > 1:
             return
     ratings = Ratings(split / "train", asked.labels, Kept(share))
@@ -230,7 +247,7 @@ def _check_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
 
 
 def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
-    """Say that the models are judged on few prompts; empty where they are enough."""
+    """Return a sentence if the models are evaluated on few prompts; empty if there are enough."""
     settings = asked.evaluate
     room = asked.context - settings.new_tokens
     prompts: set[tuple[str, str]] = set()
@@ -248,7 +265,7 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
 
 
 def _few_choices(split: Path) -> str:
-    """Say that few comparisons are held out beside many ratings; empty where there are none, or enough."""
+    """Return a sentence if few comparisons are held out beside many ratings; empty if there is no need."""
     held_out = _count(split / "test" / "comparisons")
     if held_out >= _FEW:
         return ""
@@ -263,13 +280,14 @@ def _few_choices(split: Path) -> str:
 
 
 def _count(folder: Path) -> int:
-    """How many rows the shards of a folder hold."""
+    """Return the number of rows in the shards of a folder."""
     return sum(path.read_bytes().count(b"\n") for path in list_shards(folder))
 
 
 def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     """Raise UserError where no test pair leaves room for an answer in evaluation."""
     settings = asked.evaluate
+    # The same encoding as in evaluation, so that what fits here fits there.
     chat = Chat(tokenizer, asked.context - settings.new_tokens)
     for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
         example = chat.encode_example(row)

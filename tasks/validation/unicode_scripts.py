@@ -1,4 +1,4 @@
-"""The scripts that a text is written in, by the Script property of Unicode (UAX #24)."""
+"""Measure the scripts that a text is written in, by Unicode's Script property (UAX #24)."""
 
 from __future__ import annotations
 
@@ -16,27 +16,38 @@ SCRIPTS = (
     "Tifinagh", "Yi",
 )  # fmt: skip
 CODE_POINTS = 0x110000
-# Marks of letters: what is no letter of its own, or of no one script, counts neither way.
+# The table's entry for code points that are no letters, or belong to no one script: they are not counted.
 _NONE = len(SCRIPTS) + 1
 
 
 def is_known_script(name: str) -> bool:
-    """Whether `share_in` knows a script of this name."""
+    """Return whether `share_in` knows a script of this name."""
     return name in SCRIPTS
 
 
 def share_in(text: str, scripts: Sequence[str]) -> float:
-    """The share, 0 to 1, of a text's letters that belong to the scripts named; 1 if it has no letters.
+    """Return the share of a text's letters that belong to some scripts.
 
-    Letters that Unicode gives to no one script (U+30FC, the long-vowel mark of both kana, is one) are not
-    counted. ValueError if a name is not in `SCRIPTS`.
+    Letters that Unicode assigns to no one script are not counted, such as U+30FC, the long-vowel mark of both
+    kana.
+
+    Args:
+        text: The text.
+        scripts: Names of `SCRIPTS`.
+
+    Returns:
+        A number from 0 to 1; 1 if the text has no letters.
+
+    Raises:
+        ValueError: A name is not in `SCRIPTS`.
     """
     for name in scripts:
         if not is_known_script(name):
             raise ValueError(f"no script is called {name!r}; there are {', '.join(SCRIPTS)}")
+    # All letters of ASCII are Latin, and most text takes this path.
     if text.isascii() and "Latin" in scripts:
         return 1.0
-    # Half a surrogate pair is a code point like another: no letter.
+    # Half a surrogate pair is a code point without a letter; "surrogatepass" keeps the encoder from raising.
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     counts = np.bincount(_script_table()[points], minlength=_NONE + 1)
     letters = int(counts[:_NONE].sum())
@@ -46,7 +57,11 @@ def share_in(text: str, scripts: Sequence[str]) -> float:
 
 @lru_cache(maxsize=1)
 def _script_table() -> np.ndarray:
-    """For each code point: its script's place in `SCRIPTS`; their count if another, `_NONE` if no letter."""
+    """Return a table with an entry for each code point, built once for each process.
+
+    An entry is the script's index in `SCRIPTS`, `len(SCRIPTS)` for any other script, or `_NONE` for no
+    letter.
+    """
     import regex  # type: ignore[import-untyped]
 
     table = np.full(CODE_POINTS, _NONE, dtype=np.uint8)

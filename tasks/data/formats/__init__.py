@@ -1,5 +1,5 @@
-"""Parsers of data files, one module a format: files in, rows out, one at a time.
+"""Parsers of data files, one module for each format: files in, rows out, one at a time.
 
-`registry.py` lists the formats, `base.py` defines what each must provide, `detect.py` finds the format of a
-file; where files come from is decided in `tasks/data/sources.py`.
+`registry.py` lists the formats, `base.py` defines what each must provide, and `detect.py` finds the format of
+a file. `tasks/data/sources.py` decides which files are read.
 """

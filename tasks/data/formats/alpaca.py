@@ -1,8 +1,8 @@
-"""Alpaca: {"instruction", "input", "output"}, where `input` may be empty (Taori et al., 2023).
+"""Parse Alpaca: {"instruction", "input", "output"}, where `input` may be empty (Taori et al., 2023).
 
-The prompt has the data's own two shapes: headings over instruction, input and response, and where there is no
-input no heading for it either. `context` is an input too. `system` and `history`, a list of [prompt, answer]
-or of turns, are what was said before.
+The prompt has the two templates of the data: with headings for instruction, input and response, and without
+an input also without its heading. `context` is another name of `input`. `system` and `history`, a list of
+[prompt, answer] or of turns, precede the prompt.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ _KEYS = keys("instruction", "input", "context", "output", "history", "tools", "f
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
-    """A Pair a row, and one for each earlier answer in `history`. Raises UserError with file and line.
+    """Yield a Pair for the row, and one for each earlier answer in `history`.
 
-    A row without an instruction has an empty prompt, which validation puts aside.
+    A row without an instruction has an empty prompt, which validation quarantines. Raises UserError with file
+    and line.
     """
     instruction, output = (read_text(values, reading.column(key), where) for key in ("instruction", "output"))
+    # Filling the template would hide the missing instruction from validation.
     if not instruction.strip():
         yield ParsedRow(pair_row("", output, reading.source, text_digest(output)), where)
         return
@@ -52,7 +54,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
 
 
 def prompt_of(instruction: str, given: str) -> str:
-    """The prompt of an instruction: of one shape with an input, of the other without."""
+    """Return the prompt of an instruction, by one template with an input and by another without."""
     template = WITH_INPUT if given.strip() else ALONE
     return template.format(instruction=instruction.strip(), input=given.strip())
 

@@ -1,4 +1,4 @@
-"""Who gave a label: one name for one person, however the file writes it."""
+"""Normalize annotators: one name for one person, however the file writes it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _NAMED_BY = ("email", "username", "name", "id", "user_id")
 
 
 def normalize_annotator(given: Any) -> str:
-    """Return the name of a person, empty for nobody.
+    """Return the name of a person; empty if there is none.
 
-    3, 3.0, "3", "3.0" and "3 " are one person. Null, NaN, blank text and words as `nan` are nobody.
-    Of an object with several names the e-mail address counts first, the number last. A list of one person
-    is that person.
+    3, 3.0, "3", "3.0" and "3 " are one person. Null, NaN, blank text and words such as `nan` are no person.
+    Of an object with several names the e-mail address has precedence, and the number comes last. A list of
+    one person is that person.
     """
     if isinstance(given, Mapping):
         return next(filter(None, (normalize_annotator(given.get(key)) for key in _NAMED_BY)), "")
@@ -28,6 +28,7 @@ def normalize_annotator(given: Any) -> str:
         return normalize_annotator(given[0])
     if isinstance(given, bool) or given is None:
         return ""
+    # pandas turns a column of numbers into floats as soon as one of them is missing.
     if isinstance(given, float):
         if not math.isfinite(given):
             return ""
@@ -39,4 +40,5 @@ def normalize_annotator(given: Any) -> str:
     name = " ".join(compose_text(given).split())
     if is_null_word(name):
         return ""
+    # A CSV file has "3.0" where pandas wrote a column of numbers with a gap.
     return name.partition(".")[0] if _WHOLE.fullmatch(name) else name

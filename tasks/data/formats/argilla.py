@@ -1,16 +1,19 @@
-"""Argilla's exports: rows of `to_datasets` (Argilla 2), of `format_as("datasets")` (Argilla 1), and records
-as the server's API gives them.
+"""Parse Argilla's exports.
 
-A rating is a Rating; a ranking a Comparison a pair, equal ranks a tie; a label that names an answer
-Comparisons, one that is a number a Rating; a text a Pair whose completion a person wrote, but for a remark (a
-question named so: comment, reason, ...). Only submitted responses count; of several of one person to one
-question on one record the newest does, whichever export holds it. Labels that say nothing about an answer are
-asked about. The nested export of Argilla 2
-(`to_json`) does not say which were discarded and is refused; and its rows give a ranking's values in no
-order, without their ranks, so that of rankings only those with ranks are read.
+They are rows of `to_datasets` (Argilla 2), rows of `format_as("datasets")` (Argilla 1), and records of the
+server's API.
 
-A row does not say of what type its questions are. `labelling`, or a file named settings.json among the
-source's, does (the export's `.argilla/settings.json`); without it a text must be named in columns.
+A rating is a Rating. A ranking is a Comparison for each pair, with a tie for equal ranks. A label that names
+an answer gives Comparisons, one that is a number a Rating. A text is a Pair whose completion a person wrote,
+unless its question takes remarks (named comment, reason, ...). Only submitted responses count. Of several by
+one person to one question on one record the newest counts, in whichever export it is. The user is asked for
+the meaning of other labels.
+
+The nested export of Argilla 2 (`to_json`) does not say which responses were discarded, so it is refused. Its
+rows have a ranking's values in no order and without ranks, so only rankings with ranks are read.
+
+A row has no types of its questions. `labelling`, or a file named settings.json among the source's files, has
+them (the export's `.argilla/settings.json`). Without it a text must be named in columns.
 """
 
 from __future__ import annotations
@@ -56,14 +59,14 @@ OURS = (".responses", ".responses.users", ".responses.status", ".suggestion", ".
 
 @dataclass(frozen=True)
 class Settings:
-    """What a data set asks: the type of each question and its options, and which fields it shows."""
+    """The questions of a data set with their types and options, and the fields that it shows."""
 
     questions: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
 
 
 class Response(NamedTuple):
-    """What one person answered to one question; only what was submitted counts."""
+    """A person's answer to a question. Only submitted responses count."""
 
     question: str
     annotator: str
@@ -73,7 +76,7 @@ class Response(NamedTuple):
 
 
 class Annotated(NamedTuple):
-    """A record: its fields, and everybody's responses about them."""
+    """A record: its fields, and all responses."""
 
     where: str
     number: str
@@ -82,7 +85,7 @@ class Annotated(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a response says: of which answers (their keys), and what of them, or an answer of its own."""
+    """The content of a response: the keys of the answers that it is about, and a verdict or a text."""
 
     answers: tuple[str, ...]
     value: Choice | float | None
@@ -92,7 +95,7 @@ class Said(NamedTuple):
 def stream_rows(
     files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
 ) -> Iterator[ParsedRow | Fault]:
-    """The rows of all records, and a Fault for each that cannot be read."""
+    """Yield the rows of all records, and a Fault for each that cannot be read."""
     sources = [file for file in files if _is_settings(file.origin)]
     if reading.labelling:
         sources = [
@@ -102,6 +105,7 @@ def stream_rows(
         raise UserError(f"source {reading.source}: {len(sources)} files of settings; one is right")
     settings = _read_settings(sources[0]) if sources else Settings()
     exports = [file for file in files if not _is_settings(file.origin)]
+    # Two passes: exports of different dates overlap, and a later file may hold the older response.
     newest = NewestAnnotations()
     for one in _annotated(exports, settings):
         if isinstance(one, Fault):
@@ -130,6 +134,8 @@ def stream_rows(
         yield from (ParsedRow(row, one.where) for row in found)
         if told and not unread:
             unread = f"{one.where}: {told[0].question} says {told[0].value!r:.40}, which"
+    # Some unread labels are counted and asked about. If no label is readable, the whole export was
+    # misunderstood.
     if unread and not rows and not tally.used:
         raise UserError(
             f"{unread} names no answer and is no number; say in columns what each label stands for, as in "
@@ -138,7 +144,7 @@ def stream_rows(
 
 
 def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Annotated | Fault]:
-    """The records of all exports, and a Fault for each that cannot be read."""
+    """Yield the records of all exports, and a Fault for each that cannot be read."""
     for file in files:
         for item in _read_records(file):
             if isinstance(item, BrokenItem):
@@ -154,8 +160,9 @@ def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Anno
 
 
 def _key(record: Annotated, response: Response) -> str:
-    """Return what tells a person's response to a question; several people may have no name."""
+    """Return the key of a person's response to a question. Unknown people are told apart by their records."""
     nobody = response.annotator.startswith(UNKNOWN)
+    # A record has different ids in different exports, so its fields identify it.
     about = json.dumps(record.fields, sort_keys=True, default=str)
     return text_digest(about, response.question, response.annotator, record.number if nobody else "")
 
@@ -166,7 +173,7 @@ def _read_records(file: SourceFile) -> Iterator[SourceRecord | BrokenItem]:
 
 
 def _unpage_records(item: SourceRecord) -> list[SourceRecord]:
-    """The records of an item: itself, or those of a page of the server's."""
+    """Return the records of an item: itself, or those of a page of the server's API."""
     page = item.values.get("items")
     if isinstance(page, list) and page and all(isinstance(record, dict) for record in page):
         return [SourceRecord(record, item.where) for record in page]
@@ -207,7 +214,7 @@ def _text_fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any
 
 
 def _submitted_responses(item: SourceRecord, where: str) -> Iterator[Response]:
-    """The responses of a record, of whichever export it is."""
+    """Yield the responses of a record of any export."""
     values = item.values
     if isinstance(values.get("fields"), dict) and "responses" in values:
         given = values["responses"] or []
@@ -271,6 +278,7 @@ def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Respo
             continue
         answers = values[question]
         if isinstance(answers, dict):  # how a table may hold a list of objects
+            # pandas and Arrow write a list of objects as an object of lists.
             answers = _transpose_columns(answers)
         if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
             raise UserError(f"{where}: {question} is no list of responses with user_id, value and status")
@@ -282,7 +290,7 @@ def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Respo
 
 
 def _annotator_name(answer: Mapping[str, Any], place: int) -> str:
-    """Who answered. Nobody knows whether two unknown people are one, so each is one."""
+    """Return the person who answered. Each unknown person counts as another one."""
     return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN}-{place}"
 
 
@@ -303,6 +311,7 @@ def _record_rows(
     answers: set[str] = set()
     for response in responses:
         told = list(_by_fields(response, fields, reading, where, tally))
+        # What the preset says about a question has precedence over what its value looks like.
         if response.question not in reading.fields:
             told = list(_response_values(response, fields, settings, reading, where))
             if not told:
@@ -319,11 +328,12 @@ def _record_rows(
 def _by_fields(
     response: Response, fields: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> Iterator[Said]:
-    """What the source's fields make of a person's label."""
+    """Yield the meaning that the source's `fields` give to a person's label."""
     meaning, value = reading.fields.get(response.question), response.value
     if meaning is None:
         return
     tally.used.add(response.question)
+    # A question with several labels has a list, even if one is picked.
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if meaning == "ignore" or is_empty(value):
@@ -339,7 +349,7 @@ def _by_fields(
 
 
 def _note_unread(response: Response, settings: Settings, where: str, tally: SkipCounts) -> None:
-    """Count a response that says nothing about an answer; a label may be a verdict and is asked about."""
+    """Count a response without a verdict. A label may be one, so its meaning is asked for."""
     kind, _ = settings.questions.get(response.question, ("", ()))
     remark = kind in ("text", "span") or is_remark(response.question)
     if not is_empty(response.value):
@@ -361,6 +371,7 @@ def _response_values(
         return
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield Said((answer_key(texts, question, reading, where),), score_of(value, question, where))
+    # Shape goes before the type in the settings: an export may have no settings.
     elif _is_ranking(value):
         ranks = _ranking_choices(value, question, texts, reading, where)
         for one, other, choice in by_rank({key: ranks[key] for key in texts if key in ranks}):
@@ -372,6 +383,7 @@ def _response_values(
         )
     elif kind == "text" and isinstance(value, str):
         if value.strip() and not is_remark(question):
+            # No answer of the record: the person wrote one.
             yield Said((), None, value)
     else:
         picked = [value] if isinstance(value, str) else value
@@ -401,6 +413,7 @@ def _ranking_choices(
     ranks: dict[str, int] = {}
     for one in value:
         key = find_answer_key(str(one.get("value")), texts, reading)
+        # A rank without its answer would shift the meaning of all other ranks.
         if key is None:
             raise UserError(
                 f"{where}: {question} ranks {one.get('value')!r}, which is none of {', '.join(texts)}; say "

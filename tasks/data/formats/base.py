@@ -1,4 +1,4 @@
-"""What a format is: a parser, what it reads at once, and how a file is recognised."""
+"""Define what a format is: a parser, the unit that it reads, and the recognition of files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from tasks.data.records import Fault, ParsedRow
 
 @dataclass(frozen=True)
 class ParseOptions:
-    """What a parser is told besides the files.
+    """Options of a parser besides the files.
 
-    `source` is the source's name; `prompt` goes before prompts that are made of a text; `columns` says which
-    of the file's keys holds what, as in {"text": "body"}; `documents` whether a plain file is one document or
-    one a paragraph; `aspect` is that of labels which name none; `labelling` a labelling configuration's text.
-    `fields` says what keys mean that no format reads (see tasks/data/formats/field_meanings.py).
+    Attributes:
+        source: The name of the source.
+        prompt: A text before prompts that are made of a text.
+        columns: The file's own keys by the names of the format, as in {"text": "body"}.
+        documents: Whether a plain file is one document, or each paragraph is one.
+        aspect: The aspect of labels that name none.
+        labelling: The text of a labelling configuration.
+        fields: The meaning of keys that no format reads (see tasks/data/formats/field_meanings.py).
     """
 
     source: str
@@ -32,13 +36,13 @@ class ParseOptions:
     fields: dict[str, Meaning] = field(default_factory=dict)
 
     def column(self, name: str) -> str:
-        """The file's own key for what is called `name` here."""
+        """Return the file's own key for the name of a format."""
         return self.columns.get(name, name)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What is looked at to find a file's format: its name, its first text, and its first objects (if any)."""
+    """The part of a file by which its format is detected: its name, its first text, and its first objects."""
 
     name: str
     text: str
@@ -50,13 +54,13 @@ Parser = Callable[[Sequence[SourceFile], ParseOptions, SkipCounts], Iterator[Par
 
 @dataclass(frozen=True)
 class Format:
-    """A parser and what it reads at once: a `line` or item by itself, a whole `file`, a `source`'s files.
+    """A parser and the unit that it reads: a `line` or item, a whole `file`, or all files of a `source`.
 
-    What is read by line may be cut into parts that are parsed apart. `fits` says why a sample is not of this
-    format, in a few words; empty where it may be. `stream` yields a Fault for a row that cannot be read, goes
-    on, and counts in a Tally what it reads past. `kind` is that of rows which cannot be read.
+    Files read by line may be cut into parts that are parsed in parallel. `fits` returns why a sample is not
+    of this format; empty if it may be. `stream` yields a Fault for a row that cannot be read, continues, and
+    counts in SkipCounts what it skips. `kind` is the kind of rows that cannot be read.
 
-    tasks/data/formats/reader.py reads a source by a format; ingestion, the dry run and `init` all call it.
+    tasks/data/formats/reader.py reads a source by a format. Ingestion, the dry run and `init` all call it.
     """
 
     name: str
@@ -66,7 +70,7 @@ class Format:
     kind: str = ""
 
     def parse(self, files: Sequence[SourceFile], reading: ParseOptions) -> Iterator[ParsedRow]:
-        """Yield the rows of files; raise UserError at the first that cannot be read."""
+        """Yield the rows of files. Raise UserError at the first row that cannot be read."""
         for found in self.stream(files, reading, SkipCounts()):
             if isinstance(found, Fault):
                 raise UserError(found.says)

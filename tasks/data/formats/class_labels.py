@@ -1,4 +1,4 @@
-"""Classes that the `datasets` library writes as numbers (`ClassLabel`), read by their names."""
+"""Replace the numbers of classes that the `datasets` library writes (`ClassLabel`) by their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def class_features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
-    """Return the features of the columns that hold classes, as the metadata of an Arrow schema says them."""
+    """Return the features of columns with classes, from the metadata of an Arrow schema."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -17,7 +17,7 @@ def class_features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
 
 
 def with_classes(features: Any) -> dict[str, Any]:
-    """Return those of some features that hold classes, at any depth."""
+    """Return those features that contain classes at any depth."""
     try:
         return {name: one for name, one in features.items() if _has_classes(one)}
     except (AttributeError, RecursionError):
@@ -25,10 +25,10 @@ def with_classes(features: Any) -> dict[str, Any]:
 
 
 def name_classes(value: Any, feature: Any) -> Any:
-    """Return a value with the names of its classes; nothing for -1, which stands for no class.
+    """Return a value with the names of its classes instead of numbers; None for -1, which is no class.
 
     Args:
-        value: A number, or lists and objects with numbers in them.
+        value: A number, or lists and objects that contain numbers.
         feature: The feature as the library describes it: a type, a list of one, or an object of features.
     """
     if isinstance(feature, list):
@@ -45,7 +45,7 @@ def name_classes(value: Any, feature: Any) -> Any:
     if isinstance(value, list):
         return [name_classes(one, inner) for one in value]
     if isinstance(value, dict) and isinstance(inner, Mapping):
-        # A sequence of objects may be written as an object of lists.
+        # The library stores a sequence of objects as an object of lists.
         return {name: name_classes(held, [inner.get(name)]) for name, held in value.items()}
     return value
 
@@ -55,6 +55,7 @@ def _label_names(value: Any, names: Any) -> Any:
         return [_label_names(one, names) for one in value]
     if not isinstance(value, int) or isinstance(value, bool) or not isinstance(names, list):
         return value
+    # The library writes -1 for rows without a class, as in the test splits of public data sets.
     return str(names[value]) if 0 <= value < len(names) else None if value == -1 else value
 
 

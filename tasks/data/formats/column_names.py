@@ -1,4 +1,4 @@
-"""Which of a file's own columns is the prompt, the answer, the choice: by common names for them."""
+"""Recognize columns by common names: which of a file's own is the prompt, the answer, the choice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tasks.common.names import yaml_text
 
-# Common names, the likeliest first. A name is compared in lower case with one underscore between its words.
+# Common names in order of likelihood. Names are compared in lower case with one underscore between words.
 NAMES: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "query", "instruction", "user_prompt", "user_query", "request", "title",
                "input", "user", "ask", "problem", "post", "frage"),
@@ -36,14 +36,14 @@ NAMES: dict[str, tuple[str, ...]] = {
                   "reviewer_id", "evaluator", "evaluator_id", "annotated_by", "labeled_by", "labelled_by",
                   "rated_by", "voted_by", "reviewed_by", "user_id", "user", "username", "user_name"),
 }  # fmt: skip
-# What makes a row of each kind; of what a file has, the first that it has in whole is taken.
+# The columns of each kind of row. The first kind whose columns a file has completely is used.
 _KINDS = (
     ("rows", ("prompt", "a", "b", "choice")),
     ("preferences", ("prompt", "chosen", "rejected")),
     ("rows", ("prompt", "completion")),
     ("rows", ("text",)),
 )
-# The names that formats know, for files that only spell them in other letters: Prompt, " completion".
+# Names of the formats, for files that only spell them with other letters: Prompt, " completion".
 _KNOWN = (
     "prompt", "completion", "text", "a", "b", "choice", "chosen", "rejected", "messages", "conversations",
     "instruction", "output", "score", "scores", "label", "annotator", "aspect",
@@ -51,7 +51,7 @@ _KNOWN = (
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 _SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
-# A number alone may count from 0 or from 1; behind a word it counts from 1.
+# A number alone may count from 0 or from 1, so it is no side. After a word it counts from 1.
 SIDE = re.compile(
     rf"(?:(?:{_SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])(?:_(?:wins|is_better|better))?"
 )
@@ -63,22 +63,23 @@ TIES = frozenset((
 
 
 class Guess(NamedTuple):
-    """A format, and which of a file's columns stands for which of its names; `columns` has no equal names."""
+    """A format, and the file's own columns by the format's names. `columns` omits equal names."""
 
     format: str
     columns: dict[str, str]
 
 
 def plain_name(name: str) -> str:
-    """A column's name in lower case with one underscore between its words: `Response A` as `response_a`."""
+    """Return a column's name in lower case with one underscore between words, as `response_a`."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
     return re.sub(r"[^\w]+|_+", "_", words).strip("_").lower()
 
 
 def guess_columns(keys: Iterable[str]) -> Guess | None:
-    """What the columns are by their names; None where they do not say."""
+    """Return the format and the columns that the names suggest; None if they suggest none."""
     own: dict[str, str] = {}
     for key in keys:
+        # Of two columns that differ only in spelling the first counts.
         own.setdefault(plain_name(key), key)
     for format, names in _KINDS:
         found: dict[str, str] = {}
@@ -90,7 +91,7 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
         if len(found) < len(names):
             continue
         if format == "rows" and "completion" in found and own.get("title") == found["prompt"]:
-            # A title with a body is a document more often than a question with its answer.
+            # A title with a body is more often a document than a question with its answer.
             answers = {own.get(known) for known in ("answer", "response", "completion", "output", "reply")}
             if found["completion"] not in answers:
                 continue
@@ -102,27 +103,28 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
 
 
 def respelled_columns(keys: Iterable[str]) -> dict[str, str]:
-    """Columns that differ from a known name in capitals and white space alone, by that name."""
+    """Return columns that differ from a known name only in case and white space, by that name."""
     keys = list(keys)
     found: dict[str, str] = {}
     for key in keys:
         name = key.strip().lower()
+        # A column with exactly the known name has precedence over one in another case.
         if name != key and name in _KNOWN and name not in keys:
             found.setdefault(name, key)
     return found
 
 
 def rename_columns(values: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:
-    """The values under the names that `columns` gives them."""
+    """Return the values under the names that `columns` gives them."""
     names = {own: name for name, own in columns.items() if own in values}
     return {names.get(key, key): value for key, value in values.items() if key in names or key not in columns}
 
 
 def plain_choice(value: object, columns: Mapping[str, str]) -> str:
-    """A person's choice as a, b or tie, where it names a side in a usual way; else the value as it is.
+    """Return a choice as a, b or tie if it names a side in a usual way; else the value as text.
 
-    Usual are the letter, the letter or number behind a word (`response_a`, `Model B`, `answer 1`), the name
-    of the column that holds the side, and words for a tie.
+    Usual are the letter, and the letter or number after a word (`response_a`, `Model B`, `answer 1`). So are
+    the name of the column with the answer, and words for a tie.
     """
     said = str(value).strip()
     word = plain_name(said)
@@ -136,15 +138,15 @@ def plain_choice(value: object, columns: Mapping[str, str]) -> str:
 
 
 def is_choice(value: object) -> bool:
-    """Whether a value names one of two sides, or a tie, in a usual way."""
+    """Return whether a value names one of two sides or a tie in a usual way."""
     return plain_choice(value, {}) in ("a", "b", "tie")
 
 
 def format_columns(columns: Mapping[str, str]) -> str:
-    """The columns as a preset has them."""
+    """Return the columns as YAML for a preset."""
     return f"columns: {{{', '.join(f'{name}: {yaml_scalar(own)}' for name, own in columns.items())}}}"
 
 
 def yaml_scalar(text: str) -> str:
-    """Return a word as a preset has it: in quotes where YAML would read it otherwise."""
+    """Return a word as YAML, in quotes if YAML would otherwise read it as something else."""
     return text if WORD.fullmatch(text) and text.lower() not in YAML_WORDS else yaml_text(text)

@@ -1,9 +1,9 @@
-"""Conversations: who said what, read from the chat formats' turns and cut into prompts and answers.
+"""Read conversations from turns of the chat formats, and cut them into prompts and answers.
 
-Turns of one speaker in a row are joined with a blank line between them, and a turn that says nothing is
-passed over, so that user and assistant always alternate. A mask takes its own turn out of a joined answer;
-the history keeps it. An empty answer at the end stays, for validation to
-put aside with its line; so does what the assistant says before the user's first turn, as history.
+Consecutive turns of one speaker are joined with a blank line, and empty turns are skipped, so that user and
+assistant always alternate. A mask excludes its own turn from a joined answer; the history keeps it. An empty
+answer at the end stays, so that validation quarantines it with its line. What the assistant says before the
+user's first turn also stays, as history.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _MARK = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 class Said(NamedTuple):
     """A turn: its role (system, user or assistant), its text, and whether it is an answer to learn.
 
-    Where several turns were joined, `answer` is the text of those that are learned if a mask takes out the
-    others, and `final` says whether the last of them is learned.
+    If several turns were joined, `answer` is the text without those that a mask excludes, and `final` says
+    whether the last of them is learned.
     """
 
     role: str
@@ -47,13 +47,13 @@ class Said(NamedTuple):
 
 
 class MaskedAnswer(Exception):
-    """The one answer of a row is marked as not to be learned, so the row gives no record."""
+    """The only answer of a row is excluded by a mask, so the row gives no record."""
 
 
 def read_conversation(
     values: Mapping[str, Any], reading: ParseOptions, where: str, key: str
 ) -> Iterator[ParsedRow]:
-    """The Pairs of a row that holds a conversation under `key`, and perhaps a system line beside it."""
+    """Yield the Pairs of a row with a conversation under `key`, and perhaps a system prompt beside it."""
     given = require_value(values, reading.column(key), where)
     yield from conversation_pairs(
         open_with_system(read_turns(given, where), values, reading, where), values, reading, where
@@ -63,9 +63,9 @@ def read_conversation(
 def conversation_pairs(
     turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
 ) -> Iterator[ParsedRow]:
-    """A Pair for each answer of a conversation, with what was said before its prompt as `history_turns`.
+    """Yield a Pair for each answer of a conversation, with the turns before its prompt as history.
 
-    A last turn of the user's has no answer and gives none; so a conversation of it alone gives nothing.
+    A user's turn at the end has no answer, so it gives no Pair.
     """
     group = group_of(turns, values)
     answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
@@ -78,9 +78,9 @@ def conversation_pairs(
 
 
 def group_of(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
-    """The `group` that a row names, else the digest of the user's first turn.
+    """Return the `group` that a row names, or else the digest of the user's first turn.
 
-    So conversations that begin alike, and preferences about them, stand in one split.
+    Conversations that begin alike, and preferences about them, are thus in one split.
     """
     named = values.get("group")
     if isinstance(named, str) and named:
@@ -89,21 +89,22 @@ def group_of(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
 
 
 def history_turns(turns: Iterable[Said]) -> list[Turn]:
-    """Turns as a record holds them."""
+    """Return turns as a record stores them."""
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 def open_with_system(
     turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
 ) -> list[Said]:
-    """The joined turns after the system line that the row gives, unless they begin with one.
+    """Return the joined turns with the row's system prompt first, unless they begin with one.
 
-    The line stands under `system`, `system_prompt` or `system_message`. Raises UserError where the row has
-    `tools` or images, and where two of the system lines differ.
+    The system prompt is under `system`, `system_prompt` or `system_message`. Raises UserError for a row with
+    `tools` or media, and for two system prompts that differ.
     """
     refuse_media(values, where)
     lines = dict.fromkeys(_system_lines(values, reading, where))
     if turns and turns[0].role == "system":
+        # The same system prompt in both places counts once.
         lines[turns[0].content.strip()] = None
         turns = turns[1:]
     if len(lines) > 1:
@@ -112,8 +113,9 @@ def open_with_system(
 
 
 def refuse_media(values: Mapping[str, Any], where: str) -> None:
-    """Raise UserError where a row has tools, functions, images, videos or sounds: none is learned here."""
+    """Raise UserError if a row has tools, functions, images, videos or audio, which are not supported."""
     for key in ("tools", "functions", *MEDIA):
+        # Tables fill unused columns with empty values, which are no reason to refuse a row.
         if values.get(key) not in (None, "", [], "[]", {}):
             raise UserError(
                 f"{where}: {key} cannot be learned here; leave out the conversations that use any"
@@ -129,9 +131,10 @@ def _system_lines(values: Mapping[str, Any], reading: ParseOptions, where: str) 
 def context_of(
     values: Mapping[str, Any], reading: ParseOptions, where: str, names: Sequence[str] = CONTEXT
 ) -> str:
-    """The text that a row gives beside its prompt, under `input` or `context`; empty where there is none."""
+    """Return the text beside a row's prompt, under `input` or `context`; empty if there is none."""
     columns = dict.fromkeys(reading.column(name) for name in names)
     texts = [read_text(values, name, where).strip() for name in columns if not is_empty(values.get(name))]
+    # Some exports repeat one text under both names.
     return "\n\n".join(dict.fromkeys(texts))
 
 
@@ -143,10 +146,18 @@ def read_exchange(
     where: str,
     before: Sequence[Said] = (),
 ) -> tuple[list[Said], list[str]]:
-    """The turns up to the user's last one, and the answers to it, each a text or a list of turns.
+    """Return the turns up to the user's last one, and the answers to it.
 
-    What was said `before` comes first. What stands under `input` or `context` follows the prompt after a
-    blank line.
+    Args:
+        prompt: A text or a list of turns.
+        answers: Each answer by its name, as a text or a list of turns.
+        values: The row. Its `input` or `context` is appended to the prompt after a blank line.
+        reading: The options of the parser.
+        where: The place of the row, for messages.
+        before: Turns before the prompt.
+
+    Raises:
+        UserError: The prompt or an answer cannot be read.
     """
     if prompt is None:
         raise UserError(f"{where}: prompt is null; a text is right")
@@ -165,11 +176,11 @@ def read_exchange(
 
 
 def read_turns(given: object, where: str) -> list[Said]:
-    """The turns of a list of objects with `role` and `content`, or `from` and `value`; of one such object.
+    """Return the turns of a list of objects with `role` and `content`, or `from` and `value`.
 
-    An object with `messages` stands for these. A cell may hold the list as JSON, or as Python prints it. A
-    mask such as `weight: 0` or `train: false` marks an answer that is not learned. Raises UserError with the
-    turn for one of a tool, with anything but text, or of an unknown role.
+    A single object is one turn, and an object with `messages` stands for these. A cell may contain the list
+    as JSON or as Python prints it. A mask such as `weight: 0` or `train: false` marks an answer that is not
+    learned. Raises UserError for a turn of a tool, with anything but text, or of an unknown role.
     """
     turns = _unpack_turns(given, where) if isinstance(given, str) else given
     if isinstance(turns, dict) and (inner := turns.get("messages", turns.get("conversations"))) is not None:
@@ -184,16 +195,18 @@ def read_turns(given: object, where: str) -> list[Said]:
 
 
 def join_turns(turns: Iterable[Said], where: str) -> list[Said]:
-    """Turns that alternate, as the module says. Raises UserError for a system line after another turn."""
+    """Return turns that alternate, as the module says. Raise UserError for a system prompt after others."""
     every = list(turns)
     kept = [turn for turn in every if turn.content.strip()]
     if every and every[-1].role == "assistant" and not every[-1].content.strip():
+        # Without it the row would lose its answer silently and become a shorter conversation.
         kept.append(every[-1])
     whole = []
     for role, neighbours in groupby(kept, key=lambda turn: turn.role):
         parts = list(neighbours)
         spoken = [part for part in parts if part.content.strip()] or parts
         text = "\n\n".join(part.content for part in spoken)
+        # The history keeps the whole text, so what a mask excludes is still context of later answers.
         learned = [part.answer or part.content for part in spoken if part.learned]
         answer = "" if "\n\n".join(learned) == text else "\n\n".join(learned)
         whole.append(Said(role, text, bool(learned), answer, spoken[-1].learned and spoken[-1].final))
@@ -203,10 +216,11 @@ def join_turns(turns: Iterable[Said], where: str) -> list[Said]:
 
 
 def read_transcript(text: str, where: str) -> list[Said]:
-    r"""The turns of a text in which each begins with "\n\nHuman:" or "\n\nAssistant:".
+    """Return the turns of a text in which each begins with a blank line and "Human:" or "Assistant:".
 
-    Raises UserError where the text begins otherwise.
+    Raises UserError if the text begins otherwise.
     """
+    # Line ends of Windows would hide the blank line before a speaker.
     before, *parts = _MARK.split(text.replace("\r\n", "\n"))
     if before.strip() or not parts:
         raise UserError(rf'{where}: {text[:40]!r} begins no transcript; "\n\nHuman:" is right')
@@ -215,23 +229,27 @@ def read_transcript(text: str, where: str) -> list[Said]:
 
 
 def is_transcript(value: object) -> bool:
-    """Whether a value is a text that begins with a turn of "Human:" or "Assistant:"."""
+    """Return whether a value is a text that begins with a turn of "Human:" or "Assistant:"."""
     return isinstance(value, str) and bool(_MARK.match(value))
 
 
 def read_prompt(given: object, where: str) -> list[Said]:
-    """The turns of a prompt: a text, a transcript with its open "Assistant:", a list of messages, or none."""
+    """Return the turns of a prompt: a text, a transcript with an open "Assistant:", or a list of messages."""
     if given is None or (isinstance(given, str) and not given.strip()):
         return []
     if not isinstance(given, str):
         return read_turns(given, f"{where}, prompt")
     turns = read_transcript(given, where) if is_transcript(given) else [Said("user", given)]
+    # The open "Assistant:" is where the answer belongs.
     unfilled = bool(turns) and turns[-1].role == "assistant" and not turns[-1].content
     return turns[:-1] if unfilled else turns
 
 
 def read_history(given: Any, where: str) -> list[Said]:
-    """What was said before: a list of turns, or of [prompt, answer]. Raises UserError for anything else."""
+    """Return the turns of a history: a list of turns, or of [prompt, answer].
+
+    Raises UserError for anything else.
+    """
     if is_empty(given):
         return []
     if isinstance(given, str):
@@ -256,10 +274,10 @@ def read_history(given: Any, where: str) -> list[Said]:
 def turns_before_answer(
     turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
 ) -> list[Said]:
-    """The turns before an answer, `open_with_system`; the last is the user's, empty where the user says
-    nothing.
+    """Return the turns before an answer, as of `open_with_system`. The last one is the user's.
 
-    An empty prompt is for validation. Raises UserError where the assistant has spoken last.
+    If the user says nothing, an empty turn is added, which validation quarantines. Raises UserError if the
+    assistant has the last turn.
     """
     before = open_with_system(turns, values, reading, where)
     if before and before[-1].role == "assistant":
@@ -269,9 +287,9 @@ def turns_before_answer(
 
 
 def shared_turns(chosen: Sequence[Said], rejected: Sequence[Said]) -> int:
-    """How many turns two conversations begin with alike.
+    """Return the number of turns at the beginning that two conversations share.
 
-    Where they are equal, or one is how the other begins, those before the last answer that both have.
+    If one is equal to the other or to its beginning, the turns before the last shared answer are counted.
     """
     for place, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
         if (one.role, one.content) != (other.role, other.content):
@@ -282,11 +300,11 @@ def shared_turns(chosen: Sequence[Said], rejected: Sequence[Said]) -> int:
 
 
 def only_answer(turns: Sequence[Said], name: str, where: str) -> str:
-    """Return what the assistant's one turn says.
+    """Return the text of the only turn, which is the assistant's.
 
     Raises:
         UserError: There are other turns, or none.
-        MaskedAnswer: The turn is marked as not to be learned.
+        MaskedAnswer: A mask excludes the turn.
     """
     if not turns:
         raise UserError(f"{where}: {name} has no answer of the assistant's")
@@ -299,14 +317,14 @@ def only_answer(turns: Sequence[Said], name: str, where: str) -> str:
 
 
 def require_value(values: Mapping[str, Any], name: str, where: str) -> Any:
-    """The value of a key. Raises UserError with the keys there are."""
+    """Return the value of a key. Raise UserError with the existing keys if it is missing."""
     if name not in values:
         raise UserError(f"{where}: no {name}; its keys are {', '.join(values) or '(none)'}")
     return values[name]
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in the words of JSON."""
+    """Return the type of a value in JSON's terms."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
@@ -314,7 +332,7 @@ def kind_of(value: object) -> str:
 
 
 def read_text(values: Mapping[str, Any], name: str, where: str) -> str:
-    """The text of a key. Raises UserError where there is none."""
+    """Return the text of a key. Raise UserError if there is none."""
     value = require_value(values, name, where)
     if not isinstance(value, str):
         raise UserError(f"{where}: {name} is {kind_of(value)}; a text is right")
@@ -322,7 +340,7 @@ def read_text(values: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def fits_conversations(sample: Sample, key: str) -> str:
-    """Why a sample's items are not conversations under `key`, if they are not."""
+    """Return why a sample's items are not conversations under `key`; empty if they are."""
     if not sample.items or not all(holds_turns(item.values.get(key)) for item in sample.items):
         return f"no key {key} with a list of turns"
     if any({"chosen", "rejected"} <= item.values.keys() for item in sample.items):
@@ -331,7 +349,7 @@ def fits_conversations(sample: Sample, key: str) -> str:
 
 
 def holds_turns(value: object) -> bool:
-    """Whether a value looks like a list of turns, or like one written as text."""
+    """Return whether a value looks like a list of turns, or like one written as text."""
     if isinstance(value, str):
         return holds_turns_text(value)
     if isinstance(value, dict):
@@ -340,8 +358,9 @@ def holds_turns(value: object) -> bool:
 
 
 def is_turn_list(value: object) -> bool:
-    """Whether a value is one turn or a list of turns: objects with a role and what was said."""
+    """Return whether a value is one turn or a list of turns: objects with a role and a text."""
     if isinstance(value, dict):
+        # A role alone is no turn: rows of other data have a key `role` too.
         spoken = {"content", "value", "text"} & value.keys()
         return bool({"role", "from"} & value.keys() and spoken) or any(
             isinstance(value.get(name), list) and is_turn_list(value[name])
@@ -363,6 +382,7 @@ def _parse_turn(turn: object, where: str) -> Said:
     name = turn.get("role") or turn.get("from")
     role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     called = next((key for key in ("tool_calls", "function_call") if turn.get(key)), None)
+    # A tool's turn cannot be skipped: the answer after it depends on what the tool returned.
     if role is None or called:
         what = called or (f"role {name!r:.40}" if isinstance(name, str) else "a turn without a role")
         raise UserError(
@@ -375,9 +395,10 @@ def _parse_turn(turn: object, where: str) -> Said:
 
 
 def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
-    """Whether no mask of a turn says that it is not learned. Raises UserError for one that is neither."""
+    """Return whether no mask excludes a turn. Raise UserError for a mask that is neither true nor false."""
     learned = True
     for name, value in turn.items():
+        # Other keys of a turn may have the name of a verdict, which does not mask the turn.
         if name in TURN_KEYS or is_empty(value) or KNOWN.get(flatten_name(name)) not in MASKS:
             continue
         read = read_meaning(name, None, value)

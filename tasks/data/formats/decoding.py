@@ -1,4 +1,4 @@
-"""Bytes as they are packed and written become UTF-8, a block at a time, within bounds."""
+"""Decompress and decode files to UTF-8, a block at a time and within bounds."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from model.errors import UserError
 
 LONGEST = 64 << 20  # bytes of a line, an item, a row or a document
 LARGEST = 256 << 20  # bytes of a file that is read as one value
-RATIO, UNSUSPECTED = 200, 64 << 20  # text packs 3 to 20 times smaller; below this nobody is harmed
+RATIO, UNSUSPECTED = 200, 64 << 20  # text compresses 3 to 20 times; up to 64 MB are harmless
 BLOCK = 1 << 18
 SUFFIXES = (".gz", ".zst")
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 class _Unpacked(io.RawIOBase):
-    """What a .gz or .zst unpacks to, within bounds."""
+    """The decompressed stream of a .gz or .zst file, within bounds."""
 
     def __init__(self, packed: BinaryIO, suffix: str, size: int, origin: str) -> None:
         self.packed, self.origin, self.count = packed, origin, 0
+        # Measured while reading, because sizes in the headers of compressed files can be forged.
         self.most = max(UNSUSPECTED, RATIO * size)
         self.inner: Any
         if suffix == ".gz":
@@ -59,7 +60,7 @@ class _Unpacked(io.RawIOBase):
 
 
 class _Recoded(io.RawIOBase):
-    """UTF-16 as UTF-8. Raises UserError with the offset where it is no UTF-16."""
+    """UTF-16 as UTF-8. Raises UserError with the offset of invalid bytes."""
 
     def __init__(self, file: BinaryIO, encoding: str, origin: str) -> None:
         self.file, self.origin = file, origin
@@ -79,6 +80,7 @@ class _Recoded(io.RawIOBase):
             except UnicodeDecodeError as error:
                 place = self.count - len(error.object) + error.start
                 raise UserError(f"{self.origin}: not UTF-16 at byte {place}; save it as UTF-8") from error
+            # `text` is whole characters: the incremental decoder keeps half a character for the next block.
             self.left = text.encode()
         found, self.left = self.left[: len(target)], self.left[len(target) :]
         target[: len(found)] = found
@@ -90,19 +92,21 @@ class _Recoded(io.RawIOBase):
 
 
 def open_unpacked(packed: BinaryIO, suffix: str, size: int, origin: str) -> BinaryIO:
-    """The content of a packed file of `size` bytes, by its suffix: .gz or .zst.
+    """Return the decompressed stream of a file of `size` bytes with the suffix .gz or .zst.
 
-    Reading it raises UserError where it is damaged, cut off, or a bomb: more than 64 MB and more than 200
-    times what it is packed.
+    Reading raises UserError for a file that is damaged, truncated, or a bomb: more than 64 MB and more than
+    200 times its compressed size.
     """
     return io.BufferedReader(_Unpacked(packed, suffix, size, origin), BLOCK)
 
 
 def detect_encoding(head: bytes, origin: str) -> tuple[str, int]:
-    """The encoding that a file's first four bytes tell, and how many of them are its mark.
+    """Return the encoding of a file from its first four bytes, and the length of its byte order mark.
 
-    Raises UserError for UTF-32, and for UTF-16 that has no mark.
+    Raises UserError for UTF-32, and for UTF-16 without a mark.
     """
+    # UTF-32's mark begins with that of UTF-16, so it is tested first. A zero byte beside a non-zero one at
+    # the start is an ASCII character in UTF-16.
     wide = head[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
     if wide or (len(head) > 1 and 0 in head[:2] and head[:2].strip(b"\0")):
         raise UserError(f"{origin}: {'UTF-32' if wide else 'UTF-16 without a mark'}; save it as UTF-8")
@@ -113,20 +117,24 @@ def detect_encoding(head: bytes, origin: str) -> tuple[str, int]:
 
 
 def recode_stream(file: BinaryIO, head: bytes, origin: str) -> BinaryIO:
-    """A stream of text as UTF-8 without a mark, whatever encoding its first four bytes tell."""
+    """Return a stream as UTF-8 without a mark, by the encoding of its first four bytes."""
     name, size = detect_encoding(head, origin)
     if name == "utf-8":
         file.read(size)
         return file
-    # The decoder would give the mark as a character; read here it still counts as two bytes.
+    # The decoder would return the mark as a character. It is skipped here, and its two bytes are counted.
     stream = _Recoded(file, name, origin)
     stream.count += len(file.read(size))
     return io.BufferedReader(stream, BLOCK)
 
 
 def bounded_lines(file: BinaryIO, first: int, origin: str) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each line. Raises UserError for one of more than 64 MB, before it is read whole."""
+    """Yield the number and the bytes of each line.
+
+    Raises UserError for a line of more than 64 MB, before it is read completely.
+    """
     number = first
+    # The limit is passed to `readline`, as a file without line ends would otherwise fill the memory.
     while line := file.readline(LONGEST + 1):
         if len(line) > LONGEST:
             raise UserError(f"{origin}, line {number}: longer than {LONGEST >> 20} MB; cut it into lines")
@@ -135,9 +143,16 @@ def bounded_lines(file: BinaryIO, first: int, origin: str) -> Iterator[tuple[int
 
 
 def decode_text(content: bytes, origin: str, number: int = 0, offset: int = 0) -> str:
-    """Bytes as text: line `number`, if any, the first byte of which is at `offset`.
+    """Return bytes as text.
 
-    Raises UserError with the line and the byte where they are not UTF-8.
+    Args:
+        content: The bytes.
+        origin: The name of the file, for messages.
+        number: The line; 0 for none.
+        offset: The offset of the first byte in the file.
+
+    Raises:
+        UserError: The bytes are not UTF-8. The message has the line and the byte.
     """
     try:
         return content.decode()

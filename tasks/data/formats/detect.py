@@ -1,4 +1,4 @@
-"""Finding the format of a source's files by looking at each: the one that fits them all, or a question."""
+"""Detect the format of a source's files: the only one that fits them all, or else an error that asks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tasks.data.formats.unsupported_shapes import describe_shape, unreadable_sha
 
 AUTO = "auto"
 ITEMS = 20
-SCANNED = 1000  # items that are looked at for ITEMS that can be read
+SCANNED = 1000  # items to search for ITEMS that can be read
 TEXT = 1 << 14  # bytes
-_NAMED = 12  # keys that a message names
+_NAMED = 12  # keys that a message lists
 TABLES = (".csv", ".tsv", ".tab", ".parquet")
 READ_AS_TEXT = (".txt", ".md", ".markdown", ".xml")
 
@@ -26,8 +26,9 @@ READ_AS_TEXT = (".txt", ".md", ".markdown", ".xml")
 def choose_reading(
     files: Sequence[SourceFile], name: str, wanted: str, reading: ParseOptions
 ) -> tuple[Format, ParseOptions]:
-    """The format of a source, and its reading with columns that are known names in other capitals."""
+    """Return the format of a source, and its options with columns that are known names in another case."""
     sample = next((sample for file in files if (sample := sample_file(file)) and sample.items), None)
+    # Explicit columns of the preset are complete; nothing is guessed beside them.
     if sample is not None and not reading.columns:
         reading = replace(reading, columns=respelled_columns(sample.items[0].values))
     return detect_format(files, name, wanted, reading.columns), reading
@@ -36,12 +37,18 @@ def choose_reading(
 def detect_format(
     files: Sequence[SourceFile], name: str, wanted: str, columns: Mapping[str, str] | None = None
 ) -> Format:
-    """The format of the source `name`: the one that is named, or with "auto" the only one that fits.
+    """Return the format of a source: the one that it names, or with "auto" the only one that fits.
 
-    `columns` are the file's own names for what the formats know by others.
+    A wrong format is worse than a question, so this raises instead of guessing. Empty files fit any format.
 
-    Found wrongly is worse than asking: raises UserError where several fit, none does, or not all files are of
-    one. Empty files are of any format.
+    Args:
+        files: The files of the source.
+        name: The name of the source, for messages.
+        wanted: A format, or "auto".
+        columns: The file's own names by those of the formats.
+
+    Raises:
+        UserError: Several formats fit, none does, or not all files have the same.
     """
     if wanted != AUTO:
         return find_format(wanted)
@@ -55,8 +62,10 @@ def detect_format(
         raise UserError(
             f"source {name}: {files[0].origin} {describe_empty(files[0])}" + _count_more(len(files) - 1)
         )
-    # What reads a whole source at once may do with files of several kinds: one that fits is enough to ask.
+    # A format that reads a whole source may combine files of several kinds, so one file that fits makes it a
+    # candidate.
     whole = {n for n, f in known.items() if f.unit == "source" and any(not whys[n] for _, whys in looks)}
+    # All files must fit, as a source is parsed by one format.
     shared = [n for n in known if all(not whys[n] for _, whys in looks)]
     if not shared:
         raise UserError(f"source {name}: {_unknown_format(looks, dict(samples))}")
@@ -70,7 +79,7 @@ def detect_format(
 
 
 def sample_file(file: SourceFile) -> Sample | None:
-    """The first text and objects of a file that can be read; None for a file or a table that is empty."""
+    """Return the first text and objects of a file; None for a file or a table that is empty."""
     ending = unpacked_suffix(file.origin)
     text = "" if ending == ".parquet" else _sample_text(file)
     if not text.strip() and ending != ".parquet":
@@ -89,6 +98,7 @@ def sample_file(file: SourceFile) -> Sample | None:
             if fault and not items:
                 raise UserError(fault)
         except UserError:
+            # Of a file with an unknown suffix an error only means that it contains no objects.
             if ending in CONTAINERS:
                 raise
         if not items and ending in TABLES:
@@ -97,24 +107,25 @@ def sample_file(file: SourceFile) -> Sample | None:
 
 
 def list_mismatches(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
-    """Why a sample is not of each format; empty for those of which it may be.
+    """Return by format why a sample does not fit it; empty for formats that fit.
 
-    Where it is of none, one that most of its items fit is right: the others are rows that cannot be read.
+    If none fits, one that most items fit is taken: the others are rows that cannot be read.
     """
     whys = {name: format.fits(sample) for name, format in known.items()}
     if all(whys.values()) and len(sample.items) > 1:
         alone = [Sample(sample.name, sample.text, (item,)) for item in sample.items]
         counts = {name: sum(not format.fits(one) for one in alone) for name, format in known.items()}
         most = max(counts.values())
+        # More than half, so that two formats cannot both be taken to fit.
         if 2 * most > len(alone):
             whys |= {name: "" for name, count in counts.items() if count == most}
     return whys
 
 
 def _sample_text(file: SourceFile) -> str:
-    """Return the first characters of a file; where they are white space, from the first that is none on.
+    """Return the first characters of a file after leading white space.
 
-    Raises UserError where so much white space comes first that nobody wrote it.
+    Raises UserError for more than 256 MB of white space, which is no text that a person wrote.
     """
     with file.characters() as stream:
         head = stream.read(TEXT)
@@ -129,7 +140,7 @@ def _sample_text(file: SourceFile) -> str:
 
 
 def rename_keys(sample: Sample, columns: Mapping[str, str]) -> Sample:
-    """The sample as it is under the names that `columns` gives its keys."""
+    """Return the sample with its keys renamed by `columns`."""
     if not columns:
         return sample
     items = tuple(item._replace(values=rename_columns(item.values, columns)) for item in sample.items)
@@ -137,7 +148,7 @@ def rename_keys(sample: Sample, columns: Mapping[str, str]) -> Sample:
 
 
 def why_unknown(sample: Sample) -> str:
-    """Why no format knows a sample, and what to do, in a sentence."""
+    """Return a sentence about why no format fits a sample, and what to do."""
     if not sample.items:
         return "in no known format: it is neither text nor objects with keys"
     keys = ", ".join(str(key) for key in list(sample.items[0].values)[:_NAMED]) or "none"
@@ -156,7 +167,7 @@ def why_unknown(sample: Sample) -> str:
 
 
 def describe_empty(file: SourceFile) -> str:
-    """Return why a file that `sample_file` finds nothing in holds no rows, in words that follow its name."""
+    """Return why a file without a sample has no rows, in words that follow its name."""
     if unpacked_suffix(file.origin) == ".parquet" or _sample_text(file).strip():
         return "is empty (it has a header and no row)"
     with file.characters() as stream:

@@ -1,7 +1,7 @@
-"""What people say in keys beside the texts: verdicts, training masks, deletions.
+"""Read what people say in keys beside the texts: verdicts, training masks, deletions.
 
-A key with a known name and a value in a usual spelling is read. A key that only looks like a verdict or a
-mask is asked about: the preset says under `fields` what it means.
+A key with a known name and a value in a usual spelling is read. For a key that only looks like a verdict or a
+mask, the preset must give the meaning under `fields`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REVIEWS = ("accept", "reject", "ignore")
 
 
 def word_set(words: str) -> frozenset[str]:
-    """Return the words of a text."""
+    """Return the set of words in a text."""
     return frozenset(words.split())
 
 
@@ -44,12 +44,12 @@ ACCEPT = frozenset(("accept", "accepted", "approve", "approved", "true", "yes", 
 REJECT = frozenset(("reject", "rejected", "disapprove", "disapproved", "false", "no", "0"))
 IGNORE = frozenset(("ignore", "ignored", "skip", "skipped", "pending", "draft"))
 
-# Names of scores of which the higher is the better; ranks, lengths and losses are others.
+# Names of scores for which higher is better, unlike ranks, lengths and losses.
 HIGHER_IS_BETTER = word_set(
     "grade points quality rating ratings reward rewards score scores stars upvotes votes"
 )
 
-# Names whose meaning is known, and what kind of value each holds.
+# Names with a known meaning, and the kind of value of each.
 KNOWN: dict[str, str] = {
     **dict.fromkeys(("kto_tag", "desirable", "thumbs", "thumb", "thumbs_up", "thumb_up", "liked"), "thumb"),
     **dict.fromkeys(("thumbs_down", "thumb_down", "disliked"), "thumb_down"),
@@ -75,13 +75,13 @@ KNOWN: dict[str, str] = {
 }
 MASKS = ("weight", "mask")
 
-_SHORT = 60  # characters; what is longer is a remark
+_SHORT = 60  # characters; a longer text is a remark
 _STARS = re.compile(
     r"([-+]?\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\.\d+)?)?\s*(?:stars?|points?|pts|%)?", re.I
 )
 
 
-# Letters of other scripts that look like one of these, as in a "label" with a Cyrillic a.
+# Letters of other scripts that look like Latin ones, as in a "label" with a Cyrillic a.
 _LOOKS_LIKE = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u0251\u0261\u03bf\u03b1\u03b9\u03bd\u03c1"
     "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0406\u0408\u0405\u039f\u0391\u0399",
@@ -91,7 +91,7 @@ _MIXED = re.compile(r"[^\W_]*[A-Za-z][^\W_]*")
 
 
 def _plain_letters(name: str) -> str:
-    """Return a name without invisible and full-width letters, and without look-alikes among Latin letters."""
+    """Return a name without invisible characters, in plain letters for full-width ones and look-alikes."""
     if name.isascii():
         return name
     visible = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
@@ -100,10 +100,10 @@ def _plain_letters(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def flatten_name(name: str) -> str:
-    """Return a key in lower case with one underscore between its words, `thumbsUp` as `thumbs_up`.
+    """Return a key in lower case with one underscore between words, `thumbsUp` as `thumbs_up`.
 
-    A thumb as a picture is the word for it. Full-width letters and look-alikes are read as
-    the letters they stand for.
+    The emoji of a thumb becomes its word. Full-width letters and look-alikes become the letters that they
+    stand for.
     """
     if (thumb := plain_picture(str(name))) in THUMBS:
         return THUMBS[thumb]
@@ -111,7 +111,7 @@ def flatten_name(name: str) -> str:
 
 
 def _split_words(name: str) -> list[str]:
-    # A name in another script, or with accents, has no word of these in the middle of one of its own.
+    # Words of other scripts, or with accents, are kept whole, so that no English word is found inside them.
     return re.findall(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+", _plain_letters(str(name)))
 
 
@@ -120,19 +120,19 @@ _TINTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
 
 
 def plain_picture(text: str) -> str:
-    """Return a picture without the colour of its skin and the mark of its style."""
+    """Return an emoji without its skin tone and variation selector."""
     return _TINTS.sub("", text.strip())
 
 
 def normalize_value(value: Any) -> str:
-    """Return a value as the words that are compared: lower case, one underscore between words."""
+    """Return a value in the spelling for comparisons: lower case, one underscore between words."""
     if isinstance(value, str) and not value.isascii():
         value = plain_picture(value)
     return re.sub(r"[\s_-]+", "_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
 
 
 def plain_word(text: str) -> str:
-    """Return a text without capitals and accents, one underscore between its words."""
+    """Return a text without case and accents, with one underscore between words."""
     text = plain_picture(text) if not text.isascii() else text.strip()
     if not text.isascii():
         marked = unicodedata.normalize("NFKD", text)
@@ -141,7 +141,7 @@ def plain_word(text: str) -> str:
 
 
 def is_empty(value: Any) -> bool:
-    """Return whether a value says nothing: null, NaN, blank text, an empty list or object, a null word."""
+    """Return whether a value says nothing: null, NaN, blank text, an empty list or object, or a null word."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
     if isinstance(value, str):
@@ -161,17 +161,18 @@ def is_null_word(value: Any) -> bool:
 
 
 def as_flag(value: Any) -> bool | None:
-    """Return a value as true or false in any usual spelling, None where it is neither."""
+    """Return a value as true or false in any usual spelling; None if it is neither."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
+        # A weight of 0.5, for one, is no flag.
         return bool(value) if value in (0, 1) else None
     word = value.strip().lower() if isinstance(value, str) else ""
     return True if word in TRUE else False if word in FALSE else None
 
 
 def as_score(value: Any) -> float | None:
-    """Return a number in any usual spelling: 4, "4 stars", "4/5", "80%", "★★★★☆"; None where it is none."""
+    """Return a number in any usual spelling: 4, "4 stars", "4/5", "80%", "★★★★☆"; None for others."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float | Decimal):
@@ -181,15 +182,16 @@ def as_score(value: Any) -> float | None:
     text = value.strip()
     marks = text.replace("\ufe0f", "").replace(" ", "")
     if marks and not set(marks) - set("★☆⭐✩"):
+        # "★★★☆☆" has five stars, of which the filled ones count.
         return float(sum(mark in "★⭐" for mark in marks))
     found = _STARS.fullmatch(text)
     if found and len(text) < _SHORT and not _THOUSANDS.fullmatch(found[1]):
         return _is_finite(found[1].replace(",", "."))
-    # As 1e-3, which no pattern above reads.
+    # Scientific notation such as 1e-3, which no pattern above matches.
     return _is_finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
 
 
-# A thousand in English, a one with three decimals in German: nobody can tell.
+# 1,000 is a thousand in English and one with three decimals in German, so it is ambiguous.
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d*,\d{3}")
 _SCALE = re.compile(
     r"[-+]?\d+(?:[.,]\d+)?\s*(?:(?:/|of|out of)\s*(\d+(?:\.\d+)?)|(%))\s*(?:stars?|points?|pts)?", re.I
@@ -201,15 +203,15 @@ ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
 
 
 def scale_of(value: Any, kind: str) -> str:
-    """Return the scale that a verdict is on: `of 5` for "4/5", `%` for "80%", or one of the names above.
+    """Return the scale of a verdict: `of 5` for "4/5", `%` for "80%", or one of the names above.
 
     Args:
         value: The verdict.
-        kind: Its key's kind, one of those in KNOWN. Among thumbs and labels, -1 and 0 are on a scale each:
-            where both occur, 0 may be no thumb at all.
+        kind: The kind of its key, as in KNOWN. Among thumbs and labels, -1 and 0 are on different scales: if
+            both occur, 0 may mean no thumb at all.
 
     Returns:
-        The scale, empty for a value that is no verdict.
+        The scale; empty for a value that is no verdict.
     """
     if kind in ("thumb", "thumb_down", "word") and not isinstance(value, bool):
         number = as_score(value)
@@ -232,9 +234,9 @@ def scale_of(value: Any, kind: str) -> str:
 
 
 def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
-    """Return two of the scales that do not go together; empty where all may be one.
+    """Return two scales that cannot be mixed; empty if all may be one.
 
-    Words and thumbs stand for 1 and -1. Pictures of stars are numbers up to 5.
+    Words and thumbs stand for 1 and -1. Stars are numbers up to 5.
     """
     if {ZERO_THUMBS, MINUS_THUMBS} <= set(scales):
         return ZERO_THUMBS, MINUS_THUMBS
@@ -246,7 +248,7 @@ def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
     if PICTURES in others:
         numbers.append(PICTURES)
     named = [scale for scale in others if scale not in numbers]
-    # A bare 1 or -1 belongs to words, or to plain numbers; beside another scale it is one of its own.
+    # A bare 1 or -1 may be a word or a plain number. Beside another scale it is a scale of its own.
     alone = [ONES] if ONES in scales and not signs and not numbers else []
     kinds = [*signs[:1], *numbers[:1], *named, *alone]
     return (kinds[0], kinds[1]) if len(kinds) > 1 else ()
@@ -261,34 +263,36 @@ def _is_finite(value: int | float | str | Decimal) -> float | None:
 
 
 def as_verdict(value: Any) -> float | None:
-    """Return 1 for a word or flag that approves, -1 for one that does not, None for any other."""
+    """Return 1 for a word or flag that approves, -1 for one that disapproves, None for any other value."""
     if isinstance(value, bool):
         return 1.0 if value else -1.0
     word = normalize_value(value) if isinstance(value, str) else ""
     bare = word.strip("_.!") or word
+    # `normalize_value` takes the sign of -1 for a separator of words.
     if isinstance(value, str) and value.strip() in ("+1", "-1"):
         return float(value)
     return 1.0 if bare in POSITIVE else -1.0 if bare in NEGATIVE else None
 
 
 def as_review(value: Any) -> str | None:
-    """Return accept, reject or ignore for a reviewer's answer in any usual spelling, else None."""
+    """Return accept, reject or ignore for a reviewer's answer in any usual spelling; else None."""
     word = normalize_value(value)
     known = ((ACCEPT, "accept"), (REJECT, "reject"), (IGNORE, "ignore"))
     return next((said for words, said in known if word in words), None)
 
 
 def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, Any] | None:
-    """Return what a value says as (what, value), None where it is in no known spelling.
+    """Return the meaning of a value as (what, value); None if its spelling is unknown.
 
-    What is `verdict` with a score, `review` with accept, reject or ignore, `learn` with true or false,
-    `deleted` with true or false, or `ignore`. Without a meaning from the preset the key's name decides.
+    The first part is `verdict` with a score, `review` with accept, reject or ignore, `learn` with true or
+    false, `deleted` with true or false, or `ignore`. Without a meaning in the preset, the key's name decides.
 
     Args:
         name: The key, or its last part.
-        meaning: What the preset says of the key under `fields`.
+        meaning: The meaning of the key in the preset's `fields`.
         value: The value, not empty.
     """
+    # The preset's own mapping has precedence over every usual spelling.
     if isinstance(meaning, Mapping):
         said = meaning.get(_own_spelling(value, meaning))
         if said is None:
@@ -303,7 +307,7 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
             return None
         return ("deleted", flag) if kind == "deleted" else ("learn", flag if kind == "weight" else not flag)
     if kind == "review":
-        # A data set's final answer has this name too, and may be 0 or no.
+        # A data set's final answer is also under `answer`, and may be 0 or no.
         if meaning is None and flatten_name(name) == "answer" and normalize_value(value) in TRUE | FALSE:
             return None
         said = as_review(value)
@@ -313,7 +317,7 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
 
 
 def _own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
-    """Return the key of a mapping that a value is written as; YAML and tables write 1, 1.0 and true apart."""
+    """Return the key of a mapping that matches a value. YAML and tables spell 1, 1.0 and true differently."""
     word = str(value).strip()
     if word in meaning:
         return word
@@ -328,17 +332,18 @@ def _score_meaning(kind: str, value: Any) -> float | None:
     if kind in ("thumb", "thumb_down"):
         flag = as_flag(value)
         sign = as_verdict(value) if flag is None else 1.0 if flag else -1.0
+        # `as_flag` knows only 0 and 1.
         sign = -1.0 if value == -1 else sign
         return -sign if sign is not None and kind == "thumb_down" else sign
     word = as_verdict(value)
     if kind == "word":
-        # Whole numbers may be classes: which of them is the better one must be said.
+        # Whole numbers may be classes, of which only the preset can say which is better.
         return word
     return as_score(value) if word is None or not isinstance(value, str | bool) else word
 
 
 def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a source's `fields`, in words that follow the source's name."""
+    """Yield what is wrong with a source's `fields`, in sentences that follow the source's name."""
     for name, meaning in given.items():
         if isinstance(meaning, str):
             if meaning not in _MEANINGS:

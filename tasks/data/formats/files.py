@@ -1,4 +1,4 @@
-"""The files of a source, whatever they are packed in: as text, as lines, as objects with keys."""
+"""Read the files of a source as text, as lines, or as objects, regardless of their compression."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ CONTAINERS: dict[str, Container] = {
 
 
 def unpacked_suffix(name: str) -> str:
-    """The suffix of a file's name in lower case, without that of its packing: `.jsonl` of a.jsonl.gz."""
+    """Return a file's suffix in lower case without that of its compression: `.jsonl` for a.jsonl.gz."""
     path = Path(name.lower())
     return Path(path.stem).suffix if path.suffix in decoding.SUFFIXES else path.suffix
 
 
 class SourceRecord(NamedTuple):
-    """One object of a file, and where it stands, for messages: the file with a line, an item or a row."""
+    """An object of a file, and its place for messages: the file with a line, an item or a row."""
 
     values: dict[str, Any]
     where: str
 
     def value(self, name: str) -> Any:
-        """What stands under a key. Raises UserError with the keys, or columns, that there are."""
+        """Return the value of a key. Raise UserError with the existing keys if it is missing."""
         if name not in self.values:
             there = ", ".join(map(str, self.values)) or "none"
             raise UserError(f"{self.where}: no key or column {name}; there are {there}")
@@ -44,7 +44,7 @@ class SourceRecord(NamedTuple):
 
 
 class BrokenItem(NamedTuple):
-    """An object of a file that could not be read: where it stands, and why, as a whole sentence."""
+    """An object of a file that could not be read: its place, and the reason as a whole sentence."""
 
     where: str
     fault: str
@@ -58,10 +58,10 @@ def _make_item(values: dict[str, Any], where: str, fault: str) -> SourceRecord |
 class SourceFile:
     """A file of a source, on disk (`path`) or in memory (`content`), or a part of it.
 
-    A part is the lines that begin in [start, stop) bytes; `first` is the number of the first of them.
-    `origin` is what messages call the file, and its suffixes say what it is: .jsonl, .json, .csv, .tsv or
-    .parquet, each also packed as .gz or .zst. It can be sent to another process. Keys and columns named in
-    `ignored` are left out of its objects.
+    A part has the lines that begin in [start, stop) bytes, and `first` is the number of the first one.
+    `origin` is the file's name in messages. Its suffixes give the container: .jsonl, .json, .csv, .tsv or
+    .parquet, each also with .gz or .zst. The object can be sent to another process. Keys in `ignored` are
+    left out of its objects.
     """
 
     origin: str
@@ -74,13 +74,13 @@ class SourceFile:
 
     @property
     def packing(self) -> str:
-        """`.gz`, `.zst`, or empty for a file that is not packed."""
+        """`.gz`, `.zst`, or empty for a file that is not compressed."""
         last = Path(self.origin).suffix.lower()
         return last if last in decoding.SUFFIXES else ""
 
     @property
     def container(self) -> Container:
-        """What the objects of the file stand in, by its suffix; by its first character where that says none.
+        """The container of the file's objects by its suffix, or else by its first character.
 
         `json` is an array, or objects one after another.
         """
@@ -92,9 +92,9 @@ class SourceFile:
         return "json" if found == b"[" else "lines"
 
     def stream(self) -> BinaryIO:
-        """The bytes from the first on, unpacked. Raises UserError where there is no such file.
+        """Return the decompressed bytes from the start of the part.
 
-        Reading raises UserError where a packed file is damaged or a bomb.
+        Raises UserError if the file does not exist. Reading raises UserError for a damaged file or a bomb.
         """
         file, size = self._open()
         if self.packing:
@@ -103,8 +103,9 @@ class SourceFile:
         return file
 
     def _open(self) -> tuple[BinaryIO, int]:
-        """The bytes as they are, and how many there are."""
+        """Return the raw bytes as a stream, and their number."""
         if self.path is None:
+            # Members of archives are in memory, as they are never unpacked to disk.
             return io.BytesIO(self.content), len(self.content)
         try:
             return self.path.open("rb"), self.path.stat().st_size
@@ -112,11 +113,11 @@ class SourceFile:
             raise UserError(f"{self.origin}: cannot be opened ({error.strerror})") from error
 
     def characters(self) -> BinaryIO:
-        """The text as UTF-8 without a mark: as it is, or from UTF-16 with one. Bytes are not checked here."""
+        """Return the text as UTF-8 without a byte order mark. UTF-16 is converted, UTF-8 is not validated."""
         return decoding.recode_stream(self.stream(), b"" if self.start else self._head(), self.origin)
 
     def encoding(self) -> str:
-        """`utf-8`, or what the file's mark says: `utf-16-le`, `utf-16-be`. Raises UserError for another."""
+        """Return `utf-8`, `utf-16-le` or `utf-16-be` by the file's mark. Raise UserError for others."""
         return decoding.detect_encoding(self._head(), self.origin)[0]
 
     def _head(self) -> bytes:
@@ -124,11 +125,11 @@ class SourceFile:
             return file.read(4)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Number and UTF-8 bytes of each line. Raises UserError for one of more than 64 MB."""
+        """Yield the number and the UTF-8 bytes of each line. Raise UserError for one of more than 64 MB."""
         left = None if self.stop is None else self.stop - self.start
         with self.characters() as file:
             if left is not None:
-                # The mark that is passed over is of the first part.
+                # The first part begins with the mark, which `characters` has already skipped.
                 left -= file.tell() - self.start
             for number, line in decoding.bounded_lines(file, self.first, self.origin):
                 if left is not None:
@@ -138,7 +139,7 @@ class SourceFile:
                 yield number, line
 
     def text_lines(self) -> Iterator[tuple[int, str]]:
-        """Number and text of each line. Raises UserError with file, line and offset where it is not UTF-8."""
+        """Yield the number and the text of each line. Raise UserError with the place of invalid UTF-8."""
         offset = self.start + (0 if self.start else self._mark())
         for number, line in self.lines():
             yield number, decoding.decode_text(line, self.origin, number, offset)
@@ -148,9 +149,14 @@ class SourceFile:
         return decoding.detect_encoding(self._head(), self.origin)[1]
 
     def text(self, most: int = LARGEST, instead: str = "cut it into smaller files") -> str:
-        """The content as text of at most `most` bytes; `instead` says what to do with a larger one.
+        """Return the content as one text.
 
-        Raises UserError with file and offset where it is not UTF-8, and where it is larger.
+        Args:
+            most: The largest size in bytes.
+            instead: Advice for a file that is larger.
+
+        Raises:
+            UserError: The content is larger, or not UTF-8.
         """
         with self.characters() as file:
             found = file.read(most + 1)
@@ -161,9 +167,9 @@ class SourceFile:
         return decoding.decode_text(found, self.origin, offset=self._mark())
 
     def items(self) -> Iterator[SourceRecord]:
-        """The objects of a JSON Lines file, a JSON array, a table of CSV, TSV or Parquet, one at a time.
+        """Yield the objects of a JSON Lines file, a JSON array, or a table (CSV, TSV or Parquet).
 
-        Raises UserError with the file and the line, item or row where one is broken.
+        Raises UserError with the file and the line, item or row of a damaged one.
         """
         for item in self.all_items():
             if isinstance(item, BrokenItem):
@@ -171,10 +177,10 @@ class SourceFile:
             yield item
 
     def all_items(self) -> Iterator[SourceRecord | BrokenItem]:
-        """Yield the objects as `items` does, and a BrokenItem in the place of one that is broken.
+        """Yield the objects as `items` does, with a BrokenItem in the place of each damaged one.
 
         Raises:
-            UserError: The file is broken as a whole: what follows the broken place cannot be found.
+            UserError: The file is damaged so that the objects after the damage cannot be found.
         """
         for item in self._all_items():
             if self.ignored and isinstance(item, SourceRecord):
@@ -190,6 +196,7 @@ class SourceFile:
             with self.characters() as file:
                 yield from (_make_item(*found) for found in read_objects(file, self.origin))
         elif container == "parquet":
+            # Parquet has its index at the end, so a compressed file must be decompressed to disk first.
             with self.stream() as file, on_disk(file) if self.packing else nullcontext(file) as table:
                 yield from (SourceRecord(*found) for found in read_parquet(table, self.origin))
         else:
@@ -201,7 +208,7 @@ class SourceFile:
         for number, line in self.lines():
             where = f"{self.origin}, line {number}"
             try:
-                # Files that were joined have the mark of each at the beginning of a line.
+                # Files that were concatenated have the mark of each at the beginning of a line.
                 text = decoding.decode_text(line, self.origin, number, offset).lstrip("\ufeff")
                 if text.strip():
                     yield SourceRecord(read_object(text, where), where)
@@ -210,13 +217,13 @@ class SourceFile:
             offset += len(line)
 
     def document(self) -> Any:
-        """The whole of a JSON file as one value. Raises UserError where it is none."""
+        """Return the whole JSON file as one value. Raise UserError if it is invalid."""
         return read_json(self.text(), self.origin)
 
     def parts(self, size: int) -> list[SourceFile]:
-        """The file as parts of about `size` bytes that begin where lines do, found in one pass over it.
+        """Return the file as parts of about `size` bytes that begin at lines, found in one pass.
 
-        A file stays whole whose lines are no items by themselves, or that is packed, in memory or in UTF-16.
+        A file stays whole if its lines are no separate items, or if it is compressed, in memory or UTF-16.
         """
         if self.path is None or self.packing or self.container != "lines" or self.encoding() != "utf-8":
             return [self]
@@ -228,6 +235,8 @@ class SourceFile:
                 return [self]
             while block := file.read(decoding.BLOCK):
                 place = 0
+                # Line ends are counted in whole blocks by `bytes.count`, since a loop over lines would be far
+                # slower.
                 while (end := block.find(b"\n", max(place, start + size - 1 - at))) >= 0:
                     line += block.count(b"\n", place, end + 1)
                     place = end + 1

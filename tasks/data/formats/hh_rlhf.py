@@ -1,7 +1,7 @@
-r"""Transcripts of hh-rlhf: {"chosen", "rejected"}, each a whole conversation (Bai et al., 2022).
+"""Parse transcripts of hh-rlhf: {"chosen", "rejected"}, each a whole conversation (Bai et al., 2022).
 
-Turns begin with "\n\nHuman:" and "\n\nAssistant:"; nothing else cuts one, no word that holds these and no
-line that begins with them.
+A turn begins with a blank line and "Human:" or "Assistant:". These words within a line, or after a single
+line end, begin no turn.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _KEYS = keys("chosen", "rejected", *LABEL_KEYS)
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
-    """A Comparison a row: the answers where the two part, which nearly always are the last ones.
+    """Yield a Comparison of the answers at which the conversations differ, which are mostly the last ones.
 
-    Where they part earlier, what follows is left out: it answers another conversation. Rows whose
-    conversations do not part at an answer to the same prompt compare no two answers and are passed over; two
-    equal conversations are a tie. Raises UserError with file and line.
+    What follows an earlier difference is left out, as it belongs to another conversation. A row is skipped if
+    the difference is not two answers to one prompt. Two equal conversations are a tie. Raises UserError with
+    file and line.
     """
     names = [reading.column(side) for side in ("chosen", "rejected")]
     chosen, rejected = (read_transcript(read_text(values, name, where), f"{where}, {name}") for name in names)
@@ -39,6 +39,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     answers = [turns[place] for turns in (chosen, rejected) if place < len(turns)]
     part = len(answers) == 2 and (answers[0] != answers[1] or chosen == rejected)
     roles = [turn.role for turn in (*chosen[place - 1 : place], *answers)]
+    # Some rows of the data set part at a turn of the user, so their answers have different prompts.
     if part and roles == ["user", "assistant", "assistant"]:
         texts = [turn.content for turn in answers]
         yield preference_row(chosen[:place], texts[0], texts[1], values, reading, where)
@@ -50,7 +51,7 @@ _rows = row_stream(read_row, _KEYS, "comparisons", "rows that compare no two ans
 def stream_rows(
     files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
 ) -> Iterator[ParsedRow | Fault]:
-    """The rows of files. Raises UserError for the red-team files."""
+    """Yield the rows of files. Raise UserError for the red-team files."""
     for file in files:
         for item in islice(file.all_items(), 1):
             if isinstance(item, SourceRecord) and _red_team(file.origin, item):

@@ -1,4 +1,4 @@
-"""JSON, one value at a time: a line each, the members of an array, or objects one after another."""
+"""Parse JSON one value at a time: a line each, the members of an array, or consecutive objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.errors import UserError
 from tasks.data.formats.decoding import BLOCK, LONGEST
 from tasks.data.records import json_fault
 
-# As long as a number, a literal or an escape that a block's end may cut through.
+# The greatest length of a number, a literal or an escape that the end of a block may cut.
 _TORN = 16
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -22,21 +22,23 @@ def _no_number(name: str) -> NoReturn:
 
 
 class _Decoder(json.JSONDecoder):
-    """JSON whose objects may have a key only once; `repeated` is the first key of a value that is not."""
+    """A JSON decoder that detects duplicate keys. `repeated` is the first one in the value."""
 
     def __init__(self) -> None:
+        # Python's `json` accepts NaN and Infinity, which no other program may read.
         super().__init__(parse_constant=_no_number, object_pairs_hook=self._object)
         self.repeated = ""
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
+        # `json` silently keeps the last of equal keys, so an answer might be lost.
         if len(found) != len(pairs) and not self.repeated:
             names = [name for name, _ in pairs]
             self.repeated = next(name for name in names if names.count(name) > 1)
         return found
 
     def taken(self) -> str:
-        """Return what is wrong with the value that was read last, in a few words; empty for nothing."""
+        """Return what is wrong with the last value, in a few words, and reset; empty if nothing is."""
         repeated, self.repeated = self.repeated, ""
         return (
             f"the key {repeated[:40]!r} is there twice; which of them counts is not known" if repeated else ""
@@ -47,7 +49,7 @@ _DECODER = _Decoder()
 
 
 def read_json(text: str, where: str) -> Any:
-    """The value of a text. Raises UserError with `where` if it is none."""
+    """Return the JSON value of a text. Raise UserError with `where` if it is invalid."""
     _DECODER.taken()
     try:
         return _DECODER.decode(text)
@@ -56,7 +58,7 @@ def read_json(text: str, where: str) -> Any:
 
 
 def read_object(text: str, where: str) -> dict[str, Any]:
-    """The object that a line of JSON Lines is. Raises UserError with `where` if it is none."""
+    """Return the JSON object of a line. Raise UserError with `where` if it is none."""
     _DECODER.taken()
     try:
         found = _DECODER.decode(text)
@@ -70,15 +72,15 @@ def read_object(text: str, where: str) -> dict[str, Any]:
 
 
 def json_problem(error: Exception) -> str:
-    """What is wrong with a JSON text, in a few words."""
+    """Return what is wrong with a JSON text, in a few words."""
     return json_fault(error)
 
 
 def read_objects(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """The objects of a JSON array, or of objects one after another, each with where it begins.
+    """Yield the objects of a JSON array, or consecutive objects, each with its place.
 
-    The third part is what is wrong with an item that is no object, else empty. At most one item is in memory,
-    beside a block. Raises UserError with file and line where one is broken, or is longer than 64 MB.
+    The third part is the reason if an item is no object, else empty. Memory holds at most one item and a
+    block. Raises UserError with file and line for invalid JSON, or for an item of more than 64 MB.
     """
     text = _Text(file, origin)
     if text.next() != "[":
@@ -99,18 +101,18 @@ def read_objects(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
 
 
 class _Text:
-    """The text of a stream from `place` on; what lies before it is let go of at the next block."""
+    """The text of a stream from `place` on. The text before is dropped when the next block is read."""
 
     def __init__(self, file: BinaryIO, origin: str) -> None:
         self.file, self.origin = file, origin
         self.text, self.place, self.line = "", 0, 1
-        self.counted = 0  # up to where `line` counts the lines
+        self.counted = 0  # `line` counts the line ends up to here
         self.read = 0
         self.decode = codecs.getincrementaldecoder("utf-8")()
         self.ended = False
 
     def more(self, size: int) -> bool:
-        """Read on, about `size` bytes; false at the end of the file."""
+        """Read about `size` more bytes. Return false at the end of the file."""
         if self.ended:
             return False
         self.count_lines()
@@ -131,7 +133,7 @@ class _Text:
         self.counted = self.place
 
     def next(self) -> str:
-        """The next character that is no white space; empty at the end."""
+        """Return the next character that is no white space; empty at the end."""
         while True:
             self.place = _SPACE.match(self.text, self.place).end()  # type: ignore[union-attr]
             if self.place < len(self.text):
@@ -140,7 +142,7 @@ class _Text:
                 return ""
 
     def object(self, number: int) -> tuple[dict[str, Any], str, str]:
-        """The object that comes next and where it begins, with its number if it is an item of an array."""
+        """Return the next object and its place, with its number if it is an item of an array."""
         begins = self.next()
         where = f"{self.where()}, item {number}" if number else self.where()
         if begins == "{":
@@ -152,6 +154,7 @@ class _Text:
         fault = f"{where}: {what} where an object is right"
         if begins == '"':
             fault = f'{where}: a text where an object is right, as in {{"text": "..."}}'
+        # Outside an array, or without a value, there is no place to continue from.
         if not number or begins in ("", ",", "]"):
             raise UserError(fault)
         self.value()
@@ -159,17 +162,19 @@ class _Text:
         return {}, where, fault
 
     def value(self) -> Any:
-        """The value that begins at `place`."""
+        """Return the value that begins at `place`."""
         while True:
             try:
                 found, self.place = _DECODER.raw_decode(self.text, self.place)
                 return found
             except json.JSONDecodeError as error:
                 rest = self.text[error.pos :].rstrip()
+                # The decoder cannot resume. An error near the end of the text, or in an open string, may only
+                # be the block's end.
                 torn = error.msg.startswith("Unterminated") or len(rest) <= _TORN
                 if torn and len(self.text) - self.place > LONGEST:
                     self.fail(f"longer than {LONGEST >> 20} MB")
-                # Twice as much each time, so that a long value is not read over and over.
+                # The text doubles each time, so a long value is parsed a logarithmic number of times.
                 if not torn or not self.more(max(BLOCK, len(self.text) - self.place)):
                     self.place = error.pos
                     self.fail(error.msg)

@@ -1,4 +1,4 @@
-"""Checks of a row's labels that need several of its keys: who gave them, and the scores of both answers."""
+"""Check a row's labels by several of its keys: its annotators, and the scores of both answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOWER = word_set("error errors harm harmful harmfulness loss perplexity rank to
 
 
 def check_annotators(values: Mapping[str, Any], reading: ParseOptions, where: str) -> None:
-    """Check that what stands where a label names its people names some.
+    """Check that a value in the place of an annotator names a person.
 
     Raises:
         UserError: It is true, a list of several people, or an object without a name.
@@ -36,8 +36,8 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, 
     """Check that the chosen answer of a comparison has no lower score than the rejected one.
 
     Args:
-        leaves: The paths and values of the row, as `score_chosen` or `chosen[].score`.
-        reading: What the source says of how it is read; keys of its `fields` are passed over.
+        leaves: The paths and values of the row, such as `score_chosen` or `chosen[].score`.
+        reading: The options of the parser; keys of its `fields` are skipped.
         where: The row's place, for messages.
 
     Raises:
@@ -46,9 +46,11 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, 
     scores = {}
     for path, value in leaves:
         words = set(flatten_name(path.replace(".", " ").replace("[]", "")).split("_"))
+        # Names such as harmfulness_score have a word of both kinds, and lower is better.
         if words & HIGHER_IS_BETTER and not words & _LOWER and path not in reading.fields:
             scores[path] = as_score(value)
     for path, score in scores.items():
+        # Only keys that name the side can be compared, such as score_chosen and score_rejected.
         other = re.sub("chosen", "rejected", path)
         worse = scores.get(other)
         if other != path and score is not None and worse is not None and score < worse:

@@ -1,4 +1,4 @@
-"""What the exports of labelling tools have in common: who said what about which answers, and rows of it."""
+"""Make rows from the labels of labelling tools: who said what about which answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REMARKS = {"comment", "comments", "explanation", "feedback", "justification", "n
 
 
 class Asked(NamedTuple):
-    """What was answered: the prompt, what was said before it, and what no split may tear."""
+    """The prompt that was answered, its history, and its group."""
 
     prompt: str
     history: list[Turn]
@@ -38,7 +38,7 @@ class Asked(NamedTuple):
 
 
 class Label(NamedTuple):
-    """What a person said with one control: a choice between two answers, a score of one, or an answer."""
+    """A person's input in one control: a choice between two answers, a score of one, or an answer."""
 
     control: str
     annotator: str
@@ -50,16 +50,18 @@ class Label(NamedTuple):
 def labelled_rows(
     about: Asked, labels: Iterable[Label], reading: ParseOptions, where: str
 ) -> Iterator[Record]:
-    """The rows of one task: Comparisons, Pairs, and a Rating an answer and aspect with everybody's scores.
+    """Yield the rows of one task: Comparisons, Pairs, and a Rating of each answer and aspect with all scores.
 
-    Of what one person says about the same answers on one aspect the last counts. Raises UserError where two
-    controls ask the same.
+    Of one person's labels of the same answers on one aspect the last counts. Raises UserError if two controls
+    ask for the same.
     """
     last: dict[tuple[Any, ...], tuple[str, Label]] = {}
+    # Sorted by time and stable, so of equal times the one that the export lists last counts.
     for one in sorted(labels, key=lambda one: time_seconds(one.time)):
         aspect = aspect_of(one.control, reading)
         key = (tuple(sorted(one.answers)), aspect, one.annotator, one.value is None)
         before = last.pop(key, None)
+        # Keeping one of them would make the result depend on the order of controls.
         if before and before[1].control != one.control and one.value is not None:
             raise UserError(
                 f"{where}: {before[1].control} and {one.control} both speak of {aspect}; say in columns what "
@@ -88,22 +90,24 @@ def labelled_rows(
 
 
 def aspect_of(control: str, reading: ParseOptions) -> str:
-    """The aspect that a control speaks of: as columns say, or as its name says, or the reading's own."""
+    """Return the aspect of a control: by columns, or by its name, or else the source's."""
     for aspect, name in reading.columns.items():
         if name == control and aspect not in _ROLES:
             return aspect
+    # Two aspects in one name would leave open which of them is meant.
     named = set(re.findall("[a-z]+", control.lower())) & set(ASPECTS)
     return named.pop() if len(named) == 1 else reading.aspect
 
 
 def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: str) -> Asked:
-    """The prompt under a key: a text, or a list of turns that ends with the user's.
+    """Return the prompt under a key: a text, or a list of turns that ends with the user's.
 
-    Raises UserError where it is neither.
+    Raises UserError for anything else.
     """
     value = require_value(values, key, where)
     if isinstance(value, list):
         value = [
+            # Label Studio's Paragraphs name the speaker of a turn "author".
             {"role": turn["author"], **turn} if isinstance(turn, dict) and "author" in turn else turn
             for turn in value
         ]
@@ -112,7 +116,7 @@ def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: 
 
 
 def time_of(value: Any, where: str) -> str:
-    """A time as ISO 8601; empty where none is given. Raises UserError where it is no time."""
+    """Return a time as ISO 8601; empty if there is none. Raise UserError if it is no time."""
     if value is None or value == "":
         return ""
     try:
@@ -125,16 +129,17 @@ def time_of(value: Any, where: str) -> str:
 
 
 def time_seconds(time: str) -> float:
-    """Seconds since 1970 of a time of `time_of`, one without a zone taken as UTC; before all where empty."""
+    """Return the seconds since 1970 of a time of `time_of`, in UTC if it has no zone; -inf for none."""
     if not time:
         return float("-inf")
     moment = datetime.fromisoformat(time)
     zero = datetime(1970, 1, 1, tzinfo=UTC)
+    # Mixed times with and without zones cannot be compared by Python.
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - zero).total_seconds()
 
 
 def text_at(values: Mapping[str, Any], key: str, where: str) -> str:
-    """The text that a task holds under a key. Raises UserError where it holds none."""
+    """Return the text of a task under a key. Raise UserError if it is none."""
     if not isinstance(values.get(key), str):
         raise UserError(
             f"{where}: {key} is {type(values.get(key)).__name__ if key in values else 'missing'}; "
@@ -150,13 +155,14 @@ def prompt_key(
     reading: ParseOptions,
     where: str,
 ) -> str:
-    """The key that holds the prompt: named in columns, or known by its name, or alone.
+    """Return the key of the prompt: named in columns, known by its name, or the only text.
 
-    It is none of the `answers`, and one that was `written` about only where no other is left. Raises
-    UserError that says how to name it.
+    It is none of the `answers`, and one of `written` only if no other is left. Raises UserError that says how
+    to name it.
     """
     if "prompt" in reading.columns:
         return reading.columns["prompt"]
+    # A prompt is none of the answers that labels are about.
     taken = set(answers)
     free = [key for key in values if key not in taken and _is_text(values[key]) and not is_unnamed(key)]
     known = [key for key in free if key.lower() in PROMPTS]
@@ -177,7 +183,7 @@ def _is_text(value: Any) -> bool:
 
 
 def answer_key(keys: Sequence[str], control: str, reading: ParseOptions, where: str) -> str:
-    """The one of a task's keys that holds the answer that a control is about, where only names tell.
+    """Return the key of the answer that a control is about, found by names only.
 
     Raises UserError that says how to name it.
     """
@@ -196,12 +202,12 @@ def answer_key(keys: Sequence[str], control: str, reading: ParseOptions, where: 
 
 
 def flatten_name(name: str) -> str:
-    """A name without case, and with one mark between its words, for comparing."""
+    """Return a name without case and with one underscore between words, for comparisons."""
     return "_".join(re.findall(r"[^\W_]+", name.casefold()))
 
 
 def find_answer_key(option: str, keys: Iterable[str], reading: ParseOptions) -> str | None:
-    """The key of the answer that an option names: as columns say, or by its own name."""
+    """Return the key of the answer that an option names, by columns or by its own name."""
     column = reading.column(option)
     keys = list(keys)
     if column in keys:
@@ -211,7 +217,7 @@ def find_answer_key(option: str, keys: Iterable[str], reading: ParseOptions) -> 
 
 
 def option_score(option: Any, reading: ParseOptions) -> float | None:
-    """The score that an option is: a number, or what columns say it stands for, as in {Good: "1"}."""
+    """Return the score of an option: a number, or what columns map it to, as in {Good: "1"}."""
     try:
         return as_score(reading.column(option) if isinstance(option, str) else float(option))
     except (TypeError, ValueError, OverflowError):
@@ -219,7 +225,7 @@ def option_score(option: Any, reading: ParseOptions) -> float | None:
 
 
 def score_of(value: float, control: str, where: str) -> float:
-    """A score as a float. Raises UserError where it is not a finite number."""
+    """Return a score as a float. Raise UserError if it is no finite number."""
     score = option_score(value, ParseOptions(""))
     if score is None:
         raise UserError(f"{where}: {control} says {value!r:.40}; a finite number is right")
@@ -233,10 +239,10 @@ def chosen_pairs(
     reading: ParseOptions,
     shown: Mapping[str, str] | None = None,
 ) -> list[tuple[str, str, Choice]]:
-    """Pairs of answers (by key) and which is better, where the picked options name answers or a tie.
+    """Return pairs of answers (by key) and the better one, if the picked options name answers or a tie.
 
-    What was not picked is known from the other options, else from columns, else from keys that are alike but
-    for their last part (answer_a and answer_b, left and right). Empty where no answer is named.
+    The answers that were not picked are known from the other options, else from columns, else from similar
+    keys (answer_a and answer_b, left and right). Empty if no option names an answer.
     """
     meant = {
         option: (shown or {}).get(option) or find_answer_key(option, answers, reading)
@@ -247,6 +253,7 @@ def chosen_pairs(
     tied = bool(picked) and all(flatten_name(option) in TIES for option in picked)
     if not (better or tied):
         return []
+    # Options may name only the better answer, as in a checkbox "answer_a is better".
     if len(rivals) < 2:
         rivals = _similar_keys(rivals[0] if rivals else None, answers, reading)
     return list(best_of(rivals, better))
@@ -258,6 +265,7 @@ def _similar_keys(key: str | None, answers: Sequence[str], reading: ParseOptions
     for stem in dict.fromkeys(map(_key_stem, answers)):
         groups.append([other for other in answers if stem is not None and _key_stem(other) == stem])
     few = [group for group in groups if len(group) > 1 and (key is None or key in group)]
+    # Two groups of similar keys would leave open which of them was compared.
     return few[0] if few and (key is not None or len(few) == 1 or few[0] is groups[0]) else []
 
 
@@ -268,7 +276,7 @@ def _key_stem(key: str) -> str | None:
 
 
 def best_of(names: Sequence[str], picked: Iterable[str]) -> Iterator[tuple[str, str, Choice]]:
-    """Each picked answer against each that was not; every pair is a tie where none was picked."""
+    """Yield each picked answer against each other one. If none was picked, every pair is a tie."""
     chosen = set(picked)
     for one, other in itertools.combinations(names, 2):
         if not chosen:
@@ -278,11 +286,11 @@ def best_of(names: Sequence[str], picked: Iterable[str]) -> Iterator[tuple[str, 
 
 
 def by_rank(ranks: Mapping[str, int]) -> Iterator[tuple[str, str, Choice]]:
-    """All pairs of what is ranked, of which the lowest rank is best; equal ranks are a tie."""
+    """Yield all pairs of ranked answers. The lowest rank is best, and equal ranks are a tie."""
     for (one, first), (other, second) in itertools.combinations(ranks.items(), 2):
         yield one, other, "tie" if first == second else "a" if first < second else "b"
 
 
 def is_remark(control: str) -> bool:
-    """Whether a control's name says that it takes a remark on an answer, and no answer."""
+    """Return whether a control's name says that it takes a remark on an answer."""
     return bool(set(flatten_name(control).split("_")) & REMARKS)

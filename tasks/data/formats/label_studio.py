@@ -1,14 +1,15 @@
-"""Label Studio's exports, JSON and JSON_MIN.
+"""Parse Label Studio's exports, JSON and JSON_MIN.
 
-A control becomes: Pairwise a Comparison (nothing selected is a tie), Rating a Rating (0 is none), Number a
-Rating, Ranker a Comparison a pair, Choices that name answers Comparisons and those that are numbers, or words
-such as Good and Bad on one answer, a Rating, TextArea a Pair for each text that a person wrote, but for a
-remark (a control named so: comment, reason, ...). Other choices are asked about, other controls counted.
+Pairwise becomes a Comparison (nothing selected is a tie), Rating a Rating (0 is none), Number a Rating, and
+Ranker a Comparison for each pair. Choices that name answers become Comparisons. Choices that are numbers, or
+words such as Good and Bad on one answer, become a Rating. TextArea becomes a Pair for each text that a person
+wrote, unless its control takes remarks (named comment, reason, ...). The user is asked for the meaning of
+other choices, and other controls are counted.
 
-Which answer stands left, and what JSON_MIN's keys are, the labelling configuration says: `labelling`, or an
-.xml file among the source's. An annotation that was cancelled does not count; of several by one person on a
-task the newest does, whichever export it stands in. What is marked as ground truth is kept as said by the
-annotator "ground-truth", so that everybody else can be held against it.
+The labelling configuration (`labelling`, or an .xml file among the source's files) says which answer is on
+the left, and what the keys of JSON_MIN are. A cancelled annotation does not count. Of several by one person
+on a task the newest counts, in whichever export it is. Ground truth is kept as labels of the annotator
+"ground-truth", with which all others can be compared.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ UNLABELLED = "tasks without an annotation"
 def stream_rows(
     files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
 ) -> Iterator[ParsedRow | Fault]:
-    """The rows of all tasks, and a Fault for each that cannot be read."""
+    """Yield the rows of all tasks, and a Fault for each that cannot be read."""
     texts = [(file.text(), file.origin) for file in files if file.origin.lower().endswith(".xml")]
     if reading.labelling:
         texts = [(reading.labelling, f"source {reading.source}, labelling")]
@@ -77,6 +78,7 @@ def stream_rows(
         kept = []
         for annotation in task.annotations:
             person = people.get(annotation.annotator, annotation.annotator)
+            # Exports that overlap hold a corrected label and its old version: only the newest may count.
             if newest[task_key(task), person] == place:
                 kept.append(annotation._replace(annotator=person))
             place += 1
@@ -103,6 +105,7 @@ def _task_rows(
     answers: set[str] = set()
     written: set[str] = set()
     for annotation in sorted(task.annotations, key=lambda one: time_seconds(one.time)):
+        # In Pairwise, clicking neither side is a tie, and Label Studio exports no result for it.
         for result in [*annotation.results, *_find_ties(annotation, task, labelling, reading)]:
             if result.kind not in KINDS:
                 _note_unread(result, task, reading, tally)
@@ -120,6 +123,7 @@ def _task_rows(
         return
     shown = {key: task.data[key] for key in labelling.shown if key in task.data} if labelling else task.data
     key = prompt_key(shown, answers, written, reading, task.where)
+    # A guess went wrong: a prompt cannot be its own answer.
     if key in answers:
         raise UserError(
             f"{task.where}: {key} is the prompt and a labelled answer at once; say in columns which key "
@@ -129,7 +133,7 @@ def _task_rows(
 
 
 def _note_unread(result: Result, task: Task, reading: ParseOptions, tally: SkipCounts) -> None:
-    """Count what was said with a control that is not read; choices may be a verdict and are asked about."""
+    """Count the value of an unread control. Choices may be a verdict, so their meaning is asked for."""
     if reading.fields.get(result.control) == "ignore":
         tally.used.add(result.control)
         return
@@ -143,13 +147,14 @@ def _note_unread(result: Result, task: Task, reading: ParseOptions, tally: SkipC
 def _find_ties(
     annotation: Annotation, task: Task, labelling: Labelling | None, reading: ParseOptions
 ) -> list[Result]:
-    """The ties of an annotation: an export leaves them out."""
+    """Return the ties of an annotation. An export contains no result for them."""
     said = {result.control for result in annotation.results}
     silent = [
         name
         for name, control in (labelling.controls.items() if labelling else ())
         if control.kind == "pairwise" and name not in said
     ]
+    # Without the configuration an empty result is ambiguous: any control may have been left blank.
     if labelling is None and not annotation.results:
         if _answer_sides(Control("pairwise", (), ()), task, reading) is None:
             raise UserError(f"{task.where}: an empty result is a tie where two are compared; {GIVE}")
@@ -169,7 +174,7 @@ def _find_control(result: Result, task: Task, labelling: Labelling | None) -> Co
 
 
 class Said(NamedTuple):
-    """What one result says: of which answers, by the key that holds each, and what of them."""
+    """The content of a result: the answers it is about, by their keys, and a verdict."""
 
     answers: dict[str, str]
     value: Choice | float | None
@@ -185,6 +190,7 @@ def _result_values(result: Result, control: Control, task: Task, reading: ParseO
             raise UserError(f"{task.where}: which answer stands left is not known; {GIVE}")
         choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
         yield Said(_task_texts(sides, task), choice)
+    # A Rating of 0 stars is no rating, and a Number of 0 is one.
     elif (result.kind == "rating" and value) or (result.kind == "number" and value is not None):
         yield Said(
             _task_texts([_rated_answer(result, control, task, reading)], task),
@@ -216,11 +222,13 @@ def _task_texts(keys: Iterable[str], task: Task) -> dict[str, str]:
 
 
 def _answer_sides(control: Control, task: Task, reading: ParseOptions) -> tuple[str, str] | None:
-    """The keys of the left and the right answer, if they are known."""
+    """Return the keys of the left and the right answer, if they are known."""
     if {"left", "right"} <= reading.columns.keys():
         return reading.columns["left"], reading.columns["right"]
+    # Pairwise lists the left object first in its toName.
     if len(control.targets) == 2:
         return control.targets[0], control.targets[1]
+    # JSON without the configuration has no targets, so names such as answer_left and answer_right must tell.
     words = {key: flatten_name(key).split("_") for key in task.data}
     pairs = [
         (left, right)
@@ -232,7 +240,7 @@ def _answer_sides(control: Control, task: Task, reading: ParseOptions) -> tuple[
 
 
 def _rated_answer(result: Result, control: Control, task: Task, reading: ParseOptions) -> str:
-    """The key of the answer that is rated: the one that the control stands on, unless that is the prompt."""
+    """Return the key of the rated answer: the control's target, unless that is the prompt."""
     prompts = {*PROMPTS, reading.columns.get("prompt")}
     if (
         len(control.targets) == 1
@@ -261,7 +269,7 @@ def _ranked_choices(result: Result, control: Control, task: Task) -> Iterator[Sa
             f"{task.where}: {result.control} ranks {', '.join(ranks)}, and the texts by id of the task's "
             f"list are {', '.join(texts) or 'none'}"
         )
-    # Side by side as the task lists them, so that the better one is not always the first.
+    # In the order of the task's list, so that the better answer is not always the first.
     placed = {number: ranks[number] for number in texts if number in ranks}
     for one, other, choice in by_rank(placed):
         yield Said({f"{result.control}: {name}": str(texts[name]) for name in (one, other)}, choice)
@@ -283,13 +291,14 @@ def _chosen_pairs(
 
 
 def _score_of_choice(choice: str, result: Result, control: Control, reading: ParseOptions) -> float | None:
-    """Return the score that a choice is: by columns or fields, as a number, or as a word on one answer."""
+    """Return the score of a choice: by columns or fields, as a number, or as a word about one answer."""
     meaning = reading.fields.get(result.control)
     if meaning is not None:
         read = read_meaning(result.control, meaning, choice)
         return float(read[1]) if read and read[0] == "verdict" else None
     score = option_score(choice, reading)
     prompts = {*PROMPTS, reading.columns.get("prompt")}
+    # Good or Bad about a prompt, or about two answers, is no score of one answer.
     on_answer = len(control.targets) == 1 and control.targets[0] not in prompts
     return as_verdict(choice) if score is None and on_answer else score
 

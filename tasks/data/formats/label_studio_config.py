@@ -1,4 +1,4 @@
-"""Label Studio's labelling configuration: which control says what about which of a task's keys."""
+"""Read Label Studio's labelling configuration: which control is about which of a task's keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from xml.parsers import expat
 
 from model.errors import UserError
 
-# The kinds of controls that are read, and the key of a result's value that holds what was said.
+# The kinds of controls that are read, and the key of a result's value for each.
 KINDS = {
     "pairwise": "selected", "rating": "rating", "number": "number", "ranker": "ranker", "choices": "choices",
     "textarea": "text",
@@ -16,9 +16,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Control:
-    """A control: its kind, the keys of the task's data that it stands on, in order, and its options.
+    """A control: its kind, the keys of the task's data that it is about, in order, and its options.
 
-    `shown` says which key the tag of a name shows.
+    `shown` has the key that the tag with a name shows.
     """
 
     kind: str
@@ -36,9 +36,9 @@ class Labelling:
 
 
 def read_labelling(text: str, origin: str) -> Labelling:
-    """A configuration from its XML. Raises UserError with the line where it is broken or has a DTD.
+    """Return a configuration from its XML. Raise UserError with the line for invalid XML or a DTD.
 
-    Without a DTD there are no entities, and so nothing that grows or is fetched.
+    Without a DTD there are no entities, so nothing can expand or be fetched.
     """
     controls: dict[str, tuple[str, list[str], list[str]]] = {}
     shown: dict[str, str] = {}
@@ -56,7 +56,9 @@ def read_labelling(text: str, origin: str) -> Labelling:
             if name:
                 shown[name] = key
         within.append(name if name in controls else "")
+        # A choice may be nested in views and groups within its control.
         parent = next((name for name in reversed(within) if name), "")
+        # An export has a choice's alias if there is one.
         option = attributes.get("alias") or attributes.get("value")
         if kind == "choice" and parent and option:
             controls[parent][2].append(option)

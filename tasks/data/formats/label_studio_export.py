@@ -1,4 +1,4 @@
-"""The tasks of Label Studio's exports, JSON and JSON_MIN: what was labelled, by whom and when."""
+"""Read the tasks of Label Studio's exports, JSON and JSON_MIN: what was labelled, by whom and when."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOOKS = {*MIN_KEYS, "id", "created_at", "updated_at", "agreement"}
 
 
 class Result(NamedTuple):
-    """What was said with one control, and what the export says that the control stands on."""
+    """The value of one control, and what the control is about according to the export."""
 
     control: str
     kind: str
@@ -30,7 +30,7 @@ class Result(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """What one person said about a task, at one time."""
+    """A person's results on a task at one time."""
 
     annotator: str
     time: str
@@ -38,7 +38,7 @@ class Annotation(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What was labelled, and by whom how."""
+    """A labelled task with its annotations."""
 
     where: str
     number: str
@@ -50,10 +50,10 @@ class Task(NamedTuple):
 def newest_annotations(
     files: Sequence[SourceFile], labelling: Labelling | None
 ) -> tuple[dict[str, str], dict[tuple[str, str], int]]:
-    """Return the names of people by their numbers, and which annotation of each on a task is the newest.
+    """Return the names of people by their numbers, and the newest annotation of each person on each task.
 
-    The same task may stand in several exports, and in one a person is a number, in another an object with
-    an address. An annotation is told by its place among all that are read.
+    A task may be in several exports, and a person may be a number in one and an object with an address in
+    another. An annotation is identified by its index among all that are read.
     """
     people: dict[str, str] = {}
     seen: list[tuple[str, str, float]] = []
@@ -64,19 +64,21 @@ def newest_annotations(
     times: dict[tuple[str, str], float] = {}
     for place, (labelled, annotator, time) in enumerate(seen):
         key = (labelled, people.get(annotator, annotator))
+        # Without times, or at equal times, the later one in the export counts.
         if time >= times.get(key, time):
             newest[key], times[key] = place, time
     return people, newest
 
 
 def task_key(task: Task) -> str:
-    """Return what tells a task: its number and what was labelled."""
+    """Return the identity of a task: its number and its data."""
     return text_digest(task.number, json.dumps(task.data, sort_keys=True, default=str))
 
 
 def every_task(
     files: Sequence[SourceFile], labelling: Labelling | None, people: dict[str, str] | None = None
 ) -> Iterator[Task | Fault]:
+    """Yield the tasks of all files, and a Fault for each that cannot be read."""
     for file in files:
         yield from _read_tasks(file, labelling, {} if people is None else people)
 
@@ -84,7 +86,8 @@ def every_task(
 def _read_tasks(
     file: SourceFile, labelling: Labelling | None, people: dict[str, str]
 ) -> Iterator[Task | Fault]:
-    """The tasks of a file. The rows of one task stand together in JSON_MIN, one an annotation."""
+    """Yield the tasks of a file. JSON_MIN has one row for each annotation, with those of a task together."""
+    # `groupby` joins neighbours only, so at most the rows of one task are in memory.
     for (kind, _), group in itertools.groupby(file.all_items(), _kind_of_item):
         items = list(group)
         first = items[0]
@@ -107,11 +110,12 @@ def _read_tasks(
                     "Studio's; export as JSON or JSON_MIN"
                 )
         except UserError as error:
+            # One unreadable task must not lose the others of the export.
             yield Fault(first.where, str(error))
 
 
 def _kind_of_item(item: SourceRecord | BrokenItem) -> tuple[str, str]:
-    """Return of which export an item is, and what tells its task from others."""
+    """Return the kind of export of an item, and the identity of its task."""
     if isinstance(item, BrokenItem):
         return "broken", item.where
     if isinstance(item.values.get("data"), dict) and annotations_of(item.values) is not None:
@@ -129,6 +133,7 @@ def _least_task(rows: list[dict[str, Any]], labelling: Labelling, where: str) ->
 
 
 def annotations_of(task: Mapping[str, Any]) -> list[Any] | None:
+    """Return the annotations of a task, which old exports call completions; None if there is no list."""
     given = task.get("annotations", task.get("completions"))
     return given if isinstance(given, list) else None
 
@@ -138,6 +143,7 @@ def _complete_task(item: SourceRecord, where: str, people: dict[str, str]) -> Ta
     for place, given in enumerate(annotations_of(item.values) or []):
         if not isinstance(given, dict) or not isinstance(given.get("result") or [], list):
             raise UserError(f"{where}: an annotation is an object with a list of results")
+        # Old exports say skipped, as they say completions for annotations.
         if given.get("was_cancelled") or given.get("skipped"):
             cancelled += 1
             continue
@@ -154,7 +160,7 @@ def _complete_task(item: SourceRecord, where: str, people: dict[str, str]) -> Ta
 
 
 def _note_person(given: Any, people: dict[str, str]) -> None:
-    """Note the name of a person whom another export may give by number alone."""
+    """Record the name of a person, whom another export may identify only by number."""
     if isinstance(given, dict):
         name = normalize_annotator(given)
         for key in ("id", "user_id", "username"):
@@ -166,7 +172,7 @@ def _parse_result(given: Any, where: str) -> Result:
     if not isinstance(given, dict) or not isinstance(given.get("value", {}), dict):
         raise UserError(f"{where}: a result is an object with from_name, type and value")
     kind, value = str(given.get("type", "")).lower(), given.get("value", {})
-    # What was said of a passage in the answer is not said of the answer.
+    # A label of a passage in the answer is no label of the answer.
     kind = "region" if "start" in value else kind
     return Result(str(given.get("from_name", "")), kind, value, str(given.get("to_name", "")))
 
@@ -182,6 +188,7 @@ def _minimal_result(row: Mapping[str, Any], labelling: Labelling, where: str) ->
                 value = {KINDS[control.kind]: value}
             if not isinstance(value, dict):
                 raise UserError(f"{where}: {name} is {value!r:.40}, which no {control.kind} says")
+            # As in the full export, labels of a passage are skipped.
             if "start" not in value:
                 results.append(Result(name, control.kind, value))
     time = time_of(row.get("updated_at") or row.get("created_at"), where)
@@ -189,5 +196,5 @@ def _minimal_result(row: Mapping[str, Any], labelling: Labelling, where: str) ->
 
 
 def _annotator_name(given: Any, number: Any) -> str:
-    """Who annotated. Nobody knows whether two unknown people are one, so each is one."""
+    """Return the annotator. Each unknown person counts as another one."""
     return normalize_annotator(given) or f"{UNKNOWN}-{number}"

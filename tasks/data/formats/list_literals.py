@@ -1,6 +1,6 @@
-"""Lists of turns that a cell or a string holds as text: JSON, or what Python and NumPy print.
+"""Read lists of turns that a cell or a string contains as JSON, or as Python and NumPy print them.
 
-Nothing is evaluated: tokens are read one after another, within bounds of length and depth.
+Nothing is evaluated: tokens are read one after another, with limits of length and depth.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_LONGEST = 4 << 20  # characters of a literal of Python's; JSON may be as long as a row
-_DEEPEST = 40  # brackets within brackets
+_LONGEST = 4 << 20  # characters of a Python literal; JSON may be as long as a row
+_DEEPEST = 40  # nested brackets
 
 _BEGINS = re.compile(
     r"""\s*(?:array\(|\()?[\[({\s]*\{\s*(['"])(?:role|from|author|content|value|text|parts|messages|conversations)\1\s*:"""
@@ -33,7 +33,7 @@ _NAMES: dict[str, Any] = {
 
 
 def holds_turns_text(text: str) -> bool:
-    """Return whether a text begins as a list of turns, or an object of one, is written."""
+    """Return whether a text begins like a list of turns, or like an object with one."""
     return text.lstrip()[:1] in ("[", "{", "(", "a") and bool(_BEGINS.match(text[:400]))
 
 
@@ -41,9 +41,10 @@ def read_literal(text: str) -> Any:
     """Return the value of a text in JSON, or as Python or NumPy print it.
 
     Raises:
-        ValueError: The text is no such value, is cut off ("..."), is too long or too deep.
+        ValueError: The text is no such value, is truncated ("..."), too long or nested too deeply.
     """
     try:
+        # JSON first: it is faster, and without a limit of length.
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
@@ -55,7 +56,7 @@ def read_literal(text: str) -> Any:
 
 
 class _Literal:
-    """A reader of what Python prints: lists, tuples, objects, texts, numbers, None, True, False, array(…)."""
+    """A parser of printed Python: lists, tuples, objects, texts, numbers, None, True, False, array(…)."""
 
     def __init__(self, text: str) -> None:
         self.tokens = self._tokens(text)
@@ -68,6 +69,7 @@ class _Literal:
         while found := _TOKEN.match(text, place):
             place = found.end()
             yield str(found.lastgroup), str(found[str(found.lastgroup)])
+        # NumPy prints long arrays with "...", which matches no token and so ends in an error.
         rest = text[place:].strip()
         yield ("end", "") if not rest else ("other", rest[:20])
 
@@ -117,7 +119,7 @@ class _Literal:
             if self.kind == "end":
                 raise ValueError("it is cut off")
             items.append(self.value(depth + 1))
-            # NumPy writes no comma between the items of an array.
+            # NumPy prints no comma between the items of an array of objects.
             if self.kind == "mark" and self.word == ",":
                 self.next()
         self.next()
@@ -138,9 +140,10 @@ class _Literal:
 
 
 def _text(word: str) -> str:
-    # A line's end inside single quotes, as a table's cell may have it, is no syntax of Python's.
+    # A table's cell may have a line end inside quotes, which is invalid in Python.
     word = word.replace("\r", "\\r").replace("\n", "\\n")
     try:
+        # Only a single string token gets here, so nothing else can be evaluated.
         found = ast.literal_eval(word)
     except (SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"{word[:20]!r} is no text") from error
@@ -148,7 +151,7 @@ def _text(word: str) -> str:
 
 
 def holds_literal(text: str) -> bool:
-    """Return whether a text is, as a whole, a list of texts or an object in JSON or as Python writes it."""
+    """Return whether a text as a whole is a list of texts or an object, in JSON or as Python prints it."""
     bare = text.strip()
     if bare[:1] + bare[-1:] not in ("[]", "{}") or len(bare) > _LONGEST:
         return False
@@ -164,9 +167,9 @@ def holds_literal(text: str) -> bool:
 
 
 def turns_of(text: str) -> Any:
-    """Return the turns that a text holds, or the object with `messages` that it is.
+    """Return the turns in a text, or its object with `messages`.
 
     Raises:
-        ValueError: The text begins as turns are written and cannot be read.
+        ValueError: The text begins like turns and cannot be read.
     """
     return read_literal(text)

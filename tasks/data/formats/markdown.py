@@ -1,8 +1,8 @@
-"""Markdown: each file one document, as it is written.
+"""Parse Markdown: each file is one document, unchanged.
 
-Headings, lists, emphasis and code stay: a model learns from them to write Markdown, as assistants are asked
-to, and what a renderer leaves of a table or of code is worse text. Front matter says something about the
-document and is not of it.
+Headings, lists, emphasis and code stay, because a model learns from them to write Markdown, as assistants are
+asked to. Plain text rendered from a table or from code is worse. Front matter is about the document, so it is
+removed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tasks.data.formats.files import SourceFile, unpacked_suffix
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, text_row
 
-# YAML between lines of ---, or TOML between lines of +++. A first line of --- with anything but a key or a
-# comment under it is a rule, and what follows is text.
+# YAML between lines of ---, or TOML between lines of +++. A first line of --- that is followed by anything
+# but a key or a comment is a horizontal rule, and text follows.
 _FRONT = re.compile(
     r"\A---[ \t]*\n(?=---|[\w\"'-]+[ \t]*:|#)(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
     r"|\A\+\+\+[ \t]*\n(?:.*\n)*?\+\+\+[ \t]*(?:\n|\Z)"
@@ -25,7 +25,7 @@ _FRONT = re.compile(
 
 
 def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
-    """A Text a file that holds more than front matter. Raises UserError for one of more than 64 MB."""
+    """Yield a Text for each file with more than front matter. Raise UserError for one of more than 64 MB."""
     for file in files:
         text = without_front_matter(file.text(LONGEST).replace("\r\n", "\n")).strip()
         if text:
@@ -33,7 +33,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
 
 
 def without_front_matter(text: str) -> str:
-    """The text after its front matter; all of it where there is none, or it does not end."""
+    """Return the text after its front matter, or the whole text if there is none or it has no end."""
     return _FRONT.sub("", text, count=1)
 
 

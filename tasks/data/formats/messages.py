@@ -1,6 +1,7 @@
-"""Chat messages: {"messages": [{"role", "content"}, …]}, several turns with a system line or without.
+"""Parse chat messages: {"messages": [{"role", "content"}, …]}, with or without a system prompt.
 
-Content is a text or a list of text parts. Roles, the joining of turns and `weight` are those of turns.py.
+Content is a text or a list of text parts. Roles, the joining of turns and `weight` are as in
+conversations.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _KEYS = keys(_KEY, "tools", "functions", *SYSTEM, *MEDIA)
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
-    """A Pair for each answer, all of a conversation of one group. Raises UserError with file and line."""
+    """Yield a Pair for each answer, all of one group. Raise UserError with file and line."""
     yield from read_conversation(values, reading, where, _KEY)
 
 

@@ -1,11 +1,11 @@
-"""MLflow's traces with what people said of them: what `Trace.to_json` writes, or a table of `search_traces`.
+"""Parse MLflow's traces with people's assessments: lines of `Trace.to_json`, or a table of `search_traces`.
 
-Of the assessments those of source HUMAN count that nothing overrides: a number or a yes or no (1 or 0) is a
-Rating of the trace's answer to its request; a preference, where the outputs hold several answers by key, is
-a Comparison ("a", or {"preference": "a"}); an expectation named expected_response is a Pair. Of several that
-one person said under one name of one trace the newest counts, whichever export holds it. Other words of
-people are asked about. What judges and code say is counted and left out, as is what is said of a part of the
-trace.
+Assessments of source HUMAN count unless another one overrides them. A number or a yes or no (1 or 0) is a
+Rating of the trace's answer to its request. A preference, if the outputs contain several answers by key, is a
+Comparison ("a", or {"preference": "a"}). An expectation named expected_response is a Pair. Of several by one
+person with one name on one trace the newest counts, in whichever export it is. The user is asked for the
+meaning of other words. Assessments by judges and code, and those of a part of the trace, are counted and
+skipped.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 def stream_rows(
     files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
 ) -> Iterator[ParsedRow | Fault]:
-    """The rows of all traces, and a Fault for each that cannot be read."""
+    """Yield the rows of all traces, and a Fault for each that cannot be read."""
     newest, overridden = NewestAnnotations(), set[str]()
     for told in _told(files):
         if isinstance(told, Fault):
@@ -57,6 +57,7 @@ def stream_rows(
         for one in told.human:
             overridden |= {str(one["overrides"])} if one.get("overrides") else set()
             if one.get("valid") is False:
+                # MLflow keeps assessments that were replaced or withdrawn in the trace, marked as not valid.
                 overridden.add(str(one.get("assessment_id")))
             newest.add(_key(told, one), _time_of(one, told.where))
     for told in _told(files):
@@ -83,7 +84,7 @@ def stream_rows(
 
 
 class Told(NamedTuple):
-    """A trace with what people said of it: where its item and itself stand, and the assessments."""
+    """A trace with people's assessments, and the places of its item and of itself."""
 
     item: str
     where: str
@@ -93,7 +94,7 @@ class Told(NamedTuple):
 
 
 def _told(files: Sequence[SourceFile]) -> Iterator[Told | Fault]:
-    """The traces of all exports, and a Fault for each that cannot be read."""
+    """Yield the traces of all exports, and a Fault for each that cannot be read."""
     for file in files:
         for item in file.all_items():
             if isinstance(item, BrokenItem):
@@ -107,6 +108,8 @@ def _told(files: Sequence[SourceFile]) -> Iterator[Told | Fault]:
                     raise UserError(f"{where}: assessments is no list of objects")
                 human = [one for one in given if _is_human(one, where)]
                 for one in human:
+                    # Checked in the first pass, so that a bad time makes one Fault and not an error in the
+                    # second.
                     _time_of(one, where)
                 yield Told(item.where, where, trace, human, len(given) - len(human))
             except UserError as error:
@@ -119,14 +122,14 @@ def _number(trace: Mapping[str, Any]) -> str:
 
 
 def _key(told: Told, one: Mapping[str, Any]) -> str:
-    """Return what tells what a person said of a trace, or of a part of it, under a name."""
+    """Return the identity of an assessment: the trace or the part of it, the name, and the person."""
     person = normalize_annotator(one["source"].get("source_id"))
     try:
         _, inputs, outputs = _root_exchange(told.trace, told.where)
         exchange = json.dumps([inputs, outputs], sort_keys=True, default=str)
     except UserError:
         exchange = ""
-    # Whoever have no name are told apart by what they said.
+    # Unknown people are told apart by their assessments.
     known = person or str(one.get("assessment_id") or one)
     kind = "expectation" if "expectation" in one else "feedback"
     return text_digest(_number(told.trace), exchange, str(one.get("span_id") or ""), _name(one), kind, known)
@@ -141,7 +144,7 @@ def _time_of(one: Mapping[str, Any], where: str) -> str:
 
 
 def _parse_trace(item: SourceRecord) -> dict[str, Any]:
-    """The trace of an item: itself, or the one that a table's row holds as JSON."""
+    """Return the trace of an item: itself, or the JSON in the row of a table."""
     given = item.values.get("trace", item.values)
     if isinstance(given, str):
         try:
@@ -171,6 +174,7 @@ def _trace_rows(
         return
     labels: list[Label] = []
     for one in human:
+        # Feedback on the root span is about the whole trace.
         if one.get("span_id") and root and str(one["span_id"]).removeprefix("0x") != root:
             tally.left_out[OF_PART] += 1
             continue
@@ -202,7 +206,7 @@ def _is_human(one: Mapping[str, Any], where: str) -> bool:
 
 
 def _root_exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]:
-    """The root span's id, and the request and response of a trace."""
+    """Return the root span's id, and the request and the response of a trace."""
     data = trace.get("data")
     spans = data.get("spans") if isinstance(data, dict) else None
     for span in spans if isinstance(spans, list) else ():
@@ -217,11 +221,12 @@ def _root_exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]
 
 
 def _span_hex(span: Any) -> str:
-    """A span's id as assessments name it. The export has it in base 64, older ones as it is."""
+    """Return a span's id as assessments have it. Exports encode it in base 64, older ones do not."""
     try:
         raw = base64.b64decode(str(span), validate=True)
     except (binascii.Error, ValueError):
         raw = b""
+    # OpenTelemetry's span ids have 8 bytes. Assessments write them as hex digits.
     return raw.hex() if len(raw) == 8 else str(span).removeprefix("0x")
 
 
@@ -249,6 +254,7 @@ def _assessment_values(
         for a, b, choice in chosen_pairs([value], (), answers, reading):
             yield (text_at(outputs, a, where), text_at(outputs, b, where)), choice
             value = None
+    # MLflow's own categories are yes and no.
     score = _WORDS.get(value.casefold()) if isinstance(value, str) else None
     score = option_score(value, reading) if score is None else score
     if score is not None:
@@ -256,7 +262,7 @@ def _assessment_values(
 
 
 def _scale(value: Any, meaning: Any) -> str:
-    """Return the scale of a score; yes and no are 1 and 0 here. Empty where `fields` maps each value."""
+    """Return the scale of a score; yes and no are 1 and 0 here. Empty if `fields` maps each value."""
     if isinstance(meaning, Mapping):
         return ""
     return ZERO_THUMBS if value in (0, 1, "0", "1") else scale_of(value, "number")
@@ -265,7 +271,7 @@ def _scale(value: Any, meaning: Any) -> str:
 def _by_fields(
     name: str, one: Mapping[str, Any], outputs: Any, reading: ParseOptions, where: str, tally: SkipCounts
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """What the source's fields make of a person's word; a word without a meaning is asked about."""
+    """Yield the meaning that the source's `fields` give to a word. Ask for the meaning of others."""
     feedback = one.get("feedback")
     value = feedback.get("value") if isinstance(feedback, dict) else None
     if is_empty(value):
@@ -284,7 +290,7 @@ def _by_fields(
 
 
 def _find_answer(outputs: Any, reading: ParseOptions, where: str) -> str:
-    """The answer in a trace's outputs: a text, a chat completion, messages, or under a key of its own."""
+    """Return the answer in a trace's outputs: a text, a chat completion, messages, or the text of a key."""
     if isinstance(outputs, str):
         return outputs
     if isinstance(outputs, list):
@@ -297,6 +303,7 @@ def _find_answer(outputs: Any, reading: ParseOptions, where: str) -> str:
             return _find_answer([choices[0]["message"]], reading, where)
         if isinstance(outputs.get("messages"), list):
             return _find_answer(outputs["messages"], reading, where)
+        # A single chat message, perhaps without its role.
         if "content" in outputs:
             return _find_answer([{"role": "assistant", **outputs}], reading, where)
         texts = {key: value for key, value in outputs.items() if isinstance(value, str)}

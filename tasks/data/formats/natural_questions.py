@@ -1,4 +1,4 @@
-"""Natural Questions, open, with people's judgements of systems' answers (Kwiatkowski et al., 2019)."""
+"""Parse open Natural Questions, with people's judgements of systems' answers (Kwiatkowski et al., 2019)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import Choice, ParsedRow, comparison_row, pair_row, text_digest
 
 _ASPECT, _JUDGES = "truthfulness", "nq-judges"
-SHORTEST_WRONG = 4  # what is shorter among the wrong answers is noise of the extraction
+SHORTEST_WRONG = 4  # characters; shorter wrong answers are noise of the extraction
 
 
 def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
-    """A Pair a question; a Comparison for its right answer and each one that was judged wrong.
+    """Yield a Pair for each question, and a Comparison of its right answer with each wrong one.
 
-    Which side the right answer stands on is a matter of the digest, so that no side is the better one. A
-    question that is asked again is passed over.
+    A digest decides the side of the right answer, so that no side is better. A repeated question is skipped.
     """
     seen = set()
     for file in files:
@@ -36,6 +35,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             correct, incorrect = (
                 _judged_answers(row, f"def_{kind}correct_predictions", where) for kind in ("", "in")
             )
+            # An answer may be listed as right and as wrong.
             accepted = {text.casefold() for text in (*references, *correct)}
             wrong = dict.fromkeys(text.strip() for text in incorrect)
             for text in wrong:

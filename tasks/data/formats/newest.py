@@ -1,4 +1,4 @@
-"""The newest of several annotations of one thing by one person, whichever export of a tool holds it."""
+"""Select the newest of one person's annotations of one thing, in whichever export of a tool it is."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ REPLACED = "annotations that a newer one of the same person replaces"
 
 
 class NewestAnnotations:
-    """The newest annotation by key; at equal times, or without times, the one that is read last.
+    """The newest annotation by key. At equal times, or without times, it is the one that is read last.
 
-    The exports of a source are read twice: `add` sees all annotations, then `keeps` is asked about each in
-    the same order.
+    The exports of a source are read twice. `add` is called for all annotations, then `keeps` for each in the
+    same order.
     """
 
     def __init__(self) -> None:
@@ -23,9 +23,10 @@ class NewestAnnotations:
         self._asked: Counter[str] = Counter()
 
     def add(self, key: str, time: str) -> None:
-        """Take note of an annotation: what it is of and whose, and when it was made, as of `time_of`."""
+        """Add an annotation with its identity and its time, as of `time_of`."""
         self._added[key] += 1
         moment = time_seconds(time)
+        # At equal times the later annotation replaces the earlier one.
         if moment >= self._times.get(key, moment):
             self._times[key], self._places[key] = moment, self._added[key]
 

@@ -1,6 +1,6 @@
-"""OpenAI's preference files: {"input": {"messages"}, "preferred_output", "non_preferred_output"}.
+"""Parse OpenAI's preference files: {"input": {"messages"}, "preferred_output", "non_preferred_output"}.
 
-Each output is a list with one message of the assistant's.
+Each output is a list with one message of the assistant.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ _KEYS = keys(*KEYS, *SYSTEM, *LABEL_KEYS, inside={"input": (*INPUT, *SYSTEM)})
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
-    """A Comparison a row. Raises UserError with file and line, and where the input has tools.
+    """Yield a Comparison for the row. Raise UserError with file and line, also for an input with tools.
 
-    Two equal outputs are a tie; an empty one is kept, and validation puts it aside with its line.
+    Two equal outputs are a tie. An empty output is kept, so that validation quarantines it with its line.
     """
     given, *outputs = (require_value(values, reading.column(key), where) for key in KEYS)
     if not isinstance(given, dict):
         raise UserError(f"{where}: input is {type(given).__name__}; an object with messages is right")
     messages = read_turns(require_value(given, "messages", f"{where}, input"), f"{where}, input")
+    # The system prompt and tools may be in the input or beside it.
     before = turns_before_answer(messages, {**values, **given}, reading, where)
     chosen, rejected = (
         only_answer(read_turns(output, f"{where}, {key}"), key, where)

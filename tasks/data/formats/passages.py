@@ -1,4 +1,4 @@
-"""Reading-comprehension data (BoolQ, QuAC, NarrativeQA, DisflQA): objects whose rows share passages."""
+"""Parse passages of reading-comprehension data (BoolQ, QuAC, NarrativeQA, DisflQA), shared by rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.data.records import ParsedRow, text_row
 
 
 def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
-    """Each `passage` that is another than the one before, as a Text."""
+    """Yield each `passage` that differs from the one before as a Text."""
     before = ""
     for file in files:
         for values, where in file.items():
@@ -21,6 +21,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             passage = values["passage"].strip()
             if passage and passage != before:
                 yield ParsedRow(text_row(passage, reading.source), where)
+            # Rows about one passage are neighbours, so one text is enough to remember.
             before = passage
 
 

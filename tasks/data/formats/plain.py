@@ -1,4 +1,4 @@
-"""Plain text: each file one document, or what stands between blank lines."""
+"""Parse plain text: each file is one document, or each paragraph between blank lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.data.records import ParsedRow, text_row
 
 
 def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
-    """A Text a file, or with `documents: paragraph` one a paragraph, that holds more than white space.
+    """Yield a Text for each file, or for each paragraph with `documents: paragraph`, that is not blank.
 
     Raises UserError for a document of more than 64 MB.
     """

@@ -1,4 +1,4 @@
-"""What the preference formats share: who gave a label, when, on which aspect, and which side it is for."""
+"""Read what preference formats share: the annotator, the time and the aspect of a label, and its side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANNOTATORS = (
     "evaluator_id", "annotated_by", "labeled_by", "labelled_by", "rated_by", "voted_by", "reviewed_by",
 )  # fmt: skip
 TIMES = ("time", "timestamp", "created_at", "annotated_at")
-_SECONDS = 10**8  # the year 1973: what is less is a year, or how long something took
+_SECONDS = 10**8  # the year 1973: a smaller number is a year or a duration
 _MILLISECONDS = 10**11  # as seconds, the year 5138
 
 
@@ -29,14 +29,15 @@ def preference_row(
     reading: ParseOptions,
     where: str,
 ) -> ParsedRow:
-    """The Comparison of two answers to the last turn of `before`, which is the user's.
+    """Return the Comparison of two answers to the last turn of `before`, which is the user's.
 
-    A digest decides which of the two is `a`, so that no side is the better one, and two people who choose
-    otherwise have them on the same sides. Of two equal answers neither was preferred: a tie. An answer of
-    white space alone is empty, and validation puts it aside.
+    A digest decides which of the two is `a`, so that no side is better, and opposite choices of two people
+    have the same sides. Two equal answers are a tie. An answer of white space becomes empty, and validation
+    quarantines it.
     """
     *earlier, prompt = before
     chosen, rejected = (text if text.strip() else "" for text in (chosen, rejected))
+    # Sorted first, so that the digest does not depend on which answer was preferred.
     low, high = sorted((chosen, rejected))
     a, b = (low, high) if int(text_digest(prompt.content, low, high), 16) % 2 else (high, low)
     choice: Choice = "tie" if a == b else "a" if a == chosen else "b"
@@ -49,29 +50,29 @@ def preference_row(
 
 
 def row_aspect(values: Mapping[str, Any], reading: ParseOptions) -> str:
-    """The aspect that a row names, else that of its source."""
+    """Return the aspect that a row names, or else that of its source."""
     named = values.get(reading.column("aspect"))
     return named if isinstance(named, str) and named else reading.aspect
 
 
 def row_annotator(values: Mapping[str, Any], reading: ParseOptions) -> str:
-    """Who gave a label: the first of ANNOTATORS that a row has, else "unknown"."""
+    """Return a label's annotator, the first of ANNOTATORS in the row, or else "unknown"."""
     names = (reading.column("annotator"), *ANNOTATORS)
     return next(filter(None, (normalize_annotator(values.get(name)) for name in names)), UNKNOWN)
 
 
 def row_time(values: Mapping[str, Any], reading: ParseOptions) -> str:
-    """When a label was given, as ISO 8601: the first of TIMES that a row has, else empty.
+    """Return a label's time as ISO 8601, the first of TIMES in the row; else empty.
 
-    Seconds or milliseconds since 1970 become a time in UTC. A time written otherwise than ISO 8601 could be
-    read in several ways, and is left out.
+    Seconds or milliseconds since 1970 become a time in UTC. Other spellings than ISO 8601 are ambiguous and
+    ignored.
     """
     found = (iso_time(values.get(name)) for name in (reading.column("time"), *TIMES))
     return next(filter(None, found), "")
 
 
 def iso_time(value: object) -> str:
-    """A date, a text in ISO 8601, or seconds or milliseconds since 1970, as ISO 8601; else empty."""
+    """Return a date, an ISO 8601 text, or seconds or milliseconds since 1970 as ISO 8601; else empty."""
     if isinstance(value, date):
         return value.isoformat()
     try:
@@ -81,8 +82,10 @@ def iso_time(value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             return ""
         seconds = float(value)
+        # Written with `not`, so that NaN is excluded too.
         if not seconds >= _SECONDS:
             return ""
+        # JavaScript writes milliseconds, Python seconds.
         seconds = seconds / 1000 if seconds >= _MILLISECONDS else seconds
         return datetime.fromtimestamp(seconds, UTC).isoformat()
     except (ValueError, OverflowError, OSError):

@@ -1,7 +1,7 @@
-"""Preferences: {"prompt", "chosen", "rejected"}, as texts or as lists of messages.
+"""Parse preferences: {"prompt", "chosen", "rejected"}, as texts or as lists of messages.
 
-The prompt is explicit; or it is implicit, what chosen and rejected begin with in common: whole turns of two
-lists of messages, whole words of two texts. A prompt may be a transcript of "Human:" and "Assistant:".
+The prompt is explicit, or implicit as the common beginning of chosen and rejected: whole turns of two lists
+of messages, whole words of two texts. It may be a transcript of "Human:" and "Assistant:".
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _KEYS = keys(
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
-    """A Comparison a row. Raises UserError with file and line.
+    """Yield a Comparison for the row. Raise UserError with file and line.
 
-    Two equal answers are a tie; an empty one is kept, and validation puts it aside with its line.
+    Two equal answers are a tie. An empty answer is kept, so that validation quarantines it with its line.
     """
     before, chosen, rejected = _split_answers(values, reading, where)
     turns = turns_before_answer(
@@ -59,7 +59,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
 
 
 def _explicit_prompt(values: Mapping[str, Any], reading: ParseOptions) -> Any:
-    """What stands under `prompt`, else under the first of the other names of it that is there."""
+    """Return the value of `prompt`, or else of the first of its other names."""
     own = values.get(reading.column("prompt"))
     others = (values[name] for name in _PROMPTS if not is_empty(values.get(name)))
     return next(others, None) if own is None else own
@@ -68,7 +68,7 @@ def _explicit_prompt(values: Mapping[str, Any], reading: ParseOptions) -> Any:
 def _split_answers(
     values: Mapping[str, Any], reading: ParseOptions, where: str
 ) -> tuple[list[Said], str, str]:
-    """What was said before the two answers, and the two answers."""
+    """Return the turns before the two answers, and the two answers."""
     names = [reading.column(side) for side in _SIDES]
     given = [require_value(values, name, where) for name in names]
     explicit = _explicit_prompt(values, reading)
@@ -88,6 +88,7 @@ def _split_answers(
     before = chosen[:place]
     if explicit is None and not before:
         raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
+    # Taking either of two different prompts would attach the answers to a wrong question.
     if before and prompt and not _ends_alike(before, prompt):
         raise UserError(f"{where}: the prompt is another than {' and '.join(names)} begin with")
     answers = [
@@ -97,13 +98,14 @@ def _split_answers(
 
 
 def _ends_alike(one: Sequence[Said], other: Sequence[Said]) -> bool:
-    """Whether the shorter is how the longer ends: the prompt beside lists often is the last turn only."""
+    """Return whether one is the end of the other: a prompt beside lists is often only the last turn."""
     said = [[(turn.role, turn.content.strip()) for turn in turns] for turns in (one, other)]
     short, long = sorted(said, key=len)
     return long[-len(short) :] == short
 
 
 def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tuple[list[Said], str, str]:
+    # By whole words: a common beginning of letters would cut the first different word in two.
     words = zip(*(re.findall(r"\s*\S+", text.rstrip()) for text in texts), strict=False)
     shared = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], words))
     if not shared.strip() or texts[0] == texts[1]:

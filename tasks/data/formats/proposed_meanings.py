@@ -1,4 +1,4 @@
-"""What a preset may say under `fields` of a key that is asked about, so that nothing wrong is learned."""
+"""Propose a meaning under `fields` for a key, so that nothing wrong is learned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LITERAL = "a list or an object that was written as text"
 VOTES = "a column of one person's votes"
 MASK = "a training mask"
 _NEGATED = frozenset(("dont", "exclude", "ignore", "mask", "masked", "masking", "masks", "no", "not", "skip"))
-# Names of which true says that the row is not to be used, and those of which false does.
+# Names for which true excludes the row, and names for which false does.
 _LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
     "banned", "blocked", "deleted", "discard", "discarded", "drop", "dropped", "exclude", "excluded", "flag",
     "flagged", "harmful", "hidden", "opt", "out", "removed", "skip", "skipped", "spam", "toxic", "unsafe",
@@ -34,18 +34,19 @@ _KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset(("keep", "kept", "usable", "use", "v
 
 
 def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: bool) -> str:
-    """Return what `fields` may say of a key, as a preset has it.
+    """Return a proposal for a key under `fields`, as YAML.
 
     Args:
         path: The key.
         looks: What it looks like.
-        values: Its different values, plain words; empty where they are not known.
-        has_pairs: Whether the source has pairs or conversations, on which a verdict can be.
+        values: Its different values in plain words; empty if they are unknown.
+        has_pairs: Whether the source has pairs or conversations, which can have a verdict.
 
     Returns:
-        A meaning, or a mapping of the values. Where only a person can tell, a row that says anything unclear
-        is left out.
+        A meaning, or a mapping of the values. Where only a person can decide, unclear values exclude their
+        rows.
     """
+    # A list as text may be meant as it is; votes need pairs that they can rate.
     if looks in (LITERAL, VOTES):
         return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"
     words = set(flatten_name(path.rpartition(".")[2]).split("_"))
@@ -59,7 +60,7 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
         bad, negated = bool(words & _LEFT_OUT), bool(words & {"no", "non", "not", "without", "free"})
         return "deleted" if bad is not negated else "weight"
     if has_pairs and KNOWN.get(flatten_name(path)) in ("number", "thumb", "thumb_down", "word"):
-        # Its other values are read already; a mapping would have to name them all.
+        # Other values of this key are read by its name, and a mapping would have to list them all.
         return "verdict"
     flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)
     if known and known <= ACCEPT | REJECT | IGNORE and not flags:
@@ -80,6 +81,7 @@ def _mapping(values: list[str]) -> str:
     removed = set(values) & (REMOVED | DRAFTS)
     said = []
     for value in values:
+        # A key that marks removed rows accepts all others. Otherwise an unclear value excludes its row.
         unclear = "accept" if removed else "ignore"
         meaning = "ignore" if value in REMOVED | DRAFTS else unclear
         meaning = "accept" if value in POSITIVE | ACCEPT else meaning

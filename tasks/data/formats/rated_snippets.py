@@ -1,7 +1,7 @@
-"""Snippets rated for their tone by 15 to 100 people each (Hutto & Gilbert, ICWSM 2014).
+"""Parse snippets rated for their tone by 15 to 100 people each (Hutto & Gilbert, ICWSM 2014).
 
-Two files a source: `*_GroundTruth.txt` with id, mean and text; `*_anonDataRatings.txt` with id, mean,
-deviation and the list of single ratings. An annotator here is a place in that list: no more is known.
+A source has two files: `*_GroundTruth.txt` with id, mean and text, and `*_anonDataRatings.txt` with id, mean,
+deviation and the list of ratings. An annotator is an index in that list, as no more is known.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _ASPECT = "tone"
 
 
 def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
-    """A Text, a Pair and a Rating a snippet: its first two to four words prompt for the rest.
+    """Yield a Text, a Pair and a Rating for each snippet: its first two to four words prompt for the rest.
 
-    The snippet is the group, so its three rows stand in one split. One with too few words is a Text only.
+    The snippet is the group, so its three rows are in one split. One with too few words is only a Text.
     """
     if len(files) != 2:
         raise UserError(
@@ -42,6 +42,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         if number not in scores:
             raise UserError(f"{where}: snippet {number} has no ratings in {ratings.origin}")
         unread.pop(number, None)
+        # The published files contain HTML entities.
         text = " ".join(html.unescape(raw).split())
         if text in seen:
             continue
@@ -49,6 +50,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         group = text_digest(text)
         yield ParsedRow(text_row(text, reading.source), where)
         words = text.split(" ")
+        # By digest, so that the same snippet is always cut at the same word.
         first = 2 + int(group, 16) % 3
         if len(words) <= first:
             continue
@@ -65,7 +67,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
 
 
 def _split_fields(file: SourceFile, count: int) -> Iterator[tuple[str, list[str]]]:
-    # Not splitlines: a text may hold a line separator of Unicode's.
+    # `splitlines` would also split at Unicode's line separators, which a text may contain.
     for number, line in enumerate(file.text().replace("\r\n", "\n").split("\n"), 1):
         if not line.strip():
             continue

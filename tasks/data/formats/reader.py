@@ -1,10 +1,11 @@
-"""Reading a source row by row: the one way for `init`, the dry run and ingestion.
+"""Read a source row by row, in the same way for `init`, the dry run and ingestion.
 
-`read_rows` gives the rows of some files and counts in a Tally what it reads past. A row that cannot be read
-becomes a record with a `fault`, which validation puts aside with its file and line. Callers then
-- add up the tallies of a source's parts in their order (`Tally.add`),
-- call `Tally.check(source.name, source.fields)`, which stops at keys that look like a verdict or a mask,
-- show `Tally.lines()` to the user.
+`read_rows` yields the rows of some files and counts in SkipCounts what it skips. A row that cannot be read
+becomes a record with a `fault`, which validation quarantines with its file and line.
+
+Callers then add up the counts of a source's parts in their order (`SkipCounts.add`). They call
+`SkipCounts.check(source.name, source.fields)`, which stops at keys that look like a verdict or a mask, and
+show `SkipCounts.lines()` to the user.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tasks.data.formats.files import SourceFile
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Fault, Pair, ParsedRow, fault_row
 
-LOOKED = 200  # rows of a file that tell of which kind one is that cannot be read
+LOOKED = 200  # rows of a file to search for its kind of rows
 _KINDS = {found: kind for kind, found in TYPES.items()}
 
 
@@ -30,17 +31,17 @@ def read_rows(
     tally: SkipCounts,
     strict: bool = False,
 ) -> Iterator[ParsedRow]:
-    """Yield the rows of files in their order; those that cannot be read as records with a `fault`.
+    """Yield the rows of files in order. A row that cannot be read becomes a record with a `fault`.
 
     Args:
-        format: How the files are read.
+        format: The format of the files.
         files: Files, or parts of files, of one source.
-        reading: What the source says of how it is read.
-        tally: Counts what is read past; complete when the iterator ends.
-        strict: Stop at the first row that cannot be read.
+        reading: The options of the parser.
+        tally: Counts what is skipped. It is complete when the iterator ends.
+        strict: Whether to stop at the first row that cannot be read.
 
     Raises:
-        UserError: A file is broken as a whole; or a row is, where `strict` is true.
+        UserError: A file is damaged as a whole, or `strict` is true and a row cannot be read.
     """
     kinds: dict[str, str] = {}
     for found in format.stream(files, reading, tally):
@@ -55,13 +56,14 @@ def read_rows(
             found = Fault(found.where, f"{found.where}: {says}", _KINDS[type(found.row)])
         if strict:
             raise UserError(f"source {reading.source} is strict: {found.says}")
+        # Counted and kept as a row, so that validation can limit the share of unreadable rows.
         tally.fault(found.says)
         kind = found.kind or format.kind or _kind_of(format, files, found.where, reading, kinds)
         yield ParsedRow(fault_row(kind, reading.source, found.where, found.says), found.where)
 
 
 def no_rows(source: str, names: str, tally: SkipCounts) -> str:
-    """Return why a source gives no row: it holds none, or none of them can be read."""
+    """Return why a source has no rows: it is empty, or none of its rows can be read."""
     if tally.faults:
         none = f"none of {tally.faults:,} rows in {names} can be read"
         return f"source {source}: {none}; the first: {tally.first_fault}"
@@ -70,7 +72,7 @@ def no_rows(source: str, names: str, tally: SkipCounts) -> str:
 
 
 def _unwritable(found: ParsedRow) -> str:
-    """Return why a record cannot be written as UTF-8: half of a surrogate pair stands alone in it."""
+    """Return why a record cannot be written as UTF-8: it contains half of a surrogate pair."""
     for name, value in vars(found.row).items():
         if not _is_whole(value):
             return f"{name} holds half of a character (a lone surrogate); mend the text or leave the row out"
@@ -94,10 +96,11 @@ def _is_whole(value: object) -> bool:
 def _kind_of(
     format: Format, files: Sequence[SourceFile], where: str, reading: ParseOptions, known: dict[str, str]
 ) -> str:
-    """Return the kind of the first row of a file that can be read: what its broken rows are taken for.
+    """Return the kind of the first readable row of a file, which its unreadable rows are taken to have.
 
-    The whole file is looked at, not the part of it that is read here, so that the parts do not show.
+    The whole file is searched, not only the given part, so that the result does not depend on the parts.
     """
+    # The longest name that matches: a.jsonl also begins the place of a row in a.jsonl.gz.
     file = max(files, key=lambda file: len(file.origin) if where.startswith(file.origin) else 0)
     if file.origin not in known:
         whole = dataclasses.replace(file, start=0, stop=None, first=1)

@@ -1,4 +1,4 @@
-"""The formats that chatmill reads, by name."""
+"""List the formats that chatmill reads, by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tasks.data.formats.base import Format
 
 
 def formats() -> dict[str, Format]:
-    """All formats by name, in the order in which they are shown."""
+    """Return all formats by name, in the order in which they are shown."""
     from tasks.data.formats import (
         alpaca,
         argilla,
@@ -35,7 +35,7 @@ def formats() -> dict[str, Format]:
 
 
 def find_format(name: str) -> Format:
-    """A format by name. Raises UserError that names those there are."""
+    """Return a format by name. Raise UserError with the known names for any other."""
     known = formats()
     if name not in known:
         raise UserError(f"format {name!r} is not known; there are {', '.join(known)}")

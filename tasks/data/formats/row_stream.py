@@ -1,8 +1,8 @@
-"""Files whose rows are read one by one: what every such format does with a row before and after reading it.
+"""Read files row by row, with the steps that all such formats share before and after parsing a row.
 
-A format gives a function for one row and the keys that it reads. Here cells that hold turns as text are
-unpacked, words for a missing value are emptied in optional keys, verdicts, masks and deletions beside the
-texts are read (meanings.py), and every other key is counted as one that nothing reads.
+A format provides a parser of one row and the keys that it reads. This module unpacks cells with turns as
+text, and empties null words in optional keys. It reads verdicts, masks and deletions beside the texts
+(row_verdicts.py), and counts every other key as unread.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EMPTY = "rows without an answer to learn"
 class Keys:
     """The keys that a format reads: `own` at the top of a row, `inside` of objects under them.
 
-    `own` is a function of a row where its kind decides. `columns` may give keys other names.
+    `own` is a function of the row, as the kind of row may decide. `columns` may rename keys.
     """
 
     own: Callable[[Mapping[str, Any], ParseOptions], frozenset[str]]
@@ -63,10 +63,10 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
     """Return a parser that reads every item of its files by `row`.
 
     Args:
-        row: Yields the records of one row; raises UserError where it cannot be read.
+        row: Yields the records of one row. It raises UserError if the row cannot be read.
         known: The keys that `row` reads.
-        kind: The kind of a row that cannot be read; empty where rows are of several kinds.
-        nothing: What a row without a record is counted as.
+        kind: The kind of a row that cannot be read; empty if a format has several kinds.
+        nothing: The reason under which a row without a record is counted.
     """
 
     def stream(
@@ -81,6 +81,7 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
                     found = list(_records(item, row, known, reading, tally, nothing))
                 except UserError as error:
                     yield Fault(item.where, str(error), kind)
+                # A row that nests deeper than Python's stack must not end the whole source.
                 except RecursionError:
                     yield Fault(item.where, f"{item.where}: nested too deeply", kind)
                 else:
@@ -99,8 +100,9 @@ def _records(
             tally.note_literal(key, values[key], where)
     values = {key: value if key in own else _opened(value) for key, value in values.items()}
     said, values = read_verdicts(values, own, reading, where, tally)
+    # The difference afterwards shows whether masks of turns emptied this row.
     masked = tally.left_out[MASKED]
-    # A pair with a verdict is a rating, and a rating has a person and a time.
+    # A pair with a verdict is a rating, so its annotator and time are read too.
     whole = values
     values = _walked(values, known, reading, where, tally, LABEL_KEYS if said.rates else frozenset())
     if reason := said.left_out():
@@ -125,7 +127,7 @@ def _records(
 
 
 def _opened(value: Any) -> Any:
-    """Return the objects that a text holds, as a table writes them; any other value as it is."""
+    """Return the objects in a text, as tables contain them; any other value unchanged."""
     bare = value.strip() if isinstance(value, str) else ""
     if bare[:1] + bare[-1:] not in ("{}", "[]") or "{" not in bare[:2]:
         return value
@@ -140,10 +142,10 @@ def _opened(value: Any) -> Any:
 def unpacked_cells(
     values: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> dict[str, Any]:
-    """Return a row with turns for texts that hold turns, and nothing for null words in optional keys.
+    """Return a row with turns in place of texts with turns, and None for null words in optional keys.
 
     Raises:
-        UserError: A text begins as turns are written and cannot be read.
+        UserError: A text begins like turns and cannot be read.
     """
     optional = _OPTIONAL | {own for name, own in reading.columns.items() if name in _OPTIONAL}
     found: dict[str, Any] = {}
@@ -161,6 +163,7 @@ def unpacked_cells(
                         f"({describe_number(error)}); write it "
                         "as JSON"
                     ) from error
+        # NaN, by which pandas and Parquet write a missing value, is not equal to itself.
         elif isinstance(value, float) and value != value:
             value = None
         found[str(key)] = value
@@ -175,15 +178,15 @@ def _walked(
     tally: SkipCounts,
     also: frozenset[str],
 ) -> dict[str, Any]:
-    """Count the keys that nothing reads, also in turns; return the row with the masks of its turns read.
+    """Count the keys that nothing reads, also in turns, and return the row with the masks of its turns read.
 
     Args:
         values: The row.
         known: The keys that its format reads.
-        reading: What the source says of how it is read.
+        reading: The options of the parser.
         where: The row's place, for messages.
         tally: Counts the keys.
-        also: Keys that are read of this row beside those of its format.
+        also: Keys of this row that are read besides those of its format.
     """
     own = known.own(values, reading) | also
     found = dict(values)
@@ -204,7 +207,7 @@ def _walked(
 
 
 def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts) -> Any:
-    """Count the keys of turns that nothing reads; return the turns with what masks say under `weight`."""
+    """Count the unread keys of turns, and return the turns with their masks as `weight`."""
     if isinstance(value, dict):
         inner = value.get("messages", value.get("conversations"))
         if is_turn_list(inner):
@@ -219,6 +222,7 @@ def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tall
             meaning = reading.fields.get(inside)
             if meaning is not None:
                 tally.used.add(inside)
+            # A name such as `content` is no mask unless the preset says so.
             if is_empty(held) or (name in TURN_KEYS and meaning is None):
                 kept[name] = held
                 continue
@@ -248,14 +252,15 @@ def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tall
 
 
 def _speaks(turn: Mapping[str, Any]) -> bool:
-    """Return whether a turn is the assistant's: others are never learned."""
+    """Return whether a turn is the assistant's. Others are never learned."""
     role = str(turn.get("role") or turn.get("from") or "assistant").strip().lower()
     return role not in ("user", "human", "system", "developer", "prompter")
 
 
 def _count_unread(path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts) -> None:
-    """Count the leaves under a key, as `metadata.quality` or `annotations[].label`."""
+    """Count the leaves under a key, such as `metadata.quality` or `annotations[].label`."""
     for place, (leaf, held) in enumerate(_leaves(path, value, 0)):
+        # A row may hold a whole document of metadata; the first leaves are enough to ask about.
         if place >= MOST_LEAVES:
             return
         if is_empty(held) or _told_of(leaf, reading, tally):
@@ -268,9 +273,10 @@ def _count_unread(path: str, value: Any, reading: ParseOptions, where: str, tall
 
 
 def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:
-    """Return whether `fields` says what a key means, or that everything above it is ignored."""
+    """Return whether `fields` gives a key's meaning, or ignores a key above it."""
     parts = path.split(".")
     for name in (".".join(parts[:n]) for n in range(1, len(parts) + 1)):
+        # `fields` may name a list with or without its brackets.
         for spelled in (name, name.removesuffix("[]")):
             meaning = reading.fields.get(spelled)
             if meaning is not None and (spelled == path or meaning == "ignore"):

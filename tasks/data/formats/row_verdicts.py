@@ -1,4 +1,4 @@
-"""What keys beside the texts say of a row: verdicts, votes, reviews, masks and deletions."""
+"""Read what keys beside the texts say about a row: verdicts, votes, reviews, masks and deletions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ SKIPPED = "rows that a reviewer skipped"
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
 MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
-# Keys of KNOWN whose value is a judgement, so that an empty one says that nobody judged.
+# Kinds in KNOWN that are judgements, so an empty value means that the row is not judged yet.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
-# What keys with these names hold in data without verdicts may be empty too: a final answer, for one.
+# Keys that also occur in data without verdicts, so an empty one means nothing. `answer` may be a final
+# answer.
 OTHERWISE = frozenset(("answer",))
 UP, DOWN = ("thumbs_up", "thumb_up", "liked"), ("thumbs_down", "thumb_down", "disliked")
 _MISSING = object()
@@ -31,10 +32,17 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What keys beside the texts say of a row.
+    """The verdicts, votes, reviews and marks in keys beside the texts of a row.
 
-    `score` is the verdict under `key`, `votes` are those of people by their columns. `told`: the preset gives
-    the verdict's key its meaning. `unrated` is a key that would hold a verdict, and is empty.
+    Attributes:
+        score: The verdict.
+        key: The key of the verdict.
+        votes: Scores by columns of people.
+        review: A reviewer's answer: accept, reject or ignore.
+        learned: Whether no mask excludes the row.
+        deleted: Whether the row is marked as deleted.
+        told: Whether the preset gives the meaning of the verdict's key.
+        unrated: A key for a verdict that is empty.
     """
 
     score: float | None = None
@@ -48,11 +56,11 @@ class Verdicts:
 
     @property
     def rates(self) -> bool:
-        """Whether a pair with these verdicts is a rating."""
+        """True if a pair with these verdicts is a rating."""
         return self.score is not None or bool(self.votes) or self.review == "reject"
 
     def left_out(self) -> str:
-        """Return why the row is no data; empty where it is some."""
+        """Return why the row is excluded; empty if it is not."""
         if self.deleted:
             return DELETED
         if self.review == "ignore":
@@ -60,11 +68,11 @@ class Verdicts:
         return "" if self.learned else UNLEARNED
 
     def plus(self, what: str, value: Any, key: str) -> Verdicts:
-        """Add what one key says, as of `read_meaning`."""
+        """Return the verdicts with those of one more key, as of `read_meaning`."""
         if what == "verdict":
             return replace(self, score=value, key=key)
         if what == "review":
-            # Of several reviewers' answers the strictest counts.
+            # The strictest of several reviews counts.
             strict = ("reject", "ignore", "accept", "")
             return replace(self, review=min(self.review, value, key=strict.index))
         if what == "learn":
@@ -75,10 +83,9 @@ class Verdicts:
 def read_verdicts(
     values: dict[str, Any], own: frozenset[str], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> tuple[Verdicts, dict[str, Any]]:
-    """Read the keys with a known meaning; return what they say, and the row without these keys.
+    """Read the keys with a known meaning, and return their verdicts and the row without these keys.
 
-    A key that is not understood stays in the row, and is asked about when the keys that nothing reads are
-    counted.
+    A key whose value is not understood stays in the row. It is asked about when unread keys are counted.
     """
     said, rest = Verdicts(), dict(values)
     scored: dict[str, float] = {}
@@ -97,6 +104,8 @@ def read_verdicts(
         if is_empty(value) or meaning == "ignore":
             continue
         read = read_meaning(path.rpartition(".")[2], meaning, value)
+        # A mapping of values defines its own scale, so only spellings that `fields` does not map are
+        # recorded.
         if read is not None and read[0] == "verdict" and isinstance(meaning, str):
             tally.note_scale(row_aspect(values, reading), scale_of(value, meaning), path, where)
         if read is None:
@@ -137,12 +146,14 @@ def read_verdicts(
             scored[key] = read[1]
             tally.note_scale(row_aspect(values, reading), scale_of(value, kind), key, where)
         said = said.plus(*read, key)
+    # Two verdicts with the same score agree, as `label: good` and `thumbs_up: true`, and count as one.
     if len(set(scored.values())) > 1:
         first, second = list(scored)[:2]
         raise UserError(
             f"{where}: {first} and {second} are two verdicts; say under the source's fields which of them is "
             f"none, as in fields: {{{second}: ignore}}"
         )
+    # Adding the verdict to the votes would count one of the people twice if it is their majority.
     if said.votes and scored:
         raise UserError(
             f"{where}: {next(iter(scored))} is a verdict beside the votes of {', '.join(said.votes)}; say "
@@ -152,9 +163,9 @@ def read_verdicts(
 
 
 def side_votes(values: Mapping[str, Any], reading: ParseOptions) -> dict[str, Any]:
-    """Return what people chose of two answers, by the columns that `fields` calls votes.
+    """Return the choices between two answers by the columns that `fields` declares as votes.
 
-    Empty where the row has no two answers, or a choice of its own.
+    Empty if the row has no two answers, or a choice of its own.
     """
     a, b, choice = (reading.column(name) in values for name in ("a", "b", "choice"))
     if not a or not b or choice:
@@ -172,7 +183,7 @@ def _note_scales(
     where: str,
     tally: SkipCounts,
 ) -> None:
-    """Take note of the scales of a format's own scores: `score`, `label`, or the list `scores`."""
+    """Record the scales of a format's own scores: `score`, `label`, or the list `scores`."""
     if name == "scores":
         try:
             value = read_literal(value) if isinstance(value, str) else value
@@ -187,7 +198,7 @@ def _note_scales(
 
 
 def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) -> bool:
-    """Return whether a missing thumb says nothing: it is one down, or another key holds the one down."""
+    """Return whether a thumb says nothing: a false thumb down, or a false thumb up beside a thumb down."""
     flats = {flatten_name(name) for name in values}
     if flatten_name(key) in DOWN:
         return read == ("verdict", 1.0)
@@ -197,6 +208,7 @@ def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) ->
 def _told(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[str, Any]]:
     """Yield the keys of the row that `fields` names, also inside objects, with their values."""
     for path in reading.fields:
+        # Keys within the turns of a conversation are read by `row_stream`, turn by turn.
         if "[]" in path:
             continue
         if path in values:
@@ -217,13 +229,13 @@ def judged_rows(
     where: str,
     tally: SkipCounts,
 ) -> Iterator[ParsedRow]:
-    """Yield the records of a row as its verdicts make them, and count what is left out.
+    """Yield the records of a row according to its verdicts, and count what is left out.
 
     Args:
-        found: The records of the row, one at least.
-        said: What keys beside the texts say of it.
-        values: The row as its file has it.
-        reading: What the source says of how it is read.
+        found: The records of the row, at least one.
+        said: The verdicts of the row.
+        values: The row as in its file.
+        reading: The options of the parser.
         where: The row's place, for messages.
         tally: Counts what is left out.
     """
@@ -237,24 +249,26 @@ def judged_rows(
         yield from found
         return
     if not said.rates:
+        # An unrated pair may be a bad answer, so it is not learned silently.
         if said.unrated and not said.review:
             tally.left_out[unrated_reason(said.unrated)] += 1
             return
         yield from found
         return
     if not last.final:
-        # The verdict was given about the last answer, and must not fall on the one before it.
+        # The verdict is about the last answer, so it must not apply to the one before.
         tally.left_out[MASKED_VERDICT] += 1
         tally.left_out[EARLIER] += len(found)
         return
     if len(found) > 1:
         tally.left_out[EARLIER] += len(found) - 1
+    # A rejected answer is a bad example, which a reward model can learn from.
     score = -1.0 if said.review == "reject" else said.score
     yield _rated(last, said.votes if score is None else {}, score, values, reading)
 
 
 def unrated_reason(key: str) -> str:
-    """Return what pairs are counted as whose verdict is empty."""
+    """Return the reason under which pairs with an empty verdict are counted."""
     return (
         f"pairs that nobody rated, as {key} is empty or says nothing (fields: {{{key}: ignore}} learns them)"
     )
@@ -286,7 +300,7 @@ def _rated(
     values: Mapping[str, Any],
     reading: ParseOptions,
 ) -> ParsedRow:
-    """Return a pair as a Rating of its answer: by the people of `votes`, else by whom the row names."""
+    """Return a pair as a Rating of its answer by the people of `votes`, or else by the row's annotator."""
     row = found.row
     assert isinstance(row, Pair)
     who, when = row_annotator(values, reading), row_time(values, reading)

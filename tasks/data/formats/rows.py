@@ -1,10 +1,10 @@
-"""Rows of one's own, in JSON or a table: the keys of a row say which record it is.
+"""Parse the user's own rows, in JSON or a table: the keys of a row decide its kind of record.
 
-`text`; `prompt` and `completion`; `prompt`, `a`, `b` and `choice`; `prompt` and `completion` with `score` or
-`scores`. A comparison may have a column per person in place of `choice`. Further `references`, `history`,
-`system`, `input` or `context`, `aspect`, `annotator` or `annotators`, `time` or `times`, `group`, and `id`.
-They may have other names in the file: the source's `columns` say which. A cell of a table holds a list as
-JSON, or as Python prints it.
+They are `text`; `prompt` and `completion`; `prompt`, `a`, `b` and `choice`; `prompt` and `completion` with
+`score` or `scores`. A comparison may have a column for each person in place of `choice`. Optional keys are
+`references`, `history`, `system`, `input` or `context`, `aspect`, `annotator` or `annotators`, `time` or
+`times`, `group`, and `id`. The source's `columns` map other names in the file. A table's cell contains a list
+as JSON, or as Python prints it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _OWN = {
 
 
 def _record_kind(row: Mapping[str, Any], reading: ParseOptions) -> str:
-    """Return which record the keys of a row make; empty for none."""
+    """Return the kind of record that the keys of a row make; empty for none."""
     if {"prompt", "a", "b"} <= row.keys() and ("choice" in row or "vote" in reading.fields.values()):
         return "comparison"
     if {"prompt", "completion"} <= row.keys():
@@ -72,20 +72,21 @@ def _own_keys(values: Mapping[str, Any], reading: ParseOptions) -> frozenset[str
     known = _OWN.get(kind, _OWN["pair"])
     if kind == "text" and "text" in columns:
         known = _OWN["text"]
-    # A column that has lost its name to another's is none of ours, however it is called.
+    # If `columns` maps a name to another column, the column with that name itself is not ours.
     return (known - columns.keys()) | frozenset(columns.values())
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
-    """The record that a row's keys make. Raises UserError with file and line."""
+    """Yield the record that a row's keys make. Raise UserError with file and line."""
     row = _rename_columns(values, reading, where)
     kind = _record_kind(row, reading)
     if not kind:
         raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {_KNOWN}")
     if kind == "comparison" and "choice" not in row:
-        # Each person has a column, which fields calls a vote.
+        # Each person has a column that `fields` declares as a vote.
         for person, choice in side_votes(values, reading).items():
             if not is_empty(choice):
+                # A vote inside an object is named by its last key, as in votes.ana.
                 name = person if person in values else person.rpartition(".")[2]
                 voted = {**row, "choice": choice, "annotator": name}
                 yield _comparison_record({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
@@ -100,7 +101,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
 
 
 def _rename_columns(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Mapping[str, Any]:
-    """The row under the names used here. With a column named as the text, it is a text and nothing else."""
+    """Return the row under the names of this format. If `columns` names the text, the row is only a text."""
     if not reading.columns:
         return values
     for name, own in reading.columns.items():
@@ -110,7 +111,7 @@ def _rename_columns(values: Mapping[str, Any], reading: ParseOptions, where: str
                 f"{', '.join(values) or 'none'}"
             )
     renamed = {own: name for name, own in reading.columns.items()}
-    # A column that has lost its name to another's is none of ours, however it is called.
+    # If `columns` maps a name to another column, the column with that name itself is not ours.
     row = {key: value for key, value in values.items() if key not in reading.columns and key not in renamed}
     row |= {name: values[own] for name, own in reading.columns.items()}
     if "text" in reading.columns:
@@ -151,6 +152,7 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     one = _row_annotator(row)
     named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
     named = named or [one] * len(scores)
+    # Unknown people are numbered, so that each of their scores is a vote.
     annotators = [name or f"{UNKNOWN}-{place}" for place, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; one each is right")
@@ -186,13 +188,13 @@ def _prompt_and_answers(
     row: Mapping[str, Any], answers: tuple[str, ...], reading: ParseOptions, where: str
 ) -> tuple[list[Said], list[str]]:
     before = read_history(row.get("history"), where)
-    # The row has the names used here already.
+    # The columns of this row are already renamed.
     plain = ParseOptions(reading.source)
     return read_exchange(row["prompt"], {name: row[name] for name in answers}, row, plain, where, before)
 
 
 def _row_group(row: Mapping[str, Any], turns: list[Said], where: str, alone: str) -> str:
-    """The group that a row names, else the digest of what the user said first."""
+    """Return the group that a row names, or else the digest of the user's first turn."""
     earlier = (turn.content for turn in turns[:-1] if turn.role == "user")
     return _text_value(row, "group", where) or text_digest(next(earlier, alone))
 
@@ -202,7 +204,7 @@ def _row_annotator(row: Mapping[str, Any]) -> str:
 
 
 def _text_value(row: Mapping[str, Any], key: str, where: str) -> str:
-    """What a name or a number says, as text; empty where it is not there."""
+    """Return a name or a number as text; empty if it is missing."""
     value = row.get(key)
     if value is not None and not isinstance(value, str | int | float):
         raise UserError(f"{where}: {key} is {type(value).__name__}; a name is right")
@@ -220,6 +222,7 @@ def _list_value(row: Mapping[str, Any], key: str, what: str, where: str) -> list
             raise UserError(f"{where}, {key}: broken JSON ({describe_number(error)})") from error
     if is_empty(value):
         return []
+    # An object's order says nothing about which score belongs to which person.
     if isinstance(value, dict) or (isinstance(value, str) and value.lstrip()[:1] == "{"):
         raise UserError(
             f"{where}: {key} is an object, and its keys may be people or questions; write {what} in a list, "
@@ -231,7 +234,7 @@ def _list_value(row: Mapping[str, Any], key: str, what: str, where: str) -> list
 
 
 def _score_value(value: Any, where: str) -> float:
-    """A score: a number, or what reads as one, as "4", "4 stars" or "4/5"; good and bad are 1 and -1."""
+    """Return a score from a number or a text such as "4", "4 stars" or "4/5"; good and bad are 1 and -1."""
     number = as_score(value)
     if number is None and isinstance(value, str):
         number = as_verdict(value)
@@ -241,7 +244,7 @@ def _score_value(value: Any, where: str) -> float:
 
 
 def _time_value(value: Any, where: str) -> str:
-    # Parquet has times of its own.
+    # Parquet has times as a type of its own.
     return time_of(value.isoformat() if isinstance(value, date) else value, where)
 
 

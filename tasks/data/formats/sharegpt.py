@@ -1,6 +1,7 @@
-"""ShareGPT: {"conversations": [{"from": "human", "value": …}, {"from": "gpt", …}, …]}, perhaps with `system`.
+"""Parse ShareGPT: {"conversations": [{"from": "human", "value": …}, {"from": "gpt", …}, …]}.
 
-The other names of the two speakers, and the joining of turns, are those of turns.py.
+There may be a `system` prompt. Other names of the two speakers, and the joining of turns, are as in
+conversations.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _KEYS = keys(_KEY, "tools", "functions", *SYSTEM, *MEDIA)
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
-    """A Pair for each answer, all of a conversation of one group. Raises UserError with file and line."""
+    """Yield a Pair for each answer, all of one group. Raise UserError with file and line."""
     yield from read_conversation(values, reading, where, _KEY)
 
 

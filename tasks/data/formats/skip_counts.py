@@ -1,4 +1,4 @@
-"""What reading leaves aside, counted by key and reason, so that nothing is dropped in silence."""
+"""Count what reading skips by key and reason, so that nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tasks.data.formats.verdict_values import (
 )
 
 _SHOWN = 48  # characters of a sample value
-MOST_KEYS = 500  # different keys that are counted one by one
+MOST_KEYS = 500  # different keys that are counted separately
 VERDICT = "a verdict"
-# Keys that often say who gave a label, and as often whom a conversation was with.
+# Keys that often name the annotator, and as often the person of a conversation.
 PEOPLE = frozenset((
     "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
     "name", "participant", "person", "user", "user_email", "user_id", "user_name", "username", "who",
 ))  # fmt: skip
-_NAMED = 12  # keys that are named in a message
+_NAMED = 12  # keys that a message lists
 
 
 @dataclass(frozen=True)
 class Seen:
-    """How often a key was met, and the first place and value; `looks` is what it looks like, if asked."""
+    """The occurrences of a key, its first place and value, and what it looks like if that is asked."""
 
     count: int
     where: str
@@ -39,21 +39,27 @@ class Seen:
     looks: str = ""
 
     def plus(self, other: Seen) -> Seen:
-        """Add another count of the same key; the first place and sample stay."""
+        """Return the sum with another count of the same key. The first place and sample stay."""
         return replace(self, count=self.count + other.count)
 
 
 @dataclass
 class SkipCounts:
-    """Counts of one source, or of a part of it; parts are added up with `add` in their order.
+    """Counts of one source, or of a part of it. Parts are added up with `add` in their order.
 
-    `rows` were read and `faults` could not be. `pairs` of the rows are pairs, `nameless` are labels that name
-    nobody. `unread` are the keys that nothing reads, `asked` those of
-    them that look like a verdict or a training mask and stop the run (`check`). `values` are the different
-    values of unread keys, a few of each: they too may look like verdicts (`asks`). `scales` are those of the
-    verdicts on each aspect, each with the key and the place where it is first. `left_out` counts rows and
-    answers by the reason why they are no data, `words` the cells that hold a word such as `nan`, by key.
-    `used` are the keys of the source's `fields` that were found.
+    Attributes:
+        rows: Rows that were read.
+        pairs: Rows that are pairs.
+        nameless: Labels of unknown people.
+        faults: Rows that could not be read.
+        first_fault: The error of the first of these.
+        unread: Keys that nothing reads.
+        asked: Those that look like a verdict or a training mask, which stops the run (`check`).
+        values: A few different values of each unread key. They too may look like verdicts (`asks`).
+        scales: Scales of the verdicts on each aspect, each with its first key and place.
+        left_out: Excluded rows and answers by reason.
+        words: Cells with a null word such as `nan`, by key.
+        used: Keys of the source's `fields` that were found.
     """
 
     rows: int = 0
@@ -75,14 +81,14 @@ class SkipCounts:
         self.first_fault = self.first_fault or says
 
     def note_unread(self, path: str, value: Any, where: str, looks: str = "") -> None:
-        """Count a key that nothing reads; `looks` is what it looks like where that must be asked."""
+        """Count a key that nothing reads. `looks` says what it looks like if that must be asked."""
         seen = Seen(1, where, format_sample(value), looks)
         _count_key(self.unread, path, seen)
         if looks:
             _count_key(self.asked, path, seen)
 
     def note_values(self, path: str, value: Any) -> None:
-        """Take note of a value of a row's key that nothing reads: all of them may tell what the key is."""
+        """Record a value of an unread key, as all its values together may reveal its meaning."""
         self._note_values(path, short_values(value))
 
     def _note_values(self, path: str, values: Iterable[str]) -> None:
@@ -92,25 +98,25 @@ class SkipCounts:
                 return
             held = self.values[path] = set()
         for value in values:
-            # One more than the most tells that there are too many, in whatever order parts are added.
+            # One value above the limit shows that there are too many, in any order of parts.
             if len(held) <= MOST_VALUES:
                 held.add(value)
 
     def note_scale(self, aspect: str, scale: str, key: str, where: str) -> None:
-        """Take note of the scale of a verdict, as `of 5`; nothing of an empty one."""
+        """Record the scale of a verdict, such as `of 5`. An empty scale is ignored."""
         if scale:
             self.scales.setdefault(aspect, {}).setdefault(scale, (key, where))
 
     def note_literal(self, key: str, value: str, where: str) -> None:
-        """Count a text that is a list or an object as a program writes it: whether it is meant is asked."""
+        """Count a text that is a printed list or object, which may be a mistake, so it is asked about."""
         _count_key(self.asked, key, Seen(1, where, format_sample(value), LITERAL))
 
     def note_word(self, key: str, word: str, where: str) -> None:
-        """Count a cell that holds a word for a missing value."""
+        """Count a cell with a word for a missing value."""
         _count_key(self.words, key, Seen(1, where, format_sample(word)))
 
     def add(self, other: SkipCounts) -> None:
-        """Add what was counted in the part that follows."""
+        """Add the counts of the part that follows."""
         self.rows += other.rows
         self.pairs += other.pairs
         self.nameless += other.nameless
@@ -128,11 +134,12 @@ class SkipCounts:
         self.used |= other.used
 
     def propose(self, path: str, looks: str) -> str:
-        """Return what the preset may say of a key that is asked about."""
+        """Return a proposal for the meaning of a key that is asked about."""
         return propose_meaning(path, looks, self.values.get(path, ()), self.pairs > 0)
 
     def asks(self) -> dict[str, Seen]:
-        """Return the keys whose meaning the preset must say: by their names, or by all of their values."""
+        """Return the keys whose meaning the preset must say, found by their names or by all their values."""
+        # Columns of votes are found first, as each of them alone would look like a verdict.
         people = find_vote_columns({path: self.values[path] for path in self.unread if path in self.values})
         found = {path: replace(self.unread[path], looks=VOTES) for path in people}
         found |= {path: seen for path, seen in self.asked.items() if path not in found}
@@ -142,11 +149,11 @@ class SkipCounts:
         return found
 
     def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
-        """Stop at keys whose meaning must be said in the preset first.
+        """Raise UserError for a key whose meaning the preset must say first.
 
         Raises:
-            UserError: A key looks like a verdict or a training mask and nothing reads it; or `fields`, the
-                source's own, names a key that no row has.
+            UserError: A key looks like a verdict or a training mask and nothing reads it; or verdicts are on
+                two scales; or `fields`, the source's own, names a key that no row has.
         """
         asks = self.asks()
         votes = [path for path, seen in asks.items() if seen.looks == VOTES]
@@ -160,6 +167,7 @@ class SkipCounts:
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
                 + _other_keys(asks, [path])
             )
+        # Scores of "4/5" and "80%" under one aspect would be compared as 4 and 80.
         for scales in self.scales.values():
             if two := find_two_scales(scales):
                 (key, first), (other, second) = (scales[scale] for scale in two)
@@ -170,6 +178,7 @@ class SkipCounts:
                     "value means, or ignore"
                 )
         for path in fields or ():
+            # A mistyped key in `fields` would otherwise leave a verdict unread, without a word.
             if path not in self.used and self.rows + self.faults:
                 raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")
 
@@ -192,8 +201,9 @@ class SkipCounts:
         )
 
     def lines(self) -> Iterator[str]:
-        """Yield a line for each thing that was left aside, plain text that a terminal can show."""
+        """Yield a line for each thing that was skipped, as plain text for a terminal."""
         if self.unread:
+            # The most frequent keys first: a rare key may be a typo of one row.
             named = sorted(self.unread.items(), key=lambda item: -item[1].count)
             said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:_NAMED])
             more = f"; and {len(named) - _NAMED} more keys" if len(named) > _NAMED else ""
@@ -222,6 +232,7 @@ class SkipCounts:
 
 
 def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:
+    # Data keyed by user ids has as many different keys as users.
     if path not in counts and len(counts) >= MOST_KEYS:
         path = "(other keys)"
     before = counts.get(path)
@@ -245,7 +256,7 @@ def _format_example(looks: str) -> str:
 
 
 def yaml_key(path: str) -> str:
-    """Return a key as a preset has it: brackets and the like stand in quotes."""
+    """Return a key as YAML, in quotes if it has brackets and the like."""
     key = shown_key(path)
     return key if key.replace(".", "").replace("_", "").isalnum() else f'"{key}"'
 
@@ -264,7 +275,7 @@ def shown_key(path: str) -> str:
 
 
 def ascii_controls(text: str) -> str:
-    """Return a text with what does not print written as an escape."""
+    """Return a text with unprintable characters as escapes."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )

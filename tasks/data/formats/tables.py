@@ -1,4 +1,4 @@
-"""Tables as objects, a row at a time: CSV and TSV with a header, and Parquet."""
+"""Read tables as objects, row by row: CSV and TSV with a header, and Parquet."""
 
 from __future__ import annotations
 
@@ -17,24 +17,31 @@ from tasks.data.formats.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
-BATCH = 128  # rows of a Parquet file that are in memory at once
+BATCH = 128  # rows of a Parquet file in memory at once
 MOST_COLUMNS = 4096
-MOST_DICTIONARY = 4 << 20  # bytes of a packed dictionary; writers begin a new page at 1 MB
+MOST_DICTIONARY = 4 << 20  # bytes of a compressed dictionary; writers end a page at 1 MB
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 def read_table(
     lines: Iterable[tuple[int, str]], delimiter: str, origin: str
 ) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """The rows of a CSV or TSV file under its first line's names, each with the line on which it begins.
+    """Yield the rows of a CSV or TSV file by the names in its header, each with its first line.
 
-    The third part is what is wrong with a row that has more or fewer cells than columns, else empty.
+    The third part says what is wrong with a row that has more or fewer cells than columns, else it is empty.
+    Cells are texts, and empty lines are skipped. A column without a name, such as pandas' index, gets one
+    (`unnamed_column`).
 
-    Cells are texts; empty lines are passed over. A column without a name, as pandas writes its index, gets
-    one (`unnamed_column`). Raises UserError for a wrong delimiter, for no header or one with a name twice,
-    for more than 4,096 columns, and for a row with quotes that do not close, or of more than 64 MB.
+    Args:
+        lines: The number and the text of each line.
+        delimiter: The delimiter, unless the first line names another.
+        origin: The name of the file, for messages.
+
+    Raises:
+        UserError: The delimiter or the header is wrong, there are more than 4,096 columns, or a row has an
+            open quote or more than 64 MB.
     """
-    # The one setting there is holds for the whole process; the row's bound below is what counts.
+    # The module's limit of a cell is global to the process. The limit of a row below is the effective one.
     csv.field_size_limit(LONGEST)
     text = _Lines(lines, origin)
     delimiter = text.delimiter() or delimiter
@@ -57,9 +64,11 @@ def read_table(
         if not header:
             header = [cell.strip() for cell in cells]
             _check_header(header, delimiter, text.where)
+            # pandas writes its index as a first column without a name.
             header = [name or unnamed_column(number) for number, name in enumerate(header, 1)]
             continue
         if len(cells) != len(header):
+            # A header of one cell above wider rows is usually a title.
             if len(header) == 1 and not rows_read:
                 raise UserError(
                     f"{text.where}: {len(cells)} cells under the one column {header[0][:40]!r}; if that line "
@@ -72,24 +81,24 @@ def read_table(
 
 
 def unnamed_column(number: int) -> str:
-    """Return what the column at a place is called that has no name; the first column is number 1."""
+    """Return the name of a column that has none; the first column is number 1."""
     return f"(column {number} without a name)"
 
 
 def is_unnamed(name: str) -> bool:
-    """Return whether a column has its name from `unnamed_column`."""
+    """Return whether a column's name is from `unnamed_column`."""
     return name.startswith("(column ") and name.endswith(" without a name)")
 
 
 def _split_at_returns(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """The lines; of a file whose lines end in a carriage return alone, these lines with their own numbers."""
+    """Yield the lines, also of a file whose lines end in a carriage return alone."""
     numbered = iter(lines)
     first = next(numbered, None)
     if first is None:
         return
     number, line = first
     line = line.lstrip("\ufeff")
-    # A return inside quotes is part of a cell.
+    # A carriage return inside quotes is part of a cell.
     head = re.sub(r'"[^"]*"', "", line[: LONGEST_NAME * MOST_COLUMNS]).rstrip("\r\n")
     if "\r" not in head:
         yield number, line
@@ -103,14 +112,14 @@ def _split_at_returns(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, s
 
 
 class _Lines:
-    """Lines for the csv module, with where the row begins that it is reading."""
+    """Lines for the csv module, with the place of the row that it is reading."""
 
     def __init__(self, lines: Iterable[tuple[int, str]], origin: str) -> None:
         self.lines, self.origin = _split_at_returns(lines), origin
         self.size, self.where = 0, origin
 
     def delimiter(self) -> str:
-        """The delimiter that a first line such as `sep=;` names, as for Excel; that line is passed over."""
+        """Return the delimiter that a first line such as `sep=;` sets for Excel, and skip that line."""
         first = next(self.lines, None)
         if first is None:
             return ""
@@ -128,6 +137,7 @@ class _Lines:
     def __next__(self) -> str:
         number, line = next(self.lines)
         if not self.size:
+            # A row may span several lines; the place is where it begins.
             self.where = f"{self.origin}, line {number}"
         self.size += len(line)
         if self.size > LONGEST:
@@ -140,6 +150,7 @@ class _Lines:
 
 def _check_header(header: list[str], delimiter: str, where: str) -> None:
     if len(header) == 1:
+        # A wrong delimiter leaves whole lines in one column, which would then be learned as text.
         for other, name in DELIMITERS.items():
             if other != delimiter and other in header[0]:
                 suffix = {",": ", or name the file .csv", "\t": ", or name the file .tsv"}.get(other, "")
@@ -170,9 +181,9 @@ def _is_number(text: str) -> bool:
 
 
 def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """The rows of a Parquet file, each with its number, a batch of them in memory at a time.
+    """Yield the rows of a Parquet file, each with its place, in batches.
 
-    Raises UserError where it is none or damaged.
+    Raises UserError for a file that is damaged or not Parquet.
     """
     import pyarrow
     from pyarrow import parquet
@@ -183,6 +194,7 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
     size = file.seek(0, 2)
     file.seek(0)
     try:
+        # pre_buffer would read whole column chunks ahead, beyond the bounds of memory.
         table = parquet.ParquetFile(file, buffer_size=BLOCK, pre_buffer=False)
         _check_columns(table.schema.names if table.metadata.num_columns > MOST_COLUMNS else [], origin)
         _check_columns(table.schema_arrow.names, origin)
@@ -194,6 +206,7 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
     while True:
         try:
             batch = next(batches, None)
+            # A dictionary can expand to thousands of times its size, which the file's metadata does not show.
             unpacked += 0 if batch is None else batch.nbytes
             if unpacked > max(UNSUSPECTED, RATIO * size):
                 raise UserError(
@@ -213,10 +226,12 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
 
 
 def _rows_at_once(metadata: Any) -> int:
-    """Return how many rows are unpacked at once: one where a value may be very much larger than the file."""
+    """Return the rows to decode at once: one if a value may be very much larger than the file."""
     for group in range(metadata.num_row_groups):
         for place in range(metadata.num_columns):
             column = metadata.row_group(group).column(place)
+            # The sizes come from the file itself and may be wrong. The check of unpacked bytes is the one
+            # that holds.
             if column.total_uncompressed_size > max(BLOCK, RATIO * column.total_compressed_size):
                 return 1
             start, data = column.dictionary_page_offset, column.data_page_offset
@@ -245,7 +260,7 @@ def _refuse(error: BaseException, where: str) -> NoReturn:
 
 @contextmanager
 def on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
-    """A copy of a stream in a nameless file, for readers that go back and forth."""
+    """Copy a stream to a temporary file without a name, for readers that need to seek."""
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(file, copy, BLOCK)
         copy.seek(0)

@@ -1,7 +1,7 @@
-"""Answers that are good or bad one by one: {"prompt", "completion", "label"}, with the label true or false.
+"""Parse answers that are good or bad: {"prompt", "completion", "label"}, with the label true or false.
 
-A good answer becomes a Rating of +1 and a bad one a Rating of -1, on the aspect that the row or its source
-names. Prompt and completion are texts or lists of messages.
+A good answer becomes a Rating of +1 and a bad one a Rating of -1, on the aspect of the row or of its source.
+Prompt and completion are texts or lists of messages.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _KEYS = keys(
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
-    """A Rating a row. Raises UserError with file and line, also where the label is neither true nor false.
+    """Yield a Rating for the row. Raise UserError with file and line, also for a label of another kind.
 
-    An empty completion is kept, and validation puts it aside with its line. A row with an empty label gives
-    nothing: nobody rated it.
+    An empty completion is kept, so that validation quarantines it with its line. A row with an empty label is
+    not rated, so it gives nothing.
     """
     prompt, completion, label = (
         require_value(values, reading.column(key), where) for key in ("prompt", "completion", "label")
@@ -62,12 +62,12 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
 
 
 def fits_unpaired(sample: Sample) -> str:
-    """Return why a sample is not of this format; empty where it may be."""
+    """Return why a sample is not of this format; empty if it may be."""
     if not sample.items or not all(
         {"prompt", "completion", "label"} <= item.values.keys() for item in sample.items
     ):
         return "no keys prompt, completion and label"
-    # Numbers may be classes: they are read as labels only where the format is named.
+    # Numbers may be classes, so they are labels only if the source names the format.
     labels = [item.values["label"] for item in sample.items]
     told = not all(map(is_empty, labels)) and all(
         as_verdict(label) is not None or is_empty(label) for label in labels

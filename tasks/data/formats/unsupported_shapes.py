@@ -1,4 +1,4 @@
-"""Why a file is in no known format: the shapes of data that people often bring, each in one sentence."""
+"""Explain why a file is in no known format: common shapes of data, each with a sentence of advice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TURNS = ("messages", "conversations", "conversation", "contents", "turns")
 
 
 def describe_shape(sample: Sample) -> str:
-    """What a file holds that cannot be read as rows, and what to do; empty for a shape that is not known."""
+    """Return what a file contains that cannot be read as rows, and what to do; empty for unknown shapes."""
     if not sample.items:
         return ""
     return (
@@ -28,7 +28,7 @@ def describe_shape(sample: Sample) -> str:
 
 
 def unreadable_shape(sample: Sample) -> str:
-    """A shape that no row can be read of although its keys are those of a format; empty for any other."""
+    """Return the shape of a file with a format's keys that still cannot be read; empty for any other."""
     if not sample.items:
         return ""
     first = sample.items[0].values
@@ -40,6 +40,7 @@ def unreadable_shape(sample: Sample) -> str:
             return f"{key} has turns of role and parts, as Gemini does; turns of role and content are right"
         if isinstance(turns, list) and turns and all(isinstance(turn, list | tuple) for turn in turns):
             return f"{key} is a list of maps or of lists; a list of objects with role and content is right"
+    # The shapes below are one object that holds the whole file.
     if len(sample.items) > 1 or not first:
         return ""
     if all(isinstance(value, dict) and value and all(map(_is_number, value)) for value in first.values()):
@@ -57,7 +58,7 @@ def _is_number(key: Any) -> bool:
 
 
 def _squad(sample: Sample) -> str:
-    """Questions about a passage, as SQuAD has them."""
+    """Return advice for questions about a passage in the shape of SQuAD."""
     values = sample.items[0].values
     articles = values.get("data") if isinstance(values.get("data"), list) else [values]
     nested = any(isinstance(one, dict) and "paragraphs" in one for one in articles or ())
@@ -72,7 +73,7 @@ def _squad(sample: Sample) -> str:
 
 
 def _is_span(answers: Any) -> bool:
-    """Whether answers stand as texts with their places in the passage, also as a table writes them."""
+    """Return whether answers are texts with their offsets in the passage, also as tables contain them."""
     if isinstance(answers, str):
         return answers.lstrip()[:1] in ("{", "[") and "answer_start" in answers
     one = answers[0] if isinstance(answers, list) and answers else answers
@@ -82,8 +83,9 @@ def _is_span(answers: Any) -> bool:
 
 
 def _several_answers(sample: Sample) -> str:
-    """Several answers of one prompt in a list of objects."""
+    """Return advice for several answers to one prompt in a list of objects."""
     values = sample.items[0].values
+    # Without any text beside the list there is no prompt that it could answer.
     if not any(isinstance(value, str) for value in values.values()):
         return ""
     for key in ("completions", "responses", "answers", "outputs", "candidates", "generations"):
@@ -96,7 +98,7 @@ def _several_answers(sample: Sample) -> str:
 
 
 def _votes(sample: Sample) -> str:
-    """Two answers without a choice, perhaps with a column per person that holds the side that they chose."""
+    """Return advice for two answers without a choice, perhaps with a column of choices for each person."""
     names = {plain_name(key): key for key in sample.items[0].values}
     sides = [next((names[name] for name in NAMES[side] if name in names), "") for side in ("a", "b")]
     if not all(sides) or "choice" in names:
@@ -136,6 +138,7 @@ def _rows_inside(sample: Sample) -> str:
     if {"columns", "data"} <= values.keys() and isinstance(values["data"], list):
         return "it is a table as pandas writes it with orient='split'; write it with orient='records'"
     rows = [key for key, value in values.items() if _is_rows(value)]
+    # A single conversation is also one object with a list of objects.
     if len(rows) == 1 and rows[0] not in TURNS:
         return f"it is one object whose key {rows[0]!r} holds the rows; write that list alone into the file"
     return ""

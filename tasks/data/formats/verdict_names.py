@@ -1,4 +1,4 @@
-"""Keys that look like a verdict or a training mask by their names, or by a word that is always a verdict."""
+"""Recognize keys of verdicts and training masks by their names, or by words that are always verdicts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tasks.data.formats.field_meanings import (
 )
 from tasks.data.formats.list_literals import read_literal
 
-_SHORT = 60  # characters; what is longer is a remark
-LONGEST_LIST = 400  # characters of a text that is a list of short words
+_SHORT = 60  # characters; a longer text is a remark
+LONGEST_LIST = 400  # characters of a text that lists short words
 
 VERDICT_WORDS = word_set(
     """
@@ -36,7 +36,7 @@ VERDICT_WORDS = word_set(
     valid verdict verdicts verified vote voted votes winner wrong
     """
 )
-# True says that the row is not to be used, any word or number may say so, and false says nothing.
+# True excludes the row. Any word or number may do so too, and false means nothing.
 BAD_WORDS = word_set(
     """
     abusive archived corrupt corrupted deprecated disabled error erroneous errors hallucinated hallucinates
@@ -44,13 +44,13 @@ BAD_WORDS = word_set(
     opted optout outdated quarantined retracted revoked superseded trash trashed unusable withdrawn
     """
 )
-# False says that the row is not to be used, any other word or number may say so, and true says nothing.
+# False excludes the row. Any other word or number may do so too, and true means nothing.
 GOOD_WORDS = word_set(
     """
     accurate coherent consent consented factual faithful grounded safe truthful
     """
 )
-# The same, where only true or false are a verdict: a draft may have a number, and a permission a name.
+# The same for true and false only: a draft may have a number, and a permission a name.
 BAD_FLAGS = word_set(
     """
     archive blacklisted broken confidential contaminated delete draft dup dupe duplicate duplicated erased
@@ -72,16 +72,16 @@ MASK_WORDS = word_set(
     weight weighting weights
     """
 )
-# What says something of both answers of a comparison, as `score_chosen`, is in its choice already.
+# The choice of a comparison already contains what `score_chosen` and the like say.
 _SIDES = frozenset(("chosen", "rejected"))
-# Of two answers; choices of a question with several answers are texts.
+# Choices between two answers. Choices of a question with several answers are texts.
 _CHOICES = word_set("choice pick picked selected selection")
 _FILLERS = word_set("been by has human is user was")
-# Under a verdict or a mask, what these keys hold says whose or which it is.
+# Keys under a verdict or a mask that say whose or which it is.
 _ABOUT = frozenset(("id", "name", "user", "by", "time", "date", "at", "source", "model", "type", "offset"))
-# Settings of programs that have a verdict's word in their name.
+# Settings of programs whose names contain a word for a verdict.
 _SETTINGS = word_set("accept_encoding accept_language skip_prompt_formatting skip_special_tokens")
-# What only ever is a verdict, under any name and among any other words.
+# Values that are always verdicts, under any name and among any other words.
 _ALWAYS = word_set(
     """
     accept accepted approved bad_answer bad_response disapproved do_not_train do_not_use dont_train dont_use
@@ -92,7 +92,7 @@ _ALWAYS = word_set(
 
 
 def value_parts(value: Any) -> list[Any]:
-    """Return the items of a list, also of one that a text holds as `a, b` or `["a", "b"]`."""
+    """Return the items of a list, also of a text that lists them as `a, b` or `["a", "b"]`."""
     if isinstance(value, str) and len(value) <= LONGEST_LIST:
         bare = value.strip()
         if bare[:1] + bare[-1:] == "[]":
@@ -106,9 +106,9 @@ def value_parts(value: Any) -> list[Any]:
 
 
 def looks_like_verdict(path: str, value: Any) -> str:
-    """Return "a verdict" or "a training mask" where a key that nothing reads looks like one, else nothing.
+    """Return "a verdict" or "a training mask" for an unread key that looks like one; else empty.
 
-    A long text is a remark. A short value that only ever is a verdict, as `reject`, counts under any name,
+    A long text is a remark. A short value that is always a verdict, such as `reject`, counts under any name
     and in a list of tags.
     """
     name, last, words = _name_words(path)
@@ -134,7 +134,7 @@ def looks_like_verdict(path: str, value: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
-    """Return the last name of a path, its words, and the words that say what its values are about."""
+    """Return the last name of a path, its words, and the words that describe its values."""
     names = [flatten_name(part) for part in path.split(".")]
     *above, last = (frozenset(name.split("_")) for name in names)
     words = last if last & _ABOUT else last.union(*above)
@@ -146,7 +146,7 @@ def _is_short(value: Any) -> bool:
 
 
 def _says_unusable(words: frozenset[str], value: Any) -> bool:
-    """Return whether a key with these words in its name says that its row is not to be used."""
+    """Return whether a key with these words in its name excludes its row."""
     ticked = isinstance(value, str) and value.strip().lower() in _TICKS
     flag, negated = ticked or as_flag(value), bool(words & _NEGATIONS)
     bad, good = words & (BAD_WORDS | BAD_FLAGS), words & (GOOD_WORDS | GOOD_FLAGS)

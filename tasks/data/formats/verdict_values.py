@@ -1,6 +1,6 @@
-"""Verdicts that only the values of a key tell, names of verdicts in other languages, and columns of votes.
+"""Recognize verdicts by a key's values, names of verdicts in other languages, and columns of votes.
 
-One value says little: `no` may be a language. Here all different values of a key are looked at together.
+One value says little: `no` may be a language. So all different values of a key are examined together.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from tasks.data.formats.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, as_score, plain_word
 from tasks.data.formats.verdict_names import looks_like_verdict, value_parts
 
-MOST_VALUES = 12  # different values of a key that says one of a few things
+MOST_VALUES = 12  # different values of a key that is an enumeration
 _LONGEST = 40  # characters of such a value
-MOST_POINTS = 10  # a person's score is a small number
-LONG = "\0"  # stands for a value that is no short word or number
+MOST_POINTS = 10  # larger numbers are no person's score
+LONG = "\0"  # replaces a value that is no short word or number
 
 
 def _plain(words: str) -> frozenset[str]:
     return frozenset(map(plain_word, words.split()))
 
 
-# Words that hardly anybody writes but to judge. `yes`, `up`, `right` or `pos` may mean something else.
+# Words that are nearly always judgements. `yes`, `up`, `right` or `pos` may mean something else.
 _WEAK = frozenset((
     *TRUE, *FALSE, "up", "down", "like", "right", "pos", "neg", "pass", "ok", "+1", "-1",
     "positive", "negative",
@@ -58,7 +58,7 @@ _JUDGEMENTS = _plain(
     ✅ ❌ ✔ ✖ ✗ ✓ ○ × ✕ 👍 👎 😀 😊 🙂 😡 😞 🙁 ☹ 💩 👏
     """
 )
-# A row in such a state was taken out by somebody.
+# States of a row that somebody removed.
 REMOVED = _plain(
     """
     archived banned blocked delete_me deleted deprecated hidden inactive no_consent obsolete opt_out opted_out
@@ -69,7 +69,7 @@ REMOVED = _plain(
 )
 _STRONG = _JUDGEMENTS | REMOVED | (POSITIVE | NEGATIVE) - _WEAK
 _STARS = frozenset("★☆⭐✩")
-# How far a text is: a draft among these, or alone, is not meant to be learned yet.
+# Stages of a text. A draft, among these or alone, is not meant to be learned yet.
 _STAGES = _plain(
     """
     accepted active complete completed done draft drafts final finished in_progress in_review live new open
@@ -79,7 +79,7 @@ _STAGES = _plain(
 )
 DRAFTS = _plain("draft drafts unfinished wip work_in_progress entwurf brouillon borrador")
 
-# Names of verdicts and scores in other languages; those of English are in meanings.py.
+# Names of verdicts and scores in other languages. The English ones are in field_meanings.py.
 _NAMES = _plain(
     """
     bewertung bewertet beurteilung urteil genehmigt freigegeben abgelehnt gelöscht qualität benotung
@@ -93,19 +93,19 @@ _NAMES = _plain(
     penilaian kualitas التقييم تقييم रेटिंग
     """
 )
-# Written without spaces between words: one of these anywhere in the name tells.
+# Scripts without spaces between words: such a term anywhere in the name is enough.
 _TERMS = tuple(_plain(
     """
     评分 评价 质量 审核 评级 评估 打分 評分 評價 品質 評価 判定 採点 承認 평가 점수 평점 승인 품질
     """
 ))  # fmt: skip
-# Names that mean a grade beside a number, and a remark or something else beside a word.
+# Names that mean a grade beside a number, but a remark or something else beside a word.
 _GRADES = _plain(
     "note nota noten notas cijfer karakter arvosana avis not punkt punkte puntos punti punten pontos "
     "баллы балл 점 分 分数 点 点数 得分"
 )
 
-# Columns of numbers that are no person's votes.
+# Columns of numbers that are not votes.
 _QUANTITIES = _plain(
     """
     age amount batch chapter char chars characters code column cost count day depth difficulty duration
@@ -119,7 +119,7 @@ _PEOPLE = re.compile(
     r"(?:annotator|rater|judge|voter|labell?er|reviewer|evaluator|worker|user|person|expert|coder|r|a|u|p)_?\d+"
 )
 _SIDES = _plain("a b tie response_a response_b model_a model_b answer_a answer_b")
-# Columns that are no person, whatever they hold.
+# Columns that are not people, regardless of their values.
 _NOBODY = _plain(
     """
     action arm category check checked comment decision group kind lang language mood opinion outcome result
@@ -144,7 +144,7 @@ def _names_verdict(name: str) -> tuple[bool, bool]:
 
 
 def short_values(value: Any) -> Iterable[str]:
-    """Yield what a key's value adds to the different values of the key; LONG for a text or an object."""
+    """Yield the short forms of a value's items for the set of a key's values; LONG for texts and objects."""
     for one in value_parts(value):
         if isinstance(one, bool | int | float):
             yield str(one).lower()
@@ -155,7 +155,7 @@ def short_values(value: Any) -> Iterable[str]:
 
 
 def look_like_verdicts(values: Collection[str]) -> bool:
-    """Return whether the different values of a key are a few words among which a judgement is."""
+    """Return whether the values of a key are a few words that include a judgement."""
     if not values or len(values) > MOST_VALUES or LONG in values:
         return False
     if all(set(value) <= _STARS for value in values):
@@ -166,14 +166,14 @@ def look_like_verdicts(values: Collection[str]) -> bool:
 
 
 def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Return the columns that hold a vote each of one person, by whom they are named; empty for none.
+    """Return the columns that contain one person's votes each; empty for none.
 
     Args:
-        columns: The different values of each key that nothing reads.
+        columns: The different values of each unread key.
 
     Returns:
-        Their names; at least two that hold judgements, or three that hold small numbers. A column for each
-        question that one person answered looks the same.
+        At least two columns of judgements, or three of small numbers. Columns for several questions that one
+        person answered look the same.
     """
     judged, scored = [], []
     for name, values in columns.items():
@@ -201,6 +201,6 @@ def _is_points(value: str) -> bool:
 
 
 def describe_votes(names: Sequence[str], columns: Mapping[str, Collection[str]]) -> str:
-    """Return what columns of votes hold, in a few words: some of their different values."""
+    """Return some of the different values of vote columns in a few words."""
     values = sorted({value for name in names for value in columns[name]})
     return ", ".join(map(repr, values[:4])) + (", …" if len(values) > 4 else "")
