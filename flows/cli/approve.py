@@ -1,4 +1,4 @@
-"""`chatmill approve`: a person's word on a model that waits for it."""
+"""`chatmill approve`: record a person's decision about a model that waits for it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def approve(
 ) -> None:
     """Make a model champion that waits for a person, or refuse it: presets with `promote.approval: human`.
 
-    The run that is suspended for it goes on; nothing is trained again. Its evaluation is held against the
-    champion of now: one that is no better by now stays what it is. `--show` shows it without deciding.
+    The suspended run is resumed; nothing is trained again. The model's metrics are compared with those of
+    the present champion, and a model that is no better does not become champion. `--show` shows the
+    evaluation and decides nothing.
     """
     if show and (reject or why):
         raise UserError("--show decides nothing; leave it out, or leave --reject and --why out")
@@ -64,6 +65,7 @@ def approve(
 
 
 def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
+    """Resume the flow run that waits for this decision, and return what became of it in one sentence."""
     from flows.servers.environment import prepare_environment
     from tasks.tracking.approval import NAME
 
@@ -72,13 +74,14 @@ def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
             f"the run {version.tags.get(NAME)} is on a Prefect server that does not run now; "
             "when `chatmill up` runs again, the same command lets it end"
         )
+    # Prefect reads its settings when it is imported, so the environment must be prepared first.
     from flows.orchestration.human_approval import resume_run
 
     return resume_run(version, yes, who, why)
 
 
 def _print_evaluation(registry: Registry, version: Any, console: Console) -> None:
-    """The figures beside the champion's, and the same prompts answered by all three models."""
+    """Print the metrics beside the champion's, and the answers of all three models to the same prompts."""
     from flows.orchestration.progress import show_answers
     from tasks.tracking.approval import compared_answers, evaluation_rows
 

@@ -1,4 +1,4 @@
-"""`chatmill backup` and `chatmill restore`: the records of a project in one file, and back."""
+"""`chatmill backup` and `chatmill restore`: write the records of a project to one file, and read them back."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def backup(
 ) -> None:
     """Copy the records to one file: the registry, rollbacks, approvals, costs, runs and registered models.
 
-    Runs and servers may go on meanwhile. The file holds what is in var/ and no command can make again:
-    MLflow's database and files, the labels that were told of, the last summary and the pages. It names
-    people and is readable by you alone.
+    Runs and servers may continue meanwhile. The file holds what is in var/ and no command can make again:
+    MLflow's database and files, the announced labels, the last summary and the pages. It names people and
+    is readable by you alone.
 
-    Not in it: var/cache (can be computed again), credentials, logs, Prefect's database; and what git and DVC
-    keep: presets, configs/withdrawn.jsonl and data.dvc (commit them), and the data (`dvc push`).
+    Not in it: var/cache (can be computed again), credentials, logs, Prefect's database; and what git and
+    DVC keep: presets, configs/withdrawn.jsonl and data.dvc (commit them), and the data (`dvc push`).
 
     Where CHATMILL_DATABASE names a PostgreSQL, back up its databases too: `pg_dump NAME_mlflow`.
     """
     if not (os.environ.get(SETTING) or os.environ.get("MLFLOW_TRACKING_URI")):
-        # Else a backup without the registry would pass for a whole one.
+        # A damaged database must fail here: a backup without the registry would look complete.
         check_mlflow_database(Path.cwd())
     found = write_backup(Path.cwd(), target, force)
     console = Console(highlight=False)

@@ -1,4 +1,4 @@
-"""`chatmill cost`: what runs took, what of it was lost to crashes, and what reuse saved."""
+"""`chatmill cost`: what runs took, what crashes lost, and what reuse saved."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def cost(
     since: Annotated[str, typer.Option("--since", help="How far back: 30d, 12h, 2w, or all.")] = "30d",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
-    """What runs took in device-hours, tokens and memory; the share lost to crashes and saved by reuse.
+    """Show what runs took in device-hours, tokens and memory; the share lost to crashes and saved by reuse.
 
-    A device-hour is an hour of one GPU, or of one process on CPUs. Lost is what a killed or failed stage took
-    and a later run did not go on with, and of resumed trainings what was done twice. Saved is what reused
-    stages took when they were made.
+    A device-hour is an hour of one GPU, or of one process on CPUs. Lost is the time of a killed or failed
+    stage that no later run resumed, and of resumed trainings the steps that were done twice. Saved is what
+    reused stages took when they were made.
     """
     if by not in BY:
         raise UserError(f"--by {by} is not known; run, week or stage is right")
@@ -62,7 +62,7 @@ def cost(
 
 
 def _parse_age(text: str) -> float:
-    """Seconds since 1970. Raises UserError for what is no age."""
+    """Return the start of an age such as `30d` in seconds since 1970. Raise UserError for any other text."""
     if text == "all":
         return 0.0
     number, unit = text[:-1], text[-1:]
@@ -94,7 +94,7 @@ def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -
 
 
 def _explain_costs(whole: Sum, costs: Costs) -> str:
-    """What the table means, in sentences."""
+    """Return sentences that explain the table."""
     said = []
     for kind, spent, lost, saved in (
         ("CPU", whole.cpu_seconds, whole.cpu_lost, whole.cpu_saved),

@@ -1,4 +1,4 @@
-"""The preset that a command means where `--config` names none: the one that made data/."""
+"""The preset that commands use where `--config` names none: the one that made data/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ DEMO = Path("configs/demo.yaml")
 
 
 def current_preset(root: Path) -> Path:
-    """Return the preset in configs/ whose sources are those of data.dvc; the demo's where there is none yet.
+    """Return the preset in configs/ whose sources are those of data.dvc; the demo's if there is no data
+    yet.
 
     Raises:
         UserError: No preset has these sources, or several have them.
@@ -37,7 +38,9 @@ def current_preset(root: Path) -> Path:
 
 
 def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
-    """Return the preset that is named, or the current one, of which it says which it is."""
+    """Return `config`, or the current preset if it is None; print which one is used unless it is the
+    demo's.
+    """
     if config is not None:
         return config
     found = current_preset(root)
@@ -50,7 +53,7 @@ def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
 
 
 def _source_names(path: Path) -> list[str]:
-    """The names of a preset's sources in order; none for a file that is no preset."""
+    """Return the sorted names of a preset's sources; an empty list for a file that is no preset."""
     try:
         values = read_yaml_file(path)
         return sorted(str(source["name"]) for source in values["data"]["sources"])
