@@ -1,4 +1,4 @@
-"""The pipeline: from raw text to an aligned assistant. A line is a stage, a Prefect task, an MLflow run."""
+"""The order of the stages, from raw text to an aligned assistant: each line is a Prefect task and MLflow run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks.validate import validate
 
 @flow(name="chatmill", validate_parameters=True, persist_result=False)
 def pipeline(preset: Preset) -> Outcome:
-    """Make what changed, reuse the rest; the outcome is also in var/summary.json."""
+    """Make what changed, reuse the rest; the outcome is also written to var/summary.json."""
     base = BaseParameters(preset.architecture, preset.pretrain, preset.base)
     with PipelineRun(preset) as run:
         run.check_base()
@@ -50,7 +50,7 @@ def pipeline(preset: Preset) -> Outcome:
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)
 def ingestion(preset: Preset, announce: bool = True) -> Outcome:
-    """The first two stages alone: the data's new version, checked, and its new labels announced."""
+    """Run the first two stages alone: make the data's new version, check it, and announce its new labels."""
     with PipelineRun(preset) as run:
         rows = run(ingest, preset.data)
         good = run(validate, preset.validation_parameters(), rows)

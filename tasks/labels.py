@@ -1,4 +1,4 @@
-"""People's labels, made ready for the reward model: means, pairs held out, and how far people agree."""
+"""Labels for the reward model: mean scores, held-out pairs, and the agreement of annotators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from tasks.data.splits import SPLITS
 from tasks.engine.declaration import named_counts
 from tasks.engine.stage import stage
 
-JUDGE = "judge"  # the folder of the labels that are kept for the judge
+# The folder of the labels that are kept for the judge.
+JUDGE = "judge"
 
 
 @stage(
@@ -45,11 +46,14 @@ JUDGE = "judge"  # the folder of the labels that are kept for the judge
 def labels(
     parameters: LabelsParameters, split: Path, out: Path, report: EventCallback, seed: int
 ) -> dict[str, float]:
-    """SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl, pairs.test.jsonl and agreement.json.
+    """Write SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl, pairs.test.jsonl,
+    agreement.json.
 
-    The folder judge/ holds the training labels that are kept for the judge; where these are too few it is
-    missing, and all training labels are the reward model's. Raises UserError where the training labels hold
-    no preference: none at all, or all of one class.
+    The folder judge/ holds the training labels of the judge. If these are too few it is missing, and all
+    training labels are the reward model's.
+
+    Raises:
+        UserError: The training labels hold no preference: there are none, or all are of one class.
     """
     figures: dict[str, float] = {}
     agreed: dict[str, Agreement] = defaultdict(Agreement)
@@ -116,9 +120,10 @@ def _keep_for_judge(
 def rated_pairs(
     strata: Mapping[str, Sequence[Rating]], parameters: LabelsParameters, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Pairs of rated texts to be right about, the better text first; `gap` is the distance of their means.
+    """Yield held-out pairs of rated texts, the better text first; `gap` is the difference of their means.
 
-    Of an aspect and source with very many texts the first by id are paired, which is as good as by chance.
+    For an aspect and source with very many texts only the first by id are paired, which is as good as a
+    random sample.
     """
     for number, (_, rows) in enumerate(sorted(strata.items())):
         apart = [
@@ -134,7 +139,7 @@ def rated_pairs(
 
 
 def _comparison_pair(row: Comparison) -> dict[str, Any]:
-    """A comparison as a pair to be right about."""
+    """Return a comparison as a held-out pair."""
     plain = _comparison_values(row)
     sides = {side: {**_prompt_fields(row), "completion": plain[side]} for side in ("chosen", "rejected")}
     return {**sides, "aspect": row.aspect, "source": row.source, "gap": 0.0}

@@ -1,4 +1,4 @@
-"""Pretraining: from random weights to a base model, or a base model taken from elsewhere."""
+"""Pretraining: makes a base model from random weights, or takes one from elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.engine.training_launcher import TrainingLauncher
 
 @dataclass(frozen=True)
 class BaseParameters:
-    """How the base model comes to be: trained in this shape, or taken from the Llama-layout folder `base`."""
+    """The origin of the base model: trained in this shape, or taken from the Llama-layout folder `base`."""
 
     architecture: Shape = field(default_factory=Shape)
     training: PretrainParameters = field(default_factory=PretrainParameters)
@@ -56,7 +56,7 @@ def pretrain(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """The base model in out/model, its curves, samples and embeddings beside it."""
+    """Write the base model to out/model, with its curves, samples and embeddings beside it."""
     if parameters.base:
         return _adopt_base(base_folder(parameters.base, root), tokenizer, out, parameters.training, device)
     vocabulary = Tokenizer.load(tokenizer).vocabulary

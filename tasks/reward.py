@@ -1,4 +1,4 @@
-"""The reward model: what people prefer, learned from their labels, beside a linear yardstick."""
+"""The reward model: learns from labels what people prefer, and is compared with a linear model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def reward(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """The reward model in out/model; accuracy.json and yardstick.json by aspect and source beside it."""
+    """Write the reward model to out/model, with accuracy.json and yardstick.json by aspect and source."""
     start = TrainingLauncher(out, report, seed, device, processes)
     figures = start(training.train_reward, parameters, base=sft / "model", labels=labels)
     yardstick = linear_accuracy(labels)

@@ -1,4 +1,4 @@
-"""`chatmill backup` and `chatmill restore`: write the records of a project to one file, and read them back."""
+"""`chatmill backup` and `chatmill restore`: write a project's records to one file, and read them back."""
 
 from __future__ import annotations
 

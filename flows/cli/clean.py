@@ -151,8 +151,9 @@ class Cleaned:
 
 
 def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
-    """Remove copies in MLflow that no version and no kept run needs; group removed ones by stage, kept ones
-    by reason.
+    """Remove the copies in MLflow that no version and no kept run needs.
+
+    Removed copies are grouped by stage, kept ones by reason.
     """
     from tasks.cleanup.artifact_gc import plan_copies, remove_copies
 
@@ -184,7 +185,7 @@ def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dr
 
 
 def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
-    """Remove old downloads, environments, snapshots and worktrees, except those that a run or preset needs."""
+    """Remove old downloads, environments, snapshots and worktrees that no run or preset needs."""
     from tasks.cleanup.cache_gc import plan_cache, remove_cached
 
     removed, kept = plan_cache(root, age, time.time(), _needed_presets(tracker, root), bool(alive))
@@ -275,9 +276,7 @@ def find_live_runs(folder: Path) -> list[str]:
 
 
 def find_gc_roots(tracker: Tracker, root: Path, alive: list[str]) -> list[Root]:
-    """Return what must be kept: for running runs, each registered version and its verdict, and the newest
-    run.
-    """
+    """Return what running runs, registered versions, their verdicts and the newest run need."""
     found = [need for run in alive for need in _of_run(tracker, run, RUNNING)]
     # A failing store must raise here. If it looked empty, the outputs of registered models would be
     # removed.
@@ -351,9 +350,7 @@ def _last_used(lock: Path) -> bool:
 
 
 def _set_aside_output(path: Path) -> Path:
-    """Rename an output. Its manifest is removed first, so that a kill at any point leaves it visibly
-    incomplete.
-    """
+    """Rename an output, after removing its manifest: a kill at any point leaves it visibly incomplete."""
     try:
         if path.is_dir():
             (path / MANIFEST).unlink(missing_ok=True)

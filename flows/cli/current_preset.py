@@ -14,8 +14,7 @@ DEMO = Path("configs/demo.yaml")
 
 
 def current_preset(root: Path) -> Path:
-    """Return the preset in configs/ whose sources are those of data.dvc; the demo's if there is no data
-    yet.
+    """Return the preset in configs/ whose sources are those of data.dvc; without data, the demo's.
 
     Raises:
         UserError: No preset has these sources, or several have them.
@@ -38,9 +37,7 @@ def current_preset(root: Path) -> Path:
 
 
 def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
-    """Return `config`, or the current preset if it is None; print which one is used unless it is the
-    demo's.
-    """
+    """Return `config`, or the current preset if it is None. Print its name unless it is the demo's."""
     if config is not None:
         return config
     found = current_preset(root)

@@ -70,8 +70,7 @@ def diff(
     rows: Annotated[int, typer.Option("--rows", help="Show so many rows of each.", min=0)] = 0,
     config: Remote = None,
 ) -> None:
-    """Show the rows added, changed and gone between two versions, by kind and source. Default: HEAD and
-    data/.
+    """Show rows added, changed and gone between two versions, by kind and source. Default: HEAD and data/.
 
     Files that are not on this machine are fetched from the remote into DVC's cache; data/ is not changed.
     """

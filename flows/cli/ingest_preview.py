@@ -128,7 +128,7 @@ def describe_rows(counts: Mapping[str, int], faults: int) -> str:
 
 
 def summarize_rows(found: DryRun) -> Iterator[str]:
-    """Yield the lines about all rows, as rich markup: those left out, and those that each rule quarantines."""
+    """Yield the lines about all rows, as rich markup: those left out, and those that a rule quarantines."""
     if found.rows is None:
         return
     if withdrawn := {kind: n for kind, n in found.rows.withdrawn.items() if n}:

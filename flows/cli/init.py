@@ -1,4 +1,4 @@
-"""`chatmill init`: write a preset for a user's folder, from a scan of its files and a test of this machine."""
+"""`chatmill init`: write a preset for a user's folder, from a scan of its files and a test of the machine."""
 
 from __future__ import annotations
 
@@ -168,9 +168,7 @@ def _describe_nothing(folder: Path, found: FolderScan) -> str:
 
 
 def _describe_unreadable(found: FolderScan) -> str:
-    """Return a sentence that names the files that a run leaves out as they cannot be read; empty if there
-    are none.
-    """
+    """Return a sentence that names the unreadable files, which a run leaves out; empty if there are none."""
     names = found.unreadable
     if not names:
         return ""
@@ -245,9 +243,7 @@ def _show_activity(console: Console, what: str) -> Iterator[None]:
 
 
 def _measure_machine(device: str, console: Console) -> Machine:
-    """Return this machine. Its speed is measured whenever a shape is tried, and each measurement is
-    printed.
-    """
+    """Return this machine. Its speed is measured each time a shape is tried, and printed."""
     from model.training import throughput
     from tasks.onboarding.model_sizing import Machine as Tried
 

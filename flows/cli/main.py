@@ -317,9 +317,7 @@ def _plain_text(text: object) -> str:
 
 
 def _write_log(error: BaseException) -> str:
-    """Write an error's traceback to a file of the project; return the file's name, or why it was not
-    written.
-    """
+    """Write an error's traceback to a log file; return its name, or why it was not written."""
     path = LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

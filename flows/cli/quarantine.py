@@ -91,9 +91,7 @@ def show(
     ] = False,
     config: Config = None,
 ) -> None:
-    """Show each quarantined row: its id and source, where it came from, what broke which rule, and its
-    text.
-    """
+    """Show each quarantined row: its id and source, its origin, what broke which rule, and its text."""
     from tasks.validation.quarantine import read_admissions, set_aside, summarize_quarantine
 
     root, path = Path.cwd(), _overrides_file(config)
@@ -185,8 +183,10 @@ def _made_by() -> Path | None:
 
 
 def _matching_rules(rule: str, totals: Sequence[Total]) -> set[str]:
-    """Return the rule of this name, or else all rules whose name contains the text. Raise UserError for
-    none.
+    """Return the rule of this name, or else all rules whose name contains the text.
+
+    Raises:
+        UserError: No rule matches.
     """
     rules = {total.rule for total in totals}
     if not rule or rule in rules:
@@ -255,9 +255,7 @@ def _describe_admission(admission: Admission) -> datetime:
 
 
 def _describe_row(row: dict[str, Any]) -> str:
-    """Return a row's content as text, even if it is broken; for an unreadable row, its place and the
-    reason.
-    """
+    """Return a row's content as text, even if it is broken; for an unreadable row, its place and reason."""
     if row.get("fault"):
         return str(row["fault"])
     if "text" in row:

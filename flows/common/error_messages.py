@@ -1,4 +1,4 @@
-"""One-sentence messages for system errors: a full disk, a missing permission, a damaged or locked database."""
+"""Messages for system errors: a full disk, a missing permission, a damaged or locked database."""
 
 from __future__ import annotations
 

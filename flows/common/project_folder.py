@@ -1,4 +1,4 @@
-"""Access to the project's folder: `var/` is private to its owner, and chatmill must be able to write to it."""
+"""Access to the project's folder: `var/` is private to its owner, and chatmill must be able to write there."""
 
 from __future__ import annotations
 
@@ -101,8 +101,7 @@ def require_access(root: Path) -> None:
 
 
 def check_records(root: Path) -> None:
-    """Raise UserError if a pipe, device or folder is in the place of a file of chatmill's, or a file in
-    that of a folder.
+    """Raise UserError if a file of chatmill's is a pipe, device or folder, or one of its folders is a file.
 
     Reading a pipe or a device would wait, or read, for ever.
     """

@@ -1,4 +1,4 @@
-"""Reproduce a past run and record the verdict; the command and the scheduled flow both call it."""
+"""Reproduction of a past run with its verdict, for the command and the scheduled flow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReproductionResult:
-    """The verdict on a run: by stage, in words, as a table; the versions of its model that now have it."""
+    """The verdict on a run: by stage, in words, as a table, and the model versions that it was recorded with."""
 
     run: str
     verdicts: list[StageVerdict]
@@ -33,7 +33,16 @@ def reproduce_run(
     say: Callable[[str], None],
     trust: bool = False,
 ) -> ReproductionResult:
-    """Bring a run back, make it anew, judge it, and keep the verdict."""
+    """Make a past run again from its code, data and packages, compare the results, and record the verdict.
+
+    Args:
+        client: A client of the project's MLflow store.
+        root: The project's folder.
+        run: An MLflow run's id, its beginning, a version, or champion.
+        keep: Whether the worktree and its outputs are kept.
+        say: Called with sentences about the progress.
+        trust: Whether a recorded diff may run that this host has no record of.
+    """
     from flows.servers.environment import checkout_environment
     from tasks.common.git_checkout import code_state
     from tasks.reproduction.environment import prepare_interpreter

@@ -1,8 +1,8 @@
 """One-time login links for a browser, and the sessions that they open.
 
-A link's secret part stands behind `#`, which a browser sends to no server and no log keeps. The page that it
-opens exchanges it for a session: a user and a password of its own that both servers take for 30 days, so the
-browser never holds the password itself.
+A link's secret part follows `#`, which a browser sends to no server, so no log has it. The page that it opens
+exchanges it for a session: a user and password of its own that both servers accept for 30 days. The browser
+never holds the real password.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LoginLinks:
 
     Attributes:
         folder: The private folder that holds the key of sessions and a file for each unused link.
-        login: What a session stands for. Another password ends all sessions.
+        login: The login that a session stands for. A new password ends all sessions.
     """
 
     folder: Path
@@ -51,11 +51,11 @@ class LoginLinks:
         return code
 
     def redeem_code(self, code: str) -> Credentials | None:
-        """Return a new session for the secret part of a link; None: it was used, it expired, or never was."""
+        """Return a new session for a link's secret part; None if it was used, has expired or never existed."""
         path = self.folder / "links" / _text_digest(code)
         try:
             made = path.stat().st_mtime
-            # Of several that try at once, one removes the file.
+            # Removing the file is atomic: only one of several simultaneous requests succeeds.
             path.unlink()
         except OSError:
             return None
@@ -67,7 +67,7 @@ class LoginLinks:
         return Credentials(SESSION_USER, f"{text}.{self._sign_text(text)}")
 
     def is_session(self, password: str) -> bool:
-        """Whether a password of SESSION_USER belongs to an open session."""
+        """Return whether a password of SESSION_USER belongs to an open session."""
         text, _, signature = password.rpartition(".")
         expiry = text.partition(".")[0]
         if not hmac.compare_digest(self._sign_text(text).encode(), signature.encode()):

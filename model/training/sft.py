@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the base model learns to answer from prompt/completion pairs."""
+"""Supervised fine-tuning: the base model learns to answer from pairs of prompt and completion."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_
 
 @dataclass(frozen=True)
 class SFTParameters(LoopParameters):
-    """How the model learns to answer; `batch` counts rows of the context, each packed with several pairs.
+    """The parameters of fine-tuning; `batch` counts rows of the context, each packed with several pairs.
 
-    `from_random` starts from random weights instead of the base model's: the yardstick of what
-    pretraining gives.
+    `from_random` starts from random weights instead of the base model's, to measure the gain of pretraining.
     """
 
     from_random: bool = False
 
 
 class SFTTrainer(TrainingTask):
-    """Next-token loss on the completions of packed pairs, which do not attend to each other."""
+    """The recipe of fine-tuning: next-token loss on completions of packed pairs.
+
+    Pairs in one row do not attend to each other.
+    """
 
     best_by = "valid_loss"
 
@@ -58,7 +60,7 @@ class SFTTrainer(TrainingTask):
         self.learner = MixedPrecisionOptimizer(
             self.model, parameters.optimizer, compute_dtype(world.device), world
         )
-        # The last token of an example is a target only, so one more than the context fits.
+        # An example's last token is a target only, so it may be one token longer than the context.
         longest = self.architecture.context + 1
         self.train, self.valid = (
             examples_of(each_row(pairs / split / "pairs"), self.tokenizer, longest)
@@ -129,9 +131,19 @@ def train_sft(
     device: str,
     report: EventCallback,
 ) -> dict[str, float]:
-    """Fine-tune the model in `base` on the pairs of the split in `pairs`; the assistant in `folder`/model.
+    """Fine-tune the model in `base` on the pairs of a split; write the assistant to `folder`/model.
 
-    Any Llama-layout folder does as `base`. Raises UserError for pairs smaller than a batch.
+    Args:
+        parameters: As in SFTParameters.
+        base: Any Llama-layout model folder.
+        pairs: The folder of the stage split.
+        folder: The output; a checkpoint in it is resumed.
+        seed: The seed.
+        device: cpu or cuda.
+        report: The event callback.
+
+    Raises:
+        UserError: The pairs fill less than a batch.
     """
     world = ProcessGroup.join_group(device)
     out = Path(folder)
