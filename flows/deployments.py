@@ -173,7 +173,7 @@ def _notified_hash(preset: Preset) -> str:
 
 
 def _prune_looks() -> None:
-    """Delete older runs of this deployment that found nothing. Errors are ignored: the next run repeats it."""
+    """Delete older runs of this deployment that found nothing; after an error the next run repeats it."""
     from flows.orchestration.flow_run_pruning import prune_looks
 
     with suppress(HTTPError), get_client(sync_client=True) as client:

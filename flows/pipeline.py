@@ -1,4 +1,7 @@
-"""The order of the stages, from raw text to an aligned assistant: each line is a Prefect task and MLflow run."""
+"""The order of the stages, from raw text to an aligned assistant.
+
+Each line is one stage, one Prefect task and one MLflow run.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Outcome:
 
 
 class PipelineRun:
-    """A callable that runs stages; their events go to the display and MLflow, their outputs to later stages."""
+    """A callable that runs stages. Events go to the display and to MLflow, outputs to later stages."""
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
@@ -328,9 +328,7 @@ class PipelineRun:
         return registered
 
     def _tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
-        """Send an event about an output unless that was done; the run that made it may have been killed
-        first.
-        """
+        """Send an event about an output unless that was done; a kill may have prevented it in an earlier run."""
         if self.tracker.is_told(output):
             return
         if emit_run_event(event, self.preset.name, says, then, **payload):

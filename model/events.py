@@ -77,7 +77,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """The failure of a training process; the launcher raises it. `kind` is `user`, `full` (disk) or `crash`."""
+    """The failure of a training process, raised by the launcher.
+
+    `kind` is `user`, `full` (disk) or `crash`.
+    """
 
     kind: str
     text: str

@@ -107,9 +107,7 @@ def drift(
 
 @dataclass(frozen=True)
 class Found:
-    """The result of a comparison: the champion's version and data, the measures past their threshold, a
-    sentence.
-    """
+    """The result of a comparison: the champion's version and data, measures past their threshold, a sentence."""
 
     champion: str
     champion_data: str

@@ -46,11 +46,11 @@ JUDGE = "judge"
 def labels(
     parameters: LabelsParameters, split: Path, out: Path, report: EventCallback, seed: int
 ) -> dict[str, float]:
-    """Write SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl, pairs.test.jsonl,
-    agreement.json.
+    """Write the labels of each split, held-out pairs and agreement.json.
 
-    The folder judge/ holds the training labels of the judge. If these are too few it is missing, and all
-    training labels are the reward model's.
+    The files are SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl and pairs.test.jsonl. The
+    folder judge/ holds the training labels of the judge. If these are too few it is missing, and all training
+    labels are the reward model's.
 
     Raises:
         UserError: The training labels hold no preference: there are none, or all are of one class.

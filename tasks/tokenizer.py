@@ -126,7 +126,7 @@ def sample_texts(paths: Sequence[Path], most: int) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Encoding:
-    """A shard of texts to encode, and the folder of the tokenizer. `whose` is the digest of tokenizer.json."""
+    """A shard of texts to encode, and the tokenizer's folder. `whose` is the digest of tokenizer.json."""
 
     split: str
     path: Path

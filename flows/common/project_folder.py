@@ -1,4 +1,4 @@
-"""Access to the project's folder: `var/` is private to its owner, and chatmill must be able to write there."""
+"""Access to the project folder: `var/` is private to its owner, and chatmill must be able to write to it."""
 
 from __future__ import annotations
 

@@ -68,9 +68,7 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """Return a value; one that Python refuses, such as a number of 5,000 digits, is an error with its
-        line.
-        """
+        """Return a value. One that Python refuses, such as 5,000 digits, is an error with its line."""
         try:
             found = super().construct_object(node, deep)
             if isinstance(found, float) and not math.isfinite(found):

@@ -132,9 +132,7 @@ class ProgressReporter:
 
     @contextmanager
     def send_heartbeats(self) -> Iterator[None]:
-        """Write the tag every two seconds while the context lasts; the count in it shows that this side is
-        alive.
-        """
+        """Write the tag every two seconds while the context lasts; its count shows that this side is alive."""
         thread = threading.Thread(target=self._send_heartbeat, daemon=True)
         thread.start()
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReproductionResult:
-    """The verdict on a run: by stage, in words, as a table, and the model versions that it was recorded with."""
+    """The verdict on a run: by stage, in words, as a table, and the model versions that it was kept with."""
 
     run: str
     verdicts: list[StageVerdict]

@@ -162,7 +162,7 @@ def _page_links(prefect: ListenAddress | None, mlflow: ListenAddress | None) -> 
 
 
 def _host_pattern(name: str) -> str:
-    """Return a host as MLflow compares it with a following `*`; a bare bracket would begin a set of letters."""
+    """Return a host as MLflow compares it with a following `*`. A bare bracket would begin a character set."""
     return name.replace("[", "[[]", 1)
 
 

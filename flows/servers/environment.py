@@ -159,11 +159,10 @@ def give_prefect(login: Credentials | None) -> None:
 
 
 def _give_mlflow(login: Credentials | None, address: str) -> None:
-    """Have MLflow's clients send a password to the server at an address; None: it is not this project's
-    server.
+    """Have MLflow's clients send a password to the server at an address; None: a foreign server.
 
-    To a server that is not this project's, clients send what the environment holds for the same address, and
-    nothing to any other.
+    To a foreign server, clients send what the environment holds for the same address, and nothing to any
+    other.
     """
     if login:
         os.environ[credentials.MLFLOW_USER], os.environ[credentials.MLFLOW_PASSWORD] = (
@@ -247,7 +246,7 @@ def health_problem(address: str) -> str:
 
 
 def query_status(address: str, login: Credentials | None) -> int:
-    """Return the HTTP status of a real request to MLflow's server, or to Prefect's at `/api`; 0: no answer."""
+    """Return the HTTP status of a real request to MLflow's server, or Prefect's at `/api`; 0: no answer."""
     where = _strip_credentials(address)
     question = (
         "/admin/version" if where.endswith("/api") else "/api/2.0/mlflow/experiments/get?experiment_id=0"

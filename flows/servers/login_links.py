@@ -51,7 +51,7 @@ class LoginLinks:
         return code
 
     def redeem_code(self, code: str) -> Credentials | None:
-        """Return a new session for a link's secret part; None if it was used, has expired or never existed."""
+        """Return a new session for a link's secret part; None if it was used, has expired or is unknown."""
         path = self.folder / "links" / _text_digest(code)
         try:
             made = path.stat().st_mtime

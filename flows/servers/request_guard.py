@@ -211,7 +211,7 @@ def _with_port(place: str, scheme: str) -> str:
 
 
 def _is_navigation(scope: Message, headers: Headers) -> bool:
-    """Return whether a person follows a link. That is safe: only they see the page, and GET changes nothing."""
+    """Return whether a person follows a link. That is safe: only they see the page; GET changes nothing."""
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"

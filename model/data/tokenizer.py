@@ -37,7 +37,10 @@ TEMPLATE = (
 
 
 class Tokenizer:
-    """A converter of text to token ids and back. Special tokens inside a text are encoded as ordinary text."""
+    """A converter of text to token ids and back.
+
+    Special tokens inside a text are encoded as ordinary text.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules

@@ -51,8 +51,10 @@ class EvaluateParameters:
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> EvaluateParameters:
-        """Return the parameters of plain values, as a training process gets them. Raise UserError naming the
-        key.
+        """Return the parameters of plain values, as a training process gets them.
+
+        Raises:
+            UserError: A value is wrong; the message names the key.
         """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:

@@ -28,10 +28,9 @@ class PromptFormat(Protocol):
 
 @dataclass(frozen=True)
 class Chat:
-    """The format that the assistant learned: `<|user|>prompt<|assistant|>completion<|end|>`, after its
-    history.
+    """The format that the assistant learned: `<|user|>prompt<|assistant|>completion<|end|>`.
 
-    The oldest turns are left out of a prompt that is longer than `room` tokens.
+    A history comes before it. The oldest turns are left out of a prompt that is longer than `room` tokens.
     """
 
     tokenizer: Tokenizer

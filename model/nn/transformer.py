@@ -277,6 +277,6 @@ class Transformer(nn.Module):
         return self.model.norm(x)
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
-        """Return unnormalised log-probabilities of the next token: [..., D] -> [..., V] in the model's dtype."""
+        """Return logits of the next token: [..., D] -> [..., V] in the model's dtype."""
         weight = self.model.embed_tokens.weight if self.architecture.tied else self.lm_head.weight
         return F.linear(hidden, weight)

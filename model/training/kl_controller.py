@@ -32,8 +32,9 @@ def derive_learning_rate(width: int, answers: float) -> float:
     """Return the learning rate for a policy of a width and an optimizer step on so many answers.
 
     The rate falls with the width between those of the two presets. With fewer answers than the demo's it
-    falls with their root: Adam's steps on noisy gradients are as long as on clean ones (Malladi et al., On
-    the SDEs and scaling rules for adaptive gradient algorithms, 2022, arXiv:2205.10287).
+    falls with their root, as Adam's steps on noisy gradients are as long as on clean ones.
+
+    Malladi et al., On the SDEs and scaling rules for adaptive gradient algorithms, 2022, arXiv:2205.10287.
     """
     share = math.log(width / SMALL_WIDTH) / math.log(LARGE_WIDTH / SMALL_WIDTH)
     rate = SMALL_RATE * (LARGE_RATE / SMALL_RATE) ** min(1.0, max(0.0, share))

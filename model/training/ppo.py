@@ -134,9 +134,7 @@ class PPOTrainer(TrainingTask):
         return token_logprobs(logits.float() / self.parameters.temperature, tokens)
 
     def token_rewards(self, rollouts: Rollouts) -> Tensor:
-        """Return the reward of each token, [B, N]: the price of divergence, and the answer's score at its
-        end.
-        """
+        """Return the reward of each token, [B, N]: minus the price of divergence, plus the score at the end."""
         rewards = -self.kl_coefficient * rollouts.token_kl()
         last = (rollouts.mask.sum(1).long() - 1).clamp(min=0)
         return rewards.scatter_add(1, last.unsqueeze(1), self.final_scores(rollouts).unsqueeze(1))

@@ -39,7 +39,10 @@ def completion_positions(prompt_lengths: Tensor, new_tokens: int, width: int) ->
 
 @dataclass
 class Rollouts:
-    """The answers of one step, all processes' rows in order: B rows, T tokens a row, N tokens a completion."""
+    """The answers of one step, all processes' rows in order.
+
+    Shapes: B rows, T tokens a row, N tokens a completion.
+    """
 
     tokens: Tensor  # [B, T] prompt and completion, right-padded
     positions: Tensor  # [B, N] where the completion is predicted

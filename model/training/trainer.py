@@ -75,8 +75,10 @@ class LoopParameters:
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Self:
-        """Return the parameters of plain values, as a training process gets them. Raise UserError naming the
-        key.
+        """Return the parameters of plain values, as a training process gets them.
+
+        Raises:
+            UserError: A value is wrong; the message names the key.
         """
         try:
             return cls(**{**values, "optimizer": OptimizerParameters(**values.get("optimizer", {}))})
@@ -109,7 +111,7 @@ class TrainingTask(ABC):
         return {}
 
     def on_checkpoint_sample(self, step: int) -> None:  # noqa: B027
-        """Examine the model after `step` steps; called before the first step, in the middle, and at the end."""
+        """Examine the model after `step` steps; called before the first, in the middle, and at the end."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next step depends on besides the learner, as tensors and plain values."""
@@ -172,7 +174,7 @@ class Interrupted(SystemExit):
 
 
 class Trainer:
-    """A runner of a recipe in a folder: it appends to `curves.jsonl` and keeps two files in `checkpoints/`."""
+    """A runner of a recipe in a folder. It appends to `curves.jsonl` and keeps two files in `checkpoints/`."""
 
     def __init__(
         self, recipe: TrainingTask, parameters: LoopParameters, folder: Path, seed: int, report: EventCallback
