@@ -249,6 +249,7 @@ class Preset(BaseModel):
     @model_validator(mode="after")
     def _shared(self) -> Preset:
         """Refuse batches smaller than the number of processes: each process needs a part of every batch."""
+        # RLHF learns from minibatches, so these must be shared among the processes too.
         minibatch = self.rlhf.batch // self.rlhf.minibatches
         counts = {
             "pretrain.batch": self.pretrain.batch if not self.base else self.processes,
@@ -295,6 +296,8 @@ class Preset(BaseModel):
         """
         if not self.base:
             return ""
+        # As a command's first step: a base model that cannot be used must not be found after hours of
+        # ingestion.
         context = check_model(base_folder(self.base, root)).context
         if "architecture" not in self.model_fields_set:
             return ""
@@ -341,6 +344,7 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
     Raises:
         UserError: The file is missing or not right; the message names the file or the key.
     """
+    # lexists: a dangling link is named as unreadable below, not as missing.
     if not os.path.lexists(path):
         near = sorted(str(found) for found in Path("configs").glob("*.yaml"))
         raise UserError(f"{path} does not exist; presets here are {', '.join(near) or 'none'}")
@@ -355,7 +359,9 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
 
 def check_preset(values: Mapping[str, Any]) -> Preset:
     """Return the preset of plain values. Raise UserError with the key and what would be right."""
+    # Secrets of the environment must be known before a message can repeat a value.
     url_secrets.use_environment(os.environ)
+    # Before pydantic, which would convert values of other types.
     check_values(values, Preset)
     try:
         return Preset.model_validate(values)

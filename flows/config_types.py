@@ -124,6 +124,7 @@ def _is_a(value: Any, kind: Any) -> bool:
         return isinstance(value, list | tuple)
     if kind is dict:
         return isinstance(value, Mapping)
+    # pydantic accepts numbers in quotes, and so must this check.
     if kind is int and isinstance(value, str):
         return _WHOLE.fullmatch(value) is not None
     if kind is int:
@@ -195,6 +196,7 @@ def _keys(kind: Any) -> dict[str, Any] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
     if isinstance(kind, type) and is_dataclass(kind):
+        # The fields' own types are strings, as annotations are postponed in every module.
         hints = get_type_hints(kind)
         return {field.name: hints[field.name] for field in fields(kind)}
     return None

@@ -88,6 +88,7 @@ def align(
     preset = _read_deployed_preset(chosen, changes)
     if answered := _read_decision(preset):
         return answered
+    # The newest run handles the labels of all events before it.
     if data_hash and (newer := _find_newer_run()):
         return Completed(message=f"run {newer} was asked for later and reads these labels too")
     if data_hash and (run := _find_handling_run(preset, data_hash)):
@@ -207,6 +208,7 @@ def _find_newer_run() -> str:
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=TAKES_OVER))
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            # The latest expected runs suffice: an older one was not asked for after this one.
             limit=LOOKED_AT,
         )
     later = [

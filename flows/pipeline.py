@@ -35,6 +35,7 @@ def pipeline(preset: Preset) -> Outcome:
         good = run(validate, preset.validation_parameters(), rows)
         parts = run(split, preset.split, good)
         tokens = run(tokenizer, preset.tokenizer_parameters(), parts)
+        # Before the first training: a lack of data for RLHF must not show after hours of pretraining.
         run.check_trainings(parts, tokens)
         change = run.against_champion(drift, preset.drift, parts, tokens)
         trained = run(pretrain, base, tokens)
@@ -46,6 +47,7 @@ def pipeline(preset: Preset) -> Outcome:
         models = (trained, assistant, preferences, critic, second, aligned)
         figures = run(evaluate, preset.evaluate, parts, *models, *run.fetch_opponent(aligned))
         verdict = run(gate, preset.gate, figures)
+        # Before the report, which links to the registered version.
         run.register_model(aligned, verdict)
         page = run(report, preset.report, good, parts, tokens, change, *models, figures, verdict)
         return run.publish_report(page)

@@ -83,6 +83,7 @@ class PipelineRun:
 
         folder = self.place.root / MLFLOW_FOLDER
         self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, folder, preset.product)
+        # A registry that cannot be used must fail the run at its start, not at its end.
         self.tracker.registry.check()
         device = preset.find_device()
         self.spread, self.store = self._open_spread(), open_store(preset, self.place.root)
@@ -119,6 +120,7 @@ class PipelineRun:
         files = {"preset.json": json.dumps(values, indent=1)}
         if self.code.diff:
             files["git.diff"] = self.code.diff
+        # Before this run is opened, so that it cannot be taken for an abandoned one.
         notes = recover_crashed_runs(self.place, self.tracker)
         remember_code(self.place.root, self.code, files["preset.json"])
         name = tracked_run_name(self.preset.name)
@@ -167,6 +169,7 @@ class PipelineRun:
         known = [
             self.states[each.stage] if self.references.get(each.stage) is each else each for each in inputs
         ]
+        # Prefect's task has no cache of its own here: the stage's cache key decides about reuse.
         self.states[stage.name] = made(known)
         return self.references[stage.name]
 
@@ -313,6 +316,7 @@ class PipelineRun:
         from tasks.tracking.model_card import write_model_card
 
         for output in (aligned, verdict):
+            # Compared once more: hours may have passed since the stage, and this version may become champion.
             check_output(output, self.place.root)
         registered = self.tracker.register(
             aligned, verdict, self._approval_request(), self.preset.name, self.unopposed
@@ -359,6 +363,7 @@ class PipelineRun:
                     "Prefect's server does not answer; the next run tells it of these labels"
                 )
                 return
+        # After the event has arrived: otherwise a server that is away would lose the announcement.
         known.remember_labels(rows, good.digest, data)
 
     def _preset_path(self) -> str:

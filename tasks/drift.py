@@ -81,6 +81,7 @@ def drift(
     now.write(out)
     profile.write_ids(samples, out)
     described: dict[str, Any] = {f"rows/{kind}": len(sample.ids) for kind, sample in samples.items()}
+    # The first version of a product has nothing to be compared with.
     if champion is None:
         report(Message(_NOTHING))
         _write_profile(out, {"against": None, "says": _NOTHING, "new": {}, "measures": []})

@@ -83,6 +83,7 @@ def evaluate(
     """Write metrics.json, held_out.json and the files of `model.evaluation.evaluate`."""
     embeddings = pretrain / "embeddings.safetensors"
     judging = read_judge(judge)
+    # The judge is given as a folder, and a lexicon is no concern of model/.
     plain = {name: value for name, value in asdict(parameters).items() if name != "judge"}
     figures: dict[str, Any] = launch_training(
         measure,
@@ -104,6 +105,7 @@ def evaluate(
         on_event=report,
         log=out.with_suffix(".log"),
     )
+    # model/ may not import the lexicon's package, so its scores are added here.
     if judging.kind == LEXICON:
         _add_scores(out / "completions.jsonl")
     figures |= compare_by_judge(read_rows(out / "completions.jsonl"), seed)

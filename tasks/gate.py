@@ -53,6 +53,7 @@ _MEASURES = {
     "length": Measure(),
 }
 MODELS = ("base", "few_shot", "sft", "aligned", "champion")
+# Listed rather than taken from evaluate: a preset is checked before anything is measured.
 _FIGURES = (
     "reward_gain", "loss_increase", "kl", "ends_by_itself_change", "length_ratio", "judge_gain", "win_rate",
     "champion_win_rate", "test_pair_accuracy", "judge_test_pair_accuracy", "judge_reliable", "prompts",
@@ -178,6 +179,7 @@ def _all_met(count: int) -> str:
 def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> dict[str, Any]:
     side = "at least" if least else "at most"
     value = figures.get(name)
+    # A NaN fails both comparisons, as it should.
     passed = value is not None and (value >= bar if least else value <= bar)
     low, high, n = (figures.get(f"{name}{end}") for end in _ENDS[1:])
     interval = None if low is None or high is None else [low, high]
@@ -206,6 +208,7 @@ def compare_with_champion(
     """
     by = _measure_of(parameters.score) or ("judge" if figures.get("judge_reliable") else "reward")
     there = held_out["champion"]
+    # Both scores are of one run: other prompts or another judge would give other scales.
     candidate, champion = (_model_score(by, model, figures, held_out) for model in ("aligned", "champion"))
     why = there.get("why", "")
     if not there["measured"]:

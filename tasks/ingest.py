@@ -86,6 +86,7 @@ def _output_is_current(folder: Path, root: Path) -> bool:
         if not data_folder.data_files(root / "data"):
             publish_rows(folder / "rows", root)
         stands = versions.folder_hash(root) == wanted
+        # Noted only once the version is complete, in data/ and in DVC's cache.
         if stands and versions.is_kept(root):
             note_withdrawn(root, read_withdrawn(root))
         return stands
@@ -160,6 +161,7 @@ def _from_sources(
         _copy_rows(root, out, known["md5"])
     else:
         made = make_rows(parameters, root, out, report, spread, withdrawn)
+        # Sources that changed while they were read would give rows of no version.
         check_still(parameters, root, made_of["sources"])
         publish_rows(out / "rows", root)
         if known and followed:
@@ -322,6 +324,7 @@ def make_rows(
     for shard in report_pace(gathered, len(wanted), report, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
+    # The runs are as large as the data, and are not part of the output.
     shutil.rmtree(runs)
     for kind in TYPES:
         # Repeated rows leave fewer rows, so fewer shards: how the parts were cut must not show in the output.

@@ -94,9 +94,11 @@ def judge(
         settings = fit_to_labels(parameters.reward, labels, kept)
         start = TrainingLauncher(out, report, seed, device, processes)
         figures = start(training.train_reward, settings, base=sft / "model", labels=kept)
+    # The labels may fail the training's own checks, such as holding one class.
     except UserError as error:
         report(Message(f"there is no judge: {error}"))
         return _keep_scorer(out, Scorer(NONE, why=str(error)))
+    # The judge has no held-out pairs, so the file would be empty.
     (out / "accuracy.json").unlink(missing_ok=True)
     figures = {name: value for name, value in figures.items() if not name.startswith("pair_accuracy")}
     return {**figures, **_keep_scorer(out, describe_reward_model(out, kept))}
@@ -128,6 +130,7 @@ def _files_digest(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
+            # With the names, so that two files cannot change places unnoticed.
             found.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()
 

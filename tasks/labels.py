@@ -63,6 +63,7 @@ def labels(
     elif parameters.judge_share:
         report(Message(TOO_FEW))
     for name in SPLITS:
+        # Only training labels are divided: held-out pairs measure both models.
         kept = Kept(share, False) if name == "train" else EVERY
         ratings = Ratings(split / name, parameters, kept)
         comparisons = Comparisons(split / name, parameters, kept)
@@ -131,6 +132,7 @@ def rated_pairs(
             for a, b in combinations(rows, 2)
             if abs(a.score - b.score) >= parameters.margin
         ]
+        # 11 keeps these numbers apart from those of other draws with the same seed.
         chosen = seeded_rng(seed, 11, number).permutation(len(apart))[: parameters.pairs]
         for better, worse in (apart[i] for i in sorted(chosen)):
             sides = {"chosen": _answer_fields(better), "rejected": _answer_fields(worse)}

@@ -69,6 +69,7 @@ def _adopt_base(
     folder: Path, tokenizer: Path, out: Path, parameters: PretrainParameters, device: str
 ) -> dict[str, Any]:
     model, encoder = load_model(folder, device=device)
+    # Written again rather than linked: later stages find the chat's tokens in it.
     save_model(model, encoder, out / "model")
     held_out = TokenFile(tokenizer, "valid", training.token_lengths(encoder))
     bits = training.bits_per_byte(model, held_out, ProcessGroup(device=device), parameters.evaluate_tokens)

@@ -120,6 +120,7 @@ def report(
 
 def render_page(**parts: Any) -> str:
     """Return the page of its parts. All text is escaped except charts; empty parts are left out."""
+    # StrictUndefined: a misspelt name in the template is an error, not an empty place.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     footer = (
         "One file: nothing on this page is fetched from anywhere. It was written by chatmill’s report stage "
@@ -198,6 +199,7 @@ def read_curve(folder: Path | None) -> Curve:
 
 
 def _read_rows(folder: Path | None, name: str) -> Iterator[dict[str, Any]]:
+    # A stage that had nothing to do leaves no file.
     return each_row(folder / name) if folder and (folder / name).exists() else iter(())
 
 

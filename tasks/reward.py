@@ -46,6 +46,7 @@ def reward(
     """Write the reward model to out/model, with accuracy.json and yardstick.json by aspect and source."""
     start = TrainingLauncher(out, report, seed, device, processes)
     figures = start(training.train_reward, parameters, base=sft / "model", labels=labels)
+    # A linear model on words shows how much of the accuracy needs no transformer.
     yardstick = linear_accuracy(labels)
     (out / "yardstick.json").write_text(json.dumps(yardstick, indent=1))
     return {**figures, "linear_pair_accuracy": headline_accuracy(yardstick, parameters.headline)}

@@ -44,6 +44,7 @@ def split_shard(shard: SplitTask) -> SplitResult:
             name: stack.enter_context((shard.out / name / shard.kind / shard.path.name).open("wb"))
             for name in SPLITS
         }
+        # As bytes: the lines stay as they are, and nothing is parsed twice.
         for line in stack.enter_context(shard.path.open("rb")):
             name = split_of(group_of(line), shard.parameters)
             files[name].write(line)
@@ -73,6 +74,7 @@ def split(
     counts = {f"{name}_{kind}": 0 for kind in TYPES for name in SPLITS}
     for kind in TYPES:
         for name in SPLITS:
+            # All folders exist, even empty ones: later stages need not ask.
             (out / name / kind).mkdir(parents=True)
     work = [
         SplitTask(kind, path, out, parameters)

@@ -21,6 +21,7 @@ from tasks.engine.declaration import named_metrics
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 
+# Texts encoded at a time: large enough to be fast, small enough for memory.
 BATCH_CHARACTERS = 1 << 22
 
 
@@ -52,6 +53,7 @@ class TokenizerParameters:
 def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
     if not parameters.base:
         return []
+    # The tokenizer's files alone: other weights with the same tokenizer need no new encoding.
     files = sorted(base_folder(parameters.base, root).glob("*token*.json"))
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
@@ -188,4 +190,5 @@ def _join_files(parts: Sequence[Path], whole: Path) -> None:
         for path in parts:
             with path.open("rb") as tokens:
                 shutil.copyfileobj(tokens, file, 1 << 20)
+            # Removed at once, so that at most one shard is on the disk twice.
             path.unlink()

@@ -120,6 +120,7 @@ def accepted_rows(
         root: The project's folder.
         now: The present version's pointer; None: that of data.dvc.
     """
+    # Without git, or without a commit, nothing was accepted yet, and no row can be missing.
     command = ["git", "-C", str(root), "show", f"HEAD:./{versions.POINTER}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -128,11 +129,13 @@ def accepted_rows(
     now = now or versions.read_pointer(root)
     if done.returncode or now is None:
         return {}
+    # The committed version counts as accepted: a person has looked at it.
     committed = yaml.safe_load(done.stdout)
     if committed["outs"][0]["md5"] == now["md5"]:
         return {}
     meta = committed.get("meta") or {}
     names, here = (frozenset(found.get("names") or ()) for found in (meta, now["meta"]))
+    # Another preset's data in the same project is not a loss of rows.
     if names and 2 * len(names & here) < len(names):
         return {}
     before, after = (_withdrawn_rows(found) for found in (meta, now["meta"]))
@@ -253,6 +256,7 @@ def check_rows(
     findings = Findings()
     for task, sifted in zip(sifting, spread(filter_shard, sifting), strict=True):
         findings.add(task.looking.kind, task.looked, sifted)
+    # Signatures and digests of all rows; only the findings are kept.
     shutil.rmtree(work)
     return findings, stop_reasons(parameters, findings, before)
 
@@ -319,6 +323,7 @@ def _cross_row_marks(
 
     marks = [exact_dedup.said_again(files("content"))]
     if kind == "ratings":
+        # Ratings of one text may repeat its content: only whole equal rows are duplicates.
         torn = marks[0][marks[0]["rule"] == exact_dedup.TORN]
         marks = [torn, exact_dedup.said_again(files("whole"))]
     if kind in ("comparisons", "ratings"):
@@ -344,6 +349,7 @@ def _stop_reasons_of(
     for names, share, whose in groups:
         broken = sum(findings.broken[kind, name] for name in names)
         total = sum(findings.total[kind, name] for name in names)
+        # Compared as a product, so that a table without rows needs no division.
         if broken > share * total:
             yield f"{broken} of {total} {kind}{whose} break a rule, above {share:.1%}"
     for rule, says in findings.faults.get(kind, {}).items():

@@ -43,9 +43,11 @@ def approve(
     if reject and not why.strip():
         raise UserError("a refusal wants its reason: --why TEXT, as in --why 'answers are rude'")
     tracker = open_tracker()
+    # After open_tracker, which prepares the environment: this module imports MLflow.
     from tasks.tracking.approval import FLOW_RUN, describe_approval, find_version_asked
 
     console = Console(highlight=False)
+    # A run or version may belong to any product of the store, so all registries are searched.
     registries = {registry.model: registry for registry in tracker.registries()}
     found = find_version_asked([version for each in registries.values() for version in each.versions()], run)
     registry = registries[found.name]
@@ -60,6 +62,7 @@ def approve(
     if found.tags.get(FLOW_RUN):
         console.print(escape(_resume_suspended_run(found, not reject, who, why)), soft_wrap=True)
     if decided.champion:
+        # `champion` alone is ambiguous as soon as there are several products.
         address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
         console.print(f"Talk with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
 

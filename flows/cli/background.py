@@ -40,6 +40,7 @@ def start_in_background(root: Path, words: list[str]) -> None:
     prepare_records(root)
     log.parent.mkdir(exist_ok=True)
     begins = log.stat().st_size if log.exists() else 0
+    # The child must not detach once more.
     kept = [word for word in words if word not in ("--detach", "-d")]
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -55,6 +56,7 @@ def start_in_background(root: Path, words: list[str]) -> None:
             # Look for the end before reading: output that is written just before the end is then read once
             # more.
             over = process.poll() is not None or _is_ready(root, process.pid)
+            # The last piece may be half a line; it waits for its end.
             *lines, begun = (begun + said.read()).split(b"\n")
             for line in [one.decode(errors="replace") for one in lines if one.strip()]:
                 last = line

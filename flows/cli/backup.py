@@ -44,6 +44,7 @@ def backup(
         f"{found.files:,} files, {show_size(found.size)}, are in [bold]{escape(str(found.path))}[/bold]",
         soft_wrap=True,
     )
+    # A damaged model is reported, not refused: the other records are worth a backup all the same.
     for said in found.damaged:
         text = f"{said}; an older backup may have the right one, and `chatmill restore` brings it back"
         console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
@@ -72,6 +73,7 @@ def restore(
     console = Console(highlight=False)
     console.print(f"{found.files:,} files, {show_size(found.size)}, are back in {RECORDS}/", soft_wrap=True)
     if aside is not None:
+        # The replaced records are never deleted by chatmill: they may be the only copy.
         kept = aside.relative_to(Path.cwd())
         console.print(f"what was there is in [bold]{kept}[/bold]; remove it when you miss nothing")
     _note_other_stores(console, "`psql NAME_mlflow < mlflow.sql` restores it")

@@ -33,6 +33,7 @@ def run_chat(
             conversation.begin()
             note("a new conversation")
             continue
+        # Said only once, when the first turns are left out.
         if conversation.make_room(text, manner):
             note(
                 f"the conversation fills the model's context of {conversation.context} tokens: from here on "

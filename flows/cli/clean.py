@@ -75,6 +75,7 @@ def clean(
         console.print(f"There is nothing to clean: no stage has left anything in {ARTIFACTS}.")
         return
     tracker = _open_tracker_of(config)
+    # A dry run takes no lock: it must not make a run wait.
     # No run can start while this lock is held, so nothing becomes needed after the plan is made.
     with nullcontext() if dry_run else _is_locked(tracker.folder / "lock"):
         entries = list_outputs(root / ARTIFACTS)
@@ -89,6 +90,7 @@ def clean(
         freed = remove_remains(root, remains) if not dry_run else sum(each.size for each in remains)
         copies = _clean_copies(tracker, root, age, alive, dry_run)
         caches = _clean_caches(tracker, root, age, alive, dry_run)
+    # Deleted after the lock is released: large folders take long, and runs may start meanwhile.
     for path in put:
         delete_path(path)
     print_plan(console, planned, dry_run, taken)
@@ -250,6 +252,7 @@ def _same_store(tracker: Tracker, root: Path, entries: list[CachedOutput]) -> No
     """Raise UserError if this MLflow store does not have the newest run: it then lacks its models too."""
     from mlflow.exceptions import MlflowException
 
+    # Without a summary, as after a crash, the newest output names a run.
     made = sorted((entry.made, entry.run) for entry in entries if entry.run)
     run = str(_read_summary(root).get("mlflow_run_id", "")) or (made[-1][1] if made else "")
     try:
@@ -328,6 +331,7 @@ def set_aside(planned: GCPlan, alive: bool) -> tuple[list[Path], list[CachedOutp
             except BlockingIOError:
                 taken.append(entry)
                 continue
+            # A training can outlive the flow that held the stage's lock; it holds a lock of its own.
             if entry.kind != HALF and any(
                 is_lock_held(path) for place in entry.paths for path in place.rglob("training.lock")
             ):
@@ -340,6 +344,7 @@ def set_aside(planned: GCPlan, alive: bool) -> tuple[list[Path], list[CachedOutp
             # lock of this name.
             if lock in entry.paths and not alive:
                 lock.unlink(missing_ok=True)
+        # A lock file is only removed together with the last thing that it protects.
         if lock not in entry.paths and not alive and not _last_used(lock):
             lock.unlink(missing_ok=True)
     return put, taken

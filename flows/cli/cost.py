@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BY = ("run", "week", "stage")
 _SHORT = 12
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+# The last line of the output names the next command to type.
 NEXT = {"run": "--by stage shows where it goes", "week": "--by stage shows where it goes",
         "stage": "--by run shows which runs"}  # fmt: skip
 
@@ -46,6 +47,7 @@ def cost(
     sums, whole = sum_costs(costs.taken, by), in_all(costs.taken)
     if as_json:
         told = {"by": by, "since": since, "runs": costs.runs, "unmeasured_runs": costs.unmeasured}
+        # print, not the console, which would wrap lines and interpret markup.
         print(json.dumps({**told, "rows": [asdict(row) for row in sums], "in_all": asdict(whole)}, indent=1))
         return
     console = Console(highlight=False)
@@ -66,12 +68,14 @@ def _parse_age(text: str) -> float:
     if text == "all":
         return 0.0
     number, unit = text[:-1], text[-1:]
+    # Checked by hand: float() would take "nan", "inf" and "1e9" too.
     if unit not in _SECONDS or not number.replace(".", "", 1).isdecimal():
         raise UserError(f"--since {text!r} is no age; write a number and m, h, d or w, as in 30d, or all")
     return max(0.0, time.time() - float(number) * _SECONDS[unit])
 
 
 def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -> Table:
+    # Columns about GPUs are left out where no run used one.
     gpu = whole.gpu_seconds + whole.gpu_saved > 0
     table = Table(box=None, pad_edge=False)
     table.add_column(by, no_wrap=True)

@@ -27,6 +27,7 @@ def current_preset(root: Path) -> Path:
         return DEMO
     fitting = [path for path in sorted((root / "configs").glob("*.yaml")) if _source_names(path) == names]
     found = [path.relative_to(root) for path in fitting]
+    # Copies of the demo's preset with the same sources must not make the demo ambiguous.
     if len(found) == 1 or DEMO in found:
         return DEMO if DEMO in found else found[0]
     said = f"several have them: {', '.join(map(str, found))}" if found else "no preset in configs/ has them"
@@ -54,5 +55,6 @@ def _source_names(path: Path) -> list[str]:
     try:
         values = read_yaml_file(path)
         return sorted(str(source["name"]) for source in values["data"]["sources"])
+    # A broken preset beside the right one must not stop commands that never name it.
     except (OSError, UserError, KeyError, TypeError):
         return []

@@ -33,6 +33,7 @@ def log(
     from tasks.data import version_history
 
     console = Console(highlight=False)
+    # Versions made in this folder are recorded without git too, so the log is never empty for want of it.
     found, problem = version_history.version_log(Path.cwd()), git_problem(Path.cwd())
     if problem:
         console.print(
@@ -89,6 +90,7 @@ def diff(
         wanted = read_preset(config).data
         with versions.open_repository(root) as repo:
             remote.set_remote(repo, root, wanted.remote, wanted.endpoint)
+    # The default is what a reviewer asks: the committed version against the working data.
     first = version_history.last_accepted(root) if not before else _find_version(root, before)
     second = _find_version(root, now)
     found = compare_versions(root, first, second, rows)

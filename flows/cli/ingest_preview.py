@@ -51,6 +51,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                 console.print(line, soft_wrap=True)
         for line in summarize_rows(found):
             console.print(line, soft_wrap=True)
+        # The later stages can only be checked on data that passed, with no part of it missing.
         stop = found.stop
         if stop is None and found.whole:
             asked = preset.training_requirements(root)
@@ -69,8 +70,10 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                 later = str(error)
             if whole and later:
                 stop = UserError(later)
+    # Printed after the temporary folder is removed, so that it is true.
     console.print("Nothing was written.")
     for sentence in notes:
+        # The sentence that stops a run is printed once, at the end.
         if sentence != later:
             console.print(f"[yellow]{terminal_text(sentence)}[/yellow]", soft_wrap=True)
     if stop is not None:

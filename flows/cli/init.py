@@ -52,6 +52,7 @@ def propose_preset(
     root = Path.cwd()
     check_place(folder, root)
     name = name or slugify_name(folder.resolve().name)
+    # The name becomes a file name, a product and part of deployments' names.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name is {name!r}; letters, digits, dots and dashes are right, as in my-texts")
     path = root / "configs" / f"{name}.yaml"
@@ -73,6 +74,8 @@ def propose_preset(
     _print_scan(found, console, notes=not whole)
     if not found.sources:
         raise UserError(_describe_nothing(folder, found))
+    # A source with an open question, such as the meaning of a verdict, stops a run; the preset holds the
+    # question.
     asked = next((source.stop for source in found.sources if source.stop), "")
     try:
         with _show_activity(console, "counting words"):
@@ -87,11 +90,13 @@ def propose_preset(
     described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{preset_writer.device_memory(machine)}"
     notes = [*filter(None, [_describe_unreadable(found)]), *preset_writer.time_notes(plan, minutes)]
     text = preset_writer.write_preset(name, device, found, measured, plan, described, notes)
+    # What is written is read back: a preset that init writes must be one that `run` accepts.
     preset = _parse_preset(text)
     stop, allowed = "", None
     if whole:
         stop, allowed, later = _check_rows(preset, root, console)
         if allowed:
+            # Written once more: the check found the share of bad rows to allow.
             text = preset_writer.write_preset(name, device, found, measured, plan, described, notes, allowed)
             _parse_preset(text)
         notes = [*notes, *later]
@@ -229,6 +234,7 @@ def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str,
     allowed = preset_writer.allowed_share(findings)
     if allowed is None:
         return stop, None
+    # Asked of validation itself: bad rows may not be all that stops the run.
     left = stop_reasons(replace(preset.validation_parameters(), quarantine=allowed.share), findings, {})
     return (stop, None) if left else ("", allowed)
 
@@ -245,6 +251,8 @@ def _show_activity(console: Console, what: str) -> Iterator[None]:
 def _measure_machine(device: str, console: Console) -> Machine:
     """Return this machine. Its speed is measured each time a shape is tried, and printed."""
     from model.training import throughput
+
+    # Imported late, as the names above are for type checkers only.
     from tasks.onboarding.model_sizing import Machine as Tried
 
     advised = False

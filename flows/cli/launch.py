@@ -43,6 +43,7 @@ def launch_flow(name: str, preset: Preset, **more: bool) -> Outcome:
         server.wait_until_ready()
         with mark_process_alive(place):
             outcome: Outcome = getattr(pipeline, name)(preset, **more)
+        # The server must not end before it has recorded the tasks' last states.
         server.wait_for_tasks(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")

@@ -49,6 +49,7 @@ def lineage(
         raise UserError(
             "name one: a model, --data ROW or --annotator WHO; `chatmill lineage champion` is one"
         )
+    # Shorter beginnings of an id would match many rows by chance.
     if row and len(row) < 6:
         raise UserError(f"--data {row} is too short for an id; at least 6 characters are right")
     tracker, root = open_tracker(), Path.cwd()
@@ -103,6 +104,7 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
     sources = data.add(f"sources, digest {digest}" if digest else "sources (their digest was not kept)")
     for source in found["sources"] or []:
         _draw_source(sources, source)
+    # None: the record is gone; an empty list: there were no sources.
     if found["sources"] is None:
         sources.add("gone: the pipeline run's preset.json is not there")
     labels = tree.add("labels by annotator")

@@ -39,6 +39,7 @@ def models(
 
     A product is the preset's `registry.model`, or its name. Each has its own versions and its own champion.
     """
+    # NAME and --product mean the same; the option exists as other commands have it.
     tracker, console = open_tracker(), Console(highlight=False)
     registries = tracker.registries(product or named)
     if not registries:
@@ -109,6 +110,7 @@ def rollback(
     whose, number = split_address(version)
     if whose and product and whose != product:
         raise UserError(f"{version} and --product {product} name different products; leave one out")
+    # Resolved before the rollback, so that an ambiguous number changes nothing.
     chosen = find_product(list_products(tracker.client), whose or product, number)
     registry = tracker.registry_of(chosen)
     move = registry.rollback(number, why, current_user(), even_so, tracker.check_files)
@@ -162,6 +164,7 @@ def _local_time(moment: str) -> str:
     """Return a time in UTC as local time for display; "unknown" for an empty one."""
     if not moment:
         return "unknown"
+    # timegm, not mktime: the record is in UTC.
     seconds = timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
@@ -169,6 +172,7 @@ def _local_time(moment: str) -> str:
 def current_user() -> str:
     """Return the login name of the user who runs the command."""
     try:
+        # By the process's user id: $USER can be set to anything.
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"user {os.getuid()}"

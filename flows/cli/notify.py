@@ -26,6 +26,7 @@ def notify(
     from flows.servers.environment import prepare_environment, webhook_url
 
     address = webhook_url()
+    # A temporary server ends with the command, and no automation of it would ever run.
     if not prepare_environment(Path.cwd()).prefect:
         raise UserError("no Prefect server runs here; `chatmill up` starts it, then type this again")
     # Imported after the environment is set: Prefect reads its settings when it is imported.

@@ -104,11 +104,14 @@ def show(
     totals = summarize_quarantine(root, known)
     rules = _matching_rules(rule, totals)
     _known_source(source, totals)
+    # Counted from the totals: reading all rows to count them would take long.
     count = sum(t.rows for t in totals if t.rule in rules and source in ("", t.source))
+    # Notes go to standard error, so that `show --json` can be redirected to a file.
     console, notes = Console(highlight=False), Console(highlight=False, stderr=True)
     found = (row for row in set_aside(root) if row.rule in rules and source in ("", row.source))
     for aside in islice(found, most or None):
         if lines:
+            # Raw, for --fixed: the console would escape characters. Lone surrogates cannot be printed at all.
             sys.stdout.write(aside.line.encode("utf-8", "replace").decode() + "\n")
         else:
             for line in _describe_quarantined(aside, aside.id in known):
@@ -251,6 +254,7 @@ def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, confi
 
 def _describe_admission(admission: Admission) -> datetime:
     made = datetime.fromisoformat(admission.time)
+    # An admission written by hand may lack a time zone, and the two kinds cannot be compared.
     return made if made.tzinfo else made.replace(tzinfo=UTC)
 
 

@@ -55,6 +55,7 @@ def reproduce(
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
         raise typer.Exit(_INTERRUPTED) from None
+    # The run could not be made again, which is no verdict on it; exit code 1 as for a divergence.
     except Failed as error:
         said = f"[red]no verdict:[/red] {escape(str(error))}; the same command goes on from there"
         Console(stderr=True, highlight=False).print(said, soft_wrap=True)
@@ -69,6 +70,7 @@ def reproduce(
         f"[dim]kept in MLflow with run {found.run[:12]}{noted}: tag chatmill.reproduced, reproduced.md[/dim]",
         soft_wrap=True,
     )
+    # A script can tell by the exit code; the verdict itself is in MLflow.
     if found.says == "diverged":
         if not keep:
             console.print("[dim]with --keep what came out stays, to be looked at[/dim]")

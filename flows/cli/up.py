@@ -148,6 +148,7 @@ def down() -> None:
         left = _end_last(root)
         console.print(_ended_left(left) if left else "nothing is running here; `chatmill up` starts it")
         return
+    # The lock showed that this process is alive, so its id cannot belong to another one.
     os.kill(served.pid, signal.SIGTERM)
     deadline = time.monotonic() + _ENDING_SECONDS
     with console.status("stopping; a training that runs writes its checkpoint first"):
@@ -188,6 +189,7 @@ def _serve_until_stopped(root: Path, asked: ServerRequest) -> None:
             print_running(root, asked.command, console)
             return
         last = record.read_last()
+        # The last state was read first: it names the processes that a killed `up` left.
         record.write_state(Served(os.getpid(), time.time(), asked.command))
         if last and (left := end_leftovers(last.processes, root)):
             console.print(_ended_left(left))
@@ -242,6 +244,8 @@ class _Watch:
         os.environ["PREFECT_API_URL"] = api
         with start_lock(self.root, self._say):
             if prefect_at:
+                # A damaged database of Prefect is replaced, as its server would not start; MLflow's is never
+                # replaced.
                 if notice := replace_prefect_database(self.root):
                     self._log_note(notice)
                 self.served = replace(self.served, prefect=api)
@@ -256,6 +260,7 @@ class _Watch:
             self._bring_up(wanted)
         if self.asked.pools:
             self._say("looking for what killed runs left")
+            # Before the workers start, which would take new runs: old ones must be closed first.
             for note in _recover_crashed_runs(place):
                 self._log_note(note)
             make_pools()
@@ -310,6 +315,7 @@ class _Watch:
             return
         self._say("making the deployments of prefect.yaml")
         failed = deploy_flows(place, api, file)
+        # Only after a successful deploy, so that a failure leaves the old deployments in place.
         if not failed and (removed := remove_former(names)):
             self._log_note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
         if failed:

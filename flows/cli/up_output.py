@@ -39,6 +39,7 @@ def print_running(root: Path, command: str, console: Console) -> None:
 
 def print_login_link(root: Path, served: Served, console: Console) -> None:
     """Print a link that logs a browser in, once, at the servers that run here."""
+    # A link, not the password: the terminal's scrollback keeps what is printed.
     login, _ = read_credentials(root)
     links = LoginLinks(root / SECRETS, login)
     first = next((one.address for one in served.processes if one.address), "")

@@ -61,6 +61,7 @@ def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | Non
             f"there is no run before: none of preset {escape(found.preset)} finished this stage earlier",
         ]
     lines.append(f"the run before: {_name_run(before)}, where it was {before.status}")
+    # Equal keys need no manifests, which `clean` may have removed.
     if before.key == found.key:
         return [*lines, _explain_reuse(found)]
     manifests = {each.pipeline: read_past_manifest(client, each) for each in (before, found)}

@@ -63,6 +63,7 @@ def withdraw(
         raise UserError(f"{' and '.join(lacks)} not given; a withdrawal says who withdraws, and why")
     config = choose_preset(config, root, console)
     preset = read_preset(config)
+    # The dictionary keeps the order of the command line and drops repeated ids.
     named = {**dict.fromkeys(ids or [], ""), **(read_ids(rows) if rows else {})}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     # A dry run writes nothing, so it needs neither a name nor a reason.
@@ -100,6 +101,7 @@ def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> b
         return False
     # The same for a damaged data.dvc and for files in data/ that are not chatmill's.
     check_data(root)
+    # Before the ingestion: if that is interrupted, the next run makes the data without these rows.
     write_withdrawals(root, found.new)
     # New labels are announced by the deployment that looks for them, not by this command.
     launch_flow("ingestion", preset, announce=False)

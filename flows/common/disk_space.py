@@ -25,6 +25,8 @@ def is_disk_full(log: Path, since: int = 0) -> bool:
     try:
         with log.open("rb") as file:
             file.seek(max(since, log.stat().st_size - LOG_BYTES))
+            # Only the end of the log: the message of the disk is among the last lines, and a log can be
+            # large.
             said = file.read(LOG_BYTES).lower()
     except OSError:
         said = b""

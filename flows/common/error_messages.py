@@ -79,6 +79,7 @@ def _exception_chain(error: BaseException) -> Iterator[BaseException]:
 
 def _explain_database(error: BaseException) -> str:
     module = type(error).__module__.partition(".")[0]
+    # The texts alone are too common to judge errors of other libraries by.
     if module not in ("sqlite3", "sqlalchemy", "mlflow"):
         return ""
     text = str(error).lower()
@@ -107,6 +108,7 @@ def _explain_system(error: BaseException) -> str:
 def _display_path(name: object) -> str:
     text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
     try:
+        # Relative paths are short, but only inside the project do they help a reader.
         return os.path.relpath(text) if text.startswith(os.getcwd() + os.sep) else text
     except OSError:
         return text

@@ -58,6 +58,7 @@ def mark_process_alive(place: Settings) -> Iterator[None]:
         with _exclusive_lock(place):
             file = held.enter_context(path.open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
+        # A run that a kill leaves open keeps this tag, and the file of that name is then unlocked.
         held.enter_context(tags(name))
         yield
     path.unlink(missing_ok=True)
@@ -75,6 +76,7 @@ def without_run_tag() -> AbstractContextManager[object]:
 
 def recover_crashed_runs(place: Settings, tracker: Tracker) -> list[str]:
     """Close and remove what killed runs left; return a sentence about each."""
+    # Files first: they need no server and are in the way of the next stages.
     notes = crash_cleanup.clean_up_crashes(place.root)
     with _exclusive_lock(place), get_client(sync_client=True) as client:
         for run in tracker.close_abandoned_runs():
@@ -132,6 +134,7 @@ def _is_process_alive(number: int, run: FlowRun) -> bool:
 def _close_run(client: SyncPrefectClient, run: FlowRun) -> str:
     """Mark a run as crashed and return a sentence about it. Prefect would show it as running for ever."""
     state: Any = Crashed(message="its process was killed; a later start closed it")
+    # Forced, as Prefect's orchestration rules may reject a transition from outside the run.
     client.set_flow_run_state(run.id, state, force=True)
     was = run.state.type.value.lower() if run.state else "open"
     return f"the run {run.name} was left {was} in Prefect by a killed process; it is closed as crashed"

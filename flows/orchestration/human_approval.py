@@ -55,12 +55,14 @@ def await_decision(preset: Preset) -> State | None:
         return None
     key = f"version-{found.version}"
     with get_client(sync_client=True) as client:
+        # Prefect runs a resumed flow from its top; the pause key tells the second pass from the first.
         suspended = key in (client.read_flow_run(UUID(me)).empirical_policy.pause_keys or ())
     stands = approval_state(found.tags)
     # A run that was suspended is resumed by a decision in time, even if the deadline has passed by now.
     if stands == WAITS or (stands == LATE and suspended):
         shown = evaluation_page(found, registry.champion(), compared_answers(tracker.client, found))
         if not suspended:
+            # On the first pass alone, so that a person is notified once.
             create_markdown_artifact(shown, key="approval", description="what a person is asked")
             get_run_logger().info(describe_approval(found))
             address = version_address(found)

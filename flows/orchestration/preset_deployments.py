@@ -121,6 +121,7 @@ def remove_former(names: Sequence[str]) -> list[str]:
     made = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
     removed = []
     with get_client(sync_client=True) as client:
+        # In a loop, as Prefect answers at most 200 deployments at a time.
         while former := [
             one for one in client.read_deployments(deployment_filter=made) if one.name not in names
         ]:

@@ -105,6 +105,7 @@ class ProgressDisplay:
         elif isinstance(event, Step):
             says = progress_text(event)
             self.progress.update(self.bar, total=event.steps, completed=event.step, says=says)
+            # A log gets four lines a stage; a terminal has the bar.
             quarter = QUARTERS * event.step // max(1, event.steps)
             if not self.console.is_terminal and says and quarter > self.quarter:
                 self.quarter = quarter

@@ -91,6 +91,7 @@ class RemoteStageRunner:
             UserError: The user can correct it, such as a missing pool or different code on the worker.
             RuntimeError: The worker was lost.
         """
+        # A reused stage costs no worker, which may be busy for hours.
         if found := self._find_known_output(stage, parameters, inputs, report):
             return found
         flow_run = self._start_flow_run(stage, parameters, inputs, run)
@@ -141,11 +142,13 @@ class RemoteStageRunner:
                 name: _describe_input(found) for name, found in inputs.items() if name in stage.inputs
             },
             "run": run,
+            # The worker compares both, as other code or packages there would give another key.
             "code": code_digest(stage.function),
             "lock": lock_digest(),
         }
         self._check_pool()
         name = f"{self.preset.name} · {stage.name}"
+        # timeout=0: run_deployment would otherwise wait for the end without passing on messages.
         started = run_deployment(DEPLOYMENT, parameters=order, timeout=0, flow_run_name=name)
         return cast(FlowRun, started).id
 

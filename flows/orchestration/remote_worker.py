@@ -65,6 +65,7 @@ def make_stage(
             around = StageContext(root, given.seed, device, given.processes, store=store)
             found = {stage: _fetch_input(stage, of, around, telling) for stage, of in inputs.items()}
             kind = get_type_hints(wanted.function)["parameters"]
+            # Parameters arrive as JSON; the stage's annotation gives their dataclass.
             asked = TypeAdapter(kind).validate_python(parameters)
             output = wanted.run(asked, found, around, telling, run=run)
             assert store is not None
@@ -73,6 +74,7 @@ def make_stage(
         except UserError as error:
             telling.set_tag(REFUSED, str(error))
             raise
+        # After the output is in the store: the flow fetches it by this tag.
         telling.set_tag(KEY, output.key)
         telling.set_tag(STATUS, "reused" if output.reused else "made")
 
@@ -133,6 +135,7 @@ class ProgressReporter:
     @contextmanager
     def send_heartbeats(self) -> Iterator[None]:
         """Write the tag every two seconds while the context lasts; its count shows that this side is alive."""
+        # A thread of its own: the stage may compute for minutes without an event.
         thread = threading.Thread(target=self._send_heartbeat, daemon=True)
         thread.start()
         try:

@@ -59,11 +59,13 @@ def reproduce_run(
     original = read_original(client, run)
     say(f"run {original.run[:12]} ({original.name}) is made again")
     with checked_out(root, original, keep, say, trust) as checkout:
+        # Before the stages run: what the run was compared with must be as it was then.
         left_out = compared_as_then(client, original, checkout)
         environment = checkout_environment(checkout.project, original.around["threads"])
         python = prepare_interpreter(root, checkout.project, environment, say)
         made = make_anew(checkout, original, python, environment)
         around = (original.around, describe_environment(environment))
+        # Earlier reproductions show how far the metrics vary when nothing has changed.
         known = past_reproductions(client, original.run, original.stages)
         verdicts = judge_stages(original.stages, made, known, around, left_out)
         table, versions = record_verdict(client, original.run, verdicts, made, code_state(root).commit)

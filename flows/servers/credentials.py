@@ -46,6 +46,7 @@ class Credentials:
     user: str
     password: str
 
+    # Tracebacks and logs print dataclasses with all fields.
     def __repr__(self) -> str:
         return "Login(…)"
 

@@ -69,6 +69,7 @@ def make_databases(database: Database) -> None:
         missing = [owner for owner in OWNERS if not _database_exists(database, owner)]
         if not missing:
             return
+        # The maintenance database, as the missing ones cannot be connected to.
         connection = _open_connection(database, "postgres")
         try:
             # CREATE DATABASE cannot run inside a transaction.
@@ -76,6 +77,7 @@ def make_databases(database: Database) -> None:
             with connection.cursor() as cursor:
                 for owner in missing:
                     try:
+                        # An identifier cannot be a bound parameter, so psycopg2 quotes it.
                         made = sql.Identifier(f"{unquote(database.name)}_{owner}")
                         cursor.execute(sql.SQL("CREATE DATABASE {}").format(made))
                     except (DuplicateDatabase, UniqueViolation):

@@ -104,6 +104,7 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
         if error.errno not in CLOSED:
             raise
     for name, value in {"PREFECT_HOME": str(home), **QUIET}.items():
+        # setdefault: what a user has set is kept.
         os.environ.setdefault(name, value)
     login, trusted = read_credentials(root)
     # Imported late: a snapshot of the sources has its own copy of this module, with its own state.

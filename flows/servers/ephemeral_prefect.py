@@ -60,6 +60,7 @@ class EphemeralPrefectServer:
         self.log = place.root / LOGS / "prefect-run-server.log"
         if self.api:
             return
+        # Held until the server answers: two servers that create the database at once break it.
         self.starting.enter_context(start_lock(place.root, _say))
         # `chatmill up` may have started a server while this process waited for the lock.
         if find_running_services(place.root):
@@ -96,6 +97,7 @@ class EphemeralPrefectServer:
         with self.log.open(mode) as log:
             return subprocess.Popen(
                 prefect_command(LOOPBACK, self.port), stdout=log, stderr=log, env=environment,
+                # A session of its own: Ctrl-C must not end the server before the run has recorded its end.
                 start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 

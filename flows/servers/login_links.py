@@ -46,6 +46,7 @@ class LoginLinks:
         make_private_folder(links)
         self._remove_expired(links)
         code = secrets.token_urlsafe(32)
+        # Only the digest is stored, so that reading the folder gives no usable link.
         path = links / _text_digest(code)
         path.touch(mode=0o600)
         return code
@@ -60,6 +61,7 @@ class LoginLinks:
         except OSError:
             return None
         age = time.time() - made
+        # A file system's clock may differ from this machine's by some seconds.
         return self._open_session() if -60 <= age <= LINK_SECONDS else None
 
     def _open_session(self) -> Credentials:
@@ -70,12 +72,14 @@ class LoginLinks:
         """Return whether a password of SESSION_USER belongs to an open session."""
         text, _, signature = password.rpartition(".")
         expiry = text.partition(".")[0]
+        # In constant time, so that the answer's time tells nothing about the signature.
         if not hmac.compare_digest(self._sign_text(text).encode(), signature.encode()):
             return False
         return time.time() < float(expiry)
 
     def _sign_text(self, text: str) -> str:
         key = read_or_create(self.folder / "session-key", lambda: secrets.token_hex(32))
+        # The password's digest is signed too: a new password ends all sessions.
         signed = f"{text}\n{_text_digest(self.login.text)}"
         return hmac.new(key.encode(), signed.encode(), "sha256").hexdigest()
 

@@ -71,6 +71,7 @@ a { display: inline-block; margin: 0 .75rem .75rem 0; padding: .5rem 1rem; borde
 
 def login_page(pages: tuple[tuple[str, int], ...]) -> tuple[str, str]:
     """Return the page and its Content-Security-Policy; `pages` has the name and port of each server."""
+    # A new nonce for each page: only this page's script runs, whatever else gets into it.
     nonce = secrets.token_urlsafe(16)
     script = _SCRIPT.replace("PAGES", json.dumps(pages), 1)
     page = (

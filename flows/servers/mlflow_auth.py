@@ -80,6 +80,7 @@ def main(options: list[str]) -> None:
     assert auth_config.admin_username and auth_config.admin_password
     former = _users_database(Path(str(MLFLOW_AUTH_CONFIG_PATH.get())))
     configure_users(store, auth_config.admin_username, auth_config.admin_password, former)
+    # The server runs in another process; connections must not be shared across a fork.
     store.engine.dispose()
 
     import mlflow.server

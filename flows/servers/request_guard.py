@@ -84,12 +84,14 @@ class RequestGuard:
             if scope["path"] == SESSION_PATH:
                 await self._confirm_session(send, headers)
                 return
+            # Not every page of the servers forbids frames itself.
             send = _deny_framing(send)
         await self.app({**scope, "headers": self._without_session(headers)}, receive, send)
 
     def refusal_reason(self, scope: Message, headers: Headers) -> str:
         """Return why a request is refused; empty if it is accepted."""
         hosts = _header_values(headers, b"host")
+        # Two Host headers: a proxy and the server might each take another one.
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             return "this server does not answer to the name that it was asked by"
         origins = _header_values(headers, b"origin")

@@ -79,6 +79,7 @@ class StateFile:
         """Write the state in place: a renamed new file would not carry the lock."""
         text = json.dumps(asdict(served), indent=1).encode()
         os.pwrite(self.descriptor, text, 0)
+        # Written first, then cut: a reader in between gets invalid JSON, and reads again.
         os.ftruncate(self.descriptor, len(text))
 
     def read_last(self) -> Served | None:

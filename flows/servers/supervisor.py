@@ -176,6 +176,7 @@ def end_leftovers(processes: Iterable[Process], root: Path) -> list[str]:
     groups = {one.pid: one.name for one in processes}
     found: dict[int, list[psutil.Process]] = {}
     for process in psutil.process_iter():
+        # Processes end, or belong to other users, while the list is read.
         with suppress(ProcessLookupError, psutil.Error, OSError):
             group = os.getpgid(process.pid)
             if group in groups and process.environ().get(MARK) == str(root):

@@ -58,6 +58,7 @@ def build_workers(
         made.append(_build_worker(place, reached, "cpu", "cpu", 0, shows, None))
     for number in range(count if "gpu" in pools else 0):
         name = "gpu" if count == 1 else f"gpu-{number}"
+        # Devices are dealt out in turn, so that each worker has at least one if there are enough.
         shared = found[number::count] if found else None
         on = f" on device {','.join(shared)}" if shared else ""
         made.append(

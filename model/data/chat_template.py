@@ -69,6 +69,7 @@ def example_of(row: Row, tokenizer: Tokenizer, longest: int | None = None, besid
     """
     completion = [*tokenizer.encode(row["completion"]), tokenizer.end]
     room = None
+    # Without a history nothing can be left out, so nothing needs to be measured.
     if longest is not None and row.get("history"):
         room = longest - max(len(completion), len(tokenizer.encode(beside)) + 1)
     prompt, left_out = chat_prompt(row, tokenizer, room)
@@ -116,6 +117,7 @@ def running_text(prompt: str, history: Sequence[Turn]) -> str:
     """Return a prompt after its history as plain text: answers follow in the same paragraph."""
     parts: list[str] = []
     for turn in history:
+        # A base model has read questions and answers as running text, without line breaks between them.
         if turn["role"] == "assistant" and parts:
             parts[-1] += " " + turn["content"].lstrip()
         else:

@@ -21,14 +21,17 @@ from torch import Tensor
 
 from model.errors import UserError
 
+# The value that torch's cross-entropy ignores.
 IGNORED = -100
 
 
 def seeded_rng(seed: int, *place: int) -> np.random.Generator:
     """Return a generator for one place of a run: its numbers do not depend on what was drawn before."""
+    # Philox is counter-based: its state follows from the key alone, whatever was drawn before.
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *place])))
 
 
+# A step may cross the border of two epochs; more permutations are not needed at a time.
 @lru_cache(maxsize=4)
 def _epoch_order(seed: int, epoch: int, units: int) -> np.ndarray:
     return seeded_rng(seed, epoch, units).permutation(units)
@@ -46,6 +49,7 @@ class TokenFile:
 
     def __init__(self, folder: Path, split: str, lengths: np.ndarray) -> None:
         described = json.loads((folder / "tokens.json").read_text())
+        # Mapped: the tokens of a large corpus do not fit into memory, and processes share the pages.
         self.tokens = np.memmap(folder / f"{split}.bin", dtype=described["dtype"], mode="r")
         self.lengths = lengths
 
@@ -55,6 +59,7 @@ class TokenFile:
 
     def read_windows(self, starts: np.ndarray, context: int) -> tuple[Tensor, Tensor]:
         """Return the windows that start at the given tokens: inputs and targets, [B, context] int64 each."""
+        # int64, as torch's embedding takes no unsigned 16-bit ids.
         rows = np.stack([self.tokens[start : start + context + 1] for start in starts]).astype(np.int64)
         whole = torch.from_numpy(rows)
         return whole[:, :-1], whole[:, 1:]
@@ -151,6 +156,7 @@ class Packing:
             lengths: The length of each example in tokens.
             context: The length of a row in tokens.
         """
+        # Ties are broken by number, so that the packing is the same everywhere.
         fitting = sorted((i for i, n in enumerate(lengths) if n <= context), key=lambda i: (-lengths[i], i))
         rows: list[list[int]] = []
         # Rows by their free space: finding a row takes at most `context` steps, whatever the number of rows.
@@ -200,6 +206,7 @@ class PackedBatch:
         shape = (len(rows), context)
         tokens = np.full(shape, padding, dtype=np.int64)
         targets = np.full(shape, IGNORED, dtype=np.int64)
+        # Padding is a document of its own, which no example attends to.
         documents = np.full(shape, -1, dtype=np.int64)
         for b, row in enumerate(rows):
             at = 0

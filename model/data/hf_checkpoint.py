@@ -27,6 +27,7 @@ def save_model(
     """Write a model and its tokenizer to a folder; each file is written completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    # The weights first, the configuration after them: a folder with config.json has its weights.
     with atomic_path(folder / WEIGHTS, folder / f"{WEIGHTS}.part") as part:
         _save_weights(state, part)
     a = model.architecture
@@ -42,6 +43,7 @@ def save_model(
         "head_dim": a.head_size,
         "max_position_embeddings": a.context,
         "rms_norm_eps": a.norm_eps,
+        # Under both keys: older versions of transformers read rope_theta, newer ones rope_parameters.
         "rope_theta": a.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": a.rope_theta},
         "tie_word_embeddings": a.tied,
@@ -79,6 +81,7 @@ def check_model(folder: Path) -> ModelConfig:
         UserError: A file is wrong; the sentence names it and the fault.
     """
     architecture = load_architecture(folder)
+    # Before the tokenizer: the headers are read in milliseconds, the trial takes a process.
     shapes = check_shapes(folder, architecture)
     rows, ids = shapes["model.embed_tokens.weight"][0], probe_tokenizer(folder)
     if ids > rows + len(SPECIAL):
@@ -110,6 +113,7 @@ def load_model(
     state = _read_weights(folder)
     # Old exports store these; this model computes them.
     state = {name: value for name, value in state.items() if not name.endswith("rotary_emb.inv_freq")}
+    # A tied model may store the table twice; the output uses the embedding.
     if architecture.tied:
         state.pop("lm_head.weight", None)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):

@@ -66,6 +66,7 @@ def load_architecture(folder: Path) -> ModelConfig:
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+    # Some Llama models have heads that do not divide the width, which this transformer does not support.
     if sizes["head_dim"] not in (0, architecture.head_size):
         raise UserError(
             f"{path} has head_dim {sizes['head_dim']}; only {architecture.head_size} is supported here"
@@ -108,6 +109,7 @@ def check_file(path: Path) -> None:
 def _rope_theta(config: dict[str, Any], path: Path) -> float:
     """Return the base of the rotary positions. Raise UserError for scaled ones, under either key."""
     theta = config.get("rope_theta")
+    # Older and newer versions of transformers write different keys.
     for key in ("rope_scaling", "rope_parameters"):
         rope = config.get(key)
         if rope is None:

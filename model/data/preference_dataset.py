@@ -59,12 +59,14 @@ class PreferenceDataset:
             ]
             for side, other in (("chosen", "rejected"), ("rejected", "chosen"))
         )
+        # Counted before the truncation below, which would hide what is too long.
         texts = [*rated, *chosen, *rejected]
         say_what_is_left_out(texts, "labelled texts", context, "keep their last tokens", report)
         self.ratings, self.chosen, self.rejected = (
             [example.tokens[-context:] for example in examples] for examples in (rated, chosen, rejected)
         )
         self.scores = [float(row["score"]) for row in ratings]
+        # Scores of different aspects or sources are not on one scale, so groups stay inside a stratum.
         self.strata = _by_stratum(ratings)
         self.compared = _by_stratum(comparisons)
         self.groups = sum(len(rows) // size for rows in self.strata.values()) + sum(
@@ -117,6 +119,7 @@ def _by_stratum(rows: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
     strata: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         strata[f"{row['aspect']}/{row['source']}"].append(i)
+    # Sorted, as the number of a stratum is part of its random numbers' place.
     return dict(sorted(strata.items()))
 
 
@@ -128,6 +131,7 @@ class HeldOutPairs:
         texts: dict[tuple[int, ...], int] = {}
         sides = [
             [
+                # A text is in many pairs; it goes through the model once.
                 texts.setdefault(_last_tokens(pair[side], pair[other], tokenizer, context), len(texts))
                 for pair in pairs
             ]

@@ -52,7 +52,9 @@ class Tokenizer:
         ids = rules.get_vocab()
         self.end, self.user, self.assistant = (ids[token] for token in SPECIAL)
         self.vocabulary = len(ids)
+        # Little-endian explicitly: token files are read on other machines.
         self.dtype = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
+        # Filled at first use: only evaluation and the report need the bytes of tokens.
         self._pieces: dict[int, bytes] = {}
         fast = _fast_encoding(rules)
         self._words = _Words(fast, self.dtype) if fast else None
@@ -165,6 +167,7 @@ class _Words:
         words = text.split(" ")
         try:
             return self.first[words[0]] + b"".join(map(self.later.__getitem__, words[1:]))
+        # Raised at the first such word, so a text that needs the encoder costs little before it.
         except _EdgeError:
             return self.encode_afresh(text)
 
@@ -217,6 +220,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         show_progress=False,
     )
     rules.train_from_iterator(texts, trainer)
+    # The library stops silently when no pair repeats any more.
     if rules.get_vocab_size() < vocabulary:
         raise UserError(
             f"tokenizer.vocabulary is {vocabulary}, but the training text supports only "

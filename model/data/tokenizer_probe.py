@@ -66,8 +66,10 @@ def probe_tokenizer(folder: Path) -> int:
 
 
 def _probe_folder(folder: str) -> None:
+    # Set before the library is imported, so that loading it is bounded too.
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    # A crash must not leave a core dump of gigabytes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from model.data.tokenizer import Tokenizer
 

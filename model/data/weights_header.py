@@ -35,6 +35,7 @@ def weight_files(folder: Path) -> list[Path]:
         if not all(isinstance(name, str) for name in weight_map.values()):
             raise UserError(f"{folder / INDEX}: weight_map must name a file for each tensor")
         names = sorted(set(weight_map.values()))
+    # An index of a stranger's may name files outside the folder.
     for name in names:
         path = folder / name
         if path.parent != folder or name in ("", ".", ".."):
@@ -51,6 +52,7 @@ def read_shapes(path: Path) -> Shapes:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
+            # Checked before reading: a damaged length could ask for all memory.
             if size < 8 or length > min(LARGEST_HEADER, size - 8):
                 raise UserError(f"{path} is not whole (its header is cut); copy or make it again")
             header = json.loads(file.read(length))
@@ -95,6 +97,7 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
     expected = expected_shapes(architecture)
     for name in shapes:
         ignored = name.endswith("rotary_emb.inv_freq") or name == "lm_head.weight"
+        # The first wrong name is enough for the message; a foreign model can have thousands.
         if name not in expected and not ignored:
             raise UserError(f"{folder}: the weights do not fit config.json: Unexpected key {name[:_SHOWN]}")
     for name, wanted in expected.items():

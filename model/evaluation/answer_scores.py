@@ -59,6 +59,7 @@ def load_opponent(
     context = model.architecture.context
     room = context - new_tokens
     chat = Chat(tokenizer, room)
+    # All prompts or none: scores of different prompts are not compared.
     misfits = sum(len(chat.encode_example(row).prompt) > room for row in prompts)
     if misfits:
         return Opponent(
@@ -66,6 +67,7 @@ def load_opponent(
             f"{misfits} of {len(prompts)} held-out prompts leave no room for an answer in the champion's "
             f"context of {context} tokens",
         )
+    # By bytes: equal vocabularies may still split texts differently.
     same = (folder / TOKENIZER).read_bytes() == (candidate / TOKENIZER).read_bytes()
     return Opponent(Generator(model, tokenizer, chat), "", same)
 
@@ -104,6 +106,7 @@ def score_models(
 
 def _encode_answer(chat: Chat, row: Row, answer: Answer) -> list[int]:
     tokens = chat.encode_example({**row, "completion": answer.said}).tokens
+    # encode_example adds the end token, which this answer does not have.
     return tokens if answer.ended else tokens[:-1]
 
 

@@ -140,10 +140,12 @@ def evaluate(
     replies: dict[str, list[Answer]] = {}
     for place, (name, speaker) in enumerate(speakers.items()):
         report(Step(step=place, steps=len(speakers), metrics={}))
+        # The same seed for each model: differences come from the models, not from the draws.
         said[name] = speaker.generate_answers(asked.prompts, settings.new_tokens, 1.0, seed)
         replies[name] = speaker.generate_answers(asked.questions, settings.new_tokens, 0.0, seed)
         measured = {**_answer_statistics(said[name]), **_measure_answers(asked.questions, replies[name])}
         figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
+        # Losses a token of different tokenizers cannot be compared.
         if name != "champion" or opponent.same_tokens:
             losses[name] = speaker.row_losses(asked.completions)
             figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
@@ -187,6 +189,7 @@ def evaluate(
     _write_json(out / "accuracy.json", accuracy)
     _write_json(out / "probes.json", _probe_model(*models["base"], embeddings, settings))
     return {
+        # Of the same prompts: a gate may refuse a model whose answers became much shorter.
         "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
         "prompts": float(len(asked.prompts)),
         "questions": float(len(asked.questions)),
@@ -231,6 +234,7 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report:
             f"context of {context} tokens; add pairs, or mend evaluate.sources or evaluate.new_tokens "
             f"({settings.new_tokens})"
         )
+    # Without named sources nothing is known to have right answers.
     questions = settings.questions if settings.question_sources else 0
     asked = Asked(
         prompts,
@@ -257,6 +261,7 @@ def _shortest_context(models: Models) -> int:
 def _load_generators(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Generator]:
     base, tokenizer = models["base"]
     room = _shortest_context(models) - settings.new_tokens
+    # Examples from the training split: the test split's would be answers to its own questions.
     shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.few_shot, room)
     return {
         "base": Generator(base, tokenizer, Plain(tokenizer, room)),

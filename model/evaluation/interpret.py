@@ -36,6 +36,7 @@ def nearest_words(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int
     directions = F.normalize(embedding[tokens].float(), dim=-1)
     own = list(words.values()).index(word)
     cosines = directions @ directions[own]
+    # Stable, so that ties give the same report everywhere.
     order = cosines.argsort(descending=True, stable=True).tolist()
     return [(words[tokens[i]], cosines[i].item()) for i in order if i != own][:count]
 
@@ -65,6 +66,7 @@ def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
             for part in (module.q_proj(x), module.k_proj(x))
         )
         keys = keys.repeat_interleave(shape.heads // shape.kv_heads, 0)
+        # In float32: rows of a softmax in bfloat16 do not sum to 1.
         scores = (queries @ keys.transpose(-1, -2)).float() / math.sqrt(shape.head_size)
         later = torch.ones(len(tokens), len(tokens), dtype=torch.bool, device=x.device).triu(1)
         maps.append(scores.masked_fill(later, -math.inf).softmax(-1).cpu())

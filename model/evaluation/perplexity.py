@@ -26,6 +26,7 @@ def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tok
         pairs: Pairs; give `completion_loss` in nats a token if one fits the context.
         tokens: About so many tokens of each are used.
     """
+    # On the CPU: the stage drift runs where no device is reserved for it.
     model, tokenizer = load_model(folder, dtype=compute_dtype("cpu"))
     context = model.architecture.context
     figures = {}

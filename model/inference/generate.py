@@ -76,6 +76,7 @@ def generate_tokens(
         raise UserError("a prompt is empty; give it at least one token")
     if longest >= context:
         raise UserError(f"a prompt has {longest} tokens, and the context is {context}: no room for an answer")
+    # Drawn on the CPU, so that a seed gives the same numbers for every device.
     if uniforms is None:
         uniforms = torch.rand(
             len(prompts), new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
@@ -182,6 +183,7 @@ class _Batch:
         return Completions(tokens, lengths, ((tokens == self.end) & inside).any(1), self.logprobs.cpu())
 
     def _next_hidden(self) -> None:
+        # Ended rows are computed along and must not write beyond the cache.
         self.cache.lengths.clamp_(max=self.model.architecture.context - 1)
         hidden = self.model(self.chosen.unsqueeze(1), cache=self.cache)
         self.cache.lengths += 1

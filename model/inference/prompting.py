@@ -83,6 +83,7 @@ class FewShot:
         self.shots: dict[str, list[list[int]]] = {}
         for shot in shots:
             known = self.shots.setdefault(shot["source"], [])
+            # Some examples are too long for a given prompt, so more than `count` are kept.
             if len(known) < POOL:
                 known.append(self.plain.encode_example(shot).tokens)
 

@@ -46,6 +46,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def whiten_values(values: Tensor, mask: Tensor, keep_mean: bool = False) -> Tensor:
     """Return values scaled to deviation 1 over the masked tokens, with mean 0 unless `keep_mean`."""
+    # Over all masked tokens of the batch, so that padding has no part in the statistics.
     mean = masked_mean(values, mask)
     variance = masked_mean((values - mean) ** 2, mask)
     whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
@@ -67,6 +68,7 @@ def generalised_advantages(
     following = torch.zeros_like(rewards[:, 0])
     next_value = torch.zeros_like(following)
     advantages = torch.zeros_like(rewards)
+    # Backwards: each advantage contains the discounted one after it.
     for t in range(rewards.shape[1] - 1, -1, -1):
         real = mask[:, t]
         delta = rewards[:, t] + discount * next_value - values[:, t]
@@ -83,6 +85,7 @@ def policy_loss(
 
     Schulman et al., Proximal policy optimization, 2017, arXiv:1707.06347, equation 7.
     """
+    # Masked before exp: padding can hold differences that overflow.
     ratio = torch.exp((logprobs - old_logprobs) * mask)
     plain = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)

@@ -16,6 +16,7 @@ class _FusedNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
         normed, scale = _rms_normalize(x, eps)
+        # The normed input is kept instead of x: the derivative needs it, and x can be freed.
         ctx.save_for_backward(normed, gain, scale)
         return normed * gain
 
@@ -40,6 +41,7 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
 
 
 def _rms_normalize(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    # The norm accumulates in float32: squares of bfloat16 lose too many bits.
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = (size.square_().div_(x.shape[-1]).add_(eps)).rsqrt_().to(x.dtype)
     return x * scale, scale

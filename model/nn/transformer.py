@@ -228,6 +228,7 @@ class Transformer(nn.Module):
         # In float64: float32 angles lose precision at late positions.
         frequencies = architecture.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
         turns = torch.arange(architecture.context, dtype=torch.float64).unsqueeze(1) * frequencies
+        # Not persistent: they follow from the architecture, and Hugging Face's folders lack them.
         self.register_buffer("cosines", turns.cos().float(), persistent=False)
         self.register_buffer("sines", turns.sin().float(), persistent=False)
 
@@ -238,6 +239,7 @@ class Transformer(nn.Module):
         Weights are N(0, 0.02), and 0.02/√(2L) where the output is added to the residual stream (Radford et
         al., Language models are unsupervised multitask learners, 2019).
         """
+        # A generator on the CPU, so that the weights do not depend on the device.
         random = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2:
@@ -267,6 +269,7 @@ class Transformer(nn.Module):
         if cache is not None and cache.filled:
             at = cache.lengths
             cosines, sines = (part[at][:, None, None].to(x.dtype) for part in (self.cosines, self.sines))
+            # Rows have different lengths, so each sees its own part of the cache.
             seen = torch.arange(cache.capacity, device=x.device) <= at.unsqueeze(1)
             mask = additive_mask(seen[:, None, None], x)
         else:

@@ -15,6 +15,7 @@ from model.atomic_file import atomic_path
 from model.errors import UserError
 from model.training.distributed import ProcessGroup
 
+# Two, so that a damaged one leaves another to resume from.
 _KEPT = 2
 DAMAGED = ".damaged"
 # The step that means "no checkpoint" between processes.
@@ -90,6 +91,7 @@ def write_whole(path: Path, state: dict[str, Any]) -> None:
     with atomic_path(path, part), part.open("wb") as file:
         torch.save(state, file)
         file.flush()
+        # Without fsync a power failure after the rename can leave an empty file of the final name.
         os.fsync(file.fileno())
 
 
@@ -136,4 +138,5 @@ def _checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def _newest_first(folder: Path) -> list[Path]:
+    # Numbers are padded to eight digits, so the order of names is that of steps.
     return sorted(folder.glob("[0-9]*.pt"), reverse=True)

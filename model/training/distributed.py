@@ -145,6 +145,7 @@ class ProcessGroup:
         """Sum each tensor over the processes, in place, in one message."""
         if self.size == 1 or not tensors:
             return
+        # One message: each all-reduce has a fixed cost, and a model has many small tensors.
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
         torch._foreach_copy_(
@@ -164,6 +165,7 @@ class ProcessGroup:
         """
         if self.size == 1:
             return tensor
+        # A sum over zeros, as shares may differ by a row and all_gather wants equal ones.
         whole = torch.zeros((rows, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
         whole[self.shard_rows(rows)] = tensor
         dist.all_reduce(whole)

@@ -24,6 +24,7 @@ def export_model(
     if learner.world.rank:
         return
     state = learner.master_state()
+    # A new module in float32: the learner's own may compute in bfloat16, or be compiled.
     model = Transformer(architecture)
     model.load_state_dict({name: state[inside + name].cpu() for name, _ in model.named_parameters()})
     save_model(model, tokenizer, folder)

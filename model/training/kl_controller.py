@@ -38,6 +38,7 @@ def derive_learning_rate(width: int, answers: float) -> float:
     """
     share = math.log(width / SMALL_WIDTH) / math.log(LARGE_WIDTH / SMALL_WIDTH)
     rate = SMALL_RATE * (LARGE_RATE / SMALL_RATE) ** min(1.0, max(0.0, share))
+    # Two significant digits: derived values are recorded and read by people.
     return float(f"{rate * math.sqrt(min(1.0, answers / ANSWERS_AN_UPDATE)):.2g}")
 
 
@@ -146,10 +147,12 @@ class BestStep:
             self.first, self.first_loss = score, loss
         if not (score > self.score and kl <= self.max_kl):
             return False
+        # A reward can rise while right answers become unlikely; such a step is never the result.
         if loss > self.first_loss * (1 + self.max_loss_increase):
             self.passed_over += 1
             return False
         self.step, self.score = step, score
+        # A copy on the CPU takes no memory of the device.
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         return True
 

@@ -80,6 +80,7 @@ def launch_training(
     environment = {**RUNTIME, **child_environment()}
     # torchrun pins OpenMP to one thread a process unless told otherwise.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    # Events must arrive while the function runs, not when a buffer is full.
     environment["PYTHONUNBUFFERED"] = "1"
     # Not on the command line, which every user of the machine can read and which holds 128 KB only.
     order = job_file(log)
@@ -91,6 +92,7 @@ def launch_training(
             stdout=subprocess.PIPE,
             stderr=errors,
             env=environment,
+            # Ctrl-C must reach the launcher alone, which then ends the group in order.
             start_new_session=True,
             text=True,
         )
@@ -189,6 +191,7 @@ def _run_worker(parent: str, order: str) -> int:
         if first:
             _print_event(event)
 
+    # Errors come from every process: any of them may be the first to fail.
     def report_error(kind: str, text: str) -> None:
         _print_event(Failure(kind, text, traceback.format_exc()))
 

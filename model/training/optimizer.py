@@ -67,6 +67,7 @@ def orthogonalize_matrices(matrices: Tensor, iterations: int = 5) -> Tensor:
     The quintic Newton-Schulz iteration of Jordan et al., Muon, 2024 (kellerjordan.github.io/posts/muon).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
+    # The smaller side makes the smaller gram matrix.
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -139,6 +140,7 @@ class MixedPrecisionOptimizer:
         ]
         self.adam = torch.optim.AdamW(
             [group for group in groups if group["params"]],
+            # Fused: one pass over each parameter instead of a chain of small operations.
             lr=parameters.learning_rate, betas=(parameters.beta1, parameters.beta2), fused=True,
         )  # fmt: skip
 
@@ -168,6 +170,7 @@ class MixedPrecisionOptimizer:
             FloatingPointError: The norm is not finite. Nothing has changed then.
         """
         gradients = [master.grad for master in self.masters if master.grad is not None]
+        # Before clipping: the norm must be that of the whole batch.
         self.world.all_reduce(gradients)
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.parameters.clip).item()
         if norm != norm or norm in (float("inf"), float("-inf")):

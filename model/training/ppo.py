@@ -101,6 +101,7 @@ class PPOTrainer(TrainingTask):
         """
         settings, end = self.parameters, self.tokenizer.end
         count = len(prompts)
+        # For all rows, then cut: a row's numbers do not depend on the number of processes.
         uniforms = seeded_rng(self.seed, *place).random((count, settings.new_tokens))
         share = self.world.shard_rows(count)
         mine = prompts[share]
@@ -150,6 +151,7 @@ class PPOTrainer(TrainingTask):
         settings = self.parameters
         chosen = batch_order(self.seed, step, settings.batch, len(self.prompts))
         rollouts = self.roll_out([self.prompts[i] for i in chosen], (step, 1))
+        # The mean length of the first answers is the assistant's own, before it has learned anything.
         self.reference_length = self.reference_length or rollouts.mask.sum(1).mean().item()
         rewards = whiten_values(self.token_rewards(rollouts), rollouts.mask, keep_mean=True)
         values = rollouts.values * rollouts.mask
@@ -157,6 +159,7 @@ class PPOTrainer(TrainingTask):
             rewards, values, rollouts.mask, settings.discount, settings.trace
         )
         advantages = whiten_values(advantages, rollouts.mask)
+        # state_dict holds the tensors themselves, which the steps change.
         before = copy.deepcopy(self.learner.state_dict())
         tries, undone = 0, True
         while undone and tries < MOST_TRIES:
@@ -284,6 +287,7 @@ class PPOTrainer(TrainingTask):
     def _adapt_kl_price(self, kl: float) -> None:
         settings = self.parameters
         if settings.kl_target:
+            # The proportional controller of Ziegler et al., 2019, with its clip at 0.2.
             error = min(0.2, max(-0.2, kl / settings.kl_target - 1))
             self.kl_coefficient *= 1 + error * settings.batch / settings.kl_horizon
 
@@ -449,6 +453,7 @@ def train_ppo(
     judge = load_reward(Path(reward), world.device, compute_dtype(world.device))
     if judge.tokenizer.vocabulary != tokenizer.vocabulary:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
+    # Loaded once more: the policy's weights change, the reference's must not.
     reference, _ = load_model(Path(policy))
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
     recipe = PPOTrainer(

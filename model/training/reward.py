@@ -93,6 +93,7 @@ class RewardModel(nn.Module):
             parts.append(self(tokens.to(device), lengths.to(device)))
         if not parts:
             return torch.zeros(0, device=device)
+        # The inverse permutation: scores are returned in the order of the rows.
         places = torch.empty(len(rows), dtype=torch.int64)
         places[by_length] = torch.arange(len(rows))
         return torch.cat(parts)[places.to(device)]
@@ -238,6 +239,7 @@ class RewardTrainer(TrainingTask):
         )
         settings, prompts = self.parameters, self.prompts
         chosen = seeded_rng(self.seed, 3).permutation(len(prompts))[: settings.reference]
+        # Scores have no zero of their own; the assistant's samples give RLHF's reward a scale.
         samples = generate_tokens(
             assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end, seed=self.seed
         )

@@ -16,6 +16,7 @@ from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
 from model.training.distributed import ProcessGroup
 
+# Enough for a bound on the loss; every evaluation of RLHF reads all of them.
 MOST_ANSWERS = 256
 
 
@@ -33,6 +34,7 @@ def mean_completion_loss(
     """Return the mean loss of the completions, in nats a token; NaN if there are none."""
     if not examples:
         return math.nan
+    # Sums and counts are reduced, not means: shares may have different numbers of tokens.
     mine = examples[world.shard_rows(len(examples))]
     sums = torch.tensor(
         [-sum(completion_logprobs(model, mine, padding)), sum(len(each.completion) for each in mine)],

@@ -17,6 +17,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.body = body
         self.value = nn.Linear(body.architecture.width, 1)
+        # With zero values the first advantages come from the rewards alone.
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)
 

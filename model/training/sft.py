@@ -78,6 +78,7 @@ class SFTTrainer(TrainingTask):
         lengths = self.train.lengths
         filled = sum(lengths[i] - 1 for row in self.packing.rows for i in row)
         self.tokens_per_step = parameters.batch * filled / len(self.packing.rows)
+        # On a CPU compilation takes longer than it saves in a run of minutes.
         self.loss = torch.compile(self._batch_loss) if world.device == "cuda" else self._batch_loss
 
     def _pack_examples(self, examples: Examples) -> Packing:
@@ -117,6 +118,7 @@ class SFTTrainer(TrainingTask):
         for part in micro_batches(share, self.parameters.micro_batch or self.parameters.batch):
             batch = self._packed_batch(rows[part], self.valid)
             loss = self.loss(batch.tokens, batch.targets, batch.documents)
+            # Summed by tokens: packed rows hold different numbers of targets.
             sums += torch.tensor([loss.item(), batch.num_targets], device=self.world.device)
         self.world.all_reduce([sums])
         return {"valid_loss": (sums[0] / sums[1]).item()}

@@ -15,6 +15,7 @@ from model.training.distributed import ProcessGroup, compute_dtype
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 from model.training.trainer import LoopParameters, supervised_update
 
+# The first steps allocate memory and choose kernels.
 WARM = 2
 
 

@@ -34,6 +34,7 @@ from model.training.checkpoint import (
 )
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 
+# Points of a curve, however long the training: the report draws each of them.
 CURVE_POINTS = 400
 SAVING_SHARE = 0.1
 TRAINING_LOCK = "training.lock"
@@ -263,6 +264,7 @@ class Trainer:
                 f"step {step}: {error} is not finite on {rows}, and no checkpoint is left to go back to; "
                 "run again"
             )
+        # After the restore, which loads the list of the checkpoint.
         self.skipped = sorted({*self.skipped, *skipped})
 
     def _run_evaluation(self) -> None:
@@ -400,6 +402,7 @@ class Trainer:
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:
         def stop(number: int, frame: object) -> None:
+            # Only a flag: a checkpoint in the middle of a step would hold half of it.
             self.stopping = True
 
         before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
