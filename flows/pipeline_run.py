@@ -332,7 +332,7 @@ class PipelineRun:
         return registered
 
     def _tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
-        """Send an event about an output unless that was done; a kill may have prevented it in an earlier run."""
+        """Send an event about an output unless that was done; a kill may have prevented it before."""
         if self.tracker.is_told(output):
             return
         if emit_run_event(event, self.preset.name, says, then, **payload):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# A quota is as full as a disk for the user.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -120,5 +121,6 @@ def from_json(values: Any) -> Event | None:
     kind = _TYPES.get(str(values.get("event")))
     try:
         return kind(**{name: value for name, value in values.items() if name != "event"}) if kind else None
+    # A line of another version's event: it is logged as ordinary output.
     except TypeError:
         return None

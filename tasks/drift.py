@@ -50,6 +50,7 @@ class DriftParameters(Bars):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # A sample of nothing would make every distance 0.
         for name in ("rows", "sample_bytes", "loss_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -78,6 +79,7 @@ def drift(
     """
     samples = profile.take_samples(split, parameters.sample_bytes)
     now = profile.make_profile(split, tokenizer, samples)
+    # Written even without a comparison: the next version is compared with this profile.
     now.write(out)
     profile.write_ids(samples, out)
     described: dict[str, Any] = {f"rows/{kind}": len(sample.ids) for kind, sample in samples.items()}
@@ -108,7 +110,10 @@ def drift(
 
 @dataclass(frozen=True)
 class Found:
-    """The result of a comparison: the champion's version and data, measures past their threshold, a sentence."""
+    """The result of a comparison: the champion's version and data, the measures past their threshold.
+
+    `says` is the result in one sentence.
+    """
 
     champion: str
     champion_data: str
@@ -168,6 +173,7 @@ def _publish_results(
     rows = [each.cells() for each in measures]
     with (out / CELLS).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    # A bar inside a cell would end it.
     lines = [header, ["---"] * len(header), *([cell.replace("|", "/") for cell in row] for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     shares = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())

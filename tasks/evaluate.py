@@ -119,6 +119,7 @@ def evaluate(
         about = json.loads((champion / ABOUT).read_text(encoding="utf-8"))
         held_out["champion"] |= {"model": about["model"]}
     _write_json(out / HELD_OUT, held_out)
+    # Sorted keys: the output's digest must not depend on the order of the measurements.
     _write_json(out / METRICS, figures)
     return figures
 

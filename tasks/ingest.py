@@ -86,7 +86,7 @@ def _output_is_current(folder: Path, root: Path) -> bool:
         if not data_folder.data_files(root / "data"):
             publish_rows(folder / "rows", root)
         stands = versions.folder_hash(root) == wanted
-        # Noted only once the version is complete, in data/ and in DVC's cache.
+        # The note is kept beside DVC's cache, so only where DVC is set up.
         if stands and versions.is_kept(root):
             note_withdrawn(root, read_withdrawn(root))
         return stands
@@ -155,6 +155,7 @@ def _from_sources(
 ) -> dict[str, Any]:
     made_of = _made_of(parameters, root)
     known = versions.read_pointer(root)
+    # `data.accept` makes a new version even of known sources.
     followed = known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept
     restored = known is not None and followed and _restore_version(root, known["md5"], parameters, report)
     if restored and known:
@@ -166,6 +167,7 @@ def _from_sources(
         publish_rows(out / "rows", root)
         if known and followed:
             found = versions.folder_hash(root)
+            # Equal sources gave other rows: the code or a library has changed what they are read as.
             if found != known["md5"]:
                 raise UserError(versions.explain_mismatch(known, found))
         else:
@@ -318,6 +320,7 @@ def make_rows(
     if sizes[CLAIMS]:
         for _ in spread(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass
+    # Ranges follow from the content's size alone, so the shards do not depend on the number of workers.
     wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out)]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
     gathered = spread(gather_range, wanted)

@@ -122,6 +122,7 @@ def describe_reward_model(folder: Path, labels: Path) -> Scorer:
         labels: The folder with its training labels.
     """
     names = ("train.ratings.jsonl", "train.comparisons.jsonl")
+    # Sorted: the order of a directory listing differs between file systems.
     weights = (path for path in sorted((folder / "model").rglob("*")) if path.is_file())
     return Scorer(REWARD_MODEL, _files_digest(weights), _files_digest(labels / name for name in names))
 
@@ -144,6 +145,7 @@ def fit_to_labels(reward: RewardParameters, labels: Path, kept: Path) -> RewardP
     group = next((size for size in (reward.group, 4, 2) if _count_groups(kept, size) >= 4), 2)
     groups = max(1, _count_groups(kept, group))
     batch = min(reward.batch, groups)
+    # As many passes: more would learn the few labels by heart, fewer would learn less from them.
     passes = reward.steps * reward.batch / max(1, _count_groups(labels, reward.group))
     steps = max(1, min(reward.steps, round(passes * groups / batch)))
     return replace(reward, group=group, batch=batch, steps=steps, evaluate_every=0, patience=0)

@@ -80,6 +80,7 @@ def labels(
                 rated_pairs(ratings.first, parameters, seed), map(_comparison_pair, comparisons.decided())
             )
             figures[f"{name}_pairs"] = _write_rows(out / f"pairs.{name}.jsonl", pairs)
+    # Sorted by stratum, so that equal labels give equal bytes.
     agreement = {
         stratum: {
             "items": found.items,
@@ -115,6 +116,7 @@ def _keep_for_judge(
     figures["judge_ratings"] = _write_rows(out / "train.ratings.jsonl", rows)
     decided = map(_comparison_values, comparisons.decided())
     figures["judge_comparisons"] = _write_rows(out / "train.comparisons.jsonl", decided)
+    # The training reads this file; held-out pairs are for measuring, not for choosing a judge.
     _write_rows(out / "pairs.valid.jsonl", ())
 
 
@@ -126,6 +128,7 @@ def rated_pairs(
     For an aspect and source with very many texts only the first by id are paired, which is as good as a
     random sample.
     """
+    # Sorted, as the number is part of the seed.
     for number, (_, rows) in enumerate(sorted(strata.items())):
         apart = [
             (a, b) if a.score > b.score else (b, a)

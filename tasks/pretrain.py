@@ -59,6 +59,7 @@ def pretrain(
     """Write the base model to out/model, with its curves, samples and embeddings beside it."""
     if parameters.base:
         return _adopt_base(base_folder(parameters.base, root), tokenizer, out, parameters.training, device)
+    # The tokenizer decides: a trained one has the vocabulary of the preset, a base model's its own.
     vocabulary = Tokenizer.load(tokenizer).vocabulary
     shape = asdict(ModelConfig(vocabulary=vocabulary, **asdict(parameters.architecture)))
     start = TrainingLauncher(out, report, seed, device, processes)

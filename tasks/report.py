@@ -141,6 +141,7 @@ def source_table(split: Path | None) -> dict[str, Any]:
     for name in _SPLITS:
         for kind in _KINDS:
             rows = _read_rows(split, f"{name}/{kind}")
+            # One pass over all rows, one at a time: the split can be larger than memory.
             counts.update((row["source"], kind, name == "train") for row in rows)
     kinds = [kind for kind in _KINDS if any(found == kind for _, found, _ in counts)]
     table = [

@@ -90,6 +90,7 @@ class ValidateParameters:
             for key in getattr(self, name):
                 if key not in known:
                     raise ValueError(f"{name} has {key!r}; there are {', '.join(known)}")
+        # Built here for its errors: a wrong expectation must be refused before any data is read.
         for kind, rules in self.rules.items():
             own_expectations(kind, rules)
         for script in self.scripts:
@@ -202,6 +203,7 @@ def validate(
     """
     # Said first: Great Expectations takes seconds before the first shard is done.
     report(Message("the rows are held against every rule"))
+    # Read once, and passed on: the dry run gives its own.
     before = accepted_rows(parameters, root)
     findings, stops = check_rows(parameters, ingest, out, report, root, spread, before)
     for kind in TYPES:
@@ -316,6 +318,7 @@ def _cross_row_marks(
     parameters: ValidateParameters, kind: str, looked: Sequence[ShardCheckResult], work: Path
 ) -> np.ndarray:
     """Return the marks that need all rows of a kind: duplicates, contradictions, near duplicates."""
+    # One file a shard, written by the workers: rows of all shards do not fit into one message.
     count = sum(found.kind == kind for found in looked)
 
     def files(name: str) -> list[Path]:
@@ -323,7 +326,7 @@ def _cross_row_marks(
 
     marks = [exact_dedup.said_again(files("content"))]
     if kind == "ratings":
-        # Ratings of one text may repeat its content: only whole equal rows are duplicates.
+        # A text may be rated for several aspects in one group; in two groups it could reach two splits.
         torn = marks[0][marks[0]["rule"] == exact_dedup.TORN]
         marks = [torn, exact_dedup.said_again(files("whole"))]
     if kind in ("comparisons", "ratings"):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tasks.deletion.affected_models import Learned
     from tasks.tracking.tracker import Tracker
 
+# Longer lists hide the rest of the tree; --json has all.
 _SHOWN = 20
 
 

@@ -197,6 +197,7 @@ def _matching_rules(rule: str, totals: Sequence[Total]) -> set[str]:
     found = {name for name in rules if rule.casefold() in name.casefold()}
     if found:
         return found
+    # Sorted, so that the same mistake gives the same hint.
     near = difflib.get_close_matches(rule, sorted(rules), n=1, cutoff=0.5)
     names = ", ".join(near or sorted(rules)) or "none"
     raise UserError(

@@ -134,7 +134,7 @@ class ProgressReporter:
 
     @contextmanager
     def send_heartbeats(self) -> Iterator[None]:
-        """Write the tag every two seconds while the context lasts; its count shows that this side is alive."""
+        """Write the tag every two seconds while the context lasts; its count shows that this side lives."""
         # A thread of its own: the stage may compute for minutes without an event.
         thread = threading.Thread(target=self._send_heartbeat, daemon=True)
         thread.start()

@@ -57,6 +57,7 @@ def find_pages(place: Settings) -> RunPages:
     found = read_served(place.root)
     api = found.prefect if found and found.prefect else place.prefect
     tracking = found.mlflow if found and found.mlflow else place.mlflow
+    # A temporary server's port is gone after the run; the dashboards' default port is shown instead.
     if not (found and found.prefect) and urlsplit(api).hostname in (None, LOOPBACK, "localhost", "::1"):
         api = f"http://{LOOPBACK}:{PREFECT_PORT}"
     if not tracking.startswith("http"):

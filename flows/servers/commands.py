@@ -162,7 +162,7 @@ def _page_links(prefect: ListenAddress | None, mlflow: ListenAddress | None) -> 
 
 
 def _host_pattern(name: str) -> str:
-    """Return a host as MLflow compares it with a following `*`. A bare bracket would begin a character set."""
+    """Return a host as MLflow compares it with a following `*`. A bracket is escaped, as it begins a set."""
     return name.replace("[", "[[]", 1)
 
 

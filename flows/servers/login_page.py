@@ -73,6 +73,7 @@ def login_page(pages: tuple[tuple[str, int], ...]) -> tuple[str, str]:
     """Return the page and its Content-Security-Policy; `pages` has the name and port of each server."""
     # A new nonce for each page: only this page's script runs, whatever else gets into it.
     nonce = secrets.token_urlsafe(16)
+    # Replaced, not formatted: the script is full of braces.
     script = _SCRIPT.replace("PAGES", json.dumps(pages), 1)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>chatmill: log in</title>'

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# Enough that the ends of a 95% interval rest on 50 samples each.
 RESAMPLES = 2000
 Z = 1.96
 
@@ -40,6 +41,7 @@ def bootstrap_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int)
         denominators: [n] values of the same rows.
         seed: The seed of the resampling.
     """
+    # Rows are drawn, not values: numerator and denominator of a row stay together.
     rows = np.random.default_rng(seed).integers(len(numerators), size=(RESAMPLES, len(numerators)))
     ratios = numerators[rows].sum(1) / denominators[rows].sum(1)
     low, high = np.quantile(ratios, (0.025, 0.975))

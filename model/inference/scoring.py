@@ -66,6 +66,7 @@ class Generator:
         answers = []
         for prompt, tokens, length in zip(prompts, said.tokens.tolist(), said.lengths.tolist(), strict=True):
             kept = tokens[:length]
+            # A format may have further stop tokens besides the end token that the sampler knows.
             stop = next((place for place, token in enumerate(kept) if token in stops), None)
             body = kept[:stop]
             answers.append(Answer(body, prompt + kept, self.tokenizer.decode(body), stop is not None))
@@ -136,6 +137,7 @@ def best_f1(answer: str, references: Sequence[str]) -> float:
 def _word_f1(answer: str, reference: str) -> float:
     said, right = (normalise_answer(text).split() for text in (answer, reference))
     shared = (Counter(said) & Counter(right)).total()
+    # Two empty answers agree; one empty answer shares nothing.
     if not said or not right:
         return float(said == right)
     return 2 * shared / (len(said) + len(right))

@@ -222,6 +222,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.model = Trunk(architecture)
+        # A tied model has no table of its own here, as in Hugging Face's folders.
         if not architecture.tied:
             self.lm_head = nn.Linear(architecture.width, architecture.vocabulary, bias=False)
         half = architecture.head_size // 2
@@ -245,6 +246,7 @@ class Transformer(nn.Module):
             if parameter.ndim < 2:
                 parameter.fill_(1.0)
                 continue
+            # Two additions a layer: without the smaller scale the stream's variance grows with the depth.
             added = name.endswith(("o_proj.weight", "down_proj.weight"))
             scale = 0.02 / math.sqrt(2 * self.architecture.layers) if added else 0.02
             parameter.copy_(torch.randn(parameter.shape, generator=random) * scale)

@@ -102,6 +102,7 @@ class StepBrake:
             after: The divergence from the start after the step; not finite: too far.
             moved: The divergence between the two policies; not finite: too far.
         """
+        # Comparisons with NaN are false, so a broken step would pass the bounds below.
         if not (math.isfinite(after) and math.isfinite(moved)):
             return True
         return moved > self.max_step_kl or (after > self.max_kl and after > before)

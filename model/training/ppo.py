@@ -121,6 +121,8 @@ class PPOTrainer(TrainingTask):
         steps = torch.arange(settings.new_tokens, device=self.world.device)
         mask = (steps < answers.lengths.to(self.world.device).unsqueeze(1)).float()
         logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
+        # Log-probabilities are computed again by a training pass: the sampler's cached pass rounds
+        # differently.
         for part in micro_batches(slice(0, len(mine)), settings.micro_batch or settings.batch):
             logits, values[part] = self.policy(tokens[part], positions[part])
             logprobs[part] = self._token_logprobs(logits, completions[part])
@@ -135,8 +137,9 @@ class PPOTrainer(TrainingTask):
         return token_logprobs(logits.float() / self.parameters.temperature, tokens)
 
     def token_rewards(self, rollouts: Rollouts) -> Tensor:
-        """Return the reward of each token, [B, N]: minus the price of divergence, plus the score at the end."""
+        """Return the reward of each token, [B, N]: the score at the end less the price of divergence."""
         rewards = -self.kl_coefficient * rollouts.token_kl()
+        # The score belongs to the whole answer, so it is given at its last token.
         last = (rollouts.mask.sum(1).long() - 1).clamp(min=0)
         return rewards.scatter_add(1, last.unsqueeze(1), self.final_scores(rollouts).unsqueeze(1))
 
@@ -158,6 +161,7 @@ class PPOTrainer(TrainingTask):
         advantages, returns = generalised_advantages(
             rewards, values, rollouts.mask, settings.discount, settings.trace
         )
+        # Whitened advantages make the learning rate independent of the reward's scale.
         advantages = whiten_values(advantages, rollouts.mask)
         # state_dict holds the tensors themselves, which the steps change.
         before = copy.deepcopy(self.learner.state_dict())
@@ -451,6 +455,7 @@ def train_ppo(
     if held_out := held_out[: settings.held_out]:
         world.check_units(len(held_out), "the number of held-out prompts")
     judge = load_reward(Path(reward), world.device, compute_dtype(world.device))
+    # Answers go to the reward model as token ids, not as text.
     if judge.tokenizer.vocabulary != tokenizer.vocabulary:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
     # Loaded once more: the policy's weights change, the reference's must not.

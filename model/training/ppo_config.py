@@ -98,6 +98,7 @@ class PPOConfig(LoopParameters):
         for name in ("discount", "trace"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        # Minibatches of different sizes would weigh their answers differently.
         if self.batch % self.minibatches:
             raise ValueError(f"minibatches is {self.minibatches}; it must divide batch, {self.batch}")
 

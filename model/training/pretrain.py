@@ -76,6 +76,7 @@ class PretrainTrainer(TrainingTask):
             TokenFile(tokenizer_folder, "train", lengths), context, parameters.batch, seed
         )
         self.valid = TokenFile(tokenizer_folder, "valid", lengths)
+        # Refused here rather than after the training, when the held-out loss is measured.
         if not self.valid.num_windows(context):
             raise UserError(
                 f"the validation text has {len(self.valid.tokens)} tokens, fewer than one window of "
@@ -113,6 +114,7 @@ class PretrainTrainer(TrainingTask):
         )
 
     def on_checkpoint_sample(self, step: int) -> None:
+        # One process writes the samples; the others would write the same.
         if self.world.rank:
             return
         prompts = [self.tokenizer.encode(prompt) for prompt in self.parameters.prompts]

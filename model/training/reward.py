@@ -114,6 +114,7 @@ def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -
     Raises:
         UserError: A file is missing or broken.
     """
+    # In float32; the caller's type is set at the end, after the head is loaded.
     body, tokenizer = load_model(folder / "model")
     reward = RewardModel(body, tokenizer)
     try:
@@ -184,10 +185,12 @@ class RewardTrainer(TrainingTask):
         return fitting
 
     def _group_batch(self, step: int) -> list[Group]:
+        # Whole batches only: groups left over wait for the next epoch's order.
         each = self.labels.groups // self.parameters.batch
         epoch, within = divmod(step, each)
         if self._groups[0] != epoch:
             self._groups = (epoch, self.labels.epoch_groups(self.seed, epoch))
+        # Groups are in the order of strata, so batches draw from all of them.
         mixed = seeded_rng(self.seed, epoch, 2).permutation(self.labels.groups)
         start = within * self.parameters.batch
         return [self._groups[1][i] for i in mixed[start : start + self.parameters.batch]]

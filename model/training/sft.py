@@ -55,6 +55,7 @@ class SFTTrainer(TrainingTask):
         self.world = world
         self.model, self.tokenizer = load_model(base)
         if parameters.from_random:
+            # The tokenizer stays the base's.
             self.model = Transformer(load_architecture(base)).init_weights(seed)
         self.architecture = self.model.architecture
         self.learner = MixedPrecisionOptimizer(

@@ -154,6 +154,7 @@ def supervised_update(
         learner.accumulate_grads()
         total += loss.detach()
     learner.world.all_reduce([total])
+    # Reduced first, so that all processes see the same value and skip the same batch.
     value = total.item()
     if not math.isfinite(value):
         learner.zero_grad()
@@ -175,7 +176,7 @@ class Interrupted(SystemExit):
 
 
 class Trainer:
-    """A runner of a recipe in a folder. It appends to `curves.jsonl` and keeps two files in `checkpoints/`."""
+    """A runner of a recipe in a folder. It appends to `curves.jsonl` and keeps two checkpoints."""
 
     def __init__(
         self, recipe: TrainingTask, parameters: LoopParameters, folder: Path, seed: int, report: EventCallback
@@ -224,6 +225,7 @@ class Trainer:
                 if self.world.any_process(self.stopping or self._is_checkpoint_due()):
                     self._save_checkpoint()
                     if self.world.any_process(self.stopping):
+                        # 128 + SIGTERM, as a shell reports it.
                         raise Interrupted(143)
             return {**self.figures, **self._finish_training()}
 
@@ -366,12 +368,14 @@ class Trainer:
             save_checkpoint(self.folder / "checkpoints", self.step, state)
         self.world.wait_for_all()
         self.saved = time.monotonic()
+        # The time of writing limits how often checkpoints are written; see `_is_checkpoint_due`.
         self.saving = self.saved - began
 
     def _restore_checkpoint(self) -> bool:
         state = load_checkpoint(self.folder / "checkpoints", self._send_message, self.world)
         self.step = int(state["step"]) if state else 0
         if self.is_main_process:
+            # Points after the checkpoint belong to steps that are taken again.
             _truncate_curves(self.folder / "curves.jsonl", self.step if state else -1)
         if state is None:
             return False
@@ -395,6 +399,7 @@ class Trainer:
         if not self.is_main_process:
             yield
             return
+        # A killed flow's training may still be writing its last checkpoint here.
         with (self.folder / TRAINING_LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
