@@ -33,7 +33,6 @@ def log(
     from tasks.data import version_history
 
     console = Console(highlight=False)
-    # Versions made in this folder are recorded without git too, so the log is never empty for want of it.
     found, problem = version_history.version_log(Path.cwd()), git_problem(Path.cwd())
     if problem:
         console.print(

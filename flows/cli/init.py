@@ -252,7 +252,7 @@ def _measure_machine(device: str, console: Console) -> Machine:
     """Return this machine. Its speed is measured each time a shape is tried, and printed."""
     from model.training import throughput
 
-    # Imported late, as the names above are for type checkers only.
+    # Under another name: `Machine` above is for type checkers only.
     from tasks.onboarding.model_sizing import Machine as Tried
 
     advised = False

@@ -44,9 +44,7 @@ from model.training.trainer import Trainer, TrainingTask, micro_batches
 
 Score = Callable[[Sequence[Sequence[int]]], Tensor]
 
-
-# Tries of one step, each at half the rate of the one before.
-MOST_TRIES = 6
+MOST_TRIES = 6  # of one step, each at half the rate of the one before
 # Mean distance of the first minibatch's ratios from 1: by float32 rounding, by bfloat16 rounding, by a bug.
 RATIO_NOISE, RATIO_NOISE_BFLOAT16, RATIO_BROKEN = 1e-3, 0.05, 0.5
 
@@ -93,12 +91,7 @@ class PPOTrainer(TrainingTask):
 
     @torch.no_grad()
     def roll_out(self, prompts: list[list[int]], place: tuple[int, ...]) -> Rollouts:
-        """Answer and score the prompts.
-
-        Args:
-            prompts: Token rows.
-            place: The place of the random numbers, which are the same for any number of processes.
-        """
+        """Answer and score the prompts, with the random numbers of `place` for any number of processes."""
         settings, end = self.parameters, self.tokenizer.end
         count = len(prompts)
         # For all rows, then cut: a row's numbers do not depend on the number of processes.
@@ -121,8 +114,7 @@ class PPOTrainer(TrainingTask):
         steps = torch.arange(settings.new_tokens, device=self.world.device)
         mask = (steps < answers.lengths.to(self.world.device).unsqueeze(1)).float()
         logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
-        # Log-probabilities are computed again by a training pass: the sampler's cached pass rounds
-        # differently.
+        # Computed again by a training pass: the sampler's cached pass rounds differently.
         for part in micro_batches(slice(0, len(mine)), settings.micro_batch or settings.batch):
             logits, values[part] = self.policy(tokens[part], positions[part])
             logprobs[part] = self._token_logprobs(logits, completions[part])
@@ -139,7 +131,6 @@ class PPOTrainer(TrainingTask):
     def token_rewards(self, rollouts: Rollouts) -> Tensor:
         """Return the reward of each token, [B, N]: the score at the end less the price of divergence."""
         rewards = -self.kl_coefficient * rollouts.token_kl()
-        # The score belongs to the whole answer, so it is given at its last token.
         last = (rollouts.mask.sum(1).long() - 1).clamp(min=0)
         return rewards.scatter_add(1, last.unsqueeze(1), self.final_scores(rollouts).unsqueeze(1))
 
@@ -154,16 +145,13 @@ class PPOTrainer(TrainingTask):
         settings = self.parameters
         chosen = batch_order(self.seed, step, settings.batch, len(self.prompts))
         rollouts = self.roll_out([self.prompts[i] for i in chosen], (step, 1))
-        # The mean length of the first answers is the assistant's own, before it has learned anything.
         self.reference_length = self.reference_length or rollouts.mask.sum(1).mean().item()
         rewards = whiten_values(self.token_rewards(rollouts), rollouts.mask, keep_mean=True)
         values = rollouts.values * rollouts.mask
         advantages, returns = generalised_advantages(
             rewards, values, rollouts.mask, settings.discount, settings.trace
         )
-        # Whitened advantages make the learning rate independent of the reward's scale.
         advantages = whiten_values(advantages, rollouts.mask)
-        # state_dict holds the tensors themselves, which the steps change.
         before = copy.deepcopy(self.learner.state_dict())
         tries, undone = 0, True
         while undone and tries < MOST_TRIES:
@@ -385,10 +373,9 @@ class PPOTrainer(TrainingTask):
 def read_prompts(
     path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: EventCallback
 ) -> list[list[int]]:
-    """Return the tokenised prompts of a folder of pairs, after their histories.
+    """Return the tokenised prompts of a folder of pairs; report those that lose turns or are left out.
 
-    A conversation loses its oldest turns until it fits `room` tokens. A prompt that is still too long is left
-    out. Both are reported.
+    A conversation loses its oldest turns until it fits `room` tokens; a prompt still too long is left out.
     """
     rows = (row for row in each_row(path) if not sources or row["source"] in sources)
     prompts = [chat_prompt(row, tokenizer, room) for row in rows]
@@ -414,22 +401,8 @@ def train_ppo(
 ) -> dict[str, float]:
     """Align the assistant in `policy` with the reward model in `reward`; write it to `folder`/model.
 
-    Args:
-        parameters: As in PPOConfig.
-        policy: The assistant's model folder.
-        reward: The folder of the stage reward.
-        prompts: The folder of the stage split.
-        folder: The output; a checkpoint in it is resumed.
-        seed: The seed.
-        device: cpu or cuda.
-        report: The event callback.
-
-    Returns:
-        The last metrics, and those of the best step.
-
-    Raises:
-        UserError: The prompts are fewer than a batch or leave no room for an answer, or the reward model has
-            another tokenizer.
+    `reward` and `prompts` are folders of the stages reward and split. A checkpoint in `folder` is resumed.
+    Raise UserError for too few or too long prompts, or a reward model with another tokenizer.
     """
     world = ProcessGroup.join_group(device)
     out = Path(folder)
@@ -455,10 +428,8 @@ def train_ppo(
     if held_out := held_out[: settings.held_out]:
         world.check_units(len(held_out), "the number of held-out prompts")
     judge = load_reward(Path(reward), world.device, compute_dtype(world.device))
-    # Answers go to the reward model as token ids, not as text.
     if judge.tokenizer.vocabulary != tokenizer.vocabulary:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
-    # Loaded once more: the policy's weights change, the reference's must not.
     reference, _ = load_model(Path(policy))
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
     recipe = PPOTrainer(
