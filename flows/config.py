@@ -376,8 +376,7 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
         )
         if first["type"] == "missing":
             raise UserError(f"{where} is missing") from error
-        # A stage's message begins with its own key: "steps is -1; ..." of rlhf becomes "rlhf.steps is -1;
-        # ...".
+        # A stage's message begins with its own key: "steps is -1" of rlhf becomes "rlhf.steps is -1".
         if own := re.match(r"([\w.]+)(?= (is|has|holds) )", said):
             section = where.removesuffix(own[0]).removesuffix(".")
             raise UserError(f"{section}.{said}" if section else said) from error

@@ -128,7 +128,7 @@ def prefect_command(host: str, port: int) -> tuple[str, ...]:
 def mlflow_server(place: Settings, where: ListenAddress, prefect: ListenAddress | None = None) -> Service:
     """Return MLflow's server as a service. It uses the store of the runs, and their files go through it."""
     login = place.login
-    # Experiments that were made without a server keep their old artifact location.
+    # Experiments made with a server that did not proxy artifacts keep their old location.
     options = (
         "--host", where.host, "--port", str(where.port), "--workers", "1",
         "--artifacts-destination", (place.root / MLFLOW_FOLDER / "artifacts").as_uri(),

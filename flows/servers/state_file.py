@@ -125,7 +125,7 @@ def read_served(root: Path) -> Served | None:
                 file.seek(0)
                 if found := _parse_state(file.read()):
                     return found
-                # The file is being written, as it has no valid content.
+                # No valid content: the file is just being written.
                 time.sleep(BETWEEN_SECONDS)
     except OSError:
         pass
