@@ -117,7 +117,12 @@ def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
 
     `copies` are bytes in MLflow's folder that are listed apart from its records.
     """
-    found = [(str(path), size_of(_record_files(root / path)), why) for path, why in _KEPT]
+    linked = [path for path in (LOGS, DUPLICATES) if leads_elsewhere(root, path)]
+    found = [
+        (str(path), size_of(_record_files(root / path)), why) for path, why in _KEPT if path not in linked
+    ]
+    reason = "a link leads out of the project's folder, so nothing is removed there"
+    found += [(str(path), size_of(_record_files(root / path)), reason) for path in linked]
     records = size_of(_record_files(root / MLFLOW_FOLDER)) - copies
     found.append((str(MLFLOW_FOLDER), records, "records: manifests, presets, lineage, diffs and figures"))
     aside = [path for path in sorted((root / RECORDS).glob("replaced-*")) if path.is_dir()]

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.events import Step
+from model.events import Evaluation
 from tests.benchmarks.run_copies import Template
 from tests.benchmarks.smoke import SMOKE, call, lay
 
@@ -135,11 +135,11 @@ def _varied(digest: str, making: int) -> str:
     return hashlib.sha256(f"{digest} {making}".encode()).hexdigest()[: len(digest)] if making else digest
 
 
-def _curves(folder: Path) -> Iterator[dict[str, Any]]:
+def _curves(folder: Path) -> Iterator[Evaluation]:
     if (folder / "curves.jsonl").exists():
         for line in (folder / "curves.jsonl").read_text().splitlines():
             row = json.loads(line)
-            yield Step(step=row.pop("step"), metrics=row)
+            yield Evaluation(row.pop("step"), row)
 
 
 def commands(root: Path) -> dict[str, tuple[str, ...]]:

@@ -30,6 +30,7 @@ def test_versions_the_champion_a_rollback_and_the_history(project):
     tracker = open_tracker()
     for digest, score in (("a", 0.1), ("b", 0.2)):
         run = tracker.client.create_run(tracker.experiment).info.run_id
+        tracker.client.log_text(run, digest, "model/config.json")
         aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
         metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
         tracker.register(aligned, StageOutput("gate", digest, "", digest, False, 0.1, metrics))

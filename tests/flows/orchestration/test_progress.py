@@ -159,10 +159,10 @@ def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> Non
 
 def test_work_over_shards_says_rows_and_megabytes() -> None:
     console = screen()
-    event = Step(steps=4, metrics={}, rows=12345, megabytes_per_second=31.25)
+    event = Step(4, 4, rows=12345, megabytes_per_second=31.25, seconds_left=0.0)
     with ProgressDisplay("demo", "cpu", lambda text: None, console) as display:
         display.start_stage("ingest")
-        display.show_event({**event, "step": 4, "seconds_left": 0.0})
+        display.show_event(event)
     assert "ingest    4/4 12,345 rows · 31.2 MB/s · 0.0 s left" in written(console)
 
 

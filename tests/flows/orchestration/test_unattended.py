@@ -218,6 +218,7 @@ def asking(score: float) -> State:
     with PipelineRun(preset) as run:
         run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
         aligned = _lay_model(str(score), run.tracker.run)
+        run.tracker.client.log_text(run.tracker.run, str(score), "model/config.json")
         run.register_model(aligned, run(gate, preset.gate, lay(score)))
         outcome = run.collect_outcome()
     return deployments._finish_or_suspend(preset, outcome)

@@ -19,7 +19,7 @@ from model.training.launcher import TrainingFailed, launch_training
 
 def counting(steps: int, report: EventCallback) -> dict[str, Any]:
     for step in range(steps):
-        report(Step(step=step))
+        report(Step(step, steps))
     print("a library's chatter")
     return {"steps": steps, "rank": os.environ["RANK"]}
 

@@ -3,7 +3,7 @@
 import os
 import time
 
-from tasks.cleanup.record_gc import find_remains, kept_elsewhere, remove_remains
+from tasks.cleanup.record_gc import DUPLICATES, LOGS, find_remains, kept_elsewhere, remove_remains
 
 HOUR = 3600.0
 
@@ -42,3 +42,16 @@ def test_old_logs_and_temporary_files_go_and_all_else_stays(tmp_path):
 def test_a_file_of_dvc_that_is_being_written_stays_whatever_the_age_asked_for(tmp_path):
     lay(tmp_path, ".dvc/cache/files/md5/ab/.cd.x1Y.tmp", 2)
     assert find_remains(tmp_path, 0.0, time.time(), prefect_idle=True) == []
+
+
+def test_folders_that_are_links_are_named_and_left_alone(tmp_path):
+    files = [lay(tmp_path, f"elsewhere/{name}/a.log", 400) for name in ("logs", "duplicates")]
+    for name, link in (("logs", LOGS), ("duplicates", DUPLICATES)):
+        (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / link).symlink_to(tmp_path / "elsewhere" / name)
+    assert find_remains(tmp_path, 0.0, time.time(), prefect_idle=True) == []
+    kept = {path: why for path, _, why in kept_elsewhere(tmp_path)}
+    assert set(kept) == {str(LOGS), str(DUPLICATES)} and all(
+        "a link leads out" in why for why in kept.values()
+    )
+    assert all(path.exists() for path in files)

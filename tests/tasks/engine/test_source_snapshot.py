@@ -119,7 +119,7 @@ if __name__ == "__main__":
     [
         "from pathlib import Path; Path('model/where.py').write_text('VALUE = 3')",
         "from pathlib import Path; Path('tasks/touch.py').unlink()",
-        "report({'event': 'sources', 'modules': {'model.where': '0' * 64}})",
+        "from model.events import ImportedSources; report(ImportedSources({'model.where': '0' * 64}))",
         "from pathlib import Path; import os; p = Path('model/where.py'); t = p.read_text(); "
         "import time; time.sleep(2.5); p.write_text(''); p.write_text(t)",
     ],

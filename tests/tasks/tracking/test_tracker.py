@@ -65,7 +65,7 @@ def track(tracker: Tracker, reference: StageOutput, parents=()) -> StageOutput:
         tracker.open_stage(reference.stage, {"optimizer": {"learning_rate": 0.1}}, list(parents)),
     ):
         for step in range(1, 1200):
-            tracker.log_event(Step(step=step, metrics={"loss": 1 / step}))
+            tracker.log_event(Step(step, 3, {"loss": 1 / step}))
         run = tracker.close_stage(reference, "0123.dir")
     return StageOutput(**{**vars(reference), "run": run})
 
