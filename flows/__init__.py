@@ -1,4 +1,4 @@
-"""Orchestration: which stages run in what order, the preset, and the command line.
+"""Orchestration: the preset, the order of the stages, and the command line.
 
-What a stage computes belongs in `tasks/`, and nothing in `tasks/` or `model/` imports this package.
+What a stage computes belongs in `tasks/`. Nothing in `tasks/` or `model/` imports this package.
 """

@@ -1,4 +1,4 @@
-"""The one configuration: a preset file and the command line's changes, checked before anything runs."""
+"""The configuration: a preset file and the command line's changes, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tasks.tracking.products import product_named
 from tasks.validate import ValidateParameters
 from tasks.validation.training_preflight import Trainings
 
-# More training processes, or processes of one machine, than there are anywhere.
+# An upper bound that no real machine or training reaches; larger values are typing errors.
 MOST_PROCESSES = 4096
 
 
@@ -60,7 +60,11 @@ def _checked_name(key: str, name: str) -> str:
 
 
 class Tracking(BaseModel):
-    """Where runs are recorded. Empty: MLflow on SQLite under var/, Prefect's server as it is found."""
+    """The stores that runs are recorded in.
+
+    Empty `mlflow`: SQLite under var/. Prefect's server is the one that the environment names, or a running
+    one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,7 +79,7 @@ class Tracking(BaseModel):
     @field_validator("mlflow")
     @classmethod
     def _no_password(cls, address: str) -> str:
-        # A preset is shown by Prefect and kept by MLflow.
+        # A preset is no place for secrets: Prefect shows it and MLflow stores it.
         if url_secrets.secret_problem(address):
             raise UserError(
                 "tracking.mlflow holds a password or a user; set MLFLOW_TRACKING_URI in the environment "
@@ -89,7 +93,7 @@ class Tracking(BaseModel):
 
 
 class Spreading(BaseModel):
-    """Where work over many shards goes: processes of this machine (0: one a core), or a Dask cluster.
+    """The workers for work over many shards: processes of this machine (0: one a core), or a Dask cluster.
 
     `dask` is a scheduler's address, or `local` for a small cluster on this machine; empty: no cluster.
     """
@@ -112,7 +116,7 @@ class Spreading(BaseModel):
 
 
 class Sharing(BaseModel):
-    """Whether outputs of stages are shared with other hosts, at `data.remote` where there is one."""
+    """The sharing of stage outputs with other hosts, at `data.remote` if that is set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -120,7 +124,7 @@ class Sharing(BaseModel):
 
 
 class Placement(BaseModel):
-    """The pool of Prefect's whose workers have the device; empty: all is run where the flow is."""
+    """The Prefect pool whose workers have the device; empty: every stage runs where the flow runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -133,9 +137,9 @@ class Placement(BaseModel):
 
 
 class Promotion(BaseModel):
-    """Who makes a model champion that passed the gate and beats the champion: the gate, or a person.
+    """The approval of a model that passed the gate and beats the champion: by the gate alone, or by a person.
 
-    A person is waited for so many `hours`; nothing said by then is a no.
+    A person has `hours` to decide; no decision counts as a refusal.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -145,7 +149,7 @@ class Promotion(BaseModel):
 
 
 class Registration(BaseModel):
-    """Where models are registered.
+    """The product that models are registered under.
 
     `model` is the product, which has its own versions and champion in MLflow; empty: the preset's name.
     `compare_with` names an output of var/artifacts/champion that evaluate scores too; empty: the champion.
@@ -163,7 +167,7 @@ class Registration(BaseModel):
 
 
 class Preset(BaseModel):
-    """A whole pipeline: one section a stage, each the parameters that stand beside the code it steers."""
+    """A whole pipeline: one section a stage, each the parameter class of the code that it configures."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -195,13 +199,13 @@ class Preset(BaseModel):
 
     @property
     def product(self) -> str:
-        """The name of the product: each has its own registered model in MLflow."""
+        """Return the name of the product. Each product has its own registered model in MLflow."""
         return self.registration.model or self.name
 
     @field_validator("name")
     @classmethod
     def _named(cls, name: str) -> str:
-        # configs/NAME.yaml is the file that messages and triggers take it from.
+        # Messages and triggers derive the file's name from this: configs/NAME.yaml.
         if "/" in name or "\\" in name:
             raise ValueError(f"name is {name!a}, which is a path; a name without slashes is right")
         return _checked_name("name", name)
@@ -228,7 +232,7 @@ class Preset(BaseModel):
 
     @model_validator(mode="after")
     def _reached(self) -> Preset:
-        """A pool's worker may be on another host: what it needs must be where that looks too."""
+        """Refuse a pool whose workers, on other hosts, could not reach inputs and outputs."""
         pool, remote = self.placement.train, self.data.remote
         if pool and not (remote and self.share.outputs):
             lacks = "share.outputs is false" if remote else "data.remote is empty"
@@ -244,7 +248,8 @@ class Preset(BaseModel):
 
     @model_validator(mode="after")
     def _shared(self) -> Preset:
-        """Each training process needs a part of every batch."""
+        """Refuse batches smaller than the number of processes: each process needs a part of every batch."""
+        # RLHF learns from minibatches, so these must be shared among the processes too.
         minibatch = self.rlhf.batch // self.rlhf.minibatches
         counts = {
             "pretrain.batch": self.pretrain.batch if not self.base else self.processes,
@@ -260,12 +265,14 @@ class Preset(BaseModel):
         return self
 
     def find_device(self) -> str:
-        """Return the kind of device that this host trains on; where a pool trains, the one that is there.
+        """Return the kind of device that this host trains on.
+
+        With `placement.train` a pool trains, and the kind is whichever this host has.
 
         Raises:
             UserError: This host has no such device, too few of them, or too little memory for the model.
         """
-        # Where a pool has the device, this host needs none.
+        # If a pool trains, this host needs no device of its own.
         if self.placement.train:
             return find_device()
         device = find_device(self.device)
@@ -278,14 +285,19 @@ class Preset(BaseModel):
     def check_base(self, root: Path) -> str:
         """Check the model folder that `base` names, before anything is computed for it.
 
+        Args:
+            root: The project's folder, which a relative path starts from.
+
         Returns:
-            What of the preset is not used because of it; empty if all is.
+            A sentence about the part of the preset that the base model overrides; empty if there is none.
 
         Raises:
-            UserError: there is no such folder, or it is no model that can be used.
+            UserError: The folder does not exist, or its model cannot be used.
         """
         if not self.base:
             return ""
+        # As a command's first step: a base model that cannot be used must not be found after hours of
+        # ingestion.
         context = check_model(base_folder(self.base, root)).context
         if "architecture" not in self.model_fields_set:
             return ""
@@ -295,22 +307,22 @@ class Preset(BaseModel):
         )
 
     def validation_parameters(self) -> ValidateParameters:
-        """Validation's parameters, with the share of bad rows that single sources allow."""
+        """Return validation's parameters with the share of bad rows that single sources allow."""
         own = {
             source.name: source.quarantine for source in self.data.sources if source.quarantine is not None
         }
         return replace(self.validation, sources={**self.validation.sources, **own})
 
     def label_parts(self) -> LabelsParameters:
-        """Return the labels' parameters; only a judge that is a reward model needs labels of its own."""
+        """Return the labels' parameters. Only a judge that is a reward model gets a share of the labels."""
         return self.labels if self.evaluate.judge == REWARD_MODEL else replace(self.labels, judge_share=0.0)
 
     def judge_parameters(self) -> JudgeParameters:
-        """Return the judge's parameters: what judges, and how a reward model learns."""
+        """Return the judge's parameters: its kind, and how a reward model is trained."""
         return JudgeParameters(self.evaluate.judge, self.reward)
 
     def training_requirements(self, root: Path) -> Trainings:
-        """Return what the trainings ask of the data, for the check before the first of them."""
+        """Return the trainings' requirements on the data, for the check before the first of them."""
         context = load_architecture(base_folder(self.base, root)).context if self.base else None
         return Trainings(
             context or self.architecture.context, bool(self.base), self.pretrain, self.sft,
@@ -318,12 +330,21 @@ class Preset(BaseModel):
         )  # fmt: skip
 
     def tokenizer_parameters(self) -> TokenizerParameters:
-        """The tokenizer's parameters: a base model from elsewhere brings its own tokenizer."""
+        """Return the tokenizer's parameters. A base model has its own tokenizer, so `base` is passed on."""
         return replace(self.tokenizer, base=self.base) if self.base else self.tokenizer
 
 
 def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
-    """The preset of a file with `section.key=value` changes. Raises UserError with the file or the key."""
+    """Return the preset of a file with changes applied.
+
+    Args:
+        path: The YAML file.
+        changes: Changes of single keys, each as `section.key=value`.
+
+    Raises:
+        UserError: The file is missing or not right; the message names the file or the key.
+    """
+    # lexists: a dangling link is named as unreadable below, not as missing.
     if not os.path.lexists(path):
         near = sorted(str(found) for found in Path("configs").glob("*.yaml"))
         raise UserError(f"{path} does not exist; presets here are {', '.join(near) or 'none'}")
@@ -337,8 +358,10 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
 
 
 def check_preset(values: Mapping[str, Any]) -> Preset:
-    """A preset of plain values. Raises UserError in one sentence: the key, and what would be right."""
+    """Return the preset of plain values. Raise UserError with the key and what would be right."""
+    # Secrets of the environment must be known before a message can repeat a value.
     url_secrets.use_environment(os.environ)
+    # Before pydantic, which would convert values of other types.
     check_values(values, Preset)
     try:
         return Preset.model_validate(values)
@@ -353,7 +376,7 @@ def check_preset(values: Mapping[str, Any]) -> Preset:
         )
         if first["type"] == "missing":
             raise UserError(f"{where} is missing") from error
-        # A stage's own sentence begins with its key: "steps is -1; …" of rlhf is about rlhf.steps.
+        # A stage's message begins with its own key: "steps is -1" of rlhf becomes "rlhf.steps is -1".
         if own := re.match(r"([\w.]+)(?= (is|has|holds) )", said):
             section = where.removesuffix(own[0]).removesuffix(".")
             raise UserError(f"{section}.{said}" if section else said) from error

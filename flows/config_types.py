@@ -1,6 +1,6 @@
-"""The kinds of values that a preset's keys take: unknown keys and other kinds are refused by name.
+"""Type checks for a preset's keys: unknown keys and values of another type are refused by name.
 
-pydantic alone would make the number 1 of `true`, and `true` of the text "yes". It ignores unknown keys of
+pydantic alone would turn `true` into the number 1, and the text "yes" into `true`. It ignores unknown keys of
 plain dataclasses.
 """
 
@@ -19,9 +19,9 @@ from pydantic import BaseModel
 from model.errors import UserError
 from tasks.common import url_secrets
 
-# Characters of a person's key or value that a message repeats.
+# The number of characters of a user's key or value that a message repeats.
 _LONGEST = 80
-# No key needs a larger number; one that does not fit an array or a clock would end in a traceback.
+# No key needs larger numbers. One that does not fit an array or a clock would end in a traceback.
 LARGEST_INTEGER, LARGEST_FLOAT = 10**12, 1e15
 UNBOUNDED = ("seed",)
 _RIGHT: dict[Any, str] = {
@@ -33,7 +33,7 @@ _RIGHT: dict[Any, str] = {
     dict: "a mapping of keys to values",
 }
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
-# What UTF-8 cannot hold, and what no file name or database takes.
+# Lone surrogates, which UTF-8 cannot hold, and NUL, which no file name or database takes.
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -42,17 +42,17 @@ def check_values(values: Any, kind: Any) -> None:
 
     Args:
         values: The values as YAML gave them.
-        kind: The model whose fields say what is right.
+        kind: The model class whose fields give the types.
 
     Raises:
-        UserError: A key is not known, or a value is of another kind; the sentence names the key.
+        UserError: A key is not known, or a value is of another type; the sentence names the key.
     """
     _refuse_unknown(values, kind, (), kind)
     _refuse_other_kinds(values, kind, ())
 
 
 def said_value(value: Any) -> str:
-    """Return a value as a message repeats it: short, and as YAML writes it."""
+    """Return a value as a message repeats it: short, without secrets, and as YAML writes it."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -61,7 +61,7 @@ def said_value(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list | tuple | set):
         return "a list"
-    # Cut before secrets are looked for, which takes long in a text without end.
+    # Cut first: the search for secrets takes long in a very long text.
     said = url_secrets.hide_secrets(
         repr(value[: 4 * _LONGEST]) if isinstance(value, str | bytes) else str(value)
     )
@@ -104,7 +104,7 @@ def _refuse_other_kinds(value: Any, kind: Any, where: tuple[str, ...]) -> None:
 
 
 def _refuse_each(value: Any, kinds: tuple[Any, ...], where: tuple[str, ...]) -> None:
-    """Check a value that may be of several kinds against the first that fits it."""
+    """Check a value of a union type against the first member that fits it."""
     right = []
     for kind in kinds:
         origin = get_origin(kind) or kind
@@ -124,6 +124,7 @@ def _is_a(value: Any, kind: Any) -> bool:
         return isinstance(value, list | tuple)
     if kind is dict:
         return isinstance(value, Mapping)
+    # pydantic accepts numbers in quotes, and so must this check.
     if kind is int and isinstance(value, str):
         return _WHOLE.fullmatch(value) is not None
     if kind is int:
@@ -134,7 +135,7 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return the number that a value is or, as a text, spells: YAML 1.1 takes 1e-4 for a text."""
+    """Return the number that a value is or, as a text, spells: YAML 1.1 reads 1e-4 as a text."""
     try:
         return float(value) if isinstance(value, int | float | str) else None
     except (ValueError, OverflowError):
@@ -165,7 +166,7 @@ def _short_key(key: Any) -> str:
 
 
 def _refuse_unknown(values: Any, kind: Any, where: tuple[str, ...], whole: Any) -> None:
-    """Walk the values beside the types. `whole` is the preset's type, for keys of another section."""
+    """Refuse unknown keys, section by section. `whole` is the preset's type, for hints to other sections."""
     known = _keys(kind)
     if known is None or not isinstance(values, Mapping):
         return
@@ -195,6 +196,7 @@ def _keys(kind: Any) -> dict[str, Any] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
     if isinstance(kind, type) and is_dataclass(kind):
+        # The fields' own types are strings, as annotations are postponed in every module.
         hints = get_type_hints(kind)
         return {field.name: hints[field.name] for field in fields(kind)}
     return None
@@ -209,6 +211,6 @@ def _is_map(kind: Any) -> bool:
 
 
 def _elsewhere(key: str, whole: Any) -> list[str]:
-    """Where the same key stands in another section."""
+    """Return the path of the same key in another section; an empty list if there is none."""
     sections = _keys(whole) or {}
     return [f"{name}.{key}" for name, kind in sections.items() if key in (_keys(kind) or {})][:1]

@@ -1,6 +1,6 @@
-"""What schedules and events start: each reads the preset as its file is on that day. See prefect.yaml.
+"""The flows that schedules and events start. Each reads its preset file anew at each run. See prefect.yaml.
 
-Imports wait for the run, so that one that is triggered is seen to run within seconds.
+Imports wait for the run, so that Prefect shows a triggered run as running within seconds.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from tasks.engine.output import StageOutput
 
 DEMO = "configs/demo.yaml"
-# In one of these it has read, or is going to read, the data of all events before it.
+# A run in one of these states has read, or will read, the data of all events before it.
 TAKES_OVER = [
     StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.COMPLETED,
 ]  # fmt: skip
 LOOKED_AT = 100
 _SHOWN = 200
-# How the message begins of a look that found nothing.
+# The start of the message of a run that found no new labels; `_prune_looks` finds such runs by it.
 NOTHING_NEW = "nothing new since the data"
 
 
 @flow(name="chatmill-nightly", persist_result=False)
 def nightly(config: str = DEMO, changes: list[str] | None = None) -> State:
-    """The whole chain; what did not change is reused."""
+    """Run the whole chain; what did not change is reused."""
     preset = _read_deployed_preset(config, changes)
     if answered := _read_decision(preset):
         return answered
@@ -52,7 +52,7 @@ def nightly(config: str = DEMO, changes: list[str] | None = None) -> State:
 
 @flow(name="chatmill-labels", persist_result=False)
 def labels(config: str = DEMO, changes: list[str] | None = None) -> State:
-    """What the sources hold by now as a new version of the data; new labels among it start `align`."""
+    """Make a new version of the data from the sources; new labels in it start `align`."""
     preset = _read_deployed_preset(config, changes)
     if data := _notified_hash(preset):
         _prune_looks()
@@ -71,7 +71,7 @@ def align(
     announced: str = "",
     data_hash: str = "",
 ) -> State:
-    """The chain for new labels: reward model, RLHF, evaluation and gate are made anew, the rest is reused.
+    """Run the chain for new labels: make reward model, RLHF, evaluation and gate again, reuse the rest.
 
     Args:
         config: The preset of this deployment.
@@ -88,6 +88,7 @@ def align(
     preset = _read_deployed_preset(chosen, changes)
     if answered := _read_decision(preset):
         return answered
+    # The newest run handles the labels of all events before it.
     if data_hash and (newer := _find_newer_run()):
         return Completed(message=f"run {newer} was asked for later and reads these labels too")
     if data_hash and (run := _find_handling_run(preset, data_hash)):
@@ -98,7 +99,7 @@ def align(
 
 
 def _named_preset(announced: str, presets: list[str]) -> str | None:
-    """Return the deployment's own name for the preset that an event names; None: it names no such preset.
+    """Return the deployment's own name for the preset that an event names; None if it names no such preset.
 
     Whoever can send an event must not choose what runs here, so an event's text is only compared.
     """
@@ -122,7 +123,7 @@ def _not_named(announced: str, presets: list[str]) -> str:
 
 
 def _finish_or_suspend(preset: Preset, outcome: Outcome) -> State:
-    """The end of a run; where a person is asked about what came out, it is suspended until they decided."""
+    """Return the final state of a run; suspend it first if a person must approve its model."""
     if outcome.waits:
         from flows.orchestration.human_approval import await_decision
 
@@ -132,7 +133,7 @@ def _finish_or_suspend(preset: Preset, outcome: Outcome) -> State:
 
 
 def _read_decision(preset: Preset) -> State | None:
-    """What a person decided about the model of this run, which was suspended for it; None: it begins."""
+    """Return the final state of a run that was suspended for a person's decision; None for a new run."""
     if preset.promote.approval != "human":
         return None
     from flows.orchestration.human_approval import await_decision
@@ -143,7 +144,8 @@ def _read_decision(preset: Preset) -> State | None:
 def _read_deployed_preset(config: str, changes: list[str] | None) -> Preset:
     from tasks.engine.source_snapshot import take_snapshot
 
-    # Before the stages are imported: the run has one state of the code from here to its end.
+    # The snapshot is taken before the stages are imported: the run then uses one state of the code to its
+    # end.
     take_snapshot(Path.cwd())
     from flows.config import Placement, read_preset
     from flows.orchestration.run_links import name_flow_run
@@ -153,15 +155,15 @@ def _read_deployed_preset(config: str, changes: list[str] | None) -> Preset:
     context = FlowRunContext.get()
     own = context.flow_run.work_pool_name if context and context.flow_run else None
     if preset.placement.train and preset.placement.train == own:
-        # It has a worker of that pool already, and could wait for ever for a second one.
+        # This run occupies a worker of that pool; with one worker, waiting for a second would never end.
         return preset.model_copy(update={"placement": Placement()})
     return preset
 
 
 def _notified_hash(preset: Preset) -> str:
-    """The data's hash where sources and admissions are as they were when labels were last looked for.
+    """Return the data's hash if sources and admissions did not change since the last announcement; else "".
 
-    Asked every few minutes, most often with nothing new: that is to leave no run in MLflow each time.
+    This runs every few minutes, mostly with no result, so it must not leave a run in MLflow each time.
     """
     from tasks.data.new_labels import known_labels
 
@@ -172,7 +174,7 @@ def _notified_hash(preset: Preset) -> str:
 
 
 def _prune_looks() -> None:
-    """Delete older looks of this deployment that found nothing; one that fails is made good by the next."""
+    """Delete older runs of this deployment that found nothing; after an error the next run repeats it."""
     from flows.orchestration.flow_run_pruning import prune_looks
 
     with suppress(HTTPError), get_client(sync_client=True) as client:
@@ -182,7 +184,7 @@ def _prune_looks() -> None:
 
 
 def _current_data(preset: Preset) -> tuple[StageOutput | None, StageOutput | None]:
-    """The data of the sources as they are now and the good rows of it, where a run has made them."""
+    """Return the data of the present sources and its good rows, if a run has made them."""
     from tasks.engine.stage import StageContext
     from tasks.ingest import ingest
     from tasks.validate import validate
@@ -195,7 +197,7 @@ def _current_data(preset: Preset) -> tuple[StageOutput | None, StageOutput | Non
 
 
 def _find_newer_run() -> str:
-    """The name of a run of this deployment for the same preset that was asked for after this one."""
+    """Return the name of a later run of this deployment for the same preset; empty if there is none."""
     with get_client(sync_client=True) as client:
         me = client.read_flow_run(flow_run.id)
         if me.deployment_id is None or me.created is None:
@@ -206,6 +208,7 @@ def _find_newer_run() -> str:
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=TAKES_OVER))
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            # The latest expected runs suffice: an older one was not asked for after this one.
             limit=LOOKED_AT,
         )
     later = [
@@ -220,7 +223,7 @@ def _find_newer_run() -> str:
 
 
 def _is_same_preset(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two runs are for the same preset."""
+    """Return whether two runs, given by their parameters, are for the same preset and changes."""
 
     def asked(run: dict[str, Any]) -> tuple[str | None, list[str]]:
         named = [run.get("config", DEMO), *(run.get("presets") or [])]
@@ -230,14 +233,14 @@ def _is_same_preset(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _find_handling_run(preset: Preset, data_hash: str) -> str:
-    """The last whole run of the preset in MLflow, if it read this version of the data and its good rows.
+    """Return the preset's last complete run in MLflow if it read this version of the data and its good rows.
 
-    Rows that were admitted since make other good rows of the same version.
+    Admitted rows change the good rows of a version, so the version alone is not enough.
     """
     from flows.orchestration.tracker import open_tracker
 
     tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
-    # After the environment is set, as MLflow reads it when it is imported.
+    # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.tracking.queries import find_stage, last_whole, read_past_manifest
 
     run, read = last_whole(tracker.client, preset.name)

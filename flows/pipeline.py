@@ -1,4 +1,7 @@
-"""The pipeline: from raw text to an aligned assistant. A line is a stage, a Prefect task, an MLflow run."""
+"""The order of the stages, from raw text to an aligned assistant.
+
+Each line is one stage, one Prefect task and one MLflow run.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from tasks.validate import validate
 
 @flow(name="chatmill", validate_parameters=True, persist_result=False)
 def pipeline(preset: Preset) -> Outcome:
-    """Make what changed, reuse the rest; the outcome is also in var/summary.json."""
+    """Make what changed, reuse the rest; the outcome is also written to var/summary.json."""
     base = BaseParameters(preset.architecture, preset.pretrain, preset.base)
     with PipelineRun(preset) as run:
         run.check_base()
@@ -32,6 +35,7 @@ def pipeline(preset: Preset) -> Outcome:
         good = run(validate, preset.validation_parameters(), rows)
         parts = run(split, preset.split, good)
         tokens = run(tokenizer, preset.tokenizer_parameters(), parts)
+        # Before the first training: a lack of data for RLHF must not show after hours of pretraining.
         run.check_trainings(parts, tokens)
         change = run.against_champion(drift, preset.drift, parts, tokens)
         trained = run(pretrain, base, tokens)
@@ -43,6 +47,7 @@ def pipeline(preset: Preset) -> Outcome:
         models = (trained, assistant, preferences, critic, second, aligned)
         figures = run(evaluate, preset.evaluate, parts, *models, *run.fetch_opponent(aligned))
         verdict = run(gate, preset.gate, figures)
+        # Before the report, which links to the registered version.
         run.register_model(aligned, verdict)
         page = run(report, preset.report, good, parts, tokens, change, *models, figures, verdict)
         return run.publish_report(page)
@@ -50,7 +55,7 @@ def pipeline(preset: Preset) -> Outcome:
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)
 def ingestion(preset: Preset, announce: bool = True) -> Outcome:
-    """The first two stages alone: the data's new version, checked, and its new labels announced."""
+    """Run the first two stages alone: make the data's new version, check it, and announce its new labels."""
     with PipelineRun(preset) as run:
         rows = run(ingest, preset.data)
         good = run(validate, preset.validation_parameters(), rows)

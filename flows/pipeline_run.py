@@ -1,4 +1,4 @@
-"""One run of a flow: each stage as a Prefect task, on the screen, and in MLflow."""
+"""One run of a flow: each stage as a Prefect task, on the terminal, and in MLflow."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ from tasks.validation.training_preflight import check_trainings
 if TYPE_CHECKING:
     from tasks.tracking.registry import Registered
 
-# What an event may hold of people's names.
+# The bytes of people's names in an event; see `_limit_arrivals`.
 EVENT_BYTES = 100_000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What var/summary.json holds; `waits` is the model's version where that waits for a person."""
+    """The content of var/summary.json; `waits` is the version of a model that waits for a person."""
 
     stages: list[dict[str, Any]]
     seconds: float
@@ -73,16 +73,17 @@ class Outcome:
 
 
 class PipelineRun:
-    """Calls stages; what they report goes to the display and to MLflow, what they leave to the next."""
+    """A callable that runs stages. Events go to the display and to MLflow, outputs to later stages."""
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
         self.place = prepare_environment(Path.cwd(), preset.tracking.mlflow)
-        # After the environment is set, as MLflow reads it when it is imported.
+        # MLflow reads its settings when it is imported, so the environment must be set first.
         from tasks.tracking.tracker import Tracker
 
         folder = self.place.root / MLFLOW_FOLDER
         self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, folder, preset.product)
+        # A registry that cannot be used must fail the run at its start, not at its end.
         self.tracker.registry.check()
         device = preset.find_device()
         self.spread, self.store = self._open_spread(), open_store(preset, self.place.root)
@@ -119,6 +120,7 @@ class PipelineRun:
         files = {"preset.json": json.dumps(values, indent=1)}
         if self.code.diff:
             files["git.diff"] = self.code.diff
+        # Before this run is opened, so that it cannot be taken for an abandoned one.
         notes = recover_crashed_runs(self.place, self.tracker)
         remember_code(self.place.root, self.code, files["preset.json"])
         name = tracked_run_name(self.preset.name)
@@ -127,6 +129,8 @@ class PipelineRun:
         )
         name_flow_run(self.preset.name)
         show_tracked_run(self.preset.name, self._tracked_page)
+        # The order matters: contexts are left in reverse, so the display ends first and the MLflow run is
+        # closed last.
         self.open.enter_context(without_run_tag())
         self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
@@ -156,14 +160,16 @@ class PipelineRun:
         def made(references: list[StageOutput]) -> State[StageOutput]:
             found = self._make_stage(stage, parameters, {each.stage: each for each in references})
             self.references[stage.name] = found
-            # By its name the state shows on Prefect's page that nothing was computed.
+            # The state's name shows on Prefect's page that nothing was computed.
             how = ("Cached", "the output of an earlier run is used") if found.reused else ("Completed", None)
             return Completed(name=how[0], message=how[1], data=found)
 
-        # Prefect draws the graph of a run by the states that its tasks are given.
+        # Prefect draws a run's graph from the states that are passed to its tasks, so states are passed, not
+        # outputs.
         known = [
             self.states[each.stage] if self.references.get(each.stage) is each else each for each in inputs
         ]
+        # Prefect's task has no cache of its own here: the stage's cache key decides about reuse.
         self.states[stage.name] = made(known)
         return self.references[stage.name]
 
@@ -177,7 +183,7 @@ class PipelineRun:
                 with alert_when_slow(stage.name, self.preset.name, partial(self._past_durations, stage.name)):
                     reference = self._run_stage(stage, parameters, inputs, run)
             finally:
-                # A training that follows has the machine to itself.
+                # The worker processes end here, so that a training has the machine to itself.
                 self.spread.close()
             whose = self.references.get("ingest", reference)
             holder = self.tracker.close_stage(
@@ -202,10 +208,10 @@ class PipelineRun:
     def _run_stage(
         self, stage: Stage, parameters: Any, inputs: dict[str, StageOutput], run: str
     ) -> StageOutput:
-        """Here, or where the device is; then shared."""
+        """Run a stage here, or where the device is, and share its output."""
         if self.preset.placement.train and stage.asks_for("device"):
             if self.store is not None and CHAMPION in inputs:
-                # It comes from the registry, and so no stage has shared it.
+                # The champion comes from the registry, so no stage has shared it yet.
                 self.store.send_output(inputs[CHAMPION], self._report_event)
             elsewhere = RemoteStageRunner(self.preset, self.place, self.tracker.client, self.around)
             return elsewhere(stage, parameters, inputs, self.display.show_event, run)
@@ -232,7 +238,7 @@ class PipelineRun:
     ) -> StageOutput:
         """Make or reuse a stage that also reads the champion that learned from other data, if there is one.
 
-        What is past its threshold is told by `chatmill.drift`, once.
+        If a distance is past its threshold, the event `chatmill.drift` is sent, once.
         """
         champion = self._fetch_champion(parameters.reference)
         given = (*inputs, champion) if champion else inputs
@@ -266,10 +272,10 @@ class PipelineRun:
             return None
 
     def fetch_opponent(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
-        """Return the champion's model as a further input of evaluate: one reference, or none.
+        """Return the champion's model as a further input of evaluate: a tuple of one output, or an empty one.
 
-        None: there is no champion yet, or MLflow has not the files that were registered; the reason is kept
-        for `register`.
+        It is empty if there is no champion yet, or if MLflow does not have the files that were registered.
+        The reason is kept for `register_model`.
         """
         from tasks.tracking.reference_version import find_by_key
 
@@ -291,12 +297,12 @@ class PipelineRun:
             return ()
 
     def check_base(self) -> None:
-        """Raise UserError if the model that the preset begins from cannot be used."""
+        """Raise UserError if the preset's base model cannot be used."""
         if unused := self.preset.check_base(self.place.root):
             self.display.show_note(unused)
 
     def check_trainings(self, parts: StageOutput, tokens: StageOutput) -> None:
-        """Check that the data fills what every training asks for, before the first of them starts.
+        """Check that the data suffices for every training, before the first of them starts.
 
         Raises:
             UserError: A later stage would stop.
@@ -306,10 +312,11 @@ class PipelineRun:
             self.display.show_note(sentence)
 
     def register_model(self, aligned: StageOutput, verdict: StageOutput) -> Registered:
-        """Give the aligned model its version and page; the alias where it passed and beats the champion."""
+        """Register the aligned model; make it champion if it passed and beats the present one."""
         from tasks.tracking.model_card import write_model_card
 
         for output in (aligned, verdict):
+            # Compared once more: hours may have passed since the stage, and this version may become champion.
             check_output(output, self.place.root)
         registered = self.tracker.register(
             aligned, verdict, self._approval_request(), self.preset.name, self.unopposed
@@ -325,7 +332,7 @@ class PipelineRun:
         return registered
 
     def _tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
-        """Tell of an output, unless that was done: the run that made it may have been killed before."""
+        """Send an event about an output unless that was done; a kill may have prevented it before."""
         if self.tracker.is_told(output):
             return
         if emit_run_event(event, self.preset.name, says, then, **payload):
@@ -334,15 +341,15 @@ class PipelineRun:
             self.display.show_note("Prefect's server does not answer; the next run tells it of this")
 
     def _approval_request(self) -> ApprovalRequest | None:
-        """What a person is asked about a model that passed; None: nobody is."""
+        """Return the request to a person about a model that passed; None if nobody is asked."""
         if self.preset.promote.approval != "human":
             return None
-        # Prefect suspends runs of deployments alone.
+        # Prefect can suspend only runs of deployments.
         asks = (self.flow_run, str(flow_run.name)) if deployment.id else ()
         return ApprovalRequest(self.preset.promote.hours, self.tracker.run, *asks)
 
     def announce_labels(self, good: StageOutput) -> None:
-        """Emit `labels.ingested` where labels were accepted that nobody was told of; it starts `align`."""
+        """Send `labels.ingested` if accepted labels were not announced yet; the event starts `align`."""
         known = known_labels(self.place.root, self.preset.name)
         rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
         if came := known.find_new_labels(rows, good.digest):
@@ -356,17 +363,18 @@ class PipelineRun:
                     "Prefect's server does not answer; the next run tells it of these labels"
                 )
                 return
+        # After the event has arrived: otherwise a server that is away would lose the announcement.
         known.remember_labels(rows, good.digest, data)
 
     def _preset_path(self) -> str:
-        """The preset's file as a deployment names it; a run of a terminal was handed the preset itself."""
+        """Return the preset's file as a deployment names it; a run from a terminal gets the preset itself."""
         return flow_run.parameters.get("config") or f"configs/{self.preset.name}.yaml"
 
     def collect_outcome(self) -> Outcome:
-        """What came out of the stages until now."""
+        """Return the outcome of the stages so far."""
         return Outcome(
             self.stages,
-            # From the program's start, as a person waits: imports and Prefect's start count.
+            # Counted from the program's start: a person also waits for imports and for Prefect's start.
             round(time.time() - psutil.Process().create_time(), 2),
             self.flow_run,
             self.tracker.run,
@@ -376,7 +384,7 @@ class PipelineRun:
         )
 
     def publish_report(self, report: StageOutput) -> Outcome:
-        """The outcome of the whole chain, in var/summary.json too, and its page as var/report.html."""
+        """Write the report to var/report.html and the outcome to var/summary.json; return the outcome."""
         check_output(report, self.place.root)
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
         links, shown = self._page_links(), self.place.root / REPORT
@@ -393,7 +401,7 @@ class PipelineRun:
         return self.pages.tracked_run(self.tracker.experiment, self.tracker.run)
 
     def _page_links(self) -> dict[str, str]:
-        """Addresses of this run's other pages, by the words that are shown."""
+        """Return the addresses of this run's other pages, by the words that are shown."""
         model = self.tracker.registry.model
         links = {"Run in Prefect": self.pages.flow_run(self.flow_run), "Run in MLflow": self._tracked_page}
         if self.version:
@@ -402,9 +410,9 @@ class PipelineRun:
 
 
 def _limit_arrivals(arrivals: dict[str, Any]) -> dict[str, Any]:
-    """Arrived labels as an event holds them: who gave the most, and how many people there are.
+    """Return arrived labels as an event holds them: those who gave the most, and the number of people.
 
-    Prefect's server drops an event of more than 1.5 MB without a word.
+    Prefect's server drops an event of more than 1.5 MB without an error.
     """
     people: dict[str, int] = arrivals["annotators"]
     named: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: Path, part: Path | None = None) -> Iterator[Path]:
-    """Yield a path beside a file to write to; at the end it takes the file's place.
+    """Yield a path to write to; at the end it replaces the file in one rename.
 
-    After an error, as on a full disk, what was written is removed and the file is what it was.
+    After an error, such as a full disk, the partial file is removed and the old file is unchanged.
 
     Args:
-        path: the file.
-        part: the path to write to, on the same disk; None: beside the file, with this process's number.
+        path: The file.
+        part: The path to write to, on the same disk; None: beside the file, with this process's id.
     """
     part = part or path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

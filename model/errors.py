@@ -1,4 +1,4 @@
-"""The one error that a user is shown as it stands."""
+"""The error for faults of the input, shown to the user without a traceback."""
 
 
 class UserError(Exception):

@@ -1,4 +1,4 @@
-"""Events that a stage or a training reports while it runs, and the one form in which they cross processes."""
+"""Events that stages and trainings report while they run, and the JSON form in which they cross processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# A quota is as full as a disk for the user.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -47,7 +48,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the work took: tokens in all, and the most bytes held on one GPU; 0: not known."""
+    """The resources that the work took: tokens in all, and the most bytes held on one GPU (0: not known)."""
 
     tokens: int = 0
     gpu_memory: int = 0
@@ -70,14 +71,17 @@ class ImportedSources:
 
 @dataclass(frozen=True)
 class Result:
-    """What the function of a training process returned; the launcher keeps it."""
+    """The return value of the function in a training process; the launcher keeps it."""
 
     value: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """How a training process failed; the launcher raises it. `kind` is `user`, `full` (disk) or `crash`."""
+    """The failure of a training process, raised by the launcher.
+
+    `kind` is `user`, `full` (disk) or `crash`.
+    """
 
     kind: str
     text: str
@@ -117,5 +121,6 @@ def from_json(values: Any) -> Event | None:
     kind = _TYPES.get(str(values.get("event")))
     try:
         return kind(**{name: value for name, value in values.items() if name != "event"}) if kind else None
+    # A line of another version's event: it is logged as ordinary output.
     except TypeError:
         return None

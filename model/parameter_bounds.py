@@ -1,16 +1,23 @@
-"""A check that parameters lie between two bounds, with one sentence for the first that does not."""
+"""Bounds of parameters, with one sentence for the first that lies outside."""
 
 from __future__ import annotations
 
-# More steps than any training takes: what lies above is a mistyped number.
+# No training takes this many steps; a larger number is a typing error.
 MOST_STEPS = 1_000_000_000
-# Of an answer; and of answers that are drawn at once. They are held in memory.
+# The longest answer in tokens, and the most answers that are drawn at once. Both are held in memory.
 MOST_TOKENS = MOST_SAMPLES = 1_000_000
 MOST_EPOCHS = 1000
 
 
 def check_bounds(parameters: object, least: float, most: float, *names: str) -> None:
-    """Raise ValueError, naming the field, where a field lies outside of `least` to `most`."""
+    """Raise ValueError for the first field that lies outside `least` to `most`.
+
+    Args:
+        parameters: The object with the fields.
+        least: The lower bound, inclusive.
+        most: The upper bound, inclusive.
+        names: The fields to check.
+    """
     for name in names:
         value = getattr(parameters, name)
         if value < least:

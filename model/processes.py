@@ -17,13 +17,15 @@ def child_environment() -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-        # Else Python would look in the working directory first, whose sources may have changed since.
+        # Without it Python looks in the working directory first, whose sources may have changed since.
         "PYTHONSAFEPATH": "1",
     }
 
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only this user can read."""
+    # An existing file would keep its mode, so it is removed first; O_EXCL refuses a link that takes its
+    # place.
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
@@ -31,13 +33,16 @@ def write_private(path: Path, text: str) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process with SIGTERM when the one that started it, `parent`, is gone.
+    """Have the kernel send this process SIGTERM when its parent dies.
 
-    A flow killed outright cannot end what it started; SIGTERM is the signal that saves a checkpoint.
+    A flow killed by SIGKILL cannot end its children. On SIGTERM a training saves a checkpoint.
+
+    Args:
+        parent: The id of the process that started this one.
     """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # One that was killed before this was said to the kernel sends no signal any more.
+    # A parent that died before the call sends no signal any more.
     if os.getppid() != parent:
         os._exit(1)

@@ -1,4 +1,4 @@
 """The stages of the pipeline, one file a stage, named by what it does.
 
-What stages use is in the packages below, and none of these imports a stage unless it works on whole runs.
+Code that stages share is in the packages below. Only code that works on whole runs imports a stage.
 """

@@ -1,6 +1,6 @@
-"""Drift: this version of the data against the one that the champion learned from.
+"""Drift: the distance of this version of the data from the one that the champion learned from.
 
-What is compared, and by which distance, is in `measures`; docs/unattended.md explains it.
+The measures are in `tasks/drift_detection/metrics.py`; docs/unattended.md explains them.
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ _NOTHING = "nothing to compare this data with: no champion has learned from othe
 
 @dataclass(frozen=True)
 class DriftParameters(Bars):
-    """How far a version may be from the champion's, by subject, and how much of it is looked at.
+    """The thresholds of drift, by subject, and the amount of data that is compared.
 
-    Texts are counted in `sample_bytes` of each kind of rows; the champion's loss is taken on about
-    `loss_tokens` tokens of the rows that are new. What has fewer than `rows` rows on a side is not judged.
-    `reference` names an output of var/cache/artifacts/champion to compare with; empty: the registry says
-    which.
+    Texts are counted in `sample_bytes` of each kind of rows. The champion's loss is taken on about
+    `loss_tokens` tokens of the new rows. Subjects with fewer than `rows` rows on a side are not judged.
+    `reference` names an output of var/cache/artifacts/champion to compare with; empty: the registry decides.
     """
 
     rows: int = 30
@@ -51,6 +50,7 @@ class DriftParameters(Bars):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # A sample of nothing would make every distance 0.
         for name in ("rows", "sample_bytes", "loss_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -60,7 +60,7 @@ class DriftParameters(Bars):
 
 @stage(
     inputs=("split", "tokenizer", "champion"),
-    # What later versions of the data are compared with, and the comparison.
+    # The profile for comparisons with later versions, and this comparison.
     artifacts=("profile.json", "rows.txt", "drift.json", "drift.md", "drift.csv", "drift.svg"),
     headline=named_metrics(("drift.past", "measures past their threshold"), ("drift.measures", "in all")),
 )
@@ -72,15 +72,18 @@ def drift(
     out: Path,
     report: EventCallback,
 ) -> dict[str, Any]:
-    """profile.json and rows.txt, for later versions; drift.json, drift.md, drift.csv and drift.svg.
+    """Write profile.json and rows.txt for later versions; drift.json, drift.md, drift.csv and drift.svg.
 
-    Without a champion that learned from other data there is no table. Past a threshold is no error.
+    Without a champion that learned from other data there is no comparison. A distance past its threshold is
+    not an error.
     """
     samples = profile.take_samples(split, parameters.sample_bytes)
     now = profile.make_profile(split, tokenizer, samples)
+    # Written even without a comparison: the next version is compared with this profile.
     now.write(out)
     profile.write_ids(samples, out)
     described: dict[str, Any] = {f"rows/{kind}": len(sample.ids) for kind, sample in samples.items()}
+    # The first version of a product has nothing to be compared with.
     if champion is None:
         report(Message(_NOTHING))
         _write_profile(out, {"against": None, "says": _NOTHING, "new": {}, "measures": []})
@@ -107,7 +110,10 @@ def drift(
 
 @dataclass(frozen=True)
 class Found:
-    """What came out of a comparison: the champion's version and data, which measures are past, in words."""
+    """The result of a comparison: the champion's version and data, the measures past their threshold.
+
+    `says` is the result in one sentence.
+    """
 
     champion: str
     champion_data: str
@@ -116,7 +122,7 @@ class Found:
 
 
 def read_drift(folder: Path) -> Found:
-    """What the stage left in `folder`."""
+    """Return the result that the stage left in `folder`."""
     found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
     past = tuple(each["name"] for each in found["measures"] if each["past"])
     return Found(found["against"] or "", found.get("data", ""), past, found["says"])
@@ -132,7 +138,7 @@ def _by_model(
     samples: Mapping[str, profile.Sample],
     report: EventCallback,
 ) -> Iterator[Measure]:
-    """What the champion itself says of the data: its tokenizer of all, its loss of what is new."""
+    """Yield the measures by the champion's model: its tokenizer on all text, its loss on new rows."""
     if not (champion / MODEL).is_dir():
         text = (
             f"the model of champion {about['version']} is gone: neither its tokens nor its loss are measured"
@@ -146,7 +152,7 @@ def _by_model(
 
 
 def drift_sentence(version: str, measures: Sequence[Measure]) -> str:
-    """What came out in one sentence."""
+    """Return the result as one sentence."""
     past = [each for each in measures if each.past]
     against = f"against the data that champion {version} learned from"
     if not past:
@@ -162,11 +168,12 @@ def _write_profile(out: Path, found: Mapping[str, Any]) -> None:
 def _publish_results(
     out: Path, found: Mapping[str, Any], measures: Sequence[Measure], report: EventCallback
 ) -> None:
-    """The table for people and for programs, and the picture."""
+    """Write the table as Markdown and CSV, and the chart; report the table."""
     header = ["measure", "of", "champion's data", "this data", "distance", "threshold", "by chance", "past"]
     rows = [each.cells() for each in measures]
     with (out / CELLS).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    # A bar inside a cell would end it.
     lines = [header, ["---"] * len(header), *([cell.replace("|", "/") for cell in row] for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     shares = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())

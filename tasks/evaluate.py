@@ -1,17 +1,16 @@
-"""Evaluate: base, SFT and aligned model on the test split, and the champion's model beside them.
+"""Evaluate: measures base, SFT, aligned and champion model on the test split.
 
-What this stage leaves for the gate and the registry:
+It leaves for the gate and the registry:
 
-- metrics.json: every figure. A name begins with the model that the figure is about: `sft_ends_by_itself`,
-  `aligned_completion_loss`, `champion_judge`. NAME_low and NAME_high are its 95% interval, NAME_n is its n.
-- held_out.json: the digests of the rows that were used (`prompts`, `questions`, `completions`), who judged
-  (`judge`) and who rewarded (`reward`), each with the digests of its weights and its labels, and whether the
-  champion was measured in this run, or why not (`champion`).
+- metrics.json: every metric. A name begins with its model: `sft_ends_by_itself`, `aligned_completion_loss`,
+  `champion_judge`. NAME_low and NAME_high are its 95% interval, NAME_n is its n.
+- held_out.json: the digests of the rows that were used (`prompts`, `questions`, `completions`), the judge
+  (`judge`) and the reward model (`reward`), each with the digests of its weights and its labels, and whether
+  the champion was measured in this run, or why not (`champion`).
 
-The champion's model is the optional input `champion`, a folder with champion.json and model/, as
-`tasks/tracking/champion_input.py` brings it. All figures `champion_…` come from the same prompts, the same
-random numbers and the same judge as those of the candidate, `aligned_…`. The gate makes a
-`tasks.evaluation.scores.Comparison` of them.
+The champion's model is the optional input `champion`, a folder with champion.json and model/, from
+`tasks/tracking/champion_input.py`. All metrics `champion_…` come from the same prompts, random numbers and
+judge as the candidate's, `aligned_…`. The gate makes a `tasks.evaluation.scores.Comparison` of them.
 """
 
 from __future__ import annotations
@@ -36,9 +35,10 @@ from tasks.engine.stage import stage
 from tasks.evaluation.lexicon import score_tone
 from tasks.judge import describe_reward_model, read_judge
 
-CHAMPION = "champion"  # the optional input
+# The optional input.
+CHAMPION = "champion"
 METRICS, HELD_OUT = "metrics.json", "held_out.json"
-# Of test pairs: a judge whose interval of right orders includes guessing is not relied on.
+# The share of test pairs that guessing orders right. A judge whose interval includes it is not relied on.
 GUESSING = 0.5
 
 
@@ -80,9 +80,10 @@ def evaluate(
     seed: int,
     device: str,
 ) -> dict[str, Any]:
-    """The figures in metrics.json and held_out.json; beside them what `model.evaluation.evaluate` writes."""
+    """Write metrics.json, held_out.json and the files of `model.evaluation.evaluate`."""
     embeddings = pretrain / "embeddings.safetensors"
     judging = read_judge(judge)
+    # The judge is given as a folder, and a lexicon is no concern of model/.
     plain = {name: value for name, value in asdict(parameters).items() if name != "judge"}
     figures: dict[str, Any] = launch_training(
         measure,
@@ -104,6 +105,7 @@ def evaluate(
         on_event=report,
         log=out.with_suffix(".log"),
     )
+    # model/ may not import the lexicon's package, so its scores are added here.
     if judging.kind == LEXICON:
         _add_scores(out / "completions.jsonl")
     figures |= compare_by_judge(read_rows(out / "completions.jsonl"), seed)
@@ -117,6 +119,7 @@ def evaluate(
         about = json.loads((champion / ABOUT).read_text(encoding="utf-8"))
         held_out["champion"] |= {"model": about["model"]}
     _write_json(out / HELD_OUT, held_out)
+    # Sorted keys: the output's digest must not depend on the order of the measurements.
     _write_json(out / METRICS, figures)
     return figures
 
@@ -136,9 +139,9 @@ def _add_scores(completions: Path) -> None:
 
 
 def compare_by_judge(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, float]:
-    """Return what the judge says of the models' answers to the same prompts; nothing where none judges.
+    """Return the judge's metrics of the models' answers to the same prompts; empty if there is no judge.
 
-    `win_rate` is of the aligned model against SFT, `champion_win_rate` of it against the champion.
+    `win_rate` compares the aligned model with SFT, `champion_win_rate` with the champion.
     """
     scores = {
         name: [row["judge"] for row in rows if row["model"] == name and "judge" in row]
@@ -164,7 +167,7 @@ def win_figures(name: str, after: Sequence[float], before: Sequence[float]) -> d
 
 
 def _is_reliable(kind: str, figures: dict[str, float]) -> bool:
-    """Whether the judge's word counts: a trained one must order held-out pairs better than guessing."""
+    """Return whether the judge counts: a trained one must order held-out pairs better than guessing."""
     if kind == REWARD_MODEL:
         return figures.get("judge_test_pair_accuracy_low", 0.0) > GUESSING
     return kind != NONE

@@ -1,8 +1,7 @@
-"""The gate: whether the aligned model is good enough to be a champion, and what it is compared by.
+"""The gate: decides whether the aligned model may become champion, and compares it with the champion.
 
 A preset's thresholds are added to defaults that refuse a model which lost what SFT had. verdict.json holds
-each check, and under `comparison` the score of the candidate beside the champion's
-(tasks/evaluation/scores.py).
+each check, and under `comparison` the candidate's score beside the champion's (tasks/evaluation/scores.py).
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from tasks.engine.stage import stage
 from tasks.evaluate import HELD_OUT, METRICS
 from tasks.evaluation.scores import Comparison, Score
 
-# What a model must keep of SFT's, and gain over it. Ours: the demo loses 7% on right answers, a run whose
-# answers were garbage afterwards lost 137%. Rewards are in deviations of SFT's answers.
+# What a model must keep of SFT's, and gain over it. Chosen by trial: the demo loses 7% on right answers, a
+# run whose answers became garbage lost 137%. Rewards are in deviations of SFT's answers.
 DEFAULT_LEAST = {"reward_gain": 0.01, "ends_by_itself_change": -0.15}
 DEFAULT_MOST = {"loss_increase": 0.15, "kl": 15.0}
-# Where a judge is that can be relied on.
+# The further default if the judge is reliable.
 DEFAULT_JUDGED = {"win_rate": 0.5}
-# Names of before figures named their model. The old `ends_by_itself` was SFT's.
+# Names from before metrics named their model. The old `ends_by_itself` was SFT's.
 OLD_NAMES = {"ends_by_itself": "aligned_ends_by_itself", "distinct": "aligned_distinct"}
 OLD_SCORES = {"judge_gain": "judge", "win_rate": "judge", "reward_gain": "reward"}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a score may be of: its direction, the rows that it is taken on, and who gives it."""
+    """A metric that can be the score: its direction, the rows that it is taken on, and its scorer."""
 
     higher_is_better: bool = True
     rows: str = "prompts"
@@ -54,6 +53,7 @@ _MEASURES = {
     "length": Measure(),
 }
 MODELS = ("base", "few_shot", "sft", "aligned", "champion")
+# Listed rather than taken from evaluate: a preset is checked before anything is measured.
 _FIGURES = (
     "reward_gain", "loss_increase", "kl", "ends_by_itself_change", "length_ratio", "judge_gain", "win_rate",
     "champion_win_rate", "test_pair_accuracy", "judge_test_pair_accuracy", "judge_reliable", "prompts",
@@ -64,11 +64,11 @@ _ENDS = ("", "_low", "_high", "_n")
 
 @dataclass(frozen=True)
 class GateParameters:
-    """Thresholds on evaluate's figures by name: what must be reached (`least`), what not exceeded (`most`).
+    """Thresholds on evaluate's metrics by name: lower bounds in `least`, upper bounds in `most`.
 
-    The defaults of this module hold where neither names a figure; a threshold of null sets none. `score`
-    names the figure by which a model beats the champion. Empty: the judge's score, or the reward model's
-    where no judge can be relied on.
+    The defaults of this module hold for metrics that neither names; a threshold of null sets none. `score`
+    names the metric by which a model beats the champion. Empty: the judge's score, or the reward model's if
+    no judge is reliable.
     """
 
     least: dict[str, float | None] = field(default_factory=dict)
@@ -121,9 +121,9 @@ def _verdict_headline(metrics: Mapping[str, Any]) -> str:
     tolerances=(Tolerance(("score",), absolute=0.05),),
 )
 def gate(parameters: GateParameters, evaluate: Path, out: Path, report: EventCallback) -> dict[str, Any]:
-    """verdict.json: passed, the reason, the score, each check, and the comparison with the champion.
+    """Write verdict.json: passed, the reason, the score, each check, and the comparison with the champion.
 
-    Refusing is a result, not an error.
+    A refusal is a result, not an error.
     """
     figures = json.loads((evaluate / METRICS).read_text(encoding="utf-8"))
     held_out = json.loads((evaluate / HELD_OUT).read_text(encoding="utf-8"))
@@ -140,7 +140,7 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, report: EventCal
 
 
 def judge_figures(parameters: GateParameters, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare each figure with its threshold. A figure that is missing, or not a number, fails."""
+    """Compare each metric with its threshold. A metric that is missing, or not a number, fails."""
     least, most = effective_thresholds(parameters, figures)
     checks = [_check_threshold(name, bar, figures, True) for name, bar in least.items()]
     checks += [_check_threshold(name, bar, figures, False) for name, bar in most.items()]
@@ -152,7 +152,7 @@ def judge_figures(parameters: GateParameters, figures: Mapping[str, Any]) -> dic
 def effective_thresholds(
     parameters: GateParameters, figures: Mapping[str, Any]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the thresholds, least and most, with the defaults for figures that the preset does not name."""
+    """Return the thresholds, least and most, with defaults for metrics that the preset does not name."""
     named = {_new_name(name) for name in (*parameters.least, *parameters.most)}
     least = {_new_name(name): bar for name, bar in parameters.least.items() if bar is not None}
     most = {_new_name(name): bar for name, bar in parameters.most.items() if bar is not None}
@@ -179,6 +179,7 @@ def _all_met(count: int) -> str:
 def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> dict[str, Any]:
     side = "at least" if least else "at most"
     value = figures.get(name)
+    # A NaN fails both comparisons, as it should.
     passed = value is not None and (value >= bar if least else value <= bar)
     low, high, n = (figures.get(f"{name}{end}") for end in _ENDS[1:])
     interval = None if low is None or high is None else [low, high]
@@ -201,12 +202,13 @@ def compare_with_champion(
     """Return the candidate's score beside the champion's of the same run, by the same judge.
 
     Args:
-        parameters: names the score, or leaves it to the judge.
+        parameters: The parameters, which may name the score.
         figures: evaluate's metrics.json.
         held_out: evaluate's held_out.json.
     """
     by = _measure_of(parameters.score) or ("judge" if figures.get("judge_reliable") else "reward")
     there = held_out["champion"]
+    # Both scores are of one run: other prompts or another judge would give other scales.
     candidate, champion = (_model_score(by, model, figures, held_out) for model in ("aligned", "champion"))
     why = there.get("why", "")
     if not there["measured"]:

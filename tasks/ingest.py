@@ -1,4 +1,4 @@
-"""Ingestion: sources become canonical rows in `data/`, versioned by data.dvc."""
+"""Ingestion: makes canonical rows in `data/` from the sources, versioned by data.dvc."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SourceReader = Callable[[Source, DataParameters, Path, EventCallback], list[Sour
 
 
 class Rows(NamedTuple):
-    """How many rows of each kind were made, left out as withdrawn, and left out as they were there again.
+    """Numbers of rows by kind: made, left out as withdrawn, and left out as repeated.
 
     `repeats` counts equal rows, and one person's labels of the same answers that agree.
     """
@@ -70,9 +70,9 @@ class Rows(NamedTuple):
 
 
 def _output_is_current(folder: Path, root: Path) -> bool:
-    """Tell whether data/ and data.dvc are what an earlier run left, by content.
+    """Return whether data/ and data.dvc have the content that an earlier run left.
 
-    Where there is no data/ yet, as on another host, and data.dvc names these rows, they are put there.
+    If there is no data/ yet, as on another host, and data.dvc names these rows, they are copied there.
     """
     known = versions.read_pointer(root)
     wanted = str(_read_manifest(folder)["metrics"].get("data_hash", ""))
@@ -80,12 +80,13 @@ def _output_is_current(folder: Path, root: Path) -> bool:
         return False
     with exclusive_lock(root / DATA_LOCK, lambda event: None, WAITS):
         versions.claim_data(root)
-        # Its key has these parameters, so they are those of this run.
+        # The cache key includes the parameters, so the manifest's are those of this run.
         readmit = bool(_read_manifest(folder)["parameters"].get("readmit"))
         check_readmitted(root, read_withdrawn(root), readmit)
         if not data_folder.data_files(root / "data"):
             publish_rows(folder / "rows", root)
         stands = versions.folder_hash(root) == wanted
+        # The note is kept beside DVC's cache, so only where DVC is set up.
         if stands and versions.is_kept(root):
             note_withdrawn(root, read_withdrawn(root))
         return stands
@@ -97,14 +98,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
-    """What the rows are made of: the sources' digest, what the bytes of each go by, and what is withdrawn."""
+    """Return what the rows depend on: the sources' digest, each source's identity, and the withdrawals."""
     found = source_identities(parameters, root)
     made_of = {"digest": identities_digest(parameters, found), "sources": found}
     withdrawn = read_withdrawn(root)
     return {**made_of, "withdrawn": withdrawn.withdrawals_content} if withdrawn else made_of
 
 
-# The same rows stand elsewhere when a version of the data stands for its sources.
+# `origins` is apart from the digest: the same rows may be found in other places of other sources.
 @stage(
     outside=_made_of,
     stands=_output_is_current,
@@ -122,14 +123,16 @@ def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
 def ingest(
     parameters: DataParameters, out: Path, report: EventCallback, root: Path, spread: ParallelMap = serial_map
 ) -> dict[str, Any]:
-    """Rows of every source in out/rows, the same bytes as in root/data; metrics are counts and the hash.
+    """Write rows of every source to out/rows, with the same bytes as in root/data; return counts and hash.
 
-    out/origins says line for line where a row was found: in its source, or in data/ where that was fetched.
-    A data.dvc that knows these sources is followed: its version is pulled from the remote, or made again
-    and compared. Sources that changed, and rows withdrawn since, make a new version. Raises UserError for
-    what cannot be read, or changes while it is.
+    out/origins gives the origin of each row: in its source, or in data/ if that was fetched. If data.dvc
+    knows these sources, its version is used: pulled from the remote, or made again and compared. Changed
+    sources and new withdrawals make a new version.
+
+    Raises:
+        UserError: A source cannot be read, or changes while it is read.
     """
-    # Two presets of one project have one data/: what stands there must be what data.dvc says.
+    # Two presets of a project share data/, so it must stay what data.dvc says until the rows are copied.
     with exclusive_lock(root / DATA_LOCK, report, WAITS):
         versions.claim_data(root)
         withdrawn = read_withdrawn(root)
@@ -152,16 +155,19 @@ def _from_sources(
 ) -> dict[str, Any]:
     made_of = _made_of(parameters, root)
     known = versions.read_pointer(root)
+    # `data.accept` makes a new version even of known sources.
     followed = known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept
     restored = known is not None and followed and _restore_version(root, known["md5"], parameters, report)
     if restored and known:
         _copy_rows(root, out, known["md5"])
     else:
         made = make_rows(parameters, root, out, report, spread, withdrawn)
+        # Sources that changed while they were read would give rows of no version.
         check_still(parameters, root, made_of["sources"])
         publish_rows(out / "rows", root)
         if known and followed:
             found = versions.folder_hash(root)
+            # Equal sources gave other rows: the code or a library has changed what they are read as.
             if found != known["md5"]:
                 raise UserError(versions.explain_mismatch(known, found))
         else:
@@ -177,14 +183,14 @@ def _from_sources(
 
 
 def _version_metrics(pointer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metrics of a version: its rows and those that were there again, by kind, and its hash."""
+    """Return a version's metrics: its rows and repeated rows by kind, and its hash."""
     meta = pointer["meta"]
     repeats = {f"repeated_{kind}": count for kind, count in (meta.get("repeats") or {}).items()}
     return {**meta["rows"], **repeats, "data_hash": pointer["md5"]}
 
 
 def _is_of(meta: Mapping[str, Any], made_of: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
-    """Whether a version was made of these sources without these rows."""
+    """Return whether a version was made of these sources without the withdrawn rows."""
     same = (meta.get("withdrawn") or {}).get("digest", "") == withdrawn.withdrawals_digest
     return bool(meta.get("sources") == made_of["digest"]) and same
 
@@ -192,7 +198,7 @@ def _is_of(meta: Mapping[str, Any], made_of: Mapping[str, Any], withdrawn: Withd
 def describe_version(
     parameters: DataParameters, made_of: Mapping[str, Any], made: Rows, withdrawn: Withdrawn
 ) -> dict[str, Any]:
-    """What data.dvc says of a version besides its hash; of what is withdrawn, the digest and counts alone."""
+    """Return what data.dvc records of a version; of withdrawals only the digest and counts."""
     names = sorted(source.name for source in parameters.sources)
     meta = {"sources": made_of["digest"], "names": names, "rows": made.counts}
     if made.repeats:
@@ -209,7 +215,7 @@ def describe_version(
 def _from_version(
     parameters: DataParameters, out: Path, report: EventCallback, root: Path, withdrawn: Withdrawn
 ) -> dict[str, Any]:
-    """The rows of the version that data.dvc names, whatever became of their sources."""
+    """Copy the rows of the version in data.dvc, whatever became of their sources; return its metrics."""
     known = versions.read_pointer(root)
     if known is None or known["md5"] != parameters.version:
         raise UserError(
@@ -236,7 +242,7 @@ def _from_version(
 
 
 def _copy_rows(root: Path, out: Path, version: str) -> None:
-    """Copy data/, and where its rows were found as far as a run is left here that read the sources."""
+    """Copy data/ to the output, with the rows' origins if an earlier run here read the sources."""
     for kind in TYPES:
         copy_folder(root / "data" / kind, out / "rows" / kind)
     if known := find_origins(root, version):
@@ -247,14 +253,14 @@ def _copy_rows(root: Path, out: Path, version: str) -> None:
 
 
 def _restore_version(root: Path, wanted: str, parameters: DataParameters, report: EventCallback) -> bool:
-    """Return whether data/ is what data.dvc says, or could be made so from the remote."""
+    """Return whether data/ is what data.dvc says, or could be restored from the remote."""
     found = versions.folder_hash(root)
     if found == wanted:
         return True
     if data_folder.data_files(root / "data"):
         text = "data/ is not what data.dvc says; its rows are replaced by those of that version"
         report(Message(text))
-    # Not from DVC's cache: rows that are made from their sources know where they stand in them.
+    # Not from DVC's cache: rows that are made from their sources again get their origins.
     return bool(parameters.remote) and versions.pull_data(root, parameters.remote, parameters.endpoint)
 
 
@@ -267,11 +273,22 @@ def make_rows(
     withdrawn: Withdrawn | None = None,
     read: SourceReader = read_source,
 ) -> Rows:
-    """The shards of all sources in out/rows, each content once: the first source that has it keeps it.
+    """Write the shards of all sources to out/rows, each content once, kept for the first source that has it.
 
-    First every part of every source is parsed into sorted runs, then every range of ids is gathered from all
-    runs. What is withdrawn is left out. `read` finds the files of a source. Raises UserError for a source
-    without a row, and for an `id` that means two rows.
+    First, every part of every source is parsed into sorted runs. Then each range of ids is gathered from all
+    runs.
+
+    Args:
+        parameters: The sources.
+        root: The project's folder.
+        out: Gets `rows` and `origins`.
+        report: The event callback.
+        spread: The map over parts and ranges.
+        withdrawn: Rows to leave out.
+        read: Returns the files of a source.
+
+    Raises:
+        UserError: A source has no row, or an `id` means two rows.
     """
     runs = out / "runs"
     parts = list(plan_parsing(parameters, root, runs, report, withdrawn or Withdrawn(), read))
@@ -303,15 +320,17 @@ def make_rows(
     if sizes[CLAIMS]:
         for _ in spread(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass
+    # Ranges follow from the content's size alone, so the shards do not depend on the number of workers.
     wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out)]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
     gathered = spread(gather_range, wanted)
     for shard in report_pace(gathered, len(wanted), report, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
+    # The runs are as large as the data, and are not part of the output.
     shutil.rmtree(runs)
     for kind in TYPES:
-        # Of fewer rows, as the same came from several parts, fewer shards: how parts were cut must not show.
+        # Repeated rows leave fewer rows, so fewer shards: how the parts were cut must not show in the output.
         for name in ("rows", "origins"):
             join_shards(out / name / kind, shard_count(written[kind]))
     again = drop_repeated_labels(out)
@@ -349,7 +368,7 @@ def plan_parsing(
     withdrawn: Withdrawn,
     read: SourceReader = read_source,
 ) -> Iterator[ParseTask]:
-    """What is parsed: every source's files, cut or put together to parts that a process reads at once."""
+    """Yield the parse tasks: every source's files, cut or combined to parts that one process reads."""
     for number, source in enumerate(parameters.sources):
         files = without_ignored(read(source, parameters, root, report), source)
         found, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
@@ -371,6 +390,6 @@ def _name_origins(origins: Sequence[str]) -> str:
 
 
 def publish_rows(rows: Path, root: Path) -> None:
-    """Make the shards of a folder those of data/."""
+    """Replace the shards of data/ by those of a folder."""
     found = {f"{kind}/{path.name}": path for kind in TYPES for path in list_shards(rows / kind)}
     data_folder.replace_rows(root, found)

@@ -1,7 +1,7 @@
-"""Judge: what compares the aligned model with the SFT model, without a share in what RLHF was rewarded for.
+"""Judge: makes the scorer that compares the aligned model with SFT and takes no part in RLHF's reward.
 
-By default a second reward model, trained on labels that are kept from the one that RLHF uses. A judge from
-the same labels would share their faults, and would praise what RLHF found out about them.
+By default it is a second reward model, trained on labels that are kept from RLHF's. A judge from the same
+labels would share their faults, and would praise what RLHF learned to exploit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RECORD = "judge.json"
 
 @dataclass(frozen=True)
 class JudgeParameters:
-    """What judges (`kind`, as `evaluate.judge`), and how a reward model that judges learns."""
+    """The kind of judge, as in `evaluate.judge`, and the training of a reward model that judges."""
 
     kind: str = REWARD_MODEL
     reward: RewardParameters = field(default_factory=RewardParameters)
@@ -42,13 +42,13 @@ class JudgeParameters:
 
 @dataclass(frozen=True)
 class Scorer:
-    """What gives a score, so that scores of the same scorer can be told from others.
+    """The identity of a scorer, so that scores of different scorers are not compared.
 
     Attributes:
         kind: reward_model, lexicon or none.
-        digest: of the weights or the rules; empty for none.
-        data: digest of the labels that it learned from; empty where it learned from none.
-        why: why there is none, in words.
+        digest: The digest of the weights or rules; empty for none.
+        data: The digest of the labels that it learned from; empty if it learned from none.
+        why: The reason if there is none, in words.
     """
 
     kind: str
@@ -78,7 +78,7 @@ def judge(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """judge.json says what judges; a reward model that does is in out/model.
+    """Write judge.json, which describes the judge, and a reward model that judges to out/model.
 
     Too few labels for a second reward model are no error: there is no judge then, and the reason is kept.
     """
@@ -94,9 +94,11 @@ def judge(
         settings = fit_to_labels(parameters.reward, labels, kept)
         start = TrainingLauncher(out, report, seed, device, processes)
         figures = start(training.train_reward, settings, base=sft / "model", labels=kept)
+    # The labels may fail the training's own checks, such as holding one class.
     except UserError as error:
         report(Message(f"there is no judge: {error}"))
         return _keep_scorer(out, Scorer(NONE, why=str(error)))
+    # The judge has no held-out pairs, so the file would be empty.
     (out / "accuracy.json").unlink(missing_ok=True)
     figures = {name: value for name, value in figures.items() if not name.startswith("pair_accuracy")}
     return {**figures, **_keep_scorer(out, describe_reward_model(out, kept))}
@@ -108,7 +110,7 @@ def _keep_scorer(out: Path, scorer: Scorer) -> dict[str, Any]:
 
 
 def read_judge(folder: Path) -> Scorer:
-    """Return what the stage left in `folder`."""
+    """Return the judge that the stage left in `folder`."""
     return Scorer(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
 
 
@@ -116,10 +118,11 @@ def describe_reward_model(folder: Path, labels: Path) -> Scorer:
     """Return a trained reward model as a scorer.
 
     Args:
-        folder: the output of the stage that trained it, with its model in `model`.
-        labels: the folder with the training labels that it learned from.
+        folder: The output of the stage that trained it, with its model in `model`.
+        labels: The folder with its training labels.
     """
     names = ("train.ratings.jsonl", "train.comparisons.jsonl")
+    # Sorted: the order of a directory listing differs between file systems.
     weights = (path for path in sorted((folder / "model").rglob("*")) if path.is_file())
     return Scorer(REWARD_MODEL, _files_digest(weights), _files_digest(labels / name for name in names))
 
@@ -128,25 +131,28 @@ def _files_digest(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
+            # With the names, so that two files cannot change places unnoticed.
             found.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()
 
 
 def fit_to_labels(reward: RewardParameters, labels: Path, kept: Path) -> RewardParameters:
-    """Return the reward model's parameters for the judge's fewer labels: as many passes over them.
+    """Return the reward model's parameters for the judge's fewer labels, with as many passes over them.
 
-    Groups and batches shrink where the labels do not fill them. There are no held-out pairs to stop early by.
+    Groups and batches shrink if the labels do not fill them. Early stopping is off, as there are no held-out
+    pairs.
     """
     group = next((size for size in (reward.group, 4, 2) if _count_groups(kept, size) >= 4), 2)
     groups = max(1, _count_groups(kept, group))
     batch = min(reward.batch, groups)
+    # As many passes: more would learn the few labels by heart, fewer would learn less from them.
     passes = reward.steps * reward.batch / max(1, _count_groups(labels, reward.group))
     steps = max(1, min(reward.steps, round(passes * groups / batch)))
     return replace(reward, group=group, batch=batch, steps=steps, evaluate_every=0, patience=0)
 
 
 def _count_groups(folder: Path, size: int) -> int:
-    """How many groups of texts the training labels make, as the reward model's training counts them."""
+    """Return the number of groups that the training labels make, counted as the training counts them."""
     count = 0
     for name, texts in (("ratings", 1), ("comparisons", 2)):
         strata = Counter(

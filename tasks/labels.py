@@ -1,4 +1,4 @@
-"""People's labels, made ready for the reward model: means, pairs held out, and how far people agree."""
+"""Labels for the reward model: mean scores, held-out pairs, and the agreement of annotators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from tasks.data.splits import SPLITS
 from tasks.engine.declaration import named_counts
 from tasks.engine.stage import stage
 
-JUDGE = "judge"  # the folder of the labels that are kept for the judge
+# The folder of the labels that are kept for the judge.
+JUDGE = "judge"
 
 
 @stage(
@@ -45,11 +46,14 @@ JUDGE = "judge"  # the folder of the labels that are kept for the judge
 def labels(
     parameters: LabelsParameters, split: Path, out: Path, report: EventCallback, seed: int
 ) -> dict[str, float]:
-    """SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl, pairs.test.jsonl and agreement.json.
+    """Write the labels of each split, held-out pairs and agreement.json.
 
-    The folder judge/ holds the training labels that are kept for the judge; where these are too few it is
-    missing, and all training labels are the reward model's. Raises UserError where the training labels hold
-    no preference: none at all, or all of one class.
+    The files are SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl and pairs.test.jsonl. The
+    folder judge/ holds the training labels of the judge. If these are too few it is missing, and all training
+    labels are the reward model's.
+
+    Raises:
+        UserError: The training labels hold no preference: there are none, or all are of one class.
     """
     figures: dict[str, float] = {}
     agreed: dict[str, Agreement] = defaultdict(Agreement)
@@ -59,6 +63,7 @@ def labels(
     elif parameters.judge_share:
         report(Message(TOO_FEW))
     for name in SPLITS:
+        # Only training labels are divided: held-out pairs measure both models.
         kept = Kept(share, False) if name == "train" else EVERY
         ratings = Ratings(split / name, parameters, kept)
         comparisons = Comparisons(split / name, parameters, kept)
@@ -75,6 +80,7 @@ def labels(
                 rated_pairs(ratings.first, parameters, seed), map(_comparison_pair, comparisons.decided())
             )
             figures[f"{name}_pairs"] = _write_rows(out / f"pairs.{name}.jsonl", pairs)
+    # Sorted by stratum, so that equal labels give equal bytes.
     agreement = {
         stratum: {
             "items": found.items,
@@ -110,22 +116,26 @@ def _keep_for_judge(
     figures["judge_ratings"] = _write_rows(out / "train.ratings.jsonl", rows)
     decided = map(_comparison_values, comparisons.decided())
     figures["judge_comparisons"] = _write_rows(out / "train.comparisons.jsonl", decided)
+    # The training reads this file; held-out pairs are for measuring, not for choosing a judge.
     _write_rows(out / "pairs.valid.jsonl", ())
 
 
 def rated_pairs(
     strata: Mapping[str, Sequence[Rating]], parameters: LabelsParameters, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Pairs of rated texts to be right about, the better text first; `gap` is the distance of their means.
+    """Yield held-out pairs of rated texts, the better text first; `gap` is the difference of their means.
 
-    Of an aspect and source with very many texts the first by id are paired, which is as good as by chance.
+    For an aspect and source with very many texts only the first by id are paired, which is as good as a
+    random sample.
     """
+    # Sorted, as the number is part of the seed.
     for number, (_, rows) in enumerate(sorted(strata.items())):
         apart = [
             (a, b) if a.score > b.score else (b, a)
             for a, b in combinations(rows, 2)
             if abs(a.score - b.score) >= parameters.margin
         ]
+        # 11 keeps these numbers apart from those of other draws with the same seed.
         chosen = seeded_rng(seed, 11, number).permutation(len(apart))[: parameters.pairs]
         for better, worse in (apart[i] for i in sorted(chosen)):
             sides = {"chosen": _answer_fields(better), "rejected": _answer_fields(worse)}
@@ -134,7 +144,7 @@ def rated_pairs(
 
 
 def _comparison_pair(row: Comparison) -> dict[str, Any]:
-    """A comparison as a pair to be right about."""
+    """Return a comparison as a held-out pair."""
     plain = _comparison_values(row)
     sides = {side: {**_prompt_fields(row), "completion": plain[side]} for side in ("chosen", "rejected")}
     return {**sides, "aspect": row.aspect, "source": row.source, "gap": 0.0}

@@ -1,4 +1,4 @@
-"""Pretraining: from random weights to a base model, or a base model taken from elsewhere."""
+"""Pretraining: makes a base model from random weights, or takes one from elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.engine.training_launcher import TrainingLauncher
 
 @dataclass(frozen=True)
 class BaseParameters:
-    """How the base model comes to be: trained in this shape, or taken from the Llama-layout folder `base`."""
+    """The origin of the base model: trained in this shape, or taken from the Llama-layout folder `base`."""
 
     architecture: Shape = field(default_factory=Shape)
     training: PretrainParameters = field(default_factory=PretrainParameters)
@@ -56,9 +56,10 @@ def pretrain(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """The base model in out/model, its curves, samples and embeddings beside it."""
+    """Write the base model to out/model, with its curves, samples and embeddings beside it."""
     if parameters.base:
         return _adopt_base(base_folder(parameters.base, root), tokenizer, out, parameters.training, device)
+    # The tokenizer decides: a trained one has the vocabulary of the preset, a base model's its own.
     vocabulary = Tokenizer.load(tokenizer).vocabulary
     shape = asdict(ModelConfig(vocabulary=vocabulary, **asdict(parameters.architecture)))
     start = TrainingLauncher(out, report, seed, device, processes)
@@ -69,6 +70,7 @@ def _adopt_base(
     folder: Path, tokenizer: Path, out: Path, parameters: PretrainParameters, device: str
 ) -> dict[str, Any]:
     model, encoder = load_model(folder, device=device)
+    # Written again rather than linked: later stages find the chat's tokens in it.
     save_model(model, encoder, out / "model")
     held_out = TokenFile(tokenizer, "valid", training.token_lengths(encoder))
     bits = training.bits_per_byte(model, held_out, ProcessGroup(device=device), parameters.evaluate_tokens)

@@ -1,4 +1,4 @@
-"""Report: one self-contained page that tells the story of a training to somebody who knows nothing of it."""
+"""Report: makes one self-contained page about a training for readers without prior knowledge."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class ReportParameters:
-    """What the page is called, and how many prompts it shows side by side."""
+    """The title of the page, and the number of prompts shown side by side."""
 
     title: str = "How this assistant was trained"
     answers: int = 8
@@ -86,7 +86,7 @@ def report(
     out: Path,
     report: EventCallback,
 ) -> dict[str, float]:
-    """report.html in `out`: the same bytes for the same inputs. What a stage did not leave is left out."""
+    """Write report.html: the same bytes for the same inputs. Sections of missing outputs are left out."""
     figures = _read_json(evaluate, "metrics.json", {})
     probes = _read_json(evaluate, "probes.json", {})
     page = render_page(
@@ -119,7 +119,8 @@ def report(
 
 
 def render_page(**parts: Any) -> str:
-    """The page from its parts; everything but the figures is escaped. A part that is empty is left out."""
+    """Return the page of its parts. All text is escaped except charts; empty parts are left out."""
+    # StrictUndefined: a misspelt name in the template is an error, not an empty place.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     footer = (
         "One file: nothing on this page is fetched from anywhere. It was written by chatmill’s report stage "
@@ -131,15 +132,16 @@ def render_page(**parts: Any) -> str:
 
 
 def source_table(split: Path | None) -> dict[str, Any]:
-    """Count the rows of each source by kind: those to learn from, and those held out.
+    """Count the rows of each source by kind: training rows and held-out rows.
 
     Returns:
-        `kinds`: the kinds that any source has; `sources`: a row per source with a pair of counts per kind.
+        `kinds`: The kinds that any source has. `sources`: a row per source with a pair of counts per kind.
     """
     counts: Counter[tuple[str, str, bool]] = Counter()
     for name in _SPLITS:
         for kind in _KINDS:
             rows = _read_rows(split, f"{name}/{kind}")
+            # One pass over all rows, one at a time: the split can be larger than memory.
             counts.update((row["source"], kind, name == "train") for row in rows)
     kinds = [kind for kind in _KINDS if any(found == kind for _, found, _ in counts)]
     table = [
@@ -155,7 +157,7 @@ def source_table(split: Path | None) -> dict[str, Any]:
 
 
 def first_examples(split: Path | None) -> list[dict[str, Any]]:
-    """The first training row of each kind, in words; rows are in the order of their digests."""
+    """Return the first training row of each kind, in words; rows are in the order of their digests."""
     shown = []
     for kind in _KINDS:
         row = next(_read_rows(split, f"train/{kind}"), None)
@@ -169,7 +171,7 @@ def _format_count(number: int) -> str:
 
 
 def quarantine_counts(validate: Path | None) -> dict[str, str] | None:
-    """How many rows broke which rule."""
+    """Return the number of quarantined rows in all and by rule, in words; None if there are none."""
     rules = Counter(
         str(row.get("rule", "rule")) for kind in _KINDS for row in _read_rows(validate, f"quarantine/{kind}")
     )
@@ -180,7 +182,7 @@ def quarantine_counts(validate: Path | None) -> dict[str, str] | None:
 
 
 def token_counts(tokens: dict[str, Any]) -> dict[str, str] | None:
-    """Size of the vocabulary and of the training text."""
+    """Return the size of the vocabulary and of the training text, as text; None if there are no tokens."""
     if not tokens:
         return None
     train = tokens.get("train", {})
@@ -193,11 +195,12 @@ def token_counts(tokens: dict[str, Any]) -> dict[str, str] | None:
 
 
 def read_curve(folder: Path | None) -> Curve:
-    """The curves that a training stage left behind; none where it left none."""
+    """Return the curves of a training stage; an empty curve if it left none."""
     return Curve(list(_read_rows(folder, "curves.jsonl")))
 
 
 def _read_rows(folder: Path | None, name: str) -> Iterator[dict[str, Any]]:
+    # A stage that had nothing to do leaves no file.
     return each_row(folder / name) if folder and (folder / name).exists() else iter(())
 
 

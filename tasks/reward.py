@@ -1,4 +1,4 @@
-"""The reward model: what people prefer, learned from their labels, beside a linear yardstick."""
+"""The reward model: learns from labels what people prefer, and is compared with a linear model."""
 
 from __future__ import annotations
 
@@ -43,9 +43,11 @@ def reward(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """The reward model in out/model; accuracy.json and yardstick.json by aspect and source beside it."""
+    """Write the reward model to out/model, with accuracy.json and yardstick.json by aspect and source."""
     start = TrainingLauncher(out, report, seed, device, processes)
     figures = start(training.train_reward, parameters, base=sft / "model", labels=labels)
+    # A linear model on words shows how much of the accuracy needs no transformer.
     yardstick = linear_accuracy(labels)
     (out / "yardstick.json").write_text(json.dumps(yardstick, indent=1))
+    # Over the same sources as the model's own accuracy, so that the two compare.
     return {**figures, "linear_pair_accuracy": headline_accuracy(yardstick, parameters.headline)}

@@ -1,4 +1,4 @@
-"""Reinforcement learning from human feedback: the assistant aligned with the reward model."""
+"""RLHF: aligns the assistant with the reward model by reinforcement learning."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def rlhf(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """The aligned assistant in out/model, its curves beside it."""
+    """Write the aligned assistant to out/model, with its curves beside it."""
+    # A process of its own: the device's memory is free again when it ends.
     start = TrainingLauncher(out, report, seed, device, processes)
     return start(training.train_ppo, parameters, policy=sft / "model", reward=reward, prompts=split)

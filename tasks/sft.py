@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the base model learns to answer."""
+"""Supervised fine-tuning: teaches the base model to answer."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def sft(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """The assistant in out/model, its curves beside it."""
+    """Write the assistant to out/model, with its curves beside it."""
     start = TrainingLauncher(out, report, seed, device, processes)
     return start(training.train_sft, parameters, base=pretrain / "model", pairs=split)

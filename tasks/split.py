@@ -1,4 +1,4 @@
-"""Splits: train, validation and test by the digest of the group that must not be torn, never a shuffle."""
+"""Splits: assigns rows to train, validation and test by the digest of their group, without shuffling."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SplitTask:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """How many rows of a shard went to each split, and its bytes."""
+    """The number of a shard's rows in each split, and its size in bytes."""
 
     kind: str
     rows: dict[str, int]
@@ -37,13 +37,14 @@ class SplitResult:
 
 
 def split_shard(shard: SplitTask) -> SplitResult:
-    """Write out/{train,valid,test}/KIND/ of one shard, under its own number, the lines as they are."""
+    """Write a shard's lines unchanged to out/{train,valid,test}/KIND/, under the shard's own number."""
     counts = dict.fromkeys(SPLITS, 0)
     with ExitStack() as stack:
         files = {
             name: stack.enter_context((shard.out / name / shard.kind / shard.path.name).open("wb"))
             for name in SPLITS
         }
+        # As bytes: the lines stay as they are, and nothing is parsed twice.
         for line in stack.enter_context(shard.path.open("rb")):
             name = split_of(group_of(line), shard.parameters)
             files[name].write(line)
@@ -51,7 +52,7 @@ def split_shard(shard: SplitTask) -> SplitResult:
     return SplitResult(shard.kind, counts, shard.path.stat().st_size)
 
 
-# The places of quarantined rows may change while the good rows stay.
+# Only `rows` is read: the quarantine may change while the good rows stay the same.
 @stage(
     inputs=("validate",),
     reads={"validate": ("rows/*",)},
@@ -65,13 +66,15 @@ def split(
     report: EventCallback,
     spread: ParallelMap = serial_map,
 ) -> dict[str, int]:
-    """out/{train,valid,test}/KIND/, a shard for each of validate's.
+    """Write out/{train,valid,test}/KIND/, a shard for each of validate's.
 
-    Raises UserError where text leaves a split empty, or there is none.
+    Raises:
+        UserError: There is no text, or a split has none.
     """
     counts = {f"{name}_{kind}": 0 for kind in TYPES for name in SPLITS}
     for kind in TYPES:
         for name in SPLITS:
+            # All folders exist, even empty ones: later stages need not ask.
             (out / name / kind).mkdir(parents=True)
     work = [
         SplitTask(kind, path, out, parameters)
@@ -89,7 +92,7 @@ def split(
 
 
 def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
-    """Raise UserError where a split has no text, with the reason."""
+    """Raise UserError, with the reason, if a split has no text."""
     texts = sum(counts[f"{name}_text"] for name in SPLITS)
     if not texts:
         raise UserError("there is no text to learn language from; add a source of texts to data.sources")

@@ -1,4 +1,4 @@
-"""The tokenizer: learned from the training split alone, then every split's text as one file of tokens."""
+"""The tokenizer: learns from the training split alone, and encodes each split's text to one file."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from tasks.engine.declaration import named_metrics
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 
+# Texts encoded at a time: large enough to be fast, small enough for memory.
 BATCH_CHARACTERS = 1 << 22
 
 
-# The training reserves memory for so many at once, and ends the process where there is not enough.
+# The library reserves memory for all tokens at once, and ends the process if there is not enough.
 LARGEST_VOCABULARY = 10_000_000
 
 
 @dataclass(frozen=True)
 class TokenizerParameters:
-    """`vocabulary` counts every token, the chat's three among them.
+    """The parameters of the tokenizer; `vocabulary` counts every token, the chat's three included.
 
-    It is learned from `sample_bytes` of the training rows at most. `base` takes the tokenizer of a model
+    It is learned from at most `sample_bytes` of the training rows. `base` takes the tokenizer of a model
     folder instead of training one.
     """
 
@@ -52,6 +53,7 @@ class TokenizerParameters:
 def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
     if not parameters.base:
         return []
+    # The tokenizer's files alone: other weights with the same tokenizer need no new encoding.
     files = sorted(base_folder(parameters.base, root).glob("*token*.json"))
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
@@ -72,9 +74,10 @@ def tokenizer(
     root: Path,
     spread: ParallelMap = serial_map,
 ) -> dict[str, Any]:
-    """tokenizer.json, {train,valid,test}.bin and tokens.json in `out`.
+    """Write tokenizer.json, {train,valid,test}.bin and tokens.json.
 
-    Raises UserError where the training text cannot fill the vocabulary.
+    Raises:
+        UserError: The training text cannot fill the vocabulary.
     """
     if parameters.base:
         encoder = Encoder.load(base_folder(parameters.base, root))
@@ -106,9 +109,9 @@ def tokenizer(
 
 
 def sample_texts(paths: Sequence[Path], most: int) -> Iterator[str]:
-    """The text of the rows in shards; of more than `most` bytes a share of each shard, its first rows.
+    """Yield the text of rows in shards; of more than `most` bytes, the first rows of each shard.
 
-    Rows stand in the order of a digest of their content: the first are as good a choice as any.
+    Rows are in the order of a digest of their content, so the first are as good as a random sample.
     """
     sizes = [path.stat().st_size for path in paths]
     share = min(1.0, most / max(1, sum(sizes)))
@@ -125,7 +128,7 @@ def sample_texts(paths: Sequence[Path], most: int) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Encoding:
-    """A shard of texts of a split, and the folder of the tokenizer whose file has the digest `whose`."""
+    """A shard of texts to encode, and the tokenizer's folder. `whose` is the digest of tokenizer.json."""
 
     split: str
     path: Path
@@ -134,13 +137,13 @@ class Encoding:
 
     @property
     def tokens(self) -> Path:
-        """Where its tokens are written."""
+        """Return the file for the tokens."""
         return self.folder / f"{self.split}.{self.path.stem}.part"
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What was encoded of a shard: texts, their bytes in UTF-8, and their tokens."""
+    """The result of encoding a shard: numbers of texts, of their bytes in UTF-8, and of their tokens."""
 
     split: str
     documents: int
@@ -149,7 +152,7 @@ class Encoded:
 
 
 def encode_shard(work: Encoding) -> Encoded:
-    """Write the tokens of a shard's texts, the end token after each."""
+    """Write the tokens of a shard's texts, with the end token after each."""
     encoder = _load_encoder(work.folder, work.whose)
     documents = size = tokens = 0
     with work.path.open("rb") as lines, work.tokens.open("wb") as file:
@@ -164,7 +167,8 @@ def encode_shard(work: Encoding) -> Encoded:
 
 @lru_cache(maxsize=1)
 def _load_encoder(folder: Path, whose: str) -> Encoder:
-    # Kept from shard to shard: the words that it has met make it fast.
+    # Kept from shard to shard, as its cache of words makes it fast. `whose` separates tokenizers of one
+    # folder.
     return Encoder.load(folder)
 
 
@@ -186,4 +190,5 @@ def _join_files(parts: Sequence[Path], whole: Path) -> None:
         for path in parts:
             with path.open("rb") as tokens:
                 shutil.copyfileobj(tokens, file, 1 << 20)
+            # Removed at once, so that at most one shard is on the disk twice.
             path.unlink()

@@ -1,4 +1,4 @@
-"""Validation: rows that break a rule are set aside with its name; too many of them stop the flow."""
+"""Validation: quarantines rows that break a rule, and stops the flow if they are too many."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ _SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
 
 @dataclass(frozen=True)
 class ValidateParameters:
-    """How clean data must be.
+    """The rules of validation and their limits.
 
     `quarantine` is the largest share of a table's rows that may break a rule, `sources` that of single
-    sources; `shrink` the largest share by which a table may be smaller than in the last accepted version, the
-    data.dvc that is committed. `scripts` are those that nine letters of ten must be of (empty: any).
-    `personal` data is left alone, quarantined or masked. `near` sets texts aside that are this similar to
-    another (0: off; Jaccard). `benchmarks` are files by glob whose questions must not be learned. `balance`
-    bounds the largest share of the labels by one `annotator`, or of one `choice`. `rules` are further
-    expectations of Great Expectations, by kind. `admitted` is the file of rows that were let in by hand.
+    sources. `shrink` is the largest share by which a table may be smaller than in the last accepted version,
+    the committed data.dvc. `scripts` are those that nine letters of ten must be of (empty: any). `personal`
+    data is left alone, quarantined or masked. `near` quarantines texts that are this similar to another (0:
+    off; Jaccard). `benchmarks` are globs of files whose questions must not be learned. `balance` bounds the
+    largest share of the labels by one `annotator`, or of one `choice`. `rules` are further expectations of
+    Great Expectations, by kind. `admitted` is the file of rows that a person admitted.
     """
 
     quarantine: float = 0.02
@@ -90,6 +90,7 @@ class ValidateParameters:
             for key in getattr(self, name):
                 if key not in known:
                     raise ValueError(f"{name} has {key!r}; there are {', '.join(known)}")
+        # Built here for its errors: a wrong expectation must be refused before any data is read.
         for kind, rules in self.rules.items():
             own_expectations(kind, rules)
         for script in self.scripts:
@@ -104,17 +105,23 @@ class ValidateParameters:
 
 
 class ValidationFailed(UserError):
-    """Too many rows broke a rule, or a table broke one: there is no training on this data."""
+    """Too many rows broke a rule, or a table broke one; nothing is trained on this data."""
 
 
 def accepted_rows(
     parameters: ValidateParameters, root: Path, now: Mapping[str, Any] | None = None
 ) -> dict[str, int]:
-    """Counts of the last accepted version, where that is another one than `now` (None: that of data.dvc).
+    """Return the row counts of the last accepted version if it differs from the present one; else empty.
 
-    None where most of its sources are not there any more: then this is other data, not less of it. Without
-    the rows that were withdrawn since.
+    It is also empty if most of that version's sources are gone: then this is other data, not less of it. Rows
+    that were withdrawn since are not counted.
+
+    Args:
+        parameters: The rules.
+        root: The project's folder.
+        now: The present version's pointer; None: that of data.dvc.
     """
+    # Without git, or without a commit, nothing was accepted yet, and no row can be missing.
     command = ["git", "-C", str(root), "show", f"HEAD:./{versions.POINTER}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -123,11 +130,13 @@ def accepted_rows(
     now = now or versions.read_pointer(root)
     if done.returncode or now is None:
         return {}
+    # The committed version counts as accepted: a person has looked at it.
     committed = yaml.safe_load(done.stdout)
     if committed["outs"][0]["md5"] == now["md5"]:
         return {}
     meta = committed.get("meta") or {}
     names, here = (frozenset(found.get("names") or ()) for found in (meta, now["meta"]))
+    # Another preset's data in the same project is not a loss of rows.
     if names and 2 * len(names & here) < len(names):
         return {}
     before, after = (_withdrawn_rows(found) for found in (meta, now["meta"]))
@@ -138,12 +147,12 @@ def accepted_rows(
 
 
 def _withdrawn_rows(meta: Mapping[str, Any]) -> dict[str, int]:
-    """The rows that a version's sources hold and it does not."""
+    """Return the number of rows, by kind, that a version leaves out as withdrawn."""
     return (meta.get("withdrawn") or {}).get("rows") or {}
 
 
 def _external_inputs(parameters: ValidateParameters, root: Path) -> list[Any]:
-    """What a verdict depends on besides the rows: the accepted version, who let what in, the benchmarks."""
+    """Return what a verdict depends on besides the rows: accepted version, admissions, benchmarks."""
     admitted = [asdict(admission) for admission in read_admissions(root, parameters.admitted).values()]
     return [
         accepted_rows(parameters, root),
@@ -185,13 +194,16 @@ def validate(
     root: Path,
     spread: ParallelMap = serial_map,
 ) -> dict[str, int]:
-    """Good rows in out/rows, the others with their rule in out/quarantine and data/quarantine; report.md.
+    """Write good rows to out/rows, quarantined ones to out/quarantine and data/quarantine; write report.md.
 
-    out/data_docs has Great Expectations' own pages of it. Raises DataRefused, with the table of what failed,
-    where too many rows break a rule or a table breaks one.
+    out/data_docs gets Great Expectations' own pages.
+
+    Raises:
+        ValidationFailed: Too many rows break a rule, or a table breaks one; the text has the table.
     """
-    # Great Expectations takes seconds before the first shard is through.
+    # Said first: Great Expectations takes seconds before the first shard is done.
     report(Message("the rows are held against every rule"))
+    # Read once, and passed on: the dry run gives its own.
     before = accepted_rows(parameters, root)
     findings, stops = check_rows(parameters, ingest, out, report, root, spread, before)
     for kind in TYPES:
@@ -214,21 +226,21 @@ def check_rows(
     spread: ParallelMap,
     before: Mapping[str, int],
 ) -> tuple[Findings, list[str]]:
-    """Hold the rows of ingestion against every rule, and write the good and the quarantined ones below `out`.
+    """Check the rows of ingestion against every rule; write the good and the quarantined ones below `out`.
 
     The stage and the dry run both call it, so that their counts and verdicts are the same.
 
     Args:
         parameters: The rules.
         ingest: Ingestion's output, with `rows` and `origins`.
-        out: Where `rows` and `quarantine` are written.
-        report: Is told how far it is.
-        root: The project's folder: its admissions and benchmarks are read.
-        spread: Where the work over many shards goes.
-        before: Rows of each kind in the last accepted version, as of `accepted_rows`.
+        out: Gets `rows` and `quarantine`.
+        report: The event callback.
+        root: The project's folder; its admissions and benchmarks are read.
+        spread: The map over shards.
+        before: Rows of each kind in the last accepted version, from `accepted_rows`.
 
     Returns:
-        What was found, and why the flow must not go on (empty: it may).
+        The findings, and the reasons to stop the flow (empty: none).
     """
     work = out / "work"
     work.mkdir(parents=True)
@@ -246,12 +258,13 @@ def check_rows(
     findings = Findings()
     for task, sifted in zip(sifting, spread(filter_shard, sifting), strict=True):
         findings.add(task.looking.kind, task.looked, sifted)
+    # Signatures and digests of all rows; only the findings are kept.
     shutil.rmtree(work)
     return findings, stop_reasons(parameters, findings, before)
 
 
 def stop_reasons(parameters: ValidateParameters, findings: Findings, before: Mapping[str, int]) -> list[str]:
-    """Return why the flow must not go on with what was found; empty where it may."""
+    """Return the reasons to stop the flow; empty if there are none."""
     stops = [
         stop for kind in TYPES for stop in _stop_reasons_of(kind, parameters, findings, before.get(kind, 0))
     ]
@@ -264,8 +277,8 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
     """Return the error that stops a run before any training, with the table of broken rules.
 
     Args:
-        stops: Why the run must not go on.
-        findings: What was found.
+        stops: The reasons.
+        findings: The findings.
         kept: Whether the quarantined rows are in data/quarantine; a dry run keeps none.
     """
     where = "The rows are in data/quarantine (`chatmill quarantine list`); mend" if kept else "Mend"
@@ -276,7 +289,7 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
 
 
 def _shown_rules(parameters: ValidateParameters, kind: str) -> Rules:
-    """What rows of a kind are held against, for showing: which text a benchmark has is not asked."""
+    """Return the rules for a kind of rows, for display: which texts a benchmark has is not computed."""
     personal = parameters.personal == "quarantine"
     asked = (lambda text: False) if parameters.benchmarks else None
     return Rules(parameters.limits, parameters.scripts, personal, parameters.rules, asked)
@@ -285,7 +298,7 @@ def _shown_rules(parameters: ValidateParameters, kind: str) -> Rules:
 def _check_tasks(
     parameters: ValidateParameters, ingest: Path, root: Path, work: Path
 ) -> list[ShardCheckTask]:
-    """Every shard with all that looking at it needs."""
+    """Return a check task for every shard, with all that it needs."""
     admissions = read_admissions(root, parameters.admitted)
     grams = work / "grams.npy" if parameters.benchmarks else None
     if grams:
@@ -304,7 +317,8 @@ def _check_tasks(
 def _cross_row_marks(
     parameters: ValidateParameters, kind: str, looked: Sequence[ShardCheckResult], work: Path
 ) -> np.ndarray:
-    """What comparing all rows of a kind with each other finds."""
+    """Return the marks that need all rows of a kind: duplicates, contradictions, near duplicates."""
+    # One file a shard, written by the workers: rows of all shards do not fit into one message.
     count = sum(found.kind == kind for found in looked)
 
     def files(name: str) -> list[Path]:
@@ -312,6 +326,7 @@ def _cross_row_marks(
 
     marks = [exact_dedup.said_again(files("content"))]
     if kind == "ratings":
+        # A text may be rated for several aspects in one group; in two groups it could reach two splits.
         torn = marks[0][marks[0]["rule"] == exact_dedup.TORN]
         marks = [torn, exact_dedup.said_again(files("whole"))]
     if kind in ("comparisons", "ratings"):
@@ -327,7 +342,7 @@ def _cross_row_marks(
 def _stop_reasons_of(
     kind: str, parameters: ValidateParameters, findings: Findings, before: int
 ) -> Iterator[str]:
-    """Why the flow must not go on with this kind of rows."""
+    """Yield the reasons to stop the flow because of this kind of rows."""
     for failure in _total_failures(kind, parameters, findings, before):
         findings.tables.append(Broken(kind, failure.rule, 0, (failure.says,)))
         yield f"{kind}: {failure.rule} ({failure.says})"
@@ -337,6 +352,7 @@ def _stop_reasons_of(
     for names, share, whose in groups:
         broken = sum(findings.broken[kind, name] for name in names)
         total = sum(findings.total[kind, name] for name in names)
+        # Compared as a product, so that a table without rows needs no division.
         if broken > share * total:
             yield f"{broken} of {total} {kind}{whose} break a rule, above {share:.1%}"
     for rule, says in findings.faults.get(kind, {}).items():

@@ -1,4 +1,4 @@
-"""`chatmill approve`: a person's word on a model that waits for it."""
+"""`chatmill approve`: record a person's decision about a model that waits for it."""
 
 from __future__ import annotations
 
@@ -34,17 +34,20 @@ def approve(
 ) -> None:
     """Make a model champion that waits for a person, or refuse it: presets with `promote.approval: human`.
 
-    The run that is suspended for it goes on; nothing is trained again. Its evaluation is held against the
-    champion of now: one that is no better by now stays what it is. `--show` shows it without deciding.
+    The suspended run is resumed; nothing is trained again. The model's metrics are compared with those of
+    the present champion, and a model that is no better does not become champion. `--show` shows the
+    evaluation and decides nothing.
     """
     if show and (reject or why):
         raise UserError("--show decides nothing; leave it out, or leave --reject and --why out")
     if reject and not why.strip():
         raise UserError("a refusal wants its reason: --why TEXT, as in --why 'answers are rude'")
     tracker = open_tracker()
+    # After open_tracker, which prepares the environment: this module imports MLflow.
     from tasks.tracking.approval import FLOW_RUN, describe_approval, find_version_asked
 
     console = Console(highlight=False)
+    # A run or version may belong to any product of the store, so all registries are searched.
     registries = {registry.model: registry for registry in tracker.registries()}
     found = find_version_asked([version for each in registries.values() for version in each.versions()], run)
     registry = registries[found.name]
@@ -59,11 +62,13 @@ def approve(
     if found.tags.get(FLOW_RUN):
         console.print(escape(_resume_suspended_run(found, not reject, who, why)), soft_wrap=True)
     if decided.champion:
+        # `champion` alone is ambiguous as soon as there are several products.
         address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
         console.print(f"Talk with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
 
 
 def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
+    """Resume the flow run that waits for this decision, and return what became of it in one sentence."""
     from flows.servers.environment import prepare_environment
     from tasks.tracking.approval import NAME
 
@@ -72,13 +77,14 @@ def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
             f"the run {version.tags.get(NAME)} is on a Prefect server that does not run now; "
             "when `chatmill up` runs again, the same command lets it end"
         )
+    # Prefect reads its settings when it is imported, so the environment must be prepared first.
     from flows.orchestration.human_approval import resume_run
 
     return resume_run(version, yes, who, why)
 
 
 def _print_evaluation(registry: Registry, version: Any, console: Console) -> None:
-    """The figures beside the champion's, and the same prompts answered by all three models."""
+    """Print the metrics beside the champion's, and the answers of all three models to the same prompts."""
     from flows.orchestration.progress import show_answers
     from tasks.tracking.approval import compared_answers, evaluation_rows
 

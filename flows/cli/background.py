@@ -1,4 +1,4 @@
-"""`chatmill up --detach`: the same command in a process that stays."""
+"""`chatmill up --detach`: run the same command in a background process."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ DETACHED = "CHATMILL_DETACHED"
 
 
 def start_in_background(root: Path, words: list[str]) -> None:
-    """Run `chatmill` with these words in the background, and print what it says until all answers.
+    """Run `chatmill` in the background, and print its output until its services are ready.
+
+    Args:
+        root: The project's folder.
+        words: The arguments of the command line, as in `sys.argv[1:]`.
 
     Raises:
-        typer.Exit: It ended with a code that says that it failed; its reason was printed.
+        typer.Exit: The process failed; its reason was printed.
         OSError: The disk is full.
     """
     console = Console(highlight=False, soft_wrap=True)
@@ -36,19 +40,23 @@ def start_in_background(root: Path, words: list[str]) -> None:
     prepare_records(root)
     log.parent.mkdir(exist_ok=True)
     begins = log.stat().st_size if log.exists() else 0
+    # The child must not detach once more.
     kept = [word for word in words if word not in ("--detach", "-d")]
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli.main", *kept], stdin=subprocess.DEVNULL, stdout=file,
             stderr=file, start_new_session=True, env={**os.environ, DETACHED: "1"},
         )  # fmt: skip
+    # The log is appended to, so only what this process writes after `begins` is shown.
     deadline = time.monotonic() + DETACHED_SECONDS
     begun, last = b"", ""
     with log.open("rb") as said:
         said.seek(begins)
         while True:
-            # What it said last is read after its end.
+            # Look for the end before reading: output that is written just before the end is then read once
+            # more.
             over = process.poll() is not None or _is_ready(root, process.pid)
+            # The last piece may be half a line; it waits for its end.
             *lines, begun = (begun + said.read()).split(b"\n")
             for line in [one.decode(errors="replace") for one in lines if one.strip()]:
                 last = line
@@ -61,20 +69,20 @@ def start_in_background(root: Path, words: list[str]) -> None:
     code = process.poll()
     if code:
         if not last.startswith("error:") and is_disk_full(log, begins):
-            # It could not write down why it ended.
+            # With a full disk the process could not write its reason to the log.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log))
-        # It has said why, and where more stands.
+        # The last line of a failed command names the reason and the log.
         last = last or f"it ended (code {code}); {log} may say why"
         Console(stderr=True, highlight=False, soft_wrap=True).print(escape(last), style="red")
         raise typer.Exit(code)
     if code is None:
-        # The lock names whoever runs: this one, or the one that was there before.
+        # Another `up` may have held the lock; then no login link of this process may be printed.
         if (served := read_served(root)) and _is_ready(root, process.pid):
             print_login_link(root, served, console)
         console.print(f"[dim]`chatmill down` stops it. What it says goes to {log}.[/dim]")
 
 
 def _is_ready(root: Path, pid: int) -> bool:
-    """Whether that process serves here and all that it started has answered."""
+    """Return whether process `pid` serves this project and all its services have answered."""
     served = read_served(root)
     return served is not None and served.pid == pid and served.ready

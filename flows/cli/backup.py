@@ -1,4 +1,4 @@
-"""`chatmill backup` and `chatmill restore`: the records of a project in one file, and back."""
+"""`chatmill backup` and `chatmill restore`: write a project's records to one file, and read them back."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def backup(
 ) -> None:
     """Copy the records to one file: the registry, rollbacks, approvals, costs, runs and registered models.
 
-    Runs and servers may go on meanwhile. The file holds what is in var/ and no command can make again:
-    MLflow's database and files, the labels that were told of, the last summary and the pages. It names
-    people and is readable by you alone.
+    Runs and servers may continue meanwhile. The file holds what is in var/ and no command can make again:
+    MLflow's database and files, the announced labels, the last summary and the pages. It names people and
+    is readable by you alone.
 
-    Not in it: var/cache (can be computed again), credentials, logs, Prefect's database; and what git and DVC
-    keep: presets, configs/withdrawn.jsonl and data.dvc (commit them), and the data (`dvc push`).
+    Not in it: var/cache (can be computed again), credentials, logs, Prefect's database; and what git and
+    DVC keep: presets, configs/withdrawn.jsonl and data.dvc (commit them), and the data (`dvc push`).
 
     Where CHATMILL_DATABASE names a PostgreSQL, back up its databases too: `pg_dump NAME_mlflow`.
     """
     if not (os.environ.get(SETTING) or os.environ.get("MLFLOW_TRACKING_URI")):
-        # Else a backup without the registry would pass for a whole one.
+        # A damaged database must fail here: a backup without the registry would look complete.
         check_mlflow_database(Path.cwd())
     found = write_backup(Path.cwd(), target, force)
     console = Console(highlight=False)
@@ -44,6 +44,7 @@ def backup(
         f"{found.files:,} files, {show_size(found.size)}, are in [bold]{escape(str(found.path))}[/bold]",
         soft_wrap=True,
     )
+    # A damaged model is reported, not refused: the other records are worth a backup all the same.
     for said in found.damaged:
         text = f"{said}; an older backup may have the right one, and `chatmill restore` brings it back"
         console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
@@ -72,6 +73,7 @@ def restore(
     console = Console(highlight=False)
     console.print(f"{found.files:,} files, {show_size(found.size)}, are back in {RECORDS}/", soft_wrap=True)
     if aside is not None:
+        # The replaced records are never deleted by chatmill: they may be the only copy.
         kept = aside.relative_to(Path.cwd())
         console.print(f"what was there is in [bold]{kept}[/bold]; remove it when you miss nothing")
     _note_other_stores(console, "`psql NAME_mlflow < mlflow.sql` restores it")

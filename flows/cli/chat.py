@@ -1,4 +1,4 @@
-"""A conversation line by line, whatever the lines come from and go to."""
+"""The loop of a conversation. It does not depend on where lines come from or go to."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ def run_chat(
     write: Callable[[str], None],
     note: Callable[[str], None],
 ) -> None:
-    """Answer each of the lines until an empty one; the line `/new` begins afresh.
+    """Answer each line until an empty one; the line `/new` starts a new conversation.
 
-    Answers are written piece by piece, each with a line's end; notes are about the conversation.
+    Args:
+        conversation: The model and the turns so far.
+        manner: The sampling parameters and the longest answer.
+        lines: The user's lines.
+        write: Called with each piece of an answer, and with a line end after the last.
+        note: Called with sentences about the conversation, such as that old turns are left out.
     """
     for line in lines:
         text = line.rstrip("\r\n")
@@ -28,6 +33,7 @@ def run_chat(
             conversation.begin()
             note("a new conversation")
             continue
+        # Said only once, when the first turns are left out.
         if conversation.make_room(text, manner):
             note(
                 f"the conversation fills the model's context of {conversation.context} tokens: from here on "

@@ -1,4 +1,4 @@
-"""`chatmill clean`: takes away what no model, no running run and not the newest run needs."""
+"""`chatmill clean`: remove outputs and caches that no model, running run or newest run needs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def clean(
 ) -> None:
     """Remove stage outputs and checkpoints that nothing needs, by age and by size.
 
-    What a registered model, a running run or the newest run needs stays whatever its age.
+    Outputs that a registered model, a running run or the newest run needs are kept at any age.
     """
     age = parse_age(older_than)
     size = parse_size(keep_under) if keep_under else None
@@ -75,7 +75,8 @@ def clean(
         console.print(f"There is nothing to clean: no stage has left anything in {ARTIFACTS}.")
         return
     tracker = _open_tracker_of(config)
-    # No run begins while this lock is held: what is needed does not grow behind the plan's back.
+    # A dry run takes no lock: it must not make a run wait.
+    # No run can start while this lock is held, so nothing becomes needed after the plan is made.
     with nullcontext() if dry_run else _is_locked(tracker.folder / "lock"):
         entries = list_outputs(root / ARTIFACTS)
         alive = find_live_runs(tracker.folder)
@@ -83,12 +84,13 @@ def clean(
         unwanted = outputs_with_withdrawn(entries, read_withdrawn(root)) if withdrawn else {}
         planned = plan_gc(entries, find_gc_roots(tracker, root, alive), time.time(), age, size, unwanted)
         put, taken = set_aside(planned, bool(alive)) if not dry_run else ([], [])
-        # A server has its database to itself.
+        # Prefect's database may be changed only while no server has it open.
         idle = not alive and read_served(root) is None
         remains = find_remains(root, age, time.time(), idle)
         freed = remove_remains(root, remains) if not dry_run else sum(each.size for each in remains)
         copies = _clean_copies(tracker, root, age, alive, dry_run)
         caches = _clean_caches(tracker, root, age, alive, dry_run)
+    # Deleted after the lock is released: large folders take long, and runs may start meanwhile.
     for path in put:
         delete_path(path)
     print_plan(console, planned, dry_run, taken)
@@ -106,7 +108,7 @@ def clean(
 
 
 def show_remains(console: Console, remains: list[Remains], freed: int, dry_run: bool) -> None:
-    """Print what goes beside the outputs of stages."""
+    """Print what is removed besides the outputs of stages."""
     word = "would go" if dry_run else "gone"
     for each in remains:
         console.print(f"{word}: {each.count:,} {escape(each.what)}", soft_wrap=True)
@@ -115,7 +117,7 @@ def show_remains(console: Console, remains: list[Remains], freed: int, dry_run: 
 
 
 def show_kept(console: Console, rows: list[tuple[str, int, str]]) -> None:
-    """Print what stays beside the outputs of stages: name, bytes and why."""
+    """Print what is kept besides the outputs of stages: name, size in bytes and reason."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -129,7 +131,7 @@ def show_kept(console: Console, rows: list[tuple[str, int, str]]) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """Things of one kind that go or stay together."""
+    """A group of files of one kind that are removed or kept together."""
 
     name: str
     count: int
@@ -138,20 +140,23 @@ class Row:
 
     @property
     def shown(self) -> tuple[str, int, str]:
-        """What, how many bytes, why."""
+        """Return the name, the size in bytes and the reason."""
         return self.name, self.size, self.why
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What went, or would go, and what stays."""
+    """The rows that were removed, or would be in a dry run, and the rows that are kept."""
 
     removed: list[Row]
     kept: list[Row]
 
 
 def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
-    """Remove the copies in MLflow that no version and no kept run needs, by stage; kept ones by reason."""
+    """Remove the copies in MLflow that no version and no kept run needs.
+
+    Removed copies are grouped by stage, kept ones by reason.
+    """
     from tasks.cleanup.artifact_gc import plan_copies, remove_copies
 
     newest = _newest_runs(tracker, root)
@@ -182,7 +187,7 @@ def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dr
 
 
 def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
-    """Remove old downloads, environments, snapshots and worktrees."""
+    """Remove old downloads, environments, snapshots and worktrees that no run or preset needs."""
     from tasks.cleanup.cache_gc import plan_cache, remove_cached
 
     removed, kept = plan_cache(root, age, time.time(), _needed_presets(tracker, root), bool(alive))
@@ -207,7 +212,7 @@ def _total_size(group: list[Copies]) -> int:
 
 
 def _newest_runs(tracker: Tracker, root: Path) -> list[str]:
-    """Return the last run that left a summary, and the last one of the experiment."""
+    """Return the ids of the last run that left a summary and of the last run of the experiment."""
     last = tracker.client.search_runs(
         [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
     )
@@ -244,9 +249,10 @@ def _is_locked(path: Path) -> Iterator[None]:
 
 
 def _same_store(tracker: Tracker, root: Path, entries: list[CachedOutput]) -> None:
-    """Raises UserError where the newest run is not in this MLflow: then nor are its models."""
+    """Raise UserError if this MLflow store does not have the newest run: it then lacks its models too."""
     from mlflow.exceptions import MlflowException
 
+    # Without a summary, as after a crash, the newest output names a run.
     made = sorted((entry.made, entry.run) for entry in entries if entry.run)
     run = str(_read_summary(root).get("mlflow_run_id", "")) or (made[-1][1] if made else "")
     try:
@@ -268,14 +274,15 @@ def _read_summary(root: Path) -> dict[str, Any]:
 
 
 def find_live_runs(folder: Path) -> list[str]:
-    """The MLflow runs whose process is alive."""
+    """Return the ids of the MLflow runs whose process is alive."""
     return [path.name for path in sorted((folder / "alive").glob("*")) if is_lock_held(path)]
 
 
 def find_gc_roots(tracker: Tracker, root: Path, alive: list[str]) -> list[Root]:
-    """All that must stay: of running runs, of each registered version and its verdict, of the newest run."""
+    """Return what running runs, registered versions, their verdicts and the newest run need."""
     found = [need for run in alive for need in _of_run(tracker, run, RUNNING)]
-    # Of every model of this store; a store that fails must end this, not look empty.
+    # A failing store must raise here. If it looked empty, the outputs of registered models would be
+    # removed.
     for version in tracker.client.search_model_versions():
         why = f"version {version.version} of {version.name}"
         found.append(Root(why, digest=version.tags.get("digest", ""), run=version.run_id or ""))
@@ -293,9 +300,9 @@ def find_gc_roots(tracker: Tracker, root: Path, alive: list[str]) -> list[Root]:
 
 
 def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Root]:
-    """What a run's stages took or made. Where one has not ended, its key is not known yet.
+    """Yield what the stages of a run used or made. The key of a stage that has not ended is not known yet.
 
-    Of a run that is alive the whole stage stays, of one that was killed what it began.
+    Of a live run the whole stage is kept; of a killed run only the outputs that it began.
     """
     experiment = tracker.client.get_run(run).info.experiment_id
     for child in tracker.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run}'"):
@@ -305,7 +312,15 @@ def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Root]:
 
 
 def set_aside(planned: GCPlan, alive: bool) -> tuple[list[Path], list[CachedOutput]]:
-    """Rename all that goes, under each one's lock: what was renamed, and what a run took meanwhile."""
+    """Rename all outputs that are to be removed, each under its lock.
+
+    Args:
+        planned: The plan of the collection.
+        alive: Whether any run is alive; lock files are then kept.
+
+    Returns:
+        The renamed paths, and the outputs that a run took since the plan was made.
+    """
     put: list[Path] = []
     taken: list[CachedOutput] = []
     for entry, _ in planned.goes:
@@ -316,6 +331,7 @@ def set_aside(planned: GCPlan, alive: bool) -> tuple[list[Path], list[CachedOutp
             except BlockingIOError:
                 taken.append(entry)
                 continue
+            # A training can outlive the flow that held the stage's lock; it holds a lock of its own.
             if entry.kind != HALF and any(
                 is_lock_held(path) for place in entry.paths for path in place.rglob("training.lock")
             ):
@@ -324,9 +340,11 @@ def set_aside(planned: GCPlan, alive: bool) -> tuple[list[Path], list[CachedOutp
             for path in entry.paths:
                 if path != lock:
                     put.append(_set_aside_output(path))
-            # A running run may wait for this very file: two would then hold two locks of one name.
+            # A running run may wait for this lock file. If it were removed, two processes could each hold a
+            # lock of this name.
             if lock in entry.paths and not alive:
                 lock.unlink(missing_ok=True)
+        # A lock file is only removed together with the last thing that it protects.
         if lock not in entry.paths and not alive and not _last_used(lock):
             lock.unlink(missing_ok=True)
     return put, taken
@@ -337,7 +355,7 @@ def _last_used(lock: Path) -> bool:
 
 
 def _set_aside_output(path: Path) -> Path:
-    """The manifest goes first: what has none is not whole, wherever a kill comes."""
+    """Rename an output, after removing its manifest: a kill at any point leaves it visibly incomplete."""
     try:
         if path.is_dir():
             (path / MANIFEST).unlink(missing_ok=True)
@@ -353,7 +371,7 @@ def _set_aside_output(path: Path) -> Path:
 
 
 def delete_path(path: Path) -> None:
-    """Delete a file or folder that was set aside. Raises UserError where that is not allowed."""
+    """Delete a file or folder that was set aside. Raise UserError if the system does not allow it."""
     try:
         if path.is_dir():
             shutil.rmtree(path)
@@ -366,7 +384,7 @@ def delete_path(path: Path) -> None:
 
 
 def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[CachedOutput]) -> None:
-    """What goes, one a line; what is kept, by stage and reason; the sums of both."""
+    """Print what is removed, one a line, what is kept by stage and reason, and the total of both."""
     from rich.table import Table
 
     now = time.time()

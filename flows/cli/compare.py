@@ -1,4 +1,4 @@
-"""`chatmill compare`: what differs between two runs of the pipeline, as a table and as a page."""
+"""`chatmill compare`: the differences between two runs of the pipeline, as a table and as a page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def compare(
     ],
     now: Annotated[str, typer.Argument(metavar="B", help="Another.")],
 ) -> None:
-    """What differs between two runs: code, data, parameters, lock, device, and figures with their change.
+    """Compare two runs: code, data, parameters, lock file, device, and metrics with their change.
 
     A page with the curves of both goes to var/compare-A-B.html.
     """
@@ -40,7 +40,7 @@ def compare(
     path = root / RECORDS / f"compare-{'-'.join(names)}.html"
     write_whole(path, diff_page(client, (first, second), found))
     console.print(f"[dim]{' → '.join(names)}[/dim]")
-    # What says little or nothing of the models stands apart, below.
+    # Differences that say little about the models are listed in tables of their own, below.
     apart = {what: [row for row in found if is_apart(row, what)] for what in APART}
     told = [row for row in found if not any(row in rows for rows in apart.values())]
     nothing = "nothing differs but what follows" if any(apart.values()) else "nothing differs"

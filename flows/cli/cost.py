@@ -1,4 +1,4 @@
-"""`chatmill cost`: what runs took, what of it was lost to crashes, and what reuse saved."""
+"""`chatmill cost`: what runs took, what crashes lost, and what reuse saved."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BY = ("run", "week", "stage")
 _SHORT = 12
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+# The last line of the output names the next command to type.
 NEXT = {"run": "--by stage shows where it goes", "week": "--by stage shows where it goes",
         "stage": "--by run shows which runs"}  # fmt: skip
 
@@ -30,11 +31,11 @@ def cost(
     since: Annotated[str, typer.Option("--since", help="How far back: 30d, 12h, 2w, or all.")] = "30d",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
-    """What runs took in device-hours, tokens and memory; the share lost to crashes and saved by reuse.
+    """Show what runs took in device-hours, tokens and memory; the share lost to crashes and saved by reuse.
 
-    A device-hour is an hour of one GPU, or of one process on CPUs. Lost is what a killed or failed stage took
-    and a later run did not go on with, and of resumed trainings what was done twice. Saved is what reused
-    stages took when they were made.
+    A device-hour is an hour of one GPU, or of one process on CPUs. Lost is the time of a killed or failed
+    stage that no later run resumed, and of resumed trainings the steps that were done twice. Saved is what
+    reused stages took when they were made.
     """
     if by not in BY:
         raise UserError(f"--by {by} is not known; run, week or stage is right")
@@ -46,6 +47,7 @@ def cost(
     sums, whole = sum_costs(costs.taken, by), in_all(costs.taken)
     if as_json:
         told = {"by": by, "since": since, "runs": costs.runs, "unmeasured_runs": costs.unmeasured}
+        # print, not the console, which would wrap lines and interpret markup.
         print(json.dumps({**told, "rows": [asdict(row) for row in sums], "in_all": asdict(whole)}, indent=1))
         return
     console = Console(highlight=False)
@@ -62,16 +64,18 @@ def cost(
 
 
 def _parse_age(text: str) -> float:
-    """Seconds since 1970. Raises UserError for what is no age."""
+    """Return the start of an age such as `30d` in seconds since 1970. Raise UserError for any other text."""
     if text == "all":
         return 0.0
     number, unit = text[:-1], text[-1:]
+    # Checked by hand: float() would take "nan", "inf" and "1e9" too.
     if unit not in _SECONDS or not number.replace(".", "", 1).isdecimal():
         raise UserError(f"--since {text!r} is no age; write a number and m, h, d or w, as in 30d, or all")
     return max(0.0, time.time() - float(number) * _SECONDS[unit])
 
 
 def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -> Table:
+    # Columns about GPUs are left out where no run used one.
     gpu = whole.gpu_seconds + whole.gpu_saved > 0
     table = Table(box=None, pad_edge=False)
     table.add_column(by, no_wrap=True)
@@ -94,7 +98,7 @@ def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -
 
 
 def _explain_costs(whole: Sum, costs: Costs) -> str:
-    """What the table means, in sentences."""
+    """Return sentences that explain the table."""
     said = []
     for kind, spent, lost, saved in (
         ("CPU", whole.cpu_seconds, whole.cpu_lost, whole.cpu_saved),

@@ -1,4 +1,4 @@
-"""The preset that a command means where `--config` names none: the one that made data/."""
+"""The preset that commands use where `--config` names none: the one that made data/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEMO = Path("configs/demo.yaml")
 
 
 def current_preset(root: Path) -> Path:
-    """Return the preset in configs/ whose sources are those of data.dvc; the demo's where there is none yet.
+    """Return the preset in configs/ whose sources are those of data.dvc; without data, the demo's.
 
     Raises:
         UserError: No preset has these sources, or several have them.
@@ -27,6 +27,7 @@ def current_preset(root: Path) -> Path:
         return DEMO
     fitting = [path for path in sorted((root / "configs").glob("*.yaml")) if _source_names(path) == names]
     found = [path.relative_to(root) for path in fitting]
+    # Copies of the demo's preset with the same sources must not make the demo ambiguous.
     if len(found) == 1 or DEMO in found:
         return DEMO if DEMO in found else found[0]
     said = f"several have them: {', '.join(map(str, found))}" if found else "no preset in configs/ has them"
@@ -37,7 +38,7 @@ def current_preset(root: Path) -> Path:
 
 
 def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
-    """Return the preset that is named, or the current one, of which it says which it is."""
+    """Return `config`, or the current preset if it is None. Print its name unless it is the demo's."""
     if config is not None:
         return config
     found = current_preset(root)
@@ -50,9 +51,10 @@ def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
 
 
 def _source_names(path: Path) -> list[str]:
-    """The names of a preset's sources in order; none for a file that is no preset."""
+    """Return the sorted names of a preset's sources; an empty list for a file that is no preset."""
     try:
         values = read_yaml_file(path)
         return sorted(str(source["name"]) for source in values["data"]["sources"])
+    # A broken preset beside the right one must not stop commands that never name it.
     except (OSError, UserError, KeyError, TypeError):
         return []

@@ -1,4 +1,4 @@
-"""`chatmill data`: which versions of the data there were, and what differs between two of them."""
+"""`chatmill data`: list the versions of the data, and show the differences between two of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Remote = Annotated[
 def log(
     most: Annotated[int, typer.Option("--most", "-n", help="How many (0: all).", min=0)] = 20,
 ) -> None:
-    """The versions of data.dvc, the newest first: when, which, its rows, and what made it another one.
+    """List the versions of data.dvc, the newest first: date, hash, commit, rows, and why it changed.
 
     Without git: the versions that were made in this folder.
     """
@@ -70,9 +70,9 @@ def diff(
     rows: Annotated[int, typer.Option("--rows", help="Show so many rows of each.", min=0)] = 0,
     config: Remote = None,
 ) -> None:
-    """Rows added, changed and gone between two versions, by kind and source. HEAD and data/ if none is named.
+    """Show rows added, changed and gone between two versions, by kind and source. Default: HEAD and data/.
 
-    What is not on this machine comes from the remote into DVC's cache; data/ stays as it is.
+    Files that are not on this machine are fetched from the remote into DVC's cache; data/ is not changed.
     """
     from rich.table import Table
 
@@ -89,6 +89,7 @@ def diff(
         wanted = read_preset(config).data
         with versions.open_repository(root) as repo:
             remote.set_remote(repo, root, wanted.remote, wanted.endpoint)
+    # The default is what a reviewer asks: the committed version against the working data.
     first = version_history.last_accepted(root) if not before else _find_version(root, before)
     second = _find_version(root, now)
     found = compare_versions(root, first, second, rows)
@@ -118,7 +119,7 @@ def diff(
 
 
 def _explain_change(before: Version, version: Version) -> str:
-    """Why a version is another one than the one before."""
+    """Return why a version differs from the one before."""
     sources = "other sources" if before.sources != version.sources else "the same sources"
     if before.withdrawn == version.withdrawn:
         return sources

@@ -1,4 +1,4 @@
-"""`chatmill ingest --dry-run`: what each source holds and whether a run would go on; nothing is written."""
+"""`chatmill ingest --dry-run`: show what each source holds and whether a run would stop. Write nothing."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ WIDTH = 110
 
 
 def print_preview(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> None:
-    """Do what ingestion and validation do in a temporary folder, and show it.
+    """Run ingestion and validation in a temporary folder, and print the findings.
 
     Args:
         preset: The preset.
         root: The project's folder.
-        console: Where it is shown.
-        whole: Whether a stop after ingestion and before the first training is an error too, as of a run.
+        console: The console to print to; None: a new one.
+        whole: Whether a stop before the first training is an error too, as in `chatmill run --dry-run`.
 
     Raises:
-        UserError: Ingestion (or a run) would stop; the sentence is the command's own.
+        UserError: Ingestion (or, with `whole`, a run) would stop; the message is the command's own.
     """
     console = console or Console(highlight=False)
+    # The device and the base model are checked first: they fail within a second, the rows take minutes.
     if whole:
         preset.find_device()
         preset.check_base(root)
@@ -50,6 +51,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                 console.print(line, soft_wrap=True)
         for line in summarize_rows(found):
             console.print(line, soft_wrap=True)
+        # The later stages can only be checked on data that passed, with no part of it missing.
         stop = found.stop
         if stop is None and found.whole:
             asked = preset.training_requirements(root)
@@ -68,8 +70,10 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                 later = str(error)
             if whole and later:
                 stop = UserError(later)
+    # Printed after the temporary folder is removed, so that it is true.
     console.print("Nothing was written.")
     for sentence in notes:
+        # The sentence that stops a run is printed once, at the end.
         if sentence != later:
             console.print(f"[yellow]{terminal_text(sentence)}[/yellow]", soft_wrap=True)
     if stop is not None:
@@ -84,7 +88,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
 
 @contextmanager
 def show_progress(console: Console, what: str) -> Iterator[EventCallback]:
-    """Yield a report that shows how far the work is: a spinner on a terminal, one line elsewhere."""
+    """Yield an event callback that shows progress: a spinner on a terminal, one line elsewhere."""
     if not console.is_terminal:
         console.print(f"[dim]{what}[/dim]")
     with console.status(what) as status:
@@ -99,7 +103,7 @@ def show_progress(console: Console, what: str) -> Iterator[EventCallback]:
 
 
 def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
-    """The lines about one source, as rich's markup."""
+    """Return the lines about one source, as rich markup."""
     lines = [f"[bold]{terminal_text(source.name)}[/bold]"]
     if source.lacking:
         return [*lines, *(f"  would be fetched: {terminal_text(what)}" for what in source.lacking), ""]
@@ -118,7 +122,7 @@ def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
 
 
 def describe_rows(counts: Mapping[str, int], faults: int) -> str:
-    """Say how many rows of each kind a source has, and how many cannot be read."""
+    """Return how many rows of each kind a source has, and how many cannot be read, in words."""
     held = [f"{format_number(counts[kind])} {kind}" for kind in TYPES if counts.get(kind)]
     held += (
         [f"{format_number(faults)} {'row' if faults == 1 else 'rows'} that cannot be read"] if faults else []
@@ -127,7 +131,7 @@ def describe_rows(counts: Mapping[str, int], faults: int) -> str:
 
 
 def summarize_rows(found: DryRun) -> Iterator[str]:
-    """The lines about all rows: what is left out, and what each rule sets aside, as rich's markup."""
+    """Yield the lines about all rows, as rich markup: those left out, and those that a rule quarantines."""
     if found.rows is None:
         return
     if withdrawn := {kind: n for kind, n in found.rows.withdrawn.items() if n}:
@@ -148,7 +152,7 @@ def summarize_rows(found: DryRun) -> Iterator[str]:
 
 
 def rows_of(findings: Findings, kind: str) -> int:
-    """How many rows of a kind were held against the rules."""
+    """Return how many rows of a kind were checked against the rules."""
     return sum(findings.total[kind, name] for name in findings.sources(kind))
 
 

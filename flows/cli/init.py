@@ -1,4 +1,4 @@
-"""`chatmill init`: a preset for a folder of one's own, from a look at its files and a try of this machine."""
+"""`chatmill init`: write a preset for a user's folder, from a scan of its files and a test of the machine."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks 
 def propose_preset(
     folder: Path, name: str, minutes: float, device: str, force: bool, checked: bool = True
 ) -> Path:
-    """Write configs/NAME.yaml for a folder, show what was found and how long a run will take.
+    """Write configs/NAME.yaml for a folder; print what was found and how long a run will take.
 
     Args:
         folder: The folder with text, pairs and labels.
-        name: The preset's name; empty for the folder's.
-        minutes: How long a run may take.
+        name: The preset's name; empty: the folder's.
+        minutes: The longest time that a run may take.
         device: The device of the run: cpu, cuda or auto.
-        force: Whether a preset of that name is written over.
-        checked: Whether the rows are checked as a run checks them.
+        force: Whether to overwrite a preset of that name.
+        checked: Whether to check the rows as a run does.
 
     Returns:
         The path of the preset.
 
     Raises:
-        UserError: The folder has no text, or is one that chatmill writes to, or the preset is there already.
-            Also, once the preset is written, where a run with it would be refused.
+        UserError: The folder has no text, or chatmill writes to it, or the preset exists. Also, after the
+            preset is written, if a run with it would be refused.
     """
     from tasks.common.names import slugify_name
     from tasks.onboarding.folder_scan import check_place, scan_folder
@@ -52,6 +52,7 @@ def propose_preset(
     root = Path.cwd()
     check_place(folder, root)
     name = name or slugify_name(folder.resolve().name)
+    # The name becomes a file name, a product and part of deployments' names.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name is {name!r}; letters, digits, dots and dashes are right, as in my-texts")
     path = root / "configs" / f"{name}.yaml"
@@ -69,10 +70,12 @@ def propose_preset(
     with _show_activity(console, "looking at the files"):
         found = scan_folder(folder, root)
     whole = checked and found.size <= CHECKED
-    # Where all rows are checked, the check says what is left aside, with the counts of all rows.
+    # If all rows are checked, that check prints the notes, with the counts of all rows instead of a sample.
     _print_scan(found, console, notes=not whole)
     if not found.sources:
         raise UserError(_describe_nothing(folder, found))
+    # A source with an open question, such as the meaning of a verdict, stops a run; the preset holds the
+    # question.
     asked = next((source.stop for source in found.sources if source.stop), "")
     try:
         with _show_activity(console, "counting words"):
@@ -87,14 +90,17 @@ def propose_preset(
     described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{preset_writer.device_memory(machine)}"
     notes = [*filter(None, [_describe_unreadable(found)]), *preset_writer.time_notes(plan, minutes)]
     text = preset_writer.write_preset(name, device, found, measured, plan, described, notes)
+    # What is written is read back: a preset that init writes must be one that `run` accepts.
     preset = _parse_preset(text)
     stop, allowed = "", None
     if whole:
         stop, allowed, later = _check_rows(preset, root, console)
         if allowed:
+            # Written once more: the check found the share of bad rows to allow.
             text = preset_writer.write_preset(name, device, found, measured, plan, described, notes, allowed)
             _parse_preset(text)
         notes = [*notes, *later]
+    # The preset is written even if a run would be refused, so that the user can correct it.
     stop = stop or asked
     path.parent.mkdir(exist_ok=True)
     write_whole(path, text)
@@ -157,7 +163,7 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
 
 
 def _describe_nothing(folder: Path, found: FolderScan) -> str:
-    """Say that no file of a folder can be read, and why the first of them cannot."""
+    """Return a sentence that no file of a folder can be read, with the reason of the first."""
     names = found.unreadable or [name for name, _ in found.others]
     why = dict(found.others)[names[0]]
     if len(names) > 1:
@@ -167,7 +173,7 @@ def _describe_nothing(folder: Path, found: FolderScan) -> str:
 
 
 def _describe_unreadable(found: FolderScan) -> str:
-    """Say which files a run would do without as they cannot be read; empty where there are none."""
+    """Return a sentence that names the unreadable files, which a run leaves out; empty if there are none."""
     names = found.unreadable
     if not names:
         return ""
@@ -185,7 +191,11 @@ def _parse_preset(text: str) -> Preset:
 
 
 def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:
-    """Check the rows as a run does: why it would be refused, the share to allow, and what else to know."""
+    """Check the rows as a run does.
+
+    Returns:
+        Why a run would be refused (empty: it would not), the share of bad rows to allow, and further notes.
+    """
     from flows.cli.ingest_preview import show_progress
     from tasks.engine.parallel import process_pool
     from tasks.onboarding.source_preview import check_later_stages, dry_run
@@ -211,10 +221,10 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
 
 
 def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:
-    """Allow as many bad rows as there are, where they are all that stops a run.
+    """Allow as many bad rows as there are, if they are all that stops a run.
 
     Returns:
-        Why a run still stops, empty where it goes on, and the share that is allowed.
+        Why a run still stops (empty: it does not), and the share that is allowed.
     """
     from dataclasses import replace
 
@@ -224,13 +234,14 @@ def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str,
     allowed = preset_writer.allowed_share(findings)
     if allowed is None:
         return stop, None
+    # Asked of validation itself: bad rows may not be all that stops the run.
     left = stop_reasons(replace(preset.validation_parameters(), quarantine=allowed.share), findings, {})
     return (stop, None) if left else ("", allowed)
 
 
 @contextmanager
 def _show_activity(console: Console, what: str) -> Iterator[None]:
-    """Show that work goes on: a spinner on a terminal, a line elsewhere."""
+    """Show that work is in progress: a spinner on a terminal, a line elsewhere."""
     if not console.is_terminal:
         console.print(f"[dim]{what}[/dim]")
     with console.status(what):
@@ -238,8 +249,10 @@ def _show_activity(console: Console, what: str) -> Iterator[None]:
 
 
 def _measure_machine(device: str, console: Console) -> Machine:
-    """This machine: it is measured when a shape is tried, and each try is shown."""
+    """Return this machine. Its speed is measured each time a shape is tried, and printed."""
     from model.training import throughput
+
+    # Under another name: `Machine` above is for type checkers only.
     from tasks.onboarding.model_sizing import Machine as Tried
 
     advised = False

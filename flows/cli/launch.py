@@ -1,4 +1,4 @@
-"""A flow started by a command: with a Prefect server of its own where none runs, until it is through."""
+"""Run a flow from a command, with a Prefect server of its own if none is running."""
 
 from __future__ import annotations
 
@@ -18,14 +18,23 @@ INTERRUPTED = 130
 
 
 def launch_flow(name: str, preset: Preset, **more: bool) -> Outcome:
-    """Run `pipeline` or `ingestion`, told `more`. Ctrl-C ends the program with a word and code 130."""
+    """Run the flow `pipeline` or `ingestion` of `flows/pipeline.py` to its end.
+
+    Args:
+        name: The flow's function.
+        preset: The preset that it runs.
+        more: Further arguments of the flow.
+
+    Raises:
+        typer.Exit: Ctrl-C was pressed; the code is 130.
+    """
     from flows.servers.environment import prepare_environment
     from flows.servers.ephemeral_prefect import EphemeralPrefectServer
 
     place = prepare_environment(Path.cwd(), preset.tracking.mlflow)
     server = EphemeralPrefectServer(place)
     try:
-        # All that takes time is done while the server starts: imports, and opening MLflow's store.
+        # The server takes seconds to start. Imports and the opening of MLflow's store are done meanwhile.
         from flows import pipeline
         from flows.orchestration.crash_recovery import mark_process_alive
         from tasks.tracking.tracker import Tracker
@@ -34,6 +43,7 @@ def launch_flow(name: str, preset: Preset, **more: bool) -> Outcome:
         server.wait_until_ready()
         with mark_process_alive(place):
             outcome: Outcome = getattr(pipeline, name)(preset, **more)
+        # The server must not end before it has recorded the tasks' last states.
         server.wait_for_tasks(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")

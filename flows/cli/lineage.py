@@ -1,4 +1,4 @@
-"""`chatmill lineage`: from a model to the bytes that it was made of."""
+"""`chatmill lineage`: from a model to the data and code that it was made of, and from data to models."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tasks.deletion.affected_models import Learned
     from tasks.tracking.tracker import Tracker
 
+# Longer lists hide the rest of the tree; --json has all.
 _SHOWN = 20
 
 
@@ -44,11 +45,12 @@ def lineage(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
-    """Where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
+    """Show where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
     if sum(map(bool, (model, row, annotator))) != 1:
         raise UserError(
             "name one: a model, --data ROW or --annotator WHO; `chatmill lineage champion` is one"
         )
+    # Shorter beginnings of an id would match many rows by chance.
     if row and len(row) < 6:
         raise UserError(f"--data {row} is too short for an id; at least 6 characters are right")
     tracker, root = open_tracker(), Path.cwd()
@@ -61,7 +63,8 @@ def lineage(
     found = trace_model(client, model, root)
     if diff:
         text = recorded_diffs(client, found) or _no_diff(found)
-        # A program that reads it, as git apply does, gets every byte.
+        # A program such as `git apply` needs every byte; only a terminal must be protected from control
+        # characters.
         print(escape_controls(text) if sys.stdout.isatty() else text, end="")
         return
     if as_json:
@@ -77,7 +80,7 @@ def _no_diff(found: Mapping[str, Any]) -> str:
 
 
 def lineage_tree(found: dict[str, Any]) -> Tree:
-    """The lineage as a tree for the terminal."""
+    """Return a lineage as a tree for the terminal."""
     from rich.tree import Tree
 
     version = f"version {found['version']} of {found['product']}" if found["version"] else found["model"]
@@ -102,6 +105,7 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
     sources = data.add(f"sources, digest {digest}" if digest else "sources (their digest was not kept)")
     for source in found["sources"] or []:
         _draw_source(sources, source)
+    # None: the record is gone; an empty list: there were no sources.
     if found["sources"] is None:
         sources.add("gone: the pipeline run's preset.json is not there")
     labels = tree.add("labels by annotator")
@@ -132,7 +136,7 @@ def _shorten_value(value: Any) -> str:
 
 
 def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bool) -> None:
-    """The models that learned from a row or a person, as lines or as JSON."""
+    """Print the models that learned from a row or from a person's labels, as lines or as JSON."""
     from tasks.deletion.affected_models import Sought, learned_from
 
     sought = Sought(row, annotator)
@@ -160,7 +164,7 @@ def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str
 def _show_withdrawals(
     tracker: Tracker, root: Path, row: str, annotator: str, found: Sequence[Learned]
 ) -> Iterator[str]:
-    """Yield when and why a row or a person was withdrawn, and the newest versions that have none of it."""
+    """Yield when and why a row or person was withdrawn, and the newest versions that are free of it."""
     from tasks.data.withdrawals import read_withdrawals
 
     given = [
@@ -182,7 +186,7 @@ def _show_withdrawals(
 
 
 def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]) -> None:
-    """Models with what they took of some rows; `gone` are splits that could not be looked into."""
+    """Print the models with what they took of some rows; `gone` are the splits that could not be read."""
     lines = []
     for each in found:
         named = f"version {one_line(', '.join(each.versions))}" if each.versions else "no version"
@@ -201,5 +205,5 @@ def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]
     if gone:
         lines.append(f"not to be had on disk or by DVC: the data of {len(gone)} splits")
     if lines:
-        # At once: a call for each of a thousand runs takes a third of a second.
+        # One call for all lines: a call for each of a thousand runs takes a third of a second.
         console.print("\n".join(lines), soft_wrap=True)

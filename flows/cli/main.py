@@ -51,18 +51,18 @@ Changes = Annotated[
     typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
 ]
 _DEMO = Path("configs/demo.yaml")
-# As a shell reports a program that wrote to a reader that was gone.
+# The code that a shell reports for a program killed by SIGPIPE.
 BROKEN_PIPE = 128 + signal.SIGPIPE
 FEW_COLLECTIONS = (100_000, 50, 50)
 
 
 @app.callback()
 def prepare_project(context: typer.Context) -> None:
-    """Bring the project's folder to the present layout before any command reads it."""
+    """Move the project's folder to the present layout before any command reads it."""
     if (Path.cwd() / RECORDS).exists():
         require_access(Path.cwd())
         if context.invoked_subcommand != "restore":
-            # That one puts files in the place of whatever is there.
+            # `restore` replaces these files, so it must run even if one of them is wrong.
             check_records(Path.cwd())
         secure_records(Path.cwd())
     if moved := move_to_cache(Path.cwd()):
@@ -79,7 +79,7 @@ def run(
 ) -> None:
     """Run the whole chain of a preset: make what changed, reuse the rest.
 
-    Interrupted at any moment, the same command goes on from the last checkpoint.
+    Interrupted at any moment, the same command resumes from the last checkpoint.
     """
     if dry_run:
         _dry_run(config, changes, whole=True)
@@ -115,7 +115,8 @@ def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
 def _launch_flow(name: str, config: Path, changes: list[str] | None) -> None:
     from tasks.engine.source_snapshot import take_snapshot
 
-    # Before the stages are imported: the run has one state of the code from here to its end.
+    # The snapshot is taken before the stages are imported: the run then uses one state of the code to its
+    # end.
     snapshot = take_snapshot(Path.cwd())
     from flows.config import read_preset
 
@@ -161,9 +162,9 @@ def chat(
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
     system: Annotated[str, typer.Option(help="A line that says how every answer is to be.")] = "",
 ) -> None:
-    """Talk with a model; it remembers what was said, and answers come as they are drawn.
+    """Talk with a model; it remembers the conversation, and answers are printed as they are drawn.
 
-    The line `/new` begins afresh; an empty one, or Ctrl-D, ends it.
+    The line `/new` starts a new conversation; an empty one, or Ctrl-D, ends it.
     """
     from flows.cli.chat import run_chat
     from tasks.serving.chat import ChatModel, Conversation, SamplingParams, is_champion, resolve_model
@@ -188,7 +189,7 @@ def chat(
 
 
 def _read_lines() -> Iterator[str]:
-    """What is typed, or piped in, line by line."""
+    """Yield the lines that are typed or piped in."""
     if not sys.stdin.isatty():
         yield from sys.stdin
         return
@@ -199,13 +200,16 @@ def _read_lines() -> Iterator[str]:
 
 
 def main() -> None:
-    """The program. Exit codes: 0 done, 2 the user's or the machine's fault, 1 ours, 130 interrupted."""
+    """Run the program. Exit codes: 0 done, 2 the user's or the machine's fault, 1 ours, 130 interrupted."""
     _open_standard_streams()
-    # Asked to end, it ends as on Ctrl-C: trainings write their checkpoint, runs are closed, servers stopped.
+    # SIGTERM ends the program as Ctrl-C does: trainings write a checkpoint, runs are closed, servers
+    # stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # MLflow's import makes 300,000 objects that all stay: looking through them for rings again and again,
-    # and once more at the end, is a third of the time that a command takes which only reads.
+    # MLflow's import makes 300,000 objects that are never freed. Searching them for cycles again and again,
+    # and once more at the end, takes a third of the time of a command that only reads.
     gc.set_threshold(*FEW_COLLECTIONS)
+    # Registered here rather than by decorators: the order is that of `--help`, and the modules do not
+    # import the app.
     app.command()(up)
     app.command()(down)
     app.command()(dashboards)
@@ -230,18 +234,19 @@ def main() -> None:
     except OSError as error:
         _ignore_output()
         code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else 2
+    # The collection at exit would search all of MLflow's objects once more.
     gc.freeze()
     sys.exit(code)
 
 
 def _run_privately() -> object:
-    """Run the command; what it leaves in var/ is for its owner alone."""
+    """Run the command, and make var/ accessible to its owner alone."""
     root = Path.cwd()
     existed = (root / RECORDS).exists()
     try:
         return app(standalone_mode=False)
     finally:
-        # Some commands write there before they ask for the servers.
+        # Some commands write to var/ without preparing the environment, which would have made it private.
         if not existed and (root / RECORDS).is_dir():
             make_private_folder(root / RECORDS)
 
@@ -251,7 +256,7 @@ def _run_guarded(action: Callable[[], object]) -> int:
         result = action()
         return result if isinstance(result, int) else 0
     except (UserError, typer.TyperException) as error:
-        # A usage error's own text leaves out which option it is about.
+        # str() of a usage error leaves out which option it is about.
         says = getattr(error, "format_message", error.__str__)()
         if says:
             _print_error(f"[red]error:[/red] {_plain_text(says)}")
@@ -275,15 +280,16 @@ def _run_guarded(action: Callable[[], object]) -> int:
 
 
 def _print_error(text: str) -> None:
-    # Errors may go to a file on the disk that is full; the exit code tells all the same.
+    # Standard error may be a file on the full disk; the exit code still reports the failure.
     with suppress(OSError):
         Console(stderr=True, highlight=False).print(text, soft_wrap=True)
 
 
 def _open_standard_streams() -> None:
-    """Give a program that was started with a closed stream an empty one.
+    """Open /dev/null for each standard stream that was closed when the program started.
 
-    Else the first file that it opens, as a database, takes the stream's number and is printed into.
+    Otherwise the first file that the program opens, such as a database, gets the stream's number and is
+    written to by print().
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -293,12 +299,12 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A locale may lack the letters of somebody's data.
+            # The locale's encoding may lack characters of the user's data.
             stream.reconfigure(errors="backslashreplace")
 
 
 def _ignore_output() -> None:
-    """Let what is still to be printed go nowhere: its reader is gone."""
+    """Redirect standard output to /dev/null: its reader is gone, and Python flushes it once more at exit."""
     empty = os.open(os.devnull, os.O_WRONLY)
     os.dup2(empty, 1)
     os.close(empty)
@@ -311,7 +317,7 @@ def _plain_text(text: object) -> str:
 
 
 def _write_log(error: BaseException) -> str:
-    """Keep an error's whole text in a file of the project; return the file, or why there is none."""
+    """Write an error's traceback to a log file; return its name, or why it was not written."""
     path = LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

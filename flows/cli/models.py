@@ -1,4 +1,4 @@
-"""`chatmill models` and `chatmill rollback`: the versions, who is champion and why, and another champion."""
+"""`chatmill models` and `chatmill rollback`: list the versions and champions, and choose another champion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 NONE_YET = "No model is registered yet; `chatmill run` registers what it makes."
-# What a person was asked about a version.
+# The words shown for each state of a version's approval.
 STANDS = {"waits": "[yellow]waits[/yellow]", "refused": "refused", "late": "refused"}
 
 
@@ -35,10 +35,11 @@ def models(
     ] = False,
     named: Annotated[str, typer.Option("--product", "-p", help="The same as NAME.")] = "",
 ) -> None:
-    """The registered versions: their figures, who is champion, since when and why, and why one is not.
+    """Show the registered versions: their metrics, who is champion, since when and why, and why one is not.
 
     A product is the preset's `registry.model`, or its name. Each has its own versions and its own champion.
     """
+    # NAME and --product mean the same; the option exists as other commands have it.
     tracker, console = open_tracker(), Console(highlight=False)
     registries = tracker.registries(product or named)
     if not registries:
@@ -74,7 +75,7 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
         whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))
         table.add_row(*whose, made, holds, reason)
     console.print(table)
-    # Figures in words have no room in a column of 80.
+    # The metrics in words do not fit into a column of an 80-character terminal.
     for version in versions:
         if said := _format_figures(version.tags):
             console.print(f"version {version.version}: {said}")
@@ -100,8 +101,8 @@ def rollback(
 ) -> None:
     """Make an earlier version the champion again, or any that passed the gate.
 
-    The gate does not promote again the model that was rolled back from; one that beats the champion's score
-    still becomes champion, and the run says that it goes over a rollback.
+    The gate does not promote the model again that was rolled back from. A model that beats the champion's
+    score still becomes champion, and the run says that it overrides a rollback.
     """
     tracker = open_tracker()
     from tasks.tracking.products import find_product, list_products, split_address
@@ -109,6 +110,7 @@ def rollback(
     whose, number = split_address(version)
     if whose and product and whose != product:
         raise UserError(f"{version} and --product {product} name different products; leave one out")
+    # Resolved before the rollback, so that an ambiguous number changes nothing.
     chosen = find_product(list_products(tracker.client), whose or product, number)
     registry = tracker.registry_of(chosen)
     move = registry.rollback(number, why, current_user(), even_so, tracker.check_files)
@@ -120,14 +122,14 @@ def rollback(
 def _models_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        # What is short stays whole; a reason has the rest of the line.
+        # Short columns are never wrapped; the reason gets the rest of the line.
         wide = column == "why"
         table.add_column(column, no_wrap=not wide, overflow="fold" if wide else "ellipsis")
     return table
 
 
 def _format_figures(tags: dict[str, str]) -> str:
-    """Return a version's figures in words."""
+    """Return a version's metrics in words."""
     from tasks.common.metric_labels import metric_words
     from tasks.tracking.approval import approval_figures
 
@@ -159,16 +161,18 @@ def _describe_champion(registry: Registry, move: AliasChange) -> str:
 
 
 def _local_time(moment: str) -> str:
-    """A time in UTC as this machine's clock shows it."""
+    """Return a time in UTC as local time for display; "unknown" for an empty one."""
     if not moment:
         return "unknown"
+    # timegm, not mktime: the record is in UTC.
     seconds = timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def current_user() -> str:
-    """Who types."""
+    """Return the login name of the user who runs the command."""
     try:
+        # By the process's user id: $USER can be set to anything.
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"user {os.getuid()}"

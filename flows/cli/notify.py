@@ -1,4 +1,4 @@
-"""`chatmill notify`: Prefect's server sends a message where a person should know."""
+"""`chatmill notify`: have Prefect's server send messages when a person should act."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ def notify(
 ) -> None:
     """Have Prefect's server send a message where a person should know, to the address in CHATMILL_WEBHOOK.
 
-    A run failed or crashed; the gate refused; data was rejected; data drifts; a run is far slower than its
-    past; a model waits for a person. The address is a secret: it is read from the environment, and Prefect
-    keeps it encrypted. Typed again, this changes nothing that is as it should be.
+    A run failed or crashed; the gate refused; data was rejected; data drifts; a run is far slower than
+    before; a model waits for a person. The address is a secret: it is read from the environment, and
+    Prefect keeps it encrypted. A second call changes nothing that is already right.
     """
     from flows.servers.environment import prepare_environment, webhook_url
 
     address = webhook_url()
+    # A temporary server ends with the command, and no automation of it would ever run.
     if not prepare_environment(Path.cwd()).prefect:
         raise UserError("no Prefect server runs here; `chatmill up` starts it, then type this again")
-    # After the environment is set, as Prefect reads it when it is imported.
+    # Imported after the environment is set: Prefect reads its settings when it is imported.
     from prefect.client.orchestration import get_client
 
     from flows.orchestration.notifications import NOTICES, make_automation, make_block, send_message
 
-    # Prefect's own services say what they still hold when a program ends; here that is nobody's concern.
+    # At exit these services of Prefect log what they did not send, which matters to no user of this
+    # command.
     for service in ("EventsWorker", "APILogWorker"):
         logging.getLogger(service).setLevel(logging.ERROR)
     console = Console(highlight=False, soft_wrap=True)

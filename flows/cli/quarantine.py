@@ -1,4 +1,4 @@
-"""`chatmill quarantine`: the rows that validation set aside, and taking some of them in again."""
+"""`chatmill quarantine`: list the rows that validation refused, and admit some of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SHOWN = {"value": 80, "text": 200, "example": 48}
 
 @quarantine.command("list")
 def list_(config: Config = None) -> None:
-    """Counts by rule and source with the first row of each, and who admitted rows."""
+    """Count the rows by rule and source with the first row of each, and name who admitted rows."""
     from rich.table import Table
 
     from tasks.validation.quarantine import read_admissions, summarize_quarantine
@@ -91,7 +91,7 @@ def show(
     ] = False,
     config: Config = None,
 ) -> None:
-    """Each row that was set aside: its id and source, where it came from, what broke which rule, its text."""
+    """Show each quarantined row: its id and source, its origin, what broke which rule, and its text."""
     from tasks.validation.quarantine import read_admissions, set_aside, summarize_quarantine
 
     root, path = Path.cwd(), _overrides_file(config)
@@ -104,11 +104,14 @@ def show(
     totals = summarize_quarantine(root, known)
     rules = _matching_rules(rule, totals)
     _known_source(source, totals)
+    # Counted from the totals: reading all rows to count them would take long.
     count = sum(t.rows for t in totals if t.rule in rules and source in ("", t.source))
+    # Notes go to standard error, so that `show --json` can be redirected to a file.
     console, notes = Console(highlight=False), Console(highlight=False, stderr=True)
     found = (row for row in set_aside(root) if row.rule in rules and source in ("", row.source))
     for aside in islice(found, most or None):
         if lines:
+            # Raw, for --fixed: the console would escape characters. Lone surrogates cannot be printed at all.
             sys.stdout.write(aside.line.encode("utf-8", "replace").decode() + "\n")
         else:
             for line in _describe_quarantined(aside, aside.id in known):
@@ -137,9 +140,9 @@ def admit(
     ] = None,
     config: Config = None,
 ) -> None:
-    """Take rows in again: excused from every rule, or mended and held against the rules as any other.
+    """Admit rows: as they are, excused from every rule, or corrected and checked as any other row.
 
-    Without ids all rows of --fixed. The admissions are a file to commit; a line taken out of it is withdrawn.
+    Without ids: all rows of --fixed. The admissions are a file to commit; removing a line withdraws it.
     """
     from tasks.validation import quarantine as kept
 
@@ -172,7 +175,7 @@ def _next_steps(config: Path | None) -> str:
 
 
 def _made_by() -> Path | None:
-    """The preset that made data/; None for the demo's, or where it cannot be told."""
+    """Return the preset that made data/; None if it is the demo's or cannot be determined."""
     from flows.cli.current_preset import DEMO, current_preset
 
     try:
@@ -183,13 +186,18 @@ def _made_by() -> Path | None:
 
 
 def _matching_rules(rule: str, totals: Sequence[Total]) -> set[str]:
-    """The rules that are meant: the one of that name, else all that the text is a part of."""
+    """Return the rule of this name, or else all rules whose name contains the text.
+
+    Raises:
+        UserError: No rule matches.
+    """
     rules = {total.rule for total in totals}
     if not rule or rule in rules:
         return {rule} if rule else rules
     found = {name for name in rules if rule.casefold() in name.casefold()}
     if found:
         return found
+    # Sorted, so that the same mistake gives the same hint.
     near = difflib.get_close_matches(rule, sorted(rules), n=1, cutoff=0.5)
     names = ", ".join(near or sorted(rules)) or "none"
     raise UserError(
@@ -212,7 +220,7 @@ def _describe_quarantined(aside: QuarantinedRow, admitted: bool) -> Iterator[str
         f"{escape(_shorten_line(aside.source, _SHOWN['value']))}"
     )
     yield f"{head}  [red]{escape(aside.rule)}[/red]{mark}"
-    # What rows broke among each other has no value of its own.
+    # A rule about several rows, such as duplicates, has no value of its own.
     said = "" if aside.value is None else json.dumps(aside.value, ensure_ascii=False)
     value = aside.value if isinstance(aside.value, str) else said
     shown = ": ".join(part for part in (aside.where, _shorten_line(value, _SHOWN["value"])) if part)
@@ -222,7 +230,7 @@ def _describe_quarantined(aside: QuarantinedRow, admitted: bool) -> Iterator[str
 
 
 def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, config: Path | None) -> None:
-    """The latest first."""
+    """Print the admissions, the latest first."""
     console = Console(highlight=False)
     if not admissions:
         console.print(f"no row is admitted in {escape(str(path))}", soft_wrap=True)
@@ -247,11 +255,12 @@ def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, confi
 
 def _describe_admission(admission: Admission) -> datetime:
     made = datetime.fromisoformat(admission.time)
+    # An admission written by hand may lack a time zone, and the two kinds cannot be compared.
     return made if made.tzinfo else made.replace(tzinfo=UTC)
 
 
 def _describe_row(row: dict[str, Any]) -> str:
-    """What a row holds, broken as it may be; of a row that could not be read, where it is and why."""
+    """Return a row's content as text, even if it is broken; for an unreadable row, its place and reason."""
     if row.get("fault"):
         return str(row["fault"])
     if "text" in row:
@@ -263,7 +272,7 @@ def _describe_row(row: dict[str, Any]) -> str:
 
 
 def _shorten_line(text: str, most: int) -> str:
-    """One line, with what cannot be printed as its escape, as a terminal would obey it."""
+    """Return a text of at most `most` characters on one line, with control characters shown as escapes."""
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
     return escape_controls(cut).replace("\n", "\\n").replace("\t", "\\t")
 

@@ -1,4 +1,4 @@
-"""`chatmill reproduce`: a past run made again, reusing nothing of it, and what became of it."""
+"""`chatmill reproduce`: make a past run again without its outputs, and compare the results."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def reproduce(
 
     A diff that was recorded with the run is run only if this host made that run, or with `--trust`.
 
-    Its code comes back from git with its diff, its data by its version in DVC, its configuration and its
-    packages; each stage is then *identical* in its bits, *equivalent* in its figures, or *diverged*. The
-    verdict is kept with the run in MLflow. Exit code 1 where it diverged. Interrupted, the same command
-    goes on from its own checkpoints.
+    Its code is restored from git with its diff, its data by its version in DVC, and its configuration and
+    packages from its records. Each stage is then *identical* in its bits, *equivalent* in its metrics, or
+    *diverged*. The verdict is kept with the run in MLflow. Exit code 1 if it diverged. Interrupted, the
+    same command resumes from its own checkpoints.
     """
     from tasks.reproduction.reproduce import Failed
 
@@ -55,6 +55,7 @@ def reproduce(
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
         raise typer.Exit(_INTERRUPTED) from None
+    # The run could not be made again, which is no verdict on it; exit code 1 as for a divergence.
     except Failed as error:
         said = f"[red]no verdict:[/red] {escape(str(error))}; the same command goes on from there"
         Console(stderr=True, highlight=False).print(said, soft_wrap=True)
@@ -69,6 +70,7 @@ def reproduce(
         f"[dim]kept in MLflow with run {found.run[:12]}{noted}: tag chatmill.reproduced, reproduced.md[/dim]",
         soft_wrap=True,
     )
+    # A script can tell by the exit code; the verdict itself is in MLflow.
     if found.says == "diverged":
         if not keep:
             console.print("[dim]with --keep what came out stays, to be looked at[/dim]")
@@ -76,7 +78,7 @@ def reproduce(
 
 
 def verdict_table(verdicts: list[StageVerdict]) -> Table:
-    """The verdict stage by stage."""
+    """Return the verdicts as a table with one row a stage."""
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "verdict", "why"):
         table.add_column(column, no_wrap=column != "why")

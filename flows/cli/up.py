@@ -1,4 +1,4 @@
-"""chatmill up, down, dashboards: what a team leaves running, started, watched and stopped together."""
+"""`chatmill up`, `down` and `dashboards`: start, watch and stop the servers and workers of a project."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 _LOOK_SECONDS = 0.5
-# What workers run has 75 seconds to end, then they as much, the servers 8.
+# Stopping takes at most 75 s for what the workers run, 75 s for the workers and 8 s for the servers.
 _ENDING_SECONDS = 170.0
 
 PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
@@ -61,7 +61,10 @@ Host = Annotated[
 
 @dataclass(frozen=True)
 class ServerRequest:
-    """What is to run, and where. `host` is for other hosts to use both servers; None: no other does."""
+    """The services to run and their addresses.
+
+    `host` is the address for other hosts; None: only this machine can reach the servers.
+    """
 
     command: str
     host: str | None
@@ -75,7 +78,7 @@ class ServerRequest:
 
     @property
     def listen_address(self) -> str:
-        """Where both servers listen."""
+        """Return the address that both servers listen on."""
         return self.host or LOOPBACK
 
 
@@ -106,8 +109,8 @@ def up(
 ) -> None:
     """Start all that runs unattended: Prefect's and MLflow's servers, a worker a pool, the deployments.
 
-    Goes on until Ctrl-C or `chatmill down`. What dies meanwhile is started again; started twice, it says
-    what is running.
+    Runs until Ctrl-C or `chatmill down`. A service that dies is started again. If it is already running,
+    the command prints what runs.
     """
     pools = tuple(pool or POOLS)
     if unknown := [name for name in pools if name not in POOLS]:
@@ -116,7 +119,7 @@ def up(
     if presets and not deploys:
         raise UserError("--config names what the deployments run, and --no-deploy makes none; leave one out")
     if presets:
-        # Before anything starts: what is wrong with them is said here.
+        # Errors in the presets are reported before any service starts.
         name_presets(Path.cwd(), presets)
         read_deployments(Path.cwd())
     if detach:
@@ -130,7 +133,7 @@ def up(
 
 
 def dashboards(prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = None) -> None:
-    """Prefect's and MLflow's own pages with the runs in them, until Ctrl-C: `up` without the rest."""
+    """Show Prefect's and MLflow's own pages with the runs in them, until Ctrl-C: `up` without the rest."""
     _serve_until_stopped(
         Path.cwd(), ServerRequest("chatmill dashboards", host, prefect_port, mlflow_port, (), False)
     )
@@ -145,6 +148,7 @@ def down() -> None:
         left = _end_last(root)
         console.print(_ended_left(left) if left else "nothing is running here; `chatmill up` starts it")
         return
+    # The lock showed that this process is alive, so its id cannot belong to another one.
     os.kill(served.pid, signal.SIGTERM)
     deadline = time.monotonic() + _ENDING_SECONDS
     with console.status("stopping; a training that runs writes its checkpoint first"):
@@ -156,7 +160,7 @@ def down() -> None:
 
 
 def _end_last(root: Path) -> list[str]:
-    """End what a process left that was killed outright; the names of what was still there."""
+    """End the processes that a killed `up` left running; return their names."""
     if not record_path(root).exists():
         return []
     with open_state_file(root) as record:
@@ -173,9 +177,11 @@ def _ended_left(names: list[str]) -> str:
 
 
 def _serve_until_stopped(root: Path, asked: ServerRequest) -> None:
-    """All that is asked for, until Ctrl-C or SIGTERM.
+    """Run the requested services until Ctrl-C or SIGTERM.
 
-    Raises UserError for a port that is taken, RuntimeError for a service that does not stay up.
+    Raises:
+        UserError: A port is taken, or a server's address is not one of this machine.
+        RuntimeError: A service does not stay up.
     """
     console = Console(highlight=False, soft_wrap=True)
     with open_state_file(root) as record:
@@ -183,6 +189,7 @@ def _serve_until_stopped(root: Path, asked: ServerRequest) -> None:
             print_running(root, asked.command, console)
             return
         last = record.read_last()
+        # The last state was read first: it names the processes that a killed `up` left.
         record.write_state(Served(os.getpid(), time.time(), asked.command))
         if last and (left := end_leftovers(last.processes, root)):
             console.print(_ended_left(left))
@@ -201,21 +208,22 @@ class _Watch:
         self.served = Served(os.getpid(), time.time(), asked.command)
 
     def run(self) -> None:
-        """Start, watch, stop."""
-        # Raises UserError for what is no address.
+        """Start the services, restart those that end, and stop all of them on Ctrl-C."""
+        # Called for its check: it raises UserError for a text that is no address.
         is_loopback(self.asked.listen_address)
         place = prepare_environment(self.root)
         try:
             with _ignore_signals(signal.SIGHUP):
                 self._start_services(place)
                 while True:
+                    # A list, not a generator: any() must not stop at the first service that was restarted.
                     if any([one.restart_if_ended(self._log_note) for one in self.kept]):
                         self._write_state()
                     time.sleep(_LOOK_SECONDS)
         except KeyboardInterrupt:
             self.console.print("stopping")
         finally:
-            # A second Ctrl-C would leave behind what is still ending.
+            # A second Ctrl-C during the stop would leave processes running.
             with _ignore_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 stop_processes(self.kept, self._log_note)
         self.console.print("stopped")
@@ -232,23 +240,27 @@ class _Watch:
         if mlflow_at:
             wanted.append(mlflow_server(place, mlflow_at, prefect_at))
             mlflow = mlflow_at.address if self.asked.host else ""
-        # Before Prefect is imported here, which reads it then.
+        # Set before Prefect is imported in this process: it reads its settings then.
         os.environ["PREFECT_API_URL"] = api
         with start_lock(self.root, self._say):
             if prefect_at:
+                # A damaged database of Prefect is replaced, as its server would not start; MLflow's is never
+                # replaced.
                 if notice := replace_prefect_database(self.root):
                     self._log_note(notice)
                 self.served = replace(self.served, prefect=api)
             if mlflow_at:
                 begins = "opening" if (self.root / MLFLOW_DATABASE).exists() else "creating"
                 self._say(f"{begins} MLflow's database")
-                # Runs create it under a lock that MLflow's server does not know: it must find the tables.
+                # Runs create the tables under a lock that MLflow's server does not know, so they must exist
+                # before it starts.
                 _open_tracker(place)
             if wanted:
                 self._say(f"starting {' and '.join(one.name for one in wanted)}")
             self._bring_up(wanted)
         if self.asked.pools:
             self._say("looking for what killed runs left")
+            # Before the workers start, which would take new runs: old ones must be closed first.
             for note in _recover_crashed_runs(place):
                 self._log_note(note)
             make_pools()
@@ -256,6 +268,7 @@ class _Watch:
             started = build_workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers)
             self._say(f"starting the workers {', '.join(one.name for one in started)}")
             self._bring_up(started)
+        # `ready` is written last: `up --detach` and `down` wait for it.
         self.served = replace(self.served, mlflow=mlflow, ready=True)
         self._write_state()
         if not self.asked.detached:
@@ -265,7 +278,11 @@ class _Watch:
         )
 
     def _listen_address(self, name: str, elsewhere: str, port: int) -> ListenAddress | None:
-        """Where a server is to listen; None: another is set. Raises UserError for a port that is taken."""
+        """Return where a server is to listen; None if the environment names another server.
+
+        Raises:
+            UserError: The port is taken.
+        """
         if elsewhere.startswith("http"):
             self.console.print(
                 f"[bold]{name:<8}[/bold] {display_address(elsewhere)}   is set; nothing is started"
@@ -298,6 +315,7 @@ class _Watch:
             return
         self._say("making the deployments of prefect.yaml")
         failed = deploy_flows(place, api, file)
+        # Only after a successful deploy, so that a failure leaves the old deployments in place.
         if not failed and (removed := remove_former(names)):
             self._log_note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
         if failed:
@@ -317,7 +335,7 @@ class _Watch:
 
 
 def _open_tracker(place: Settings) -> Tracker:
-    # After the environment is set, as MLflow reads it when it is imported.
+    # MLflow reads its settings when it is imported, so the environment must be set first.
     from flows.orchestration.tracker import EXPERIMENT
     from tasks.tracking.tracker import Tracker
 
@@ -325,7 +343,7 @@ def _open_tracker(place: Settings) -> Tracker:
 
 
 def _recover_crashed_runs(place: Settings) -> list[str]:
-    # It asks both servers, which answer by now.
+    # Imported late: it asks both servers, which answer only now.
     from flows.orchestration.crash_recovery import recover_crashed_runs
 
     return recover_crashed_runs(place, _open_tracker(place))
@@ -333,7 +351,7 @@ def _recover_crashed_runs(place: Settings) -> list[str]:
 
 @contextmanager
 def _ignore_signals(*signals: signal.Signals) -> Iterator[None]:
-    """Without those signals, which are as they were afterwards."""
+    """Ignore these signals inside the context, and restore their handlers at its end."""
     before: list[tuple[signal.Signals, Callable[..., object] | int | None]] = []
     for sign in signals:
         before.append((sign, signal.signal(sign, signal.SIG_IGN)))

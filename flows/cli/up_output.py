@@ -1,4 +1,4 @@
-"""What `chatmill up` prints about its services and about logging in."""
+"""The output of `chatmill up`: its services and the login link."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LINK_MINUTES = round(LINK_SECONDS / 60)
 
 
 def print_running(root: Path, command: str, console: Console) -> None:
-    """Print what runs here, instead of starting it again; `command` is what was typed.
+    """Print the services that run here already; `command` is the command that was typed.
 
     Raises:
-        UserError: Another `up` is about to start or to end.
+        UserError: Another `up` is starting or stopping.
     """
     served = read_served(root)
     if served is None:
@@ -39,6 +39,7 @@ def print_running(root: Path, command: str, console: Console) -> None:
 
 def print_login_link(root: Path, served: Served, console: Console) -> None:
     """Print a link that logs a browser in, once, at the servers that run here."""
+    # A link, not the password: the terminal's scrollback keeps what is printed.
     login, _ = read_credentials(root)
     links = LoginLinks(root / SECRETS, login)
     first = next((one.address for one in served.processes if one.address), "")
@@ -50,5 +51,5 @@ def print_login_link(root: Path, served: Served, console: Console) -> None:
 
 
 def service_line(name: str, address: str, shows: str, pid: int) -> str:
-    """Return the line about a service: its name, where it is, what it is for."""
+    """Return the line about a service as rich markup: its name, its address or process, and its purpose."""
     return f"[bold]{name:<8}[/bold] {address or f'process {pid}':<22} {escape(shows)}"

@@ -1,4 +1,4 @@
-"""`chatmill why`: made or reused, and what differed from the run before."""
+"""`chatmill why`: explain why a stage was made or reused."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ def why(
 ) -> None:
     """Say whether a stage was made or reused, and what differed from the run before.
 
-    Compared: code, parameters, inputs, lock, seed, device, and what the stage reads that no stage made.
+    Compared: code, parameters, inputs, lock file, seed, device, and what the stage reads that no stage
+    made.
     """
     client = open_tracker().client
-    # After the environment is set, as MLflow reads it when it is imported.
+    # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.tracking.queries import find_stage, stage_before
 
     found = find_stage(client, stage, run)
@@ -46,7 +47,7 @@ def why(
 
 
 def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | None) -> list[str]:
-    """The answer, line by line."""
+    """Return the explanation line by line, as rich markup."""
     from tasks.tracking.cache_explanation import explain_differences
     from tasks.tracking.queries import read_past_manifest
 
@@ -60,6 +61,7 @@ def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | Non
             f"there is no run before: none of preset {escape(found.preset)} finished this stage earlier",
         ]
     lines.append(f"the run before: {_name_run(before)}, where it was {before.status}")
+    # Equal keys need no manifests, which `clean` may have removed.
     if before.key == found.key:
         return [*lines, _explain_reuse(found)]
     manifests = {each.pipeline: read_past_manifest(client, each) for each in (before, found)}
@@ -102,7 +104,7 @@ def _list_differences(differ: list[Difference], before: StageRun, found: StageRu
     if "code" in kinds and before.commit and found.commit:
         lines.append(f"  commits: {before.commit[:_SHOWN]} → {found.commit[:_SHOWN]}")
     if "input" in kinds:
-        # No stage makes what drift is compared with.
+        # The champion is an input of `drift` that no stage makes.
         asks = {"champion": "chatmill models --history"}
         names = ", ".join(
             asks.get(each.name, f"chatmill why {each.name}") for each in differ if each.kind == "input"

@@ -1,4 +1,4 @@
-"""`chatmill withdraw`: rows, or a person's labels, leave the data, and the models that had them are named."""
+"""`chatmill withdraw`: remove rows or a person's labels from the data, and name the affected models."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def withdraw(
 ) -> None:
     """Take rows, or all labels of a person, out of the data for good: nothing learns from them again.
 
-    Writes configs/withdrawn.jsonl, makes the data's new version, and lists the models that had them. Without
-    rows or a person: what is withdrawn.
+    Writes configs/withdrawn.jsonl, makes the data's new version, and lists the models that had them.
+    Without rows or a person: lists what is withdrawn.
     """
     from flows.config import read_preset
     from tasks.deletion.plan import Asked, find_leaving, read_ids
@@ -63,9 +63,10 @@ def withdraw(
         raise UserError(f"{' and '.join(lacks)} not given; a withdrawal says who withdraws, and why")
     config = choose_preset(config, root, console)
     preset = read_preset(config)
+    # The dictionary keeps the order of the command line and drops repeated ids.
     named = {**dict.fromkeys(ids or [], ""), **(read_ids(rows) if rows else {})}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    # Of what is only looked at, nobody need say why.
+    # A dry run writes nothing, so it needs neither a name nor a reason.
     by, why = (by, why) if not dry_run else ("nobody", "only shown")
     asked = Asked(annotators or [], named, by, why, now)
     found = find_leaving(root, asked, preset.validation.admitted)
@@ -86,29 +87,30 @@ def withdraw(
 
 
 def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> bool:
-    """Write it down, and make the version of the data without it; whether there was anything to do."""
+    """Record the withdrawal and make a data version without it; return whether there was anything to do."""
     from flows.cli.launch import launch_flow
     from flows.servers.environment import prepare_environment
     from tasks.dvc.versions import check_data
 
-    # Servers that do not answer are said before anything is written.
+    # A server that does not answer must fail the command before anything is written.
     prepare_environment(root, preset.tracking.mlflow)
     if not found.new and _is_out(root):
         for each in found.known:
             console.print(_describe_withdrawal(each), soft_wrap=True)
         console.print("nothing new: this was withdrawn before, and the data is without it", soft_wrap=True)
         return False
-    # So are a damaged data.dvc, and files that are not chatmill's.
+    # The same for a damaged data.dvc and for files in data/ that are not chatmill's.
     check_data(root)
+    # Before the ingestion: if that is interrupted, the next run makes the data without these rows.
     write_withdrawals(root, found.new)
-    # Labels that came since are for the deployment that looks for them to announce.
+    # New labels are announced by the deployment that looks for them, not by this command.
     launch_flow("ingestion", preset, announce=False)
     _show_leaving(console, found, "left")
     return True
 
 
 def _is_out(root: Path) -> bool:
-    """Whether data.dvc's version was made without all that is withdrawn."""
+    """Return whether the version in data.dvc was made without all that is withdrawn."""
     from tasks.dvc.versions import read_pointer
 
     meta = (read_pointer(root) or {}).get("meta") or {}
@@ -116,7 +118,7 @@ def _is_out(root: Path) -> bool:
 
 
 def _show_leaving(console: Console, found: Leaving, how: str) -> None:
-    """What is withdrawn, and how many rows of which file that takes out."""
+    """Print what is withdrawn, and how many rows of each file it removes or changes."""
     from rich.table import Table
 
     for each in found.known[:_SHOWN]:
@@ -137,12 +139,12 @@ def _show_leaving(console: Console, found: Leaving, how: str) -> None:
 
 
 def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -> None:
-    """The models that took what is withdrawn, and what each did with it."""
+    """Print the models that used the withdrawn rows, and what each did with them."""
     from flows.cli.lineage import show_learned
     from flows.orchestration.tracker import open_tracker
 
     tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
-    # After the environment is set, as MLflow reads it when it is imported.
+    # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.deletion.affected_models import Sought, learned_from
 
     sought = Sought(withdrawn=merge_withdrawals((*found.new, *found.known)))
@@ -155,7 +157,7 @@ def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -
 
 
 def _print_withdrawals(console: Console, root: Path) -> None:
-    """What the project has withdrawn, the latest last."""
+    """Print what the project has withdrawn, the latest last."""
     found = read_withdrawals(root)
     for each in found[-_SHOWN:]:
         console.print(_describe_withdrawal(each), soft_wrap=True)

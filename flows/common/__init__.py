@@ -1,5 +1,4 @@
-"""Small helpers that commands, servers and runs share: safe terminal output, error messages, bounded
-YAML, access to the project's folder.
+"""Helpers of commands, servers and runs: terminal output, error messages, bounded YAML, folder access.
 
 Anything that knows about stages, servers or presets belongs in another package.
 """

@@ -1,4 +1,4 @@
-"""Whether a disk is full: what a program that ended for it could often not write down."""
+"""Detection of a full disk. A program that ended because of it could often not log the reason."""
 
 from __future__ import annotations
 
@@ -16,10 +16,17 @@ LOG_BYTES = 1 << 16
 
 
 def is_disk_full(log: Path, since: int = 0) -> bool:
-    """Return whether a log speaks of a full disk from byte `since` on, or its folder takes no more bytes."""
+    """Return whether a log mentions a full disk, or its folder takes no more bytes.
+
+    Args:
+        log: The log file; it need not exist.
+        since: The byte from which the log is read.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(since, log.stat().st_size - LOG_BYTES))
+            # Only the end of the log: the message of the disk is among the last lines, and a log can be
+            # large.
             said = file.read(LOG_BYTES).lower()
     except OSError:
         said = b""
@@ -27,14 +34,14 @@ def is_disk_full(log: Path, since: int = 0) -> bool:
         return True
     try:
         with tempfile.TemporaryFile(dir=log.parent, buffering=0) as file:
-            # A regular write: a file system may promise space that a write does not get.
+            # A test write: the free space that a file system reports may not be available to a write.
             return file.write(os.urandom(PROBE_BYTES)) < PROBE_BYTES
     except OSError as error:
         return error.errno in _FULL
 
 
 def start_failure(name: str, log: Path, since: int = 0) -> Exception:
-    """Return the error for a server or worker that did not start; a UserError where its disk is full."""
+    """Return the error for a server or worker that did not start: a UserError if its disk is full."""
     if is_disk_full(log, since):
         return UserError(f"{name} did not start: the disk with {log.parent} is full; make room and run again")
     return RuntimeError(f"{name} did not start; {log} says why")

@@ -1,4 +1,4 @@
-"""Sentences for what a machine refuses: a full disk, a missing permission, a damaged or locked database."""
+"""Messages for system errors: a full disk, a missing permission, a damaged or locked database."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ADVICE = {
     errno.EMLINK: "the folder has as many entries as its disk allows: move the project to another disk",
     errno.E2BIG: "shorten the command's arguments",
 }
-# SQLite's own words for the same, as they come through SQLAlchemy and MLflow.
+# SQLite's texts for these errors. SQLAlchemy and MLflow pass on the text but not the error code.
 DATABASE = (
     ("database or disk is full", "its disk is full; make room and run again: what is whole is kept"),
     ("database is locked", "another process holds its lock; end that process and run again"),
@@ -63,7 +63,7 @@ def explain_error(error: BaseException) -> str:
 
 
 def _exception_chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those that it was raised from."""
+    """Yield the error, those that it was raised from, and the members of exception groups."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -79,6 +79,7 @@ def _exception_chain(error: BaseException) -> Iterator[BaseException]:
 
 def _explain_database(error: BaseException) -> str:
     module = type(error).__module__.partition(".")[0]
+    # The texts alone are too common to judge errors of other libraries by.
     if module not in ("sqlite3", "sqlalchemy", "mlflow"):
         return ""
     text = str(error).lower()
@@ -91,7 +92,7 @@ def _explain_system(error: BaseException) -> str:
         return f"there is no memory left; {_ADVICE[errno.ENOMEM]}"
     code, path = 0, ""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
-        # One entry a file: where from, where to, and the reason as text.
+        # shutil.Error has one entry a file: source, target, and the reason as text.
         first = error.args[0][0]
         if isinstance(first, tuple) and len(first) == 3 and (match := _SCRIPT.match(str(first[2]))):
             code, path = int(match[1]), str(first[1])
@@ -107,6 +108,7 @@ def _explain_system(error: BaseException) -> str:
 def _display_path(name: object) -> str:
     text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
     try:
+        # Relative paths are short, but only inside the project do they help a reader.
         return os.path.relpath(text) if text.startswith(os.getcwd() + os.sep) else text
     except OSError:
         return text

@@ -1,4 +1,4 @@
-"""Who may use the project's folder: `var/` is its owner's alone, and chatmill needs to write there."""
+"""Access to the project folder: `var/` is private to its owner, and chatmill must be able to write to it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from tasks.project.paths import (
 )
 from tasks.project.private_folder import make_private_folder
 
-# One of these is in each `var/` of chatmill's, and in no other folder of that name.
+# Each `var/` of chatmill's has one of these, and no other folder of that name does.
 _OWN = (MLFLOW_DATABASE, PREFECT_HOME, SERVERS)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-# What is read or locked by many commands, or by the libraries below them.
+# Paths that many commands, or the libraries below them, read or lock.
 FILES = (
     MLFLOW_DATABASE, MLFLOW_FOLDER / "lock", STORES, SUMMARY, SERVERS, SECRETS / "password", DATA_LOCK,
     LAYOUT_LOCK, DATABASE_CHECKS, DIGESTS, OUTPUT_DIGESTS, PREFECT_HOME / "prefect.db", Path("data.dvc"),
@@ -55,9 +55,10 @@ _KINDS = (
 
 
 def prepare_records(root: Path) -> None:
-    """Create `var/` for its owner alone, or take from others what they may do there.
+    """Create `var/` with access for its owner alone, or remove the access of others to an existing one.
 
-    Raises UserError where it cannot be used.
+    Raises:
+        UserError: `var/` cannot be used.
     """
     var = root / RECORDS
     if root == Path(root.anchor):
@@ -81,7 +82,7 @@ def prepare_records(root: Path) -> None:
 
 
 def require_access(root: Path) -> None:
-    """Raises UserError where this user may not read and write the project's `var/`."""
+    """Raise UserError if this user may not read the project's `var/`."""
     var = root / RECORDS
     if not var.is_dir():
         raise UserError(
@@ -100,12 +101,11 @@ def require_access(root: Path) -> None:
 
 
 def check_records(root: Path) -> None:
-    """Raises UserError where a named pipe, a device or a folder is in the place of a file of chatmill's.
+    """Raise UserError if a file of chatmill's is a pipe, device or folder, or one of its folders is a file.
 
-    Reading a pipe or a device would wait, or read, for ever. The other way round, a file where a folder is
-    needed is as much in the way.
+    Reading a pipe or a device would wait, or read, for ever.
     """
-    # Folders first: below a file nothing can be looked at.
+    # Folders first: if a folder is a file, the paths below it cannot be examined.
     for path in (*FOLDERS, *FILES):
         try:
             mode = (root / path).stat().st_mode
@@ -113,7 +113,7 @@ def check_records(root: Path) -> None:
             continue
         except OSError as error:
             if error.errno in _CLOSED:
-                # Who may only read is told of it where the file is used.
+                # A user who may only read gets the error where the file is used.
                 continue
             raise
         if not (stat.S_ISREG(mode) if path in FILES else stat.S_ISDIR(mode)):
@@ -125,14 +125,14 @@ def check_records(root: Path) -> None:
 
 
 def secure_records(root: Path) -> None:
-    """Take from other users what they may do in the project's `var/`, and say so once."""
+    """Remove other users' access to the project's `var/`, and say so once."""
     var = root / RECORDS
     if not _is_own(var):
         return
     try:
         tightened = make_private_folder(var)
     except OSError:
-        # What cannot be changed is said where the folder is used.
+        # The error is reported where the folder is used.
         return
     if tightened:
         print(
@@ -142,7 +142,7 @@ def secure_records(root: Path) -> None:
 
 
 def _is_own(var: Path) -> bool:
-    """Whether chatmill wrote to a folder. That of the machine is never changed."""
+    """Return whether chatmill wrote to this folder. The system's own /var is never changed."""
     try:
         return var.parent != Path(var.anchor) and any((var.parent / name).exists() for name in _OWN)
     except OSError:

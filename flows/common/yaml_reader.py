@@ -1,4 +1,4 @@
-"""Reading YAML that anybody may have written, in bounded time and memory, with one sentence for a fault."""
+"""Reading of untrusted YAML in bounded time and memory, with one sentence for a fault."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tasks.data.records import describe_number
 
 LARGEST_BYTES = 1 << 20
 _DEEPEST = 50
+# The largest 64-bit integer.
 LARGEST_NUMBER = 2**63 - 1
 # Nodes with every alias written out: a few lines of aliases can stand for billions.
 MOST_NODES = 200_000
@@ -29,12 +30,12 @@ _KINDS = (
 
 
 class StrictLoader(yaml.SafeLoader):
-    """YAML's plain values alone; duplicate keys, deep nesting and aliases without end are refused."""
+    """A loader of plain values that refuses duplicate keys, deep nesting and endless aliases."""
 
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose a node, and refuse one that lies too deep: the composer is recursive."""
+        """Compose a node, and refuse one that is nested too deep: the composer is recursive."""
         self.depth += 1
         if self.depth > _DEEPEST:
             raise yaml.constructor.ConstructorError(
@@ -45,14 +46,14 @@ class StrictLoader(yaml.SafeLoader):
         return found
 
     def get_single_node(self) -> Any:
-        """Return the document's root after counting what its aliases stand for."""
+        """Return the document's root after counting the nodes that its aliases expand to."""
         found = super().get_single_node()
         if found is not None:
             _count_nodes(found, {})
         return found
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping; a key that stands in it twice is an error, not the last value."""
+        """Return a mapping. A duplicate key is an error; YAML's own loader would take the last value."""
         known: dict[Any, int] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
@@ -67,7 +68,7 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """Return a value; one that Python refuses, as a number of 5,000 digits, is an error with its line."""
+        """Return a value. One that Python refuses, such as 5,000 digits, is an error with its line."""
         try:
             found = super().construct_object(node, deep)
             if isinstance(found, float) and not math.isfinite(found):
@@ -81,7 +82,7 @@ class StrictLoader(yaml.SafeLoader):
 
 
 def _count_nodes(node: Any, known: dict[int, int]) -> int:
-    """Return how many nodes a node is with its aliases written out."""
+    """Return the number of nodes in a node with its aliases written out."""
     if id(node) in known:
         if not known[id(node)]:
             raise yaml.constructor.ConstructorError(None, None, "an alias contains itself", node.start_mark)
@@ -101,9 +102,17 @@ def _count_nodes(node: Any, known: dict[int, int]) -> int:
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """Return the value of a YAML text; `name` is what messages call it. Raises UserError with the line."""
+    """Return the value of a YAML text.
+
+    Args:
+        text: The text.
+        name: Its name in messages.
+
+    Raises:
+        UserError: The text is not right; the message has the line.
+    """
     try:
-        # A subclass of SafeLoader: plain values alone, no Python objects.
+        # StrictLoader is a subclass of SafeLoader, so no Python objects are constructed.
         return yaml.load(text, Loader=StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -118,13 +127,13 @@ def parse_yaml(text: str, name: str) -> Any:
 
 
 def read_yaml_file(path: Path) -> Any:
-    """Return the value of a YAML file. Raises UserError for what is no such file, or too large to be one."""
+    """Return the value of a YAML file. Raise UserError if it cannot be read, is too large, or is not YAML."""
     try:
         kind = path.stat().st_mode
         for is_kind, word in _KINDS:
             if is_kind(kind):
                 raise UserError(f"{path} is {word}; a preset is a YAML file, as configs/demo.yaml is")
-        # Not waiting: the file may have become a pipe meanwhile.
+        # O_NONBLOCK: the file may have been replaced by a pipe since the check, and opening that would block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             content = file.read(LARGEST_BYTES + 1)

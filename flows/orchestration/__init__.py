@@ -1,5 +1,4 @@
-"""How a run is carried out: progress, events, notifications, approval, remote stages, recovery after
-crashes.
+"""The execution of runs: progress, events, notifications, approval, remote stages, recovery after crashes.
 
 The order of the stages is in `flows/pipeline.py`; commands and servers have packages of their own.
 """

@@ -1,7 +1,7 @@
-"""What killed runs leave: found when the next one starts, closed or removed, each with a note of what it was.
+"""Recovery after killed runs: the next start closes or removes what they left, with a note about each.
 
-A run is alive while its process holds the lock on its file under var/prefect/alive; one that a worker started
-is alive while the process is there whose number the worker wrote down. Other hosts' runs are left to them.
+A run is alive while its process holds the lock on its file under var/prefect/alive. A run that a worker
+started is alive while the process exists whose id the worker recorded. Runs of other hosts are not touched.
 """
 
 from __future__ import annotations
@@ -40,40 +40,43 @@ from tasks.project.paths import PREFECT_HOME
 from tasks.tracking.tracker import Tracker
 
 _TAG = "process:"
-# Suspended ones have no process, and are to go on.
+# Suspended runs are not in this list: they have no process and will be resumed.
 OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
 
 @contextmanager
 def mark_process_alive(place: Settings) -> Iterator[None]:
-    """Show for as long as the context lasts that the process of the flow runs started inside is alive.
+    """Mark the flow runs that are started inside the context as alive while it lasts.
 
-    They get a tag of their own: Prefect makes a run before any line of it is reached.
+    They get a tag of their own, as Prefect creates a run before any line of it is reached.
     """
     name = f"{_TAG}{uuid.uuid4().hex}"
     path = _alive_folder(place) / name
     with ExitStack() as held:
-        # A sweep that looks between the file's making and its locking would take it for one left behind.
+        # Without the lock, a sweep between the file's creation and its locking would take it for a leftover.
         with _exclusive_lock(place):
             file = held.enter_context(path.open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
+        # A run that a kill leaves open keeps this tag, and the file of that name is then unlocked.
         held.enter_context(tags(name))
         yield
     path.unlink(missing_ok=True)
 
 
 def without_run_tag() -> AbstractContextManager[object]:
-    """Tasks inside do not get the tag of `mark_process_alive`, which is the flow run's.
+    """Return a context whose tasks do not get the tag of `mark_process_alive`.
 
-    Prefect asks its server for a place for each tag of a task, and after five quiet seconds waits two for it.
+    Prefect asks its server for a concurrency slot for each tag of a task, and after five idle seconds waits
+    two for it.
     """
     tagged = TagsContext.get().current_tags
     return TagsContext(current_tags={tag for tag in tagged if not tag.startswith(_TAG)})
 
 
 def recover_crashed_runs(place: Settings, tracker: Tracker) -> list[str]:
-    """Close and remove what killed runs left; a sentence about each."""
+    """Close and remove what killed runs left; return a sentence about each."""
+    # Files first: they need no server and are in the way of the next stages.
     notes = crash_cleanup.clean_up_crashes(place.root)
     with _exclusive_lock(place), get_client(sync_client=True) as client:
         for run in tracker.close_abandoned_runs():
@@ -98,7 +101,7 @@ def _exclusive_lock(place: Settings) -> Any:
 
 
 def _find_open_runs(client: SyncPrefectClient, **which: Any) -> list[FlowRun]:
-    """The runs that seem to go on, of all or of `which`, as Prefect's filter has it."""
+    """Return the runs that seem to be running, of all or of `which`, as in Prefect's filter."""
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
     return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state, **which))
 
@@ -120,7 +123,7 @@ def _close_of_workers(client: SyncPrefectClient) -> Iterator[str]:
 
 
 def _is_process_alive(number: int, run: FlowRun) -> bool:
-    """Whether the process is there, and is not a later one that got the number."""
+    """Return whether the process exists and is not a later one that got the same id."""
     try:
         began = psutil.Process(number).create_time()
     except psutil.Error:
@@ -129,15 +132,19 @@ def _is_process_alive(number: int, run: FlowRun) -> bool:
 
 
 def _close_run(client: SyncPrefectClient, run: FlowRun) -> str:
-    """Its tasks with it: Prefect would have them Running for ever."""
+    """Mark a run as crashed and return a sentence about it. Prefect would show it as running for ever."""
     state: Any = Crashed(message="its process was killed; a later start closed it")
+    # Forced, as Prefect's orchestration rules may reject a transition from outside the run.
     client.set_flow_run_state(run.id, state, force=True)
     was = run.state.type.value.lower() if run.state else "open"
     return f"the run {run.name} was left {was} in Prefect by a killed process; it is closed as crashed"
 
 
 def _close_tasks(client: SyncPrefectClient) -> None:
-    """Tasks of runs that are over: their states go to the server apart, and one that was away missed them."""
+    """Close open tasks of ended runs.
+
+    Task states reach the server separately from flow states, so a server that was away may have missed them.
+    """
     going = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
     over = FlowRunFilterState(type=FlowRunFilterStateType(any_=_ENDED))
     for task in client.read_task_runs(

@@ -1,4 +1,4 @@
-"""Shards to a Dask cluster, each as a task of Prefect's Dask task runner."""
+"""The execution of shards on a Dask cluster, each as a task of Prefect's Dask task runner."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ JOIN_SECONDS = 30.0
 
 
 class DaskRunner:
-    """A Spread over the workers of a Dask scheduler at `address`, or of a small cluster here ("local").
+    """A Spread over the workers of a Dask scheduler at `address`, or of a small local cluster ("local").
 
-    It is joined, or started, when there is the first work for it. Every worker must see the project's folder
-    under the same path and have this version of chatmill installed. Must be called inside a flow. Raises
-    UserError where the extra `dask` is not installed or no scheduler answers.
+    The cluster is joined, or started, at the first work for it. Every worker must see the project's folder
+    under the same path and have this version of chatmill installed. Use it inside a flow.
+
+    Raises:
+        UserError: The extra `dask` is not installed, or no scheduler answers.
     """
 
     def __init__(self, address: str, scratch: Path, seconds: float = JOIN_SECONDS) -> None:
@@ -53,7 +55,8 @@ class DaskRunner:
         self.workers = 0
         snapshot = current_snapshot()
         self.sources = str(snapshot.folder) if snapshot else ""
-        # Prefect sends along where a task was submitted, and a task that runs here cannot be sent.
+        # Prefect sends the context of the submitting task along, and that of a local task cannot be pickled.
+        # The flow's own context can.
         self.flow = copy_context()
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -65,6 +68,7 @@ class DaskRunner:
         for item in items:
             given = {"folder": self.sources, "function": function, "item": item}
             waiting.append(self.flow.run(self.runner.submit, shard, given))
+            # A bounded number of shards is in flight: results are yielded in order and must fit into memory.
             if len(waiting) == AHEAD * self.workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -77,7 +81,7 @@ class DaskRunner:
             self.open.enter_context(self.runner)
             self.workers = sum(self.runner.client.nthreads().values())
             if self.workers and self.sources:
-                # A worker that runs for days has the code of the day that it was started.
+                # A long-running worker still has the code that it was started with.
                 self.runner.client.run(use_snapshot, Path(self.sources))
         except (OSError, ValueError) as error:
             raise UserError(f"no Dask scheduler answers at {self.address} ({error})") from error
@@ -85,7 +89,7 @@ class DaskRunner:
             raise UserError(f"the Dask scheduler at {self.address} has no workers; start some")
 
     def close(self) -> None:
-        """Between stages it stays: joining it costs more than it holds."""
+        """Do nothing between stages: joining the cluster again would cost more than it saves."""
 
     def __enter__(self) -> DaskRunner:
         return self
@@ -97,6 +101,6 @@ class DaskRunner:
 def _call_in_snapshot(folder: str, function: Callable[[T], R], item: T) -> R:
     """Call a function on an item in a worker, with the sources of the run that asks for it."""
     if folder and use_snapshot(Path(folder)):
-        # A worker that joined after the others has loaded the function from its own sources.
+        # A worker that joined later unpickled the function from its own sources.
         function = getattr(import_module(function.__module__), function.__name__)
     return function(item)

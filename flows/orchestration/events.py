@@ -1,4 +1,4 @@
-"""What happened, as Prefect's events: automations start runs by them, and tell people."""
+"""Prefect events about runs. Automations start runs by them and notify people."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ PATIENCE_SECONDS, _ANSWER_SECONDS = 20.0, 10.0
 
 
 def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any) -> bool:
-    """Send an event about the runs of a preset to Prefect's server; whether that has it.
+    """Send an event about the runs of a preset to Prefect's server, with retries for a while.
 
-    `says` is one sentence of what happened, `then` the command that comes next. Only a server that stays, as
-    `chatmill up` runs it, does something with events. One that does not answer is asked again for a while.
+    Only a permanent server, as `chatmill up` runs it, acts on events.
+
+    Args:
+        event: The event's name.
+        preset: The preset's name.
+        says: One sentence about what happened.
+        then: The command to type next.
+        payload: Further values of the event.
+
+    Returns:
+        Whether the server has the event.
     """
     import httpx
     from prefect.client.orchestration import get_client
@@ -33,11 +42,12 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
         related=[RelatedResource(within)] if flow_run.id else [],
         payload={"preset": preset, "says": says[:_LONGEST], "then": then, **payload},
     )
-    # Sent here rather than by Prefect's own queue, which does not say whether it came to anything.
+    # Sent directly: Prefect's own queue does not report whether an event arrived.
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            # A client of its own: that of the flow run is closed with it, and a watch may go on for longer.
+            # A separate client: the flow run's is closed with it, and the thread that watches slow stages may
+            # live longer.
             with get_client(httpx_settings={"timeout": _ANSWER_SECONDS}, sync_client=True) as client:
                 client.request("POST", "/events", json=[made.model_dump(mode="json")]).raise_for_status()
             return True

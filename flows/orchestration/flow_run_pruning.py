@@ -1,4 +1,4 @@
-"""Deletion of Prefect's records of scheduled looks that found nothing: a deployment has hundreds a day."""
+"""Deletion of Prefect's records of scheduled runs that found nothing: a deployment has hundreds a day."""
 
 from __future__ import annotations
 
@@ -16,17 +16,25 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import StateType
 
-# The last hours of looks every five minutes stay, so that a person sees that they happen.
+# Three hours of runs every five minutes are kept, so that a person sees that they happen.
 KEPT_LOOKS = 36
-# A backlog is deleted over several looks, so that none takes long.
+# A backlog is deleted over several runs, so that none takes long.
 DELETED_AT_ONCE = 200
 
 
 def prune_looks(client: SyncPrefectClient, deployment: UUID, message: str) -> int:
     """Delete the older completed runs of a deployment whose message begins with `message`.
 
-    The last `KEPT_LOOKS` completed runs stay, and so do runs that are open, failed, suspended or that did
-    something. Returns how many runs were deleted.
+    The last `KEPT_LOOKS` completed runs are kept, and so are all runs that are open, failed or suspended, and
+    those with another message.
+
+    Args:
+        client: A client of Prefect's server.
+        deployment: The deployment's id.
+        message: The start of the message.
+
+    Returns:
+        The number of deleted runs.
     """
     found = client.read_flow_runs(
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
@@ -43,6 +51,7 @@ def prune_looks(client: SyncPrefectClient, deployment: UUID, message: str) -> in
             try:
                 client.delete_flow_run(run.id)
             except ObjectNotFound:
-                continue  # another run of the deployment deleted it
+                # Another run of the deployment deleted it meanwhile.
+                continue
             deleted += 1
     return deleted

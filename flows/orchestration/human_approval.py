@@ -1,4 +1,4 @@
-"""A deployed run that asks a person: Prefect suspends it, and begins it again when they have decided."""
+"""Approval by a person: Prefect suspends a deployed run and starts it again when they have decided."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SOMEBODY = "a person in Prefect's page"
 
 
 class Decision(RunInput):
-    """What Prefect's page asks for when the run is resumed there."""
+    """The form that Prefect's page shows when the run is resumed there."""
 
     approve: bool
     why: str = ""
@@ -43,9 +43,10 @@ class Decision(RunInput):
 
 
 def await_decision(preset: Preset) -> State | None:
-    """What a person decided about this run's model; until they do, the run is suspended with its evaluation.
+    """Suspend this run with its evaluation until a person has decided about its model.
 
-    None: no person is asked about a model of this run.
+    Returns:
+        The run's final state; None if no person is asked about a model of this run.
     """
     tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment, preset.product)
     registry, me = tracker.registry, str(flow_run.id)
@@ -54,12 +55,14 @@ def await_decision(preset: Preset) -> State | None:
         return None
     key = f"version-{found.version}"
     with get_client(sync_client=True) as client:
+        # Prefect runs a resumed flow from its top; the pause key tells the second pass from the first.
         suspended = key in (client.read_flow_run(UUID(me)).empirical_policy.pause_keys or ())
     stands = approval_state(found.tags)
-    # A run that was suspended goes on when they have decided: in time, even where that is over by now.
+    # A run that was suspended is resumed by a decision in time, even if the deadline has passed by now.
     if stands == WAITS or (stands == LATE and suspended):
         shown = evaluation_page(found, registry.champion(), compared_answers(tracker.client, found))
         if not suspended:
+            # On the first pass alone, so that a person is notified once.
             create_markdown_artifact(shown, key="approval", description="what a person is asked")
             get_run_logger().info(describe_approval(found))
             address = version_address(found)
@@ -74,7 +77,7 @@ def await_decision(preset: Preset) -> State | None:
             key=key,
             timeout=max(1, int(seconds_left(found.tags))),
         )
-        # Decided by the command, it is decided already.
+        # `chatmill approve` may have recorded the decision already, so the version is read again.
         found = registry.client.get_model_version(found.name, found.version)
         if approval_state(found.tags) in (WAITS, LATE):
             decided = registry.decide(
@@ -85,7 +88,7 @@ def await_decision(preset: Preset) -> State | None:
 
 
 def resume_run(version: Any, yes: bool, who: str, why: str) -> str:
-    """Let the run that is suspended for a version go on; what became of it, in words."""
+    """Resume the run that is suspended for a version; return a sentence about what became of it."""
     run, name = UUID(version.tags[FLOW_RUN]), version.tags.get("approval.name", "")
     try:
         resume_flow_run(run, run_input={"approve": yes, "who": who, "why": why})

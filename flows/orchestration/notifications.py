@@ -1,4 +1,4 @@
-"""What a person is told of, as Prefect's own block and automations on the server that stays."""
+"""Notifications for people, as Prefect's own block and automations on the permanent server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 _BLOCK = "chatmill"
-# Chats read `text`. The address stands among the block's secrets alone, which Prefect keeps encrypted.
+# Chat services read the key `text`. The address is only in the block's secrets, which Prefect encrypts.
 MESSAGE = {"text": "{{subject}}\n{{body}}"}
 _ADDRESS = "address"
 _ENDED = ("prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut")
@@ -31,10 +31,10 @@ OF = "{{ event.resource.name }}"
 
 @dataclass(frozen=True)
 class Notice:
-    """A message: its automation's name, on which events, and how it reads.
+    """A notification: its automation's name, its events and its text.
 
-    For the same thing it is sent once in so many `hours` (0: each time).
-    `match` is whose events, `each` what makes the same thing; both as Prefect's triggers have them.
+    `match` selects the events' resources, `each` the resource that counts as the same thing, both as in
+    Prefect's triggers. The same thing is notified of once in `hours` (0: each time).
     """
 
     name: str
@@ -61,9 +61,13 @@ NOTICES = (
 
 
 def make_block(address: str) -> tuple[UUID, bool]:
-    """Prefect's block for that address ("": that of the one it has); its id, and whether it was written.
+    """Return the id of Prefect's block for an address, and whether it was written.
 
-    Raises UserError where there is neither a block nor an address.
+    Args:
+        address: The webhook's address; empty: that of the existing block.
+
+    Raises:
+        UserError: There is neither a block nor an address.
     """
     try:
         known = _load_block()
@@ -76,7 +80,7 @@ def make_block(address: str) -> tuple[UUID, bool]:
     else:
         if address in ("", known.secrets.get_secret_value().get(_ADDRESS)):
             return cast(UUID, known._block_document_id), False
-        # A chat that wants another form got it by hand.
+        # A user may have edited the message's form by hand; it is kept.
         text = known.json_data or MESSAGE
     block = CustomWebhookNotificationBlock(
         name=_BLOCK, url="{{" + _ADDRESS + "}}", json_data=text, secrets=SecretDict({_ADDRESS: address}),
@@ -86,12 +90,12 @@ def make_block(address: str) -> tuple[UUID, bool]:
 
 
 def _load_block() -> CustomWebhookNotificationBlock:
-    """The block that there is. Raises ValueError where there is none."""
+    """Return the existing block. Raise ValueError if there is none."""
     return cast(CustomWebhookNotificationBlock, CustomWebhookNotificationBlock.load(_BLOCK))
 
 
 def make_automation(client: SyncPrefectClient, notice: Notice, block: UUID) -> str:
-    """Prefect's automation for a message: made, put right where it was another, or left as it is; which."""
+    """Create Prefect's automation for a notification, or correct it; return a word for what was done."""
     wanted = AutomationCore(
         name=notice.name,
         trigger=EventTrigger(
@@ -108,23 +112,23 @@ def make_automation(client: SyncPrefectClient, notice: Notice, block: UUID) -> s
         return "made"
     if _describe_automation(known[0]) == _describe_automation(wanted):
         return "is there" if known[0].enabled else "is there, and switched off"
-    # The client sends what was set by name alone, and the server wants all but the owner.
+    # The client sends only fields that were set explicitly, and the server requires all but the owner.
     whole = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": known[0].enabled}
     client.update_automation(known[0].id, AutomationCore.model_validate(whole))
     return "put right"
 
 
 def _describe_automation(automation: Automation | AutomationCore) -> tuple[object, object]:
-    """When it acts, and what it does."""
+    """Return an automation's trigger and actions in a form that can be compared."""
     return automation.trigger.model_dump(exclude={"id"}), [one.model_dump() for one in automation.actions]
 
 
 def send_message(subject: str, body: str) -> None:
-    """One message by the block. Raises UserError where it is not taken."""
+    """Send one message through the block. Raise UserError if it is not accepted."""
     try:
         _load_block().notify(body, subject)
     except httpx.HTTPStatusError as error:
-        # Its own words hold the address.
+        # The exception's text holds the secret address.
         raise UserError(
             f"the address in {WEBHOOK} answers {error.response.status_code}; set the right one"
         ) from None

@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml for the presets that `chatmill up --config` names."""
+"""Deployments of prefect.yaml for the presets that `chatmill up --config` names."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tasks.project.paths import DEPLOYMENTS
 from tasks.project.whole_file import write_whole
 
 _FILE = "prefect.yaml"
-# These read one preset, so each preset has its own; `align` is told by an event which of them to run.
+# `nightly` and `labels` read one preset, so each preset has its own. An event tells `align` which to run.
 COPIED, _SHARED = ("nightly", "labels"), "align"
-# Of a deployment that is not in prefect.yaml: it is removed when no --config names its preset any more.
+# The tag of deployments that are not in prefect.yaml. They are removed when no --config names their preset.
 _TAG = "chatmill-up-config"
 
 
@@ -26,7 +26,7 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
     """Write a copy of prefect.yaml whose deployments run these presets.
 
     `nightly` and `labels` run the first preset. Each further preset has deployments of its own, such as
-    `nightly-NAME`. `align` runs any of them. Other deployments stay as they are.
+    `nightly-NAME`. `align` runs any of them. Other deployments are copied as they are.
 
     Returns:
         The file, and the names of its deployments.
@@ -61,20 +61,20 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
         raise UserError(f"two deployments would be named {doubled[0]}; rename the one in {_FILE}")
     path = root / DEPLOYMENTS
     path.parent.mkdir(parents=True, exist_ok=True)
-    # JSON is YAML too.
+    # JSON is a subset of YAML, and needs no rules for quoting.
     write_whole(path, json.dumps({**found, "deployments": made}, indent=1))
     return path, names
 
 
 def name_presets(root: Path, presets: Sequence[Path]) -> dict[str, str]:
-    """Return each preset's file, as a run in `root` finds it, by the end of its deployments' names.
+    """Return the presets' files by the suffix of their deployments' names.
 
-    A file that is named twice counts once.
+    Files inside `root` are relative to it. A file that is named twice counts once.
 
     Raises:
         UserError: A preset is not right, or two files have presets of the same name.
     """
-    # It imports torch, which `chatmill --help` does not need.
+    # Imported late: it imports torch, which `chatmill --help` does not need.
     from flows.config import read_preset
 
     named: dict[str, str] = {}
@@ -91,7 +91,7 @@ def name_presets(root: Path, presets: Sequence[Path]) -> dict[str, str]:
 
 
 def read_deployments(root: Path) -> dict[str, Any]:
-    """Return what prefect.yaml holds. Raises UserError for a file that is missing or not right."""
+    """Return the content of prefect.yaml. Raise UserError if it is missing or not right."""
     path = root / _FILE
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -111,9 +111,9 @@ def read_deployments(root: Path) -> dict[str, Any]:
 
 
 def remove_former(names: Sequence[str]) -> list[str]:
-    """Remove the deployments from Prefect's server that an earlier --config made, except `names`.
+    """Remove the deployments that an earlier --config made from Prefect's server, except `names`.
 
-    Their scheduled runs go with them; what they ran stays on Prefect's pages. Returns the removed names.
+    Their scheduled runs are removed with them; past runs stay on Prefect's pages. Returns the removed names.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
@@ -121,6 +121,7 @@ def remove_former(names: Sequence[str]) -> list[str]:
     made = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
     removed = []
     with get_client(sync_client=True) as client:
+        # In a loop, as Prefect answers at most 200 deployments at a time.
         while former := [
             one for one in client.read_deployments(deployment_filter=made) if one.name not in names
         ]:

@@ -1,4 +1,4 @@
-"""What a person sees while a flow runs, and when it has ended."""
+"""Terminal output while a flow runs, and when it has ended."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
 
 
 def terminal_text(text: str) -> str:
-    """Text of the user's as rich's markup, with control characters as escapes."""
+    """Return a user's text as rich markup, with control characters as escapes."""
     return escape(escape_controls(text))
 
 
 def format_duration(value: float) -> str:
-    """A duration for people."""
+    """Return a duration in seconds as text for people."""
     return f"{value:.1f} s" if value < 100 else f"{int(value) // 60} min {int(value) % 60:02d} s"
 
 
 def progress_text(event: Step) -> str:
-    """The live figures of a step, its pace and the time that is left."""
+    """Return the live metrics of a step, its pace and the time left, as one line."""
     parts = [f"{name} {event.metrics[name]:.3f}" for name in LIVE if name in event.metrics]
     if event.tokens_per_second:
         parts.append(f"{event.tokens_per_second:,.0f} tokens/s")
@@ -58,16 +58,16 @@ def progress_text(event: Step) -> str:
 
 
 def byte_rate(megabytes: float) -> str:
-    """Megabytes a second in a unit in which the figure does not round to nothing."""
+    """Return megabytes a second in a unit in which the number does not round to 0."""
     if megabytes >= 0.1:
         return f"{megabytes:,.1f} MB/s"
     return f"{megabytes * 1e3:,.1f} kB/s" if megabytes >= 1e-4 else f"{megabytes * 1e6:,.0f} B/s"
 
 
 class ProgressDisplay:
-    """A bar for the stage that runs, a line for each that has ended; on no terminal, a few lines a stage.
+    """The display of a run: a bar for the current stage, a line for each that has ended.
 
-    `log` gets the lines too: Prefect's page shows them.
+    Without a terminal it prints a few lines a stage. `log` gets the lines too, for Prefect's page.
     """
 
     def __init__(
@@ -94,29 +94,30 @@ class ProgressDisplay:
         self.progress.__exit__(*error)
 
     def start_stage(self, stage: str) -> None:
-        """A stage begins."""
+        """Show that a stage begins."""
         self.stage, self.quarter = stage, 0
         self.bar = self.progress.add_task(stage, total=None, says="", completed=0)
 
     def show_event(self, event: Event) -> None:
-        """Something happened in the stage."""
+        """Show an event of the current stage."""
         if isinstance(event, Message):
             self.show_note(event.text)
         elif isinstance(event, Step):
             says = progress_text(event)
             self.progress.update(self.bar, total=event.steps, completed=event.step, says=says)
+            # A log gets four lines a stage; a terminal has the bar.
             quarter = QUARTERS * event.step // max(1, event.steps)
             if not self.console.is_terminal and says and quarter > self.quarter:
                 self.quarter = quarter
                 self.console.print(f"  {self.stage:<9} {event.step}/{event.steps} {says}", soft_wrap=True)
 
     def show_note(self, text: str) -> None:
-        """A sentence for the person."""
+        """Show a sentence for the user, and log it."""
         self.console.print(f"  [dim]{self.stage:<9} {escape(text)}[/dim]", soft_wrap=True)
         self.log(f"{self.stage}: {text}")
 
     def finish_stage(self, reference: StageOutput, took: float) -> None:
-        """A stage has ended."""
+        """Show that a stage has ended: whether it was made or reused, its seconds and its result."""
         if self.bar is not None:
             self.progress.remove_task(self.bar)
         how = "[cyan]reused[/cyan]" if reference.reused else "[green]made[/green]  "
@@ -132,7 +133,7 @@ class ProgressDisplay:
 
 
 def show_outcome(outcome: Any, console: Console | None = None) -> None:
-    """The stages in a table, the answers side by side, and what to do next."""
+    """Print the stages in a table, the answers side by side, and the next commands."""
     console = console or Console(highlight=False)
     table = Table(
         title=f"the whole took {format_duration(outcome.seconds)}",
@@ -154,7 +155,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
     console.print()
     if "report" in folders:
         console.print(f"The story of this training: [bold]{REPORT}[/bold]")
-        # Each on a line of its own: a command that breaks over two lines cannot be copied.
+        # One command a line: a command that wraps over two lines cannot be copied.
         console.print("Talk with it: [bold]chatmill chat[/bold]")
         console.print("Watch the runs: [bold]make dashboards[/bold]")
     if outcome.waits:
@@ -166,13 +167,14 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
 
 
 def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int = 4) -> None:
-    """The same prompts to base, assistant and aligned model, the two turns before each above it."""
+    """Print the answers of all three models to the same prompts, with the last two turns before each."""
     table = Table(show_lines=True, expand=True)
     names = (("prompt", "prompt"), ("base", "base"), ("sft", "SFT"), ("aligned", "aligned"))
     for _, title in names:
         table.add_column(title, ratio=1, overflow="fold")
     for row in answers[:most]:
-        # Before the table measures a cell: the console's own escapes would break its lines.
+        # Escaped before the table measures its cells: escaping by the console afterwards would break its
+        # lines.
         cells = [Text(escape_controls(str(row.get(key, ""))).strip()) for key, _ in names]
         for turn in reversed(row.get("history", [])[-2:]):
             said = escape_controls(f"{turn['role']}: {turn['content'].strip()}")
@@ -183,11 +185,11 @@ def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int 
 
 
 def keep_table(event: MarkdownTable, tracker: Tracker) -> None:
-    """A table that a stage reports, on Prefect's page and with the stage's run in MLflow."""
+    """Put a table that a stage reports on Prefect's page and into the stage's run in MLflow."""
     from httpx import HTTPError
     from prefect.artifacts import create_markdown_artifact
 
-    # A server that is away costs its page a table, not the run its stage: MLflow has it as well.
+    # If Prefect's server is away, only its page lacks the table. MLflow has it as well, so the stage goes on.
     with suppress(HTTPError):
         create_markdown_artifact(event.markdown, key=event.title.lower().replace(" ", "-"))
     tracker.log_text(f"{event.title}.md", event.markdown)

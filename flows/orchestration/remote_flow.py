@@ -1,6 +1,7 @@
 """The flow that makes one stage on the host that has the device: the deployment `stage` in prefect.yaml.
 
-Imports wait until the sources of this host are copied, from which the stage and its training are imported.
+The stage and its training are imported from a snapshot of this host's sources, so imports wait until it is
+taken.
 """
 
 from __future__ import annotations
@@ -22,9 +23,16 @@ def stage(
     code: str,
     lock: str,
 ) -> None:
-    """Make one stage: inputs come from the store by their keys, the output goes there.
+    """Make one stage: fetch its inputs from the store by their keys, and send its output there.
 
-    `run` is the stage's run in MLflow: figures and what is said go there, and at the end the output's key.
+    Args:
+        preset: The preset as plain values.
+        name: The stage's name.
+        parameters: The stage's parameters as plain values.
+        inputs: Key, digest and MLflow run of each input, by stage.
+        run: The stage's run in MLflow. It gets the metrics and messages, and at the end the output's key.
+        code: The digest of the stage's code on the flow's host; it must be the same here.
+        lock: The digest of the lock file on the flow's host; it must be the same here.
     """
     take_snapshot(ORIGIN)
     from flows.orchestration.remote_worker import make_stage

@@ -1,7 +1,7 @@
-"""A stage that uses the device, handed to a worker of the pool that has one, on whatever host it is.
+"""Stages on other hosts, the flow's side: a stage that needs the device is given to a worker of the pool.
 
-The two sides share Prefect's server, which brings the order, MLflow's, where what the stage says is read, and
-the remote, through which inputs and output go.
+The two sides share Prefect's server, which carries the order, MLflow's server, which carries messages, and
+the remote, which carries inputs and outputs.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEPLOYMENT = "stage/stage"
-# Tags of a stage's run in MLflow: its output's key, whether that was made, and what the other side says.
+# Tags of a stage's run in MLflow: the output's key, made or reused, the worker's messages, its refusal.
 KEY, STATUS, PROGRESS, REFUSED = "chatmill.key", "chatmill.status", "chatmill.progress", "chatmill.refused"
 POLL_SECONDS = 1.0
-# A run that is not taken for so long has perhaps nobody to take it.
+# After so long without a start, the user is told that no worker may be running.
 TAKEN_SECONDS = 10.0
-# The other side says every few seconds that it lives.
+# The worker sends a heartbeat every two seconds; after this long it counts as lost.
 SILENT_SECONDS = 180.0
 
 
 def open_store(preset: Preset, root: Path) -> Store | None:
-    """Where outputs are shared; None where they are not."""
+    """Return the store of shared outputs; None if outputs are not shared."""
     if not (preset.data.remote and preset.share.outputs):
         return None
     return Store(root, preset.data.remote, preset.data.endpoint, needed=bool(preset.placement.train))
@@ -52,7 +52,7 @@ def open_store(preset: Preset, root: Path) -> Store | None:
 
 @dataclass
 class Watched:
-    """What is known of the run on the other side: how far it is, and since when it has said nothing."""
+    """The state of the run on the worker: how many messages were passed on, its last heartbeat and when."""
 
     said: int = 0
     beat: int = -1
@@ -62,7 +62,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class RemoteStageRunner:
-    """Runs stages of a preset on the workers of its pool; called with what `Stage.run` is called with."""
+    """A runner of stages on the workers of a preset's pool; called with the arguments of `Stage.run`."""
 
     preset: Preset
     place: Settings
@@ -71,7 +71,7 @@ class RemoteStageRunner:
 
     @property
     def pool(self) -> str:
-        """The pool's name."""
+        """Return the pool's name."""
         return self.preset.placement.train
 
     def __call__(
@@ -82,11 +82,16 @@ class RemoteStageRunner:
         report: EventCallback,
         run: str,
     ) -> StageOutput:
-        """The output, here too. Figures go from there to the stage's `run` in MLflow, the rest to `report`.
+        """Make a stage on a worker and return its output, fetched to this host.
 
-        Raises UserError for what a person can mend, RuntimeError where the other side was lost. On any other
-        end (Ctrl-C) the run there is cancelled: it writes its checkpoint.
+        Metrics go from the worker to the stage's `run` in MLflow, all other events to `report`. On any other
+        end, such as Ctrl-C, the run there is cancelled and writes its checkpoint.
+
+        Raises:
+            UserError: The user can correct it, such as a missing pool or different code on the worker.
+            RuntimeError: The worker was lost.
         """
+        # A reused stage costs no worker, which may be busy for hours.
         if found := self._find_known_output(stage, parameters, inputs, report):
             return found
         flow_run = self._start_flow_run(stage, parameters, inputs, run)
@@ -113,7 +118,7 @@ class RemoteStageRunner:
     def _find_known_output(
         self, stage: Stage, parameters: Any, inputs: Mapping[str, StageOutput], report: EventCallback
     ) -> StageOutput | None:
-        """An output of a device that the pool is known to have: no worker needs to be asked."""
+        """Return a known output for a device that the pool has had; then no worker needs to be asked."""
         assert self.around.store is not None
         for device in self.around.store.devices(self.pool, report):
             here = replace(self.around, described=device)
@@ -137,16 +142,18 @@ class RemoteStageRunner:
                 name: _describe_input(found) for name, found in inputs.items() if name in stage.inputs
             },
             "run": run,
+            # The worker compares both, as other code or packages there would give another key.
             "code": code_digest(stage.function),
             "lock": lock_digest(),
         }
         self._check_pool()
         name = f"{self.preset.name} · {stage.name}"
+        # timeout=0: run_deployment would otherwise wait for the end without passing on messages.
         started = run_deployment(DEPLOYMENT, parameters=order, timeout=0, flow_run_name=name)
         return cast(FlowRun, started).id
 
     def _check_pool(self) -> None:
-        """Raises UserError where Prefect's server does not know whom to hand the stage to."""
+        """Raise UserError if the deployment is missing on Prefect's server or is for another pool."""
         with get_client(sync_client=True) as client:
             try:
                 pool = client.read_deployment_by_name(DEPLOYMENT).work_pool_name
@@ -162,7 +169,7 @@ class RemoteStageRunner:
             )
 
     def _wait_for_run(self, flow_run: UUID, run: str, report: EventCallback) -> Any:
-        """Until the run has ended; its state."""
+        """Wait until the run has ended; return its state."""
         watched = Watched(since=time.monotonic())
         while True:
             time.sleep(POLL_SECONDS)
@@ -170,7 +177,7 @@ class RemoteStageRunner:
                 with get_client(sync_client=True) as client:
                     state = client.read_flow_run(flow_run).state
             except httpx.HTTPError:
-                # A server that is away for a while: the stage goes on without it.
+                # If Prefect's server is away for a while, the stage runs on without it.
                 continue
             self._forward_events(run, watched, report)
             if state is None or state.is_final():
@@ -183,12 +190,13 @@ class RemoteStageRunner:
                 return self._give_up(flow_run, quiet)
 
     def _forward_events(self, run: str, watched: Watched, report: EventCallback) -> None:
-        """Pass on what came since; a server that is away for a while is asked again."""
+        """Pass on new events of the worker. If MLflow does not answer, the next call tries again."""
         from mlflow.exceptions import MlflowException
 
         try:
             told = self.client.get_run(run).data.tags.get(PROGRESS)
         except (MlflowException, OSError):
+            # The silence may be MLflow's own, so it must not count against the worker.
             watched.since = time.monotonic()
             return
         if not told:

@@ -1,6 +1,7 @@
-"""The other side of `elsewhere`: one stage made on the host that has the device, and told of to the flow.
+"""Stages on other hosts, the worker's side: makes one stage on the host that has the device.
 
-A worker of the pool runs it from the repository that its chatmill is of; see `remote`.
+A worker of the pool runs it from the repository that its chatmill is installed from. The flow is in
+`remote_flow.py`, the side that waits in `remote_stage.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 BEAT_SECONDS = 2.0
-# A tag of MLflow's has room for 8,000 characters.
+# An MLflow tag holds at most 8,000 characters, so messages are limited in number and length.
 SAID, _LONGEST = 20, 300
 
 
@@ -47,10 +48,10 @@ def make_stage(
     code: str,
     lock: str,
 ) -> None:
-    """Make one stage in the project at `root`; the other arguments are those of the flow in `remote`."""
+    """Make one stage in the project at `root`; the other arguments are those of the flow in `remote_flow`."""
     given = check_preset(preset)
     place = prepare_environment(root, given.tracking.mlflow)
-    # After the environment is set, as MLflow reads it when it is imported.
+    # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.tracking.tracker import Tracker
 
     tracker = Tracker(place.mlflow, given.tracking.experiment, place.root / MLFLOW_FOLDER)
@@ -64,6 +65,7 @@ def make_stage(
             around = StageContext(root, given.seed, device, given.processes, store=store)
             found = {stage: _fetch_input(stage, of, around, telling) for stage, of in inputs.items()}
             kind = get_type_hints(wanted.function)["parameters"]
+            # Parameters arrive as JSON; the stage's annotation gives their dataclass.
             asked = TypeAdapter(kind).validate_python(parameters)
             output = wanted.run(asked, found, around, telling, run=run)
             assert store is not None
@@ -72,12 +74,13 @@ def make_stage(
         except UserError as error:
             telling.set_tag(REFUSED, str(error))
             raise
+        # After the output is in the store: the flow fetches it by this tag.
         telling.set_tag(KEY, output.key)
         telling.set_tag(STATUS, "reused" if output.reused else "made")
 
 
 def _find_stage(name: str, code: str, lock: str) -> Stage:
-    """The stage of that name. Raises UserError where this host's code or packages are not the flow's."""
+    """Return the stage of this name. Raise UserError if its code or packages here differ from the flow's."""
     found = load_stages().get(name)
     if found is None or not found.asks_for("device"):
         raise UserError(
@@ -107,7 +110,10 @@ def _fetch_input(
 
 
 class ProgressReporter:
-    """What a stage says, kept in a tag of its run in MLflow for the flow that waits; called with events."""
+    """An event callback that keeps messages and progress in a tag of the stage's MLflow run.
+
+    The waiting flow reads the tag.
+    """
 
     def __init__(self, tracker: Tracker, run: str) -> None:
         self.tracker, self.run = tracker, run
@@ -128,7 +134,8 @@ class ProgressReporter:
 
     @contextmanager
     def send_heartbeats(self) -> Iterator[None]:
-        """Tell every few seconds for as long as the context lasts: that this side lives is told by it too."""
+        """Write the tag every two seconds while the context lasts; its count shows that this side lives."""
+        # A thread of its own: the stage may compute for minutes without an event.
         thread = threading.Thread(target=self._send_heartbeat, daemon=True)
         thread.start()
         try:

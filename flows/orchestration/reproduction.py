@@ -1,4 +1,4 @@
-"""Reproduce a past run and record the verdict; the command and the scheduled flow both call it."""
+"""Reproduction of a past run with its verdict, for the command and the scheduled flow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReproductionResult:
-    """The verdict on a run: by stage, in words, as a table; the versions of its model that now have it."""
+    """The verdict on a run: by stage, in words, as a table, and the model versions that it was kept with."""
 
     run: str
     verdicts: list[StageVerdict]
@@ -33,7 +33,16 @@ def reproduce_run(
     say: Callable[[str], None],
     trust: bool = False,
 ) -> ReproductionResult:
-    """Bring a run back, make it anew, judge it, and keep the verdict."""
+    """Make a past run again from its code, data and packages, compare the results, and record the verdict.
+
+    Args:
+        client: A client of the project's MLflow store.
+        root: The project's folder.
+        run: An MLflow run's id, its beginning, a version, or champion.
+        keep: Whether the worktree and its outputs are kept.
+        say: Called with sentences about the progress.
+        trust: Whether a recorded diff may run that this host has no record of.
+    """
     from flows.servers.environment import checkout_environment
     from tasks.common.git_checkout import code_state
     from tasks.reproduction.environment import prepare_interpreter
@@ -50,11 +59,13 @@ def reproduce_run(
     original = read_original(client, run)
     say(f"run {original.run[:12]} ({original.name}) is made again")
     with checked_out(root, original, keep, say, trust) as checkout:
+        # Before the stages run: what the run was compared with must be as it was then.
         left_out = compared_as_then(client, original, checkout)
         environment = checkout_environment(checkout.project, original.around["threads"])
         python = prepare_interpreter(root, checkout.project, environment, say)
         made = make_anew(checkout, original, python, environment)
         around = (original.around, describe_environment(environment))
+        # Earlier reproductions show how far the metrics vary when nothing has changed.
         known = past_reproductions(client, original.run, original.stages)
         verdicts = judge_stages(original.stages, made, known, around, left_out)
         table, versions = record_verdict(client, original.run, verdicts, made, code_state(root).commit)

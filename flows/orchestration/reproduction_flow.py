@@ -1,4 +1,4 @@
-"""The reproduction of a run as a flow: what a schedule starts."""
+"""The reproduction of a run as a flow, for schedules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flows.orchestration.tracker import open_store
 
 @flow(name="reproduce", persist_result=False)
 def reproduction(run: str = "champion") -> str:
-    """Make a run again, reusing nothing of it; the verdict in words. Fails where it diverged.
+    """Make a run again, reusing nothing of it, and return the verdict in words. Fails if it diverged.
 
     `champion` means the champion of each product. A diff that this host has no record of is never run.
     """

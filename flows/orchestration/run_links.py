@@ -1,6 +1,6 @@
-"""Lead a person from one page of a run to the others: Prefect's, MLflow's, the report.
+"""Links between the pages of a run: Prefect's, MLflow's and the report.
 
-Holds the names, tags and links that a run gets. Servers and their addresses are started elsewhere.
+Holds the names, tags and links that a run gets. Servers and their addresses are in `flows/servers/`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_KEY_CHARS = 60
 class RunPages:
     """Addresses of the pages of one pipeline run.
 
-    `prefect` and `mlflow` are the addresses of the two servers' pages, without a slash at the end.
+    `prefect` and `mlflow` are the base addresses of the two servers' pages, without a trailing slash.
     """
 
     prefect: str
@@ -50,13 +50,14 @@ class RunPages:
 
 
 def find_pages(place: Settings) -> RunPages:
-    """Return where the pages of this project's runs are, or will be once `chatmill dashboards` runs.
+    """Return the pages of this project's runs, as they are, or will be once `chatmill dashboards` runs.
 
     A store in a file has no page of its own, and the server that a command starts for itself ends with it.
     """
     found = read_served(place.root)
     api = found.prefect if found and found.prefect else place.prefect
     tracking = found.mlflow if found and found.mlflow else place.mlflow
+    # A temporary server's port is gone after the run; the dashboards' default port is shown instead.
     if not (found and found.prefect) and urlsplit(api).hostname in (None, LOOPBACK, "localhost", "::1"):
         api = f"http://{LOOPBACK}:{PREFECT_PORT}"
     if not tracking.startswith("http"):
@@ -66,25 +67,25 @@ def find_pages(place: Settings) -> RunPages:
 
 
 def find_trigger() -> str:
-    """Return what started the present flow run: a deployment's name, or the command as a person types it."""
+    """Return what started this flow run: a deployment's name, or the command as a person types it."""
     flow = str(flow_run.flow_name)
     return str(deployment.name) if deployment.id else COMMANDS.get(flow, flow.removeprefix("chatmill-"))
 
 
 def tracked_run_name(preset: str) -> str:
-    """Return a name for the present run in MLflow: the preset, what started it and when, to the second."""
+    """Return this run's name in MLflow: the preset, what started it and when, to the second."""
     return f"{preset} · {find_trigger()} · {datetime.now(UTC).strftime('%Y-%m-%d %H:%M:%S')}"
 
 
 def name_flow_run(preset: str) -> None:
-    """Name the present flow run by its preset, what started it and when, and tag it with the first two.
+    """Name this flow run by its preset, what started it and when, and tag it with the first two.
 
     Prefect's own names, two words drawn at random, cannot be told apart in a list of runs.
     """
     trigger = find_trigger()
     began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     tags = [*flow_run.tags, f"preset:{preset}", f"trigger:{trigger}"]
-    # A server that is away costs the run its name only.
+    # If the server is away, only the name is lost.
     with suppress(HTTPError), get_client(sync_client=True) as client:
         client.update_flow_run(
             flow_run.id, name=f"{preset} · {trigger} · {began}", tags=list(dict.fromkeys(tags))
@@ -92,7 +93,7 @@ def name_flow_run(preset: str) -> None:
 
 
 def show_tracked_run(preset: str, address: str) -> None:
-    """Put a link to the run in MLflow on the page of the present flow run."""
+    """Put a link to the run in MLflow on the page of this flow run."""
     with suppress(HTTPError):
         create_link_artifact(
             address,
@@ -103,7 +104,7 @@ def show_tracked_run(preset: str, address: str) -> None:
 
 
 def show_outcome_links(preset: str, links: dict[str, str], page: Path, summary: str) -> None:
-    """Put what came out of the run on the page of the present flow run, with links to where it is.
+    """Put the outcome of the run on the page of this flow run, with links to its other pages.
 
     Args:
         preset: The preset's name.
@@ -120,6 +121,6 @@ def show_outcome_links(preset: str, links: dict[str, str], page: Path, summary: 
 
 
 def _artifact_key(kind: str, preset: str) -> str:
-    """An artifact's key: Prefect takes lower-case letters, digits and dashes, and keeps versions by key."""
+    """Return an artifact's key: Prefect accepts lower-case letters, digits and dashes alone."""
     name = re.sub(r"[^a-z0-9]+", "-", preset.lower()).strip("-")[:MAX_KEY_CHARS].strip("-")
     return f"{kind}-{name}" if name else kind

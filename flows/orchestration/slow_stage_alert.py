@@ -1,4 +1,4 @@
-"""A stage that takes far longer than it did is told of while it goes on: perhaps it never ends."""
+"""An alert while a stage takes far longer than it did before: it may never end."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ LEAST_SECONDS = 60.0
 def alert_when_slow(
     stage: str, preset: str, past: Callable[[], Sequence[float]], least: float = LEAST_SECONDS
 ) -> Iterator[None]:
-    """Tells of a stage, once, when it goes on after `least` seconds and three times the median of its `past`.
+    """Send an event, once, if a stage still runs after `least` seconds plus three times its usual duration.
 
-    `past` gives the seconds that it took when it was made; it is asked after `least` seconds, so that a short
-    stage costs nothing.
+    Args:
+        stage: The stage's name.
+        preset: The preset's name.
+        past: Returns the seconds that the stage took in past runs. It is called after `least` seconds, so
+            that a short stage costs nothing.
+        least: Seconds before the past is looked up.
     """
     over = Event()
-    # With the context of the flow run, which the event names.
+    # The thread gets the flow run's context, as the event names the run.
     watch = partial(copy_context().run, _wait_and_alert, over, stage, preset, past, least)
     Thread(target=watch, daemon=True).start()
     try:
@@ -43,7 +47,7 @@ def _wait_and_alert(
     try:
         found = past()
     except Exception:
-        # A store that does not answer, of whatever kind: the stage goes on, and only this is not told.
+        # Whatever the store raises, the stage must run on; only the alert is lost.
         return
     if not found:
         return

@@ -1,4 +1,4 @@
-"""Open the project's MLflow store."""
+"""Access to the project's MLflow store."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ EXPERIMENT = "chatmill"
 
 
 def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT, product: str = "") -> Tracker:
-    """MLflow's store of this project, or that of a preset's `tracking`; its registry is the product's."""
+    """Return a tracker of the project's MLflow store, or of the store that a preset's `tracking` names.
+
+    Args:
+        mlflow: The store's address; empty: the project's own.
+        experiment: The experiment's name.
+        product: The product whose registry the tracker has; empty: the default.
+    """
     from flows.servers.environment import prepare_environment
 
     place = prepare_environment(Path.cwd(), mlflow)
-    # After the environment is set, as MLflow reads it when it is imported.
+    # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.tracking.tracker import Tracker
 
     return Tracker(place.mlflow, experiment, place.root / MLFLOW_FOLDER, *([product] if product else []))
 
 
 def open_store() -> tuple[MlflowClient, Path]:
-    """MLflow's store of this project, and the project's folder."""
+    """Return a client of the project's MLflow store, and the project's folder."""
     return open_tracker().client, Path.cwd()

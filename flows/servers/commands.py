@@ -1,4 +1,4 @@
-"""Prefect's and MLflow's servers with their pages, as services."""
+"""The commands and environments of Prefect's and MLflow's servers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tasks.project.paths import LOGS, MLFLOW_FOLDER, SECRETS
 EVERYWHERE = ("0.0.0.0", "::")
 HOSTS, ORIGINS = "MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
 PREFECT_ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
-# What keeps Prefect's database from growing for ever, unless the environment says otherwise: runs that are
-# over go after 30 days, with their logs and pages, and events after two.
+# Limits the growth of Prefect's database, unless the environment says otherwise: ended runs are deleted after
+# 30 days, with their logs and pages, and events after two.
 RETENTION = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
@@ -40,35 +40,35 @@ RETENTION = {
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """The address that a server listens on, and its port."""
+    """The address and port that a server listens on."""
 
     host: str
     port: int
 
     @property
     def address(self) -> str:
-        """As this machine reaches it."""
+        """Return the server's address as this machine reaches it."""
         return f"http://{self._with_port(LOOPBACK if self.host in EVERYWHERE else self.host)}"
 
     @property
     def allowed_hosts(self) -> list[str]:
-        """Every name that a page or a program may rightly ask for it by, an IPv6 address in brackets."""
+        """Return every name by which a page or program may ask for it, IPv6 addresses in brackets."""
         if self.host in EVERYWHERE:
             found = [LOOPBACK, "localhost", "::1", socket.gethostname(), *_network_addresses()]
         else:
             found = [self.host, *(["localhost"] if is_loopback(self.host) else [])]
-        # A browser asks by the name in lower case.
+        # A browser writes the name in lower case in the Host header.
         found = [each for name in found for each in (name, name.lower())]
         return [f"[{name}]" if ":" in name else name for name in dict.fromkeys(found)]
 
     @property
     def host_names(self) -> list[str]:
-        """The same with the port."""
+        """Return the allowed hosts with the port, as in a Host header."""
         return [name if self.port == 80 else f"{name}:{self.port}" for name in self.allowed_hosts]
 
     @property
     def allowed_origins(self) -> list[str]:
-        """The same as a browser has it of its own page."""
+        """Return the origins of the server's own pages."""
         return [f"http://{name}" for name in self.host_names]
 
     def _with_port(self, host: str) -> str:
@@ -77,21 +77,21 @@ class ListenAddress:
 
 
 def _network_addresses() -> list[str]:
-    """Of this machine, without those that only its own network card knows."""
+    """Return this machine's addresses without link-local ones, which need the name of a network card."""
     families = (socket.AF_INET, socket.AF_INET6)
     every = [one for card in psutil.net_if_addrs().values() for one in card if one.family in families]
     return [one.address for one in every if "%" not in one.address]
 
 
 def _check_password(address: str, login: Credentials | None) -> str:
-    """Why a server does not answer to the password; empty where it does."""
+    """Return why a server does not answer to the password; empty if it does."""
     return health_problem(address) or (
         "" if query_status(address, login) in (200, 404) else "it refuses the password"
     )
 
 
 def prefect_server(place: Settings, where: ListenAddress, mlflow: ListenAddress | None = None) -> Service:
-    """Prefect's server; its API stands at `/api` of its address. `mlflow` is where MLflow's server is."""
+    """Return Prefect's server as a service; its API is at `/api`. `mlflow` is where MLflow's server is."""
     api = f"{where.address}/api"
     login = place.login
     return Service(
@@ -103,9 +103,11 @@ def prefect_server(place: Settings, where: ListenAddress, mlflow: ListenAddress 
         where.address,
         {
             "PREFECT_API_URL": api,
-            # Prefect takes any key of its logging's settings from there: this is the class of a formatter.
+            # Prefect reads every key of its logging configuration from the environment; this is a formatter's
+            # class.
             "PREFECT_LOGGING_FORMATTERS_STANDARD_": "flows.servers.log_redaction.RedactingFormatter",
-            # The page asks the server that it came from, by whatever name that was reached.
+            # A relative address: the page then asks the server that it came from, by whatever name it was
+            # reached.
             "PREFECT_UI_API_URL": "/api",
             **{name: os.environ.get(name, value) for name, value in RETENTION.items()},
             PREFECT_ORIGINS: merged_list(PREFECT_ORIGINS, *where.allowed_origins),
@@ -116,7 +118,7 @@ def prefect_server(place: Settings, where: ListenAddress, mlflow: ListenAddress 
 
 
 def prefect_command(host: str, port: int) -> tuple[str, ...]:
-    """The command of a Prefect server behind the request guard."""
+    """Return the command of a Prefect server behind the request guard."""
     return (
         sys.executable, "-m", "uvicorn", "--factory", "flows.servers.guarded_apps:prefect_app",
         "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on",
@@ -124,9 +126,9 @@ def prefect_command(host: str, port: int) -> tuple[str, ...]:
 
 
 def mlflow_server(place: Settings, where: ListenAddress, prefect: ListenAddress | None = None) -> Service:
-    """MLflow's server over the store that runs write into; files of runs go through it."""
+    """Return MLflow's server as a service. It uses the store of the runs, and their files go through it."""
     login = place.login
-    # What experiments have that were made with a server that passed no files stays where it is.
+    # Experiments made with a server that did not proxy artifacts keep their old location.
     options = (
         "--host", where.host, "--port", str(where.port), "--workers", "1",
         "--artifacts-destination", (place.root / MLFLOW_FOLDER / "artifacts").as_uri(),
@@ -136,16 +138,15 @@ def mlflow_server(place: Settings, where: ListenAddress, prefect: ListenAddress 
         (sys.executable, "-m", "flows.servers.mlflow_auth", *options),
         place.root / LOGS / "mlflow-server.log",
         lambda: _check_password(where.address, login),
-        # Its pages begin with another part of MLflow; no setting of the server changes that.
+        # MLflow's first page is another part of it, and no setting of the server changes that.
         "every stage's figures, files and models (under Model training)",
         where.address,
         {
-            # The store's address may hold a password, which a command line would show.
+            # In the environment: the store's address may hold a password, which a command line would show.
             "MLFLOW_BACKEND_STORE_URI": place.mlflow,
-            # MLflow's job runner is for judging traces by other models: two more processes that nothing
-            # here asks for.
+            # MLflow's job runner judges traces by other models: two more processes that nothing here uses.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            # The guard has looked at the name already, with whatever port a tunnel gives it.
+            # The guard has already checked the host, with whatever port a tunnel gives it.
             HOSTS: merged_list(
                 HOSTS, *where.allowed_hosts, *(f"{_host_pattern(name)}:*" for name in where.allowed_hosts)
             ),
@@ -161,7 +162,7 @@ def _page_links(prefect: ListenAddress | None, mlflow: ListenAddress | None) -> 
 
 
 def _host_pattern(name: str) -> str:
-    """A host as MLflow compares it where a `*` follows; a bracket would begin a set of letters."""
+    """Return a host as MLflow compares it with a following `*`. A bracket is escaped, as it begins a set."""
     return name.replace("[", "[[]", 1)
 
 
@@ -172,7 +173,7 @@ def _guard_environment(
     stores_login: bool = False,
     then: ListenAddress | None = None,
 ) -> dict[str, str]:
-    """The environment of a server's request guard: the names and the pages that may ask it."""
+    """Return the environment of a server's request guard: the names and pages that may ask it."""
     origins = [one for name in (ORIGINS, PREFECT_ORIGINS) for one in _parse_list_setting(name)]
     hosts = [_host_name(one) for one in (*where.allowed_hosts, *_parse_list_setting(HOSTS))]
     hosts += [_host_name(one.partition("://")[2]) for one in origins]
@@ -187,7 +188,7 @@ def _guard_environment(
 
 
 def _parse_list_setting(setting: str) -> list[str]:
-    """What a person lists in a setting. Raises UserError for one that stands for every page or name."""
+    """Return the entries of a list setting. Raise UserError for `*`, which would allow every page."""
     found = [part.strip() for part in os.environ.get(setting, "").split(",") if part.strip()]
     if "*" in found:
         raise UserError(f"{setting} is *, which lets every web page ask the servers; list the names that may")
@@ -195,7 +196,7 @@ def _parse_list_setting(setting: str) -> list[str]:
 
 
 def _host_name(host: str) -> str:
-    """A host of a list without its port, as the guard compares it."""
+    """Return a listed host without its port, as the guard compares it."""
     bare = host.strip().lower()
     if bare.startswith("["):
         return bare[1:].partition("]")[0]
@@ -203,7 +204,7 @@ def _host_name(host: str) -> str:
 
 
 def own_guard(place: Settings) -> dict[str, str]:
-    """The environment of the guard before a Prefect server that a run starts for itself."""
+    """Return the environment of the guard of a Prefect server that a run starts for itself."""
     return _guard_environment(place, ListenAddress(LOOPBACK, 0), ())
 
 
@@ -212,6 +213,6 @@ def _protection_options(place: Settings, login: Credentials) -> dict[str, str]:
         "MLFLOW_AUTH_CONFIG_PATH": str(write_settings(place.var, place.mlflow, login.user)),
         "MLFLOW_AUTH_ADMIN_USERNAME": login.user,
         "MLFLOW_AUTH_ADMIN_PASSWORD": login.password,
-        # It guards one form of MLflow's pages, for as long as the server runs.
+        # The key protects one form on MLflow's pages; it needs to last only as long as the server.
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
     }

@@ -1,4 +1,4 @@
-"""The password before Prefect's and MLflow's servers: one setting, and what each program gets of it."""
+"""The password of Prefect's and MLflow's servers: one setting, and the part of it that each program gets."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tasks.project.paths import SECRETS
 from tasks.project.private_folder import read_or_create
 
 SETTING = "CHATMILL_PASSWORD"
-# The servers that the password is for; where it is not set, those that the environment and `up` name.
+# The servers that the password is for; if not set, those that the environment and `up` name.
 SERVERS = "CHATMILL_SERVERS"
 _FILE = "password"
 _USER = "chatmill"
 _RIGHT = "USER:PASSWORD is right, with 12 or more characters of password"
-# MLflow asks for so many.
+# MLflow's own minimum length.
 _SHORTEST = 12
-# What MLflow shipped once, and refuses since.
+# A default password of older MLflow versions, which newer ones refuse.
 _KNOWN = "password1234"
 PREFECT, MLFLOW_USER, MLFLOW_PASSWORD, MLFLOW_TOKEN = (
     "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
 )  # fmt: skip
 CLIENT = (PREFECT, MLFLOW_USER, MLFLOW_PASSWORD, MLFLOW_TOKEN)
-# A program that `up` starts inherits none of these; it is given those that it needs.
+# A program that `up` starts inherits none of these; it gets only those that it needs.
 SECRET_VARIABLES = (
     SETTING, SERVERS, *CLIENT, "PREFECT_SERVER_API_AUTH_STRING",
     "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY",
@@ -41,39 +41,43 @@ SECRET_VARIABLES = (
 
 @dataclass(frozen=True)
 class Credentials:
-    """A user and a password, which no text of it shows."""
+    """A user and a password; its text form hides both."""
 
     user: str
     password: str
 
+    # Tracebacks and logs print dataclasses with all fields.
     def __repr__(self) -> str:
         return "Login(…)"
 
     @property
     def text(self) -> str:
-        """As Prefect has it."""
+        """Return them as Prefect's settings have them: USER:PASSWORD."""
         return f"{self.user}:{self.password}"
 
     @property
     def header(self) -> str:
-        """The header `Authorization` of a request."""
+        """Return the value of the header `Authorization`."""
         return f"Basic {b64encode(self.text.encode()).decode()}"
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """The environment of a program that asks both servers."""
+        """Return the environment of a program that asks both servers."""
         return {PREFECT: self.text, MLFLOW_USER: self.user, MLFLOW_PASSWORD: self.password}
 
     @property
     def prefect_server(self) -> dict[str, str]:
-        """The environment of a Prefect server that asks for it."""
+        """Return the environment of a Prefect server that asks for this password."""
         return {"PREFECT_SERVER_API_AUTH_STRING": self.text}
 
 
 def stored_login(root: Path) -> Credentials:
-    """Return the password that the project at `root` made for itself, and keeps for its owner alone.
+    """Return the password that the project at `root` made for itself and keeps readable by its owner alone.
 
-    It is created where there is none. Raises UserError, without the password, for a damaged file.
+    It is created if there is none.
+
+    Raises:
+        UserError: The file is damaged; the message does not hold the password.
     """
     path = root / SECRETS / _FILE
     try:
@@ -81,7 +85,7 @@ def stored_login(root: Path) -> Credentials:
     except OSError as error:
         if error.errno not in CLOSED:
             raise
-        # Who may only read the project starts no server, and knows the password of none.
+        # A user who may only read the project starts no server, so a password that is not stored is enough.
         text = f"{_USER}:{secrets.token_urlsafe(24)}"
     try:
         return read_login(text)
@@ -92,7 +96,8 @@ def stored_login(root: Path) -> Credentials:
 def read_login(text: str) -> Credentials:
     """Return the user and password in CHATMILL_PASSWORD.
 
-    Raises UserError, without the password, for one that is not right.
+    Raises:
+        UserError: The text is not right; the message does not hold the password.
     """
     user, _, password = text.partition(":")
     if not user or not password:
@@ -108,12 +113,12 @@ def read_login(text: str) -> Credentials:
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a program that `up` or a run starts inherits of an environment."""
+    """Return the part of an environment that a program started by `up` or a run inherits."""
     return {name: value for name, value in environment.items() if name not in SECRET_VARIABLES}
 
 
 def known_login(environment: Mapping[str, str], address: str) -> Credentials | None:
-    """What a program of this environment says to the server at an address; None: it has nothing to say."""
+    """Return the login that a program with this environment sends to a server; None if it sends none."""
     where = urlsplit(address)
     if where.username:
         return Credentials(unquote(where.username), unquote(where.password or ""))
@@ -125,7 +130,11 @@ def known_login(environment: Mapping[str, str], address: str) -> Credentials | N
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own alone. Raises UserError for one that is neither."""
+    """Return whether a name or address is reachable from this machine alone.
+
+    Raises:
+        UserError: It is neither a name nor an address.
+    """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

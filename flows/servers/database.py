@@ -1,4 +1,4 @@
-"""One PostgreSQL for Prefect's and MLflow's servers, by one setting, instead of SQLite under var/."""
+"""One PostgreSQL server for Prefect and MLflow, by one setting, instead of SQLite under var/."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from model.errors import UserError
 
 SETTING = "CHATMILL_DATABASE"
 _RIGHT = "postgresql://USER:PASSWORD@HOST:5432/NAME is right"
-# Both keep the version of their tables in one of the same name, so each has a database of its own.
+# Both store their schema version in a table of the same name, so each needs a database of its own.
 OWNERS = ("prefect", "mlflow")
 _ANSWER_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Database:
-    """Where both databases are. No address holds the password, which both drivers take from PGPASSWORD."""
+    """The address of both databases. It never holds the password, which both drivers read from PGPASSWORD."""
 
     user: str
     place: str
@@ -26,12 +26,12 @@ class Database:
 
     @property
     def prefect_url(self) -> str:
-        """For Prefect's server, which speaks through asyncpg."""
+        """Return the address for Prefect's server, which connects through asyncpg."""
         return f"postgresql+asyncpg://{self._connection_url('prefect')}"
 
     @property
     def mlflow_url(self) -> str:
-        """For MLflow."""
+        """Return the address for MLflow."""
         return f"postgresql://{self._connection_url('mlflow')}"
 
     def _connection_url(self, owner: str) -> str:
@@ -39,7 +39,11 @@ class Database:
 
 
 def read_database(address: str) -> Database:
-    """From CHATMILL_DATABASE. Raises UserError, without the address, for one that is not right."""
+    """Return the database in CHATMILL_DATABASE.
+
+    Raises:
+        UserError: The address is not right; the message does not hold it.
+    """
     try:
         found = urlsplit(address)
         port = found.port or 5432
@@ -55,7 +59,7 @@ def read_database(address: str) -> Database:
 
 
 def make_databases(database: Database) -> None:
-    """Make the two that are missing. Raises UserError for a server that cannot be reached or refuses."""
+    """Create the missing databases. Raise UserError if the server refuses or cannot be reached."""
     import psycopg2
     from psycopg2 import sql
     from psycopg2.errors import DuplicateDatabase, UniqueViolation
@@ -65,17 +69,20 @@ def make_databases(database: Database) -> None:
         missing = [owner for owner in OWNERS if not _database_exists(database, owner)]
         if not missing:
             return
+        # The maintenance database, as the missing ones cannot be connected to.
         connection = _open_connection(database, "postgres")
         try:
-            # A database cannot be made inside a transaction.
+            # CREATE DATABASE cannot run inside a transaction.
             connection.autocommit = True
             with connection.cursor() as cursor:
                 for owner in missing:
                     try:
+                        # An identifier cannot be a bound parameter, so psycopg2 quotes it.
                         made = sql.Identifier(f"{unquote(database.name)}_{owner}")
                         cursor.execute(sql.SQL("CREATE DATABASE {}").format(made))
                     except (DuplicateDatabase, UniqueViolation):
-                        continue  # another process was first
+                        # Another process was first.
+                        continue
         finally:
             connection.close()
     except psycopg2.Error as error:

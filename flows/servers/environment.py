@@ -1,4 +1,4 @@
-"""What the environment says, and what it must say before Prefect and MLflow are imported. Read here alone."""
+"""The environment of Prefect and MLflow, set before both are imported. Only this module reads it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ QUIET = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     "PREFECT_CLI_PROMPT": "false",
-    # Each try waits twice as long as the one before: a server may be away for four minutes.
+    # Each retry waits twice as long as the one before: a server may be away for four minutes.
     "PREFECT_CLIENT_MAX_RETRIES": "7",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "8",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    # Prefect's client says the password to whatever answers at the end of a redirection: one try, and none.
+    # Prefect's client would send the password to the target of a redirection. 1 means one try, so none is
+    # followed.
     "WEBSOCKETS_MAX_REDIRECTS": "1",
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -50,19 +51,19 @@ QUIET = {
 }
 WEBHOOK = "CHATMILL_WEBHOOK"
 _ANSWER_SECONDS = 5.0
-# What `chatmill up` runs and was killed is started again within that time.
+# A killed server of `chatmill up` is started again within this time.
 _AGAIN_SECONDS = 45.0
 LOOPBACK = "127.0.0.1"
-# What a server's guard is told: its settings, and the folder with the keys of logins.
+# The settings of a server's guard, and the folder with the keys of sessions.
 GUARD, GUARD_SECRETS = "CHATMILL_GUARD", "CHATMILL_GUARD_SECRETS"
 _OWN_SERVERS: list[str] = []
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The project's folder, and the addresses of MLflow and of Prefect's API (empty: it starts its own).
+    """The project's folder, and the addresses of MLflow and of Prefect's API (empty: Prefect starts its own).
 
-    `login` is asked for by the servers that are started here.
+    `login` is the password that servers started here ask for.
     """
 
     root: Path
@@ -72,16 +73,22 @@ class Settings:
 
     @property
     def var(self) -> Path:
-        """Everything that a run leaves behind."""
+        """Return the folder of all records and caches."""
         return self.root / RECORDS
 
 
 def prepare_environment(root: Path, mlflow: str = "") -> Settings:
-    """Point Prefect and MLflow at the project's var/, quiet and without telemetry; what is set already stays.
+    """Point Prefect and MLflow at the project's var/, quiet and without telemetry; keep what is set already.
 
-    The Prefect server that `chatmill up` runs for this project is used where it runs, and MLflow's where
-    other hosts reach it too; else Prefect starts its own for as long as the flow runs. Raises UserError for a
-    server that does not answer or asks for another password, a database among them.
+    The servers of `chatmill up` are used if they run for this project (MLflow's if it serves other hosts
+    too). Otherwise Prefect starts its own server for as long as the flow runs.
+
+    Args:
+        root: The project's folder.
+        mlflow: The preset's address of MLflow; empty: the environment's or the project's own.
+
+    Raises:
+        UserError: A server or database does not answer, or asks for another password.
     """
     guard_logs()
     prepare_records(root)
@@ -92,13 +99,15 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        # Who may only read asks for what is recorded; who runs something is told by what cannot be written.
+        # A user who may only read looks at records; one who runs something gets the error at what cannot be
+        # written.
         if error.errno not in CLOSED:
             raise
     for name, value in {"PREFECT_HOME": str(home), **QUIET}.items():
+        # setdefault: what a user has set is kept.
         os.environ.setdefault(name, value)
     login, trusted = read_credentials(root)
-    # The module of now: a snapshot of the sources has a state of its own.
+    # Imported late: a snapshot of the sources has its own copy of this module, with its own state.
     from tasks.tracking.artifact_hosts import trust_servers
 
     trust_servers([*trusted, *os.environ.get(credentials.SERVERS, "").split()])
@@ -121,9 +130,9 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
 def read_credentials(root: Path) -> tuple[Credentials, frozenset[str]]:
     """Return the password of this project's servers, and the origins of the servers that it may be sent to.
 
-    The one in CHATMILL_PASSWORD is for the servers that CHATMILL_SERVERS names beside it, or else
-    PREFECT_API_URL and MLFLOW_TRACKING_URI. The one that the project made for itself is for the servers alone
-    that `chatmill up` runs here. An address that only a preset names gets neither: presets are shared.
+    CHATMILL_PASSWORD is for the servers in CHATMILL_SERVERS, or else those in PREFECT_API_URL and
+    MLFLOW_TRACKING_URI. The project's own password is only for the servers that `chatmill up` runs here. An
+    address that only a preset names gets neither: presets are shared.
     """
     found = read_served(root)
     here = [*_OWN_SERVERS, *(one.address for one in (found.processes if found else ()) if one.address)]
@@ -137,12 +146,12 @@ def read_credentials(root: Path) -> tuple[Credentials, frozenset[str]]:
 
 
 def trust_server(address: str) -> None:
-    """Have `read_credentials` trust a server that this process started itself."""
+    """Add a server that this process started itself to those that `read_credentials` trusts."""
     _OWN_SERVERS.append(address)
 
 
 def give_prefect(login: Credentials | None) -> None:
-    """Have Prefect's clients say a password; None: what the environment holds beside its address.
+    """Have Prefect's clients send a password; with None they send what the environment holds.
 
     The address of Prefect's server comes from the environment alone, or is that of this project's own.
     """
@@ -151,9 +160,10 @@ def give_prefect(login: Credentials | None) -> None:
 
 
 def _give_mlflow(login: Credentials | None, address: str) -> None:
-    """Have MLflow's clients say a password to the server at an address; None: it is not one of this project.
+    """Have MLflow's clients send a password to the server at an address; None: a foreign server.
 
-    Then they say what the environment holds beside the same address, and nothing to any other.
+    To a foreign server, clients send what the environment holds for the same address, and nothing to any
+    other.
     """
     if login:
         os.environ[credentials.MLFLOW_USER], os.environ[credentials.MLFLOW_PASSWORD] = (
@@ -166,7 +176,7 @@ def _give_mlflow(login: Credentials | None, address: str) -> None:
         return
     for name in (credentials.MLFLOW_USER, credentials.MLFLOW_PASSWORD, credentials.MLFLOW_TOKEN):
         os.environ.pop(name, None)
-    # MLflow's client sends what this file holds to every server.
+    # MLflow's client sends the credentials in this file to every server.
     if (Path.home() / ".mlflow" / "credentials").exists():
         raise UserError(
             f"tracking.mlflow is {display_address(address)}, and ~/.mlflow/credentials holds a "
@@ -176,14 +186,14 @@ def _give_mlflow(login: Credentials | None, address: str) -> None:
 
 
 def _is_supervised(root: Path, address: str) -> bool:
-    """Whether `chatmill up` runs that server here."""
+    """Return whether `chatmill up` runs that server here."""
     found = read_served(root)
     processes = found.processes if found else ()
     return any(one.address and address.startswith(one.address) for one in processes)
 
 
 def _wait_for_server(name: str, address: str, patience: float) -> None:
-    """Raises UserError where a server does not answer in time, or not to what is said to it here."""
+    """Raise UserError if a server does not answer within `patience` seconds, or refuses the login."""
     where = display_address(address)
     deadline = time.monotonic() + patience
     while failed := health_problem(address):
@@ -209,12 +219,12 @@ def _wait_for_server(name: str, address: str, patience: float) -> None:
 
 
 def _configure_database() -> str:
-    """Have Prefect's server use the PostgreSQL that is set; MLflow's address in it. Empty: none is set."""
+    """Have Prefect's server use the configured PostgreSQL; return MLflow's address in it, or ""."""
     if not (address := os.environ.get(SETTING, "")):
         return ""
     database = read_database(address)
     if database.password:
-        # By the environment, so that no address that is passed on or shown holds it.
+        # In PGPASSWORD, so that no address that is passed on or shown holds it.
         os.environ["PGPASSWORD"] = database.password
     make_databases(database)
     os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", database.prefect_url)
@@ -222,13 +232,13 @@ def _configure_database() -> str:
 
 
 def find_running_services(root: Path) -> Served | None:
-    """What `chatmill up` runs here; None where no Prefect server of it answers."""
+    """Return what `chatmill up` runs here; None if its Prefect server does not answer."""
     found = read_served(root)
     return found if found and found.prefect and not health_problem(found.prefect) else None
 
 
 def health_problem(address: str) -> str:
-    """Why a server's health page gives no answer; empty where it does. That page asks for no password."""
+    """Return why a server's health page does not answer; empty if it does. That page asks for no password."""
     try:
         with urllib.request.urlopen(f"{_strip_credentials(address)}/health", timeout=_ANSWER_SECONDS):
             return ""
@@ -237,7 +247,7 @@ def health_problem(address: str) -> str:
 
 
 def query_status(address: str, login: Credentials | None) -> int:
-    """The HTTP status of a real question to MLflow's server, or to Prefect's at `/api`; 0: no answer."""
+    """Return the HTTP status of a real request to MLflow's server, or Prefect's at `/api`; 0: no answer."""
     where = _strip_credentials(address)
     question = (
         "/admin/version" if where.endswith("/api") else "/api/2.0/mlflow/experiments/get?experiment_id=0"
@@ -254,41 +264,41 @@ def query_status(address: str, login: Credentials | None) -> int:
 
 
 class _Unredirected(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection, which would take the password to another server."""
+    """A handler that follows no redirection, which would send the password to another server."""
 
     def redirect_request(self, *_: object) -> None:
-        """Leave the answer as it is."""
+        """Return None, which leaves the answer as it is."""
 
 
 _ASKING = urllib.request.build_opener(_Unredirected)
 
 
 def _strip_credentials(address: str) -> str:
-    """An address without a user and a password in it, which would be shown where something fails."""
+    """Return an address without user and password, which errors would show."""
     scheme, found, rest = address.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{found}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
 
 
 def display_address(address: str) -> str:
-    """A server's address as a person may see it: without a password."""
+    """Return a server's address for display, without a password."""
     where = urlsplit(address)
     port = where.port or (443 if where.scheme == "https" else 80)
     return f"{where.scheme}://{where.hostname}:{port}"
 
 
 def merged_list(name: str, *values: str) -> str:
-    """A setting that is a list, with these values in it beside what it holds already."""
+    """Return a list setting with these values added to those that it has."""
     found = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
     return ",".join(dict.fromkeys([*found, *values]))
 
 
 def bind_problem(host: str, port: int) -> str:
-    """Why a server cannot listen there; empty where it can."""
+    """Return why a server cannot listen there; empty if it can."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # A port that was given up a moment ago can be taken.
+            # A port that was released a moment ago may be taken again.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except socket.gaierror:
@@ -303,7 +313,7 @@ def bind_problem(host: str, port: int) -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
+    """Return a port of this machine that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -311,7 +321,7 @@ def free_port() -> int:
 
 
 def guard_environment() -> tuple[str, str, Credentials]:
-    """Return what `up` tells the server that is this process: the guard's settings, its folder, the login."""
+    """Return what `up` passes to a server process: the guard's settings, its folder, and the login."""
     text = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or ":".join(
         os.environ[name] for name in ("MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD")
     )
@@ -319,7 +329,7 @@ def guard_environment() -> tuple[str, str, Credentials]:
 
 
 def webhook_url() -> str:
-    """The address that messages go to, a secret; empty where none is set. Raises UserError for no address."""
+    """Return the secret address for messages, or "". Raise UserError if it is no address."""
     address = os.environ.get(WEBHOOK, "")
     if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
         raise UserError(f"{WEBHOOK} is no address; https://HOST/PATH is right")
@@ -327,14 +337,18 @@ def webhook_url() -> str:
 
 
 def thread_count(processes: int = 1) -> str:
-    """How many threads each of the training processes computes with: as is set, or the cores between them."""
+    """Return the threads of each training process: OMP_NUM_THREADS, or an equal share of the cores."""
     return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
 
 
 def checkout_environment(root: Path, threads: str = "") -> dict[str, str]:
-    """The environment for another checkout of the project at `root`: it keeps its own servers and records.
+    """Return the environment for another checkout of the project at `root`, with its own servers and records.
 
-    Credentials of data stores and the like stay; `thread_count` (empty: as here) is what it computes with.
+    Credentials of data stores and the like are kept.
+
+    Args:
+        root: The checkout's folder.
+        threads: The number of threads that it computes with; empty: as here.
     """
     own = ("PREFECT_", "MLFLOW_", "PYTHON", "CHATMILL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}

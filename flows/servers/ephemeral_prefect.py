@@ -1,4 +1,4 @@
-"""A Prefect server of the run's own, where none is running; started first, to be up when it is needed."""
+"""A temporary Prefect server for one run. It starts first, so that it is ready when it is needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STARTING_SECONDS = 90.0
 _GRACE_SECONDS = 5.0
 SETTLING_SECONDS = 60.0
 STARTS = 5
-# As Prefect starts its own temporary server: no pages, and only the services that a run needs.
+# The settings of Prefect's own temporary server: no pages, and only the services that a run needs.
 _TEMPORARY = {
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT_SERVER_UI_ENABLED": "false",
@@ -45,11 +45,11 @@ _TEMPORARY = {
 
 
 class EphemeralPrefectServer:
-    """Prefect's server from now until the program ends; nothing where `place` has one already.
+    """Prefect's server until the program ends; it does nothing if `place` has a server already.
 
-    Prefect would start one by itself, but later, while all else waits, and leave it behind when it is killed.
-    It must be made before Prefect is imported, which reads the address from the environment then, and at
-    its exit still sends what it has to say: what was registered first is ended last.
+    Prefect can start one by itself, but later, while all else waits, and leaves it behind when it is killed.
+    Create this object before Prefect is imported, as Prefect reads the address then. At exit Prefect still
+    sends its last states, and exit handlers run in reverse order: the first registered one ends last.
     """
 
     def __init__(self, place: Settings) -> None:
@@ -60,8 +60,9 @@ class EphemeralPrefectServer:
         self.log = place.root / LOGS / "prefect-run-server.log"
         if self.api:
             return
+        # Held until the server answers: two servers that create the database at once break it.
         self.starting.enter_context(start_lock(place.root, _say))
-        # `chatmill up` may have started one meanwhile.
+        # `chatmill up` may have started a server while this process waited for the lock.
         if find_running_services(place.root):
             self.api = prepare_environment(place.root, place.mlflow).prefect
             self.starting.close()
@@ -73,7 +74,8 @@ class EphemeralPrefectServer:
         self.guard = own_guard(place)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.process = self._start_process("wb")
-        # The kernel ends a child with the thread that started it: this one lives as long as the program.
+        # The kernel ends a child when the thread that started it ends, so restarts happen in a thread that
+        # lives as long as the program.
         threading.Thread(target=self._restart_when_killed, name="prefect", daemon=True).start()
         os.environ["PREFECT_API_URL"] = self.api
         trust_server(self.api)
@@ -81,7 +83,7 @@ class EphemeralPrefectServer:
         atexit.register(self.stop_server)
 
     def _restart_when_killed(self) -> None:
-        """Start it again where it was killed: its database is whole, and who asks it tries again."""
+        """Restart the server if it was killed: its database is intact, and its clients try again."""
         process = self.process
         starts = 0
         while process is not None and process.wait() < 0 and not self.over and starts < STARTS:
@@ -95,11 +97,17 @@ class EphemeralPrefectServer:
         with self.log.open(mode) as log:
             return subprocess.Popen(
                 prefect_command(LOOPBACK, self.port), stdout=log, stderr=log, env=environment,
+                # A session of its own: Ctrl-C must not end the server before the run has recorded its end.
                 start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 
     def wait_until_ready(self) -> None:
-        """Until it answers. Raises RuntimeError where it does not start, UserError where the disk is full."""
+        """Wait until the server answers.
+
+        Raises:
+            RuntimeError: It does not start.
+            UserError: The disk is full.
+        """
         deadline = time.monotonic() + _STARTING_SECONDS
         with self.starting:
             while self.process is not None and health_problem(self.api):
@@ -108,10 +116,10 @@ class EphemeralPrefectServer:
                 time.sleep(0.1)
 
     def wait_for_tasks(self, flow_run: str, tasks: int) -> bool:
-        """Wait until it has written down that so many tasks of a flow run are over; whether it has.
+        """Wait until the server has recorded the end of so many tasks of a flow run; return whether it has.
 
-        Prefect's tasks send their states as events, which the server keeps for a while before it writes them:
-        ended at once, it would leave tasks Running for ever.
+        Tasks send their states as events, which the server buffers before it writes them. A server that is
+        ended at once would leave tasks Running for ever.
         """
         asked = {
             "flow_runs": {"id": {"any_": [flow_run]}},
@@ -136,7 +144,7 @@ class EphemeralPrefectServer:
             return 0
 
     def stop_server(self) -> None:
-        """End it."""
+        """End the server, with SIGKILL if it does not end in time."""
         self.over = True
         if self.process is None:
             return

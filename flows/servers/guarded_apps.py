@@ -1,4 +1,4 @@
-"""Prefect's and MLflow's applications behind the request guard, as uvicorn starts them by name."""
+"""Prefect's and MLflow's applications behind the request guard, for uvicorn to start by name."""
 
 from __future__ import annotations
 

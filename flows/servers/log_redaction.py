@@ -1,4 +1,4 @@
-"""Prefect's server's log without the addresses that it asked: that of a webhook is a secret."""
+"""Redaction of addresses in the log of Prefect's server: a webhook's address is a secret."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 
 from prefect.logging.formatters import PrefectFormatter
 
-# How httpx's errors name an address; whose it is may be read.
+# The form of an address in httpx's errors. The host may be shown, the rest may not.
 _ASKED = re.compile(r"(for url '\w+://[^/'?]+)[^']*'")
 
 
 class RedactingFormatter(PrefectFormatter):
-    """Prefect's own lines, addresses cut behind the host."""
+    """Prefect's formatter with addresses cut after the host."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line, and the traceback under it."""
+        """Return a record's line and traceback, redacted."""
         return _ASKED.sub(r"\1/…'", super().format(record))

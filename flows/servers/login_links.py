@@ -1,8 +1,8 @@
 """One-time login links for a browser, and the sessions that they open.
 
-A link's secret part stands behind `#`, which a browser sends to no server and no log keeps. The page that it
-opens exchanges it for a session: a user and a password of its own that both servers take for 30 days, so the
-browser never holds the password itself.
+A link's secret part follows `#`, which a browser sends to no server, so no log has it. The page that it opens
+exchanges it for a session: a user and password of its own that both servers accept for 30 days. The browser
+never holds the real password.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LoginLinks:
 
     Attributes:
         folder: The private folder that holds the key of sessions and a file for each unused link.
-        login: What a session stands for. Another password ends all sessions.
+        login: The login that a session stands for. A new password ends all sessions.
     """
 
     folder: Path
@@ -46,20 +46,22 @@ class LoginLinks:
         make_private_folder(links)
         self._remove_expired(links)
         code = secrets.token_urlsafe(32)
+        # Only the digest is stored, so that reading the folder gives no usable link.
         path = links / _text_digest(code)
         path.touch(mode=0o600)
         return code
 
     def redeem_code(self, code: str) -> Credentials | None:
-        """Return a new session for the secret part of a link; None: it was used, it expired, or never was."""
+        """Return a new session for a link's secret part; None if it was used, has expired or is unknown."""
         path = self.folder / "links" / _text_digest(code)
         try:
             made = path.stat().st_mtime
-            # Of several that try at once, one removes the file.
+            # Removing the file is atomic: only one of several simultaneous requests succeeds.
             path.unlink()
         except OSError:
             return None
         age = time.time() - made
+        # A file system's clock may differ from this machine's by some seconds.
         return self._open_session() if -60 <= age <= LINK_SECONDS else None
 
     def _open_session(self) -> Credentials:
@@ -67,15 +69,17 @@ class LoginLinks:
         return Credentials(SESSION_USER, f"{text}.{self._sign_text(text)}")
 
     def is_session(self, password: str) -> bool:
-        """Whether a password of SESSION_USER belongs to an open session."""
+        """Return whether a password of SESSION_USER belongs to an open session."""
         text, _, signature = password.rpartition(".")
         expiry = text.partition(".")[0]
+        # In constant time, so that the answer's time tells nothing about the signature.
         if not hmac.compare_digest(self._sign_text(text).encode(), signature.encode()):
             return False
         return time.time() < float(expiry)
 
     def _sign_text(self, text: str) -> str:
         key = read_or_create(self.folder / "session-key", lambda: secrets.token_hex(32))
+        # The password's digest is signed too: a new password ends all sessions.
         signed = f"{text}\n{_text_digest(self.login.text)}"
         return hmac.new(key.encode(), signed.encode(), "sha256").hexdigest()
 

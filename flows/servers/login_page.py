@@ -1,4 +1,4 @@
-"""The page that a login link opens, and the policy that keeps it to its own script."""
+"""The page that a login link opens, with a policy that allows only its own script."""
 
 from __future__ import annotations
 
@@ -70,8 +70,10 @@ a { display: inline-block; margin: 0 .75rem .75rem 0; padding: .5rem 1rem; borde
 
 
 def login_page(pages: tuple[tuple[str, int], ...]) -> tuple[str, str]:
-    """Return the page and its Content-Security-Policy; `pages` are the name and the port of each server."""
+    """Return the page and its Content-Security-Policy; `pages` has the name and port of each server."""
+    # A new nonce for each page: only this page's script runs, whatever else gets into it.
     nonce = secrets.token_urlsafe(16)
+    # Replaced, not formatted: the script is full of braces.
     script = _SCRIPT.replace("PAGES", json.dumps(pages), 1)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>chatmill: log in</title>'

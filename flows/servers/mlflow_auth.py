@@ -2,9 +2,8 @@
 
 `python -m flows.servers.mlflow_auth` takes the options of `mlflow server`.
 
-MLflow makes its first user from the environment, and from then on has the password in its database alone.
-Here the user and the password that are set hold at each start: they are made, or changed, and who was set
-before goes.
+MLflow creates its first user from the environment and later reads the password from its database alone. This
+module applies the configured user and password at each start, and removes the users configured before.
 """
 
 from __future__ import annotations
@@ -21,10 +20,14 @@ SECTION, _OWN, USERS = "mlflow", "chatmill", "users"
 
 
 def write_settings(var: Path, store: str, user: str) -> Path:
-    """The file that MLflow reads its users' database from; it holds no password.
+    """Write the file from which MLflow reads the address of its users' database; return its path.
 
-    `store` is the address of MLflow's own database: one of PostgreSQL's has the users too. The file also
-    lists every user that was set until now.
+    The file holds no password. It also lists every user that was configured until now.
+
+    Args:
+        var: The project's folder of records.
+        store: The address of MLflow's own database. A PostgreSQL holds the users too.
+        user: The configured user.
     """
     path = var / "mlflow" / "users.ini"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,11 +38,11 @@ def write_settings(var: Path, store: str, user: str) -> Path:
         database.touch(mode=0o600)
     settings = ConfigParser(interpolation=None)
     settings[SECTION] = {
-        # A value's percent sign is a reference to another value, unless it is doubled.
+        # ConfigParser reads a single percent sign as a reference to another value.
         "database_uri": (store if shared else f"sqlite:///{database}").replace("%", "%%"),
         "default_permission": "READ",
-        # To hold a password against its hash takes longer than the request: a good one is known for so many
-        # seconds. There is one process, which forgets it where a user is changed.
+        # Checking a password against its hash takes longer than the request, so a correct one is cached for
+        # so many seconds. There is one process, which clears the cache when a user is changed.
         "auth_cache_ttl_seconds": "300",
     }
     settings[_OWN] = {USERS: "\n".join(dict.fromkeys([*_users_database(path), user]))}
@@ -57,7 +60,7 @@ def _users_database(path: Path) -> list[str]:
 
 
 def configure_users(store: Any, user: str, password: str, former: list[str]) -> None:
-    """Have MLflow's `store` know that user, an administrator with that password, and no `former` one."""
+    """Make `user` an administrator with `password` in MLflow's `store`, and delete the `former` users."""
     for name in former:
         if name != user and store.has_user(name):
             store.delete_user(name)
@@ -68,8 +71,8 @@ def configure_users(store: Any, user: str, password: str, former: list[str]) -> 
 
 
 def main(options: list[str]) -> None:
-    """Set the user, then serve until told to end."""
-    # It reads the environment when it is imported.
+    """Configure the user, then serve until asked to end."""
+    # MLflow's auth module reads the environment when it is imported.
     from mlflow.environment_variables import MLFLOW_AUTH_CONFIG_PATH
     from mlflow.server.auth import auth_config, store
 
@@ -77,12 +80,13 @@ def main(options: list[str]) -> None:
     assert auth_config.admin_username and auth_config.admin_password
     former = _users_database(Path(str(MLFLOW_AUTH_CONFIG_PATH.get())))
     configure_users(store, auth_config.admin_username, auth_config.admin_password, former)
+    # The server runs in another process; connections must not be shared across a fork.
     store.engine.dispose()
 
     import mlflow.server
     from mlflow.cli import cli
 
-    # MLflow starts the application that this function names in a process of its own.
+    # MLflow starts the application named by this function in another process. It has no setting for the name.
     mlflow.server._find_app = lambda name: "flows.servers.guarded_apps:mlflow_app"
     cli(["server", "--app-name", "basic-auth", *options])
 

@@ -1,8 +1,8 @@
-"""What stands before Prefect's and MLflow's servers: it refuses requests that a foreign web page makes.
+"""The guard before Prefect's and MLflow's servers. It refuses requests that foreign web pages make.
 
-A browser sends a page's request to 127.0.0.1 as readily as to any other host. Three checks keep foreign
-pages out, before the servers ask for the password: the name that the request is for (against DNS rebinding),
-the page that it comes from, and what the browser itself says about both.
+A browser sends a page's request to 127.0.0.1 as readily as to any other host. Three checks keep foreign pages
+out before the servers ask for the password. They look at the name that the request is for (against DNS
+rebinding), the page that it comes from, and the browser's own headers about both.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ POLICY_VIOLATION = 1008
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """Who may ask a server.
+    """The names and pages that may ask a server.
 
     Attributes:
         hosts: The names that the server answers to, without a port; `*` in one stands for anything.
-        origins: The origins of other pages that may ask it, as in https://mill.example.
+        origins: The origins of other pages that may ask it, such as https://mill.example.
         stores_login: Whether the server's page reads user and password from the browser's storage, as
-            Prefect's does; else the browser sends them by itself, as for MLflow's.
-        next_port: The port of the server where a login link goes on to log in; 0: there is none.
-        pages: The name and the port of each server's pages, for the page after the login.
+            Prefect's does; otherwise the browser sends them by itself, as for MLflow's.
+        next_port: The port of the server where a login link logs in next; 0: none.
+        pages: The name and port of each server's pages, for the page after the login.
     """
 
     hosts: tuple[str, ...]
@@ -64,7 +64,7 @@ class GuardSettings:
 
 
 class RequestGuard:
-    """An ASGI application around that of a server."""
+    """An ASGI application that wraps a server's application."""
 
     def __init__(self, app: App, settings: GuardSettings, links: LoginLinks) -> None:
         self.app, self.settings, self.links = app, settings, links
@@ -84,12 +84,14 @@ class RequestGuard:
             if scope["path"] == SESSION_PATH:
                 await self._confirm_session(send, headers)
                 return
+            # Not every page of the servers forbids frames itself.
             send = _deny_framing(send)
         await self.app({**scope, "headers": self._without_session(headers)}, receive, send)
 
     def refusal_reason(self, scope: Message, headers: Headers) -> str:
-        """Return why a request is refused; empty: it is not."""
+        """Return why a request is refused; empty if it is accepted."""
         hosts = _header_values(headers, b"host")
+        # Two Host headers: a proxy and the server might each take another one.
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             return "this server does not answer to the name that it was asked by"
         origins = _header_values(headers, b"origin")
@@ -97,21 +99,22 @@ class RequestGuard:
             return "this server answers no page of another origin"
         if origins:
             return ""
-        # Requests for pictures, scripts and frames have no Origin; browsers name their kind in these instead.
+        # Requests for images, scripts and frames have no Origin; browsers describe them in Sec-Fetch headers
+        # instead.
         site = _header_values(headers, b"sec-fetch-site")
         if any(value not in ("same-origin", "none") for value in site) and not _is_navigation(scope, headers):
             return "this server answers no page of another origin"
         return ""
 
     def _is_own(self, host: str) -> bool:
-        """Whether a Host header names this server. Its port says nothing, as a tunnel may change it."""
+        """Return whether a Host header names this server. Its port is ignored, as a tunnel may change it."""
         name = _host_name(host)
         return bool(name) and any(
             fnmatchcase(name, own) if "*" in own else name == own for own in self.settings.hosts
         )
 
     def _is_allowed(self, origin: str, host: str) -> bool:
-        """Whether an Origin header names this server's own pages, or pages that are allowed."""
+        """Return whether an Origin header names this server's own pages, or pages that are allowed."""
         if origin in self.settings.origins:
             return True
         scheme, separator, place = origin.partition("://")
@@ -119,19 +122,19 @@ class RequestGuard:
             return False
         return _with_port(place.lower(), scheme) in (
             _with_port(host.lower(), scheme),
-            # A proxy with TLS passes on a Host without a port.
+            # A TLS proxy passes on a Host header without a port.
             _with_port(host.lower(), "https"),
         )
 
     def _without_session(self, headers: Headers) -> Headers:
-        """The headers as the server knows them: a session's user and password become the real ones."""
+        """Return the headers with a session's user and password replaced by the real ones."""
         if not self._has_session(headers):
             return headers
         real = self.links.login.header.encode()
         return [(name, real if name == b"authorization" else value) for name, value in headers]
 
     def _has_session(self, headers: Headers) -> bool:
-        """Whether a request is of an open session."""
+        """Return whether a request belongs to an open session."""
         found = _header_values(headers, b"authorization")
         if len(found) != 1:
             return False
@@ -149,7 +152,7 @@ class RequestGuard:
                 send, 200, page.encode(), HTML, [(b"content-security-policy", policy.encode())]
             )
             return
-        # Only a page's own script sends JSON, and never one of another origin.
+        # Only a script of the same origin can send JSON; a form of a foreign page cannot.
         if scope["method"] != "POST" or _header_values(headers, b"content-type") != ["application/json"]:
             await _send_response(send, 405, b"{}", JSON)
             return
@@ -168,11 +171,12 @@ class RequestGuard:
             code = json.loads(body)["code"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        # JSON may name half a character, as in "\ud800", which has no bytes to hash. Links are ASCII.
+        # JSON may hold a lone surrogate, such as "\ud800", which cannot be encoded for hashing. Links are
+        # ASCII.
         return self.links.redeem_code(code) if isinstance(code, str) and code.isascii() else None
 
     def _next_link(self, headers: Headers) -> str:
-        """The link that logs in at the other server, by the name that this one was asked by."""
+        """Return a link that logs in at the other server, by the host name of this request."""
         if not self.settings.next_port:
             return ""
         name = _host_name(_header_values(headers, b"host")[0])
@@ -180,7 +184,7 @@ class RequestGuard:
         return self.links.create_link(f"http://{shown}:{self.settings.next_port}")
 
     async def _confirm_session(self, send: Send, headers: Headers) -> None:
-        """Have the browser keep a session's user and password, as it does after it was asked for them."""
+        """Answer so that the browser keeps a session's user and password, as after a login dialog."""
         if self._has_session(headers):
             await _send_response(send, 200, b"{}", JSON)
         else:
@@ -192,7 +196,7 @@ def _header_values(headers: Headers, name: bytes) -> list[str]:
 
 
 def _host_name(host: str) -> str:
-    """The name or address in a Host header, in lower case; empty where it is malformed."""
+    """Return the name or address in a Host header, in lower case; empty if it is malformed."""
     if not host.isascii() or any(letter in host for letter in "@/\\?# \t,"):
         return ""
     try:
@@ -209,7 +213,7 @@ def _with_port(place: str, scheme: str) -> str:
 
 
 def _is_navigation(scope: Message, headers: Headers) -> bool:
-    """Whether a person follows a link: the page is theirs alone to see, and GET changes nothing."""
+    """Return whether a person follows a link. That is safe: only they see the page; GET changes nothing."""
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"
@@ -247,14 +251,14 @@ async def _send_response(
 async def _send_refusal(scope: Message, receive: Receive, send: Send, why: str) -> None:
     if scope["type"] == "websocket":
         await receive()
-        # Closed before it is accepted, the browser sees an answer 403.
+        # A websocket that is closed before it is accepted gives the browser status 403.
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": why})
         return
     await _send_response(send, 403, json.dumps({"detail": why}).encode(), JSON)
 
 
 def _deny_framing(send: Send) -> Send:
-    """Answers that no foreign page may show in a frame, where it could lead a person's clicks."""
+    """Return a send function that forbids foreign pages to show answers in a frame, against clickjacking."""
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":

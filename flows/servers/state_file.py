@@ -1,4 +1,4 @@
-"""What `chatmill up` says of itself while it runs: one file, held by a lock that goes with the process."""
+"""The state of a running `chatmill up`: one file, held by a lock that ends with the process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BETWEEN_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Process:
-    """One that serves: its name, its id, its address (a worker has none), what it is for."""
+    """A running service: its name, process id, address (a worker has none) and purpose."""
 
     name: str
     pid: int
@@ -33,11 +33,11 @@ class Process:
 
 @dataclass(frozen=True)
 class Served:
-    """What runs: the process that watches over it, since when (seconds), by which command.
+    """The services that run: the supervising process, its start in seconds since 1970, and its command.
 
-    `prefect` is the address of Prefect's API, empty where that server is not one of these; `mlflow` that of
-    MLflow's, where other hosts use it too: what runs here then goes through it as they do. `ready` says
-    whether all have answered.
+    `prefect` is the address of Prefect's API, empty if that server is not one of these. `mlflow` is that of
+    MLflow's server if other hosts use it too; runs on this host then use it as well. `ready` is true once all
+    have answered.
     """
 
     pid: int
@@ -50,11 +50,11 @@ class Served:
 
 
 def start_lock(root: Path, say: Callable[[str], None]) -> AbstractContextManager[None]:
-    """Let one process at a time start servers here: two that create a database at once break it.
+    """Return a lock for starting servers: two processes that create a database at once break it.
 
     Args:
         root: The project's folder.
-        say: Told once what is waited for, if another process has the lock.
+        say: Called once with a sentence if another process holds the lock.
     """
     waits = "waiting until another chatmill process here has started its servers"
     return exclusive_lock(
@@ -65,34 +65,35 @@ def start_lock(root: Path, say: Callable[[str], None]) -> AbstractContextManager
 
 
 def record_path(root: Path) -> Path:
-    """The file, which stays when nothing runs: whether its lock is held says that."""
+    """Return the file's path. The file remains when nothing runs; only its lock tells."""
     return root / SERVERS
 
 
 class StateFile:
-    """The file, written anew with each change, for as long as this process holds it."""
+    """The open state file, which is rewritten with each change while this process holds its lock."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     def write_state(self, served: Served) -> None:
-        """In place, as the lock is the file's own."""
+        """Write the state in place: a renamed new file would not carry the lock."""
         text = json.dumps(asdict(served), indent=1).encode()
         os.pwrite(self.descriptor, text, 0)
+        # Written first, then cut: a reader in between gets invalid JSON, and reads again.
         os.ftruncate(self.descriptor, len(text))
 
     def read_last(self) -> Served | None:
-        """What a process left that was killed; None: the last one ended as it should."""
+        """Return the state that a killed process left; None if the last one ended normally."""
         return _parse_state(os.pread(self.descriptor, 1 << 20, 0))
 
     def clear_state(self) -> None:
-        """Nothing runs any more."""
+        """Record that nothing runs any more."""
         os.ftruncate(self.descriptor, 0)
 
 
 @contextmanager
 def open_state_file(root: Path) -> Iterator[StateFile | None]:
-    """The record, held by this process alone; None: another process holds it."""
+    """Yield the state file, locked by this process; None if another process holds it."""
     path = record_path(root)
     prepare_records(root)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -108,13 +109,14 @@ def _lock_descriptor(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            # One that reads holds it for a moment; one that serves, for good.
+            # A reader holds the lock for a moment, a running `up` all the time, so a few tries tell them
+            # apart.
             time.sleep(BETWEEN_SECONDS)
     return False
 
 
 def read_served(root: Path) -> Served | None:
-    """What runs now; None: nothing does."""
+    """Return what runs now; None if nothing does."""
     try:
         with record_path(root).open("rb") as file:
             for _ in range(_TRIES):
@@ -123,7 +125,7 @@ def read_served(root: Path) -> Served | None:
                 file.seek(0)
                 if found := _parse_state(file.read()):
                     return found
-                # It is being written.
+                # No valid content: the file is just being written.
                 time.sleep(BETWEEN_SECONDS)
     except OSError:
         pass

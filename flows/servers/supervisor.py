@@ -1,4 +1,4 @@
-"""Programs that run beside each other until they are told to stop, and are started again when they die."""
+"""Supervision of services: they run until they are asked to stop, and are restarted when they die."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from flows.servers.credentials import without_secrets
 from flows.servers.state_file import Process
 from model.processes import die_with_parent
 
-# A new database on a busy machine takes long. A program that ends before it answers is noticed at once.
+# Creating a database takes long on a busy machine. A process that ends early is noticed at once.
 _STARTING_SECONDS = 180.0
 WAIT_NOTE_SECONDS = 20.0
 _GRACE_SECONDS = 8.0
-# One that ends soon after its start is tried again after 1, 2, 4, 8 and 16 seconds, and then no more.
+# A service that ends soon after its start is restarted after 1, 2, 4, 8 and 16 seconds, and then no more.
 LONGEST_TRIES = 5
 STEADY_SECONDS = 60.0
-# Whose a process is: it and all that it starts carry this.
+# An environment variable that marks a service and all that it starts.
 MARK = "CHATMILL_SERVED_FROM"
 
 Note = Callable[[str], None]
@@ -34,10 +34,10 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Service:
-    """A program that serves: what starts it, where it answers, what it is for.
+    """A service: its command, its address and its purpose.
 
-    `silent` says why it does not answer, and nothing where it does. `environment` is what it gets beside what
-    is set here, of which it inherits no password. `grace`: how many seconds it gets to end.
+    `silent` returns why the service does not answer, and "" if it does. `environment` is added to the
+    inherited one, from which passwords are removed. `grace` is the number of seconds that it gets to end.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Service:
 
 
 class SupervisedProcess:
-    """A service and its process, as it is now."""
+    """A service and its present process."""
 
     def __init__(self, service: Service, root: Path) -> None:
         self.service, self.root = service, root
@@ -65,14 +65,14 @@ class SupervisedProcess:
         environment = {**without_secrets(os.environ), **self.service.environment, MARK: str(self.root)}
         with self.service.log.open("ab") as log:
             self.log_begins = log.tell()
-            # A group of its own: Ctrl-C is for the one that watches, which ends the others in their order.
+            # In a session of its own: Ctrl-C must reach only the supervisor, which ends the others in order.
             return subprocess.Popen(
                 self.service.command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=environment, start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
 
     def wait_until_ready(self, say: Note | None = None) -> None:
-        """Wait until it answers; `say` is told from time to time that it does not.
+        """Wait until the service answers; `say` gets a sentence from time to time while it does not.
 
         Raises:
             RuntimeError: It ended, or did not answer in time.
@@ -89,7 +89,12 @@ class SupervisedProcess:
         raise start_failure(self.service.name, self.service.log, self.log_begins)
 
     def restart_if_ended(self, note: Note) -> bool:
-        """Start it again where it has ended; whether it was. Raises RuntimeError where that does not help."""
+        """Restart the service if it has ended and its pause is over; return whether it was restarted.
+
+        Raises:
+            RuntimeError: It ended soon after its start too often.
+            UserError: The disk is full.
+        """
         now = time.monotonic()
         code = self.process.poll()
         if code is None:
@@ -109,19 +114,19 @@ class SupervisedProcess:
             note(f"{self.service.name} {how}; it is started again in {wait:.0f} s ({self.service.log})")
         if now < self.due:
             return False
-        # What it started itself may live on, and hold its port.
+        # Its own child processes may live on and hold its port.
         _end_group(self.process.pid, signal.SIGKILL)
         self.due = 0.0
         self.process = self._start_process()
         return True
 
     def describe_process(self) -> Process:
-        """As others read of it."""
+        """Return the process as the state file records it."""
         return Process(self.service.name, self.process.pid, self.service.address, self.service.shows)
 
 
 def stop_processes(kept: Iterable[SupervisedProcess], note: Note) -> None:
-    """End all, workers before the servers that they report to; each has its time, and then is killed."""
+    """End all services, workers before the servers that they report to; kill those that take too long."""
     every = list(kept)
     workers = [one for one in every if not one.service.address]
     servers = [one for one in every if one.service.address]
@@ -141,9 +146,10 @@ def stop_processes(kept: Iterable[SupervisedProcess], note: Note) -> None:
 
 
 def _end_runs(workers: Iterable[SupervisedProcess]) -> None:
-    """Ask what workers run to end, and give it the time that its worker has.
+    """Ask the workers' runs to end, and wait as long as their workers' grace.
 
-    A worker that ends kills it outright; asked, a flow closes its runs, and a training saves.
+    A worker that ends kills its run outright. A run that is asked first closes its records, and a training
+    saves a checkpoint.
     """
     runs: list[psutil.Process] = []
     grace = 0.0
@@ -163,13 +169,14 @@ def _end_group(group: int, sign: signal.Signals) -> None:
 
 
 def end_leftovers(processes: Iterable[Process], root: Path) -> list[str]:
-    """End what a watcher left that was killed itself; the names of what was still there.
+    """End the processes that a killed supervisor left; return the names of those that were still there.
 
-    A number may be another process's by now: one that does not carry this folder's mark is left alone.
+    A process id may belong to another program by now, so a process without this folder's mark is left alone.
     """
     groups = {one.pid: one.name for one in processes}
     found: dict[int, list[psutil.Process]] = {}
     for process in psutil.process_iter():
+        # Processes end, or belong to other users, while the list is read.
         with suppress(ProcessLookupError, psutil.Error, OSError):
             group = os.getpgid(process.pid)
             if group in groups and process.environ().get(MARK) == str(root):

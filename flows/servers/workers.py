@@ -1,4 +1,4 @@
-"""Prefect's pools and the workers that take runs from them: `cpu`, and `gpu` for what trains."""
+"""Prefect's work pools and their workers: `cpu`, and `gpu` for stages that train."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ POOLS = {
     "cpu": "chatmill: runs that need no device",
     "gpu": "chatmill: runs that train, one at a time a worker",
 }
-# A training that is asked to end writes a checkpoint first.
+# A training that is asked to end writes a checkpoint first, which takes time.
 _GRACE_SECONDS = 75.0
 
 
 def visible_devices() -> list[str]:
-    """The CUDA devices that programs started here see, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the CUDA devices that programs started here see, as named in CUDA_VISIBLE_DEVICES."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
     if not shutil.which("nvidia-smi"):
@@ -36,9 +36,14 @@ def visible_devices() -> list[str]:
 def build_workers(
     place: Settings, api: str, mlflow: str, pools: tuple[str, ...], gpu_workers: int = 0
 ) -> list[Service]:
-    """A worker for `cpu`, and one for `gpu` a device; `gpu_workers` so many that share the devices.
+    """Return the workers: one for `cpu`, and for `gpu` one a device or `gpu_workers` that share the devices.
 
-    `api` is the address of Prefect's API, `mlflow` that of MLflow's server where runs go through it.
+    Args:
+        place: The project's settings.
+        api: The address of Prefect's API.
+        mlflow: The address of MLflow's server; empty: runs open the store directly.
+        pools: The pools to start workers for.
+        gpu_workers: The number of workers of `gpu`; 0: one a device.
     """
     found = visible_devices()
     count = gpu_workers or max(1, len(found))
@@ -53,6 +58,7 @@ def build_workers(
         made.append(_build_worker(place, reached, "cpu", "cpu", 0, shows, None))
     for number in range(count if "gpu" in pools else 0):
         name = "gpu" if count == 1 else f"gpu-{number}"
+        # Devices are dealt out in turn, so that each worker has at least one if there are enough.
         shared = found[number::count] if found else None
         on = f" on device {','.join(shared)}" if shared else ""
         made.append(
@@ -62,7 +68,7 @@ def build_workers(
 
 
 def worker_credentials(place: Settings) -> dict[str, str]:
-    """What a worker, and a flow that it runs, may say to the servers; each password with its servers."""
+    """Return the credentials of a worker and its flows, each password with the servers that it is for."""
     found = {name: os.environ[name] for name in CLIENT if name in os.environ}
     login, trusted = read_credentials(place.root)
     bound = {SETTING: login.text, SERVERS: " ".join(sorted(trusted))} if trusted else {}
@@ -79,7 +85,7 @@ def _build_worker(
     shared: list[str] | None,
 ) -> Service:
     known = f"{name}@{socket.gethostname()}"
-    # Of the cpu pool's runs, one may wait for another of the same pool: no limit that both count against.
+    # A run of the cpu pool may wait for another of the same pool, so both must not count against one limit.
     limited = ("--limit", str(limit)) if limit else ()
     environment = dict(reached)
     if shared is not None:
@@ -99,7 +105,7 @@ def _build_worker(
 
 
 def make_pools() -> None:
-    """Make the pools that Prefect's server does not have yet."""
+    """Create the pools that Prefect's server does not have yet."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
@@ -114,7 +120,7 @@ def make_pools() -> None:
             pool = WorkPoolCreate(
                 name=name, type="process", description=description, base_job_template=template
             )
-            # Another may have made it since.
+            # Another process may have created it since.
             try:
                 client.create_work_pool(pool)
             except ObjectAlreadyExists:
@@ -122,7 +128,7 @@ def make_pools() -> None:
 
 
 def _heartbeat_problem(pool: str, worker: str) -> str:
-    """Why Prefect's server has not heard of a worker; empty where it has."""
+    """Return why Prefect's server has not heard of a worker; empty if it has."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -133,7 +139,7 @@ def _heartbeat_problem(pool: str, worker: str) -> str:
 
 
 def deploy_flows(place: Settings, api: str, file: Path | None = None) -> str:
-    """Make the deployments of a file (None: prefect.yaml). Returns why Prefect could not, or nothing."""
+    """Make the deployments of a file (None: prefect.yaml); return why Prefect could not, or ""."""
     log = place.root / LOGS / "deploy.log"
     environment = {**without_secrets(os.environ), **worker_credentials(place)}
     named = ("--prefect-file", str(file)) if file else ()
@@ -145,12 +151,13 @@ def deploy_flows(place: Settings, api: str, file: Path | None = None) -> str:
         )  # fmt: skip
     if done.returncode == 0:
         return ""
+    # COLUMNS above keeps rich from wrapping the message, so its last line is the whole reason.
     said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return f"{said[-1] if said else f'code {done.returncode}'} ({log})"
 
 
 def deployment_names(root: Path) -> list[str]:
-    """The names in prefect.yaml; none where there is no such file."""
+    """Return the names in prefect.yaml; none if there is no such file."""
     import yaml
 
     try:

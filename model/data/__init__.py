@@ -1,5 +1,4 @@
-"""What goes into a model and how it is stored: tokenizer, chat template, batches, preference data,
-checkpoints in Hugging Face's layout.
+"""Model inputs and storage: tokenizer, chat template, batches, preference data, Hugging Face folders.
 
 Computing with a model belongs in the packages above.
 """

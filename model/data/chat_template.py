@@ -1,4 +1,4 @@
-"""What was said before a prompt: a conversation in tokens, and what is left out of one that is too long."""
+"""Conversations as tokens, and the truncation of those that are too long."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ Row = dict[str, Any]
 def truncate_turns(
     history: Sequence[Turn], length: Callable[[Sequence[Turn]], int], room: int | None
 ) -> Sequence[Turn]:
-    """As much of a conversation's end as is at most `room` long (None: all of it).
+    """Return the longest end of a conversation that is at most `room` long.
 
-    What is left begins with a turn of the user's, after the system lines: they stay, whatever goes, for they
-    say how every answer is to be. Where not even they fit, they are what is left.
+    The result begins with a user's turn, after all system lines. System lines are always kept, as they say
+    how to answer; if they do not fit, they alone are returned.
+
+    Args:
+        history: The turns, the oldest first.
+        length: Returns the length of a list of turns, in any unit.
+        room: The longest length allowed, in the same unit; None: no limit.
     """
     if room is None or not history:
         return history
@@ -30,34 +35,41 @@ def truncate_turns(
     def since(cut: int) -> Sequence[Turn]:
         return [turn for i, turn in enumerate(history) if i >= cut or turn["role"] == "system"]
 
+    # Bisection: the length falls with each cut, and measuring it means encoding the conversation.
     place = bisect_left(cuts, True, key=lambda cut: length(since(cut)) <= room)
     return since(cuts[min(place, len(cuts) - 1)])
 
 
 def truncate_history(row: Row, tokenizer: Tokenizer, room: int | None) -> Sequence[Turn]:
-    """As much of a row's `history` as is, with the `prompt`, at most `room` tokens in the chat's format."""
+    """Return the end of a row's `history` that, with the `prompt`, is at most `room` tokens long."""
     return truncate_turns(
         row.get("history") or [], lambda turns: len(tokenizer.encode_prompt(row["prompt"], turns)), room
     )
 
 
 def chat_prompt(row: Row, tokenizer: Tokenizer, room: int | None = None) -> tuple[list[int], int]:
-    """A row's `prompt` after its `history` in the chat's format, and how many turns were left out.
+    """Return the tokens of a row's `prompt` after its `history`, and how many turns were left out.
 
-    The oldest are, until the prompt is at most `room` tokens long, as far as that helps.
+    The oldest turns are left out until the prompt is at most `room` tokens long. A prompt that is too long by
+    itself is returned as it is.
     """
     kept = truncate_history(row, tokenizer, room)
     return tokenizer.encode_prompt(row["prompt"], kept), len(row.get("history") or []) - len(kept)
 
 
 def example_of(row: Row, tokenizer: Tokenizer, longest: int | None = None, beside: str = "") -> Example:
-    """A row with `prompt`, `completion` and any `history` in the chat's format, the end token after it.
+    """Return a row with `prompt`, `completion` and any `history` as an example in the chat format.
 
-    Turns are left out, the oldest first, until the whole is at most `longest` tokens long. `beside` is an
-    answer that this one is compared with: the longer of the two counts, so that both follow the same turns.
+    Args:
+        row: The row.
+        tokenizer: The tokenizer.
+        longest: The longest example in tokens, end token included; older turns are left out until it fits.
+        beside: An answer that this one is compared with. The longer of the two counts, so that both follow
+            the same turns.
     """
     completion = [*tokenizer.encode(row["completion"]), tokenizer.end]
     room = None
+    # Without a history nothing can be left out, so nothing needs to be measured.
     if longest is not None and row.get("history"):
         room = longest - max(len(completion), len(tokenizer.encode(beside)) + 1)
     prompt, left_out = chat_prompt(row, tokenizer, room)
@@ -65,14 +77,22 @@ def example_of(row: Row, tokenizer: Tokenizer, longest: int | None = None, besid
 
 
 def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, longest: int | None = None) -> Examples:
-    """`example_of` each row."""
+    """Return `example_of` each row."""
     return Examples(example_of(row, tokenizer, longest) for row in rows)
 
 
 def say_what_is_left_out(
     examples: Iterable[Example], what: str, longest: int, fate: str, report: EventCallback
 ) -> None:
-    """Messages on how many `what` lost turns, and how many are longer than `longest` tokens all the same."""
+    """Report how many examples lost turns, and how many are too long all the same.
+
+    Args:
+        examples: The examples.
+        what: Their name in the messages, as in "training pairs".
+        longest: The longest length in tokens.
+        fate: What happens to the others, as in "are left out".
+        report: The event callback.
+    """
     total = shortened = longer = 0
     for example in examples:
         total += 1
@@ -89,14 +109,15 @@ def say_what_is_left_out(
 
 
 def prompt_key(row: Row) -> tuple[str, str]:
-    """What tells one prompt from another: its text, and what was said before it."""
+    """Return a key that identifies a prompt: its text and its history."""
     return row["prompt"], json.dumps(row.get("history") or [], sort_keys=True)
 
 
 def running_text(prompt: str, history: Sequence[Turn]) -> str:
-    """A prompt after its history as plain text: an answer follows what it answers, the rest is paragraphs."""
+    """Return a prompt after its history as plain text: answers follow in the same paragraph."""
     parts: list[str] = []
     for turn in history:
+        # A base model has read questions and answers as running text, without line breaks between them.
         if turn["role"] == "assistant" and parts:
             parts[-1] += " " + turn["content"].lstrip()
         else:

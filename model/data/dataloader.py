@@ -1,6 +1,7 @@
-"""Batches as a function of (seed, step): counter-based order, tables made before the first step.
+"""Batches as a function of (seed, step), in a counter-based order.
 
-Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011 (Philox).
+Tables are made before the first step. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011
+(Philox).
 """
 
 from __future__ import annotations
@@ -20,58 +21,63 @@ from torch import Tensor
 
 from model.errors import UserError
 
+# The value that torch's cross-entropy ignores.
 IGNORED = -100
 
 
 def seeded_rng(seed: int, *place: int) -> np.random.Generator:
-    """A generator for one place of one run: the same numbers whatever was drawn before."""
+    """Return a generator for one place of a run: its numbers do not depend on what was drawn before."""
+    # Philox is counter-based: its state follows from the key alone, whatever was drawn before.
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *place])))
 
 
+# A step may cross the border of two epochs; more permutations are not needed at a time.
 @lru_cache(maxsize=4)
 def _epoch_order(seed: int, epoch: int, units: int) -> np.ndarray:
     return seeded_rng(seed, epoch, units).permutation(units)
 
 
 def batch_order(seed: int, step: int, batch: int, units: int) -> np.ndarray:
-    """Which of `units` units step number `step` learns from: [batch], each unit once an epoch."""
+    """Return the units that a step learns from, [batch]; each of `units` units comes once an epoch."""
     first = step * batch
     places = np.arange(first, first + batch)
     return np.array([_epoch_order(seed, int(place // units), units)[place % units] for place in places])
 
 
 class TokenFile:
-    """The tokens of one split, memory-mapped; `lengths` is how many bytes of text each token stands for."""
+    """The memory-mapped tokens of one split; `lengths` [V] is the number of text bytes of each token."""
 
     def __init__(self, folder: Path, split: str, lengths: np.ndarray) -> None:
         described = json.loads((folder / "tokens.json").read_text())
+        # Mapped: the tokens of a large corpus do not fit into memory, and processes share the pages.
         self.tokens = np.memmap(folder / f"{split}.bin", dtype=described["dtype"], mode="r")
         self.lengths = lengths
 
     def num_windows(self, context: int) -> int:
-        """How many windows of `context` tokens, each with the token that follows, stand in the file."""
+        """Return the number of windows of `context` tokens, each with its following token, in the file."""
         return max(0, (len(self.tokens) - 1) // context)
 
     def read_windows(self, starts: np.ndarray, context: int) -> tuple[Tensor, Tensor]:
-        """Windows from the given tokens on: inputs and targets, [B, context] int64 each."""
+        """Return the windows that start at the given tokens: inputs and targets, [B, context] int64 each."""
+        # int64, as torch's embedding takes no unsigned 16-bit ids.
         rows = np.stack([self.tokens[start : start + context + 1] for start in starts]).astype(np.int64)
         whole = torch.from_numpy(rows)
         return whole[:, :-1], whole[:, 1:]
 
     def text_bytes(self, starts: np.ndarray, context: int) -> int:
-        """Bytes of text that the targets of these windows stand for."""
+        """Return the number of text bytes that the targets of these windows stand for."""
         return int(sum(self.lengths[self.tokens[start + 1 : start + context + 1]].sum() for start in starts))
 
 
 class WindowOrder:
-    """Windows of a token file by step: each once an epoch, cut at another phase in each epoch.
+    """Windows of a token file by step: each once an epoch, at another offset in each epoch.
 
-    A document longer than the context goes on in the next window. The file's last tokens, at most `context`
+    A document longer than the context continues in the next window. The file's last tokens, at most `context`
     of them, are in no window.
     """
 
     def __init__(self, file: TokenFile, context: int, batch: int, seed: int) -> None:
-        # One window is given up so that every phase has the same number of them.
+        # One window less than fits, so that every offset has the same number of windows.
         self.windows = file.num_windows(context) - 1
         if self.windows < batch:
             raise UserError(
@@ -81,7 +87,7 @@ class WindowOrder:
         self.file, self.context, self.batch, self.seed = file, context, batch, seed
 
     def window_starts(self, step: int) -> np.ndarray:
-        """First tokens of the windows of a step: [batch]."""
+        """Return the first tokens of the windows of a step, [batch]."""
         places = step * self.batch + np.arange(self.batch)
         phases = np.array(
             [seeded_rng(self.seed, int(e)).integers(self.context) for e in places // self.windows]
@@ -91,9 +97,9 @@ class WindowOrder:
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt with its completion, tokenised; the end token belongs to the completion.
+    """A prompt with its completion, tokenised; the end token belongs to the completion.
 
-    `left_out` counts the oldest turns of a conversation that are not in the prompt, so that it fits.
+    `left_out` counts the oldest turns that were dropped so that the prompt fits.
     """
 
     prompt: list[int]
@@ -102,11 +108,12 @@ class Example:
 
     @property
     def tokens(self) -> list[int]:
+        """Return the tokens of prompt and completion."""
         return self.prompt + self.completion
 
 
 class Examples:
-    """Examples whose tokens stand in one array, four bytes each: a tenth of what lists of numbers take."""
+    """Examples whose tokens are in one array, four bytes each: a tenth of the memory of lists of numbers."""
 
     def __init__(self, examples: Iterable[Example]) -> None:
         self._tokens = array("I")
@@ -130,22 +137,29 @@ class Examples:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each example."""
+        """Return the number of tokens of each example."""
         return [stop - start for start, stop in pairwise(self._stops)]
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Rows that hold several examples each: which, in which order. Made once, before the first step."""
+    """Rows that hold several examples each, as lists of example numbers. Made once, before the first step."""
 
     rows: list[list[int]]
     dropped: int
 
     @staticmethod
     def pack_examples(lengths: Sequence[int], context: int) -> Packing:
-        """First-fit decreasing over the lengths; an example longer than a row is dropped and counted."""
+        """Pack by first-fit decreasing lengths; an example longer than a row is dropped and counted.
+
+        Args:
+            lengths: The length of each example in tokens.
+            context: The length of a row in tokens.
+        """
+        # Ties are broken by number, so that the packing is the same everywhere.
         fitting = sorted((i for i, n in enumerate(lengths) if n <= context), key=lambda i: (-lengths[i], i))
         rows: list[list[int]] = []
+        # Rows by their free space: finding a row takes at most `context` steps, whatever the number of rows.
         by_room: list[list[int]] = [[] for _ in range(context + 1)]
         for i in fitting:
             need = lengths[i]
@@ -162,7 +176,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """tokens, targets (-100 where not learned) and documents, [B, T] int64 each."""
+    """A batch of packed rows: tokens, targets (-100 where not learned) and documents, [B, T] int64 each."""
 
     tokens: Tensor
     targets: Tensor
@@ -170,23 +184,29 @@ class PackedBatch:
 
     @property
     def num_targets(self) -> int:
-        """How many targets count."""
+        """Return the number of targets that are learned."""
         return int((self.targets != IGNORED).sum())
 
     def to(self, device: str) -> PackedBatch:
-        """The same batch on a device."""
+        """Return the batch on a device."""
         return PackedBatch(*(part.to(device) for part in (self.tokens, self.targets, self.documents)))
 
     @staticmethod
     def from_rows(rows: Sequence[Sequence[Example]], context: int, padding: int) -> PackedBatch:
-        """Lay out rows of examples: each is one document, and only its completion is a target.
+        """Lay out rows of examples: each example is one document, and only its completion is a target.
 
-        Inputs and targets are shifted against each other, so a row of `context` inputs holds examples of
-        `context` + 1 tokens less one each; the last token of an example is a target only.
+        Inputs and targets are shifted by one token: an example of n tokens takes n - 1 places, and its last
+        token is a target only.
+
+        Args:
+            rows: The examples of each row.
+            context: The length of a row in tokens.
+            padding: The token that fills the rest of a row.
         """
         shape = (len(rows), context)
         tokens = np.full(shape, padding, dtype=np.int64)
         targets = np.full(shape, IGNORED, dtype=np.int64)
+        # Padding is a document of its own, which no example attends to.
         documents = np.full(shape, -1, dtype=np.int64)
         for b, row in enumerate(rows):
             at = 0
@@ -201,7 +221,7 @@ class PackedBatch:
 
 
 def pad_rows(rows: Sequence[Sequence[int]], padding: int, width: int = 0) -> tuple[Tensor, Tensor]:
-    """Rows of tokens, left-aligned: tokens [B, T] int64 and lengths [B] int64.
+    """Return left-aligned rows as tokens [B, T] int64 with their lengths [B] int64.
 
     T is `width`, or the longest row rounded up to a multiple of 8.
     """
@@ -214,14 +234,15 @@ def pad_rows(rows: Sequence[Sequence[int]], padding: int, width: int = 0) -> tup
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a JSON Lines file, or of a folder's shards in order: `each_row`, all at once."""
+    """Return all rows of a JSON Lines file, or of a folder's shards in order."""
     return list(each_row(path))
 
 
 def each_row(path: Path) -> Iterator[dict]:
-    """The rows of a JSON Lines file, or of a folder of them in the order of their names, one at a time.
+    """Yield the rows of a JSON Lines file, or of a folder's shards in the order of their names.
 
-    Raises UserError where there is none, and with file and line where one is broken.
+    Raises:
+        UserError: There is no such file, or a line is broken; the message has file and line.
     """
     shards = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not shards or not shards[0].exists():

@@ -1,4 +1,4 @@
-"""Model folders in Hugging Face's Llama layout: config.json, model.safetensors, the tokenizer's two files."""
+"""Model folders in Hugging Face's Llama layout: config.json, model.safetensors, two tokenizer files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from model.nn.transformer import ModelConfig, Transformer
 def save_model(
     model: Transformer, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a model and its tokenizer; each file is there whole or not at all."""
+    """Write a model and its tokenizer to a folder; each file is written completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    # The weights first, the configuration after them: a folder with config.json has its weights.
     with atomic_path(folder / WEIGHTS, folder / f"{WEIGHTS}.part") as part:
         _save_weights(state, part)
     a = model.architecture
@@ -42,6 +43,7 @@ def save_model(
         "head_dim": a.head_size,
         "max_position_embeddings": a.context,
         "rms_norm_eps": a.norm_eps,
+        # Under both keys: older versions of transformers read rope_theta, newer ones rope_parameters.
         "rope_theta": a.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": a.rope_theta},
         "tie_word_embeddings": a.tied,
@@ -59,11 +61,11 @@ def save_model(
 
 
 def _save_weights(state: dict[str, Tensor], path: Path) -> None:
-    """Write tensors to a safetensors file. Raises OSError with the path where the disk is full."""
+    """Write tensors to a safetensors file. Raise OSError with the path if the disk is full."""
     try:
         save_file(state, path, metadata={"format": "pt"})
     except SafetensorError as error:
-        # The library hides the system's error number in its text.
+        # The library gives the system's error number only in its text.
         if match := re.search(r"os error (\d+)", str(error)):
             code = int(match[1])
             raise OSError(code, os.strerror(code), str(path)) from error
@@ -71,14 +73,15 @@ def _save_weights(state: dict[str, Tensor], path: Path) -> None:
 
 
 def check_model(folder: Path) -> ModelConfig:
-    """Check a stranger's model folder: its configuration, the shapes of its weights, its tokenizer.
+    """Check a foreign model folder: its configuration, the shapes of its weights, its tokenizer.
 
-    Nothing of the model is built, and the tokenizer is tried in a process of its own.
+    No part of the model is built, and the tokenizer is tried in a process of its own.
 
     Raises:
-        UserError: one sentence that names the file and what is wrong with it.
+        UserError: A file is wrong; the sentence names it and the fault.
     """
     architecture = load_architecture(folder)
+    # Before the tokenizer: the headers are read in milliseconds, the trial takes a process.
     shapes = check_shapes(folder, architecture)
     rows, ids = shapes["model.embed_tokens.weight"][0], probe_tokenizer(folder)
     if ids > rows + len(SPECIAL):
@@ -91,17 +94,26 @@ def check_model(folder: Path) -> ModelConfig:
 def load_model(
     folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> tuple[Transformer, Tokenizer]:
-    """A model and its tokenizer from any Llama-layout folder, its weights in one file or in shards.
+    """Return a model and its tokenizer from a Llama-layout folder, with weights in one file or in shards.
 
-    Where the tokenizer lacks the chat's tokens they are added, and their embeddings start at the mean.
-    Raises UserError where a file is missing, truncated, or does not fit config.json.
+    If the tokenizer lacks the chat's tokens they are added, and their embeddings start at the mean.
+
+    Args:
+        folder: The model folder.
+        dtype: The type of the returned weights.
+        device: The device of the returned weights.
+
+    Raises:
+        UserError: A file is missing, truncated, or does not fit config.json.
     """
     folder = Path(folder)
     architecture = load_architecture(folder)
     check_shapes(folder, architecture)
     tokenizer = Tokenizer.load(folder)
     state = _read_weights(folder)
+    # Old exports store these; this model computes them.
     state = {name: value for name, value in state.items() if not name.endswith("rotary_emb.inv_freq")}
+    # A tied model may store the table twice; the output uses the embedding.
     if architecture.tied:
         state.pop("lm_head.weight", None)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):

@@ -1,4 +1,4 @@
-"""The configuration of a model folder in Hugging Face's Llama layout, checked before anything is built."""
+"""The configuration of a Llama-layout folder, checked before a model is built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.nn.transformer import ModelConfig
 
 CONFIG = "config.json"
 LARGEST_CONFIG = 4 << 20
-# The largest value that is taken for a size; the weights file decides whether it is the right one.
+# The largest values accepted as sizes. The weights file decides whether they are right.
 _SIZES = {
     "vocab_size": 1 << 24,
     "num_hidden_layers": 10_000,
@@ -22,7 +22,7 @@ _SIZES = {
     "num_attention_heads": 1 << 16,
     "num_key_value_heads": 1 << 16,
     "intermediate_size": 1 << 22,
-    # Tables of so many positions are built with the model.
+    # The model builds tables of this many positions.
     "max_position_embeddings": 1 << 20,
     "head_dim": 1 << 16,
 }
@@ -30,10 +30,10 @@ _OPTIONAL = ("num_key_value_heads", "head_dim")
 
 
 def load_architecture(folder: Path) -> ModelConfig:
-    """Return the shape that config.json describes.
+    """Return the architecture that config.json describes.
 
     Raises:
-        UserError: the file is missing or broken, or asks for what this transformer does not have.
+        UserError: The file is missing or broken, or asks for what this transformer does not have.
     """
     path = Path(folder) / CONFIG
     config = read_json(path, LARGEST_CONFIG)
@@ -66,6 +66,7 @@ def load_architecture(folder: Path) -> ModelConfig:
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+    # Some Llama models have heads that do not divide the width, which this transformer does not support.
     if sizes["head_dim"] not in (0, architecture.head_size):
         raise UserError(
             f"{path} has head_dim {sizes['head_dim']}; only {architecture.head_size} is supported here"
@@ -74,7 +75,7 @@ def load_architecture(folder: Path) -> ModelConfig:
 
 
 def read_json(path: Path, largest: int) -> dict[str, Any]:
-    """Read a JSON object of at most `largest` bytes. Raises UserError for anything else."""
+    """Return a JSON object of at most `largest` bytes. Raise UserError for anything else."""
     try:
         check_file(path)
         with path.open("rb") as file:
@@ -106,8 +107,9 @@ def check_file(path: Path) -> None:
 
 
 def _rope_theta(config: dict[str, Any], path: Path) -> float:
-    """Return the base of the rotary positions. Raises UserError for scaled ones, by either key."""
+    """Return the base of the rotary positions. Raise UserError for scaled ones, under either key."""
     theta = config.get("rope_theta")
+    # Older and newer versions of transformers write different keys.
     for key in ("rope_scaling", "rope_parameters"):
         rope = config.get(key)
         if rope is None:

@@ -1,4 +1,4 @@
-"""People's preferences for the reward model: groups to learn from, and pairs held out."""
+"""Preference data of the reward model: groups to learn from, and held-out pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from model.nn.losses import bradley_terry_loss
 
 @dataclass(frozen=True)
 class Group:
-    """Texts that are compared with each other: token rows, and which of them is better than which."""
+    """Texts that are compared with each other: token rows, and pairs of a better and a worse row."""
 
     rows: list[list[int]]
     better: list[int]
@@ -30,10 +30,10 @@ class Group:
 
 
 class PreferenceDataset:
-    """The training labels, tokenised: groups of texts as a function of the epoch.
+    """The tokenised training labels, in groups of texts that depend on the epoch.
 
-    A conversation longer than the context loses its oldest turns; a text that is longer all the same keeps
-    its last tokens. `prompts` holds a row for each prompt there is.
+    A conversation longer than the context loses its oldest turns. A text that is still too long keeps its
+    last tokens. `prompts` holds one row for each distinct prompt.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class PreferenceDataset:
     ) -> None:
         ratings = read_rows(folder / "train.ratings.jsonl")
         comparisons = read_rows(folder / "train.comparisons.jsonl")
+        # Sorted by key below, so that the order does not depend on that of the files.
         prompts = {prompt_key(row): row for row in [*ratings, *comparisons]}
         self.prompts: list[Row] = [prompts[key] for key in sorted(prompts)]
         self.size, self.margin = size, margin
@@ -58,12 +59,14 @@ class PreferenceDataset:
             ]
             for side, other in (("chosen", "rejected"), ("rejected", "chosen"))
         )
+        # Counted before the truncation below, which would hide what is too long.
         texts = [*rated, *chosen, *rejected]
         say_what_is_left_out(texts, "labelled texts", context, "keep their last tokens", report)
         self.ratings, self.chosen, self.rejected = (
             [example.tokens[-context:] for example in examples] for examples in (rated, chosen, rejected)
         )
         self.scores = [float(row["score"]) for row in ratings]
+        # Scores of different aspects or sources are not on one scale, so groups stay inside a stratum.
         self.strata = _by_stratum(ratings)
         self.compared = _by_stratum(comparisons)
         self.groups = sum(len(rows) // size for rows in self.strata.values()) + sum(
@@ -72,12 +75,15 @@ class PreferenceDataset:
 
     @property
     def has_preferences(self) -> bool:
-        """Whether any two texts of a stratum are told apart: compared, or rated at least `margin` apart."""
+        """Return whether any two texts of a stratum are compared, or rated at least `margin` apart."""
         rated = ([self.scores[i] for i in rows] for rows in self.strata.values())
         return bool(self.chosen) or any(max(scores) - min(scores) >= self.margin for scores in rated)
 
     def epoch_groups(self, seed: int, epoch: int) -> list[Group]:
-        """Every label once, but for what fills no group; the order of the groups is that of the strata."""
+        """Return the groups of an epoch: every label once, except those that do not fill a group.
+
+        The groups are in the order of the strata.
+        """
         groups = []
         for stratum, rows in enumerate(self.strata.values()):
             for chosen in self._draw_groups(rows, self.size, seeded_rng(seed, epoch, 0, stratum)):
@@ -113,6 +119,7 @@ def _by_stratum(rows: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
     strata: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         strata[f"{row['aspect']}/{row['source']}"].append(i)
+    # Sorted, as the number of a stratum is part of its random numbers' place.
     return dict(sorted(strata.items()))
 
 
@@ -124,6 +131,7 @@ class HeldOutPairs:
         texts: dict[tuple[int, ...], int] = {}
         sides = [
             [
+                # A text is in many pairs; it goes through the model once.
                 texts.setdefault(_last_tokens(pair[side], pair[other], tokenizer, context), len(texts))
                 for pair in pairs
             ]
@@ -134,12 +142,16 @@ class HeldOutPairs:
         self.strata = {name: torch.tensor(rows) for name, rows in _by_stratum(pairs).items()}
 
     def score_pairs(self, scores: Tensor) -> Tensor:
-        """Return for each pair 1 where the better text has the higher score, 0.5 for a tie, [P]."""
+        """Return 1 for each pair whose better text has the higher score, 0.5 for a tie, [P]."""
         margin = scores[self.chosen] - scores[self.rejected]
         return (margin > 0).double() + 0.5 * (margin == 0).double()
 
     def pair_accuracy(self, scores: Tensor) -> tuple[dict[str, float], float]:
-        """Accuracy by "aspect/source", ties counting half, and the mean loss, of texts' scores [texts]."""
+        """Return the accuracy by "aspect/source", ties counting half, and the mean loss.
+
+        Args:
+            scores: The score of each text, [texts].
+        """
         margin, right = scores[self.chosen] - scores[self.rejected], self.score_pairs(scores)
         accuracy = {name: right[rows].mean().item() for name, rows in self.strata.items()}
         loss = bradley_terry_loss(scores[self.chosen], scores[self.rejected]).item()
@@ -147,17 +159,17 @@ class HeldOutPairs:
 
 
 def _last_tokens(row: Row, other: Row, tokenizer: Tokenizer, context: int) -> tuple[int, ...]:
-    """The last tokens of one of two texts that are compared, as many as the context holds."""
+    """Return the last tokens of one of two compared texts, as many as the context holds."""
     return tuple(example_of(row, tokenizer, context, beside=other["completion"]).tokens[-context:])
 
 
 def headline_accuracy(accuracy: dict[str, float], sources: Sequence[str]) -> float:
-    """Mean of the accuracies over the named sources (all where none is named or none of them is there)."""
+    """Return the mean accuracy over the named sources; over all if none is named or present."""
     chosen = [accuracy[name] for name in headline_strata(accuracy, sources)]
     return sum(chosen) / len(chosen) if chosen else math.nan
 
 
 def headline_strata(strata: Iterable[str], sources: Sequence[str]) -> list[str]:
-    """Return those "aspect/source" whose source is named; all where none is named or none is there."""
+    """Return the strata "aspect/source" whose source is named; all if none is named or present."""
     names = list(strata)
     return [name for name in names if name.partition("/")[2] in sources] or names

@@ -1,4 +1,4 @@
-"""Byte-level byte-pair encoding: trained and kept with `tokenizers`, encoded with `tiktoken`, identical ids.
+"""Byte-level byte-pair encoding: trained with `tokenizers`, encoded with `tiktoken`, with identical ids.
 
 Sennrich et al., 2016, arXiv:1508.07909; Radford et al., 2019, for bytes and the split into words.
 """
@@ -21,9 +21,11 @@ from model.errors import UserError
 END, _USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
 SPECIAL = (END, _USER, ASSISTANT)
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-MOST_WORDS = 1 << 19  # some 100 MB of memory
-LONGEST_WORD = 40  # characters of a word that is kept: longer ones are not said again, and would fill it
-# A system line has no token of its own: it stands before the text of the user's turn that follows it.
+# About 100 MB of memory.
+MOST_WORDS = 1 << 19
+# The longest cached word in characters: longer ones rarely repeat and would fill the cache.
+LONGEST_WORD = 40
+# A system line has no token of its own; it is put before the text of the following user's turn.
 TEMPLATE = (
     "{% set said = namespace(system='') %}{% for message in messages %}"
     "{% if message['role'] == 'system' %}{% set said.system = said.system + message['content'] + '\\n\\n' %}"
@@ -35,7 +37,10 @@ TEMPLATE = (
 
 
 class Tokenizer:
-    """Text to token ids and back. Text that looks like a special token is encoded as ordinary text."""
+    """A converter of text to token ids and back.
+
+    Special tokens inside a text are encoded as ordinary text.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -47,19 +52,21 @@ class Tokenizer:
         ids = rules.get_vocab()
         self.end, self.user, self.assistant = (ids[token] for token in SPECIAL)
         self.vocabulary = len(ids)
+        # Little-endian explicitly: token files are read on other machines.
         self.dtype = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
+        # Filled at first use: only evaluation and the report need the bytes of tokens.
         self._pieces: dict[int, bytes] = {}
         fast = _fast_encoding(rules)
         self._words = _Words(fast, self.dtype) if fast else None
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without any special token."""
+        """Return the ids of a text, without any special token."""
         if self._words is None:
             return self.rules.encode(text, add_special_tokens=False).ids
         return np.frombuffer(self._words.encode(text), self.dtype).tolist()
 
     def encode_documents(self, texts: Iterable[str]) -> np.ndarray:
-        """Ids of texts one after another, [tokens] in `dtype`, the end token after each."""
+        """Return the ids of texts one after another, [tokens] in `dtype`, with the end token after each."""
         end = self._token_bytes([self.end])
         if self._words is None:
             parts = (self._token_bytes([*self.encode(text), self.end]) for text in texts)
@@ -72,11 +79,11 @@ class Tokenizer:
         return np.array(ids, self.dtype).tobytes()
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens are left out."""
+        """Return the text of ids; special tokens are left out."""
         return self.rules.decode(list(ids), skip_special_tokens=True)
 
     def piece_bytes(self, token: int) -> bytes:
-        """The bytes that one id stands for; of a special token its name's."""
+        """Return the bytes that an id stands for; for a special token, those of its name."""
         if not self._pieces:
             table = _byte_of_character()
             for piece, number in self.rules.get_vocab().items():
@@ -87,10 +94,13 @@ class Tokenizer:
         return self._pieces[token]
 
     def encode_prompt(self, text: str, history: Sequence[Mapping[str, str]] = ()) -> list[int]:
-        """What an answer follows, as TEMPLATE has it: <|user|>text<|assistant|>.
+        """Return the tokens that an answer follows, as in TEMPLATE: <|user|>text<|assistant|>.
 
-        Before it `history`, the turns {"role", "content"} so far: <|user|>…<|assistant|>…<|end|> each, a
-        system line and an empty line before the text of the user's next turn.
+        Args:
+            text: The user's text.
+            history: The turns before it, as {"role", "content"}. Each becomes <|user|>… or
+                <|assistant|>…<|end|>; a system line and an empty line go before the text of the user's next
+                turn.
         """
         ids: list[int] = []
         system = ""
@@ -120,9 +130,10 @@ class Tokenizer:
 
     @staticmethod
     def load(folder: Path) -> Tokenizer:
-        """The tokenizer of a folder; a foreign one gets the chat's tokens added after its own.
+        """Return the tokenizer of a folder; the chat's tokens are added to a foreign one, after its own.
 
-        Raises UserError when tokenizer.json is missing or broken.
+        Raises:
+            UserError: tokenizer.json is missing or broken.
         """
         path = Path(folder) / "tokenizer.json"
         if not path.exists():
@@ -132,18 +143,19 @@ class Tokenizer:
         except UserError:
             raise
         except BaseException as error:
-            # The library raises bare Exception, and for a bug of its own PanicException, which is none.
+            # The library raises bare Exception, and for its own bugs PanicException, which is not a subclass
+            # of it.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             raise UserError(f"{path} cannot be read as a tokenizer: {error}") from error
 
 
 class _Words:
-    """Ids of whole words, each encoded once: natural text says the same words again and again.
+    """A cache of the ids of whole words: natural text repeats its words.
 
-    A space between two characters that are none begins a piece of SPLIT, whatever stands around it, so the
-    ids of a text are those of its words one after another. Other white space at a word's edge, or none
-    between two spaces, is left to the encoder.
+    A space between two characters that are not white space always begins a piece of SPLIT. The ids of a text
+    are therefore those of its words one after another. Texts with other white space at a word's edge, or with
+    repeated spaces, are left to the encoder.
     """
 
     def __init__(self, encoding: tiktoken.Encoding, dtype: np.dtype[Any]) -> None:
@@ -151,24 +163,25 @@ class _Words:
         self.first, self.later = _Known(self, ""), _Known(self, " ")
 
     def encode(self, text: str) -> bytes:
-        """The ids of a text, in the bytes of `dtype`."""
+        """Return the ids of a text, as the bytes of `dtype`."""
         words = text.split(" ")
         try:
             return self.first[words[0]] + b"".join(map(self.later.__getitem__, words[1:]))
+        # Raised at the first such word, so a text that needs the encoder costs little before it.
         except _EdgeError:
             return self.encode_afresh(text)
 
     def encode_afresh(self, text: str) -> bytes:
-        """The same without looking at words."""
+        """Return the ids of a text without the cache."""
         return np.array(self.encoding.encode_ordinary(text), self.dtype).tobytes()
 
 
 class _EdgeError(Exception):
-    """A word that begins or ends with white space, or is empty."""
+    """A word begins or ends with white space, or is empty."""
 
 
 class _Known(dict[str, bytes]):
-    """Words with their ids, as many as MOST_WORDS; one that is missing is encoded, `before` in front."""
+    """At most MOST_WORDS words with their ids. A missing word is encoded with `before` in front."""
 
     def __init__(self, words: _Words, before: str) -> None:
         self.words, self.before = words, before
@@ -183,9 +196,14 @@ class _Known(dict[str, bytes]):
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A tokenizer of exactly `vocabulary` tokens, the special ones among them.
+    """Return a new tokenizer of exactly `vocabulary` tokens, special ones included.
 
-    Raises UserError when the text does not hold that many repeated pieces.
+    Args:
+        texts: The training texts.
+        vocabulary: The number of tokens.
+
+    Raises:
+        UserError: The texts do not hold that many repeated pieces.
     """
     least = 256 + len(SPECIAL)
     if vocabulary < least:
@@ -202,6 +220,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         show_progress=False,
     )
     rules.train_from_iterator(texts, trainer)
+    # The library stops silently when no pair repeats any more.
     if rules.get_vocab_size() < vocabulary:
         raise UserError(
             f"tokenizer.vocabulary is {vocabulary}, but the training text supports only "
@@ -211,10 +230,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def _fast_encoding(rules: Rules) -> tiktoken.Encoding | None:
-    """The same merges in tiktoken, or None for rules that are not plain byte-level pairs.
+    """Return the same merges in tiktoken, or None for rules that are not plain byte-level pairs.
 
-    A pair's rank is the id of what it makes. Training gives ids in the order of the merges and makes each
-    piece by one merge only, so the two encoders choose alike.
+    tiktoken ranks a pair by the id of its result. Training gives ids in the order of the merges and makes
+    each piece by one merge only, so both encoders choose alike.
     """
     described = json.loads(rules.to_str())
     model, before = described["model"], described["pre_tokenizer"]
@@ -231,6 +250,7 @@ def _fast_encoding(rules: Rules) -> tiktoken.Encoding | None:
     table, vocabulary = _byte_of_character(), model["vocab"]
     pairs = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
     made = [vocabulary[first + second] for first, second in pairs]
+    # tiktoken merges by rank alone; ids in another order than the merges would give other tokens.
     if made != sorted(set(made)):
         return None
     ranks = {
@@ -244,7 +264,7 @@ def _fast_encoding(rules: Rules) -> tiktoken.Encoding | None:
 
 
 def _byte_of_character() -> dict[str, int]:
-    """The byte that each character of a byte-level vocabulary stands for (Radford et al., 2019)."""
+    """Return the byte of each character of a byte-level vocabulary (Radford et al., 2019)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in printable]
     return {

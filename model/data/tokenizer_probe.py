@@ -1,7 +1,7 @@
-"""Try a stranger's tokenizer in a process of its own, whose time and memory are bounded.
+"""A trial of a foreign tokenizer in a process of its own, with bounded time and memory.
 
 A tokenizer.json is a program: its patterns can need more memory than a machine has, or end the process that
-loads it. What goes wrong here is one sentence; in the run itself it would be a crash.
+loads it. Here such a fault becomes one sentence; in the run itself it would be a crash.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ PROBE = " ".join(
 
 
 def probe_tokenizer(folder: Path) -> int:
-    """Load the tokenizer of a model folder and encode a text with it; return the number above its last id.
+    """Load a model folder's tokenizer and encode a text with it; return its highest id plus 1.
 
     Raises:
-        UserError: it cannot be loaded, or needs more than 10 seconds, 4 GB or 8 tokens a byte for a page.
+        UserError: It cannot be loaded, or needs more than 10 seconds, 4 GB or 8 tokens a byte for a page.
     """
     path = folder / "tokenizer.json"
     check_file(path)
     if path.stat().st_size > _LARGEST:
         raise UserError(f"{path} has more than {_LARGEST:,} bytes; a model folder's is smaller")
+    # Thread pools reserve address space for each thread, which would count against the limit below.
     few = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment = {**child_environment(), **few, "RUST_BACKTRACE": "0"}
     command = [sys.executable, "-m", __name__, str(folder)]
@@ -65,8 +66,10 @@ def probe_tokenizer(folder: Path) -> int:
 
 
 def _probe_folder(folder: str) -> None:
+    # Set before the library is imported, so that loading it is bounded too.
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    # A crash must not leave a core dump of gigabytes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from model.data.tokenizer import Tokenizer
 

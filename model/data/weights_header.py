@@ -1,4 +1,4 @@
-"""The tensors that a model folder's safetensors files say they hold, read without the tensors themselves."""
+"""Headers of safetensors files: names and shapes of tensors, read without the tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.nn.transformer import ModelConfig
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 LARGEST_INDEX = 64 << 20
-# As the format itself has it.
+# The limit of the format itself.
 LARGEST_HEADER = 100_000_000
 DTYPES = ("F64", "F32", "F16", "BF16")
 _SHOWN = 60
@@ -21,7 +21,11 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold a folder's weights: one, or the shards that an index names."""
+    """Return the files of a folder's weights: one, or the shards that an index names.
+
+    Raises:
+        UserError: A file is missing, or the index is wrong or names a file outside the folder.
+    """
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         names = [WEIGHTS]
     else:
@@ -31,6 +35,7 @@ def weight_files(folder: Path) -> list[Path]:
         if not all(isinstance(name, str) for name in weight_map.values()):
             raise UserError(f"{folder / INDEX}: weight_map must name a file for each tensor")
         names = sorted(set(weight_map.values()))
+    # An index of a stranger's may name files outside the folder.
     for name in names:
         path = folder / name
         if path.parent != folder or name in ("", ".", ".."):
@@ -42,11 +47,12 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_shapes(path: Path) -> Shapes:
-    """Return the shape of each tensor in a safetensors file. Raises UserError if the file is not whole."""
+    """Return the shape of each tensor in a safetensors file. Raise UserError if the file is incomplete."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
+            # Checked before reading: a damaged length could ask for all memory.
             if size < 8 or length > min(LARGEST_HEADER, size - 8):
                 raise UserError(f"{path} is not whole (its header is cut); copy or make it again")
             header = json.loads(file.read(length))
@@ -74,10 +80,10 @@ def read_shapes(path: Path) -> Shapes:
 def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
     """Compare a folder's weights with the architecture of its config.json; return their shapes.
 
-    The number of rows of the two tables may be another than the configuration's, but one for both.
+    The embedding and the output table may have another number of rows than the configuration says.
 
     Raises:
-        UserError: a tensor is missing or has another shape, before any memory for it is taken.
+        UserError: A tensor is missing or has another shape. No memory for it is taken before.
     """
     shapes: Shapes = {}
     for path in weight_files(folder):
@@ -91,6 +97,7 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
     expected = expected_shapes(architecture)
     for name in shapes:
         ignored = name.endswith("rotary_emb.inv_freq") or name == "lm_head.weight"
+        # The first wrong name is enough for the message; a foreign model can have thousands.
         if name not in expected and not ignored:
             raise UserError(f"{folder}: the weights do not fit config.json: Unexpected key {name[:_SHOWN]}")
     for name, wanted in expected.items():
@@ -107,7 +114,7 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
 
 
 def expected_shapes(architecture: ModelConfig) -> Shapes:
-    """Return the shape of each tensor that a model of this architecture has."""
+    """Return the shape of each tensor of a model of this architecture."""
     a = architecture
     shapes: Shapes = {"model.embed_tokens.weight": (a.vocabulary, a.width), "model.norm.weight": (a.width,)}
     if not a.tied:

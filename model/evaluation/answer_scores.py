@@ -1,4 +1,4 @@
-"""Answers of several models to the same prompts, scored by one scorer: a reward model or a judge.
+"""Scores of several models' answers to the same prompts, by one scorer: a reward model or a judge.
 
 A champion may have another tokenizer and another context than the candidate. Its answers are scored as text.
 """
@@ -28,9 +28,9 @@ TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True)
 class Opponent:
-    """The champion as a speaker; `why` says why it cannot answer, and then there is no speaker.
+    """The champion as a generator of answers, or None with the reason `why`.
 
-    `same_tokens`: whether its tokenizer is the candidate's, so that losses a token can be compared.
+    `same_tokens` is true if its tokenizer is the candidate's, so that losses a token can be compared.
     """
 
     speaker: Generator | None
@@ -44,11 +44,11 @@ def load_opponent(
     """Load the champion's model, if there is one and it can answer the prompts.
 
     Args:
-        folder: the champion's model folder; None where there is no champion.
-        candidate: the model folder of the candidate.
-        prompts: the held-out prompts that both are to answer.
-        new_tokens: the longest answer.
-        device: where the model goes.
+        folder: The champion's model folder; None if there is no champion.
+        candidate: The candidate's model folder.
+        prompts: The held-out prompts that both answer.
+        new_tokens: The longest answer in tokens.
+        device: The device of the model.
     """
     if folder is None:
         return Opponent(None)
@@ -59,6 +59,7 @@ def load_opponent(
     context = model.architecture.context
     room = context - new_tokens
     chat = Chat(tokenizer, room)
+    # All prompts or none: scores of different prompts are not compared.
     misfits = sum(len(chat.encode_example(row).prompt) > room for row in prompts)
     if misfits:
         return Opponent(
@@ -66,12 +67,13 @@ def load_opponent(
             f"{misfits} of {len(prompts)} held-out prompts leave no room for an answer in the champion's "
             f"context of {context} tokens",
         )
+    # By bytes: equal vocabularies may still split texts differently.
     same = (folder / TOKENIZER).read_bytes() == (candidate / TOKENIZER).read_bytes()
     return Opponent(Generator(model, tokenizer, chat), "", same)
 
 
 def digest_of_rows(rows: Sequence[Row]) -> str:
-    """Return the digest of what was asked, in its order: prompts, their histories and right answers."""
+    """Return the SHA-256 of held-out rows in their order: prompts, histories and right answers."""
     asked = [[row.get("history") or [], row["prompt"], row["completion"]] for row in rows]
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
 
@@ -83,13 +85,13 @@ def score_models(
     said: Mapping[str, Sequence[Answer]],
     as_text: Collection[str] = (),
 ) -> dict[str, list[float]]:
-    """Score the answers of each model to the same prompts with one scorer, a score a prompt.
+    """Return the score of each model's answers to the same prompts, one a prompt.
 
     Args:
-        scorer: a reward model, as `load_reward` gives it.
-        prompts: what was asked.
-        said: the answers by model, in the order of the prompts.
-        as_text: the models that have another tokenizer; their answers are encoded anew by the scorer's.
+        scorer: A reward model, as from `load_reward`.
+        prompts: The prompts.
+        said: The answers by model, in the order of the prompts.
+        as_text: Models with another tokenizer; their answers are encoded again with the scorer's.
     """
     chat = Chat(scorer.tokenizer)
     scores = {}
@@ -104,12 +106,13 @@ def score_models(
 
 def _encode_answer(chat: Chat, row: Row, answer: Answer) -> list[int]:
     tokens = chat.encode_example({**row, "completion": answer.said}).tokens
+    # encode_example adds the end token, which this answer does not have.
     return tokens if answer.ended else tokens[:-1]
 
 
 @torch.no_grad()
 def score_held_out_pairs(scorer: RewardModel, labels: Path) -> tuple[HeldOutPairs, torch.Tensor]:
-    """Return the test pairs and the scorer's score of each of their texts."""
+    """Return the test pairs, and the scorer's score of each of their texts."""
     context = scorer.body.architecture.context
     pairs = HeldOutPairs(labels / "pairs.test.jsonl", scorer.tokenizer, context)
     return pairs, scorer.raw_scores(pairs.rows).cpu()

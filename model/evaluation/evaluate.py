@@ -1,4 +1,4 @@
-"""What base, assistant and aligned model do with the same held-out text, prompts and questions."""
+"""Evaluation of base, assistant and aligned model on the same held-out text, prompts and questions."""
 
 from __future__ import annotations
 
@@ -43,28 +43,32 @@ from model.training.pretrain import bits_per_byte, token_lengths
 from model.training.reward import RewardModel, load_reward
 
 ASSISTANTS: tuple[str, ...] = ("sft", "aligned", "champion")
-DOCUMENTS = 64  # test documents that are encoded at a time
+# The number of test documents that are encoded at a time.
+DOCUMENTS = 64
 
 
 class HeldOutText(TokenFile):
-    """Documents in a model's own tokens, each with its end token: any tokenizer's model can be measured."""
+    """Documents in a model's own tokens, with end tokens: models with any tokenizer can be measured."""
 
     def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, tokens: int = 0) -> None:
-        """The documents up to the one with which there are `tokens` tokens (0: all); no more are read."""
+        """Encode documents until there are `tokens` tokens (0: all); no more are read."""
         parts = [np.zeros(0, tokenizer.dtype)]
         held, documents = 0, iter(texts)
         while (not tokens or held < tokens) and (some := list(islice(documents, DOCUMENTS))):
             parts.append(tokenizer.encode_documents(some))
             held += len(parts[-1])
-        # In memory, where a TokenFile maps a file: both are read alike.
+        # An array in memory in place of a TokenFile's mapped file; both are read alike.
         self.tokens = np.concatenate(parts)  # type: ignore[assignment]
         self.lengths = token_lengths(tokenizer)
 
 
 def choose_rows(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]:
-    """The first `count` rows of these sources (empty: all), each prompt once; their order is by digest.
+    """Return the first `count` rows of these sources, one for each prompt. Rows are in the order of digests.
 
-    No more rows are read than that takes.
+    Args:
+        rows: The rows; no more are read than needed.
+        sources: The names of the sources; empty: all.
+        count: The most rows.
     """
     distinct: dict[tuple[str, str], Row] = {}
     for row in rows:
@@ -91,29 +95,29 @@ def evaluate(
     judge: str = "",
     champion: str = "",
 ) -> dict[str, float]:
-    """Measure three model folders on the test split; the figures, but for those of a lexicon.
+    """Measure three model folders on the test split; return the metrics except those of a lexicon.
 
-    A figure's name begins with the model that it is about. Figures that a gate looks at have an interval of
-    95% and a number of rows under the names NAME_low, NAME_high and NAME_n.
+    A metric's name begins with its model. Metrics that a gate uses have a 95% interval and a number of rows
+    under NAME_low, NAME_high and NAME_n.
 
     Args:
-        parameters: as EvaluateParameters has them.
-        base, sft, aligned: model folders.
-        reward: folder of the stage reward, whose model RLHF used.
-        split: folder of the stage split.
-        labels: folder of the stage labels.
-        embeddings: safetensors file with the base's embedding at its "first" and "last" step; or empty.
-        folder: gets completions.jsonl, a row an answer; answers.json, the same prompts side by side;
+        parameters: As in EvaluateParameters.
+        base, sft, aligned: Model folders.
+        reward: The folder of the stage reward, whose model RLHF used.
+        split: The folder of the stage split.
+        labels: The folder of the stage labels.
+        embeddings: A safetensors file with the base's embedding at its "first" and "last" step; or empty.
+        folder: Gets completions.jsonl, a row an answer; answers.json, the same prompts side by side;
             accuracy.json of the reward model on test pairs by "aspect/source"; probes.json; and held_out.json
-            with the digests of what was asked and whether the champion was measured.
-        seed: of the answers and the intervals.
-        device: where the models go.
-        report: takes events.
-        judge: folder of a reward model that judges, trained on other labels; empty where none does.
-        champion: model folder of the champion that is measured beside the candidate; or empty.
+            with the digests of the rows and whether the champion was measured.
+        seed: The seed of the answers and the intervals.
+        device: The device of the models.
+        report: The event callback.
+        judge: The folder of a reward model that judges, trained on other labels; or empty.
+        champion: The champion's model folder, measured beside the candidate; or empty.
 
     Raises:
-        UserError: no test prompt fits the context.
+        UserError: No test prompt fits the context.
     """
     settings, out = EvaluateParameters.read(parameters), Path(folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -136,10 +140,12 @@ def evaluate(
     replies: dict[str, list[Answer]] = {}
     for place, (name, speaker) in enumerate(speakers.items()):
         report(Step(step=place, steps=len(speakers), metrics={}))
+        # The same seed for each model: differences come from the models, not from the draws.
         said[name] = speaker.generate_answers(asked.prompts, settings.new_tokens, 1.0, seed)
         replies[name] = speaker.generate_answers(asked.questions, settings.new_tokens, 0.0, seed)
         measured = {**_answer_statistics(said[name]), **_measure_answers(asked.questions, replies[name])}
         figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
+        # Losses a token of different tokenizers cannot be compared.
         if name != "champion" or opponent.same_tokens:
             losses[name] = speaker.row_losses(asked.completions)
             figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
@@ -183,6 +189,7 @@ def evaluate(
     _write_json(out / "accuracy.json", accuracy)
     _write_json(out / "probes.json", _probe_model(*models["base"], embeddings, settings))
     return {
+        # Of the same prompts: a gate may refuse a model whose answers became much shorter.
         "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
         "prompts": float(len(asked.prompts)),
         "questions": float(len(asked.questions)),
@@ -196,7 +203,7 @@ Models = dict[str, tuple[Transformer, Tokenizer]]
 
 @dataclass(frozen=True)
 class Asked:
-    """The test pairs that are used: for free answers, for right ones, for the loss of completions."""
+    """The test pairs that are used: for free answers, for right answers, for the loss of completions."""
 
     prompts: list[Row]
     questions: list[Row]
@@ -204,6 +211,7 @@ class Asked:
 
 
 def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report: EventCallback) -> Asked:
+    # All models must answer the same prompts, so the shortest context decides which fit.
     tokenizer, context = models["sft"][1], _shortest_context(models)
     chat = Chat(tokenizer, context - settings.new_tokens)
     misfits: set[int] = set()
@@ -226,6 +234,7 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report:
             f"context of {context} tokens; add pairs, or mend evaluate.sources or evaluate.new_tokens "
             f"({settings.new_tokens})"
         )
+    # Without named sources nothing is known to have right answers.
     questions = settings.questions if settings.question_sources else 0
     asked = Asked(
         prompts,
@@ -252,6 +261,7 @@ def _shortest_context(models: Models) -> int:
 def _load_generators(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Generator]:
     base, tokenizer = models["base"]
     room = _shortest_context(models) - settings.new_tokens
+    # Examples from the training split: the test split's would be answers to its own questions.
     shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.few_shot, room)
     return {
         "base": Generator(base, tokenizer, Plain(tokenizer, room)),
@@ -269,7 +279,7 @@ def _bits_per_byte(
         context = model.architecture.context
         rows = each_row(split / "test" / "text")
         texts = (row["text"] for row in rows if not wanted or row["source"] in wanted)
-        # Windows are read with the token that follows the last; at least one window is.
+        # A window is read with its following token, and at least one window is read.
         tokens = max(settings.text_tokens, context) + 1 if settings.text_tokens else 0
         text = HeldOutText(texts, tokenizer, tokens)
         if text.num_windows(context):
@@ -279,7 +289,7 @@ def _bits_per_byte(
 
 
 def _measure_answers(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[str, float]:
-    """Mean exact match and F1 against each question's references; nothing where nothing was asked."""
+    """Return mean exact match and F1 against each question's references; empty for no questions."""
     pairs = [
         (reply.text, row.get("references") or [row["completion"]])
         for row, reply in zip(questions, replies, strict=True)
@@ -293,7 +303,10 @@ def _measure_answers(questions: Sequence[Row], replies: Sequence[Answer]) -> dic
 
 
 def _answer_statistics(answers: Sequence[Answer]) -> dict[str, float]:
-    """Share of answers that end by themselves, share that are distinct, mean tokens without the end."""
+    """Return the shares of answers that ended by themselves and that are distinct, and the mean length.
+
+    The length is in tokens without the end token.
+    """
     return {
         **share_figures("ends_by_itself", [answer.ended for answer in answers]),
         "distinct": len({answer.text for answer in answers}) / len(answers),
@@ -304,7 +317,7 @@ def _answer_statistics(answers: Sequence[Answer]) -> dict[str, float]:
 def _pair_accuracy(
     critic: RewardModel, labels: Path, headline: Sequence[str], seed: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the reward model's accuracy on test pairs by "aspect/source", and its headline as a figure."""
+    """Return the reward model's accuracy on test pairs by "aspect/source", and its headline as a metric."""
     pairs, scores = score_held_out_pairs(critic, labels)
     if not pairs.rows:
         return {}, {}
@@ -317,7 +330,7 @@ def _pair_accuracy(
 
 
 def _loss_figures(name: str, sums: Sequence[float], tokens: Sequence[int], seed: int) -> dict[str, float]:
-    """Return the mean loss a token as a figure; 0 of no rows."""
+    """Return the mean loss a token as a metric; 0 for no rows."""
     if not sums:
         return {name: 0.0, f"{name}_n": 0.0}
     interval = bootstrap_ratio(np.array(sums), np.array(tokens, float), seed)
@@ -327,7 +340,7 @@ def _loss_figures(name: str, sums: Sequence[float], tokens: Sequence[int], seed:
 def _loss_increase(
     aligned: tuple[list[float], list[int]], sft: tuple[list[float], list[int]], seed: int
 ) -> dict[str, float]:
-    """Return by what share of SFT's the loss on right answers rose, on the same rows."""
+    """Return the relative increase of the loss on right answers over SFT's, on the same rows."""
     after, before = np.array(aligned[0]), np.array(sft[0])
     if not len(after) or not before.sum() > 0:
         return {}
@@ -339,9 +352,9 @@ def _loss_increase(
 def _log_ratios(
     aligned: Generator, sft: Generator, prompts: Sequence[Row], answers: Sequence[Answer]
 ) -> list[float]:
-    """log p(answer) under the aligned model less that under the assistant it was, a row, in nats.
+    """Return log p(answer) under the aligned model less that under the assistant, a row, in nats.
 
-    Its mean over the aligned model's own answers estimates KL(aligned ‖ SFT) of a whole completion.
+    The mean over the aligned model's own answers estimates KL(aligned ‖ SFT) of a whole completion.
     """
     examples = []
     for row, answer in zip(prompts, answers, strict=True):
@@ -385,7 +398,7 @@ def _side_by_side(rows: Sequence[Row], said: dict[str, list[Answer]], count: int
 
 
 def _describe_prompt(row: Row) -> dict[str, Any]:
-    """What a model was asked: the prompt, and what was said before it where anything was."""
+    """Return the prompt, and the history if there is one."""
     before = {"history": row["history"]} if row.get("history") else {}
     return {**before, "prompt": row["prompt"]}
 

@@ -1,4 +1,4 @@
-"""What evaluation measures."""
+"""Parameters of the evaluation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ REWARD_MODEL, LEXICON, NONE = JUDGES = ("reward_model", "lexicon", "none")
 
 @dataclass(frozen=True)
 class EvaluateParameters:
-    """What is measured, on the test split alone.
+    """The measurements to take, all on the test split.
 
-    `prompts` prompts of the pairs in `sources` (empty: all) are answered at temperature 1, up to `new_tokens`
-    tokens; `questions` of those in `question_sources` (empty: none) greedily. `completions` pairs give the
-    loss, `text_tokens` tokens (0: all) of the text in `text_sources` (empty: all) the bits per byte.
-    `few_shot` examples make the base model answer; `shown` prompts, and half as many questions, are put side
-    by side. `headline` names the sources of `test_pair_accuracy` (empty: all). `words`, each with its
-    `neighbours`, and `sentence` are what the probes look at. `judge` says what compares SFT and
-    aligned model: a second reward model (trained on its own labels), the lexicon of English tone, or nothing.
+    `prompts` prompts of the pairs in `sources` (empty: all) are answered at temperature 1, with up to
+    `new_tokens` tokens. `questions` of those in `question_sources` (empty: none) are answered greedily.
+    `completions` pairs give the loss. `text_tokens` tokens (0: all) of the text in `text_sources` (empty:
+    all) give the bits per byte. `few_shot` examples make the base model answer. `shown` prompts, and half as
+    many questions, are shown side by side. `headline` names the sources of `test_pair_accuracy` (empty: all).
+    The probes use `words`, each with its `neighbours`, and `sentence`. `judge` compares SFT and aligned
+    model: a second reward model (trained on its own labels), the lexicon of English tone, or none.
     """
 
     prompts: int = 256
@@ -51,11 +51,17 @@ class EvaluateParameters:
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> EvaluateParameters:
-        """From plain values, as they arrive in a process of their own. Raises UserError naming the key."""
+        """Return the parameters of plain values, as a training process gets them.
+
+        Raises:
+            UserError: A value is wrong; the message names the key.
+        """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        # Named here, as the dataclass's own error does not name the section.
         if unknown:
             raise UserError(f"evaluate.{unknown[0]} is not known")
         try:
+            # JSON has lists; the fields are tuples, which can be part of a key.
             lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
             return cls(**{**values, **lists})
         except (TypeError, ValueError) as error:

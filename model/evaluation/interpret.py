@@ -1,4 +1,4 @@
-"""Looking inside a model: which words stand near each other, and where a head looks.
+"""Probes of a model: nearest neighbours of words, and attention maps.
 
 Shapes: V vocabulary, D width, L layers, H heads, T tokens.
 """
@@ -19,9 +19,15 @@ from model.nn.transformer import Attention, Transformer
 
 
 def nearest_words(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int) -> list[tuple[str, float]]:
-    """The `count` words whose embeddings [V, D] point most nearly where `word`'s does, with their cosines.
+    """Return the words whose embeddings are nearest to a word's, with their cosines.
 
-    Only tokens that are whole words (a space and letters) are words here. Empty where `word` is none.
+    Only tokens that are a space and letters count as words.
+
+    Args:
+        embedding: [V, D].
+        tokenizer: The tokenizer.
+        word: The word; the result is empty if it is not a single token.
+        count: The number of neighbours.
     """
     words = whole_words(tokenizer)
     tokens = list(words)
@@ -30,12 +36,13 @@ def nearest_words(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int
     directions = F.normalize(embedding[tokens].float(), dim=-1)
     own = list(words.values()).index(word)
     cosines = directions @ directions[own]
+    # Stable, so that ties give the same report everywhere.
     order = cosines.argsort(descending=True, stable=True).tolist()
     return [(words[tokens[i]], cosines[i].item()) for i in order if i != own][:count]
 
 
 def whole_words(tokenizer: Tokenizer) -> dict[int, str]:
-    """The tokens that are a space and at least three letters, by id, without the space."""
+    """Return the tokens that are a space and at least three letters, by id, without the space."""
     words = {}
     for token in range(tokenizer.vocabulary):
         text = tokenizer.piece_bytes(token).decode("utf-8", errors="replace")
@@ -46,9 +53,9 @@ def whole_words(tokenizer: Tokenizer) -> dict[int, str]:
 
 @torch.no_grad()
 def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
-    """How much each head looks from each token at each earlier one: [L, H, T, T], rows sum to 1.
+    """Return the attention of each head from each token to each earlier one, [L, H, T, T]; rows sum to 1.
 
-    Taken beside the model's own pass, whose fused kernels do not give the weights.
+    Computed beside the model's own pass, whose fused kernels do not return the weights.
     """
     maps: list[Tensor] = []
 
@@ -59,6 +66,7 @@ def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
             for part in (module.q_proj(x), module.k_proj(x))
         )
         keys = keys.repeat_interleave(shape.heads // shape.kv_heads, 0)
+        # In float32: rows of a softmax in bfloat16 do not sum to 1.
         scores = (queries @ keys.transpose(-1, -2)).float() / math.sqrt(shape.head_size)
         later = torch.ones(len(tokens), len(tokens), dtype=torch.bool, device=x.device).triu(1)
         maps.append(scores.masked_fill(later, -math.inf).softmax(-1).cpu())
@@ -76,7 +84,7 @@ def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """One head's map of a sentence: `pieces` [T], `weights` [T][T], the head counted from 1."""
+    """One head's map of a sentence: `pieces` [T], `weights` [T][T]. Layer and head count from 1."""
 
     layer: int
     head: int
@@ -85,9 +93,9 @@ class AttentionMap:
 
 
 def find_attention_map(model: Transformer, tokenizer: Tokenizer, sentence: str) -> AttentionMap | None:
-    """The head that looks most at other words; None for a sentence of fewer than three tokens.
+    """Return the map of the head that attends most to other words; None for fewer than three tokens.
 
-    The first token does not count: heads with nothing to look for rest there (Xiao et al., 2023,
+    The first token is not counted: heads with nothing to attend to rest there (Xiao et al., 2023,
     arXiv:2309.17453).
     """
     tokens = tokenizer.encode(sentence)[: model.architecture.context]

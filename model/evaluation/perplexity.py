@@ -1,4 +1,4 @@
-"""How surprised a model is by rows that it may never have seen."""
+"""Losses of a model on rows that it may never have seen."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from model.training.pretrain import bits_per_byte
 
 @torch.no_grad()
 def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tokens: int) -> dict[str, float]:
-    """Losses of the model in `folder`, as evaluation measures them, on about `tokens` tokens of each.
+    """Return the losses of the model in `folder`, on the CPU, as evaluation measures them.
 
-    `bits_per_byte` of the texts, where they fill a context; `completion_loss` of the pairs' completions in
-    nats a token, where one fits. On the CPU.
+    Args:
+        folder: A model folder.
+        texts: Texts; give `bits_per_byte` if they fill a context.
+        pairs: Pairs; give `completion_loss` in nats a token if one fits the context.
+        tokens: About so many tokens of each are used.
     """
+    # On the CPU: the stage drift runs where no device is reserved for it.
     model, tokenizer = load_model(folder, dtype=compute_dtype("cpu"))
     context = model.architecture.context
     figures = {}
@@ -37,7 +41,7 @@ def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tok
 
 
 def _select_pairs(speaker: Generator, pairs: Iterable[Row], tokens: int) -> Iterator[Row]:
-    """The first pairs that fit the context, up to the one with which there are so many tokens."""
+    """Yield the first pairs that fit the context, until there are so many tokens."""
     held = 0
     for row in pairs:
         length = len(speaker.asking.encode_example(row).tokens)

@@ -1,4 +1,4 @@
-"""The one sampler: batched, with a static key-value cache, each row with its own end and temperature."""
+"""The sampler: batched, with a static key-value cache, each row with its own end and temperature."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from model.errors import UserError
 from model.nn.ops import prefix_sums
 from model.nn.transformer import KVCache, Transformer
 
-LOOK_EVERY = 16  # steps on a GPU from one look at the rows that go on to the next
-WARM_STEPS = 2  # steps on a GPU before one is recorded
+# Steps on a GPU between two checks of which rows have ended.
+LOOK_EVERY = 16
+# Steps on a GPU before one is recorded as a graph.
+WARM_STEPS = 2
 
 
 @dataclass
 class Completions:
     """B answers of at most N tokens, on the CPU.
 
-    `tokens` [B, N] int64 are padded with the end token; `lengths` [B] count the end token where there is
-    one; `ended` [B] says whether there is; `logprobs` [B, N] float32 are those of the whole distribution at
-    the row's temperature (1 where it is 0), 0 on padding.
+    `tokens` [B, N] int64 are padded with the end token. `lengths` [B] include the end token if there is one;
+    `ended` [B] is true if there is. `logprobs` [B, N] float32 are those of the whole distribution at the
+    row's temperature (1 for temperature 0), and 0 on padding.
     """
 
     tokens: Tensor
@@ -49,10 +51,21 @@ def generate_tokens(
 ) -> Completions:
     """Continue each prompt until its end token, `new_tokens` tokens, or the model's context.
 
-    `temperature` 0 takes the likeliest token; a tensor [B] gives each row its own. `top_k` (0: all) and
-    `top_p` restrict what is drawn (Fan et al., 2018; Holtzman et al., 2019). `uniforms` [B, N] in [0, 1)
-    decide each draw; without them they come from `seed`. `on_token` gets each step's tokens, one a row.
-    Raises UserError when a prompt is empty or fills the context.
+    Args:
+        model: The model.
+        prompts: Token rows, each at least one token.
+        new_tokens: The most tokens of an answer.
+        end: The end token.
+        temperature: 0 takes the likeliest token; a tensor [B] gives each row its own.
+        top_k: Draw among so many tokens (0: all; Fan et al., 2018).
+        top_p: Draw among this share of the probability (Holtzman et al., 2019).
+        uniforms: Random numbers [B, N] in [0, 1) that decide each draw; None: drawn from `seed`.
+        seed: The seed of the uniforms.
+        forbid: Tokens that are never drawn.
+        on_token: Called after each step with its tokens, one a row.
+
+    Raises:
+        UserError: A prompt is empty or fills the context.
     """
     context = model.architecture.context
     if not prompts:
@@ -63,13 +76,14 @@ def generate_tokens(
         raise UserError("a prompt is empty; give it at least one token")
     if longest >= context:
         raise UserError(f"a prompt has {longest} tokens, and the context is {context}: no room for an answer")
+    # Drawn on the CPU, so that a seed gives the same numbers for every device.
     if uniforms is None:
         uniforms = torch.rand(
             len(prompts), new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
         )
     steps = min(new_tokens, context - min(len(prompt) for prompt in prompts))
     batch = _Batch(model, prompts, steps, end, temperature, uniforms, (top_k, top_p, forbid))
-    # A look at which rows go on waits for the device: cheap on a CPU, as long as several steps on a GPU.
+    # Checking which rows have ended waits for the device: cheap on a CPU, as long as several steps on a GPU.
     look_every = LOOK_EVERY if batch.on_gpu and not on_token else 1
     for step in range(steps):
         if step == 0:
@@ -86,9 +100,9 @@ def generate_tokens(
 class _Batch:
     """Rows that are continued together.
 
-    A step changes tensors in place and never waits for the device. A GPU can so record one step as a CUDA
-    graph and repeat it: launching the some 500 small kernels of a step one by one takes several times as
-    long as running them.
+    A step changes tensors in place and never waits for the device. A GPU can therefore record one step as a
+    CUDA graph and repeat it. Launching the about 500 small kernels of a step one by one takes several times
+    as long as running them.
     """
 
     def __init__(
@@ -107,11 +121,12 @@ class _Batch:
         rows, new_tokens = uniforms.shape
         self.longest = max(len(prompt) for prompt in prompts)
         self.cache = KVCache(model, rows, min(self.longest + steps, model.architecture.context))
-        # Of every row, as the caller gets them.
+        # Results of all rows, in the caller's order.
         self.tokens = torch.full((rows, new_tokens), end, dtype=torch.int64, device=device)
         self.logprobs = torch.zeros((rows, new_tokens), device=device)
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
-        # Of the rows that are computed: `active` are their places among all, `live` those that go on.
+        # State of the rows still computed: `active` are their places among all rows, `live` those that have
+        # not ended.
         self.active = torch.arange(rows, device=device)
         self.live = torch.ones(rows, dtype=torch.bool, device=device)
         self.chosen = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -119,7 +134,7 @@ class _Batch:
         heat = torch.as_tensor(temperature, dtype=torch.float32).expand(rows)
         self.any_greedy = bool((heat <= 0).any())
         self.heat = heat.to(device)
-        # Of shape [1]: torch would read an index of shape [] back to the host.
+        # Of shape [1]: torch would copy an index of shape [] back to the host.
         self.column = torch.zeros(1, dtype=torch.int64, device=device)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.warm_steps = 0
@@ -136,7 +151,7 @@ class _Batch:
         if self.graph is not None:
             self.graph.replay()
             return
-        # The first steps run as they are: kernels are chosen and libraries set up in them.
+        # The first steps run without a graph: they choose kernels and set up libraries.
         if self.on_gpu and self.warm_steps >= WARM_STEPS and steps_left >= LOOK_EVERY:
             self.graph = torch.cuda.CUDAGraph()
             # Other threads, such as NCCL's watchdog, may call CUDA during the recording.
@@ -148,9 +163,9 @@ class _Batch:
         self.warm_steps += 1
 
     def drop_ended_rows(self) -> bool:
-        """Stop computing rows that have ended, once they are a quarter; return whether any row goes on.
+        """Stop computing ended rows once they are a quarter; return whether any row is live.
 
-        Until then they are computed along: only at a quarter does copying the others pay.
+        Below a quarter, copying the other rows costs more than it saves.
         """
         count = int(self.live.sum())
         if count and count <= 0.75 * len(self.active):
@@ -162,19 +177,20 @@ class _Batch:
         return count > 0
 
     def read_completions(self) -> Completions:
-        """All rows' answers, on the CPU."""
+        """Return all rows' answers, on the CPU."""
         tokens, lengths = self.tokens.cpu(), self.lengths.cpu()
         inside = torch.arange(tokens.shape[1]) < lengths.unsqueeze(1)
         return Completions(tokens, lengths, ((tokens == self.end) & inside).any(1), self.logprobs.cpu())
 
     def _next_hidden(self) -> None:
+        # Ended rows are computed along and must not write beyond the cache.
         self.cache.lengths.clamp_(max=self.model.architecture.context - 1)
         hidden = self.model(self.chosen.unsqueeze(1), cache=self.cache)
         self.cache.lengths += 1
         self._sample_row_tokens(hidden[:, -1])
 
     def _sample_row_tokens(self, hidden: Tensor) -> None:
-        """Draw a token a row from its hidden state, [B, D], and note it where the row has not ended."""
+        """Draw a token a row from its hidden state [B, D], and record it for rows that have not ended."""
         scores = self.model.compute_logits(hidden).float()
         uniforms = self.uniforms[:, self.column].squeeze(1)
         chosen, chances = sample_tokens(
@@ -199,8 +215,8 @@ def sample_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Draw one token a row: logits [B, V], uniforms [B], temperatures [B] -> ids [B], log-probabilities [B].
 
-    By the inverse of the cumulative distribution, so that equal uniforms give equal tokens. The
-    log-probabilities are those before top-k, top-p and `forbid`. `any_greedy` False says that no
+    Draws by the inverse of the cumulative distribution, so equal uniforms give equal tokens. The
+    log-probabilities are those before top-k, top-p and `forbid`. Set `any_greedy` to False only if no
     temperature is 0.
     """
     heated = scores / torch.where(temperature > 0, temperature, 1.0).unsqueeze(1)
@@ -209,7 +225,7 @@ def sample_tokens(
     reach = prefix_sums(allowed.exp())
     total = reach[:, -1].clone()
     drawn = torch.searchsorted(reach, (uniforms * total).unsqueeze(1), right=True).squeeze(1)
-    # Rounding may carry a uniform near 1 past the last token that can be drawn: there the sum is reached.
+    # Rounding may move a uniform near 1 past the last allowed token, where the sum first reaches its total.
     last = torch.searchsorted(reach, total.unsqueeze(1)).squeeze(1)
     chosen = torch.minimum(drawn, last)
     if any_greedy:
@@ -218,10 +234,11 @@ def sample_tokens(
 
 
 def filter_logprobs(logp: Tensor, top_k: int, top_p: float, forbid: Sequence[int]) -> Tensor:
-    """Log-probabilities [B, V] with -inf on what must not be drawn; at least one token stays."""
+    """Return log-probabilities [B, V] with -inf on tokens that must not be drawn; at least one remains."""
     if forbid:
         logp = logp.clone()
-        for token in forbid:  # one by one: an index of several would be copied from the host
+        # One by one: an index of several tokens would be copied from the host.
+        for token in forbid:
             logp[:, token] = float("-inf")
     if 0 < top_k < logp.shape[1]:
         least = logp.topk(top_k, dim=-1).values[:, -1:]

@@ -1,4 +1,4 @@
-"""Ways of asking a model: what stands before an answer, and what ends it."""
+"""Prompt formats: the text before an answer, and the tokens that end it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from model.data.chat_template import Row, Turn, chat_prompt, running_text, trunc
 from model.data.dataloader import Example
 from model.data.tokenizer import Tokenizer
 
-POOL = 256  # answered prompts a source, from which few-shot examples are taken
+# Answered prompts a source from which few-shot examples are taken.
+POOL = 256
 
 
 class PromptFormat(Protocol):
-    """How a pair (`prompt`, `completion`, `source`) is put to a model."""
+    """The protocol of a way to put a pair (`prompt`, `completion`, `source`) to a model."""
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """The tokens that end an answer."""
+        """Return the tokens that end an answer."""
 
     def encode_example(self, row: Row) -> Example:
-        """The pair's prompt as the model sees it, and its completion with what ends it, in tokens."""
+        """Return the pair's prompt as the model sees it, and its completion with its end, as tokens."""
 
 
 @dataclass(frozen=True)
 class Chat:
-    """As the assistant learned it: `<|user|>prompt<|assistant|>completion<|end|>`, after its history.
+    """The format that the assistant learned: `<|user|>prompt<|assistant|>completion<|end|>`.
 
-    The oldest turns are left out of a prompt that is longer than `room` tokens.
+    A history comes before it. The oldest turns are left out of a prompt that is longer than `room` tokens.
     """
 
     tokenizer: Tokenizer
@@ -47,7 +48,7 @@ class Chat:
 
 @dataclass(frozen=True)
 class Plain:
-    """As running text, which a model that was never taught to answer goes on with; `room` as for Chat."""
+    """Running text, which a model continues that never learned to answer; `room` as for Chat."""
 
     tokenizer: Tokenizer
     room: int | None = None
@@ -69,19 +70,20 @@ class Plain:
 
 
 class FewShot:
-    """After a few answered prompts of the same source, so that a base model answers.
+    """A prompt after a few answered prompts of the same source, which make a base model answer.
 
-    Brown et al., Language models are few-shot learners, 2020, arXiv:2005.14165. Each is a document:
-    a model that has only read knows no other way in which one thing ends and the next begins.
+    Brown et al., Language models are few-shot learners, 2020, arXiv:2005.14165. Each example is a document of
+    its own: a base model knows no other border between two things.
     """
 
     def __init__(self, tokenizer: Tokenizer, shots: Iterable[Row], count: int, room: int) -> None:
-        """Up to `count` of the `shots` go before a prompt, such that both fit `room` tokens."""
+        """Put up to `count` of the `shots` before each prompt, as many as fit `room` tokens with it."""
         self.plain = Plain(tokenizer, room)
         self.count, self.room = count, room
         self.shots: dict[str, list[list[int]]] = {}
         for shot in shots:
             known = self.shots.setdefault(shot["source"], [])
+            # Some examples are too long for a given prompt, so more than `count` are kept.
             if len(known) < POOL:
                 known.append(self.plain.encode_example(shot).tokens)
 
@@ -95,7 +97,7 @@ class FewShot:
         return Example([*chain.from_iterable(shots), *asked.prompt], asked.completion)
 
     def _fitting_shots(self, source: str, room: int) -> list[list[int]]:
-        """The first shots that take an even share of the room each, or less: as many as there are."""
+        """Return the first shots that take at most an even share of the room each, as many as possible."""
         for count in range(self.count, 0, -1):
             short = (shot for shot in self.shots.get(source, []) if len(shot) <= room // count)
             if len(found := list(islice(short, count))) == count:

@@ -1,4 +1,4 @@
-"""What a model says when it is asked, and how likely it finds what it should have said."""
+"""Answers of a model, and the likelihood that it gives to right answers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from model.nn.transformer import Transformer
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said: its tokens without what ended them, the row that is scored, and the text.
+    """An answer: its tokens without the stop token, the whole row for scoring, and the text.
 
-    `said` is the text as it was said; in `text` no space stands before or after it.
+    `said` is the exact text; `text` has no white space at its ends.
     """
 
     tokens: list[int]
@@ -33,12 +33,13 @@ class Answer:
 
     @property
     def text(self) -> str:
+        """Return the text without white space at its ends."""
         return self.said.strip()
 
 
 @dataclass(frozen=True)
 class Generator:
-    """A model and a way of asking it."""
+    """A model with a prompt format."""
 
     model: Transformer
     tokenizer: Tokenizer
@@ -47,7 +48,14 @@ class Generator:
     def generate_answers(
         self, rows: Sequence[Row], new_tokens: int, temperature: float, seed: int
     ) -> list[Answer]:
-        """Answers to the prompts of `rows`, in their order."""
+        """Return answers to the prompts of `rows`, in their order.
+
+        Args:
+            rows: The pairs whose prompts are answered.
+            new_tokens: The most tokens of an answer.
+            temperature: 0: greedy.
+            seed: The seed of the draws.
+        """
         if not rows:
             return []
         prompts = [self.asking.encode_example(row).prompt for row in rows]
@@ -58,17 +66,19 @@ class Generator:
         answers = []
         for prompt, tokens, length in zip(prompts, said.tokens.tolist(), said.lengths.tolist(), strict=True):
             kept = tokens[:length]
+            # A format may have further stop tokens besides the end token that the sampler knows.
             stop = next((place for place, token in enumerate(kept) if token in stops), None)
             body = kept[:stop]
             answers.append(Answer(body, prompt + kept, self.tokenizer.decode(body), stop is not None))
         return answers
 
     def row_losses(self, rows: Sequence[Row]) -> tuple[list[float], list[int]]:
-        """Return the loss of each row's completion with its end, in nats, and the number of its tokens.
+        """Return the loss of each row's completion with its end, in nats, and its number of tokens.
 
-        Rows that the context does not hold are left out.
+        Rows longer than the context are left out.
         """
         examples = [self.asking.encode_example(row) for row in rows]
+        # Truncated rows would give the loss of another text.
         examples = [e for e in examples if len(e.tokens) <= self.model.architecture.context]
         sums = completion_logprobs(self.model, examples, self.tokenizer.end)
         return [-value for value in sums], [len(example.completion) for example in examples]
@@ -83,9 +93,16 @@ class Generator:
 def completion_logprobs(
     model: Transformer, examples: Sequence[Example], padding: int, size: int = 32
 ) -> list[float]:
-    """Log-probability of each example's completion after its prompt, in nats, summed over its tokens."""
+    """Return the log-probability of each example's completion after its prompt, in nats.
+
+    Args:
+        model: The model.
+        examples: The examples, none longer than the context.
+        padding: The token that fills shorter rows.
+        size: The rows of one pass.
+    """
     device = model.model.embed_tokens.weight.device
-    # Rows of like length go through together.
+    # Rows of similar length share a pass, so that little is padding.
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i].tokens), i))
     sums = [0.0] * len(examples)
     for start in range(0, len(order), size):
@@ -99,7 +116,7 @@ def completion_logprobs(
 
 
 def normalise_answer(text: str) -> str:
-    """As SQuAD compares answers: lower case, no punctuation, no articles, single spaces.
+    """Return an answer as SQuAD compares it: lower case, no punctuation, no articles, single spaces.
 
     Rajpurkar et al., SQuAD, 2016, arXiv:1606.05250.
     """
@@ -108,18 +125,19 @@ def normalise_answer(text: str) -> str:
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
-    """1 when the answer is one of the references, normalised."""
+    """Return 1 if the normalised answer is one of the references, else 0."""
     return float(normalise_answer(answer) in {normalise_answer(reference) for reference in references})
 
 
 def best_f1(answer: str, references: Sequence[str]) -> float:
-    """Best harmonic mean, over the references, of precision and recall of words, normalised."""
+    """Return the best word-level F1 of the normalised answer over the references."""
     return max((_word_f1(answer, reference) for reference in references), default=0.0)
 
 
 def _word_f1(answer: str, reference: str) -> float:
     said, right = (normalise_answer(text).split() for text in (answer, reference))
     shared = (Counter(said) & Counter(right)).total()
+    # Two empty answers agree; one empty answer shares nothing.
     if not said or not right:
         return float(said == right)
     return 2 * shared / (len(said) + len(right))

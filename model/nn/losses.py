@@ -1,4 +1,4 @@
-"""Every loss of the pipeline as a small pure function, reduced in float32.
+"""The losses of all trainings, as pure functions that reduce in float32.
 
 Shapes: B rows, T tokens, P pairs, N positions, V vocabulary.
 """
@@ -11,41 +11,42 @@ from torch import Tensor
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed cross-entropy, in nats: logits [N, V] in any dtype, targets [N] (-100: not counted) -> scalar.
+    """Return the summed cross-entropy in nats: logits [N, V], targets [N] (-100: ignored) -> scalar.
 
-    In float32, because cross-entropy of bfloat16 logits returns a rounded loss.
+    Computed in float32: cross-entropy of bfloat16 logits returns a rounded loss.
     """
     return F.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Log-probability of each token under its logits: [..., V], [...] -> [...] float32."""
+    """Return the log-probability of each token under its logits: [..., V], [...] -> [...] float32."""
     logits = logits.float()
     return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
 
 
 def token_entropy(logits: Tensor) -> Tensor:
-    """Entropy of the distribution at each position, in nats: [..., V] -> [...] float32."""
+    """Return the entropy of the distribution at each position, in nats: [..., V] -> [...] float32."""
     logp = F.log_softmax(logits.float(), dim=-1)
     return -(logp.exp() * logp).sum(-1)
 
 
 def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Summed negative log-likelihood of the preferences: scores [P], [P] -> scalar.
+    """Return the summed negative log-likelihood of preferences: scores [P], [P] -> scalar.
 
-    Bradley & Terry, Rank analysis of incomplete block designs, 1952; as a reward model's loss in
-    Stiennon et al., Learning to summarize from human feedback, 2020, arXiv:2009.01325.
+    Bradley & Terry, Rank analysis of incomplete block designs, 1952; as a reward model's loss in Stiennon et
+    al., Learning to summarize from human feedback, 2020, arXiv:2009.01325.
     """
     return F.softplus(rejected.float() - chosen.float()).sum()
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the values where mask is 1."""
+    """Return the mean of the values where the mask is 1."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def whiten_values(values: Tensor, mask: Tensor, keep_mean: bool = False) -> Tensor:
-    """Values with deviation 1 over the masked tokens, and mean 0 unless the mean is kept."""
+    """Return values scaled to deviation 1 over the masked tokens, with mean 0 unless `keep_mean`."""
+    # Over all masked tokens of the batch, so that padding has no part in the statistics.
     mean = masked_mean(values, mask)
     variance = masked_mean((values - mean) ** 2, mask)
     whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
@@ -55,13 +56,19 @@ def whiten_values(values: Tensor, mask: Tensor, keep_mean: bool = False) -> Tens
 def generalised_advantages(
     rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float
 ) -> tuple[Tensor, Tensor]:
-    """Advantages and returns, [B, T] each, by GAE (Schulman et al., 2015, arXiv:1506.02438).
+    """Return advantages and returns, [B, T] each, by GAE (Schulman et al., 2015, arXiv:1506.02438).
 
-    Rows are right-padded: nothing follows the last token of a completion.
+    Args:
+        rewards: [B, T].
+        values: [B, T].
+        mask: [B, T], 1 on real tokens. Rows are right-padded, so nothing follows a completion's last token.
+        discount: The discount of later rewards (gamma).
+        trace: The decay of the trace (lambda).
     """
     following = torch.zeros_like(rewards[:, 0])
     next_value = torch.zeros_like(following)
     advantages = torch.zeros_like(rewards)
+    # Backwards: each advantage contains the discounted one after it.
     for t in range(rewards.shape[1] - 1, -1, -1):
         real = mask[:, t]
         delta = rewards[:, t] + discount * next_value - values[:, t]
@@ -74,10 +81,11 @@ def generalised_advantages(
 def policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
 ) -> tuple[Tensor, Tensor]:
-    """Summed clipped surrogate and summed share of clipped tokens, [B, T] -> scalars.
+    """Return the summed clipped surrogate and the summed clipped tokens, [B, T] -> scalars.
 
     Schulman et al., Proximal policy optimization, 2017, arXiv:1707.06347, equation 7.
     """
+    # Masked before exp: padding can hold differences that overflow.
     ratio = torch.exp((logprobs - old_logprobs) * mask)
     plain = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
@@ -85,6 +93,6 @@ def policy_loss(
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """Summed squared error, the worse of the clipped and the plain, halved: [B, T] -> scalar."""
+    """Return half the summed squared error, the worse of clipped and plain: [B, T] -> scalar."""
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * (torch.maximum((values - returns) ** 2, (clipped - returns) ** 2) * mask).sum()

@@ -1,4 +1,4 @@
-"""The transformer's operations, each in the form that is fastest where it runs."""
+"""Operations of the transformer, each in the form that is fastest on its device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from torch import Tensor
 
 
 class _FusedNorm(torch.autograd.Function):
-    """RMSNorm with its derivative by hand: on a CPU `F.rms_norm` runs as a chain of small operations."""
+    """RMSNorm with an explicit derivative: on a CPU `F.rms_norm` runs as a chain of small operations."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
         normed, scale = _rms_normalize(x, eps)
+        # The normed input is kept instead of x: the derivative needs it, and x can be freed.
         ctx.save_for_backward(normed, gain, scale)
         return normed * gain
 
@@ -31,7 +32,7 @@ class _FusedNorm(torch.autograd.Function):
 
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
-    """x / rms(x) · gain over the last dimension: [..., D] -> [..., D]."""
+    """Return x / rms(x) · gain over the last dimension: [..., D] -> [..., D]."""
     if x.device.type != "cpu":
         return F.rms_norm(x, gain.shape, gain, eps)
     if not torch.is_grad_enabled():
@@ -40,13 +41,14 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
 
 
 def _rms_normalize(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    # The norm accumulates in float32: squares of bfloat16 lose too many bits.
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = (size.square_().div_(x.shape[-1]).add_(eps)).rsqrt_().to(x.dtype)
     return x * scale, scale
 
 
 class _Rotation(torch.autograd.Function):
-    """Rotary positions; the derivative of a rotation is the rotation back."""
+    """Rotary positions. The derivative of a rotation is the rotation back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -61,21 +63,26 @@ class _Rotation(torch.autograd.Function):
 
 def _rotate_halves(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     first, second = x.chunk(2, dim=-1)
-    # In the layout of x and without addcmul: either is many times slower in bfloat16 on a CPU.
+    # In the layout of x and without addcmul: other forms are many times slower in bfloat16 on a CPU.
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
 
 
 def apply_rotary(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turn each head's halves by its position's angles: [B, H, T, head], [T or B·1·1, head/2]."""
+    """Rotate each head's halves by its position's angles: [B, H, T, head], [T or B·1·1, head/2]."""
     if x.device.type != "cpu" or not torch.is_grad_enabled():
         return _rotate_halves(x, cosines, sines)
     return _Rotation.apply(x, cosines, sines)
 
 
 def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor | None:
-    """What is added to the attention's scores, [1 or B, 1, T, T]: 0 where a token may look, -inf elsewhere.
+    """Return the additive attention mask, [1 or B, 1, T, T]: 0 where attention is allowed, -inf elsewhere.
 
-    None where `scaled_attention` is causal by itself. Every token may look at itself, so no row is empty.
+    None if `scaled_attention` is causal by itself. Every token may attend to itself, so no row is empty.
+
+    Args:
+        length: T.
+        documents: [B, T], the document of each token; attention stays inside a document. None: one document.
+        like: A tensor with the dtype and device of the mask.
     """
     if documents is None and not _by_products(like):
         return None
@@ -88,14 +95,15 @@ def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor |
 
 
 def additive_mask(allowed: Tensor, like: Tensor) -> Tensor:
-    """0 where allowed and -inf elsewhere, in the dtype of `like`."""
+    """Return 0 where allowed and -inf elsewhere, in the dtype of `like`."""
     return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill_(~allowed, -math.inf)
 
 
 def prefix_sums(shares: Tensor) -> Tensor:
-    """Running sums of shares, each from 0 to 1, over the last dimension.
+    """Return running sums over the last dimension of shares from 0 to 1.
 
-    On a GPU of whole numbers, 2⁻⁴⁰ apart: a sum of floats there depends on which of its blocks ends first.
+    On a GPU the sums are of integer multiples of 2⁻⁴⁰: a sum of floats there depends on the order of its
+    blocks.
     """
     if shares.device.type == "cpu":
         return shares.cumsum(-1)
@@ -103,7 +111,7 @@ def prefix_sums(shares: Tensor) -> Tensor:
 
 
 def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention: [B, H, T, head] queries on [B, H, S, head] keys and values; causal without mask."""
+    """Return attention of queries [B, H, T, head] on keys and values [B, H, S, head]; causal without mask."""
     if not _by_products(queries):
         return F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None)
     assert mask is not None
@@ -114,6 +122,7 @@ def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
         mask = mask.expand(rows, heads, length, keys.shape[1]).reshape(flat, length, -1)
     else:
         mask = mask[0]
+    # Two explicit products: torch's fused attention is slower in bfloat16 on a CPU.
     scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=1 / math.sqrt(head))
     return torch.bmm(scores.softmax(-1), values).view(rows, heads, length, head)
 

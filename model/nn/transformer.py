@@ -20,7 +20,7 @@ from model.nn.ops import additive_mask, apply_rotary, causal_mask, rms_norm, sca
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a model is, but for the tokens it knows, which are its tokenizer's to say.
+    """The size of a model, except for the vocabulary, which the tokenizer decides.
 
     `kv_heads` 0: as many as heads. `hidden` 0: 8/3 of the width, rounded up to a multiple of 32.
     """
@@ -51,28 +51,28 @@ class Shape:
 
 @dataclass(frozen=True)
 class ModelConfig(Shape):
-    """A shape with its vocabulary: all that a model's weights need to be laid out."""
+    """A shape with its vocabulary: all that the layout of the weights needs."""
 
     vocabulary: int = field(kw_only=True)
 
     @property
     def head_size(self) -> int:
-        """Width of one head."""
+        """Return the width of one head."""
         return self.width // self.heads
 
     @property
     def num_parameters(self) -> int:
-        """How many weights a model of this shape has."""
+        """Return the number of weights of a model of this shape."""
         attention = self.width * self.head_size * (2 * self.heads + 2 * self.kv_heads)
         block = attention + 3 * self.width * self.hidden + 2 * self.width
         return self.layers * block + self.width + self.vocabulary * self.width * (1 if self.tied else 2)
 
 
 class KVCache:
-    """Keys and values of the tokens so far, in place: [B, K, capacity, head] a layer; `lengths` [B] a row.
+    """Keys and values of the tokens so far: [B, K, capacity, head] a layer, `lengths` [B] a row.
 
-    Weights that read the same input are joined once for all the steps of a generation, so they must not
-    change while it lasts.
+    They are written in place. Weights that read the same input are joined once for a whole generation, so
+    they must not change while it lasts.
     """
 
     def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
@@ -95,9 +95,9 @@ class KVCache:
         self.values[layer][:, :, : values.shape[2]] = values
 
     def append_tokens(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write one token a row at the row's own length; all keys and values, [B, K, capacity, head].
+        """Write one token a row at the row's own length; return all keys and values, [B, K, capacity, head].
 
-        The whole capacity, masked, as a part of it would be copied for every product.
+        The whole capacity is returned, to be masked: a part of it would be copied for every product.
         """
         rows = torch.arange(len(keys), device=keys.device)
         self.keys[layer][rows, :, self.lengths] = keys[:, :, 0]
@@ -105,7 +105,7 @@ class KVCache:
         return self.keys[layer], self.values[layer]
 
     def keep_rows(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
+        """Keep these rows only."""
         self.keys = [part[rows] for part in self.keys]
         self.values = [part[rows] for part in self.values]
         self.lengths = self.lengths[rows]
@@ -139,7 +139,8 @@ class Attention(nn.Module):
         self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
     ) -> Tensor:
         a, (rows, length, _) = self.architecture, x.shape
-        # One product for the three projections; turning queries and keys together halves the small ops.
+        # One product for three projections; rotating queries and keys together halves the number of small
+        # operations.
         fused = F.linear(x, self.joined_weights() if cache is None else cache.attention[self.layer])
         heads = fused.view(rows, length, a.heads + 2 * a.kv_heads, a.head_size).transpose(1, 2)
         turned = apply_rotary(heads[:, : a.heads + a.kv_heads], *angles)
@@ -155,7 +156,7 @@ class Attention(nn.Module):
         return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.heads * a.head_size))
 
     def joined_weights(self) -> Tensor:
-        """The weights of queries, keys and values, one above the other."""
+        """Return the weights of queries, keys and values, concatenated by rows."""
         return torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
 
     def extra_repr(self) -> str:
@@ -163,7 +164,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """SwiGLU (Shazeer, 2020, arXiv:2002.05202)."""
+    """A SwiGLU feed-forward layer (Shazeer, 2020, arXiv:2002.05202)."""
 
     def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -174,18 +175,18 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
         if cache is None:
-            # Apart in training: joining the weights costs more than the one product saves.
+            # Two products in training: joining the weights at each step costs more than one product saves.
             return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
         gate, up = F.linear(x, cache.feed_forward[self.layer]).chunk(2, dim=-1)
         return self.down_proj(F.silu(gate) * up)
 
     def joined_weights(self) -> Tensor:
-        """The weights of the gate and of what passes it, one above the other."""
+        """Return the weights of the gate and of the gated projection, concatenated by rows."""
         return torch.cat([self.gate_proj.weight, self.up_proj.weight])
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each on the normed stream and added to it."""
+    """Attention and feed-forward, each on the normed residual stream and added to it."""
 
     def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -202,7 +203,7 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Embedding, blocks and final norm: what Hugging Face calls `model`."""
+    """Embedding, blocks and final norm: the module `model` of Hugging Face's Llama."""
 
     def __init__(self, architecture: ModelConfig) -> None:
         super().__init__()
@@ -221,25 +222,31 @@ class Transformer(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.model = Trunk(architecture)
+        # A tied model has no table of its own here, as in Hugging Face's folders.
         if not architecture.tied:
             self.lm_head = nn.Linear(architecture.width, architecture.vocabulary, bias=False)
         half = architecture.head_size // 2
+        # In float64: float32 angles lose precision at late positions.
         frequencies = architecture.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
         turns = torch.arange(architecture.context, dtype=torch.float64).unsqueeze(1) * frequencies
+        # Not persistent: they follow from the architecture, and Hugging Face's folders lack them.
         self.register_buffer("cosines", turns.cos().float(), persistent=False)
         self.register_buffer("sines", turns.sin().float(), persistent=False)
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> Transformer:
-        """Fresh weights, the same on every device: N(0, 0.02), and 0.02/√(2L) on what is added to the stream.
+        """Set fresh weights, the same on every device; return the model.
 
-        Radford et al., Language models are unsupervised multitask learners, 2019.
+        Weights are N(0, 0.02), and 0.02/√(2L) where the output is added to the residual stream (Radford et
+        al., Language models are unsupervised multitask learners, 2019).
         """
+        # A generator on the CPU, so that the weights do not depend on the device.
         random = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2:
                 parameter.fill_(1.0)
                 continue
+            # Two additions a layer: without the smaller scale the stream's variance grows with the depth.
             added = name.endswith(("o_proj.weight", "down_proj.weight"))
             scale = 0.02 / math.sqrt(2 * self.architecture.layers) if added else 0.02
             parameter.copy_(torch.randn(parameter.shape, generator=random) * scale)
@@ -248,11 +255,15 @@ class Transformer(nn.Module):
     def forward(
         self, tokens: Tensor, documents: Tensor | None = None, cache: KVCache | None = None
     ) -> Tensor:
-        """Hidden states after the final norm, [B, T, D], of tokens [B, T] int64.
+        """Return the hidden states after the final norm, [B, T, D].
 
-        Attention is causal and stays inside a document where `documents` [B, T] names one for each token.
-        With a cache: the prompts on the first call, then one token a row, [B, 1], at the row's own length.
-        The caller sets and advances `cache.lengths` and sets `cache.filled`.
+        With a cache, the first call takes the prompts. Later calls take one token a row, at the row's own
+        length. The caller sets and advances `cache.lengths` and sets `cache.filled`.
+
+        Args:
+            tokens: [B, T] int64, left-aligned rows; [B, 1] with a filled cache.
+            documents: [B, T], the document of each token. Attention is causal and stays inside a document.
+            cache: The cache of a generation.
         """
         length = tokens.shape[1]
         x = self.model.embed_tokens(tokens)
@@ -260,6 +271,7 @@ class Transformer(nn.Module):
         if cache is not None and cache.filled:
             at = cache.lengths
             cosines, sines = (part[at][:, None, None].to(x.dtype) for part in (self.cosines, self.sines))
+            # Rows have different lengths, so each sees its own part of the cache.
             seen = torch.arange(cache.capacity, device=x.device) <= at.unsqueeze(1)
             mask = additive_mask(seen[:, None, None], x)
         else:
@@ -270,6 +282,6 @@ class Transformer(nn.Module):
         return self.model.norm(x)
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
-        """Unnormalised log-probabilities of the next token: [..., D] -> [..., V] in the model's dtype."""
+        """Return logits of the next token: [..., D] -> [..., V] in the model's dtype."""
         weight = self.model.embed_tokens.weight if self.architecture.tied else self.lm_head.weight
         return F.linear(hidden, weight)

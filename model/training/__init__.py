@@ -1,5 +1,4 @@
-"""The trainings: launcher, training loop, optimizer, checkpoints, and one file a recipe (pretraining,
-SFT, reward model, PPO).
+"""Trainings: launcher, loop, optimizer, checkpoints, and one file a recipe (pretraining, SFT, reward, PPO).
 
 The network is in `model/nn/`; what is measured afterwards is in `model/evaluation/`.
 """

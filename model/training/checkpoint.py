@@ -15,22 +15,25 @@ from model.atomic_file import atomic_path
 from model.errors import UserError
 from model.training.distributed import ProcessGroup
 
+# Two, so that a damaged one leaves another to resume from.
 _KEPT = 2
 DAMAGED = ".damaged"
-_NONE = -1  # the step that stands for "no checkpoint" between processes
+# The step that means "no checkpoint" between processes.
+_NONE = -1
 
 
 class DamagedFile(Exception):
-    """The bytes of a file are not those that were written; the text says how that was seen."""
+    """The bytes of a file are not those that were written; the text gives the evidence."""
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write `state` as the checkpoint after `step` steps and keep the newest two.
 
-    Written aside, synced and renamed: a checkpoint is there whole or not at all.
+    The file is written aside, synced and renamed, so it is complete or absent.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(_checkpoint_path(folder, step), {"step": step, **state})
+    # Old files are removed only after the new one is complete.
     for old in _newest_first(folder)[_KEPT:]:
         old.unlink(missing_ok=True)
 
@@ -38,15 +41,20 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
 def load_checkpoint(
     folder: Path, note: Callable[[str], None], world: ProcessGroup | None = None
 ) -> dict[str, Any] | None:
-    """Return the newest checkpoint that is not damaged, its tensors on the CPU, or None if there is none.
+    """Return the newest undamaged checkpoint with tensors on the CPU; None if there is none.
 
-    The first process chooses the checkpoint and tells the others its step, so that all load the same one. A
-    damaged file is renamed to `NAME.damaged` and named through `note`.
+    The first process chooses the checkpoint and sends its step to the others, so that all load the same one.
+    A damaged file is renamed to `NAME.damaged`.
+
+    Args:
+        folder: The folder of the checkpoints.
+        note: Called with a sentence about each damaged file.
+        world: The processes of the training; None: this one alone.
 
     Raises:
-        UserError: another process does not find the chosen checkpoint.
-        Exception: any error that does not come from the bytes of the file, such as a lack of memory or a
-            failing disk, as it is. No file is touched then.
+        UserError: Another process does not find the chosen checkpoint.
+        Exception: Any error that does not come from the bytes of the file, such as a lack of memory or a
+            failing disk. No file is touched then.
     """
     world = world or ProcessGroup()
     state = _newest_checkpoint(folder, note) if world.rank == 0 else None
@@ -63,13 +71,13 @@ def load_checkpoint(
 
 
 def load_file(path: Path) -> dict[str, Any]:
-    """Load what `write_whole` wrote, onto the CPU. Raises DamagedFile if the bytes are not as written."""
+    """Load a file of `write_whole` onto the CPU. Raise DamagedFile if its bytes are not as written."""
     # torch does not compare the checksums in the file, so a flipped bit would become a wrong weight.
     _check_sums(path)
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # These are the signs by which torch tells damaged bytes from a lack of memory and all else.
+        # torch reports damaged bytes by these errors, and a lack of memory by others.
         damaged = isinstance(error, EOFError) or type(error).__name__ == "UnpicklingError"
         if not (damaged or (isinstance(error, RuntimeError) and "PytorchStreamReader" in str(error))):
             raise
@@ -78,16 +86,17 @@ def load_file(path: Path) -> dict[str, Any]:
 
 
 def write_whole(path: Path, state: dict[str, Any]) -> None:
-    """torch.save to a file beside `path`, synced to disk, then renamed over it."""
+    """Save `state` with torch.save to a file beside `path`, sync it, and rename it over `path`."""
     part = path.with_suffix(".part")
     with atomic_path(path, part), part.open("wb") as file:
         torch.save(state, file)
         file.flush()
+        # Without fsync a power failure after the rename can leave an empty file of the final name.
         os.fsync(file.fileno())
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `NAME.damaged`, or `NAME.damaged.2` and so on; return the new path."""
+    """Rename a damaged file to `NAME.damaged`, `NAME.damaged.2` and so on; return the new path."""
     number = 1
     while (aside := path.with_name(f"{path.name}{DAMAGED}{f'.{number}' if number > 1 else ''}")).exists():
         number += 1
@@ -105,13 +114,13 @@ def _newest_checkpoint(folder: Path, note: Callable[[str], None]) -> dict[str, A
 
 
 def _check_sums(path: Path) -> None:
-    """Compare each part of the archive with its CRC-32. Raises DamagedFile, or OSError of the disk."""
+    """Compare each part of the archive with its CRC-32. Raise DamagedFile, or the disk's OSError."""
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 wrong = archive.testzip()
         except OSError as error:
-            # A position outside the file, from a damaged directory of the archive.
+            # A damaged directory of the archive gives a position outside the file.
             if error.errno != errno.EINVAL:
                 raise
             raise DamagedFile("not a whole archive") from error
@@ -129,4 +138,5 @@ def _checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def _newest_first(folder: Path) -> list[Path]:
+    # Numbers are padded to eight digits, so the order of names is that of steps.
     return sorted(folder.glob("[0-9]*.pt"), reverse=True)

@@ -1,4 +1,4 @@
-"""Where a training process runs: its device, its arithmetic, and the other processes of its group."""
+"""The setting of a training process: its device, its arithmetic, and the other processes of its group."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import torch.distributed as dist
 from model.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda")
-# Weights, gradients and two moments of the optimizer, in float32: the least that a training holds.
+# Weights, gradients and two moments of the optimizer in float32: the least memory of a training.
 _BYTES_A_WEIGHT = 16
 
 
 def find_device(wanted: str = "auto") -> str:
-    """The kind of device to train on: "cuda" or "cpu".
+    """Return the kind of device to train on: "cuda" or "cpu".
 
-    Raises UserError when `wanted` names a device that this machine does not have.
+    Raises:
+        UserError: This machine does not have the device in `wanted`.
     """
     available = torch.cuda.is_available()
     if wanted == "auto":
@@ -45,7 +46,7 @@ def check_processes(device: str, processes: int) -> None:
 
 
 def check_memory(weights: int, device: str) -> None:
-    """Raise UserError if this machine has less memory than a training of so many weights holds."""
+    """Raise UserError if this machine has less memory than a training of so many weights needs."""
     if device == "cuda":
         there = torch.cuda.get_device_properties(0).total_memory
     else:
@@ -59,12 +60,12 @@ def check_memory(weights: int, device: str) -> None:
 
 
 def describe_device(kind: str) -> str:
-    """The kind of device as it enters a stage's key: results are comparable within one kind."""
+    """Return the kind of device as it enters a cache key: results are comparable within one kind."""
     return f"cuda {torch.cuda.get_device_name(0)}" if kind == "cuda" else "cpu"
 
 
 def describe_processor() -> str:
-    """The CPU by name, with the instructions that torch computes with there: bits are its own."""
+    """Return the CPU's name with torch's instruction set there; results are bit-identical within one."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -74,7 +75,7 @@ def describe_processor() -> str:
 
 
 def compute_dtype(device: str) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively, float32 elsewhere.
+    """Return bfloat16 if the hardware multiplies it natively, else float32.
 
     On a CPU without avx512_bf16 or amx_bf16, bfloat16 products are emulated and slower than float32.
     """
@@ -86,21 +87,21 @@ def compute_dtype(device: str) -> torch.dtype:
 
 
 def compute_repeatably() -> None:
-    """Have this process's CUDA operations give the same bits each time they are computed.
+    """Make this process's CUDA operations give the same bits each time.
 
-    An operation that cannot raises RuntimeError. Takes effect on libraries that have not been used yet.
+    An operation that cannot raises RuntimeError. Call it before the CUDA libraries are first used.
     """
-    # cuBLAS: with more than one workspace a sum depends on what else is computed at the time.
+    # cuBLAS: with several workspaces a sum depends on what else is computed at the time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Inductor: a kernel chosen by its time may add up in another order the next time.
+    # Inductor: kernels chosen by measured time may sum in another order the next time.
     os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     torch.use_deterministic_algorithms(True)
-    # Fresh memory is written before it is read here; filling it first would cost time only.
+    # All memory is written before it is read here; filling it first would only cost time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def too_few_units(name: str, count: int, processes: int) -> str:
-    """Say that a batch or the like cannot be shared among the processes."""
+    """Return the message that a batch or the like cannot be shared among the processes."""
     return (
         f"{name} is {count}, and processes is {processes}; each process needs one: raise {name}, "
         "or lower processes"
@@ -109,7 +110,7 @@ def too_few_units(name: str, count: int, processes: int) -> str:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that train together, one a device. Alone, every method is the identity."""
+    """The processes that train together, one a device. In a group of one, communication does nothing."""
 
     rank: int = 0
     size: int = 1
@@ -117,7 +118,7 @@ class ProcessGroup:
 
     @staticmethod
     def join_group(device: str) -> ProcessGroup:
-        """Enter the process group that the elastic launcher described in the environment."""
+        """Join the process group that the elastic launcher described in the environment."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ.get("RANK", "0"))
         if device == "cuda":
@@ -129,13 +130,13 @@ class ProcessGroup:
         return ProcessGroup(rank, size, device)
 
     def shard_rows(self, rows: int) -> slice:
-        """This process's contiguous part of `rows` rows."""
+        """Return this process's contiguous part of `rows` rows."""
         return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
     def check_units(self, count: int, name: str) -> None:
         """Raise UserError if some process would have none of `count` units; `name` is their preset key.
 
-        The processes add up their gradients together: one that has none leaves the others waiting.
+        The processes sum their gradients together, so one without units would leave the others waiting.
         """
         if count < self.size:
             raise UserError(too_few_units(name, count, self.size))
@@ -144,6 +145,7 @@ class ProcessGroup:
         """Sum each tensor over the processes, in place, in one message."""
         if self.size == 1 or not tensors:
             return
+        # One message: each all-reduce has a fixed cost, and a model has many small tensors.
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
         torch._foreach_copy_(
@@ -155,16 +157,22 @@ class ProcessGroup:
         )
 
     def gather_rows(self, tensor: torch.Tensor, rows: int) -> torch.Tensor:
-        """Rows that each process holds its `share` of, whole and in order on every process."""
+        """Return all rows, in order, on every process.
+
+        Args:
+            tensor: This process's part of the rows, as in `shard_rows`.
+            rows: The number of all rows.
+        """
         if self.size == 1:
             return tensor
+        # A sum over zeros, as shares may differ by a row and all_gather wants equal ones.
         whole = torch.zeros((rows, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
         whole[self.shard_rows(rows)] = tensor
         dist.all_reduce(whole)
         return whole
 
     def any_process(self, flag: bool) -> bool:
-        """True on every process as soon as it is true on one."""
+        """Return True on every process if `flag` is true on any."""
         if self.size == 1:
             return flag
         shared = torch.tensor(float(flag), device=self.device)
@@ -172,7 +180,7 @@ class ProcessGroup:
         return bool(shared.item() > 0)
 
     def from_first(self, value: int) -> int:
-        """Return the value that the first process gave, on every process."""
+        """Return the first process's value on every process."""
         if self.size == 1:
             return value
         shared = torch.tensor(value, dtype=torch.int64, device=self.device)
@@ -180,6 +188,6 @@ class ProcessGroup:
         return int(shared.item())
 
     def wait_for_all(self) -> None:
-        """Return once every process has come here."""
+        """Return once every process has reached this call."""
         if self.size > 1:
             dist.barrier()

@@ -1,4 +1,4 @@
-"""From a learner's float32 masters to a model folder."""
+"""Export of a learner's float32 master weights to a model folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ def export_model(
     folder: Path,
     inside: str = "",
 ) -> None:
-    """Write the masters as a Llama-layout folder, on the first process only.
+    """Write the master weights as a Llama-layout folder, on the first process only.
 
-    `inside` is the prefix of the transformer's names where it is a part of the learner's module.
+    `inside` is the prefix of the transformer's names if it is a part of the learner's module.
     """
     if learner.world.rank:
         return
     state = learner.master_state()
+    # A new module in float32: the learner's own may compute in bfloat16, or be compiled.
     model = Transformer(architecture)
     model.load_state_dict({name: state[inside + name].cpu() for name, _ in model.named_parameters()})
     save_model(model, tokenizer, folder)

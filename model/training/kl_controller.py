@@ -1,8 +1,8 @@
-"""How far a policy may move from the model that it started as: price, bounds, undone steps, the best step.
+"""Control of the distance between a policy and its start: price, bounds, undone steps, best step.
 
 A step is checked after its update on the answers of that step, as TRPO measures its constraint: on states
-that the policy before the update visited. One that fails is taken again at half the rate, which is TRPO's
-line search (Schulman et al., 2015, arXiv:1502.05477). Divergences are estimated token by token without bias
+that the policy before the update visited. A step that fails is repeated at half the rate, which is TRPO's
+line search (Schulman et al., 2015, arXiv:1502.05477). Divergences are estimated token by token, without bias
 and never below 0 (Schulman, Approximating KL divergence, 2020, joschu.net/blog/kl-approx.html).
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# The demo's values, by which those of other runs are derived (docs/notebook.md has the trials).
+# The values of the two presets, from which others are derived; docs/notebook.md has the trials.
 SMALL_WIDTH, SMALL_RATE = 128, 8e-4
 LARGE_WIDTH, LARGE_RATE = 768, 3e-5
 ANSWERS_AN_UPDATE = 64
@@ -31,12 +31,14 @@ EVALUATIONS = 5
 def derive_learning_rate(width: int, answers: float) -> float:
     """Return the learning rate for a policy of a width and an optimizer step on so many answers.
 
-    The rate falls with the width between those of the two presets. It falls with the root of the answers
-    where these are fewer than the demo's, as Adam's steps on noisy gradients are as long as on clean ones
-    (Malladi et al., On the SDEs and scaling rules for adaptive gradient algorithms, 2022, arXiv:2205.10287).
+    The rate falls with the width between those of the two presets. With fewer answers than the demo's it
+    falls with their root, as Adam's steps on noisy gradients are as long as on clean ones.
+
+    Malladi et al., On the SDEs and scaling rules for adaptive gradient algorithms, 2022, arXiv:2205.10287.
     """
     share = math.log(width / SMALL_WIDTH) / math.log(LARGE_WIDTH / SMALL_WIDTH)
     rate = SMALL_RATE * (LARGE_RATE / SMALL_RATE) ** min(1.0, max(0.0, share))
+    # Two significant digits: derived values are recorded and read by people.
     return float(f"{rate * math.sqrt(min(1.0, answers / ANSWERS_AN_UPDATE)):.2g}")
 
 
@@ -46,7 +48,7 @@ def derive_steps(prompts: int, batch: int) -> int:
 
 
 def derive_horizon(steps: int, batch: int) -> float:
-    """Return the number of answers over which the price of divergence adapts: a part of the whole run's."""
+    """Return the number of answers over which the price of divergence adapts: a share of the run's."""
     return max(1.0, HORIZON_SHARE * steps * batch)
 
 
@@ -56,17 +58,17 @@ def derive_max_kl(kl_target: float) -> float:
 
 
 def derive_max_step_kl(max_kl: float) -> float:
-    """Return the bound on what one step may add: a part of the whole."""
+    """Return the bound on the divergence that one step may add: a share of the whole."""
     return STEP_SHARE * max_kl
 
 
 def estimate_kl(logprobs: Tensor, other: Tensor, weights: Tensor, mask: Tensor) -> float:
-    """Return the mean KL(p‖q) of an answer in nats from tokens that a third policy sampled.
+    """Return the mean KL(p‖q) of an answer in nats, from tokens that a third policy sampled.
 
     Args:
         logprobs: log p of the tokens, [B, N].
         other: log q of the same tokens, [B, N].
-        weights: p divided by the policy that sampled, [B, N]; ones where p itself did.
+        weights: p divided by the sampling policy, [B, N]; ones if p itself sampled.
         mask: 1 on real tokens, [B, N].
     """
     gap = (logprobs - other).double()
@@ -76,13 +78,13 @@ def estimate_kl(logprobs: Tensor, other: Tensor, weights: Tensor, mask: Tensor) 
 
 @dataclass
 class StepBrake:
-    """Decides whether a step went too far, and lowers the learning rate each time that one did.
+    """The decision to undo a step, which also lowers the learning rate.
 
     Attributes:
-        max_kl: bound on the divergence from the model that it started as, nats an answer.
-        max_step_kl: bound on the divergence between the policies before and after a step.
-        rate: factor on the learning rate; halved by every step that is undone.
-        undone: how many steps were undone.
+        max_kl: Bound on the divergence from the start, in nats an answer.
+        max_step_kl: Bound on the divergence between the policies before and after a step.
+        rate: Factor on the learning rate; halved by every undone step.
+        undone: The number of undone steps.
     """
 
     max_kl: float
@@ -91,10 +93,16 @@ class StepBrake:
     undone: int = 0
 
     def is_too_far(self, before: float, after: float, moved: float) -> bool:
-        """Return whether to undo a step: its own divergence `moved`, or the whole one, exceeds its bound.
+        """Return whether to undo a step: its own divergence, or the whole one, exceeds its bound.
 
-        A step that leads back towards the start is kept even above `max_kl`. What is not a number is too far.
+        A step that leads back towards the start is kept even above `max_kl`.
+
+        Args:
+            before: The divergence from the start before the step.
+            after: The divergence from the start after the step; not finite: too far.
+            moved: The divergence between the two policies; not finite: too far.
         """
+        # Comparisons with NaN are false, so a broken step would pass the bounds below.
         if not (math.isfinite(after) and math.isfinite(moved)):
             return True
         return moved > self.max_step_kl or (after > self.max_kl and after > before)
@@ -110,14 +118,14 @@ class BestStep:
     """The step with the highest held-out score that is within both bounds; step 0 is the start.
 
     Attributes:
-        max_kl: bound on the held-out divergence.
-        max_loss_increase: bound on the share by which the loss on right answers exceeds that of step 0.
-        step: the best step until now; -1 before the first evaluation.
-        score: its held-out score.
-        first: the score of step 0.
-        first_loss: the loss of step 0 on held-out right answers; NaN where there are none.
-        passed_over: steps with a higher score than all before that lost too much on right answers.
-        weights: its parameters by name, on the CPU.
+        max_kl: Bound on the held-out divergence.
+        max_loss_increase: Bound on the relative increase of the loss on right answers over step 0.
+        step: The best step until now; -1 before the first evaluation.
+        score: Its held-out score.
+        first: The score of step 0.
+        first_loss: The loss of step 0 on held-out right answers; NaN if there are none.
+        passed_over: Steps with a higher score than all before that lost too much on right answers.
+        weights: Its parameters by name, on the CPU.
     """
 
     max_kl: float
@@ -134,26 +142,28 @@ class BestStep:
     ) -> bool:
         """Keep the step if it is the best until now; return whether it is.
 
-        `loss` is that on held-out right answers. NaN, where there are none, bounds nothing.
+        `loss` is the loss on held-out right answers; NaN, if there are none, bounds nothing.
         """
         if step == 0:
             self.first, self.first_loss = score, loss
         if not (score > self.score and kl <= self.max_kl):
             return False
+        # A reward can rise while right answers become unlikely; such a step is never the result.
         if loss > self.first_loss * (1 + self.max_loss_increase):
             self.passed_over += 1
             return False
         self.step, self.score = step, score
+        # A copy on the CPU takes no memory of the device.
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of it."""
+        """Return the part of it that a checkpoint holds."""
         names = ("step", "score", "first", "first_loss", "passed_over", "weights")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what `state` gave."""
+        """Restore the values of `state_dict`."""
         self.step, self.score, self.first = int(state["step"]), float(state["score"]), float(state["first"])
         self.first_loss, self.passed_over = float(state["first_loss"]), int(state["passed_over"])
         self.weights = state["weights"]

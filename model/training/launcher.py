@@ -1,8 +1,8 @@
-"""Start a training function in a process group of its own, and hear from it while it runs.
+"""A launcher that runs a training function in a process group of its own and receives its events.
 
-The group is started by torch's elastic launcher, one process a device: GPU memory is given back when
-it ends, a crash stays inside, and two devices are a number. What the function reports arrives as one
-JSON object a line on the group's standard output; everything else it prints goes to the log.
+torch's elastic launcher starts one process a device. GPU memory is freed when the group ends, a crash does
+not reach the caller, and several devices are only a number. Events arrive as one JSON object a line on the
+group's standard output; everything else that it prints goes to the log.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from model.events import (
 )
 from model.processes import child_environment, die_with_parent, write_private
 
-# glibc gives freed memory back to the system eagerly, and training asks for the same sizes again each
-# step: keeping it is worth a fifth of the speed on a CPU.
+# glibc returns freed memory to the system eagerly, but training asks for the same sizes again each step.
+# Keeping it gains a fifth of the speed on a CPU.
 RUNTIME = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
@@ -61,18 +61,28 @@ def launch_training(
 ) -> dict[str, Any]:
     """Run `function(**arguments, report=...)` in its own process group and return its result.
 
-    `arguments` and the result are JSON-able. `on_event` is called with each reported event as it arrives;
-    all else that the group prints goes to the file `log`.
-    Raises UserError when the function did, OSError where its disk was full, TrainingFailed when the group
-    died. On an exception here (Ctrl-C included) the group gets SIGTERM, time to write a checkpoint, and then
+    On an exception here, Ctrl-C included, the group gets SIGTERM, time to write a checkpoint, and then
     SIGKILL.
+
+    Args:
+        function: A function of a module that the processes can import.
+        arguments: Its arguments, which JSON can hold. So must its result be.
+        processes: The number of processes.
+        on_event: Called with each reported event as it arrives.
+        log: The file for all other output of the group.
+
+    Raises:
+        UserError: The function raised it.
+        OSError: The group's disk was full.
+        TrainingFailed: The group died.
     """
     job = {"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments}
     environment = {**RUNTIME, **child_environment()}
     # torchrun pins OpenMP to one thread a process unless told otherwise.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    # Events must arrive while the function runs, not when a buffer is full.
     environment["PYTHONUNBUFFERED"] = "1"
-    # Not on the command line: every user of the machine can read that, and it has room for 128 KB only.
+    # Not on the command line, which every user of the machine can read and which holds 128 KB only.
     order = job_file(log)
     write_private(order, json.dumps(job))
     command = [sys.executable, "-m", MODULE, "agent", str(os.getpid()), str(processes), str(order)]
@@ -82,6 +92,7 @@ def launch_training(
             stdout=subprocess.PIPE,
             stderr=errors,
             env=environment,
+            # Ctrl-C must reach the launcher alone, which then ends the group in order.
             start_new_session=True,
             text=True,
         )
@@ -93,7 +104,7 @@ def launch_training(
 
 
 def job_file(log: Path) -> Path:
-    """Return the file that tells the processes of a group what to do; it is there while they run."""
+    """Return the file with the job of a group's processes; it exists while they run."""
     return log.with_suffix(JOB)
 
 
@@ -109,6 +120,7 @@ def _read_events(group: subprocess.Popen[str], on_event: EventCallback, log: Pat
         elif isinstance(event, Result):
             result = event.value
         elif isinstance(event, Failure):
+            # The first failure is kept: those of other processes are usually its consequence.
             failure = failure or event
         else:
             on_event(event)
@@ -127,7 +139,7 @@ def _read_events(group: subprocess.Popen[str], on_event: EventCallback, log: Pat
 
 
 def _last_words(code: int, log: Path) -> str:
-    """How a group ended that said neither a result nor an error: most often something killed it."""
+    """Return how a group ended that reported neither a result nor an error; usually it was killed."""
     said = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     last = next((line for line in reversed(said) if any(letter.isalnum() for letter in line)), "")
     killed = re.search(r"Signal \d+ \((SIG[A-Z]+)\) received", last)
@@ -149,6 +161,7 @@ def _parse_event(line: str) -> Event | None:
 
 def _end_group(group: subprocess.Popen[str]) -> None:
     if group.poll() is None:
+        # The whole group: the agent's workers are separate processes.
         for sign, grace in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, 5.0)):
             try:
                 os.killpg(group.pid, sign)
@@ -178,6 +191,7 @@ def _run_worker(parent: str, order: str) -> int:
         if first:
             _print_event(event)
 
+    # Errors come from every process: any of them may be the first to fail.
     def report_error(kind: str, text: str) -> None:
         _print_event(Failure(kind, text, traceback.format_exc()))
 
@@ -210,12 +224,12 @@ def _print_event(event: Event) -> None:
 
 
 def imported_sources() -> dict[str, str]:
-    """Return the SHA-256 of each module file that this process imported from its own source tree, by name."""
+    """Return the SHA-256 of each module file that this process imported from its source tree, by name."""
     root = Path(__file__).resolve().parents[2]
     found = {}
     for name, module in sorted(sys.modules.items()):
         path = Path(getattr(module, "__file__", None) or "/")
-        # A virtual environment may stand inside the tree.
+        # A virtual environment may be inside the tree.
         own = path.is_relative_to(root) and "site-packages" not in path.parts
         if own and path.suffix == ".py" and not name.startswith("__"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -223,7 +237,7 @@ def imported_sources() -> dict[str, str]:
 
 
 def _full_disk(error: BaseException | None) -> OSError | None:
-    """The error that says so: torch raises one of its own after it."""
+    """Return the disk's error in an exception chain: torch raises one of its own after it."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return error
@@ -232,7 +246,7 @@ def _full_disk(error: BaseException | None) -> OSError | None:
 
 
 def _tell_memory() -> None:
-    """The most memory that this process held on its GPU, in bytes: each process says its own."""
+    """Report the most memory that this process held on its GPU, in bytes; each process reports its own."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         _print_event(Usage(gpu_memory=torch.cuda.max_memory_allocated()))

@@ -1,4 +1,4 @@
-"""Float32 master weights under a module that computes in bfloat16, and the optimizers that step them."""
+"""Float32 master weights for a module that computes in bfloat16, and the optimizers that update them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from model.training.distributed import ProcessGroup
 
 @dataclass(frozen=True)
 class OptimizerParameters:
-    """How weights move.
+    """Parameters of the optimizers and of the learning-rate schedule.
 
-    `learning_rate` drives AdamW; `muon_learning_rate`, where above 0, drives Muon on the matrices of the
-    blocks, while embeddings, heads and gains stay with AdamW.
+    `learning_rate` is AdamW's. A `muon_learning_rate` above 0 uses Muon for the matrices of the blocks;
+    embeddings, heads and gains stay with AdamW. `warmup` and `decay` are shares of the steps; `final` is the
+    last factor.
     """
 
     learning_rate: float = 3e-3
@@ -28,7 +29,8 @@ class OptimizerParameters:
     warmup: float = 0.02
     decay: float = 0.4
     final: float = 0.0
-    derives_rate: ClassVar[bool] = False  # whether a learning rate of 0 stands for a derived one
+    # Whether a learning rate of 0 means a derived one.
+    derives_rate: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "clip"):
@@ -48,7 +50,7 @@ class OptimizerParameters:
             raise ValueError("warmup and decay are shares of the steps; together they must not exceed 1")
 
     def lr_scale(self, step: int, steps: int) -> float:
-        """Factor on the learning rates at a step: linear warm-up, hold, linear decay.
+        """Return the factor on the learning rates at a step: linear warm-up, hold, linear decay.
 
         Hägele et al., Scaling laws beyond fixed training durations, 2024, arXiv:2405.18392.
         """
@@ -60,11 +62,12 @@ class OptimizerParameters:
 
 
 def orthogonalize_matrices(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly: [N, rows, columns] -> the same shape.
+    """Return approximately the nearest semi-orthogonal matrices: [N, rows, columns] -> the same shape.
 
     The quintic Newton-Schulz iteration of Jordan et al., Muon, 2024 (kellerjordan.github.io/posts/muon).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
+    # The smaller side makes the smaller gram matrix.
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -75,7 +78,7 @@ def orthogonalize_matrices(matrices: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon:
-    """Momentum, orthogonalised: one stack of matrices a shape, so that small models stay fast."""
+    """Orthogonalised momentum. Matrices of one shape are stacked, which keeps small models fast."""
 
     def __init__(self, matrices: list[Tensor], dtype: torch.dtype, momentum: float = 0.95) -> None:
         shapes: dict[torch.Size, list[Tensor]] = {}
@@ -90,13 +93,13 @@ class Muon:
 
     @torch.no_grad()
     def step(self, learning_rate: float, weight_decay: float) -> None:
-        """One step on the gradients that the matrices hold."""
+        """Take one step on the gradients that the matrices hold."""
         for stack, buffer in zip(self.stacks, self.buffers, strict=True):
             gradient = torch.stack([matrix.grad for matrix in stack if matrix.grad is not None])
             buffer.lerp_(gradient, 1 - self.momentum)
             update = orthogonalize_matrices(gradient.lerp(buffer, self.momentum).to(self.dtype)).float()
             rows, columns = stack[0].shape
-            # Keeps the size of the update alike for every shape (Liu et al., 2025, arXiv:2502.16982).
+            # Gives updates of every shape the same size (Liu et al., 2025, arXiv:2502.16982).
             scale = max(1.0, rows / columns) ** 0.5
             torch._foreach_mul_(stack, 1 - learning_rate * weight_decay)
             torch._foreach_add_(stack, list(update.unbind()), alpha=-learning_rate * scale)
@@ -105,9 +108,9 @@ class Muon:
 class MixedPrecisionOptimizer:
     """A module, its float32 master weights and their optimizers: everything that a step changes.
 
-    `module` computes in `dtype`. Where that is float32 its own parameters are the masters; else masters
-    are copies that are stepped in float32 and written back, and gradients of several micro-batches are
-    added up in float32.
+    `module` computes in `dtype`. If that is float32, its own parameters are the masters. Otherwise the
+    masters are float32 copies that are updated and written back, and gradients of micro-batches are summed in
+    float32.
     """
 
     def __init__(
@@ -132,10 +135,12 @@ class MixedPrecisionOptimizer:
         self.muon = Muon(matrices, dtype, 0.95) if matrices else None
         groups = [
             {"params": [p for p in rest if p.ndim >= 2], "weight_decay": parameters.weight_decay},
+            # Gains and biases are not decayed.
             {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
         ]
         self.adam = torch.optim.AdamW(
             [group for group in groups if group["params"]],
+            # Fused: one pass over each parameter instead of a chain of small operations.
             lr=parameters.learning_rate, betas=(parameters.beta1, parameters.beta2), fused=True,
         )  # fmt: skip
 
@@ -153,12 +158,19 @@ class MixedPrecisionOptimizer:
             weight.grad = None
 
     def step(self, scale: float) -> float:
-        """Clip, step the masters, write them back; the norm of the gradient before clipping.
+        """Sum the gradients over the processes, clip them, update the masters and write them back.
 
-        Sums the gradients over the processes first. Raises FloatingPointError, before anything has
-        changed, when the norm is not finite.
+        Args:
+            scale: The factor on the learning rates.
+
+        Returns:
+            The norm of the gradient before clipping.
+
+        Raises:
+            FloatingPointError: The norm is not finite. Nothing has changed then.
         """
         gradients = [master.grad for master in self.masters if master.grad is not None]
+        # Before clipping: the norm must be that of the whole batch.
         self.world.all_reduce(gradients)
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.parameters.clip).item()
         if norm != norm or norm in (float("inf"), float("-inf")):
@@ -185,17 +197,17 @@ class MixedPrecisionOptimizer:
             torch._foreach_copy_([*self.weights], self.masters)
 
     def master_state(self) -> dict[str, Tensor]:
-        """Parameters by name, in float32."""
+        """Return the float32 parameters by name."""
         return dict(zip(self.names, (master.detach() for master in self.masters), strict=True))
 
     @torch.no_grad()
     def load_masters(self, state: dict[str, Tensor]) -> None:
-        """The inverse of master_state: other weights, the optimizers as they are."""
+        """Load weights of `master_state`; the optimizers' state is unchanged."""
         torch._foreach_copy_(self.masters, [state[name] for name in self.names])
         self.write_back()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as tensors and plain values."""
+        """Return everything that the next step depends on, as tensors and plain values."""
         return {
             "masters": [master.detach() for master in self.masters],
             "adam": self.adam.state_dict(),
@@ -204,7 +216,7 @@ class MixedPrecisionOptimizer:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of state_dict, on this process's device."""
+        """Restore the values of `state_dict`, on this process's device."""
         torch._foreach_copy_(self.masters, state["masters"])
         self.adam.load_state_dict(state["adam"])
         if self.muon:

@@ -1,4 +1,4 @@
-"""Reinforcement learning from human feedback: the assistant's own answers, scored by the reward model.
+"""Reinforcement learning from human feedback: the reward model scores the assistant's own answers.
 
 PPO (Schulman et al., 2017, arXiv:1707.06347) with a penalty on the divergence from the assistant it started
 as (Ziegler et al., 2019, arXiv:1909.08593; Ouyang et al., 2022, arXiv:2203.02155; Huang et al., 2024,
@@ -44,14 +44,13 @@ from model.training.trainer import Trainer, TrainingTask, micro_batches
 
 Score = Callable[[Sequence[Sequence[int]]], Tensor]
 
-
 MOST_TRIES = 6  # of one step, each at half the rate of the one before
-# Of the first minibatch, on average: rounding of float32, of bfloat16, and what no rounding explains.
+# Mean distance of the first minibatch's ratios from 1: by float32 rounding, by bfloat16 rounding, by a bug.
 RATIO_NOISE, RATIO_NOISE_BFLOAT16, RATIO_BROKEN = 1e-3, 0.05, 0.5
 
 
 class PPOTrainer(TrainingTask):
-    """Answers, scores, advantages, and a few clipped steps on them."""
+    """The PPO recipe: answers, scores, advantages, and a few clipped optimizer steps on them."""
 
     def __init__(
         self,
@@ -92,9 +91,10 @@ class PPOTrainer(TrainingTask):
 
     @torch.no_grad()
     def roll_out(self, prompts: list[list[int]], place: tuple[int, ...]) -> Rollouts:
-        """Answer and score the prompts; the random numbers are those of `place`, whatever the process."""
+        """Answer and score the prompts, with the random numbers of `place` for any number of processes."""
         settings, end = self.parameters, self.tokenizer.end
         count = len(prompts)
+        # For all rows, then cut: a row's numbers do not depend on the number of processes.
         uniforms = seeded_rng(self.seed, *place).random((count, settings.new_tokens))
         share = self.world.shard_rows(count)
         mine = prompts[share]
@@ -114,6 +114,7 @@ class PPOTrainer(TrainingTask):
         steps = torch.arange(settings.new_tokens, device=self.world.device)
         mask = (steps < answers.lengths.to(self.world.device).unsqueeze(1)).float()
         logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
+        # Computed again by a training pass: the sampler's cached pass rounds differently.
         for part in micro_batches(slice(0, len(mine)), settings.micro_batch or settings.batch):
             logits, values[part] = self.policy(tokens[part], positions[part])
             logprobs[part] = self._token_logprobs(logits, completions[part])
@@ -128,7 +129,7 @@ class PPOTrainer(TrainingTask):
         return token_logprobs(logits.float() / self.parameters.temperature, tokens)
 
     def token_rewards(self, rollouts: Rollouts) -> Tensor:
-        """Reward of each token, [B, N]: the divergence's price everywhere, the answer's score at its end."""
+        """Return the reward of each token, [B, N]: the score at the end less the price of divergence."""
         rewards = -self.kl_coefficient * rollouts.token_kl()
         last = (rollouts.mask.sum(1).long() - 1).clamp(min=0)
         return rewards.scatter_add(1, last.unsqueeze(1), self.final_scores(rollouts).unsqueeze(1))
@@ -177,7 +178,7 @@ class PPOTrainer(TrainingTask):
     def _learn_all(
         self, step: int, rollouts: Rollouts, advantages: Tensor, returns: Tensor, values: Tensor
     ) -> dict[str, float]:
-        """Take the optimizer steps on a step's answers; their mean figures."""
+        """Take the optimizer steps on a step's answers; return their mean metrics."""
         settings = self.parameters
         sums: dict[str, float] = {}
         size = settings.batch // settings.minibatches
@@ -222,8 +223,8 @@ class PPOTrainer(TrainingTask):
         return dict(zip(names, (sums / total).tolist(), strict=True))
 
     def _check_first_ratio(self, off: float) -> None:
-        # The policy that learns is the one that answered, so its ratio is 1 but for rounding: other shapes of
-        # a pass, as on several processes, add up in another order.
+        # The learning policy is the one that answered, so its ratio is 1 except for rounding. Other shapes of
+        # a pass, as on several processes, sum in another order.
         self.ratio_off = off
         noise = RATIO_NOISE_BFLOAT16 if self.learner.copies else RATIO_NOISE
         if off > RATIO_BROKEN:
@@ -248,7 +249,7 @@ class PPOTrainer(TrainingTask):
         step_kl = estimate_kl(rollouts.logprobs, now, one, mask)
         undone = self.world.any_process(self.brake.is_too_far(kl_before, kl_after, step_kl))
         if undone:
-            # The optimizer takes the tensors over as they are, and the next try would change them.
+            # A copy: the optimizer keeps the loaded tensors, and the next try would change them.
             self.learner.load_state_dict(copy.deepcopy(before))
             self.brake.slow_down()
         return {"step_kl": step_kl, "kl_after": kl_after}, undone
@@ -263,7 +264,7 @@ class PPOTrainer(TrainingTask):
         )
 
     def _logprobs_now(self, rollouts: Rollouts) -> Tensor:
-        """Return the log-probabilities of the answers under the policy as it is now, [B, N]."""
+        """Return the log-probabilities of the answers under the present policy, [B, N]."""
         count = len(rollouts.tokens)
         share = self.world.shard_rows(count)
         found = torch.zeros_like(rollouts.logprobs)
@@ -278,6 +279,7 @@ class PPOTrainer(TrainingTask):
     def _adapt_kl_price(self, kl: float) -> None:
         settings = self.parameters
         if settings.kl_target:
+            # The proportional controller of Ziegler et al., 2019, with its clip at 0.2.
             error = min(0.2, max(-0.2, kl / settings.kl_target - 1))
             self.kl_coefficient *= 1 + error * settings.batch / settings.kl_horizon
 
@@ -291,7 +293,7 @@ class PPOTrainer(TrainingTask):
         return figures
 
     def evaluate_policy(self) -> dict[str, float]:
-        """Return figures on the held-out prompts, with the same random numbers for every step."""
+        """Return metrics on the held-out prompts, with the same random numbers at every step."""
         if not self.held_out:
             return {}
         rollouts = self.roll_out(self.held_out, (0, 3))
@@ -307,7 +309,7 @@ class PPOTrainer(TrainingTask):
         return {f"valid_{name}": value for name, value in figures.items()}
 
     def take_best(self) -> dict[str, float]:
-        """Put the best step's weights into the policy and say which it is; its figures."""
+        """Load the best step's weights into the policy and report which it is; return its metrics."""
         prompts, best = len(self.held_out), self.best
         if best.weights is None:
             self._report_message("there are no held-out prompts to choose a step by, so the last one is kept")
@@ -371,10 +373,9 @@ class PPOTrainer(TrainingTask):
 def read_prompts(
     path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: EventCallback
 ) -> list[list[int]]:
-    """The prompts of a folder of pairs after their histories, tokenised.
+    """Return the tokenised prompts of a folder of pairs; report those that lose turns or are left out.
 
-    A conversation loses its oldest turns where they leave no `room`; a prompt too long all the same is left
-    out. Both are said.
+    A conversation loses its oldest turns until it fits `room` tokens; a prompt still too long is left out.
     """
     rows = (row for row in each_row(path) if not sources or row["source"] in sources)
     prompts = [chat_prompt(row, tokenizer, room) for row in rows]
@@ -398,10 +399,10 @@ def train_ppo(
     device: str,
     report: EventCallback,
 ) -> dict[str, float]:
-    """Align the assistant in `policy` with the reward model in `reward`; it stands in `folder`/model after.
+    """Align the assistant in `policy` with the reward model in `reward`; write it to `folder`/model.
 
-    `prompts` is the folder of the split. Raises UserError for prompts that are fewer than a batch or leave
-    no room for an answer, and for a reward model with another tokenizer.
+    `reward` and `prompts` are folders of the stages reward and split. A checkpoint in `folder` is resumed.
+    Raise UserError for too few or too long prompts, or a reward model with another tokenizer.
     """
     world = ProcessGroup.join_group(device)
     out = Path(folder)

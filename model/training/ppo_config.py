@@ -1,4 +1,4 @@
-"""What steers PPO, and how what a preset leaves open is derived from the size of the run."""
+"""Parameters of PPO, and the derivation of open values from the size of the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from model.training.trainer import LoopParameters
 
 @dataclass(frozen=True)
 class PolicyOptimizerParameters(OptimizerParameters):
-    """How the policy's weights move; a `learning_rate` of 0 is derived from the model and the run."""
+    """The policy's optimizer parameters; a `learning_rate` of 0 is derived from the model and the run."""
 
     learning_rate: float = 0.0
     derives_rate: ClassVar[bool] = True
@@ -29,19 +29,20 @@ class PolicyOptimizerParameters(OptimizerParameters):
 
 @dataclass(frozen=True)
 class PPOConfig(LoopParameters):
-    """How the assistant is aligned; `batch` counts prompts answered a step.
+    """The parameters of RLHF; `batch` counts the prompts answered a step.
 
     Each step's answers are learned from in `epochs` passes of `minibatches` optimizer steps. The reward is
-    the model's score at the end token, less `missing_end` where there is none, less `length_weight` times
-    the share by which an answer is shorter than the assistant's mean (short is the easy way out), less
-    `kl_coefficient` times the divergence token by token. The coefficient adapts towards `kl_target` nats a
-    completion over `kl_horizon` answers (`kl_target` 0: it stays). `sources` names the pairs whose prompts
-    are answered (empty: all); an evaluation answers `held_out` of the validation split's.
+    the reward model's score at the end token, less three prices. `missing_end` is the price of an answer
+    without end token. `length_weight` multiplies the share by which an answer is shorter than the assistant's
+    mean, as short answers are an easy way out. `kl_coefficient` multiplies the divergence token by token; it
+    adapts towards `kl_target` nats a completion over `kl_horizon` answers (`kl_target` 0: constant).
+    `sources` names the pairs whose prompts are answered (empty: all). An evaluation answers `held_out`
+    prompts of the validation split.
 
     A step that moves the policy by more than `max_step_kl` nats an answer, or beyond `max_kl` nats from the
-    assistant, is undone, the learning rate halved, and the step taken again. The result is the evaluated step
-    with the highest held-out score within `max_kl` whose loss on held-out right answers exceeds the
-    assistant's by no more than the share `max_loss_increase`; the assistant itself is step 0. Values of 0 for
+    assistant, is undone and repeated at half the learning rate. The result is the evaluated step with the
+    highest held-out score within two bounds. One is `max_kl`; the other is `max_loss_increase`, the largest
+    relative increase of the loss on held-out right answers. The assistant itself is step 0. Values of 0 for
     `steps`, `evaluate_every`, `kl_horizon`, `max_kl`, `max_step_kl` and `optimizer.learning_rate` are derived
     from the size of the run.
     """
@@ -97,12 +98,13 @@ class PPOConfig(LoopParameters):
         for name in ("discount", "trace"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        # Minibatches of different sizes would weigh their answers differently.
         if self.batch % self.minibatches:
             raise ValueError(f"minibatches is {self.minibatches}; it must divide batch, {self.batch}")
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Self:
-        """Return the parameters of plain values. Raises UserError naming the key."""
+        """Return the parameters of plain values. Raise UserError naming the key."""
         try:
             optimizer = PolicyOptimizerParameters(**values.get("optimizer", {}))
             return cls(**{**values, "optimizer": optimizer})
@@ -110,11 +112,11 @@ class PPOConfig(LoopParameters):
             raise UserError(str(error)) from error
 
     def with_derived_values(self, width: int, prompts: int) -> PPOConfig:
-        """Return the parameters with a value for each 0 that stands for a derived one.
+        """Return the parameters with every 0 that means a derived value replaced.
 
         Args:
-            width: the width of the policy.
-            prompts: the number of training prompts.
+            width: The width of the policy.
+            prompts: The number of training prompts.
         """
         steps = self.steps or derive_steps(prompts, self.batch)
         max_kl = self.max_kl or derive_max_kl(self.kl_target)

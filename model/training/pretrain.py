@@ -30,10 +30,10 @@ from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_
 
 @dataclass(frozen=True)
 class PretrainParameters(LoopParameters):
-    """How the base model learns; `batch` counts windows of the architecture's context.
+    """The parameters of pretraining; `batch` counts windows of the architecture's context.
 
-    `evaluate_tokens` bounds the held-out tokens that one evaluation reads (0: all). `prompts` are continued
-    at the first, the middle and the last step, `sample_tokens` long, and kept for the report.
+    `evaluate_tokens` bounds the held-out tokens of one evaluation (0: all). `prompts` are continued at the
+    first, the middle and the last step, `sample_tokens` long, and kept for the report.
     """
 
     evaluate_tokens: int = 0
@@ -47,7 +47,7 @@ class PretrainParameters(LoopParameters):
 
 
 class PretrainTrainer(TrainingTask):
-    """Next-token loss on windows of the training text."""
+    """The recipe of pretraining: next-token loss on windows of the training text."""
 
     best_by = "valid_bits_per_byte"
 
@@ -76,12 +76,14 @@ class PretrainTrainer(TrainingTask):
             TokenFile(tokenizer_folder, "train", lengths), context, parameters.batch, seed
         )
         self.valid = TokenFile(tokenizer_folder, "valid", lengths)
+        # Refused here rather than after the training, when the held-out loss is measured.
         if not self.valid.num_windows(context):
             raise UserError(
                 f"the validation text has {len(self.valid.tokens)} tokens, fewer than one window of "
                 f"{context}; add text, or raise split.valid"
             )
         self.tokens_per_step = parameters.batch * context
+        # On a CPU compilation takes 28 to 47 s and gains about a tenth, too little for runs of minutes.
         self.loss = torch.compile(self._window_loss) if world.device == "cuda" else self._window_loss
 
     def _window_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -106,12 +108,13 @@ class PretrainTrainer(TrainingTask):
         return {"valid_bits_per_byte": self.bits_per_byte(self.valid)}
 
     def bits_per_byte(self, file: TokenFile) -> float:
-        """Held-out loss in bits for each byte of text, over windows from the first on."""
+        """Return the held-out loss in bits per byte of text, over windows from the first on."""
         return bits_per_byte(
             self.model, file, self.world, self.parameters.evaluate_tokens, self.parameters.micro_batch or 16
         )
 
     def on_checkpoint_sample(self, step: int) -> None:
+        # One process writes the samples; the others would write the same.
         if self.world.rank:
             return
         prompts = [self.tokenizer.encode(prompt) for prompt in self.parameters.prompts]
@@ -128,6 +131,7 @@ class PretrainTrainer(TrainingTask):
             ]
             path = self.folder / "samples.json"
             kept = json.loads(path.read_text()) if path.exists() else []
+            # A resumed training may come to the same step again.
             kept = [entry for entry in kept if entry["step"] < step] + [{"step": step, "samples": samples}]
             with atomic_path(path, path.with_suffix(".part")) as part:
                 part.write_text(json.dumps(kept, ensure_ascii=False, indent=1))
@@ -137,16 +141,24 @@ class PretrainTrainer(TrainingTask):
 def bits_per_byte(
     model: Transformer, file: TokenFile, world: ProcessGroup, tokens: int = 0, rows: int = 16
 ) -> float:
-    """Loss of a model on a token file in bits per byte of its text: sum of nats / (ln 2 · bytes).
+    """Return a model's loss on a token file in bits per byte of its text: sum of nats / (ln 2 · bytes).
 
-    At most `tokens` tokens are read (0: all), `rows` windows at a time. Independent of the vocabulary, so
-    models with different tokenizers compare (Gao et al., The Pile, 2020, arXiv:2101.00027, section 3.1).
+    It does not depend on the vocabulary, so models with different tokenizers compare (Gao et al., The Pile,
+    2020, arXiv:2101.00027, section 3.1).
+
+    Args:
+        model: The model.
+        file: The token file.
+        world: The processes that share the windows.
+        tokens: The most tokens that are read (0: all).
+        rows: The windows of one pass.
     """
     context = model.architecture.context
     windows = file.num_windows(context)
     if tokens:
         windows = max(1, min(windows, tokens // context))
     starts = np.arange(windows) * context
+    # In float64: a corpus has millions of summands.
     nats = torch.zeros((), dtype=torch.float64)
     for part in micro_batches(world.shard_rows(windows), rows):
         inputs, targets = (half.to(world.device) for half in file.read_windows(starts[part], context))
@@ -157,7 +169,7 @@ def bits_per_byte(
 
 
 def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
-    """Bytes of text that each token stands for, [vocabulary]; none for the special tokens."""
+    """Return the number of text bytes of each token, [vocabulary]; 0 for special tokens."""
     special = {tokenizer.end, tokenizer.user, tokenizer.assistant}
     return np.array(
         [0 if i in special else len(tokenizer.piece_bytes(i)) for i in range(tokenizer.vocabulary)]
@@ -173,11 +185,22 @@ def train_base(
     device: str,
     report: EventCallback,
 ) -> dict[str, float]:
-    """Pretrain from random weights and leave the base model in `folder`/model.
+    """Pretrain from random weights, and write the base model to `folder`/model.
 
-    `tokenizer` is the folder with tokenizer.json and the token files. Beside the model stand curves.jsonl,
-    samples.json and embeddings.safetensors ("first" and "last", [V, D]). Goes on from a checkpoint
-    where the folder holds one. Raises UserError for text smaller than a batch.
+    Beside the model it writes curves.jsonl, samples.json and embeddings.safetensors ("first" and "last", [V,
+    D]).
+
+    Args:
+        parameters: As in PretrainParameters.
+        architecture: As in ModelConfig.
+        tokenizer: The folder with tokenizer.json and the token files.
+        folder: The output; a checkpoint in it is resumed.
+        seed: The seed.
+        device: cpu or cuda.
+        report: The event callback.
+
+    Raises:
+        UserError: The text is smaller than a batch.
     """
     world = ProcessGroup.join_group(device)
     out = Path(folder)
@@ -201,6 +224,7 @@ def train_base(
 
 def _keep_embeddings(recipe: PretrainTrainer, folder: Path) -> None:
     name = "model.embed_tokens.weight"
+    # Made again from the seed rather than kept: a resumed training no longer has its first weights.
     first = Transformer(recipe.architecture).init_weights(recipe.seed).state_dict()[name]
     last = recipe.learner.master_state()[name].cpu()
     save_file({"first": first.contiguous(), "last": last.contiguous()}, folder / "embeddings.safetensors")

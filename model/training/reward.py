@@ -1,4 +1,4 @@
-"""The reward model: learns from people's labels which of two answers they prefer."""
+"""The reward model: it learns from people's labels which of two answers they prefer."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.trainer import LoopParameters, Trainer, TrainingTask, supervised_update
 
-_TOGETHER = 16  # rows of like length in one pass: fewer leave a CPU idle, more are padded more
+# Rows of similar length in one pass: fewer leave a CPU idle, more need more padding.
+_TOGETHER = 16
 
 
 @dataclass(frozen=True)
 class RewardParameters(LoopParameters):
-    """How preferences are learned; `batch` counts groups of `group` texts.
+    """The parameters of the reward model; `batch` counts groups of `group` texts.
 
-    In a group of ratings (one aspect and source) every two texts whose mean scores are at least `margin`
-    apart are a pair. `reference` samples of the assistant, `reference_tokens` long at most, give the scores
-    their mean 0 and deviation 1. `headline` names the sources over which `pair_accuracy`
-    is taken (empty: all).
+    In a group of ratings (one aspect and source), any two texts whose mean scores are at least `margin` apart
+    are a pair. `reference` samples of the assistant, at most `reference_tokens` long, normalise the scores to
+    mean 0 and deviation 1. `headline` names the sources of `pair_accuracy` (empty: all).
     """
 
     group: int = 8
@@ -60,7 +60,7 @@ class RewardParameters(LoopParameters):
 
 
 class RewardModel(nn.Module):
-    """A transformer with one number a text: the head's reading of its last token.
+    """A transformer with one score a text, read by a linear head from the last token.
 
     The head starts at N(0, 1/√(D+1)) (Stiennon et al., 2020); `mean` and `deviation` normalise its scores.
     """
@@ -78,13 +78,13 @@ class RewardModel(nn.Module):
         self.mean, self.deviation = 0.0, 1.0
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Raw scores in float32: tokens [B, T] right-padded, lengths [B] -> [B]."""
+        """Return raw scores in float32: tokens [B, T] right-padded, lengths [B] -> [B]."""
         hidden = self.body(tokens)
         last = hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
         return self.head(last).squeeze(-1).float()
 
     def raw_scores(self, rows: Sequence[Sequence[int]], size: int = _TOGETHER) -> Tensor:
-        """Raw scores of token rows, [B]; rows of like length go through together, so little is padding."""
+        """Return the raw scores of token rows, [B]; rows of similar length share a pass."""
         device = self.head.weight.device
         by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
         parts = []
@@ -93,13 +93,14 @@ class RewardModel(nn.Module):
             parts.append(self(tokens.to(device), lengths.to(device)))
         if not parts:
             return torch.zeros(0, device=device)
+        # The inverse permutation: scores are returned in the order of the rows.
         places = torch.empty(len(rows), dtype=torch.int64)
         places[by_length] = torch.arange(len(rows))
         return torch.cat(parts)[places.to(device)]
 
     @torch.no_grad()
     def score_rows(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Rewards of token rows (prompt, completion, end), [B] on the CPU, normalised.
+        """Return the normalised rewards of token rows (prompt, completion, end), [B] on the CPU.
 
         A row longer than the context keeps its last tokens.
         """
@@ -108,10 +109,12 @@ class RewardModel(nn.Module):
 
 
 def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> RewardModel:
-    """The reward model that `train_reward` left in `folder`.
+    """Return the reward model that `train_reward` wrote to `folder`.
 
-    Raises UserError where a file is missing or broken.
+    Raises:
+        UserError: A file is missing or broken.
     """
+    # In float32; the caller's type is set at the end, after the head is loaded.
     body, tokenizer = load_model(folder / "model")
     reward = RewardModel(body, tokenizer)
     try:
@@ -125,7 +128,10 @@ def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -
 
 
 class RewardTrainer(TrainingTask):
-    """Bradley-Terry loss on every pair inside groups of texts; each text goes through the model once."""
+    """The recipe of the reward model: Bradley-Terry loss on all pairs inside groups of texts.
+
+    Each text goes through the model once, however many pairs it is in.
+    """
 
     best_by = "valid_loss"
 
@@ -179,10 +185,12 @@ class RewardTrainer(TrainingTask):
         return fitting
 
     def _group_batch(self, step: int) -> list[Group]:
+        # Whole batches only: groups left over wait for the next epoch's order.
         each = self.labels.groups // self.parameters.batch
         epoch, within = divmod(step, each)
         if self._groups[0] != epoch:
             self._groups = (epoch, self.labels.epoch_groups(self.seed, epoch))
+        # Groups are in the order of strata, so batches draw from all of them.
         mixed = seeded_rng(self.seed, epoch, 2).permutation(self.labels.groups)
         start = within * self.parameters.batch
         return [self._groups[1][i] for i in mixed[start : start + self.parameters.batch]]
@@ -211,7 +219,7 @@ class RewardTrainer(TrainingTask):
 
     @torch.no_grad()
     def pair_accuracy(self) -> tuple[dict[str, float], float]:
-        """Accuracy on held-out pairs by "aspect/source", and their mean loss."""
+        """Return the accuracy on held-out pairs by "aspect/source", and their mean loss."""
         rows = self.valid.rows
         scores = self.model.raw_scores(rows[self.world.shard_rows(len(rows))])
         return self.valid.pair_accuracy(self.world.gather_rows(scores, len(rows)).cpu())
@@ -234,6 +242,7 @@ class RewardTrainer(TrainingTask):
         )
         settings, prompts = self.parameters, self.prompts
         chosen = seeded_rng(self.seed, 3).permutation(len(prompts))[: settings.reference]
+        # Scores have no zero of their own; the assistant's samples give RLHF's reward a scale.
         samples = generate_tokens(
             assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end, seed=self.seed
         )
@@ -245,7 +254,7 @@ class RewardTrainer(TrainingTask):
         self.model.mean, self.model.deviation = scores.mean().item(), max(scores.std().item(), 1e-6)
 
     def export_model(self, folder: Path) -> None:
-        """Write the body in Llama layout, the head and the normalisation beside it."""
+        """Write the body in Llama layout, with the head and the normalisation beside it."""
         export_model(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
         state = self.learner.master_state()
         head = {name: state[f"head.{name}"].cpu().contiguous() for name in ("weight", "bias")}
@@ -263,10 +272,21 @@ def train_reward(
     device: str,
     report: EventCallback,
 ) -> dict[str, Any]:
-    """Train a reward model on the labels, from the assistant in `base`; it stands in `folder`/model after.
+    """Train a reward model on the labels, from the assistant in `base`; write it to `folder`/model.
 
-    accuracy.json holds the held-out accuracy by aspect and source. Raises UserError for labels that are
-    fewer than a batch.
+    accuracy.json gets the held-out accuracy by aspect and source.
+
+    Args:
+        parameters: As in RewardParameters.
+        base: The assistant's model folder.
+        labels: The folder of the stage labels.
+        folder: The output; a checkpoint in it is resumed.
+        seed: The seed.
+        device: cpu or cuda.
+        report: The event callback.
+
+    Raises:
+        UserError: The labels are fewer than a batch, or all of one class.
     """
     world = ProcessGroup.join_group(device)
     out = Path(folder)

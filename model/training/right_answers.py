@@ -1,4 +1,4 @@
-"""Held-out right answers, and how likely a model finds them: what a training must not lose."""
+"""Held-out right answers, and a model's loss on them: a measure of what a training must not lose."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
 from model.training.distributed import ProcessGroup
 
+# Enough for a bound on the loss; every evaluation of RLHF reads all of them.
 MOST_ANSWERS = 256
 
 
 def read_right_answers(rows: Iterable[Row], tokenizer: Tokenizer, context: int) -> list[Example]:
-    """Return the first pairs that the context holds whole, as examples."""
+    """Return the first pairs that fit the context with their whole history, as examples."""
     chat = Chat(tokenizer, context)
     examples = (chat.encode_example(row) for row in rows)
     fitting = (each for each in examples if len(each.tokens) <= context and not each.left_out)
@@ -30,9 +31,10 @@ def read_right_answers(rows: Iterable[Row], tokenizer: Tokenizer, context: int) 
 def mean_completion_loss(
     model: Transformer, examples: Sequence[Example], padding: int, world: ProcessGroup
 ) -> float:
-    """Return the mean loss of the completions, in nats a token; NaN where there are none."""
+    """Return the mean loss of the completions, in nats a token; NaN if there are none."""
     if not examples:
         return math.nan
+    # Sums and counts are reduced, not means: shares may have different numbers of tokens.
     mine = examples[world.shard_rows(len(examples))]
     sums = torch.tensor(
         [-sum(completion_logprobs(model, mine, padding)), sum(len(each.completion) for each in mine)],

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the base model learns to answer from prompt/completion pairs."""
+"""Supervised fine-tuning: the base model learns to answer from pairs of prompt and completion."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_
 
 @dataclass(frozen=True)
 class SFTParameters(LoopParameters):
-    """How the model learns to answer; `batch` counts rows of the context, each packed with several pairs.
+    """The parameters of fine-tuning; `batch` counts rows of the context, each packed with several pairs.
 
-    `from_random` starts from random weights instead of the base model's: the yardstick of what
-    pretraining gives.
+    `from_random` starts from random weights instead of the base model's, to measure the gain of pretraining.
     """
 
     from_random: bool = False
 
 
 class SFTTrainer(TrainingTask):
-    """Next-token loss on the completions of packed pairs, which do not attend to each other."""
+    """The recipe of fine-tuning: next-token loss on completions of packed pairs.
+
+    Pairs in one row do not attend to each other.
+    """
 
     best_by = "valid_loss"
 
@@ -53,12 +55,13 @@ class SFTTrainer(TrainingTask):
         self.world = world
         self.model, self.tokenizer = load_model(base)
         if parameters.from_random:
+            # The tokenizer stays the base's.
             self.model = Transformer(load_architecture(base)).init_weights(seed)
         self.architecture = self.model.architecture
         self.learner = MixedPrecisionOptimizer(
             self.model, parameters.optimizer, compute_dtype(world.device), world
         )
-        # The last token of an example is a target only, so one more than the context fits.
+        # An example's last token is a target only, so it may be one token longer than the context.
         longest = self.architecture.context + 1
         self.train, self.valid = (
             examples_of(each_row(pairs / split / "pairs"), self.tokenizer, longest)
@@ -76,6 +79,7 @@ class SFTTrainer(TrainingTask):
         lengths = self.train.lengths
         filled = sum(lengths[i] - 1 for row in self.packing.rows for i in row)
         self.tokens_per_step = parameters.batch * filled / len(self.packing.rows)
+        # On a CPU compilation takes longer than it saves in a run of minutes.
         self.loss = torch.compile(self._batch_loss) if world.device == "cuda" else self._batch_loss
 
     def _pack_examples(self, examples: Examples) -> Packing:
@@ -115,6 +119,7 @@ class SFTTrainer(TrainingTask):
         for part in micro_batches(share, self.parameters.micro_batch or self.parameters.batch):
             batch = self._packed_batch(rows[part], self.valid)
             loss = self.loss(batch.tokens, batch.targets, batch.documents)
+            # Summed by tokens: packed rows hold different numbers of targets.
             sums += torch.tensor([loss.item(), batch.num_targets], device=self.world.device)
         self.world.all_reduce([sums])
         return {"valid_loss": (sums[0] / sums[1]).item()}
@@ -129,9 +134,19 @@ def train_sft(
     device: str,
     report: EventCallback,
 ) -> dict[str, float]:
-    """Fine-tune the model in `base` on the pairs of the split in `pairs`; the assistant in `folder`/model.
+    """Fine-tune the model in `base` on the pairs of a split; write the assistant to `folder`/model.
 
-    Any Llama-layout folder does as `base`. Raises UserError for pairs smaller than a batch.
+    Args:
+        parameters: As in SFTParameters.
+        base: Any Llama-layout model folder.
+        pairs: The folder of the stage split.
+        folder: The output; a checkpoint in it is resumed.
+        seed: The seed.
+        device: cpu or cuda.
+        report: The event callback.
+
+    Raises:
+        UserError: The pairs fill less than a batch.
     """
     world = ProcessGroup.join_group(device)
     out = Path(folder)

@@ -1,4 +1,4 @@
-"""How fast this machine trains: a few real steps on made-up tokens, before there is anything to train on."""
+"""Measurement of training speed: a few real steps on random tokens, before any training data exists."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from model.training.distributed import ProcessGroup, compute_dtype
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 from model.training.trainer import LoopParameters, supervised_update
 
+# The first steps allocate memory and choose kernels.
 WARM = 2
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Tokens a second that a training step takes in, and the steps that this was measured on."""
+    """The speed of training steps in tokens a second, and the number of measured steps."""
 
     tokens_per_second: float
     steps: int
@@ -29,7 +30,8 @@ class Pace:
 def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: float) -> Pace:
     """Train a model of this shape on `batch` windows of random tokens for about so many seconds.
 
-    At least one step after two that warm up. Without compilation, which a GPU's real run has.
+    At least one step is measured, after two for warming up. It runs without compilation, which a real run on
+    a GPU uses.
     """
     world = ProcessGroup(device=device)
     parameters = LoopParameters(optimizer=OptimizerParameters(muon_learning_rate=0.01))
@@ -45,7 +47,7 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
                 model.compute_logits(model(tokens[part, :-1])).flatten(0, 1), tokens[part, 1:].flatten()
             ),
         )  # fmt: skip
-        # The loss is read in each step, so that nothing is left waiting on the device.
+        # The loss was read in the step, so no work is left waiting on the device.
         return time.monotonic()
 
     began = time.monotonic()
@@ -58,12 +60,12 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
     while not took or now - began < seconds:
         before, now = now, step(WARM + len(took))
         took.append(now - before)
-    # The median: a step that another program held up says nothing of the others.
+    # The median: a step that another program delayed says nothing about the others.
     return Pace(batch * architecture.context / max(median(took), 1e-9), len(took))
 
 
 def on_one_thread(architecture: ModelConfig, batch: int, device: str, seconds: float) -> float:
-    """Tokens a second of a training step on one thread; 0 where the device is no CPU or has one thread."""
+    """Return tokens a second of a training step on one thread; 0 if this is no CPU or has one thread."""
     threads = torch.get_num_threads()
     if device != "cpu" or threads == 1:
         return 0.0
@@ -75,7 +77,7 @@ def on_one_thread(architecture: ModelConfig, batch: int, device: str, seconds: f
 
 
 def device_memory(device: str) -> int:
-    """Bytes of memory that training may have: the GPU's, or of this machine; 0 where it is not known."""
+    """Return the bytes of memory that training may use, the GPU's or the machine's; 0 if not known."""
     if device == "cuda":
         return int(torch.cuda.get_device_properties(0).total_memory)
     try:

@@ -1,7 +1,7 @@
-"""The one training loop: steps, evaluations, checkpoints, and what happens when something goes wrong.
+"""The training loop: steps, evaluations, checkpoints, and the handling of failures.
 
-What is learned, and from which batches, is a Recipe. A step is a function of the weights and of
-(seed, step) alone, so a resumed run sees what an unbroken one saw.
+A TrainingTask says what is learned, and from which batches. A step is a function of the weights and of (seed,
+step) alone, so a resumed run sees the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from model.training.checkpoint import (
 )
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 
+# Points of a curve, however long the training: the report draws each of them.
 CURVE_POINTS = 400
 SAVING_SHARE = 0.1
 TRAINING_LOCK = "training.lock"
 BEST = "best.pt"
-# What only a resumption needs.
+# Files that only a resumption needs.
 TRACES = ("checkpoints", BEST, TRAINING_LOCK)
 SKIPS_ALLOWED = 10
 
 
 @dataclass(frozen=True)
 class LoopParameters:
-    """How long to train, and how often to look.
+    """The length of a training, and its evaluations and checkpoints.
 
     `batch` counts the recipe's units (rows, groups, prompts) of one step over all devices; `micro_batch`
-    those that go through the model at once on one device (0: all). `evaluate_every`, `checkpoint_every`
-    count steps (0: never, but for the last); `checkpoint_seconds` is the most work that a kill may cost
-    (0: however much), as long as writing checkpoints takes no more than a tenth of the time. `patience`
-    stops after that many evaluations in a row without a new best held-out loss, and keeps the best weights
-    (0: off).
+    those that go through the model at once on one device (0: all). `evaluate_every` and `checkpoint_every`
+    count steps (0: only the last). `checkpoint_seconds` is the most work that a kill may cost (0: no limit),
+    as long as writing checkpoints takes at most a tenth of the time. `patience` stops after so many
+    evaluations in a row without a new best held-out loss, and keeps the best weights (0: off).
     """
 
     steps: int = 1000
@@ -63,7 +63,8 @@ class LoopParameters:
     checkpoint_seconds: float = 20.0
     patience: int = 0
     optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
-    least_steps: ClassVar[int] = 1  # 0 where a recipe derives the number of steps
+    # 0 in a recipe that derives the number of steps.
+    least_steps: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_bounds(self, self.least_steps, MOST_STEPS, "steps")
@@ -75,7 +76,11 @@ class LoopParameters:
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Self:
-        """From plain values, as they arrive in a training process. Raises UserError naming the key."""
+        """Return the parameters of plain values, as a training process gets them.
+
+        Raises:
+            UserError: A value is wrong; the message names the key.
+        """
         try:
             return cls(**{**values, "optimizer": OptimizerParameters(**values.get("optimizer", {}))})
         except (TypeError, ValueError) as error:
@@ -83,36 +88,38 @@ class LoopParameters:
 
 
 class TrainingTask(ABC):
-    """What one kind of training adds to the loop."""
+    """A recipe: the part of the loop that differs between kinds of training."""
 
     learner: MixedPrecisionOptimizer
     tokens_per_step: float = 0.0
-    best_by: str = ""  # the evaluation that `patience` watches; lower is better
+    # The metric that `patience` watches; lower is better.
+    best_by: str = ""
 
     @abstractmethod
     def optimizer_step(self, step: int) -> dict[str, float]:
-        """Take step number `step` (from 0) and return its figures.
+        """Take step number `step` (from 0) and return its metrics.
 
-        Raises FloatingPointError when the loss or the gradient is not finite.
+        Raises:
+            FloatingPointError: The loss or the gradient is not finite.
         """
 
     @abstractmethod
     def describe_batch(self, step: int) -> str:
-        """Which rows step number `step` learns from, in a few words."""
+        """Return which rows step number `step` learns from, in a few words."""
 
     def evaluate_model(self) -> dict[str, float]:
-        """Figures on held-out rows. On every process; the figures are those of all rows together."""
+        """Return metrics on all held-out rows. Called on every process."""
         return {}
 
     def on_checkpoint_sample(self, step: int) -> None:  # noqa: B027
-        """Look at the model after `step` steps; called before the first, in the middle, and at the end."""
+        """Examine the model after `step` steps; called before the first, in the middle, and at the end."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next step depends on besides the learner: tensors and plain values."""
+        """Return what the next step depends on besides the learner, as tensors and plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
-        """The inverse of `state`."""
+        """Restore the values of `state_dict`."""
 
 
 def supervised_update(
@@ -123,10 +130,22 @@ def supervised_update(
     weight: float,
     loss_of: Callable[[slice], Tensor],
 ) -> dict[str, float]:
-    """One optimizer step on `units` units: the mean loss, the gradient's norm and the learning rate's factor.
+    """Take one optimizer step on `units` units.
 
-    `loss_of(slice)` is the summed loss of those units; `weight`, what the sums of all processes are divided
-    by, is known before the first backward pass, so the number of micro-batches and processes does not matter.
+    Args:
+        learner: The module with its optimizers.
+        parameters: The batch and learning-rate schedule.
+        step: The number of the step, from 0.
+        units: The number of units over all processes.
+        weight: The divisor of the losses summed over all processes. It is known before the first backward
+            pass, so the numbers of micro-batches and processes do not matter.
+        loss_of: Returns the summed loss of a slice of the units.
+
+    Returns:
+        The mean loss, the gradient's norm and the learning rate's factor.
+
+    Raises:
+        FloatingPointError: The loss or the gradient is not finite.
     """
     total = torch.zeros((), device=learner.world.device)
     for part in micro_batches(learner.world.shard_rows(units), parameters.micro_batch):
@@ -135,6 +154,7 @@ def supervised_update(
         learner.accumulate_grads()
         total += loss.detach()
     learner.world.all_reduce([total])
+    # Reduced first, so that all processes see the same value and skip the same batch.
     value = total.item()
     if not math.isfinite(value):
         learner.zero_grad()
@@ -145,18 +165,18 @@ def supervised_update(
 
 
 def micro_batches(share: slice, size: int) -> Iterator[slice]:
-    """A share of the units in parts of at most `size` (0: whole)."""
+    """Yield a share of the units in parts of at most `size` (0: whole)."""
     size = size or max(1, share.stop - share.start)
     for start in range(share.start, share.stop, size):
         yield slice(start, min(start + size, share.stop))
 
 
 class Interrupted(SystemExit):
-    """Asked to stop: the checkpoint is written."""
+    """The training was asked to stop, and its checkpoint is written."""
 
 
 class Trainer:
-    """Runs a recipe in a folder: `curves.jsonl` grows there, `checkpoints/` holds the newest two."""
+    """A runner of a recipe in a folder. It appends to `curves.jsonl` and keeps two checkpoints."""
 
     def __init__(
         self, recipe: TrainingTask, parameters: LoopParameters, folder: Path, seed: int, report: EventCallback
@@ -182,13 +202,15 @@ class Trainer:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Return whether this process writes the files."""
         return self.world.rank == 0
 
     def run_training(self) -> dict[str, float]:
-        """Train to the end, from the newest checkpoint where there is one; the last figures.
+        """Train to the end, from the newest checkpoint if there is one; return the last metrics.
 
-        Raises UserError when more than ten batches in one run gave a loss that is not finite.
+        Raises:
+            UserError: More than ten batches gave a loss that is not finite.
+            Interrupted: A signal asked for the end.
         """
         with self._lock_folder(), self._stop_on_signal():
             if self._restore_checkpoint():
@@ -199,10 +221,11 @@ class Trainer:
                 self._save_checkpoint()
             while self.step < self.parameters.steps and not self._is_stale():
                 self._take_step()
-                # When a checkpoint is written depends on the clock; what is learned does not depend on that.
+                # The clock decides when a checkpoint is written, but not what is learned.
                 if self.world.any_process(self.stopping or self._is_checkpoint_due()):
                     self._save_checkpoint()
                     if self.world.any_process(self.stopping):
+                        # 128 + SIGTERM, as a shell reports it.
                         raise Interrupted(143)
             return {**self.figures, **self._finish_training()}
 
@@ -243,6 +266,7 @@ class Trainer:
                 f"step {step}: {error} is not finite on {rows}, and no checkpoint is left to go back to; "
                 "run again"
             )
+        # After the restore, which loads the list of the checkpoint.
         self.skipped = sorted({*self.skipped, *skipped})
 
     def _run_evaluation(self) -> None:
@@ -283,7 +307,7 @@ class Trainer:
         }
 
     def _load_best(self) -> None:
-        """Take the weights of the best evaluation. Raises UserError if their file is lost."""
+        """Load the weights of the best evaluation. Raise UserError if their file is lost."""
         best = self.folder / BEST
         try:
             self.recipe.learner.load_masters(load_file(best))
@@ -310,7 +334,7 @@ class Trainer:
         )
 
     def _evaluation_seconds_left(self) -> float:
-        """Seconds that the evaluations still to come take, each as long as those until now."""
+        """Return the estimated seconds of the evaluations to come, from the mean of those so far."""
         every, steps = self.parameters.evaluate_every, self.parameters.steps
         coming = steps // every - self.step // every if every else 0
         if self.step < steps and (not every or steps % every):
@@ -344,12 +368,14 @@ class Trainer:
             save_checkpoint(self.folder / "checkpoints", self.step, state)
         self.world.wait_for_all()
         self.saved = time.monotonic()
+        # The time of writing limits how often checkpoints are written; see `_is_checkpoint_due`.
         self.saving = self.saved - began
 
     def _restore_checkpoint(self) -> bool:
         state = load_checkpoint(self.folder / "checkpoints", self._send_message, self.world)
         self.step = int(state["step"]) if state else 0
         if self.is_main_process:
+            # Points after the checkpoint belong to steps that are taken again.
             _truncate_curves(self.folder / "curves.jsonl", self.step if state else -1)
         if state is None:
             return False
@@ -368,11 +394,12 @@ class Trainer:
 
     @contextmanager
     def _lock_folder(self) -> Iterator[None]:
-        """One training at a time in a folder; the lock goes with the process, however it ends."""
+        """Lock the folder for one training at a time; the lock ends with the process, however it ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.is_main_process:
             yield
             return
+        # A killed flow's training may still be writing its last checkpoint here.
         with (self.folder / TRAINING_LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -380,6 +407,7 @@ class Trainer:
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:
         def stop(number: int, frame: object) -> None:
+            # Only a flag: a checkpoint in the middle of a step would hold half of it.
             self.stopping = True
 
         before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
@@ -391,7 +419,7 @@ class Trainer:
 
 
 def _truncate_curves(curves: Path, step: int) -> None:
-    """Leave only the points up to `step`: what came after it will be drawn again."""
+    """Keep only the points up to `step`: later ones will be written again."""
     if not curves.exists():
         return
     kept = []
@@ -400,6 +428,7 @@ def _truncate_curves(curves: Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except ValueError:
-            break  # a line half written when the process was killed
+            # A kill left this line incomplete.
+            break
     with atomic_path(curves, curves.with_suffix(".part")) as part:
         part.write_text("".join(kept))
