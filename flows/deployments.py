@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flows.pipeline_run import Outcome
     from tasks.engine.output import StageOutput
 
-DEMO = "configs/demo.yaml"
+DEMO_PRESET = "configs/demo.yaml"
 # A run in one of these states has read, or will read, the data of all events before it.
 TAKES_OVER = [
     StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.COMPLETED,
@@ -40,7 +40,7 @@ NOTHING_NEW = "nothing new since the data"
 
 
 @flow(name="chatmill-nightly", persist_result=False)
-def nightly(config: str = DEMO, changes: list[str] | None = None) -> State:
+def nightly(config: str = DEMO_PRESET, changes: list[str] | None = None) -> State:
     """Run the whole chain; what did not change is reused."""
     preset = _read_deployed_preset(config, changes)
     if answered := _read_decision(preset):
@@ -51,7 +51,7 @@ def nightly(config: str = DEMO, changes: list[str] | None = None) -> State:
 
 
 @flow(name="chatmill-labels", persist_result=False)
-def labels(config: str = DEMO, changes: list[str] | None = None) -> State:
+def labels(config: str = DEMO_PRESET, changes: list[str] | None = None) -> State:
     """Make a new version of the data from the sources; new labels in it start `align`."""
     preset = _read_deployed_preset(config, changes)
     if data := _notified_hash(preset):
@@ -65,7 +65,7 @@ def labels(config: str = DEMO, changes: list[str] | None = None) -> State:
 
 @flow(name="chatmill-align", persist_result=False)
 def align(
-    config: str = DEMO,
+    config: str = DEMO_PRESET,
     changes: list[str] | None = None,
     presets: list[str] | None = None,
     announced: str = "",
@@ -226,7 +226,7 @@ def _is_same_preset(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Return whether two runs, given by their parameters, are for the same preset and changes."""
 
     def asked(run: dict[str, Any]) -> tuple[str | None, list[str]]:
-        named = [run.get("config", DEMO), *(run.get("presets") or [])]
+        named = [run.get("config", DEMO_PRESET), *(run.get("presets") or [])]
         return _named_preset(run.get("announced") or "", named), run.get("changes") or []
 
     return asked(one) == asked(other)

@@ -21,9 +21,9 @@ from prefect.states import Completed, State
 from flows.config import Preset
 from flows.orchestration.crash_recovery import recover_crashed_runs, without_run_tag
 from flows.orchestration.dask_runner import DaskRunner
-from flows.orchestration.events import DATA, DRIFT, GATE, LABELS, emit_run_event
+from flows.orchestration.events import DATA, DRIFT, GATE_REFUSED, LABELS_INGESTED, emit_run_event
 from flows.orchestration.progress import ProgressDisplay, keep_table
-from flows.orchestration.remote_stage import RemoteStageRunner, open_store
+from flows.orchestration.remote_stage import RemoteStageRunner, open_remote_cache
 from flows.orchestration.run_links import (
     find_pages,
     name_flow_run,
@@ -86,7 +86,7 @@ class PipelineRun:
         # A registry that cannot be used must fail the run at its start, not at its end.
         self.tracker.registry.check()
         device = preset.find_device()
-        self.spread, self.store = self._open_spread(), open_store(preset, self.place.root)
+        self.spread, self.store = self._open_spread(), open_remote_cache(preset, self.place.root)
         self.around = StageContext(
             self.place.root, preset.seed, device, preset.processes, self.spread, self.store
         )
@@ -328,7 +328,7 @@ class PipelineRun:
         if not verdict.metrics["passed"]:
             beside = " beside the champion" if self.tracker.registry.champion() else ""
             then = f"`chatmill models` shows version {registered.version}{beside}"
-            self._tell_once(verdict, GATE, f"the gate refused: {verdict.metrics['reason']}", then)
+            self._tell_once(verdict, GATE_REFUSED, f"the gate refused: {verdict.metrics['reason']}", then)
         return registered
 
     def _tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
@@ -358,7 +358,7 @@ class PipelineRun:
             then = "`chatmill data diff` shows them"
             self.display.show_note(says)
             holds = {"data_hash": data, "config": self._preset_path(), **_limit_arrivals(asdict(came))}
-            if not emit_run_event(LABELS, self.preset.name, says, then, **holds):
+            if not emit_run_event(LABELS_INGESTED, self.preset.name, says, then, **holds):
                 self.display.show_note(
                     "Prefect's server does not answer; the next run tells it of these labels"
                 )

@@ -10,7 +10,7 @@ It leaves for the gate and the registry:
 
 The champion's model is the optional input `champion`, a folder with champion.json and model/, from
 `tasks/tracking/champion_input.py`. All metrics `champion_…` come from the same prompts, random numbers and
-judge as the candidate's, `aligned_…`. The gate makes a `tasks.evaluation.scores.Comparison` of them.
+judge as the candidate's, `aligned_…`. The gate makes a `tasks.evaluation.scores.ScoreComparison` of them.
 """
 
 from __future__ import annotations

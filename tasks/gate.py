@@ -19,7 +19,7 @@ from tasks.common.metric_labels import metric_words
 from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
 from tasks.evaluate import HELD_OUT, METRICS
-from tasks.evaluation.scores import Comparison, Score
+from tasks.evaluation.scores import Score, ScoreComparison
 
 # What a model must keep of SFT's, and gain over it. Chosen by trial: the demo loses 7% on right answers, a
 # run whose answers became garbage lost 137%. Rewards are in deviations of SFT's answers.
@@ -33,7 +33,7 @@ OLD_SCORES = {"judge_gain": "judge", "win_rate": "judge", "reward_gain": "reward
 
 
 @dataclass(frozen=True)
-class Measure:
+class GateMeasure:
     """A metric that can be the score: its direction, the rows that it is taken on, and its scorer."""
 
     higher_is_better: bool = True
@@ -42,15 +42,15 @@ class Measure:
 
 
 _MEASURES = {
-    "judge": Measure(scorer="judge"),
-    "reward": Measure(scorer="reward"),
-    "completion_loss": Measure(False, "completions"),
-    "bits_per_byte": Measure(False, "text"),
-    "exact_match": Measure(rows="questions"),
-    "f1": Measure(rows="questions"),
-    "ends_by_itself": Measure(),
-    "distinct": Measure(),
-    "length": Measure(),
+    "judge": GateMeasure(scorer="judge"),
+    "reward": GateMeasure(scorer="reward"),
+    "completion_loss": GateMeasure(False, "completions"),
+    "bits_per_byte": GateMeasure(False, "text"),
+    "exact_match": GateMeasure(rows="questions"),
+    "f1": GateMeasure(rows="questions"),
+    "ends_by_itself": GateMeasure(),
+    "distinct": GateMeasure(),
+    "length": GateMeasure(),
 }
 MODELS = ("base", "few_shot", "sft", "aligned", "champion")
 # Listed rather than taken from evaluate: a preset is checked before anything is measured.
@@ -198,7 +198,7 @@ def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: b
 
 def compare_with_champion(
     parameters: GateParameters, figures: Mapping[str, Any], held_out: Mapping[str, Any]
-) -> Comparison:
+) -> ScoreComparison:
     """Return the candidate's score beside the champion's of the same run, by the same judge.
 
     Args:
@@ -212,13 +212,13 @@ def compare_with_champion(
     candidate, champion = (_model_score(by, model, figures, held_out) for model in ("aligned", "champion"))
     why = there.get("why", "")
     if not there["measured"]:
-        return Comparison(candidate, None, there.get("model", ""), why)
+        return ScoreComparison(candidate, None, there.get("model", ""), why)
     if math.isnan(champion.value):
         why = f"{metric_words(f'champion_{by}')} was not measured" + (
             ": it has another tokenizer, so losses a token cannot be compared" if "loss" in by else ""
         )
-        return Comparison(candidate, None, there.get("model", ""), why)
-    return Comparison(candidate, champion, there.get("model", ""))
+        return ScoreComparison(candidate, None, there.get("model", ""), why)
+    return ScoreComparison(candidate, champion, there.get("model", ""))
 
 
 def _model_score(by: str, model: str, figures: Mapping[str, Any], held_out: Mapping[str, Any]) -> Score:

@@ -26,7 +26,7 @@ from tasks.engine.stage import stage
 from tasks.validation import contamination, exact_dedup, near_dedup, unicode_scripts
 from tasks.validation.data_docs import write_page
 from tasks.validation.expectations import (
-    Failure,
+    BrokenRule,
     Limits,
     Rules,
     across_expectations,
@@ -42,7 +42,7 @@ from tasks.validation.shard_validation import (
     check_shard,
     filter_shard,
 )
-from tasks.validation.summary import Broken, Findings, publish_findings
+from tasks.validation.summary import Findings, RuleSummary, publish_findings
 
 Personal = Literal["off", "quarantine", "mask"]
 _SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
@@ -344,7 +344,7 @@ def _stop_reasons_of(
 ) -> Iterator[str]:
     """Yield the reasons to stop the flow because of this kind of rows."""
     for failure in _total_failures(kind, parameters, findings, before):
-        findings.tables.append(Broken(kind, failure.rule, 0, (failure.says,)))
+        findings.tables.append(RuleSummary(kind, failure.rule, 0, (failure.says,)))
         yield f"{kind}: {failure.rule} ({failure.says})"
     own = {name: parameters.sources[name] for name in sorted(parameters.sources)}
     groups = [([name], share, f" of {name}") for name, share in own.items()]
@@ -361,7 +361,7 @@ def _stop_reasons_of(
 
 def _total_failures(
     kind: str, parameters: ValidateParameters, findings: Findings, before: int
-) -> list[Failure]:
+) -> list[BrokenRule]:
     rows = sum(findings.total[kind, name] for name in findings.sources(kind))
     totals: dict[str, float] = {"count of rows": rows}
     bounds: dict[str, tuple[float, float]] = {

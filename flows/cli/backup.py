@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from flows.common.terminal import Console
-from flows.servers.database import SETTING
+from flows.servers.database import DATABASE_SETTING
 from tasks.backup.archive import restore_backup, write_backup
 from tasks.cleanup.output_gc import show_size
 from tasks.project.database_check import check_mlflow_database
@@ -35,7 +35,7 @@ def backup(
 
     Where CHATMILL_DATABASE names a PostgreSQL, back up its databases too: `pg_dump NAME_mlflow`.
     """
-    if not (os.environ.get(SETTING) or os.environ.get("MLFLOW_TRACKING_URI")):
+    if not (os.environ.get(DATABASE_SETTING) or os.environ.get("MLFLOW_TRACKING_URI")):
         # A damaged database must fail here: a backup without the registry would look complete.
         check_mlflow_database(Path.cwd())
     found = write_backup(Path.cwd(), target, force)
@@ -80,8 +80,8 @@ def restore(
 
 
 def _note_other_stores(console: Console, advice: str) -> None:
-    if os.environ.get(SETTING):
-        said = f"{SETTING} is set: the registry is in PostgreSQL and not in this file; {advice}"
+    if os.environ.get(DATABASE_SETTING):
+        said = f"{DATABASE_SETTING} is set: the registry is in PostgreSQL and not in this file; {advice}"
     elif os.environ.get("MLFLOW_TRACKING_URI"):
         said = "MLFLOW_TRACKING_URI is set: the registry is in that store; back it up where it runs"
     else:

@@ -25,7 +25,7 @@ from flows.orchestration.preset_deployments import (
     write_deployments,
 )
 from flows.servers.commands import ListenAddress, mlflow_server, prefect_server
-from flows.servers.credentials import SETTING, is_loopback
+from flows.servers.credentials import PASSWORD_SETTING, is_loopback
 from flows.servers.environment import (
     LOOPBACK,
     Settings,
@@ -54,7 +54,8 @@ Host = Annotated[
     str | None,
     typer.Option(
         help="The address that both servers listen on, for other hosts to use them (left out: "
-        f"{LOOPBACK}, this machine alone). Both ask for the password in {SETTING}, or one that is made."
+        f"{LOOPBACK}, this machine alone). Both ask for the password in {PASSWORD_SETTING}, or "
+        f"one that is made."
     ),
 ]
 

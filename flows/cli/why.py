@@ -15,7 +15,7 @@ from flows.orchestration.tracker import open_tracker
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from tasks.tracking.cache_explanation import Difference
+    from tasks.tracking.cache_explanation import InputDifference
     from tasks.tracking.queries import StageRun
 
 _DIGEST, _SHOWN, _LONGEST = 40, 12, 100
@@ -87,7 +87,7 @@ def _explain_reuse(found: StageRun) -> str:
     )
 
 
-def _list_differences(differ: list[Difference], before: StageRun, found: StageRun) -> list[str]:
+def _list_differences(differ: list[InputDifference], before: StageRun, found: StageRun) -> list[str]:
     if not differ:
         return [
             f"the keys differ ({before.key} → {found.key}), but not in what both manifests record: one is of "

@@ -6,11 +6,11 @@ import re
 import time
 from typing import Any
 
-LABELS = "labels.ingested"
-GATE, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
+LABELS_INGESTED = "labels.ingested"
+GATE_REFUSED, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
 SLOW, ASKS = "chatmill.run.slow", "chatmill.approval.asked"
 _LONGEST = 2000
-PATIENCE_SECONDS, _ANSWER_SECONDS = 20.0, 10.0
+EVENT_PATIENCE_SECONDS, _ANSWER_SECONDS = 20.0, 10.0
 
 
 def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any) -> bool:
@@ -43,7 +43,7 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
         payload={"preset": preset, "says": says[:_LONGEST], "then": then, **payload},
     )
     # Sent directly: Prefect's own queue does not report whether an event arrived.
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + EVENT_PATIENCE_SECONDS
     while True:
         try:
             # A separate client: the flow run's is closed with it, and the thread that watches slow stages may

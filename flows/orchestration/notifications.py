@@ -14,7 +14,7 @@ from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.types import SecretDict
 
-from flows.orchestration.events import ASKS, DATA, DRIFT, GATE, SLOW
+from flows.orchestration.events import ASKS, DATA, DRIFT, GATE_REFUSED, SLOW
 from flows.servers.environment import WEBHOOK
 from model.errors import UserError
 
@@ -52,7 +52,7 @@ NOTICES = (
         "run {{ flow_run.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
         "prefect.flow-run.*", "related:flow:prefect.resource.id",
     ),
-    Notice("chatmill: the gate refused", (GATE,), 0, f"chatmill: the gate refused a model of {OF}"),
+    Notice("chatmill: the gate refused", (GATE_REFUSED,), 0, f"chatmill: the gate refused a model of {OF}"),
     Notice("chatmill: data was rejected", (DATA,), 6, f"chatmill: the data of {OF} was rejected"),
     Notice("chatmill: data drifts", (DRIFT,), 1, f"chatmill: the data of {OF} drifts"),
     Notice("chatmill: a run is slow", (SLOW,), 1, f"chatmill: a run of {OF} is slow"),

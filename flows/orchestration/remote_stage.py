@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 DEPLOYMENT = "stage/stage"
 # Tags of a stage's run in MLflow: the output's key, made or reused, the worker's messages, its refusal.
-KEY, STATUS, PROGRESS, REFUSED = "chatmill.key", "chatmill.status", "chatmill.progress", "chatmill.refused"
+KEY_TAG, STATUS, PROGRESS, REFUSED_TAG = (
+    "chatmill.key",
+    "chatmill.status",
+    "chatmill.progress",
+    "chatmill.refused",
+)
 POLL_SECONDS = 1.0
 # After so long without a start, the user is told that no worker may be running.
 TAKEN_SECONDS = 10.0
@@ -43,7 +48,7 @@ TAKEN_SECONDS = 10.0
 SILENT_SECONDS = 180.0
 
 
-def open_store(preset: Preset, root: Path) -> Store | None:
+def open_remote_cache(preset: Preset, root: Path) -> Store | None:
     """Return the store of shared outputs; None if outputs are not shared."""
     if not (preset.data.remote and preset.share.outputs):
         return None
@@ -101,14 +106,14 @@ class RemoteStageRunner:
             self._cancel_run(flow_run)
             raise
         tags = self.client.get_run(run).data.tags
-        if refused := tags.get(REFUSED):
+        if refused := tags.get(REFUSED_TAG):
             raise UserError(refused)
         if not state.is_completed():
             raise RuntimeError(
                 f"{stage.name} ended {state.name.lower()} on a worker of pool {self.pool} "
                 f"({state.message or 'it said nothing'}); the next start goes on from its last checkpoint"
             )
-        output = fetch_output(stage.name, tags[KEY], self.around, report)
+        output = fetch_output(stage.name, tags[KEY_TAG], self.around, report)
         if output is None:
             raise UserError(
                 f"the output of {stage.name} is not at {self.preset.data.remote} any more; run again"

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from flows.config import check_preset
 from flows.orchestration.progress import keep_table
-from flows.orchestration.remote_stage import KEY, PROGRESS, REFUSED, STATUS, open_store
+from flows.orchestration.remote_stage import KEY_TAG, PROGRESS, REFUSED_TAG, STATUS, open_remote_cache
 from flows.servers.environment import prepare_environment
 from model.errors import UserError
 from model.events import Event, MarkdownTable, Message, Step, to_json
@@ -59,7 +59,7 @@ def make_stage(
     with tracker.resume_run(run), telling.send_heartbeats():
         try:
             wanted = _find_stage(name, code, lock)
-            store = open_store(given, root)
+            store = open_remote_cache(given, root)
             device = find_device(given.device)
             check_processes(device, given.processes)
             around = StageContext(root, given.seed, device, given.processes, store=store)
@@ -72,10 +72,10 @@ def make_stage(
             store.send_output(output, telling)
             store.tell_device(given.placement.train, describe_device(device), telling)
         except UserError as error:
-            telling.set_tag(REFUSED, str(error))
+            telling.set_tag(REFUSED_TAG, str(error))
             raise
         # After the output is in the store: the flow fetches it by this tag.
-        telling.set_tag(KEY, output.key)
+        telling.set_tag(KEY_TAG, output.key)
         telling.set_tag(STATUS, "reused" if output.reused else "made")
 
 

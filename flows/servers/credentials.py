@@ -17,9 +17,9 @@ from tasks.common.url_secrets import origin as origin
 from tasks.project.paths import SECRETS
 from tasks.project.private_folder import read_or_create
 
-SETTING = "CHATMILL_PASSWORD"
+PASSWORD_SETTING = "CHATMILL_PASSWORD"
 # The servers that the password is for; if not set, those that the environment and `up` name.
-SERVERS = "CHATMILL_SERVERS"
+GUARDED_SERVERS = "CHATMILL_SERVERS"
 _FILE = "password"
 _USER = "chatmill"
 _RIGHT = "USER:PASSWORD is right, with 12 or more characters of password"
@@ -34,7 +34,7 @@ PREFECT, MLFLOW_USER, MLFLOW_PASSWORD, MLFLOW_TOKEN = (
 CLIENT = (PREFECT, MLFLOW_USER, MLFLOW_PASSWORD, MLFLOW_TOKEN)
 # A program that `up` starts inherits none of these; it gets only those that it needs.
 SECRET_VARIABLES = (
-    SETTING, SERVERS, *CLIENT, "PREFECT_SERVER_API_AUTH_STRING",
+    PASSWORD_SETTING, GUARDED_SERVERS, *CLIENT, "PREFECT_SERVER_API_AUTH_STRING",
     "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY",
 )  # fmt: skip
 
@@ -101,14 +101,14 @@ def read_login(text: str) -> Credentials:
     """
     user, _, password = text.partition(":")
     if not user or not password:
-        raise UserError(f"{SETTING} is not a user and a password; {_RIGHT}")
+        raise UserError(f"{PASSWORD_SETTING} is not a user and a password; {_RIGHT}")
     if not (text.isascii() and text.isprintable()) or " " in user:
-        raise UserError(f"{SETTING} holds a character that is not plain ASCII; {_RIGHT}")
+        raise UserError(f"{PASSWORD_SETTING} holds a character that is not plain ASCII; {_RIGHT}")
     if len(password) < _SHORTEST or password == _KNOWN:
         why = (
             "is one that MLflow once shipped" if password == _KNOWN else f"is {len(password)} characters long"
         )
-        raise UserError(f"the password in {SETTING} {why}; {_RIGHT}")
+        raise UserError(f"the password in {PASSWORD_SETTING} {why}; {_RIGHT}")
     return Credentials(user, password)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from model.errors import UserError
 
-SETTING = "CHATMILL_DATABASE"
+DATABASE_SETTING = "CHATMILL_DATABASE"
 _RIGHT = "postgresql://USER:PASSWORD@HOST:5432/NAME is right"
 # Both store their schema version in a table of the same name, so each needs a database of its own.
 OWNERS = ("prefect", "mlflow")
@@ -48,12 +48,12 @@ def read_database(address: str) -> Database:
         found = urlsplit(address)
         port = found.port or 5432
     except ValueError:
-        raise UserError(f"{SETTING} is not an address; {_RIGHT}") from None
+        raise UserError(f"{DATABASE_SETTING} is not an address; {_RIGHT}") from None
     name = found.path.strip("/")
     if found.scheme not in ("postgresql", "postgres"):
-        raise UserError(f"{SETTING} begins with {found.scheme or 'nothing'}://; {_RIGHT}")
+        raise UserError(f"{DATABASE_SETTING} begins with {found.scheme or 'nothing'}://; {_RIGHT}")
     if not (found.username and found.hostname and name) or "/" in name:
-        raise UserError(f"{SETTING} lacks a user, a host or a name; {_RIGHT}")
+        raise UserError(f"{DATABASE_SETTING} lacks a user, a host or a name; {_RIGHT}")
     host = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
     return Database(found.username, f"{host}:{port}", name, unquote(found.password or ""))
 
@@ -64,7 +64,7 @@ def make_databases(database: Database) -> None:
     from psycopg2 import sql
     from psycopg2.errors import DuplicateDatabase, UniqueViolation
 
-    where = f"PostgreSQL at {database.place} ({SETTING})"
+    where = f"PostgreSQL at {database.place} ({DATABASE_SETTING})"
     try:
         missing = [owner for owner in OWNERS if not _database_exists(database, owner)]
         if not missing:

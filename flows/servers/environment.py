@@ -18,7 +18,7 @@ from flows.common.project_folder import prepare_records
 from flows.common.terminal import guard_logs
 from flows.servers import credentials
 from flows.servers.credentials import Credentials, known_login, origin, read_login, stored_login
-from flows.servers.database import SETTING, make_databases, read_database
+from flows.servers.database import DATABASE_SETTING, make_databases, read_database
 from flows.servers.state_file import Served, read_served
 from model.errors import UserError
 from tasks.backup.archive import finish_restore
@@ -110,7 +110,7 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
     # Imported late: a snapshot of the sources has its own copy of this module, with its own state.
     from tasks.tracking.artifact_hosts import trust_servers
 
-    trust_servers([*trusted, *os.environ.get(credentials.SERVERS, "").split()])
+    trust_servers([*trusted, *os.environ.get(credentials.GUARDED_SERVERS, "").split()])
     found = find_running_services(root)
     if "PREFECT_API_URL" not in os.environ and found:
         os.environ["PREFECT_API_URL"] = found.prefect
@@ -136,9 +136,9 @@ def read_credentials(root: Path) -> tuple[Credentials, frozenset[str]]:
     """
     found = read_served(root)
     here = [*_OWN_SERVERS, *(one.address for one in (found.processes if found else ()) if one.address)]
-    if text := os.environ.get(credentials.SETTING, ""):
+    if text := os.environ.get(credentials.PASSWORD_SETTING, ""):
         login = read_login(text)
-        named = os.environ.get(credentials.SERVERS, "").split() or [
+        named = os.environ.get(credentials.GUARDED_SERVERS, "").split() or [
             os.environ.get(name, "") for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
         ]
         return login, frozenset(map(origin, [*here, *named])) - {""}
@@ -208,7 +208,7 @@ def _wait_for_server(name: str, address: str, patience: float) -> None:
         variable = "MLFLOW_TRACKING_URI" if name == "MLflow" else "PREFECT_API_URL"
         beside = "" if os.environ.get(variable) else f", and {variable} to its address"
         raise UserError(
-            f"{name}'s server at {where} {says}; set {credentials.SETTING}=USER:PASSWORD as it "
+            f"{name}'s server at {where} {says}; set {credentials.PASSWORD_SETTING}=USER:PASSWORD as it "
             f"is there{beside}"
         )
     if code == 403:
@@ -220,7 +220,7 @@ def _wait_for_server(name: str, address: str, patience: float) -> None:
 
 def _configure_database() -> str:
     """Have Prefect's server use the configured PostgreSQL; return MLflow's address in it, or ""."""
-    if not (address := os.environ.get(SETTING, "")):
+    if not (address := os.environ.get(DATABASE_SETTING, "")):
         return ""
     database = read_database(address)
     if database.password:

@@ -18,7 +18,7 @@ from pathlib import Path
 from flows.servers.credentials import Credentials
 from tasks.project.private_folder import make_private_folder, read_or_create
 
-PAGE = "/chatmill-login"
+LOGIN_PAGE = "/chatmill-login"
 SESSION_USER = "chatmill-session"
 LINK_SECONDS = 15 * 60.0
 SESSION_SECONDS = 30 * 86400.0
@@ -38,7 +38,7 @@ class LoginLinks:
 
     def create_link(self, address: str) -> str:
         """Return a link that logs a browser in at the server at `address`, once."""
-        return f"{address}{PAGE}#{self.create_code()}"
+        return f"{address}{LOGIN_PAGE}#{self.create_code()}"
 
     def create_code(self) -> str:
         """Return the secret part of a new link."""

@@ -17,13 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flows.servers.credentials import Credentials
-from flows.servers.login_links import PAGE, SESSION_USER, LoginLinks
+from flows.servers.login_links import LOGIN_PAGE, SESSION_USER, LoginLinks
 from flows.servers.login_page import login_page
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+ASGIMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[ASGIMessage]]
+Send = Callable[[ASGIMessage], Awaitable[None]]
+App = Callable[[ASGIMessage, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 SESSION_PATH = "/chatmill-session"
@@ -69,7 +69,7 @@ class RequestGuard:
     def __init__(self, app: App, settings: GuardSettings, links: LoginLinks) -> None:
         self.app, self.settings, self.links = app, settings, links
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: ASGIMessage, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -78,7 +78,7 @@ class RequestGuard:
             await _send_refusal(scope, receive, send, why)
             return
         if scope["type"] == "http":
-            if scope["path"] == PAGE:
+            if scope["path"] == LOGIN_PAGE:
                 await self._log_in(scope, receive, send, headers)
                 return
             if scope["path"] == SESSION_PATH:
@@ -88,7 +88,7 @@ class RequestGuard:
             send = _deny_framing(send)
         await self.app({**scope, "headers": self._without_session(headers)}, receive, send)
 
-    def refusal_reason(self, scope: Message, headers: Headers) -> str:
+    def refusal_reason(self, scope: ASGIMessage, headers: Headers) -> str:
         """Return why a request is refused; empty if it is accepted."""
         hosts = _header_values(headers, b"host")
         # Two Host headers: a proxy and the server might each take another one.
@@ -145,7 +145,7 @@ class RequestGuard:
             return False
         return scheme.lower() == "basic" and user == SESSION_USER and self.links.is_session(password)
 
-    async def _log_in(self, scope: Message, receive: Receive, send: Send, headers: Headers) -> None:
+    async def _log_in(self, scope: ASGIMessage, receive: Receive, send: Send, headers: Headers) -> None:
         if scope["method"] == "GET":
             page, policy = login_page(self.settings.pages)
             await _send_response(
@@ -212,7 +212,7 @@ def _with_port(place: str, scheme: str) -> str:
     return place if ":" in bare else f"{place}:{443 if scheme == 'https' else 80}"
 
 
-def _is_navigation(scope: Message, headers: Headers) -> bool:
+def _is_navigation(scope: ASGIMessage, headers: Headers) -> bool:
     """Return whether a person follows a link. That is safe: only they see the page; GET changes nothing."""
     return (
         scope["type"] == "http"
@@ -248,7 +248,7 @@ async def _send_response(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_refusal(scope: Message, receive: Receive, send: Send, why: str) -> None:
+async def _send_refusal(scope: ASGIMessage, receive: Receive, send: Send, why: str) -> None:
     if scope["type"] == "websocket":
         await receive()
         # A websocket that is closed before it is accepted gives the browser status 403.
@@ -260,7 +260,7 @@ async def _send_refusal(scope: Message, receive: Receive, send: Send, why: str) 
 def _deny_framing(send: Send) -> Send:
     """Return a send function that forbids foreign pages to show answers in a frame, against clickjacking."""
 
-    async def sent(message: Message) -> None:
+    async def sent(message: ASGIMessage) -> None:
         if message["type"] == "http.response.start":
             headers: Headers = list(message.get("headers", []))
             if not _header_values(headers, b"x-frame-options"):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows.servers.credentials import CLIENT, SERVERS, SETTING, without_secrets
+from flows.servers.credentials import CLIENT, GUARDED_SERVERS, PASSWORD_SETTING, without_secrets
 from flows.servers.environment import Settings, read_credentials
 from flows.servers.supervisor import Service
 from tasks.project.paths import LOGS
@@ -71,7 +71,7 @@ def worker_credentials(place: Settings) -> dict[str, str]:
     """Return the credentials of a worker and its flows, each password with the servers that it is for."""
     found = {name: os.environ[name] for name in CLIENT if name in os.environ}
     login, trusted = read_credentials(place.root)
-    bound = {SETTING: login.text, SERVERS: " ".join(sorted(trusted))} if trusted else {}
+    bound = {PASSWORD_SETTING: login.text, GUARDED_SERVERS: " ".join(sorted(trusted))} if trusted else {}
     return {**found, **bound}
 
 

@@ -36,7 +36,7 @@ def load_architecture(folder: Path) -> ModelConfig:
         UserError: The file is missing or broken, or asks for what this transformer does not have.
     """
     path = Path(folder) / CONFIG
-    config = read_json(path, LARGEST_CONFIG)
+    config = read_json_file(path, LARGEST_CONFIG)
     if config.get("model_type") != "llama":
         raise UserError(f"{path} has model_type {_format_value(config.get('model_type'))}; it must be llama")
     theta = _rope_theta(config, path)
@@ -74,10 +74,10 @@ def load_architecture(folder: Path) -> ModelConfig:
     return architecture
 
 
-def read_json(path: Path, largest: int) -> dict[str, Any]:
+def read_json_file(path: Path, largest: int) -> dict[str, Any]:
     """Return a JSON object of at most `largest` bytes. Raise UserError for anything else."""
     try:
-        check_file(path)
+        check_model_file(path)
         with path.open("rb") as file:
             content = file.read(largest + 1)
         if len(content) > largest:
@@ -94,7 +94,7 @@ def read_json(path: Path, largest: int) -> dict[str, Any]:
     return found
 
 
-def check_file(path: Path) -> None:
+def check_model_file(path: Path) -> None:
     """Raise UserError unless the path is a regular file, or a link to one."""
     try:
         mode = path.stat().st_mode

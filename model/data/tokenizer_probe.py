@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model.data.hf_config import check_file
+from model.data.hf_config import check_model_file
 from model.errors import UserError
 from model.processes import child_environment
 
@@ -39,7 +39,7 @@ def probe_tokenizer(folder: Path) -> int:
         UserError: It cannot be loaded, or needs more than 10 seconds, 4 GB or 8 tokens a byte for a page.
     """
     path = folder / "tokenizer.json"
-    check_file(path)
+    check_model_file(path)
     if path.stat().st_size > _LARGEST:
         raise UserError(f"{path} has more than {_LARGEST:,} bytes; a model folder's is smaller")
     # Thread pools reserve address space for each thread, which would count against the limit below.

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from model.data.hf_config import check_file, read_json
+from model.data.hf_config import check_model_file, read_json_file
 from model.errors import UserError
 from model.nn.transformer import ModelConfig
 
@@ -29,7 +29,7 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         names = [WEIGHTS]
     else:
-        weight_map = read_json(folder / INDEX, LARGEST_INDEX).get("weight_map")
+        weight_map = read_json_file(folder / INDEX, LARGEST_INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise UserError(f"{folder / INDEX} lacks weight_map, the object that says where each tensor is")
         if not all(isinstance(name, str) for name in weight_map.values()):
@@ -42,7 +42,7 @@ def weight_files(folder: Path) -> list[Path]:
             raise UserError(f"{folder / INDEX} names {name[:_SHOWN]!r}, which is not a file of this folder")
         if not path.exists():
             raise UserError(f"{path} is missing; a Llama-layout folder holds its weights in safetensors")
-        check_file(path)
+        check_model_file(path)
     return [folder / name for name in names]
 
 

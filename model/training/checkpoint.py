@@ -32,7 +32,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     The file is written aside, synced and renamed, so it is complete or absent.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(_checkpoint_path(folder, step), {"step": step, **state})
+    write_synced(_checkpoint_path(folder, step), {"step": step, **state})
     # Old files are removed only after the new one is complete.
     for old in _newest_first(folder)[_KEPT:]:
         old.unlink(missing_ok=True)
@@ -71,7 +71,7 @@ def load_checkpoint(
 
 
 def load_file(path: Path) -> dict[str, Any]:
-    """Load a file of `write_whole` onto the CPU. Raise DamagedFile if its bytes are not as written."""
+    """Load a file of `write_synced` onto the CPU. Raise DamagedFile if its bytes are not as written."""
     # torch does not compare the checksums in the file, so a flipped bit would become a wrong weight.
     _check_sums(path)
     try:
@@ -85,7 +85,7 @@ def load_file(path: Path) -> dict[str, Any]:
     return state
 
 
-def write_whole(path: Path, state: dict[str, Any]) -> None:
+def write_synced(path: Path, state: dict[str, Any]) -> None:
     """Save `state` with torch.save to a file beside `path`, sync it, and rename it over `path`."""
     part = path.with_suffix(".part")
     with atomic_path(path, part), part.open("wb") as file:

@@ -42,7 +42,7 @@ from model.training.right_answers import mean_completion_loss, read_right_answer
 from model.training.rollouts import ActorCritic, Rollouts, completion_positions, gather_positions
 from model.training.trainer import Trainer, TrainingTask, micro_batches
 
-Score = Callable[[Sequence[Sequence[int]]], Tensor]
+ScoreFunction = Callable[[Sequence[Sequence[int]]], Tensor]
 
 MOST_TRIES = 6  # of one step, each at half the rate of the one before
 # Mean distance of the first minibatch's ratios from 1: by float32 rounding, by bfloat16 rounding, by a bug.
@@ -58,7 +58,7 @@ class PPOTrainer(TrainingTask):
         policy: Transformer,
         reference: Transformer,
         tokenizer: Tokenizer,
-        score: Score,
+        score: ScoreFunction,
         prompts: list[list[int]],
         held_out: list[list[int]],
         seed: int,

@@ -30,7 +30,7 @@ from model.training.checkpoint import (
     load_checkpoint,
     load_file,
     save_checkpoint,
-    write_whole,
+    write_synced,
 )
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 
@@ -280,7 +280,7 @@ class Trainer:
         if value < self.best:
             self.best, self.stale = value, 0
             if self.parameters.patience and self.is_main_process:
-                write_whole(self.folder / BEST, dict(self.recipe.learner.master_state()))
+                write_synced(self.folder / BEST, dict(self.recipe.learner.master_state()))
         else:
             self.stale += 1
         self._report_metrics(figures)

@@ -85,7 +85,7 @@ class Opened(NamedTuple):
     ends: bool = True
 
 
-class Broken(Exception):
+class InterruptedDownload(Exception):
     """An error that may pass, so that another attempt is worthwhile."""
 
 
@@ -120,7 +120,7 @@ def content_version(given: Address, root: Path) -> str:
         return given.sha256
     try:
         return ask_server(given).key
-    except (Broken, UserError) as error:
+    except (InterruptedDownload, UserError) as error:
         if kept := _last_download(given, root):
             return kept.parent.name
         raise UserError(f"{given.display_text} cannot be fetched ({error})") from error
@@ -158,7 +158,7 @@ def download_file(given: Address, root: Path, report: EventCallback) -> Path:
         if kept:
             try:
                 now = place / ask_server(given).key / given.name
-            except (Broken, UserError) as error:
+            except (InterruptedDownload, UserError) as error:
                 text = f"{given.display_text} could not be asked ({error}); what was fetched before is read"
                 report(Message(text))
                 return kept
@@ -173,7 +173,7 @@ def _fetch_with_retries(given: Address, root: Path, report: EventCallback) -> Pa
     while True:
         try:
             return _try_download(given, root, report)
-        except Broken as error:
+        except InterruptedDownload as error:
             come = max(
                 (part.stat().st_size for part in (root / given.cache_folder).rglob("*.part")), default=0
             )
@@ -213,7 +213,7 @@ def _try_download(given: Address, root: Path, report: EventCallback) -> Path:
         with _open_request(given, begun, state) as rest:
             # The file may have been replaced between the two requests.
             if rest.state != state:
-                raise Broken("it changed while it was fetched")
+                raise InterruptedDownload("it changed while it was fetched")
             _copy_stream(rest, part)
     _finish_download(given, part, path, state, goes_on, root)
     return path
@@ -240,7 +240,7 @@ def _read_block(stream: IO[bytes]) -> bytes:
     try:
         return stream.read(_PIECE)
     except Exception as error:  # Each file system has exceptions of its own.
-        raise Broken(_error_text(error)) from error
+        raise InterruptedDownload(_error_text(error)) from error
 
 
 def _finish_download(given: Address, part: Path, path: Path, state: State, went_on: bool, root: Path) -> None:
@@ -249,14 +249,14 @@ def _finish_download(given: Address, part: Path, path: Path, state: State, went_
         # A file that is too long cannot be resumed.
         if size > state.size:
             part.unlink()
-        raise Broken(f"it ended after {size} of {state.size} bytes")
+        raise InterruptedDownload(f"it ended after {size} of {state.size} bytes")
     if given.sha256:
         try:
             _check_sum(given, part, root)
         except UserError as error:
             part.unlink()
             if went_on:
-                raise Broken("what came earlier was of another file") from error
+                raise InterruptedDownload("what came earlier was of another file") from error
             raise
     part.replace(path)
     for stale in (root / given.cache_folder).rglob("*.part"):
@@ -315,16 +315,16 @@ def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opene
     except HTTPError as error:
         says = f"the server answers {error.code} {error.reason}"
         if error.code >= 500 or error.code in AGAIN:
-            raise Broken(says) from error
+            raise InterruptedDownload(says) from error
         raise UserError(f"{given.display_text}: {says}") from error
     except (OSError, HTTPException) as error:
-        raise Broken(_error_text(error)) from error
+        raise InterruptedDownload(_error_text(error)) from error
     with response:
         length, begins, whole = response.headers.get("Content-Length"), 0, None
         if response.status == 206:
             told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
             if not told or int(told[1]) != start:
-                raise Broken("the server sent another part than was asked for")
+                raise InterruptedDownload("the server sent another part than was asked for")
             begins, whole = start, int(told[2])
         elif length is not None:
             whole = int(length)
@@ -352,7 +352,7 @@ def _open_other(given: Address, start: int) -> Iterator[Opened]:
     except (UserError, FileNotFoundError, PermissionError, ImportError, ValueError) as error:
         raise UserError(f"{given.display_text}: {_refusal_reason(given, error)}") from error
     except Exception as error:  # Each file system has exceptions of its own.
-        raise Broken(_error_text(error)) from error
+        raise InterruptedDownload(_error_text(error)) from error
     # Each file system has its own name for a mark: S3, HTTP, Google Cloud, Azure, local files.
     names = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime")
     mark = next((str(told[name]) for name in names if told.get(name)), "")

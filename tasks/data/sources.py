@@ -19,7 +19,7 @@ from tasks.common.names import is_blank, name_fault
 from tasks.common.url_secrets import conceal_secrets, display_url, same_but_for_secrets
 from tasks.data import huggingface
 from tasks.data.download import Address, content_version, download_file, parse_address
-from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.detect import AUTO
 from tasks.data.formats.field_meanings import check_fields
@@ -254,7 +254,7 @@ def check_annotators(source: Source, found: ParsedRow) -> None:
     row = found.row
     if not source.annotators or not isinstance(row, Comparison | Rating) or row.fault:
         return
-    known = {normalize_annotator(name) or UNKNOWN for name in source.annotators}
+    known = {normalize_annotator(name) or UNKNOWN_ANNOTATOR for name in source.annotators}
     for name in [row.annotator] if isinstance(row, Comparison) else row.annotators:
         if name not in known:
             raise UserError(

@@ -28,7 +28,7 @@ class Count(NamedTuple):
     gone: int
 
 
-class Example(NamedTuple):
+class ChangedRow(NamedTuple):
     """A row that differs: its text before and now, empty if it did not exist."""
 
     kind: str
@@ -38,11 +38,11 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Difference:
+class VersionDifference:
     """The counts by kind and source, and the first examples of each kind of change."""
 
     counts: list[Count]
-    examples: list[Example]
+    examples: list[ChangedRow]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Side:
         ]
 
 
-def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Difference:
+def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> VersionDifference:
     """Return the difference between two versions.
 
     A row is *added* or *gone* if its id is on one side only; ids are digests of content. It is *changed* if
@@ -112,7 +112,7 @@ def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Differ
             for old, new in _merge_sorted(*parts):
                 _record_change(store, kind, old, new, rows > 0)
         _match_groups(store)
-        return Difference(_count_changes(store), _example_rows(store, rows) if rows else [])
+        return VersionDifference(_count_changes(store), _example_rows(store, rows) if rows else [])
 
 
 def _shared_shards(first: Side, second: Side) -> set[str]:
@@ -278,14 +278,14 @@ def _count_changes(store: sqlite3.Connection) -> list[Count]:
     return sorted((Count(*row) for row in found), key=lambda count: order.index(count.kind))
 
 
-def _example_rows(store: sqlite3.Connection, rows: int) -> list[Example]:
+def _example_rows(store: sqlite3.Connection, rows: int) -> list[ChangedRow]:
     """Return the first `rows` examples by id of added, changed and removed rows of each kind."""
     query = """
         SELECT kind, source, COALESCE(before, ''), COALESCE(now, '') FROM matched
         WHERE kind = ? AND (before IS NOT NULL) = ? AND (now IS NOT NULL) = ? ORDER BY id LIMIT ?
     """
     return [
-        Example(*row)
+        ChangedRow(*row)
         for kind in TYPES
         for was, is_now in ((0, 1), (1, 1), (1, 0))
         for row in store.execute(query, (kind, was, is_now, rows))

@@ -13,11 +13,11 @@ from model.evaluation.perplexity import measure_losses
 from tasks.drift_detection.distances import Distance, jensen_shannon, kolmogorov_smirnov, laid_out
 from tasks.drift_detection.profile import (
     IDS_IN_ALL,
-    Kind,
+    KindProfile,
     Profile,
     Sample,
     count_tokens,
-    read_ids,
+    read_sample_ids,
     sample_rows,
 )
 from tasks.reporting.charts import tick_label
@@ -111,7 +111,7 @@ def new_rows(samples: Mapping[str, Sample], champion: Path) -> dict[str, Newness
 
     Only ids that both samples would hold are compared.
     """
-    known = read_ids(champion)
+    known = read_sample_ids(champion)
     before = Profile.read(champion).kinds
     found = {}
     for kind, sample in samples.items():
@@ -151,7 +151,9 @@ def profiles_apart(
             )  # fmt: skip
 
 
-def _kinds_apart(kind: str, old: Kind, new: Kind, sample: Sample, bars: Bars) -> Iterator[Measure]:
+def _kinds_apart(
+    kind: str, old: KindProfile, new: KindProfile, sample: Sample, bars: Bars
+) -> Iterator[Measure]:
     medians = (old.quantiles[MEDIAN], new.quantiles[MEDIAN])
     lengths = kolmogorov_smirnov(old.lengths, new.lengths)
     yield _make_measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, _GAP)

@@ -39,7 +39,7 @@ VALUES = {"a": 1, "tie": 0, "b": -1}
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindProfile:
     """The sample of one kind of rows.
 
     Attributes:
@@ -97,7 +97,7 @@ class Profile:
     `scores` counts single scores by their value as text, `choices` comparisons by a, b and tie.
     """
 
-    kinds: dict[str, Kind]
+    kinds: dict[str, KindProfile]
     pieces: Pieces
     scores: dict[str, dict[str, int]]
     choices: dict[str, dict[str, int]]
@@ -112,7 +112,7 @@ class Profile:
         """Read profile.json from `folder`."""
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return cls(
-            {name: Kind(**values) for name, values in found["kinds"].items()},
+            {name: KindProfile(**values) for name, values in found["kinds"].items()},
             Pieces(**found["pieces"]),
             found["scores"],
             found["choices"],
@@ -138,12 +138,12 @@ class Sample:
         self.words.update(word[:_LONGEST] for word in words)
         self.sources[row["source"]] += 1
 
-    def kind(self) -> Kind:
+    def kind(self) -> KindProfile:
         """Return the part that the profile keeps."""
         # Ties by name: the order of a Counter depends on the order of the rows.
         common = sorted(self.words.items(), key=lambda item: (-item[1], item[0]))[:_TOP]
         bins = np.searchsorted(_EDGES, self.lengths)
-        return Kind(
+        return KindProfile(
             self.share,
             len(self.ids),
             np.bincount(bins, minlength=len(_EDGES) + 1).tolist(),
@@ -193,7 +193,7 @@ def write_ids(samples: Mapping[str, Sample], folder: Path) -> None:
     (folder / IDS).write_text("".join(lines), encoding="utf-8")
 
 
-def read_ids(folder: Path) -> dict[str, set[str]]:
+def read_sample_ids(folder: Path) -> dict[str, set[str]]:
     """Return the ids that `write_ids` wrote, by kind."""
     found: dict[str, set[str]] = defaultdict(set)
     for line in (folder / IDS).read_text(encoding="utf-8").splitlines():

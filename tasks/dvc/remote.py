@@ -47,7 +47,7 @@ UNREACHABLE_NUMBERS = {
 }  # fmt: skip
 
 
-class Fault(NamedTuple):
+class RemoteFault(NamedTuple):
     """An error in one sentence, and whether it may pass without the user's help."""
 
     says: str
@@ -75,7 +75,7 @@ def retry_action(action: Callable[[], T], where: str = "", waits: Sequence[float
         except UserError:
             raise
         except Exception as error:
-            found = explain_error(error, where)
+            found = explain_remote_error(error, where)
             if found is None:
                 raise
             if wait is None or not found.passes:
@@ -84,7 +84,7 @@ def retry_action(action: Callable[[], T], where: str = "", waits: Sequence[float
     raise AssertionError("unreachable")
 
 
-def explain_error(error: BaseException, where: str) -> Fault | None:
+def explain_remote_error(error: BaseException, where: str) -> RemoteFault | None:
     """Return the meaning of an error of DVC or of a store; None if it is none that a user can act on."""
     # The innermost cause is the most specific: s3fs, for one, turns a store's error code into a
     # PermissionError.
@@ -92,39 +92,47 @@ def explain_error(error: BaseException, where: str) -> Fault | None:
         names = {kind.__name__ for kind in type(cause).__mro__}
         code, status = _s3_response(cause)
         if names & {"LockError"}:
-            return Fault("another program holds DVC's lock on this project; let it finish", True)
+            return RemoteFault("another program holds DVC's lock on this project; let it finish", True)
         if "RemoteMissingDepsError" in names or (names & {"ImportError"} and "dvc" in str(cause)):
-            return Fault(missing_plugin(where), False)
+            return RemoteFault(missing_plugin(where), False)
         if names & {"ConfigError", "RemoteConfigError"}:
-            return Fault(f"data.remote {where} is no address that DVC knows ({_short_error(cause)})", False)
+            return RemoteFault(
+                f"data.remote {where} is no address that DVC knows ({_short_error(cause)})", False
+            )
         if names & NO_CREDENTIALS:
-            return Fault(
+            return RemoteFault(
                 f"{where}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
                 "environment, or run `aws configure`",
                 False,
             )
         if code == "NoSuchBucket":
-            return Fault(f"{where}: there is no such bucket; make it, or mend data.remote", False)
+            return RemoteFault(f"{where}: there is no such bucket; make it, or mend data.remote", False)
         if code in _REFUSED or status in (401, 403):
-            return Fault(f"{where} refuses these credentials ({code or status}); look at AWS's own", False)
+            return RemoteFault(
+                f"{where} refuses these credentials ({code or status}); look at AWS's own", False
+            )
         if (
             code in BUSY
             or status >= 500
             or names & UNREACHABLE
             or _error_number(cause) in UNREACHABLE_NUMBERS
         ):
-            return Fault(
+            return RemoteFault(
                 f"{where} does not answer ({_short_error(cause)}); nothing was lost, try again", True
             )
         if _error_number(cause) in (errno.ENOSPC, errno.EDQUOT):
-            return Fault(f"no space is left on the disk of {where or 'the project'}; make room", False)
+            return RemoteFault(f"no space is left on the disk of {where or 'the project'}; make room", False)
         if _error_number(cause) in (errno.EROFS, errno.EIO):
             place = getattr(cause, "filename", None) or where or "the project"
-            return Fault(f"{place} cannot be written or read ({os.strerror(_error_number(cause))})", False)
+            return RemoteFault(
+                f"{place} cannot be written or read ({os.strerror(_error_number(cause))})", False
+            )
         if isinstance(cause, PermissionError):
-            return Fault(f"{where or 'the project'} cannot be written or read ({_short_error(cause)})", False)
+            return RemoteFault(
+                f"{where or 'the project'} cannot be written or read ({_short_error(cause)})", False
+            )
         if code:
-            return Fault(f"{where} answers {code}: {_short_error(cause)}", False)
+            return RemoteFault(f"{where} answers {code}: {_short_error(cause)}", False)
     return None
 
 

@@ -101,7 +101,7 @@ def changed_source(function: Callable[..., Any], imported: Mapping[str, str]) ->
     for module in sorted(
         {module for module, _ in reached_definitions(ROOT, _module_of(function), function.__name__)}
     ):
-        source = read_source(ROOT, module)
+        source = parse_module(ROOT, module)
         loaded = getattr(sys.modules.get(module), "__file__", None)
         moved = loaded is not None and Path(loaded).resolve() != source.path.resolve()
         elsewhere = moved and module not in KEPT_MODULES
@@ -138,7 +138,7 @@ def reached_definitions(root: Path, module: str, name: str) -> dict[tuple[str, s
     A module that is reached also contributes its statements that define nothing (name ""), since an import
     runs them.
     """
-    if name not in read_source(root, module).defined:
+    if name not in parse_module(root, module).defined:
         raise ValueError(f"{module} has no {name} at its top level; a stage's function stands there")
     found: dict[tuple[str, str], Definition] = {}
     waiting = [(module, name)]
@@ -146,7 +146,7 @@ def reached_definitions(root: Path, module: str, name: str) -> dict[tuple[str, s
         place = waiting.pop()
         if place in found:
             continue
-        source = read_source(root, place[0])
+        source = parse_module(root, place[0])
         found[place] = source.defined[place[1]] if place[1] else source.loose
         waiting.append((place[0], ""))
         for chain in found[place].chains:
@@ -188,7 +188,7 @@ class Definition:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModuleSource:
     """A module's top level: its definitions, the bindings of its imports, and all other statements."""
 
     path: Path
@@ -199,7 +199,7 @@ class Source:
 
 
 @cache
-def read_source(root: Path, module: str) -> Source:
+def parse_module(root: Path, module: str) -> ModuleSource:
     """Parse a module.
 
     An import inside a function binds its names as one at the top of the module does.
@@ -208,7 +208,7 @@ def read_source(root: Path, module: str) -> Source:
     assert path is not None, module
     content = path.read_bytes()
     tree = ast.parse(content, str(path))
-    source = Source(path, hashlib.sha256(content).hexdigest())
+    source = ModuleSource(path, hashlib.sha256(content).hexdigest())
     for node in ast.walk(tree):
         _without_docstring(node)
         _without_declaration(node)
@@ -268,7 +268,7 @@ def _defined_names(statement: ast.stmt) -> list[str]:
 
 def _resolve_chain(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield the definitions in the project that a chain of names refers to inside a module."""
-    source = read_source(root, module)
+    source = parse_module(root, module)
     if chain[0] in source.defined:
         yield module, chain[0]
     for target in source.imported.get(chain[0], ()):
@@ -283,7 +283,7 @@ def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     module = ".".join(parts[:size])
     if not size or module in _AROUND:
         return
-    source = read_source(root, module)
+    source = parse_module(root, module)
     rest = parts[size:]
     if rest and rest[0] != "*":
         # A package may only re-export the name, so it is resolved again where it is defined.
@@ -312,10 +312,10 @@ def lock_digest(root: Path = ROOT) -> str:
 
 def folder_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
     """Return the SHA-256 of a folder's content: the path and bytes of each file, in order of path."""
-    return sums_digest(file_sums(folder, without))
+    return sums_digest(folder_sums(folder, without))
 
 
-def file_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
+def folder_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
     """Return the SHA-256 of each file in a folder by its path in it, in order of path.
 
     Args:

@@ -19,7 +19,7 @@ from model.errors import UserError
 from model.events import EventCallback, Message
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
-from tasks.engine.cache_key import file_sums, output_digest
+from tasks.engine.cache_key import folder_sums, output_digest
 from tasks.engine.output import (
     MANIFEST,
     SEAL,
@@ -280,7 +280,7 @@ def _is_inside(name: str) -> bool:
 
 
 def _differing_files(folder: Path, sums: dict[str, str]) -> list[str]:
-    found = file_sums(folder)
+    found = folder_sums(folder)
     return [name for name in sums if found.get(name) != sums[name]]
 
 

@@ -82,7 +82,7 @@ def take_snapshot(root: Path) -> Snapshot | None:
             break
     else:
         raise UserError(f"the sources in {ORIGIN} change while the run starts; start it again")
-    digest = sources_digest(files)
+    digest = snapshot_digest(files)
     above = (root / SOURCE_SNAPSHOTS, *(root / SOURCE_SNAPSHOTS).parents)
     first = next((path for path in reversed(above) if not path.exists()), None)
     if not (root / RECORDS).exists():
@@ -147,7 +147,7 @@ def read_sources(root: Path) -> dict[str, bytes]:
     return dict(sorted(found.items()))
 
 
-def sources_digest(files: dict[str, bytes]) -> str:
+def snapshot_digest(files: dict[str, bytes]) -> str:
     """Return the first 20 hex digits of a digest over paths and content."""
     whole = hashlib.sha256()
     for name, content in files.items():
@@ -163,7 +163,7 @@ def _store_snapshot(place: Path, digest: str, files: dict[str, bytes]) -> IO[str
         # An editor or a full disk may have changed the copy, so its content is checked before it is used
         # again.
         folder = place / digest
-        if folder.exists() and sources_digest(read_sources(folder)) != digest:
+        if folder.exists() and snapshot_digest(read_sources(folder)) != digest:
             shutil.rmtree(folder)
         if not folder.exists():
             part = place / f"{digest}.part"

@@ -26,7 +26,7 @@ from tasks.engine.cache_key import (
     changed_source,
     code_digest,
     definition_digests,
-    file_sums,
+    folder_sums,
     lock_digest,
     output_digest,
     plain_parameters,
@@ -136,7 +136,7 @@ class Stage:
             )
         # Manifests of older versions of chatmill lack the checksums of single files; their outputs are still
         # valid.
-        sums = manifest.get("sums") or file_sums(Path(reference.path), without=(MANIFEST,))
+        sums = manifest.get("sums") or folder_sums(Path(reference.path), without=(MANIFEST,))
         patterns = self.declares.reads[reference.stage]
         return sums_digest({name: found for name, found in sums.items() if _matches_patterns(name, patterns)})
 
@@ -219,7 +219,7 @@ class Stage:
                     metrics = self.function(parameters, **arguments, out=part, report=listen)
             self._check_code(part, imported)
             traces = self._resume_files()
-            sums = file_sums(part, without=(MANIFEST, *traces))
+            sums = folder_sums(part, without=(MANIFEST, *traces))
             manifest = {
                 "stage": self.name,
                 "key": key,

@@ -76,7 +76,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ScoreComparison:
     """The candidate's score beside the champion's, both measured in one run of evaluate.
 
     Args:
@@ -96,7 +96,7 @@ class Comparison:
         return asdict(self)
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Comparison:
+    def read(cls, values: Mapping[str, Any]) -> ScoreComparison:
         """Return the comparison that `plain` returned as plain values."""
         champion = values.get("champion")
         return cls(
@@ -107,13 +107,13 @@ class Comparison:
         )
 
 
-def read_comparison(folder: Path) -> Comparison | None:
+def read_comparison(folder: Path) -> ScoreComparison | None:
     """Return the comparison in a gate's verdict.json; None if the file or the comparison is missing."""
     try:
         found = json.loads((folder / "verdict.json").read_text(encoding="utf-8")).get("comparison")
     except (OSError, ValueError, RecursionError):
         return None
-    return Comparison.read(found) if found else None
+    return ScoreComparison.read(found) if found else None
 
 
 def explain_incomparable(one: Score, other: Score) -> str:
@@ -134,7 +134,7 @@ def _brief_score(score: Score, name: str) -> str:
     return str(value)[:_SHOWN] or "none"
 
 
-def score_tags(score: Score, comparison: Comparison | None = None) -> dict[str, str]:
+def score_tags(score: Score, comparison: ScoreComparison | None = None) -> dict[str, str]:
     """Return the tags of a version that hold its score, and the champion's score of the same run."""
     tags = {
         "score": str(score.value),

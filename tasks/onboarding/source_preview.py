@@ -14,7 +14,7 @@ from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
 from model.events import EventCallback, ignore_event
 from tasks.data import huggingface
-from tasks.data.download import Broken, ask_server, find_download
+from tasks.data.download import InterruptedDownload, ask_server, find_download
 from tasks.data.formats.detect import choose_reading
 from tasks.data.formats.files import SourceFile
 from tasks.data.formats.reader import read_rows
@@ -297,7 +297,7 @@ def _missing_downloads(source: Source, parameters: DataParameters, root: Path) -
         if find_download(given, root) is None:
             try:
                 size = ask_server(given).size
-            except Broken as error:
+            except InterruptedDownload as error:
                 raise UserError(f"{given.display_text} cannot be fetched ({error})") from error
             yield given.display_text + (f" ({size} bytes)" if size is not None else "")
     if source.dataset and not huggingface.is_saved(source.wanted, root):

@@ -21,7 +21,7 @@ DOTTED = 40  # more points than this are a curve, not points
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A curve of a chart.
 
     Attributes:
@@ -136,7 +136,7 @@ class Axes:
 
 
 def line_chart(
-    lines: Sequence[Line], x_label: str, y_label: str, *, width: int = 360, height: int = 230
+    lines: Sequence[ChartLine], x_label: str, y_label: str, *, width: int = 360, height: int = 230
 ) -> Markup | None:
     """Return curves over one axis, with a legend if there are several; None if there is no curve."""
     lines = [line for line in lines if len(line.points) > 1]

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from tasks.common.metric_labels import MEASURES, SPEAKERS, metric_words
 from tasks.common.names import split_stratum
 from tasks.reporting.charts import (
-    Line,
+    ChartLine,
     against_bars,
     dot_plot,
     heat_map,
@@ -115,12 +115,14 @@ def pretraining_section(
         (
             "Training text",
             "Loss in nats a token, by step; faint: each batch, strong: moving average.",
-            line_chart([Line("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
+            line_chart([ChartLine("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
         ),
         (
             "Held-out text",
             "Bits per byte, by step.",
-            line_chart([Line("held out", points.of("valid_bits_per_byte"), "held")], "step", "bits per byte"),
+            line_chart(
+                [ChartLine("held out", points.of("valid_bits_per_byte"), "held")], "step", "bits per byte"
+            ),
         ),
     )
     seen = probes.get("attention")
@@ -152,12 +154,12 @@ def sft_section(points: Curve, figures: dict[str, float]) -> dict[str, Any] | No
         (
             "Answers it practised on",
             "Loss in nats a token of the answer, by step.",
-            line_chart([Line("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
+            line_chart([ChartLine("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
         ),
         (
             "Answers it never saw",
             "Held-out loss in nats a token of the answer, by step.",
-            line_chart([Line("held out", points.of("valid_loss"), "held")], "step", "held-out loss"),
+            line_chart([ChartLine("held out", points.of("valid_loss"), "held")], "step", "held-out loss"),
         ),
     )
     if not drawn:
@@ -223,12 +225,12 @@ def reward_section(
         (
             "Pairs it practised on",
             "Loss by step: 0.69 is guessing.",
-            line_chart([Line("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
+            line_chart([ChartLine("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
         ),
         (
             "Pairs it never saw",
             "Share of held-out pairs in people’s order, by step.",
-            line_chart([Line("held out", points.of("pair_accuracy"), "held")], "step", "accuracy"),
+            line_chart([ChartLine("held out", points.of("pair_accuracy"), "held")], "step", "accuracy"),
         ),
     )
     rows = []
@@ -252,22 +254,22 @@ def rlhf_section(points: Curve) -> dict[str, Any] | None:
         (
             "Reward",
             "Mean score of a step’s answers; 0 is the assistant before RLHF.",
-            line_chart([Line("reward", points.of("reward"), "aligned", noisy=True)], "step", "reward"),
+            line_chart([ChartLine("reward", points.of("reward"), "aligned", noisy=True)], "step", "reward"),
         ),
         (
             "Divergence",
             "KL from the assistant it was, in nats an answer.",
-            line_chart([Line("KL", points.of("kl"), "aligned", noisy=True)], "step", "KL"),
+            line_chart([ChartLine("KL", points.of("kl"), "aligned", noisy=True)], "step", "KL"),
         ),
         (
             "Length",
             "Tokens an answer: short ones are the easy way out.",
-            line_chart([Line("length", points.of("length"), "aligned", noisy=True)], "step", "tokens"),
+            line_chart([ChartLine("length", points.of("length"), "aligned", noisy=True)], "step", "tokens"),
         ),
         (
             "Price of divergence",
             "What a nat costs in reward; it adapts to hold the divergence near its target.",
-            line_chart([Line("price", points.of("kl_coefficient"), "aligned")], "step", "coefficient"),
+            line_chart([ChartLine("price", points.of("kl_coefficient"), "aligned")], "step", "coefficient"),
         ),
     )
     # A step may have one metric without the other, so both are joined by step.

@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks.engine.catalog import read_declaration
 from tasks.engine.declaration import StageDeclaration, find_tolerance
-from tasks.tracking.cache_explanation import Difference, explain_differences
+from tasks.tracking.cache_explanation import InputDifference, explain_differences
 from tasks.tracking.run_diff import LAST_STEP, is_speed
 
 IDENTICAL, EQUIVALENT, DIVERGED = "identical", "equivalent", "diverged"
@@ -75,7 +75,7 @@ class StageVerdict:
     says: str
     why: str
     figures: tuple[Figure, ...] = ()
-    differ: tuple[Difference, ...] = field(default=())
+    differ: tuple[InputDifference, ...] = field(default=())
 
 
 def judge_stages(
@@ -232,7 +232,7 @@ def _t_quantile(freedom: int) -> float:
 
 def _differing_inputs(
     before: Made, now: Made, around: tuple[Mapping[str, str], Mapping[str, str]]
-) -> list[Difference]:
+) -> list[InputDifference]:
     """Return the recorded differences in everything that a stage was made from."""
     found = []
     if before.manifest and now.manifest:
@@ -243,10 +243,10 @@ def _differing_inputs(
             if before.stage != "ingest" or each.kind not in ("parameter", "outside")
         ]
         if before.manifest["device"] != now.manifest["device"] and "device" not in {e.kind for e in found}:
-            found.append(Difference("device", "", before.manifest["device"], now.manifest["device"]))
+            found.append(InputDifference("device", "", before.manifest["device"], now.manifest["device"]))
     one, two = around
     return found + [
-        Difference(name, "", one[name], two[name])
+        InputDifference(name, "", one[name], two[name])
         for name in one
         if one[name] and name in two and one[name] != two[name]
     ]

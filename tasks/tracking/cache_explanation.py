@@ -12,7 +12,7 @@ _NONE = "none"
 
 
 @dataclass(frozen=True)
-class Difference:
+class InputDifference:
     """One component of a cache key that differs: its kind, its name, and its value before and now."""
 
     kind: str
@@ -21,7 +21,7 @@ class Difference:
     now: str
 
 
-def explain_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+def explain_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[InputDifference]:
     """Return all components of the cache key that differ between two manifests; empty if the keys are equal.
 
     Manifests of older runs lack the digests of single definitions; `code` then covers all of them.
@@ -42,7 +42,7 @@ def explain_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     ]
 
 
-def _code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+def _code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[InputDifference]:
     if before["code"] == now["code"]:
         return []
     if "definitions" in before and "definitions" in now:
@@ -51,15 +51,17 @@ def _code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
         modules, kept = _module_names(old), _module_names(old) & _module_names(new)
         if 2 * len(kept) >= len(modules):
             return _value_differences("code", old, new)
-        return [Difference("code", "all definitions (modules were renamed)", before["code"], now["code"])]
-    return [Difference("code", "all definitions", before["code"], now["code"])]
+        return [
+            InputDifference("code", "all definitions (modules were renamed)", before["code"], now["code"])
+        ]
+    return [InputDifference("code", "all definitions", before["code"], now["code"])]
 
 
 def _module_names(definitions: Mapping[str, str]) -> set[str]:
     return {name.rpartition(".")[0] for name in definitions} - {"tasks", "model"}
 
 
-def _context_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+def _context_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[InputDifference]:
     """Return differences of seed, device and outside inputs, if the stage asks for them.
 
     If neither manifest records what the stage asked for, a different seed is reported although the key may
@@ -86,9 +88,9 @@ def _flat_values(values: Any) -> dict[str, str]:
     return dict(flatten_values(values))
 
 
-def _value_differences(kind: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:
+def _value_differences(kind: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[InputDifference]:
     return [
-        Difference(kind, name, before.get(name, _NONE), now.get(name, _NONE))
+        InputDifference(kind, name, before.get(name, _NONE), now.get(name, _NONE))
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]

@@ -16,7 +16,7 @@ from typing import Any
 from model.events import EventCallback
 from tasks.common.file_lock import exclusive_lock
 from tasks.drift_detection.profile import ABOUT, MODEL
-from tasks.engine.cache_key import file_sums
+from tasks.engine.cache_key import folder_sums
 from tasks.engine.output import (
     LOCK,
     PART,
@@ -76,7 +76,7 @@ def _fetch_model(version: Any, uri: str, folder: Path, about: str, digest: str) 
         raise
     manifest = {
         "stage": STAGE, "key": folder.name, "digest": digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": file_sizes(part), "sums": file_sums(part),
+        "seconds": round(time.monotonic() - began, 3), "files": file_sizes(part), "sums": folder_sums(part),
         "run": str(version.run_id),
     }  # fmt: skip
     write_manifest(part, manifest)

@@ -22,7 +22,7 @@ from tasks.engine.output import is_undamaged
 from tasks.project.paths import ARTIFACTS
 from tasks.tracking.products import CHAMPION, find_version, is_version, split_address
 from tasks.tracking.queries import (
-    LABELS,
+    LABEL_ORDER,
     PARENT,
     REGISTERED_STAGE,
     UNNAMED,
@@ -154,7 +154,7 @@ def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
         return None
     counts: dict[str, Counter[str]] = {}
     for part in ("train", "valid", "test"):
-        for kind in LABELS:
+        for kind in LABEL_ORDER:
             for path in sorted((folder / part / kind).glob("*.jsonl")):
                 with naming_row(path, os.path.relpath(path)), path.open(encoding="utf-8") as lines:
                     for line in lines:

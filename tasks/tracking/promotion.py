@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.engine.output import StageOutput
-from tasks.evaluation.scores import Comparison, Score, compare_scores, read_comparison
+from tasks.evaluation.scores import Score, ScoreComparison, compare_scores, read_comparison
 from tasks.tracking import approval
 from tasks.tracking.alias_changes import PERSON, AliasChange, describe_change, rolled_back
 from tasks.tracking.approval import REFUSED, approval_state
@@ -24,13 +24,13 @@ def passed_gate(tags: Mapping[str, str]) -> bool:
     return reason.endswith("thresholds are met") or reason.startswith("the champion, version")
 
 
-def read_scores(verdict: StageOutput) -> Comparison | None:
+def read_scores(verdict: StageOutput) -> ScoreComparison | None:
     """Return the candidate's score beside the champion's, from the gate's output; None if it has no score."""
     found = read_comparison(Path(verdict.path)) if verdict.path else None
     if found is not None or verdict.metrics["score"] is None:
         return found
     name = _read_verdict(Path(verdict.path)).get("by", "score")
-    return Comparison(Score(str(name), float(verdict.metrics["score"])))
+    return ScoreComparison(Score(str(name), float(verdict.metrics["score"])))
 
 
 def decide_promotion(
@@ -38,7 +38,7 @@ def decide_promotion(
     tags: Mapping[str, str],
     champion: Any,
     withheld: str,
-    comparison: Comparison | None,
+    comparison: ScoreComparison | None,
     why: str,
 ) -> tuple[bool, str]:
     """Return whether the gate promotes a new version, and the reason.

@@ -191,7 +191,7 @@ def _stage_run(pipeline: Run, child: Run) -> StageRun:
 
 _MOST = 1000
 
-PARENT, UNNAMED, LABELS = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
+PARENT, UNNAMED, LABEL_ORDER = "mlflow.parentRunId", "(unnamed)", ("ratings", "comparisons")
 
 
 def experiment_ids(client: MlflowClient) -> list[str]:

@@ -26,7 +26,7 @@ from model.errors import UserError
 from model.events import EventCallback
 from tasks.common.file_lock import exclusive_lock
 from tasks.drift_detection.profile import ABOUT, FILE, IDS, MODEL
-from tasks.engine.cache_key import file_sums
+from tasks.engine.cache_key import folder_sums
 from tasks.engine.output import (
     LOCK,
     PART,
@@ -204,7 +204,7 @@ def _fetch_profile(found: Baseline, client: MlflowClient, uri: str, folder: Path
         raise
     manifest = {
         "stage": STAGE, "key": found.key, "digest": found.digest, "inputs": {}, "metrics": {},
-        "seconds": round(time.monotonic() - began, 3), "files": file_sizes(part), "sums": file_sums(part),
+        "seconds": round(time.monotonic() - began, 3), "files": file_sizes(part), "sums": folder_sums(part),
         "run": found.runs[0],
     }  # fmt: skip
     write_manifest(part, manifest)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.reporting.charts import Line, line_chart
+from tasks.reporting.charts import ChartLine, line_chart
 from tasks.reporting.template import STYLE
 from tasks.tracking.queries import artifact_text, child_runs, holder_run_id, maker_runs
 from tasks.tracking.run_diff import APART, LAST, MACHINE, UNLIKE, Difference, is_apart, is_speed
@@ -128,7 +128,7 @@ def _training_charts(
         charts = []
         for quantity in quantities:
             lines = [
-                Line(name, each.get(quantity, []), tone)
+                ChartLine(name, each.get(quantity, []), tone)
                 for name, each, tone in zip(names, pair, TONES, strict=True)
             ]
             svg = line_chart(lines, "step", quantity.replace("_", " "))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import math
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
@@ -29,8 +27,9 @@ from tasks.engine.output import MANIFEST, StageOutput
 from tasks.project.database_check import check_experiment, store_key
 from tasks.project.paths import STORES
 from tasks.tracking.approval import ApprovalRequest
+from tasks.tracking.curves import CURVES, complete_curves, curves_figure, make_metrics
 from tasks.tracking.local_artifacts import PLACE, check_hosts, keep_in
-from tasks.tracking.metric_queue import BATCH, MetricQueue, ignore_message
+from tasks.tracking.metric_queue import MetricQueue, ignore_message
 from tasks.tracking.products import (
     CHAMPION,
     MODEL,
@@ -45,7 +44,6 @@ from tasks.tracking.registered_model import download_model
 from tasks.tracking.registry import Registered, Registry
 
 _LONGEST = 500
-_CURVES = "curves.jsonl"
 # Tags of a killed run: how it was closed; and for a stage's run, the later run that holds its files.
 _CLOSED, HOLDER = "chatmill.closed", "chatmill.holder"
 _FLOW_RUN = "prefect.flow_run_id"
@@ -306,7 +304,7 @@ class Tracker:
         figures = dict(event.metrics)
         if isinstance(event, Step) and event.tokens_per_second:
             figures["tokens_per_second"] = event.tokens_per_second
-        self.sender.put_metrics(self.stage, _make_metrics(figures, event.step))
+        self.sender.put_metrics(self.stage, make_metrics(figures, event.step))
         with suppress(FileNotFoundError):
             # The time of this file is the end of the run if the process is killed.
             os.utime(self.folder / "alive" / self.run)
@@ -327,7 +325,7 @@ class Tracker:
         self.sender.flush_metrics(say)
         reuses = self._holder_run(reference)
         if not reuses:
-            self._keep_curves(Path(reference.path) / _CURVES)
+            complete_curves(self.client, self.stage, Path(reference.path) / CURVES)
         tags = {
             "chatmill.key": reference.key,
             "chatmill.digest": reference.digest,
@@ -338,7 +336,7 @@ class Tracker:
         numbers = {name: v for name, v in reference.metrics.items() if isinstance(v, int | float)}
         self.client.log_batch(
             self.stage,
-            metrics=_make_metrics(numbers, int(numbers.get("steps", 0))),
+            metrics=make_metrics(numbers, int(numbers.get("steps", 0))),
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         self._keep_cost(reference, reuses or self.stage, data_hash)
@@ -355,27 +353,6 @@ class Tracker:
                 self.client.set_tag(reference.run, HOLDER, self.stage)
         return reuses or self.stage
 
-    def _keep_curves(self, curves: Path) -> None:
-        """Send the points of the curves that the run lacks: those of a killed attempt before this one."""
-        rows = [json.loads(line) for line in curves.read_text().splitlines()] if curves.exists() else []
-        if not rows:
-            return
-        names = sorted({name for row in rows for name in _curve_metrics(row)})
-        there = [
-            point.step
-            for name in names
-            for point in self.client.get_metric_history(self.stage, mlflow_key(name))
-        ]
-        begins = min(there, default=math.inf)
-        lacks = [
-            metric
-            for row in rows
-            if row["step"] < begins
-            for metric in _make_metrics(_curve_metrics(row), row["step"])
-        ]
-        for start in range(0, len(lacks), BATCH):
-            self.client.log_batch(self.stage, metrics=lacks[start : start + BATCH])
-
     def _keep_cost(self, reference: StageOutput, holder: str, data_hash: str) -> None:
         """Record a stage's cost: as metrics of its run if it was made, and as a tag of the pipeline run.
 
@@ -389,7 +366,7 @@ class Tracker:
                 for name, value in reference.cost.items()
                 if isinstance(value, int | float)
             }
-            self.client.log_batch(self.stage, metrics=_make_metrics(numbers, 0))
+            self.client.log_batch(self.stage, metrics=make_metrics(numbers, 0))
         told = {
             **reference.cost,
             # MLflow takes at most 8,000 characters in a tag.
@@ -403,11 +380,11 @@ class Tracker:
         self.client.set_tag(self.run, f"{COST_TAG}{reference.stage}", json.dumps(told))
 
     def _keep_files(self, folder: Path) -> None:
-        for name in (MANIFEST, *self.declares.artifacts, _CURVES):
+        for name in (MANIFEST, *self.declares.artifacts, CURVES):
             if (folder / name).exists():
                 self.client.log_artifact(self.stage, str(folder / name))
-        if (folder / _CURVES).exists():
-            self.client.log_figure(self.stage, curves_figure(folder / _CURVES), "curves.png")
+        if (folder / CURVES).exists():
+            self.client.log_figure(self.stage, curves_figure(folder / CURVES), "curves.png")
         if (folder / "model").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "model"), "model")
         if (folder / "data_docs").is_dir():
@@ -469,45 +446,3 @@ def _is_whole(run: Run) -> bool:
 def _experiment_identity(experiment: Any) -> str:
     """Return a text that distinguishes an experiment from another one of its name; empty for None."""
     return f"{experiment.experiment_id} {experiment.creation_time}" if experiment else ""
-
-
-def _curve_metrics(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a point of the curves without its step."""
-    return {name: value for name, value in row.items() if name != "step"}
-
-
-def _make_metrics(figures: Mapping[str, Any], step: int) -> list[Metric]:
-    """Return the finite numbers among some values as MLflow metrics."""
-    now = int(time.time() * 1000)
-    return [
-        Metric(mlflow_key(name), float(value), now, step)
-        for name, value in figures.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    ]
-
-
-def curves_figure(path: Path) -> Any:
-    """Return the curves of a training as one figure with a panel for each metric."""
-    from matplotlib.figure import Figure
-
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
-        for name, value in row.items():
-            if name not in ("step", "learning_rate_scale") and "/" not in name:
-                curves.setdefault(name, []).append((row["step"], value))
-    columns = 2
-    rows = max(1, math.ceil(len(curves) / columns))
-    height = 2.4 * rows
-    figure = Figure(figsize=(5 * columns, height))
-    # The margins are set by hand, in inches: an automatic layout of many panels takes as long as drawing
-    # them.
-    figure.subplots_adjust(
-        left=0.06, right=0.98, bottom=0.3 / height, top=1 - 0.3 / height, wspace=0.16, hspace=0.34
-    )
-    for place, (name, points) in enumerate(curves.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        axes.plot(*zip(*points, strict=True), linewidth=1, marker="." if len(points) < 12 else "")
-        axes.set_title(name.replace("_", " "), fontsize=9)
-        axes.tick_params(labelsize=7)
-    return figure

@@ -75,7 +75,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Failure:
+class BrokenRule:
     """A rule that rows broke.
 
     Attributes:
@@ -91,7 +91,7 @@ class Failure:
     says: str = ""
 
 
-def check_table(kind: str, table: pd.DataFrame, rules: Rules) -> list[Failure]:
+def check_table(kind: str, table: pd.DataFrame, rules: Rules) -> list[BrokenRule]:
     """Check a table of rows against the suite of its kind.
 
     Returns:
@@ -100,7 +100,7 @@ def check_table(kind: str, table: pd.DataFrame, rules: Rules) -> list[Failure]:
     return _run_suite(kind, derived_columns(kind, table, rules), build_expectations(kind, rules))
 
 
-def check_across(kind: str, marks: pd.DataFrame) -> list[Failure]:
+def check_across(kind: str, marks: pd.DataFrame) -> list[BrokenRule]:
     """Check the results of comparing rows with all others.
 
     Args:
@@ -124,7 +124,7 @@ def across_expectations() -> list[Any]:
 
 def check_totals(
     kind: str, totals: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]
-) -> list[Failure]:
+) -> list[BrokenRule]:
     """Check metrics of the whole table against their bounds.
 
     Args:
@@ -146,11 +146,11 @@ def check_totals(
     for failed in _run_suite(kind, pd.DataFrame([{"place": 0, **totals}]), suite):
         value, (least, most) = totals[failed.rule], bounds[failed.rule]
         wanted = f"at least {least:g}" if value < least else f"at most {most:g}"
-        failures.append(Failure(failed.rule, (), failed.rule, f"{value:g}; {wanted} is wanted"))
+        failures.append(BrokenRule(failed.rule, (), failed.rule, f"{value:g}; {wanted} is wanted"))
     return failures
 
 
-def _run_suite(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[Failure]:
+def _run_suite(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[BrokenRule]:
     """Return the failures of a suite, whose expectations name their rule and column in `meta`."""
     import great_expectations as gx
 
@@ -171,7 +171,7 @@ def _run_suite(kind: str, table: pd.DataFrame, suite: Sequence[Any]) -> list[Fai
         found = result.result.get("unexpected_index_list") or ()
         rows = tuple(sorted({int(row["place"]) for row in found}))
         says = "" if rows else _explain_result(result)
-        failures.append(Failure(rule, rows, expectation.meta["about"], says))
+        failures.append(BrokenRule(rule, rows, expectation.meta["about"], says))
     return failures
 
 

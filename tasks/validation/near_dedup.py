@@ -20,7 +20,7 @@ SHINGLE = 5
 SEED = 42
 MARK = np.dtype([("shard", "u4"), ("place", "u4")])
 # Rows of one pass over a band, and rows read from a file at once. They bound the memory.
-BLOCK = 4_000_000
+HASH_BLOCK = 4_000_000
 READ = 65_536
 # Texts signed at once. `rensa` returns each signature as a list of Python numbers, which take far more memory
 # than the array.
@@ -173,7 +173,7 @@ def _band_buckets(table: _Table, size: int) -> Iterator[tuple[np.ndarray, np.nda
         is the end.
     """
     # Each pass reads all signatures and keeps one range of hashes, so a bucket is never split between passes.
-    parts = -(-table.rows // BLOCK)
+    parts = -(-table.rows // HASH_BLOCK)
     step = 2**64 // parts + 1
     for band in range(table.permutations // size):
         for part in range(parts):

@@ -19,7 +19,7 @@ from tasks.data.records import json_line, parse_lines
 from tasks.validation import contamination, exact_dedup, near_dedup, pii
 from tasks.validation.expectations import (
     ACROSS,
-    Failure,
+    BrokenRule,
     Limits,
     Rules,
     check_across,
@@ -72,7 +72,7 @@ class ShardCheckResult:
     kind: str
     rows: int
     size: int
-    failures: tuple[Failure, ...]
+    failures: tuple[BrokenRule, ...]
     excused: frozenset[int]
     sources: Counter[str]
     shares: dict[str, Counter[str]] = field(default_factory=dict)

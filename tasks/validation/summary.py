@@ -19,7 +19,7 @@ from tasks.validation.shard_validation import EXAMPLES, ShardCheckResult, ShardF
 
 
 @dataclass(frozen=True)
-class Broken:
+class RuleSummary:
     """A rule that rows of a kind broke, with their number and examples.
 
     A count of 0 means that the table as a whole broke the rule.
@@ -43,7 +43,7 @@ class Findings:
     examples: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     shares: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     faults: dict[str, dict[str, str]] = field(default_factory=dict)
-    tables: list[Broken] = field(default_factory=list)
+    tables: list[RuleSummary] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for kind in TYPES:
@@ -79,10 +79,10 @@ class Findings:
             f"{kind}_quarantined": aside[kind] for kind in TYPES
         }
 
-    def table(self) -> list[Broken]:
+    def table(self) -> list[RuleSummary]:
         """Return the broken rules in the order of kinds, with the most broken first."""
         rows = [
-            Broken(kind, rule, count, self.examples.get((kind, rule), ()))
+            RuleSummary(kind, rule, count, self.examples.get((kind, rule), ()))
             for kind in TYPES
             for (found, rule), count in sorted(self.rules.items(), key=lambda item: (-item[1], item[0]))
             if found == kind

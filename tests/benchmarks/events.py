@@ -63,7 +63,7 @@ def _inside(rounds: int) -> list[dict[str, Any]]:
     prepare_environment(Path.cwd())
     from prefect.deployments import run_deployment
 
-    from flows.orchestration.events import LABELS, emit_run_event
+    from flows.orchestration.events import LABELS_INGESTED, emit_run_event
 
     seen: set[str] = set()
     run_deployment("chatmill-labels/labels", timeout=LONGEST_SECONDS)
@@ -71,10 +71,10 @@ def _inside(rounds: int) -> list[dict[str, Any]]:
     hash_, asked = found[0]["data_hash"], {"config": "configs/smoke.yaml"}
     for _ in range(rounds):
         began = time.time()
-        emit_run_event(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
+        emit_run_event(LABELS_INGESTED, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
         found.append(_next(seen, began))
     for _ in range(3):
-        emit_run_event(LABELS, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
+        emit_run_event(LABELS_INGESTED, "smoke", "labels were accepted", "", data_hash=hash_, **asked)
     found += [_next(seen, None) for _ in range(3)]
     return found
 

@@ -100,9 +100,9 @@ def plain(root: Path, preset: Path) -> Measured:
 
 def _digest(folder: Path) -> str:
     from model.training.trainer import TRACES
-    from tasks.engine.cache_key import file_sums, sums_digest
+    from tasks.engine.cache_key import folder_sums, sums_digest
 
-    return sums_digest(file_sums(folder, without=TRACES))
+    return sums_digest(folder_sums(folder, without=TRACES))
 
 
 def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]:

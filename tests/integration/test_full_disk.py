@@ -18,7 +18,7 @@ from flows.servers.mlflow_auth import write_settings
 from model.atomic_file import atomic_path
 from model.data.hf_checkpoint import _save_weights
 from model.errors import UserError
-from model.training.checkpoint import write_whole as write_state
+from model.training.checkpoint import write_synced as write_state
 from tasks.data.audit_log import append_lines
 from tasks.data.new_labels import LabelCursor
 from tasks.data.records import text_row, write_rows

@@ -23,7 +23,7 @@ from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.drift import DriftParameters, drift, read_drift
 from tasks.drift_detection.distances import jensen_shannon, kolmogorov_smirnov
-from tasks.drift_detection.profile import ABOUT, FILE, IDS, Profile, read_ids
+from tasks.drift_detection.profile import ABOUT, FILE, IDS, Profile, read_sample_ids
 from tasks.reporting.sections import drift_section
 from tasks.tokenizer import TokenizerParameters, tokenizer
 
@@ -193,7 +193,7 @@ def test_a_profile_is_small_and_comes_back_as_it_was(rows: list[Record], tmp_pat
     found = Profile.read(tmp_path / "out")
     found.write(tmp_path)
     assert (tmp_path / FILE).read_bytes() == (tmp_path / "out" / FILE).read_bytes()
-    ids = read_ids(tmp_path / "out")
+    ids = read_sample_ids(tmp_path / "out")
     texts = sorted(row.id for row in rows if isinstance(row, Text))
     # The sample of a kind is its rows with the smallest ids.
     assert ids["text"] == set(texts[: len(ids["text"])]) and 10 < len(ids["text"]) < 100

@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from tasks.report import ReportParameters, first_examples, quarantine_counts, report, source_table
 from tasks.reporting.charts import (
-    Line,
+    ChartLine,
     axis_ticks,
     dot_plot,
     heat_map,
@@ -426,12 +426,14 @@ def test_a_moving_average_keeps_a_straight_line() -> None:
 
 
 def test_figures_of_little_or_no_data() -> None:
-    assert line_chart([Line("a", [], "train"), Line("b", [(1, 5.0)], "held")], "x", "y") is None
+    assert line_chart([ChartLine("a", [], "train"), ChartLine("b", [(1, 5.0)], "held")], "x", "y") is None
     assert trail_chart([(1, 1)], "x", "y") is None
     assert dot_plot([], 0.5, "guessing") is None
     for svg in (
         line_chart(
-            [Line("a", [(1, 5.0), (2, 5.0)], "train"), Line("b", [(1, 5.0), (1, 5.0)], "held")], "x", "y"
+            [ChartLine("a", [(1, 5.0), (2, 5.0)], "train"), ChartLine("b", [(1, 5.0), (1, 5.0)], "held")],
+            "x",
+            "y",
         ),
         heat_map(["a"], [[1.0]]),
         dot_plot([("film", [("model", "train", 1.0)])], 0.5, "guessing"),

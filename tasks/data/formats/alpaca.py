@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.conversations import (
     MEDIA,
     SYSTEM,
@@ -59,7 +59,7 @@ def prompt_of(instruction: str, given: str) -> str:
     return template.format(instruction=instruction.strip(), input=given.strip())
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     told = sample.items and all({"instruction", "output"} <= item.values.keys() for item in sample.items)
     return "" if told else "no keys instruction and output"
 

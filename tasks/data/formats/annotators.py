@@ -10,7 +10,7 @@ from typing import Any
 from tasks.data.formats.field_meanings import is_null_word
 from tasks.data.records import compose_text
 
-UNKNOWN = "unknown"
+UNKNOWN_ANNOTATOR = "unknown"
 _WHOLE = re.compile(r"[-+]?\d+\.0+")
 _NAMED_BY = ("email", "username", "name", "id", "user_id")
 

@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.field_meanings import is_empty, read_meaning
 from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_rows import (
@@ -38,9 +38,9 @@ from tasks.data.formats.label_rows import (
     chosen_pairs,
     find_answer_key,
     is_remark,
+    label_prompt_key,
     labelled_rows,
     option_score,
-    prompt_key,
     score_of,
     text_at,
     time_of,
@@ -58,7 +58,7 @@ OURS = (".responses", ".responses.users", ".responses.status", ".suggestion", ".
 
 
 @dataclass(frozen=True)
-class Settings:
+class ArgillaSettings:
     """The questions of a data set with their types and options, and the fields that it shows."""
 
     questions: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
@@ -103,7 +103,7 @@ def stream_rows(
         ]
     if len(sources) > 1:
         raise UserError(f"source {reading.source}: {len(sources)} files of settings; one is right")
-    settings = _read_settings(sources[0]) if sources else Settings()
+    settings = _read_settings(sources[0]) if sources else ArgillaSettings()
     exports = [file for file in files if not _is_settings(file.origin)]
     # Two passes: exports of different dates overlap, and a later file may hold the older response.
     newest = NewestAnnotations()
@@ -143,7 +143,7 @@ def stream_rows(
         )
 
 
-def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Annotated | Fault]:
+def _annotated(files: Sequence[SourceFile], settings: ArgillaSettings) -> Iterator[Annotated | Fault]:
     """Yield the records of all exports, and a Fault for each that cannot be read."""
     for file in files:
         for item in _read_records(file):
@@ -161,7 +161,7 @@ def _annotated(files: Sequence[SourceFile], settings: Settings) -> Iterator[Anno
 
 def _key(record: Annotated, response: Response) -> str:
     """Return the key of a person's response to a question. Unknown people are told apart by their records."""
-    nobody = response.annotator.startswith(UNKNOWN)
+    nobody = response.annotator.startswith(UNKNOWN_ANNOTATOR)
     # A record has different ids in different exports, so its fields identify it.
     about = json.dumps(record.fields, sort_keys=True, default=str)
     return text_digest(about, response.question, response.annotator, record.number if nobody else "")
@@ -184,7 +184,7 @@ def _is_settings(origin: str) -> bool:
     return origin.replace("\\", "/").rpartition("/")[2] == "settings.json"
 
 
-def _read_settings(file: SourceFile) -> Settings:
+def _read_settings(file: SourceFile) -> ArgillaSettings:
     found = file.document()
     try:
         questions = {
@@ -194,14 +194,14 @@ def _read_settings(file: SourceFile) -> Settings:
             )
             for question in found["questions"]
         }
-        return Settings(questions, tuple(str(shown["name"]) for shown in found.get("fields", ())))
+        return ArgillaSettings(questions, tuple(str(shown["name"]) for shown in found.get("fields", ())))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file.origin}: no settings of Argilla's; right are questions, each with name and settings"
         ) from error
 
 
-def _text_fields(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _text_fields(values: Mapping[str, Any], settings: ArgillaSettings) -> dict[str, Any]:
     given = values["fields"] if isinstance(values.get("fields"), dict) else values
     questions = {name.removesuffix("-suggestion") for name in values if name.endswith("-suggestion")}
     return {
@@ -291,7 +291,7 @@ def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Respo
 
 def _annotator_name(answer: Mapping[str, Any], place: int) -> str:
     """Return the person who answered. Each unknown person counts as another one."""
-    return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN}-{place}"
+    return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN_ANNOTATOR}-{place}"
 
 
 def _transpose_columns(columns: Mapping[str, Any]) -> list[Any]:
@@ -302,7 +302,7 @@ def _transpose_columns(columns: Mapping[str, Any]) -> list[Any]:
 def _record_rows(
     fields: Mapping[str, Any],
     responses: list[Response],
-    settings: Settings,
+    settings: ArgillaSettings,
     reading: ParseOptions,
     where: str,
     tally: SkipCounts,
@@ -321,7 +321,7 @@ def _record_rows(
             labels.append(Label(response.question, response.annotator, response.time, texts, said.value))
             answers.update(said.answers)
     if labels:
-        key = prompt_key(fields, answers, (), reading, where)
+        key = label_prompt_key(fields, answers, (), reading, where)
         yield from labelled_rows(asked_of(key, fields, reading, where), labels, reading, where)
 
 
@@ -348,7 +348,7 @@ def _by_fields(
         yield Said((answer_key(texts, response.question, reading, where),), float(read[1]))
 
 
-def _note_unread(response: Response, settings: Settings, where: str, tally: SkipCounts) -> None:
+def _note_unread(response: Response, settings: ArgillaSettings, where: str, tally: SkipCounts) -> None:
     """Count a response without a verdict. A label may be one, so its meaning is asked for."""
     kind, _ = settings.questions.get(response.question, ("", ()))
     remark = kind in ("text", "span") or is_remark(response.question)
@@ -359,7 +359,11 @@ def _note_unread(response: Response, settings: Settings, where: str, tally: Skip
 
 
 def _response_values(
-    response: Response, fields: Mapping[str, Any], settings: Settings, reading: ParseOptions, where: str
+    response: Response,
+    fields: Mapping[str, Any],
+    settings: ArgillaSettings,
+    reading: ParseOptions,
+    where: str,
 ) -> Iterator[Said]:
     question, value = response.question, response.value
     told = reading.columns.get("completion") == question
@@ -425,7 +429,7 @@ def _ranking_choices(
     return ranks
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     if _is_settings(sample.name):
         return "" if '"questions"' in sample.text else "no settings of Argilla's"
     told = bool(sample.items) and all(

@@ -41,7 +41,7 @@ class ParseOptions:
 
 
 @dataclass(frozen=True)
-class Sample:
+class FileSample:
     """The part of a file by which its format is detected: its name, its first text, and its first objects."""
 
     name: str
@@ -66,7 +66,7 @@ class Format:
     name: str
     stream: Parser
     unit: Literal["line", "file", "source"]
-    fits: Callable[[Sample], str]
+    fits: Callable[[FileSample], str]
     kind: str = ""
 
     def parse(self, files: Sequence[SourceFile], reading: ParseOptions) -> Iterator[ParsedRow]:

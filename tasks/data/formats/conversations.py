@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions, Sample
+from tasks.data.formats.base import FileSample, ParseOptions
 from tasks.data.formats.field_meanings import KNOWN, MASKS, flatten_name, is_empty, read_meaning
 from tasks.data.formats.list_literals import holds_turns_text, read_literal, turns_of
 from tasks.data.records import ParsedRow, Turn, pair_row, text_digest
@@ -67,7 +67,7 @@ def conversation_pairs(
 
     A user's turn at the end has no answer, so it gives no Pair.
     """
-    group = group_of(turns, values)
+    group = conversation_group(turns, values)
     answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
     for place in range(1, len(turns)):
         prompt, answer = turns[place - 1], turns[place]
@@ -77,7 +77,7 @@ def conversation_pairs(
             yield ParsedRow(row, where, final=place == answers[-1] and answer.final)
 
 
-def group_of(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
+def conversation_group(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
     """Return the `group` that a row names, or else the digest of the user's first turn.
 
     Conversations that begin alike, and preferences about them, are thus in one split.
@@ -339,7 +339,7 @@ def read_text(values: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
-def fits_conversations(sample: Sample, key: str) -> str:
+def fits_conversations(sample: FileSample, key: str) -> str:
     """Return why a sample's items are not conversations under `key`; empty if they are."""
     if not sample.items or not all(holds_turns(item.values.get(key)) for item in sample.items):
         return f"no key {key} with a list of turns"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.column_names import format_columns, guess_columns, rename_columns, respelled_columns
 from tasks.data.formats.decoding import BLOCK, LARGEST
 from tasks.data.formats.files import CONTAINERS, SourceFile, SourceRecord, unpacked_suffix
@@ -78,7 +78,7 @@ def detect_format(
     return known[candidates[0]]
 
 
-def sample_file(file: SourceFile) -> Sample | None:
+def sample_file(file: SourceFile) -> FileSample | None:
     """Return the first text and objects of a file; None for a file or a table that is empty."""
     ending = unpacked_suffix(file.origin)
     text = "" if ending == ".parquet" else _sample_text(file)
@@ -103,17 +103,17 @@ def sample_file(file: SourceFile) -> Sample | None:
                 raise
         if not items and ending in TABLES:
             return None
-    return Sample(file.origin, text, tuple(items))
+    return FileSample(file.origin, text, tuple(items))
 
 
-def list_mismatches(sample: Sample, known: dict[str, Format]) -> dict[str, str]:
+def list_mismatches(sample: FileSample, known: dict[str, Format]) -> dict[str, str]:
     """Return by format why a sample does not fit it; empty for formats that fit.
 
     If none fits, one that most items fit is taken: the others are rows that cannot be read.
     """
     whys = {name: format.fits(sample) for name, format in known.items()}
     if all(whys.values()) and len(sample.items) > 1:
-        alone = [Sample(sample.name, sample.text, (item,)) for item in sample.items]
+        alone = [FileSample(sample.name, sample.text, (item,)) for item in sample.items]
         counts = {name: sum(not format.fits(one) for one in alone) for name, format in known.items()}
         most = max(counts.values())
         # More than half, so that two formats cannot both be taken to fit.
@@ -139,7 +139,7 @@ def _sample_text(file: SourceFile) -> str:
         return head.decode("utf-8", "replace")
 
 
-def rename_keys(sample: Sample, columns: Mapping[str, str]) -> Sample:
+def rename_keys(sample: FileSample, columns: Mapping[str, str]) -> FileSample:
     """Return the sample with its keys renamed by `columns`."""
     if not columns:
         return sample
@@ -147,7 +147,7 @@ def rename_keys(sample: Sample, columns: Mapping[str, str]) -> Sample:
     return replace(sample, items=items)
 
 
-def why_unknown(sample: Sample) -> str:
+def why_unknown(sample: FileSample) -> str:
     """Return a sentence about why no format fits a sample, and what to do."""
     if not sample.items:
         return "in no known format: it is neither text nor objects with keys"
@@ -175,7 +175,7 @@ def describe_empty(file: SourceFile) -> str:
 
 
 def _unknown_format(
-    looks: Sequence[tuple[SourceFile, dict[str, str]]], samples: Mapping[SourceFile, Sample]
+    looks: Sequence[tuple[SourceFile, dict[str, str]]], samples: Mapping[SourceFile, FileSample]
 ) -> str:
     first, whys = looks[0]
     mine = [name for name, why in whys.items() if not why]

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.conversations import is_transcript, read_text, read_transcript, shared_turns
 from tasks.data.formats.files import SourceFile, SourceRecord
 from tasks.data.formats.preference_fields import preference_row
@@ -69,7 +69,7 @@ def _red_team(name: str, item: SourceRecord) -> bool:
     )
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     if any(_red_team(sample.name, item) for item in sample.items):
         return "red-team transcripts are not for training"
     sides = ("chosen", "rejected")

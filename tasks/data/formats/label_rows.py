@@ -12,7 +12,7 @@ from model.errors import UserError
 from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.column_names import TIES
 from tasks.data.formats.conversations import (
-    group_of,
+    conversation_group,
     history_turns,
     read_prompt,
     require_value,
@@ -112,7 +112,7 @@ def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: 
             for turn in value
         ]
     turns = turns_before_answer(read_prompt(value, f"{where}, {key}"), values, reading, f"{where}, {key}")
-    return Asked(turns[-1].content, history_turns(turns[:-1]), group_of(turns, values))
+    return Asked(turns[-1].content, history_turns(turns[:-1]), conversation_group(turns, values))
 
 
 def time_of(value: Any, where: str) -> str:
@@ -148,7 +148,7 @@ def text_at(values: Mapping[str, Any], key: str, where: str) -> str:
     return str(values[key])
 
 
-def prompt_key(
+def label_prompt_key(
     values: Mapping[str, Any],
     answers: Iterable[str],
     written: Iterable[str],

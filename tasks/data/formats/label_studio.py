@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.field_meanings import as_verdict, read_meaning
 from tasks.data.formats.files import SourceFile
 from tasks.data.formats.label_rows import (
@@ -31,9 +31,9 @@ from tasks.data.formats.label_rows import (
     chosen_pairs,
     flatten_name,
     is_remark,
+    label_prompt_key,
     labelled_rows,
     option_score,
-    prompt_key,
     score_of,
     text_at,
     time_seconds,
@@ -43,7 +43,7 @@ from tasks.data.formats.label_studio_export import (
     GIVE,
     MIN_KEYS,
     Annotation,
-    Result,
+    LabelStudioResult,
     Task,
     annotations_of,
     every_task,
@@ -122,7 +122,7 @@ def _task_rows(
     if not labels:
         return
     shown = {key: task.data[key] for key in labelling.shown if key in task.data} if labelling else task.data
-    key = prompt_key(shown, answers, written, reading, task.where)
+    key = label_prompt_key(shown, answers, written, reading, task.where)
     # A guess went wrong: a prompt cannot be its own answer.
     if key in answers:
         raise UserError(
@@ -132,7 +132,7 @@ def _task_rows(
     yield from labelled_rows(asked_of(key, task.data, reading, task.where), labels, reading, task.where)
 
 
-def _note_unread(result: Result, task: Task, reading: ParseOptions, tally: SkipCounts) -> None:
+def _note_unread(result: LabelStudioResult, task: Task, reading: ParseOptions, tally: SkipCounts) -> None:
     """Count the value of an unread control. Choices may be a verdict, so their meaning is asked for."""
     if reading.fields.get(result.control) == "ignore":
         tally.used.add(result.control)
@@ -146,7 +146,7 @@ def _note_unread(result: Result, task: Task, reading: ParseOptions, tally: SkipC
 
 def _find_ties(
     annotation: Annotation, task: Task, labelling: Labelling | None, reading: ParseOptions
-) -> list[Result]:
+) -> list[LabelStudioResult]:
     """Return the ties of an annotation. An export contains no result for them."""
     said = {result.control for result in annotation.results}
     silent = [
@@ -159,10 +159,10 @@ def _find_ties(
         if _answer_sides(Control("pairwise", (), ()), task, reading) is None:
             raise UserError(f"{task.where}: an empty result is a tie where two are compared; {GIVE}")
         silent = ["pairwise"]
-    return [Result(name, "pairwise", {"selected": "tie"}) for name in silent]
+    return [LabelStudioResult(name, "pairwise", {"selected": "tie"}) for name in silent]
 
 
-def _find_control(result: Result, task: Task, labelling: Labelling | None) -> Control:
+def _find_control(result: LabelStudioResult, task: Task, labelling: Labelling | None) -> Control:
     if labelling is None:
         return Control(result.kind, tuple(name for name in result.on.split(",") if name in task.data), ())
     if result.control not in labelling.controls:
@@ -180,7 +180,9 @@ class Said(NamedTuple):
     value: Choice | float | None
 
 
-def _result_values(result: Result, control: Control, task: Task, reading: ParseOptions) -> Iterator[Said]:
+def _result_values(
+    result: LabelStudioResult, control: Control, task: Task, reading: ParseOptions
+) -> Iterator[Said]:
     value: Any = result.value.get(KINDS[result.kind])
     if not _is_valid_value(result.kind, value):
         raise UserError(f"{task.where}: {result.control} says {value!r:.60}, which no {result.kind} does")
@@ -239,7 +241,7 @@ def _answer_sides(control: Control, task: Task, reading: ParseOptions) -> tuple[
     return pairs[0] if len(pairs) == 1 else None
 
 
-def _rated_answer(result: Result, control: Control, task: Task, reading: ParseOptions) -> str:
+def _rated_answer(result: LabelStudioResult, control: Control, task: Task, reading: ParseOptions) -> str:
     """Return the key of the rated answer: the control's target, unless that is the prompt."""
     prompts = {*PROMPTS, reading.columns.get("prompt")}
     if (
@@ -252,7 +254,7 @@ def _rated_answer(result: Result, control: Control, task: Task, reading: ParseOp
     return answer_key(texts, result.control, reading, task.where)
 
 
-def _ranked_choices(result: Result, control: Control, task: Task) -> Iterator[Said]:
+def _ranked_choices(result: LabelStudioResult, control: Control, task: Task) -> Iterator[Said]:
     value = result.value["ranker"]
     order = value.get(result.control) if isinstance(value, dict) and len(value) == 1 else value
     if not isinstance(order, list):
@@ -276,7 +278,7 @@ def _ranked_choices(result: Result, control: Control, task: Task) -> Iterator[Sa
 
 
 def _chosen_pairs(
-    picked: list[str], result: Result, control: Control, task: Task, reading: ParseOptions
+    picked: list[str], result: LabelStudioResult, control: Control, task: Task, reading: ParseOptions
 ) -> Iterator[Said]:
     texts = [key for key, value in task.data.items() if isinstance(value, str)]
     pairs = chosen_pairs(picked, control.options, texts, reading, control.shown)
@@ -290,7 +292,9 @@ def _chosen_pairs(
         yield Said(_task_texts([_rated_answer(result, control, task, reading)], task), score)
 
 
-def _score_of_choice(choice: str, result: Result, control: Control, reading: ParseOptions) -> float | None:
+def _score_of_choice(
+    choice: str, result: LabelStudioResult, control: Control, reading: ParseOptions
+) -> float | None:
     """Return the score of a choice: by columns or fields, as a number, or as a word about one answer."""
     meaning = reading.fields.get(result.control)
     if meaning is not None:
@@ -303,7 +307,7 @@ def _score_of_choice(choice: str, result: Result, control: Control, reading: Par
     return as_verdict(choice) if score is None and on_answer else score
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     if sample.name.lower().endswith(".xml"):
         return "" if sample.text.lstrip().startswith("<View") else "no labelling configuration"
     told = bool(sample.items) and all(

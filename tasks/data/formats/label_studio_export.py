@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_rows import time_of, time_seconds
 from tasks.data.formats.label_studio_config import KINDS, Labelling
@@ -20,7 +20,7 @@ MIN_KEYS = {"annotator", "annotation_id", "lead_time"}
 BOOKS = {*MIN_KEYS, "id", "created_at", "updated_at", "agreement"}
 
 
-class Result(NamedTuple):
+class LabelStudioResult(NamedTuple):
     """The value of one control, and what the control is about according to the export."""
 
     control: str
@@ -34,7 +34,7 @@ class Annotation(NamedTuple):
 
     annotator: str
     time: str
-    results: list[Result]
+    results: list[LabelStudioResult]
 
 
 class Task(NamedTuple):
@@ -168,13 +168,13 @@ def _note_person(given: Any, people: dict[str, str]) -> None:
                 people[other] = name
 
 
-def _parse_result(given: Any, where: str) -> Result:
+def _parse_result(given: Any, where: str) -> LabelStudioResult:
     if not isinstance(given, dict) or not isinstance(given.get("value", {}), dict):
         raise UserError(f"{where}: a result is an object with from_name, type and value")
     kind, value = str(given.get("type", "")).lower(), given.get("value", {})
     # A label of a passage in the answer is no label of the answer.
     kind = "region" if "start" in value else kind
-    return Result(str(given.get("from_name", "")), kind, value, str(given.get("to_name", "")))
+    return LabelStudioResult(str(given.get("from_name", "")), kind, value, str(given.get("to_name", "")))
 
 
 def _minimal_result(row: Mapping[str, Any], labelling: Labelling, where: str) -> Annotation:
@@ -190,11 +190,11 @@ def _minimal_result(row: Mapping[str, Any], labelling: Labelling, where: str) ->
                 raise UserError(f"{where}: {name} is {value!r:.40}, which no {control.kind} says")
             # As in the full export, labels of a passage are skipped.
             if "start" not in value:
-                results.append(Result(name, control.kind, value))
+                results.append(LabelStudioResult(name, control.kind, value))
     time = time_of(row.get("updated_at") or row.get("created_at"), where)
     return Annotation(_annotator_name(row["annotator"], row["annotation_id"]), time, results)
 
 
 def _annotator_name(given: Any, number: Any) -> str:
     """Return the annotator. Each unknown person counts as another one."""
-    return normalize_annotator(given) or f"{UNKNOWN}-{number}"
+    return normalize_annotator(given) or f"{UNKNOWN_ANNOTATOR}-{number}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.decoding import LONGEST
 from tasks.data.formats.files import SourceFile, unpacked_suffix
 from tasks.data.formats.skip_counts import SkipCounts
@@ -37,7 +37,7 @@ def without_front_matter(text: str) -> str:
     return _FRONT.sub("", text, count=1)
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     return "" if unpacked_suffix(sample.name) in (".md", ".markdown") else "not a .md file"
 
 

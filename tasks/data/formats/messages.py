@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.conversations import MEDIA, SYSTEM, fits_conversations, read_conversation
 from tasks.data.formats.row_stream import keys, row_stream
 from tasks.data.records import ParsedRow
@@ -23,7 +23,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     yield from read_conversation(values, reading, where, _KEY)
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     return fits_conversations(sample, _KEY)
 
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.conversations import read_turns
 from tasks.data.formats.field_meanings import ZERO_THUMBS, is_empty, read_meaning, scale_of
 from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
@@ -27,9 +27,9 @@ from tasks.data.formats.label_rows import (
     Label,
     asked_of,
     chosen_pairs,
+    label_prompt_key,
     labelled_rows,
     option_score,
-    prompt_key,
     text_at,
     time_of,
 )
@@ -180,7 +180,7 @@ def _trace_rows(
             continue
         name, person = (
             _name(one),
-            normalize_annotator(one["source"].get("source_id")) or UNKNOWN,
+            normalize_annotator(one["source"].get("source_id")) or UNKNOWN_ANNOTATOR,
         )
         time = _time_of(one, where)
         told = list(_assessment_values(name, one, outputs, reading, where)) or list(
@@ -194,7 +194,7 @@ def _trace_rows(
         shown = {"prompt": inputs} if isinstance(inputs, str | list) else inputs
         if not isinstance(shown, dict):
             raise UserError(f"{where}: its request is {type(inputs).__name__}; a text or messages are right")
-        key = "messages" if "messages" in shown else prompt_key(shown, (), (), reading, where)
+        key = "messages" if "messages" in shown else label_prompt_key(shown, (), (), reading, where)
         yield from labelled_rows(asked_of(key, shown, reading, where), labels, reading, where)
 
 
@@ -318,7 +318,7 @@ def _find_answer(outputs: Any, reading: ParseOptions, where: str) -> str:
     )
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     told = bool(sample.items) and all(
         "trace" in item.values or {"info", "data"} <= item.values.keys() for item in sample.items
     )

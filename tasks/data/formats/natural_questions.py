@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.files import SourceFile
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import Choice, ParsedRow, comparison_row, pair_row, text_digest
@@ -56,7 +56,7 @@ def _judged_answers(row: dict[str, Any], key: str, where: str) -> list[str]:
     return [str(text) for text in found]
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     asked = bool(sample.items) and all(
         "question" in item.values and isinstance(item.values.get("answer"), list) for item in sample.items
     )

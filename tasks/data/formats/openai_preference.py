@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.conversations import (
     SYSTEM,
     only_answer,
@@ -46,7 +46,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     yield preference_row(before, chosen, rejected, values, reading, where)
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     told = sample.items and all(set(KEYS) <= item.values.keys() for item in sample.items)
     return "" if told else f"no keys {', '.join(KEYS)}"
 

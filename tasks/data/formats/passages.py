@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.files import SourceFile
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, text_row
@@ -25,7 +25,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             before = passage
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     return "" if all("passage" in item.values for item in sample.items) and sample.items else "no key passage"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.decoding import LONGEST
 from tasks.data.formats.files import SourceFile, unpacked_suffix
 from tasks.data.formats.skip_counts import SkipCounts
@@ -52,7 +52,7 @@ def _join_lines(lines: list[str]) -> str:
     return "".join(lines).replace("\r\n", "\n").strip()
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     return "" if unpacked_suffix(sample.name) == ".txt" else "not a .txt file"
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
+from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.conversations import Said, group_of, history_turns
+from tasks.data.formats.conversations import Said, conversation_group, history_turns
 from tasks.data.records import Choice, ParsedRow, comparison_row, text_digest
 
 ANNOTATORS = (
@@ -44,9 +44,9 @@ def preference_row(
     who = row_annotator(values, reading)
     row = comparison_row(
         prompt.content, a, b, choice, row_aspect(values, reading), who, reading.source,
-        group_of(before, values), history_turns(earlier), row_time(values, reading),
+        conversation_group(before, values), history_turns(earlier), row_time(values, reading),
     )  # fmt: skip
-    return ParsedRow(row, where, anonymous=who == UNKNOWN)
+    return ParsedRow(row, where, anonymous=who == UNKNOWN_ANNOTATOR)
 
 
 def row_aspect(values: Mapping[str, Any], reading: ParseOptions) -> str:
@@ -58,7 +58,7 @@ def row_aspect(values: Mapping[str, Any], reading: ParseOptions) -> str:
 def row_annotator(values: Mapping[str, Any], reading: ParseOptions) -> str:
     """Return a label's annotator, the first of ANNOTATORS in the row, or else "unknown"."""
     names = (reading.column("annotator"), *ANNOTATORS)
-    return next(filter(None, (normalize_annotator(values.get(name)) for name in names)), UNKNOWN)
+    return next(filter(None, (normalize_annotator(values.get(name)) for name in names)), UNKNOWN_ANNOTATOR)
 
 
 def row_time(values: Mapping[str, Any], reading: ParseOptions) -> str:

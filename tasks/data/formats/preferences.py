@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.conversations import (  # fmt: skip
     MEDIA,
     SYSTEM,
@@ -113,7 +113,7 @@ def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tup
     return [Said("user", shared)], texts[0][len(shared) :], texts[1][len(shared) :]
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     if not sample.items or not all(set(_SIDES) <= item.values.keys() for item in sample.items):
         return "no keys chosen and rejected"
     for values, _ in sample.items:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.files import SourceFile
 from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, pair_row, rating_row, text_digest, text_row
@@ -77,7 +77,7 @@ def _split_fields(file: SourceFile, count: int) -> Iterator[tuple[str, list[str]
         yield where, fields
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     return "" if sample.name.endswith("_GroundTruth.txt") else "not named *_GroundTruth.txt"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN
+from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR
 from tasks.data.formats.base import ParseOptions
 from tasks.data.formats.field_meanings import KNOWN, flatten_name, is_empty, read_meaning, scale_of
 from tasks.data.formats.list_literals import read_literal
@@ -310,4 +310,4 @@ def _rated(
         row.prompt, row.completion, scores, people, row_aspect(values, reading), row.source, row.group,
         row.history, [when] * len(scores) if when else [],
     )  # fmt: skip
-    return ParsedRow(rating, found.where, anonymous=score is not None and who == UNKNOWN)
+    return ParsedRow(rating, found.where, anonymous=score is not None and who == UNKNOWN_ANNOTATOR)

@@ -14,8 +14,8 @@ from datetime import date
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN, normalize_annotator
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.column_names import plain_choice
 from tasks.data.formats.conversations import (
     CONTEXT,
@@ -129,7 +129,7 @@ def _text_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> P
 
 def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
     turns, (a, b) = _prompt_and_answers(row, ("a", "b"), reading, where)
-    who, prompt = _row_annotator(row) or UNKNOWN, turns[-1].content
+    who, prompt = _row_annotator(row) or UNKNOWN_ANNOTATOR, turns[-1].content
     if row["choice"] is None:
         raise UserError(f"{where}: choice is null; a, b or tie is right")
     choice = plain_choice(row["choice"], reading.columns)
@@ -139,7 +139,7 @@ def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str
         where, prompt),
         history_turns(turns[:-1]), _time_value(row.get("time"), where),
     )  # fmt: skip
-    return ParsedRow(made, where, anonymous=who == UNKNOWN)
+    return ParsedRow(made, where, anonymous=who == UNKNOWN_ANNOTATOR)
 
 
 def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
@@ -153,7 +153,7 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
     named = named or [one] * len(scores)
     # Unknown people are numbered, so that each of their scores is a vote.
-    annotators = [name or f"{UNKNOWN}-{place}" for place, name in enumerate(named)]
+    annotators = [name or f"{UNKNOWN_ANNOTATOR}-{place}" for place, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; one each is right")
     time = _time_value(row.get("time"), where)
@@ -248,7 +248,7 @@ def _time_value(value: Any, where: str) -> str:
     return time_of(value.isoformat() if isinstance(value, date) else value, where)
 
 
-def _detect_mismatch(sample: Sample) -> str:
+def _detect_mismatch(sample: FileSample) -> str:
     if not fits_unpaired(sample):
         return "keys prompt, completion and label are another format's"
     if any({"instruction", "output"} <= item.values.keys() for item in sample.items):

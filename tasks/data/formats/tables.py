@@ -17,7 +17,7 @@ from tasks.data.formats.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
-BATCH = 128  # rows of a Parquet file in memory at once
+TABLE_BATCH = 128  # rows of a Parquet file in memory at once
 MOST_COLUMNS = 4096
 MOST_DICTIONARY = 4 << 20  # bytes of a compressed dictionary; writers end a page at 1 MB
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -237,7 +237,7 @@ def _rows_at_once(metadata: Any) -> int:
             start, data = column.dictionary_page_offset, column.data_page_offset
             if start and data - start > MOST_DICTIONARY:
                 return 1
-    return BATCH
+    return TABLE_BATCH
 
 
 def _check_columns(names: list[str], origin: str) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN
-from tasks.data.formats.base import Format, ParseOptions, Sample
+from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR
+from tasks.data.formats.base import FileSample, Format, ParseOptions
 from tasks.data.formats.conversations import (
     MEDIA,
     SYSTEM,
-    group_of,
+    conversation_group,
     history_turns,
     read_exchange,
     read_history,
@@ -56,12 +56,12 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     who, when = row_annotator(values, reading), row_time(values, reading)
     row = rating_row(
         last.content, answer if answer.strip() else "", [score], [who], row_aspect(values, reading),
-        reading.source, group_of(turns, values), history_turns(earlier), [when] if when else [],
+        reading.source, conversation_group(turns, values), history_turns(earlier), [when] if when else [],
     )  # fmt: skip
-    yield ParsedRow(row, where, anonymous=who == UNKNOWN)
+    yield ParsedRow(row, where, anonymous=who == UNKNOWN_ANNOTATOR)
 
 
-def fits_unpaired(sample: Sample) -> str:
+def fits_unpaired(sample: FileSample) -> str:
     """Return why a sample is not of this format; empty if it may be."""
     if not sample.items or not all(
         {"prompt", "completion", "label"} <= item.values.keys() for item in sample.items

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.data.formats.base import Sample
+from tasks.data.formats.base import FileSample
 from tasks.data.formats.column_names import NAMES, format_columns, is_choice, plain_name, yaml_scalar
 from tasks.data.formats.field_meanings import is_empty
 
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
 
 
-def describe_shape(sample: Sample) -> str:
+def describe_shape(sample: FileSample) -> str:
     """Return what a file contains that cannot be read as rows, and what to do; empty for unknown shapes."""
     if not sample.items:
         return ""
@@ -27,7 +27,7 @@ def describe_shape(sample: Sample) -> str:
     )
 
 
-def unreadable_shape(sample: Sample) -> str:
+def unreadable_shape(sample: FileSample) -> str:
     """Return the shape of a file with a format's keys that still cannot be read; empty for any other."""
     if not sample.items:
         return ""
@@ -57,7 +57,7 @@ def _is_number(key: Any) -> bool:
     return str(key).isdigit()
 
 
-def _squad(sample: Sample) -> str:
+def _squad(sample: FileSample) -> str:
     """Return advice for questions about a passage in the shape of SQuAD."""
     values = sample.items[0].values
     articles = values.get("data") if isinstance(values.get("data"), list) else [values]
@@ -82,7 +82,7 @@ def _is_span(answers: Any) -> bool:
     )
 
 
-def _several_answers(sample: Sample) -> str:
+def _several_answers(sample: FileSample) -> str:
     """Return advice for several answers to one prompt in a list of objects."""
     values = sample.items[0].values
     # Without any text beside the list there is no prompt that it could answer.
@@ -97,7 +97,7 @@ def _several_answers(sample: Sample) -> str:
     return ""
 
 
-def _votes(sample: Sample) -> str:
+def _votes(sample: FileSample) -> str:
     """Return advice for two answers without a choice, perhaps with a column of choices for each person."""
     names = {plain_name(key): key for key in sample.items[0].values}
     sides = [next((names[name] for name in NAMES[side] if name in names), "") for side in ("a", "b")]
@@ -131,7 +131,7 @@ def _holds_choices(values: Sequence[Any]) -> bool:
     return bool(given) and all(isinstance(value, str) and is_choice(value) for value in given)
 
 
-def _rows_inside(sample: Sample) -> str:
+def _rows_inside(sample: FileSample) -> str:
     values = sample.items[0].values
     if len(sample.items) > 1:
         return ""
@@ -148,7 +148,7 @@ def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
-def _conversation(sample: Sample) -> str:
+def _conversation(sample: FileSample) -> str:
     values = sample.items[0].values
     if {"role", "content"} <= values.keys() or {"from", "value"} <= values.keys():
         return "each object is one turn; write an object a conversation, its turns in a list under messages"
@@ -158,7 +158,7 @@ def _conversation(sample: Sample) -> str:
     return ""
 
 
-def _label_studio(sample: Sample) -> str:
+def _label_studio(sample: FileSample) -> str:
     values = sample.items[0].values
     if "result" in values and values.keys() & {"task", "completed_by"}:
         return "it is one annotation of Label Studio's cloud storage; export the project as JSON instead"

@@ -39,7 +39,7 @@ from flows import deployments
 from flows.cli import approve, models, notify
 from flows.config import read_preset
 from flows.orchestration import events
-from flows.orchestration.events import DRIFT, LABELS, emit_run_event
+from flows.orchestration.events import DRIFT, LABELS_INGESTED, emit_run_event
 from flows.orchestration.flow_run_pruning import KEPT_LOOKS
 from flows.orchestration.notifications import NOTICES
 from flows.orchestration.preset_deployments import name_presets, remove_former, write_deployments
@@ -54,7 +54,7 @@ from flows.servers.workers import make_pools
 from model.errors import UserError
 from tasks.data.new_labels import known_labels
 from tasks.data.records import rating_row, write_rows
-from tasks.engine.cache_key import file_sums
+from tasks.engine.cache_key import folder_sums
 from tasks.engine.output import MANIFEST, StageOutput, file_sizes, write_manifest
 from tasks.gate import gate
 from tasks.ingest import ingest
@@ -202,7 +202,7 @@ def _lay_model(digest: str, run: str) -> StageOutput:
 def _seal_output(stage: str, folder: Path, digest: str) -> StageOutput:
     without = (MANIFEST,)
     manifest = {"stage": stage, "key": "k", "digest": digest, "metrics": {}, "seconds": 1.0}
-    manifest |= {"sums": file_sums(folder, without), "files": file_sizes(folder, without=without)}
+    manifest |= {"sums": folder_sums(folder, without), "files": file_sizes(folder, without=without)}
     write_manifest(folder, manifest)
     return StageOutput(stage, "k", str(folder), digest, False, 1.0, {})
 
@@ -319,7 +319,7 @@ def test_people_are_told_by_a_webhook(
     with pytest.raises(UserError, match="refused before any training"):
         refusing("bad.jsonl")
     with monkeypatch.context() as patch:
-        patch.setattr(events, "PATIENCE_SECONDS", 0.0)
+        patch.setattr(events, "EVENT_PATIENCE_SECONDS", 0.0)
         # The second run reuses the gate, of which nobody was told yet.
         for untold in (True, False, False):
             judging(0.3, untold)
@@ -360,14 +360,21 @@ def test_people_are_told_by_a_webhook(
 
 
 @flow(persist_result=False)
-def aligning(config: str = deployments.DEMO, changes: list[str] | None = None, announced: str = "") -> State:
+def aligning(
+    config: str = deployments.DEMO_PRESET, changes: list[str] | None = None, announced: str = ""
+) -> State:
     """Which run of its deployment was asked for later."""
     return Completed(message=deployments._find_newer_run() or "none")
 
 
 def test_a_later_run_counts_for_the_same_preset_alone(client: SyncPrefectClient) -> None:
     made = client.create_deployment(client.create_flow_from_name("aligning"), "aligning")
-    asked = ({}, {"announced": deployments.DEMO, "changes": []}, {"config": "other"}, {"changes": ["seed=2"]})
+    asked = (
+        {},
+        {"announced": deployments.DEMO_PRESET, "changes": []},
+        {"config": "other"},
+        {"changes": ["seed=2"]},
+    )
     runs = [client.create_flow_run_from_deployment(made, parameters=given) for given in asked]
     newer = []
     for run in runs[:3]:
@@ -465,7 +472,7 @@ def test_labels_that_could_not_be_told_of_are_told_of_later(
         (root / "good" / "rows" / kind).mkdir(parents=True)
     rating = rating_row("the film", " is good", [1.0], ["ann"], "tone", "s", "g")
     write_rows(root / "good" / "rows" / "ratings" / "00000.jsonl", [rating])
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(events, "EVENT_PATIENCE_SECONDS", 0.0)
     announcing()
 
 
@@ -480,10 +487,10 @@ def test_align_runs_no_preset_and_no_changes_of_an_event(root: Path, client: Syn
         "changes": ["tracking.mlflow=http://evil.example"],
         "presets": [],
     }
-    for preset in (foreign, {"config": deployments.DEMO, "seed": 2}):
+    for preset in (foreign, {"config": deployments.DEMO_PRESET, "seed": 2}):
         name = Path(str(preset["config"])).stem
         assert emit_run_event(
-            LABELS, name, "3 new ratings", "", data_hash="d4", rows={"ratings": 3}, **preset
+            LABELS_INGESTED, name, "3 new ratings", "", data_hash="d4", rows={"ratings": 3}, **preset
         )
     found: list[FlowRun] = []
 
@@ -493,9 +500,12 @@ def test_align_runs_no_preset_and_no_changes_of_an_event(root: Path, client: Syn
         return len(found) == 2
 
     until(started, 30, "two runs of align")
-    told = {"data_hash": "d4", "config": deployments.DEMO}
+    told = {"data_hash": "d4", "config": deployments.DEMO_PRESET}
     announced = sorted((run.parameters for run in found), key=lambda one: one["announced"])
-    assert announced == [{**told, "announced": deployments.DEMO}, {**told, "announced": "configs/own.yaml"}]
+    assert announced == [
+        {**told, "announced": deployments.DEMO_PRESET},
+        {**told, "announced": "configs/own.yaml"},
+    ]
     [stranger] = [run for run in found if run.parameters["announced"] == "configs/own.yaml"]
     state = run_flow(
         deployments.align, flow_run=stranger, parameters=stranger.parameters, return_type="state"
@@ -547,7 +557,7 @@ def test_presets_that_up_names_have_deployments_until_they_are_left_out(
     assert workers.deploy_flows(place, os.environ["PREFECT_API_URL"]) == ""
     assert remove_former(workers.deployment_names(root)) == ["labels-first-préset", "nightly-first-préset"]
     there = {one.name: one.parameters for one in client.read_deployments()}
-    assert there["nightly"] == there["align"] == {"config": deployments.DEMO}
+    assert there["nightly"] == there["align"] == {"config": deployments.DEMO_PRESET}
 
 
 def test_presets_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from model.errors import UserError
 from model.events import EventCallback, Message
-from model.training.checkpoint import load_checkpoint, save_checkpoint, write_whole
+from model.training.checkpoint import load_checkpoint, save_checkpoint, write_synced
 from model.training.distributed import ProcessGroup
 from model.training.launcher import launch_training
 from model.training.trainer import Trainer
@@ -130,7 +130,7 @@ def test_a_run_resumes_from_a_checkpoint_that_more_gpus_wrote(tmp_path: Path) ->
     run(Line(parameters(steps=10)), tmp_path / "part")
     newest = sorted((tmp_path / "part" / "checkpoints").glob("*.pt"))[-1]
     state = torch.load(newest, weights_only=True)
-    write_whole(newest, {**state, "random_cuda": [torch.zeros(16, dtype=torch.uint8)] * 8})
+    write_synced(newest, {**state, "random_cuda": [torch.zeros(16, dtype=torch.uint8)] * 8})
     resumed = Line(parameters(optimizer=whole.parameters.optimizer))
     run(resumed, tmp_path / "part")
     assert resumed.taken == list(range(10, 20))

@@ -16,7 +16,7 @@ import pytest
 
 from model.errors import UserError
 from model.events import ImportedSources
-from tasks.engine.source_snapshot import _store_snapshot, read_sources, sources_digest
+from tasks.engine.source_snapshot import _store_snapshot, read_sources, snapshot_digest
 from tasks.engine.stage import StageContext, stage
 from tasks.project.paths import SOURCE_SNAPSHOTS
 
@@ -153,7 +153,7 @@ def test_a_preset_that_is_refused_leaves_nothing(project: Path) -> None:
 
 def test_unused_snapshots_are_removed_and_damaged_ones_written_again(tmp_path: Path) -> None:
     versions = [{"model/a.py": b"VALUE = %d" % number} for number in range(3)]
-    digests = [sources_digest(files) for files in versions]
+    digests = [snapshot_digest(files) for files in versions]
     first = _store_snapshot(tmp_path, digests[0], versions[0])
     second = _store_snapshot(tmp_path, digests[1], versions[1])
     first.close()

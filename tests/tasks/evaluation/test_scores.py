@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation.scores import Comparison, Score, explain_incomparable, read_comparison
+from tasks.evaluation.scores import Score, ScoreComparison, explain_incomparable, read_comparison
 
 GAIN = Score("reward_gain", 0.25, True, "weights-of-judge", "labels-of-judge", "prompts-1", 64, (0.1, 0.4))
 
@@ -47,8 +47,8 @@ def test_the_direction_decides_which_is_better(mine: float, other: float, higher
 def test_a_comparison_survives_verdict_json(tmp_path: Path) -> None:
     assert read_comparison(tmp_path) is None
     for found in (
-        Comparison(GAIN, replace(GAIN, value=0.1), "digest-of-champion"),
-        Comparison(replace(GAIN, interval=None), None, "", "the champion's model is gone from MLflow"),
+        ScoreComparison(GAIN, replace(GAIN, value=0.1), "digest-of-champion"),
+        ScoreComparison(replace(GAIN, interval=None), None, "", "the champion's model is gone from MLflow"),
     ):
         (tmp_path / "verdict.json").write_text(json.dumps({"passed": True, "comparison": found.plain()}))
         assert read_comparison(tmp_path) == found

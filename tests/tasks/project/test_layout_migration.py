@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from model.errors import UserError
-from tasks.engine.cache_key import file_sums, sums_digest
+from tasks.engine.cache_key import folder_sums, sums_digest
 from tasks.engine.output import SEAL, file_sizes, manifest_digest
 from tasks.project.layout_migration import move_to_cache
 from tasks.project.paths import ARTIFACTS, CACHE, DIGESTS, DOWNLOADS, SUMMARY
@@ -99,7 +99,7 @@ def test_a_summary_with_paths_of_another_folder_leads_to_the_models_here(tmp_pat
     here = tmp_path / ARTIFACTS / "rlhf" / KEY / "model"
     here.mkdir(parents=True)
     (here / "config.json").write_text("{}")
-    sums = file_sums(here.parent)
+    sums = folder_sums(here.parent)
     manifest = {"files": file_sizes(here.parent), "sums": sums, "digest": sums_digest(sums), "inputs": {}}
     manifest |= {"stage": "rlhf", "key": KEY}
     (here.parent / "manifest.json").write_text(json.dumps({**manifest, SEAL: manifest_digest(manifest)}))

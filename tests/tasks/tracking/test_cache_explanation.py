@@ -10,7 +10,7 @@ import pytest
 from tasks.engine.cache_key import ROOT, code_digest, definition_digests
 from tasks.engine.output import read_manifest
 from tasks.engine.stage import StageContext, stage
-from tasks.tracking.cache_explanation import Difference, explain_differences
+from tasks.tracking.cache_explanation import InputDifference, explain_differences
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def test_a_parameter_is_named_with_both_values(root):
     around = StageContext(root)
     before = manifest(write.run(Words(), {}, around, quiet))
     now = manifest(write.run(Words(size={"width": 8}), {}, around, quiet))
-    assert explain_differences(before, now) == [Difference("parameter", "size.width", "4", "8")]
+    assert explain_differences(before, now) == [InputDifference("parameter", "size.width", "4", "8")]
 
 
 def test_an_input_a_seed_and_what_stands_outside(root):
@@ -69,9 +69,9 @@ def test_an_input_a_seed_and_what_stands_outside(root):
     now = counted(root, Words(("c",)), seed=3)
     old, new = (found["inputs"]["write"]["digest"] for found in (before, now))
     assert explain_differences(before, now) == [
-        Difference("input", "write", old, new),
-        Difference("outside", "outside", "one", "two"),
-        Difference("seed", "seed", "0", "3"),
+        InputDifference("input", "write", old, new),
+        InputDifference("outside", "outside", "one", "two"),
+        InputDifference("seed", "seed", "0", "3"),
     ]
 
 
@@ -94,10 +94,10 @@ def test_code_by_definition_lock_and_device(root):
         "surroundings": {**before["surroundings"], "device": "cuda: H100"},
     }
     assert explain_differences(before, now) == [
-        Difference("code", "model.new", "none", "added"),
-        Difference("code", here, before["definitions"][here], "changed"),
-        Difference("lock", "requirements.txt", before["lock"], "pins"),
-        Difference("device", "device", "none", "cuda: H100"),
+        InputDifference("code", "model.new", "none", "added"),
+        InputDifference("code", here, before["definitions"][here], "changed"),
+        InputDifference("lock", "requirements.txt", before["lock"], "pins"),
+        InputDifference("device", "device", "none", "cuda: H100"),
     ]
 
 
@@ -107,8 +107,8 @@ def test_a_manifest_of_an_older_run_has_one_digest_of_all_code(root):
     before |= {"key": "older", "code": "old", "seed": 9, "device": "cuda"}
     # The stage asks for the seed, and not for the device.
     assert explain_differences(before, now) == [
-        Difference("code", "all definitions", "old", now["code"]),
-        Difference("seed", "seed", "9", "0"),
+        InputDifference("code", "all definitions", "old", now["code"]),
+        InputDifference("seed", "seed", "9", "0"),
     ]
 
 
@@ -121,7 +121,7 @@ def test_explain_differences_names_no_definition_when_all_modules_were_renamed(r
         "definitions": {"model.loop.Loop": "1", "model.launch.run": "2"},
     }
     assert explain_differences(before, now) == [
-        Difference("code", "all definitions (modules were renamed)", "old", now["code"])
+        InputDifference("code", "all definitions (modules were renamed)", "old", now["code"])
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.backup.archive import write_backup
-from tasks.engine.cache_key import file_sums, output_digest
+from tasks.engine.cache_key import folder_sums, output_digest
 from tasks.engine.output import MANIFEST, StageOutput, file_sizes, read_manifest, write_manifest
 from tasks.tracking.champion_input import fetch_opponent
 from tasks.tracking.registered_model import DamagedModel, MissingModel
@@ -33,7 +33,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "model" / "config.json").write_text(json.dumps({"weights": key}))
         (folder / "model" / "model.safetensors").write_bytes(key.encode() * 100)
         (folder / "model" / "extra" / "notes.txt").write_text(key)
-        sums = file_sums(folder)
+        sums = folder_sums(folder)
         manifest = {
             "stage": "rlhf", "key": key, "digest": output_digest(sums), "metrics": {}, "seconds": 1.0,
             "sums": sums, "files": file_sizes(folder),
@@ -103,7 +103,7 @@ def break_link(model: Path) -> None:
 def forge_manifest(model: Path) -> None:
     (model / "config.json").write_text("{}")
     manifest = json.loads((model.parent / MANIFEST).read_text())
-    manifest["sums"] = file_sums(model.parent, (MANIFEST,))
+    manifest["sums"] = folder_sums(model.parent, (MANIFEST,))
     write_manifest(model.parent, manifest)
 
 

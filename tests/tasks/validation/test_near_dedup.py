@@ -116,7 +116,7 @@ def test_a_chain_is_one_group(tmp_path: Path) -> None:
 def test_the_groups_are_those_of_all_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(near_dedup, "BLOCK", block)
+    monkeypatch.setattr(near_dedup, "HASH_BLOCK", block)
     monkeypatch.setattr(near_dedup, "READ", 7)
     monkeypatch.setattr(near_dedup, "PAIRS", 5)
     draw = random.Random(5)

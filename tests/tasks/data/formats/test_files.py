@@ -237,7 +237,9 @@ def test_a_table_may_have_an_index_and_empty_lines() -> None:
 
 
 def test_parquet_is_read_over_batches_and_row_groups() -> None:
-    rows = [{"text": f"row {n}", "turns": [{"role": "user", "n": n}]} for n in range(tables.BATCH * 3 + 5)]
+    rows = [
+        {"text": f"row {n}", "turns": [{"role": "user", "n": n}]} for n in range(tables.TABLE_BATCH * 3 + 5)
+    ]
     found = list(SourceFile("a.parquet", parquet_of(rows, row_group_size=200)).items())
     assert [item.values for item in found] == rows
     assert found[-1].where == f"a.parquet, row {len(rows)}"

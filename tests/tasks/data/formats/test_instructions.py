@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions, Sample
+from tasks.data.formats.base import FileSample, ParseOptions
 from tasks.data.formats.files import SourceFile, SourceRecord
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.records import Pair, ParsedRow, canonical_line, pair_row, text_digest
@@ -209,8 +209,10 @@ def test_what_stands_before_a_broken_row_is_given_first() -> None:
         next(found)
 
 
-def sample(rows: Sequence[dict[str, Any]]) -> Sample:
-    return Sample("given.jsonl", "", tuple(SourceRecord(row, f"line {n}") for n, row in enumerate(rows, 1)))
+def sample(rows: Sequence[dict[str, Any]]) -> FileSample:
+    return FileSample(
+        "given.jsonl", "", tuple(SourceRecord(row, f"line {n}") for n, row in enumerate(rows, 1))
+    )
 
 
 @pytest.mark.parametrize("name", ["alpaca", "sharegpt", "messages"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import Sample
+from tasks.data.formats.base import FileSample
 from tasks.data.formats.files import SourceRecord
 from tasks.data.formats.registry import find_format
 from tasks.data.records import Record
@@ -31,14 +31,16 @@ def test_a_sample_is_of_one_format_and_read_twice_the_same(
     name: str, file: str, told: dict[str, Any]
 ) -> None:
     items = tuple(sample(file).items())
-    look = Sample(file, (EXPORTS / file).read_text(), items)
+    look = FileSample(file, (EXPORTS / file).read_text(), items)
     for other in ("label_studio", "argilla", "mlflow_feedback"):
         assert (find_format(other).fits(look) == "") == (other == name)
     assert rows(name, sample(file), **told) == rows(name, sample(file), **told)
 
 
 def test_a_row_of_ones_own_is_of_no_labelling_tool() -> None:
-    look = Sample("rows.jsonl", "", (SourceRecord({"prompt": "a", "completion": "b", "score": 1}, "line 1"),))
+    look = FileSample(
+        "rows.jsonl", "", (SourceRecord({"prompt": "a", "completion": "b", "score": 1}, "line 1"),)
+    )
     for name in ("label_studio", "argilla", "mlflow_feedback"):
         assert find_format(name).fits(look)
 

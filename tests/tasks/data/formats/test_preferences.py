@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions, Sample
+from tasks.data.formats.base import FileSample, ParseOptions
 from tasks.data.formats.files import SourceFile, SourceRecord
 from tasks.data.formats.preference_fields import iso_time
 from tasks.data.formats.registry import find_format, formats
@@ -281,10 +281,10 @@ def test_times(given: object, time: str) -> None:
     assert iso_time(given) == time
 
 
-def _looked_at(name: str) -> Sample:
+def _looked_at(name: str) -> FileSample:
     lines = (EXPORTS / f"{name}.jsonl").read_text().splitlines()
     items = tuple(SourceRecord(json.loads(line), f"line {n}") for n, line in enumerate(lines, 1))
-    return Sample(f"{name}.jsonl", "\n".join(lines), items)
+    return FileSample(f"{name}.jsonl", "\n".join(lines), items)
 
 
 @pytest.mark.parametrize(("sample", "name"), SAMPLES.items())
@@ -295,7 +295,7 @@ def test_a_sample_fits_its_own_format_only(sample: str, name: str) -> None:
 
 def test_what_might_be_something_else_fits_no_preference() -> None:
     def fits(name: str, **row: Any) -> bool:
-        return not find_format(name).fits(Sample("given.jsonl", "", (SourceRecord(row, "line 1"),)))
+        return not find_format(name).fits(FileSample("given.jsonl", "", (SourceRecord(row, "line 1"),)))
 
     assert not fits("preferences", chosen="The sky is blue.", rejected="The sky is green.")
     assert not fits("unpaired", prompt="a", completion="b", label=1)

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from model.errors import UserError
 from tasks.data.formats import plain
-from tasks.data.formats.base import ParseOptions, Sample
+from tasks.data.formats.base import FileSample, ParseOptions
 from tasks.data.formats.files import SourceFile
 from tasks.data.formats.markdown import without_front_matter
 from tasks.data.formats.registry import find_format, formats
@@ -164,5 +164,5 @@ def test_what_a_row_cannot_say(more: str, said: str) -> None:
     [("a.txt", "plain"), ("a.TXT.gz", "plain"), ("a.md", "markdown"), ("b/a.markdown.zst", "markdown")],
 )
 def test_text_is_found_by_its_suffix(name: str, format_: str) -> None:
-    fitting = [found.name for found in formats().values() if not found.fits(Sample(name, "A text."))]
+    fitting = [found.name for found in formats().values() if not found.fits(FileSample(name, "A text."))]
     assert fitting == [format_]
