@@ -31,7 +31,9 @@ class PolicyOptimizerParameters(OptimizerParameters):
 class PPOConfig(LoopParameters):
     """The parameters of RLHF; `batch` counts the prompts answered a step.
 
-    Each step's answers are learned from in `epochs` passes of `minibatches` optimizer steps. The reward is
+    Each step's answers are learned from in `epochs` passes of `minibatches` optimizer steps. `clip` keeps the
+    ratio of a token's new probability to its old one within 1 ± `clip` (`policy_loss` in model/nn/losses.py);
+    `value_clip` does the same for the change of a value (`value_loss`). The reward is
     the reward model's score at the end token, less three prices. `missing_end` is the price of an answer
     without end token. `length_weight` multiplies the share by which an answer is shorter than the assistant's
     mean, as short answers are an easy way out. `kl_coefficient` multiplies the divergence token by token; it
