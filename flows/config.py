@@ -152,7 +152,8 @@ class Registration(BaseModel):
     """The product that models are registered under.
 
     `model` is the product, which has its own versions and champion in MLflow; empty: the preset's name.
-    `compare_with` names an output of var/cache/artifacts/champion that evaluate scores too; empty: the champion.
+    `compare_with` names an output of var/cache/artifacts/champion that evaluate scores too; empty: the
+    champion.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
