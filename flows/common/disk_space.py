@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from pathlib import Path
 
 from model.errors import UserError
+from model.events import FULL
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = (b"no space left on device", b"disk is full", b"disk quota exceeded")
 PROBE_BYTES = 1 << 16
 LOG_BYTES = 1 << 16
@@ -37,7 +36,7 @@ def is_disk_full(log: Path, since: int = 0) -> bool:
             # A test write: the free space that a file system reports may not be available to a write.
             return file.write(os.urandom(PROBE_BYTES)) < PROBE_BYTES
     except OSError as error:
-        return error.errno in _FULL
+        return error.errno in FULL
 
 
 def start_failure(name: str, log: Path, since: int = 0) -> Exception:

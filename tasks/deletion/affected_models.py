@@ -82,26 +82,26 @@ class Learned:
     @property
     def learned(self) -> list[str]:
         """The stages that were trained on these rows."""
-        return self._of([name for kind in self._trained for name in learning_stages(self.stages, kind)])
+        return self._of({name for kind in self._trained for name in learning_stages(self.stages, kind)})
 
     @property
     def carried(self) -> list[str]:
         """The stages that started from, or were guided by, a model that was trained on these rows."""
         direct = self.learned
-        found = self._of([name for kind in self._trained for name in inheriting_stages(self.stages, kind)])
+        found = self._of({name for kind in self._trained for name in inheriting_stages(self.stages, kind)})
         return [name for name in found if name not in direct]
 
     @property
     def judged(self) -> list[str]:
         """The stages that only measured with these rows."""
         held_out = [(kind, part) for kind, part in self.rows if part != "train"]
-        return self._of([name for found in held_out for name in measuring_stages(self.stages, *found)])
+        return self._of({name for found in held_out for name in measuring_stages(self.stages, *found)})
 
     @property
     def _trained(self) -> list[str]:
         return [kind for kind, part in self.rows if part == "train"]
 
-    def _of(self, names: list[str]) -> list[str]:
+    def _of(self, names: set[str]) -> list[str]:
         return [name for name in sort_stages(self.stages) if name in names]
 
 

@@ -121,35 +121,42 @@ def sort_stages(declared: Mapping[str, StageDeclaration]) -> list[str]:
     """
     depth = {name: 0 for name in declared}
     height = {name: 0 for name in declared}
-    # A path through n stages has at most n - 1 steps.
+    # A path through n stages has at most n - 1 steps; a damaged record with a loop ends there too.
     for _ in declared:
+        before = (*depth.values(), *height.values())
         for name, found in declared.items():
             for given in found.inputs:
                 if given in declared:
                     depth[name] = max(depth[name], depth[given] + 1)
                     height[given] = max(height[given], height[name] + 1)
+        if before == (*depth.values(), *height.values()):
+            break
     return sorted(declared, key=lambda name: (depth[name], -height[name], name))
 
 
-def learning_stages(declared: Mapping[str, StageDeclaration], kind: str) -> list[str]:
+def learning_stages(declared: Mapping[str, StageDeclaration], kind: str) -> set[str]:
     """Return the stages whose results are fitted to rows of a kind."""
-    return [name for name in sort_stages(declared) if kind in declared[name].learns_from]
+    return {name for name, found in declared.items() if kind in found.learns_from}
 
 
-def inheriting_stages(declared: Mapping[str, StageDeclaration], kind: str) -> list[str]:
+def inheriting_stages(declared: Mapping[str, StageDeclaration], kind: str) -> set[str]:
     """Return the trainings that start from, or are guided by, a model that was fitted to rows of a kind."""
     learned = learning_stages(declared, kind)
     # Trainings are the stages that resume from checkpoints; the other stages leave no model.
-    reached = {name for name in learned if declared[name].resumes}
-    for name in sort_stages(declared):
-        if declared[name].resumes and reached & set(declared[name].inputs):
-            reached.add(name)
-    return [name for name in sort_stages(declared) if name in reached and name not in learned]
+    trainings = {name: found for name, found in declared.items() if found.resumes}
+    reached: set[str] = set()
+    further = learned & trainings.keys()
+    while further:
+        reached |= further
+        further = {
+            name for name, found in trainings.items() if not reached.isdisjoint(found.inputs)
+        } - reached
+    return reached - learned
 
 
-def measuring_stages(declared: Mapping[str, StageDeclaration], kind: str, part: str) -> list[str]:
+def measuring_stages(declared: Mapping[str, StageDeclaration], kind: str, part: str) -> set[str]:
     """Return the stages that measure on rows of a kind in a part of the split."""
-    return [name for name in sort_stages(declared) if kind in declared[name].measures_on.get(part, ())]
+    return {name for name, found in declared.items() if kind in found.measures_on.get(part, ())}
 
 
 def measured_rows(declared: Mapping[str, StageDeclaration], stage: str) -> dict[str, set[str]]:
