@@ -70,7 +70,7 @@ def drift(
     tokenizer: Path,
     champion: Path | None,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
 ) -> dict[str, Any]:
     """Write profile.json and rows.txt for later versions; drift.json, drift.md, drift.csv and drift.svg.
 
@@ -85,14 +85,14 @@ def drift(
     described: dict[str, Any] = {f"rows/{kind}": len(sample.ids) for kind, sample in samples.items()}
     # The first version of a product has nothing to be compared with.
     if champion is None:
-        report(Message(_NOTHING))
+        on_event(Message(_NOTHING))
         _write_profile(out, {"against": None, "says": _NOTHING, "new": {}, "measures": []})
         return described
     about = json.loads((champion / ABOUT).read_text())
     before = profile.Profile.read(champion)
     new = new_rows(samples, champion)
     measures = list(profiles_apart(before, now, samples, parameters, parameters.rows))
-    measures += _by_model(parameters, champion, about, before, new, split, samples, report)
+    measures += _by_model(parameters, champion, about, before, new, split, samples, on_event)
     found = {
         "against": about["version"],
         "data": about["data"],
@@ -101,7 +101,7 @@ def drift(
         "measures": [{**asdict(each), "multiple": each.multiple, "past": each.past} for each in measures],
     }
     _write_profile(out, found)
-    _publish_results(out, found, measures, report)
+    _publish_results(out, found, measures, on_event)
     figures = {f"drift.{each.name}": each.distance for each in measures}
     shares = {f"drift.new/{kind}": each.share for kind, each in new.items()}
     past = {"drift.measures": len(measures), "drift.past": sum(each.past for each in measures)}
@@ -136,14 +136,14 @@ def _by_model(
     new: Mapping[str, Newness],
     split: Path,
     samples: Mapping[str, profile.Sample],
-    report: EventCallback,
+    on_event: EventCallback,
 ) -> Iterator[Measure]:
     """Yield the measures by the champion's model: its tokenizer on all text, its loss on new rows."""
     if not (champion / MODEL).is_dir():
         text = (
             f"the model of champion {about['version']} is gone: neither its tokens nor its loss are measured"
         )
-        report(Message(text))
+        on_event(Message(text))
         return
     yield from tokens_apart(champion / MODEL, before, split, samples["text"].share, parameters)
     yield from measure_loss_drift(
@@ -166,7 +166,7 @@ def _write_profile(out: Path, found: Mapping[str, Any]) -> None:
 
 
 def _publish_results(
-    out: Path, found: Mapping[str, Any], measures: Sequence[Measure], report: EventCallback
+    out: Path, found: Mapping[str, Any], measures: Sequence[Measure], on_event: EventCallback
 ) -> None:
     """Write the table as Markdown and CSV, and the chart; report the table."""
     header = ["measure", "of", "champion's data", "this data", "distance", "threshold", "by chance", "past"]
@@ -182,4 +182,4 @@ def _publish_results(
     picture = against_bars([(each.name, each.multiple, each.past) for each in measures])
     if picture:
         (out / PICTURE).write_text(standalone_svg(picture, STYLE), encoding="utf-8")
-    report(MarkdownTable(title="drift", markdown=markdown))
+    on_event(MarkdownTable(title="drift", markdown=markdown))

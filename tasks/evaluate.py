@@ -76,7 +76,7 @@ def evaluate(
     rlhf: Path,
     champion: Path | None,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     seed: int,
     device: str,
 ) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def evaluate(
             "judge": str(judge) if judging.kind == REWARD_MODEL else "",
             "champion": str(champion / MODEL) if champion else "",
         },
-        on_event=report,
+        on_event=on_event,
         log=out.with_suffix(".log"),
     )
     # model/ may not import the lexicon's package, so its scores are added here.
@@ -112,7 +112,7 @@ def evaluate(
     figures["judge"] = judging.kind
     figures["judge_reliable"] = float(_is_reliable(judging.kind, figures))
     if judging.kind == REWARD_MODEL and not figures["judge_reliable"]:
-        report(Message(_explain_unreliable(figures)))
+        on_event(Message(_explain_unreliable(figures)))
     held_out = json.loads((out / HELD_OUT).read_text(encoding="utf-8"))
     held_out |= {"judge": asdict(judging), "reward": asdict(describe_reward_model(reward, labels))}
     if champion:

@@ -120,7 +120,7 @@ def _verdict_headline(metrics: Mapping[str, Any]) -> str:
     headline=_verdict_headline,
     tolerances=(Tolerance(("score",), absolute=0.05),),
 )
-def gate(parameters: GateParameters, evaluate: Path, out: Path, report: EventCallback) -> dict[str, Any]:
+def gate(parameters: GateParameters, evaluate: Path, out: Path, on_event: EventCallback) -> dict[str, Any]:
     """Write verdict.json: passed, the reason, the score, each check, and the comparison with the champion.
 
     A refusal is a result, not an error.
@@ -130,7 +130,7 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, report: EventCal
     for old, new in OLD_NAMES.items():
         if old in parameters.least or old in parameters.most:
             text = f"gate: {old} is an old name and is read as {new}; write {new} in the preset"
-            report(Message(text))
+            on_event(Message(text))
     found = judge_figures(parameters, figures)
     compared = compare_with_champion(parameters, figures, held_out)
     found |= {"by": compared.candidate.name, "score": _as_number(compared.candidate.value)}

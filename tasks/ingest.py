@@ -121,7 +121,11 @@ def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
     ),
 )
 def ingest(
-    parameters: DataParameters, out: Path, report: EventCallback, root: Path, spread: ParallelMap = serial_map
+    parameters: DataParameters,
+    out: Path,
+    on_event: EventCallback,
+    root: Path,
+    spread: ParallelMap = serial_map,
 ) -> dict[str, Any]:
     """Write rows of every source to out/rows, with the same bytes as in root/data; return counts and hash.
 
@@ -133,14 +137,14 @@ def ingest(
         UserError: A source cannot be read, or changes while it is read.
     """
     # Two presets of a project share data/, so it must stay what data.dvc says until the rows are copied.
-    with exclusive_lock(root / DATA_LOCK, report, WAITS):
+    with exclusive_lock(root / DATA_LOCK, on_event, WAITS):
         versions.claim_data(root)
         withdrawn = read_withdrawn(root)
         check_readmitted(root, withdrawn, parameters.readmit)
         if parameters.version:
-            figures = _from_version(parameters, out, report, root, withdrawn)
+            figures = _from_version(parameters, out, on_event, root, withdrawn)
         else:
-            figures = _from_sources(parameters, out, report, root, spread, withdrawn)
+            figures = _from_sources(parameters, out, on_event, root, spread, withdrawn)
         note_withdrawn(root, withdrawn)
         return figures
 
@@ -148,7 +152,7 @@ def ingest(
 def _from_sources(
     parameters: DataParameters,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     root: Path,
     spread: ParallelMap,
     withdrawn: Withdrawn,
@@ -157,11 +161,11 @@ def _from_sources(
     known = versions.read_pointer(root)
     # `data.accept` makes a new version even of known sources.
     followed = known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept
-    restored = known is not None and followed and _restore_version(root, known["md5"], parameters, report)
+    restored = known is not None and followed and _restore_version(root, known["md5"], parameters, on_event)
     if restored and known:
         _copy_rows(root, out, known["md5"])
     else:
-        made = make_rows(parameters, root, out, report, spread, withdrawn)
+        made = make_rows(parameters, root, out, on_event, spread, withdrawn)
         # Sources that changed while they were read would give rows of no version.
         check_still(parameters, root, made_of["sources"])
         publish_rows(out / "rows", root)
@@ -174,7 +178,7 @@ def _from_sources(
             meta = describe_version(parameters, made_of, made, withdrawn)
             found = versions.add_version(root, parameters.remote, meta, parameters.endpoint)
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
-            report(Message(text))
+            on_event(Message(text))
     if followed:
         versions.push_data(root, parameters.remote, parameters.endpoint, doubted=not restored)
     pointer = versions.read_pointer(root)
@@ -213,7 +217,7 @@ def describe_version(
 
 
 def _from_version(
-    parameters: DataParameters, out: Path, report: EventCallback, root: Path, withdrawn: Withdrawn
+    parameters: DataParameters, out: Path, on_event: EventCallback, root: Path, withdrawn: Withdrawn
 ) -> dict[str, Any]:
     """Copy the rows of the version in data.dvc, whatever became of their sources; return its metrics."""
     known = versions.read_pointer(root)
@@ -224,7 +228,7 @@ def _from_version(
         )
     stands = versions.folder_hash(root) == known["md5"]
     if not (
-        stands or versions.checkout_data(root) or _restore_version(root, known["md5"], parameters, report)
+        stands or versions.checkout_data(root) or _restore_version(root, known["md5"], parameters, on_event)
     ):
         raise UserError(
             f"version {known['md5'][:12]} is neither in data/ nor in DVC's cache"
@@ -252,14 +256,14 @@ def _copy_rows(root: Path, out: Path, version: str) -> None:
         write_places(out)
 
 
-def _restore_version(root: Path, wanted: str, parameters: DataParameters, report: EventCallback) -> bool:
+def _restore_version(root: Path, wanted: str, parameters: DataParameters, on_event: EventCallback) -> bool:
     """Return whether data/ is what data.dvc says, or could be restored from the remote."""
     found = versions.folder_hash(root)
     if found == wanted:
         return True
     if data_folder.data_files(root / "data"):
         text = "data/ is not what data.dvc says; its rows are replaced by those of that version"
-        report(Message(text))
+        on_event(Message(text))
     # Not from DVC's cache: rows that are made from their sources again get their origins.
     return bool(parameters.remote) and versions.pull_data(root, parameters.remote, parameters.endpoint)
 
@@ -268,7 +272,7 @@ def make_rows(
     parameters: DataParameters,
     root: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     spread: ParallelMap,
     withdrawn: Withdrawn | None = None,
     read: SourceReader = read_source,
@@ -282,7 +286,7 @@ def make_rows(
         parameters: The sources.
         root: The project's folder.
         out: Gets `rows` and `origins`.
-        report: The event callback.
+        on_event: The event callback.
         spread: The map over parts and ranges.
         withdrawn: Rows to leave out.
         read: Returns the files of a source.
@@ -291,14 +295,14 @@ def make_rows(
         UserError: A source has no row, or an `id` means two rows.
     """
     runs = out / "runs"
-    parts = list(plan_parsing(parameters, root, runs, report, withdrawn or Withdrawn(), read))
+    parts = list(plan_parsing(parameters, root, runs, on_event, withdrawn or Withdrawn(), read))
     sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
     found = [0] * len(parameters.sources)
     gone, lessened = dict.fromkeys(TYPES, 0), 0
     whole = dict.fromkeys(TYPES, 0)
     tallies = [SkipCounts() for _ in parameters.sources]
     parsed = spread(sort_part, parts)
-    for part in report_pace(parsed, len(parts), report, lambda part: (part.rows, sum(part.sizes.values()))):
+    for part in report_pace(parsed, len(parts), on_event, lambda part: (part.rows, sum(part.sizes.values()))):
         found[part.place] += part.rows
         tallies[part.place].add(part.tally)
         lessened += part.lessened
@@ -310,7 +314,7 @@ def make_rows(
             whole[kind] += count
     for number, source in enumerate(parameters.sources):
         for line in tallies[number].lines():
-            report(Message(f"source {source.name}: {line}"))
+            on_event(Message(f"source {source.name}: {line}"))
     for number, source in enumerate(parameters.sources):
         tally = tallies[number]
         tally.check(source.name, source.fields)
@@ -324,7 +328,7 @@ def make_rows(
     wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out)]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
     gathered = spread(gather_range, wanted)
-    for shard in report_pace(gathered, len(wanted), report, lambda shard: (shard.rows, shard.size)):
+    for shard in report_pace(gathered, len(wanted), on_event, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
     # The runs are as large as the data, and are not part of the output.
@@ -336,14 +340,14 @@ def make_rows(
     again = drop_repeated_labels(out)
     left_out = {kind: count for kind, count in gone.items() if count}
     if said := _left_out(left_out, lessened):
-        report(Message(f"{said}, as {WITHDRAWN} withdraws them"))
+        on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
     repeats = {kind: count - counts[kind] for kind, count in whole.items() if count > counts[kind]}
     if repeats:
-        report(Message(f"the same as an earlier row, kept once: {_counted(repeats)}"))
+        on_event(Message(f"the same as an earlier row, kept once: {_counted(repeats)}"))
     if again:
         said = "labels of the same answers again by the same person, the newest or the first kept"
         text = f"{said}: {_counted(again)}"
-        report(Message(text))
+        on_event(Message(text))
     for kind, count in again.items():
         counts[kind] -= count
         repeats[kind] = repeats.get(kind, 0) + count
@@ -364,17 +368,17 @@ def plan_parsing(
     parameters: DataParameters,
     root: Path,
     runs: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     withdrawn: Withdrawn,
     read: SourceReader = read_source,
 ) -> Iterator[ParseTask]:
     """Yield the parse tasks: every source's files, cut or combined to parts that one process reads."""
     for number, source in enumerate(parameters.sources):
-        files = without_ignored(read(source, parameters, root, report), source)
+        files = without_ignored(read(source, parameters, root, on_event), source)
         found, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         if marked := [file.origin for file in files if _is_utf16(file)]:
             text = f"source {source.name}: {_name_origins(marked)} read as UTF-16, as the mark in front says"
-            report(Message(text))
+            on_event(Message(text))
         for part, group in enumerate(cut_files(files, found.unit)):
             asked = replace(source, strict=source.strict or parameters.strict)
             yield ParseTask(asked, number, part, group, found.name, reading, runs, withdrawn)

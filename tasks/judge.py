@@ -73,7 +73,7 @@ def judge(
     sft: Path,
     labels: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     seed: int,
     device: str,
     processes: int,
@@ -92,11 +92,11 @@ def judge(
         return _keep_scorer(out, Scorer(NONE, why=why))
     try:
         settings = fit_to_labels(parameters.reward, labels, kept)
-        start = TrainingLauncher(out, report, seed, device, processes)
+        start = TrainingLauncher(out, on_event, seed, device, processes)
         figures = start(training.train_reward, settings, base=sft / "model", labels=kept)
     # The labels may fail the training's own checks, such as holding one class.
     except UserError as error:
-        report(Message(f"there is no judge: {error}"))
+        on_event(Message(f"there is no judge: {error}"))
         return _keep_scorer(out, Scorer(NONE, why=str(error)))
     # The judge has no held-out pairs, so the file would be empty.
     (out / "accuracy.json").unlink(missing_ok=True)

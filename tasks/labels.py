@@ -44,7 +44,7 @@ JUDGE = "judge"
     ),
 )
 def labels(
-    parameters: LabelsParameters, split: Path, out: Path, report: EventCallback, seed: int
+    parameters: LabelsParameters, split: Path, out: Path, on_event: EventCallback, seed: int
 ) -> dict[str, float]:
     """Write the labels of each split, held-out pairs and agreement.json.
 
@@ -61,7 +61,7 @@ def labels(
     if share:
         _keep_for_judge(split / "train", parameters, share, agreed, out / JUDGE, figures)
     elif parameters.judge_share:
-        report(Message(TOO_FEW))
+        on_event(Message(TOO_FEW))
     for name in SPLITS:
         # Only training labels are divided: held-out pairs measure both models.
         kept = Kept(share, False) if name == "train" else EVERY

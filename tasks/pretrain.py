@@ -50,7 +50,7 @@ def pretrain(
     parameters: BaseParameters,
     tokenizer: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     root: Path,
     seed: int,
     device: str,
@@ -62,7 +62,7 @@ def pretrain(
     # The tokenizer decides: a trained one has the vocabulary of the preset, a base model's its own.
     vocabulary = Tokenizer.load(tokenizer).vocabulary
     shape = asdict(ModelConfig(vocabulary=vocabulary, **asdict(parameters.architecture)))
-    start = TrainingLauncher(out, report, seed, device, processes)
+    start = TrainingLauncher(out, on_event, seed, device, processes)
     return start(training.train_base, parameters.training, architecture=shape, tokenizer=tokenizer)
 
 

@@ -84,7 +84,7 @@ def report(
     evaluate: Path | None,
     gate: Path | None,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
 ) -> dict[str, float]:
     """Write report.html: the same bytes for the same inputs. Sections of missing outputs are left out."""
     figures = _read_json(evaluate, "metrics.json", {})

@@ -38,13 +38,13 @@ def reward(
     sft: Path,
     labels: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     seed: int,
     device: str,
     processes: int,
 ) -> dict[str, Any]:
     """Write the reward model to out/model, with accuracy.json and yardstick.json by aspect and source."""
-    start = TrainingLauncher(out, report, seed, device, processes)
+    start = TrainingLauncher(out, on_event, seed, device, processes)
     figures = start(training.train_reward, parameters, base=sft / "model", labels=labels)
     # A linear model on words shows how much of the accuracy needs no transformer.
     yardstick = linear_accuracy(labels)

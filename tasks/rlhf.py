@@ -42,12 +42,12 @@ def rlhf(
     sft: Path,
     reward: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     seed: int,
     device: str,
     processes: int,
 ) -> dict[str, Any]:
     """Write the aligned assistant to out/model, with its curves beside it."""
     # A process of its own: the device's memory is free again when it ends.
-    start = TrainingLauncher(out, report, seed, device, processes)
+    start = TrainingLauncher(out, on_event, seed, device, processes)
     return start(training.train_ppo, parameters, policy=sft / "model", reward=reward, prompts=split)

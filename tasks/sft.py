@@ -29,11 +29,11 @@ def sft(
     split: Path,
     pretrain: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     seed: int,
     device: str,
     processes: int,
 ) -> dict[str, Any]:
     """Write the assistant to out/model, with its curves beside it."""
-    start = TrainingLauncher(out, report, seed, device, processes)
+    start = TrainingLauncher(out, on_event, seed, device, processes)
     return start(training.train_sft, parameters, base=pretrain / "model", pairs=split)

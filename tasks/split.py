@@ -63,7 +63,7 @@ def split(
     parameters: SplitParameters,
     validate: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     spread: ParallelMap = serial_map,
 ) -> dict[str, int]:
     """Write out/{train,valid,test}/KIND/, a shard for each of validate's.
@@ -83,7 +83,7 @@ def split(
     ]
     done = spread(split_shard, work)
     for divided in report_pace(
-        done, len(work), report, lambda divided: (sum(divided.rows.values()), divided.size)
+        done, len(work), on_event, lambda divided: (sum(divided.rows.values()), divided.size)
     ):
         for name, rows in divided.rows.items():
             counts[f"{name}_{divided.kind}"] += rows

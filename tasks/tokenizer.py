@@ -70,7 +70,7 @@ def tokenizer(
     parameters: TokenizerParameters,
     split: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     root: Path,
     spread: ParallelMap = serial_map,
 ) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def tokenizer(
         Encoding(name, path, out, whose) for name in SPLITS for path in list_shards(split / name / "text")
     ]
     encoded = spread(encode_shard, work)
-    for done in report_pace(encoded, len(work), report, lambda done: (done.documents, done.size)):
+    for done in report_pace(encoded, len(work), on_event, lambda done: (done.documents, done.size)):
         counts = described[done.split]
         counts["tokens"] += done.tokens
         counts["bytes"] += done.size

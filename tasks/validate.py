@@ -190,7 +190,7 @@ def validate(
     parameters: ValidateParameters,
     ingest: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     root: Path,
     spread: ParallelMap = serial_map,
 ) -> dict[str, int]:
@@ -202,16 +202,16 @@ def validate(
         ValidationFailed: Too many rows break a rule, or a table breaks one; the text has the table.
     """
     # Said first: Great Expectations takes seconds before the first shard is done.
-    report(Message("the rows are held against every rule"))
+    on_event(Message("the rows are held against every rule"))
     # Read once, and passed on: the dry run gives its own.
     before = accepted_rows(parameters, root)
-    findings, stops = check_rows(parameters, ingest, out, report, root, spread, before)
+    findings, stops = check_rows(parameters, ingest, out, on_event, root, spread, before)
     for kind in TYPES:
         suite = [*build_expectations(kind, _shown_rules(parameters, kind)), *across_expectations()]
         total = sum(findings.total[kind, name] for name in findings.sources(kind))
         broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
         write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
-    publish_findings(findings, read_admissions(root, parameters.admitted), out, root, report)
+    publish_findings(findings, read_admissions(root, parameters.admitted), out, root, on_event)
     if stops:
         raise refusal_error(stops, findings)
     return findings.metrics()
@@ -221,7 +221,7 @@ def check_rows(
     parameters: ValidateParameters,
     ingest: Path,
     out: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     root: Path,
     spread: ParallelMap,
     before: Mapping[str, int],
@@ -234,7 +234,7 @@ def check_rows(
         parameters: The rules.
         ingest: Ingestion's output, with `rows` and `origins`.
         out: Gets `rows` and `quarantine`.
-        report: The event callback.
+        on_event: The event callback.
         root: The project's folder; its admissions and benchmarks are read.
         spread: The map over shards.
         before: Rows of each kind in the last accepted version, from `accepted_rows`.
@@ -247,7 +247,7 @@ def check_rows(
     looking = _check_tasks(parameters, ingest, root, work)
     looked = list(
         report_pace(
-            spread(check_shard, looking), len(looking), report, lambda shard: (shard.rows, shard.size)
+            spread(check_shard, looking), len(looking), on_event, lambda shard: (shard.rows, shard.size)
         )
     )
     marks = {kind: _cross_row_marks(parameters, kind, looked, work) for kind in TYPES}

@@ -43,8 +43,8 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     later = ""
     with (
         process_pool(preset.spread.workers) as spread,
-        show_progress(console, "checking all rows, as a run does") as report,
-        dry_run(preset.data, preset.validation_parameters(), root, report, spread) as found,
+        show_progress(console, "checking all rows, as a run does") as on_event,
+        dry_run(preset.data, preset.validation_parameters(), root, on_event, spread) as found,
     ):
         for source in found.sources:
             for line in describe_source(source, found):
@@ -93,13 +93,13 @@ def show_progress(console: Console, what: str) -> Iterator[EventCallback]:
         console.print(f"[dim]{what}[/dim]")
     with console.status(what) as status:
 
-        def report(event: Event) -> None:
+        def on_event(event: Event) -> None:
             if isinstance(event, Message):
                 console.print(f"[dim]{terminal_text(event.text)}[/dim]", soft_wrap=True)
             elif isinstance(event, Step):
                 status.update(f"{what}: {event.step}/{event.steps} {progress_text(event)}")
 
-        yield report
+        yield on_event
 
 
 def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:

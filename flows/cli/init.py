@@ -202,8 +202,8 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
 
     with (
         process_pool(preset.spread.workers) as spread,
-        show_progress(console, "checking all rows, as a run does") as report,
-        dry_run(preset.data, preset.validation_parameters(), root, report, spread) as found,
+        show_progress(console, "checking all rows, as a run does") as on_event,
+        dry_run(preset.data, preset.validation_parameters(), root, on_event, spread) as found,
     ):
         stop, allowed = str(found.stop or ""), None
         if stop and found.rows is not None:

@@ -84,24 +84,24 @@ class RemoteStageRunner:
         stage: Stage,
         parameters: Any,
         inputs: Mapping[str, StageOutput],
-        report: EventCallback,
+        on_event: EventCallback,
         run: str,
     ) -> StageOutput:
         """Make a stage on a worker and return its output, fetched to this host.
 
-        Metrics go from the worker to the stage's `run` in MLflow, all other events to `report`. On any other
-        end, such as Ctrl-C, the run there is cancelled and writes its checkpoint.
+        Metrics go from the worker to the stage's `run` in MLflow, all other events to `on_event`. On any
+        other end, such as Ctrl-C, the run there is cancelled and writes its checkpoint.
 
         Raises:
             UserError: The user can correct it, such as a missing pool or different code on the worker.
             RuntimeError: The worker was lost.
         """
         # A reused stage costs no worker, which may be busy for hours.
-        if found := self._find_known_output(stage, parameters, inputs, report):
+        if found := self._find_known_output(stage, parameters, inputs, on_event):
             return found
         flow_run = self._start_flow_run(stage, parameters, inputs, run)
         try:
-            state = self._wait_for_run(flow_run, run, report)
+            state = self._wait_for_run(flow_run, run, on_event)
         except BaseException:
             self._cancel_run(flow_run)
             raise
@@ -113,7 +113,7 @@ class RemoteStageRunner:
                 f"{stage.name} ended {state.name.lower()} on a worker of pool {self.pool} "
                 f"({state.message or 'it said nothing'}); the next start goes on from its last checkpoint"
             )
-        output = fetch_output(stage.name, tags[KEY_TAG], self.around, report)
+        output = fetch_output(stage.name, tags[KEY_TAG], self.around, on_event)
         if output is None:
             raise UserError(
                 f"the output of {stage.name} is not at {self.preset.data.remote} any more; run again"
@@ -121,13 +121,13 @@ class RemoteStageRunner:
         return replace(output, reused=tags[STATUS] == "reused")
 
     def _find_known_output(
-        self, stage: Stage, parameters: Any, inputs: Mapping[str, StageOutput], report: EventCallback
+        self, stage: Stage, parameters: Any, inputs: Mapping[str, StageOutput], on_event: EventCallback
     ) -> StageOutput | None:
         """Return a known output for a device that the pool has had; then no worker needs to be asked."""
         assert self.around.store is not None
-        for device in self.around.store.devices(self.pool, report):
+        for device in self.around.store.devices(self.pool, on_event):
             here = replace(self.around, described=device)
-            if found := stage.find_output(parameters, inputs, here, report):
+            if found := stage.find_output(parameters, inputs, here, on_event):
                 return found
         return None
 
@@ -173,7 +173,7 @@ class RemoteStageRunner:
                 "name that one, or change prefect.yaml and deploy again"
             )
 
-    def _wait_for_run(self, flow_run: UUID, run: str, report: EventCallback) -> Any:
+    def _wait_for_run(self, flow_run: UUID, run: str, on_event: EventCallback) -> Any:
         """Wait until the run has ended; return its state."""
         watched = Watched(since=time.monotonic())
         while True:
@@ -184,17 +184,17 @@ class RemoteStageRunner:
             except httpx.HTTPError:
                 # If Prefect's server is away for a while, the stage runs on without it.
                 continue
-            self._forward_events(run, watched, report)
+            self._forward_events(run, watched, on_event)
             if state is None or state.is_final():
                 return state
             quiet = time.monotonic() - watched.since
             if not state.is_running() and quiet > TAKEN_SECONDS and not watched.warned:
                 watched.warned = True
-                self._warn_once(report)
+                self._warn_once(on_event)
             if state.is_running() and watched.beat >= 0 and quiet > SILENT_SECONDS:
                 return self._give_up(flow_run, quiet)
 
-    def _forward_events(self, run: str, watched: Watched, report: EventCallback) -> None:
+    def _forward_events(self, run: str, watched: Watched, on_event: EventCallback) -> None:
         """Pass on new events of the worker. If MLflow does not answer, the next call tries again."""
         from mlflow.exceptions import MlflowException
 
@@ -210,12 +210,12 @@ class RemoteStageRunner:
         if found["beat"] != watched.beat:
             watched.beat, watched.since = found["beat"], time.monotonic()
         for text in found["said"][watched.said :]:
-            report(Message(text))
+            on_event(Message(text))
         watched.said = len(found["said"])
         if step := from_json(found["step"]):
-            report(step)
+            on_event(step)
 
-    def _warn_once(self, report: EventCallback) -> None:
+    def _warn_once(self, on_event: EventCallback) -> None:
         with get_client(sync_client=True) as client:
             workers = client.read_workers_for_work_pool(self.pool)
         if any(worker.status.value == "ONLINE" for worker in workers):
@@ -225,7 +225,7 @@ class RemoteStageRunner:
                 f"no worker of pool {self.pool} answers; `prefect worker start --pool {self.pool}` on a host "
                 "with the device starts one. Waiting"
             )
-        report(Message(text))
+        on_event(Message(text))
 
     def _give_up(self, flow_run: UUID, quiet: float) -> Any:
         state: Any = Crashed(message=f"nothing was heard of its host for {quiet:.0f} s")

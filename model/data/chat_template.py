@@ -82,7 +82,7 @@ def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, longest: int | None =
 
 
 def say_what_is_left_out(
-    examples: Iterable[Example], what: str, longest: int, fate: str, report: EventCallback
+    examples: Iterable[Example], what: str, longest: int, fate: str, on_event: EventCallback
 ) -> None:
     """Report how many examples lost turns, and how many are too long all the same.
 
@@ -91,7 +91,7 @@ def say_what_is_left_out(
         what: Their name in the messages, as in "training pairs".
         longest: The longest length in tokens.
         fate: What happens to the others, as in "are left out".
-        report: The event callback.
+        on_event: The event callback.
     """
     total = shortened = longer = 0
     for example in examples:
@@ -105,7 +105,7 @@ def say_what_is_left_out(
         (longer, f"are longer than the context and {fate}"),
     ):
         if count:
-            report(Message(f"{count} of {total} {what} {said}"))
+            on_event(Message(f"{count} of {total} {what} {said}"))
 
 
 def prompt_key(row: Row) -> tuple[str, str]:

@@ -43,7 +43,7 @@ class PreferenceDataset:
         context: int,
         size: int,
         margin: float,
-        report: EventCallback,
+        on_event: EventCallback,
     ) -> None:
         ratings = read_rows(folder / "train.ratings.jsonl")
         comparisons = read_rows(folder / "train.comparisons.jsonl")
@@ -61,7 +61,7 @@ class PreferenceDataset:
         )
         # Counted before the truncation below, which would hide what is too long.
         texts = [*rated, *chosen, *rejected]
-        say_what_is_left_out(texts, "labelled texts", context, "keep their last tokens", report)
+        say_what_is_left_out(texts, "labelled texts", context, "keep their last tokens", on_event)
         self.ratings, self.chosen, self.rejected = (
             [example.tokens[-context:] for example in examples] for examples in (rated, chosen, rejected)
         )

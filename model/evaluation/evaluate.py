@@ -91,7 +91,7 @@ def evaluate(
     folder: str,
     seed: int,
     device: str,
-    report: EventCallback,
+    on_event: EventCallback,
     judge: str = "",
     champion: str = "",
 ) -> dict[str, float]:
@@ -112,7 +112,7 @@ def evaluate(
             with the digests of the rows and whether the champion was measured.
         seed: The seed of the answers and the intervals.
         device: The device of the models.
-        report: The event callback.
+        on_event: The event callback.
         judge: The folder of a reward model that judges, trained on other labels; or empty.
         champion: The champion's model folder, measured beside the candidate; or empty.
 
@@ -125,7 +125,7 @@ def evaluate(
         name: load_model(Path(path), dtype=compute_dtype(device), device=device)
         for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
     }
-    asked = _ask_what(settings, Path(split), models, report)
+    asked = _ask_what(settings, Path(split), models, on_event)
     speakers = _load_generators(settings, Path(split), models)
     opponent = load_opponent(
         Path(champion) if champion else None, Path(aligned), [*asked.prompts, *asked.questions],
@@ -139,7 +139,7 @@ def evaluate(
     said: dict[str, list[Answer]] = {}
     replies: dict[str, list[Answer]] = {}
     for place, (name, speaker) in enumerate(speakers.items()):
-        report(Step(step=place, steps=len(speakers), metrics={}))
+        on_event(Step(step=place, steps=len(speakers), metrics={}))
         # The same seed for each model: differences come from the models, not from the draws.
         said[name] = speaker.generate_answers(asked.prompts, settings.new_tokens, 1.0, seed)
         replies[name] = speaker.generate_answers(asked.questions, settings.new_tokens, 0.0, seed)
@@ -150,7 +150,7 @@ def evaluate(
             losses[name] = speaker.row_losses(asked.completions)
             figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
     answers = [answer for each in (said, replies) for some in each.values() for answer in some]
-    report(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
+    on_event(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
     figures |= _bits_per_byte(settings, Path(split), models, device)
     assistants: dict[str, list[Answer]] = {name: said[name] for name in ASSISTANTS if name in said}
     as_text = () if opponent.same_tokens else ("champion",)
@@ -210,7 +210,7 @@ class Asked:
     completions: list[Row]
 
 
-def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report: EventCallback) -> Asked:
+def _ask_what(settings: EvaluateParameters, split: Path, models: Models, on_event: EventCallback) -> Asked:
     # All models must answer the same prompts, so the shortest context decides which fit.
     tokenizer, context = models["sft"][1], _shortest_context(models)
     chat = Chat(tokenizer, context - settings.new_tokens)
@@ -246,7 +246,7 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, report:
         (misfits, f"do not fit the context of {context} tokens; left out"),
     ):
         if places:
-            report(Message(f"{len(places)} test pairs {said}"))
+            on_event(Message(f"{len(places)} test pairs {said}"))
     return asked
 
 

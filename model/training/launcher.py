@@ -59,7 +59,7 @@ def launch_training(
     on_event: EventCallback = lambda event: None,
     log: Path,
 ) -> dict[str, Any]:
-    """Run `function(**arguments, report=...)` in its own process group and return its result.
+    """Run `function(**arguments, on_event=...)` in its own process group and return its result.
 
     On an exception here, Ctrl-C included, the group gets SIGTERM, time to write a checkpoint, and then
     SIGKILL.
@@ -187,7 +187,7 @@ def _run_worker(parent: str, order: str) -> int:
     die_with_parent(int(parent))
     first = os.environ.get("RANK", "0") == "0"
 
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if first:
             _print_event(event)
 
@@ -200,9 +200,9 @@ def _run_worker(parent: str, order: str) -> int:
     try:
         try:
             function = getattr(importlib.import_module(module), name)
-            report(ImportedSources(imported_sources()))
-            value = function(**task["arguments"], report=report)
-            report(ImportedSources(imported_sources()))
+            on_event(ImportedSources(imported_sources()))
+            value = function(**task["arguments"], on_event=on_event)
+            on_event(ImportedSources(imported_sources()))
         finally:
             _tell_memory()
     except UserError as error:
@@ -215,7 +215,7 @@ def _run_worker(parent: str, order: str) -> int:
         else:
             report_error("crash", f"{type(error).__name__}: {error}")
         return 1
-    report(Result(value))
+    on_event(Result(value))
     return 0
 
 

@@ -63,12 +63,12 @@ class PPOTrainer(TrainingTask):
         held_out: list[list[int]],
         seed: int,
         world: ProcessGroup,
-        report: EventCallback = lambda event: None,
+        on_event: EventCallback = lambda event: None,
         right_answers: Sequence[Example] = (),
     ) -> None:
         parameters = parameters.with_derived_values(policy.architecture.width, len(prompts))
         self.parameters = parameters
-        self.report = report
+        self.on_event = on_event
         self.tokenizer = tokenizer
         self.score = score
         self.prompts = prompts
@@ -274,7 +274,7 @@ class PPOTrainer(TrainingTask):
         return self.world.gather_rows(found[share], count)
 
     def _report_message(self, text: str) -> None:
-        self.report(Message(text))
+        self.on_event(Message(text))
 
     def _adapt_kl_price(self, kl: float) -> None:
         settings = self.parameters
@@ -371,7 +371,7 @@ class PPOTrainer(TrainingTask):
 
 
 def read_prompts(
-    path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, report: EventCallback
+    path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, on_event: EventCallback
 ) -> list[list[int]]:
     """Return the tokenised prompts of a folder of pairs; report those that lose turns or are left out.
 
@@ -385,7 +385,7 @@ def read_prompts(
         (len(prompts) - len(fitting), "leave no room for an answer; left out"),
     ):
         if count:
-            report(Message(f"{count} of {len(prompts)} prompts {said}"))
+            on_event(Message(f"{count} of {len(prompts)} prompts {said}"))
     return [prompt for prompt, _ in fitting]
 
 
@@ -397,7 +397,7 @@ def train_ppo(
     folder: str,
     seed: int,
     device: str,
-    report: EventCallback,
+    on_event: EventCallback,
 ) -> dict[str, float]:
     """Align the assistant in `policy` with the reward model in `reward`; write it to `folder`/model.
 
@@ -416,7 +416,7 @@ def train_ppo(
             f"rlhf.new_tokens is {settings.new_tokens} and the context {context}: no prompt fits before it"
         )
     train_prompts, held_out = (
-        read_prompts(Path(prompts) / split / "pairs", settings.sources, tokenizer, room, report)
+        read_prompts(Path(prompts) / split / "pairs", settings.sources, tokenizer, room, on_event)
         for split in ("train", "valid")
     )
     if len(train_prompts) < settings.batch:
@@ -434,17 +434,17 @@ def train_ppo(
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
     recipe = PPOTrainer(
         settings, assistant, reference, tokenizer, judge.score_rows, train_prompts,
-        held_out, seed, world, report, right_answers,
+        held_out, seed, world, on_event, right_answers,
     )  # fmt: skip
     chosen = recipe.parameters
-    report(
+    on_event(
         Message(
             f"{chosen.steps} steps of {chosen.batch} prompts at a learning rate of "
             f"{chosen.optimizer.learning_rate:.2g}; at most {chosen.max_step_kl:.3g} nats a step and "
             f"{chosen.max_kl:.3g} from SFT"
         )
     )
-    figures = Trainer(recipe, chosen, out, seed, report).run_training()
+    figures = Trainer(recipe, chosen, out, seed, on_event).run_training()
     held_out_figures = recipe.take_best()
     export_model(recipe.learner, assistant.architecture, tokenizer, out / "model", inside="body.")
     return {**figures, **held_out_figures}

@@ -183,7 +183,7 @@ def train_base(
     folder: str,
     seed: int,
     device: str,
-    report: EventCallback,
+    on_event: EventCallback,
 ) -> dict[str, float]:
     """Pretrain from random weights, and write the base model to `folder`/model.
 
@@ -197,7 +197,7 @@ def train_base(
         folder: The output; a checkpoint in it is resumed.
         seed: The seed.
         device: cpu or cuda.
-        report: The event callback.
+        on_event: The event callback.
 
     Raises:
         UserError: The text is smaller than a batch.
@@ -208,7 +208,7 @@ def train_base(
     shape = ModelConfig(**architecture)
     out.mkdir(parents=True, exist_ok=True)
     recipe = PretrainTrainer(settings, shape, Path(tokenizer), out, seed, world)
-    figures = Trainer(recipe, settings, out, seed, report).run_training()
+    figures = Trainer(recipe, settings, out, seed, on_event).run_training()
     held_out = recipe.bits_per_byte(recipe.valid)
     export_model(recipe.learner, shape, recipe.tokenizer, out / "model")
     if world.rank == 0:

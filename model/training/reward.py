@@ -142,7 +142,7 @@ class RewardTrainer(TrainingTask):
         labels: Path,
         seed: int,
         world: ProcessGroup,
-        report: EventCallback,
+        on_event: EventCallback,
     ) -> None:
         self.parameters = parameters
         self.seed = seed
@@ -154,7 +154,7 @@ class RewardTrainer(TrainingTask):
             self.model, parameters.optimizer, compute_dtype(world.device), world
         )
         self.labels = PreferenceDataset(
-            labels, self.tokenizer, context, parameters.group, parameters.margin, report
+            labels, self.tokenizer, context, parameters.group, parameters.margin, on_event
         )
         self.valid = HeldOutPairs(labels / "pairs.valid.jsonl", self.tokenizer, context)
         if self.labels.groups < parameters.batch:
@@ -270,7 +270,7 @@ def train_reward(
     folder: str,
     seed: int,
     device: str,
-    report: EventCallback,
+    on_event: EventCallback,
 ) -> dict[str, Any]:
     """Train a reward model on the labels, from the assistant in `base`; write it to `folder`/model.
 
@@ -283,7 +283,7 @@ def train_reward(
         folder: The output; a checkpoint in it is resumed.
         seed: The seed.
         device: cpu or cuda.
-        report: The event callback.
+        on_event: The event callback.
 
     Raises:
         UserError: The labels are fewer than a batch, or all of one class.
@@ -292,8 +292,8 @@ def train_reward(
     out = Path(folder)
     settings = RewardParameters.read(parameters)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = RewardTrainer(settings, Path(base), Path(labels), seed, world, report)
-    figures = Trainer(recipe, settings, out, seed, report).run_training()
+    recipe = RewardTrainer(settings, Path(base), Path(labels), seed, world, on_event)
+    figures = Trainer(recipe, settings, out, seed, on_event).run_training()
     held_out = recipe.evaluate_model()
     accuracy, _ = recipe.pair_accuracy()
     if world.rank == 0:

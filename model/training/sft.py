@@ -48,7 +48,7 @@ class SFTTrainer(TrainingTask):
         pairs: Path,
         seed: int,
         world: ProcessGroup,
-        report: EventCallback,
+        on_event: EventCallback,
     ) -> None:
         self.parameters = parameters
         self.seed = seed
@@ -75,7 +75,7 @@ class SFTTrainer(TrainingTask):
                 f"tokens, fewer than one batch of {parameters.batch}; add pairs, or lower sft.batch"
             )
         for name, examples in (("training", self.train), ("validation", self.valid)):
-            say_what_is_left_out(examples, f"{name} pairs", longest, "are left out", report)
+            say_what_is_left_out(examples, f"{name} pairs", longest, "are left out", on_event)
         lengths = self.train.lengths
         filled = sum(lengths[i] - 1 for row in self.packing.rows for i in row)
         self.tokens_per_step = parameters.batch * filled / len(self.packing.rows)
@@ -132,7 +132,7 @@ def train_sft(
     folder: str,
     seed: int,
     device: str,
-    report: EventCallback,
+    on_event: EventCallback,
 ) -> dict[str, float]:
     """Fine-tune the model in `base` on the pairs of a split; write the assistant to `folder`/model.
 
@@ -143,7 +143,7 @@ def train_sft(
         folder: The output; a checkpoint in it is resumed.
         seed: The seed.
         device: cpu or cuda.
-        report: The event callback.
+        on_event: The event callback.
 
     Raises:
         UserError: The pairs fill less than a batch.
@@ -152,8 +152,8 @@ def train_sft(
     out = Path(folder)
     settings = SFTParameters.read(parameters)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = SFTTrainer(settings, Path(base), Path(pairs), seed, world, report)
-    figures = Trainer(recipe, settings, out, seed, report).run_training()
+    recipe = SFTTrainer(settings, Path(base), Path(pairs), seed, world, on_event)
+    figures = Trainer(recipe, settings, out, seed, on_event).run_training()
     held_out = recipe.evaluate_model()
     export_model(recipe.learner, recipe.architecture, recipe.tokenizer, out / "model")
     return {

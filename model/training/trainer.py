@@ -179,13 +179,18 @@ class Trainer:
     """A runner of a recipe in a folder. It appends to `curves.jsonl` and keeps two checkpoints."""
 
     def __init__(
-        self, recipe: TrainingTask, parameters: LoopParameters, folder: Path, seed: int, report: EventCallback
+        self,
+        recipe: TrainingTask,
+        parameters: LoopParameters,
+        folder: Path,
+        seed: int,
+        on_event: EventCallback,
     ) -> None:
         self.recipe = recipe
         self.parameters = parameters
         self.folder = folder
         self.seed = seed
-        self.report = report
+        self.on_event = on_event
         self.world = recipe.learner.world
         self.world.check_units(parameters.batch, "batch")
         self.step = 0
@@ -214,7 +219,7 @@ class Trainer:
         """
         with self._lock_folder(), self._stop_on_signal():
             if self._restore_checkpoint():
-                self.report(Resumed(step=self.step))
+                self.on_event(Resumed(step=self.step))
             else:
                 self.recipe.on_checkpoint_sample(0)
                 self._run_evaluation()
@@ -284,7 +289,7 @@ class Trainer:
         else:
             self.stale += 1
         self._report_metrics(figures)
-        self.report(Evaluation(step=self.step, metrics=figures))
+        self.on_event(Evaluation(step=self.step, metrics=figures))
 
     def _is_stale(self) -> bool:
         return 0 < self.parameters.patience <= self.stale
@@ -298,7 +303,7 @@ class Trainer:
         if self.parameters.patience and self.best < math.inf:
             self._load_best()
         self.world.wait_for_all()
-        self.report(Usage(tokens=round(self.recipe.tokens_per_step * self.taken)))
+        self.on_event(Usage(tokens=round(self.recipe.tokens_per_step * self.taken)))
         seconds = max(self.seconds, 1e-9)
         return {
             "steps": float(self.step),
@@ -323,7 +328,7 @@ class Trainer:
             return
         self._report_metrics(figures)
         pace = self.seconds / max(self.taken, 1)
-        self.report(
+        self.on_event(
             Step(
                 step=self.step,
                 steps=steps,
@@ -347,7 +352,7 @@ class Trainer:
                 curves.write(json.dumps({"step": self.step, **figures}) + "\n")
 
     def _send_message(self, text: str) -> None:
-        self.report(Message(text))
+        self.on_event(Message(text))
 
     def _is_checkpoint_due(self) -> bool:
         wanted = self.parameters.checkpoint_seconds

@@ -15,14 +15,14 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def exclusive_lock(path: Path, report: EventCallback, waits: str) -> Iterator[None]:
+def exclusive_lock(path: Path, on_event: EventCallback, waits: str) -> Iterator[None]:
     """Hold the lock of `path` while the context lasts; wait while another process holds it.
 
     A signal ends the waiting, so Ctrl-C works.
 
     Args:
         path: The file to lock; it is created if it is missing.
-        report: Receives `waits` once if the lock is not free.
+        on_event: Receives `waits` once if the lock is not free.
         waits: Text that tells the user what is waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +31,6 @@ def exclusive_lock(path: Path, report: EventCallback, waits: str) -> Iterator[No
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report(Message(waits))
+            on_event(Message(waits))
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -140,7 +140,7 @@ def find_download(given: Address, root: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def download_file(given: Address, root: Path, report: EventCallback) -> Path:
+def download_file(given: Address, root: Path, on_event: EventCallback) -> Path:
     """Return the complete, verified file of an address; what was downloaded once is reused.
 
     Without a checksum the server is asked whether its file is unchanged. If it does not answer, the last copy
@@ -160,19 +160,19 @@ def download_file(given: Address, root: Path, report: EventCallback) -> Path:
                 now = place / ask_server(given).key / given.name
             except (InterruptedDownload, UserError) as error:
                 text = f"{given.display_text} could not be asked ({error}); what was fetched before is read"
-                report(Message(text))
+                on_event(Message(text))
                 return kept
             if now.exists():
                 return now
-        return _fetch_with_retries(given, root, report)
+        return _fetch_with_retries(given, root, on_event)
 
 
-def _fetch_with_retries(given: Address, root: Path, report: EventCallback) -> Path:
+def _fetch_with_retries(given: Address, root: Path, on_event: EventCallback) -> Path:
     """Retry until the file is complete. Only attempts that made no progress count towards TRIES."""
     failed, farthest = 0, 0
     while True:
         try:
-            return _try_download(given, root, report)
+            return _try_download(given, root, on_event)
         except InterruptedDownload as error:
             come = max(
                 (part.stat().st_size for part in (root / given.cache_folder).rglob("*.part")), default=0
@@ -185,7 +185,7 @@ def _fetch_with_retries(given: Address, root: Path, report: EventCallback) -> Pa
             time.sleep(PAUSE * 2**failed)
 
 
-def _try_download(given: Address, root: Path, report: EventCallback) -> Path:
+def _try_download(given: Address, root: Path, on_event: EventCallback) -> Path:
     with _open_request(given) as opened:
         state = opened.state
         path = root / given.cache_folder / ("" if given.sha256 else state.key) / given.name
@@ -206,10 +206,10 @@ def _try_download(given: Address, root: Path, report: EventCallback) -> Path:
         # rest belongs to the same file.
         goes_on = 0 < begun <= (state.size or 0) and bool(state.mark or given.sha256)
         if not goes_on:
-            _report_progress(given, state, 0, report)
+            _report_progress(given, state, 0, on_event)
             _copy_stream(opened, part)
     if goes_on and begun < (state.size or 0):
-        _report_progress(given, state, begun, report)
+        _report_progress(given, state, begun, on_event)
         with _open_request(given, begun, state) as rest:
             # The file may have been replaced between the two requests.
             if rest.state != state:
@@ -271,10 +271,10 @@ def _check_sum(given: Address, path: Path, root: Path) -> None:
         )
 
 
-def _report_progress(given: Address, state: State, begun: int, report: EventCallback) -> None:
+def _report_progress(given: Address, state: State, begun: int, on_event: EventCallback) -> None:
     size = "" if state.size is None else f", {state.size} bytes"
     text = f"fetching {given.display_text}{size}" + (f", from byte {begun} on" if begun else "")
-    report(Message(text))
+    on_event(Message(text))
 
 
 def _last_download(given: Address, root: Path) -> Path | None:

@@ -206,7 +206,7 @@ def as_list(one_or_more: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def read_source(
-    source: Source, parameters: DataParameters, root: Path, report: EventCallback
+    source: Source, parameters: DataParameters, root: Path, on_event: EventCallback
 ) -> list[SourceFile]:
     """Return the files of a source, downloaded if necessary.
 
@@ -219,7 +219,7 @@ def read_source(
         return [SourceFile(_display_path(path, root), path=path) for path in own_files(source, root)]
     if source.urls:
         return [
-            SourceFile(given.display_text, path=download_file(given, root, report))
+            SourceFile(given.display_text, path=download_file(given, root, on_event))
             for given in source.addresses
         ]
     if source.dataset:

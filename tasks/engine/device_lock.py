@@ -57,9 +57,9 @@ def _own_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def hold_devices(device: str, processes: int, root: Path, report: EventCallback) -> Iterator[None]:
+def hold_devices(device: str, processes: int, root: Path, on_event: EventCallback) -> Iterator[None]:
     """Hold the locks of the devices while the context lasts; wait until other runs release them."""
     with ExitStack() as held:
         for path in device_locks(device, processes, root):
-            held.enter_context(exclusive_lock(path, report, WAITS))
+            held.enter_context(exclusive_lock(path, on_event, WAITS))
         yield

@@ -124,12 +124,12 @@ def is_undamaged(folder: Path, root: Path) -> bool:
         return False
 
 
-def usable_output(stage: str, folder: Path, root: Path, report: EventCallback) -> dict[str, Any] | None:
+def usable_output(stage: str, folder: Path, root: Path, on_event: EventCallback) -> dict[str, Any] | None:
     """Return the manifest of an undamaged output; None if there is none. Report damage."""
     try:
         return verify_output(folder, root)
     except DamagedOutput as error:
-        report(Message(f"{stage}: {error}; the output is not used and made again"))
+        on_event(Message(f"{stage}: {error}; the output is not used and made again"))
         return None
 
 

@@ -136,14 +136,14 @@ class ProcessPool:
 
 
 def report_pace(
-    results: Iterable[R], steps: int, report: EventCallback, work: Callable[[R], tuple[int, int]]
+    results: Iterable[R], steps: int, on_event: EventCallback, work: Callable[[R], tuple[int, int]]
 ) -> Iterator[R]:
     """Yield the results unchanged; after each one report the progress, and rows and megabytes per second.
 
     Args:
         results: The results to pass on.
         steps: The number of results.
-        report: Receives a `Step` event for each result.
+        on_event: Receives a `Step` event for each result.
         work: Returns the number of rows and of bytes that led to a result.
     """
     began = time.monotonic()
@@ -152,7 +152,7 @@ def report_pace(
         more, larger = work(result)
         rows, size = rows + more, size + larger
         spent = max(time.monotonic() - began, 1e-6)
-        report(
+        on_event(
             Step(
                 step=step,
                 steps=steps,

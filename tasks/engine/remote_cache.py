@@ -53,7 +53,7 @@ class Store:
     needed: bool = False
     away: bool = False
 
-    def send_output(self, output: StageOutput, report: EventCallback) -> None:
+    def send_output(self, output: StageOutput, on_event: EventCallback) -> None:
         """Send a complete output; one that was reused and has a listing is not sent again.
 
         Raises:
@@ -79,10 +79,10 @@ class Store:
                 place.add_files([folder / name for name in objects], list(objects.values()))
                 place.write_json(path, {"manifest": manifest, "objects": objects, "sums": sums})
 
-        self._try_remote(action, report)
+        self._try_remote(action, on_event)
 
     def fetch_output(
-        self, stage: str, key: str, folder: Path, report: EventCallback
+        self, stage: str, key: str, folder: Path, on_event: EventCallback
     ) -> dict[str, Any] | None:
         """Fetch an output to `folder`, completely or not at all.
 
@@ -105,7 +105,7 @@ class Store:
                 manifest, objects, sums = _check_listing(found, stage, key, path)
             except DamagedListing as error:
                 place.forget_listing(path, [])
-                report(Message(f"{error}; it is removed, and the output is not used"))
+                on_event(Message(f"{error}; it is removed, and the output is not used"))
                 return None
             part = folder.with_suffix(".fetch")
             shutil.rmtree(part, ignore_errors=True)
@@ -115,18 +115,18 @@ class Store:
                 if spoilt := _differing_files(part, sums):
                     place.forget_listing(path, [objects[name] for name in spoilt])
                     text = f"{stage}: {spoilt[0]} at {self.remote} is damaged; the output there is not used"
-                    report(Message(text))
+                    on_event(Message(text))
                     return None
                 _publish_fetched(part, folder, manifest)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
             size = sum(manifest["files"].values())
-            report(Message(f"fetched from {self.remote} ({size / 1e6:,.1f} MB)"))
+            on_event(Message(f"fetched from {self.remote} ({size / 1e6:,.1f} MB)"))
             return manifest
 
-        return self._try_remote(action, report)
+        return self._try_remote(action, on_event)
 
-    def tell_device(self, pool: str, device: str, report: EventCallback) -> None:
+    def tell_device(self, pool: str, device: str, on_event: EventCallback) -> None:
         """Record the kind of device of a pool's worker; it enters the cache keys of outputs made there."""
 
         def action(place: RemoteStore) -> None:
@@ -135,13 +135,13 @@ class Store:
             if device not in known:
                 place.write_json(path, {"devices": sorted([*known, device])})
 
-        self._try_remote(action, report)
+        self._try_remote(action, on_event)
 
-    def devices(self, pool: str, report: EventCallback) -> list[str]:
+    def devices(self, pool: str, on_event: EventCallback) -> list[str]:
         """Return the kinds of device that a pool's workers have recorded."""
-        return self._try_remote(lambda place: _listed_devices(place, pool), report) or []
+        return self._try_remote(lambda place: _listed_devices(place, pool), on_event) or []
 
-    def _try_remote(self, action: Callable[[RemoteStore], T], report: EventCallback) -> T | None:
+    def _try_remote(self, action: Callable[[RemoteStore], T], on_event: EventCallback) -> T | None:
         if self.away:
             return None
 
@@ -160,7 +160,7 @@ class Store:
                 raise
             # Each attempt waits for timeouts and retries; a run of many stages would wait for each of them.
             self.away = True
-            report(Message(f"outputs are not shared in this run: {error}"))
+            on_event(Message(f"outputs are not shared in this run: {error}"))
             return None
 
 

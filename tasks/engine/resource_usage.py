@@ -66,12 +66,12 @@ class ResourceMeter:
         part: Path,
         device: str,
         devices: int,
-        report: EventCallback,
+        on_event: EventCallback,
         run: str = "",
         resumes: bool = False,
     ) -> None:
         self.path = part / SPENT if resumes else None
-        self.forward, self.run = report, run
+        self.forward, self.run = on_event, run
         self.before = _read_usage(self.path)
         self.cost = replace(self.before.cost, device=device, devices=devices)
         self.steps: list[tuple[int, float]] = []

@@ -1,6 +1,6 @@
 """The execution that all stages share: cache key, folder, manifest, and the choice to make or reuse.
 
-A stage is a plain function `name(parameters, <a Path for each input stage>, out, report, ...)`. It reads,
+A stage is a plain function `name(parameters, <a Path for each input stage>, out, on_event, ...)`. It reads,
 calls one function, writes into `out`, and returns metrics. This module does everything around that call.
 """
 
@@ -154,17 +154,21 @@ class Stage:
         return asked
 
     def find_output(
-        self, parameters: Any, inputs: Mapping[str, StageOutput], around: StageContext, report: EventCallback
+        self,
+        parameters: Any,
+        inputs: Mapping[str, StageOutput],
+        around: StageContext,
+        on_event: EventCallback,
     ) -> StageOutput | None:
         """Return the output of this key from this host or the store; None if neither has it. Make nothing."""
-        return fetch_output(self.name, self.key(parameters, inputs, around), around, report)
+        return fetch_output(self.name, self.key(parameters, inputs, around), around, on_event)
 
     def run(
         self,
         parameters: Any,
         inputs: Mapping[str, StageOutput],
         around: StageContext,
-        report: EventCallback,
+        on_event: EventCallback,
         run: str = "",
     ) -> StageOutput:
         """Reuse the output of this key, or make it; wait while another process makes the same one.
@@ -175,7 +179,7 @@ class Stage:
             parameters: The stage's parameters.
             inputs: The outputs of the input stages, by name.
             around: The run's settings.
-            report: Receives the events of the stage.
+            on_event: Receives the events of the stage.
             run: The id of the stage's MLflow run, recorded in the manifest.
 
         Raises:
@@ -186,12 +190,12 @@ class Stage:
         key = self._digest_key(parameters, inputs, asked)
         folder = around.root / ARTIFACTS / self.name / key
         part = folder.with_suffix(PART)
-        with self._free_space(part), exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
+        with self._free_space(part), exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):
             # A kill between the manifest and the rename left a complete output under its temporary name.
             if is_undamaged(part, around.root):
                 publish_output(part, folder)
-            known = usable_output(self.name, folder, around.root, report) or _fetch_to_folder(
-                self.name, key, folder, around, report
+            known = usable_output(self.name, folder, around.root, on_event) or _fetch_to_folder(
+                self.name, key, folder, around, on_event
             )
             if known and (self.declares.stands is None or self.declares.stands(folder, around.root)):
                 return make_reference(folder, known, reused=True)
@@ -204,9 +208,9 @@ class Stage:
             # Checked as late as possible, since a long stage may have run since the inputs were made.
             self._check_inputs(inputs, around)
             view = folder.with_suffix(VIEW)
-            with self._call_arguments(inputs, around, view) as arguments, self._hold_device(around, report):
+            with self._call_arguments(inputs, around, view) as arguments, self._hold_device(around, on_event):
                 began = time.monotonic()
-                meter = ResourceMeter(part, *self.holds(around), report, run, self.declares.resumes)
+                meter = ResourceMeter(part, *self.holds(around), on_event, run, self.declares.resumes)
                 imported: dict[str, str] = {}
 
                 def listen(event: Event) -> None:
@@ -216,7 +220,7 @@ class Stage:
                         meter.report_event(event)
 
                 with meter:
-                    metrics = self.function(parameters, **arguments, out=part, report=listen)
+                    metrics = self.function(parameters, **arguments, out=part, on_event=listen)
             self._check_code(part, imported)
             traces = self._resume_files()
             sums = folder_sums(part, without=(MANIFEST, *traces))
@@ -317,11 +321,11 @@ class Stage:
         finally:
             _remove_paths([view])
 
-    def _hold_device(self, around: StageContext, report: EventCallback) -> AbstractContextManager[None]:
+    def _hold_device(self, around: StageContext, on_event: EventCallback) -> AbstractContextManager[None]:
         """Return a context that holds the device, if the stage asks for it; other stages wait meanwhile."""
         if not self.asks_for("device"):
             return nullcontext()
-        return device_lock.hold_devices(around.device, self.holds(around)[1], around.root, report)
+        return device_lock.hold_devices(around.device, self.holds(around)[1], around.root, on_event)
 
     @contextmanager
     def _free_space(self, part: Path) -> Iterator[None]:
@@ -358,7 +362,7 @@ class _StageDecorator(StageDeclaration):
 stage = _StageDecorator
 
 
-def fetch_output(stage: str, key: str, around: StageContext, report: EventCallback) -> StageOutput | None:
+def fetch_output(stage: str, key: str, around: StageContext, on_event: EventCallback) -> StageOutput | None:
     """Return an output by its key, from this host or from the store; None if neither has it.
 
     Raises:
@@ -370,17 +374,17 @@ def fetch_output(stage: str, key: str, around: StageContext, report: EventCallba
             f"{stage[:80]!r} with the key {key[:80]!r} names no output of a stage; nothing was read"
         )
     folder = around.root / ARTIFACTS / stage / key
-    with exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
-        known = usable_output(stage, folder, around.root, report) or _fetch_to_folder(
-            stage, key, folder, around, report
+    with exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):
+        known = usable_output(stage, folder, around.root, on_event) or _fetch_to_folder(
+            stage, key, folder, around, on_event
         )
     return make_reference(folder, known, reused=True) if known else None
 
 
 def _fetch_to_folder(
-    stage: str, key: str, folder: Path, around: StageContext, report: EventCallback
+    stage: str, key: str, folder: Path, around: StageContext, on_event: EventCallback
 ) -> dict[str, Any] | None:
-    return around.store.fetch_output(stage, key, folder, report) if around.store else None
+    return around.store.fetch_output(stage, key, folder, on_event) if around.store else None
 
 
 def _matches_patterns(file: str, patterns: tuple[str, ...]) -> bool:

@@ -16,7 +16,7 @@ class TrainingLauncher:
     """A callable that runs a `train` function of model/ for a stage and forwards its events."""
 
     out: Path
-    report: EventCallback
+    on_event: EventCallback
     seed: int
     device: str
     processes: int
@@ -42,6 +42,6 @@ class TrainingLauncher:
                 "device": self.device,
             },
             processes=self.processes,
-            on_event=self.report,
+            on_event=self.on_event,
             log=self.out.with_suffix(".log"),
         )

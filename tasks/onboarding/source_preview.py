@@ -90,7 +90,7 @@ def dry_run(
     parameters: DataParameters,
     checks: ValidateParameters,
     root: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     spread: ParallelMap = serial_map,
 ) -> Iterator[DryRun]:
     """Run ingestion and validation in a temporary folder, without changes to the project.
@@ -101,10 +101,10 @@ def dry_run(
     with tempfile.TemporaryDirectory(prefix="chatmill-") as name:
         folder = Path(name)
         if parameters.version:
-            yield _check_version(parameters, checks, root, folder, report, spread)
+            yield _check_version(parameters, checks, root, folder, on_event, spread)
             return
         sources = tuple(preview_source(source, parameters, root) for source in parameters.sources)
-        yield _check_sources(parameters, sources, checks, root, folder, report, spread)
+        yield _check_sources(parameters, sources, checks, root, folder, on_event, spread)
 
 
 def preview_source(source: Source, parameters: DataParameters, root: Path) -> SourcePreview:
@@ -130,7 +130,7 @@ def _check_sources(
     checks: ValidateParameters,
     root: Path,
     folder: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     spread: ParallelMap,
 ) -> DryRun:
     found = DryRun(sources, folder)
@@ -145,12 +145,12 @@ def _check_sources(
     try:
         versions.check_data(root)
         check_readmitted(root, withdrawn, parameters.readmit)
-        rows = make_rows(known, root, folder / "ingest", report, spread, withdrawn, read)
+        rows = make_rows(known, root, folder / "ingest", on_event, spread, withdrawn, read)
     except UserError as error:
         return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))
     # A dry run makes no version, so there is no hash to compare with.
     now = {"md5": "", "meta": describe_version(parameters, {"digest": ""}, rows, withdrawn)}
-    return _check_rows(replace(found, rows=rows), checks, now, root, report, spread)
+    return _check_rows(replace(found, rows=rows), checks, now, root, on_event, spread)
 
 
 def _check_rows(
@@ -158,14 +158,14 @@ def _check_rows(
     checks: ValidateParameters,
     now: Mapping[str, Any],
     root: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     spread: ParallelMap,
 ) -> DryRun:
     # Counts of a part of the sources cannot be compared with those of the last version.
     before = accepted_rows(checks, root, now) if found.whole else {}
     try:
         findings, stops = check_rows(
-            checks, found.folder / "ingest", found.good_rows, report, root, spread, before
+            checks, found.folder / "ingest", found.good_rows, on_event, root, spread, before
         )
     except UserError as error:
         return replace(found, stop=error)
@@ -197,7 +197,7 @@ def _check_version(
     checks: ValidateParameters,
     root: Path,
     folder: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     spread: ParallelMap,
 ) -> DryRun:
     """Validate the rows of a version that replaces the sources, if data/ holds it."""
@@ -223,7 +223,7 @@ def _check_version(
     # A link instead of a copy: the rows may be many gigabytes, and validation only reads them.
     (folder / "ingest" / "rows").symlink_to((root / "data").resolve(), target_is_directory=True)
     rows = Rows(dict(known["meta"].get("rows") or {}), {}, {})
-    return _check_rows(replace(found, rows=rows), checks, known, root, report, spread)
+    return _check_rows(replace(found, rows=rows), checks, known, root, on_event, spread)
 
 
 def check_later_stages(
@@ -232,7 +232,7 @@ def check_later_stages(
     tokens: TokenizerParameters,
     asked: Trainings,
     root: Path,
-    report: EventCallback,
+    on_event: EventCallback,
     spread: ParallelMap = serial_map,
 ) -> tuple[str, ...]:
     """Split the good rows of an open dry run, and check that they are enough for every training.
@@ -249,13 +249,13 @@ def check_later_stages(
     parts, encoder = found.folder / "split", found.folder / "tokenizer"
     for folder in (parts, encoder):
         folder.mkdir()
-    split(parameters, validate=found.good_rows, out=parts, report=report, spread=spread)
+    split(parameters, validate=found.good_rows, out=parts, on_event=on_event, spread=spread)
     size = sum(path.stat().st_size for path in list_shards(parts / "train" / "text"))
     if size > LARGE and not tokens.base:
         learned = [path for kind in ("text", "pairs") for path in list_shards(parts / "train" / kind)]
         train_tokenizer(sample_texts(learned, _SAMPLE), tokens.vocabulary).save(encoder)
     else:
-        tokenizer(tokens, split=parts, out=encoder, report=report, root=root, spread=spread)
+        tokenizer(tokens, split=parts, out=encoder, on_event=on_event, root=root, spread=spread)
     return check_trainings(asked, parts, encoder)
 
 
@@ -266,7 +266,7 @@ class _Reader:
         self.folder = folder
 
     def __call__(
-        self, source: Source, parameters: DataParameters, root: Path, report: EventCallback
+        self, source: Source, parameters: DataParameters, root: Path, on_event: EventCallback
     ) -> list[SourceFile]:
         if source.dataset:
             return [

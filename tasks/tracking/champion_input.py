@@ -32,22 +32,22 @@ from tasks.tracking.reference_version import STAGE, link_or_copy
 from tasks.tracking.registered_model import download_model
 
 
-def fetch_opponent(version: Any, uri: str, root: Path, report: EventCallback) -> StageOutput:
+def fetch_opponent(version: Any, uri: str, root: Path, on_event: EventCallback) -> StageOutput:
     """Return the model of a registered version as a stage's input.
 
     Args:
         version: A version of the registered model, with the tag `digest`.
         uri: The address of MLflow's store.
         root: The project's folder.
-        report: Receives an event while another process is waited for.
+        on_event: Receives an event while another process is waited for.
 
     Raises:
         DamagedModel: MLflow's store has lost the model, or has other files than were registered.
     """
     about, digest = _describe_version(version), opponent_digest(version)
     folder = root / ARTIFACTS / STAGE / digest[:20]
-    with exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
-        if not usable_output(STAGE, folder, root, report):
+    with exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):
+        if not usable_output(STAGE, folder, root, on_event):
             _fetch_model(version, uri, folder, about, digest)
     return StageOutput(STAGE, folder.name, str(folder), digest, True, 0.0, {}, str(version.run_id))
 

@@ -162,7 +162,7 @@ def _pipeline_runs(client: MlflowClient, made: str) -> Iterator[Run]:
 
 
 def fetch_reference_version(
-    found: Baseline, client: MlflowClient, uri: str, root: Path, report: EventCallback
+    found: Baseline, client: MlflowClient, uri: str, root: Path, on_event: EventCallback
 ) -> StageOutput | None:
     """Return the reference as a stage's input, and fetch it if it is not cached.
 
@@ -175,8 +175,10 @@ def fetch_reference_version(
         DamagedModel: A file of the model is not the one that was registered.
     """
     folder = root / ARTIFACTS / STAGE / found.key
-    with exclusive_lock(folder.with_suffix(LOCK), report, WAITS):
-        if not usable_output(STAGE, folder, root, report) and not _fetch_profile(found, client, uri, folder):
+    with exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):
+        if not usable_output(STAGE, folder, root, on_event) and not _fetch_profile(
+            found, client, uri, folder
+        ):
             return None
     return StageOutput(STAGE, found.key, str(folder), found.digest, True, 0.0, {}, found.runs[0])
 

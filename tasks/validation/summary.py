@@ -99,7 +99,7 @@ class Findings:
 
 
 def publish_findings(
-    findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, report: EventCallback
+    findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, on_event: EventCallback
 ) -> None:
     """Write report.md and report.json, and publish the quarantine and the data docs in the project."""
     header = ["rows", "rule", "broken by", "for example"]
@@ -125,4 +125,4 @@ def publish_findings(
     # `replace_folder` refuses a folder with files of another name, which may be the user's own.
     pages = {f"{kind}.html" for kind in TYPES} | {path.name for path in (out / "data_docs").iterdir()}
     replace_folder(out / "data_docs", root / DATA_DOCS, pages.__contains__)
-    report(MarkdownTable(title="validation", markdown=markdown))
+    on_event(MarkdownTable(title="validation", markdown=markdown))

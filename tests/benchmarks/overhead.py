@@ -151,7 +151,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
             inputs = {name: made / name if (made / name).exists() else None for name in stage.inputs}
             (made / stage.name).mkdir(parents=True)
             began = time.monotonic()
-            stage(parameters, **inputs, **given, out=made / stage.name, report=lambda event: None)
+            stage(parameters, **inputs, **given, out=made / stage.name, on_event=lambda event: None)
             spread.close()
             seconds[stage.name] = time.monotonic() - began
             if stage.name == only:

@@ -45,7 +45,7 @@ class LongestParameters:
     tolerances=(Tolerance(("longest",), relative=0.5),),
 )
 def longest(
-    parameters: LongestParameters, split: Path, out: Path, report: EventCallback, device: str
+    parameters: LongestParameters, split: Path, out: Path, on_event: EventCallback, device: str
 ) -> dict[str, Any]:
     """longest.txt in `out`."""
     found = max((row["text"] for row in read_shards(split / "train" / "text")), key=len)

@@ -110,10 +110,10 @@ class Killed(BaseException):
 @pytest.fixture
 def killed_at() -> Callable[[int], EventCallback]:
     def reporter(step: int) -> EventCallback:
-        def report(event: Event) -> None:
+        def on_event(event: Event) -> None:
             if isinstance(event, Step) and event.step >= step:
                 raise Killed
 
-        return report
+        return on_event
 
     return reporter

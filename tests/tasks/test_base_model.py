@@ -44,7 +44,7 @@ def split(tmp_path: Path) -> Path:
 def test_the_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path) -> None:
     out = tmp_path / "tokens"
     out.mkdir()
-    figures = tokenizer(TokenizerParameters(280), split=split, out=out, report=quiet, root=tmp_path)
+    figures = tokenizer(TokenizerParameters(280), split=split, out=out, on_event=quiet, root=tmp_path)
     encoder, described = Tokenizer.load(out), json.loads((out / "tokens.json").read_text())
     assert figures["vocabulary"] == encoder.vocabulary == 280
     for name in SPLITS:
@@ -56,7 +56,7 @@ def test_the_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path) -> N
 
 def test_a_vocabulary_that_the_text_cannot_fill_is_refused(tmp_path: Path, split: Path) -> None:
     with pytest.raises(UserError, match="vocabulary"):
-        tokenizer(TokenizerParameters(4000), split=split, out=tmp_path, report=quiet, root=tmp_path)
+        tokenizer(TokenizerParameters(4000), split=split, out=tmp_path, on_event=quiet, root=tmp_path)
 
 
 def test_a_base_model_is_taken_with_its_tokenizer(tmp_path: Path, split: Path, language: Language) -> None:
@@ -64,9 +64,9 @@ def test_a_base_model_is_taken_with_its_tokenizer(tmp_path: Path, split: Path, l
     tokens, out = tmp_path / "tokens", tmp_path / "out"
     tokens.mkdir(), out.mkdir()
     asked = TokenizerParameters(base="base")
-    assert tokenizer(asked, split=split, out=tokens, report=quiet, root=tmp_path)["vocabulary"] == 300
+    assert tokenizer(asked, split=split, out=tokens, on_event=quiet, root=tmp_path)["vocabulary"] == 300
     figures = pretrain(
-        BaseParameters(base="base"), tokenizer=tokens, out=out, report=quiet, root=tmp_path, seed=1,
+        BaseParameters(base="base"), tokenizer=tokens, out=out, on_event=quiet, root=tmp_path, seed=1,
         device="cpu", processes=1,
     )  # fmt: skip
     assert 1 < figures["bits_per_byte"] < 20

@@ -51,7 +51,7 @@ class Version:
         self.split, self.tokens = parted(root / "split", rows), root / "tokens"
         self.tokens.mkdir()
         tokenizer(
-            TokenizerParameters(400, base=base), split=self.split, out=self.tokens, report=quiet, root=root
+            TokenizerParameters(400, base=base), split=self.split, out=self.tokens, on_event=quiet, root=root
         )
 
     def drift(self, out: Path, champion: Path | None, **parameters: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Version:
         out.mkdir()
         return drift(
             DriftParameters(**parameters), split=self.split, tokenizer=self.tokens, champion=champion,
-            out=out, report=quiet,
+            out=out, on_event=quiet,
         )  # fmt: skip
 
 

@@ -82,8 +82,8 @@ def evaluated(
     for name in ("train.ratings.jsonl", "train.comparisons.jsonl"):
         (folders["labels"] / name).touch()
     return evaluate(
-        EvaluateParameters(prompts=1), **folders, champion=None, out=root, report=lambda event: None, seed=3,
-        device="cpu",
+        EvaluateParameters(prompts=1), **folders, champion=None, out=root, on_event=lambda event: None,
+        seed=3, device="cpu",
     )  # fmt: skip
 
 

@@ -103,7 +103,7 @@ def test_an_old_name_is_of_the_aligned_model_and_that_is_said(old: str, tmp_path
     write_evaluation(tmp_path, {**GOOD, f"aligned_{old}": 1.0, f"sft_{old}": 0.1})
     said: list[str] = []
     settings = GateParameters(least={old: 0.9})
-    figures = gate(settings, evaluate=tmp_path, out=tmp_path, report=lambda event: said.append(event.text))
+    figures = gate(settings, evaluate=tmp_path, out=tmp_path, on_event=lambda event: said.append(event.text))
     assert figures["passed"] == 1
     assert said == [
         f"gate: {old} is an old name and is read as aligned_{old}; write aligned_{old} in the preset"
@@ -136,7 +136,7 @@ def write_evaluation(folder: Path, figures: dict[str, Any], held_out: dict[str, 
 
 def test_the_verdict_is_left_in_the_folder(tmp_path: Path) -> None:
     write_evaluation(tmp_path, GOOD)
-    figures = gate(BARS, evaluate=tmp_path, out=tmp_path, report=lambda event: None)
+    figures = gate(BARS, evaluate=tmp_path, out=tmp_path, on_event=lambda event: None)
     assert figures["passed"] == 1 and figures["score"] == 0.6
     assert json.loads((tmp_path / "verdict.json").read_text())["passed"]
     compared = read_comparison(tmp_path)

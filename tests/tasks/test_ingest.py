@@ -37,13 +37,13 @@ def run(
     said: list[str] | None = None,
     spread: ParallelMap = serial_map,
 ) -> dict[str, Any]:
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if said is not None and isinstance(event, Message):
             said.append(event.text)
 
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    return ingest(parameters or DataParameters((OWN,)), out=out, report=report, root=root, spread=spread)
+    return ingest(parameters or DataParameters((OWN,)), out=out, on_event=on_event, root=root, spread=spread)
 
 
 def first(root: Path) -> Path:

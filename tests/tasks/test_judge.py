@@ -39,7 +39,7 @@ def make(root: Path, sft: Path, labels: Path, parameters: JudgeParameters) -> tu
         sft=sft,
         labels=labels,
         out=out,
-        report=lambda event: None,
+        on_event=lambda event: None,
         seed=3,
         device="cpu",
         processes=1,

@@ -51,7 +51,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_labels_are_means_choices_and_pairs_held_out(parts: Path, tmp_path: Path) -> None:
     parameters = LabelsParameters(pairs=50, judge_share=0.0)
-    figures = labels(parameters, split=parts, out=tmp_path, report=quiet, seed=1)
+    figures = labels(parameters, split=parts, out=tmp_path, on_event=quiet, seed=1)
     ratings = lines(tmp_path / "train.ratings.jsonl")
     assert len(ratings) == figures["train_ratings"] > 400
     assert ratings[0].keys() == {"prompt", "completion", "score", "aspect", "source"}
@@ -72,7 +72,7 @@ def test_labels_are_means_choices_and_pairs_held_out(parts: Path, tmp_path: Path
 def test_the_held_out_pairs_are_drawn_by_the_seed(parts: Path, tmp_path: Path) -> None:
     drawn = []
     for place, seed in enumerate((1, 1, 2)):
-        labels(LabelsParameters(pairs=50), split=parts, out=tmp_path / str(place), report=quiet, seed=seed)
+        labels(LabelsParameters(pairs=50), split=parts, out=tmp_path / str(place), on_event=quiet, seed=seed)
         drawn.append((tmp_path / str(place) / "pairs.valid.jsonl").read_bytes())
     assert drawn[0] == drawn[1] != drawn[2]
 
@@ -95,7 +95,9 @@ def test_a_row_a_rating_and_a_row_of_all_ratings_are_the_same_labels(tmp_path: P
             shard(tmp_path / name, part, rows)
         out = tmp_path / f"{name}-out"
         out.mkdir()
-        figures = labels(LabelsParameters(annotators=2), split=tmp_path / name, out=out, report=quiet, seed=1)
+        figures = labels(
+            LabelsParameters(annotators=2), split=tmp_path / name, out=out, on_event=quiet, seed=1
+        )
         rows_out = sorted(lines(out / "train.ratings.jsonl"), key=json.dumps)
         found.append((figures, rows_out, (out / "agreement.json").read_text()))
     assert found[0] == found[1]
@@ -103,7 +105,7 @@ def test_a_row_a_rating_and_a_row_of_all_ratings_are_the_same_labels(tmp_path: P
 
 
 def test_agreement_is_by_aspect_and_source(parts: Path, tmp_path: Path) -> None:
-    labels(LabelsParameters(), split=parts, out=tmp_path, report=quiet, seed=1)
+    labels(LabelsParameters(), split=parts, out=tmp_path, on_event=quiet, seed=1)
     agreement = json.loads((tmp_path / "agreement.json").read_text())["tone/film"]
     assert agreement["annotators"] == 5 and agreement["items"] == 700
     assert 0.8 < agreement["alpha"] < 1 and 0.7 < agreement["pair_agreement"] <= 1
@@ -125,7 +127,9 @@ def prepared(root: Path, rows: Sequence[Record]) -> Path:
 )
 def test_labels_of_one_class_are_refused(rows: Sequence[Record], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
-        labels(LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", report=quiet, seed=1)
+        labels(
+            LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=quiet, seed=1
+        )
 
 
 def test_only_the_wanted_aspects_and_well_rated_texts_count(tmp_path: Path) -> None:
@@ -136,7 +140,7 @@ def test_only_the_wanted_aspects_and_well_rated_texts_count(tmp_path: Path) -> N
         rating_row("a", "e", [1.0, 1.0], ["x", "y"], "helpfulness", "s", "4"),
     ]
     wanted = LabelsParameters(aspects=("tone",), annotators=2)
-    figures = labels(wanted, split=prepared(tmp_path, rows), out=tmp_path / "out", report=quiet, seed=1)
+    figures = labels(wanted, split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=quiet, seed=1)
     assert figures["train_ratings"] == 2
 
 
@@ -148,7 +152,7 @@ def test_what_was_said_before_stays_with_the_labels(tmp_path: Path) -> None:
         comparison_row("a", "b", "c", "b", "tone", "x", "t", "3", history=history),
     ]
     out = tmp_path / "out"
-    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=out, report=quiet, seed=1)
+    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=out, on_event=quiet, seed=1)
     after, plain = ({"history": history, "prompt": "a"}, {"prompt": "a"})
     common = {"aspect": "tone", "source": "s"}
     rated = lines(out / "train.ratings.jsonl")
@@ -169,7 +173,7 @@ def test_what_was_said_before_stays_with_the_labels(tmp_path: Path) -> None:
 def test_of_very_many_texts_the_first_are_paired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.data.ratings.PAIRED", 4)
     rows = [rating_row("a", f"{i}", [float(i)], ["x"], "tone", "s", f"{i}") for i in range(40)]
-    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", report=quiet, seed=1)
+    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=quiet, seed=1)
     held_out = lines(tmp_path / "out" / "pairs.valid.jsonl")
     first = [row["completion"] for row in lines(tmp_path / "out" / "valid.ratings.jsonl")[:4]]
     assert len(held_out) == 6
@@ -192,7 +196,7 @@ def keep(tmp_path: Path, rows: Sequence[Record], **settings: Any) -> tuple[dict[
     out.mkdir(parents=True)
     figures = labels(
         LabelsParameters(**settings), split=prepared(tmp_path / "split", rows), out=out,
-        report=lambda event: said.append(event.text), seed=1,
+        on_event=lambda event: said.append(event.text), seed=1,
     )  # fmt: skip
     return figures, out, said
 

@@ -225,7 +225,7 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
 
 def make(at: Mapping[str, Path | None], out: Path, **parameters: Any) -> str:
     out.mkdir()
-    figures = report(ReportParameters(**parameters), **at, out=out, report=lambda event: None)
+    figures = report(ReportParameters(**parameters), **at, out=out, on_event=lambda event: None)
     page = (out / "report.html").read_text("utf-8")
     assert figures["bytes"] == len(page.encode())
     return page

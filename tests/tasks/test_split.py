@@ -33,7 +33,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         chosen = sorted((row for row in rows if isinstance(row, record)), key=lambda row: row.id)
         for number, start in enumerate(range(0, max(1, len(chosen)), 500)):
             write_rows(root / "in" / "rows" / kind / f"{number:05}.jsonl", chosen[start : start + 500])
-    split(SplitParameters(0.1, 0.1), validate=root / "in", out=root / "out", report=quiet)
+    split(SplitParameters(0.1, 0.1), validate=root / "in", out=root / "out", on_event=quiet)
     return root / "out"
 
 
@@ -71,7 +71,7 @@ def test_a_split_without_text_is_refused(tmp_path: Path) -> None:
         rows = [text_row("alone", "film")] if kind == "text" else []
         write_rows(tmp_path / "rows" / kind / "00000.jsonl", rows)
     with pytest.raises(UserError, match="none of the 1 texts falls into the"):
-        split(SplitParameters(), validate=tmp_path, out=tmp_path / "out", report=quiet)
+        split(SplitParameters(), validate=tmp_path, out=tmp_path / "out", on_event=quiet)
 
 
 @pytest.mark.parametrize(("key", "value"), [("valid", 0.0), ("test", 0.6)])

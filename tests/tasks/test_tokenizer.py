@@ -40,7 +40,9 @@ def divided(root: Path, shards: int) -> Path:
 def made(root: Path, split: Path, spread: ParallelMap = serial_map, **given: Any) -> str:
     out = root / "tokens"
     out.mkdir(parents=True)
-    tokenizer(TokenizerParameters(300, **given), split=split, out=out, report=quiet, root=root, spread=spread)
+    tokenizer(
+        TokenizerParameters(300, **given), split=split, out=out, on_event=quiet, root=root, spread=spread
+    )
     return folder_digest(out)
 
 

@@ -114,7 +114,7 @@ def run(root: Path, text: list[dict[str, Any]], events: list[Any], **settings: A
         ValidateParameters(**settings),
         ingest=ingested(root, text),
         out=root / "out",
-        report=events.append,
+        on_event=events.append,
         root=root,
     )
 
@@ -206,7 +206,7 @@ def sifted(
     validate(
         ValidateParameters(**{"quarantine": 1.0, **settings}),
         ingest=laid(root, kind, shards), out=root / "out",
-        report=lambda event: None, root=root, spread=spread,
+        on_event=lambda event: None, root=root, spread=spread,
     )  # fmt: skip
     aside = list(read_shards(root / "out" / "quarantine" / kind))
     assert all(row["where"] == f"mine.jsonl, line {row['id']}" for row in aside)

@@ -38,14 +38,14 @@ class Words:
 
 
 @stage()
-def first(parameters: Words, out: Path, report: EventCallback) -> dict[str, Any]:
+def first(parameters: Words, out: Path, on_event: EventCallback) -> dict[str, Any]:
     """A file."""
     (out / "words.txt").write_text(parameters.word * 1000)
     return {}
 
 
 @stage(inputs=("first",))
-def second(parameters: Words, first: Path, out: Path, report: EventCallback) -> dict[str, Any]:
+def second(parameters: Words, first: Path, out: Path, on_event: EventCallback) -> dict[str, Any]:
     """A file of a file."""
     (out / "words.txt").write_text((first / "words.txt").read_text() + parameters.word)
     return {}

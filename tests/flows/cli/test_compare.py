@@ -25,13 +25,13 @@ class Training:
 
 
 @stage()
-def ingest(parameters: dict[str, Any], out: Path, report: Any) -> dict[str, Any]:
+def ingest(parameters: dict[str, Any], out: Path, on_event: Any) -> dict[str, Any]:
     (out / "rows.txt").write_text("rows")
     return {"text": 3}
 
 
 @stage(inputs=("ingest",))
-def sft(parameters: Training, ingest: Path, out: Path, report: Any, seed: int) -> dict[str, Any]:
+def sft(parameters: Training, ingest: Path, out: Path, on_event: Any, seed: int) -> dict[str, Any]:
     """Curves and figures that follow from the parameters, its speed among them."""
     speed = {"tokens_per_second": 9.0 * parameters.steps}
     rows = [{"step": n, "loss": 4.0 - n / parameters.steps, **speed} for n in range(5)]

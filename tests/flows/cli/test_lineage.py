@@ -23,19 +23,19 @@ RATED = [rating_row(f"p{n}", "c", [1.0, 2.0], ["ann", "bob"], "tone", "film", f"
 
 
 @stage()
-def validate(parameters, out, report, root):
+def validate(parameters, out, on_event, root):
     for kind in TYPES:
         shutil.copytree(root / "data" / kind, out / "rows" / kind)
     return {f"{kind}_quarantined": 0 for kind in TYPES}
 
 
 @stage(inputs=("split",))
-def reward(parameters, split, out, report):
+def reward(parameters, split, out, on_event):
     return {}
 
 
 @stage(inputs=("split",))
-def rlhf(parameters, split, out, report):
+def rlhf(parameters, split, out, on_event):
     return {}
 
 

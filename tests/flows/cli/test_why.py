@@ -26,7 +26,7 @@ class Words:
 
 
 @stage()
-def write(parameters: Words, out: Path, report):
+def write(parameters: Words, out: Path, on_event):
     """A file of words."""
     if parameters.words == "fail":
         raise UserError("the words are wrong")

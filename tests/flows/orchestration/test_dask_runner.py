@@ -44,9 +44,9 @@ def path_to_tokens(root: Path, out: Path, spread: ParallelMap) -> str:
     parameters = DataParameters(tuple(Source(name, "rows", files=f"{name}.jsonl") for name in "abc"))
     make_rows(parameters, root, out / "good", quiet, spread)
     (out / "tokens").mkdir()
-    split(SplitParameters(0.1, 0.1), validate=out / "good", out=out / "parts", report=quiet, spread=spread)
+    split(SplitParameters(0.1, 0.1), validate=out / "good", out=out / "parts", on_event=quiet, spread=spread)
     tokenizer(
-        TokenizerParameters(300), split=out / "parts", out=out / "tokens", report=quiet, root=root,
+        TokenizerParameters(300), split=out / "parts", out=out / "tokens", on_event=quiet, root=root,
         spread=spread,
     )  # fmt: skip
     return folder_digest(out)

@@ -47,11 +47,11 @@ def said() -> list[str]:
 
 
 def listener(said: list[str]) -> Any:
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, Message):
             said.append(event.text)
 
-    return report
+    return on_event
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def run(world: dict[str, Any], out: Path, **parameters: Any) -> dict[str, float]
         "few_shot": 1, "shown": 4, "words": ["good", "zeppelin"], "sentence": "the film was good",
         **parameters,
     }  # fmt: skip
-    return evaluate(settings, **world, folder=str(out), report=lambda event: None)
+    return evaluate(settings, **world, folder=str(out), on_event=lambda event: None)
 
 
 def test_every_figure_and_file(world: dict[str, Any], tmp_path: Path) -> None:
@@ -249,11 +249,11 @@ def test_turns_are_put_before_the_prompt_and_written_beside_the_answers(
     said: list[str] = []
     settings = {"prompts": 9, "new_tokens": NEW, "few_shot": 1, "shown": 3}
 
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         said.extend([event.text] if isinstance(event, Message) else [])
 
     changed = {**world, "split": str(tmp_path / "split"), "folder": str(tmp_path / "out")}
-    assert evaluate(settings, **changed, report=report)["prompts"] == 3
+    assert evaluate(settings, **changed, on_event=on_event)["prompts"] == 3
     assert said == ["1 test pairs lose their oldest turns to leave room for an answer"]
     rows = [json.loads(line) for line in (tmp_path / "out" / "completions.jsonl").read_text().splitlines()]
     assert [row.get("history") for row in rows] == [None, before, endless["history"]] * 4

@@ -92,9 +92,9 @@ def test_load_checkpoint_raises_for_want_of_memory_and_touches_nothing(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["00000007.pt"]
 
 
-def restoring(folders: list[str], report: EventCallback) -> dict[str, Any]:
+def restoring(folders: list[str], on_event: EventCallback) -> dict[str, Any]:
     world = ProcessGroup.join_group("cpu")
-    state = load_checkpoint(Path(folders[world.rank]), lambda text: report(Message(text)), world)
+    state = load_checkpoint(Path(folders[world.rank]), lambda text: on_event(Message(text)), world)
     step = torch.tensor(float(state["step"] if state else -1))
     world.all_reduce([step])
     return {"sum": step.item(), "rank": world.rank}

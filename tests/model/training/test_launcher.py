@@ -17,33 +17,33 @@ from model.events import EventCallback, Step
 from model.training.launcher import TrainingFailed, launch_training
 
 
-def counting(steps: int, report: EventCallback) -> dict[str, Any]:
+def counting(steps: int, on_event: EventCallback) -> dict[str, Any]:
     for step in range(steps):
-        report(Step(step, steps))
+        on_event(Step(step, steps))
     print("a library's chatter")
     return {"steps": steps, "rank": os.environ["RANK"]}
 
 
-def refusing(report: EventCallback) -> dict[str, Any]:
+def refusing(on_event: EventCallback) -> dict[str, Any]:
     raise UserError("rlhf.steps is wrong; 3 would be right")
 
 
-def crashing(report: EventCallback) -> dict[str, Any]:
+def crashing(on_event: EventCallback) -> dict[str, Any]:
     raise ZeroDivisionError("by nothing")
 
 
-def dying(report: EventCallback) -> dict[str, Any]:
+def dying(on_event: EventCallback) -> dict[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
-def sleeping(path: str, report: EventCallback) -> dict[str, Any]:
+def sleeping(path: str, on_event: EventCallback) -> dict[str, Any]:
     Path(path).write_text(str(os.getpid()))
     time.sleep(120)
     return {}
 
 
-def looking(prompts: list[str], report: EventCallback) -> dict[str, Any]:
+def looking(prompts: list[str], on_event: EventCallback) -> dict[str, Any]:
     """What other users of the machine see of this process and of those that started it."""
     pid, seen = os.getpid(), []
     for _ in range(3):

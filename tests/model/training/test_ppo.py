@@ -122,7 +122,7 @@ def test_a_step_that_goes_too_far_is_undone_to_the_bit(language: Language, tmp_p
     rates = OptimizerParameters(learning_rate=0.05, warmup=0.0, decay=0.0)
     made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
-    made.report = lambda event: said.append(event.text)
+    made.on_event = lambda event: said.append(event.text)
     before = copy.deepcopy(made.learner.state_dict())
     made.brake.max_step_kl = 1e-9
     figures = made.optimizer_step(0)
@@ -137,7 +137,7 @@ def test_a_step_that_goes_too_far_is_taken_again_at_a_lower_rate(language: Langu
     rates = OptimizerParameters(learning_rate=0.05, warmup=0.0, decay=0.0)
     made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
-    made.report = lambda event: said.append(event.text)
+    made.on_event = lambda event: said.append(event.text)
     figures = made.optimizer_step(0)
     assert figures["undone"] >= 1 and figures["step_kl"] <= 0.5, "the step in the end is within its bound"
     assert "step 1 was undone" in said[0] and f"{made.brake.rate:.3g} of what it was" in said[0]
@@ -186,7 +186,7 @@ def test_a_step_that_lost_right_answers_is_not_the_result(
     bound = share * max(increases.values()) + 1e-9
     held = recipe(language, tmp_path / "model", evaluate_every=5, max_loss_increase=bound)
     said: list[str] = []
-    held.report = lambda event: said.append(event.text)
+    held.on_event = lambda event: said.append(event.text)
     Trainer(held, held.parameters, tmp_path / "held", 3, lambda event: None).run_training()
     allowed = [step for step, increase in increases.items() if increase <= bound]
     wanted = max(allowed, key=lambda step: (found[step]["valid_score"], -step))
@@ -218,7 +218,7 @@ def test_the_result_is_sft_where_nothing_beats_it(language: Language, tmp_path: 
     made = recipe(language, tmp_path / "model", evaluate_every=5, steps=10)
     made.best.max_kl = 1e-9
     said: list[str] = []
-    made.report = lambda event: said.append(event.text)
+    made.on_event = lambda event: said.append(event.text)
     Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     found = made.take_best()
     assert found["best_step"] == 0 and found["valid_kl"] == 0 and found["valid_gain"] == 0
@@ -233,7 +233,7 @@ def test_without_held_out_prompts_the_last_step_is_kept(language: Language, tmp_
     made = recipe(language, tmp_path / "model", steps=3)
     made.held_out = []
     said: list[str] = []
-    made.report = lambda event: said.append(event.text)
+    made.on_event = lambda event: said.append(event.text)
     Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     assert made.take_best()["best_step"] == 3 and "no held-out prompts" in said[-1]
 
@@ -244,7 +244,7 @@ def test_a_first_ratio_beyond_rounding_is_said_once(
 ) -> None:
     made = recipe(language, tmp_path)
     said: list[str] = []
-    made.report = lambda event: said.append(event.text)
+    made.on_event = lambda event: said.append(event.text)
     for _ in range(3):
         made._check_first_ratio(off)
     assert len(said) == says and made.ratio_off == off

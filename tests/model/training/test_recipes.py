@@ -61,8 +61,8 @@ def trained(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dic
 def stage(name: str, language: Language, made: dict[str, Path], **settings: Any) -> Train:
     """A stage's training as a function of its folder and its reporter."""
 
-    def train(folder: Path, report: EventCallback) -> dict[str, Any]:
-        common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": DEVICE, "report": report}
+    def train(folder: Path, on_event: EventCallback) -> dict[str, Any]:
+        common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": DEVICE, "on_event": on_event}
         loop = {"checkpoint_every": 7, "evaluate_every": 10, "optimizer": FAST}
         if name == "pretrain":
             return pretrain.train_base(**{**pretraining(language, **settings), **common})
@@ -162,7 +162,7 @@ def test_two_processes_draw_the_curve_of_one(language: Language, tmp_path: Path)
 
 def test_early_stop_keeps_the_best_weights(language: Language, tmp_path: Path) -> None:
     settings = {"steps": 400, "evaluate_every": 5, "patience": 2, "optimizer": {"learning_rate": 0.05}}
-    figures = pretrain.train_base(**pretraining(language, **settings), folder=str(tmp_path), report=quiet)
+    figures = pretrain.train_base(**pretraining(language, **settings), folder=str(tmp_path), on_event=quiet)
     bits = curve(tmp_path, "valid_bits_per_byte")
     assert figures["steps"] < 400
     assert figures["bits_per_byte"] == pytest.approx(min(bits), rel=1e-2)
@@ -265,11 +265,11 @@ def test_prompts_longer_than_the_context_are_left_out_and_said(
     other = Language.__new__(Language)
     other.__dict__.update(language.__dict__, split=tmp_path / "split")
 
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, Message):
             said.append(event.text)
 
-    figures = stage("sft", other, trained, steps=2)(tmp_path / "out", report)
+    figures = stage("sft", other, trained, steps=2)(tmp_path / "out", on_event)
     assert figures["too_long"] == 1
     assert any("longer than the context" in text for text in said)
 

@@ -68,11 +68,11 @@ def parameters(**settings: Any) -> LoopParameters:
 
 
 def run(recipe: Line, folder: Path, said: list[str] | None = None) -> dict[str, float]:
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if said is not None and isinstance(event, Message):
             said.append(event.text)
 
-    return Trainer(recipe, recipe.parameters, folder, 1, report).run_training()
+    return Trainer(recipe, recipe.parameters, folder, 1, on_event).run_training()
 
 
 def test_a_loss_that_is_not_finite_names_the_batch_and_is_passed_by(tmp_path: Path) -> None:

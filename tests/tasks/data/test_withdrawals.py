@@ -286,14 +286,14 @@ def test_a_past_run_is_made_again_with_what_it_had(root: Path, withdrawn_then: b
 def test_a_file_that_changes_while_it_is_read_makes_no_version(root: Path) -> None:
     before = (root / "data.dvc").read_bytes()
 
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if not isinstance(event, Message):
             write(root, {"text": "four"}, {"text": "five"}, name="b")
 
     write(root, {"text": "three"}, name="b")
     out = root / "out"
     with pytest.raises(UserError, match=r"source mine: texts/b\.jsonl changed while it was read"):
-        ingest(DataParameters((OWN,)), out=out, report=report, root=root)
+        ingest(DataParameters((OWN,)), out=out, on_event=on_event, root=root)
     assert (root / "data.dvc").read_bytes() == before
     assert not any(row.text == "three" for row in read_rows(root / "data" / "text", "text"))
 
@@ -301,12 +301,12 @@ def test_a_file_that_changes_while_it_is_read_makes_no_version(root: Path) -> No
 def test_two_ingestions_of_one_project_take_turns(root: Path) -> None:
     before, waits = (root / "data.dvc").read_bytes(), Event()
 
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if getattr(event, "text", "") == WAITS:
             waits.set()
 
     write(root, {"text": "three"})
-    work = {"out": root / "out", "report": report, "root": root}
+    work = {"out": root / "out", "on_event": on_event, "root": root}
     with exclusive_lock(root / DATA_LOCK, lambda event: None, ""):
         other = Thread(target=ingest, args=(DataParameters((OWN,)),), kwargs=work)
         other.start()

@@ -27,7 +27,7 @@ class Steps:
 
 
 @stage()
-def train(parameters: Steps, out: Path, report: EventCallback, root: Path, device: str) -> dict[str, Any]:
+def train(parameters: Steps, out: Path, on_event: EventCallback, root: Path, device: str) -> dict[str, Any]:
     """Says when it has the device, and when it no longer needs it."""
     with (root / "told").open("a") as told:
         told.write(f"{parameters.steps} begins\n")
@@ -39,7 +39,7 @@ def train(parameters: Steps, out: Path, report: EventCallback, root: Path, devic
 
 
 @stage()
-def count(parameters: Steps, out: Path, report: EventCallback) -> dict[str, Any]:
+def count(parameters: Steps, out: Path, on_event: EventCallback) -> dict[str, Any]:
     """Needs no device."""
     return {}
 

@@ -28,7 +28,7 @@ class Nothing:
 
 
 @stage()
-def produce(parameters: Nothing, out: Path, report: Any, root: Path) -> dict[str, Any]:
+def produce(parameters: Nothing, out: Path, on_event: Any, root: Path) -> dict[str, Any]:
     """Three files; how often is written to `made`."""
     with (root / "made").open("a") as file:
         file.write("x")
@@ -39,7 +39,7 @@ def produce(parameters: Nothing, out: Path, report: Any, root: Path) -> dict[str
 
 
 @stage(inputs=("produce",))
-def consume(parameters: Nothing, produce: Path, out: Path, report: Any) -> dict[str, Any]:
+def consume(parameters: Nothing, produce: Path, out: Path, on_event: Any) -> dict[str, Any]:
     """One file of the input."""
     shutil.copy(produce / "report.html", out)
     return {}

@@ -26,7 +26,7 @@ class Words:
 
 
 @stage(apart=("inner",))
-def write(parameters: Words, out: Path, report: EventCallback, device: str) -> dict[str, Any]:
+def write(parameters: Words, out: Path, on_event: EventCallback, device: str) -> dict[str, Any]:
     """Files of words, two of them alike."""
     (out / "inner").mkdir()
     for place, word in enumerate(parameters.words):
@@ -37,7 +37,7 @@ def write(parameters: Words, out: Path, report: EventCallback, device: str) -> d
 
 
 @stage(inputs=("write",))
-def count(parameters: Words, write: Path, out: Path, report: EventCallback) -> dict[str, Any]:
+def count(parameters: Words, write: Path, out: Path, on_event: EventCallback) -> dict[str, Any]:
     """How many words there are."""
     (out / "count").write_text(str(len((write / "all.txt").read_text().split())))
     return {}

@@ -29,7 +29,7 @@ VALUE = 1
 def here(item):
     return [item, VALUE, __file__]
 
-def train(report):
+def train(on_event):
     import model.data.dataloader
     return {"value": VALUE, "files": [__file__, model.data.dataloader.__file__], "path": sys.path}
 """
@@ -38,7 +38,7 @@ from tasks.engine.stage import stage
 from model.where import VALUE
 
 @stage()
-def touch(parameters, out, report, root):
+def touch(parameters, out, on_event, root):
     (out / "value").write_text(str(VALUE))
     for line in parameters:
         exec(line)
@@ -119,7 +119,7 @@ if __name__ == "__main__":
     [
         "from pathlib import Path; Path('model/where.py').write_text('VALUE = 3')",
         "from pathlib import Path; Path('tasks/touch.py').unlink()",
-        "from model.events import ImportedSources; report(ImportedSources({'model.where': '0' * 64}))",
+        "from model.events import ImportedSources; on_event(ImportedSources({'model.where': '0' * 64}))",
         "from pathlib import Path; import os; p = Path('model/where.py'); t = p.read_text(); "
         "import time; time.sleep(2.5); p.write_text(''); p.write_text(t)",
     ],
@@ -172,9 +172,9 @@ def test_unused_snapshots_are_removed_and_damaged_ones_written_again(tmp_path: P
 
 
 @stage()
-def claim(parameters: str, out: Path, report: Any) -> dict[str, Any]:
+def claim(parameters: str, out: Path, on_event: Any) -> dict[str, Any]:
     """Say what a training imported."""
-    report(ImportedSources(modules={__name__: parameters}))
+    on_event(ImportedSources(modules={__name__: parameters}))
     return {}
 
 

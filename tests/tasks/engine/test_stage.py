@@ -26,7 +26,7 @@ class Words:
 
 
 @stage()
-def write(parameters: Words, out: Path, report, root: Path):
+def write(parameters: Words, out: Path, on_event, root: Path):
     """A file of words; `made` counts how often."""
     with (root / "made").open("a") as file:
         file.write(f"{os.getpid()}\n")
@@ -35,12 +35,12 @@ def write(parameters: Words, out: Path, report, root: Path):
     if "fail" in parameters.words:
         raise UserError("the words are wrong")
     (out / "words.txt").write_text(" ".join(parameters.words))
-    report(Message("written"))
+    on_event(Message("written"))
     return {"words": len(parameters.words)}
 
 
 @stage(inputs=("write", "other"))
-def count(parameters: Words, write: Path, other: Path | None, out: Path, report, seed: int):
+def count(parameters: Words, write: Path, other: Path | None, out: Path, on_event, seed: int):
     """How many words stand in the file."""
     words = len((write / "words.txt").read_text().split())
     (out / "count.json").write_text(json.dumps({"words": words, "other": other and str(other), "seed": seed}))
@@ -48,7 +48,7 @@ def count(parameters: Words, write: Path, other: Path | None, out: Path, report,
 
 
 @stage()
-def divide(parameters: Words, out: Path, report):
+def divide(parameters: Words, out: Path, on_event):
     """Words and labels of two parts."""
     for part in ("train", "test"):
         for kind in ("words", "labels"):
@@ -58,7 +58,7 @@ def divide(parameters: Words, out: Path, report):
 
 
 @stage(inputs=("divide",), reads={"divide": ("*/words",)})
-def look(parameters: Words, divide: Path, out: Path, report):
+def look(parameters: Words, divide: Path, out: Path, on_event):
     """What there is to see of an input."""
     seen = sorted(path.relative_to(divide).as_posix() for path in divide.glob("*/*/*"))
     (out / "seen").write_text(" ".join(seen))
@@ -66,7 +66,7 @@ def look(parameters: Words, divide: Path, out: Path, report):
 
 
 @stage(resumes=True)
-def climb(parameters: Words, out: Path, report):
+def climb(parameters: Words, out: Path, on_event):
     """Goes on from where it was killed."""
     for step in range(1, 4):
         mark = out / f"step-{step}"
@@ -77,7 +77,7 @@ def climb(parameters: Words, out: Path, report):
 
 
 @stage(stands=lambda folder, root: (root / "data").exists())
-def publish(parameters: Words, out: Path, report, root: Path):
+def publish(parameters: Words, out: Path, on_event, root: Path):
     """Writes outside its folder too."""
     (root / "data").write_text("rows")
     (out / "rows").write_text("rows")
@@ -85,7 +85,7 @@ def publish(parameters: Words, out: Path, report, root: Path):
 
 
 @stage()
-def fill(parameters: Words, out: Path, report):
+def fill(parameters: Words, out: Path, on_event):
     """Writes more than there is room for."""
     (out / "first.txt").write_text("half")
     Path("/dev/full").write_text("words")
@@ -93,7 +93,7 @@ def fill(parameters: Words, out: Path, report):
 
 
 @stage()
-def share(parameters: Words, out: Path, report, spread):
+def share(parameters: Words, out: Path, on_event, spread):
     """Work over shards."""
     return {"squares": list(spread(abs, [-1, -2]))}
 
@@ -169,7 +169,7 @@ def test_an_input_made_anew_with_the_same_content_stops_the_change(tmp_path):
 
 
 def test_it_is_called_as_a_plain_function_too(tmp_path):
-    assert write(Words(), out=tmp_path, report=quiet, root=tmp_path) == {"words": 2}
+    assert write(Words(), out=tmp_path, on_event=quiet, root=tmp_path) == {"words": 2}
 
 
 def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):

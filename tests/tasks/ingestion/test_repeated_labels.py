@@ -36,12 +36,12 @@ def ingested(root: Path, *files: list[dict[str, Any]]) -> tuple[list[dict[str, A
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     said: list[str] = []
 
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, Message):
             said.append(event.text)
 
     parameters = DataParameters((Source("mine", files="mine/*.jsonl"),))
-    with dry_run(parameters, ValidateParameters(quarantine=1.0), root, report) as found:
+    with dry_run(parameters, ValidateParameters(quarantine=1.0), root, on_event) as found:
         assert found.rows
         rows = [row for kind in TYPES for row in read_shards(found.folder / "ingest" / "rows" / kind)]
         assert sum(found.rows.counts.values()) == len(rows)

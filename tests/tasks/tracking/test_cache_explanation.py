@@ -20,14 +20,14 @@ class Words:
 
 
 @stage()
-def write(parameters: Words, out: Path, report):
+def write(parameters: Words, out: Path, on_event):
     """A file of words."""
     (out / "words.txt").write_text(" ".join(parameters.words))
     return {}
 
 
 @stage(inputs=("write",), outside=lambda parameters, root: (root / "source").read_text())
-def count(parameters: Words, write: Path, out: Path, report, seed: int):
+def count(parameters: Words, write: Path, out: Path, on_event, seed: int):
     """How many words, and what stands outside."""
     (out / "count").write_text(str(len((write / "words.txt").read_text().split())))
     return {}

@@ -31,13 +31,13 @@ from tasks.tracking.tracker import Tracker
 
 
 @stage()
-def ingest(parameters, out, report):
+def ingest(parameters, out, on_event):
     (out / "a").write_text("a")
     return {"rows": 3}
 
 
 @stage(inputs=("ingest",))
-def split(parameters, ingest, out, report):
+def split(parameters, ingest, out, on_event):
     (out / "train" / "ratings").mkdir(parents=True)
     rows = [{"scores": [1, 2], "annotators": ["ann", "bob"]}, {"scores": [1], "annotators": []}]
     (out / "train" / "ratings" / "0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -47,14 +47,14 @@ def split(parameters, ingest, out, report):
 
 
 @stage(inputs=("split",))
-def rlhf(parameters, split, out, report):
+def rlhf(parameters, split, out, on_event):
     (out / "model").mkdir()
     (out / "model" / "config.json").write_text("{}")
     return {"kl": parameters["steps"] / 2}
 
 
 @stage(inputs=("ingest",))
-def report(parameters, ingest, out, report):
+def report(parameters, ingest, out, on_event):
     return {}
 
 

@@ -31,26 +31,26 @@ def quiet(event: dict[str, Any]) -> None:
 
 
 @stage()
-def ingest(parameters, out, report):
+def ingest(parameters, out, on_event):
     return {"data_hash": parameters["data"]}
 
 
 @stage(inputs=("ingest", "champion"))
-def drift(parameters, ingest, champion, out, report):
+def drift(parameters, ingest, champion, out, on_event):
     (out / FILE).write_text(json.dumps(parameters))
     (out / IDS).write_text("text 0123\n")
     return {"against": json.loads((champion / ABOUT).read_text())["version"]} if champion else {}
 
 
 @stage(inputs=("ingest",))
-def rlhf(parameters, ingest, out, report):
+def rlhf(parameters, ingest, out, on_event):
     (out / "model").mkdir()
     (out / "model" / "config.json").write_text(json.dumps(parameters))
     return {}
 
 
 @stage(inputs=("rlhf",))
-def evaluate(parameters, rlhf, out, report):
+def evaluate(parameters, rlhf, out, on_event):
     return {"aligned_bits_per_byte": parameters["bits"], "aligned_completion_loss": 3.0}
 
 

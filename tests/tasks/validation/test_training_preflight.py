@@ -95,8 +95,8 @@ def prepared(root: Path, rows: Sequence[Record]) -> tuple[Path, Path]:
     parts, tokens = root / "split", root / "tokenizer"
     for folder in (parts, tokens):
         folder.mkdir()
-    split(SPLIT, validate=root / "good", out=parts, report=quiet)
-    tokenizer(TOKENS, split=parts, out=tokens, report=quiet, root=root)
+    split(SPLIT, validate=root / "good", out=parts, on_event=quiet)
+    tokenizer(TOKENS, split=parts, out=tokens, on_event=quiet, root=root)
     return parts, tokens
 
 
