@@ -23,10 +23,10 @@ from tasks.data.external_sort import (
     shard_count,
     sort_part,
 )
+from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.files import SourceFile, unpacked_suffix
-from tasks.data.formats.reader import no_rows
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.reader import no_rows
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.readmitted_rows import check_readmitted, member_digests, note_withdrawn
 from tasks.data.records import TYPES, list_shards
 from tasks.data.sources import (

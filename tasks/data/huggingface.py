@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks.common.checksums import file_sums
-from tasks.data.formats.class_labels import name_classes, with_classes
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.class_labels import name_classes, with_classes
+from tasks.data.file_io.files import SourceFile
 from tasks.data.records import text_digest
 from tasks.project.paths import DOWNLOADS
 

@@ -14,7 +14,7 @@ import numpy as np
 from model.errors import UserError
 from tasks.common.names import is_blank, stratum_key
 from tasks.data.annotator_agreement import Agreement
-from tasks.data.formats.label_rows import time_seconds
+from tasks.data.parsing.label_rows import time_seconds
 from tasks.data.records import Comparison, Rating, is_nobody, read_shards, text_digest
 
 # Ours: a reward model that learns from fewer texts is not reliable.

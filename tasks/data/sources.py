@@ -19,13 +19,13 @@ from tasks.common.names import is_blank, name_fault
 from tasks.common.url_secrets import conceal_secrets, display_url, same_but_for_secrets
 from tasks.data import huggingface
 from tasks.data.download import Address, content_version, download_file, parse_address
-from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
-from tasks.data.formats.base import ParseOptions
+from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.formats.detect import AUTO
-from tasks.data.formats.field_meanings import check_fields
-from tasks.data.formats.files import SourceFile, unpacked_suffix
 from tasks.data.formats.registry import find_format
 from tasks.data.package_archive import Archive, fetch_archive, leads_outside, read_member
+from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.field_meanings import check_fields
 from tasks.data.records import Comparison, ParsedRow, Rating
 from tasks.data.source_files import match_files
 from tasks.dvc.remote import address_problem

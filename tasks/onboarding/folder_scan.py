@@ -14,14 +14,14 @@ from typing import Literal
 
 from model.errors import UserError
 from tasks.common.names import slugify_name, unused_name, yaml_text
-from tasks.data.formats.base import Format, ParseOptions
-from tasks.data.formats.column_names import Guess, format_columns, guess_columns, respelled_columns
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import describe_empty, list_mismatches, rename_keys, sample_file, why_unknown
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.reader import no_rows, read_rows
 from tasks.data.formats.registry import find_format, formats
-from tasks.data.formats.skip_counts import SkipCounts
 from tasks.data.formats.unsupported_shapes import unreadable_shape
+from tasks.data.parsing.base import Format, ParseOptions
+from tasks.data.parsing.column_names import Guess, format_columns, guess_columns, respelled_columns
+from tasks.data.parsing.reader import no_rows, read_rows
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, ParsedRow, Record, Text
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn

@@ -15,10 +15,10 @@ from model.errors import UserError
 from model.events import EventCallback, ignore_event
 from tasks.data import huggingface
 from tasks.data.download import InterruptedDownload, ask_server, find_download
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.reader import read_rows
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.reader import read_rows
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.readmitted_rows import check_readmitted
 from tasks.data.records import Record, list_shards
 from tasks.data.sources import DataParameters, Source, read_source, reading_of, without_ignored

@@ -11,9 +11,9 @@ import pytest
 
 from flows.common.yaml_reader import parse_yaml
 from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
+from tasks.data.file_io.json_stream import read_objects
 from tasks.data.formats.detect import describe_empty, sample_file
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.json_stream import read_objects
 from tasks.data.records import parse_lines
 from tasks.dvc.versions import read_pointer
 from tasks.project.database_check import known_experiments

@@ -16,9 +16,9 @@ import pytest
 from model.evaluation.perplexity import measure_losses
 from model.nn.transformer import Shape
 from model.training.pretrain import PretrainParameters, train_base
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import find_format
+from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row, write_rows
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.drift import DriftParameters, drift, read_drift

@@ -11,9 +11,9 @@ import pytest
 
 from model.errors import UserError
 from model.events import Event
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import find_format
+from tasks.data.parsing.base import ParseOptions
 from tasks.data.ratings import LabelsParameters
 from tasks.data.records import TYPES, Comparison, Record, comparison_row, rating_row, write_rows
 from tasks.data.splits import SPLITS, SplitParameters, split_of

@@ -8,10 +8,10 @@ import pytest
 
 from model.errors import UserError
 from model.events import Event
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import find_format
 from tasks.data.groups import group_of
+from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import TYPES, canonical_line, pair_row, read_rows, text_row, write_rows
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.split import split

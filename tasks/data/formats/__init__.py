@@ -1,5 +1,5 @@
-"""Parsers of data files, one module for each format: files in, rows out, one at a time.
+"""The formats of data files, one module for each: a parser from files to rows, and a check if a file fits.
 
-`registry.py` lists the formats, `base.py` defines what each must provide, and `detect.py` finds the format of
-a file. `tasks/data/sources.py` decides which files are read.
+`registry.py` lists the formats, `detect.py` finds the format of a file. What several formats share is in
+`tasks/data/parsing/`, and what opens files is in `tasks/data/file_io/`.
 """

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.conversations import (
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.conversations import (
     MEDIA,
     SYSTEM,
     Said,
@@ -21,7 +21,7 @@ from tasks.data.formats.conversations import (
     read_history,
     read_text,
 )
-from tasks.data.formats.row_stream import keys, row_stream
+from tasks.data.parsing.row_stream import keys, row_stream
 from tasks.data.records import ParsedRow, pair_row, text_digest
 
 ALONE = "Do what the instruction says.\n\n### Instruction:\n{instruction}\n\n### Response:\n"

@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import islice
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.column_names import format_columns, guess_columns, rename_columns, respelled_columns
-from tasks.data.formats.decoding import BLOCK, LARGEST
-from tasks.data.formats.files import CONTAINERS, SourceFile, SourceRecord, unpacked_suffix
+from tasks.data.file_io.decoding import BLOCK, LARGEST
+from tasks.data.file_io.files import CONTAINERS, SourceFile, SourceRecord, unpacked_suffix
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import describe_shape, unreadable_shape
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.column_names import format_columns, guess_columns, rename_columns, respelled_columns
 
 AUTO = "auto"
 ITEMS = 20

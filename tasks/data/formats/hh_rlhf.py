@@ -11,12 +11,12 @@ from itertools import islice
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.conversations import is_transcript, read_text, read_transcript, shared_turns
-from tasks.data.formats.files import SourceFile, SourceRecord
-from tasks.data.formats.preference_fields import preference_row
-from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.file_io.files import SourceFile, SourceRecord
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.conversations import is_transcript, read_text, read_transcript, shared_turns
+from tasks.data.parsing.preference_fields import preference_row
+from tasks.data.parsing.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow
 
 RED_TEAM_FILE = "red_team_attempts"

@@ -19,10 +19,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.field_meanings import as_verdict, read_meaning
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.label_rows import (
+from tasks.data.file_io.files import SourceFile
+from tasks.data.formats.label_studio_config import KINDS, Control, Labelling, read_labelling
+from tasks.data.formats.label_studio_export import (
+    GIVE,
+    MIN_KEYS,
+    Annotation,
+    LabelStudioResult,
+    Task,
+    annotations_of,
+    every_task,
+    newest_annotations,
+    task_key,
+)
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.field_meanings import as_verdict, read_meaning
+from tasks.data.parsing.label_rows import (
     PROMPTS,
     Label,
     answer_key,
@@ -38,20 +50,8 @@ from tasks.data.formats.label_rows import (
     text_at,
     time_seconds,
 )
-from tasks.data.formats.label_studio_config import KINDS, Control, Labelling, read_labelling
-from tasks.data.formats.label_studio_export import (
-    GIVE,
-    MIN_KEYS,
-    Annotation,
-    LabelStudioResult,
-    Task,
-    annotations_of,
-    every_task,
-    newest_annotations,
-    task_key,
-)
-from tasks.data.formats.newest import REPLACED
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.newest import REPLACED
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record
 
 CANCELLED = "annotations that were cancelled"

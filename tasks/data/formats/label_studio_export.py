@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
-from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
-from tasks.data.formats.label_rows import time_of, time_seconds
+from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_studio_config import KINDS, Labelling
+from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.label_rows import time_of, time_seconds
 from tasks.data.records import Fault, text_digest
 
 GROUND_TRUTH = "ground-truth"

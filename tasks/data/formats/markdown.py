@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.decoding import LONGEST
-from tasks.data.formats.files import SourceFile, unpacked_suffix
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.file_io.decoding import LONGEST
+from tasks.data.file_io.files import SourceFile, unpacked_suffix
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, text_row
 
 # YAML between lines of ---, or TOML between lines of +++. A first line of --- that is followed by anything

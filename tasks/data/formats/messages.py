@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.conversations import MEDIA, SYSTEM, fits_conversations, read_conversation
-from tasks.data.formats.row_stream import keys, row_stream
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.conversations import MEDIA, SYSTEM, fits_conversations, read_conversation
+from tasks.data.parsing.row_stream import keys, row_stream
 from tasks.data.records import ParsedRow
 
 _KEY = "messages"

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.conversations import read_turns
-from tasks.data.formats.field_meanings import ZERO_THUMBS, is_empty, read_meaning, scale_of
-from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
-from tasks.data.formats.label_rows import (
+from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
+from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.conversations import read_turns
+from tasks.data.parsing.field_meanings import ZERO_THUMBS, is_empty, read_meaning, scale_of
+from tasks.data.parsing.label_rows import (
     ANSWERS,
     Label,
     asked_of,
@@ -33,8 +33,8 @@ from tasks.data.formats.label_rows import (
     text_at,
     time_of,
 )
-from tasks.data.formats.newest import REPLACED, NewestAnnotations
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.newest import REPLACED, NewestAnnotations
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow, Record, text_digest
 
 _SHORT = 60  # characters; a longer text is a remark

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.file_io.files import SourceFile
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Choice, ParsedRow, comparison_row, pair_row, text_digest
 
 _ASPECT, _JUDGES = "truthfulness", "nq-judges"

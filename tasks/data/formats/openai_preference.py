@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.conversations import (
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.conversations import (
     SYSTEM,
     only_answer,
     read_turns,
     require_value,
     turns_before_answer,
 )
-from tasks.data.formats.preference_fields import preference_row
-from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.data.parsing.preference_fields import preference_row
+from tasks.data.parsing.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.data.records import ParsedRow
 
 KEYS = ("input", "preferred_output", "non_preferred_output")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.file_io.files import SourceFile
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, text_row
 
 

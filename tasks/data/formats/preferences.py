@@ -12,8 +12,8 @@ from itertools import takewhile
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.conversations import (  # fmt: skip
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.conversations import (  # fmt: skip
     MEDIA,
     SYSTEM,
     Said,
@@ -28,9 +28,9 @@ from tasks.data.formats.conversations import (  # fmt: skip
     shared_turns,
     turns_before_answer,
 )
-from tasks.data.formats.field_meanings import is_empty
-from tasks.data.formats.preference_fields import preference_row
-from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.preference_fields import preference_row
+from tasks.data.parsing.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.data.records import ParsedRow
 
 _SIDES = ("chosen", "rejected")

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.file_io.files import SourceFile
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, pair_row, rating_row, text_digest, text_row
 
 _ASPECT = "tone"

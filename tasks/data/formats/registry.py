@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.errors import UserError
-from tasks.data.formats.base import Format
+from tasks.data.parsing.base import Format
 
 
 def formats() -> dict[str, Format]:

@@ -14,10 +14,11 @@ from datetime import date
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.column_names import plain_choice
-from tasks.data.formats.conversations import (
+from tasks.data.formats.unpaired import fits_unpaired
+from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.column_names import plain_choice
+from tasks.data.parsing.conversations import (
     CONTEXT,
     MEDIA,
     SYSTEM,
@@ -27,13 +28,12 @@ from tasks.data.formats.conversations import (
     read_exchange,
     read_history,
 )
-from tasks.data.formats.field_meanings import as_score, as_verdict, is_empty
-from tasks.data.formats.label_rows import time_of
-from tasks.data.formats.list_literals import read_literal
-from tasks.data.formats.preference_fields import ANNOTATORS
-from tasks.data.formats.row_stream import Keys, row_stream
-from tasks.data.formats.row_verdicts import side_votes
-from tasks.data.formats.unpaired import fits_unpaired
+from tasks.data.parsing.field_meanings import as_score, as_verdict, is_empty
+from tasks.data.parsing.label_rows import time_of
+from tasks.data.parsing.list_literals import read_literal
+from tasks.data.parsing.preference_fields import ANNOTATORS
+from tasks.data.parsing.row_stream import Keys, row_stream
+from tasks.data.parsing.row_verdicts import side_votes
 from tasks.data.records import (
     ParsedRow,
     comparison_row,

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR
-from tasks.data.formats.base import FileSample, Format, ParseOptions
-from tasks.data.formats.conversations import (
+from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.conversations import (
     MEDIA,
     SYSTEM,
     conversation_group,
@@ -21,9 +21,9 @@ from tasks.data.formats.conversations import (
     read_history,
     require_value,
 )
-from tasks.data.formats.field_meanings import as_flag, as_verdict, is_empty
-from tasks.data.formats.preference_fields import row_annotator, row_aspect, row_time
-from tasks.data.formats.row_stream import LABEL_KEYS, keys, row_stream
+from tasks.data.parsing.field_meanings import as_flag, as_verdict, is_empty
+from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
+from tasks.data.parsing.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.data.records import ParsedRow, rating_row
 
 UNRATED = "pairs that nobody rated, as label is empty"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.data.formats.base import FileSample
-from tasks.data.formats.column_names import NAMES, format_columns, is_choice, plain_name, yaml_scalar
-from tasks.data.formats.field_meanings import is_empty
+from tasks.data.parsing.base import FileSample
+from tasks.data.parsing.column_names import NAMES, format_columns, is_choice, plain_name, yaml_scalar
+from tasks.data.parsing.field_meanings import is_empty
 
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import find_format
+from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating
 
 EXPORTS = Path(__file__).parents[3] / "exports"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import detect_format
-from tasks.data.formats.files import SourceFile
 from tasks.data.formats.registry import formats
 
 EXPORTS = Path(__file__).parents[3] / "exports"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import find_format
+from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import Comparison, Pair, Rating, Text, text_digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"

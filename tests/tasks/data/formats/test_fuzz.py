@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import formats
+from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import ParsedRow, Record, canonical_line
 
 EXPORTS = Path(__file__).parents[3] / "exports"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, ParseOptions
-from tasks.data.formats.files import SourceFile, SourceRecord
+from tasks.data.file_io.files import SourceFile, SourceRecord
 from tasks.data.formats.registry import find_format, formats
+from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.records import Pair, ParsedRow, canonical_line, pair_row, text_digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"

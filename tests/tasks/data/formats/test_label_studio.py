@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.label_studio_config import read_labelling
-from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.reader import read_rows
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Rating, text_digest
 from tests.tasks.data.formats.export_reader import (
     EXPORTS,

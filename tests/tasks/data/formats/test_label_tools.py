@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample
-from tasks.data.formats.files import SourceRecord
+from tasks.data.file_io.files import SourceRecord
 from tasks.data.formats.registry import find_format
+from tasks.data.parsing.base import FileSample
 from tasks.data.records import Record
 from tests.tasks.data.formats.export_reader import EXPORTS, lines, rows, sample
 from tests.tasks.data.formats.test_argilla import SETTINGS

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tasks.data.formats.base import ParseOptions
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import detect_format
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.row_verdicts import MASKED_VERDICT
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.reader import read_rows
+from tasks.data.parsing.row_verdicts import MASKED_VERDICT
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating
 
 MASKS: list[dict[str, Any]] = [{"weight": 0}, {"train": "false"}, {"masked": True}, {"loss_mask": 0.0}]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.files import SourceFile
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.mlflow_feedback import FORMAT
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, Rating
 from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ratings, read, rows
 

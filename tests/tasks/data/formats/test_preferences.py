@@ -12,10 +12,10 @@ import pyarrow.parquet
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, ParseOptions
-from tasks.data.formats.files import SourceFile, SourceRecord
-from tasks.data.formats.preference_fields import iso_time
+from tasks.data.file_io.files import SourceFile, SourceRecord
 from tasks.data.formats.registry import find_format, formats
+from tasks.data.parsing.base import FileSample, ParseOptions
+from tasks.data.parsing.preference_fields import iso_time
 from tasks.data.records import Comparison, ParsedRow, Rating, Record, text_digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.reader import read_rows
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Comparison, ParsedRow
 
 

@@ -12,11 +12,11 @@ import pytest
 from pyarrow import parquet
 
 from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats import plain
-from tasks.data.formats.base import FileSample, ParseOptions
-from tasks.data.formats.files import SourceFile
 from tasks.data.formats.markdown import without_front_matter
 from tasks.data.formats.registry import find_format, formats
+from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, text_digest
 
 EXPORTS = Path(__file__).parents[3] / "exports"

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from model.errors import UserError
-from tasks.data.formats.base import Format, ParseOptions
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.file_io.files import SourceFile
+from tasks.data.parsing.base import Format, ParseOptions
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Fault, Pair, ParsedRow, fault_row
 
 LOOKED = 200  # rows of a file to search for its kind of rows

@@ -12,8 +12,8 @@ from itertools import chain
 from typing import Any, BinaryIO, NoReturn
 
 from model.errors import UserError
-from tasks.data.formats.class_labels import class_features, name_classes
-from tasks.data.formats.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED
+from tasks.data.file_io.class_labels import class_features, name_classes
+from tasks.data.file_io.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200

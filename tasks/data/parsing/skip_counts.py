@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.field_meanings import find_two_scales, flatten_name
-from tasks.data.formats.proposed_meanings import LITERAL, MASK, VOTES, propose_meaning
-from tasks.data.formats.verdict_values import (
+from tasks.data.parsing.field_meanings import find_two_scales, flatten_name
+from tasks.data.parsing.proposed_meanings import LITERAL, MASK, VOTES, propose_meaning
+from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
     describe_votes,
     find_vote_columns,

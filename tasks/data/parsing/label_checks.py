@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.annotators import normalize_annotator
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.field_meanings import HIGHER_IS_BETTER, as_score, flatten_name, is_empty, word_set
-from tasks.data.formats.preference_fields import ANNOTATORS
+from tasks.data.parsing.annotators import normalize_annotator
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.field_meanings import HIGHER_IS_BETTER, as_score, flatten_name, is_empty, word_set
+from tasks.data.parsing.preference_fields import ANNOTATORS
 
 _LOWER = word_set("error errors harm harmful harmfulness loss perplexity rank toxic toxicity")
 

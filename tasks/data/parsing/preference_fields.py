@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.conversations import Said, conversation_group, history_turns
+from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.conversations import Said, conversation_group, history_turns
 from tasks.data.records import Choice, ParsedRow, comparison_row, text_digest
 
 ANNOTATORS = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tasks.data.formats.column_names import yaml_scalar
-from tasks.data.formats.field_meanings import (
+from tasks.data.parsing.column_names import yaml_scalar
+from tasks.data.parsing.field_meanings import (
     ACCEPT,
     FALSE,
     HIGHER_IS_BETTER,
@@ -18,8 +18,8 @@ from tasks.data.formats.field_meanings import (
     as_score,
     flatten_name,
 )
-from tasks.data.formats.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS
-from tasks.data.formats.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
+from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS
+from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 
 LITERAL = "a list or an object that was written as text"
 VOTES = "a column of one person's votes"

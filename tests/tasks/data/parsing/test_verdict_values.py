@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.field_meanings import as_score
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.reader import no_rows, read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.field_meanings import as_score
+from tasks.data.parsing.reader import no_rows, read_rows
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Pair, ParsedRow, Rating
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}

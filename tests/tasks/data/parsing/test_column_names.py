@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.column_names import format_columns, guess_columns, plain_choice, respelled_columns
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading, detect_format
-from tasks.data.formats.files import SourceFile
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.column_names import format_columns, guess_columns, plain_choice, respelled_columns
 from tasks.data.records import Comparison, Pair, Text
 
 

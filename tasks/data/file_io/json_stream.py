@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
 from model.errors import UserError
-from tasks.data.formats.decoding import BLOCK, LONGEST
+from tasks.data.file_io.decoding import BLOCK, LONGEST
 from tasks.data.records import json_fault
 
 # The greatest length of a number, a literal or an escape that the end of a block may cut.

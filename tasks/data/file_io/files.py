@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats import decoding
-from tasks.data.formats.decoding import LARGEST
-from tasks.data.formats.json_stream import read_json, read_object, read_objects
-from tasks.data.formats.tables import on_disk, read_parquet, read_table
+from tasks.data.file_io import decoding
+from tasks.data.file_io.decoding import LARGEST
+from tasks.data.file_io.json_stream import read_json, read_object, read_objects
+from tasks.data.file_io.tables import on_disk, read_parquet, read_table
 
 Container = Literal["lines", "json", "csv", "tsv", "parquet"]
 CONTAINERS: dict[str, Container] = {

@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.formats.column_names import is_choice
-from tasks.data.formats.field_meanings import (
+from tasks.data.parsing.column_names import is_choice
+from tasks.data.parsing.field_meanings import (
     FALSE,
     TRUE,
     as_flag,
@@ -16,7 +16,7 @@ from tasks.data.formats.field_meanings import (
     plain_word,
     word_set,
 )
-from tasks.data.formats.list_literals import read_literal
+from tasks.data.parsing.list_literals import read_literal
 
 _SHORT = 60  # characters; a longer text is a remark
 LONGEST_LIST = 400  # characters of a text that lists short words

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.annotators import UNKNOWN_ANNOTATOR
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.field_meanings import KNOWN, flatten_name, is_empty, read_meaning, scale_of
-from tasks.data.formats.list_literals import read_literal
-from tasks.data.formats.preference_fields import row_annotator, row_aspect, row_time
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.field_meanings import KNOWN, flatten_name, is_empty, read_meaning, scale_of
+from tasks.data.parsing.list_literals import read_literal
+from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, rating_row
 
 DELETED = "rows marked as deleted"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.data.formats.field_meanings import is_null_word
+from tasks.data.parsing.field_meanings import is_null_word
 from tasks.data.records import compose_text
 
 UNKNOWN_ANNOTATOR = "unknown"

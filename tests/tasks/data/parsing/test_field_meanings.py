@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
+from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import detect_format
-from tasks.data.formats.field_meanings import as_flag, as_review, as_score, as_verdict, check_fields
-from tasks.data.formats.files import SourceFile
-from tasks.data.formats.reader import read_rows
 from tasks.data.formats.registry import find_format
-from tasks.data.formats.skip_counts import SkipCounts
-from tasks.data.formats.verdict_names import looks_like_verdict
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.field_meanings import as_flag, as_review, as_score, as_verdict, check_fields
+from tasks.data.parsing.reader import read_rows
+from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.verdict_names import looks_like_verdict
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions
-from tasks.data.formats.column_names import TIES
-from tasks.data.formats.conversations import (
+from tasks.data.file_io.tables import is_unnamed
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.column_names import TIES
+from tasks.data.parsing.conversations import (
     conversation_group,
     history_turns,
     read_prompt,
     require_value,
     turns_before_answer,
 )
-from tasks.data.formats.field_meanings import as_score
-from tasks.data.formats.tables import is_unnamed
+from tasks.data.parsing.field_meanings import as_score
 from tasks.data.records import ASPECTS, Choice, Record, Turn, comparison_row, pair_row, rating_row
 
 PROMPTS = ("prompt", "question", "instruction", "query", "request", "input")

@@ -16,8 +16,8 @@ import pytest
 from pyarrow import parquet
 
 from model.errors import UserError
-from tasks.data.formats import decoding, json_stream, tables
-from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
+from tasks.data.file_io import decoding, json_stream, tables
+from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Who keeps the mill?", "completion": "The miller — of old.", "n": "1"},

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.formats.base import ParseOptions, Parser
-from tasks.data.formats.conversations import TURN_KEYS, MaskedAnswer, is_turn_list
-from tasks.data.formats.field_meanings import KNOWN, MASKS, flatten_name, is_empty, is_null_word, read_meaning
-from tasks.data.formats.files import BrokenItem, SourceFile, SourceRecord
-from tasks.data.formats.label_checks import check_annotators, check_side_scores
-from tasks.data.formats.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
-from tasks.data.formats.preference_fields import ANNOTATORS, TIMES
-from tasks.data.formats.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
-from tasks.data.formats.skip_counts import SkipCounts
-from tasks.data.formats.verdict_names import looks_like_verdict
-from tasks.data.formats.verdict_values import named_as_verdict
+from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
+from tasks.data.parsing.base import ParseOptions, Parser
+from tasks.data.parsing.conversations import TURN_KEYS, MaskedAnswer, is_turn_list
+from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, is_empty, is_null_word, read_meaning
+from tasks.data.parsing.label_checks import check_annotators, check_side_scores
+from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
+from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
+from tasks.data.parsing.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
+from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.verdict_names import looks_like_verdict
+from tasks.data.parsing.verdict_values import named_as_verdict
 from tasks.data.records import Comparison, Fault, ParsedRow, Rating, describe_number
 
 Row = Callable[[Mapping[str, Any], ParseOptions, str], Iterator[ParsedRow]]

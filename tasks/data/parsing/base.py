@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from model.errors import UserError
-from tasks.data.formats.field_meanings import Meaning
-from tasks.data.formats.files import SourceFile, SourceRecord
-from tasks.data.formats.skip_counts import SkipCounts
+from tasks.data.file_io.files import SourceFile, SourceRecord
+from tasks.data.parsing.field_meanings import Meaning
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow
 
 
@@ -24,7 +24,7 @@ class ParseOptions:
         documents: Whether a plain file is one document, or each paragraph is one.
         aspect: The aspect of labels that name none.
         labelling: The text of a labelling configuration.
-        fields: The meaning of keys that no format reads (see tasks/data/formats/field_meanings.py).
+        fields: The meaning of keys that no format reads (see tasks/data/parsing/field_meanings.py).
     """
 
     source: str
@@ -60,7 +60,7 @@ class Format:
     of this format; empty if it may be. `stream` yields a Fault for a row that cannot be read, continues, and
     counts in SkipCounts what it skips. `kind` is the kind of rows that cannot be read.
 
-    tasks/data/formats/reader.py reads a source by a format. Ingestion, the dry run and `init` all call it.
+    tasks/data/parsing/reader.py reads a source by a format. Ingestion, the dry run and `init` all call it.
     """
 
     name: str

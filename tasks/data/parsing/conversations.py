@@ -14,9 +14,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.formats.base import FileSample, ParseOptions
-from tasks.data.formats.field_meanings import KNOWN, MASKS, flatten_name, is_empty, read_meaning
-from tasks.data.formats.list_literals import holds_turns_text, read_literal, turns_of
+from tasks.data.parsing.base import FileSample, ParseOptions
+from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, is_empty, read_meaning
+from tasks.data.parsing.list_literals import holds_turns_text, read_literal, turns_of
 from tasks.data.records import ParsedRow, Turn, pair_row, text_digest
 
 _ROLES = {

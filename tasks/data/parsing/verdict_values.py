@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.formats.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, as_score, plain_word
-from tasks.data.formats.verdict_names import looks_like_verdict, value_parts
+from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, as_score, plain_word
+from tasks.data.parsing.verdict_names import looks_like_verdict, value_parts
 
 MOST_VALUES = 12  # different values of a key that is an enumeration
 _LONGEST = 40  # characters of such a value
