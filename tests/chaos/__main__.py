@@ -5,6 +5,8 @@ Then what else happens to a machine, see scenarios.py: `--scenarios NAME,NAME` p
 The flow, a training process and a server are killed in turns, again and again; the chain is started again
 after each, as cron would. When it is whole, another begins in a new folder, until there were N kills. Each
 must leave what an unbroken one leaves: the same digests, figures, files, registry, and nothing half done.
+
+The folder of a chain with a fault is kept, and the last lines of its logs are printed with the fault.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.chaos.chain import Chain, Kill
+from tests.chaos.failures import remove_faultless, show_failure
 from tests.chaos.outcome import differences, left_over, read_outcome, repeated
 from tests.chaos.scenarios import SCENARIOS, Missing, play
 
@@ -45,27 +48,38 @@ def survive(folder: Path, kills: int, seed: int, unbroken: Path) -> list[str]:
     lost = most = 0.0
     while planned:
         rounds += 1
+        left = len(planned)
         chain = Chain(folder / f"round-{rounds}")
         chain.root.mkdir(exist_ok=True)
-        with chain.servers():
-            chain.start()
-            while planned:
-                before = repeated(chain.root)[1]
-                killed = chain.kill(planned[0])
-                if not killed:
-                    break
-                most = max(most, repeated(chain.root)[1] - before)
-                made += 1
-                print(f"{made:3} of {kills}  {killed} killed in round {rounds}", flush=True)
-                planned.pop(0)
-            chain.finish()
-        again, took = repeated(chain.root)
-        steps, lost = steps + again, lost + took
-        found = differences(expected, read_outcome(chain.root))
-        found += [f"left over: {text}" for text in left_over(chain.root)]
-        found += [f"left over: process {process.pid} trains" for process in chain.trainings()]
+        try:
+            with chain.servers():
+                chain.start()
+                while planned:
+                    before = repeated(chain.root)[1]
+                    killed = chain.kill(planned[0])
+                    if not killed:
+                        break
+                    most = max(most, repeated(chain.root)[1] - before)
+                    made += 1
+                    print(f"{made:3} of {kills}  {killed} killed in round {rounds}", flush=True)
+                    planned.pop(0)
+                chain.finish()
+            again, took = repeated(chain.root)
+            steps, lost = steps + again, lost + took
+            found = differences(expected, read_outcome(chain.root))
+            found += [f"left over: {text}" for text in left_over(chain.root)]
+            found += [f"left over: process {process.pid} trains" for process in chain.trainings()]
+        except RuntimeError as error:
+            found = [str(error)]
+        finally:
+            chain.stop()
         print(f"round {rounds} is whole: {'as the unbroken one' if not found else 'DIFFERS'}", flush=True)
+        if found:
+            show_failure(chain.root, found)
         faults += [f"round {rounds}: {text}" for text in found]
+        if found and len(planned) == left:
+            # A chain that fails before its first kill would fail again, without end.
+            break
     print(
         f"{made} kills in {rounds} chains; {steps} optimizer steps and {lost:.1f} s of work done twice, "
         f"{lost / max(made, 1):.1f} s a kill, at most {most:.1f} s (bar {BAR_SECONDS:.0f} s)"
@@ -84,6 +98,8 @@ def _play(name: str, folder: Path, unbroken: Path) -> list[str]:
     except RuntimeError as error:
         found = [str(error)]
     print(f"{name}: {'as the unbroken one' if not found else 'DIFFERS'}", flush=True)
+    if found:
+        show_failure(folder / name, found)
     return [f"{name}: {text}" for text in found]
 
 
@@ -97,17 +113,25 @@ def main() -> int:
     names = {"all": list(SCENARIOS), "none": []}.get(given.scenarios, given.scenarios.split(","))
     if unknown := [name for name in names if name not in SCENARIOS]:
         parser.error(f"there is no scenario {unknown[0]}; there are {', '.join(SCENARIOS)}")
-    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
-        folder = given.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    unbroken = Chain(folder / "unbroken")
+    faults: list[str] = []
+    try:
         began = time.monotonic()
-        unbroken = Chain(folder / "unbroken")
         unbroken.start()
         unbroken.finish()
         print(f"the unbroken chain took {time.monotonic() - began:.0f} s", flush=True)
-        faults = survive(folder, given.kills, given.seed, unbroken.root) if given.kills else []
+        faults += survive(folder, given.kills, given.seed, unbroken.root) if given.kills else []
         for name in names:
             faults += _play(name, folder, unbroken.root)
+    except RuntimeError as error:
+        show_failure(unbroken.root, [str(error)])
+        faults.append(f"the unbroken chain: {error}")
+    finally:
+        unbroken.stop()
+        if given.folder is None:
+            remove_faultless(folder, unbroken.root)
     for fault in faults:
         print(f"FAULT  {fault}")
     return int(bool(faults))

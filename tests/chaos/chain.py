@@ -88,6 +88,15 @@ class Chain:
         if found != code:
             raise RuntimeError(f"the chain ended with code {found}; {self.log} says why")
 
+    def stop(self) -> None:
+        """End its process if it still runs, as after a fault of another one in the same folder."""
+        if self.flow is not None and self.flow.poll() is None:
+            self.flow.terminate()
+            try:
+                self.flow.wait(STARTING_SECONDS)
+            except psutil.TimeoutExpired:
+                self.flow.kill()
+
     def ended(self) -> bool:
         """Whether its process is gone."""
         return self.flow is None or self.flow.poll() is not None

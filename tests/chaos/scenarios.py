@@ -119,12 +119,15 @@ def clock_jumps(chain: Chain) -> Iterator[list[str]]:
 def two_at_once(chain: Chain) -> Iterator[list[str]]:
     """Two chains of the same preset and one of another begin at the same moment."""
     others = [chain.beside(), chain.beside("--set", "rlhf.steps=12")]
-    chain.start()
-    for other in others:
-        other.start()
-    for other in others:
-        other.flow_ends(0)
-    chain.flow_ends(0)
+    every = [chain, *others]
+    for each in every:
+        each.start()
+    try:
+        for each in every:
+            each.flow_ends(0)
+    finally:
+        for each in every:
+            each.stop()
     artifacts = chain.root / "var" / "cache" / "artifacts"
     outputs = [path for stage in MODELS for path in (artifacts / stage).glob("*") if not path.suffix]
     # The other preset has an RLHF of its own.
@@ -162,11 +165,14 @@ def play(name: str, folder: Path, unbroken: Path) -> list[str]:
     """One scenario; what is not as in the unbroken chain. Raises Missing where it cannot be had here."""
     chain = Chain(folder / name)
     chain.root.mkdir(exist_ok=True)
-    with SCENARIOS[name](chain) as faults:
-        # Which of three that run at once says last what came out is not known.
-        if name != "two-at-once":
-            faults += differences(read_outcome(unbroken), read_outcome(chain.root))
-        return faults + [f"left over: {text}" for text in left_over(chain.root)]
+    try:
+        with SCENARIOS[name](chain) as faults:
+            # Which of three that run at once says last what came out is not known.
+            if name != "two-at-once":
+                faults += differences(read_outcome(unbroken), read_outcome(chain.root))
+            return faults + [f"left over: {text}" for text in left_over(chain.root)]
+    finally:
+        chain.stop()
 
 
 @contextmanager
