@@ -50,7 +50,7 @@ def project(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["records.tar", "records.tar.gz", "ünd so"])
-def test_records_come_back_as_they_were_and_nothing_else(project, tmp_path, name):
+def test_write_backup_then_restore_gives_records_without_secrets(project, tmp_path, name):
     made = write_backup(project, tmp_path / name)
     assert made.files == 7 and b"secret" not in (tmp_path / name).read_bytes()
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
@@ -63,7 +63,7 @@ def test_records_come_back_as_they_were_and_nothing_else(project, tmp_path, name
     assert not list((project / "var").glob("chatmill-backup-*")) and not list(tmp_path.glob("*.part"))
 
 
-def test_a_backup_is_consistent_while_the_database_is_written(project, tmp_path):
+def test_write_backup_open_transaction_leaves_out_uncommitted_rows(project, tmp_path):
     with closing(sqlite3.connect(project / "var" / "mlflow.db")) as store:
         store.execute("insert into t values ('not committed')")
         write_backup(project, tmp_path / "a.tar")
@@ -74,7 +74,7 @@ def test_a_backup_is_consistent_while_the_database_is_written(project, tmp_path)
         assert store.execute("select count(*) from t").fetchone() == (1,)
 
 
-def test_what_is_there_is_replaced_by_force_alone_and_kept(project, tmp_path):
+def test_restore_backup_existing_records_need_force_and_are_kept_aside(project, tmp_path):
     write_backup(project, tmp_path / "a.tar")
     with pytest.raises(UserError, match="exists"):
         write_backup(project, tmp_path / "a.tar")
@@ -90,7 +90,7 @@ def test_what_is_there_is_replaced_by_force_alone_and_kept(project, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "member", "link", "outside"])
-def test_what_is_no_whole_backup_changes_nothing(project, tmp_path, damage):
+def test_restore_backup_damaged_archive_changes_nothing(project, tmp_path, damage):
     path = tmp_path / "a.tar"
     write_backup(project, path)
     whole = path.read_bytes()
@@ -117,7 +117,7 @@ def test_what_is_no_whole_backup_changes_nothing(project, tmp_path, damage):
     assert not (tmp_path / "evil").exists()
 
 
-def test_nothing_is_restored_under_a_living_run(project, tmp_path):
+def test_restore_backup_running_process_is_refused(project, tmp_path):
     write_backup(project, tmp_path / "a.tar")
     (project / "var" / "mlflow" / "alive").mkdir()
     for name in ("mlflow/alive/0123", "up.json"):
@@ -128,7 +128,7 @@ def test_nothing_is_restored_under_a_living_run(project, tmp_path):
 
 
 @pytest.mark.parametrize("moves", [0, 2, 4, 7, 9, 12])
-def test_a_restoration_that_was_killed_is_completed(project, tmp_path, monkeypatch, moves):
+def test_finish_restore_killed_at_any_rename_completes(project, tmp_path, monkeypatch, moves):
     write_backup(project, tmp_path / "a.tar")
     other = tmp_path / "other"
     lay(other, "second")
@@ -153,7 +153,7 @@ def test_a_restoration_that_was_killed_is_completed(project, tmp_path, monkeypat
     assert json.loads((other / "var" / "summary.json").read_text()) == {}
 
 
-def test_there_is_nothing_to_back_up_in_a_new_project(tmp_path):
+def test_write_backup_new_project_is_refused(tmp_path):
     with pytest.raises(UserError, match="no records here yet"):
         write_backup(tmp_path, tmp_path / "a.tar")
 
@@ -161,7 +161,7 @@ def test_there_is_nothing_to_back_up_in_a_new_project(tmp_path):
 @pytest.mark.parametrize(
     "make", [os.mkfifo, lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))]
 )
-def test_a_pipe_or_a_device_is_not_replaced(project, tmp_path, make):
+def test_write_backup_pipe_or_device_as_target_is_refused(project, tmp_path, make):
     target = tmp_path / "target"
     try:
         make(target)
@@ -174,7 +174,7 @@ def test_a_pipe_or_a_device_is_not_replaced(project, tmp_path, make):
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
-def test_a_project_that_may_only_be_read_is_backed_up_and_leaves_nothing_else(project, tmp_path):
+def test_backup_read_only_project_writes_archive_alone(project, tmp_path):
     target = tmp_path / "out" / "records.tar"
     target.parent.mkdir()
     for folder, _, files in os.walk(project / "var"):
@@ -195,7 +195,7 @@ def test_a_project_that_may_only_be_read_is_backed_up_and_leaves_nothing_else(pr
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database at all"])
-def test_the_command_refuses_records_without_their_registry(project, tmp_path, monkeypatch, content):
+def test_backup_missing_or_damaged_registry_is_refused(project, tmp_path, monkeypatch, content):
     monkeypatch.chdir(project)
     for name in ("CHATMILL_DATABASE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
