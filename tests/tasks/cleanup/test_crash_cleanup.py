@@ -28,11 +28,11 @@ def gone() -> int:
         return process.pid
 
 
-def test_nothing_to_sweep_is_silent(tmp_path: Path) -> None:
+def test_clean_up_crashes_empty_project_returns_nothing(tmp_path: Path) -> None:
     assert clean_up_crashes(tmp_path) == []
 
 
-def test_what_is_half_written_goes_and_checkpoints_stay(tmp_path: Path) -> None:
+def test_clean_up_crashes_partial_output_is_removed_checkpoints_stay(tmp_path: Path) -> None:
     half, training = begun(tmp_path, "split"), begun(tmp_path, "sft")
     (training / "checkpoints").mkdir()
     (training / "checkpoints" / "00000040.pt").write_text("weights")
@@ -47,7 +47,7 @@ def test_what_is_half_written_goes_and_checkpoints_stay(tmp_path: Path) -> None:
     assert (training / "checkpoints" / "00000040.pt").exists()
 
 
-def test_what_a_live_run_makes_is_left_alone(tmp_path: Path) -> None:
+def test_clean_up_crashes_locked_output_is_kept(tmp_path: Path) -> None:
     part = begun(tmp_path, "split")
     with (part.parent / f"{KEY}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -55,7 +55,7 @@ def test_what_a_live_run_makes_is_left_alone(tmp_path: Path) -> None:
     assert len(clean_up_crashes(tmp_path)) == 1 and not part.exists()
 
 
-def test_a_training_without_its_run_is_ended(tmp_path: Path) -> None:
+def test_clean_up_crashes_orphaned_training_is_ended(tmp_path: Path) -> None:
     part, other = begun(tmp_path, "sft"), begun(tmp_path, "rlhf")
     jobs = [str(folder.with_suffix(".job")) for folder in (part, tmp_path / "elsewhere.part")]
     left, alive = (
@@ -72,7 +72,7 @@ def test_a_training_without_its_run_is_ended(tmp_path: Path) -> None:
             process.wait()
 
 
-def test_dvcs_list_of_locks_loses_the_dead_and_keeps_the_living(tmp_path: Path) -> None:
+def test_clean_up_crashes_dvc_lock_list_drops_dead_processes(tmp_path: Path) -> None:
     folder = tmp_path / ".dvc" / "tmp"
     folder.mkdir(parents=True)
     # What DVC itself writes of a process; this one lives.

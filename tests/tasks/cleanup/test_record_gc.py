@@ -17,7 +17,7 @@ def lay(root, name, hours):
     return path
 
 
-def test_old_logs_and_temporary_files_go_and_all_else_stays(tmp_path):
+def test_find_remains_old_files_are_removed_others_stay(tmp_path):
     old = [
         lay(tmp_path, "var/logs/a.log", 400),
         lay(tmp_path, ".dvc/cache/files/md5/ab/.cd.x1Y.tmp", 400),
@@ -39,12 +39,12 @@ def test_old_logs_and_temporary_files_go_and_all_else_stays(tmp_path):
     assert sizes == {"var/logs": 10, ".dvc/cache": 20, "var/labels": 10, "var/replaced-2026": 10}
 
 
-def test_a_file_of_dvc_that_is_being_written_stays_whatever_the_age_asked_for(tmp_path):
+def test_find_remains_recent_dvc_temporary_file_is_kept_at_any_age(tmp_path):
     lay(tmp_path, ".dvc/cache/files/md5/ab/.cd.x1Y.tmp", 2)
     assert find_remains(tmp_path, 0.0, time.time(), prefect_idle=True) == []
 
 
-def test_folders_that_are_links_are_named_and_left_alone(tmp_path):
+def test_find_remains_linked_folders_are_named_and_kept(tmp_path):
     files = [lay(tmp_path, f"elsewhere/{name}/a.log", 400) for name in ("logs", "duplicates")]
     for name, link in (("logs", LOGS), ("duplicates", DUPLICATES)):
         (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
