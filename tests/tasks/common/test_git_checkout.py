@@ -30,17 +30,17 @@ def root(tmp_path: Path) -> Path:
     return project
 
 
-def test_without_git_there_is_no_state(tmp_path: Path) -> None:
+def test_code_state_outside_git_has_no_commit(tmp_path: Path) -> None:
     found = code_state(tmp_path)
     assert (found.commit, found.diff) == ("", "") and "in no git repository" in found.problem
 
 
-def test_what_is_committed_has_no_diff(root: Path) -> None:
+def test_code_state_clean_checkout_has_no_diff(root: Path) -> None:
     found = code_state(root)
     assert len(found.commit) == 40 and found.diff == ""
 
 
-def test_a_changed_tree_comes_back_with_new_files_of_the_rooms(root: Path, tmp_path: Path) -> None:
+def test_checkout_code_changed_tree_restores_diff_and_new_files(root: Path, tmp_path: Path) -> None:
     # A person's settings would leave the prefixes out and let another program write the diff.
     for setting in (("diff.noprefix", "true"), ("diff.external", "false"), ("color.diff", "always")):
         git(root, "config", *setting)
@@ -64,7 +64,7 @@ def test_a_changed_tree_comes_back_with_new_files_of_the_rooms(root: Path, tmp_p
     assert not tree.exists() and len(said.stdout.splitlines()) == 1
 
 
-def test_what_cannot_come_back_is_one_sentence_and_leaves_nothing(root: Path, tmp_path: Path) -> None:
+def test_checkout_code_unknown_commit_or_diff_is_refused(root: Path, tmp_path: Path) -> None:
     tree, commit = root / "var" / "tree", code_state(root).commit
     with pytest.raises(UserError, match="git fetch"):
         checkout_code(root, Code("12" * 20, ""), tree)

@@ -89,7 +89,7 @@ def no_commit(root: Path, patch: pytest.MonkeyPatch) -> None:
         (no_commit, "no commit yet"),
     ],
 )
-def test_a_run_is_never_recorded_as_clean_where_git_gave_no_answer(
+def test_code_state_git_failure_is_recorded_as_problem(
     root: Path, monkeypatch: pytest.MonkeyPatch, breaks, says: str
 ) -> None:
     if breaks is foreign and os.getuid():
@@ -103,7 +103,7 @@ def test_a_run_is_never_recorded_as_clean_where_git_gave_no_answer(
     assert tags["git.commit"] == (found.commit or UNKNOWN)
 
 
-def test_the_state_of_a_repository_that_answers_is_known(root: Path) -> None:
+def test_code_state_readable_repository_has_commit_and_dirty_flag(root: Path) -> None:
     found = code_state(root)
     assert not found.problem and found.tags() == {"git.commit": found.commit, "git.dirty": "false"}
     (root / "tasks" / "one.py").write_text("a = 2\n")
@@ -114,7 +114,7 @@ def test_the_state_of_a_repository_that_answers_is_known(root: Path) -> None:
     assert not code_state(root.parent / "shallow").problem
 
 
-def test_whether_a_branch_or_tag_leads_to_a_commit(root: Path) -> None:
+def test_is_on_branch_needs_local_branch_or_tag(root: Path) -> None:
     first = git(root, "rev-parse", "HEAD")
     loose = git(root, "commit-tree", "-m", "loose", "HEAD^{tree}")
     assert is_on_branch(root, first) and not is_on_branch(root, loose)
@@ -125,7 +125,7 @@ def test_whether_a_branch_or_tag_leads_to_a_commit(root: Path) -> None:
     assert is_on_branch(root, loose) and not is_on_branch(root, "12" * 20)
 
 
-def test_the_log_of_the_data_says_why_git_is_silent(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_log_unreadable_git_names_problem(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     lay(root, *texts("one", "two"))
     versions.add_version(root, "", {"sources": "a", "rows": {"text": 2}})

@@ -16,12 +16,12 @@ VISIBLE = ("a", " a ", "0", "-", "質問", "🙂", "\u0301a", "x\x00")
 
 
 @pytest.mark.parametrize("name", BLANK)
-def test_names_that_show_nothing_are_blank(name: str) -> None:
+def test_is_blank_invisible_name_is_true(name: str) -> None:
     assert is_blank(name)
 
 
 @pytest.mark.parametrize("name", VISIBLE)
-def test_other_names_are_not(name: str) -> None:
+def test_is_blank_visible_name_is_false(name: str) -> None:
     assert not is_blank(name)
 
 
@@ -44,13 +44,13 @@ def values(**changed: Any) -> dict[str, Any]:
         (lambda name: {"registry": {"model": name or " "}}, "registry.model"),
     ],
 )
-def test_a_preset_with_a_name_that_shows_nothing_is_refused(where: Any, key: str, blank: str) -> None:
+def test_check_preset_blank_name_is_refused(where: Any, key: str, blank: str) -> None:
     with pytest.raises(UserError) as refused:
         check_preset(values(**where(blank)))
     assert key in str(refused.value) and str(refused.value).isprintable()
 
 
-def test_strata_have_keys_of_their_own_and_are_read_back() -> None:
+def test_stratum_key_any_names_are_unique_and_reversible() -> None:
     parts = ("a", "a/b", "b", "b/c", "/", "a%2Fb", "%2F", "%", "a%25", "c")
     pairs = list(itertools.product(parts, repeat=2))
     keys = [stratum_key(*pair) for pair in pairs]
@@ -70,5 +70,5 @@ def test_strata_have_keys_of_their_own_and_are_read_back() -> None:
         ("質問は何ですか、教えて", 8, "質問は何ですか…"),
     ],
 )  # fmt: skip
-def test_texts_are_cut_between_words(text: str, most: int, cut: str) -> None:
+def test_shorten_long_text_is_cut_between_words(text: str, most: int, cut: str) -> None:
     assert shorten(text, most) == cut and len(cut) <= most

@@ -38,18 +38,18 @@ SECRET = "TOPSECRETQUERY"
         ("https://h/a?sig=${SIGNATURE}", "https://h/a?sig=${SIGNATURE}"),
     ],
 )
-def test_conceal_hides_values_and_is_stable(url: str, recorded: str) -> None:
+def test_conceal_secrets_query_values_are_masked_once(url: str, recorded: str) -> None:
     assert conceal_secrets(url) == recorded == conceal_secrets(recorded)
 
 
-def test_conceal_keeps_a_digest_of_what_may_name_the_file() -> None:
+def test_conceal_secrets_other_query_values_become_digests() -> None:
     one, other = conceal_secrets("https://h/a?name=first%20file"), conceal_secrets("https://h/a?name=second")
     assert one != other and "first" not in one and "second" not in other
     assert conceal_secrets(one) == one and reveal_secrets(one) == "https://h/a?name=first%20file"
     assert SECRET not in conceal_secrets(f"https://h/a?{SECRET}")
 
 
-def test_reveal_from_the_environment_or_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reveal_secrets_reads_environment_or_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     url_secrets.use_environment({"SIGNATURE": "s1"})
     assert reveal_secrets("https://h/a?sig=${SIGNATURE}") == "https://h/a?sig=s1"
     with pytest.raises(UserError, match="https://h/a needs OTHER, which is not set"):
@@ -68,7 +68,7 @@ def test_reveal_from_the_environment_or_with_a_sentence(monkeypatch: pytest.Monk
         f"x s3://u:{SECRET}@b/c?v={SECRET} y",
     ],
 )
-def test_hide_secrets_in_a_text(text: str) -> None:
+def test_hide_secrets_url_in_text_is_masked(text: str) -> None:
     assert SECRET not in hide_secrets(text) and "://" in hide_secrets(text)
     assert display_url(f"http://{SECRET}@h/b?x={SECRET}") == "http://h/b"
 
@@ -95,14 +95,14 @@ def test_hide_secrets_in_a_text(text: str) -> None:
         },
     ],
 )
-def test_preset_with_a_secret_is_refused_without_showing_it(values: dict[str, Any]) -> None:
+def test_check_preset_secret_in_address_is_refused_and_not_shown(values: dict[str, Any]) -> None:
     data = {"sources": [{"name": "s", "files": "a.txt"}], **values.get("data", {})}
     with pytest.raises(UserError) as caught:
         check_preset({"name": "x", **values, "data": data})
     assert SECRET not in str(caught.value)
 
 
-def test_remote_with_a_user_that_belongs_to_it_is_taken() -> None:
+def test_address_problem_user_of_remote_is_accepted() -> None:
     assert (
         remote.address_problem("ssh://me@host/versions")
         == ""
@@ -110,12 +110,12 @@ def test_remote_with_a_user_that_belongs_to_it_is_taken() -> None:
     )
 
 
-def test_addresses_that_differ_in_a_secret_alone_are_refused() -> None:
+def test_data_parameters_urls_differing_only_in_secret_are_refused() -> None:
     with pytest.raises(ValueError, match="https://h/a is there twice"):
         DataParameters(tuple(Source(f"s{key}", urls=f"https://h/a?key={key}") for key in "ab"))
 
 
-def test_signature_rotates_and_nothing_records_it(
+def test_ingest_rotated_signature_is_reused_and_not_recorded(
     tmp_path: Path,
     served: Served,  # noqa: F811
 ) -> None:
@@ -139,7 +139,7 @@ def test_signature_rotates_and_nothing_records_it(
         "https://joe:US/PW@host/a.csv",
     ],
 )  # fmt: skip
-def test_fault_sees_a_user_in_a_chain_and_a_password_with_a_slash(url: str) -> None:
+def test_secret_problem_user_or_password_in_url_is_found(url: str) -> None:
     assert url_secrets.secret_problem(url)
 
 
@@ -150,7 +150,7 @@ def test_fault_sees_a_user_in_a_chain_and_a_password_with_a_slash(url: str) -> N
         "http://${HOST}:${PORT}/a",
     ],
 )  # fmt: skip
-def test_fault_takes_hosts_with_ports_and_chains(url: str) -> None:
+def test_secret_problem_host_with_port_or_chain_is_accepted(url: str) -> None:
     assert url_secrets.secret_problem(url) == ""
 
 
@@ -162,7 +162,7 @@ def test_fault_takes_hosts_with_ports_and_chains(url: str) -> None:
         f"https://h/rows.csv;v={SECRET};token={SECRET}?sig={SECRET}#part",
     ],
 )
-def test_parameters_in_a_path_are_hidden_as_the_query_is(url: str) -> None:
+def test_conceal_secrets_path_parameters_are_hidden(url: str) -> None:
     recorded = url_secrets.conceal_secrets(url)
     assert SECRET not in recorded and url_secrets.reveal_secrets(recorded) == url
     assert SECRET not in display_url(url) + hide_secrets(f"cannot reach {url}")
@@ -171,7 +171,7 @@ def test_parameters_in_a_path_are_hidden_as_the_query_is(url: str) -> None:
     assert url_secrets.conceal_secrets(recorded) == recorded
 
 
-def test_a_fragment_behind_a_hidden_query_is_taken() -> None:
+def test_reveal_secrets_fragment_is_kept_unknown_query_is_refused() -> None:
     recorded = url_secrets.conceal_secrets(f"https://h/a.csv?sig={SECRET}")
     for fragment in ("#row=4", "#top", "#a?b=c"):
         assert url_secrets.reveal_secrets(recorded + fragment) == f"https://h/a.csv?sig={SECRET}{fragment}"
