@@ -17,7 +17,7 @@ def counted(*items: Sequence[float]) -> Agreement:
     return agreement
 
 
-def test_alpha_is_krippendorffs() -> None:
+def test_krippendorff_alpha_known_items_match_hand_calculation() -> None:
     # By hand: 4 items of 2 scores; observed (0+1+0+1)·2/8 = 1/2; all 8 scores are 1,1,2,3,3,3,1,2:
     # the sum of squared differences of ordered pairs is 2·(8·38 - 16²) = 96, so expected is 96/56.
     items = [[1.0, 1.0], [2.0, 3.0], [3.0, 3.0], [1.0, 2.0]]
@@ -28,12 +28,12 @@ def test_alpha_is_krippendorffs() -> None:
     assert math.isnan(counted([1.0], [2.0]).krippendorff_alpha)
 
 
-def test_agreement_of_pairs_is_of_signs() -> None:
+def test_agreement_of_pairs_compares_signs() -> None:
     assert counted([1.0, 2.0, -1.0]).of_pairs == pytest.approx(1 / 3)
     assert counted([1.0, 3.0], [-2.0, -1.0]).of_pairs == 1.0
     assert math.isnan(counted([1.0]).of_pairs)
 
 
-def test_items_ratings_and_people_are_counted() -> None:
+def test_agreement_add_item_counts_items_ratings_and_annotators() -> None:
     found = counted([1.0, 2.0, 3.0], [1.0, 2.0])
     assert (found.items, found.ratings, len(found.annotators)) == (2, 5, 3)

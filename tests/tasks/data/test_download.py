@@ -84,7 +84,7 @@ def parts(root: Path) -> list[Path]:
     return sorted((root / "var").rglob("*.part"))
 
 
-def test_what_was_fetched_once_is_not_fetched_again(served: Served, tmp_path: Path) -> None:
+def test_read_source_pinned_download_is_fetched_once(served: Served, tmp_path: Path) -> None:
     content = served.files["/texts/a.jsonl"]
     pinned = Source("s", urls=f"{served.url}#sha256={sha(content)}")
     said: list[str] = []
@@ -94,7 +94,7 @@ def test_what_was_fetched_once_is_not_fetched_again(served: Served, tmp_path: Pa
     assert served.asked == [] and len(said) == 1 and parts(tmp_path) == []
 
 
-def test_without_a_sum_the_server_is_asked_and_a_changed_file_fetched(served: Served, tmp_path: Path) -> None:
+def test_sources_digest_unpinned_url_follows_changed_file(served: Served, tmp_path: Path) -> None:
     source = Source("s", urls=served.url)
     parameters = DataParameters((source,))
     said: list[str] = []
@@ -106,7 +106,7 @@ def test_without_a_sum_the_server_is_asked_and_a_changed_file_fetched(served: Se
     assert read(source, tmp_path, said) == [b'{"text": "new"}\n'] and len(said) == 2
 
 
-def test_a_server_that_is_gone_leaves_the_last_copy_in_use(served: Served, tmp_path: Path) -> None:
+def test_read_source_unavailable_server_uses_last_copy(served: Served, tmp_path: Path) -> None:
     source = Source("s", urls=served.url)
     content, before = read(source, tmp_path), sources_digest(DataParameters((source,)), tmp_path)
     served.status = 503
@@ -116,14 +116,14 @@ def test_a_server_that_is_gone_leaves_the_last_copy_in_use(served: Served, tmp_p
     assert sources_digest(DataParameters((source,)), tmp_path) == before
 
 
-def test_a_break_goes_on_where_it_stopped(served: Served, tmp_path: Path) -> None:
+def test_read_source_broken_download_resumes(served: Served, tmp_path: Path) -> None:
     # The first answer of a try is only looked at where something is there already.
     served.breaks = [5000, 14000]
     assert read(Source("s", urls=served.url), tmp_path) == [served.files["/texts/a.jsonl"]]
     assert served.asked == ["", "", "bytes=5000-"]
 
 
-def test_a_killed_download_goes_on_in_the_next_run(
+def test_read_source_killed_download_resumes_in_next_run(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Source("s", urls=served.url)
@@ -144,7 +144,7 @@ def test_a_killed_download_goes_on_in_the_next_run(
     assert parts(tmp_path) == []
 
 
-def test_what_changed_meanwhile_is_not_put_together(
+def test_read_source_file_changed_during_download_is_fetched_whole(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Source("s", urls=served.url)
@@ -158,15 +158,13 @@ def test_what_changed_meanwhile_is_not_put_together(
 
 
 @pytest.mark.parametrize("trait", ["ranges", "marks"])
-def test_a_server_that_cannot_go_on_is_read_from_the_start(
-    served: Served, tmp_path: Path, trait: str
-) -> None:
+def test_read_source_server_without_resume_restarts(served: Served, tmp_path: Path, trait: str) -> None:
     setattr(served, trait, False)
     served.breaks = [5000]
     assert read(Source("s", urls=served.url), tmp_path) == [served.files["/texts/a.jsonl"]]
 
 
-def test_a_rest_that_does_not_fit_is_fetched_whole(
+def test_read_source_mismatched_rest_is_fetched_whole(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a mark the sum alone tells that the file was another when it broke off."""
@@ -183,7 +181,7 @@ def test_a_rest_that_does_not_fit_is_fetched_whole(
     assert read(source, tmp_path) == [right]
 
 
-def test_a_wrong_sum_shows_both_and_leaves_nothing(served: Served, tmp_path: Path) -> None:
+def test_read_source_wrong_checksum_shows_both_and_leaves_nothing(served: Served, tmp_path: Path) -> None:
     content = served.files["/texts/a.jsonl"]
     with pytest.raises(UserError) as caught:
         read(Source("s", urls=f"{served.url}?key=secret#sha256={'f' * 64}"), tmp_path)
@@ -192,7 +190,7 @@ def test_a_wrong_sum_shows_both_and_leaves_nothing(served: Served, tmp_path: Pat
     assert [path for path in (tmp_path / "var").rglob("a.jsonl*")] == []
 
 
-def test_a_half_without_a_length_is_not_taken_for_the_whole(served: Served, tmp_path: Path) -> None:
+def test_read_source_download_without_length_needs_checksum(served: Served, tmp_path: Path) -> None:
     content = served.files["/texts/a.jsonl"]
     served.length = False
     with pytest.raises(UserError, match="does not say how long it is"):
@@ -200,21 +198,21 @@ def test_a_half_without_a_length_is_not_taken_for_the_whole(served: Served, tmp_
     assert read(Source("s", urls=f"{served.url}#sha256={sha(content)}"), tmp_path) == [content]
 
 
-def test_what_is_not_there_is_said_at_once(served: Served, tmp_path: Path) -> None:
+def test_read_source_not_found_is_not_retried(served: Served, tmp_path: Path) -> None:
     gone = served.url.replace("a.jsonl", "gone.jsonl")
     with pytest.raises(UserError, match=r"gone\.jsonl: the server answers 404"):
         read(Source("s", urls=gone), tmp_path)
     assert len(served.asked) == 1
 
 
-def test_a_server_in_trouble_is_asked_again(served: Served, tmp_path: Path) -> None:
+def test_read_source_server_error_is_retried(served: Served, tmp_path: Path) -> None:
     served.status = 503
     with pytest.raises(UserError, match=r"cannot be fetched \(the server answers 503"):
         read(Source("s", urls=served.url), tmp_path)
     assert len(served.asked) == download.TRIES
 
 
-def test_an_address_of_this_machine(tmp_path: Path) -> None:
+def test_read_source_file_url_is_read_or_refused(tmp_path: Path) -> None:
     (tmp_path / "far.txt").write_text("far")
     source = Source("s", urls=f"file://{tmp_path}/far.txt")
     assert read(source, tmp_path) == [b"far"]
@@ -226,7 +224,7 @@ def test_an_address_of_this_machine(tmp_path: Path) -> None:
         read(Source("s", urls="nosuch://x/a.txt"), tmp_path)
 
 
-def test_a_full_disk_is_said(served: Served, tmp_path: Path) -> None:
+def test_copy_stream_full_disk_is_refused(served: Served, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
     with pytest.raises(UserError, match="the disk is full; make room"):
@@ -261,7 +259,9 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.stop()
 
 
-def test_s3(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_source_s3_object_is_fetched_resumed_and_refreshed(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download, "PAUSE", 0.0)
     content = os.urandom(3 << 20)
     s3.put_object(Bucket="corpus", Key="a/b.txt", Body=content)

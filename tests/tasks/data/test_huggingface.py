@@ -28,7 +28,7 @@ def rows(source: Source, root: Path) -> list[dict[str, Any]]:
     return [item.values for item in file.items()]
 
 
-def test_a_saved_data_set(saved: Path) -> None:
+def test_read_source_saved_dataset_is_read(saved: Path) -> None:
     assert rows(Source("s", dataset="single"), saved) == [
         {"text": "one", "tags": ["a"]}, {"text": "two", "tags": []},
     ]  # fmt: skip
@@ -36,7 +36,7 @@ def test_a_saved_data_set(saved: Path) -> None:
     assert not list((saved / "var").rglob("*.part"))
 
 
-def test_a_data_set_that_is_not_clear_is_named(saved: Path) -> None:
+def test_read_source_ambiguous_dataset_is_refused(saved: Path) -> None:
     with pytest.raises(UserError, match="both has several splits; name one of train, test"):
         rows(Source("s", dataset="both"), saved)
     with pytest.raises(UserError, match="both has no split 'valid'; name one of train, test"):
@@ -48,7 +48,7 @@ def test_a_data_set_that_is_not_clear_is_named(saved: Path) -> None:
         rows(Source("s", dataset="our/set"), saved)
 
 
-def test_the_digest_of_a_data_set_follows_its_files(saved: Path) -> None:
+def test_sources_digest_dataset_follows_its_files(saved: Path) -> None:
     def of(**values: str) -> str:
         return sources_digest(DataParameters((Source("s", **values),)), saved)
 
@@ -58,7 +58,7 @@ def test_the_digest_of_a_data_set_follows_its_files(saved: Path) -> None:
     assert of(dataset="our/set", revision="1") != of(dataset="our/set", revision="2")
 
 
-def test_without_the_library_one_sentence_says_what_to_install(
+def test_read_source_without_datasets_library_names_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
@@ -66,7 +66,7 @@ def test_without_the_library_one_sentence_says_what_to_install(
         rows(Source("s", dataset="our/set", revision="1"), tmp_path)
 
 
-def test_classes_of_a_saved_data_set_are_read_by_their_names(tmp_path: Path) -> None:
+def test_dataset_head_class_labels_become_names(tmp_path: Path) -> None:
     """Labels, choices and scores that are classes mean their names, also in lists and objects."""
     datasets = pytest.importorskip("datasets")
     classes = datasets.ClassLabel

@@ -28,7 +28,7 @@ def lay(rows: Path, *people: str) -> None:
     write_rows(rows / "ratings" / "00000.jsonl", ratings)
 
 
-def test_labels_are_told_of_once(tmp_path: Path) -> None:
+def test_find_new_labels_remembered_labels_are_not_repeated(tmp_path: Path) -> None:
     lay(tmp_path / "rows", "ann", "ben")
     known = known_labels(tmp_path, "a/preset")
     came = known.find_new_labels(tmp_path / "rows", "first")
@@ -47,7 +47,7 @@ def test_labels_are_told_of_once(tmp_path: Path) -> None:
     )
 
 
-def test_labels_that_are_gone_are_no_news(tmp_path: Path) -> None:
+def test_find_new_labels_removed_labels_are_not_new(tmp_path: Path) -> None:
     lay(tmp_path / "rows", "ann", "ben")
     known = known_labels(tmp_path, "demo")
     known.remember_labels(tmp_path / "rows", "first", "data-1")
@@ -55,7 +55,7 @@ def test_labels_that_are_gone_are_no_news(tmp_path: Path) -> None:
     assert not known.find_new_labels(tmp_path / "rows", "second")
 
 
-def test_a_rating_that_lost_a_score_is_no_news_and_one_that_got_one_is(tmp_path: Path) -> None:
+def test_find_new_labels_lost_score_is_not_new_added_score_is(tmp_path: Path) -> None:
     lay(tmp_path / "rows", "ann+ben", "ben")
     known = known_labels(tmp_path, "demo")
     known.remember_labels(tmp_path / "rows", "first", "data-1")
@@ -66,7 +66,7 @@ def test_a_rating_that_lost_a_score_is_no_news_and_one_that_got_one_is(tmp_path:
     assert came.rows["ratings"] == 1 and came.annotators == {"cay": 1}
 
 
-def test_rows_that_are_admitted_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notified_hash_admitted_row_resets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     label = {"prompt": "What is old?", "a": "The mill.", "b": "Us?", "choice": "a", "annotator": "ann"}
     rows = [{"text": "The mill is old."}, label, {**label, "a": "The \u0000 mill."}]

@@ -54,7 +54,7 @@ def members(root: Path, *wanted: str) -> list[bytes]:
     return read(Source("s", archive="x", members=wanted), root, x=archive)
 
 
-def test_members_are_read_also_from_an_archive_in_an_archive(tmp_path: Path) -> None:
+def test_read_source_members_of_nested_archive_are_read(tmp_path: Path) -> None:
     assert members(tmp_path, "texts/a.txt", "texts/inner.tar.gz!inner/b.txt") == [b"shallow", b"deep"]
 
 
@@ -72,7 +72,7 @@ def test_members_are_read_also_from_an_archive_in_an_archive(tmp_path: Path) -> 
         ("texts/inner.tar.gz!inner/big", "inner/big unpacks to 2000 bytes, above 1000"),
     ],
 )
-def test_members_that_are_no_plain_files_are_refused(
+def test_read_source_member_that_is_no_plain_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str, said: str
 ) -> None:
     monkeypatch.setattr(package_archive, "LARGEST_MEMBER", 1000)
@@ -80,21 +80,19 @@ def test_members_that_are_no_plain_files_are_refused(
         members(tmp_path, member)
 
 
-def test_a_member_that_is_larger_than_it_says_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounded_stream_oversized_member_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_archive, "LARGEST_MEMBER", 100)
     with pytest.raises(UserError, match="unpacks to 101 bytes"):
         package_archive._bounded_stream(io.BytesIO(bytes(1000)), "a.zip", "bomb")
 
 
-def test_a_tar_that_unpacks_without_end_is_not_read_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_source_endless_tar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_archive, "FARTHEST_MEMBER", 1000)
     with pytest.raises(UserError, match="unpacks to more than 1000 bytes; it was not read on"):
         members(tmp_path, "texts/inner.tar.gz!inner/none")
 
 
-def test_an_archive_with_a_wrong_checksum_shows_both_sums(tmp_path: Path) -> None:
+def test_read_source_wrong_archive_checksum_shows_both(tmp_path: Path) -> None:
     archive = archive_in(tmp_path / "var" / "cache" / "downloads")
     wrong = Archive(archive.package, archive.file, "f" * 64)
     with pytest.raises(UserError, match="nothing was read") as caught:
@@ -102,7 +100,7 @@ def test_an_archive_with_a_wrong_checksum_shows_both_sums(tmp_path: Path) -> Non
     assert archive.sha256 in str(caught.value) and "f" * 64 in str(caught.value)
 
 
-def test_a_package_that_cannot_be_fetched_says_what_to_do(tmp_path: Path) -> None:
+def test_fetch_archive_unavailable_package_says_what_to_do(tmp_path: Path) -> None:
     absent = Archive("chatmill-has-no-such-package==0.0.1", "no-such-0.0.1.whl", "0" * 64)
     with pytest.raises(UserError, match=r"could not be downloaded .* yourself"):
         package_archive.fetch_archive(absent, tmp_path)
@@ -138,7 +136,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_fetch_source_archive_runs_no_code_of_it(tmp_path: Path, index: Path, right: bool) -> None:
+def test_fetch_archive_source_archive_runs_no_code(tmp_path: Path, index: Path, right: bool) -> None:
     # The archive is one whose code runs when it is built.
     with tarfile.open(index / "evil-1.0.tar.gz") as packed:
         packed.extractall(tmp_path / "built", filter="data")
@@ -158,7 +156,7 @@ def test_fetch_source_archive_runs_no_code_of_it(tmp_path: Path, index: Path, ri
     assert not (tmp_path / "ran").exists()
 
 
-def test_fetch_file_of_another_version_or_package_is_not_found(tmp_path: Path, index: Path) -> None:
+def test_fetch_archive_other_version_or_package_is_not_found(tmp_path: Path, index: Path) -> None:
     for package, file in (("evil==2.0", "evil-2.0.tar.gz"), ("other==1.0", "other-1.0.tar.gz")):
         with pytest.raises(UserError, match=f"has {file}"):
             fetch_archive(Archive(package, file, "0" * 64, sdist=True), tmp_path / "var")
@@ -183,29 +181,29 @@ def test_fetch_file_of_another_version_or_package_is_not_found(tmp_path: Path, i
         "==1.0",
     ],
 )
-def test_package_that_is_no_name_with_exact_version_is_refused(package: str) -> None:
+def test_archive_package_without_exact_version_is_refused(package: str) -> None:
     with pytest.raises(ValueError, match="a name and an exact version are right"):
         Archive(package, "evil-1.0.whl", "0" * 64)
 
 
 @pytest.mark.parametrize("package", ["a==1", "Zope.interface==5.4.0", "x_y==1!2.0rc1.post2.dev3+local.7"])
-def test_package_names_and_versions_of_the_index_are_taken(package: str) -> None:
+def test_archive_valid_package_and_version_are_accepted(package: str) -> None:
     assert Archive(package, "evil-1.0.whl", "0" * 64).name == package.partition("==")[0]
 
 
 @pytest.mark.parametrize("file", ["..", ".", "../evil.whl", "-o.whl", "a/b.whl", "", "evil.whl\n"])
-def test_file_that_is_no_plain_name_is_refused(file: str) -> None:
+def test_archive_file_that_is_no_plain_name_is_refused(file: str) -> None:
     with pytest.raises(ValueError, match="plain name is right"):
         Archive("evil==1.0", file, "0" * 64)
 
 
 @pytest.mark.parametrize(("sum_of", "sdist"), [("z" * 64, False), ("0" * 63, False), ("0" * 64, True)])
-def test_sum_or_kind_that_cannot_be_is_refused(sum_of: str, sdist: bool) -> None:
+def test_archive_invalid_checksum_or_kind_is_refused(sum_of: str, sdist: bool) -> None:
     with pytest.raises(ValueError, match=r"is right|are right"):
         Archive("evil==1.0", "evil-1.0.whl", sum_of, sdist)
 
 
-def test_pip_is_given_no_password_of_the_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_archive_pip_gets_no_server_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = tmp_path / "seen"
     # Python runs this file at its start.
     (tmp_path / "sitecustomize.py").write_text(

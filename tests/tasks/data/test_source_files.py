@@ -29,14 +29,14 @@ ALL = ["texts/a.txt", "texts/sub/b.txt", "texts/sub/deep/c.txt"]
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("links", [["."], [".", "."], ["..", "sub"], ["sub", "sub/deep", ".", "../texts"]])
 @pytest.mark.parametrize("pattern", ["texts", "texts/**/*.txt", "t*/**/*.txt"])
-def test_loops_of_links_end_and_count_each_file_once(root: Path, links: list[str], pattern: str) -> None:
+def test_own_files_link_loops_count_each_file_once(root: Path, links: list[str], pattern: str) -> None:
     for number, target in enumerate(links):
         (root / "texts" / f"z{number}").symlink_to(target)
     (root / "texts" / "sub" / "deep" / "up").symlink_to("../..")
     assert names(root, pattern) == ALL
 
 
-def test_links_to_one_file_count_once(root: Path) -> None:
+def test_own_files_links_to_one_file_count_once(root: Path) -> None:
     (root / "texts" / "b1.txt").symlink_to("a.txt")
     (root / "texts" / "b2.txt").symlink_to("b1.txt")
     assert names(root, "texts") == ALL
@@ -55,13 +55,13 @@ def test_links_to_one_file_count_once(root: Path) -> None:
         ("texts/**/deep/*", ALL[2:]),
     ],
 )
-def test_globs_as_python_has_them(root: Path, pattern: str, found: list[str]) -> None:
+def test_own_files_glob_patterns_match_as_in_python(root: Path, pattern: str, found: list[str]) -> None:
     assert names(root, pattern) == found
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("files", ["texts", "texts/*", "texts/**/*.txt", "texts/sub/pipe.txt"])
-def test_pipes_devices_and_dangling_links_are_refused(root: Path, files: str) -> None:
+def test_own_files_pipe_device_or_dangling_link_is_refused(root: Path, files: str) -> None:
     deep = files != "texts/*"
     pipe = root / "texts" / ("sub/pipe.txt" if deep else "pipe.txt")
     os.mkfifo(pipe)

@@ -59,7 +59,7 @@ def names(source: Source, root: Path) -> list[str]:
         ({"files": "f", "quarantine": 1.5}, r"quarantine is 1\.5; it is a share"),
     ],
 )
-def test_a_source_that_is_wrong_says_what_is_right(values: dict[str, Any], said: str) -> None:
+def test_source_invalid_values_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said) as caught:
         Source("mine", **values)
     assert str(caught.value).startswith("source mine: ") and "secret" not in str(caught.value)
@@ -76,7 +76,7 @@ OWN = Source("mine", files="texts/*.jsonl")
         ({"sources": (Source("a", archive="x", members=("m",)),)}, "not among archives"),
     ],
 )
-def test_data_parameters_name_what_is_wrong(values: dict[str, Any], said: str) -> None:
+def test_data_parameters_invalid_sources_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         DataParameters(**values)
 
@@ -93,7 +93,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_glob_a_folder_and_a_list(root: Path) -> None:
+def test_own_files_glob_folder_and_list_are_expanded(root: Path) -> None:
     assert names(Source("s", files="texts/*.txt"), root) == ["texts/a.txt", "texts/b.txt"]
     folder = ["texts/a.txt", "texts/b.txt", "texts/deep/c.md.gz", "texts/deep/d.jsonl.zst"]
     assert names(Source("s", files="texts"), root) == folder
@@ -101,13 +101,13 @@ def test_a_glob_a_folder_and_a_list(root: Path) -> None:
     assert names(listed, root) == ["texts/b.txt", "texts/a.txt"]
 
 
-def test_files_are_not_read_before_they_are_parsed(root: Path) -> None:
+def test_read_source_files_are_opened_lazily(root: Path) -> None:
     source = Source("s", files="texts/a.txt")
     (file,) = read_source(source, DataParameters((source,)), root, print)
     assert (file.origin, file.content, file.path) == ("texts/a.txt", b"", root / "texts/a.txt")
 
 
-def test_a_glob_may_lead_out_of_the_folder(root: Path) -> None:
+def test_read_source_path_outside_project_is_read(root: Path) -> None:
     project = root / "project"
     project.mkdir()
     source = Source("s", files="../texts/a.txt")
@@ -126,13 +126,13 @@ def test_a_glob_may_lead_out_of_the_folder(root: Path) -> None:
         (("texts/a.txt", "texts/*.csv"), r"source s: texts/\*\.csv matches no file"),
     ],
 )
-def test_what_matches_nothing_is_named(root: Path, files: Any, said: str) -> None:
+def test_read_source_pattern_without_match_is_refused(root: Path, files: Any, said: str) -> None:
     (root / "empty").mkdir()
     with pytest.raises(UserError, match=said):
         read(Source("s", files=files), root)
 
 
-def test_the_parser_is_told_what_the_source_says(root: Path) -> None:
+def test_reading_of_source_gives_parse_options(root: Path) -> None:
     (root / "view.xml").write_text("<View/>")
     source = Source("s", files="texts", columns={"text": "body"}, aspect="tone", labelling="view.xml")
     reading = reading_of(source, root)
@@ -143,7 +143,7 @@ def test_the_parser_is_told_what_the_source_says(root: Path) -> None:
         reading_of(Source("s", files="texts", labelling="gone.xml"), root)
 
 
-def test_labels_of_unknown_annotators_are_refused() -> None:
+def test_check_annotators_unknown_person_is_refused() -> None:
     known = Source("s", files="f", annotators=("ana", "bo"))
     by = functools.partial(comparison_row, "q", "x", "y", "a", "tone", source="s", group="g")
     rated = functools.partial(rating_row, "q", "x", [1.0, 2.0], aspect="tone", source="s", group="g")
@@ -159,7 +159,7 @@ def test_labels_of_unknown_annotators_are_refused() -> None:
 # The digest of sources
 
 
-def test_the_digest_follows_content_and_what_changes_rows(root: Path) -> None:
+def test_sources_digest_follows_content_and_row_options(root: Path) -> None:
     def of(**values: Any) -> str:
         return sources_digest(DataParameters((Source("s", files="texts/*.txt", **values),)), root)
 
@@ -172,7 +172,7 @@ def test_the_digest_follows_content_and_what_changes_rows(root: Path) -> None:
     assert of() != changed
 
 
-def test_a_file_is_summed_once_while_it_stays_as_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_digest_unchanged_file_is_hashed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summed: list[Path] = []
     whole = checksums.file_sum
     monkeypatch.setattr(checksums, "file_sum", lambda path, kind: summed.append(path) or whole(path, kind))
@@ -186,7 +186,7 @@ def test_a_file_is_summed_once_while_it_stays_as_it_is(root: Path, monkeypatch: 
     assert sources_digest(parameters, root) == first and len(summed) == 5
 
 
-def test_json_of_a_description_does_not_depend_on_its_order(tmp_path: Path) -> None:
+def test_sources_digest_column_order_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     one, two = ({"text": "x", "prompt": "y"}, {"prompt": "y", "text": "x"})
     assert json.dumps(one) != json.dumps(two)

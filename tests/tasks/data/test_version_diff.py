@@ -20,7 +20,7 @@ def root(tmp_path: Path) -> Path:
     return three_texts(tmp_path / "project")
 
 
-def test_rows_are_added_changed_and_gone_by_kind_and_source(root: Path) -> None:
+def test_compare_versions_counts_added_changed_and_gone_rows(root: Path) -> None:
     lay(
         root, *texts("one", "two", "three"),
         pair_row("What is a nat?", "A small fly.", "chat", "nat"),
@@ -57,7 +57,7 @@ def test_rows_are_added_changed_and_gone_by_kind_and_source(root: Path) -> None:
     assert len(compare_versions(root, before, after, rows=9).examples) == 7
 
 
-def test_a_mended_answer_is_shown_before_and_after(root: Path) -> None:
+def test_compare_versions_changed_answer_is_shown_before_and_after(root: Path) -> None:
     lay(root, pair_row("What is a nat?", "A fly.", "chat", "nat"))
     before = versions.add_version(root, "", meta("a", pairs=1))
     lay(root, pair_row("What is a nat?", "A unit.", "chat", "nat"))
@@ -68,7 +68,7 @@ def test_a_mended_answer_is_shown_before_and_after(root: Path) -> None:
     )
 
 
-def test_what_is_missing_comes_from_the_remote_and_data_stays(root: Path, tmp_path: Path) -> None:
+def test_compare_versions_missing_version_is_fetched_data_stays(root: Path, tmp_path: Path) -> None:
     remote = str(tmp_path / "remote")
     before = versions.add_version(root, remote, meta("a", text=3))
     lay(root, *texts("one", "two"))
@@ -80,7 +80,7 @@ def test_what_is_missing_comes_from_the_remote_and_data_stays(root: Path, tmp_pa
     assert contents(root) == now
 
 
-def test_a_version_that_is_nowhere_is_one_sentence(root: Path, tmp_path: Path) -> None:
+def test_compare_versions_unavailable_version_is_refused(root: Path, tmp_path: Path) -> None:
     before = versions.add_version(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")
     with pytest.raises(UserError, match=r"not in DVC's cache on this machine, and no remote is known"):
@@ -91,7 +91,7 @@ def test_a_version_that_is_nowhere_is_one_sentence(root: Path, tmp_path: Path) -
         compare_versions(root, before, WORKING)
 
 
-def test_a_version_of_the_former_layout_can_be_compared(root: Path) -> None:
+def test_compare_versions_former_layout_is_read(root: Path) -> None:
     shutil.rmtree(root / "data")
     write_rows(root / "data" / "text.jsonl", texts("one", "two"))
     before = versions.add_version(root, "", meta("a", text=2))
@@ -99,7 +99,7 @@ def test_a_version_of_the_former_layout_can_be_compared(root: Path) -> None:
     assert compare_versions(root, before, WORKING).counts == [Count("text", "tales", 1, 0, 0)]
 
 
-def test_rows_out_of_order_are_named(root: Path) -> None:
+def test_compare_versions_unsorted_rows_are_refused(root: Path) -> None:
     versions.add_version(root, "", meta("a", text=3))
     before = versions.read_pointer(root)["md5"]
     path = root / "data" / "text" / "00001.jsonl"
@@ -108,7 +108,7 @@ def test_rows_out_of_order_are_named(root: Path) -> None:
         compare_versions(root, before, WORKING)
 
 
-def test_a_row_that_is_broken_is_named(root: Path) -> None:
+def test_compare_versions_broken_row_is_refused(root: Path) -> None:
     before = versions.add_version(root, "", meta("a", text=3))
     path = root / "data" / "text" / "00001.jsonl"
     path.write_text(path.read_text()[:-10] + "\n")

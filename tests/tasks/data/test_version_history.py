@@ -18,7 +18,7 @@ def root(tmp_path: Path) -> Path:
     return three_texts(tmp_path / "project")
 
 
-def test_the_log_has_every_version_that_was_committed_and_the_one_that_is_not(root: Path) -> None:
+def test_version_log_lists_committed_and_uncommitted_versions(root: Path) -> None:
     git(root, "init", "-q")
     first = versions.add_version(root, "", meta("a", text=3))
     git(root, "add", "data.dvc")
@@ -41,7 +41,7 @@ def test_the_log_has_every_version_that_was_committed_and_the_one_that_is_not(ro
     assert version_history.last_accepted(root) == second
 
 
-def test_without_git_the_versions_of_this_folder_are_known(root: Path) -> None:
+def test_version_log_without_git_lists_remembered_versions(root: Path) -> None:
     first = versions.add_version(root, "", meta("a", text=3))
     lay(root, *texts("one", "two"))
     second = versions.add_version(root, "", meta("b", text=2))
@@ -50,7 +50,7 @@ def test_without_git_the_versions_of_this_folder_are_known(root: Path) -> None:
     assert version_history.find_version_hash(root, first[:8]) == first
 
 
-def test_a_version_that_comes_back_is_remembered_once(root: Path) -> None:
+def test_add_version_repeated_version_is_remembered_once(root: Path) -> None:
     first = versions.add_version(root, "", meta("a", text=3))
     lay(root, *texts("one", "two"))
     versions.add_version(root, "", meta("b", text=2))
@@ -59,13 +59,13 @@ def test_a_version_that_comes_back_is_remembered_once(root: Path) -> None:
     assert len(versions.remembered_versions(root)) == 2
 
 
-def test_there_is_nothing_to_compare_with_before_the_second_version(root: Path) -> None:
+def test_last_accepted_before_second_version_is_refused(root: Path) -> None:
     versions.add_version(root, "", meta("a", text=3))
     with pytest.raises(UserError, match="there is no earlier version"):
         version_history.last_accepted(root)
 
 
-def test_a_version_is_found_by_revision_and_by_hash(root: Path) -> None:
+def test_find_version_hash_revision_or_hash_is_found(root: Path) -> None:
     git(root, "init", "-q")
     first = versions.add_version(root, "", meta("a", text=3))
     git(root, "add", "data.dvc")
@@ -83,13 +83,13 @@ def test_a_version_is_found_by_revision_and_by_hash(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing", "abc", "--all", "zzzzzz", ""])
-def test_what_is_no_version_is_said(root: Path, name: str) -> None:
+def test_find_version_hash_unknown_name_is_refused(root: Path, name: str) -> None:
     versions.add_version(root, "", meta("a", text=3))
     with pytest.raises(UserError, match="is no version: neither a git revision nor 4 or more digits"):
         version_history.find_version_hash(root, name)
 
 
-def test_a_beginning_that_two_versions_share_names_both(root: Path) -> None:
+def test_find_version_hash_ambiguous_prefix_names_both(root: Path) -> None:
     entries = [{"md5": f"abcd{n}{'0' * 27}.dir", "meta": {}, "made": ""} for n in (1, 2)]
     path = root / versions.KNOWN
     path.parent.mkdir(parents=True)

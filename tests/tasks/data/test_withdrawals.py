@@ -81,7 +81,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_left_of_a_row() -> None:
+def test_filter_row_withdrawn_person_or_row_is_removed() -> None:
     gone = Withdrawn(annotators=frozenset({"ann"}))
     label = comparison_row("p", "x", "y", "a", "tone", "ann", "s", "g")
     text = text_row("ann", "s")
@@ -101,7 +101,7 @@ def test_what_is_left_of_a_row() -> None:
     assert again.filter_row(rating_row("p", "c", [1, 5], ["ann", "dee"], "helpfulness", "s", "g")) is not None
 
 
-def test_a_person_s_labels_leave_as_a_new_version(root: Path) -> None:
+def test_ingest_withdrawn_person_makes_new_version(root: Path) -> None:
     before = versions.read_pointer(root)
     found = withdraw(root, ["ann"], [])
     assert found.gone == {("comparisons", "texts/a.jsonl"): 1}
@@ -135,7 +135,7 @@ def test_a_person_s_labels_leave_as_a_new_version(root: Path) -> None:
     assert make(root).reused and len(ids(root, "comparisons")) == 2
 
 
-def test_rows_leave_from_every_source_that_has_them(root: Path) -> None:
+def test_ingest_withdrawn_rows_leave_every_source(root: Path) -> None:
     number = text_row("one", "mine").id
     (rating,) = ids(root, "ratings")
     found = withdraw(root, [], [number[:6], rating])
@@ -149,7 +149,7 @@ def test_rows_leave_from_every_source_that_has_them(root: Path) -> None:
     assert ids(root, "text") == [text_row("two", "mine").id] and ids(root, "ratings") == []
 
 
-def test_a_row_that_was_mended_to_be_a_person_s_leaves_by_its_id(root: Path) -> None:
+def test_find_leaving_row_admitted_for_person_is_withdrawn_by_id(root: Path) -> None:
     (row,) = [row for row in read_shards(root / "data" / "comparisons") if row["annotator"] == "ann"]
     mended = {"id": row["id"], **SIGNED, "row": {**row, "annotator": "cay"}}
     (root / "configs").mkdir()
@@ -160,7 +160,7 @@ def test_a_row_that_was_mended_to_be_a_person_s_leaves_by_its_id(root: Path) -> 
     assert [row["annotator"] for row in read_shards(root / "data" / "comparisons")] == ["ben"]
 
 
-def test_a_source_may_lose_all_its_rows_and_its_stranger(root: Path) -> None:
+def test_ingest_source_may_lose_all_rows_and_unknown_annotator(root: Path) -> None:
     withdraw(root, ["ann"], ids(root, "text"))
     apart = [Source(name, "rows", files=f"texts/{name}.jsonl", annotators=("ben",)) for name in "ab"]
     make(root, DataParameters(tuple(apart)))
@@ -177,7 +177,7 @@ def test_a_source_may_lose_all_its_rows_and_its_stranger(root: Path) -> None:
         ([], [], "nothing is named"),
     ],
 )
-def test_who_or_what_is_not_there_is_one_sentence(
+def test_find_leaving_unknown_person_or_id_is_refused(
     root: Path, people: list[str], given: list[str], says: str
 ) -> None:
     with pytest.raises(UserError, match=says):
@@ -185,7 +185,7 @@ def test_who_or_what_is_not_there_is_one_sentence(
     assert not (root / WITHDRAWN).exists()
 
 
-def test_a_mistyped_id_leads_to_the_right_one_with_the_line_of_the_file(root: Path) -> None:
+def test_read_ids_mistyped_id_is_refused_with_line_and_suggestion(root: Path) -> None:
     number = ids(root, "text")[0]
     wrong = number[:3] + ("0" if number[3] != "0" else "1") + number[4:]
     (root / "ids.txt").write_text(f"{number}\n\n{wrong}\n")
@@ -211,9 +211,7 @@ def test_a_mistyped_id_leads_to_the_right_one_with_the_line_of_the_file(root: Pa
         ({"annotator": "a", "why": "w", "time": NOW}, "by is null"),
     ],
 )
-def test_a_line_that_is_no_withdrawal_is_named_and_nothing_is_made(
-    root: Path, line: dict[str, Any], says: str
-) -> None:
+def test_ingest_invalid_withdrawal_line_is_refused(root: Path, line: dict[str, Any], says: str) -> None:
     good = json.dumps({"annotator": "ann", **SIGNED})
     (root / "configs").mkdir(exist_ok=True)
     (root / WITHDRAWN).write_text(f"{good}\n{json.dumps(line)}\n")
@@ -224,7 +222,7 @@ def test_a_line_that_is_no_withdrawal_is_named_and_nothing_is_made(
     assert len((root / WITHDRAWN).read_text().splitlines()) == 2
 
 
-def test_a_version_that_is_pinned_must_be_without_them(root: Path) -> None:
+def test_ingest_pinned_version_with_withdrawn_rows_is_refused(root: Path) -> None:
     pinned = versions.read_pointer(root)
     withdraw(root, ["ann"], [])
     assert pinned and count_withdrawn(root / "data", read_withdrawn(root)) == {"comparisons": 1, "ratings": 1}
@@ -234,7 +232,7 @@ def test_a_version_that_is_pinned_must_be_without_them(root: Path) -> None:
     assert make(root, DataParameters((OWN,), version=now)).metrics["data_hash"] == now
 
 
-def test_a_withdrawal_is_no_shrinking_and_other_losses_are(root: Path) -> None:
+def test_accepted_rows_withdrawal_is_no_shrinkage_other_loss_is(root: Path) -> None:
     def git(*words: str) -> None:
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", "-C", str(root), *who, *words], check=True, capture_output=True)
@@ -258,7 +256,7 @@ def test_a_withdrawal_is_no_shrinking_and_other_losses_are(root: Path) -> None:
     assert accepted_rows(ValidateParameters(), root)["text"] == 2
 
 
-def test_a_dry_run_leaves_them_out_too(root: Path) -> None:
+def test_dry_run_withdrawn_rows_are_left_out(root: Path) -> None:
     withdraw(root, ["ann"], [text_row("one", "mine").id])
     with dry_run(DataParameters((OWN,)), ValidateParameters(), root, lambda event: None) as found:
         assert found.rows is not None
@@ -267,7 +265,7 @@ def test_a_dry_run_leaves_them_out_too(root: Path) -> None:
 
 
 @pytest.mark.parametrize("withdrawn_then", [True, False])
-def test_a_past_run_is_made_again_with_what_it_had(root: Path, withdrawn_then: bool) -> None:
+def test_place_data_past_run_gets_rows_withdrawn_since(root: Path, withdrawn_then: bool) -> None:
     if withdrawn_then:
         withdraw(root, ["ann"], ids(root, "ratings"))
     made = make(root)
@@ -283,7 +281,7 @@ def test_a_past_run_is_made_again_with_what_it_had(root: Path, withdrawn_then: b
     assert make(tree, DataParameters((here,))).metrics["data_hash"] == made.metrics["data_hash"]
 
 
-def test_a_file_that_changes_while_it_is_read_makes_no_version(root: Path) -> None:
+def test_ingest_file_changed_while_read_makes_no_version(root: Path) -> None:
     before = (root / "data.dvc").read_bytes()
 
     def on_event(event: Event) -> None:
@@ -298,7 +296,7 @@ def test_a_file_that_changes_while_it_is_read_makes_no_version(root: Path) -> No
     assert not any(row.text == "three" for row in read_rows(root / "data" / "text", "text"))
 
 
-def test_two_ingestions_of_one_project_take_turns(root: Path) -> None:
+def test_ingest_two_at_once_take_turns(root: Path) -> None:
     before, waits = (root / "data.dvc").read_bytes(), Event()
 
     def on_event(event: Event) -> None:
@@ -367,7 +365,7 @@ def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Preset]:
     yield read_preset(REPOSITORY / "configs" / "smoke.yaml")
 
 
-def test_only_what_depends_on_a_person_s_labels_is_made_again(smoke: Preset) -> None:
+def test_pipeline_withdrawal_changes_only_dependent_stages(smoke: Preset) -> None:
     def outputs() -> dict[str, StageOutput]:
         pipeline.pipeline.fn(smoke)
         return dict(Keys.found)
@@ -431,7 +429,7 @@ def of_an_older_chatmill(root: Path) -> None:
     [emptied, torn, other_branch, cloned, another_person, of_an_older_chatmill],
     ids=lambda one: one.__name__,
 )
-def test_version_with_fewer_withdrawals_is_refused_unless_asked_for(root: Path, lose: Any) -> None:
+def test_ingest_fewer_withdrawals_are_refused_unless_readmitted(root: Path, lose: Any) -> None:
     shutil.copy(root / "data.dvc", root / "before.dvc")
     withdraw(root, ["ann", "ben"], [])
     make(root)
@@ -449,7 +447,7 @@ def test_version_with_fewer_withdrawals_is_refused_unless_asked_for(root: Path, 
     assert (root / "data.dvc").read_text() != now
 
 
-def test_what_the_last_version_left_out_is_noted_when_it_is_reused(root: Path) -> None:
+def test_ingest_reused_version_notes_its_withdrawals(root: Path) -> None:
     withdraw(root, ["ann"], [])
     make(root)
     (root / LAST).unlink()
@@ -470,7 +468,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_of_rows_is_named_with_its_line(tmp_path: Path, damage: str) -> None:
+def test_find_leaving_damaged_rows_file_is_named_with_line(tmp_path: Path, damage: str) -> None:
     write(tmp_path, {**LABEL, "annotator": "ann"}, RATED)
     make(tmp_path)
     path = next((tmp_path / "data" / "ratings").glob("*.jsonl"))

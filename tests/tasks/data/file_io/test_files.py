@@ -62,7 +62,7 @@ def values(file: SourceFile) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("suffix", PACKED)
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_every_container_gives_the_same_objects(name: str, suffix: str, tmp_path: Path) -> None:
+def test_source_file_items_same_objects_from_every_container(name: str, suffix: str, tmp_path: Path) -> None:
     content = PACKED[suffix](CONTAINERS[name])
     path = tmp_path / "anything"
     path.write_bytes(content)
@@ -70,7 +70,7 @@ def test_every_container_gives_the_same_objects(name: str, suffix: str, tmp_path
     assert values(SourceFile(name + suffix, path=path)) == ROWS
 
 
-def test_items_say_where_they_stand() -> None:
+def test_source_file_items_have_line_or_row_numbers() -> None:
     def places(name: str) -> list[str]:
         return [item.where.removeprefix(f"{name}, ") for item in SourceFile(name, CONTAINERS[name]).items()]
 
@@ -85,7 +85,7 @@ def test_items_say_where_they_stand() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("name", [name for name in CONTAINERS if name != "table.parquet"])
-def test_text_with_a_mark_is_read_and_said(name: str, encoding: str, tmp_path: Path) -> None:
+def test_source_file_byte_order_mark_sets_encoding(name: str, encoding: str, tmp_path: Path) -> None:
     mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
     path = tmp_path / "marked"
     path.write_bytes((mark + CONTAINERS[name].decode()).encode(encoding))
@@ -109,14 +109,16 @@ def test_text_with_a_mark_is_read_and_said(name: str, encoding: str, tmp_path: P
         ("a.jsonl", b"\xff\xfe{\0}\0\n", r"a\.jsonl: not UTF-16 at byte 6"),
     ],
 )
-def test_other_bytes_are_refused_with_their_place(name: str, content: bytes, said: str) -> None:
+def test_source_file_items_invalid_encoding_is_refused_with_place(
+    name: str, content: bytes, said: str
+) -> None:
     with pytest.raises(UserError, match=said):
         values(SourceFile(name, content))
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-9], lambda raw: raw[:40], lambda raw: b"no" + raw])
-def test_a_packed_file_that_is_cut_off_or_damaged(suffix: str, damage: Any) -> None:
+def test_source_file_items_damaged_compression_is_refused(suffix: str, damage: Any) -> None:
     raw = "".join(json.dumps({"text": f"line {n * n}"}) + "\n" for n in range(1000)).encode()
     with pytest.raises(UserError, match=rf"a\.jsonl\{suffix}: cannot be unpacked after \d+ bytes"):
         values(SourceFile(f"a.jsonl{suffix}", damage(PACKED[suffix](raw))))
@@ -124,7 +126,7 @@ def test_a_packed_file_that_is_cut_off_or_damaged(suffix: str, damage: Any) -> N
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.txt"])
-def test_a_zip_bomb_is_left_unpacked(name: str, suffix: str) -> None:
+def test_source_file_zip_bomb_is_refused(name: str, suffix: str) -> None:
     bomb = PACKED[suffix]((b" " * (1 << 20) + b"\n") * 70)
     file = SourceFile(name + suffix, bomb)
     with pytest.raises(UserError, match=r"unpacks to more than 67108864 bytes, over 200 times its size"):
@@ -132,7 +134,7 @@ def test_a_zip_bomb_is_left_unpacked(name: str, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.txt"])
-def test_a_line_of_100_mb_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+def test_source_file_text_lines_100_mb_line_is_refused_unread(name: str, tmp_path: Path) -> None:
     path = tmp_path / "long"
     with path.open("wb") as file:
         file.write(b"text\n")
@@ -146,7 +148,7 @@ def test_a_line_of_100_mb_is_refused_before_it_is_read(name: str, tmp_path: Path
     assert peak < 200 << 20
 
 
-def test_a_json_array_is_the_same_however_its_blocks_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_file_items_json_array_is_same_for_any_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         {"text": 'a \\ " 🌾 \n', "list": [{}, [], {"x": [True, False, None]}], "f": -1.5e-7},
         {},
@@ -175,20 +177,20 @@ def test_a_json_array_is_the_same_however_its_blocks_are_cut(monkeypatch: pytest
         ('[{"a": ' + "9" * 5000 + "}]", "line 1: broken JSON .a number has more than 4,300 digits"),
     ],
 )
-def test_broken_json_is_named_with_its_line(content: str, said: str) -> None:
+def test_source_file_items_broken_json_is_refused_with_line(content: str, said: str) -> None:
     with pytest.raises(UserError, match=f"^a.json, {said}"):
         values(SourceFile("a.json", content.encode()))
 
 
 @pytest.mark.parametrize("line", ["[" * 200_000, '{"a": Infinity}', "9" * 5000, '{"a": "\x01"}', "{}{}"])
-def test_broken_lines_are_one_error(line: str) -> None:
+def test_source_file_items_and_document_broken_json_line_is_one_error(line: str) -> None:
     with pytest.raises(UserError, match=r"a\.jsonl, line 1: broken JSON"):
         values(SourceFile("a.jsonl", line.encode()))
     with pytest.raises(UserError, match=r"a\.json: broken JSON"):
         SourceFile("a.json", line.encode()).document()
 
 
-def test_a_value_or_row_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_file_items_endless_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "LONGEST", 1000)
     monkeypatch.setattr(json_stream, "BLOCK", 100)
     with pytest.raises(UserError, match=r"a\.json, line 1: broken JSON \(longer than"):
@@ -218,12 +220,12 @@ def test_a_value_or_row_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPat
         ("a.csv", 'a,b\n"1"x,2\n', "line 2: ',' expected after"),
     ],
 )  # fmt: skip
-def test_a_table_that_is_wrong_is_named_with_its_line(name: str, content: str, said: str) -> None:
+def test_source_file_items_malformed_table_is_refused_with_line(name: str, content: str, said: str) -> None:
     with pytest.raises(UserError, match=f"^{name}, {said}"):
         values(SourceFile(name, content.encode()))
 
 
-def test_a_table_may_have_an_index_and_empty_lines() -> None:
+def test_source_file_items_table_with_index_and_empty_lines_is_read() -> None:
     content = b',text , n\n\n0,a  b,1\n\n1,"",2\n'
     index = "(column 1 without a name)"
     rows = [{index: "0", "text": "a  b", "n": "1"}, {index: "1", "text": "", "n": "2"}]
@@ -236,7 +238,7 @@ def test_a_table_may_have_an_index_and_empty_lines() -> None:
     )
 
 
-def test_parquet_is_read_over_batches_and_row_groups() -> None:
+def test_source_file_items_parquet_with_many_row_groups_is_read() -> None:
     rows = [
         {"text": f"row {n}", "turns": [{"role": "user", "n": n}]} for n in range(tables.TABLE_BATCH * 3 + 5)
     ]
@@ -248,12 +250,12 @@ def test_parquet_is_read_over_batches_and_row_groups() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"PAR1", b"text\nno parquet\n", CONTAINERS["table.parquet"][:-30], b"PAR1" * 20]
 )
-def test_what_is_no_parquet_file(content: bytes) -> None:
+def test_source_file_items_invalid_parquet_is_refused(content: bytes) -> None:
     with pytest.raises(UserError, match=r"^a\.parquet.*: no Parquet file, or a damaged one \("):
         values(SourceFile("a.parquet", content))
 
 
-def test_a_column_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_source_record_value_missing_column_names_others() -> None:
     (item, *_) = SourceFile("a.parquet", CONTAINERS["table.parquet"]).items()
     assert item.value("n") == "1"
     with pytest.raises(
@@ -262,7 +264,7 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are() -> None:
         item.value("text")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_source_file_missing_file_is_refused(tmp_path: Path) -> None:
     for read in (SourceFile.text, values, lambda file: file.parts(10)):
         with pytest.raises(UserError, match=r"gone: cannot be opened \(No such file or directory\)"):
             read(SourceFile("gone", path=tmp_path / "gone"))
@@ -271,7 +273,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", [3, 64, 1 << 18])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_parts_hold_the_rows_of_the_whole(
+def test_source_file_parts_hold_all_rows_in_order(
     mark: str, end: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "BLOCK", block)
@@ -294,7 +296,7 @@ def test_parts_hold_the_rows_of_the_whole(
         assert whole.parts(path.stat().st_size) == [whole]
 
 
-def test_an_error_in_a_part_has_its_place_in_the_file(tmp_path: Path) -> None:
+def test_source_file_parts_error_keeps_place_in_file(tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n{"a": "\xe9"}\n')
     *_, last = SourceFile("a.jsonl", path=path).parts(5)
@@ -303,7 +305,7 @@ def test_an_error_in_a_part_has_its_place_in_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.csv", "a.parquet", "a.jsonl.gz", "utf16.jsonl", "array"])
-def test_what_cannot_be_cut_stays_whole(name: str, tmp_path: Path) -> None:
+def test_source_file_parts_unsplittable_file_is_one_part(name: str, tmp_path: Path) -> None:
     path = tmp_path / "whole"
     contents = {
         "a.json": CONTAINERS["array.json"], "a.csv": CONTAINERS["table.csv"],
@@ -328,7 +330,7 @@ def table_file(columns: dict[str, Any], features: dict[str, Any] | None = None) 
     return SourceFile("a.parquet", sink.getvalue())
 
 
-def test_classes_are_read_by_their_names() -> None:
+def test_source_file_items_class_labels_become_names() -> None:
     def feature(*names: str) -> dict[str, Any]:
         return {"_type": "ClassLabel", "names": list(names)}
 
@@ -343,7 +345,7 @@ def test_classes_are_read_by_their_names() -> None:
     assert [row["n"] for row in found] == [0, 1, 2, 3]
 
 
-def test_a_parquet_bomb_ends_in_a_sentence() -> None:
+def test_source_file_items_parquet_bomb_is_refused() -> None:
     text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 2000, pyarrow.int32()), ["a" * (1 << 20)])
     bomb = table_file({"text": text})
     assert len(bomb.content) < 10_000
@@ -354,7 +356,7 @@ def test_a_parquet_bomb_ends_in_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.parquet"])
-def test_tables_of_very_many_columns_are_refused_at_once(name: str) -> None:
+def test_source_file_items_too_many_columns_are_refused(name: str) -> None:
     names = [f"c{n}" for n in range(6000)]
     if name == "a.parquet":
         given = table_file({column: [1] for column in names})
@@ -373,7 +375,7 @@ def test_tables_of_very_many_columns_are_refused_at_once(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
-def test_an_object_with_a_key_twice_costs_its_row(name: str, row: str) -> None:
+def test_source_file_all_items_duplicate_key_breaks_one_row(name: str, row: str) -> None:
     sound = '{"prompt": "c?", "completion": "d"}'
     rows = [sound, row, sound]
     text = "\n".join(rows) if name == "a.jsonl" else f"[{', '.join(rows)}]"

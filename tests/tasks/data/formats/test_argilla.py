@@ -20,7 +20,7 @@ from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ra
 ANN, BOB, EVE = (f"00000000-0000-0000-0000-{number:012d}" for number in (1, 2, 3))
 
 
-def test_of_argilla_2_what_is_submitted_counts() -> None:
+def test_argilla_2_only_submitted_responses_count() -> None:
     columns = {"completion": "rewrite"}
     found = rows("argilla", sample("argilla.jsonl"), columns=columns)
     assert comparisons(found) == [
@@ -52,7 +52,7 @@ SETTINGS = json.dumps(
 )
 
 
-def test_the_settings_say_of_what_type_a_question_is() -> None:
+def test_argilla_settings_give_question_types() -> None:
     told = rows("argilla", sample("argilla.jsonl"), columns={"completion": "rewrite"})
     assert rows("argilla", sample("argilla.jsonl"), labelling=SETTINGS) == told
     beside = SourceFile("export/.argilla/settings.json", SETTINGS.encode())
@@ -65,7 +65,7 @@ def test_the_settings_say_of_what_type_a_question_is() -> None:
         read("argilla", sample("argilla.jsonl"), labelling='{"questions": [1]}')
 
 
-def test_an_export_that_hides_what_was_discarded_is_refused() -> None:
+def test_argilla_export_without_status_is_refused() -> None:
     with pytest.raises(UserError, match=r"to better was submitted or discarded is not said .*to_datasets"):
         read("argilla", sample("argilla_nested.json"))
 
@@ -115,19 +115,19 @@ def flat(value: Any, **more: Any) -> SourceFile:
         ),
     ],
 )
-def test_what_argilla_does_not_write_is_named_with_its_record(given: SourceFile, said: str) -> None:
+def test_argilla_invalid_record_is_named(given: SourceFile, said: str) -> None:
     with pytest.raises(UserError, match=said):
         read("argilla", given)
 
 
-def test_a_ranking_without_ranks_is_refused() -> None:
+def test_argilla_ranking_without_ranks_is_refused() -> None:
     # The interface saves a ranking in the order of its options, and Argilla 2's rows leave the ranks out.
     settings = {"questions": [{"name": "q", "settings": {"type": "ranking"}}]}
     with pytest.raises(UserError, match=r"q gives a ranking without its ranks, .* the server's API"):
         read("argilla", flat(["response_1", "response_2"]), labelling=json.dumps(settings))
 
 
-def test_equal_ranks_of_argilla_1_are_ties() -> None:
+def test_argilla_1_equal_ranks_are_ties() -> None:
     found = rows("argilla", sample("argilla_1.jsonl"), columns={"completion": "corrected"})
     assert [row[:3] for row in comparisons(found)] == [
         ("Wheat.", "Sand.", "a"), ("Wheat.", "Rye.", "tie"), ("Sand.", "Rye.", "b"),
@@ -138,7 +138,7 @@ def test_equal_ranks_of_argilla_1_are_ties() -> None:
     assert pairs(found) == [("Name a grain.", "Wheat, for one.")]
 
 
-def test_the_servers_records_have_ranks_and_times() -> None:
+def test_argilla_server_records_have_ranks_and_times() -> None:
     (row,) = rows("argilla", sample("argilla_server.jsonl"))
     assert (row.a, row.b, row.choice, row.annotator) == ("Sand.", "Wheat.", "b", ANN)
     assert row.time == "2026-03-02T10:00:00"
@@ -173,14 +173,14 @@ OLD, NEW = "2026-03-01T10:00:00", "2026-03-02T10:00:00"
         (("response_1", ANN, OLD), ("response_2", None, NEW), [("a", ANN), ("b", "unknown-0")]),
     ],
 )
-def test_of_two_exports_a_persons_newest_response_counts(first: Any, second: Any, choices: Any) -> None:
+def test_argilla_two_exports_newest_response_counts(first: Any, second: Any, choices: Any) -> None:
     found, tally = exported(server(*first), server(*second))
     assert [(one.row.choice, one.row.annotator) for one in found] == choices  # type: ignore[union-attr]
     assert tally.left_out[REPLACED] == (2 - len(choices) if second[-1] != "discarded" else 1)
     assert tally.left_out["responses that were discarded"] == (second[-1] == "discarded")
 
 
-def test_an_export_of_rows_twice_counts_once_and_a_later_one_counts() -> None:
+def test_argilla_repeated_export_counts_once_later_one_wins() -> None:
     record = {
         "id": "r1", "prompt": "Who?", "response_1": "I.", "response_1_tone.responses": [2],
         "response_1_tone.responses.users": [ANN], "response_1_tone.responses.status": ["submitted"],
@@ -191,7 +191,7 @@ def test_an_export_of_rows_twice_counts_once_and_a_later_one_counts() -> None:
 
 
 @pytest.mark.parametrize("value", ["unclear", ["off topic"], ["long", "dull"]])
-def test_a_label_that_names_no_answer_is_counted_and_asked_about(value: Any) -> None:
+def test_argilla_label_about_no_answer_needs_meaning(value: Any) -> None:
     settings = json.dumps(
         {
             "questions": [
@@ -210,7 +210,7 @@ def test_a_label_that_names_no_answer_is_counted_and_asked_about(value: Any) -> 
     assert len(found) == 2
 
 
-def test_fields_give_a_label_its_meaning() -> None:
+def test_argilla_label_with_meaning_in_fields_is_rating() -> None:
     record = server("fine", ANN, OLD, fields={"prompt": "Who?", "response": "I."})
     found, tally = exported(record, fields={"better": {"fine": 1, "dull": -1}})
     tally.check("mine", {"better": "verdict"})
@@ -219,7 +219,7 @@ def test_fields_give_a_label_its_meaning() -> None:
     assert "better is 'odd', which fields does not give a meaning" in found[0].row.fault
 
 
-def test_drafts_remarks_and_records_without_a_response_are_counted() -> None:
+def test_argilla_drafts_and_empty_records_are_counted() -> None:
     draft = server("response_1", ANN, OLD, "draft")
     said = server("response_2", BOB, OLD, answers={"comment": {"value": "Short."}})
     _, tally = exported(draft, said, {**draft, "responses": []})

@@ -44,11 +44,11 @@ def found(*files: tuple[str, bytes], wanted: str = "auto") -> str:
         ),
     ],
 )  # fmt: skip
-def test_one_that_fits_is_found(name: str, content: bytes, format: str) -> None:
+def test_detect_format_only_match_is_returned(name: str, content: bytes, format: str) -> None:
     assert found((name, content)) == format
 
 
-def test_every_sample_is_found_or_asked_about() -> None:
+def test_detect_format_samples_match_own_format_or_are_refused() -> None:
     """No sample is taken for another format than its own."""
     wrong = []
     for path in sorted(path for path in EXPORTS.iterdir() if path.is_file() and path.suffix != ".py"):
@@ -63,13 +63,13 @@ def test_every_sample_is_found_or_asked_about() -> None:
     assert wrong == []
 
 
-def test_a_named_format_is_not_looked_for() -> None:
+def test_detect_format_wanted_format_skips_detection() -> None:
     assert found(("a.jsonl", lines({"text": "a"})), wanted="plain") == "plain"
     with pytest.raises(UserError, match="format 'plian' is not known; there are plain,"):
         found(("a.jsonl", b""), wanted="plian")
 
 
-def test_a_file_in_no_known_format_says_its_keys_and_what_to_do() -> None:
+def test_detect_format_unknown_keys_are_named() -> None:
     with pytest.raises(UserError) as caught:
         found(("labels.jsonl", lines({"verdict": "good"})))
     says = str(caught.value)
@@ -77,30 +77,30 @@ def test_a_file_in_no_known_format_says_its_keys_and_what_to_do() -> None:
     assert "columns: {prompt: ..., completion: ...}" in says and len(says) < 240
 
 
-def test_several_that_fit_are_candidates() -> None:
+def test_detect_format_two_matches_are_refused() -> None:
     row = {"question": "who", "answer": ["me"], "passage": "I did it."}
     with pytest.raises(UserError, match=r"a\.jsonl may be passages or natural_questions; say which"):
         found(("a.jsonl", lines(row)))
 
 
-def test_a_format_of_two_files_is_not_taken_for_plain_text() -> None:
+def test_detect_format_rated_snippet_files_are_ambiguous() -> None:
     files = [("x_GroundTruth.txt", b"1\t2.0\tGood."), ("x_anonDataRatings.txt", b"1\t2.0\t0.5\t[2]")]
     with pytest.raises(UserError, match="may be plain or rated_snippets; say which, as in format: plain"):
         found(*files)
 
 
-def test_files_of_two_formats_are_named() -> None:
+def test_detect_format_files_of_two_formats_are_refused() -> None:
     with pytest.raises(UserError, match=r"a\.txt is plain and b\.jsonl is rows; files of one format"):
         found(("a.txt", b"words"), ("b.jsonl", lines({"text": "a"})))
 
 
-def test_an_empty_file_is_of_any_format() -> None:
+def test_detect_format_empty_file_fits_any_format() -> None:
     assert found(("a.jsonl", b"\n"), ("b.jsonl", lines({"text": "a"}))) == "rows"
     with pytest.raises(UserError, match=r"source mine: a\.jsonl is empty, and 1 more files"):
         found(("a.jsonl", b""), ("b.jsonl", b" \n"))
 
 
-def test_a_broken_line_is_named_while_looking() -> None:
+def test_detect_format_broken_line_is_named() -> None:
     assert found(("a.jsonl", b'{"text": \n' + lines({"text": "a"}))) == "rows"
     with pytest.raises(UserError, match=r"a\.jsonl, line 1: "):
         found(("a.jsonl", b'{"text": \n{"text"\n'))

@@ -43,22 +43,22 @@ def parse(name: str, *files: str | bytes, source: str = "mine", prompt: str = ""
     return rows
 
 
-def test_plain_text_is_a_document_a_file() -> None:
+def test_plain_file_is_one_document() -> None:
     (row,) = parse("plain", "plain.txt").text
     assert row.text == "The harbour was quiet.\nOnly two boats lay there."
     assert row.source == "mine" and row.group == text_digest(row.text) and len(row.id) == 16
 
 
-def test_plain_text_that_is_empty_is_none() -> None:
+def test_plain_empty_file_has_no_rows() -> None:
     assert parse("plain", b" \n\n").text == []
 
 
-def test_text_that_is_not_utf8_is_named_with_its_place() -> None:
+def test_plain_invalid_utf8_is_refused_with_place() -> None:
     with pytest.raises(UserError, match=r"given\.jsonl: not UTF-8 at byte 4"):
         parse("plain", "abcd\xe9".encode("latin-1"))
 
 
-def test_rows_are_told_by_their_keys() -> None:
+def test_rows_keys_decide_record_kind() -> None:
     found = parse("rows", "rows.jsonl")
     assert [len(rows) for rows in (found.text, found.pairs, found.comparisons, found.ratings)] == [1, 1, 1, 2]
     assert found.places == [f"rows.jsonl, line {line}" for line in (1, 2, 4, 5, 6)]
@@ -85,12 +85,12 @@ def test_rows_are_told_by_their_keys() -> None:
         (b'{"text": "\xe9"}', r"line 2: not UTF-8 at byte"),
     ],
 )
-def test_a_broken_row_is_named_with_its_line(line: bytes, said: str) -> None:
+def test_rows_invalid_line_is_refused_with_place(line: bytes, said: str) -> None:
     with pytest.raises(UserError, match=said):
         parse("rows", b'{"text": "good"}\n' + line)
 
 
-def test_passages_come_once() -> None:
+def test_passages_repeated_passage_is_kept_once() -> None:
     texts = [row.text for row in parse("passages", "passages.jsonl").text]
     assert texts == [
         "The mill stands near the river.\n It is old.",
@@ -98,12 +98,12 @@ def test_passages_come_once() -> None:
     ]
 
 
-def test_passages_need_a_passage() -> None:
+def test_passages_missing_passage_is_refused() -> None:
     with pytest.raises(UserError, match="line 1: no passage; its keys are question"):
         parse("passages", b'{"question": "a"}')
 
 
-def test_questions_are_pairs_and_their_judged_answers_comparisons() -> None:
+def test_natural_questions_answers_become_pairs_and_comparisons() -> None:
     found = parse("natural_questions", "natural_questions.jsonl", source="nq")
     assert [(row.prompt, row.completion) for row in found.pairs] == [
         ("who kept the letters", "the captain"), ("where is the mill", "near the river"),
@@ -118,7 +118,7 @@ def test_questions_are_pairs_and_their_judged_answers_comparisons() -> None:
     }
 
 
-def test_the_right_side_is_a_matter_of_the_digest() -> None:
+def test_natural_questions_preferred_side_is_balanced() -> None:
     lines = b"".join(
         b'{"question": "question %d", "answer": ["right"], "def_incorrect_predictions": ["wrong"]}\n' % i
         for i in range(200)
@@ -127,7 +127,7 @@ def test_the_right_side_is_a_matter_of_the_digest() -> None:
     assert 70 < first < 130
 
 
-def test_snippets_are_texts_pairs_and_ratings_of_one_group() -> None:
+def test_rated_snippets_text_pair_and_rating_share_group() -> None:
     found = parse(
         "rated_snippets", "rated_snippets_GroundTruth.txt", "rated_snippets_anonDataRatings.txt",
         source="film", prompt="Finish this review: ",
@@ -155,11 +155,11 @@ def test_snippets_are_texts_pairs_and_ratings_of_one_group() -> None:
         (b"1\t2.0\tA b c d e f\n", b"1\t2\t0\t[1]\n3\t2\t0\t[1]\n", r"line 2: rates snippet 3, which is not"),
     ],
 )
-def test_broken_snippets_are_named(texts: bytes, ratings: bytes, said: str) -> None:
+def test_rated_snippets_inconsistent_files_are_refused(texts: bytes, ratings: bytes, said: str) -> None:
     with pytest.raises(UserError, match=said):
         parse("rated_snippets", texts, ratings)
 
 
-def test_an_unknown_format_names_those_there_are() -> None:
+def test_find_format_unknown_name_lists_formats() -> None:
     with pytest.raises(UserError, match="format 'parquet' is not known; there are plain, markdown, rows"):
         find_format("parquet")

@@ -144,7 +144,7 @@ def parsed(name: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sample_gives_rows(name: str) -> None:
+def test_parse_sample_of_each_format_gives_rows(name: str) -> None:
     found = 0
     for columns in COLUMNS:
         reading = ParseOptions("mine", columns=columns, labelling=labelling(name))
@@ -157,7 +157,7 @@ def test_a_sample_gives_rows(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @STEADY
 @given(data=st.data())
-def test_damaged_bytes(name: str, data: st.DataObject) -> None:
+def test_parse_damaged_bytes_give_rows_or_user_error(name: str, data: st.DataObject) -> None:
     sample = data.draw(st.sampled_from(sorted(samples(name))))
     suffix = data.draw(st.sampled_from((Path(sample).suffix, Path(sample).suffix, *SUFFIXES)))
     content = samples(name)[sample]
@@ -173,7 +173,7 @@ def test_damaged_bytes(name: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if parsed(name)])
 @STEADY
 @given(data=st.data())
-def test_whole_json_that_says_something_else(name: str, data: st.DataObject) -> None:
+def test_parse_changed_json_gives_rows_or_user_error(name: str, data: st.DataObject) -> None:
     sample, text = data.draw(st.sampled_from(parsed(name)))
     rows = data.draw(changed(json.loads(text)))
     survives(name, sample, SourceFile("a.json", json.dumps(rows).encode()), data.draw(readings(name)))
@@ -182,6 +182,8 @@ def test_whole_json_that_says_something_else(name: str, data: st.DataObject) -> 
 @pytest.mark.parametrize("name", NAMES)
 @STEADY
 @given(data=st.data(), suffix=st.sampled_from(SUFFIXES), content=st.binary(max_size=200))
-def test_random_bytes(name: str, data: st.DataObject, suffix: str, content: bytes) -> None:
+def test_parse_random_bytes_give_rows_or_user_error(
+    name: str, data: st.DataObject, suffix: str, content: bytes
+) -> None:
     sample = next(iter(samples(name)))
     survives(name, sample, SourceFile(f"a{suffix}", content), data.draw(readings(name)))

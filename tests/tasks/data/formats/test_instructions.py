@@ -44,7 +44,7 @@ def talk(*turns: str, name: str = "messages") -> dict[str, Any]:
     return {CONVERSATIONS[name]: said}
 
 
-def test_an_instruction_with_input_has_another_prompt_than_one_without() -> None:
+def test_alpaca_input_changes_prompt_template() -> None:
     alone, with_input, blank, *_ = pairs("alpaca")
     assert alone.prompt.endswith("### Instruction:\nName what the mill grinds.\n\n### Response:\n")
     assert "### Input:" not in alone.prompt and alone.completion == "Grain."
@@ -58,7 +58,7 @@ def test_an_instruction_with_input_has_another_prompt_than_one_without() -> None
     assert alone.group == text_digest(alone.prompt) and alone.source == "mine"
 
 
-def test_an_instruction_has_what_was_said_before() -> None:
+def test_alpaca_history_and_system_become_turns() -> None:
     earlier, last, unasked = pairs("alpaca")[3:]
     assert (earlier.prompt, earlier.completion) == ("Does the mill run in summer?", "Every day.")
     assert said(earlier) == ["system: Be brief."]
@@ -70,12 +70,12 @@ def test_an_instruction_has_what_was_said_before() -> None:
     assert unasked.prompt == "" and unasked.completion == "Nothing was asked."
 
 
-def test_instructions_may_have_other_keys() -> None:
+def test_alpaca_columns_rename_keys() -> None:
     (row,) = pairs("alpaca", {"task": "Count.", "output": "One."}, columns={"instruction": "task"})
     assert "Count." in row.prompt and row.completion == "One."
 
 
-def test_a_conversation_is_a_pair_for_each_answer_with_what_was_said_before() -> None:
+def test_sharegpt_each_answer_is_pair_with_history() -> None:
     first, second = pairs("sharegpt")[:2]
     assert (first.prompt, first.completion) == ("What turns the wheel?", "Water.")
     assert said(first) == ["system: You know mills."]
@@ -85,7 +85,7 @@ def test_a_conversation_is_a_pair_for_each_answer_with_what_was_said_before() ->
     assert first.id != second.id
 
 
-def test_conversations_of_other_tools_with_their_traps() -> None:
+def test_sharegpt_greeting_is_history_empty_turns_are_dropped() -> None:
     greeted, waited, empty = pairs("sharegpt")[2:]
     # A greeting is history, two turns of the user's are one, and the last has no answer.
     assert said(greeted) == ["assistant: How can I help?"]
@@ -97,12 +97,12 @@ def test_conversations_of_other_tools_with_their_traps() -> None:
     assert empty.completion == "" and said(empty) == ["system: You know mills."]
 
 
-def test_where_a_conversation_stands_is_kept() -> None:
+def test_sharegpt_rows_keep_line_numbers() -> None:
     found = read("sharegpt")
     assert [one.where for one in found] == [f"sharegpt.jsonl, line {n}" for n in (1, 1, 2, 3, 6)]
 
 
-def test_messages_have_parts_and_answers_that_are_not_learned() -> None:
+def test_messages_content_parts_and_zero_weight_are_read() -> None:
     one, two, parts, kind = pairs("messages")
     assert said(one) == ["system: Answer in one word."]
     assert [turn["role"] for turn in two.history] == ["system", "user", "assistant"]
@@ -115,13 +115,13 @@ def test_messages_have_parts_and_answers_that_are_not_learned() -> None:
     assert kind.group == "bread"
 
 
-def test_a_table_holds_a_conversation_as_json() -> None:
+def test_messages_conversation_as_json_text_is_read() -> None:
     turns = json.dumps(talk("u one", "a two")["messages"])
     (row,) = pairs("messages", {"messages": turns})
     assert (row.prompt, row.completion) == ("one", "two")
 
 
-def test_two_system_lines_that_differ_are_refused() -> None:
+def test_messages_two_different_system_prompts_are_refused() -> None:
     (row,) = pairs(
         "messages", {**talk("s mine", "u one", "a two"), "system": "mine", "system_prompt": "mine "}
     )
@@ -130,7 +130,7 @@ def test_two_system_lines_that_differ_are_refused() -> None:
         pairs("messages", {**talk("s mine", "u one", "a two"), "system": "yours"})
 
 
-def test_a_pair_without_history_is_the_row_that_it_was() -> None:
+def test_messages_pair_without_history_equals_plain_pair() -> None:
     (row,) = pairs("messages", talk("u one", "a two"))
     assert canonical_line(row) == canonical_line(pair_row("one", "two", "mine", text_digest("one")))
 
@@ -149,7 +149,9 @@ def test_a_pair_without_history_is_the_row_that_it_was() -> None:
         ([], []),
     ],
 )
-def test_turns_alternate(name: str, turns: list[str], expected: list[tuple[str, str]]) -> None:
+def test_conversations_consecutive_turns_are_joined(
+    name: str, turns: list[str], expected: list[tuple[str, str]]
+) -> None:
     assert [(row.prompt, row.completion) for row in pairs(name, talk(*turns, name=name))] == expected
 
 
@@ -195,12 +197,12 @@ def test_turns_alternate(name: str, turns: list[str], expected: list[tuple[str, 
         ("messages", {"messages": [], "system": 3}, "line 1: system is a number; a text is right"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_its_line(name: str, row: dict[str, Any], says: str) -> None:
+def test_parse_invalid_conversation_is_refused_with_line(name: str, row: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         read(name, row)
 
 
-def test_what_stands_before_a_broken_row_is_given_first() -> None:
+def test_parse_rows_before_broken_row_are_yielded() -> None:
     rows = [talk("u one", "a two"), {"messages": 3}]
     file = SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
     found = find_format("messages").parse([file], ParseOptions("mine"))
@@ -216,17 +218,17 @@ def sample(rows: Sequence[dict[str, Any]]) -> FileSample:
 
 
 @pytest.mark.parametrize("name", ["alpaca", "sharegpt", "messages"])
-def test_a_sample_fits_its_own_format_only(name: str) -> None:
+def test_fits_sample_matches_only_its_format(name: str) -> None:
     lines = (EXPORTS / f"{name}.jsonl").read_text().splitlines()
     looked_at = sample([json.loads(line) for line in lines])
     assert [known for known, form in formats().items() if not form.fits(looked_at)] == [name]
 
 
-def test_conversations_beside_preferences_are_not_taken_for_conversations() -> None:
+def test_messages_fits_preference_row_is_rejected() -> None:
     row = {**talk("u one", "a two"), "chosen": [], "rejected": []}
     assert "preferences" in find_format("messages").fits(sample([row]))
 
 
-def test_instructions_with_their_whole_text_beside_them_are_instructions() -> None:
+def test_alpaca_fits_row_with_extra_text_key() -> None:
     row = {"instruction": "Count.", "input": "", "output": "One.", "text": "### Instruction: Count. One."}
     assert [known for known, form in formats().items() if not form.fits(sample([row]))] == ["alpaca"]

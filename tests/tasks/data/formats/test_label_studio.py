@@ -46,7 +46,7 @@ def counted(*files: SourceFile, **told: Any) -> tuple[list[Any], SkipCounts]:
     return [one.row for one in found], tally
 
 
-def test_pairwise_choices_follow_the_labelling_configuration() -> None:
+def test_label_studio_pairwise_sides_follow_configuration() -> None:
     found = rows("label_studio", sample("label_studio.json"), labelling=XML)
     assert comparisons(found) == [
         # Left is reply_b, as the configuration has it; ann's later choice counts, though listed first.
@@ -69,7 +69,7 @@ def test_pairwise_choices_follow_the_labelling_configuration() -> None:
     assert {row.group for row in found[:5]} == {text_digest("What does a mill grind?")}
 
 
-def test_ratings_of_an_answer_are_one_row_and_nought_is_none() -> None:
+def test_label_studio_ratings_of_one_answer_are_one_row() -> None:
     found = rows("label_studio", sample("label_studio.json"), labelling=XML)
     # The aspect is in the control's name; who cancelled does not count; 0 stars are no rating.
     assert ratings(found) == [("Grain.", [2.0, 5.0], ["7", "ann@mill.example"], "tone")]
@@ -77,13 +77,13 @@ def test_ratings_of_an_answer_are_one_row_and_nought_is_none() -> None:
     assert rating.times == ["2026-03-01T11:00:00.000000Z", "2026-03-02T10:00:00.000000Z"]
 
 
-def test_what_a_person_wrote_is_a_pair_and_a_reason_is_not() -> None:
+def test_label_studio_written_answer_is_pair() -> None:
     found = rows("label_studio", sample("label_studio.json"), labelling=XML)
     asked = "What does a mill grind?"
     assert sorted(pairs(found)) == [(asked, "Grain"), (asked, "Grain, mostly wheat.")]
 
 
-def test_both_exports_of_a_project_give_the_same_rows() -> None:
+def test_label_studio_json_and_json_min_give_same_rows() -> None:
     whole = read("label_studio", sample("label_studio.json"), labelling=XML)
     # JSON_MIN does not mark what is known, so the sample of it is without that task.
     least = rows("label_studio", sample("label_studio_min.json"), labelling=XML)
@@ -91,14 +91,14 @@ def test_both_exports_of_a_project_give_the_same_rows() -> None:
     assert whole[0].where.startswith("label_studio.json") and whole[0].where.endswith("task 1")
 
 
-def test_the_configuration_is_found_beside_the_export() -> None:
+def test_label_studio_configuration_beside_export_is_used() -> None:
     beside = rows("label_studio", sample("label_studio.xml"), sample("label_studio_min.json"))
     assert beside == rows("label_studio", sample("label_studio_min.json"), labelling=XML)
     with pytest.raises(UserError, match="2 labelling configurations; one is right"):
         read("label_studio", sample("label_studio.xml"), sample("label_studio.xml"))
 
 
-def test_without_a_configuration_sides_are_told_by_keys_or_columns_or_not_at_all() -> None:
+def test_label_studio_sides_without_configuration_need_known_keys() -> None:
     left = lines(task([result("pairwise", selected="left")]))
     assert comparisons(rows("label_studio", left)) == [("The miller.", "Nobody.", "a", "helpfulness", "7")]
     assert comparisons(rows("label_studio", lines(task([]))))[0][2] == "tie"
@@ -114,7 +114,7 @@ def test_without_a_configuration_sides_are_told_by_keys_or_columns_or_not_at_all
         read("label_studio", sample("label_studio_min.json"))
 
 
-def test_of_several_annotations_by_one_person_the_last_counts_as_a_whole() -> None:
+def test_label_studio_latest_annotation_of_person_counts() -> None:
     one = task(
         [result("rating", "truthfulness", "response", rating=5)], {"prompt": "Who?", "response": "Me."}
     )
@@ -125,7 +125,7 @@ def test_of_several_annotations_by_one_person_the_last_counts_as_a_whole() -> No
     assert ratings(rows("label_studio", lines(one))) == [("Me.", [2.0], ["7"], "tone")]
 
 
-def test_unknown_people_are_not_taken_for_one() -> None:
+def test_label_studio_unknown_annotators_stay_apart() -> None:
     one = task(
         [result("rating", "stars", "reply", rating=2)], {"prompt": "Who?", "reply": "I."}, completed_by=None
     )
@@ -133,7 +133,7 @@ def test_unknown_people_are_not_taken_for_one() -> None:
     assert ratings(rows("label_studio", lines(one)))[0][1:3] == ([2.0, 2.0], ["unknown-1", "unknown-2"])
 
 
-def test_columns_say_what_a_control_speaks_of() -> None:
+def test_label_studio_columns_name_aspect_of_control() -> None:
     said = [result("rating", name, "reply", rating=stars) for name, stars in (("quality", 2), ("manners", 4))]
     given = lines(task(said, {"prompt": "Who?", "reply": "I."}))
     with pytest.raises(
@@ -144,7 +144,7 @@ def test_columns_say_what_a_control_speaks_of() -> None:
     assert [(row[1], row[3]) for row in found] == [([2.0], "helpfulness"), ([4.0], "tone")]
 
 
-def test_a_ranker_gives_all_pairs_side_by_side_as_listed() -> None:
+def test_label_studio_ranker_gives_all_pairs() -> None:
     items = [{"id": name, "title": f"model {name}", "body": f"Answer {name}."} for name in "xyz"]
     ranked = task(
         [result("ranker", "rank", "items", ranker={"rank": ["z", "x", "y"]})],
@@ -166,7 +166,7 @@ def test_a_ranker_gives_all_pairs_side_by_side_as_listed() -> None:
         read("label_studio", lines(ranked))
 
 
-def test_choices_are_what_columns_say_they_stand_for() -> None:
+def test_label_studio_choices_follow_columns() -> None:
     data = {"prompt": "Who?", "answer_1": "The miller.", "answer_2": "Nobody."}
     picked = lines(task([result("choices", "preference", "prompt", choices=["B"])], data))
     columns = {"A": "answer_1", "B": "answer_2"}
@@ -185,7 +185,7 @@ def test_choices_are_what_columns_say_they_stand_for() -> None:
     assert ratings(rows("label_studio", good, columns={"Good": "1"})) == [("I.", [1.0], ["7"], "helpfulness")]
 
 
-def test_a_conversation_before_the_answer_is_its_history() -> None:
+def test_label_studio_earlier_turns_become_history() -> None:
     talk = [
         {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello."},
         {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Who are you?"},
@@ -195,7 +195,7 @@ def test_a_conversation_before_the_answer_is_its_history() -> None:
     assert row.prompt == "Who are you?" and row.history == talk[:3] and row.group == text_digest("Hello.")
 
 
-def test_a_control_on_the_prompt_rates_the_answer() -> None:
+def test_label_studio_rating_on_prompt_rates_answer() -> None:
     sloppy = task(
         [result("rating", "stars", "prompt", rating=3)], {"prompt": "Who?", "response": "The miller."}
     )
@@ -224,12 +224,12 @@ def test_a_control_on_the_prompt_rates_the_answer() -> None:
         (task([], {"prompt": "a", "left": 3, "right": "c"}), r"task 5: left is int; a text is right"),
     ],
 )  # fmt: skip
-def test_what_label_studio_does_not_write_is_named_with_its_task(given: dict[str, Any], said: str) -> None:
+def test_label_studio_invalid_task_is_named(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read("label_studio", lines(given))
 
 
-def test_a_control_that_the_configuration_lacks_is_named() -> None:
+def test_label_studio_control_missing_in_configuration_is_named() -> None:
     with pytest.raises(
         UserError, match=r"stars is not in the labelling configuration, which has better, tone"
     ):
@@ -248,7 +248,7 @@ def test_a_control_that_the_configuration_lacks_is_named() -> None:
         ("", "broken XML"),
     ],
 )
-def test_a_configuration_is_read_without_entities(xml: str, said: str) -> None:
+def test_read_labelling_entities_and_broken_xml_are_refused(xml: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         read_labelling(xml, "config.xml")
 
@@ -256,7 +256,7 @@ def test_a_configuration_is_read_without_entities(xml: str, said: str) -> None:
 LEFT, RIGHT = (result("pairwise", selected=side) for side in ("left", "right"))
 
 
-def test_of_two_exports_of_a_task_the_newest_annotation_counts() -> None:
+def test_label_studio_two_exports_newest_annotation_counts() -> None:
     old = lines(task([RIGHT], id=1, updated_at="2026-03-01T10:00:00Z"))
     new = lines(task([LEFT], id=1, updated_at="2026-03-08T10:00:00Z"))
     for files in ((old, new), (new, old)):
@@ -265,7 +265,7 @@ def test_of_two_exports_of_a_task_the_newest_annotation_counts() -> None:
         assert tally.left_out == {"annotations that a newer one of the same person replaces": 1}
 
 
-def test_a_person_by_number_and_by_object_is_one() -> None:
+def test_label_studio_person_by_id_or_object_is_one() -> None:
     ana = {"id": 7, "email": "ana@mill.example", "first_name": "Ana"}
     other = {"prompt": "Where?", "answer_left": "Here.", "answer_right": "There."}
     by_number = lines(task([LEFT]), {**task([RIGHT], other), "id": 6})
@@ -275,12 +275,12 @@ def test_a_person_by_number_and_by_object_is_one() -> None:
     assert {row.annotator for row in found} == {"ana@mill.example"} and len(found) == 3
 
 
-def test_the_same_number_of_another_task_is_another_annotation() -> None:
+def test_label_studio_same_annotation_id_in_other_task_is_kept() -> None:
     other = {"prompt": "Where?", "answer_left": "Here.", "answer_right": "There."}
     assert len(counted(lines(task([LEFT])), lines({**task([LEFT], other), "id": 5}))[0]) == 2
 
 
-def test_every_text_of_a_text_area_is_an_answer() -> None:
+def test_label_studio_each_text_of_textarea_is_answer() -> None:
     data = {"prompt": "Name a bird."}
     given = lines(
         task([result("textarea", "answer", "p", text=["A robin.", " ", "A wren.", "An owl."])], data)
@@ -288,7 +288,7 @@ def test_every_text_of_a_text_area_is_an_answer() -> None:
     assert [row.completion for row in counted(given)[0]] == ["A robin.", "A wren.", "An owl."]
 
 
-def test_numbers_are_scores_and_nought_is_one() -> None:
+def test_label_studio_numbers_including_zero_are_scores() -> None:
     data = {"prompt": "Who?", "reply": "I."}
     given = lines(*(task([result("number", "score", "reply", number=n)], data, id=n) for n in (0, 4, -2.5)))
     assert [row.scores for row in counted(given, lines())[0]][-1] == [-2.5]
@@ -299,14 +299,14 @@ def test_numbers_are_scores_and_nought_is_one() -> None:
     assert (rating.completion, rating.scores, rating.annotators) == ("I.", [3.0], ["5"])
 
 
-def test_one_bad_task_costs_one_task() -> None:
+def test_label_studio_invalid_task_costs_one_row() -> None:
     good, bad = task([LEFT]), {**task([result("pairwise", selected="up")]), "id": 6}
     found, tally = counted(lines(good, bad, {"id": 7}, {**good, "id": 8}))
     assert [bool(row.fault) for row in found] == [False, True, True, False]
     assert tally.faults == 2 and "task 6" in tally.first_fault
 
 
-def test_words_about_one_answer_are_a_verdict_on_it() -> None:
+def test_label_studio_choice_about_one_answer_is_verdict() -> None:
     data = {"prompt": "Who?", "reply": "I."}
     for word, score in (("Good", 1.0), ("thumbs down", -1.0), ("4 stars", 4.0)):
         given = lines(task([result("choices", "q", "reply", choices=[word])], data))

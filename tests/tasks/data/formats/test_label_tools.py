@@ -27,9 +27,7 @@ from tests.tasks.data.formats.test_mlflow_feedback import assessment, trace
         ("argilla", "argilla_server.jsonl", {}),
     ],
 )
-def test_a_sample_is_of_one_format_and_read_twice_the_same(
-    name: str, file: str, told: dict[str, Any]
-) -> None:
+def test_fits_label_tool_export_matches_one_format(name: str, file: str, told: dict[str, Any]) -> None:
     items = tuple(sample(file).items())
     look = FileSample(file, (EXPORTS / file).read_text(), items)
     for other in ("label_studio", "argilla", "mlflow_feedback"):
@@ -37,7 +35,7 @@ def test_a_sample_is_of_one_format_and_read_twice_the_same(
     assert rows(name, sample(file), **told) == rows(name, sample(file), **told)
 
 
-def test_a_row_of_ones_own_is_of_no_labelling_tool() -> None:
+def test_fits_own_row_matches_no_label_tool() -> None:
     look = FileSample(
         "rows.jsonl", "", (SourceRecord({"prompt": "a", "completion": "b", "score": 1}, "line 1"),)
     )
@@ -76,7 +74,9 @@ def damaged(value: Any) -> list[Any]:
         ("mlflow_feedback", trace(assessment({"preference": "a"}), outputs={"a": "I.", "b": "We."}), {}),
     ],
 )  # fmt: skip
-def test_damaged_records_give_rows_or_one_error_of_ours(name: str, record: Any, told: dict[str, Any]) -> None:
+def test_parse_damaged_label_record_gives_rows_or_user_error(
+    name: str, record: Any, told: dict[str, Any]
+) -> None:
     read_ones = 0
     for one in damaged(record):
         if not isinstance(one, dict):

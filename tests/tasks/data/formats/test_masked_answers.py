@@ -41,7 +41,7 @@ def chat(*turns: str | tuple[str, dict[str, Any]], sharegpt: bool = False) -> di
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("verdict", [{"label": False}, {"rating": 5}, {"thumbs": "👎"}, {"answer": "reject"}])
 @pytest.mark.parametrize("sharegpt", [False, True])
-def test_a_verdict_on_a_masked_answer_reaches_no_other_turn(
+def test_read_rows_verdict_on_masked_answer_reaches_no_other_turn(
     mask: dict[str, Any], verdict: dict[str, Any], sharegpt: bool
 ) -> None:
     row = chat("u:One?", "a:First.", "u:Two?", ("a:Second.", mask), sharegpt=sharegpt)
@@ -51,14 +51,14 @@ def test_a_verdict_on_a_masked_answer_reaches_no_other_turn(
     assert tally.left_out["earlier answers of conversations with a verdict on the whole"] == 1
 
 
-def test_a_verdict_on_a_conversation_of_masked_answers_is_counted() -> None:
+def test_read_rows_verdict_on_fully_masked_chat_is_counted() -> None:
     found, tally = read({**chat("u:One?", ("a:First.", {"weight": 0})), "label": True})
     assert not found and tally.left_out[MASKED_VERDICT] == 1
     found, tally = read(chat("u:One?", ("a:First.", {"weight": 0})))
     assert not found and MASKED_VERDICT not in tally.left_out
 
 
-def test_a_verdict_falls_on_the_last_answer_where_an_earlier_one_is_masked() -> None:
+def test_read_rows_verdict_with_earlier_masked_answer_rates_last() -> None:
     row = chat("u:One?", ("a:First.", {"weight": 0}), "u:Two?", "a:Second.", "u:Thanks.")
     (found,), tally = read({**row, "label": False})
     assert isinstance(found.row, Rating) and found.row.completion == "Second."
@@ -74,7 +74,7 @@ def test_a_verdict_falls_on_the_last_answer_where_an_earlier_one_is_masked() -> 
         (["u:One?", "a:A.", "a:B.*", "u:Two?", "a:C."], ["A.", "C."]),
     ],
 )  # fmt: skip
-def test_a_mask_takes_only_its_own_turn_out_of_a_joined_answer(
+def test_read_rows_mask_removes_only_its_turn_of_joined_answer(
     mask: dict[str, Any], turns: list[str], learned: list[str]
 ) -> None:
     row = chat(*((turn[:-1], mask) if turn.endswith("*") else turn for turn in turns))
@@ -94,7 +94,7 @@ def test_a_mask_takes_only_its_own_turn_out_of_a_joined_answer(
         (["u:One?", "a:First.", "u:Two?", "a:Good.", ("a:Bad.", {"train": False})], ""),
     ],
 )
-def test_a_verdict_on_a_joined_answer_falls_on_its_last_turn(turns: list[Any], rated: str) -> None:
+def test_read_rows_verdict_on_joined_answer_rates_last_turn(turns: list[Any], rated: str) -> None:
     found, tally = read({**chat(*turns), "score": 4})
     assert [one.row.completion for one in found if isinstance(one.row, Rating)] == ([rated] if rated else [])
     assert tally.left_out[MASKED_VERDICT] == (not rated)
@@ -109,7 +109,7 @@ def test_a_verdict_on_a_joined_answer_falls_on_its_last_turn(turns: list[Any], r
         ({"prompt": "One?", "completion": ["*"], "label": True}, Rating),
     ],
 )  # fmt: skip
-def test_a_masked_answer_in_a_list_of_messages_gives_no_record(
+def test_read_rows_masked_answer_in_message_list_gives_no_record(
     mask: dict[str, Any], row: dict[str, Any], kind: Any
 ) -> None:
     def filled(more: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def assessment(value: Any, name: str = "helpfulness", by: str = "ann", **more: A
     return given | more
 
 
-def test_a_real_stores_traces_give_what_people_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_feedback_traces_of_real_store_give_ratings_and_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
     from mlflow.entities import AssessmentSource
 
@@ -84,7 +86,7 @@ def test_a_real_stores_traces_give_what_people_said(tmp_path: Path, monkeypatch:
     assert rows("mlflow_feedback", SourceFile("table.jsonl", table.encode())) == read_back
 
 
-def test_what_is_said_of_a_trace_is_a_rating_or_a_preference() -> None:
+def test_mlflow_feedback_assessment_is_rating_or_comparison() -> None:
     given = lines(
         trace(assessment("yes"), assessment(0.5, by="bob"), inputs={"question": "Who?", "top_k": 3}),
         trace(
@@ -102,7 +104,7 @@ def test_what_is_said_of_a_trace_is_a_rating_or_a_preference() -> None:
     ]  # fmt: skip
 
 
-def test_of_one_persons_assessments_of_a_trace_the_last_counts() -> None:
+def test_mlflow_feedback_latest_assessment_of_person_counts() -> None:
     later = assessment(1, last_update_time="2026-03-02T10:00:00Z")
     assert ratings(rows("mlflow_feedback", lines(trace(later, assessment(4)))))[0][1] == [1.0]
 
@@ -122,13 +124,13 @@ def test_of_one_persons_assessments_of_a_trace_the_last_counts() -> None:
         (trace(assessment(1), inputs={"x": "a", "y": "b"}), r"which of x, y holds the prompt is not known"),
     ],
 )
-def test_what_mlflow_does_not_write_is_named_with_its_trace(given: dict[str, Any], said: str) -> None:
+def test_mlflow_feedback_invalid_trace_is_named(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read("mlflow_feedback", lines(given))
 
 
 @pytest.mark.parametrize("value", ["mostly right", "meh", "partly", {"grade": "C"}])
-def test_a_persons_word_without_a_meaning_is_asked_about(value: Any) -> None:
+def test_mlflow_feedback_unknown_word_needs_meaning(value: Any) -> None:
     said = {
         "assessment_name": "quality", "source": {"source_type": "HUMAN", "source_id": "ana"},
         "feedback": {"value": value},
@@ -171,7 +173,7 @@ LATER = {"last_update_time": "2026-03-05T10:00:00Z"}
         (assessment(4, assessment_id="x"), assessment(2, by="bob", overrides="x"), {"bob": 2.0}),
     ],
 )  # fmt: skip
-def test_of_two_exports_a_persons_newest_assessment_counts(
+def test_mlflow_feedback_two_exports_newest_assessment_counts(
     first: dict[str, Any], second: dict[str, Any], scores: dict[str, float]
 ) -> None:
     found, tally = exported(trace(first), trace(second))
@@ -180,7 +182,7 @@ def test_of_two_exports_a_persons_newest_assessment_counts(
     assert tally.left_out["annotations that a newer one of the same person replaces"] == 2 - len(scores)
 
 
-def test_traces_with_other_ids_are_other_traces_and_what_is_passed_over_is_counted() -> None:
+def test_mlflow_feedback_other_traces_are_kept_skipped_ones_counted() -> None:
     other = trace(assessment(2))
     other["info"]["trace_id"] = "tr-2"
     judged = trace(assessment(1, source={"source_type": "CODE", "source_id": "check.py"}), outputs="Nobody.")

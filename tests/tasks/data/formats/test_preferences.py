@@ -51,7 +51,7 @@ def assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def test_preferences_of_texts() -> None:
+def test_preferences_of_texts_become_comparisons() -> None:
     one, other, equal, empty, transcript = rows_of(*read("preferences"))
     assert sides(one) == ("Water.", "Boats.") and sides(other) == ("Boats.", "Water.")
     # Two people of two minds: the answers have the same sides, so only the choice differs.
@@ -71,7 +71,7 @@ def test_preferences_of_texts() -> None:
     assert transcript.group == text_digest("Hello")
 
 
-def test_preferences_of_messages() -> None:
+def test_preferences_of_messages_become_comparisons() -> None:
     explicit, implicit, beside = rows_of(*read("preferences", sample="preferences_messages"))
     assert explicit.prompt == "What turns the wheel?" and sides(explicit) == ("Water.", "Boats.")
     assert explicit.history == [{"role": "system", "content": "You know mills."}]
@@ -82,32 +82,32 @@ def test_preferences_of_messages() -> None:
     assert sides(beside) == ("Until six.", "Perhaps.")
 
 
-def test_an_implicit_prompt_of_texts_ends_with_a_word() -> None:
+def test_preferences_implicit_prompt_ends_at_word() -> None:
     (row,) = rows_of(
         *read("preferences", {"chosen": "The sky is blue.", "rejected": "The sky is black, though."})
     )
     assert row.prompt == "The sky is" and sides(row) == (" blue.", " black, though.")
 
 
-def test_equal_lists_are_a_tie_on_the_last_answer() -> None:
+def test_preferences_equal_lists_are_tie() -> None:
     turns = [user("one"), assistant("two"), user("three"), assistant("four")]
     (row,) = rows_of(*read("preferences", {"chosen": turns, "rejected": turns}))
     assert (row.prompt, row.a, row.b, row.choice) == ("three", "four", "four", "tie")
 
 
-def test_a_preference_may_hold_one_message_and_other_keys() -> None:
+def test_preferences_single_message_and_renamed_keys_are_read() -> None:
     row = {"question": "one", "chosen": assistant("two"), "rejected": assistant("three"), "by": "eve"}
     (found,) = rows_of(*read("preferences", row, columns={"prompt": "question", "annotator": "by"}))
     assert found.prompt == "one" and sides(found) == ("two", "three") and found.annotator == "eve"
 
 
-def test_the_preferred_side_is_a_matter_of_the_digest() -> None:
+def test_preferences_preferred_side_is_balanced() -> None:
     rows = [{"prompt": f"question {n}", "chosen": "right", "rejected": "wrong"} for n in range(200)]
     first = sum(row.choice == "a" for row in rows_of(*read("preferences", *rows)))
     assert 70 < first < 130
 
 
-def test_transcripts_are_cut_where_a_turn_begins() -> None:
+def test_hh_rlhf_transcripts_are_cut_at_turns() -> None:
     found = read("hh_rlhf", aspect="harmlessness")
     one, words, early, empty, equal = rows_of(*found)
     assert one.prompt == "What turns the wheel?" and sides(one) == ("Water.", "Boats.")
@@ -123,14 +123,14 @@ def test_transcripts_are_cut_where_a_turn_begins() -> None:
     assert [one.where for one in found] == [f"hh_rlhf.jsonl, line {n}" for n in (1, 2, 3, 6, 7)]
 
 
-def test_turns_of_one_speaker_in_a_transcript_are_one() -> None:
+def test_hh_rlhf_consecutive_turns_are_joined() -> None:
     start = "\n\nHuman: one\n\nHuman: two\n\nAssistant: three\n\nAssistant: four\n\nHuman: five\n\nAssistant:"
     (row,) = rows_of(*read("hh_rlhf", {"chosen": start + " six", "rejected": start + " seven"}))
     assert row.prompt == "five" and sides(row) == ("six", "seven")
     assert row.history == [user("one\n\ntwo"), assistant("three\n\nfour")]
 
 
-def test_red_team_files_are_refused_by_name() -> None:
+def test_hh_rlhf_red_team_file_is_refused() -> None:
     with pytest.raises(UserError, match=r"attempts\.jsonl, line 1: a red-team transcript"):
         read("hh_rlhf", sample="hh_rlhf_red_team_attempts")
     row = json.loads((EXPORTS / "hh_rlhf_red_team_attempts.jsonl").read_text())
@@ -139,14 +139,14 @@ def test_red_team_files_are_refused_by_name() -> None:
     assert "red-team" in find_format("hh_rlhf").fits(_looked_at("hh_rlhf_red_team_attempts"))
 
 
-def test_openai_preferences() -> None:
+def test_openai_preference_rows_become_comparisons() -> None:
     one, greeted = rows_of(*read("openai_preference"))
     assert one.prompt == "What turns the wheel?" and sides(one) == ("Water.", "Boats.")
     assert greeted.history == [assistant("Hello, what would you like to know?")]
     assert greeted.prompt == "Who owns the mill?" and greeted.annotator == "bob"
 
 
-def test_answers_that_are_good_or_bad_are_ratings() -> None:
+def test_unpaired_labels_become_ratings() -> None:
     found = rows_of(*read("unpaired"))
     assert all(isinstance(row, Rating) for row in found)
     good, bad, talked, empty = found
@@ -159,7 +159,7 @@ def test_answers_that_are_good_or_bad_are_ratings() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", " ", "\n\nHuman:"])
-def test_an_empty_prompt_is_for_validation(prompt: str) -> None:
+def test_preferences_and_unpaired_empty_prompt_is_kept(prompt: str) -> None:
     sides = {"chosen": "a cat", "rejected": "a dog"}
     (row,) = rows_of(*read("preferences", {"prompt": prompt, **sides}))
     assert row.prompt == "" and {row.a, row.b} == {"a cat", "a dog"}
@@ -168,7 +168,7 @@ def test_an_empty_prompt_is_for_validation(prompt: str) -> None:
 
 
 @pytest.mark.parametrize(("label", "score"), [("True", 1.0), ("false", -1.0), (1, 1.0), ("0", -1.0)])
-def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
+def test_unpaired_label_spellings_are_read(label: object, score: float) -> None:
     (row,) = rows_of(*read("unpaired", {"prompt": "one", "completion": "two", "label": label}))
     assert row.scores == [score]
 
@@ -263,7 +263,7 @@ def test_a_label_may_be_as_tables_write_it(label: object, score: float) -> None:
         ("unpaired", {"prompt": "a", "completion": "b", "label": 2}, "label is 2; true or false is right"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_its_line(name: str, row: dict[str, Any], says: str) -> None:
+def test_parse_invalid_preference_is_refused_with_line(name: str, row: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         read(name, row)
 
@@ -277,7 +277,7 @@ def test_what_cannot_be_read_is_said_with_its_line(name: str, row: dict[str, Any
         ("yesterday", ""), (None, ""), (True, ""), (12.5, ""), (float("nan"), ""), (10**400, ""), ([], ""),
     ],
 )  # fmt: skip
-def test_times(given: object, time: str) -> None:
+def test_iso_time_known_notations_are_converted(given: object, time: str) -> None:
     assert iso_time(given) == time
 
 
@@ -288,12 +288,12 @@ def _looked_at(name: str) -> FileSample:
 
 
 @pytest.mark.parametrize(("sample", "name"), SAMPLES.items())
-def test_a_sample_fits_its_own_format_only(sample: str, name: str) -> None:
+def test_fits_sample_matches_only_its_format(sample: str, name: str) -> None:
     looked_at = _looked_at(sample)
     assert [known for known, form in formats().items() if not form.fits(looked_at)] == [name]
 
 
-def test_what_might_be_something_else_fits_no_preference() -> None:
+def test_fits_ambiguous_row_matches_no_preference_format() -> None:
     def fits(name: str, **row: Any) -> bool:
         return not find_format(name).fits(FileSample("given.jsonl", "", (SourceRecord(row, "line 1"),)))
 
@@ -302,7 +302,7 @@ def test_what_might_be_something_else_fits_no_preference() -> None:
     assert fits("unpaired", prompt="a", completion="b", label="True")
 
 
-def test_preferences_are_read_from_tables_too(tmp_path: Path) -> None:
+def test_parse_csv_json_and_parquet_preferences_are_equal(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(
         "prompt,chosen,rejected,annotator,created_at\nWhat turns it?,Water.,Boats.,ann,2024-03-01T09:00:00Z\n"
     )

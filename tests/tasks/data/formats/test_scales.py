@@ -44,7 +44,7 @@ def read(*rows: Any, format: str = "auto", **told: Any) -> tuple[list[ParsedRow]
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("key", ["rating", "score", "meta.mark"])
-def test_scores_on_two_scales_are_refused(values: list[Any], says: str, key: str) -> None:
+def test_skip_counts_check_scores_on_two_scales_are_refused(values: list[Any], says: str, key: str) -> None:
     told = {"fields": {key: "verdict"}} if "." in key else {}
     rows = [{**PAIR, "meta": {"mark": value}} if told else {**PAIR, key: value} for value in values]
     _, tally = read(*rows, **told)
@@ -64,7 +64,7 @@ def test_scores_on_two_scales_are_refused(values: list[Any], says: str, key: str
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("key", ["rating", "score", "scores"])
-def test_scores_on_one_scale_are_read(values: list[Any], key: str) -> None:
+def test_skip_counts_check_scores_on_one_scale_pass(values: list[Any], key: str) -> None:
     rows = [{**PAIR, key: [value] if key == "scores" else value} for value in values]
     _, tally = read(*rows)
     tally.check("mine")
@@ -77,27 +77,27 @@ def test_scores_on_one_scale_are_read(values: list[Any], key: str) -> None:
         [{"rating": 4}, {"thumbs": "down"}], [{"stars": "2/5"}, {"grade": 9}],
     ],
 )  # fmt: skip
-def test_two_scales_in_one_list_or_in_two_keys_are_refused(rows: list[dict[str, Any]]) -> None:
+def test_skip_counts_check_two_scales_in_one_list_or_two_keys_are_refused(rows: list[dict[str, Any]]) -> None:
     _, tally = read(*({**PAIR, **row} for row in rows))
     with pytest.raises(UserError, match="on two scales"):
         tally.check("mine")
 
 
-def test_votes_of_two_people_on_two_scales_are_refused() -> None:
+def test_skip_counts_check_votes_on_two_scales_are_refused() -> None:
     told = {"anna": "vote", "ben": "vote"}
     _, tally = read({**PAIR, "anna": 4, "ben": "bad"}, {**PAIR, "anna": 2, "ben": "good"}, fields=told)
     with pytest.raises(UserError, match="the scores under ben and anna are on two scales, words"):
         tally.check("mine", told)
 
 
-def test_each_aspect_may_have_a_scale_of_its_own() -> None:
+def test_skip_counts_check_aspects_may_differ_in_scale() -> None:
     rows = [{**PAIR, "score": "80%", "aspect": "tone"}, {**PAIR, "score": 4, "aspect": "helpfulness"}]
     found, tally = read(*rows)
     tally.check("mine")
     assert len(found) == 2
 
 
-def test_scales_are_told_alike_however_a_source_is_cut() -> None:
+def test_skip_counts_add_parts_on_two_scales_are_refused() -> None:
     whole = SkipCounts()
     for value in (4, 2, "90%"):
         whole.add(read({**PAIR, "rating": value})[1])
@@ -106,7 +106,7 @@ def test_scales_are_told_alike_however_a_source_is_cut() -> None:
 
 
 @pytest.mark.parametrize("values", [[4, "no"], ["yes", 3], [1, 0.5, "80%"]])
-def test_feedback_in_traces_on_two_scales_is_refused(values: list[Any]) -> None:
+def test_skip_counts_check_trace_feedback_on_two_scales_is_refused(values: list[Any]) -> None:
     def trace(number: int, value: Any) -> dict[str, Any]:
         made = {
             "assessment_id": f"a{number}", "assessment_name": "quality", "feedback": {"value": value},
@@ -122,7 +122,7 @@ def test_feedback_in_traces_on_two_scales_is_refused(values: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("value", ["1,000", "12,500", "-3,250 points", "1,000/5"])
-def test_a_number_that_may_be_a_thousand_is_asked_about(value: str) -> None:
+def test_as_score_possible_thousands_separator_is_none(value: str) -> None:
     assert as_score(value) is None
     found, tally = read({**PAIR, "score": value}, {**PAIR, "score": 3})
     assert tally.faults == 1 and value in found[0].row.fault
@@ -131,13 +131,13 @@ def test_a_number_that_may_be_a_thousand_is_asked_about(value: str) -> None:
         tally.check("mine")
 
 
-def test_decimals_with_a_comma_are_read() -> None:
+def test_as_score_decimal_comma_is_read() -> None:
     assert [as_score(value) for value in ("4,5", "0,125", "12,75", "3,5/5")] == [4.5, 0.125, 12.75, 3.5]
 
 
 @pytest.mark.parametrize("values", [[1, 0, -1, 0], ["1", "-1", "0"], [0.0, -1.0, 1.0]])
 @pytest.mark.parametrize("key", ["thumbs", "label"])
-def test_a_zero_among_thumbs_of_one_and_minus_one_is_asked_about(values: list[Any], key: str) -> None:
+def test_skip_counts_check_zero_among_thumbs_is_refused(values: list[Any], key: str) -> None:
     rows = [{**PAIR, key: value} for value in values]
     _, tally = read(*rows, format="unpaired" if key == "label" else "auto")
     with pytest.raises(UserError, match=rf"{key} are on two scales, .* say under the source's fields"):

@@ -37,7 +37,7 @@ WIDE: dict[str, tuple[str, list[str], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_a_column_of_choices_per_person_is_named_and_read(name: str) -> None:
+def test_read_rows_column_of_choices_per_person_needs_vote_meaning(name: str) -> None:
     header, lines, columns = WIDE[name]
     file = SourceFile("v.csv", "\n".join([header, *lines, ""]).encode())
     people = header.split(",")[-2:]
@@ -56,7 +56,7 @@ def test_a_column_of_choices_per_person_is_named_and_read(name: str) -> None:
     assert not tally.nameless and not [*tally.lines()]
 
 
-def test_people_who_did_not_vote_give_no_row_and_votes_in_an_object_are_read() -> None:
+def test_read_rows_missing_vote_gives_no_row() -> None:
     rows = [{"votes": {"ana": "a", "ben": None}}, {"votes": {"ana": ""}}, {"votes": {"ben": "tie"}}]
     made = [{"prompt": f"P{n}", "a": "x", "b": "y", **row} for n, row in enumerate(rows)]
     file = SourceFile("v.jsonl", "".join(json.dumps(row) + "\n" for row in made).encode())
@@ -68,7 +68,7 @@ def test_people_who_did_not_vote_give_no_row_and_votes_in_an_object_are_read() -
     assert tally.left_out == {"rows without a vote": 1}
 
 
-def test_votes_beside_a_choice_are_asked_about_and_are_no_votes_on_it() -> None:
+def test_read_rows_votes_beside_choice_need_meaning() -> None:
     file = SourceFile("v.csv", b"prompt,a,b,choice,anna,ben\nWho?,x,y,a,a,b\nWhat?,x,y,b,b,b\n")
     _, tally = read(file)
     with pytest.raises(
@@ -82,7 +82,7 @@ def test_votes_beside_a_choice_are_asked_about_and_are_no_votes_on_it() -> None:
 
 
 @pytest.mark.parametrize("key", ["choice_2", "second choice", "picked_by_ben"])
-def test_a_second_choice_is_asked_about(key: str) -> None:
+def test_read_rows_second_choice_needs_meaning(key: str) -> None:
     file = SourceFile("v.csv", f"prompt,a,b,choice,{key}\nWho?,x,y,a,b\nWhat?,x,y,b,a\n".encode())
     _, tally = read(file)
     with pytest.raises(UserError, match=f"the key {key} is 'b' and looks like a verdict"):

@@ -27,7 +27,7 @@ def parse(name: str, file: SourceFile | str, **reading: Any) -> list[ParsedRow]:
     return list(find_format(name).parse([given], ParseOptions("mine", **reading)))
 
 
-def test_paragraphs_are_documents_with_their_lines() -> None:
+def test_plain_paragraphs_are_documents_with_lines() -> None:
     found = parse("plain", "plain_paragraphs.txt", documents="paragraph")
     assert [(one.row.text, one.where) for one in found if isinstance(one.row, Text)] == [
         ("The harbour was quiet.\nOnly two boats lay there.", "plain_paragraphs.txt, line 1"),
@@ -38,7 +38,7 @@ def test_paragraphs_are_documents_with_their_lines() -> None:
     assert isinstance(whole.row, Text) and whole.row.text.count("\n") == 9 and "\r" not in whole.row.text
 
 
-def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_oversized_document_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "LONGEST", 20)
     file = SourceFile("a.txt", b"short.\n\nthis line\nand this line\n")
     with pytest.raises(UserError, match=r"a\.txt, line 3: a paragraph of more than"):
@@ -47,12 +47,12 @@ def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         parse("plain", file)
 
 
-def test_bytes_that_are_no_text_are_named_in_paragraphs_too() -> None:
+def test_plain_invalid_utf8_in_paragraph_is_refused_with_line() -> None:
     with pytest.raises(UserError, match=r"a\.txt, line 3: not UTF-8 at byte 7"):
         parse("plain", SourceFile("a.txt", b"one\n\ntw\xe9"), documents="paragraph")
 
 
-def test_markdown_stays_as_it_is_without_its_front_matter() -> None:
+def test_markdown_keeps_text_without_front_matter() -> None:
     ((row, where, *_),) = parse("markdown", "markdown.md")
     assert isinstance(row, Text) and where == "markdown.md"
     assert row.text.startswith("# The mill\n\nThe mill stands *near* the river.\n\n---\n\n| year")
@@ -70,7 +70,7 @@ def test_markdown_stays_as_it_is_without_its_front_matter() -> None:
         ("Text\n---\na: b\n---\n", "Text\n---\na: b\n---\n"),
     ],
 )
-def test_front_matter_is_what_is_marked_as_such(text: str, left: str) -> None:
+def test_without_front_matter_only_marked_block_is_removed(text: str, left: str) -> None:
     assert without_front_matter(text) == left
 
 
@@ -80,7 +80,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def test_a_table_of_ratings_under_its_own_names() -> None:
+def test_rows_table_with_renamed_columns_gives_ratings() -> None:
     first, second, third = parse("rows", "rows_ratings.csv", columns=COLUMNS, aspect="tone")
     assert isinstance(first.row, Rating) and isinstance(second.row, Rating) and isinstance(third.row, Rating)
     assert (first.row.prompt, first.row.completion) == ('Who sold "grain"?', "The miller,\nof course.")
@@ -95,7 +95,7 @@ def test_a_table_of_ratings_under_its_own_names() -> None:
     assert not first.own and not second.own
 
 
-def test_lists_in_a_tables_cells_and_what_was_said_before() -> None:
+def test_rows_lists_and_history_in_cells_are_read() -> None:
     ((row, *_),) = parse("rows", "rows_lists.tsv")
     assert isinstance(row, Rating)
     assert (row.scores, row.annotators, row.times) == ([3.0, 4.5], ["ann", "bob"], ["2026-03-01", ""])
@@ -107,7 +107,7 @@ def test_lists_in_a_tables_cells_and_what_was_said_before() -> None:
     assert row.group == text_digest("What is ground?")
 
 
-def test_a_column_is_text_if_columns_say_so() -> None:
+def test_rows_column_named_for_text_is_used() -> None:
     sink = io.BytesIO()
     table = pyarrow.table({"prompt": ["a"], "completion": ["b"], "text": [7], "body": ["Grain."], "id": [3]})
     parquet.write_table(table, sink)
@@ -121,13 +121,13 @@ def test_a_column_is_text_if_columns_say_so() -> None:
         parse("rows", SourceFile("a.parquet", sink.getvalue()), columns={"text": "words"})
 
 
-def test_names_may_be_exchanged() -> None:
+def test_rows_columns_may_be_swapped() -> None:
     file = SourceFile("a.jsonl", b'{"prompt": "the answer", "completion": "the question"}')
     ((row, *_),) = parse("rows", file, columns={"prompt": "completion", "completion": "prompt"})
     assert isinstance(row, Pair) and (row.prompt, row.completion) == ("the question", "the answer")
 
 
-def test_times_of_parquet_are_written_out() -> None:
+def test_rows_parquet_time_becomes_iso_text() -> None:
     sink = io.BytesIO()
     row = {"prompt": "p", "a": "x", "b": "y", "choice": "b", "time": datetime(2026, 3, 1, 10)}
     parquet.write_table(pyarrow.Table.from_pylist([row]), sink)
@@ -153,7 +153,7 @@ def test_times_of_parquet_are_written_out() -> None:
         ('"group": ["a"]', "group is list; a name is right"),
     ],
 )
-def test_what_a_row_cannot_say(more: str, said: str) -> None:
+def test_rows_invalid_value_is_refused_with_line(more: str, said: str) -> None:
     file = SourceFile("a.jsonl", f'{{"prompt": "p", "completion": "c", {more}}}'.encode())
     with pytest.raises(UserError, match=rf"^a\.jsonl, line 1(, \w+)?: {said}|^a\.jsonl, line 1, {said}"):
         parse("rows", file)
@@ -163,6 +163,6 @@ def test_what_a_row_cannot_say(more: str, said: str) -> None:
     ("name", "format_"),
     [("a.txt", "plain"), ("a.TXT.gz", "plain"), ("a.md", "markdown"), ("b/a.markdown.zst", "markdown")],
 )
-def test_text_is_found_by_its_suffix(name: str, format_: str) -> None:
+def test_fits_file_suffix_selects_plain_or_markdown(name: str, format_: str) -> None:
     fitting = [found.name for found in formats().values() if not found.fits(FileSample(name, "A text."))]
     assert fitting == [format_]

@@ -42,13 +42,13 @@ def rows(file: SourceFile, wanted: str = "auto", **columns: str) -> list[Any]:
          "columns: {prompt: instruction, chosen: chosen_response, rejected: rejected_response}"),
     ],
 )  # fmt: skip
-def test_common_names_are_known(keys: str, format: str, columns: str) -> None:
+def test_guess_columns_common_names_are_recognized(keys: str, format: str, columns: str) -> None:
     found = guess_columns(keys.split("|") if "|" in keys else keys.split())
     assert found is not None and (found.format, format_columns(found.columns)) == (format, columns)
 
 
 @pytest.mark.parametrize("keys", ["id name", "width height", "lat lon time", "a b"])
-def test_names_that_say_nothing_are_no_guess(keys: str) -> None:
+def test_guess_columns_unrelated_names_return_none(keys: str) -> None:
     assert guess_columns(keys.split()) is None
 
 
@@ -61,11 +61,11 @@ def test_names_that_say_nothing_are_no_guess(keys: str) -> None:
         ("tie (bothbad)", "tie"), ("Neither", "tie"), ("neither of them", "neither of them"),
     ],
 )  # fmt: skip
-def test_a_choice_is_read_in_its_usual_spellings(value: str, says: str) -> None:
+def test_plain_choice_usual_spellings_are_read(value: str, says: str) -> None:
     assert plain_choice(value, {"a": "gpt-4", "b": "claude"}) == says
 
 
-def test_columns_without_a_format_find_the_format() -> None:
+def test_choose_reading_columns_alone_select_format() -> None:
     file = SourceFile("a.csv", b"question,answer\nWhy?,So.\n")
     (row,) = rows(file, prompt="question", completion="answer")
     assert isinstance(row, Pair) and (row.prompt, row.completion) == ("Why?", "So.")
@@ -93,14 +93,14 @@ def test_columns_without_a_format_find_the_format() -> None:
         ("a.jsonl", b'\xef\xbb\xbf{"prompt": "Why?", "completion": "So."}\n'),
     ],
 )
-def test_spellings_marks_and_line_ends_are_read(name: str, content: bytes) -> None:
+def test_choose_reading_header_spelling_bom_and_line_ends_are_read(name: str, content: bytes) -> None:
     (row,) = rows(SourceFile(name, content))
     assert (row.prompt, row.completion) == ("Why?", "So.")
     (row,) = rows(SourceFile(name, content), "rows")
     assert (row.prompt, row.completion) == ("Why?", "So.")
 
 
-def test_returns_inside_quotes_stay_and_lines_keep_their_numbers() -> None:
+def test_parse_carriage_return_in_quotes_keeps_line_numbers() -> None:
     file = SourceFile("a.csv", b'prompt,completion\rWhy?,"One.\rTwo."\rHow?,So,\r')
     known, reading = choose_reading([file], "mine", "rows", ParseOptions("mine"))
     with pytest.raises(UserError, match=r"a\.csv, line 4: 3 cells under 2 columns"):
@@ -111,7 +111,7 @@ def test_returns_inside_quotes_stay_and_lines_keep_their_numbers() -> None:
     assert row.completion == "One.\rTwo."
 
 
-def test_a_name_that_is_there_in_two_spellings_is_not_renamed() -> None:
+def test_respelled_columns_name_in_two_spellings_is_not_renamed() -> None:
     assert respelled_columns(["prompt", "Prompt", "Completion"]) == {"completion": "Completion"}
     assert respelled_columns(["prompt", "completion"]) == {}
 
@@ -151,14 +151,14 @@ def test_a_name_that_is_there_in_two_spellings_is_not_renamed() -> None:
         ("a.jsonl", {"width": 1, "height": 2}, "its keys are width, height. Say which is which"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_says_why_in_one_sentence(name: str, value: object, says: str) -> None:
+def test_detect_format_unsupported_shape_is_explained(name: str, value: object, says: str) -> None:
     with pytest.raises(UserError) as error:
         detect_format([SourceFile(name, json.dumps(value).encode())], "mine", "auto")
     assert says in str(error.value) and len(str(error.value)) < 260
 
 
 @pytest.mark.parametrize("content", [b"prompt,completion\n", b"text\n\n", b"sep=;\nprompt;completion\n"])
-def test_a_table_without_rows_is_empty(content: bytes) -> None:
+def test_detect_format_table_without_rows_is_empty(content: bytes) -> None:
     with pytest.raises(UserError, match=r"a\.csv is empty \(it has a header and no row\)"):
         detect_format([SourceFile("a.csv", content)], "mine", "auto")
     (row,) = rows(SourceFile("b.csv", b"text\nA text.\n"))
@@ -171,7 +171,7 @@ def test_a_table_without_rows_is_empty(content: bytes) -> None:
     assert isinstance(row, Text)
 
 
-def test_an_empty_parquet_is_empty(tmp_path: Path) -> None:
+def test_detect_format_parquet_without_rows_is_empty(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -181,6 +181,6 @@ def test_an_empty_parquet_is_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"Survey of May\nprompt,completion\nP,r\n", b"Survey,,\na,b,c\nP,r,x\n"])
-def test_a_title_above_the_header_is_said(content: bytes) -> None:
+def test_detect_format_title_above_header_is_refused(content: bytes) -> None:
     with pytest.raises(UserError, match="title above the header"):
         detect_format([SourceFile("a.csv", content)], "mine", "auto")

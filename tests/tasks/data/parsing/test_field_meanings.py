@@ -46,7 +46,9 @@ def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
         ("liked", "no", -1.0), ("desirable", True, 1.0), ("answer", "reject", -1.0), ("approved", "No", -1.0),
     ],
 )  # fmt: skip
-def test_a_pair_with_a_verdict_is_a_rating(row: dict[str, Any], key: str, value: Any, score: float) -> None:
+def test_read_rows_pair_with_verdict_is_rating(
+    row: dict[str, Any], key: str, value: Any, score: float
+) -> None:
     (found,), tally = read({**row, key: value, "annotator": "ana"})
     assert isinstance(found.row, Rating)
     assert (found.row.scores, found.row.annotators) == ([score], ["ana"])
@@ -63,7 +65,7 @@ def test_a_pair_with_a_verdict_is_a_rating(row: dict[str, Any], key: str, value:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("row", [PAIR, ALPACA, CHAT, {"text": "Some words."}])
-def test_rows_that_are_not_to_be_learned_are_left_out_and_counted(
+def test_read_rows_deleted_or_untrained_row_is_skipped_and_counted(
     row: dict[str, Any], more: dict[str, Any], left_out: str
 ) -> None:
     found, tally = read({**row, **more}, row)
@@ -80,7 +82,7 @@ def test_rows_that_are_not_to_be_learned_are_left_out_and_counted(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("chat", [CHAT, SHARE])
-def test_a_masked_turn_is_history_and_no_answer(chat: dict[str, Any], mask: dict[str, Any]) -> None:
+def test_read_rows_masked_turn_is_history_only(chat: dict[str, Any], mask: dict[str, Any]) -> None:
     ((key, turns),) = chat.items()
     again = [turns[0], {**turns[1], **mask}, turns[0], turns[1]]
     (found,), tally = read({key: again})
@@ -88,13 +90,13 @@ def test_a_masked_turn_is_history_and_no_answer(chat: dict[str, Any], mask: dict
     assert tally.left_out == {"answers marked as not to be learned": 1}
 
 
-def test_masks_that_say_learn_change_nothing() -> None:
+def test_read_rows_mask_that_allows_training_changes_nothing() -> None:
     for mask in ({"weight": 1}, {"train": "true"}, {"mask": 0}, {"loss": None}):
         (found,), tally = read({"messages": [TURNS[0], {**TURNS[1], **mask}]})
         assert isinstance(found.row, Pair) and not tally.left_out and not tally.unread
 
 
-def test_what_a_reviewer_accepted_is_learned_and_a_rejected_text_is_not() -> None:
+def test_read_rows_accepted_row_is_kept_rejected_text_is_skipped() -> None:
     (pair,), _ = read({**PAIR, "answer": "accept"})
     assert isinstance(pair.row, Pair)
     (text,), tally = read({"text": "one", "answer": "accept"}, {"text": "two", "answer": "reject"})
@@ -114,7 +116,7 @@ def test_what_a_reviewer_accepted_is_learned_and_a_rejected_text_is_not() -> Non
         ({"prompt": "p", "completion": "c", "label": True, "score": 3}, "score"),
     ],
 )  # fmt: skip
-def test_what_looks_like_a_verdict_is_asked_about(row: dict[str, Any], path: str) -> None:
+def test_skip_counts_check_possible_verdict_needs_meaning(row: dict[str, Any], path: str) -> None:
     _, tally = read(row)
     assert list(tally.asked) == [path]
     with pytest.raises(
@@ -135,19 +137,19 @@ def test_what_looks_like_a_verdict_is_asked_about(row: dict[str, Any], path: str
         ({**PAIR, "review_result": "reject", "labeller_id": 3}, "3"),
     ],
 )
-def test_who_gave_a_verdict_is_read_and_not_said_to_be_unread(row: dict[str, Any], who: str) -> None:
+def test_read_rows_annotator_of_verdict_is_read(row: dict[str, Any], who: str) -> None:
     (found,), tally = read(row)
     assert isinstance(found.row, Rating)
     assert found.row.annotators == [who]
     assert list(tally.lines()) == []
 
 
-def test_who_wrote_an_answer_is_no_annotator_of_it() -> None:
+def test_read_rows_reviewer_without_verdict_is_unread() -> None:
     _, tally = read({**PAIR, "reviewer": "chen"})
     assert list(tally.lines()) == ["keys that nothing reads: reviewer (1, as 'chen')"]
 
 
-def test_other_keys_are_named_with_a_count_and_a_sample() -> None:
+def test_skip_counts_lines_unread_keys_have_count_and_sample() -> None:
     rows = [{**PAIR, "topic": "bi\x1b[2Jrds", "meta": {"page": n}, "empty": None} for n in range(3)]
     found, tally = read(*rows)
     assert len(found) == 3
@@ -167,7 +169,7 @@ def test_other_keys_are_named_with_a_count_and_a_sample() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("nested", [False, True])
-def test_the_preset_says_what_a_key_means(
+def test_read_rows_meaning_in_fields_is_applied(
     meaning: Any, value: Any, kind: Any, scores: Any, nested: bool
 ) -> None:
     row, path = ({"meta": {"q": value}}, "meta.q") if nested else ({"q": value}, "q")
@@ -178,26 +180,26 @@ def test_the_preset_says_what_a_key_means(
     assert not tally.asked and sum(tally.left_out.values()) == (kind is None)
 
 
-def test_a_value_that_fields_does_not_name_is_a_row_that_cannot_be_read() -> None:
+def test_read_rows_value_missing_in_fields_is_fault() -> None:
     found, tally = read({**PAIR, "q": "meh"}, {**PAIR, "q": "good"}, fields={"q": {"good": 1}})
     assert found[0].row.fault.startswith("a.jsonl, line 1: q is 'meh', which fields does not give a meaning")
     assert tally.faults == 1 and isinstance(found[1].row, Rating)
 
 
-def test_a_key_of_fields_that_no_row_has_is_refused() -> None:
+def test_skip_counts_check_unknown_key_in_fields_is_refused() -> None:
     _, tally = read(PAIR, fields={"qualty": "ignore"})
     with pytest.raises(UserError, match="fields names the key qualty, which no row has"):
         tally.check("mine", {"qualty": "ignore"})
 
 
-def test_two_verdicts_that_differ_are_asked_about_in_the_row() -> None:
+def test_read_rows_two_different_verdicts_are_fault() -> None:
     found, _ = read({**CHAT, "score": 1, "quality": "bad"}, CHAT)
     assert "score and quality are two verdicts" in found[0].row.fault
     found, _ = read({**CHAT, "score": 1, "quality": "bad"}, fields={"quality": "ignore"})
     assert found[0].row.scores == [1.0]  # type: ignore[union-attr]
 
 
-def test_both_thumbs() -> None:
+def test_read_rows_thumbs_up_and_down_give_one_score() -> None:
     for up, down, score in ((True, False, 1.0), (False, True, -1.0), (1, 0, 1.0), (None, True, -1.0)):
         (found,), _ = read({**PAIR, "thumbs_up": up, "thumbs_down": down})
         assert found.row.scores == [score]  # type: ignore[union-attr]
@@ -210,13 +212,13 @@ def test_both_thumbs() -> None:
         assert not found and "nobody rated" in next(iter(tally.left_out))
 
 
-def test_scores_of_both_answers_are_no_verdict_on_the_comparison() -> None:
+def test_read_rows_scores_of_both_answers_are_no_verdict() -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 8.5, "rejected_score": 2}
     (found,), tally = read(row)
     assert isinstance(found.row, Comparison) and not tally.asked and len(tally.unread) == 2
 
 
-def test_context_is_part_of_the_prompt_and_the_system_line_of_the_history() -> None:
+def test_read_rows_input_joins_prompt_system_prompt_joins_history() -> None:
     row = {"prompt": "Sum up:", "input": "A long story.", "system_prompt": "Be kind."}
     (pair,), _ = read({**row, "completion": "Short."})
     (rating,), _ = read({**row, "completion": "Short.", "label": False})
@@ -227,14 +229,14 @@ def test_context_is_part_of_the_prompt_and_the_system_line_of_the_history() -> N
 
 
 @pytest.mark.parametrize("key", ["images", "tools", "functions", "audios"])
-def test_what_cannot_be_learned_sets_its_row_aside(key: str) -> None:
+def test_read_rows_images_or_tools_are_fault(key: str) -> None:
     found, tally = read({**CHAT, key: ["x"]}, CHAT)
     assert f"{key} cannot be learned here" in found[0].row.fault and tally.faults == 1
     found, tally = read({**CHAT, key: []}, CHAT)
     assert not tally.faults and len(found) == 2
 
 
-def test_words_for_a_missing_value_are_counted_and_empty_in_optional_keys() -> None:
+def test_read_rows_null_words_are_counted_and_empty_in_optional_keys() -> None:
     rows = [{**ALPACA, "input": word} for word in ("nan", "None", "N/A", "<NA>", "NaT", "null")]
     found, tally = read(*rows)
     assert all("Input" not in one.row.prompt for one in found)  # type: ignore[union-attr]
@@ -243,7 +245,7 @@ def test_words_for_a_missing_value_are_counted_and_empty_in_optional_keys() -> N
     assert found.row.completion == "None" and tally.words["completion"].count == 1  # type: ignore[union-attr]
 
 
-def test_spellings() -> None:
+def test_as_flag_score_verdict_and_review_read_usual_spellings() -> None:
     assert [as_flag(v) for v in (True, 0, 1.0, "YES", "0.0", "off", 2, "maybe", None)] == [
         True, False, True, True, False, False, None, None, None,
     ]  # fmt: skip
@@ -262,7 +264,7 @@ def test_spellings() -> None:
     assert [as_review(v) for v in ("Accepted", False, "skip", "x")] == ["accept", "reject", "ignore", None]
 
 
-def test_long_remarks_and_texts_are_no_verdict() -> None:
+def test_looks_like_verdict_long_text_or_topic_is_none() -> None:
     assert not looks_like_verdict(
         "feedback", "The answer was a little short, but it named the bird well. " * 2
     )
@@ -271,7 +273,7 @@ def test_long_remarks_and_texts_are_no_verdict() -> None:
     assert looks_like_verdict("m.lossWeights", [1.0]) == "a training mask"
 
 
-def test_fields_are_checked() -> None:
+def test_check_fields_invalid_meanings_are_named() -> None:
     wrong: dict[str, Any] = {"a": "verdikt", "b": {}, "c": {"x": "maybe"}, "d": {"x": True}, "e": "weight"}
     assert [said.split()[1] for said in check_fields(wrong)] == ["a", "b", "c", "d"]
 
@@ -283,7 +285,7 @@ def test_fields_are_checked() -> None:
         ({"feedback": "👎🏽"}, [-1.0]), ({"vote": "👍\ufe0f"}, [1.0]), ({"👍🏻": "no"}, [-1.0]),
     ],
 )  # fmt: skip
-def test_thumbs_as_pictures_of_any_colour_are_read(row: dict[str, Any], scores: list[float]) -> None:
+def test_read_rows_thumb_emoji_of_any_skin_tone_is_verdict(row: dict[str, Any], scores: list[float]) -> None:
     (found,), tally = read({**PAIR, **row})
     assert isinstance(found.row, Rating) and found.row.scores == scores
     tally.check("mine")
@@ -297,7 +299,7 @@ def test_thumbs_as_pictures_of_any_colour_are_read(row: dict[str, Any], scores: 
         {"review": {"scores": {"overall": "4"}}}, {"loss": {"assistant": False}},
     ],
 )  # fmt: skip
-def test_what_stands_under_a_verdict_is_asked_about(row: dict[str, Any]) -> None:
+def test_skip_counts_check_nested_verdict_needs_meaning(row: dict[str, Any]) -> None:
     _, tally = read({**PAIR, **row})
     with pytest.raises(UserError, match="looks like a"):
         tally.check("mine")
@@ -309,7 +311,7 @@ def test_what_stands_under_a_verdict_is_asked_about(row: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     "row", [{"meta": {"page": 3}}, {"rating_source": {"id": 3}}, {"kind": {"name": "x"}}]
 )
-def test_what_is_no_verdict_is_not_asked_about(row: dict[str, Any]) -> None:
+def test_skip_counts_check_other_nested_key_passes(row: dict[str, Any]) -> None:
     _, tally = read(
         {**PAIR, **row}, **({"fields": {"rating_source": "ignore"}} if "rating" in str(row) else {})
     )
@@ -324,7 +326,7 @@ def test_what_is_no_verdict_is_not_asked_about(row: dict[str, Any]) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("key", ["completion", "prompt"])
-def test_a_list_or_an_object_written_as_text_is_asked_about(text: str, key: str) -> None:
+def test_skip_counts_check_list_written_as_text_needs_meaning(text: str, key: str) -> None:
     rows = [{**PAIR, key: text}, PAIR]
     _, tally = read(*rows)
     with pytest.raises(UserError, match=rf"the key {key} is .* written as text; .*{key}: text"):
@@ -338,18 +340,18 @@ def test_a_list_or_an_object_written_as_text_is_asked_about(text: str, key: str)
     "text",
     ["[1] is the first.", "[link](x)", "{ x for x in y }", "[]", "[3, 4]", '["open', "[see 'here']", "{}"],
 )
-def test_a_text_with_brackets_is_a_text(text: str) -> None:
+def test_read_rows_text_with_brackets_is_text(text: str) -> None:
     (found,), tally = read({**PAIR, "completion": text})
     tally.check("mine")
     assert isinstance(found.row, Pair) and found.row.completion == text
 
 
-def test_a_list_in_a_key_that_is_no_text_is_not_asked_about() -> None:
+def test_skip_counts_check_list_in_other_key_passes() -> None:
     _, tally = read({**PAIR, "tags": '["a", "b"]', "references": ["A robin."]})
     tally.check("mine")
     assert any("tags (1, as" in line for line in tally.lines())
 
 
-def test_what_a_spreadsheet_writes_for_an_error_is_counted() -> None:
+def test_skip_counts_lines_spreadsheet_errors_are_counted() -> None:
     found, tally = read(*({**PAIR, "completion": word} for word in ("#REF!", "#DIV/0!", "#Name?")))
     assert len(found) == 3 and "3 under completion, as '#REF!'" in next(tally.lines())

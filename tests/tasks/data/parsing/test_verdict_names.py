@@ -52,7 +52,7 @@ def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
         ("tags", [*([f"tag {n}"] for n in range(20)), ["x", "Do not use"]]),
     ],
 )  # fmt: skip
-def test_a_key_that_says_that_rows_are_not_to_be_used_is_asked_about(
+def test_skip_counts_check_key_of_exclusion_needs_meaning(
     row: dict[str, Any], key: str, values: list[Any]
 ) -> None:
     outer, _, inner = key.partition(".")
@@ -78,7 +78,7 @@ def test_a_key_that_says_that_rows_are_not_to_be_used_is_asked_about(
         {"chosen_by": "lottery"}, {"note": "first, accept the terms of use; then read on, page by page"},
     ],
 )  # fmt: skip
-def test_ordinary_keys_are_not_asked_about(row: dict[str, Any], more: dict[str, Any]) -> None:
+def test_skip_counts_check_ordinary_key_passes(row: dict[str, Any], more: dict[str, Any]) -> None:
     _, tally = read({**row, **more})
     tally.check("mine")
 
@@ -90,13 +90,13 @@ def test_ordinary_keys_are_not_asked_about(row: dict[str, Any], more: dict[str, 
         "lab\u0435\u217c", " Label ",
     ],
 )  # fmt: skip
-def test_a_verdict_under_a_name_that_only_looks_like_a_known_one_is_read(key: str) -> None:
+def test_read_rows_lookalike_verdict_name_is_read(key: str) -> None:
     (found,), tally = read({**PAIR, key: False})
     tally.check("mine")
     assert isinstance(found.row, Rating) and found.row.scores == [-1.0]
 
 
-def test_names_in_another_script_stay_as_they_are() -> None:
+def test_flatten_name_other_scripts_are_kept() -> None:
     assert flatten_name("\u0441\u043e\u0440\u0442") == "\u0441\u043e\u0440\u0442"
     assert (
         flatten_name("r\u0430ting") == "rating" == flatten_name("\uff32ating")
@@ -113,9 +113,7 @@ def test_names_in_another_script_stay_as_they_are() -> None:
         ({"chosenScore": 0, "rejectedScore": 0.5}, "chosenScore is 0"),
     ],
 )  # fmt: skip
-def test_a_chosen_answer_with_the_lower_score_is_a_row_that_cannot_be_read(
-    more: dict[str, Any], says: str
-) -> None:
+def test_read_rows_chosen_answer_with_lower_score_is_fault(more: dict[str, Any], says: str) -> None:
     found, tally = read({**CHOICE, **more}, CHOICE)
     assert tally.faults == 1 and says in found[0].row.fault and isinstance(found[1].row, Comparison)
     path = re_path(more)
@@ -137,12 +135,12 @@ def re_path(more: dict[str, Any]) -> str:
         {"score_chosen": 2}, {"toxicity_score_chosen": 0.1, "toxicity_score_rejected": 0.9},
     ],
 )  # fmt: skip
-def test_scores_that_agree_with_the_choice_or_are_of_another_kind_are_no_contradiction(more: Any) -> None:
+def test_read_rows_agreeing_or_other_scores_are_no_fault(more: Any) -> None:
     (found,), tally = read({**CHOICE, **more})
     assert isinstance(found.row, Comparison) and not tally.faults
 
 
-def test_scores_in_the_turns_of_both_answers_are_compared() -> None:
+def test_read_rows_scores_in_turns_of_both_answers_are_compared() -> None:
     def turns(score: float) -> list[dict[str, Any]]:
         answer = {"role": "assistant", "content": f"A {score}.", "score": score}
         return [{"role": "user", "content": "A bird?"}, answer]
@@ -157,12 +155,12 @@ def test_scores_in_the_turns_of_both_answers_are_compared() -> None:
     [{**PAIR, "score": 3}, {**PAIR, "rating": 3}, {**PAIR, "label": True}, CHOICE,
      {"prompt": "p", "a": "x", "b": "y", "choice": "a"}],
 )  # fmt: skip
-def test_an_annotator_that_names_nobody_is_a_row_that_cannot_be_read(row: Any, who: Any) -> None:
+def test_read_rows_annotator_naming_nobody_is_fault(row: Any, who: Any) -> None:
     found, tally = read({**row, "annotator": who}, row)
     assert tally.faults == 1 and "the name or number of one person is right" in found[0].row.fault
 
 
-def test_a_list_of_one_annotator_is_that_person() -> None:
+def test_read_rows_list_of_one_annotator_is_that_person() -> None:
     for who, name in ((["3"], "3"), ([4.0], "4"), ([{"email": "ana@x.org"}], "ana@x.org")):
         (found,), _ = read({**PAIR, "rating": 3, "annotator": who})
         assert found.row.annotators == [name]  # type: ignore[union-attr]
@@ -171,14 +169,14 @@ def test_a_list_of_one_annotator_is_that_person() -> None:
 
 
 @pytest.mark.parametrize("scores", [{"ana": 1}, '{"ana": 1, "ben": 2}', {"clarity": 3, "depth": 4}])
-def test_scores_in_an_object_say_what_to_write(scores: Any) -> None:
+def test_read_rows_scores_in_object_are_fault_with_advice(scores: Any) -> None:
     found, tally = read({**PAIR, "scores": scores}, {**PAIR, "scores": [1]})
     assert tally.faults == 1
     assert "scores is an object, and its keys may be people or questions; write" in found[0].row.fault
 
 
 @pytest.mark.parametrize("key", ["user", "userName", "grader", "by"])
-def test_a_key_that_may_name_the_annotator_is_offered_and_read(key: str) -> None:
+def test_skip_counts_lines_possible_annotator_key_is_offered(key: str) -> None:
     rows = [{**PAIR, "score": n, key: f"p{n}"} for n in range(3)]
     _, tally = read(*rows)
     assert (
@@ -209,7 +207,7 @@ def test_a_key_that_may_name_the_annotator_is_offered_and_read(key: str) -> None
         (CHOICE, "approved_by_lead", ["yes", "no"], "review"), (CHOICE, "verified", [True], "weight"),
     ],
 )  # fmt: skip
-def test_what_is_proposed_learns_nothing_that_a_person_refused(
+def test_skip_counts_check_proposed_meaning_learns_nothing_refused(
     row: dict[str, Any], key: str, values: list[Any], meaning: str
 ) -> None:
     rows = [{**row, key: value} for value in values]
@@ -219,7 +217,7 @@ def test_what_is_proposed_learns_nothing_that_a_person_refused(
     assert f"as in fields: {{{key}: {meaning}}}" in str(told.value)
 
 
-def test_a_proposed_mapping_reads_the_values_that_it_is_of() -> None:
+def test_read_rows_mapping_matches_normalized_values() -> None:
     rows = [{**PAIR, "state": value} for value in ("Needs work!", "deleted", "Löschen", "fine")]
     meaning = {"needs_work": "reject", "deleted": "ignore", "loschen": "ignore", "fine": "accept"}
     found, tally = read(*rows, fields={"state": meaning})

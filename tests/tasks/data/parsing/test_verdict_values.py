@@ -46,7 +46,7 @@ def read_file(file: SourceFile, **told: Any) -> tuple[list[ParsedRow], SkipCount
         ("итог", ["плохо", "хорошо", "-"]),
     ],
 )  # fmt: skip
-def test_a_key_whose_values_look_like_verdicts_is_asked_about(row: Any, key: str, values: list[Any]) -> None:
+def test_skip_counts_check_values_like_verdicts_need_meaning(row: Any, key: str, values: list[Any]) -> None:
     _, tally = read(*({**row, key: value} for value in values))
     with pytest.raises(UserError, match=f"the key {key} is .* looks like a verdict; .*fields: "):
         tally.check("mine")
@@ -62,7 +62,7 @@ def test_a_key_whose_values_look_like_verdicts_is_asked_about(row: Any, key: str
         ("meta.beoordeling", "x"),
     ],
 )  # fmt: skip
-def test_a_name_of_a_verdict_in_another_language_is_asked_about(key: str, value: Any) -> None:
+def test_skip_counts_check_foreign_verdict_name_needs_meaning(key: str, value: Any) -> None:
     outer, _, inner = key.partition(".")
     _, tally = read({**PAIR, outer: {inner: value} if inner else value})
     with pytest.raises(UserError, match=f"the key {key} is .* looks like a verdict"):
@@ -79,13 +79,13 @@ def test_a_name_of_a_verdict_in_another_language_is_asked_about(key: str, value:
         ("kind", ["not bad at all, I would say " * 3]), ("level", [3, 4]),
     ],
 )  # fmt: skip
-def test_a_key_that_says_something_else_is_only_named(key: str, values: list[Any]) -> None:
+def test_skip_counts_check_other_values_are_only_named(key: str, values: list[Any]) -> None:
     _, tally = read(*({**PAIR, key: value} for value in values))
     tally.check("mine")
     assert tally.unread[key].count == len(values)
 
 
-def test_values_are_told_alike_however_a_source_is_cut() -> None:
+def test_skip_counts_asks_order_of_parts_does_not_matter() -> None:
     parts = [read({**PAIR, "state": value})[1] for value in ("open", "bad", "shut")]
     whole, again = SkipCounts(), SkipCounts()
     for part in parts:
@@ -108,7 +108,7 @@ def test_values_are_told_alike_however_a_source_is_cut() -> None:
         ("accepted", False, None, -1.0), ("grade", 2, "None", 2.0), ("thumbs", "down", None, -1.0),
     ],
 )  # fmt: skip
-def test_a_pair_without_its_rating_is_no_right_answer(
+def test_read_rows_pair_with_empty_rating_is_skipped(
     row: Any, key: str, full: Any, empty: Any, score: float
 ) -> None:
     (found,), tally = read({**row, key: full}, {**row, key: empty}, {**row, key: empty})
@@ -120,27 +120,27 @@ def test_a_pair_without_its_rating_is_no_right_answer(
         assert [type(one.row) for one in every] == [Pair, Pair] and not tally.left_out
 
 
-def test_a_file_that_nobody_rated_gives_no_row_and_says_why() -> None:
+def test_no_rows_unrated_file_says_why() -> None:
     found, tally = read({**PAIR, "rating": None}, {**PAIR, "rating": ""})
     assert not found
     assert "left out: 2 pairs that nobody rated, as rating is empty" in no_rows("mine", "a.jsonl", tally)
 
 
 @pytest.mark.parametrize("meaning", ["verdict", {"fine": 1, "meh": -1}, "review"])
-def test_an_empty_verdict_that_the_preset_names_is_none(meaning: Any) -> None:
+def test_read_rows_empty_verdict_named_in_fields_is_skipped(meaning: Any) -> None:
     given = {"verdict": 3, "review": "accept"}.get(meaning, "fine") if isinstance(meaning, str) else "fine"
     found, tally = read({**PAIR, "m": {"q": given}}, {**PAIR, "m": {"q": None}}, fields={"m.q": meaning})
     assert len(found) == 1 and [*tally.left_out.values()] == [1]
 
 
-def test_an_answer_that_is_accepted_needs_no_rating_and_an_empty_final_answer_is_no_verdict() -> None:
+def test_read_rows_accepted_answer_without_rating_is_pair() -> None:
     (found,), _ = read({**PAIR, "accepted": True, "rating": None})
     assert isinstance(found.row, Pair)
     (found,), _ = read({**ROWS[2], "answer": ""})
     assert isinstance(found.row, Pair)
 
 
-def test_percentages_are_scores() -> None:
+def test_as_score_percentages_are_read() -> None:
     assert [as_score(v) for v in ("85%", "7 %", "12.5%", "%", "5%%")] == [85.0, 7.0, 12.5, None, None]
 
 
@@ -155,7 +155,7 @@ WIDE = {
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_a_column_of_votes_per_person_is_asked_about_and_read(name: str) -> None:
+def test_read_rows_vote_columns_per_person_need_vote_meaning(name: str) -> None:
     people, votes, scores = WIDE[name]
     rows = [f"Q{n}?,A{n}.,{vote}" for n, vote in enumerate(votes)]
     file = SourceFile("v.csv", "\n".join([f"prompt,completion,{people}", *rows, ""]).encode())
@@ -173,7 +173,7 @@ def test_a_column_of_votes_per_person_is_asked_about_and_read(name: str) -> None
     assert found[0].row.annotators == people.split(",")  # type: ignore[union-attr]
 
 
-def test_a_row_that_nobody_voted_on_is_left_out_and_one_verdict_beside_votes_is_asked_about() -> None:
+def test_read_rows_row_without_votes_is_skipped_extra_verdict_is_fault() -> None:
     told = {"anna": "vote", "ben": "vote"}
     found, tally = read({**PAIR, "anna": "", "ben": None}, {**PAIR, "anna": 1, "ben": 2}, fields=told)
     assert len(found) == 1 and [*tally.left_out.values()] == [1]
@@ -189,7 +189,7 @@ def test_a_row_that_nobody_voted_on_is_left_out_and_one_verdict_beside_votes_is_
         {"source": "web", "topic": "birds", "lang": "no"}, {"x": 1, "y": 2, "z": 3},
     ],
 )  # fmt: skip
-def test_columns_that_are_no_votes_are_only_named(row: dict[str, Any]) -> None:
+def test_skip_counts_check_columns_that_are_no_votes_pass(row: dict[str, Any]) -> None:
     _, tally = read({**PAIR, **row}, {**PAIR, **row})
     tally.check("mine")
 
@@ -206,13 +206,13 @@ def test_columns_that_are_no_votes_are_only_named(row: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_columns_without_a_name_are_counted(header: str, row: str, unread: dict[str, int]) -> None:
+def test_read_rows_unnamed_columns_are_counted(header: str, row: str, unread: dict[str, int]) -> None:
     (found,), tally = read_file(SourceFile("a.csv", f"{header}\n{row}\n".encode()))
     assert isinstance(found.row, Pair) and (found.row.prompt, found.row.completion) == ("Who?", "I.")
     assert {name: seen.count for name, seen in tally.unread.items()} == unread
 
 
-def test_a_verdict_in_a_column_without_a_name_is_asked_about_and_read() -> None:
+def test_read_rows_verdict_in_unnamed_column_needs_meaning() -> None:
     file = SourceFile("a.csv", b"prompt,completion,\nWho?,I.,bad\nWhat?,It.,good\n")
     _, tally = read_file(file)
     with pytest.raises(UserError, match=r"the key \(column 3 without a name\) is 'bad' and looks like"):
@@ -228,12 +228,12 @@ def test_a_verdict_in_a_column_without_a_name_is_asked_about_and_read() -> None:
         ('[{"verdict": "no"}]', "meta[].verdict"), ('{"state": "rejected", "page": 3}', "meta.state"),
     ],
 )  # fmt: skip
-def test_a_verdict_in_a_cell_with_an_object_is_asked_about(cell: str, path: str) -> None:
+def test_skip_counts_asks_verdict_in_object_cell_is_found(cell: str, path: str) -> None:
     _, tally = read({**PAIR, "meta": cell})
     assert [*tally.asks()] == [path]
 
 
-def test_a_verdict_in_a_cell_with_an_object_is_read_where_the_preset_says_so() -> None:
+def test_read_rows_verdict_in_object_cell_follows_fields() -> None:
     rows = [{**PAIR, "meta": json.dumps({"rating": score})} for score in (2, 5)]
     found, tally = read(*rows, fields={"meta.rating": "verdict"})
     tally.check("mine", {"meta.rating": "verdict"})
@@ -244,7 +244,7 @@ def test_a_verdict_in_a_cell_with_an_object_is_read_where_the_preset_says_so() -
 
 @pytest.mark.parametrize("row", [*ROWS, {"text": "Some words."}])
 @pytest.mark.parametrize("values", [["0", "2", "42"], ["no", "yes", "no"], [False, True, True], [1, 0, 7]])
-def test_final_answers_that_are_flags_are_no_reviews_and_are_asked_about(row: Any, values: list[Any]) -> None:
+def test_read_rows_flags_as_final_answers_are_no_reviews(row: Any, values: list[Any]) -> None:
     rows = [{**row, "answer": value} for value in values]
     found, tally = read(*rows)
     assert len(found) == 3 and not any(isinstance(one.row, Rating) for one in found)
