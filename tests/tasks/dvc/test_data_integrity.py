@@ -67,7 +67,7 @@ def objects(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: -path.stat().st_size)
 
 
-def test_edit_that_keeps_the_length_and_is_undone(root: Path) -> None:
+def test_ingest_edit_of_same_length_and_its_undo_change_hash(root: Path) -> None:
     source = root / "texts" / "a.jsonl"
     before = source.read_text()
     named = make(root)[1]
@@ -82,7 +82,7 @@ def test_edit_that_keeps_the_length_and_is_undone(root: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut", "gone", "zeros"])
-def test_damaged_data_is_made_again(root: Path, damage: str) -> None:
+def test_ingest_damaged_data_is_made_again(root: Path, damage: str) -> None:
     named = make(root)[1]
     whole, path = contents(root), first(root)
     if damage == "bit":
@@ -98,7 +98,7 @@ def test_damaged_data_is_made_again(root: Path, damage: str) -> None:
     assert any("data/ is not what data.dvc says" in text for text in said)
 
 
-def test_file_that_replaces_another_with_its_size_and_times_is_read(tmp_path: Path) -> None:
+def test_file_sums_replaced_file_with_same_times_is_read_again(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for path, text in ((one, "aaaa"), (other, "bbbb")):
         path.write_text(text)
@@ -113,9 +113,7 @@ def test_file_that_replaces_another_with_its_size_and_times_is_read(tmp_path: Pa
     assert checksums.file_sums([one], tmp_path) != in_place
 
 
-def test_file_that_is_remembered_is_read_again_after_any_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_sums_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checksums, "SETTLED_NS", -1)
     path = tmp_path / "file"
     path.write_text("aaaa")
@@ -143,7 +141,7 @@ def make_killed_at(root: Path, name: str) -> None:
         make(root)
 
 
-def test_kill_before_the_pointer_is_renamed_leaves_the_former_version(root: Path) -> None:
+def test_ingest_killed_before_pointer_rename_keeps_former_version(root: Path) -> None:
     make(root)
     before = (root / "data.dvc").read_bytes()
     write(root, {"text": "three"}, name="b")
@@ -161,7 +159,7 @@ def test_kill_before_the_pointer_is_renamed_leaves_the_former_version(root: Path
     )
 
 
-def test_kill_after_the_pointer_is_renamed_is_completed(root: Path) -> None:
+def test_ingest_killed_after_pointer_rename_is_completed(root: Path) -> None:
     named = make(root)[1]
     write(root, {"text": "three"}, name="b")
     make_killed_at(root, "versions.jsonl")
@@ -171,7 +169,7 @@ def test_kill_after_the_pointer_is_renamed_is_completed(root: Path) -> None:
     assert [version.rows["text"] for version in version_history.version_log(root)] == [3, 2]
 
 
-def test_pointer_keeps_what_somebody_added(root: Path) -> None:
+def test_ingest_pointer_keeps_keys_of_user(root: Path) -> None:
     make(root)
     found = yaml.safe_load((root / "data.dvc").read_text())
     assert set(found["outs"][0]) == {"md5", "size", "nfiles", "hash", "path"}
@@ -181,7 +179,7 @@ def test_pointer_keeps_what_somebody_added(root: Path) -> None:
     assert yaml.safe_load((root / "data.dvc").read_text())["desc"] == "our labels"
 
 
-def test_damaged_cache_is_mended_before_it_is_sent(root: Path, tmp_path: Path) -> None:
+def test_ingest_damaged_cache_is_repaired_before_push(root: Path, tmp_path: Path) -> None:
     make(root)
     cache, remote = root / ".dvc" / "cache", tmp_path / "remote"
     flip(objects(cache)[0])
@@ -195,7 +193,7 @@ def test_damaged_cache_is_mended_before_it_is_sent(root: Path, tmp_path: Path) -
     assert versions.pull_data(clone, str(remote)) and contents(clone) == contents(root)
 
 
-def test_damaged_cache_that_nothing_can_mend_is_not_sent(tmp_path: Path) -> None:
+def test_push_data_damaged_cache_without_copy_is_refused(tmp_path: Path) -> None:
     root = three_texts(tmp_path / "project")
     versions.add_version(root, "", meta("a", text=3))
     flip(objects(root / ".dvc" / "cache")[0])
@@ -209,7 +207,7 @@ def test_damaged_cache_that_nothing_can_mend_is_not_sent(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("listing", [False, True])
-def test_damaged_remote_folder_heals_from_any_sound_copy(root: Path, tmp_path: Path, listing: bool) -> None:
+def test_ingest_damaged_remote_is_repaired_from_sources(root: Path, tmp_path: Path, listing: bool) -> None:
     remote = tmp_path / "remote"
     make(root, str(remote))
     flip(next(remote.rglob("*.dir")) if listing else objects(remote)[0])
@@ -225,7 +223,7 @@ def test_damaged_remote_folder_heals_from_any_sound_copy(root: Path, tmp_path: P
     assert versions.pull_data(third, str(remote)) and contents(third) == contents(root)
 
 
-def test_damaged_cache_is_replaced_from_the_remote(root: Path, tmp_path: Path) -> None:
+def test_pull_data_damaged_cache_is_replaced_from_remote(root: Path, tmp_path: Path) -> None:
     remote = str(tmp_path / "remote")
     make(root, remote)
     whole = contents(root)
@@ -235,7 +233,7 @@ def test_damaged_cache_is_replaced_from_the_remote(root: Path, tmp_path: Path) -
     assert versions.checkout_data(root)
 
 
-def test_listing_that_leads_out_of_data_is_refused(tmp_path: Path) -> None:
+def test_checkout_data_listing_outside_data_is_refused(tmp_path: Path) -> None:
     root = three_texts(tmp_path / "project")
     version = versions.add_version(root, "", meta("a", text=3))
     content = json.dumps([{"md5": "0" * 32, "relpath": "../../stolen"}]).encode()
@@ -251,7 +249,7 @@ def test_listing_that_leads_out_of_data_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "stolen").exists()
 
 
-def test_half_written_objects_of_the_cache_are_swept(tmp_path: Path) -> None:
+def test_clean_up_crashes_partial_cache_objects_are_removed(tmp_path: Path) -> None:
     root = three_texts(tmp_path / "project")
     versions.add_version(root, "", meta("a", text=3))
     cache = root / ".dvc" / "cache" / "files" / "md5"
@@ -270,7 +268,7 @@ def test_half_written_objects_of_the_cache_are_swept(tmp_path: Path) -> None:
     assert versions.checkout_data(root)
 
 
-def test_store_object_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_store_object_wrong_checksum_stores_nothing(tmp_path: Path) -> None:
     root = three_texts(tmp_path / "project")
     with versions.open_repository(root) as repo, first(root).open("rb") as stream:
         store = repo.cache.local
@@ -281,7 +279,7 @@ def test_store_object_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EIO])
-def test_checksums_that_cannot_be_remembered_are_computed_again(
+def test_file_sums_unwritable_record_is_computed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     file = tmp_path / "a"

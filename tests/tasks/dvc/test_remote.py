@@ -68,7 +68,7 @@ def endpoint(aws: None) -> Iterator[str]:
 REMOTE = f"s3://{BUCKET}/kept"
 
 
-def test_a_bucket_keeps_versions_and_gives_them_back(root: Path, tmp_path: Path, endpoint: str) -> None:
+def test_pull_data_s3_bucket_returns_version(root: Path, tmp_path: Path, endpoint: str) -> None:
     first = versions.add_version(root, REMOTE, meta("a", text=3), endpoint)
     lay(root, *texts("one", "two", "three", "four"))
     assert versions.add_version(root, REMOTE, meta("b", text=4), endpoint) != first
@@ -78,7 +78,7 @@ def test_a_bucket_keeps_versions_and_gives_them_back(root: Path, tmp_path: Path,
     assert versions.pull_data(clone, REMOTE, endpoint)
 
 
-def test_nothing_secret_is_written(root: Path, tmp_path: Path, endpoint: str) -> None:
+def test_add_version_s3_credentials_are_not_written(root: Path, tmp_path: Path, endpoint: str) -> None:
     versions.add_version(root, REMOTE, meta("a", text=3), endpoint)
     written = [path for path in root.rglob("*") if path.is_file()]
     assert any(endpoint.encode() in path.read_bytes() for path in written)
@@ -94,13 +94,15 @@ def test_nothing_secret_is_written(root: Path, tmp_path: Path, endpoint: str) ->
         ("https://store.example/x?token=abc", "", "data.remote"),
     ],
 )
-def test_an_address_with_a_password_is_refused(root: Path, remote: str, endpoint: str, names: str) -> None:
+def test_add_version_password_in_address_is_refused(
+    root: Path, remote: str, endpoint: str, names: str
+) -> None:
     with pytest.raises(UserError, match=rf"^{names} holds a password or a query; credentials are taken"):
         versions.add_version(root, remote, meta("a", text=3), endpoint)
     assert not (root / ".dvc" / "config.local").exists()
 
 
-def test_a_server_that_comes_late_is_waited_for(
+def test_add_version_late_server_is_waited_for(
     root: Path, tmp_path: Path, aws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remotes, "WAITS", (0.5, 1.0, 2.0, 4.0, 8.0))
@@ -120,9 +122,7 @@ def test_a_server_that_comes_late_is_waited_for(
         started[0].stop()
 
 
-def test_a_server_that_is_gone_is_one_sentence_and_the_version_stands(
-    root: Path, aws: None, quick: None
-) -> None:
+def test_add_version_unreachable_server_is_refused_pointer_stays(root: Path, aws: None, quick: None) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=rf"^{REMOTE} does not answer \(.*\); nothing was lost, try again$"):
         versions.add_version(root, REMOTE, meta("a", text=3), address)
@@ -136,14 +136,16 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def test_a_missing_bucket_is_said_at_once(root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_add_version_missing_bucket_is_not_retried(
+    root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waited = tried(monkeypatch)
     with pytest.raises(UserError, match=r"^s3://no-such-bucket/x: there is no such bucket; make it"):
         versions.add_version(root, "s3://no-such-bucket/x", meta("a", text=3), endpoint)
     assert waited == []
 
 
-def test_missing_credentials_are_said_at_once(
+def test_add_version_missing_credentials_are_not_retried(
     root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -154,7 +156,7 @@ def test_missing_credentials_are_said_at_once(
     assert waited == []
 
 
-def test_refused_credentials_are_said_at_once(
+def test_add_version_refused_credentials_are_not_retried(
     root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # From here on moto looks at who asks, and it knows nobody.
@@ -165,20 +167,18 @@ def test_refused_credentials_are_said_at_once(
     assert waited == []
 
 
-def test_what_a_remote_needs_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_add_version_missing_dvc_plugin_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dvc_s3", None)
     with pytest.raises(UserError, match=r"needs DVC's plugin for s3; `pip install chatmill\[s3\]`"):
         versions.add_version(root, REMOTE, meta("a", text=3))
 
 
-def test_an_address_that_dvc_does_not_know_is_named(root: Path) -> None:
+def test_add_version_unknown_scheme_is_refused(root: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.remote ftps://x/y is no address that DVC knows"):
         versions.add_version(root, "ftps://x/y", meta("a", text=3))
 
 
-def test_a_damaged_bucket_is_mended_by_who_makes_the_rows_again(
-    root: Path, tmp_path: Path, endpoint: str
-) -> None:
+def test_push_data_damaged_bucket_is_repaired(root: Path, tmp_path: Path, endpoint: str) -> None:
     import boto3
 
     version = versions.add_version(root, REMOTE, meta("a", text=3), endpoint)

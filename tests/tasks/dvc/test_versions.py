@@ -27,14 +27,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remotes, "WAITS", (0.05, 0.1))
 
 
-def test_the_pointer_says_what_made_it_and_in_which_layout(root: Path) -> None:
+def test_add_version_pointer_has_layout_and_sources(root: Path) -> None:
     found = versions.add_version(root, "", meta("abc", text=3))
     pointer = versions.read_pointer(root)
     assert pointer == {"md5": found, "meta": {"layout": 2, "sources": "abc", "rows": {"text": 3}}}
     assert not versions.is_former_layout(pointer)
 
 
-def test_rows_set_aside_are_no_part_of_a_version_in_any_project(root: Path) -> None:
+def test_folder_hash_quarantine_is_left_out(root: Path) -> None:
     before = versions.folder_hash(root)
     (root / "data" / "quarantine").mkdir()
     (root / "data" / "quarantine" / "text.jsonl").write_text("{}\n")
@@ -44,7 +44,7 @@ def test_rows_set_aside_are_no_part_of_a_version_in_any_project(root: Path) -> N
     assert ignored.count("/data/quarantine") == 1
 
 
-def test_an_ignore_file_of_ones_own_is_kept(root: Path) -> None:
+def test_add_version_dvcignore_of_user_is_kept(root: Path) -> None:
     (root / ".dvcignore").write_text("*.tmp")
     versions.add_version(root, "", meta("a", text=3))
     versions.add_version(root, "", meta("b", text=3))
@@ -52,7 +52,7 @@ def test_an_ignore_file_of_ones_own_is_kept(root: Path) -> None:
     assert lines[0] == "*.tmp" and lines.count("/data/quarantine") == 1
 
 
-def test_a_folder_keeps_versions_and_gives_them_back(root: Path, tmp_path: Path) -> None:
+def test_pull_data_folder_remote_returns_version(root: Path, tmp_path: Path) -> None:
     remote = str(tmp_path / "remote")
     versions.add_version(root, remote, meta("a", text=3))
     clone = bare_clone(root, tmp_path)
@@ -60,19 +60,19 @@ def test_a_folder_keeps_versions_and_gives_them_back(root: Path, tmp_path: Path)
     assert contents(clone) == contents(root)
 
 
-def test_a_folder_by_a_relative_path_is_beside_the_project(root: Path, tmp_path: Path) -> None:
+def test_add_version_relative_remote_is_beside_project(root: Path, tmp_path: Path) -> None:
     versions.add_version(root, "../kept", meta("a", text=3))
     assert list((tmp_path / "kept").rglob("*.dir"))
 
 
-def test_a_remote_that_lacks_the_version_changes_nothing(root: Path, tmp_path: Path) -> None:
+def test_pull_data_remote_without_version_changes_nothing(root: Path, tmp_path: Path) -> None:
     versions.add_version(root, "", meta("a", text=3))
     clone = bare_clone(root, tmp_path)
     assert not versions.pull_data(clone, str(tmp_path / "empty"))
     assert not (clone / "data").exists()
 
 
-def test_a_version_that_is_half_there_is_none(root: Path, tmp_path: Path) -> None:
+def test_pull_data_truncated_version_is_refused(root: Path, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     versions.add_version(root, str(remote), meta("a", text=3))
     files = [path for path in remote.rglob("*") if path.is_file() and path.suffix != ".dir"]
@@ -82,14 +82,14 @@ def test_a_version_that_is_half_there_is_none(root: Path, tmp_path: Path) -> Non
     assert not versions.pull_data(bare_clone(root, tmp_path), str(remote))
 
 
-def test_what_was_made_before_there_was_a_remote_is_sent_later(root: Path, tmp_path: Path) -> None:
+def test_push_data_version_before_remote_is_sent(root: Path, tmp_path: Path) -> None:
     versions.add_version(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")  # as in a clone that made the same rows again
     versions.push_data(root, str(tmp_path / "remote"))
     assert versions.pull_data(bare_clone(root, tmp_path), str(tmp_path / "remote"))
 
 
-def test_a_version_that_is_not_here_cannot_be_sent(root: Path, tmp_path: Path) -> None:
+def test_push_data_incomplete_version_is_refused(root: Path, tmp_path: Path) -> None:
     versions.add_version(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")
     lay(root, *texts("other"))
@@ -106,7 +106,7 @@ def hold_lock(root: str, seconds: float, held: Any) -> None:
         time.sleep(seconds)
 
 
-def test_a_lock_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_add_version_held_lock_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remotes, "WAITS", (1.0, 1.0, 1.0, 1.0))
     versions.add_version(root, "", meta("a", text=3))
     lay(root, *texts("one", "two"))
@@ -120,7 +120,7 @@ def test_a_lock_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert versions.read_pointer(root)["meta"]["rows"] == {"text": 2}
 
 
-def test_a_lock_is_not_waited_for_for_ever(quick: None) -> None:
+def test_retry_action_held_lock_gives_up(quick: None) -> None:
     from dvc.lock import LockError
 
     tries = []
@@ -134,7 +134,7 @@ def test_a_lock_is_not_waited_for_for_ever(quick: None) -> None:
     assert len(tries) == 3
 
 
-def test_a_disk_that_is_full_is_said_at_once() -> None:
+def test_retry_action_full_disk_is_not_retried() -> None:
     tries = []
 
     def action() -> None:
@@ -146,7 +146,7 @@ def test_a_disk_that_is_full_is_said_at_once() -> None:
     assert len(tries) == 1
 
 
-def test_a_mistake_of_ours_is_not_dressed_up() -> None:
+def test_retry_action_program_error_is_raised() -> None:
     def action() -> None:
         raise KeyError("ours")
 
@@ -167,7 +167,7 @@ meta:
 """
 
 
-def test_a_pointer_of_the_former_layout_says_what_to_do(root: Path, tmp_path: Path) -> None:
+def test_explain_mismatch_former_layout_says_what_to_do(root: Path, tmp_path: Path) -> None:
     (root / "data.dvc").write_text(FORMER)
     pointer = versions.read_pointer(root)
     assert pointer is not None and versions.is_former_layout(pointer)
@@ -180,12 +180,12 @@ def test_a_pointer_of_the_former_layout_says_what_to_do(root: Path, tmp_path: Pa
     assert "parsers changed" in versions.explain_mismatch(versions.read_pointer(root), "x")
 
 
-def test_the_pointer_of_the_project_itself_is_read() -> None:
+def test_parse_pointer_of_this_project_is_read() -> None:
     path = Path(__file__).parents[3] / "data.dvc"
     assert versions.parse_pointer(path.read_text(), path)["md5"].endswith(".dir")
 
 
-def test_a_broken_pointer_is_named(root: Path) -> None:
+def test_read_pointer_broken_file_is_named(root: Path) -> None:
     for text in ("outs: [", "outs: {}", "[]", yaml.safe_dump({"outs": [{}]})):
         (root / "data.dvc").write_text(text)
         with pytest.raises(UserError, match=r"data\.dvc is broken .*git checkout data\.dvc"):
